@@ -1,0 +1,136 @@
+"""A resumable training loop with a warm-up / stable / decay learning rate, and nothing about any model."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Learning-rate factor: a linear rise, a plateau, and a linear fall to zero over the last `decay_steps`.
+
+    The plateau does not know where it ends, so `steps` may be changed when a run is resumed (Hägele et al., "Scaling
+    Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024).
+    """
+
+    steps: int
+    decay_steps: int
+    warmup_steps: int = 200
+
+    def factor(self, step: int) -> float:
+        warmup = min(1.0, (step + 1) / self.warmup_steps)
+        decay = min(1.0, (self.steps - step) / max(1, self.decay_steps))
+        return min(warmup, decay)
+
+
+@dataclass
+class Progress:
+    """What a checkpoint remembers besides weights and optimiser state."""
+
+    step: int = 0
+    seconds: float = 0.0
+
+
+def train(
+    model: nn.Module,
+    loss: Callable[[Tensor, int], Tensor],
+    optimisers: list[torch.optim.Optimizer],
+    images: Tensor,
+    schedule: Schedule,
+    batch_size: int,
+    seed: int,
+    checkpoint: Path,
+    at_epoch_end: Callable[[int], None] = lambda epoch: None,
+    checkpoint_every: int = 250,
+) -> Progress:
+    """Minimise `loss(batch, step)` until `schedule.steps`; resumes from `checkpoint` if it exists.
+
+    SIGTERM and SIGINT end the run after the current step, with a checkpoint.
+    """
+    progress = resume(model, optimisers, checkpoint)
+    stop = _stop_on_signal()
+    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+        group.setdefault("peak_lr", group["lr"])
+    epoch_steps = len(images) // batch_size
+    bar = tqdm(total=schedule.steps, initial=progress.step, unit="step", mininterval=5, dynamic_ncols=True)
+    started, average = time.monotonic() - progress.seconds, None
+    for batch in _batches(images, batch_size, seed, progress.step):
+        if progress.step >= schedule.steps or stop:
+            break
+        factor = schedule.factor(progress.step)
+        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+            group["lr"] = group["peak_lr"] * factor
+        value = loss(batch, progress.step)
+        value.backward()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        progress.step += 1
+        progress.seconds = time.monotonic() - started
+        average = value.item() if average is None else 0.99 * average + 0.01 * value.item()
+        bar.update()
+        bar.set_postfix(loss=f"{average:.4f}", images_per_second=f"{_rate(bar) * batch_size:.0f}", refresh=False)
+        if progress.step % checkpoint_every == 0:
+            save(model, optimisers, progress, checkpoint)
+        if progress.step % epoch_steps == 0:
+            at_epoch_end(progress.step // epoch_steps)
+    bar.close()
+    save(model, optimisers, progress, checkpoint)
+    return progress
+
+
+def save(model: nn.Module, optimisers: list[torch.optim.Optimizer], progress: Progress, path: Path) -> None:
+    """Write a checkpoint so that a reader never sees half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {
+            "config": vars(model.config),
+            "model": model.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+            "progress": vars(progress),
+        },
+        partial,
+    )
+    os.replace(partial, path)
+
+
+def resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], path: Path) -> Progress:
+    """Load a checkpoint into `model` and `optimisers`, or start at step 0 if there is none."""
+    if not path.exists():
+        return Progress()
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimiser, optimiser_state in zip(optimisers, state["optimisers"]):
+        optimiser.load_state_dict(optimiser_state)
+    return Progress(**state["progress"])
+
+
+def _batches(images: Tensor, size: int, seed: int, start: int) -> Iterator[Tensor]:
+    """Batches from step `start` on; the order of an epoch depends on (seed, epoch) only, so a resumed run continues it."""
+    epoch_steps = len(images) // size
+    epoch, offset = divmod(start, epoch_steps)
+    while True:
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        for step in range(offset, epoch_steps):
+            yield images[order[step * size : (step + 1) * size]]
+        epoch, offset = epoch + 1, 0
+
+
+def _rate(bar: tqdm) -> float:
+    return bar.format_dict["rate"] or (bar.n - bar.initial) / max(1e-9, bar.format_dict["elapsed"])
+
+
+def _stop_on_signal() -> list[int]:
+    """A list that becomes non-empty once SIGTERM or SIGINT has arrived."""
+    received: list[int] = []
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, _: received.append(signum))
+    return received
