@@ -1,0 +1,174 @@
+"""Tiny models with fixed random weights, complete versions in every respect, for the tests of the server.
+
+They cover what the Fashion-MNIST models do not: other heads, colour, images that are not square, and a model that
+cheats. Convolutions are square with explicit zeros, as the textbook writes a masked convolution.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from density_training.export import export_graph
+from density_training.likelihood import bits_per_dim
+from density_training.scoring import elbo_at_mean, log_likelihood
+from density_training.version import Version, write_version
+
+GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
+
+
+def write_fixtures(folder: Path) -> None:
+    """Write `repository/<name>/1` and `refused/<name>/1` below `folder`."""
+    repository = folder / "repository"
+    _write_pixelcnn(repository, "tiny-binary-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2))
+    _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))
+    _write_pixelcnn(repository, "tiny-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4))
+    _write_pixelcnn(repository, "tiny-rgb-pixelcnn", TinyPixelCNN(3, 4, 4, levels=8))
+    _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
+    _write_pixelcnn(folder / "refused", "leaking-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4, leaks=True))
+
+
+class TinyPixelCNN(nn.Module):
+    """Three masked layers; the channels of a pixel are ordered, so green sees red and blue sees both.
+
+    With `leaks`, the first layer carries mask B where it needs mask A: every pixel sees itself.
+    """
+
+    def __init__(
+        self, channels: int, height: int, width: int, levels: int, head: str = "categorical", leaks: bool = False
+    ) -> None:
+        super().__init__()
+        self.shape, self.levels, self.head = (channels, height, width), levels, head
+        self.outputs = levels if head == "categorical" else 1
+        hidden = 6 * channels
+        generator = torch.Generator().manual_seed(1)
+        self.first = _masked_conv(channels, hidden, 5, channels, leaks, generator)
+        self.second = _masked_conv(hidden, hidden, 3, channels, True, generator)
+        self.head_conv = _masked_conv(hidden, self.outputs * channels, 1, channels, True, generator)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        x = F.relu(self.second(x))
+        logits = self.head_conv(x)
+        if self.shape[0] == 1:
+            return logits
+        return logits.reshape(-1, self.outputs, *self.shape)
+
+
+class TinyVAE(nn.Module):
+    """One linear layer each way and a convolution, enough to have every input and output of a VAE."""
+
+    def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
+        super().__init__()
+        self.shape, self.levels, self.latent_size = (1, height, width), levels, latent_size
+        with torch.random.fork_rng():
+            torch.manual_seed(2)
+            self.encoder = _TinyEncoder(height * width, latent_size)
+            self.decoder = _TinyDecoder(height, width, latent_size)
+
+
+class _TinyEncoder(nn.Module):
+    def __init__(self, pixels: int, latent_size: int) -> None:
+        super().__init__()
+        self.mean = nn.Linear(pixels, latent_size)
+        self.log_variance = nn.Linear(pixels, latent_size)
+        nn.init.normal_(self.mean.weight, std=2 / math.sqrt(pixels))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        x = image.flatten(1)
+        return self.mean(x), self.log_variance(x).clamp(-8.0, 4.0)
+
+
+class _TinyDecoder(nn.Module):
+    def __init__(self, height: int, width: int, latent_size: int) -> None:
+        super().__init__()
+        self.height, self.width = height, width
+        self.expand = nn.Linear(latent_size, 4 * height * width)
+        self.refine = nn.Conv2d(4, 2, 3, padding=1)
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.expand(latent)).reshape(-1, 4, self.height, self.width)
+        mean, log_scale = self.refine(x).chunk(2, dim=1)
+        return mean + 0.5, (log_scale - 2.0).clamp(-5.0, 1.0)
+
+
+def _masked_conv(
+    inputs: int, outputs: int, size: int, groups: int, sees_itself: bool, generator: torch.Generator
+) -> nn.Conv2d:
+    """A square convolution with the hidden weights set to zero; feature i belongs to channel i mod `groups`."""
+    centre = size // 2
+    mask = torch.zeros(outputs, inputs, size, size)
+    mask[:, :, :centre] = 1
+    mask[:, :, centre, :centre] = 1
+    target, source = torch.arange(outputs)[:, None] % groups, torch.arange(inputs)[None] % groups
+    mask[:, :, centre, centre] = (source <= target if sees_itself else source < target).float()
+    conv = nn.Conv2d(inputs, outputs, size, padding=centre)
+    fan_in = mask[-1].sum().clamp(min=1)
+    with torch.no_grad():
+        conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator) * mask * 3 / fan_in.sqrt())
+        conv.bias.copy_(torch.randn(outputs, generator=generator) * 0.5)
+    return conv
+
+
+def _write_pixelcnn(repository: Path, name: str, model: TinyPixelCNN) -> None:
+    folder = repository / name / "1"
+    export_graph(model, {"image": torch.rand(2, *model.shape)}, ["logits"], folder / "model.onnx")
+    golden, calibration = _random_levels(model.shape, model.levels)
+    scores = [log_likelihood(model, levels, model.levels, model.head) for levels in (golden, calibration)]
+    write_version(folder, _version(name, "pixelcnn", model, model.head, scores[1]), golden, *scores)
+
+
+def _write_vae(repository: Path, name: str, model: TinyVAE) -> None:
+    folder = repository / name / "1"
+    export_graph(
+        model.encoder, {"image": torch.rand(2, *model.shape)}, ["mean", "log_variance"], folder / "encoder.onnx"
+    )
+    export_graph(
+        model.decoder, {"latent": torch.rand(2, model.latent_size)}, ["mean", "log_scale"], folder / "decoder.onnx"
+    )
+    golden, calibration = _random_levels(model.shape, model.levels)
+    scores = [elbo_at_mean(model.encoder, model.decoder, levels, model.levels) for levels in (golden, calibration)]
+    version = _version(name, "vae", model, "discretized-logistic", scores[1], model.latent_size)
+    write_version(folder, version, golden, *scores)
+
+
+def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]:
+    """Golden and calibration images with every level equally likely."""
+    generator = torch.Generator().manual_seed(3)
+    size = (GOLDEN_COUNT + CALIBRATION_COUNT, *shape)
+    pictures = torch.randint(0, levels, size, generator=generator, dtype=torch.uint8)
+    return pictures[:GOLDEN_COUNT], pictures[GOLDEN_COUNT:]
+
+
+def _version(
+    name: str,
+    family: str,
+    model: TinyPixelCNN | TinyVAE,
+    head: str,
+    calibration_scores: Tensor,
+    latent_size: int | None = None,
+) -> Version:
+    channels, height, width = model.shape
+    return Version(
+        name=name,
+        family=family,
+        description="A test fixture with random weights",
+        channels=channels,
+        height=height,
+        width=width,
+        levels=model.levels,
+        head=head,
+        calibration_description=f"{CALIBRATION_COUNT} images with uniformly random levels, seed 3",
+        provenance={
+            "data": "none, random weights",
+            "licence": "same as this project",
+            "command": "python -m density_training fixtures",
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "training_seconds": 0,
+            "test_bits_per_dim": bits_per_dim(calibration_scores, math.prod(model.shape)),
+            "notes": "The test images are the calibration images.",
+        },
+        latent_size=latent_size,
+    )

@@ -1,0 +1,69 @@
+"""Scores of images under a network, wherever it runs: a PyTorch module or an exported graph in ONNX Runtime."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from torch import Tensor
+
+from density_training.likelihood import (
+    bernoulli_log_likelihood,
+    categorical_log_likelihood,
+    discretized_logistic_log_likelihood,
+    gaussian_kl,
+)
+
+Network = Callable[[Tensor], Tensor]
+"""float [N, C, H, W] → logits."""
+TwoHeaded = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""A VAE's encoder (→ mean, log-variance) or decoder (→ mean, log-scale)."""
+
+
+def to_levels(pictures: np.ndarray) -> Tensor:
+    """uint8 [N, H, W] or [N, H, W, C], as on disk → [N, C, H, W], as everywhere in this package."""
+    levels = torch.from_numpy(np.ascontiguousarray(pictures))
+    return levels.unsqueeze(1) if levels.dim() == 3 else levels.permute(0, 3, 1, 2).contiguous()
+
+
+def to_pictures(levels: Tensor) -> np.ndarray:
+    """The inverse of `to_levels`."""
+    return (levels.squeeze(1) if levels.shape[1] == 1 else levels.permute(0, 2, 3, 1)).contiguous().numpy()
+
+
+def to_input(levels: Tensor, count: int) -> Tensor:
+    """What a graph reads: level · 1/(count − 1), with the multiplication that a server does."""
+    return levels.float() * (1 / (count - 1))
+
+
+def load_graph(path: Path, threads: int = 2) -> Callable[[Tensor], Tensor | tuple[Tensor, ...]]:
+    """An exported graph of one input as a function of tensors."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+
+    def run(x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = tuple(torch.from_numpy(y) for y in session.run(None, {name: x.contiguous().numpy()}))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return run
+
+
+@torch.no_grad()
+def log_likelihood(network: Network, levels: Tensor, count: int, head: str = "categorical", batch: int = 50) -> Tensor:
+    """The exact log-likelihood in nats of uint8 images [N, C, H, W] under an autoregressive network, float64 [N]."""
+    head_log_likelihood = {"categorical": categorical_log_likelihood, "bernoulli": bernoulli_log_likelihood}[head]
+    return torch.cat([head_log_likelihood(network(to_input(part, count)), part) for part in levels.split(batch)])
+
+
+@torch.no_grad()
+def elbo_at_mean(encoder: TwoHeaded, decoder: TwoHeaded, levels: Tensor, count: int, batch: int = 250) -> Tensor:
+    """The deterministic plug-in bound log p(x | z = μ(x)) − KL(q(z|x) ‖ p(z)) in nats, float64 [N]."""
+    scores = []
+    for part in levels.split(batch):
+        mean, log_variance = encoder(to_input(part, count))
+        reconstruction = discretized_logistic_log_likelihood(*decoder(mean), part, count)
+        scores.append(reconstruction - gaussian_kl(mean.double(), log_variance.double()).sum(1))
+    return torch.cat(scores)
