@@ -1,56 +1,83 @@
-"""`python -m density_training …`."""
+"""The command line: `python -m density_training pixelcnn|vae train|export|evaluate` and `… fixtures`."""
 
 import argparse
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from density_training import pixelcnn
-from density_training.data import DEFAULT_FOLDER, load_images
-from density_training.likelihood import bits_per_dim, categorical_log_likelihood
-from density_training.training import Schedule, train
+from density_training import pixelcnn_task, vae_task
+from density_training.data import DEFAULT_FOLDER
+from density_training.fixtures import write_fixtures
+from density_training.training import Recipe
+
+REPOSITORY = Path("../repository")
+CACHE = Path(".cache")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER)
-    parser.add_argument("--steps", type=int, default=24000)
-    parser.add_argument("--decay-steps", type=int, default=6000)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--checkpoint", type=Path, default=Path(".cache/pixelcnn.pt"))
-    options = parser.parse_args()
+def main(arguments: list[str] | None = None) -> None:
+    """Parse and run one command."""
+    options = _parser().parse_args(arguments)
     torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    images = torch.from_numpy(load_images(options.data, "train"))
-    test = torch.from_numpy(load_images(options.data, "test"))
-    model = pixelcnn.PixelCNN().to(memory_format=torch.channels_last)
-    matrices = pixelcnn.muon_parameters(model)
-    others = [p for p in model.parameters() if all(p is not m for m in matrices)]
-    optimisers = [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.05),
-        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+    options.run(options)
 
-    @torch.no_grad()
-    def report(epoch: int) -> None:
-        total = []
-        for batch in test[:1000].split(50):
-            total.append(categorical_log_likelihood(model(pixelcnn.levels_to_input(batch, 256)), batch))
-        print(f"\nepoch {epoch}: {bits_per_dim(torch.cat(total), 784):.4f} bits/dim on 1,000 test images", flush=True)
 
-    train(
-        model,
-        lambda batch, step: pixelcnn.training_loss(model, batch),
-        optimisers,
-        images,
-        Schedule(options.steps, options.decay_steps),
-        options.batch,
-        options.seed,
-        options.checkpoint,
-        report,
+def _parser() -> argparse.ArgumentParser:
+    formatter = argparse.ArgumentDefaultsHelpFormatter
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of PyTorch")
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder of Fashion-MNIST, idx or idx.gz")
+    mnist = argparse.ArgumentParser(add_help=False)
+    mnist.add_argument("--mnist", type=Path, help="folder of MNIST, to report how many digits are rejected")
+
+    parser = argparse.ArgumentParser(prog="python -m density_training", description=__doc__)
+    models = parser.add_subparsers(required=True)
+    for name, task, train, export, evaluate in (
+        ("pixelcnn", pixelcnn_task, pixelcnn_task.train_pixelcnn, pixelcnn_task.export_pixelcnn, pixelcnn_task.evaluate_pixelcnn),
+        ("vae", vae_task, vae_task.train_vae, vae_task.export_vae, vae_task.evaluate_vae),
+    ):
+        commands = models.add_parser(name, help=task.__doc__).add_subparsers(required=True)
+        version, checkpoint = REPOSITORY / task.NAME / "1", CACHE / f"{name}.pt"
+
+        command = commands.add_parser("train", parents=[common, data], formatter_class=formatter, help=train.__doc__)
+        command.add_argument("--checkpoint", type=Path, default=checkpoint, help="written often; resumed if it exists")
+        _add_recipe(command, task.DEFAULT_RECIPE)
+        command.set_defaults(run=lambda o, train=train: train(o.data, o.checkpoint, o.recipe(o)))
+
+        command = commands.add_parser(
+            "export", parents=[common, data, mnist], formatter_class=formatter, help=export.__doc__
+        )
+        command.add_argument("--checkpoint", type=Path, default=checkpoint)
+        command.add_argument("--output", type=Path, default=version, help="folder of the version to write")
+        command.set_defaults(run=lambda o, export=export: export(o.data, o.checkpoint, o.output, o.mnist))
+
+        command = commands.add_parser(
+            "evaluate", parents=[common, data, mnist], formatter_class=formatter, help=evaluate.__doc__
+        )
+        command.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
+        command.set_defaults(
+            run=lambda o, evaluate=evaluate: print(json.dumps(evaluate(o.data, o.version, o.mnist), indent=2))
+        )
+
+    command = models.add_parser("fixtures", parents=[common], formatter_class=formatter, help=write_fixtures.__doc__)
+    command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"))
+    command.set_defaults(run=lambda o: write_fixtures(o.output))
+    return parser
+
+
+def _add_recipe(command: argparse.ArgumentParser, default: Recipe) -> None:
+    command.add_argument("--steps", type=int, default=default.steps)
+    command.add_argument("--decay-steps", type=int, default=default.decay_steps, help="last steps, to rate zero")
+    command.add_argument("--batch", type=int, default=default.batch_size)
+    command.add_argument("--seed", type=int, default=default.seed)
+    command.set_defaults(
+        recipe=lambda o: replace(
+            default, steps=o.steps, decay_steps=o.decay_steps, batch_size=o.batch, seed=o.seed
+        )
     )
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -15,10 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from density_training.masked import MaskedConv2d
+from density_training.scoring import to_input
 
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
+    """Sizes; block i has dilation `dilations[i mod len(dilations)]`."""
+
     height: int = 28
     width: int = 28
     levels: int = 256
@@ -78,28 +81,25 @@ class LevelFeatures(nn.Module):
     def __init__(self, levels: int) -> None:
         super().__init__()
         self.levels = levels
-        self.octaves = max(1, round(math.log2(levels)) - 1)
-        self.count = 2 + 2 * self.octaves
+        octaves = max(1, round(math.log2(levels)) - 1)
+        self.count = 2 + 2 * octaves
+        frequencies = math.pi * 2.0 ** torch.arange(octaves)
+        self.register_buffer("frequencies", frequencies.view(1, octaves, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> Tensor:
         image = image.float()
         is_zero = F.relu(1 - (self.levels - 1) * image)
-        phases = [image * (math.pi * 2**octave) for octave in range(self.octaves)]
-        return torch.cat([image, is_zero, *map(torch.sin, phases), *map(torch.cos, phases)], dim=1)
+        phases = image * self.frequencies
+        return torch.cat([image, is_zero, torch.sin(phases), torch.cos(phases)], dim=1)
 
 
-def levels_to_input(levels_u8: Tensor, levels: int) -> Tensor:
-    """uint8 [N, H, W] → float [N, 1, H, W] in level/(levels−1)."""
-    return levels_u8.unsqueeze(1).float() / (levels - 1)
-
-
-def training_loss(model: PixelCNN, batch: Tensor) -> Tensor:
-    """Mean negative log-likelihood of uint8 images [N, H, W], in nats a pixel; the network runs in bfloat16."""
-    image = levels_to_input(batch, model.config.levels).contiguous(memory_format=torch.channels_last)
+def training_loss(model: PixelCNN, levels: Tensor) -> Tensor:
+    """Mean negative log-likelihood of uint8 images [N, 1, H, W], in nats a pixel; the network runs in bfloat16."""
+    image = to_input(levels, model.config.levels).contiguous(memory_format=torch.channels_last)
     with torch.autocast("cpu", torch.bfloat16):
         logits = model(image)
     logits = logits.permute(0, 2, 3, 1).reshape(-1, model.config.levels)
-    return F.cross_entropy(logits.float(), batch.reshape(-1).long())
+    return F.cross_entropy(logits.float(), levels.reshape(-1).long())
 
 
 def muon_parameters(model: PixelCNN) -> list[nn.Parameter]:

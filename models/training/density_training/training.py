@@ -1,33 +1,45 @@
 """A resumable training loop with a warm-up / stable / decay learning rate, and nothing about any model."""
 
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+CHECKPOINT_EVERY = 250
+"""Steps between checkpoints."""
+
 
 @dataclass(frozen=True)
-class Schedule:
-    """Learning-rate factor: a linear rise, a plateau, and a linear fall to zero over the last `decay_steps`.
+class Recipe:
+    """How long to train, in which batches, from which seed, and how the learning rate moves.
 
-    The plateau does not know where it ends, so `steps` may be changed when a run is resumed (Hägele et al., "Scaling
-    Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024).
+    The learning-rate factor rises linearly, stays on a plateau, and falls linearly to zero over the last
+    `decay_steps`. The plateau does not know where it ends, so `steps` may be changed when a run is resumed (Hägele et
+    al., "Scaling Laws and Compute-Optimal Training Beyond Fixed Training Durations", 2024).
     """
 
     steps: int
     decay_steps: int
+    batch_size: int
+    seed: int = 0
     warmup_steps: int = 200
 
-    def factor(self, step: int) -> float:
+    def learning_rate_factor(self, step: int) -> float:
+        """The multiple of the peak learning rate to use for the given step, counted from 0."""
         warmup = min(1.0, (step + 1) / self.warmup_steps)
         decay = min(1.0, (self.steps - step) / max(1, self.decay_steps))
         return min(warmup, decay)
+
+    def as_arguments(self) -> str:
+        """The command-line options that ask for this recipe."""
+        return f"--steps {self.steps} --decay-steps {self.decay_steps} --batch {self.batch_size} --seed {self.seed}"
 
 
 @dataclass
@@ -43,30 +55,27 @@ def train(
     loss: Callable[[Tensor, int], Tensor],
     optimisers: list[torch.optim.Optimizer],
     images: Tensor,
-    schedule: Schedule,
-    batch_size: int,
-    seed: int,
+    recipe: Recipe,
     checkpoint: Path,
     at_epoch_end: Callable[[int], None] = lambda epoch: None,
-    checkpoint_every: int = 250,
 ) -> Progress:
-    """Minimise `loss(batch, step)` until `schedule.steps`; resumes from `checkpoint` if it exists.
+    """Minimise `loss(batch, step)` until `recipe.steps`; resumes from `checkpoint` if it exists.
 
     SIGTERM and SIGINT end the run after the current step, with a checkpoint.
     """
     progress = resume(model, optimisers, checkpoint)
     stop = _stop_on_signal()
-    for group in (group for optimiser in optimisers for group in optimiser.param_groups):
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    for group in groups:
         group.setdefault("peak_lr", group["lr"])
-    epoch_steps = len(images) // batch_size
-    bar = tqdm(total=schedule.steps, initial=progress.step, unit="step", mininterval=5, dynamic_ncols=True)
-    started, average = time.monotonic() - progress.seconds, None
-    for batch in _batches(images, batch_size, seed, progress.step):
-        if progress.step >= schedule.steps or stop:
+    epoch_steps = len(images) // recipe.batch_size
+    started, average = time.monotonic() - progress.seconds, math.nan
+    bar = tqdm(total=recipe.steps, initial=progress.step, unit="step", mininterval=5, dynamic_ncols=True)
+    for batch in _batches(images, recipe.batch_size, recipe.seed, progress.step):
+        if progress.step >= recipe.steps or stop:
             break
-        factor = schedule.factor(progress.step)
-        for group in (group for optimiser in optimisers for group in optimiser.param_groups):
-            group["lr"] = group["peak_lr"] * factor
+        for group in groups:
+            group["lr"] = group["peak_lr"] * recipe.learning_rate_factor(progress.step)
         value = loss(batch, progress.step)
         value.backward()
         for optimiser in optimisers:
@@ -74,28 +83,32 @@ def train(
             optimiser.zero_grad(set_to_none=True)
         progress.step += 1
         progress.seconds = time.monotonic() - started
-        average = value.item() if average is None else 0.99 * average + 0.01 * value.item()
+        average = value.item() if math.isnan(average) else 0.99 * average + 0.01 * value.item()
         bar.update()
-        bar.set_postfix(loss=f"{average:.4f}", images_per_second=f"{_rate(bar) * batch_size:.0f}", refresh=False)
-        if progress.step % checkpoint_every == 0:
-            save(model, optimisers, progress, checkpoint)
+        images_per_second = (bar.format_dict["rate"] or 0) * recipe.batch_size
+        bar.set_postfix(nats_per_dim=f"{average:.4f}", images_per_second=f"{images_per_second:.0f}", refresh=False)
+        if progress.step % CHECKPOINT_EVERY == 0:
+            save(model, optimisers, recipe, progress, checkpoint)
         if progress.step % epoch_steps == 0:
             at_epoch_end(progress.step // epoch_steps)
     bar.close()
-    save(model, optimisers, progress, checkpoint)
+    save(model, optimisers, recipe, progress, checkpoint)
     return progress
 
 
-def save(model: nn.Module, optimisers: list[torch.optim.Optimizer], progress: Progress, path: Path) -> None:
+def save(
+    model: nn.Module, optimisers: list[torch.optim.Optimizer], recipe: Recipe, progress: Progress, path: Path
+) -> None:
     """Write a checkpoint so that a reader never sees half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(
         {
-            "config": vars(model.config),
+            "config": asdict(model.config),
             "model": model.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
-            "progress": vars(progress),
+            "recipe": asdict(recipe),
+            "progress": asdict(progress),
         },
         partial,
     )
@@ -122,10 +135,6 @@ def _batches(images: Tensor, size: int, seed: int, start: int) -> Iterator[Tenso
         for step in range(offset, epoch_steps):
             yield images[order[step * size : (step + 1) * size]]
         epoch, offset = epoch + 1, 0
-
-
-def _rate(bar: tqdm) -> float:
-    return bar.format_dict["rate"] or (bar.n - bar.initial) / max(1e-9, bar.format_dict["elapsed"])
 
 
 def _stop_on_signal() -> list[int]:

@@ -1,0 +1,37 @@
+"""Does a calibrated score tell outliers from inliers? Conformal p-values, and the area under the ROC curve."""
+
+import torch
+from torch import Tensor
+
+CALIBRATION_COUNT = 5_000
+SPLIT_SEED = 0
+
+
+def split_for_calibration(count: int) -> tuple[Tensor, Tensor]:
+    """Indices of the calibration images and of the remaining ones: a random permutation with a fixed seed, cut."""
+    order = torch.randperm(count, generator=torch.Generator().manual_seed(SPLIT_SEED))
+    calibration = min(CALIBRATION_COUNT, count // 2)
+    return order[:calibration], order[calibration:]
+
+
+def two_sided_p_values(calibration: Tensor, scores: Tensor) -> Tensor:
+    """min(1, 2·min((1 + #{sᵢ ≤ s})/(n + 1), (1 + #{sᵢ ≥ s})/(n + 1))): too unlikely and too likely both count."""
+    ordered = calibration.sort().values
+    at_most = torch.searchsorted(ordered, scores, right=True)
+    at_least = len(ordered) - torch.searchsorted(ordered, scores, right=False)
+    tail = (1 + torch.minimum(at_most, at_least)) / (len(ordered) + 1)
+    return (2 * tail.double()).clamp(max=1)
+
+
+def rejection_rates(calibration: Tensor, scores: Tensor) -> dict[str, float]:
+    """The fraction of `scores` rejected at a requested false-alarm rate of 1 % and of 5 %."""
+    p_values = two_sided_p_values(calibration, scores)
+    return {f"{rate:.0%}": (p_values <= rate).double().mean().item() for rate in (0.01, 0.05)}
+
+
+def auroc_of_low_scores(inliers: Tensor, outliers: Tensor) -> float:
+    """P(an outlier scores below an inlier), ties counted half: 1 is perfect, 0.5 is chance, 0 is always wrong."""
+    ordered = outliers.sort().values
+    below = torch.searchsorted(ordered, inliers, right=False)
+    up_to = torch.searchsorted(ordered, inliers, right=True)
+    return ((below + up_to).double() / 2).mean().item() / len(ordered)

@@ -1,0 +1,150 @@
+"""Train, export and evaluate the VAE of Fashion-MNIST."""
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from density_training import vae
+from density_training.card import write_vae_card
+from density_training.data import MNIST, load_images
+from density_training.detection import auroc_of_low_scores, rejection_rates, split_for_calibration
+from density_training.export import export_graph
+from density_training.golden import golden_levels
+from density_training.grid import save_grid
+from density_training.likelihood import bits_per_dim, gaussian_kl
+from density_training.scoring import TwoHeaded, elbo_at_mean, load_graph, log_importance_weights, to_input, to_levels
+from density_training.training import Progress, Recipe, train
+from density_training.version import Version, check_parity, served_scores, write_version
+
+NAME = "fashion-mnist-vae"
+DEFAULT_RECIPE = Recipe(steps=10_000, decay_steps=5_000, batch_size=128)
+KL_WARMUP_STEPS = 1_500
+LEVELS, DIMENSIONS = 256, 28 * 28
+MONITORED_IMAGES = 1_000
+"""How many test images are scored after each epoch, for the log only; nothing is selected by them."""
+IMPORTANCE_DRAWS, IMPORTANCE_SEED = 64, 0
+ACTIVE_VARIANCE = 0.01
+
+
+def train_vae(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
+    """Train on the 60,000 training images with AdamW."""
+    torch.manual_seed(recipe.seed)
+    images = to_levels(load_images(data, "train"))
+    monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
+    model = vae.VAE().to(memory_format=torch.channels_last)
+
+    def report(epoch: int) -> None:
+        bits = bits_per_dim(elbo_at_mean(model.encoder, model.decoder, monitored, LEVELS), DIMENSIONS)
+        print(f"\nepoch {epoch}: {bits:.4f} bits/dim (bound at z = mean), {MONITORED_IMAGES:,} test images", flush=True)
+
+    return train(
+        model,
+        lambda levels, step: vae.training_loss(model, levels, kl_weight=min(1.0, step / KL_WARMUP_STEPS)),
+        [torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)],
+        images,
+        recipe,
+        checkpoint,
+        report,
+    )
+
+
+def export_vae(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
+    """Write a complete version to `folder`: graphs, manifest, golden and calibration scores, samples, model card."""
+    state = torch.load(checkpoint, weights_only=True)
+    config = vae.VAEConfig(**state["config"])
+    model = vae.VAE(config)
+    model.load_state_dict(state["model"])
+    export_graph(model.encoder, {"image": torch.rand(2, 1, 28, 28)}, ["mean", "log_variance"], folder / "encoder.onnx")
+    latent = torch.randn(2, config.latent_size)
+    export_graph(model.decoder, {"latent": latent}, ["mean", "log_scale"], folder / "decoder.onnx")
+    encoder, decoder = load_graph(folder / "encoder.onnx"), load_graph(folder / "decoder.onnx")
+
+    test = to_levels(load_images(data, "test"))
+    test_scores = elbo_at_mean(encoder, decoder, test, LEVELS)
+    bounds = _bounds(encoder, decoder, test)
+    calibration, _ = split_for_calibration(len(test))
+    golden = golden_levels(test)
+    recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
+    version = Version(
+        name=NAME,
+        family="vae",
+        description="Convolutional VAE of Fashion-MNIST with a discretised logistic likelihood, 28×28 grey, 256 levels",
+        channels=1,
+        height=28,
+        width=28,
+        levels=LEVELS,
+        head="discretized-logistic",
+        calibration_description="5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000",
+        provenance={
+            "data": "Fashion-MNIST, 60,000 training images",
+            "licence": "MIT",
+            "command": f"python -m density_training vae train {recipe.as_arguments()}",
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "training_seconds": round(progress.seconds),
+            "test_bits_per_dim": round(bounds["test_elbo_bits_per_dim"], 4),
+            "notes": f"test_bits_per_dim is the ELBO with {IMPORTANCE_DRAWS} draws an image",
+        },
+        latent_size=config.latent_size,
+    )
+    golden_scores = elbo_at_mean(model.encoder, model.decoder, golden, LEVELS)
+    write_version(folder, version, golden, golden_scores, test_scores[calibration])
+    _save_pictures(encoder, decoder, test, config.latent_size, folder / "samples.png")
+    figures = bounds | _detection_figures(test_scores, _mnist_scores(folder, mnist))
+    write_vae_card(folder, version, figures, recipe, progress)
+
+
+def evaluate_vae(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
+    """Measure an exported version in ONNX Runtime."""
+    test = to_levels(load_images(data, "test"))
+    encoder, decoder = load_graph(folder / "encoder.onnx"), load_graph(folder / "decoder.onnx")
+    return {
+        "largest_golden_deviation_nats": check_parity(folder),
+        **_bounds(encoder, decoder, test),
+        **_detection_figures(elbo_at_mean(encoder, decoder, test, LEVELS), _mnist_scores(folder, mnist)),
+    }
+
+
+def _mnist_scores(folder: Path, mnist: Path | None) -> Tensor | None:
+    return served_scores(folder, to_levels(load_images(mnist, "test", MNIST))) if mnist else None
+
+
+def _bounds(encoder: TwoHeaded, decoder: TwoHeaded, test: Tensor) -> dict[str, object]:
+    """ELBO and IWAE bound of the test images, and what the latent carries."""
+    weights = log_importance_weights(encoder, decoder, test, LEVELS, IMPORTANCE_DRAWS, IMPORTANCE_SEED)
+    iwae = weights.logsumexp(1) - math.log(IMPORTANCE_DRAWS)
+    effective_sample_size = 1 / weights.softmax(1).square().sum(1)
+    mean, log_variance = encoder(to_input(test, LEVELS))
+    return {
+        "test_images": len(test),
+        "test_elbo_bits_per_dim": bits_per_dim(weights.mean(1), DIMENSIONS),
+        f"test_iwae_{IMPORTANCE_DRAWS}_bits_per_dim": bits_per_dim(iwae, DIMENSIONS),
+        "mean_effective_sample_size": effective_sample_size.mean().item(),
+        "mean_kl_nats": gaussian_kl(mean.double(), log_variance.double()).sum(1).mean().item(),
+        "active_units": int((mean.var(0) > ACTIVE_VARIANCE).sum()),
+        "latent_size": mean.shape[1],
+    }
+
+
+def _detection_figures(test_scores: Tensor, mnist_scores: Tensor | None) -> dict[str, object]:
+    calibration, held_out = split_for_calibration(len(test_scores))
+    figures: dict[str, object] = {
+        "test_elbo_at_mean_bits_per_dim": bits_per_dim(test_scores, DIMENSIONS),
+        "false_alarm_rate": rejection_rates(test_scores[calibration], test_scores[held_out]),
+    }
+    if mnist_scores is not None:
+        figures["mnist_elbo_at_mean_bits_per_dim"] = bits_per_dim(mnist_scores, DIMENSIONS)
+        figures["mnist_rejection_rate"] = rejection_rates(test_scores[calibration], mnist_scores)
+        figures["mnist_auroc_of_negative_elbo_at_mean"] = auroc_of_low_scores(test_scores[held_out], mnist_scores)
+    return figures
+
+
+def _save_pictures(encoder: TwoHeaded, decoder: TwoHeaded, test: Tensor, latent_size: int, path: Path) -> None:
+    """A row of test images, a row of the means decoded from their codes, two rows of means decoded from the prior."""
+    shown = test[:8]
+    codes, _ = encoder(to_input(shown, LEVELS))
+    prior = torch.randn((16, latent_size), generator=torch.Generator().manual_seed(0))
+    decoded, _ = decoder(torch.cat([codes, prior]))
+    levels = (decoded * (LEVELS - 1)).round().clamp(0, LEVELS - 1).to(torch.uint8)
+    save_grid(torch.cat([shown, levels]), 8, path)
