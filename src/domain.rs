@@ -1,0 +1,11 @@
+//! The pure core: images, likelihoods, bounds, conformal p-values, sampling arithmetic and random numbers.
+//!
+//! Architecture invariant: nothing here knows of threads, files, ONNX, HTTP or serialisation. Every function is
+//! deterministic, so the same image gives the same number wherever it is asked.
+
+pub mod conformal;
+pub mod family;
+pub mod image;
+pub mod likelihood;
+pub mod random;
+pub mod sampling;

@@ -1,0 +1,35 @@
+//! ONNX graphs as data: reading, checking signatures, rewriting.
+//!
+//! Architecture invariant: protobuf only. Nothing here runs a graph or knows of a runtime.
+
+pub mod protobuf;
+pub mod rewrite;
+pub mod signature;
+
+use prost::Message;
+
+/// Why a file is not a graph that this server can use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GraphError {
+    /// Not an ONNX file.
+    #[error("not an ONNX model: {0}")]
+    Malformed(String),
+    /// An input or output that is not there or is not of the needed form.
+    #[error("{0}")]
+    Signature(String),
+}
+
+/// Reads an ONNX file.
+pub fn parse(bytes: &[u8]) -> Result<protobuf::Model, GraphError> {
+    let model =
+        protobuf::Model::decode(bytes).map_err(|error| GraphError::Malformed(error.to_string()))?;
+    match &model.graph {
+        Some(graph) if !graph.nodes.is_empty() => Ok(model),
+        _ => Err(GraphError::Malformed("it has no graph".to_owned())),
+    }
+}
+
+/// Writes an ONNX file.
+pub fn serialize(model: &protobuf::Model) -> Vec<u8> {
+    model.encode_to_vec()
+}

@@ -1,0 +1,418 @@
+//! The messages of the ONNX format (IR version 13 and before), with the field numbers of its specification.
+//!
+//! Parts that the server never looks into (training information, functions, quantisation, …) are kept as opaque bytes, so
+//! that a graph which is read and written again loses nothing.
+
+/// A file: a graph and what it needs.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Model {
+    /// Version of the format.
+    #[prost(int64, optional, tag = "1")]
+    pub ir_version: Option<i64>,
+    /// Operator sets that the graph uses.
+    #[prost(message, repeated, tag = "8")]
+    pub opset_imports: Vec<OperatorSet>,
+    /// Exporter.
+    #[prost(string, optional, tag = "2")]
+    pub producer_name: Option<String>,
+    /// Exporter's version.
+    #[prost(string, optional, tag = "3")]
+    pub producer_version: Option<String>,
+    /// Namespace of the model.
+    #[prost(string, optional, tag = "4")]
+    pub domain: Option<String>,
+    /// Version of the model.
+    #[prost(int64, optional, tag = "5")]
+    pub model_version: Option<i64>,
+    /// Free text.
+    #[prost(string, optional, tag = "6")]
+    pub doc_string: Option<String>,
+    /// The graph.
+    #[prost(message, optional, tag = "7")]
+    pub graph: Option<Graph>,
+    #[prost(bytes = "vec", repeated, tag = "14")]
+    pub(super) metadata: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "20")]
+    pub(super) training: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "25")]
+    pub(super) functions: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "26")]
+    pub(super) configurations: Vec<Vec<u8>>,
+}
+
+/// A set of operators and its version.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct OperatorSet {
+    /// Empty (or `ai.onnx`) for the standard operators.
+    #[prost(string, optional, tag = "1")]
+    pub domain: Option<String>,
+    /// Version.
+    #[prost(int64, optional, tag = "2")]
+    pub version: Option<i64>,
+}
+
+/// Nodes in topological order, constants, inputs and outputs.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Graph {
+    /// Operators in topological order.
+    #[prost(message, repeated, tag = "1")]
+    pub nodes: Vec<Node>,
+    /// Name.
+    #[prost(string, optional, tag = "2")]
+    pub name: Option<String>,
+    /// Constant tensors.
+    #[prost(message, repeated, tag = "5")]
+    pub initializers: Vec<Tensor>,
+    /// Free text.
+    #[prost(string, optional, tag = "10")]
+    pub doc_string: Option<String>,
+    /// Inputs.
+    #[prost(message, repeated, tag = "11")]
+    pub inputs: Vec<ValueInfo>,
+    /// Outputs.
+    #[prost(message, repeated, tag = "12")]
+    pub outputs: Vec<ValueInfo>,
+    /// Types of inner tensors.
+    #[prost(message, repeated, tag = "13")]
+    pub value_infos: Vec<ValueInfo>,
+    #[prost(bytes = "vec", repeated, tag = "14")]
+    pub(super) quantization: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    pub(super) sparse_initializers: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "16")]
+    pub(super) metadata: Vec<Vec<u8>>,
+}
+
+/// One operator.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Node {
+    /// Names of input tensors; empty where an optional input is left out.
+    #[prost(string, repeated, tag = "1")]
+    pub inputs: Vec<String>,
+    /// Names of output tensors.
+    #[prost(string, repeated, tag = "2")]
+    pub outputs: Vec<String>,
+    /// Name.
+    #[prost(string, optional, tag = "3")]
+    pub name: Option<String>,
+    /// Operator.
+    #[prost(string, optional, tag = "4")]
+    pub op_type: Option<String>,
+    /// Attributes.
+    #[prost(message, repeated, tag = "5")]
+    pub attributes: Vec<Attribute>,
+    /// Free text.
+    #[prost(string, optional, tag = "6")]
+    pub doc_string: Option<String>,
+    /// Operator set.
+    #[prost(string, optional, tag = "7")]
+    pub domain: Option<String>,
+    #[prost(string, optional, tag = "8")]
+    pub(super) overload: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub(super) metadata: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "10")]
+    pub(super) devices: Vec<Vec<u8>>,
+}
+
+/// A named attribute of an operator.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Attribute {
+    /// Name.
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    /// Kind: see [`AttributeKind`].
+    #[prost(int32, optional, tag = "20")]
+    pub kind: Option<i32>,
+    /// A real number.
+    #[prost(float, optional, tag = "2")]
+    pub f: Option<f32>,
+    /// An integer.
+    #[prost(int64, optional, tag = "3")]
+    pub i: Option<i64>,
+    /// Text.
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub s: Option<Vec<u8>>,
+    /// A tensor.
+    #[prost(message, optional, tag = "5")]
+    pub t: Option<Tensor>,
+    #[prost(bytes = "vec", optional, tag = "6")]
+    pub(super) graph: Option<Vec<u8>>,
+    /// Real numbers.
+    #[prost(float, repeated, packed = "false", tag = "7")]
+    pub floats: Vec<f32>,
+    /// Integers.
+    #[prost(int64, repeated, packed = "false", tag = "8")]
+    pub ints: Vec<i64>,
+    /// Texts.
+    #[prost(bytes = "vec", repeated, tag = "9")]
+    pub strings: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "10")]
+    pub(super) tensors: Vec<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "11")]
+    pub(super) graphs: Vec<Vec<u8>>,
+    #[prost(string, optional, tag = "13")]
+    pub(super) doc_string: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "14")]
+    pub(super) type_proto: Option<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "15")]
+    pub(super) type_protos: Vec<Vec<u8>>,
+    #[prost(string, optional, tag = "21")]
+    pub(super) reference: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "22")]
+    pub(super) sparse_tensor: Option<Vec<u8>>,
+    #[prost(bytes = "vec", repeated, tag = "23")]
+    pub(super) sparse_tensors: Vec<Vec<u8>>,
+}
+
+/// Kinds of attribute that the rewriter writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttributeKind {
+    /// One integer.
+    Int = 2,
+    /// Several integers.
+    Ints = 7,
+}
+
+/// A constant tensor.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Tensor {
+    /// Shape.
+    #[prost(int64, repeated, packed = "false", tag = "1")]
+    pub dims: Vec<i64>,
+    /// Element type: see [`ElementType`].
+    #[prost(int32, optional, tag = "2")]
+    pub data_type: Option<i32>,
+    #[prost(bytes = "vec", optional, tag = "3")]
+    pub(super) segment: Option<Vec<u8>>,
+    /// Values as 32-bit reals.
+    #[prost(float, repeated, tag = "4")]
+    pub float_data: Vec<f32>,
+    /// Values of the smaller integer types.
+    #[prost(int32, repeated, tag = "5")]
+    pub int32_data: Vec<i32>,
+    /// Values as text.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub string_data: Vec<Vec<u8>>,
+    /// Values as 64-bit integers.
+    #[prost(int64, repeated, tag = "7")]
+    pub int64_data: Vec<i64>,
+    /// Name.
+    #[prost(string, optional, tag = "8")]
+    pub name: Option<String>,
+    /// Values as little-endian bytes.
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub raw_data: Option<Vec<u8>>,
+    /// Values as 64-bit reals.
+    #[prost(double, repeated, tag = "10")]
+    pub double_data: Vec<f64>,
+    /// Values as unsigned 64-bit integers.
+    #[prost(uint64, repeated, tag = "11")]
+    pub uint64_data: Vec<u64>,
+    #[prost(string, optional, tag = "12")]
+    pub(super) doc_string: Option<String>,
+    /// Where the values are, if not in this file.
+    #[prost(bytes = "vec", repeated, tag = "13")]
+    pub external_data: Vec<Vec<u8>>,
+    #[prost(int32, optional, tag = "14")]
+    pub(super) data_location: Option<i32>,
+    #[prost(bytes = "vec", repeated, tag = "16")]
+    pub(super) metadata: Vec<Vec<u8>>,
+}
+
+/// Element types that appear in the server's graph contracts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ElementType {
+    /// 32-bit real.
+    Float = 1,
+    /// Byte.
+    Uint8 = 2,
+    /// 64-bit integer.
+    Int64 = 7,
+}
+
+/// A named, typed tensor.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ValueInfo {
+    /// Name.
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    /// Type.
+    #[prost(message, optional, tag = "2")]
+    pub type_info: Option<Type>,
+    #[prost(string, optional, tag = "3")]
+    pub(super) doc_string: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub(super) metadata: Vec<Vec<u8>>,
+}
+
+/// A type.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Type {
+    /// Set if it is a dense tensor.
+    #[prost(message, optional, tag = "1")]
+    pub tensor: Option<TensorType>,
+    #[prost(bytes = "vec", optional, tag = "4")]
+    pub(super) sequence: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "5")]
+    pub(super) map: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "6")]
+    pub(super) denotation: Option<String>,
+    #[prost(bytes = "vec", optional, tag = "7")]
+    pub(super) opaque: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    pub(super) sparse_tensor: Option<Vec<u8>>,
+    #[prost(bytes = "vec", optional, tag = "9")]
+    pub(super) optional: Option<Vec<u8>>,
+}
+
+/// The type of a dense tensor.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct TensorType {
+    /// Element type: see [`ElementType`].
+    #[prost(int32, optional, tag = "1")]
+    pub element_type: Option<i32>,
+    /// Shape, where it is known.
+    #[prost(message, optional, tag = "2")]
+    pub shape: Option<Shape>,
+}
+
+/// A shape.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Shape {
+    /// Axes.
+    #[prost(message, repeated, tag = "1")]
+    pub dims: Vec<Dim>,
+}
+
+/// The size of one axis.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Dim {
+    /// A number or a name; neither if unknown.
+    #[prost(oneof = "DimValue", tags = "1, 2")]
+    pub value: Option<DimValue>,
+    #[prost(string, optional, tag = "3")]
+    pub(super) denotation: Option<String>,
+}
+
+/// A number or a name.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub enum DimValue {
+    /// A fixed size.
+    #[prost(int64, tag = "1")]
+    Fixed(i64),
+    /// A size that may change from run to run.
+    #[prost(string, tag = "2")]
+    Named(String),
+}
+
+impl Model {
+    /// Version of the standard operators.
+    pub fn opset(&self) -> i64 {
+        self.opset_imports
+            .iter()
+            .find(|set| matches!(set.domain.as_deref(), None | Some("") | Some("ai.onnx")))
+            .and_then(|set| set.version)
+            .unwrap_or(1)
+    }
+}
+
+impl Node {
+    /// A node of the standard operators without attributes.
+    pub fn new(op_type: &str, inputs: &[&str], output: &str) -> Self {
+        Self {
+            inputs: inputs.iter().map(|&name| name.to_owned()).collect(),
+            outputs: vec![output.to_owned()],
+            name: Some(format!("{output}/{op_type}")),
+            op_type: Some(op_type.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// The same with an integer attribute.
+    #[must_use]
+    pub fn with_int(mut self, name: &str, value: i64) -> Self {
+        self.attributes.push(Attribute {
+            name: Some(name.to_owned()),
+            kind: Some(AttributeKind::Int as i32),
+            i: Some(value),
+            ..Attribute::default()
+        });
+        self
+    }
+
+    /// The same with an attribute of integers.
+    #[must_use]
+    pub fn with_ints(mut self, name: &str, values: &[i64]) -> Self {
+        self.attributes.push(Attribute {
+            name: Some(name.to_owned()),
+            kind: Some(AttributeKind::Ints as i32),
+            ints: values.to_vec(),
+            ..Attribute::default()
+        });
+        self
+    }
+}
+
+impl Tensor {
+    /// A one-dimensional constant of 64-bit integers.
+    pub fn of_ints(name: &str, values: &[i64]) -> Self {
+        Self {
+            dims: vec![values.len() as i64],
+            data_type: Some(ElementType::Int64 as i32),
+            int64_data: values.to_vec(),
+            name: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// The weights of a convolution with a kernel of size 1 that sums over `channels`: ones, [1, channels, 1, …].
+    pub fn of_ones(name: &str, channels: usize, spatial_axes: usize) -> Self {
+        let mut dims = vec![1, channels as i64];
+        dims.resize(2 + spatial_axes, 1);
+        Self {
+            dims,
+            data_type: Some(ElementType::Float as i32),
+            float_data: vec![1.0; channels],
+            name: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// A scalar constant.
+    pub fn of_scalar(name: &str, value: f32) -> Self {
+        Self {
+            data_type: Some(ElementType::Float as i32),
+            float_data: vec![value],
+            name: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
+impl ValueInfo {
+    /// A tensor whose first axis is the batch and whose other axes are fixed.
+    pub fn batched(name: &str, element_type: ElementType, sizes: &[usize]) -> Self {
+        let batch = Dim {
+            value: Some(DimValue::Named("batch".to_owned())),
+            denotation: None,
+        };
+        let fixed = sizes.iter().map(|&size| Dim {
+            value: Some(DimValue::Fixed(size as i64)),
+            denotation: None,
+        });
+        Self {
+            name: Some(name.to_owned()),
+            type_info: Some(Type {
+                tensor: Some(TensorType {
+                    element_type: Some(element_type as i32),
+                    shape: Some(Shape {
+                        dims: std::iter::once(batch).chain(fixed).collect(),
+                    }),
+                }),
+                ..Type::default()
+            }),
+            ..Self::default()
+        }
+    }
+}

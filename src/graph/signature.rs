@@ -1,0 +1,185 @@
+//! Does a graph have the inputs and outputs that its manifest names, with the element types and shapes that the contract
+//! asks for?
+
+use super::{
+    GraphError,
+    protobuf::{DimValue, ElementType, Model, ValueInfo},
+};
+
+/// One input or output that a graph must have: `[batch, sizes…]`.
+#[derive(Debug, Clone)]
+pub struct Expected<'a> {
+    /// Name in the graph.
+    pub name: &'a str,
+    /// Element type.
+    pub element_type: ElementType,
+    /// Sizes after the batch axis; several where the contract allows several forms.
+    pub forms: Vec<Vec<usize>>,
+}
+
+/// Checks that the graph takes exactly `input` (besides constants) and gives at least `outputs`; answers for each output which of
+/// its forms it has. A declared shape may leave axes open; those are checked when the graph first runs.
+pub fn check(
+    model: &Model,
+    input: &Expected<'_>,
+    outputs: &[Expected<'_>],
+) -> Result<Vec<usize>, GraphError> {
+    let graph = model
+        .graph
+        .as_ref()
+        .ok_or_else(|| GraphError::Malformed("it has no graph".to_owned()))?;
+    let is_constant = |name: &str| {
+        graph
+            .initializers
+            .iter()
+            .any(|tensor| tensor.name.as_deref() == Some(name))
+    };
+    let inputs: Vec<&ValueInfo> = graph
+        .inputs
+        .iter()
+        .filter(|value| !is_constant(value.name()))
+        .collect();
+    find(&inputs, "input", input)?;
+    if let Some(extra) = inputs.iter().find(|value| value.name() != input.name) {
+        return Err(GraphError::Signature(format!(
+            "the graph wants an input {:?} that its contract does not have: the only input is {:?}",
+            extra.name(),
+            input.name
+        )));
+    }
+    let given: Vec<&ValueInfo> = graph.outputs.iter().collect();
+    outputs
+        .iter()
+        .map(|output| find(&given, "output", output))
+        .collect()
+}
+
+/// The form that the value of the expected name has.
+fn find(values: &[&ValueInfo], role: &str, expected: &Expected<'_>) -> Result<usize, GraphError> {
+    let Some(value) = values.iter().find(|value| value.name() == expected.name) else {
+        let names: Vec<_> = values.iter().map(|value| value.name()).collect();
+        return Err(GraphError::Signature(format!(
+            "the graph has no {role} {:?}; it has: {}",
+            expected.name,
+            names.join(", ")
+        )));
+    };
+    let tensor = value
+        .type_info
+        .as_ref()
+        .and_then(|t| t.tensor.as_ref())
+        .ok_or_else(|| {
+            GraphError::Signature(format!("{role} {:?} is not a tensor", expected.name))
+        })?;
+    if tensor.element_type != Some(expected.element_type as i32) {
+        return Err(GraphError::Signature(format!(
+            "{role} {:?} must have element type {:?} (ONNX type {}), not ONNX type {}",
+            expected.name,
+            expected.element_type,
+            expected.element_type as i32,
+            tensor.element_type.unwrap_or(0)
+        )));
+    }
+    let Some(shape) = &tensor.shape else {
+        return Ok(0);
+    };
+    let declared: Vec<Option<usize>> = shape
+        .dims
+        .iter()
+        .map(|dim| match dim.value {
+            Some(DimValue::Fixed(size)) => usize::try_from(size).ok(),
+            _ => None,
+        })
+        .collect();
+    let fits = |form: &Vec<usize>| {
+        declared.len() == form.len() + 1
+            && declared[1..]
+                .iter()
+                .zip(form)
+                .all(|(declared, &size)| declared.is_none_or(|d| d == size))
+    };
+    let wanted = || {
+        let forms: Vec<_> = expected.forms.iter().map(|form| show(form)).collect();
+        forms.join(" or ")
+    };
+    let form = expected.forms.iter().position(fits).ok_or_else(|| {
+        let declared: Vec<_> = declared
+            .iter()
+            .map(|d| d.map_or("?".to_owned(), |size| size.to_string()))
+            .collect();
+        GraphError::Signature(format!(
+            "{role} {:?} must have shape {}, not [{}]",
+            expected.name,
+            wanted(),
+            declared.join(", ")
+        ))
+    })?;
+    if let Some(fixed) = declared[0] {
+        return Err(GraphError::Signature(format!(
+            "{role} {:?} has a batch axis fixed at {fixed}: export it with a dynamic first axis, {}",
+            expected.name,
+            wanted()
+        )));
+    }
+    Ok(form)
+}
+
+fn show(form: &[usize]) -> String {
+    let sizes: Vec<_> = form.iter().map(usize::to_string).collect();
+    format!("[batch, {}]", sizes.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::protobuf::{Graph, Node};
+
+    fn identity(input: ValueInfo, output: ValueInfo) -> Model {
+        Model {
+            graph: Some(Graph {
+                nodes: vec![Node::new("Identity", &["image"], "logits")],
+                inputs: vec![input],
+                outputs: vec![output],
+                ..Graph::default()
+            }),
+            ..Model::default()
+        }
+    }
+
+    fn expect(name: &str, forms: Vec<Vec<usize>>) -> Expected<'_> {
+        Expected {
+            name,
+            element_type: ElementType::Float,
+            forms,
+        }
+    }
+
+    #[test]
+    fn names_types_and_shapes_are_checked() {
+        let image = || ValueInfo::batched("image", ElementType::Float, &[1, 2, 2]);
+        let logits = || ValueInfo::batched("logits", ElementType::Float, &[4, 2, 2]);
+        let forms = || vec![vec![4, 1, 2, 2], vec![4, 2, 2]];
+        let model = identity(image(), logits());
+        let input = expect("image", vec![vec![1, 2, 2]]);
+        assert_eq!(
+            check(&model, &input, &[expect("logits", forms())]),
+            Ok(vec![1])
+        );
+
+        let message =
+            |model: &Model, input: &Expected<'_>, output| match check(model, input, &[output]) {
+                Err(GraphError::Signature(message)) => message,
+                other => panic!("{other:?}"),
+            };
+        assert!(message(&model, &input, expect("scores", forms())).contains("it has: logits"));
+        assert!(
+            message(&model, &input, expect("logits", vec![vec![8, 2, 2]]))
+                .contains("must have shape [batch, 8, 2, 2], not [?, 4, 2, 2]")
+        );
+        let bytes = identity(
+            ValueInfo::batched("image", ElementType::Uint8, &[1, 2, 2]),
+            logits(),
+        );
+        assert!(message(&bytes, &input, expect("logits", forms())).contains("Float"));
+    }
+}

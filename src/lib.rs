@@ -1,0 +1,27 @@
+//! density-server puts a probability on an image.
+//!
+//! # A map of the code
+//!
+//! ```text
+//! main → cli → app (composition root) → everything below
+//! http         decode → one service call → encode
+//! service      the use cases: score, detect, sample, complete, encode, decode, reconstruct, interpolate
+//! scheduling   queues, admission by cost, batch formation, workers; knows nothing of HTTP or of ONNX
+//! repository   manifests, versions, the load gate, hot swap
+//! runtime      ONNX Runtime: the only place that says `ort::`
+//! graph        ONNX graphs as data: reading, checking and rewriting protobuf, without a runtime
+//! media        image files, npy arrays, heat maps and grids, to and from the domain's images
+//! domain       images, likelihood, conformal p-values, sampling arithmetic, random numbers
+//! ```
+//!
+//! Arrows point down only; a test holds them. Start reading at [`service`] for what the server can do, at
+//! [`repository`] for what a model must prove before it serves, and at [`scheduling`] for what happens under load.
+
+pub mod domain;
+pub mod graph;
+pub mod metrics;
+pub mod network;
+pub mod repository;
+pub mod runtime;
+pub mod scheduling;
+pub mod service;

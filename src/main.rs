@@ -1,0 +1,3 @@
+//! The `density-server` command.
+
+fn main() {}

@@ -1,0 +1,281 @@
+//! Every metric of the server, declared once and injected.
+//!
+//! Cardinality is bounded: models and operations are the loaded ones, routes are the router's own patterns. A name that
+//! a client made up never becomes a label.
+
+use std::time::Duration;
+
+use prometheus::{
+    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, linear_buckets,
+};
+
+/// The metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// HTTP requests by method, route and status.
+    pub http_requests: IntCounterVec,
+    /// Time from the request's head to the answer's head, by method and route.
+    pub http_request_seconds: HistogramVec,
+    /// HTTP requests that are being answered now.
+    pub http_in_flight: IntGauge,
+    /// Connections that are open now.
+    pub http_connections: IntGauge,
+    /// Requests refused before any work, by reason.
+    pub rejections: IntCounterVec,
+    /// Time that an item spent waiting for a worker, by model and operation.
+    pub queue_wait_seconds: HistogramVec,
+    /// Items that wait now, by class of work.
+    pub queue_depth: IntGaugeVec,
+    /// Rows in one run of a graph, by model and operation.
+    pub batch_size: HistogramVec,
+    /// Duration of one run of a graph, by model and operation.
+    pub inference_seconds: HistogramVec,
+    /// Runs that failed, by model and operation.
+    pub inference_failures: IntCounterVec,
+    /// Items whose client had gone before they cost anything, by model and operation.
+    pub abandoned: IntCounterVec,
+    /// Images answered, by model and operation.
+    pub images: IntCounterVec,
+    /// Bits per dimension of scored images, by model.
+    pub bits_per_dim: HistogramVec,
+    /// Conformal p-values of judged images, by model.
+    pub p_value: HistogramVec,
+    /// Images judged, by model and decision.
+    pub decisions: IntCounterVec,
+    /// 1 for each model version that is ready, 0 for each that failed its load gate.
+    pub model_ready: IntGaugeVec,
+    /// Worker panics that were caught.
+    pub worker_panics: IntCounter,
+    /// Worker threads.
+    pub workers: Gauge,
+}
+
+impl Metrics {
+    /// A fresh registry with everything declared, and the process's own metrics where the system offers them.
+    ///
+    /// # Panics
+    /// If two metrics share a name, which a test excludes.
+    #[allow(clippy::unwrap_used)]
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let seconds = || exponential_buckets(0.000_5, 2.0, 18).unwrap();
+        let model_operation = &["model", "operation"][..];
+        let metrics = Self {
+            http_requests: counters(
+                "density_http_requests_total",
+                "HTTP requests by method, route and status.",
+                &["method", "route", "status"],
+            ),
+            http_request_seconds: histograms(
+                "density_http_request_duration_seconds",
+                "Time from the head of an HTTP request to the head of its answer.",
+                &["method", "route"],
+                seconds(),
+            ),
+            http_in_flight: gauge(
+                "density_http_requests_in_flight",
+                "HTTP requests being answered now.",
+            ),
+            http_connections: gauge("density_http_connections", "HTTP connections open now."),
+            rejections: counters(
+                "density_rejected_requests_total",
+                "Requests refused before any work, by reason.",
+                &["reason"],
+            ),
+            queue_wait_seconds: histograms(
+                "density_queue_wait_seconds",
+                "Time that one item waited for a worker.",
+                model_operation,
+                seconds(),
+            ),
+            queue_depth: gauges(
+                "density_queue_items",
+                "Items waiting now, by class of work.",
+                &["class"],
+            ),
+            batch_size: histograms(
+                "density_batch_size_rows",
+                "Rows in one run of a graph.",
+                model_operation,
+                exponential_buckets(1.0, 2.0, 10).unwrap(),
+            ),
+            inference_seconds: histograms(
+                "density_inference_duration_seconds",
+                "Duration of one run of a graph.",
+                model_operation,
+                seconds(),
+            ),
+            inference_failures: counters(
+                "density_inference_failures_total",
+                "Batches that ended in an error or a panic.",
+                model_operation,
+            ),
+            abandoned: counters(
+                "density_abandoned_items_total",
+                "Items dropped because their client had gone or their deadline had passed.",
+                model_operation,
+            ),
+            images: counters("density_images_total", "Images answered.", model_operation),
+            bits_per_dim: histograms(
+                "density_bits_per_dim",
+                "Bits per dimension of scored and judged images.",
+                &["model"],
+                linear_buckets(0.25, 0.25, 40).unwrap(),
+            ),
+            p_value: histograms(
+                "density_p_value",
+                "Conformal p-values of judged images; uniform for inliers.",
+                &["model"],
+                vec![
+                    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8,
+                    0.9, 1.0,
+                ],
+            ),
+            decisions: counters(
+                "density_decisions_total",
+                "Images judged, by decision.",
+                &["model", "decision"],
+            ),
+            model_ready: gauges(
+                "density_model_ready",
+                "1 for a model version that serves, 0 for one that its load gate refused.",
+                &["model", "version"],
+            ),
+            worker_panics: IntCounter::with_opts(Opts::new(
+                "density_worker_panics_total",
+                "Panics caught in workers.",
+            ))
+            .unwrap(),
+            workers: Gauge::with_opts(Opts::new("density_workers", "Worker threads.")).unwrap(),
+            registry: registry.clone(),
+        };
+        let collectors: Vec<Box<dyn prometheus::core::Collector>> = vec![
+            Box::new(metrics.http_requests.clone()),
+            Box::new(metrics.http_request_seconds.clone()),
+            Box::new(metrics.http_in_flight.clone()),
+            Box::new(metrics.http_connections.clone()),
+            Box::new(metrics.rejections.clone()),
+            Box::new(metrics.queue_wait_seconds.clone()),
+            Box::new(metrics.queue_depth.clone()),
+            Box::new(metrics.batch_size.clone()),
+            Box::new(metrics.inference_seconds.clone()),
+            Box::new(metrics.inference_failures.clone()),
+            Box::new(metrics.abandoned.clone()),
+            Box::new(metrics.images.clone()),
+            Box::new(metrics.bits_per_dim.clone()),
+            Box::new(metrics.p_value.clone()),
+            Box::new(metrics.decisions.clone()),
+            Box::new(metrics.model_ready.clone()),
+            Box::new(metrics.worker_panics.clone()),
+            Box::new(metrics.workers.clone()),
+        ];
+        for collector in collectors {
+            registry.register(collector).unwrap();
+        }
+        #[cfg(target_os = "linux")]
+        {
+            let process = prometheus::process_collector::ProcessCollector::for_self();
+            registry.register(Box::new(process)).unwrap();
+        }
+        metrics
+    }
+
+    /// The text exposition format.
+    pub fn encode(&self) -> String {
+        let mut text = Vec::new();
+        // Encoding into memory fails only on an inconsistent family, which the declarations above exclude.
+        if let Err(error) = TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+            tracing::error!(%error, "metrics could not be encoded");
+        }
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Counts a request refused before any work. `reason` is a constant of the code, never text from a client.
+    pub fn reject(&self, reason: &'static str) {
+        self.rejections.with_label_values(&[reason]).inc();
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The metrics of one operation of one model, looked up once instead of at every batch.
+#[derive(Debug, Clone)]
+pub struct OperationMetrics {
+    queue_wait_seconds: Histogram,
+    batch_size: Histogram,
+    inference_seconds: Histogram,
+    /// Batches that failed.
+    pub failures: IntCounter,
+    /// Items dropped unserved.
+    pub abandoned: IntCounter,
+    /// Panics, over all operations.
+    pub panics: IntCounter,
+}
+
+impl OperationMetrics {
+    /// The metrics of `operation` on `model`, both of which must be names of loaded things.
+    pub fn new(metrics: &Metrics, model: &str, operation: &str) -> Self {
+        let labels = &[model, operation];
+        Self {
+            queue_wait_seconds: metrics.queue_wait_seconds.with_label_values(labels),
+            batch_size: metrics.batch_size.with_label_values(labels),
+            inference_seconds: metrics.inference_seconds.with_label_values(labels),
+            failures: metrics.inference_failures.with_label_values(labels),
+            abandoned: metrics.abandoned.with_label_values(labels),
+            panics: metrics.worker_panics.clone(),
+        }
+    }
+
+    /// One item left the queue.
+    pub fn waited(&self, wait: Duration) {
+        self.queue_wait_seconds.observe(wait.as_secs_f64());
+    }
+
+    /// One batch ran.
+    pub fn ran(&self, rows: usize, duration: Duration) {
+        self.batch_size.observe(rows as f64);
+        self.inference_seconds.observe(duration.as_secs_f64());
+    }
+}
+
+#[allow(clippy::unwrap_used)]
+fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    IntCounterVec::new(Opts::new(name, help), labels).unwrap()
+}
+
+#[allow(clippy::unwrap_used)]
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help), labels).unwrap()
+}
+
+#[allow(clippy::unwrap_used)]
+fn gauge(name: &str, help: &str) -> IntGauge {
+    IntGauge::with_opts(Opts::new(name, help)).unwrap()
+}
+
+#[allow(clippy::unwrap_used)]
+fn histograms(name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> HistogramVec {
+    HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels).unwrap()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_exposed_with_base_units() {
+        let metrics = Metrics::new();
+        metrics.reject("overloaded");
+        let operation = OperationMetrics::new(&metrics, "m", "score");
+        operation.ran(3, Duration::from_millis(2));
+        let text = metrics.encode();
+        assert!(text.contains("density_rejected_requests_total{reason=\"overloaded\"} 1"));
+        assert!(text.contains("density_batch_size_rows_sum{model=\"m\",operation=\"score\"} 3"));
+    }
+}

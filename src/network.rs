@@ -1,0 +1,46 @@
+//! What loaded graphs mean: autoregressive logits, a VAE's encoder and decoder.
+//!
+//! Architecture invariant: a network turns levels or codes into numbers and back, a batch at a time on the calling thread. It
+//! knows nothing of requests, queues or files.
+
+pub mod autoregressive;
+pub mod vae;
+
+use crate::{graph::GraphError, runtime::RuntimeError};
+
+/// Why a network cannot be built or run.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum NetworkError {
+    /// The graph does not keep its contract.
+    #[error(transparent)]
+    Graph(#[from] GraphError),
+    /// The runtime refused or failed.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// An output of the wrong shape.
+    #[error("output {name:?} came with shape {actual:?}; expected {expected:?}")]
+    Shape {
+        /// The output.
+        name: String,
+        /// What it must be.
+        expected: Vec<usize>,
+        /// What it was.
+        actual: Vec<usize>,
+    },
+}
+
+/// Checks an output's shape: a graph may declare less than it does.
+fn expect_shape(
+    name: &str,
+    output: &crate::runtime::Output,
+    expected: &[usize],
+) -> Result<(), NetworkError> {
+    if output.shape == expected {
+        return Ok(());
+    }
+    Err(NetworkError::Shape {
+        name: name.to_owned(),
+        expected: expected.to_vec(),
+        actual: output.shape.clone(),
+    })
+}

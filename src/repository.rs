@@ -1,0 +1,267 @@
+//! Model versions on disk: manifests, the load gate, and which versions there are.
+//!
+//! A repository is a folder `<name>/<version>/model.toml`. A version serves only after its load gate has passed; one that
+//! fails stays listed with the reason, and the versions beside it keep serving.
+//!
+//! Architecture invariant: nothing here knows of requests or queues. What is loaded is immutable.
+
+pub mod arrays;
+pub mod gate;
+pub mod manifest;
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sha2::{Digest, Sha256};
+
+use self::manifest::Manifest;
+use crate::{
+    domain::conformal::Calibration,
+    network::{autoregressive::Autoregressive, vae::Vae},
+    runtime::Engine,
+};
+
+/// Name of the manifest in a version's folder.
+pub const MANIFEST: &str = "model.toml";
+
+/// A version that passed its load gate.
+#[derive(Debug)]
+pub struct Version {
+    /// Its number: the name of its folder.
+    pub number: u32,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Its graphs.
+    pub network: Network,
+    /// Calibration scores, ready for p-values.
+    pub calibration: Option<Calibration>,
+    /// What the gate checked and found, in order.
+    pub checks: Vec<Check>,
+    /// What one row of each graph took at warm-up.
+    pub timings: Timings,
+}
+
+/// The graphs of a version, by family.
+#[derive(Debug)]
+pub enum Network {
+    /// Exact density.
+    Autoregressive(Arc<Autoregressive>),
+    /// Lower bound and code.
+    Vae(Arc<Vae>),
+}
+
+/// Time of one row on one thread.
+#[derive(Debug, Clone, Copy)]
+pub struct Timings {
+    /// Scoring an image, or encoding it.
+    pub forward: Duration,
+    /// The logits of an image, or decoding a code.
+    pub backward: Duration,
+}
+
+/// One check of the load gate that passed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked.
+    pub name: &'static str,
+    /// What was found.
+    pub finding: String,
+}
+
+/// What became of a version's folder.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Loaded.
+    Ready(Arc<Version>),
+    /// Refused, with the reason.
+    Failed(String),
+}
+
+/// All versions of all models, by name and number.
+pub type Catalog = BTreeMap<String, BTreeMap<u32, Outcome>>;
+
+/// A folder of models, or a single model.
+#[derive(Debug)]
+pub struct Repository {
+    source: Source,
+    engine: Arc<dyn Engine>,
+    /// Outcomes by folder, with the hash of the manifest that they came from.
+    known: Mutex<BTreeMap<PathBuf, ([u8; 32], Outcome)>>,
+}
+
+/// Where versions are looked for.
+#[derive(Debug)]
+enum Source {
+    /// `<root>/<name>/<version>`.
+    Root(PathBuf),
+    /// `<model>/<version>`, or the one version that is given.
+    Model {
+        name: String,
+        folder: PathBuf,
+        only: Option<u32>,
+    },
+}
+
+impl Repository {
+    /// All models in the folder `root`, which is read at the first [`Self::scan`].
+    pub fn new(root: impl Into<PathBuf>, engine: Arc<dyn Engine>) -> Self {
+        Self::of(Source::Root(root.into()), engine)
+    }
+
+    /// The model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`. Answers the
+    /// model's name too; `None` if the folder is neither.
+    pub fn of_model(folder: &Path, engine: Arc<dyn Engine>) -> Option<(Self, String)> {
+        // The names matter, and they are not in a path such as `.`.
+        let folder = folder.canonicalize().ok()?;
+        let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        let (model, only) = if folder.join(MANIFEST).is_file() {
+            let number = version_number(&name(&folder)?)?;
+            (folder.parent()?.to_owned(), Some(number))
+        } else {
+            let versions = folders(&folder).ok()?;
+            versions
+                .iter()
+                .find(|(name, _)| version_number(name).is_some())?;
+            (folder, None)
+        };
+        let name = name(&model)?;
+        let source = Source::Model {
+            name: name.clone(),
+            folder: model,
+            only,
+        };
+        Some((Self::of(source, engine), name))
+    }
+
+    fn of(source: Source, engine: Arc<dyn Engine>) -> Self {
+        Self {
+            source,
+            engine,
+            known: Mutex::default(),
+        }
+    }
+
+    /// Reads the folder. Versions whose manifest has not changed since the last scan are kept as they are; a manifest carries
+    /// the hashes of its files, so that it stands for them all. A version that is replaced by one that fails its gate is gone:
+    /// publish a change as a new version.
+    pub fn scan(&self) -> io::Result<Catalog> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = BTreeMap::new();
+        let mut catalog = Catalog::new();
+        for candidate in self.source.candidates()? {
+            let Candidate {
+                name,
+                number,
+                folder,
+            } = candidate;
+            let fingerprint = fingerprint(&folder);
+            let outcome = match known.remove(&folder) {
+                Some((previous, outcome)) if previous == fingerprint => outcome,
+                _ => self.load(&name, number, &folder),
+            };
+            catalog
+                .entry(name)
+                .or_default()
+                .insert(number, outcome.clone());
+            seen.insert(folder, (fingerprint, outcome));
+        }
+        *known = seen;
+        Ok(catalog)
+    }
+
+    fn load(&self, name: &str, number: u32, folder: &Path) -> Outcome {
+        match gate::load(&*self.engine, folder, name, number) {
+            Ok(version) => {
+                tracing::info!(model = name, version = number, family = %version.manifest.family, "model ready");
+                Outcome::Ready(Arc::new(version))
+            }
+            Err(error) => {
+                tracing::error!(model = name, version = number, reason = %error, "model refused");
+                Outcome::Failed(error.to_string())
+            }
+        }
+    }
+}
+
+/// A folder that should hold a version.
+struct Candidate {
+    name: String,
+    number: u32,
+    folder: PathBuf,
+}
+
+impl Source {
+    fn candidates(&self) -> io::Result<Vec<Candidate>> {
+        let (models, only) = match self {
+            Self::Root(root) => (folders(root)?, None),
+            Self::Model { name, folder, only } => (vec![(name.clone(), folder.clone())], *only),
+        };
+        let mut found = Vec::new();
+        for (name, model) in models {
+            for (version, folder) in folders(&model)? {
+                match version_number(&version) {
+                    Some(number) if only.is_none_or(|only| only == number) => {
+                        found.push(Candidate {
+                            name: name.clone(),
+                            number,
+                            folder,
+                        });
+                    }
+                    Some(_) => {}
+                    None => {
+                        let folder = folder.display();
+                        tracing::warn!(%folder, "ignored: the name of a version is a number from 1");
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The number of a version's folder name: decimal, from 1, without leading zeros.
+pub fn version_number(name: &str) -> Option<u32> {
+    let number: u32 = name.parse().ok()?;
+    (number > 0 && number.to_string() == name).then_some(number)
+}
+
+/// The folders in a folder, in order of name; hidden ones are left out.
+fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name
+            && !name.starts_with('.')
+            && path.is_dir()
+        {
+            found.push((name.to_owned(), path.clone()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn fingerprint(folder: &Path) -> [u8; 32] {
+    // A manifest that cannot be read has a fingerprint too; the gate says what is wrong with it.
+    let manifest = fs::read(folder.join(MANIFEST)).unwrap_or_default();
+    Sha256::digest(manifest).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::version_number;
+
+    #[test]
+    fn versions_are_plain_numbers() {
+        assert_eq!(version_number("12"), Some(12));
+        for name in ["0", "01", "-1", "v1", "", "1.0", "99999999999"] {
+            assert_eq!(version_number(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Running graphs. The rest of the server sees two traits; [`onnx`] is the only place that knows ONNX Runtime.
+//!
+//! Architecture invariant: nothing here knows what a graph means.
+
+pub mod onnx;
+
+use std::{fmt::Debug, sync::Arc};
+
+/// Something that can make graphs runnable.
+pub trait Engine: Debug + Send + Sync {
+    /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
+    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
+}
+
+/// A graph that runs. Any number of threads may run it at once.
+pub trait Program: Debug + Send + Sync {
+    /// Runs the graph on one input and answers the named outputs, in that order.
+    fn run(
+        &self,
+        input: &Input<'_>,
+        outputs: &[&str],
+        threads: Threads,
+    ) -> Result<Vec<Output>, RuntimeError>;
+}
+
+/// How much of the machine one run may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Threads {
+    /// The calling thread only: best when other runs go on beside it.
+    One,
+    /// All cores: best for latency when nothing else runs.
+    All,
+}
+
+/// The input of a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Input<'a> {
+    /// Its name in the graph.
+    pub name: &'a str,
+    /// Shape, batch first.
+    pub shape: &'a [usize],
+    /// Values, row-major.
+    pub values: Values<'a>,
+}
+
+/// The values of an input.
+#[derive(Debug, Clone, Copy)]
+pub enum Values<'a> {
+    /// Bytes.
+    Bytes(&'a [u8]),
+    /// 32-bit reals.
+    Floats(&'a [f32]),
+}
+
+/// One output of a run: 32-bit reals.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Output {
+    /// Shape, batch first.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub values: Vec<f32>,
+}
+
+impl Output {
+    /// The values of row `index` of a batch of `rows`.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub fn row(&self, index: usize, rows: usize) -> &[f32] {
+        let size = self.values.len() / rows;
+        &self.values[index * size..(index + 1) * size]
+    }
+}
+
+/// Why a graph cannot be run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RuntimeError {
+    /// The shared library is not there or not usable.
+    #[error("{0}")]
+    Library(String),
+    /// The runtime refused the graph.
+    #[error("the runtime refused {name}: {cause}")]
+    Load {
+        /// The graph.
+        name: String,
+        /// What the runtime said.
+        cause: String,
+    },
+    /// A run failed.
+    #[error("a run of {name} failed: {cause}")]
+    Run {
+        /// The graph.
+        name: String,
+        /// What the runtime said.
+        cause: String,
+    },
+}

@@ -1,0 +1,225 @@
+//! ONNX Runtime, loaded from a shared library when the server starts.
+//!
+//! One thread policy holds for all sessions. Every graph has one session without threads of its own for each worker, so that
+//! workers run side by side without sharing anything, and one that spreads a single run over the pool that all graphs share.
+//! No thread ever spins: idle spinning of several sessions on few cores costs more than half of the throughput.
+
+use std::{
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use ort::{
+    environment::{Environment, GlobalThreadPoolOptions},
+    session::{
+        Session,
+        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
+    },
+    value::TensorRef,
+};
+
+use super::{Engine, Input, Output, Program, RuntimeError, Threads, Values};
+
+/// The version of ONNX Runtime that the server is built and tested with.
+pub const VERSION: &str = "1.31.1";
+
+/// ONNX Runtime allows one environment in a process; it is made once and kept until the process ends.
+static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new();
+
+/// ONNX Runtime with the server's thread policy.
+pub struct OnnxEngine {
+    environment: Environment,
+    workers: usize,
+}
+
+impl OnnxEngine {
+    /// Loads the shared library. `workers` is the number of threads that will run graphs at once.
+    ///
+    /// The library and the size of the shared pool are settled by the first call in a process.
+    pub fn new(library: &Path, workers: usize) -> Result<Self, RuntimeError> {
+        let environment = ENVIRONMENT.get_or_init(|| initialize(library)).clone()?;
+        Ok(Self {
+            environment,
+            workers: workers.max(1),
+        })
+    }
+
+    fn builder(&self) -> Result<SessionBuilder, ort::Error> {
+        Ok(Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?)
+    }
+
+    fn session(
+        &self,
+        graph: &[u8],
+        weights: &PrepackedWeights,
+        threads: Threads,
+    ) -> Result<Session, ort::Error> {
+        let builder = self.builder()?.with_prepacked_weights(weights)?;
+        let mut builder = match threads {
+            Threads::One => builder
+                .with_independent_thread_pool()?
+                .with_intra_threads(1)?,
+            Threads::All => builder,
+        };
+        builder.commit_from_memory(graph)
+    }
+}
+
+impl fmt::Debug for OnnxEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnnxEngine({} workers)", self.workers)
+    }
+}
+
+impl Engine for OnnxEngine {
+    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+        let weights = PrepackedWeights::new();
+        let session = |threads| {
+            self.session(graph, &weights, threads)
+                .map_err(|error| RuntimeError::Load {
+                    name: name.to_owned(),
+                    cause: error.to_string(),
+                })
+        };
+        let single = (0..self.workers)
+            .map(|_| session(Threads::One))
+            .collect::<Result<_, _>>()?;
+        Ok(Arc::new(OnnxProgram {
+            name: name.to_owned(),
+            single: Mutex::new(single),
+            wide: Mutex::new(session(Threads::All)?),
+            _weights: weights,
+        }))
+    }
+}
+
+/// A graph in as many sessions as there are workers: `ort` runs a session through `&mut`, because some of the runtime's
+/// allocators are not safe to share.
+struct OnnxProgram {
+    name: String,
+    /// Sessions that no worker uses now. Never empty when a worker asks, as long as only workers ask; a caller from outside
+    /// (the load gate) falls back to the wide session.
+    single: Mutex<Vec<Session>>,
+    wide: Mutex<Session>,
+    /// Weights in the layout of the kernels, shared by all sessions.
+    _weights: PrepackedWeights,
+}
+
+impl fmt::Debug for OnnxProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnnxProgram({})", self.name)
+    }
+}
+
+impl Program for OnnxProgram {
+    fn run(
+        &self,
+        input: &Input<'_>,
+        outputs: &[&str],
+        threads: Threads,
+    ) -> Result<Vec<Output>, RuntimeError> {
+        let result = match threads {
+            Threads::One => self.run_single(input, outputs),
+            Threads::All => self.run_wide(input, outputs),
+        };
+        result.map_err(|cause| RuntimeError::Run {
+            name: self.name.clone(),
+            cause,
+        })
+    }
+}
+
+impl OnnxProgram {
+    fn run_single(&self, input: &Input<'_>, outputs: &[&str]) -> Result<Vec<Output>, String> {
+        let sessions = || self.single.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut session) = sessions().pop() else {
+            return self.run_wide(input, outputs);
+        };
+        let result = run(&mut session, input, outputs);
+        sessions().push(session);
+        result
+    }
+
+    fn run_wide(&self, input: &Input<'_>, outputs: &[&str]) -> Result<Vec<Output>, String> {
+        let mut session = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
+        run(&mut session, input, outputs)
+    }
+}
+
+fn run(session: &mut Session, input: &Input<'_>, outputs: &[&str]) -> Result<Vec<Output>, String> {
+    let answer = match input.values {
+        Values::Bytes(values) => TensorRef::from_array_view((input.shape, values))
+            .and_then(|tensor| session.run(vec![(input.name, tensor)])),
+        Values::Floats(values) => TensorRef::from_array_view((input.shape, values))
+            .and_then(|tensor| session.run(vec![(input.name, tensor)])),
+    }
+    .map_err(|error| error.to_string())?;
+    outputs
+        .iter()
+        .map(|&name| {
+            let value = answer
+                .get(name)
+                .ok_or_else(|| format!("no output {name:?}"))?;
+            let (shape, values) = value
+                .try_extract_tensor::<f32>()
+                .map_err(|error| error.to_string())?;
+            Ok(Output {
+                shape: shape.iter().map(|&size| size.max(0) as usize).collect(),
+                values: values.to_vec(),
+            })
+        })
+        .collect()
+}
+
+fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
+    let unusable = |cause: String| {
+        RuntimeError::Library(format!(
+            "ONNX Runtime could not be loaded from {}: {cause}. The server needs the shared library of version {VERSION}: \
+             `make runtime` fetches it, or name one with --onnxruntime or ORT_DYLIB_PATH",
+            library.display()
+        ))
+    };
+    if !library.exists() {
+        return Err(unusable("there is no such file".to_owned()));
+    }
+    // Loading the library comes before any other use of the API, which would look for a library of its own and panic.
+    let environment = ort::init_from(library).map_err(|error| unusable(error.to_string()))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let pool = GlobalThreadPoolOptions::default()
+        .with_intra_threads(cores)
+        .and_then(|options| options.with_inter_threads(1))
+        .and_then(|options| options.with_spin_control(false))
+        .map_err(|error| unusable(error.to_string()))?;
+    let environment = environment
+        .with_name("density-server")
+        .with_telemetry(false)
+        .with_global_thread_pool(pool)
+        .build()
+        .map_err(|error| unusable(error.to_string()))?;
+    tracing::debug!(library = %library.display(), build = ort::info(), "ONNX Runtime loaded");
+    Ok(environment)
+}
+
+/// Where the shared library is: in `folder`, under the name that the platform gives it.
+pub fn library_in(folder: &Path) -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(folder)
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .unwrap_or("");
+            (name.starts_with("libonnxruntime.so")
+                || name.starts_with("libonnxruntime.")
+                || name == "onnxruntime.dll")
+                && !name.contains("providers")
+        })
+        .collect();
+    found.sort();
+    found.pop()
+}

@@ -1,0 +1,75 @@
+//! From requests to batches on worker threads.
+//!
+//! A request is *admitted* once, by its whole cost, or refused at once: a [`Permit`] is a promise that everything the request
+//! submits under it will be worked on. Items then wait in the [`Lane`] of their kind of work. Batches form while workers are
+//! busy and never by waiting: a worker that comes free takes what has gathered. Items whose client has gone, or whose deadline
+//! has passed, are dropped before they cost anything. A batch that fails or panics answers its own items only.
+//!
+//! There are two classes of work. `Interactive` work is short (scoring, encoding). `Bulk` work is long and comes in steps
+//! (sampling): between two steps of an image other work gets its turn, and workers are shared between the classes by
+//! weighted fair queueing, so that neither can starve the other.
+//!
+//! Architecture invariant: nothing here knows of HTTP, of ONNX or of images.
+
+mod admission;
+mod lane;
+mod worker;
+
+pub use self::{
+    admission::{AdmissionError, Permit},
+    lane::{Lane, Step, Turn, Work},
+    worker::{Scheduler, SchedulerConfig},
+};
+
+/// The two classes of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Short work that someone waits for.
+    Interactive,
+    /// Long work in many steps.
+    Bulk,
+}
+
+impl Class {
+    const ALL: [Self; 2] = [Self::Interactive, Self::Bulk];
+
+    /// The name used in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The share of worker time that the class gets while both have work.
+    fn weight(self) -> f64 {
+        match self {
+            Self::Interactive => 4.0,
+            Self::Bulk => 1.0,
+        }
+    }
+}
+
+/// Whether a run of work has the machine to itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parallelism {
+    /// Other workers are busy or are about to be: stay on this thread.
+    Shared,
+    /// Nothing else runs and nothing waits: use every core.
+    Alone,
+}
+
+/// Why admitted work has no result.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum JobError {
+    /// Its deadline passed.
+    #[error("the deadline passed")]
+    DeadlineExceeded,
+    /// Its batch failed.
+    #[error("{0}")]
+    Failed(String),
+}

@@ -1,0 +1,424 @@
+//! The use cases, free of transport: HTTP and the command line call these functions and nothing below them.
+//!
+//! Architecture invariant: nothing here knows of HTTP, of ONNX Runtime or of image files.
+
+mod autoregressive;
+mod detect;
+pub mod error;
+pub mod info;
+mod latent;
+mod models;
+pub mod requests;
+mod score;
+mod work;
+
+use std::{
+    io,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use arc_swap::ArcSwap;
+
+pub use self::models::{ServedModel, ready_info};
+use self::{
+    error::ServiceError,
+    info::ModelInfo,
+    models::{Lanes, Models},
+    requests::*,
+};
+use crate::{
+    domain::{family::Capability, image::Image},
+    metrics::Metrics,
+    repository::Repository,
+    scheduling::{AdmissionError, Class, JobError, Permit, Scheduler},
+};
+
+/// Sizes that requests may ask for.
+#[derive(Debug, Clone)]
+pub struct ServiceLimits {
+    /// Images drawn by one request, completions included.
+    pub max_samples: u32,
+    /// Posterior samples of a bound.
+    pub max_k: u32,
+}
+
+impl Default for ServiceLimits {
+    fn default() -> Self {
+        Self {
+            max_samples: 64,
+            max_k: 4096,
+        }
+    }
+}
+
+/// The use cases over the models of a repository.
+#[derive(Debug)]
+pub struct Service {
+    metrics: Arc<Metrics>,
+    repository: Repository,
+    models: ArcSwap<Models>,
+    /// Held while models are loaded, so that two scans do not load the same version twice.
+    scanning: Mutex<()>,
+    draining: AtomicBool,
+    limits: ServiceLimits,
+    scheduler: Scheduler,
+}
+
+impl Service {
+    /// A service without models; [`Self::scan`] loads them.
+    pub fn new(
+        repository: Repository,
+        scheduler: Scheduler,
+        limits: ServiceLimits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            metrics,
+            repository,
+            models: ArcSwap::default(),
+            scanning: Mutex::default(),
+            draining: AtomicBool::new(false),
+            limits,
+            scheduler,
+        }
+    }
+
+    /// Reads the repository: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep it.
+    /// Takes as long as the load gates of new versions, so call it on a thread that may block.
+    pub fn scan(&self) -> io::Result<()> {
+        let _one_at_a_time = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        let catalog = self.repository.scan()?;
+        let models = Models::new(catalog, &self.models.load(), &self.scheduler, &self.metrics);
+        self.models.store(Arc::new(models));
+        Ok(())
+    }
+
+    /// The metrics of this server.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// The limits of requests.
+    pub fn limits(&self) -> &ServiceLimits {
+        &self.limits
+    }
+
+    /// Whether the server takes new work: a model is ready and it is not draining.
+    pub fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::SeqCst) && self.models.load().any_ready()
+    }
+
+    /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or whose body is
+    /// still on its way, are served: it is the transport that stops taking them.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Every version of every model, ready or not, in order of name and version.
+    pub fn models(&self) -> Vec<ModelInfo> {
+        self.models.load().describe_all()
+    }
+
+    /// One version; by default the one that serves, else the newest.
+    pub fn model_info(&self, name: &str, version: Option<u32>) -> Result<ModelInfo, ServiceError> {
+        let models = self.models.load();
+        let (number, slot) = models.find(name, version)?;
+        Ok(models::describe(name, number, slot))
+    }
+
+    /// A model that is ready; by default its newest ready version.
+    pub fn model(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Arc<ServedModel>, ServiceError> {
+        self.models.load().get(name, version)
+    }
+
+    /// The log-likelihood of images, or a bound on it.
+    pub async fn score(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        options: &ScoreOptions,
+        deadline: Instant,
+    ) -> Result<ScoreAnswer, ServiceError> {
+        model.require(Capability::Score)?;
+        check_shapes(model, &images)?;
+        let dimensions = model.shape().dimensions();
+        let answer = match &model.lanes {
+            Lanes::Autoregressive { score, .. } => {
+                score::exact(self, score, images, options, deadline).await?
+            }
+            Lanes::Vae { encode, decode } => {
+                let bound = score::bound(options, self.limits.max_k)?;
+                let lanes = (&**encode, &**decode);
+                score::lower_bound(self, lanes, images, bound, options, dimensions, deadline)
+                    .await?
+            }
+        };
+        self.count(model, Capability::Score, &answer.results);
+        let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
+        for score in answer.results.iter().flatten() {
+            bits.observe(score.bits_per_dim);
+        }
+        Ok(answer)
+    }
+
+    /// Whether images are reasonable, at a stated false-alarm rate.
+    pub async fn detect(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        options: &DetectOptions,
+        deadline: Instant,
+    ) -> Result<DetectAnswer, ServiceError> {
+        model.require(Capability::Detect)?;
+        check_shapes(model, &images)?;
+        let answer = detect::detect(self, model, images, options, deadline).await?;
+        self.count(model, Capability::Detect, &answer.results);
+        let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
+        let p_values = self.metrics.p_value.with_label_values(&[model.name()]);
+        for detection in answer.results.iter().flatten() {
+            bits.observe(detection.bits_per_dim);
+            p_values.observe(detection.p_value);
+            let decision = if detection.reject { "reject" } else { "accept" };
+            self.metrics
+                .decisions
+                .with_label_values(&[model.name(), decision])
+                .inc();
+        }
+        Ok(answer)
+    }
+
+    /// New images.
+    pub async fn sample(
+        &self,
+        model: &Arc<ServedModel>,
+        options: &SampleOptions,
+        deadline: Instant,
+    ) -> Result<SampleAnswer, ServiceError> {
+        model.require(Capability::Sample)?;
+        self.check_draws("n", 1, options.n)?;
+        check_temperature(options.temperature)?;
+        let answer = match &model.lanes {
+            Lanes::Autoregressive { draw, .. } => {
+                autoregressive::sample(self, model.shape(), draw, options, deadline).await?
+            }
+            Lanes::Vae { decode, .. } => {
+                latent::sample(self, model, decode, options, deadline).await?
+            }
+        };
+        self.count_images(model, Capability::Sample, answer.images.len());
+        Ok(answer)
+    }
+
+    /// The missing pixels of partly given images. Levels of unknown pixels in `images` are ignored.
+    pub async fn complete(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        options: &CompleteOptions,
+        deadline: Instant,
+    ) -> Result<CompleteAnswer, ServiceError> {
+        model.require(Capability::Complete)?;
+        check_shapes(model, &images)?;
+        self.check_draws("n", images.len(), options.n)?;
+        check_temperature(options.temperature)?;
+        let known = known_pixels(&options.known, model)?;
+        let answer = match &model.lanes {
+            Lanes::Autoregressive { draw, .. } => {
+                autoregressive::complete(
+                    self,
+                    model.shape(),
+                    draw,
+                    &images,
+                    &known,
+                    options,
+                    deadline,
+                )
+                .await?
+            }
+            Lanes::Vae { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                latent::complete(self, model, lanes, &images, &known, options, deadline).await?
+            }
+        };
+        self.count(model, Capability::Complete, &answer.results);
+        Ok(answer)
+    }
+
+    /// Latent codes of images.
+    pub async fn encode(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        deadline: Instant,
+    ) -> Result<PerImage<Encoding>, ServiceError> {
+        model.require(Capability::Encode)?;
+        check_shapes(model, &images)?;
+        let results = latent::encode(self, model, images, deadline).await?;
+        self.count(model, Capability::Encode, &results);
+        Ok(results)
+    }
+
+    /// Images of latent codes, each of `model.latent_size()` finite numbers.
+    pub async fn decode(
+        &self,
+        model: &Arc<ServedModel>,
+        latents: Vec<Vec<f32>>,
+        options: &DecodeOptions,
+        deadline: Instant,
+    ) -> Result<PerImage<Image>, ServiceError> {
+        model.require(Capability::Decode)?;
+        let results = latent::decode(self, model, latents, options, deadline).await?;
+        self.count(model, Capability::Decode, &results);
+        Ok(results)
+    }
+
+    /// Images through encoder and decoder.
+    pub async fn reconstruct(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        deadline: Instant,
+    ) -> Result<PerImage<Reconstruction>, ServiceError> {
+        model.require(Capability::Reconstruct)?;
+        check_shapes(model, &images)?;
+        let results = latent::reconstruct(self, model, images, deadline).await?;
+        self.count(model, Capability::Reconstruct, &results);
+        Ok(results)
+    }
+
+    /// `steps` images (2 to 64) on the straight line between the codes of two images, both ends included.
+    pub async fn interpolate(
+        &self,
+        model: &Arc<ServedModel>,
+        from: Image,
+        to: Image,
+        steps: u32,
+        deadline: Instant,
+    ) -> Result<Vec<Image>, ServiceError> {
+        model.require(Capability::Interpolate)?;
+        check_shapes(model, &[from.clone(), to.clone()])?;
+        if !(2..=64).contains(&steps) {
+            return Err(ServiceError::InvalidOption {
+                option: "steps",
+                reason: format!("{steps} is outside 2 to 64"),
+            });
+        }
+        let images = latent::interpolate(self, model, from, to, steps, deadline).await?;
+        self.count_images(model, Capability::Interpolate, images.len());
+        Ok(images)
+    }
+
+    /// Leave to give the workers so much to do.
+    fn admit(&self, class: Class, cost: Duration) -> Result<Permit, ServiceError> {
+        self.scheduler.admit(class, cost).map_err(|error| match error {
+            AdmissionError::Full { retry_after } => {
+                self.metrics.reject("overloaded");
+                ServiceError::Overloaded { retry_after }
+            }
+            AdmissionError::TooLarge { cost, capacity } => {
+                self.metrics.reject("too_large");
+                ServiceError::TooLarge(format!(
+                    "this request alone is about {:.1} s of work, and at most {:.1} s may wait at once: split it",
+                    cost.as_secs_f64(),
+                    capacity.as_secs_f64()
+                ))
+            }
+            AdmissionError::Draining => {
+                self.metrics.reject("shutting_down");
+                ServiceError::ShuttingDown
+            }
+        })
+    }
+
+    fn check_draws(&self, option: &'static str, images: usize, n: u32) -> Result<(), ServiceError> {
+        let max = self.limits.max_samples;
+        let total = (images as u64).saturating_mul(u64::from(n));
+        if n == 0 {
+            return Err(ServiceError::InvalidOption {
+                option,
+                reason: "at least 1 image must be drawn".to_owned(),
+            });
+        }
+        if total > u64::from(max) {
+            return Err(ServiceError::TooLarge(format!(
+                "{total} images to draw in one request; at most {max} are allowed"
+            )));
+        }
+        Ok(())
+    }
+
+    fn count<T>(&self, model: &ServedModel, capability: Capability, results: &PerImage<T>) {
+        self.count_images(model, capability, results.iter().flatten().count());
+    }
+
+    fn count_images(&self, model: &ServedModel, capability: Capability, images: usize) {
+        self.metrics
+            .images
+            .with_label_values(&[model.name(), capability.name()])
+            .inc_by(images as u64);
+    }
+}
+
+impl From<JobError> for ServiceError {
+    fn from(error: JobError) -> Self {
+        match error {
+            JobError::DeadlineExceeded => Self::DeadlineExceeded,
+            JobError::Failed(cause) => Self::Inference(cause),
+        }
+    }
+}
+
+/// Images are decoded for the model that they go to, so this fails only if a caller mixes models up.
+fn check_shapes(model: &ServedModel, images: &[Image]) -> Result<(), ServiceError> {
+    match images.iter().find(|image| image.shape() != model.shape()) {
+        None => Ok(()),
+        Some(image) => Err(ServiceError::InvalidImage(format!(
+            "the image is {}, but model {:?} takes {}",
+            image.shape(),
+            model.name(),
+            model.shape()
+        ))),
+    }
+}
+
+fn check_temperature(temperature: f64) -> Result<(), ServiceError> {
+    if temperature > 0.0 && temperature <= 100.0 {
+        return Ok(());
+    }
+    Err(ServiceError::InvalidOption {
+        option: "temperature",
+        reason: format!("{temperature} is not above 0 and at most 100"),
+    })
+}
+
+/// One flag a pixel, in row order.
+fn known_pixels(known: &Known, model: &ServedModel) -> Result<Vec<bool>, ServiceError> {
+    let shape = model.shape();
+    let (height, width) = (shape.height(), shape.width());
+    match known {
+        Known::Rows(rows) if *rows <= height => Ok((0..shape.pixels())
+            .map(|pixel| pixel < rows * width)
+            .collect()),
+        Known::Rows(rows) => Err(ServiceError::InvalidOption {
+            option: "rows",
+            reason: format!("{rows} rows cannot be known of an image of {height}"),
+        }),
+        Known::Mask(mask) if mask.len() == shape.pixels() => Ok(mask.clone()),
+        Known::Mask(mask) => Err(ServiceError::InvalidOption {
+            option: "mask",
+            reason: format!(
+                "it has {} flags, but the image has {height}×{width} = {} pixels",
+                mask.len(),
+                shape.pixels()
+            ),
+        }),
+    }
+}

@@ -1,0 +1,349 @@
+//! What latent-variable models can do: codes, images of codes, and everything between.
+
+use std::time::Instant;
+
+use super::{
+    ServedModel, Service,
+    error::ServiceError,
+    models::Lanes,
+    requests::{
+        CompleteAnswer, CompleteOptions, CompletionMethod, DecodeOptions, Encoding,
+        Observation as Show, PerImage, Reconstruction, SampleAnswer, SampleOptions,
+    },
+    work::{Codes, Decoded, Decoder, Encoder},
+};
+use crate::{
+    domain::{
+        family::Capability,
+        image::Image,
+        random::{Random, Stream},
+    },
+    network::vae::Observation,
+    scheduling::{Class, JobError, Lane, Permit},
+};
+
+/// Rounds of pseudo-Gibbs completion.
+const COMPLETION_ROUNDS: u32 = 32;
+
+/// Posterior parameters.
+pub(super) async fn encode(
+    service: &Service,
+    model: &ServedModel,
+    images: Vec<Image>,
+    deadline: Instant,
+) -> Result<PerImage<Encoding>, ServiceError> {
+    let (encode, _) = lanes(model, Capability::Encode)?;
+    let permit = service.admit(Class::Interactive, encode.estimate(images.len() as u64))?;
+    let posteriors = encode.run(&permit, images, deadline).await;
+    Ok(posteriors
+        .into_iter()
+        .map(|posterior| {
+            let posterior = posterior?;
+            Ok(Encoding {
+                mean: posterior.mean,
+                log_variance: posterior.log_variance,
+            })
+        })
+        .collect())
+}
+
+/// Images of given codes.
+pub(super) async fn decode(
+    service: &Service,
+    model: &ServedModel,
+    codes: Vec<Vec<f32>>,
+    options: &DecodeOptions,
+    deadline: Instant,
+) -> Result<PerImage<Image>, ServiceError> {
+    let (_, decode) = lanes(model, Capability::Decode)?;
+    let size = decode.work().0.latent_size();
+    for (index, code) in codes.iter().enumerate() {
+        if code.len() != size || code.iter().any(|value| !value.is_finite()) {
+            return Err(ServiceError::InvalidOption {
+                option: "latents",
+                reason: format!(
+                    "code {index} has {} numbers; a code of this model is {size} finite numbers",
+                    code.len()
+                ),
+            });
+        }
+    }
+    let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
+    let observations = observations(&permit, decode, codes, deadline).await;
+    let image = |(index, observation): (usize, Result<Observation, JobError>)| {
+        let random = Random::new(options.seed, Stream::Level, index as u64);
+        show(model, &observation?, options.observation, 1.0, &random)
+    };
+    Ok(observations.into_iter().enumerate().map(image).collect())
+}
+
+/// Images of codes drawn from the prior. Temperature widens or narrows both the prior and the likelihood.
+pub(super) async fn sample(
+    service: &Service,
+    model: &ServedModel,
+    decode: &Lane<Decoder>,
+    options: &SampleOptions,
+    deadline: Instant,
+) -> Result<SampleAnswer, ServiceError> {
+    let size = decode.work().0.latent_size();
+    let codes: Vec<Vec<f32>> = (0..u64::from(options.n))
+        .map(|index| {
+            let random = Random::new(options.seed, Stream::Prior, index);
+            (0..size as u32)
+                .map(|i| (options.temperature * random.normal(i)) as f32)
+                .collect()
+        })
+        .collect();
+    let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
+    let mut images = Vec::with_capacity(codes.len());
+    let observations = observations(&permit, decode, codes, deadline).await;
+    for (index, observation) in observations.into_iter().enumerate() {
+        let random = Random::new(options.seed, Stream::Level, index as u64);
+        images.push(show(
+            model,
+            &observation?,
+            options.observation,
+            options.temperature,
+            &random,
+        )?);
+    }
+    Ok(SampleAnswer {
+        images,
+        passes: None,
+    })
+}
+
+/// The decoder's mean at the posterior mean, and how far it is from the image.
+pub(super) async fn reconstruct(
+    service: &Service,
+    model: &ServedModel,
+    images: Vec<Image>,
+    deadline: Instant,
+) -> Result<PerImage<Reconstruction>, ServiceError> {
+    let lanes = lanes(model, Capability::Reconstruct)?;
+    let posteriors = at_mean(service, lanes, &images, deadline).await?;
+    Ok(images
+        .iter()
+        .zip(posteriors)
+        .map(|(image, result)| {
+            let (_, observation) = result?;
+            let random = Random::new(0, Stream::Level, 0);
+            Ok(Reconstruction {
+                image: show(model, &observation, Show::Mean, 1.0, &random)?,
+                mean_squared_error: observation.mean_squared_error(image.levels()),
+                log_likelihood_given_code_nats: observation.log_probabilities(image.levels()).sum(),
+            })
+        })
+        .collect())
+}
+
+/// log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)) of images, in nats.
+pub(super) async fn elbo_at_mean(
+    service: &Service,
+    lanes: (&Lane<Encoder>, &Lane<Decoder>),
+    images: Vec<Image>,
+    deadline: Instant,
+) -> Result<PerImage<f64>, ServiceError> {
+    let results = at_mean(service, lanes, &images, deadline).await?;
+    Ok(images
+        .iter()
+        .zip(results)
+        .map(|(image, result)| {
+            let (kl, observation) = result?;
+            Ok(observation.log_probabilities(image.levels()).sum::<f64>() - kl)
+        })
+        .collect())
+}
+
+/// Images on the straight line between the posterior means of two images.
+pub(super) async fn interpolate(
+    service: &Service,
+    model: &ServedModel,
+    from: Image,
+    to: Image,
+    steps: u32,
+    deadline: Instant,
+) -> Result<Vec<Image>, ServiceError> {
+    let (encode, decode) = lanes(model, Capability::Interpolate)?;
+    let cost = encode.estimate(2) + decode.estimate(u64::from(steps));
+    let permit = service.admit(Class::Interactive, cost)?;
+    let mut ends = Vec::new();
+    for posterior in encode.run(&permit, vec![from, to], deadline).await {
+        ends.push(posterior?.mean);
+    }
+    let codes = (0..steps)
+        .map(|step| {
+            let t = step as f32 / (steps - 1) as f32;
+            let between = |(&a, &b): (&f32, &f32)| (1.0 - t) * a + t * b;
+            ends[0].iter().zip(&ends[1]).map(between).collect()
+        })
+        .collect();
+    let random = Random::new(0, Stream::Level, 0);
+    observations(&permit, decode, codes, deadline)
+        .await
+        .into_iter()
+        .map(|observation| show(model, &observation?, Show::Mean, 1.0, &random))
+        .collect()
+}
+
+/// Completion by alternating between code and image: encode the image, draw a code, decode it, draw the missing pixels.
+pub(super) async fn complete(
+    service: &Service,
+    model: &ServedModel,
+    (encode, decode): (&Lane<Encoder>, &Lane<Decoder>),
+    images: &[Image],
+    known_pixels: &[bool],
+    options: &CompleteOptions,
+    deadline: Instant,
+) -> Result<CompleteAnswer, ServiceError> {
+    let shape = model.shape();
+    let known = |index: usize| known_pixels[index % shape.pixels()];
+    let count = (images.len() * options.n as usize) as u64;
+    let each = encode.estimate(count) + decode.estimate(count);
+    let permit = service.admit(Class::Interactive, each * COMPLETION_ROUNDS)?;
+    let mut drawn: Vec<Result<Image, ServiceError>> = images
+        .iter()
+        .flat_map(|image| (0..options.n).map(move |_| image))
+        .map(|image| {
+            // Missing pixels start dark; the rounds forget where they started.
+            let start: Vec<u8> = image
+                .levels()
+                .iter()
+                .enumerate()
+                .map(|(index, &level)| if known(index) { level } else { 0 })
+                .collect();
+            Image::new(shape, start).map_err(|error| ServiceError::Inference(error.to_string()))
+        })
+        .collect();
+    for round in 0..COMPLETION_ROUNDS {
+        let last = round + 1 == COMPLETION_ROUNDS;
+        let current: Vec<Image> = drawn.iter().flatten().cloned().collect();
+        if current.is_empty() {
+            break;
+        }
+        let posteriors = encode.run(&permit, current, deadline).await;
+        let randoms = |stream| {
+            move |place: usize| {
+                // The place of a completion among those of its own image: neighbours in a request change nothing.
+                let own = place as u64 % u64::from(options.n);
+                Random::new(options.seed, stream, own << 32 | u64::from(round))
+            }
+        };
+        let codes = posteriors
+            .into_iter()
+            .enumerate()
+            .map(|(place, posterior)| {
+                posterior.map(|p| p.draw(0, &randoms(Stream::Posterior)(place)).0)
+            });
+        let codes: Vec<Vec<f32>> = codes.collect::<Result<_, _>>()?;
+        let observations = observations(&permit, decode, codes, deadline).await;
+        for (place, (image, observation)) in drawn.iter_mut().zip(observations).enumerate() {
+            let observation = observation?;
+            // The last round shows what is expected rather than one more layer of pixel noise.
+            let fill = if last {
+                observation.mean_levels()
+            } else {
+                observation.draw(options.temperature, &randoms(Stream::Level)(place))
+            };
+            let previous = image.as_ref().map_err(Clone::clone)?;
+            let levels: Vec<u8> = previous
+                .levels()
+                .iter()
+                .zip(fill)
+                .enumerate()
+                .map(|(index, (&level, new))| if known(index) { level } else { new })
+                .collect();
+            *image = Image::new(shape, levels)
+                .map_err(|error| ServiceError::Inference(error.to_string()));
+        }
+    }
+    let mut drawn = drawn.into_iter();
+    Ok(CompleteAnswer {
+        method: CompletionMethod::PseudoGibbs {
+            iterations: COMPLETION_ROUNDS,
+        },
+        results: images
+            .iter()
+            .map(|_| drawn.by_ref().take(options.n as usize).collect())
+            .collect(),
+    })
+}
+
+/// KL term and distribution over images at the posterior mean.
+async fn at_mean(
+    service: &Service,
+    (encode, decode): (&Lane<Encoder>, &Lane<Decoder>),
+    images: &[Image],
+    deadline: Instant,
+) -> Result<PerImage<(f64, Observation)>, ServiceError> {
+    let count = images.len() as u64;
+    let cost = encode.estimate(count) + decode.estimate(count);
+    let permit = service.admit(Class::Interactive, cost)?;
+    let posteriors = encode.run(&permit, images.to_vec(), deadline).await;
+    let codes = posteriors
+        .iter()
+        .flatten()
+        .map(|posterior| posterior.mean.clone())
+        .collect();
+    let mut observations = observations(&permit, decode, codes, deadline)
+        .await
+        .into_iter();
+    Ok(posteriors
+        .into_iter()
+        .map(|posterior| {
+            let posterior = posterior?;
+            let observation = observations
+                .next()
+                .unwrap_or(Err(JobError::Failed("a code was lost".to_owned())));
+            Ok((posterior.kl(), observation?))
+        })
+        .collect())
+}
+
+/// The distributions over images of codes.
+async fn observations(
+    permit: &Permit,
+    decode: &Lane<Decoder>,
+    codes: Vec<Vec<f32>>,
+    deadline: Instant,
+) -> Vec<Result<Observation, JobError>> {
+    let items = codes
+        .into_iter()
+        .map(|values| Codes {
+            values,
+            against: None,
+        })
+        .collect();
+    let decoded = decode.run(permit, items, deadline).await;
+    decoded
+        .into_iter()
+        .map(|result| match result? {
+            Decoded::Observations(mut own) if own.len() == 1 => Ok(own.remove(0)),
+            _ => Err(JobError::Failed("a code came back undecoded".to_owned())),
+        })
+        .collect()
+}
+
+fn show(
+    model: &ServedModel,
+    observation: &Observation,
+    what: Show,
+    temperature: f64,
+    random: &Random,
+) -> Result<Image, ServiceError> {
+    let levels = match what {
+        Show::Mean => observation.mean_levels(),
+        Show::Sample => observation.draw(temperature, random),
+    };
+    Image::new(model.shape(), levels).map_err(|error| ServiceError::Inference(error.to_string()))
+}
+
+fn lanes(
+    model: &ServedModel,
+    capability: Capability,
+) -> Result<(&Lane<Encoder>, &Lane<Decoder>), ServiceError> {
+    match &model.lanes {
+        Lanes::Vae { encode, decode } => Ok((encode, decode)),
+        Lanes::Autoregressive { .. } => Err(model.unsupported(capability)),
+    }
+}

@@ -1,0 +1,325 @@
+//! Loaded models with their queues, and the set of them that is served now.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{
+    error::ServiceError,
+    info::{CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo},
+    work::{Decoder, Drawing, Encoder, Scoring},
+};
+use crate::{
+    domain::{
+        family::{Capability, Family},
+        image::ImageShape,
+    },
+    metrics::{Metrics, OperationMetrics},
+    repository::{Catalog, Network, Outcome, Version},
+    scheduling::{Class, Lane, Scheduler},
+};
+
+/// A model that is ready.
+#[derive(Debug)]
+pub struct ServedModel {
+    pub(super) name: String,
+    pub(super) version: Arc<Version>,
+    pub(super) lanes: Lanes,
+}
+
+/// The queues of a model, by family.
+#[derive(Debug)]
+pub(super) enum Lanes {
+    Autoregressive {
+        score: Arc<Lane<Scoring>>,
+        draw: Arc<Lane<Drawing>>,
+    },
+    Vae {
+        encode: Arc<Lane<Encoder>>,
+        decode: Arc<Lane<Decoder>>,
+    },
+}
+
+impl ServedModel {
+    pub(super) fn new(
+        name: &str,
+        version: Arc<Version>,
+        scheduler: &Scheduler,
+        metrics: &Metrics,
+    ) -> Self {
+        let operation = |operation| OperationMetrics::new(metrics, name, operation);
+        let timings = version.timings;
+        let lanes = match &version.network {
+            Network::Autoregressive(network) => Lanes::Autoregressive {
+                score: scheduler.lane(
+                    Class::Interactive,
+                    Scoring(Arc::clone(network)),
+                    timings.forward,
+                    operation("score"),
+                ),
+                draw: scheduler.lane(
+                    Class::Bulk,
+                    Drawing::new(Arc::clone(network)),
+                    timings.backward,
+                    operation("sample"),
+                ),
+            },
+            Network::Vae(vae) => Lanes::Vae {
+                encode: scheduler.lane(
+                    Class::Interactive,
+                    Encoder(Arc::clone(vae)),
+                    timings.forward,
+                    operation("encode"),
+                ),
+                decode: scheduler.lane(
+                    Class::Interactive,
+                    Decoder(Arc::clone(vae)),
+                    timings.backward,
+                    operation("decode"),
+                ),
+            },
+        };
+        Self {
+            name: name.to_owned(),
+            version,
+            lanes,
+        }
+    }
+
+    /// Name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Version.
+    pub fn version(&self) -> u32 {
+        self.version.number
+    }
+
+    /// Family.
+    pub fn family(&self) -> Family {
+        self.version.manifest.family
+    }
+
+    /// Size of its images.
+    pub fn shape(&self) -> ImageShape {
+        self.version.manifest.shape
+    }
+
+    /// Size of its latent code, if it has one.
+    pub fn latent_size(&self) -> Option<usize> {
+        match &self.version.network {
+            Network::Autoregressive(_) => None,
+            Network::Vae(vae) => Some(vae.latent_size()),
+        }
+    }
+
+    /// `Ok` if the model has the capability, else the error that says why not.
+    pub fn require(&self, capability: Capability) -> Result<(), ServiceError> {
+        match why_not(&self.version, capability) {
+            None => Ok(()),
+            Some(reason) => Err(ServiceError::Unsupported {
+                model: self.name.clone(),
+                capability,
+                reason,
+            }),
+        }
+    }
+
+    /// The error for a capability that the code has no way to serve for this model.
+    pub(super) fn unsupported(&self, capability: Capability) -> ServiceError {
+        ServiceError::Unsupported {
+            model: self.name.clone(),
+            capability,
+            reason: why_not(&self.version, capability)
+                .unwrap_or_else(|| "it has no graph for it".to_owned()),
+        }
+    }
+}
+
+fn why_not(version: &Version, capability: Capability) -> Option<String> {
+    let family = version.manifest.family;
+    if let Some(reason) = family.why_not(capability) {
+        return Some(reason.to_owned());
+    }
+    (capability == Capability::Detect && version.calibration.is_none()).then(|| {
+        "this version has no calibration: without scores of held-out inliers no false-alarm rate can be promised".to_owned()
+    })
+}
+
+/// One version, served or refused.
+#[derive(Debug, Clone)]
+pub(super) enum Slot {
+    Ready(Arc<ServedModel>),
+    Failed(String),
+}
+
+/// Every version of every model.
+#[derive(Debug, Default)]
+pub(super) struct Models(BTreeMap<String, BTreeMap<u32, Slot>>);
+
+impl Models {
+    /// The models of a catalog; those that `previous` has already are taken over with their queues.
+    pub(super) fn new(
+        catalog: Catalog,
+        previous: &Self,
+        scheduler: &Scheduler,
+        metrics: &Metrics,
+    ) -> Self {
+        metrics.model_ready.reset();
+        let mut models = BTreeMap::new();
+        for (name, versions) in catalog {
+            let mut slots = BTreeMap::new();
+            for (number, outcome) in versions {
+                let slot = match outcome {
+                    Outcome::Failed(reason) => Slot::Failed(reason),
+                    Outcome::Ready(version) => {
+                        let served = previous
+                            .ready(&name, number)
+                            .filter(|model| Arc::ptr_eq(&model.version, &version));
+                        Slot::Ready(served.unwrap_or_else(|| {
+                            Arc::new(ServedModel::new(&name, version, scheduler, metrics))
+                        }))
+                    }
+                };
+                metrics
+                    .model_ready
+                    .with_label_values(&[name.as_str(), &number.to_string()])
+                    .set(i64::from(matches!(slot, Slot::Ready(_))));
+                slots.insert(number, slot);
+            }
+            models.insert(name, slots);
+        }
+        Self(models)
+    }
+
+    fn ready(&self, name: &str, number: u32) -> Option<Arc<ServedModel>> {
+        match self.0.get(name)?.get(&number)? {
+            Slot::Ready(model) => Some(Arc::clone(model)),
+            Slot::Failed(_) => None,
+        }
+    }
+
+    /// Whether any model serves.
+    pub(super) fn any_ready(&self) -> bool {
+        self.0
+            .values()
+            .flat_map(BTreeMap::values)
+            .any(|slot| matches!(slot, Slot::Ready(_)))
+    }
+
+    /// One version; by default the newest that is ready, else the newest.
+    pub(super) fn find(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<(u32, &Slot), ServiceError> {
+        let versions = self
+            .0
+            .get(name)
+            .filter(|versions| !versions.is_empty())
+            .ok_or_else(|| ServiceError::ModelNotFound {
+                name: name.to_owned(),
+                known: self.0.keys().cloned().collect(),
+            })?;
+        let found = match version {
+            Some(number) => versions.get_key_value(&number),
+            None => versions
+                .iter()
+                .rfind(|(_, slot)| matches!(slot, Slot::Ready(_)))
+                .or_else(|| versions.last_key_value()),
+        };
+        found
+            .map(|(&number, slot)| (number, slot))
+            .ok_or_else(|| ServiceError::VersionNotFound {
+                name: name.to_owned(),
+                version: version.unwrap_or_default(),
+                known: versions.keys().map(u32::to_string).collect(),
+            })
+    }
+
+    /// A model that is ready.
+    pub(super) fn get(
+        &self,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<Arc<ServedModel>, ServiceError> {
+        match self.find(name, version)? {
+            (_, Slot::Ready(model)) => Ok(Arc::clone(model)),
+            (version, Slot::Failed(reason)) => Err(ServiceError::ModelNotReady {
+                name: name.to_owned(),
+                version,
+                reason: reason.clone(),
+            }),
+        }
+    }
+
+    /// Descriptions of all.
+    pub(super) fn describe_all(&self) -> Vec<ModelInfo> {
+        self.0
+            .iter()
+            .flat_map(|(name, versions)| {
+                versions
+                    .iter()
+                    .map(|(&number, slot)| describe(name, number, slot))
+            })
+            .collect()
+    }
+}
+
+/// The description of a version.
+pub(super) fn describe(name: &str, version: u32, slot: &Slot) -> ModelInfo {
+    ModelInfo {
+        name: name.to_owned(),
+        version,
+        state: match slot {
+            Slot::Failed(reason) => ModelState::Failed {
+                reason: reason.clone(),
+            },
+            Slot::Ready(model) => ModelState::Ready(Box::new(ready_info(&model.version))),
+        },
+    }
+}
+
+/// What a loaded version says of itself.
+pub fn ready_info(version: &Version) -> ReadyInfo {
+    let manifest = &version.manifest;
+    let calibration = version
+        .calibration
+        .as_ref()
+        .zip(manifest.calibration.as_ref());
+    let provenance = &manifest.provenance;
+    ReadyInfo {
+        description: manifest.description.clone(),
+        family: manifest.family,
+        density: manifest.family.density(),
+        capabilities: Capability::ALL
+            .map(|capability| (capability, why_not(version, capability)))
+            .to_vec(),
+        shape: manifest.shape,
+        likelihood: manifest.likelihood(),
+        latent_size: match &version.network {
+            Network::Autoregressive(_) => None,
+            Network::Vae(vae) => Some(vae.latent_size()),
+        },
+        calibration: calibration.map(|(scores, file)| CalibrationInfo {
+            size: scores.size(),
+            statistic: file.statistic.name(),
+            smallest_false_alarm_rate: scores.smallest_p_value(),
+            description: file.description.clone(),
+        }),
+        provenance: ProvenanceInfo {
+            data: provenance.data.clone(),
+            licence: provenance.licence.clone(),
+            command: provenance.command.clone(),
+            parameters: provenance.parameters,
+            test_bits_per_dim: provenance.test_bits_per_dim,
+        },
+        checks: version
+            .checks
+            .iter()
+            .map(|check| CheckInfo {
+                name: check.name,
+                finding: check.finding.clone(),
+            })
+            .collect(),
+    }
+}

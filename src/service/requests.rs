@@ -1,0 +1,217 @@
+//! What each use case takes and gives: plain data, no transport.
+
+use crate::domain::{image::Image, likelihood::Bound};
+
+use super::error::ServiceError;
+
+/// Per image: its result, or why it has none.
+pub type PerImage<T> = Vec<Result<T, ServiceError>>;
+
+/// Which lower bound a latent-variable model is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BoundChoice {
+    /// `exact`: refused by models that have only a bound.
+    Exact,
+    /// `elbo`.
+    Elbo,
+    /// `iwae`.
+    Iwae,
+}
+
+/// Options of `score`.
+#[derive(Debug, Clone, Default)]
+pub struct ScoreOptions {
+    /// The bound; by default the model's natural one: `exact` for autoregressive models, `elbo` for a VAE.
+    pub bound: Option<BoundChoice>,
+    /// Posterior samples of a bound (1 to 4,096); by default 16 for `elbo` and 64 for `iwae`.
+    pub k: Option<u32>,
+    /// Seed of the posterior samples.
+    pub seed: u64,
+    /// Whether to return the log-probability of every dimension.
+    pub map: bool,
+}
+
+/// Answer of `score`.
+#[derive(Debug, Clone)]
+pub struct ScoreAnswer {
+    /// What the numbers are worth.
+    pub bound: Bound,
+    /// The seed of posterior samples, where any were drawn.
+    pub seed: Option<u64>,
+    /// One result an image.
+    pub results: PerImage<Score>,
+}
+
+/// The likelihood of one image.
+#[derive(Debug, Clone)]
+pub struct Score {
+    /// Nats. May be −∞ where a model gives a level no probability at all; never NaN.
+    pub log_likelihood_nats: f64,
+    /// −log p / (D ln 2).
+    pub bits_per_dim: f64,
+    /// exp(−log p / D).
+    pub perplexity: f64,
+    /// 1 / Σ w̄² for `iwae`.
+    pub effective_sample_size: Option<f64>,
+    /// Log-probability of every dimension in nats, channel, row, column order: log p(xᵢ | x₍<ᵢ₎) for an autoregressive
+    /// model; for a VAE the mean over posterior samples of log p(xᵢ | z), which does not contain the KL term.
+    pub map: Option<Vec<f32>>,
+}
+
+/// Options of `sample`.
+#[derive(Debug, Clone)]
+pub struct SampleOptions {
+    /// Images.
+    pub n: u32,
+    /// Seed: the same seed gives the same images.
+    pub seed: u64,
+    /// Above 0; 1 is the model's own distribution, lower is more typical.
+    pub temperature: f64,
+    /// Draw from the decoder's likelihood or take its mean (latent-variable models only).
+    pub observation: Observation,
+}
+
+/// What to show of a decoder's distribution over images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Observation {
+    /// A draw from it: a true sample of the model, with its pixel noise.
+    Sample,
+    /// Its mean: smooth, easier on the eye, not a sample.
+    #[default]
+    Mean,
+}
+
+/// Images drawn.
+#[derive(Debug, Clone)]
+pub struct SampleAnswer {
+    /// The images.
+    pub images: Vec<Image>,
+    /// Passes through the network that the whole request took, where the model needs more than one.
+    pub passes: Option<u64>,
+}
+
+/// Options of `complete`.
+#[derive(Debug, Clone)]
+pub struct CompleteOptions {
+    /// Which pixels are given.
+    pub known: Known,
+    /// Completions of each image.
+    pub n: u32,
+    /// Seed.
+    pub seed: u64,
+    /// Above 0.
+    pub temperature: f64,
+}
+
+/// Which pixels of an image are given.
+#[derive(Debug, Clone)]
+pub enum Known {
+    /// The first rows.
+    Rows(usize),
+    /// One flag a pixel in row order, `true` where it is given.
+    Mask(Vec<bool>),
+}
+
+/// Answer of `complete`.
+#[derive(Debug, Clone)]
+pub struct CompleteAnswer {
+    /// How the missing pixels were drawn.
+    pub method: CompletionMethod,
+    /// For each image its completions.
+    pub results: PerImage<Vec<Image>>,
+}
+
+/// How missing pixels are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CompletionMethod {
+    /// Exactly from p(missing | known): every given pixel comes before every missing one in the model's order.
+    Exact,
+    /// In the model's order, each missing pixel conditioned on the pixels before it only. Given pixels that come later
+    /// are kept but do not inform the missing ones before them.
+    Ancestral,
+    /// By alternating encoder and decoder (Rezende, Mohamed and Wierstra 2014, appendix F): approximate.
+    PseudoGibbs {
+        /// Rounds.
+        iterations: u32,
+    },
+}
+
+impl CompletionMethod {
+    /// The name used in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Exact => "exact",
+            Self::Ancestral => "ancestral",
+            Self::PseudoGibbs { .. } => "pseudo_gibbs",
+        }
+    }
+}
+
+/// The posterior over latent codes of one image.
+#[derive(Debug, Clone)]
+pub struct Encoding {
+    /// Posterior mean, [L].
+    pub mean: Vec<f32>,
+    /// Logarithm of the posterior variance, [L].
+    pub log_variance: Vec<f32>,
+}
+
+/// Options of `decode`.
+#[derive(Debug, Clone, Default)]
+pub struct DecodeOptions {
+    /// Mean or draw.
+    pub observation: Observation,
+    /// Seed of the draw.
+    pub seed: u64,
+}
+
+/// One image through encoder and decoder.
+#[derive(Debug, Clone)]
+pub struct Reconstruction {
+    /// The decoder's mean at the posterior mean.
+    pub image: Image,
+    /// Mean over dimensions of the squared difference, in units of level / (levels − 1).
+    pub mean_squared_error: f64,
+    /// log p(x | z) at the posterior mean, in nats.
+    pub log_likelihood_given_code_nats: f64,
+}
+
+/// Options of `detect`.
+#[derive(Debug, Clone)]
+pub struct DetectOptions {
+    /// The share of inliers that may be rejected: above 0, below 1.
+    pub false_alarm_rate: f64,
+}
+
+impl DetectOptions {
+    /// 1 %.
+    pub const DEFAULT_FALSE_ALARM_RATE: f64 = 0.01;
+}
+
+/// Answer of `detect`.
+#[derive(Debug, Clone)]
+pub struct DetectAnswer {
+    /// As requested.
+    pub false_alarm_rate: f64,
+    /// Calibration scores behind the p-values.
+    pub calibration_size: usize,
+    /// Where they came from.
+    pub calibration_description: String,
+    /// The statistic's name.
+    pub statistic: &'static str,
+    /// One result an image.
+    pub results: PerImage<Detection>,
+}
+
+/// The verdict on one image.
+#[derive(Debug, Clone)]
+pub struct Detection {
+    /// Whether p ≤ the false-alarm rate.
+    pub reject: bool,
+    /// Two-sided conformal p-value.
+    pub p_value: f64,
+    /// The statistic in nats.
+    pub statistic: f64,
+    /// The same in bits per dimension.
+    pub bits_per_dim: f64,
+}

@@ -1,0 +1,218 @@
+//! Scoring: exact for autoregressive models, a bound for latent-variable models.
+
+use std::time::Instant;
+
+use super::{
+    Service,
+    error::ServiceError,
+    requests::{BoundChoice, Score, ScoreAnswer, ScoreOptions},
+    work::{Codes, Decoded, Decoder, Encoder, Scoring},
+};
+use crate::{
+    domain::{
+        image::Image,
+        likelihood::{self, Bound},
+        random::{Random, Stream},
+    },
+    network::vae::Posterior,
+    scheduling::{Class, JobError, Lane, Permit},
+};
+
+/// Codes that go through the decoder as one item: large enough to batch well, small enough to share workers.
+const CODES_PER_ITEM: usize = 16;
+
+/// Exact log-likelihoods.
+pub(super) async fn exact(
+    service: &Service,
+    lane: &Lane<Scoring>,
+    images: Vec<Image>,
+    options: &ScoreOptions,
+    deadline: Instant,
+) -> Result<ScoreAnswer, ServiceError> {
+    if matches!(options.bound, Some(BoundChoice::Elbo | BoundChoice::Iwae)) {
+        return Err(ServiceError::InvalidOption {
+            option: "bound",
+            reason: "an autoregressive model has the exact likelihood and no bound: leave it out or ask for \"exact\""
+                .to_owned(),
+        });
+    }
+    if options.k.is_some() {
+        return Err(ServiceError::InvalidOption {
+            option: "k",
+            reason: "the likelihood is exact: there are no posterior samples to count".to_owned(),
+        });
+    }
+    let maps = log_probabilities(service, lane, images, deadline).await?;
+    let results = maps
+        .into_iter()
+        .map(|map| {
+            let map = map?;
+            let total = map.iter().map(|&value| f64::from(value)).sum();
+            score(total, map.len(), None, options.map.then_some(map))
+        })
+        .collect();
+    Ok(ScoreAnswer {
+        bound: Bound::Exact,
+        seed: None,
+        results,
+    })
+}
+
+/// log p of every dimension of images.
+pub(super) async fn log_probabilities(
+    service: &Service,
+    lane: &Lane<Scoring>,
+    images: Vec<Image>,
+    deadline: Instant,
+) -> Result<Vec<Result<Vec<f32>, JobError>>, ServiceError> {
+    let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
+    Ok(lane.run(&permit, images, deadline).await)
+}
+
+/// The bound that a latent-variable model is asked for.
+pub(super) fn bound(options: &ScoreOptions, max_k: u32) -> Result<Bound, ServiceError> {
+    let checked = |default: u32| match options.k.unwrap_or(default) {
+        k if (1..=max_k).contains(&k) => Ok(k),
+        k => Err(ServiceError::InvalidOption {
+            option: "k",
+            reason: format!("{k} is outside 1 to {max_k}"),
+        }),
+    };
+    match options.bound {
+        None | Some(BoundChoice::Elbo) => Ok(Bound::Elbo { k: checked(16)? }),
+        Some(BoundChoice::Iwae) => Ok(Bound::Iwae { k: checked(64)? }),
+        Some(BoundChoice::Exact) => Err(ServiceError::InvalidOption {
+            option: "bound",
+            reason: "a VAE has no exact likelihood: ask for \"elbo\" or \"iwae\"".to_owned(),
+        }),
+    }
+}
+
+/// Lower bounds: encode once, decode `k` times.
+pub(super) async fn lower_bound(
+    service: &Service,
+    (encode, decode): (&Lane<Encoder>, &Lane<Decoder>),
+    images: Vec<Image>,
+    bound: Bound,
+    options: &ScoreOptions,
+    dimensions: usize,
+    deadline: Instant,
+) -> Result<ScoreAnswer, ServiceError> {
+    let (count, k) = (images.len() as u64, bound.samples().unwrap_or(1) as usize);
+    let cost = encode.estimate(count) + decode.estimate(count * k as u64);
+    let permit = service.admit(Class::Interactive, cost)?;
+    let posteriors = encode.run(&permit, images.clone(), deadline).await;
+    let bounds = images
+        .iter()
+        .zip(posteriors)
+        .map(async |(image, posterior)| {
+            let weights = Weights::of(&posterior?, k, options.seed);
+            weights
+                .score(
+                    &permit,
+                    decode,
+                    image,
+                    bound,
+                    options.map,
+                    dimensions,
+                    deadline,
+                )
+                .await
+        });
+    Ok(ScoreAnswer {
+        bound,
+        seed: Some(options.seed),
+        results: futures_util::future::join_all(bounds).await,
+    })
+}
+
+/// Posterior samples of one image with log p(z) − log q(z | x).
+struct Weights {
+    codes: Vec<Vec<f32>>,
+    log_ratios: Vec<f64>,
+    kl: f64,
+}
+
+impl Weights {
+    /// The noise is the same for every image of a request, so that a score does not depend on its place among others.
+    fn of(posterior: &Posterior, k: usize, seed: u64) -> Self {
+        let random = Random::new(seed, Stream::Posterior, 0);
+        let (codes, log_ratios) = (0..k).map(|sample| posterior.draw(sample, &random)).unzip();
+        Self {
+            codes,
+            log_ratios,
+            kl: posterior.kl(),
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    async fn score(
+        &self,
+        permit: &Permit,
+        decode: &Lane<Decoder>,
+        image: &Image,
+        bound: Bound,
+        map: bool,
+        dimensions: usize,
+        deadline: Instant,
+    ) -> Result<Score, ServiceError> {
+        let items = self
+            .codes
+            .chunks(CODES_PER_ITEM)
+            .map(|codes| Codes {
+                values: codes.concat(),
+                against: Some((image.clone(), map)),
+            })
+            .collect();
+        let mut likelihoods = Vec::with_capacity(self.codes.len());
+        let mut sums = vec![0.0; if map { dimensions } else { 0 }];
+        for decoded in decode.run(permit, items, deadline).await {
+            let Decoded::Likelihoods { totals, map } = decoded? else {
+                return Err(ServiceError::Inference(
+                    "codes came back undecoded".to_owned(),
+                ));
+            };
+            likelihoods.extend(totals);
+            for (sum, value) in sums.iter_mut().zip(map.unwrap_or_default()) {
+                *sum += value;
+            }
+        }
+        let k = likelihoods.len() as f64;
+        let (total, effective_sample_size) = match bound {
+            Bound::Iwae { .. } => {
+                let weights: Vec<f64> = likelihoods
+                    .iter()
+                    .zip(&self.log_ratios)
+                    .map(|(likelihood, ratio)| likelihood + ratio)
+                    .collect();
+                let size = likelihood::effective_sample_size(&weights);
+                (likelihood::log_mean_exp(&weights), Some(size))
+            }
+            // The KL term is known in closed form; only the expectation is estimated.
+            _ => (likelihoods.iter().sum::<f64>() / k - self.kl, None),
+        };
+        let map = map.then(|| sums.iter().map(|sum| (sum / k) as f32).collect());
+        score(total, dimensions, effective_sample_size, map)
+    }
+}
+
+/// A score, unless the model gave no number.
+fn score(
+    log_likelihood_nats: f64,
+    dimensions: usize,
+    effective_sample_size: Option<f64>,
+    map: Option<Vec<f32>>,
+) -> Result<Score, ServiceError> {
+    if log_likelihood_nats.is_nan() {
+        return Err(ServiceError::Inference(
+            "the model's output for this image is not a number".to_owned(),
+        ));
+    }
+    Ok(Score {
+        log_likelihood_nats,
+        bits_per_dim: likelihood::bits_per_dim(log_likelihood_nats, dimensions),
+        perplexity: likelihood::perplexity(log_likelihood_nats, dimensions),
+        effective_sample_size,
+        map,
+    })
+}

@@ -1,0 +1,80 @@
+//! What tests share: the runtime's library and services over the committed models.
+
+#![allow(dead_code)]
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use density_server::{
+    metrics::Metrics,
+    repository::Repository,
+    runtime::{
+        Engine,
+        onnx::{OnnxEngine, library_in},
+    },
+    scheduling::{Scheduler, SchedulerConfig},
+    service::{Service, ServiceLimits},
+};
+
+/// The project's folder.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Tiny models with random weights.
+pub(crate) fn fixtures() -> PathBuf {
+    root().join("tests/fixtures/repository")
+}
+
+/// The trained models.
+pub(crate) fn trained() -> PathBuf {
+    root().join("models/repository")
+}
+
+/// The library that `make runtime` fetches, or the one that `ORT_DYLIB_PATH` names.
+pub(crate) fn library() -> PathBuf {
+    std::env::var_os("ORT_DYLIB_PATH").map_or_else(
+        || library_in(&root().join(".runtime")).expect("`make runtime` fetches the runtime"),
+        PathBuf::from,
+    )
+}
+
+/// ONNX Runtime for two workers.
+pub(crate) fn engine() -> Arc<dyn Engine> {
+    Arc::new(OnnxEngine::new(&library(), 2).expect("the runtime loads"))
+}
+
+/// A service over a repository.
+pub(crate) fn service_over(
+    repository: &Path,
+    engine: Arc<dyn Engine>,
+    config: SchedulerConfig,
+) -> Arc<Service> {
+    let metrics = Arc::new(Metrics::new());
+    let scheduler = Scheduler::start(config, &metrics).expect("workers start");
+    let service = Service::new(
+        Repository::new(repository, engine),
+        scheduler,
+        ServiceLimits::default(),
+        metrics,
+    );
+    service.scan().expect("the repository is read");
+    Arc::new(service)
+}
+
+/// A service over the fixtures with two workers.
+pub(crate) fn fixture_service() -> Arc<Service> {
+    let config = SchedulerConfig {
+        workers: 2,
+        ..SchedulerConfig::default()
+    };
+    service_over(&fixtures(), engine(), config)
+}
+
+/// Long enough for a busy machine.
+pub(crate) fn deadline() -> Instant {
+    Instant::now() + Duration::from_secs(120)
+}

@@ -1,0 +1,160 @@
+//! What the load gate refuses, and that the rest keeps serving.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{fs, path::Path};
+
+use common::{engine, fixtures, root, service_over};
+use density_server::{
+    repository::gate::{self, GateError, load},
+    scheduling::SchedulerConfig,
+    service::{error::ErrorKind, info::ModelState},
+};
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// A copy of a fixture's version with its manifest changed.
+fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixtures().join(name).join("1"), folder.path());
+    let manifest = folder.path().join("model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let new = text.replace(from, to);
+    assert_ne!(text, new, "{from:?} is not in the manifest of {name}");
+    fs::write(manifest, new).unwrap();
+    folder
+}
+
+fn refused(folder: &Path, name: &str) -> GateError {
+    load(&*engine(), folder, name, 1).unwrap_err()
+}
+
+#[test]
+fn a_leaking_graph_is_refused_by_the_place_of_its_leak() {
+    let folder = root().join("tests/fixtures/refused/leaking-pixelcnn/1");
+    let error = refused(&folder, "leaking-pixelcnn");
+    assert!(matches!(error, GateError::Leak { .. }), "{error}");
+    assert!(error.to_string().contains("not causal"), "{error}");
+}
+
+#[test]
+fn a_changed_file_is_refused_by_its_hash() {
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixtures().join("tiny-pixelcnn/1"), folder.path());
+    let graph = folder.path().join("model.onnx");
+    let mut bytes = fs::read(&graph).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&graph, bytes).unwrap();
+    let error = refused(folder.path(), "tiny-pixelcnn");
+    assert!(matches!(&error, GateError::Hash { file, .. } if file == "model.onnx"));
+}
+
+#[test]
+fn a_missing_file_and_a_missing_manifest_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused(folder.path(), "tiny-pixelcnn");
+    assert!(matches!(&error, GateError::Read { file, .. } if file == "model.toml"));
+    copy(&fixtures().join("tiny-pixelcnn/1"), folder.path());
+    fs::remove_file(folder.path().join("golden_scores.npy")).unwrap();
+    let error = refused(folder.path(), "tiny-pixelcnn");
+    assert!(matches!(&error, GateError::Read { file, .. } if file == "golden_scores.npy"));
+}
+
+#[test]
+fn a_graph_that_breaks_its_contract_is_refused_with_what_it_has() {
+    for (from, to, wanted) in [
+        (
+            "output = \"logits\"",
+            "output = \"scores\"",
+            "no output \"scores\"; it has: logits",
+        ),
+        (
+            "input = \"image\"",
+            "input = \"picture\"",
+            "no input \"picture\"",
+        ),
+        ("height = 6", "height = 7", "must have shape"),
+        ("levels = 4", "levels = 5", "must have shape"),
+    ] {
+        let folder = changed("tiny-pixelcnn", from, to);
+        let error = refused(folder.path(), "tiny-pixelcnn").to_string();
+        // A wrong size may show first in the golden images, which come before the graph.
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn a_graph_that_does_not_reproduce_its_golden_scores_is_refused() {
+    // A scale that is off by a tenth feeds the network other values than it was trained on.
+    let text = fs::read_to_string(fixtures().join("tiny-pixelcnn/1/model.toml")).unwrap();
+    let line = text.lines().find(|line| line.starts_with("scale")).unwrap();
+    let folder = changed("tiny-pixelcnn", line, "scale = 0.3");
+    let error = refused(folder.path(), "tiny-pixelcnn");
+    assert!(matches!(error, GateError::Golden { .. }), "{error}");
+}
+
+#[test]
+fn a_version_that_fails_leaves_the_one_before_it_serving() {
+    let repository = tempfile::tempdir().unwrap();
+    let model = repository.path().join("tiny-pixelcnn");
+    copy(&fixtures().join("tiny-pixelcnn/1"), &model.join("1"));
+    let service = service_over(repository.path(), engine(), SchedulerConfig::default());
+    let before = service.model("tiny-pixelcnn", None).unwrap();
+
+    copy(&fixtures().join("tiny-pixelcnn/1"), &model.join("2"));
+    fs::write(model.join("2/model.onnx"), b"not a graph").unwrap();
+    service.scan().unwrap();
+    let after = service.model("tiny-pixelcnn", None).unwrap();
+    assert_eq!(after.version(), 1);
+    assert!(
+        std::sync::Arc::ptr_eq(&before, &after),
+        "version 1 was not loaded again"
+    );
+    let error = service.model("tiny-pixelcnn", Some(2)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotReady);
+    let state = service.model_info("tiny-pixelcnn", Some(2)).unwrap().state;
+    assert!(matches!(state, ModelState::Failed { reason } if reason.contains("sha256")));
+
+    fs::copy(model.join("1/model.onnx"), model.join("2/model.onnx")).unwrap();
+    let manifest = model.join("2/model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(manifest, format!("{text}\n# mended\n")).unwrap();
+    service.scan().unwrap();
+    assert_eq!(service.model("tiny-pixelcnn", None).unwrap().version(), 2);
+
+    fs::remove_dir_all(model.join("2")).unwrap();
+    service.scan().unwrap();
+    assert_eq!(service.model("tiny-pixelcnn", None).unwrap().version(), 1);
+    assert_eq!(
+        service.model("tiny-pixelcnn", Some(2)).unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
+}
+
+#[test]
+fn the_gate_says_what_it_found() {
+    let folder = fixtures().join("tiny-rgb-pixelcnn/1");
+    let version = gate::load(&*engine(), &folder, "tiny-rgb-pixelcnn", 1).unwrap();
+    let names: Vec<_> = version.checks.iter().map(|check| check.name).collect();
+    assert_eq!(
+        names,
+        [
+            "manifest",
+            "graphs",
+            "causality",
+            "normalisation",
+            "golden scores",
+            "calibration"
+        ]
+    );
+    assert!(version.checks[2].finding.contains("48 of 48"));
+}
