@@ -34,31 +34,30 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="python -m density_training", description=__doc__)
     models = parser.add_subparsers(required=True)
-    for name, task, train, export, evaluate in (
-        ("pixelcnn", pixelcnn_task, pixelcnn_task.train_pixelcnn, pixelcnn_task.export_pixelcnn, pixelcnn_task.evaluate_pixelcnn),
-        ("vae", vae_task, vae_task.train_vae, vae_task.export_vae, vae_task.evaluate_vae),
-    ):
+    for name, task in (("pixelcnn", pixelcnn_task), ("vae", vae_task)):
         commands = models.add_parser(name, help=task.__doc__).add_subparsers(required=True)
         version, checkpoint = REPOSITORY / task.NAME / "1", CACHE / f"{name}.pt"
 
-        command = commands.add_parser("train", parents=[common, data], formatter_class=formatter, help=train.__doc__)
+        command = commands.add_parser(
+            "train", parents=[common, data], formatter_class=formatter, help=task.train.__doc__
+        )
         command.add_argument("--checkpoint", type=Path, default=checkpoint, help="written often; resumed if it exists")
         _add_recipe(command, task.DEFAULT_RECIPE)
-        command.set_defaults(run=lambda o, train=train: train(o.data, o.checkpoint, o.recipe(o)))
+        command.set_defaults(run=lambda o, task=task: task.train(o.data, o.checkpoint, o.recipe(o)))
 
         command = commands.add_parser(
-            "export", parents=[common, data, mnist], formatter_class=formatter, help=export.__doc__
+            "export", parents=[common, data, mnist], formatter_class=formatter, help=task.export.__doc__
         )
         command.add_argument("--checkpoint", type=Path, default=checkpoint)
         command.add_argument("--output", type=Path, default=version, help="folder of the version to write")
-        command.set_defaults(run=lambda o, export=export: export(o.data, o.checkpoint, o.output, o.mnist))
+        command.set_defaults(run=lambda o, task=task: task.export(o.data, o.checkpoint, o.output, o.mnist))
 
         command = commands.add_parser(
-            "evaluate", parents=[common, data, mnist], formatter_class=formatter, help=evaluate.__doc__
+            "evaluate", parents=[common, data, mnist], formatter_class=formatter, help=task.evaluate.__doc__
         )
         command.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
         command.set_defaults(
-            run=lambda o, evaluate=evaluate: print(json.dumps(evaluate(o.data, o.version, o.mnist), indent=2))
+            run=lambda o, task=task: print(json.dumps(task.evaluate(o.data, o.version, o.mnist), indent=2))
         )
 
     command = models.add_parser("fixtures", parents=[common], formatter_class=formatter, help=write_fixtures.__doc__)
@@ -73,9 +72,7 @@ def _add_recipe(command: argparse.ArgumentParser, default: Recipe) -> None:
     command.add_argument("--batch", type=int, default=default.batch_size)
     command.add_argument("--seed", type=int, default=default.seed)
     command.set_defaults(
-        recipe=lambda o: replace(
-            default, steps=o.steps, decay_steps=o.decay_steps, batch_size=o.batch, seed=o.seed
-        )
+        recipe=lambda o: replace(default, steps=o.steps, decay_steps=o.decay_steps, batch_size=o.batch, seed=o.seed)
     )
 
 

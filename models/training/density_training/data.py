@@ -41,7 +41,9 @@ def _read(folder: Path, name: str) -> bytes:
             return (folder / candidate).read_bytes()
         if (folder / f"{candidate}.gz").exists():
             return gzip.decompress((folder / f"{candidate}.gz").read_bytes())
-    raise DataError(f"neither {folder}/{name} nor {folder}/{name}.gz exists; on Debian: apt install dataset-fashion-mnist")
+    raise DataError(
+        f"neither {folder}/{name} nor {folder}/{name}.gz exists; on Debian: apt install dataset-fashion-mnist"
+    )
 
 
 def _parse_idx_images(content: bytes) -> np.ndarray:

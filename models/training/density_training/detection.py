@@ -1,7 +1,14 @@
 """Does a calibrated score tell outliers from inliers? Conformal p-values, and the area under the ROC curve."""
 
+from pathlib import Path
+
 import torch
 from torch import Tensor
+
+from density_training.data import MNIST, load_images
+from density_training.likelihood import bits_per_dim
+from density_training.scoring import to_levels
+from density_training.version import served_scores
 
 CALIBRATION_COUNT = 5_000
 SPLIT_SEED = 0
@@ -35,3 +42,23 @@ def auroc_of_low_scores(inliers: Tensor, outliers: Tensor) -> float:
     below = torch.searchsorted(ordered, inliers, right=False)
     up_to = torch.searchsorted(ordered, inliers, right=True)
     return ((below + up_to).double() / 2).mean().item() / len(ordered)
+
+
+def mnist_scores(folder: Path, mnist: Path | None) -> Tensor | None:
+    """Scores of the 10,000 MNIST test digits under a written version, if the digits are there."""
+    return served_scores(folder, to_levels(load_images(mnist, "test", MNIST))) if mnist else None
+
+
+def detection_figures(test_scores: Tensor, digit_scores: Tensor | None, dimensions: int) -> dict[str, object]:
+    """What a model card reports: false alarms on the test images outside the calibration, and digits rejected."""
+    calibration, held_out = split_for_calibration(len(test_scores))
+    figures: dict[str, object] = {
+        "test_images": len(test_scores),
+        "test_score_bits_per_dim": bits_per_dim(test_scores, dimensions),
+        "false_alarm_rate": rejection_rates(test_scores[calibration], test_scores[held_out]),
+    }
+    if digit_scores is not None:
+        figures["mnist_score_bits_per_dim"] = bits_per_dim(digit_scores, dimensions)
+        figures["mnist_rejection_rate"] = rejection_rates(test_scores[calibration], digit_scores)
+        figures["mnist_auroc_of_low_scores"] = auroc_of_low_scores(test_scores[held_out], digit_scores)
+    return figures

@@ -163,7 +163,7 @@ def _version(
         calibration_description=f"{CALIBRATION_COUNT} images with uniformly random levels, seed 3",
         provenance={
             "data": "none, random weights",
-            "licence": "same as this project",
+            "licence": "MIT OR Apache-2.0",
             "command": "python -m density_training fixtures",
             "parameters": sum(p.numel() for p in model.parameters()),
             "training_seconds": 0,

@@ -7,7 +7,7 @@ CLOTHES = 11
 
 
 def golden_levels(test: Tensor) -> Tensor:
-    """Eleven test images, then all black, all white, noise, an inverted image and a checkerboard; uint8 [16, 1, H, W]."""
+    """Eleven test images, then black, white, noise, an inverted image and a checkerboard; uint8 [16, 1, H, W]."""
     _, channels, height, width = test.shape
     black = torch.zeros((1, channels, height, width), dtype=torch.uint8)
     noise = torch.randint(0, 256, black.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

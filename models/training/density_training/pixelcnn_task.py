@@ -3,19 +3,18 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from density_training import pixelcnn
+from density_training import pixelcnn, training
 from density_training.card import write_pixelcnn_card
-from density_training.data import MNIST, load_images
-from density_training.detection import auroc_of_low_scores, rejection_rates, split_for_calibration
+from density_training.data import load_images
+from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim
 from density_training.sampling import sample
 from density_training.scoring import load_graph, log_likelihood, to_levels
-from density_training.training import Progress, Recipe, train
+from density_training.training import Progress, Recipe
 from density_training.version import Version, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn"
@@ -26,7 +25,7 @@ MONITORED_IMAGES = 1_000
 SAMPLES = 32
 
 
-def train_pixelcnn(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
+def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """Train on the 60,000 training images; Muon for the hidden matrices, AdamW for the rest."""
     torch.manual_seed(recipe.seed)
     images = to_levels(load_images(data, "train"))
@@ -37,7 +36,7 @@ def train_pixelcnn(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         bits = bits_per_dim(log_likelihood(model, monitored, LEVELS), DIMENSIONS)
         print(f"\nepoch {epoch}: {bits:.4f} bits/dim on {MONITORED_IMAGES:,} test images", flush=True)
 
-    return train(
+    return training.train(
         model,
         lambda levels, step: pixelcnn.training_loss(model, levels),
         optimisers(model),
@@ -59,7 +58,7 @@ def optimisers(model: pixelcnn.PixelCNN) -> list[torch.optim.Optimizer]:
     ]
 
 
-def export_pixelcnn(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
+def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
     """Write a complete version to `folder`: graph, manifest, golden and calibration scores, samples, model card."""
     state = torch.load(checkpoint, weights_only=True)
     model = pixelcnn.PixelCNN(pixelcnn.PixelCNNConfig(**state["config"]))
@@ -89,34 +88,17 @@ def export_pixelcnn(data: Path, checkpoint: Path, folder: Path, mnist: Path | No
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "training_seconds": round(progress.seconds),
             "test_bits_per_dim": round(bits_per_dim(test_scores, DIMENSIONS), 4),
-            "notes": f"stopped after {progress.step:,} of {recipe.steps:,} steps" if progress.step < recipe.steps else "",
+            "notes": f"exported after {progress.step:,} of {recipe.steps:,} steps",
         },
     )
     write_version(folder, version, golden, log_likelihood(model, golden, LEVELS), test_scores[calibration])
     save_grid(sample(graph, SAMPLES, 28, 28, LEVELS, seed=0), 8, folder / "samples.png")
-    write_pixelcnn_card(folder, version, _figures(test_scores, _mnist_scores(folder, mnist)), recipe, progress)
+    figures = detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    write_pixelcnn_card(folder, version, figures, recipe, progress)
 
 
-def evaluate_pixelcnn(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
+def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
     """Measure an exported version in ONNX Runtime."""
     test_scores = served_scores(folder, to_levels(load_images(data, "test")))
-    figures = _figures(test_scores, _mnist_scores(folder, mnist))
+    figures = detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS)
     return {"largest_golden_deviation_nats": check_parity(folder), **figures}
-
-
-def _mnist_scores(folder: Path, mnist: Path | None) -> Tensor | None:
-    return served_scores(folder, to_levels(load_images(mnist, "test", MNIST))) if mnist else None
-
-
-def _figures(test_scores: Tensor, mnist_scores: Tensor | None) -> dict[str, object]:
-    calibration, held_out = split_for_calibration(len(test_scores))
-    figures: dict[str, object] = {
-        "test_images": len(test_scores),
-        "test_bits_per_dim": bits_per_dim(test_scores, DIMENSIONS),
-        "false_alarm_rate": rejection_rates(test_scores[calibration], test_scores[held_out]),
-    }
-    if mnist_scores is not None:
-        figures["mnist_bits_per_dim"] = bits_per_dim(mnist_scores, DIMENSIONS)
-        figures["mnist_rejection_rate"] = rejection_rates(test_scores[calibration], mnist_scores)
-        figures["mnist_auroc_of_negative_log_likelihood"] = auroc_of_low_scores(test_scores[held_out], mnist_scores)
-    return figures

@@ -39,10 +39,10 @@ def to_input(levels: Tensor, count: int) -> Tensor:
     return levels.float() * (1 / (count - 1))
 
 
-def load_graph(path: Path, threads: int = 2) -> Callable[[Tensor], Tensor | tuple[Tensor, ...]]:
-    """An exported graph of one input as a function of tensors."""
+def load_graph(path: Path) -> Callable[[Tensor], Tensor | tuple[Tensor, ...]]:
+    """An exported graph of one input as a function of tensors, on as many threads as PyTorch uses."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
 
@@ -87,7 +87,9 @@ def log_importance_weights(
         noise = torch.randn((len(part), draws, mean.shape[1]), generator=generator)
         latent = mean.unsqueeze(1) + (0.5 * log_variance).exp().unsqueeze(1) * noise
         # log p(z) − log q(z|x); the terms in log 2π cancel.
-        prior_to_posterior = 0.5 * (noise.double().square() + log_variance.double().unsqueeze(1) - latent.double().square())
+        prior_to_posterior = 0.5 * (
+            noise.double().square() + log_variance.double().unsqueeze(1) - latent.double().square()
+        )
         # Per pixel in float32: an average over draws does not need more, and float64 takes three times as long.
         log_probability = discretized_logistic_log_probability(
             *decoder(latent.flatten(0, 1)), part.repeat_interleave(draws, dim=0), count

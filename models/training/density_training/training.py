@@ -5,11 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from tqdm import tqdm
 
 CHECKPOINT_EVERY = 250
@@ -61,39 +62,51 @@ def train(
 ) -> Progress:
     """Minimise `loss(batch, step)` until `recipe.steps`; resumes from `checkpoint` if it exists.
 
-    SIGTERM and SIGINT end the run after the current step, with a checkpoint.
+    SIGTERM and SIGINT end the run after the current step, with a checkpoint. Under `torchrun`, each process takes its
+    share of every batch. Two processes of one thread keep two cores busier than one process of two threads when other
+    programs want the same cores: they wait for each other once a step instead of once an operation.
     """
-    progress = resume(model, optimisers, checkpoint)
-    stop = _stop_on_signal()
-    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
-    for group in groups:
-        group.setdefault("peak_lr", group["lr"])
-    epoch_steps = len(images) // recipe.batch_size
-    started, average = time.monotonic() - progress.seconds, math.nan
-    bar = tqdm(total=recipe.steps, initial=progress.step, unit="step", mininterval=5, dynamic_ncols=True)
-    for batch in _batches(images, recipe.batch_size, recipe.seed, progress.step):
-        if progress.step >= recipe.steps or stop:
-            break
+    with _workers() as workers, _termination_noted() as terminated:
+        progress = resume(model, optimisers, checkpoint)
+        torch.manual_seed((recipe.seed * 1_000_003 + progress.step) * workers.count + workers.rank)
+        groups = [group for optimiser in optimisers for group in optimiser.param_groups]
         for group in groups:
-            group["lr"] = group["peak_lr"] * recipe.learning_rate_factor(progress.step)
-        value = loss(batch, progress.step)
-        value.backward()
-        for optimiser in optimisers:
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-        progress.step += 1
-        progress.seconds = time.monotonic() - started
-        average = value.item() if math.isnan(average) else 0.99 * average + 0.01 * value.item()
-        bar.update()
-        images_per_second = (bar.format_dict["rate"] or 0) * recipe.batch_size
-        bar.set_postfix(nats_per_dim=f"{average:.4f}", images_per_second=f"{images_per_second:.0f}", refresh=False)
-        if progress.step % CHECKPOINT_EVERY == 0:
+            group.setdefault("peak_lr", group["lr"])
+        epoch_steps = len(images) // recipe.batch_size
+        started, average = time.monotonic() - progress.seconds, math.nan
+        bar = tqdm(
+            total=recipe.steps,
+            initial=progress.step,
+            unit="step",
+            mininterval=5,
+            dynamic_ncols=True,
+            disable=workers.rank > 0,
+        )
+        for batch in _batches(images, recipe.batch_size, recipe.seed, progress.step):
+            if progress.step >= recipe.steps or workers.any(bool(terminated)):
+                break
+            for group in groups:
+                group["lr"] = group["peak_lr"] * recipe.learning_rate_factor(progress.step)
+            value = loss(batch[workers.rank :: workers.count], progress.step)
+            value.backward()
+            workers.average_gradients(model)
+            for optimiser in optimisers:
+                optimiser.step()
+                optimiser.zero_grad(set_to_none=True)
+            progress.step += 1
+            progress.seconds = time.monotonic() - started
+            average = value.item() if math.isnan(average) else 0.99 * average + 0.01 * value.item()
+            bar.update()
+            images_per_second = (bar.format_dict["rate"] or 0) * recipe.batch_size
+            bar.set_postfix(nats_per_dim=f"{average:.4f}", images_per_second=f"{images_per_second:.0f}", refresh=False)
+            if progress.step % CHECKPOINT_EVERY == 0 and workers.rank == 0:
+                save(model, optimisers, recipe, progress, checkpoint)
+            if progress.step % epoch_steps == 0 and workers.rank == 0:
+                at_epoch_end(progress.step // epoch_steps)
+        bar.close()
+        if workers.rank == 0:
             save(model, optimisers, recipe, progress, checkpoint)
-        if progress.step % epoch_steps == 0:
-            at_epoch_end(progress.step // epoch_steps)
-    bar.close()
-    save(model, optimisers, recipe, progress, checkpoint)
-    return progress
+        return progress
 
 
 def save(
@@ -121,13 +134,13 @@ def resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], path: Path
         return Progress()
     state = torch.load(path, weights_only=True)
     model.load_state_dict(state["model"])
-    for optimiser, optimiser_state in zip(optimisers, state["optimisers"]):
+    for optimiser, optimiser_state in zip(optimisers, state["optimisers"], strict=True):
         optimiser.load_state_dict(optimiser_state)
     return Progress(**state["progress"])
 
 
 def _batches(images: Tensor, size: int, seed: int, start: int) -> Iterator[Tensor]:
-    """Batches from step `start` on; the order of an epoch depends on (seed, epoch) only, so a resumed run continues it."""
+    """Batches from step `start` on; the order of an epoch depends on seed and epoch only, so a run can resume."""
     epoch_steps = len(images) // size
     epoch, offset = divmod(start, epoch_steps)
     while True:
@@ -137,9 +150,54 @@ def _batches(images: Tensor, size: int, seed: int, start: int) -> Iterator[Tenso
         epoch, offset = epoch + 1, 0
 
 
-def _stop_on_signal() -> list[int]:
-    """A list that becomes non-empty once SIGTERM or SIGINT has arrived."""
+@dataclass(frozen=True)
+class _Workers:
+    """The processes that share each batch; there is one unless `torchrun` started more."""
+
+    rank: int = 0
+    count: int = 1
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process, the same answer in all."""
+        if self.count == 1:
+            return flag
+        votes = torch.tensor(float(flag))
+        distributed.all_reduce(votes)
+        return votes.item() > 0
+
+    def average_gradients(self, model: nn.Module) -> None:
+        """Replace every gradient by its mean over the processes."""
+        if self.count == 1:
+            return
+        gradients = [parameter.grad for parameter in model.parameters()]
+        mean = torch.cat([gradient.flatten() for gradient in gradients]) / self.count
+        distributed.all_reduce(mean)
+        for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):
+            gradient.copy_(part.view_as(gradient))
+
+
+@contextmanager
+def _workers() -> Iterator[_Workers]:
+    if not distributed.is_torchelastic_launched():
+        yield _Workers()
+        return
+    distributed.init_process_group("gloo")
+    try:
+        yield _Workers(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextmanager
+def _termination_noted() -> Iterator[list[int]]:
+    """A list that becomes non-empty once SIGTERM or SIGINT has arrived; the previous handlers return afterwards."""
     received: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, _: received.append(signum))
-    return received
+    previous = {
+        number: signal.signal(number, lambda signum, _: received.append(signum))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

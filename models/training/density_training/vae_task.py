@@ -6,20 +6,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from density_training import vae
+from density_training import training, vae
 from density_training.card import write_vae_card
-from density_training.data import MNIST, load_images
-from density_training.detection import auroc_of_low_scores, rejection_rates, split_for_calibration
+from density_training.data import load_images
+from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim, gaussian_kl
 from density_training.scoring import TwoHeaded, elbo_at_mean, load_graph, log_importance_weights, to_input, to_levels
-from density_training.training import Progress, Recipe, train
-from density_training.version import Version, check_parity, served_scores, write_version
+from density_training.training import Progress, Recipe
+from density_training.version import Version, check_parity, write_version
 
 NAME = "fashion-mnist-vae"
-DEFAULT_RECIPE = Recipe(steps=10_000, decay_steps=5_000, batch_size=128)
+DEFAULT_RECIPE = Recipe(steps=6_000, decay_steps=2_500, batch_size=128)
 KL_WARMUP_STEPS = 1_500
 LEVELS, DIMENSIONS = 256, 28 * 28
 MONITORED_IMAGES = 1_000
@@ -28,7 +28,7 @@ IMPORTANCE_DRAWS, IMPORTANCE_SEED = 64, 0
 ACTIVE_VARIANCE = 0.01
 
 
-def train_vae(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
+def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """Train on the 60,000 training images with AdamW."""
     torch.manual_seed(recipe.seed)
     images = to_levels(load_images(data, "train"))
@@ -39,7 +39,7 @@ def train_vae(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         bits = bits_per_dim(elbo_at_mean(model.encoder, model.decoder, monitored, LEVELS), DIMENSIONS)
         print(f"\nepoch {epoch}: {bits:.4f} bits/dim (bound at z = mean), {MONITORED_IMAGES:,} test images", flush=True)
 
-    return train(
+    return training.train(
         model,
         lambda levels, step: vae.training_loss(model, levels, kl_weight=min(1.0, step / KL_WARMUP_STEPS)),
         [torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)],
@@ -50,7 +50,7 @@ def train_vae(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     )
 
 
-def export_vae(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
+def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
     """Write a complete version to `folder`: graphs, manifest, golden and calibration scores, samples, model card."""
     state = torch.load(checkpoint, weights_only=True)
     config = vae.VAEConfig(**state["config"])
@@ -91,23 +91,20 @@ def export_vae(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -
     golden_scores = elbo_at_mean(model.encoder, model.decoder, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])
     _save_pictures(encoder, decoder, test, config.latent_size, folder / "samples.png")
-    figures = bounds | _detection_figures(test_scores, _mnist_scores(folder, mnist))
+    figures = bounds | detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS)
     write_vae_card(folder, version, figures, recipe, progress)
 
 
-def evaluate_vae(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
+def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
     """Measure an exported version in ONNX Runtime."""
     test = to_levels(load_images(data, "test"))
     encoder, decoder = load_graph(folder / "encoder.onnx"), load_graph(folder / "decoder.onnx")
+    test_scores = elbo_at_mean(encoder, decoder, test, LEVELS)
     return {
         "largest_golden_deviation_nats": check_parity(folder),
         **_bounds(encoder, decoder, test),
-        **_detection_figures(elbo_at_mean(encoder, decoder, test, LEVELS), _mnist_scores(folder, mnist)),
+        **detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS),
     }
-
-
-def _mnist_scores(folder: Path, mnist: Path | None) -> Tensor | None:
-    return served_scores(folder, to_levels(load_images(mnist, "test", MNIST))) if mnist else None
 
 
 def _bounds(encoder: TwoHeaded, decoder: TwoHeaded, test: Tensor) -> dict[str, object]:
@@ -117,7 +114,6 @@ def _bounds(encoder: TwoHeaded, decoder: TwoHeaded, test: Tensor) -> dict[str, o
     effective_sample_size = 1 / weights.softmax(1).square().sum(1)
     mean, log_variance = encoder(to_input(test, LEVELS))
     return {
-        "test_images": len(test),
         "test_elbo_bits_per_dim": bits_per_dim(weights.mean(1), DIMENSIONS),
         f"test_iwae_{IMPORTANCE_DRAWS}_bits_per_dim": bits_per_dim(iwae, DIMENSIONS),
         "mean_effective_sample_size": effective_sample_size.mean().item(),
@@ -125,19 +121,6 @@ def _bounds(encoder: TwoHeaded, decoder: TwoHeaded, test: Tensor) -> dict[str, o
         "active_units": int((mean.var(0) > ACTIVE_VARIANCE).sum()),
         "latent_size": mean.shape[1],
     }
-
-
-def _detection_figures(test_scores: Tensor, mnist_scores: Tensor | None) -> dict[str, object]:
-    calibration, held_out = split_for_calibration(len(test_scores))
-    figures: dict[str, object] = {
-        "test_elbo_at_mean_bits_per_dim": bits_per_dim(test_scores, DIMENSIONS),
-        "false_alarm_rate": rejection_rates(test_scores[calibration], test_scores[held_out]),
-    }
-    if mnist_scores is not None:
-        figures["mnist_elbo_at_mean_bits_per_dim"] = bits_per_dim(mnist_scores, DIMENSIONS)
-        figures["mnist_rejection_rate"] = rejection_rates(test_scores[calibration], mnist_scores)
-        figures["mnist_auroc_of_negative_elbo_at_mean"] = auroc_of_low_scores(test_scores[held_out], mnist_scores)
-    return figures
 
 
 def _save_pictures(encoder: TwoHeaded, decoder: TwoHeaded, test: Tensor, latent_size: int, path: Path) -> None:

@@ -77,7 +77,12 @@ def _manifest(folder: Path, version: Version) -> Table:
     is_vae = version.family == "vae"
     if is_vae:
         graphs: Table = {
-            "graphs.encoder": {"file": "encoder.onnx", "input": "image", "mean": "mean", "log_variance": "log_variance"},
+            "graphs.encoder": {
+                "file": "encoder.onnx",
+                "input": "image",
+                "mean": "mean",
+                "log_variance": "log_variance",
+            },
             "graphs.decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
             "latent": {"size": version.latent_size},
         }
