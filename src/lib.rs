@@ -8,6 +8,7 @@
 //! service      the use cases: score, detect, sample, complete, encode, decode, reconstruct, interpolate
 //! scheduling   queues, admission by cost, batch formation, workers; knows nothing of HTTP or of ONNX
 //! repository   manifests, versions, the load gate, hot swap
+//! network      what loaded graphs mean: logits, posteriors, distributions over images
 //! runtime      ONNX Runtime: the only place that says `ort::`
 //! graph        ONNX graphs as data: reading, checking and rewriting protobuf, without a runtime
 //! media        image files, npy arrays, heat maps and grids, to and from the domain's images
@@ -17,11 +18,17 @@
 //! Arrows point down only; a test holds them. Start reading at [`service`] for what the server can do, at
 //! [`repository`] for what a model must prove before it serves, and at [`scheduling`] for what happens under load.
 
+pub mod app;
+pub mod cli;
 pub mod domain;
 pub mod graph;
+pub mod http;
+pub mod logging;
+pub mod media;
 pub mod metrics;
 pub mod network;
 pub mod repository;
 pub mod runtime;
 pub mod scheduling;
 pub mod service;
+pub mod settings;

@@ -204,9 +204,14 @@ impl Logits {
     /// The logits of one dimension (storage index) of one image: one a level, or the single log-odds of a Bernoulli head.
     pub fn at(&self, row: usize, index: usize) -> impl ExactSizeIterator<Item = f32> + '_ {
         let dimensions = self.shape.dimensions();
-        let values = self.output.row(row, self.rows);
+        let values = self.row(row);
         let count = values.len() / dimensions;
         (0..count).map(move |level| values[level * dimensions + index])
+    }
+
+    /// All logits of one image: level by level, each in channel, row, column order.
+    pub fn row(&self, row: usize) -> &[f32] {
+        self.output.row(row, self.rows)
     }
 
     /// Draws the level of one dimension with the uniform number that belongs to it.

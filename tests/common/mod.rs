@@ -1,6 +1,8 @@
 //! What tests share: the runtime's library and services over the committed models.
 
-#![allow(dead_code)]
+#![allow(dead_code, clippy::unwrap_used)]
+
+pub(crate) mod faults;
 
 use std::{
     path::{Path, PathBuf},
@@ -9,6 +11,10 @@ use std::{
 };
 
 use density_server::{
+    http::{
+        self, HttpConfig, HttpState, ServerLimits,
+        server::{Drained, serve},
+    },
     metrics::Metrics,
     repository::Repository,
     runtime::{
@@ -77,4 +83,52 @@ pub(crate) fn fixture_service() -> Arc<Service> {
 /// Long enough for a busy machine.
 pub(crate) fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(120)
+}
+
+/// A server in this process, on a free port.
+pub(crate) struct Server {
+    /// `http://…`
+    pub(crate) url: String,
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<Drained>,
+}
+
+impl Server {
+    /// Serves `service` within `config`.
+    pub(crate) async fn start(service: &Arc<Service>, config: HttpConfig) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let router = http::router(HttpState::new(Arc::clone(service), config));
+        let metrics = Arc::clone(service.metrics());
+        let service = Arc::clone(service);
+        let shutdown = async move {
+            let _ = stopped.await;
+            service.drain();
+        };
+        let limits = ServerLimits::default();
+        let served = tokio::spawn(serve(listener, router, metrics, limits, shutdown));
+        Self {
+            url: format!("http://{address}"),
+            stop,
+            served,
+        }
+    }
+
+    /// What SIGTERM does; the answer comes when everything accepted is finished.
+    pub(crate) fn shut_down(self) -> tokio::task::JoinHandle<Drained> {
+        let _ = self.stop.send(());
+        self.served
+    }
+}
+
+/// Asks `condition` until it holds; a condition that never does fails the test.
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+    let give_up = deadline();
+    while !condition() {
+        assert!(Instant::now() < give_up, "never came true: {what}");
+        tokio::task::yield_now().await;
+    }
 }

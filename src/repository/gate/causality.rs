@@ -91,18 +91,23 @@ fn change_from(cut: usize, base: &[u8], shape: ImageShape, random: &Random) -> V
 
 /// The first place up to the cut whose prediction in `row` differs from that in row 0.
 fn first_difference(logits: &Logits, row: usize, cut: usize, shape: ImageShape) -> Option<usize> {
-    (0..=cut).find(|&place| {
-        let index = shape.index_of(place);
-        let scale = logits.at(0, index).fold(1.0f32, |max, v| max.max(v.abs()));
-        logits
-            .at(0, index)
-            .zip(logits.at(row, index))
-            .any(|(a, b)| {
+    let (before, after) = (logits.row(0), logits.row(row));
+    before
+        .iter()
+        .zip(after)
+        .enumerate()
+        .filter(|(_, (a, b))| a.to_bits() != b.to_bits())
+        .map(|(at, (a, b))| (at % shape.dimensions(), a, b))
+        .filter(|&(index, a, b)| {
+            shape.order_of(index) <= cut && {
+                let scale = logits.at(0, index).fold(1.0f32, |max, v| max.max(v.abs()));
                 let close = (a - b).abs() <= TOLERANCE * scale;
-                // NaN is close to nothing; it agrees only with the same bits.
-                a.to_bits() != b.to_bits() && !close
-            })
-    })
+                // NaN is close to nothing.
+                !close
+            }
+        })
+        .map(|(index, _, _)| shape.order_of(index))
+        .min()
 }
 
 fn describe(place: usize, shape: ImageShape) -> String {

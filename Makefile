@@ -1,0 +1,93 @@
+# Every command of the project. `make help` lists them.
+#
+# What make fetches goes to .runtime/: ONNX Runtime's shared library, out of its Python package, and a virtual environment
+# for the training tests. Packages come from whatever index pip is set up for; no address is written here.
+
+PYTHON ?= python3
+CARGO ?= cargo
+
+# The version that the server is built and tested with; src/runtime/onnx.rs names the same one.
+ONNXRUNTIME_VERSION := 1.31.1
+
+ifeq ($(shell uname -s),Darwin)
+LIBRARY_NAME := libonnxruntime.$(ONNXRUNTIME_VERSION).dylib
+else
+LIBRARY_NAME := libonnxruntime.so.$(ONNXRUNTIME_VERSION)
+endif
+
+LIBRARY := .runtime/$(LIBRARY_NAME)
+WHEEL := .runtime/wheel
+VENV := .runtime/venv
+TRAINING := models/training
+
+PIP_DOWNLOAD = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL) \
+	onnxruntime==$(ONNXRUNTIME_VERSION)
+
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: serve
+serve: $(LIBRARY) ## Build the server and serve models/repository on 127.0.0.1:8000
+	$(CARGO) run --locked --release -- serve
+
+.PHONY: build
+build: $(LIBRARY) ## Build the release binary
+	$(CARGO) build --locked --release
+
+.PHONY: test
+test: test-rust test-training ## Set up and run every test
+
+.PHONY: test-rust
+test-rust: $(LIBRARY) ## Run the server's tests
+	$(CARGO) test --locked
+
+.PHONY: test-training
+test-training: $(VENV)/installed ## Run the tests of models/training (fetches PyTorch)
+	cd $(TRAINING) && $(CURDIR)/$(VENV)/bin/python -m pytest
+
+.PHONY: check
+check: ## Check formatting, lints and documentation, with warnings denied
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps
+
+.PHONY: bench
+bench: $(LIBRARY) ## Measure the server over HTTP beside ONNX Runtime in process
+	$(CARGO) bench --locked --bench http
+
+.PHONY: runtime
+runtime: $(LIBRARY) ## Fetch ONNX Runtime's shared library into .runtime/
+
+# An interpreter too new or too old for the package's wheels still fetches one: the library inside does not depend on Python.
+$(LIBRARY):
+	@rm -rf $(WHEEL)
+	@mkdir -p $(WHEEL)
+	@echo "fetching ONNX Runtime $(ONNXRUNTIME_VERSION)"
+	@$(PIP_DOWNLOAD) || $(PIP_DOWNLOAD) --python-version 3.12 || { \
+		echo "make: ONNX Runtime $(ONNXRUNTIME_VERSION) could not be fetched with '$(PYTHON) -m pip download' (see above)." >&2; \
+		echo "make: wanted are Python 3 with pip and a package index that has onnxruntime for this machine;" >&2; \
+		echo "make: or put $(LIBRARY_NAME) into .runtime/ yourself." >&2; \
+		exit 1; }
+	@$(PYTHON) -m zipfile --extract $(WHEEL)/onnxruntime-*.whl $(WHEEL)
+	@test -f $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) || { \
+		echo "make: the package onnxruntime $(ONNXRUNTIME_VERSION) holds no $(LIBRARY_NAME) for this machine." >&2; \
+		exit 1; }
+	@mv $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) $@
+	@rm -rf $(WHEEL)
+
+$(VENV)/installed: $(TRAINING)/requirements.txt
+	@rm -rf $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { \
+		echo "make: '$(PYTHON) -m venv' failed (see above); on Debian it is in the package python3-venv." >&2; \
+		exit 1; }
+	$(VENV)/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+.PHONY: clean
+clean: ## Delete what was built and fetched
+	$(CARGO) clean
+	rm -rf .runtime

@@ -1,0 +1,253 @@
+//! The command line: reads the arguments, calls the application, turns errors into a sentence and an exit code.
+//!
+//! Nothing here computes: a command is inputs, one service call a chunk, and output.
+
+mod check;
+mod encode;
+mod inputs;
+mod model;
+mod npy;
+mod pipeline;
+mod sample;
+mod score;
+mod serve;
+mod table;
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::{
+    ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
+
+use crate::{
+    app::AppError,
+    logging::{self, LoggingError},
+    service::error::ServiceError,
+    settings::{
+        Settings, SettingsError, Written,
+        options::{HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
+    },
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  some images failed, or a model was refused by its load gate
+  2  the arguments, the configuration or the environment do not allow it";
+
+/// Puts probabilities on images: serves generative models over HTTP, or scores, samples and encodes from the command line.
+#[derive(Debug, Parser)]
+#[command(name = "density-server", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    Score(score::ScoreArgs),
+    Sample(sample::SampleArgs),
+    Encode(encode::EncodeArgs),
+}
+
+/// The settings that matter to a command that serves nobody.
+#[derive(Debug, Args)]
+struct OfflineSettings {
+    /// TOML file of settings, as for `serve`
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DENSITY_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    models: ModelOptions,
+
+    #[command(flatten)]
+    work: WorkOptions,
+
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+/// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
+const NOT_OFFLINE: [&str; 3] = ["poll_interval", "interactive_queue", "bulk_queue"];
+
+/// Longer than anybody waits.
+const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How a command ended, if not in an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Done,
+    /// Some images failed or a model was refused; what and why has been written.
+    Refused,
+}
+
+/// Why a command could not be carried out.
+#[derive(Debug, thiserror::Error)]
+enum CliError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Logging(#[from] LoggingError),
+    #[error(transparent)]
+    App(#[from] AppError),
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{what}: {error}")]
+    Io { what: String, error: io::Error },
+    /// The reader of our output has seen enough, as `head` does. That is its right and no failure.
+    #[error("the output was closed")]
+    OutputClosed,
+}
+
+/// Runs one command.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return report_usage(&error),
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return report_usage(&error),
+    };
+    // A subcommand is required, so there are matches of one.
+    let Some((_, matches)) = matches.subcommand() else {
+        return ExitCode::from(2);
+    };
+    let outcome = match cli.command {
+        Command::Serve(arguments) => serve::run(arguments, matches),
+        Command::Check(arguments) => check::run(arguments, matches),
+        Command::Score(arguments) => score::run(arguments, matches),
+        Command::Sample(arguments) => sample::run(arguments, matches),
+        Command::Encode(arguments) => encode::run(arguments, matches),
+    };
+    match outcome {
+        Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
+        Ok(Outcome::Refused) => ExitCode::from(1),
+        Err(error) => {
+            say(&format!("error: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command() -> clap::Command {
+    let mut command = Cli::command();
+    for name in ["check", "score", "sample", "encode"] {
+        command = command.mut_subcommand(name, |mut subcommand| {
+            for id in NOT_OFFLINE {
+                subcommand = subcommand.mut_arg(id, |argument| argument.hide(true));
+            }
+            subcommand.after_help(EXIT_CODES)
+        });
+    }
+    command
+}
+
+/// Prints what clap found, and where a bad value came from if that was not the command line.
+fn report_usage(error: &clap::Error) -> ExitCode {
+    // With nowhere to print there is nobody to tell.
+    let _ = error.print();
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.as_str()),
+        _ => None,
+    };
+    if let (Some(argument), Some(value)) = (
+        text(ContextKind::InvalidArg),
+        text(ContextKind::InvalidValue),
+    ) {
+        let flag = argument.split_whitespace().next().unwrap_or_default();
+        let name = flag.trim_start_matches('-').replace('-', "_");
+        let variable = format!("DENSITY_{}", name.to_uppercase());
+        if std::env::var(&variable).is_ok_and(|set| set == value) {
+            say(&format!(
+                "the value is that of the environment variable {variable}"
+            ));
+        }
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+}
+
+/// One line for people, on standard error.
+fn say(line: &str) {
+    // With standard error gone there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+impl CliError {
+    /// An error of reading or writing `what`.
+    fn io(what: impl Into<String>, error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::Io {
+            what: what.into(),
+            error,
+        }
+    }
+
+    /// An error of writing to `path`, or to standard output if there is none.
+    fn writing(path: Option<&Path>, error: io::Error) -> Self {
+        let name = path.map_or_else(
+            || "standard output".to_owned(),
+            |path| path.display().to_string(),
+        );
+        Self::io(format!("{name} cannot be written"), error)
+    }
+}
+
+impl OfflineSettings {
+    /// The settings, with the log started.
+    fn start(self, matches: &ArgMatches) -> Result<Settings, CliError> {
+        let options = Options {
+            models: self.models,
+            work: self.work,
+            http: HttpOptions::default(),
+            log: self.log,
+        };
+        let written = Written::new(options, matches, self.config.as_deref())?;
+        let mut defaults = Settings::default();
+        defaults.log.filter = "warn".to_owned();
+        let mut settings = defaults.with(&written)?;
+        // Chunks in flight bound the work here. Admission protects many clients from one another, and there is one.
+        settings.work.interactive_queue = UNLIMITED;
+        settings.work.bulk_queue = UNLIMITED;
+        settings.http.max_samples = u32::MAX;
+        logging::start(&settings.log)?;
+        Ok(settings)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_closed_output_is_no_failure() {
+        let closed = io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(matches!(
+            CliError::writing(None, closed),
+            CliError::OutputClosed
+        ));
+    }
+}

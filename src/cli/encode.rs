@@ -1,0 +1,88 @@
+//! `encode`: the latent codes of images, as a table.
+
+use clap::{ArgMatches, Args};
+use serde::Serialize;
+
+use super::{
+    CliError, OfflineSettings, Outcome,
+    inputs::InputArgs,
+    model, npy, pipeline,
+    table::{Answer, Layout, OutputArgs},
+};
+use crate::{domain::family::Capability, service::requests::Encoding};
+
+/// Print the latent codes of images
+///
+/// CSV and npy hold the posterior means, JSON lines the logarithms of the posterior variances too.
+#[derive(Debug, Args)]
+pub(super) struct EncodeArgs {
+    /// Name of a model in the repository, or path of a model's folder
+    model: String,
+
+    #[command(flatten)]
+    inputs: InputArgs,
+
+    #[command(flatten)]
+    output: OutputArgs,
+
+    #[command(flatten)]
+    settings: OfflineSettings,
+}
+
+/// The row of one image.
+#[derive(Debug, Serialize)]
+struct Row {
+    mean: Vec<f32>,
+    log_variance: Vec<f32>,
+}
+
+pub(super) fn run(arguments: EncodeArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+    let loaded = model::load(
+        &arguments.model,
+        Capability::Encode,
+        arguments.settings,
+        matches,
+    )?;
+    let latent_size = loaded.model.latent_size().unwrap_or_default();
+    let layout = Layout {
+        columns: (0..latent_size).map(|i| format!("mean_{i}")).collect(),
+        element: npy::Element::F32,
+        row_shape: vec![latent_size],
+    };
+    let (service, model) = (&loaded.app.service, &loaded.model);
+    let encode = async |images| {
+        let answer = service
+            .encode(model, images, pipeline::no_deadline())
+            .await?;
+        Ok(answer
+            .into_iter()
+            .map(|result| result.map(Row::from))
+            .collect())
+    };
+    pipeline::run(
+        &loaded,
+        &arguments.inputs,
+        &arguments.output,
+        layout,
+        encode,
+    )
+}
+
+impl From<Encoding> for Row {
+    fn from(encoding: Encoding) -> Self {
+        Self {
+            mean: encoding.mean,
+            log_variance: encoding.log_variance,
+        }
+    }
+}
+
+impl Answer for Row {
+    fn cells(&self) -> Vec<String> {
+        self.mean.iter().map(f32::to_string).collect()
+    }
+
+    fn numbers(&self) -> Vec<f64> {
+        self.mean.iter().copied().map(f64::from).collect()
+    }
+}

@@ -1,0 +1,125 @@
+//! Tests of what is read, in which order, and of what fails alone.
+
+use super::*;
+
+fn inputs(paths: &[&Path]) -> InputArgs {
+    InputArgs {
+        inputs: paths.iter().map(|path| path.to_path_buf()).collect(),
+        resize: false,
+        convert: false,
+    }
+}
+
+fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
+    let (sender, mut receiver) = mpsc::channel(100);
+    let reader = Reader {
+        shape,
+        options: DecodeOptions::default(),
+        chunk,
+        progress: ProgressBar::hidden(),
+    };
+    reader.read(files, &sender);
+    drop(sender);
+    std::iter::from_fn(|| receiver.blocking_recv()).collect()
+}
+
+/// A 1×1 image with one level, as PGM.
+fn pgm(path: &Path, level: u8) {
+    fs::write(path, [b"P5 1 1 255\n".as_slice(), &[level]].concat()).unwrap();
+}
+
+fn npy(path: &Path, shape: &str, description: &str, bytes: &[u8]) {
+    let text = format!("{{'descr': '{description}', 'fortran_order': False, 'shape': {shape}, }}");
+    let mut file = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    file.extend(format!("{text:<117}\n").as_bytes());
+    file.extend(bytes);
+    fs::write(path, file).unwrap();
+}
+
+#[test]
+fn folders_are_searched_to_the_bottom_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("b")).unwrap();
+    for name in ["c.PGM", "a.pgm", "b/z.pgm", "b/y.pgm"] {
+        pgm(&path(name), 0);
+    }
+    fs::write(path("notes.txt"), "").unwrap();
+    let found = inputs(&[folder.path()]).files().unwrap();
+    let wanted = ["a.pgm", "b/y.pgm", "b/z.pgm", "c.PGM"].map(path);
+    assert_eq!(found, wanted);
+}
+
+#[test]
+fn what_is_not_there_is_refused_before_any_work() {
+    let empty = tempfile::tempdir().unwrap();
+    let message = inputs(&[empty.path()]).files().unwrap_err().to_string();
+    assert!(message.contains("holds no images"), "{message}");
+    let absent = empty.path().join("absent.png");
+    let message = inputs(&[&absent]).files().unwrap_err().to_string();
+    assert!(message.contains("absent.png cannot be read"), "{message}");
+}
+
+#[test]
+fn a_bad_file_fails_alone_and_chunks_are_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    pgm(&path("1.pgm"), 7);
+    fs::write(path("2.png"), "no image").unwrap();
+    pgm(&path("3.pgm"), 9);
+    let files = inputs(&[folder.path()]).files().unwrap();
+    let chunks = read(&files, ImageShape::new(1, 1, 1, 256).unwrap(), 2);
+    assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+    let items: Vec<Item> = chunks.into_iter().flatten().collect();
+    assert_eq!(items[0].image.as_ref().unwrap().levels(), [7]);
+    assert!(items[1].image.is_err());
+    assert_eq!(items[2].image.as_ref().unwrap().levels(), [9]);
+}
+
+#[test]
+fn an_array_gives_its_images_with_channels_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("colour.npy");
+    npy(
+        &path,
+        "(2, 1, 2, 3)",
+        "|u1",
+        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
+    );
+    let shape = ImageShape::new(3, 1, 2, 256).unwrap();
+    let chunks = read(&[path], shape, 10);
+    let second = &chunks[0][1];
+    assert_eq!(second.name.index, Some(1));
+    assert_eq!(
+        second.image.as_ref().unwrap().levels(),
+        [7, 10, 8, 11, 9, 12]
+    );
+}
+
+#[test]
+fn an_array_that_does_not_fit_says_what_would() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.npy");
+    let shape = ImageShape::new(1, 2, 2, 4).unwrap();
+    let first = |path: &PathBuf| {
+        let chunks = read(std::slice::from_ref(path), shape, 10);
+        chunks[0][0].image.clone().map(|_| ())
+    };
+    npy(&path, "(1, 3, 3)", "|u1", &[0; 9]);
+    assert_eq!(
+        first(&path).unwrap_err(),
+        "the array is uint8 of shape [1, 3, 3]; the model takes uint8 levels in C order of shape [N, 2, 2]"
+    );
+    npy(&path, "(1, 2, 2)", "<f4", &[0; 16]);
+    assert!(first(&path).unwrap_err().contains("not uint8"));
+    npy(&path, "(1, 2, 2)", "|u1", &[0, 1, 4, 0]);
+    assert!(
+        first(&path)
+            .unwrap_err()
+            .contains("outside the levels 0 to 3")
+    );
+    npy(&path, "(5, 2, 2)", "|u1", &[0; 6]);
+    let items: Vec<Item> = read(&[path], shape, 10).into_iter().flatten().collect();
+    assert_eq!(items.len(), 2, "one row for the image that is cut short");
+    assert!(items[0].image.is_ok() && items[1].image.is_err());
+}

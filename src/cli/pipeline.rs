@@ -1,0 +1,246 @@
+//! Images in, rows out: a thread reads files while the model works, a few chunks at a time, never a whole folder in memory.
+
+use std::{future::Future, sync::Arc, thread, time::Instant};
+
+use futures_util::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::sync::mpsc;
+
+use super::{
+    CliError, Outcome, UNLIMITED,
+    inputs::{InputArgs, Item, Reader},
+    model::Loaded,
+    say,
+    table::{Answer, ImageName, Layout, OutputArgs, Table},
+};
+use crate::{
+    domain::image::Image,
+    service::{
+        error::{ErrorKind, ServiceError},
+        requests::PerImage,
+    },
+};
+
+/// A deadline that no work here is meant to meet: a person at a terminal can stop it at any time.
+pub(super) fn no_deadline() -> Instant {
+    Instant::now() + UNLIMITED
+}
+
+/// A runtime for one caller: workers have threads of their own.
+pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::io("the command cannot be started", error))
+}
+
+/// Applies `operation` to every image of the inputs and writes a row for each, in order.
+pub(super) fn run<A, F, Work>(
+    loaded: &Loaded,
+    inputs: &InputArgs,
+    output: &OutputArgs,
+    layout: Layout,
+    operation: F,
+) -> Result<Outcome, CliError>
+where
+    A: Answer,
+    F: Fn(Vec<Image>) -> Work,
+    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
+{
+    let work = &loaded.settings.work;
+    let files = inputs.files()?;
+    let mut table = Table::open(output, layout)?;
+    let progress = progress(files.len(), output.is_terminal());
+    // One chunk more than there are workers, so that none of them waits for files.
+    let chunks_in_flight = work.workers + 1;
+    let (sender, receiver) = mpsc::channel(chunks_in_flight);
+    let reader = Reader {
+        shape: loaded.model.shape(),
+        options: inputs.decode_options(),
+        chunk: work.max_batch_rows,
+        progress: progress.clone(),
+    };
+    let reading = thread::spawn(move || reader.read(&files, &sender));
+
+    let mut counts = Counts::default();
+    let written: Result<(), CliError> = runtime()?.block_on(async {
+        let chunks = stream::unfold(receiver, async |mut receiver| {
+            receiver.recv().await.map(|chunk| (chunk, receiver))
+        });
+        let answers = chunks.map(|chunk| answer(chunk, &operation));
+        let mut answers = Box::pin(answers.buffered(chunks_in_flight));
+        while let Some(chunk) = answers.next().await {
+            for (name, answer) in chunk? {
+                counts.add(answer.is_ok());
+                table.push(&name, answer.as_ref().map_err(|error| &**error))?;
+                progress.inc(1);
+            }
+            table.flush()?;
+        }
+        Ok(())
+    });
+    progress.finish_and_clear();
+    written?;
+    if reading.join().is_err() {
+        return Err(CliError::Usage(
+            "the thread that reads files panicked: the output is not complete".to_owned(),
+        ));
+    }
+    table.finish()?;
+    Ok(counts.outcome())
+}
+
+#[derive(Default)]
+struct Counts {
+    images: u64,
+    failed: u64,
+}
+
+impl Counts {
+    fn add(&mut self, succeeded: bool) {
+        self.images += 1;
+        self.failed += u64::from(!succeeded);
+    }
+
+    fn outcome(&self) -> Outcome {
+        if self.failed == 0 {
+            return Outcome::Done;
+        }
+        say(&format!(
+            "{} of {} images failed: the column `error` says why",
+            self.failed, self.images
+        ));
+        Outcome::Refused
+    }
+}
+
+/// The answers of one chunk in the order of its images. An error that every image would meet ends the command.
+async fn answer<A, F, Work>(
+    chunk: Vec<Item>,
+    operation: &F,
+) -> Result<Vec<(ImageName, Result<A, Arc<str>>)>, CliError>
+where
+    F: Fn(Vec<Image>) -> Work,
+    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
+{
+    let images: Vec<Image> = chunk
+        .iter()
+        .filter_map(|item| item.image.as_ref().ok())
+        .cloned()
+        .collect();
+    let expected = images.len();
+    let answers = if images.is_empty() {
+        Ok(Vec::new())
+    } else {
+        operation(images).await
+    };
+    let answers = match answers {
+        Ok(answers) => answers,
+        Err(error) if is_everyones(&error) => return Err(error.into()),
+        Err(error) => (0..expected).map(|_| Err(error.clone())).collect(),
+    };
+    let mut answers = answers.into_iter();
+    Ok(chunk
+        .into_iter()
+        .map(|item| {
+            let answer = item.image.map_err(Arc::from).and_then(|_| {
+                let answer = answers.next().unwrap_or_else(|| {
+                    Err(ServiceError::Inference("no answer came back".to_owned()))
+                });
+                answer.map_err(|error| Arc::from(error.to_string()))
+            });
+            (item.name, answer)
+        })
+        .collect())
+}
+
+/// Whether an error lies in the options or in the model and not in the images at hand.
+fn is_everyones(error: &ServiceError) -> bool {
+    match error.kind() {
+        ErrorKind::InvalidImage | ErrorKind::DeadlineExceeded | ErrorKind::Internal => false,
+        ErrorKind::NotFound
+        | ErrorKind::NotReady
+        | ErrorKind::Unsupported
+        | ErrorKind::InvalidOption
+        | ErrorKind::TooLarge
+        | ErrorKind::Overloaded
+        | ErrorKind::ShuttingDown => true,
+    }
+}
+
+/// A bar on standard error if that is a terminal and rows do not go to the same one.
+fn progress(files: usize, rows_on_terminal: bool) -> ProgressBar {
+    if rows_on_terminal {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(
+        "{bar:40} {human_pos}/{human_len} images, {per_sec}, {eta} left",
+    );
+    ProgressBar::new(files as u64)
+        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::ImageShape;
+
+    struct Level(u8);
+
+    fn chunk() -> Vec<Item> {
+        let shape = ImageShape::new(1, 1, 1, 256).unwrap();
+        let image = |level: u8| Ok(Image::new(shape, vec![level]).unwrap());
+        [image(1), Err("not an image".to_owned()), image(3)]
+            .into_iter()
+            .map(|image| Item {
+                name: ImageName {
+                    input: "x".to_owned(),
+                    index: None,
+                },
+                image,
+            })
+            .collect()
+    }
+
+    async fn run(
+        result: impl Fn(Vec<Image>) -> Result<PerImage<Level>, ServiceError>,
+    ) -> Result<Vec<Result<u8, String>>, CliError> {
+        let answers = answer(chunk(), &|images| std::future::ready(result(images))).await?;
+        Ok(answers
+            .into_iter()
+            .map(|(_, answer)| answer.map(|l| l.0).map_err(|error| error.to_string()))
+            .collect())
+    }
+
+    #[tokio::test]
+    async fn a_file_that_failed_keeps_its_place_among_the_answers() {
+        let levels = |images: Vec<Image>| {
+            Ok(images
+                .iter()
+                .map(|image| Ok(Level(image.levels()[0])))
+                .collect())
+        };
+        let answers = run(levels).await.unwrap();
+        assert_eq!(answers, [Ok(1), Err("not an image".to_owned()), Ok(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_batch_is_an_error_of_each_of_its_images() {
+        let answers = run(|_| Err(ServiceError::Inference("broken".to_owned()))).await;
+        let answers = answers.unwrap();
+        assert_eq!(answers[0], Err("inference failed: broken".to_owned()));
+        assert_eq!(answers[1], Err("not an image".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_bad_option_ends_the_command() {
+        let refused = run(|_| {
+            Err(ServiceError::InvalidOption {
+                option: "k",
+                reason: "too many".to_owned(),
+            })
+        })
+        .await;
+        assert!(matches!(refused, Err(CliError::Service(_))));
+    }
+}

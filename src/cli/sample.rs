@@ -1,0 +1,166 @@
+//! `sample`: new images, as one grid, as an array, or as a file each.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::{ArgMatches, Args, ValueEnum};
+use indicatif::ProgressBar;
+
+use super::{CliError, OfflineSettings, Outcome, model, pipeline};
+use crate::{
+    domain::{family::Capability, image::Image},
+    media::{self, MediaError},
+    service::requests::{Observation, SampleOptions},
+};
+
+/// Draw new images
+#[derive(Debug, Args)]
+pub(super) struct SampleArgs {
+    /// Name of a model in the repository, or path of a model's folder
+    model: String,
+
+    /// How many images
+    #[arg(short = 'n', long = "count", value_name = "N", default_value_t = 16)]
+    n: u32,
+
+    /// Seed: the same seed gives the same images
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// 1 draws from the model's own distribution; lower is more typical, higher more adventurous
+    #[arg(long, default_value_t = 1.0)]
+    temperature: f64,
+
+    /// What to show of a decoder's distribution over images; autoregressive models always draw
+    #[arg(long, value_enum, default_value_t = ObservationName::Mean)]
+    observation: ObservationName,
+
+    /// A grid in one file (ends in .png), a uint8 array (ends in .npy), or a folder, which gets a PNG file for every image
+    #[arg(long, short, value_name = "PATH")]
+    output: PathBuf,
+
+    #[command(flatten)]
+    settings: OfflineSettings,
+}
+
+/// The names of observations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ObservationName {
+    /// A draw from it: a true sample, with its pixel noise.
+    Sample,
+    /// Its mean: smooth, easier on the eye.
+    Mean,
+}
+
+pub(super) fn run(arguments: SampleArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+    let form = Form::of(&arguments.output)?;
+    let loaded = model::load(
+        &arguments.model,
+        Capability::Sample,
+        arguments.settings,
+        matches,
+    )?;
+    let options = SampleOptions {
+        n: arguments.n,
+        seed: arguments.seed,
+        temperature: arguments.temperature,
+        observation: match arguments.observation {
+            ObservationName::Sample => Observation::Sample,
+            ObservationName::Mean => Observation::Mean,
+        },
+    };
+    let spinner = ProgressBar::new_spinner().with_message(format!("drawing {} images", options.n));
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    let drawn = pipeline::runtime()?.block_on(loaded.app.service.sample(
+        &loaded.model,
+        &options,
+        pipeline::no_deadline(),
+    ));
+    spinner.finish_and_clear();
+    form.write(&arguments.output, &drawn?.images)?;
+    Ok(Outcome::Done)
+}
+
+/// What the output's name asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Grid,
+    Array,
+    Folder,
+}
+
+impl Form {
+    /// Told before anything is drawn, because drawing may take minutes.
+    fn of(output: &Path) -> Result<Self, CliError> {
+        let ending = output.extension().unwrap_or_default().to_string_lossy();
+        match ending.to_lowercase().as_str() {
+            _ if output.is_dir() => Ok(Self::Folder),
+            "png" => Ok(Self::Grid),
+            "npy" => Ok(Self::Array),
+            "" => Ok(Self::Folder),
+            _ => Err(CliError::Usage(format!(
+                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .npy (one array), or a folder",
+                output.display()
+            ))),
+        }
+    }
+
+    fn write(self, output: &Path, images: &[Image]) -> Result<(), CliError> {
+        let Some(shape) = images.first().map(Image::shape) else {
+            return Err(CliError::Usage("no images were asked for".to_owned()));
+        };
+        match self {
+            Self::Grid => save(output, media::png_grid(images, shape)),
+            Self::Array => save(output, Ok(media::write_images(images, shape))),
+            Self::Folder => {
+                fs::create_dir_all(output)
+                    .map_err(|error| CliError::writing(Some(output), error))?;
+                images.iter().enumerate().try_for_each(|(index, image)| {
+                    save(&output.join(format!("{index:05}.png")), media::png(image))
+                })
+            }
+        }
+    }
+}
+
+fn save(path: &Path, file: Result<Vec<u8>, MediaError>) -> Result<(), CliError> {
+    file.map_err(io::Error::other)
+        .and_then(|bytes| fs::write(path, bytes))
+        .map_err(|error| CliError::writing(Some(path), error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::image::ImageShape;
+
+    #[test]
+    fn the_ending_of_the_output_tells_its_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let shape = ImageShape::new(1, 2, 3, 256).unwrap();
+        let images = vec![Image::new(shape, vec![0, 50, 100, 150, 200, 250]).unwrap(); 5];
+        let path = |name: &str| folder.path().join(name);
+        let write = |name: &str| {
+            let form = Form::of(&path(name)).unwrap();
+            form.write(&path(name), &images).unwrap();
+        };
+        write("grid.png");
+        assert!(
+            fs::read(path("grid.png"))
+                .unwrap()
+                .starts_with(b"\x89PNG\r\n")
+        );
+        write("array.npy");
+        assert!(
+            fs::read(path("array.npy"))
+                .unwrap()
+                .starts_with(media::NPY_MAGIC)
+        );
+        write("each/of/them");
+        assert!(path("each/of/them/00004.png").is_file());
+        assert!(Form::of(&path("movie.gif")).is_err());
+    }
+}

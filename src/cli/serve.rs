@@ -1,0 +1,179 @@
+//! `serve`: the server's life from its first signal handler to its last answer.
+
+use std::{
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process,
+    time::Duration,
+};
+
+use clap::{ArgMatches, Args};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{CliError, Outcome};
+use crate::{
+    app::{App, Reloader},
+    logging,
+    settings::{
+        Settings, Written,
+        options::{HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
+    },
+};
+
+const AFTER_HELP: &str = "\
+Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML file
+named by --config. A flag beats a variable, a variable beats the file, the file beats the default. The file's sections are
+the headings above, and paths in it are relative to its folder:
+
+  [models]
+  repository = \"repository\"
+  poll_interval = 5
+  [work]
+  workers = 4
+  [http]
+  address = \"0.0.0.0:8000\"
+  max_body_bytes = 1048576
+  [log]
+  format = \"json\"
+
+Signals: SIGTERM and SIGINT finish accepted work, then exit with 0 (a second one exits at once); SIGHUP looks for new and
+removed model versions.
+
+Exit codes:
+  0  stopped by a signal, with all accepted work finished
+  1  stopped by a second signal, with work dropped
+  2  the arguments, the configuration or the environment do not allow it";
+
+/// Serve the models of a repository over HTTP
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct ServeArgs {
+    /// TOML file of settings
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DENSITY_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+
+    #[command(flatten)]
+    models: ModelOptions,
+
+    #[command(flatten)]
+    work: WorkOptions,
+
+    #[command(flatten)]
+    http: HttpOptions,
+
+    #[command(flatten)]
+    log: LogOptions,
+}
+
+pub(super) fn run(arguments: ServeArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+    let options = Options {
+        models: arguments.models,
+        work: arguments.work,
+        http: arguments.http,
+        log: arguments.log,
+    };
+    let written = Written::new(options, matches, arguments.config.as_deref())?;
+    let settings = Settings::default().with(&written)?;
+    logging::start(&settings.log)?;
+    // The port is taken first: a port in use should not be found out only after all models are loaded.
+    let listener = bind(settings.http.address)?;
+    let app = App::start(&settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        .build()
+        .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
+    runtime.block_on(serve(app, listener, &settings))
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let listener = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    listener.map_err(|error| CliError::io(format!("cannot listen on {address}"), error))
+}
+
+async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<Outcome, CliError> {
+    let no_signals = |error| CliError::io("signals cannot be handled", error);
+    let listener = tokio::net::TcpListener::from_std(listener)
+        .map_err(|error| CliError::io("cannot listen", error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| CliError::io("cannot listen", error))?;
+    let mut stops = Stops::new().map_err(no_signals)?;
+    let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let rescans = tokio::spawn(rescan(
+        app.reloader(),
+        hangups,
+        settings.models.poll_interval,
+    ));
+
+    tracing::info!(%address, "listening on http://{address}");
+    app.serve(listener, async move {
+        let name = stops.next().await;
+        tracing::info!(signal = name, "draining: accepted work is finished");
+        tokio::spawn(async move {
+            let name = stops.next().await;
+            tracing::warn!(signal = name, "stopped at once: work was dropped");
+            process::exit(1);
+        });
+    })
+    .await?;
+    rescans.abort();
+    tracing::info!("stopped");
+    Ok(Outcome::Done)
+}
+
+/// The signals that end the server.
+struct Stops {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stops {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Looks for new and removed versions at every SIGHUP and, if asked, at every interval.
+async fn rescan(reloader: Reloader, mut hangups: Signal, interval: Option<Duration>) {
+    loop {
+        let tick = async {
+            match interval {
+                Some(interval) => tokio::time::sleep(interval).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            hangup = hangups.recv() => {
+                if hangup.is_none() {
+                    return;
+                }
+                tracing::info!("SIGHUP: looking for new and removed model versions");
+            }
+            () = tick => {}
+        }
+        let reloader = reloader.clone();
+        // Loading a model takes seconds of computation, which must not hold up answers.
+        if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload()).await {
+            tracing::error!(%error, "the look for model versions failed");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The HTTP transport: decode, one service call, encode.
+//!
+//! A request passes through [`observe`] (id, metrics, log line, bodies of problems), a net for panics and compression, and
+//! reaches a handler in [`routes`]. Handlers of operations open a [`call::Call`] (path, model, capability, deadline, format of the answer; all
+//! before the body is read), read their [`input`], call the service once and give an [`output`]. Whatever goes wrong on
+//! the way is a [`problem::Problem`].
+//!
+//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP. A handler
+//! spawns nothing that outlives it: when a client goes away its future is dropped, and the service sees that.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, Version, header},
+    middleware,
+    response::{IntoResponse, Response},
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{Predicate, SizeAbove},
+    },
+};
+
+use crate::service::Service;
+
+mod accept;
+mod body;
+mod call;
+mod config;
+mod input;
+mod observe;
+mod openapi;
+mod options;
+mod output;
+pub mod problem;
+mod routes;
+mod scope;
+pub mod server;
+
+pub use self::{
+    config::{HttpConfig, ServerLimits},
+    openapi::document,
+};
+
+/// Answers below this size are not worth the time that compressing them takes.
+const COMPRESS_ABOVE_BYTES: u64 = 16 << 10;
+
+/// What every handler has.
+#[derive(Debug, Clone)]
+pub struct HttpState {
+    service: Arc<Service>,
+    config: Arc<HttpConfig>,
+}
+
+impl HttpState {
+    /// A service behind limits.
+    pub fn new(service: Arc<Service>, config: HttpConfig) -> Self {
+        Self {
+            service,
+            config: Arc::new(config),
+        }
+    }
+}
+
+/// Everything that the server answers over HTTP.
+pub fn router(state: HttpState) -> Router {
+    let metrics = Arc::clone(state.service.metrics());
+    let (routes, document) = routes::all().split_for_parts();
+    routes
+        .with_state(state)
+        .merge(openapi::pages(openapi::finish(document)))
+        .layer(compression())
+        .layer(catch_panics())
+        .layer(middleware::from_fn_with_state(metrics, observe::observe))
+}
+
+/// Compresses JSON and text for clients that ask for it; pictures are compressed already, and arrays hardly shrink.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let is_text = |_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Extensions| {
+        headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| {
+                value.starts_with("application/json") || value.starts_with("text/")
+            })
+    };
+    CompressionLayer::new()
+        .gzip(true)
+        .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES).and(is_text))
+}
+
+/// Turns a panic in a handler into a problem. The process's panic hook has already reported it where it happened.
+fn catch_panics() -> CatchPanicLayer<fn(Box<dyn std::any::Any + Send>) -> Response> {
+    CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        problem::Problem::internal(format!("a handler panicked: {message}")).into_response()
+    })
+}

@@ -1,0 +1,88 @@
+//! The routes: one file a group.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::service::requests::Observation;
+
+use super::{HttpState, call::Call};
+
+mod classify;
+mod complete;
+mod decode;
+mod detect;
+mod encode;
+mod health;
+mod interpolate;
+mod models;
+mod reconstruct;
+mod sample;
+mod score;
+
+/// Every route with its description.
+pub(super) fn all() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::with_openapi(super::openapi::base())
+        .routes(routes!(health::index))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::metrics))
+        .routes(routes!(models::list))
+        .routes(routes!(models::show))
+        .routes(routes!(models::show_version))
+        .nest("/v1/models/{model}", operations())
+        .nest("/v1/models/{model}/versions/{version}", operations())
+}
+
+/// What can be asked of a model; mounted for its serving version and for each version by number.
+fn operations() -> OpenApiRouter<HttpState> {
+    OpenApiRouter::default()
+        .routes(routes!(score::score))
+        .routes(routes!(detect::detect))
+        .routes(routes!(sample::sample))
+        .routes(routes!(complete::complete))
+        .routes(routes!(encode::encode))
+        .routes(routes!(decode::decode))
+        .routes(routes!(reconstruct::reconstruct))
+        .routes(routes!(interpolate::interpolate))
+        .routes(routes!(classify::classify))
+}
+
+/// The model that answered.
+#[derive(Debug, Serialize, ToSchema)]
+struct Answered {
+    /// Its name.
+    #[schema(example = "fashion-mnist-pixelcnn")]
+    model: String,
+    /// Its version.
+    #[schema(example = 1)]
+    version: u32,
+}
+
+impl Answered {
+    fn by(call: &Call) -> Self {
+        Self {
+            model: call.model.name().to_owned(),
+            version: call.model.version(),
+        }
+    }
+}
+
+/// What to show of a decoder's distribution over images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ObservationOption {
+    /// Its mean: smooth, not a sample of the model.
+    Mean,
+    /// A draw from it, with its pixel noise.
+    Sample,
+}
+
+impl From<ObservationOption> for Observation {
+    fn from(option: ObservationOption) -> Self {
+        match option {
+            ObservationOption::Mean => Self::Mean,
+            ObservationOption::Sample => Self::Sample,
+        }
+    }
+}

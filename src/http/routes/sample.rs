@@ -1,0 +1,119 @@
+//! New images.
+
+use axum::{
+    extract::{Request, State},
+    http::header,
+    response::Response,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::{
+    domain::family::Capability,
+    http::{
+        HttpState,
+        accept::Format,
+        call::Call,
+        input::{Wanted, read_json},
+        output::{self, ImageBody},
+        problem::{Problem, ProblemKind},
+        scope::random_seed,
+    },
+    service::requests::SampleOptions,
+};
+
+use super::{Answered, ObservationOption};
+
+/// What a client may choose.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SampleParams {
+    /// Images; by default 1.
+    #[param(example = 4)]
+    n: Option<u32>,
+    /// The same seed gives the same images; without one the server chooses, and the answer tells.
+    seed: Option<u64>,
+    /// Above 0; by default 1, the model's own distribution. Lower is more typical.
+    temperature: Option<f64>,
+    /// For models with a decoder: its mean (the default) or a draw from it.
+    #[param(inline)]
+    observation: Option<ObservationOption>,
+}
+
+/// Images drawn from a model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SampleAnswer {
+    #[serde(flatten)]
+    answered: Answered,
+    /// With it the same images come again.
+    seed: u64,
+    temperature: f64,
+    /// Passes through the network, where it took more than one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passes: Option<u64>,
+    images: Vec<ImageBody>,
+}
+
+/// Draw images
+///
+/// The options may also come as a JSON object. As `image/png` one grid (a single image comes plainly), as `application/x-npy` uint8 levels of
+/// shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells the seed.
+#[utoipa::path(
+    post, path = "/sample", tag = "operations", params(SampleParams),
+    responses((status = 200, description = "Images", content(
+        (SampleAnswer = "application/json"), ("image/png"), ("application/x-npy")
+    )))
+)]
+pub(super) async fn sample(
+    State(state): State<HttpState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let formats = [Format::Json, Format::Png, Format::Npy];
+    let mut call = Call::open(state, Capability::Sample, &formats, request).await?;
+    let params: SampleParams = read_options(&mut call).await?;
+    let options = SampleOptions {
+        n: params.n.unwrap_or(1),
+        seed: params.seed.unwrap_or_else(random_seed),
+        temperature: params.temperature.unwrap_or(1.0),
+        observation: params.observation.map(Into::into).unwrap_or_default(),
+    };
+    call.count_images(options.n as usize)?;
+    let answer = call
+        .state
+        .service
+        .sample(&call.model, &options, call.deadline)
+        .await?;
+    let answered = Answered::by(&call);
+    let shape = call.shape();
+    let mut response = output::images(call.format, answer.images, shape, |images| SampleAnswer {
+        answered,
+        seed: options.seed,
+        temperature: options.temperature,
+        passes: answer.passes,
+        images,
+    })
+    .await?;
+    response.headers_mut().insert("x-seed", options.seed.into());
+    Ok(response)
+}
+
+/// Options from the query and from a body that may be empty.
+async fn read_options(call: &mut Call) -> Result<SampleParams, Problem> {
+    let body = call.read_body().await?;
+    let mut options = call.take_options();
+    if !body.is_empty() {
+        let is_json = call
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok()?.split(';').next())
+            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
+        if !is_json {
+            return Err(Problem::new(
+                ProblemKind::UnsupportedMediaType,
+                "options come in the query or as a JSON object of type application/json",
+            ));
+        }
+        read_json(&body, Wanted::default(), &mut options)?;
+    }
+    options.parse()
+}

@@ -1,0 +1,125 @@
+//! What is known of one request while it runs: its id, its start, and what its handler found out for the log.
+
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::service::ServedModel;
+
+/// The header that carries a request's id, in and out.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken from a client.
+const MAX_ID_LENGTH: usize = 128;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct RequestScope {
+    id: HeaderValue,
+    started: Instant,
+    model: OnceLock<Arc<ServedModel>>,
+    images: AtomicUsize,
+}
+
+impl RequestScope {
+    /// The scope of a request that has just arrived. An id in its headers is kept if it is short and visible ASCII, so that it
+    /// can be searched for in logs and cannot forge a line in them; else a new one is made.
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).filter(|id| {
+            (1..=MAX_ID_LENGTH).contains(&id.len())
+                && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        });
+        Self {
+            id: given.cloned().unwrap_or_else(|| {
+                HeaderValue::try_from(format!("{:016x}", random_u64()))
+                    .unwrap_or(HeaderValue::from_static("unknown"))
+            }),
+            started: Instant::now(),
+            model: OnceLock::new(),
+            images: AtomicUsize::new(0),
+        }
+    }
+
+    /// The id.
+    pub(crate) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or("unknown")
+    }
+
+    /// The id as a header.
+    pub(crate) fn id_header(&self) -> HeaderValue {
+        self.id.clone()
+    }
+
+    /// When the head of the request had arrived.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Notes the model that the request is for.
+    pub(crate) fn set_model(&self, model: &Arc<ServedModel>) {
+        // A request is for one model; a second call would say the same.
+        let _ = self.model.set(Arc::clone(model));
+    }
+
+    /// Notes how many images the request brings or asks for.
+    pub(crate) fn set_images(&self, images: usize) {
+        self.images.store(images, Ordering::Relaxed);
+    }
+
+    /// The model, once it is known.
+    pub(crate) fn model(&self) -> Option<&ServedModel> {
+        self.model.get().map(Arc::as_ref)
+    }
+
+    /// Images, 0 before they are counted.
+    pub(crate) fn images(&self) -> usize {
+        self.images.load(Ordering::Relaxed)
+    }
+}
+
+/// A number that nobody can foresee, from the random keys of the standard library's hash maps: good for ids and for seeds
+/// that nobody chose, not for secrets.
+pub(crate) fn random_u64() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A seed for a request that brings none. 53 bits, so that every JSON reader repeats it exactly.
+pub(crate) fn random_seed() -> u64 {
+    random_u64() >> 11
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(given: &'static [u8]) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(given).unwrap());
+        RequestScope::new(&headers).id().to_owned()
+    }
+
+    #[test]
+    fn sane_ids_are_kept_and_others_replaced() {
+        assert_eq!(id_for(b"trace-1/2:3"), "trace-1/2:3");
+        assert_eq!(id_for(&[b'a'; 128]).len(), 128);
+        for bad in [
+            &b""[..],
+            b"two words",
+            b"caf\xc3\xa9",
+            &[b'a'; 129],
+            b"a\tb",
+        ] {
+            assert_eq!(id_for(bad).len(), 16);
+        }
+        let none = HeaderMap::new();
+        assert_ne!(RequestScope::new(&none).id(), RequestScope::new(&none).id());
+        assert!((0..100).all(|_| random_seed() < 1 << 53));
+    }
+}

@@ -1,0 +1,59 @@
+//! The log: lines of text or JSON on standard error, chosen by a filter.
+//!
+//! Standard output belongs to results, so that a log line never ends up in somebody's CSV.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::settings::{LogFormat, LogSettings};
+
+/// Why there is no log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The filter cannot be read.
+    #[error("the log filter {filter:?} is not valid: {reason}")]
+    Filter {
+        /// As written.
+        filter: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Somebody else in this process logs already.
+    #[error("a log was started before: {0}")]
+    Started(String),
+}
+
+/// Starts the log of this process.
+pub fn start(settings: &LogSettings) -> Result<(), LoggingError> {
+    let filter = EnvFilter::builder()
+        .parse(&settings.filter)
+        .map_err(|error| LoggingError::Filter {
+            filter: settings.filter.clone(),
+            reason: error.to_string(),
+        })?;
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr);
+    let started = match settings.format {
+        // Colour codes would spoil a log file, and a terminal shows plain text well enough.
+        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|error| LoggingError::Started(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bad_filter_is_named() {
+        let settings = LogSettings {
+            filter: "density_server=loud".to_owned(),
+            ..LogSettings::default()
+        };
+        let message = start(&settings).unwrap_err().to_string();
+        assert!(message.contains("density_server=loud"), "{message}");
+    }
+}

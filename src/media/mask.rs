@@ -1,0 +1,79 @@
+//! Masks: which pixels of an image are given.
+
+use crate::domain::image::ImageShape;
+
+use super::{DecodeLimits, MediaError, Pixels, convert, decode};
+
+/// Reads a mask from an image file of the model's size: light pixels (128 and above, after conversion to grey) are given.
+/// One flag a pixel in row order.
+pub fn decode_mask(
+    bytes: &[u8],
+    shape: ImageShape,
+    limits: DecodeLimits,
+) -> Result<Vec<bool>, MediaError> {
+    let (format, decoder) = decode::open(bytes, limits)?;
+    let (width, height) = image::ImageDecoder::dimensions(&decoder);
+    if (width as usize, height as usize) != (shape.width(), shape.height()) {
+        return Err(MediaError::MaskSize {
+            width,
+            height,
+            shape,
+        });
+    }
+    let picture = decode::pixels(bytes, format, decoder)?;
+    let picture = convert::to_channels(picture, 1, true)?;
+    let flags = ImageShape::new(1, shape.height(), shape.width(), 2).expect("the model's own size");
+    let image = picture.into_image(flags);
+    Ok(image.levels().iter().map(|&level| level == 1).collect())
+}
+
+/// Reads a mask from a nested list [[0, 1, …], …] of the model's rows and columns: 1 is given.
+pub fn mask_from_pixels(pixels: Pixels, shape: ImageShape) -> Result<Vec<bool>, MediaError> {
+    let flags = ImageShape::new(1, shape.height(), shape.width(), 2).expect("the model's own size");
+    let image = pixels.into_image(flags)?;
+    Ok(image.levels().iter().map(|&level| level == 1).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use image::{DynamicImage, GrayImage, ImageFormat};
+
+    use super::*;
+
+    #[test]
+    fn light_pixels_are_given_and_the_size_must_fit() {
+        let mut bytes = Cursor::new(Vec::new());
+        let grey = GrayImage::from_raw(3, 1, vec![0, 127, 128]).unwrap();
+        DynamicImage::ImageLuma8(grey)
+            .write_to(&mut bytes, ImageFormat::Png)
+            .unwrap();
+        let bytes = bytes.into_inner();
+        let limits = DecodeLimits::default();
+        let shape = ImageShape::new(3, 1, 3, 256).unwrap();
+        assert_eq!(
+            decode_mask(&bytes, shape, limits).unwrap(),
+            [false, false, true]
+        );
+        let other = ImageShape::new(1, 2, 3, 256).unwrap();
+        let message = decode_mask(&bytes, other, limits).unwrap_err().to_string();
+        assert!(
+            message.contains("3×1") && message.contains("3×2"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn lists_hold_zeros_and_ones() {
+        let shape = ImageShape::new(1, 1, 2, 256).unwrap();
+        let read = |text| mask_from_pixels(serde_json::from_str(text).unwrap(), shape);
+        assert_eq!(read("[[1, 0]]").unwrap(), [true, false]);
+        assert!(
+            read("[[1, 2]]")
+                .unwrap_err()
+                .to_string()
+                .contains("2 at [0][1]")
+        );
+    }
+}

@@ -1,0 +1,235 @@
+//! NumPy's array files (format versions 1.0 to 3.0): images and vectors in, arrays out.
+//!
+//! The header is text from a stranger. It is read by hand, in one pass without recursion, and the shape that it declares is
+//! held against the bytes that came before anything is allocated.
+
+use crate::domain::image::{Image, ImageShape};
+
+use super::{MediaError, convert};
+
+mod header;
+
+pub use self::header::NPY_MAGIC;
+use self::header::{Header, header};
+
+/// Reads uint8 levels [N, H, W, C], [N, H, W] of a model with one channel, or one image [H, W, C] or [H, W] alone.
+/// `limit` is the number of images allowed.
+pub fn read_images(
+    bytes: &[u8],
+    shape: ImageShape,
+    limit: usize,
+) -> Result<Vec<Image>, MediaError> {
+    let header = Header::read(bytes)?;
+    let (height, width, channels) = (shape.height(), shape.width(), shape.channels());
+    let wanted = || {
+        let mut wanted = format!("uint8 of shape [N, {height}, {width}, {channels}]");
+        if channels == 1 {
+            wanted += &format!(" or [N, {height}, {width}]");
+        }
+        wanted
+            + " in C order, one level a value (resize=true and convert=true apply to image files only)"
+    };
+    if !matches!(header.descr.as_str(), "|u1" | "<u1" | ">u1" | "=u1" | "u1") {
+        return Err(header.unwanted(wanted()));
+    }
+    let (h, w, c) = (height as u64, width as u64, channels as u64);
+    let count = match header.shape[..] {
+        [n, rows, columns, planes] if (rows, columns, planes) == (h, w, c) => n,
+        [n, rows, columns] if c == 1 && (rows, columns) == (h, w) => n,
+        [rows, columns, planes] if (rows, columns, planes) == (h, w, c) => 1,
+        [rows, columns] if c == 1 && (rows, columns) == (h, w) => 1,
+        _ => return Err(header.unwanted(wanted())),
+    };
+    let data = header.data(bytes, 1, wanted)?;
+    check_count(count, limit)?;
+    data.chunks_exact(shape.dimensions())
+        .enumerate()
+        .map(|(index, levels)| {
+            let planes = convert::to_planes(levels.to_vec(), channels);
+            Image::new(shape, planes).map_err(|error| MediaError::NpyArray {
+                found: format!("is not one of images: image {index}: {error}"),
+                wanted: wanted(),
+            })
+        })
+        .collect()
+}
+
+/// Reads float32 or float64 vectors [N, `size`], or one vector [`size`] alone. `limit` is the number of vectors allowed.
+pub fn read_vectors(bytes: &[u8], size: usize, limit: usize) -> Result<Vec<Vec<f32>>, MediaError> {
+    let header = Header::read(bytes)?;
+    let wanted = || format!("float32 or float64 of shape [N, {size}] in C order, little-endian");
+    let item = match header.descr.as_str() {
+        "<f4" => 4,
+        "<f8" => 8,
+        _ => return Err(header.unwanted(wanted())),
+    };
+    let count = match header.shape[..] {
+        [n, length] if length == size as u64 => n,
+        [length] if length == size as u64 => 1,
+        _ => return Err(header.unwanted(wanted())),
+    };
+    let data = header.data(bytes, item, wanted)?;
+    check_count(count, limit)?;
+    if size == 0 {
+        return Ok(vec![Vec::new(); count as usize]);
+    }
+    Ok(data
+        .chunks_exact(size * item)
+        .map(|vector| match item {
+            4 => numbers(vector, f32::from_le_bytes),
+            _ => numbers(vector, |bytes| f64::from_le_bytes(bytes) as f32),
+        })
+        .collect())
+}
+
+/// Writes images of one shape as uint8 levels: [N, H, W] for one channel, else [N, H, W, C].
+pub fn write_images(images: &[Image], shape: ImageShape) -> Vec<u8> {
+    let mut lengths = vec![images.len(), shape.height(), shape.width()];
+    if shape.channels() > 1 {
+        lengths.push(shape.channels());
+    }
+    let mut bytes = header("|u1", &lengths);
+    for image in images {
+        bytes.extend(convert::to_interleaved(image.levels(), shape.channels()));
+    }
+    bytes
+}
+
+/// Writes float32 numbers in C order.
+///
+/// # Panics
+/// If the number of values is not the product of `shape`.
+pub fn write_f32(shape: &[usize], values: impl Iterator<Item = f32>) -> Vec<u8> {
+    let mut bytes = header("<f4", shape);
+    let start = bytes.len();
+    values.for_each(|value| bytes.extend(value.to_le_bytes()));
+    assert_eq!(bytes.len() - start, 4 * shape.iter().product::<usize>());
+    bytes
+}
+
+/// Writes float64 numbers in C order.
+///
+/// # Panics
+/// If the number of values is not the product of `shape`.
+pub fn write_f64(shape: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
+    let mut bytes = header("<f8", shape);
+    let start = bytes.len();
+    values.for_each(|value| bytes.extend(value.to_le_bytes()));
+    assert_eq!(bytes.len() - start, 8 * shape.iter().product::<usize>());
+    bytes
+}
+
+fn numbers<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|&chunk| read(chunk))
+        .collect()
+}
+
+fn check_count(count: u64, limit: usize) -> Result<(), MediaError> {
+    if count > limit as u64 {
+        return Err(MediaError::TooManyItems { count, limit });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grey() -> ImageShape {
+        ImageShape::new(1, 2, 3, 256).unwrap()
+    }
+
+    fn array(descr: &str, shape: &[usize], data: &[u8]) -> Vec<u8> {
+        [header(descr, shape), data.to_vec()].concat()
+    }
+
+    fn refused(bytes: &[u8], parts: &[&str]) {
+        let message = read_images(bytes, grey(), 4).unwrap_err().to_string();
+        for part in parts {
+            assert!(message.contains(part), "{message:?} lacks {part:?}");
+        }
+    }
+
+    #[test]
+    fn images_come_back_as_they_went() {
+        for channels in [1, 3] {
+            let shape = ImageShape::new(channels, 2, 3, 256).unwrap();
+            let images: Vec<_> = (0..2u8)
+                .map(|i| {
+                    let levels: Vec<u8> =
+                        (0..shape.dimensions() as u8).map(|v| v * 3 + i).collect();
+                    Image::new(shape, levels).unwrap()
+                })
+                .collect();
+            let bytes = write_images(&images, shape);
+            assert_eq!(read_images(&bytes, shape, 2), Ok(images));
+        }
+    }
+
+    #[test]
+    fn one_image_needs_no_first_axis() {
+        for shape in [&[2, 3][..], &[2, 3, 1], &[1, 2, 3], &[1, 2, 3, 1]] {
+            let images = read_images(&array("|u1", shape, &[1, 2, 3, 4, 5, 6]), grey(), 4);
+            assert_eq!(images.unwrap()[0].levels(), [1, 2, 3, 4, 5, 6]);
+        }
+        assert_eq!(
+            read_images(&array("|u1", &[0, 2, 3], &[]), grey(), 4),
+            Ok(vec![])
+        );
+    }
+
+    #[test]
+    fn wrong_arrays_are_told_what_would_be_right() {
+        refused(
+            &array("<f4", &[1, 2, 3], &[0; 24]),
+            &["float32", "uint8 of shape [N, 2, 3, 1]"],
+        );
+        refused(&array("<i8", &[1, 2, 3], &[0; 48]), &["'<i8'", "uint8"]);
+        refused(
+            &array("|u1", &[1, 3, 2], &[0; 6]),
+            &["[1, 3, 2]", "[N, 2, 3]"],
+        );
+        refused(
+            &array("|u1", &[1, 2, 3, 3], &[0; 18]),
+            &["[1, 2, 3, 3]", "[N, 2, 3]"],
+        );
+        refused(
+            &array("|u1", &[5, 2, 3], &[0; 30]),
+            &["5 items", "at most 4"],
+        );
+        refused(&array("|u1", &[2, 2, 3], &[0; 11]), &["12 bytes", "11"]);
+        refused(&array("|u1", &[2, 2, 3], &[0; 13]), &["12 bytes", "13"]);
+        let few = ImageShape::new(1, 2, 3, 4).unwrap();
+        let error = read_images(&array("|u1", &[2, 3], &[0, 1, 2, 3, 4, 0]), few, 1).unwrap_err();
+        assert!(error.to_string().contains("value 4 at index 4"), "{error}");
+    }
+
+    #[test]
+    fn vectors_of_both_precisions_are_read() {
+        let single = write_f32(&[2, 2], [1.0, 2.0, 3.0, 4.5].into_iter());
+        let double = write_f64(&[2, 2], [1.0, 2.0, 3.0, 4.5].into_iter());
+        let wanted = vec![vec![1.0, 2.0], vec![3.0, 4.5]];
+        assert_eq!(read_vectors(&single, 2, 2), Ok(wanted.clone()));
+        assert_eq!(read_vectors(&double, 2, 2), Ok(wanted));
+        let alone = write_f32(&[2], [1.0, 2.0].into_iter());
+        assert_eq!(read_vectors(&alone, 2, 2), Ok(vec![vec![1.0, 2.0]]));
+        assert!(
+            read_vectors(&single, 3, 2)
+                .unwrap_err()
+                .to_string()
+                .contains("[N, 3]")
+        );
+        assert!(read_vectors(&single, 2, 1).unwrap_err().is_too_large());
+        let big = array(">f4", &[1, 2], &[0; 8]);
+        assert!(
+            read_vectors(&big, 2, 1)
+                .unwrap_err()
+                .to_string()
+                .contains("little-endian")
+        );
+    }
+}

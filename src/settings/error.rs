@@ -1,0 +1,59 @@
+//! Why settings are refused: each message names the value, where it came from and what would be right.
+
+use std::path::PathBuf;
+
+use super::merge::Source;
+
+/// Why settings are refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum SettingsError {
+    /// The configuration file is not there or not text.
+    #[error("the configuration file {} cannot be read: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The configuration file is not TOML, or has keys that there are not.
+    #[error("the configuration file {} is not valid: {reason}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
+    /// A value that cannot be.
+    #[error("{origin}: {value} is not possible: {reason}")]
+    Value {
+        /// Where it came from.
+        origin: Source,
+        /// As written.
+        value: String,
+        /// What would be right.
+        reason: String,
+    },
+    /// The library that was named is not there.
+    #[error(
+        "there is no ONNX Runtime library at {}: name a file such as libonnxruntime.so, or run `make runtime`",
+        _0.display()
+    )]
+    NoLibraryAt(PathBuf),
+    /// The folder that was named holds no library.
+    #[error(
+        "the folder {} holds no ONNX Runtime library (libonnxruntime.so…): run `make runtime` to fill .runtime/",
+        _0.display()
+    )]
+    NoLibraryIn(PathBuf),
+    /// No library was named and none was found.
+    #[error(
+        "ONNX Runtime's shared library was not found in {}: run `make runtime`, or name it with --onnxruntime or ORT_DYLIB_PATH",
+        list(_0)
+    )]
+    NoLibrary(Vec<PathBuf>),
+}
+
+fn list(folders: &[PathBuf]) -> String {
+    let names: Vec<String> = folders.iter().map(|f| f.display().to_string()).collect();
+    names.join(", ")
+}

@@ -1,0 +1,107 @@
+//! Where ONNX Runtime's shared library is. Owns the search only; nothing here loads anything.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use super::SettingsError;
+
+/// The folder that `make runtime` fills.
+const FOLDER: &str = ".runtime";
+
+/// How many folders above the executable are searched: `target/release/deps` of a checkout is three below its root.
+const LEVELS_ABOVE_EXECUTABLE: usize = 4;
+
+/// The library that was named, or else the one in the first `.runtime/` in the working folder or above the executable.
+pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, SettingsError> {
+    match named {
+        Some(path) => resolve_named(path),
+        None => search(&folders()),
+    }
+}
+
+fn resolve_named(path: &Path) -> Result<PathBuf, SettingsError> {
+    if path.is_dir() {
+        return newest_in(path).ok_or_else(|| SettingsError::NoLibraryIn(path.to_owned()));
+    }
+    if path.is_file() {
+        return Ok(path.to_owned());
+    }
+    Err(SettingsError::NoLibraryAt(path.to_owned()))
+}
+
+fn search(folders: &[PathBuf]) -> Result<PathBuf, SettingsError> {
+    folders
+        .iter()
+        .find_map(|folder| newest_in(folder))
+        .ok_or_else(|| SettingsError::NoLibrary(folders.to_vec()))
+}
+
+fn folders() -> Vec<PathBuf> {
+    let mut folders = vec![PathBuf::from(FOLDER)];
+    if let Ok(executable) = env::current_exe() {
+        let above = executable.ancestors().skip(1).take(LEVELS_ABOVE_EXECUTABLE);
+        folders.extend(above.map(|folder| folder.join(FOLDER)));
+    }
+    folders
+}
+
+/// The library of the greatest file name, so that one answer does not depend on the order in which a folder is listed.
+fn newest_in(folder: &Path) -> Option<PathBuf> {
+    let mut found: Vec<PathBuf> = folder
+        .read_dir()
+        .ok()?
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| is_library(path))
+        .collect();
+    found.sort();
+    found.pop()
+}
+
+fn is_library(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.is_file()
+        && (name.starts_with("libonnxruntime.so")
+            || (name.starts_with("libonnxruntime.") && name.ends_with(".dylib"))
+            || name == "onnxruntime.dll")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_folder_gives_its_newest_library_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "libonnxruntime.so.1.30.0",
+            "libonnxruntime.so.1.31.1",
+            "libonnxruntime_providers_shared.so",
+            "notes.txt",
+        ] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        let found = find(Some(folder.path())).unwrap();
+        assert_eq!(found, folder.path().join("libonnxruntime.so.1.31.1"));
+    }
+
+    #[test]
+    fn a_missing_library_says_where_it_was_looked_for() {
+        let empty = tempfile::tempdir().unwrap();
+        let message = search(&[empty.path().to_owned()]).unwrap_err().to_string();
+        assert!(message.contains("make runtime"), "{message}");
+        assert!(
+            message.contains(&*empty.path().to_string_lossy()),
+            "{message}"
+        );
+        let named = empty.path().join("absent.so");
+        assert!(matches!(
+            find(Some(&named)),
+            Err(SettingsError::NoLibraryAt(path)) if path == named
+        ));
+    }
+}

@@ -1,0 +1,331 @@
+//! Holds the layers of the crate: which module may name which other, and which may name which library.
+//!
+//! The arrows are those drawn in `src/lib.rs`. The source is read as text, comments left out, which is enough to find every
+//! `crate::…` and every path into a library.
+
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What one top-level module may name.
+struct Layer {
+    name: &'static str,
+    /// Modules of the crate that it may use beside itself.
+    may_use: &'static [&'static str],
+    /// Libraries that it may use out of [`GUARDED`].
+    libraries: &'static [&'static str],
+}
+
+/// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
+const GUARDED: [&str; 11] = [
+    "axum",
+    "clap",
+    "hyper",
+    "hyper_util",
+    "indicatif",
+    "ort",
+    "prost",
+    "serde",
+    "tokio",
+    "tower",
+    "tower_http",
+];
+
+const LAYERS: [Layer; 14] = [
+    Layer {
+        name: "domain",
+        may_use: &[],
+        libraries: &[],
+    },
+    Layer {
+        name: "media",
+        may_use: &["domain"],
+        libraries: &["serde"],
+    },
+    Layer {
+        name: "graph",
+        may_use: &["domain"],
+        libraries: &["prost"],
+    },
+    Layer {
+        name: "runtime",
+        may_use: &[],
+        libraries: &["ort"],
+    },
+    Layer {
+        name: "network",
+        may_use: &["domain", "graph", "runtime"],
+        libraries: &[],
+    },
+    Layer {
+        name: "repository",
+        may_use: &["domain", "graph", "network", "runtime"],
+        libraries: &["serde"],
+    },
+    Layer {
+        name: "metrics",
+        may_use: &[],
+        libraries: &[],
+    },
+    Layer {
+        name: "scheduling",
+        may_use: &["metrics"],
+        libraries: &["tokio"],
+    },
+    Layer {
+        name: "service",
+        may_use: &[
+            "domain",
+            "metrics",
+            "network",
+            "repository",
+            "runtime",
+            "scheduling",
+        ],
+        libraries: &["tokio"],
+    },
+    Layer {
+        name: "http",
+        may_use: &["domain", "media", "metrics", "service"],
+        libraries: &[
+            "axum",
+            "hyper",
+            "hyper_util",
+            "serde",
+            "tokio",
+            "tower",
+            "tower_http",
+        ],
+    },
+    Layer {
+        name: "settings",
+        may_use: &[],
+        libraries: &["clap", "serde"],
+    },
+    Layer {
+        name: "logging",
+        may_use: &["settings"],
+        libraries: &[],
+    },
+    Layer {
+        name: "app",
+        may_use: &[
+            "http",
+            "metrics",
+            "repository",
+            "runtime",
+            "scheduling",
+            "service",
+            "settings",
+        ],
+        libraries: &["tokio"],
+    },
+    Layer {
+        name: "cli",
+        may_use: &["app", "domain", "logging", "media", "service", "settings"],
+        libraries: &["clap", "indicatif", "serde", "tokio"],
+    },
+];
+
+/// Files that are no layer: the map of the crate and the binary that enters it.
+const NO_LAYER: [&str; 2] = ["lib", "main"];
+
+#[test]
+fn every_arrow_points_down() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&source, &mut files);
+    assert!(files.len() > 20, "the source was found");
+    let mut violations = Vec::new();
+    for file in files {
+        let layer = layer_of(file.strip_prefix(&source).unwrap());
+        if NO_LAYER.contains(&&*layer) {
+            continue;
+        }
+        let text = fs::read_to_string(&file).unwrap();
+        let found = violations_in(&layer, &text);
+        violations.extend(
+            found
+                .into_iter()
+                .map(|found| format!("{}: {found}", file.display())),
+        );
+    }
+    assert!(violations.is_empty(), "\n{}", violations.join("\n"));
+}
+
+#[test]
+fn arrows_point_only_to_layers_before_in_the_list_or_to_the_root() {
+    for (index, layer) in LAYERS.iter().enumerate() {
+        let before: Vec<_> = LAYERS[..index].iter().map(|layer| layer.name).collect();
+        for used in layer.may_use {
+            assert!(
+                before.contains(used),
+                "{} → {used} closes a circle",
+                layer.name
+            );
+        }
+    }
+}
+
+#[test]
+fn a_broken_arrow_is_found() {
+    let check = |layer, text, wanted: &[&str]| assert_eq!(violations_in(layer, text), wanted);
+    check(
+        "service",
+        "use crate::http::Router;",
+        &["service must not use crate::http"],
+    );
+    check(
+        "http",
+        "use crate::{\n    service::{self, runtime},\n    scheduling::Lane,\n};",
+        &["http must not use crate::scheduling"],
+    );
+    check(
+        "http",
+        "fn f() { crate::runtime::run() }",
+        &["http must not use crate::runtime"],
+    );
+    check(
+        "scheduling",
+        "type T = ::ort::session::Session;",
+        &["scheduling must not use the library ort"],
+    );
+    check(
+        "domain",
+        "use serde::Serialize;\n#[tokio::test]\nasync fn t() {}",
+        &[
+            "domain must not use the library serde",
+            "domain must not use the library tokio",
+        ],
+    );
+    check(
+        "graph",
+        "pub(crate) use crate::runtime as r;",
+        &["graph must not use crate::runtime"],
+    );
+    check("unheard_of", "", &["unheard_of is no layer of this test"]);
+}
+
+#[test]
+fn what_only_looks_like_an_arrow_is_let_be() {
+    for (layer, text) in [
+        ("domain", "//! Unlike crate::http and ort::Session\n"),
+        ("domain", "let x = 1; // serde::Serialize would do"),
+        (
+            "service",
+            "use crate::domain::image::Image;\nuse crate::{metrics::Metrics, scheduling::{self, Work}};",
+        ),
+        ("http", "let report = abort::now(); support::axum();"),
+        ("runtime", "use ort::session::Session;"),
+        ("graph", "#[derive(prost::Message)]"),
+    ] {
+        assert_eq!(violations_in(layer, text), [""; 0], "{text}");
+    }
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// `service` for both `service.rs` and `service/score.rs`.
+fn layer_of(path: &Path) -> String {
+    let first = path.components().next().unwrap().as_os_str();
+    first.to_string_lossy().trim_end_matches(".rs").to_owned()
+}
+
+fn violations_in(layer: &str, text: &str) -> Vec<String> {
+    let Some(rules) = LAYERS.iter().find(|rules| rules.name == layer) else {
+        return vec![format!("{layer} is no layer of this test")];
+    };
+    let code = without_comments(text);
+    let modules = modules_named(&code);
+    let wrong_modules = modules
+        .iter()
+        .filter(|name| *name != layer && !rules.may_use.contains(&name.as_str()))
+        .map(|name| format!("{layer} must not use crate::{name}"));
+    let wrong_libraries = GUARDED
+        .iter()
+        .filter(|name| !rules.libraries.contains(name) && names_library(&code, name))
+        .map(|name| format!("{layer} must not use the library {name}"));
+    wrong_modules.chain(wrong_libraries).collect()
+}
+
+/// The text without what follows `//` on a line. A `//` inside a string literal cuts that line short, which loses nothing:
+/// no path follows it on lines that rustfmt has seen.
+fn without_comments(text: &str) -> String {
+    let lines = text.lines().map(|line| line.split("//").next().unwrap());
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Every `name` in `crate::name` and in the first level of `crate::{name, …}`.
+fn modules_named(code: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    for (start, _) in code.match_indices("crate::") {
+        let rest = &code[start + "crate::".len()..];
+        match rest.strip_prefix('{') {
+            Some(group) => names.extend(first_level(group).iter().map(|path| first_name(path))),
+            None => _ = names.insert(first_name(rest)),
+        }
+    }
+    names.remove("");
+    names
+}
+
+/// The parts between commas of a brace group, up to its closing brace.
+fn first_level(group: &str) -> Vec<String> {
+    let mut depth = 0;
+    let mut parts = vec![String::new()];
+    for character in group.chars() {
+        match character {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(character);
+        }
+    }
+    parts
+}
+
+fn first_name(path: &str) -> String {
+    path.trim_start()
+        .chars()
+        .take_while(|&character| is_word(character))
+        .collect()
+}
+
+/// Whether a path into the library stands in the code, or a `use` of the library itself.
+fn names_library(code: &str, library: &str) -> bool {
+    code.match_indices(library).any(|(start, _)| {
+        let before = &code[..start];
+        let after = &code[start + library.len()..];
+        let is_whole = !before.ends_with(is_word) && !after.starts_with(is_word);
+        // `other::ort::x` is a module of another path; `::ort::x` is the library.
+        let is_first = !before
+            .strip_suffix("::")
+            .is_some_and(|path| path.ends_with(is_word));
+        let is_used = after.starts_with("::") || before.trim_end().ends_with("use");
+        is_whole && is_first && is_used
+    })
+}
+
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric() || character == '_'
+}

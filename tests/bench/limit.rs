@@ -1,0 +1,210 @@
+//! The limit: the same rewritten graph in the same runtime, run in a loop without a server around it.
+
+use std::{
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use density_server::{
+    domain::image::ImageShape,
+    graph::rewrite,
+    repository::{
+        gate,
+        manifest::{Graphs, Manifest},
+    },
+    runtime::{Engine, Input, Program, RuntimeError, Threads, Values, onnx::OnnxEngine},
+    settings::Settings,
+};
+use serde_json::{Value, json};
+
+/// Images in one run of the loops.
+const BATCHES: [usize; 2] = [1, 32];
+
+/// A way to run the graph in a loop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Way {
+    callers: usize,
+    threads: Threads,
+    batch: usize,
+}
+
+/// What a way achieved.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rate {
+    way: Way,
+    pub(crate) images_per_second: f64,
+}
+
+/// One graph, ready to be run in every way.
+pub(crate) struct Limits {
+    program: Arc<dyn Program>,
+    outputs: Vec<String>,
+    shape: ImageShape,
+    levels: Vec<u8>,
+    cores: usize,
+}
+
+/// The runtime with the server's own settings.
+pub(crate) fn engine(cores: usize) -> OnnxEngine {
+    let library = Settings::default().onnxruntime_library().unwrap();
+    OnnxEngine::new(&library, cores).unwrap()
+}
+
+/// The best way, or the best of those with one caller and one image.
+pub(crate) fn best(rates: &[Rate], one_image: bool) -> Way {
+    rates
+        .iter()
+        .filter(|rate| !one_image || (rate.way.callers == 1 && rate.way.batch == 1))
+        .max_by(|a, b| a.images_per_second.total_cmp(&b.images_per_second))
+        .unwrap()
+        .way
+}
+
+/// Keeps what the load gate makes runnable, so that the loop runs the very graph that the server runs.
+#[derive(Debug)]
+struct Recorder<'a> {
+    engine: &'a OnnxEngine,
+    programs: Mutex<Vec<(String, Arc<dyn Program>)>>,
+}
+
+impl Engine for Recorder<'_> {
+    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+        let program = self.engine.load(name, graph)?;
+        let entry = (name.to_owned(), Arc::clone(&program));
+        self.programs.lock().unwrap().push(entry);
+        Ok(program)
+    }
+}
+
+impl Limits {
+    /// Loads the graph behind `operation` of the model in `folder`.
+    pub(crate) fn load(
+        engine: &OnnxEngine,
+        folder: &Path,
+        model: &str,
+        operation: &str,
+        cores: usize,
+    ) -> Self {
+        let recorder = Recorder {
+            engine,
+            programs: Mutex::default(),
+        };
+        let version = gate::load(&recorder, folder, model, 1).unwrap();
+        let graph = match operation {
+            "score" => "(score)",
+            "encode" => "(encoder)",
+            other => panic!("there is no loop for {other}"),
+        };
+        let programs = recorder.programs.into_inner().unwrap();
+        let found = programs.into_iter().find(|(name, _)| name.ends_with(graph));
+        let images = std::fs::read(folder.join(&version.manifest.golden.images)).unwrap();
+        let images = npyz::NpyFile::new(&images[..]).unwrap();
+        Self {
+            program: found.expect("the gate loads the graph").1,
+            outputs: outputs(&version.manifest),
+            shape: version.manifest.shape,
+            levels: images.into_vec().unwrap(),
+            cores,
+        }
+    }
+
+    /// Every way: one caller that uses all cores, and as many callers as cores with one thread each.
+    pub(crate) fn survey(&self, duration: Duration) -> Vec<Rate> {
+        let ways = [
+            (1, Threads::All),
+            (1, Threads::One),
+            (self.cores, Threads::One),
+        ];
+        ways.into_iter()
+            .flat_map(|(callers, threads)| {
+                BATCHES.map(|batch| Way {
+                    callers,
+                    threads,
+                    batch,
+                })
+            })
+            .map(|way| Rate {
+                way,
+                images_per_second: self.run(way, duration),
+            })
+            .collect()
+    }
+
+    /// Images a second of one way.
+    pub(crate) fn run(&self, way: Way, duration: Duration) -> f64 {
+        let images = AtomicU64::new(0);
+        let stop = AtomicBool::new(false);
+        let levels: Vec<u8> = self
+            .levels
+            .iter()
+            .copied()
+            .cycle()
+            .take(way.batch * self.shape.dimensions())
+            .collect();
+        let start = Instant::now();
+        thread::scope(|scope| {
+            for _ in 0..way.callers {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        self.run_once(way, &levels);
+                        images.fetch_add(way.batch as u64, Ordering::Relaxed);
+                    }
+                });
+            }
+            thread::sleep(duration);
+            stop.store(true, Ordering::Relaxed);
+        });
+        images.into_inner() as f64 / start.elapsed().as_secs_f64()
+    }
+
+    fn run_once(&self, way: Way, levels: &[u8]) {
+        let shape = self.shape;
+        let outputs: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
+        let input = Input {
+            name: rewrite::LEVELS,
+            shape: &[way.batch, shape.channels(), shape.height(), shape.width()],
+            values: Values::Bytes(levels),
+        };
+        let answer = self.program.run(&input, &outputs, way.threads).unwrap();
+        std::hint::black_box(answer);
+    }
+}
+
+fn outputs(manifest: &Manifest) -> Vec<String> {
+    match &manifest.graphs {
+        Graphs::Autoregressive { .. } => vec![rewrite::LOG_PROBABILITY.to_owned()],
+        Graphs::Vae { contract, .. } => vec![
+            contract.encoder.mean.clone(),
+            contract.encoder.log_variance.clone(),
+        ],
+    }
+}
+
+impl Rate {
+    pub(crate) fn describe(&self) -> String {
+        let Way {
+            callers,
+            threads,
+            batch,
+        } = self.way;
+        let threads = match threads {
+            Threads::One => "1 thread",
+            Threads::All => "all threads",
+        };
+        format!("{callers} caller(s) × {threads}, batch {batch}")
+    }
+
+    pub(crate) fn to_json(&self) -> Value {
+        json!({
+            "callers": self.way.callers,
+            "all_threads": self.way.threads == Threads::All,
+            "batch": self.way.batch,
+            "images_per_second": self.images_per_second,
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! An engine that does what the real one does, unless it is told to wait or to break.
+
+use std::sync::{
+    Arc, Condvar, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use density_server::runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values};
+
+/// The level in the first place of an image that makes a run break, once [`Faults::arm`] was called.
+pub(crate) const BREAKING_LEVEL: u8 = 3;
+
+/// What the tests tell the engine.
+#[derive(Debug, Default)]
+pub(crate) struct Faults {
+    armed: AtomicBool,
+    runs: AtomicUsize,
+    rows: AtomicUsize,
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Faults {
+    /// An engine under these faults.
+    pub(crate) fn engine(self: &Arc<Self>, inner: Arc<dyn Engine>) -> Arc<dyn Engine> {
+        Arc::new(FaultyEngine {
+            inner,
+            faults: Arc::clone(self),
+        })
+    }
+
+    /// From now on images that start with [`BREAKING_LEVEL`] make a run panic.
+    pub(crate) fn arm(&self) {
+        self.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes every run wait for [`Self::open`].
+    pub(crate) fn close(&self) {
+        *self.closed.lock().unwrap() = true;
+    }
+
+    /// Lets all runs go on.
+    pub(crate) fn open(&self) {
+        *self.closed.lock().unwrap() = false;
+        self.changed.notify_all();
+    }
+
+    /// Runs that have begun.
+    pub(crate) fn runs(&self) -> usize {
+        self.runs.load(Ordering::SeqCst)
+    }
+
+    /// Rows of all runs that have begun.
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.load(Ordering::SeqCst)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyEngine {
+    inner: Arc<dyn Engine>,
+    faults: Arc<Faults>,
+}
+
+impl Engine for FaultyEngine {
+    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+        Ok(Arc::new(FaultyProgram {
+            inner: self.inner.load(name, graph)?,
+            faults: Arc::clone(&self.faults),
+        }))
+    }
+}
+
+#[derive(Debug)]
+struct FaultyProgram {
+    inner: Arc<dyn Program>,
+    faults: Arc<Faults>,
+}
+
+impl Program for FaultyProgram {
+    fn run(
+        &self,
+        input: &Input<'_>,
+        outputs: &[&str],
+        threads: Threads,
+    ) -> Result<Vec<Output>, RuntimeError> {
+        let faults = &self.faults;
+        faults.runs.fetch_add(1, Ordering::SeqCst);
+        faults.rows.fetch_add(input.shape[0], Ordering::SeqCst);
+        let closed = faults.closed.lock().unwrap();
+        drop(faults.changed.wait_while(closed, |closed| *closed).unwrap());
+        if faults.armed.load(Ordering::SeqCst)
+            && let Values::Bytes(levels) = input.values
+        {
+            let mut images = levels.chunks(levels.len() / input.shape[0]);
+            assert!(
+                !images.any(|image| image[0] == BREAKING_LEVEL),
+                "asked to break"
+            );
+        }
+        self.inner.run(input, outputs, threads)
+    }
+}

@@ -1,0 +1,249 @@
+//! What clients see when there is too much work, when they go away, when a worker breaks and when the server stops: the real
+//! router on a real port, with an engine that waits or breaks when it is told to.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    Server, engine, eventually,
+    faults::{BREAKING_LEVEL, Faults},
+    fixtures, service_over,
+};
+use density_server::{http::HttpConfig, scheduling::SchedulerConfig, service::Service};
+use reqwest::{Client, StatusCode};
+use serde_json::{Value, json};
+
+const SCORE: &str = "/v1/models/tiny-pixelcnn/score";
+const SAMPLE: &str = "/v1/models/tiny-pixelcnn/sample";
+
+fn faulty(config: SchedulerConfig) -> (Arc<Faults>, Arc<Service>) {
+    let faults = Arc::new(Faults::default());
+    let service = service_over(&fixtures(), faults.engine(engine()), config);
+    (faults, service)
+}
+
+fn workers(workers: usize) -> SchedulerConfig {
+    SchedulerConfig {
+        workers,
+        ..SchedulerConfig::default()
+    }
+}
+
+/// A 6×5 image of 4 levels whose first pixel is `first`.
+fn image(first: u8) -> Value {
+    let mut rows = vec![vec![1; 5]; 6];
+    rows[0][0] = first;
+    json!({"images": [{"pixels": rows}]})
+}
+
+async fn post(url: &str, path: &str, body: &Value) -> reqwest::Result<reqwest::Response> {
+    Client::new()
+        .post(format!("{url}{path}"))
+        .json(body)
+        .send()
+        .await
+}
+
+#[tokio::test]
+async fn a_full_queue_answers_at_once_and_nothing_is_lost() {
+    // Room for very little: with the engine stopped, only the first requests fit.
+    let (faults, service) = faulty(SchedulerConfig {
+        interactive_capacity: Duration::from_millis(50),
+        ..workers(1)
+    });
+    let server = Server::start(&service, HttpConfig::default()).await;
+    faults.close();
+    let rejected = || {
+        service
+            .metrics()
+            .rejections
+            .with_label_values(&["overloaded"])
+            .get()
+    };
+    let mut waiting = Vec::new();
+    let body = json!({"images": vec![image(0)["images"][0].clone(); 64]});
+    while rejected() == 0 {
+        let (url, body) = (server.url.clone(), body.clone());
+        waiting.push(tokio::spawn(async move { post(&url, SCORE, &body).await }));
+        tokio::task::yield_now().await;
+        assert!(waiting.len() < 5000, "the queue is never full");
+    }
+    let refused = post(&server.url, SCORE, &body).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
+    let seconds: u64 = refused.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!(seconds >= 1);
+    let problem: Value = refused.json().await.unwrap();
+    assert_eq!(problem["status"], 429);
+    faults.open();
+    let (mut served, mut turned_away) = (0, 0);
+    for answer in waiting {
+        match answer.await.unwrap().unwrap().status() {
+            StatusCode::OK => served += 1,
+            StatusCode::TOO_MANY_REQUESTS => turned_away += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(served > 0 && turned_away > 0, "{served} {turned_away}");
+    let again = post(&server.url, SCORE, &image(0)).await.unwrap();
+    assert_eq!(again.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn sampling_does_not_take_the_room_of_scoring() {
+    let (faults, service) = faulty(SchedulerConfig {
+        bulk_capacity: Duration::from_millis(200),
+        ..workers(2)
+    });
+    let server = Server::start(&service, HttpConfig::default()).await;
+    faults.close();
+    let rejected = || {
+        service
+            .metrics()
+            .rejections
+            .with_label_values(&["overloaded"])
+            .get()
+    };
+    let mut samples = Vec::new();
+    while rejected() == 0 {
+        let url = server.url.clone();
+        samples.push(tokio::spawn(async move {
+            post(&url, SAMPLE, &json!({"n": 8})).await
+        }));
+        tokio::task::yield_now().await;
+        assert!(samples.len() < 5000, "the queue is never full");
+    }
+    let url = server.url.clone();
+    let score = tokio::spawn(async move { post(&url, SCORE, &image(0)).await });
+    faults.open();
+    assert_eq!(score.await.unwrap().unwrap().status(), StatusCode::OK);
+    for sample in samples {
+        let status = sample.await.unwrap().unwrap().status();
+        assert!(matches!(status.as_u16(), 200 | 429), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_panics_answers_500_and_lives_on() {
+    let (faults, service) = faulty(workers(1));
+    let server = Server::start(&service, HttpConfig::default()).await;
+    faults.arm();
+    for _ in 0..3 {
+        let broken = post(&server.url, SCORE, &image(BREAKING_LEVEL))
+            .await
+            .unwrap();
+        assert_eq!(broken.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let text = broken.text().await.unwrap();
+        assert!(
+            !text.contains("asked to break"),
+            "the cause is ours alone: {text}"
+        );
+        let fine = post(&server.url, SCORE, &image(0)).await.unwrap();
+        assert_eq!(fine.status(), StatusCode::OK);
+    }
+    assert_eq!(service.metrics().worker_panics.get(), 3);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_costs_nothing() {
+    let (faults, service) = faulty(workers(1));
+    let server = Server::start(&service, HttpConfig::default()).await;
+    faults.close();
+    let before = faults.runs();
+    let url = server.url.clone();
+    let first = tokio::spawn(async move { post(&url, SCORE, &image(0)).await });
+    eventually("the worker is busy", || faults.runs() > before).await;
+    let in_flight = || service.metrics().http_in_flight.get();
+    let url = server.url.clone();
+    let gone = tokio::spawn(async move { post(&url, SCORE, &image(1)).await });
+    eventually("the second request is here", || in_flight() == 2).await;
+    gone.abort();
+    eventually("the server saw it go", || in_flight() == 1).await;
+    let rows = faults.rows();
+    faults.open();
+    assert_eq!(first.await.unwrap().unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        post(&server.url, SCORE, &image(2)).await.unwrap().status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        faults.rows(),
+        rows + 1,
+        "only the last request's row was run"
+    );
+}
+
+#[tokio::test]
+async fn a_sample_whose_client_goes_away_is_stopped() {
+    let (faults, service) = faulty(workers(1));
+    let server = Server::start(&service, HttpConfig::default()).await;
+    faults.close();
+    let before = faults.runs();
+    let url = server.url.clone();
+    let sample = tokio::spawn(async move { post(&url, SAMPLE, &json!({"n": 1})).await });
+    eventually("the first pass is under way", || faults.runs() > before).await;
+    sample.abort();
+    let in_flight = || service.metrics().http_in_flight.get();
+    eventually("the server saw it go", || in_flight() == 0).await;
+    let runs = faults.runs();
+    faults.open();
+    assert_eq!(
+        post(&server.url, SCORE, &image(0)).await.unwrap().status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        faults.runs(),
+        runs + 1,
+        "no further pass was made for the sample"
+    );
+}
+
+#[tokio::test]
+async fn a_deadline_answers_504() {
+    let (faults, service) = faulty(workers(1));
+    let server = Server::start(&service, HttpConfig::default()).await;
+    faults.close();
+    let path = format!("{SCORE}?timeout=0.05");
+    let late = post(&server.url, &path, &image(0)).await.unwrap();
+    assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
+    faults.open();
+    let fine = post(&server.url, SCORE, &image(0)).await.unwrap();
+    assert_eq!(fine.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_shutdown_finishes_what_was_accepted() {
+    let (faults, service) = faulty(workers(2));
+    let server = Server::start(&service, HttpConfig::default()).await;
+    let url = server.url.clone();
+    let ready = reqwest::get(format!("{url}/readyz")).await.unwrap();
+    assert_eq!(ready.status(), StatusCode::OK);
+    faults.close();
+    let requests: Vec<_> = (0..8)
+        .map(|n| {
+            let url = url.clone();
+            tokio::spawn(async move {
+                match n % 2 {
+                    0 => post(&url, SCORE, &image(1)).await,
+                    _ => post(&url, SAMPLE, &json!({"n": 2})).await,
+                }
+            })
+        })
+        .collect();
+    let in_flight = || service.metrics().http_in_flight.get();
+    eventually("all are accepted", || in_flight() == 8).await;
+    let served = server.shut_down();
+    eventually("readiness is off", || !service.is_ready()).await;
+    faults.open();
+    for request in requests {
+        assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(served.await.unwrap().cut_off, 0);
+    assert!(reqwest::get(format!("{url}/livez")).await.is_err());
+}

@@ -1,0 +1,140 @@
+//! The committed trained models, through the service: parity with the training framework, and what they are for.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    fs,
+    sync::{Arc, LazyLock},
+};
+
+use common::{deadline, engine, service_over, trained};
+use density_server::{
+    domain::image::Image,
+    repository::arrays,
+    scheduling::SchedulerConfig,
+    service::{
+        ServedModel, Service,
+        requests::{BoundChoice, DetectOptions, Observation, SampleOptions, ScoreOptions},
+    },
+};
+
+/// One for all tests: proving causality takes a pass a pixel.
+fn service() -> &'static Service {
+    static SERVICE: LazyLock<Arc<Service>> =
+        LazyLock::new(|| service_over(&trained(), engine(), SchedulerConfig::default()));
+    &SERVICE
+}
+
+fn model(service: &Service, name: &str) -> Arc<ServedModel> {
+    service.model(name, None).unwrap()
+}
+
+/// The golden images of a model and the log-likelihoods that PyTorch gave them.
+fn golden(model: &ServedModel) -> (Vec<Image>, Vec<f64>) {
+    let folder = trained()
+        .join(model.name())
+        .join(model.version().to_string());
+    let images = fs::read(folder.join("golden_images.npy")).unwrap();
+    let scores = fs::read(folder.join("golden_scores.npy")).unwrap();
+    (
+        arrays::images(&images, model.shape()).unwrap(),
+        arrays::scores(&scores).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn served_scores_are_those_of_the_training_framework() {
+    let service = service();
+    let pixelcnn = model(service, "fashion-mnist-pixelcnn");
+    let (images, expected) = golden(&pixelcnn);
+    let answer = service
+        .score(&pixelcnn, images, &ScoreOptions::default(), deadline())
+        .await
+        .unwrap();
+    for (score, expected) in answer.results.into_iter().zip(expected) {
+        let score = score.unwrap().log_likelihood_nats;
+        let allowed = 1e-3 + 1e-6 * expected.abs();
+        assert!((score - expected).abs() <= allowed, "{score} {expected}");
+    }
+}
+
+#[tokio::test]
+async fn the_importance_weighted_bound_lies_above_the_elbo() {
+    let service = service();
+    let vae = model(service, "fashion-mnist-vae");
+    let (images, _) = golden(&vae);
+    let images = images[..4].to_vec();
+    let mut means = Vec::new();
+    for (bound, k) in [(BoundChoice::Elbo, 64), (BoundChoice::Iwae, 64)] {
+        let options = ScoreOptions {
+            bound: Some(bound),
+            k: Some(k),
+            ..ScoreOptions::default()
+        };
+        let answer = service
+            .score(&vae, images.clone(), &options, deadline())
+            .await;
+        let scores = answer.unwrap().results;
+        let total: f64 = scores
+            .into_iter()
+            .map(|s| s.unwrap().log_likelihood_nats)
+            .sum();
+        means.push(total / 4.0);
+    }
+    assert!(means[1] > means[0], "{means:?}");
+}
+
+#[tokio::test]
+async fn clothes_are_accepted_and_noise_is_rejected() {
+    let service = service();
+    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-vae"] {
+        let model = model(service, name);
+        let (clothes, _) = golden(&model);
+        let noise: Vec<u8> = (0..784u32)
+            .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
+            .collect();
+        let noise = Image::new(model.shape(), noise).unwrap();
+        let images = vec![clothes[0].clone(), noise];
+        let options = DetectOptions {
+            false_alarm_rate: DetectOptions::DEFAULT_FALSE_ALARM_RATE,
+        };
+        let answer = service
+            .detect(&model, images, &options, deadline())
+            .await
+            .unwrap();
+        let rejected: Vec<bool> = answer
+            .results
+            .into_iter()
+            .map(|r| r.unwrap().reject)
+            .collect();
+        assert_eq!(rejected, [false, true], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
+    let service = service();
+    let pixelcnn = model(service, "fashion-mnist-pixelcnn");
+    let options = SampleOptions {
+        n: 1,
+        seed: 1,
+        temperature: 1.0,
+        observation: Observation::Sample,
+    };
+    let answer = service
+        .sample(&pixelcnn, &options, deadline())
+        .await
+        .unwrap();
+    let passes = answer.passes.unwrap();
+    assert!((1..=784).contains(&passes), "{passes}");
+    let options = DetectOptions {
+        false_alarm_rate: 0.001,
+    };
+    let answer = service
+        .detect(&pixelcnn, answer.images, &options, deadline())
+        .await
+        .unwrap();
+    assert!(!answer.results[0].as_ref().unwrap().reject);
+}
