@@ -2,8 +2,11 @@
 
 import argparse
 import json
+import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import torch
 
@@ -50,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--checkpoint", type=Path, default=checkpoint)
         command.add_argument("--output", type=Path, default=version, help="folder of the version to write")
-        command.set_defaults(run=lambda o, task=task: task.export(o.data, o.checkpoint, o.output, o.mnist))
+        command.set_defaults(run=lambda o, task=task: _export(task, o))
 
         command = commands.add_parser(
             "evaluate", parents=[common, data, mnist], formatter_class=formatter, help=task.evaluate.__doc__
@@ -64,6 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"))
     command.set_defaults(run=lambda o: write_fixtures(o.output))
     return parser
+
+
+def _export(task: ModuleType, options: argparse.Namespace) -> None:
+    """Export aside and copy at the end, so that a watching server never sees half a version for long."""
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside) / options.output.name
+        task.export(options.data, options.checkpoint, folder, options.mnist)
+        shutil.copytree(folder, options.output, dirs_exist_ok=True)
 
 
 def _add_recipe(command: argparse.ArgumentParser, default: Recipe) -> None:

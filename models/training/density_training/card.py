@@ -37,9 +37,12 @@ it was trained on Fashion-MNIST.
 
 {_evaluation_note("pixelcnn")}
 ## Detection, honestly
-The test calibrated here asks whether the log-likelihood of an image is unusually low **or unusually high** among held-out
-clothes. It catches what is grossly unlike clothes in complexity, such as noise. It is not a good detector of other
-pictures, because **a picture of something else may well be more likely than clothes are**:
+The test calibrated here asks whether the log-likelihood of an image is unusually low **or unusually high** among 5,000
+held-out clothes. A p-value at or below the requested false-alarm rate means rejected.
+
+{_oddities_table(figures, "bits per dimension")}
+It is not a good detector of other pictures, because **a picture of something else may well be more likely than clothes
+are**:
 
 {_mnist_section(figures, "bits per dimension", "−log p(x)")}
 Use the log-likelihood as a likelihood. As the only gate in front of a classifier it would be a poor choice.
@@ -90,10 +93,13 @@ larger K would tighten it further.
 
 {_evaluation_note("vae")}
 ## Detection, honestly
-The test calibrated here asks whether `elbo_at_mean` is unusually low **or unusually high** among held-out clothes.
+The test calibrated here asks whether `elbo_at_mean` is unusually low **or unusually high** among 5,000 held-out clothes. A
+p-value at or below the requested false-alarm rate means rejected.
 
+{_oddities_table(figures, "`elbo_at_mean`, bits per dimension")}
 {_mnist_section(figures, "`elbo_at_mean`, bits per dimension", "−`elbo_at_mean`")}
-One set of outliers proves little: pictures that are simpler than clothes can score as high as clothes do.
+Pictures of something else can score as high as clothes do, or higher. As the only gate in front of a classifier this
+score would be a poor choice.
 
 {_limits_section()}"""
     (folder / "README.md").write_text(text)
@@ -123,6 +129,17 @@ def _evaluation_note(model: str) -> str:
     return f"""All figures, those of the next section included, are of the exported graphs in ONNX Runtime on a CPU; measure them again with
 
     python -m density_training {model} evaluate --mnist <folder of MNIST>
+"""
+
+
+def _oddities_table(figures: Figures, score: str) -> str:
+    rows = "\n".join(
+        f"| {name} | {oddity['bits_per_dim']:.4f} | {oddity['p_value']:.4f} |"
+        for name, oddity in figures["oddities"].items()
+    )
+    return f"""| one picture each | {score} | p-value |
+|---|---|---|
+{rows}
 """
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from density_training.data import MNIST, load_images
+from density_training.golden import CLOTHES, ODDITIES
 from density_training.likelihood import bits_per_dim
 from density_training.scoring import to_levels
 from density_training.version import served_scores
@@ -26,8 +27,8 @@ def two_sided_p_values(calibration: Tensor, scores: Tensor) -> Tensor:
     ordered = calibration.sort().values
     at_most = torch.searchsorted(ordered, scores, right=True)
     at_least = len(ordered) - torch.searchsorted(ordered, scores, right=False)
-    tail = (1 + torch.minimum(at_most, at_least)) / (len(ordered) + 1)
-    return (2 * tail.double()).clamp(max=1)
+    tail = (1 + torch.minimum(at_most, at_least)).double() / (len(ordered) + 1)
+    return (2 * tail).clamp(max=1)
 
 
 def rejection_rates(calibration: Tensor, scores: Tensor) -> dict[str, float]:
@@ -49,13 +50,21 @@ def mnist_scores(folder: Path, mnist: Path | None) -> Tensor | None:
     return served_scores(folder, to_levels(load_images(mnist, "test", MNIST))) if mnist else None
 
 
-def detection_figures(test_scores: Tensor, digit_scores: Tensor | None, dimensions: int) -> dict[str, object]:
-    """What a model card reports: false alarms on the test images outside the calibration, and digits rejected."""
+def detection_figures(
+    test_scores: Tensor, golden_scores: Tensor, digit_scores: Tensor | None, dimensions: int
+) -> dict[str, object]:
+    """What a model card reports: false alarms on the test images outside the calibration, oddities, digits rejected."""
     calibration, held_out = split_for_calibration(len(test_scores))
     figures: dict[str, object] = {
         "test_images": len(test_scores),
         "test_score_bits_per_dim": bits_per_dim(test_scores, dimensions),
         "false_alarm_rate": rejection_rates(test_scores[calibration], test_scores[held_out]),
+    }
+    oddities = golden_scores[CLOTHES:]
+    p_values = two_sided_p_values(test_scores[calibration], oddities)
+    figures["oddities"] = {
+        name: {"bits_per_dim": bits_per_dim(score, dimensions), "p_value": p_value.item()}
+        for name, score, p_value in zip(ODDITIES, oddities, p_values, strict=True)
     }
     if digit_scores is not None:
         figures["mnist_score_bits_per_dim"] = bits_per_dim(digit_scores, dimensions)

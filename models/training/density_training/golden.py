@@ -4,10 +4,18 @@ import torch
 from torch import Tensor
 
 CLOTHES = 11
+ODDITIES = (
+    "all black",
+    "all white",
+    "uniform noise",
+    "the first test image, inverted",
+    "a checkerboard of single pixels",
+)
+"""The golden pictures that are not clothes, in their order after the clothes."""
 
 
 def golden_levels(test: Tensor) -> Tensor:
-    """Eleven test images, then black, white, noise, an inverted image and a checkerboard; uint8 [16, 1, H, W]."""
+    """Eleven test images, then the five oddities; uint8 [16, 1, H, W]."""
     _, channels, height, width = test.shape
     black = torch.zeros((1, channels, height, width), dtype=torch.uint8)
     noise = torch.randint(0, 256, black.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)

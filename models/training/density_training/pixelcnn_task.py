@@ -91,14 +91,16 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
             "notes": f"exported after {progress.step:,} of {recipe.steps:,} steps",
         },
     )
-    write_version(folder, version, golden, log_likelihood(model, golden, LEVELS), test_scores[calibration])
+    golden_scores = log_likelihood(model, golden, LEVELS)
+    write_version(folder, version, golden, golden_scores, test_scores[calibration])
     save_grid(sample(graph, SAMPLES, 28, 28, LEVELS, seed=0), 8, folder / "samples.png")
-    figures = detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
     write_pixelcnn_card(folder, version, figures, recipe, progress)
 
 
 def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
     """Measure an exported version in ONNX Runtime."""
-    test_scores = served_scores(folder, to_levels(load_images(data, "test")))
-    figures = detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    test = to_levels(load_images(data, "test"))
+    test_scores, golden_scores = served_scores(folder, test), served_scores(folder, golden_levels(test))
+    figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
     return {"largest_golden_deviation_nats": check_parity(folder), **figures}

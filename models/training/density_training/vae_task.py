@@ -91,7 +91,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden_scores = elbo_at_mean(model.encoder, model.decoder, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])
     _save_pictures(encoder, decoder, test, config.latent_size, folder / "samples.png")
-    figures = bounds | detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    figures = bounds | detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
     write_vae_card(folder, version, figures, recipe, progress)
 
 
@@ -99,11 +99,13 @@ def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
     """Measure an exported version in ONNX Runtime."""
     test = to_levels(load_images(data, "test"))
     encoder, decoder = load_graph(folder / "encoder.onnx"), load_graph(folder / "decoder.onnx")
-    test_scores = elbo_at_mean(encoder, decoder, test, LEVELS)
+    test_scores, golden_scores = (
+        elbo_at_mean(encoder, decoder, levels, LEVELS) for levels in (test, golden_levels(test))
+    )
     return {
         "largest_golden_deviation_nats": check_parity(folder),
         **_bounds(encoder, decoder, test),
-        **detection_figures(test_scores, mnist_scores(folder, mnist), DIMENSIONS),
+        **detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS),
     }
 
 
