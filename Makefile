@@ -79,12 +79,12 @@ $(LIBRARY):
 	@mv $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) $@
 	@rm -rf $(WHEEL)
 
-$(VENV)/installed: $(TRAINING)/requirements.txt
+$(VENV)/installed: $(TRAINING)/pyproject.toml
 	@rm -rf $(VENV)
 	@$(PYTHON) -m venv $(VENV) || { \
 		echo "make: '$(PYTHON) -m venv' failed (see above); on Debian it is in the package python3-venv." >&2; \
 		exit 1; }
-	$(VENV)/bin/python -m pip install --quiet --requirement $<
+	$(VENV)/bin/python -m pip install --quiet './$(TRAINING)[test]'
 	@touch $@
 
 .PHONY: clean

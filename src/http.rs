@@ -1,12 +1,12 @@
 //! The HTTP transport: decode, one service call, encode.
 //!
-//! A request passes through [`observe`] (id, metrics, log line, bodies of problems), a net for panics and compression, and
-//! reaches a handler in [`routes`]. Handlers of operations open a [`call::Call`] (path, model, capability, deadline, format of the answer; all
-//! before the body is read), read their [`input`], call the service once and give an [`output`]. Whatever goes wrong on
-//! the way is a [`problem::Problem`].
+//! A request passes through `observe` (id, metrics, log line, bodies of problems), a net for panics and compression, and
+//! reaches a handler in `routes`. Handlers of operations open a `call` (path, model, capability, deadline and format of
+//! the answer, all before the body is read), read their `input`, call the service once and give an `output`. Whatever
+//! goes wrong on the way is a [`problem::Problem`].
 //!
-//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP. A handler
-//! spawns nothing that outlives it: when a client goes away its future is dropped, and the service sees that.
+//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP.
+//! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the service sees that.
 
 use std::sync::Arc;
 

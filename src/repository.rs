@@ -5,7 +5,6 @@
 //!
 //! Architecture invariant: nothing here knows of requests or queues. What is loaded is immutable.
 
-pub mod arrays;
 pub mod gate;
 pub mod manifest;
 

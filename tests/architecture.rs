@@ -63,7 +63,7 @@ const LAYERS: [Layer; 14] = [
     },
     Layer {
         name: "repository",
-        may_use: &["domain", "graph", "network", "runtime"],
+        may_use: &["domain", "graph", "media", "network", "runtime"],
         libraries: &["serde"],
     },
     Layer {

@@ -82,7 +82,7 @@ fn a_graph_that_breaks_its_contract_is_refused_with_what_it_has() {
             "input = \"picture\"",
             "no input \"picture\"",
         ),
-        ("height = 6", "height = 7", "must have shape"),
+        ("height = 6", "height = 7", "[N, 7, 5]"),
         ("levels = 4", "levels = 5", "must have shape"),
     ] {
         let folder = changed("tiny-pixelcnn", from, to);

@@ -12,7 +12,7 @@ use std::{
 use common::{deadline, engine, service_over, trained};
 use density_server::{
     domain::image::Image,
-    repository::arrays,
+    media,
     scheduling::SchedulerConfig,
     service::{
         ServedModel, Service,
@@ -39,8 +39,8 @@ fn golden(model: &ServedModel) -> (Vec<Image>, Vec<f64>) {
     let images = fs::read(folder.join("golden_images.npy")).unwrap();
     let scores = fs::read(folder.join("golden_scores.npy")).unwrap();
     (
-        arrays::images(&images, model.shape()).unwrap(),
-        arrays::scores(&scores).unwrap(),
+        media::read_images(&images, model.shape(), usize::MAX).unwrap(),
+        media::read_f64(&scores).unwrap(),
     )
 }
 

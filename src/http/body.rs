@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, BodyDataStream},
+    body::{Body, BodyDataStream, HttpBody},
     http::{HeaderMap, header},
 };
 use bytes::{Bytes, BytesMut};
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::problem::{Problem, ProblemKind};
 
-/// How long the rest of a body that is too large is thrown away for. A client that is cut off while it sends may never
+/// How long a body that is not wanted is thrown away for. A client that is cut off while it sends may never
 /// read the answer that explains why.
 const DISCARD_TIME: Duration = Duration::from_secs(1);
 
@@ -81,7 +81,15 @@ async fn next(
     }
 }
 
-/// Throws away as much as was allowed, once more, in bounded time.
+/// Throws away the body of a request that is refused for its head alone, so that the client gets to read why. A client
+/// that waits for leave to send its body (`Expect: 100-continue`) is answered at once: it has sent nothing.
+pub(crate) async fn refuse(body: Body, headers: &HeaderMap, max_bytes: usize) {
+    if !body.is_end_stream() && !headers.contains_key(header::EXPECT) {
+        discard(body.into_data_stream(), max_bytes).await;
+    }
+}
+
+/// Throws away as much as is allowed, in bounded time.
 async fn discard(mut stream: BodyDataStream, max_bytes: usize) {
     let rest = async {
         let mut left = max_bytes;

@@ -69,30 +69,34 @@ impl Call {
         formats: &[Format],
         mut request: Request,
     ) -> Result<Self, Problem> {
-        let path = model_path(request.extract_parts().await)?;
+        let path = model_path(request.extract_parts().await);
         let (parts, body) = request.into_parts();
+        let head = path.and_then(|path| Head::read(&state, capability, formats, &path, &parts));
         let scope = scope(&parts);
-        let mut options = Options::from_query(parts.uri.query())?;
-        let version = match path.version {
-            Some(version) => Some(version),
-            None => options.take("version")?,
+        let head = match head {
+            Ok(head) => head,
+            Err(problem) => {
+                body::refuse(body, &parts.headers, state.config.max_body_bytes).await;
+                return Err(problem);
+            }
         };
-        let model = state.service.model(&path.model, version)?;
-        scope.set_model(&model);
-        model.require(capability)?;
-        let limit = time_limit(&state.config, capability, &parts.headers, &mut options)?;
-        let deadline = scope.started() + limit;
-        let format = accept::negotiate(&parts.headers, formats)?;
         Ok(Self {
+            deadline: scope.started() + head.time_limit,
             state,
             scope,
-            model,
-            deadline,
+            model: head.model,
             headers: parts.headers,
-            format,
-            options,
+            format: head.format,
+            options: head.options,
             body,
         })
+    }
+
+    /// Gives up a call whose body is not wanted.
+    pub(crate) async fn refuse(&mut self, problem: Problem) -> Problem {
+        let body = std::mem::take(&mut self.body);
+        body::refuse(body, &self.headers, self.state.config.max_body_bytes).await;
+        problem
     }
 
     /// The size of the model's images.
@@ -118,6 +122,39 @@ impl Call {
     pub(crate) fn count_images(&self, images: usize) -> Result<(), Problem> {
         self.scope.set_images(images);
         super::input::check_count(images, self.state.config.max_images)
+    }
+}
+
+/// What the head of a request says.
+struct Head {
+    model: Arc<ServedModel>,
+    time_limit: Duration,
+    format: Format,
+    options: Options,
+}
+
+impl Head {
+    fn read(
+        state: &HttpState,
+        capability: Capability,
+        formats: &[Format],
+        path: &ModelPath,
+        parts: &Parts,
+    ) -> Result<Self, Problem> {
+        let mut options = Options::from_query(parts.uri.query())?;
+        let version = match path.version {
+            Some(version) => Some(version),
+            None => options.take("version")?,
+        };
+        let model = state.service.model(&path.model, version)?;
+        scope(parts).set_model(&model);
+        model.require(capability)?;
+        Ok(Self {
+            model,
+            time_limit: time_limit(&state.config, capability, &parts.headers, &mut options)?,
+            format: accept::negotiate(&parts.headers, formats)?,
+            options,
+        })
     }
 }
 

@@ -57,7 +57,10 @@ pub(crate) async fn read_images<T>(call: &mut Call, takes_mask: bool) -> Result<
 where
     T: DeserializeOwned + Send + 'static,
 {
-    let kind = BodyKind::of(&call.headers)?;
+    let kind = match BodyKind::of(&call.headers) {
+        Ok(kind) => kind,
+        Err(problem) => return Err(call.refuse(problem).await),
+    };
     let body = call.read_body().await?;
     let mut options = call.take_options();
     let size = body.len();
@@ -96,9 +99,8 @@ where
 /// Refuses more images than the limit.
 pub(crate) fn check_count(count: usize, limit: usize) -> Result<(), Problem> {
     if count > limit {
-        let kind = ProblemKind::Service(ErrorKind::TooLarge);
         let detail = format!("{count} images in one request; at most {limit} are allowed");
-        return Err(Problem::new(kind, detail).with_limit(limit as u64));
+        return Err(Problem::new(ProblemKind::TooManyImages, detail).with_limit(limit as u64));
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The OpenAPI document and the page to try it.
 //!
-//! Paths, parameters and answers come from the handlers. What all operations share (where the model is named, how images come in, which
-//! problems there can be) is added here once, from the same tables that the code runs on.
+//! Paths, parameters and answers come from the handlers. What all operations share (where the model is named, how images
+//! come in, which problems there can be) is added here once, from the same tables that the code runs on.
 
 use axum::{Router, http::header, response::IntoResponse, routing::get};
 use bytes::Bytes;

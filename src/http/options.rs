@@ -141,8 +141,13 @@ impl<'de> Deserializer<'de> for Fields<'_> {
             .iter()
             .find(|(name, _)| !fields.contains(&name.as_str()))
         {
-            let known: Vec<_> = fields.iter().chain(&self.options.common).copied().collect();
+            let common = &self.options.common;
+            let known: Vec<_> = fields.iter().chain(common).copied().collect();
             *self.current = Some(short(name));
+            if common.contains(&name.as_str()) {
+                let reason = "this option belongs into the query, because it is needed before the body is read";
+                return Err(ValueError(reason.to_owned()));
+            }
             return Err(ValueError(if known.is_empty() {
                 "there is no such option here; there are none".to_owned()
             } else {

@@ -1,7 +1,7 @@
 //! Errors as RFC 9457 problems: what was wrong and what would be right, never what the machine looks like inside.
 //!
 //! A [`Problem`] becomes a response without a body that carries the problem as an extension. The outermost layer
-//! ([`super::observe`]) writes the body, because it alone knows the request's id.
+//! (`observe`) writes the body, because it alone knows the request's id.
 
 use std::time::Duration;
 
@@ -225,17 +225,17 @@ impl From<ServiceError> for Problem {
 
 impl From<MediaError> for Problem {
     fn from(error: MediaError) -> Self {
-        let kind = if error.is_too_large() {
-            ErrorKind::TooLarge
-        } else {
-            ErrorKind::InvalidImage
+        let (kind, limit) = match error {
+            MediaError::TooManyItems { limit, .. } => {
+                (ProblemKind::TooManyImages, Some(limit as u64))
+            }
+            MediaError::TooManyPixels { limit, .. } => {
+                (ProblemKind::Service(ErrorKind::TooLarge), Some(limit))
+            }
+            _ if error.is_too_large() => (ProblemKind::Service(ErrorKind::TooLarge), None),
+            _ => (ProblemKind::Service(ErrorKind::InvalidImage), None),
         };
-        let limit = match error {
-            MediaError::TooManyPixels { limit, .. } => Some(limit),
-            MediaError::TooManyItems { limit, .. } => Some(limit as u64),
-            _ => None,
-        };
-        let mut problem = Self::new(ProblemKind::Service(kind), error.to_string());
+        let mut problem = Self::new(kind, error.to_string());
         problem.0.limit = limit;
         problem
     }

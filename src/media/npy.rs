@@ -54,7 +54,7 @@ pub fn read_images(
         .collect()
 }
 
-/// Reads float32 or float64 vectors [N, `size`], or one vector [`size`] alone. `limit` is the number of vectors allowed.
+/// Reads float32 or float64 vectors of shape (N, `size`), or one vector (`size`) alone. `limit` is the number of vectors allowed.
 pub fn read_vectors(bytes: &[u8], size: usize, limit: usize) -> Result<Vec<Vec<f32>>, MediaError> {
     let header = Header::read(bytes)?;
     let wanted = || format!("float32 or float64 of shape [N, {size}] in C order, little-endian");
@@ -79,6 +79,21 @@ pub fn read_vectors(bytes: &[u8], size: usize, limit: usize) -> Result<Vec<Vec<f
             4 => numbers(vector, f32::from_le_bytes),
             _ => numbers(vector, |bytes| f64::from_le_bytes(bytes) as f32),
         })
+        .collect())
+}
+
+/// Reads float64 numbers of shape (N).
+pub fn read_f64(bytes: &[u8]) -> Result<Vec<f64>, MediaError> {
+    let header = Header::read(bytes)?;
+    let wanted = || "float64 of shape [N] in C order, little-endian".to_owned();
+    if header.descr != "<f8" || header.shape.len() != 1 {
+        return Err(header.unwanted(wanted()));
+    }
+    let data = header.data(bytes, 8, wanted)?;
+    let (numbers, _) = data.as_chunks::<8>();
+    Ok(numbers
+        .iter()
+        .map(|&number| f64::from_le_bytes(number))
         .collect())
 }
 

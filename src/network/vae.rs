@@ -62,9 +62,9 @@ pub struct Vae {
 /// q(z | x) = N(μ, diag σ²).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Posterior {
-    /// μ, [L].
+    /// μ, of the size of the code.
     pub mean: Vec<f32>,
-    /// log σ², [L].
+    /// log σ², of the same size.
     pub log_variance: Vec<f32>,
 }
 

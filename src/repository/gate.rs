@@ -14,12 +14,12 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Check, MANIFEST, Network, Timings, Version, arrays,
+    Check, MANIFEST, Network, Timings, Version,
     manifest::{Graphs, Manifest},
 };
 use crate::{
     domain::{conformal::Calibration, image::Image, likelihood},
-    graph,
+    graph, media,
     network::{
         NetworkError,
         autoregressive::{Autoregressive, Head},
@@ -127,9 +127,11 @@ pub fn load(
     let label = format!("{name} version {number}");
     let golden_file = gate.read(&manifest.golden.images)?;
     let golden_images =
-        arrays::images(&golden_file, manifest.shape).map_err(|cause| GateError::File {
-            file: manifest.golden.images.clone(),
-            cause,
+        media::read_images(&golden_file, manifest.shape, usize::MAX).map_err(|error| {
+            GateError::File {
+                file: manifest.golden.images.clone(),
+                cause: error.to_string(),
+            }
         })?;
     let golden_scores = gate.scores(&manifest.golden.scores)?;
     if golden_images.is_empty() || golden_images.len() != golden_scores.len() {
@@ -205,9 +207,9 @@ impl Gate<'_> {
     }
 
     fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
-        arrays::scores(&self.read(file)?).map_err(|cause| GateError::File {
+        media::read_f64(&self.read(file)?).map_err(|error| GateError::File {
             file: file.to_owned(),
-            cause,
+            cause: error.to_string(),
         })
     }
 

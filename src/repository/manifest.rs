@@ -58,9 +58,9 @@ pub enum Graphs {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Golden {
-    /// npy file, uint8 [n, H, W] or [n, H, W, C].
+    /// npy file, uint8 of shape (n, H, W) or (n, H, W, C).
     pub images: String,
-    /// npy file, float64 [n], nats.
+    /// npy file, float64 of shape (n), nats.
     pub scores: String,
     /// Allowed difference in nats.
     pub absolute_tolerance: f64,
@@ -72,7 +72,7 @@ pub struct Golden {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationFile {
-    /// npy file, float64 [n], nats.
+    /// npy file, float64 of shape (n), nats.
     pub scores: String,
     /// The statistic they are of.
     pub statistic: Statistic,

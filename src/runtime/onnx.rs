@@ -5,8 +5,8 @@
 //! No thread ever spins: idle spinning of several sessions on few cores costs more than half of the throughput.
 
 use std::{
-    fmt, fs,
-    path::{Path, PathBuf},
+    fmt,
+    path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
@@ -202,24 +202,4 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
         .map_err(|error| unusable(error.to_string()))?;
     tracing::debug!(library = %library.display(), build = ort::info(), "ONNX Runtime loaded");
     Ok(environment)
-}
-
-/// Where the shared library is: in `folder`, under the name that the platform gives it.
-pub fn library_in(folder: &Path) -> Option<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(folder)
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or("");
-            (name.starts_with("libonnxruntime.so")
-                || name.starts_with("libonnxruntime.")
-                || name == "onnxruntime.dll")
-                && !name.contains("providers")
-        })
-        .collect();
-    found.sort();
-    found.pop()
 }

@@ -202,9 +202,10 @@ impl Shared {
         loop {
             let class = self.next_class(state)?;
             let lane = state.lanes[class.index()].pop_front()?;
-            let idle = self.workers - state.running.iter().sum::<usize>();
             let batch = lane.take(match class {
-                Class::Interactive => idle,
+                // An equal share, even while the other workers are busy: they come free soon, and a batch that took
+                // everything would make its last item wait for the first worker while the second one has nothing to do.
+                Class::Interactive => self.workers,
                 // Steps of one image follow each other anyway; a step takes as many images as it can.
                 Class::Bulk => 1,
             });

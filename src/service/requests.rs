@@ -150,9 +150,9 @@ impl CompletionMethod {
 /// The posterior over latent codes of one image.
 #[derive(Debug, Clone)]
 pub struct Encoding {
-    /// Posterior mean, [L].
+    /// Posterior mean, of the size of the code.
     pub mean: Vec<f32>,
-    /// Logarithm of the posterior variance, [L].
+    /// Logarithm of the posterior variance, of the same size.
     pub log_variance: Vec<f32>,
 }
 

@@ -66,6 +66,7 @@ fn main() {
         "server at {}, {cores} cores, ONNX Runtime {VERSION}",
         server.address
     );
+    warn_of_company(cores);
     let mut points = Vec::new();
     let mut loops = Vec::new();
     for (model, operation) in CASES {
@@ -88,7 +89,7 @@ fn main() {
             &folder,
             &options,
         ));
-        loops.push(json!({"model": model, "operation": operation, "loops": rates.iter().map(Rate::to_json).collect::<Vec<_>>()}));
+        loops.push(json!({"model": model, "operation": operation, "loops": rates.iter().copied().map(Rate::to_json).collect::<Vec<_>>()}));
     }
     print_table(&points);
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-http.json");
@@ -102,6 +103,19 @@ fn main() {
     });
     fs::write(&path, format!("{report:#}\n")).unwrap();
     println!("\nwritten to {}", path.display());
+}
+
+/// Says so where the system's load tells that other programs share the cores: ratios then compare luck.
+fn warn_of_company(cores: usize) {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let last_minute: Option<f64> = load.split(' ').next().and_then(|load| load.parse().ok());
+    if let Some(load) = last_minute
+        && load > cores as f64
+    {
+        println!(
+            "other programs are busy on this machine (load {load}): do not trust the ratios below"
+        );
+    }
 }
 
 /// HTTP and in-process runs in turn: each concurrency stands between two runs of its limit.

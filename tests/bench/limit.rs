@@ -12,11 +12,8 @@ use std::{
 
 use density_server::{
     domain::image::ImageShape,
-    graph::rewrite,
-    repository::{
-        gate,
-        manifest::{Graphs, Manifest},
-    },
+    graph,
+    repository::gate,
     runtime::{Engine, Input, Program, RuntimeError, Threads, Values, onnx::OnnxEngine},
     settings::Settings,
 };
@@ -42,8 +39,7 @@ pub(crate) struct Rate {
 
 /// One graph, ready to be run in every way.
 pub(crate) struct Limits {
-    program: Arc<dyn Program>,
-    outputs: Vec<String>,
+    recording: Recording,
     shape: ImageShape,
     levels: Vec<u8>,
     cores: usize,
@@ -65,18 +61,35 @@ pub(crate) fn best(rates: &[Rate], one_image: bool) -> Way {
         .way
 }
 
+/// A graph that the load gate made runnable, with the names of its input and outputs.
+#[derive(Debug)]
+struct Recording {
+    name: String,
+    program: Arc<dyn Program>,
+    input: String,
+    outputs: Vec<String>,
+}
+
 /// Keeps what the load gate makes runnable, so that the loop runs the very graph that the server runs.
 #[derive(Debug)]
 struct Recorder<'a> {
     engine: &'a OnnxEngine,
-    programs: Mutex<Vec<(String, Arc<dyn Program>)>>,
+    recordings: Mutex<Vec<Recording>>,
 }
 
 impl Engine for Recorder<'_> {
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         let program = self.engine.load(name, graph)?;
-        let entry = (name.to_owned(), Arc::clone(&program));
-        self.programs.lock().unwrap().push(entry);
+        let graph = graph::parse(graph).unwrap().graph.unwrap();
+        let names = |values: Vec<graph::protobuf::ValueInfo>| {
+            values.into_iter().filter_map(|value| value.name)
+        };
+        self.recordings.lock().unwrap().push(Recording {
+            name: name.to_owned(),
+            program: Arc::clone(&program),
+            input: names(graph.inputs).next().unwrap(),
+            outputs: names(graph.outputs).collect(),
+        });
         Ok(program)
     }
 }
@@ -92,21 +105,22 @@ impl Limits {
     ) -> Self {
         let recorder = Recorder {
             engine,
-            programs: Mutex::default(),
+            recordings: Mutex::default(),
         };
         let version = gate::load(&recorder, folder, model, 1).unwrap();
-        let graph = match operation {
+        let ending = match operation {
             "score" => "(score)",
             "encode" => "(encoder)",
             other => panic!("there is no loop for {other}"),
         };
-        let programs = recorder.programs.into_inner().unwrap();
-        let found = programs.into_iter().find(|(name, _)| name.ends_with(graph));
+        let recordings = recorder.recordings.into_inner().unwrap();
+        let found = recordings
+            .into_iter()
+            .find(|recording| recording.name.ends_with(ending));
         let images = std::fs::read(folder.join(&version.manifest.golden.images)).unwrap();
         let images = npyz::NpyFile::new(&images[..]).unwrap();
         Self {
-            program: found.expect("the gate loads the graph").1,
-            outputs: outputs(&version.manifest),
+            recording: found.expect("the gate loads the graph"),
             shape: version.manifest.shape,
             levels: images.into_vec().unwrap(),
             cores,
@@ -164,24 +178,20 @@ impl Limits {
 
     fn run_once(&self, way: Way, levels: &[u8]) {
         let shape = self.shape;
-        let outputs: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
+        let Recording {
+            program,
+            input,
+            outputs,
+            ..
+        } = &self.recording;
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let input = Input {
-            name: rewrite::LEVELS,
+            name: input,
             shape: &[way.batch, shape.channels(), shape.height(), shape.width()],
             values: Values::Bytes(levels),
         };
-        let answer = self.program.run(&input, &outputs, way.threads).unwrap();
+        let answer = program.run(&input, &outputs, way.threads).unwrap();
         std::hint::black_box(answer);
-    }
-}
-
-fn outputs(manifest: &Manifest) -> Vec<String> {
-    match &manifest.graphs {
-        Graphs::Autoregressive { .. } => vec![rewrite::LOG_PROBABILITY.to_owned()],
-        Graphs::Vae { contract, .. } => vec![
-            contract.encoder.mean.clone(),
-            contract.encoder.log_variance.clone(),
-        ],
     }
 }
 
@@ -199,7 +209,7 @@ impl Rate {
         format!("{callers} caller(s) × {threads}, batch {batch}")
     }
 
-    pub(crate) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(self) -> Value {
         json!({
             "callers": self.way.callers,
             "all_threads": self.way.threads == Threads::All,

@@ -17,12 +17,10 @@ use density_server::{
     },
     metrics::Metrics,
     repository::Repository,
-    runtime::{
-        Engine,
-        onnx::{OnnxEngine, library_in},
-    },
+    runtime::{Engine, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     service::{Service, ServiceLimits},
+    settings::Settings,
 };
 
 /// The project's folder.
@@ -43,7 +41,7 @@ pub(crate) fn trained() -> PathBuf {
 /// The library that `make runtime` fetches, or the one that `ORT_DYLIB_PATH` names.
 pub(crate) fn library() -> PathBuf {
     std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || library_in(&root().join(".runtime")).expect("`make runtime` fetches the runtime"),
+        || Settings::default().onnxruntime_library().unwrap(),
         PathBuf::from,
     )
 }

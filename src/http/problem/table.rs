@@ -19,6 +19,8 @@ pub enum ProblemKind {
     BodyTimeout,
     /// The body is longer than the limit.
     BodyTooLarge,
+    /// More images than the limit, brought or asked for.
+    TooManyImages,
     /// The body, or the request around it, is not well-formed.
     Malformed,
     /// The body is of a type that is not read here.
@@ -45,6 +47,7 @@ impl ProblemKind {
             Self::NotAcceptable,
             Self::BodyTimeout,
             Self::BodyTooLarge,
+            Self::TooManyImages,
             Self::Malformed,
             Self::UnsupportedMediaType,
         ];
@@ -117,6 +120,11 @@ impl ProblemKind {
                 "body_too_large",
                 "The body is too large",
             ),
+            Self::TooManyImages => (
+                S::PAYLOAD_TOO_LARGE,
+                "too_many_images",
+                "Too many images in one request",
+            ),
             Self::Malformed => (
                 S::BAD_REQUEST,
                 "malformed",
@@ -166,6 +174,7 @@ mod tests {
             (406, "not_acceptable"),
             (408, "body_timeout"),
             (413, "body_too_large"),
+            (413, "too_many_images"),
             (400, "malformed"),
             (415, "unsupported_media_type"),
         ];

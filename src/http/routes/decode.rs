@@ -76,10 +76,9 @@ pub(super) async fn decode(
         .ok()
         .filter(|kind| matches!(kind, BodyKind::Json | BodyKind::Npy));
     let Some(kind) = kind else {
-        return Err(Problem::new(
-            ProblemKind::UnsupportedMediaType,
-            "latent codes come as application/json or as application/x-npy",
-        ));
+        let detail = "latent codes come as application/json or as application/x-npy";
+        let problem = Problem::new(ProblemKind::UnsupportedMediaType, detail);
+        return Err(call.refuse(problem).await);
     };
     let body = call.read_body().await?;
     let mut options = call.take_options();

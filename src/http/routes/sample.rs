@@ -56,8 +56,8 @@ pub(super) struct SampleAnswer {
 
 /// Draw images
 ///
-/// The options may also come as a JSON object. As `image/png` one grid (a single image comes plainly), as `application/x-npy` uint8 levels of
-/// shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells the seed.
+/// The options may also come as a JSON object. As `image/png` one grid (a single image comes plainly), as
+/// `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells the seed.
 #[utoipa::path(
     post, path = "/sample", tag = "operations", params(SampleParams),
     responses((status = 200, description = "Images", content(

@@ -1,0 +1,58 @@
+//! `check`: what the load gate says of committed models, through the real binary.
+
+mod command;
+
+use command::{fixtures, refused, run, stderr, stdout, text};
+use serde_json::Value;
+
+#[test]
+fn a_good_model_is_described_with_every_check() {
+    let report = stdout(&run(["check", text(&fixtures().join("tiny-pixelcnn"))]), 0);
+    for word in [
+        "tiny-pixelcnn version 1 is ready",
+        "family",
+        "pixelcnn",
+        "checks",
+        "causal",
+        "capabilities",
+        "score        yes",
+        "encode       no: an autoregressive model",
+    ] {
+        assert!(report.contains(word), "{word} in {report}");
+    }
+}
+
+#[test]
+fn a_version_folder_a_model_folder_and_a_name_mean_the_same() {
+    let model = fixtures().join("tiny-vae");
+    let version = model.join("1");
+    let check = |argument: &str| -> Value {
+        let report = stdout(&run(["check", argument, "--json"]), 0);
+        serde_json::from_str(&report).unwrap()
+    };
+    let report = check("tiny-vae");
+    assert_eq!(report["state"], "ready");
+    assert_eq!(report["family"], "vae");
+    assert_eq!(report["capabilities"]["encode"]["available"], true);
+    assert_eq!(report["capabilities"]["classify"]["available"], false);
+    for argument in [text(&model), text(&version)] {
+        assert_eq!(check(argument)["name"], report["name"]);
+        assert_eq!(check(argument)["version"], report["version"]);
+    }
+}
+
+#[test]
+fn a_leaking_model_is_refused_with_the_reason() {
+    let model = refused().join("leaking-pixelcnn");
+    let output = run(["check", text(&model)]);
+    let said = stdout(&output, 1) + &stderr(&output);
+    assert!(said.contains("is not causal"), "{said}");
+
+    let report = stdout(&run(["check", text(&model), "--json"]), 1);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    assert_eq!(report["state"], "failed");
+    assert!(
+        report["reason"].as_str().unwrap().contains("is not causal"),
+        "{report}"
+    );
+}

@@ -1,0 +1,271 @@
+//! `score`, `encode` and `sample` on committed models, through the real binary.
+
+#![allow(clippy::unwrap_used)]
+
+mod command;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::Stdio,
+};
+
+use command::{binary, golden_images, golden_scores, run, stderr, stdout, text};
+use serde_json::Value;
+
+/// Rows of a CSV by column name.
+fn rows(csv: &str) -> Vec<std::collections::HashMap<String, String>> {
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    reader.deserialize().map(Result::unwrap).collect()
+}
+
+fn lines(jsonl: &str) -> Vec<Value> {
+    jsonl
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn golden_scores_come_out_as_csv() {
+    for model in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-binary-pixelcnn"] {
+        let output = run(["score", model, text(&golden_images(model))]);
+        let rows = rows(&stdout(&output, 0));
+        let golden = golden_scores(model);
+        assert_eq!(rows.len(), golden.len());
+        for (index, (row, golden)) in rows.iter().zip(golden).enumerate() {
+            let nats: f64 = row["log_likelihood"].parse().unwrap();
+            assert!((nats - golden).abs() <= 1e-3, "{model}: {nats} {golden}");
+            assert_eq!(row["index"], index.to_string());
+            assert_eq!(row["bound"], "exact");
+            assert_eq!(row["error"], "");
+        }
+    }
+}
+
+#[test]
+fn json_lines_hold_the_map_whose_sum_is_the_likelihood() {
+    let model = "tiny-rgb-pixelcnn";
+    let output = run([
+        "score",
+        model,
+        text(&golden_images(model)),
+        "--map",
+        "--format",
+        "jsonl",
+    ]);
+    for line in lines(&stdout(&output, 0)) {
+        let map = line["map"].as_array().unwrap();
+        let sum: f64 = map.iter().map(|value| value.as_f64().unwrap()).sum();
+        let nats = line["log_likelihood"].as_f64().unwrap();
+        assert!((sum - nats).abs() < 1e-3, "{sum} {nats}");
+    }
+    let refused = run(["score", model, text(&golden_images(model)), "--map"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("--format jsonl"),
+        "{}",
+        stderr(&refused)
+    );
+}
+
+#[test]
+fn arrays_hold_what_the_table_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("scores.npy");
+    let model = "tiny-pixelcnn";
+    let images = golden_images(model);
+    let output = run([
+        "score",
+        model,
+        text(&images),
+        "--format",
+        "npy",
+        "--output",
+        text(&file),
+    ]);
+    assert_eq!(stdout(&output, 0), "");
+    let bytes = fs::read(&file).unwrap();
+    let array = npyz::NpyFile::new(&bytes[..]).unwrap();
+    let golden = golden_scores(model);
+    assert_eq!(array.shape(), [golden.len() as u64]);
+    for (nats, golden) in array.into_vec::<f64>().unwrap().iter().zip(golden) {
+        assert!((nats - golden).abs() <= 1e-3);
+    }
+    let piped = run(["score", model, text(&images), "--format", "npy"]);
+    assert_eq!(piped.status.code(), Some(2));
+    assert!(
+        stderr(&piped).contains("--output FILE"),
+        "{}",
+        stderr(&piped)
+    );
+}
+
+#[test]
+fn bounds_are_the_vaes_and_options_are_checked() {
+    let model = "tiny-vae";
+    let images = golden_images(model);
+    let score = |options: &[&str]| {
+        binary()
+            .args(["score", model, text(&images)])
+            .args(options)
+            .output()
+            .unwrap()
+    };
+    let elbo = rows(&stdout(&score(&["--bound", "elbo", "--k", "64"]), 0));
+    let iwae = rows(&stdout(&score(&["--bound", "iwae", "--k", "64"]), 0));
+    let again = rows(&stdout(&score(&["--bound", "iwae", "--k", "64"]), 0));
+    assert_eq!(iwae, again, "the same seed gives the same numbers");
+    for (elbo, iwae) in elbo.iter().zip(&iwae) {
+        let nats = |row: &std::collections::HashMap<String, String>| {
+            row["log_likelihood"].parse::<f64>().unwrap()
+        };
+        assert!(
+            nats(iwae) >= nats(elbo),
+            "the bound of more samples is tighter"
+        );
+        let size: f64 = iwae["effective_sample_size"].parse().unwrap();
+        assert!((1.0..=64.0).contains(&size), "{size}");
+    }
+    let exact = score(&["--bound", "exact"]);
+    assert_eq!(exact.status.code(), Some(2), "{}", stderr(&exact));
+    let none = score(&["--k", "0"]);
+    assert_eq!(none.status.code(), Some(2), "{}", stderr(&none));
+}
+
+#[test]
+fn a_bad_image_is_a_row_and_the_others_are_scored() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let sampled = run([
+        "sample",
+        "tiny-pixelcnn",
+        "-n",
+        "2",
+        "--output",
+        text(folder.path()),
+    ]);
+    stdout(&sampled, 0);
+    fs::write(path("00000b.png"), "not an image").unwrap();
+    let output = run(["score", "tiny-pixelcnn", text(folder.path())]);
+    let rows = rows(&stdout(&output, 1));
+    let failed: Vec<bool> = rows.iter().map(|row| !row["error"].is_empty()).collect();
+    assert_eq!(failed, [false, true, false]);
+    assert!(rows[1]["input"].ends_with("00000b.png"));
+    assert!(
+        stderr(&output).contains("1 of 3 images failed"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn samples_follow_their_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let sample = |model: &str, seed: &str, file: &str| {
+        let file = path(&format!("{model}-{file}"));
+        let output = run([
+            "sample",
+            model,
+            "-n",
+            "3",
+            "--seed",
+            seed,
+            "--output",
+            text(&file),
+        ]);
+        stdout(&output, 0);
+        fs::read(file).unwrap()
+    };
+    for model in ["tiny-pixelcnn", "tiny-vae"] {
+        let first = sample(model, "1", "a.npy");
+        assert_eq!(first, sample(model, "1", "b.npy"), "{model}");
+        assert_ne!(first, sample(model, "2", "c.npy"), "{model}");
+        assert!(sample(model, "1", "grid.png").starts_with(b"\x89PNG"));
+    }
+    // What was drawn can be scored: the array has the model's shape.
+    let output = run(["score", "tiny-pixelcnn", text(&path("tiny-pixelcnn-a.npy"))]);
+    stdout(&output, 0);
+}
+
+#[test]
+fn codes_are_the_same_in_every_format() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("codes.npy");
+    let images = golden_images("tiny-vae");
+    let encode = |options: &[&str]| {
+        let arguments = ["encode", "tiny-vae", text(&images)];
+        stdout(&binary().args(arguments).args(options).output().unwrap(), 0)
+    };
+    let csv = rows(&encode(&[]));
+    let json = lines(&encode(&["--format", "jsonl"]));
+    encode(&["--format", "npy", "--output", text(&file)]);
+    let bytes = fs::read(&file).unwrap();
+    let array = npyz::NpyFile::new(&bytes[..]).unwrap();
+    let [images, size] = array.shape().try_into().unwrap();
+    assert_eq!((csv.len() as u64, json.len() as u64), (images, images));
+    let numbers = array.into_vec::<f32>().unwrap();
+    for (index, row) in numbers.chunks(size as usize).enumerate() {
+        let mean = json[index]["mean"].as_array().unwrap();
+        assert_eq!(
+            json[index]["log_variance"].as_array().unwrap().len() as u64,
+            size
+        );
+        for (i, number) in row.iter().enumerate() {
+            assert_eq!(csv[index][&format!("mean_{i}")], number.to_string());
+            assert_eq!(mean[i].as_f64().unwrap() as f32, *number);
+        }
+    }
+}
+
+#[test]
+fn a_capability_that_lacks_is_refused_before_any_image_is_read() {
+    let output = run(["encode", "tiny-pixelcnn", "Cargo.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("no latent code"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("many.npy");
+    many_images(&golden_images("tiny-pixelcnn"), &file);
+    let mut child = binary()
+        .args(["score", "tiny-pixelcnn", text(&file)])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    let mut reader = BufReader::with_capacity(1, child.stdout.take().unwrap());
+    reader.read_line(&mut first).unwrap();
+    assert!(first.starts_with("input,index,bound"), "{first}");
+    drop(reader);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+}
+
+/// The images of an array a few thousand times over, so that their rows fill any pipe.
+fn many_images(from: &Path, to: &Path) {
+    let bytes = fs::read(from).unwrap();
+    let array = npyz::NpyFile::new(&bytes[..]).unwrap();
+    let shape = array.shape().to_vec();
+    let levels = array.into_vec::<u8>().unwrap();
+    let times = 4000 / shape[0] + 1;
+    let sides: String = shape[1..].iter().map(|side| format!(" {side},")).collect();
+    let text = format!(
+        "{{'descr': '|u1', 'fortran_order': False, 'shape': ({},{sides}), }}",
+        times * shape[0]
+    );
+    let mut file = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    file.extend(format!("{text:<117}\n").as_bytes());
+    file.extend(levels.repeat(times as usize));
+    fs::write(to, file).unwrap();
+}

@@ -1,0 +1,186 @@
+//! `serve`: the real binary from its first log line to its exit code, and the signals in between.
+
+#![allow(clippy::unwrap_used)]
+
+mod command;
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use command::{binary, fixtures, golden_images};
+use serde_json::Value;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server; killed when a test fails before it has ended.
+struct Server {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    address: String,
+}
+
+impl Server {
+    /// Starts the binary on a free port and waits for the log line that names it.
+    fn start(repository: &Path, arguments: &[&str]) -> Self {
+        let mut process = binary()
+            .args(["serve", "--http", "127.0.0.1:0", "--log-format", "json"])
+            .args(arguments)
+            .env("DENSITY_REPOSITORY", repository)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let mut server = Self {
+            process,
+            log,
+            address: String::new(),
+        };
+        let mut seen = String::new();
+        while server.address.is_empty() {
+            let start = seen.len();
+            let length = server.log.read_line(&mut seen).unwrap();
+            assert!(length > 0, "it ended:\n{seen}");
+            let line: Value = serde_json::from_str(&seen[start..]).unwrap();
+            if let Some(address) = line["address"].as_str() {
+                server.address = address.to_owned();
+            }
+        }
+        server
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &process]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The exit status and what was logged since the start.
+    fn wait(mut self) -> (ExitStatus, String) {
+        let mut log = String::new();
+        self.log.read_to_string(&mut log).unwrap();
+        (self.process.wait().unwrap(), log)
+    }
+
+    /// Sends a request and reads the whole answer.
+    fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
+             connection: close\r\n\r\n",
+            self.address
+        );
+        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    fn get(&self, path: &str) -> String {
+        self.ask("GET", path, "text/plain", b"")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A test that waited for the end has nothing left to kill.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Asks again until the answer is as wanted.
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !is_so() {
+        assert!(start.elapsed() < PATIENCE, "{what} did not come about");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn copy_model(name: &str, repository: &Path) {
+    let from = fixtures().join(name).join("1");
+    // Built aside and renamed into place, as one would publish a version to a running server.
+    let aside = repository.join(format!(".{name}"));
+    fs::create_dir_all(aside.join("1")).unwrap();
+    for file in from.read_dir().unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), aside.join("1").join(file.file_name())).unwrap();
+    }
+    fs::rename(aside, repository.join(name)).unwrap();
+}
+
+#[test]
+fn it_serves_and_ends_with_success_on_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let server = Server::start(&fixtures(), &[]);
+        assert!(server.get("/readyz").starts_with("HTTP/1.1 200"));
+        let images = fs::read(golden_images("tiny-pixelcnn")).unwrap();
+        let path = "/v1/models/tiny-pixelcnn/score";
+        let answer = server.ask("POST", path, "application/x-npy", &images);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(answer.contains("\"log_likelihood\""), "{answer}");
+        server.signal(signal);
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(log.contains("draining") && log.contains("stopped"), "{log}");
+    }
+}
+
+#[test]
+fn a_hangup_or_a_poll_finds_new_models() {
+    for (arguments, signal) in [
+        (&[][..], Some("HUP")),
+        (&["--poll-interval", "0.05"][..], None),
+    ] {
+        let repository = tempfile::tempdir().unwrap();
+        copy_model("tiny-pixelcnn", repository.path());
+        let server = Server::start(repository.path(), arguments);
+        assert!(!server.get("/v1/models").contains("tiny-vae"));
+        copy_model("tiny-vae", repository.path());
+        if let Some(signal) = signal {
+            server.signal(signal);
+        }
+        eventually("the new model", || {
+            server
+                .get("/v1/models/tiny-vae")
+                .starts_with("HTTP/1.1 200")
+        });
+        fs::rename(
+            repository.path().join("tiny-pixelcnn"),
+            repository.path().join(".gone"),
+        )
+        .unwrap();
+        if let Some(signal) = signal {
+            server.signal(signal);
+        }
+        eventually("the end of the old model", || {
+            server
+                .get("/v1/models/tiny-pixelcnn")
+                .starts_with("HTTP/1.1 404")
+        });
+        server.signal("TERM");
+        assert_eq!(server.wait().0.code(), Some(0));
+    }
+}
+
+#[test]
+fn flags_and_file_reach_the_server() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    fs::write(&file, "[http]\nmax_body_bytes = 64\nmax_images = 1\n").unwrap();
+    let arguments = ["--config", file.to_str().unwrap(), "--max-images", "256"];
+    let server = Server::start(&fixtures(), &arguments);
+    let path = "/v1/models/tiny-pixelcnn/score";
+    let answer = server.ask("POST", path, "application/x-npy", &[0; 65]);
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}

@@ -1,0 +1,132 @@
+//! What the command line says before any model is loaded: help, bad arguments, bad settings.
+
+#![allow(clippy::unwrap_used)]
+
+mod command;
+
+use std::fs;
+
+use command::{binary, run, stderr, stdout, text};
+
+#[test]
+fn help_explains_commands_settings_signals_and_exit_codes() {
+    let help = stdout(&run(["--help"]), 0);
+    for word in ["serve", "check", "score", "sample", "encode", "Exit codes:"] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+    let help = stdout(&run(["serve", "--help"]), 0);
+    for word in [
+        "--http <ADDRESS>",
+        "[default: 127.0.0.1:8000]",
+        "DENSITY_MAX_BODY_BYTES",
+        "ORT_DYLIB_PATH",
+        "SIGTERM",
+        "SIGHUP",
+        "[models]",
+    ] {
+        assert!(help.contains(word), "{word} in {help}");
+    }
+}
+
+#[test]
+fn offline_commands_hide_what_only_a_server_needs() {
+    for command in ["check", "score", "sample", "encode"] {
+        let help = stdout(&run([command, "--help"]), 0);
+        assert!(help.contains("--repository"), "{help}");
+        assert!(!help.contains("--bulk-queue"), "{help}");
+        assert!(help.contains("Exit codes:"), "{help}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_named_with_its_source() {
+    let flag = run(["serve", "--workers", "0"]);
+    assert_eq!(flag.status.code(), Some(2));
+    assert!(
+        stderr(&flag).contains("flag --workers: 0 is not possible"),
+        "{}",
+        stderr(&flag)
+    );
+
+    let variable = binary().arg("serve").env("DENSITY_WORKERS", "0").output();
+    let message = stderr(&variable.unwrap());
+    assert!(
+        message.contains("environment variable DENSITY_WORKERS: 0"),
+        "{message}"
+    );
+
+    let variable = binary()
+        .arg("serve")
+        .env("DENSITY_WORKERS", "many")
+        .output();
+    let message = stderr(&variable.unwrap());
+    assert!(
+        message.contains("the environment variable DENSITY_WORKERS"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_file_is_read_and_its_mistakes_are_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("server.toml");
+    let refuse = |content: &str, words: [&str; 2]| {
+        fs::write(&file, content).unwrap();
+        let output = run(["serve", "--config", text(&file)]);
+        assert_eq!(output.status.code(), Some(2));
+        for word in words {
+            assert!(stderr(&output).contains(word), "{}", stderr(&output));
+        }
+    };
+    refuse("[http]\nmax_imagse = 3", ["server.toml", "max_imagse"]);
+    refuse("[http]\nmax_images = 0", ["key http.max_images", "between"]);
+    refuse("[work]\nworkers = 'two'", ["server.toml", "workers"]);
+
+    let absent = run(["serve", "--config", "/nowhere/server.toml"]);
+    assert!(
+        stderr(&absent).contains("/nowhere/server.toml cannot be read"),
+        "{}",
+        stderr(&absent)
+    );
+}
+
+#[test]
+fn a_missing_library_says_what_to_do() {
+    let output = run([
+        "score",
+        "tiny-pixelcnn",
+        "Cargo.toml",
+        "--onnxruntime",
+        "/nowhere/x.so",
+    ]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(
+        message.contains("/nowhere/x.so") && message.contains("make runtime"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_port_in_use_is_said_at_once() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run(["serve", "--http", &address]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains(&format!("cannot listen on {address}")),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
+fn an_unknown_model_is_answered_with_those_there_are() {
+    let output = run(["score", "tiny-pixelcmm", "Cargo.toml"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        stderr(&output).contains("tiny-pixelcnn"),
+        "{}",
+        stderr(&output)
+    );
+}

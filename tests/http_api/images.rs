@@ -1,0 +1,197 @@
+//! Every way in for images gives the same image; every bad one its own problem.
+
+use std::io::Cursor;
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use density_server::http::HttpConfig;
+use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
+use serde_json::json;
+
+use crate::client::{npy, pixels, png, post};
+
+const MODEL: &str = "tiny-pixelcnn";
+
+fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
+    let mut bytes = Cursor::new(Vec::new());
+    image.into().write_to(&mut bytes, format).unwrap();
+    bytes.into_inner()
+}
+
+#[tokio::test]
+async fn every_way_in_gives_the_same_score() {
+    let json = json!({"images": [{"pixels": pixels(0)}]});
+    let expected = post(MODEL, "score").json(&json).send().await.ok();
+    let base64 = json!({"images": [{"base64": BASE64_STANDARD.encode(png(0, 4))}]});
+    for request in [
+        post(MODEL, "score").json(&base64),
+        post(MODEL, "score").body("image/png", png(0, 4)),
+        post(MODEL, "score").body("application/x-npy", npy(1)),
+        post(MODEL, "score").form(&[("image", "a.png", &png(0, 4))]),
+        post(MODEL, "score").form(&[("file", "a.npy", &npy(1))]),
+    ] {
+        assert_eq!(request.send().await.ok(), expected);
+    }
+    let grey = image::load_from_memory(&png(0, 4)).unwrap().to_luma8();
+    for (format, media_type) in [
+        (ImageFormat::Bmp, "image/bmp"),
+        (ImageFormat::Pnm, "image/x-portable-graymap"),
+    ] {
+        let request =
+            post(MODEL, "score?convert=true").body(media_type, file(grey.clone(), format));
+        assert_eq!(request.send().await.ok(), expected, "{media_type}");
+    }
+}
+
+#[tokio::test]
+async fn forms_hold_any_number_of_files() {
+    let request = post(MODEL, "score").form(&[
+        ("image", "a.png", &png(0, 4)),
+        ("images", "b.png", &png(1, 4)),
+        ("file", "c.npy", &npy(2)),
+        ("map", "", b"true"),
+    ]);
+    let results = request.send().await.ok()["results"].clone();
+    assert_eq!(results.as_array().unwrap().len(), 4);
+    assert_eq!(results[0], results[2]);
+    assert_eq!(results[1], results[3]);
+    assert!(results[0]["log_probability_map"].is_array());
+}
+
+#[tokio::test]
+async fn a_bad_image_carries_its_own_problem() {
+    let request = json!({"images": [
+        {"pixels": pixels(0)},
+        {"pixels": [[0, 1], [1, 0]]},
+        {"base64": BASE64_STANDARD.encode(file(GrayImage::new(7, 7), ImageFormat::Png))},
+        {"pixels": pixels(1)},
+    ]});
+    let body = post(MODEL, "score")
+        .header("x-request-id", "me")
+        .json(&request)
+        .send()
+        .await
+        .ok();
+    let results = &body["results"];
+    assert!(results[0]["log_likelihood"].is_number() && results[3]["log_likelihood"].is_number());
+    for index in [1, 2] {
+        assert_eq!(results[index]["index"], index);
+        assert_eq!(
+            results[index]["error"]["type"],
+            "urn:density-server:error:invalid_image"
+        );
+        assert_eq!(results[index]["error"]["request_id"], "me");
+    }
+    let detail = results[2]["error"]["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("7×7") && detail.contains("5×6") && detail.contains("resize=true"),
+        "{detail}"
+    );
+    let array = post(MODEL, "score")
+        .json(&request)
+        .accept("application/x-npy")
+        .send()
+        .await;
+    array.problem(422, "invalid_image");
+    assert_eq!(array.json()["image"], 1);
+}
+
+#[tokio::test]
+async fn a_request_of_bad_images_only_fails_with_the_problem_of_the_first() {
+    let request = json!({"images": [{"pixels": [[300]]}, {"pixels": [[-1]]}]});
+    let answer = post(MODEL, "score").json(&request).send().await;
+    assert!(
+        answer
+            .problem(422, "invalid_image")
+            .contains("300 at [0][0]")
+    );
+    assert_eq!(answer.json()["image"], 0);
+    let second = &answer.json()["errors"][0];
+    assert!(second["detail"].as_str().unwrap().contains("-1 at [0][0]"));
+    let single = post(MODEL, "score")
+        .body("image/png", "no image at all")
+        .send()
+        .await;
+    assert!(
+        single
+            .problem(422, "invalid_image")
+            .contains("known format")
+    );
+    assert!(single.json().get("image").is_none());
+}
+
+#[tokio::test]
+async fn size_and_colour_change_only_on_request() {
+    let colour = file(RgbImage::new(7, 9), ImageFormat::Png);
+    for (query, part) in [
+        ("", "resize=true"),
+        ("?resize=true", "convert=true"),
+        ("?convert=true", "resize=true"),
+    ] {
+        let answer = post(MODEL, &format!("score{query}")).body("image/png", colour.clone());
+        assert!(
+            answer
+                .send()
+                .await
+                .problem(422, "invalid_image")
+                .contains(part)
+        );
+    }
+    let both = post(MODEL, "score?resize=true&convert=true").body("image/png", colour);
+    both.send().await.ok();
+    let grey = file(GrayImage::new(4, 4), ImageFormat::Png);
+    let refused = post("tiny-rgb-pixelcnn", "score")
+        .body("image/png", grey.clone())
+        .send()
+        .await;
+    refused.problem(422, "invalid_image");
+    post("tiny-rgb-pixelcnn", "score?convert=true")
+        .body("image/png", grey)
+        .send()
+        .await
+        .ok();
+    let map = post("tiny-rgb-pixelcnn", "score?map=true&convert=true")
+        .body("image/png", file(RgbImage::new(4, 4), ImageFormat::Png));
+    let map = map.send().await.ok();
+    let map = map["results"][0]["log_probability_map"].as_array().unwrap();
+    assert_eq!((map.len(), map[0].as_array().unwrap().len()), (3, 4));
+}
+
+#[tokio::test]
+async fn a_bomb_costs_nothing_and_gets_a_clear_error() {
+    let bomb = b"P5 60000 60000 255\n".to_vec();
+    let answer = post(MODEL, "score?resize=true")
+        .body("image/x-portable-graymap", bomb)
+        .send()
+        .await;
+    assert!(answer.problem(413, "too_large").contains("60000×60000"));
+    assert_eq!(answer.json()["limit"], 16 << 20);
+}
+
+#[tokio::test]
+async fn more_images_than_allowed_are_refused() {
+    let config = HttpConfig {
+        max_images: 2,
+        ..HttpConfig::default()
+    };
+    let images: Vec<_> = (0..3).map(|v| json!({"pixels": pixels(v)})).collect();
+    let file = png(0, 4);
+    for request in [
+        post(MODEL, "score").json(&json!({"images": images})),
+        post(MODEL, "score").body("application/x-npy", npy(3)),
+        post(MODEL, "score").form(&[
+            ("file", "a", &file),
+            ("file", "b", &file),
+            ("file", "c", &file),
+        ]),
+        post(MODEL, "sample?n=3"),
+        post("tiny-vae", "decode").json(&json!({"latents": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]})),
+    ] {
+        let answer = request.within(config.clone()).send().await;
+        answer.problem(413, "too_many_images");
+        assert_eq!(answer.json()["limit"], 2);
+    }
+    let two = post(MODEL, "score")
+        .body("application/x-npy", npy(2))
+        .within(config);
+    two.send().await.ok();
+}

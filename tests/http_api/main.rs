@@ -1,0 +1,13 @@
+//! The HTTP interface, through the real router over the tiny models: what clients may send, and what they get.
+
+#![allow(clippy::unwrap_used)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod answers;
+mod client;
+mod errors;
+mod images;
+mod models;
+mod sockets;

@@ -1,0 +1,121 @@
+//! What only shows on a socket: answers to clients that are still sending, and clients that go away.
+
+use std::time::Duration;
+
+use density_server::http::HttpConfig;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    client::{png, service},
+    common::{Server, eventually},
+};
+
+async fn connect(server: &Server) -> TcpStream {
+    let address = server.url.trim_start_matches("http://");
+    TcpStream::connect(address).await.unwrap()
+}
+
+fn head(path: &str, length: usize) -> String {
+    format!(
+        "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n\r\n"
+    )
+}
+
+async fn answer(stream: &mut TcpStream) -> String {
+    let mut bytes = vec![0; 1 << 16];
+    let count = stream.read(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes[..count]).into_owned()
+}
+
+#[tokio::test]
+async fn a_client_that_is_still_sending_gets_to_read_why_it_is_refused() {
+    let config = HttpConfig {
+        max_body_bytes: 3 << 20,
+        ..HttpConfig::default()
+    };
+    let server = Server::start(service(), config).await;
+    for (path, status) in [
+        ("/v1/models/none/score", "404"),
+        ("/v1/models/tiny-pixelcnn/encode", "422"),
+        ("/v1/models/tiny-pixelcnn/score", "413"),
+    ] {
+        let mut stream = connect(&server).await;
+        let body = vec![0; 4 << 20];
+        stream
+            .write_all(head(path, body.len()).as_bytes())
+            .await
+            .unwrap();
+        // The server may close before all is sent; what counts is that its answer arrives.
+        let _ = stream.write_all(&body).await;
+        let answer = answer(&mut stream).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_trickles_is_refused_over_a_socket_too() {
+    let config = HttpConfig {
+        body_timeout: Duration::from_millis(50),
+        ..HttpConfig::default()
+    };
+    let server = Server::start(service(), config).await;
+    let mut stream = connect(&server).await;
+    let head = head("/v1/models/tiny-pixelcnn/score", 100);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(b"x").await.unwrap();
+    let answer = answer(&mut stream).await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+    assert!(
+        answer.to_lowercase().contains("connection: close"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests_whatever_their_answers() {
+    let server = Server::start(service(), HttpConfig::default()).await;
+    let mut stream = connect(&server).await;
+    let file = png(0, 4);
+    for (path, status) in [
+        ("/v1/models/tiny-pixelcnn/score", "200"),
+        ("/v1/models/none/score", "404"),
+        ("/v1/models/tiny-pixelcnn/score?x=1", "422"),
+        ("/v1/models/tiny-pixelcnn/score", "200"),
+    ] {
+        stream
+            .write_all(head(path, file.len()).as_bytes())
+            .await
+            .unwrap();
+        stream.write_all(&file).await.unwrap();
+        let answer = answer(&mut stream).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_while_it_sends_is_not_waited_for() {
+    let server = Server::start(service(), HttpConfig::default()).await;
+    let ended = || {
+        let line = r#"route="/v1/models/{model}/encode",status="400"} 1"#;
+        service().metrics().encode().contains(line)
+    };
+    let mut stream = connect(&server).await;
+    let head = head("/v1/models/tiny-vae/encode", 100);
+    stream.write_all(head.as_bytes()).await.unwrap();
+    eventually("the request is in flight", || {
+        service().metrics().http_in_flight.get() > 0
+    })
+    .await;
+    assert!(!ended());
+    drop(stream);
+    eventually("the request has ended", ended).await;
+}
