@@ -89,6 +89,7 @@ impl App {
             bulk_capacity: work.bulk_queue,
             interactive_rows: work.max_batch_rows,
             bulk_rows: work.max_step_rows,
+            ..SchedulerConfig::default()
         };
         let scheduler = Scheduler::start(config, &metrics)?;
         let limits = ServiceLimits {

@@ -7,7 +7,8 @@
 //!
 //! There are two classes of work. `Interactive` work is short (scoring, encoding). `Bulk` work is long and comes in steps
 //! (sampling): between two steps of an image other work gets its turn, and workers are shared between the classes by
-//! weighted fair queueing, so that neither can starve the other.
+//! weighted fair queueing, so that neither can starve the other. A batch ends at some milliseconds of work, which bounds what an
+//! item that comes next has to wait for.
 //!
 //! Architecture invariant: nothing here knows of HTTP, of ONNX or of images.
 

@@ -51,13 +51,22 @@ pub enum Step<I, O> {
 pub struct Lane<W: Work> {
     work: W,
     class: Class,
-    max_rows: usize,
+    limits: BatchLimits,
     /// Smoothed time of one worker for one row.
     row_nanoseconds: AtomicU64,
     metrics: OperationMetrics,
     queue: Mutex<VecDeque<Entry<W>>>,
     shared: Arc<Shared>,
     this: Weak<Self>,
+}
+
+/// How large a batch may get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    /// In rows.
+    pub(super) rows: usize,
+    /// In expected time, but always one item.
+    pub(super) duration: Duration,
 }
 
 struct Entry<W: Work> {
@@ -93,7 +102,7 @@ impl<W: Work> Lane<W> {
     pub(super) fn new(
         work: W,
         class: Class,
-        max_rows: usize,
+        limits: BatchLimits,
         row_duration: Duration,
         metrics: OperationMetrics,
         shared: Arc<Shared>,
@@ -101,7 +110,7 @@ impl<W: Work> Lane<W> {
         Arc::new_cyclic(|this| Self {
             work,
             class,
-            max_rows: max_rows.max(1),
+            limits,
             row_nanoseconds: AtomicU64::new(row_duration.as_nanos() as u64),
             metrics,
             queue: Mutex::default(),
@@ -122,6 +131,15 @@ impl<W: Work> Lane<W> {
                 .load(Ordering::Relaxed)
                 .saturating_mul(rows),
         )
+    }
+
+    /// Rows that a batch may have now.
+    fn max_rows(&self) -> usize {
+        let row = self.row_nanoseconds.load(Ordering::Relaxed).max(1);
+        let in_time = self.limits.duration.as_nanos() / u128::from(row);
+        usize::try_from(in_time)
+            .unwrap_or(usize::MAX)
+            .clamp(1, self.limits.rows.max(1))
     }
 
     fn observe(&self, rows: usize, duration: Duration) {
@@ -216,7 +234,7 @@ impl<W: Work> AnyLane for Lane<W> {
         let now = Instant::now();
         let mut queue = self.queue();
         let waiting: usize = queue.iter().map(|entry| self.work.rows(&entry.item)).sum();
-        let limit = self.max_rows.min(waiting.div_ceil(share.max(1)));
+        let limit = self.max_rows().min(waiting.div_ceil(share.max(1)));
         let (mut items, mut tickets, mut rows) = (Vec::new(), Vec::new(), 0);
         while let Some(entry) = queue.front() {
             let more = self.work.rows(&entry.item);

@@ -11,7 +11,7 @@ use std::{
 use super::{
     AdmissionError, Class, Parallelism, Permit,
     admission::Admission,
-    lane::{AnyLane, Batch, Lane, Work},
+    lane::{AnyLane, Batch, BatchLimits, Lane, Work},
 };
 use crate::metrics::{Metrics, OperationMetrics};
 
@@ -26,8 +26,11 @@ pub struct SchedulerConfig {
     pub bulk_capacity: Duration,
     /// Rows in one batch of interactive work.
     pub interactive_rows: usize,
-    /// Rows in one step of bulk work. Small, because a step holds up its worker.
+    /// Rows in one step of bulk work.
     pub bulk_rows: usize,
+    /// A batch gets no further row once it is expected to take this long. What a batch saves is spent after some milliseconds;
+    /// beyond them it only makes others wait, and large activations fall out of the caches.
+    pub batch_duration: Duration,
 }
 
 impl Default for SchedulerConfig {
@@ -38,6 +41,7 @@ impl Default for SchedulerConfig {
             bulk_capacity: Duration::from_secs(600),
             interactive_rows: 32,
             bulk_rows: 8,
+            batch_duration: Duration::from_millis(8),
         }
     }
 }
@@ -107,10 +111,14 @@ impl Scheduler {
             Class::Interactive => self.config.interactive_rows,
             Class::Bulk => self.config.bulk_rows,
         };
+        let limits = BatchLimits {
+            rows,
+            duration: self.config.batch_duration,
+        };
         Lane::new(
             work,
             class,
-            rows,
+            limits,
             row_duration,
             metrics,
             Arc::clone(&self.shared),
@@ -202,13 +210,9 @@ impl Shared {
         loop {
             let class = self.next_class(state)?;
             let lane = state.lanes[class.index()].pop_front()?;
-            let batch = lane.take(match class {
-                // An equal share, even while the other workers are busy: they come free soon, and a batch that took
-                // everything would make its last item wait for the first worker while the second one has nothing to do.
-                Class::Interactive => self.workers,
-                // Steps of one image follow each other anyway; a step takes as many images as it can.
-                Class::Bulk => 1,
-            });
+            // An equal share, even while the other workers are busy: they come free soon, and a batch that took everything
+            // would make its last item wait for the first worker while the second one has nothing to do.
+            let batch = lane.take(self.workers);
             if lane.len() > 0 {
                 state.lanes[class.index()].push_back(lane);
             }
@@ -225,13 +229,11 @@ impl Shared {
         }
     }
 
-    /// The class whose turn it is among those that have work. Bulk work leaves one worker free, where there is more than one.
+    /// The class whose turn it is among those that have work.
     fn next_class(&self, state: &State) -> Option<Class> {
-        let bulk_has_room = state.running[Class::Bulk.index()] < (self.workers - 1).max(1);
         Class::ALL
             .into_iter()
             .filter(|class| !state.lanes[class.index()].is_empty())
-            .filter(|&class| class == Class::Interactive || bulk_has_room)
             .min_by(|a, b| {
                 let seconds = |class: &Class| state.virtual_seconds[class.index()];
                 seconds(a).total_cmp(&seconds(b))
