@@ -1,7 +1,7 @@
 # Every command of the project. `make help` lists them.
 #
-# What make fetches goes to .runtime/: ONNX Runtime's shared library, out of its Python package, and a virtual environment
-# for the training tests. Packages come from whatever index pip is set up for; no address is written here.
+# What make fetches goes to .runtime/: ONNX Runtime's shared library, out of its Python package, and the packages of the
+# training tests. They go to a folder of their own, so that neither the system's packages nor a virtual environment is needed. Packages come from whatever index pip is set up for; no address is written here.
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -17,7 +17,7 @@ endif
 
 LIBRARY := .runtime/$(LIBRARY_NAME)
 WHEEL := .runtime/wheel
-VENV := .runtime/venv
+PACKAGES := .runtime/python
 TRAINING := models/training
 
 PIP_DOWNLOAD = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL) \
@@ -46,8 +46,8 @@ test-rust: $(LIBRARY) ## Run the server's tests
 	$(CARGO) test --locked
 
 .PHONY: test-training
-test-training: $(VENV)/installed ## Run the tests of models/training (fetches PyTorch)
-	cd $(TRAINING) && $(CURDIR)/$(VENV)/bin/python -m pytest
+test-training: $(PACKAGES)/installed ## Run the tests of models/training (fetches PyTorch)
+	cd $(TRAINING) && PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pytest
 
 .PHONY: check
 check: ## Check formatting, lints and documentation, with warnings denied
@@ -79,12 +79,9 @@ $(LIBRARY):
 	@mv $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) $@
 	@rm -rf $(WHEEL)
 
-$(VENV)/installed: $(TRAINING)/pyproject.toml
-	@rm -rf $(VENV)
-	@$(PYTHON) -m venv $(VENV) || { \
-		echo "make: '$(PYTHON) -m venv' failed (see above); on Debian it is in the package python3-venv." >&2; \
-		exit 1; }
-	$(VENV)/bin/python -m pip install --quiet './$(TRAINING)[test]'
+$(PACKAGES)/installed: $(TRAINING)/pyproject.toml
+	@rm -rf $(PACKAGES)
+	$(PYTHON) -m pip install --quiet --target $(PACKAGES) './$(TRAINING)[test]'
 	@touch $@
 
 .PHONY: clean

@@ -18,7 +18,7 @@ use command::{binary, fixtures, golden_images};
 use serde_json::Value;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A running server; killed when a test fails before it has ended.
 struct Server {
@@ -183,4 +183,34 @@ fn flags_and_file_reach_the_server() {
     let path = "/v1/models/tiny-pixelcnn/score";
     let answer = server.ask("POST", path, "application/x-npy", &[0; 65]);
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[test]
+fn sigterm_finishes_the_requests_in_flight() {
+    // The trained model, because drawing its images takes long enough to be in flight when the signal comes.
+    let trained = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/repository");
+    let server = Server::start(&trained, &[]);
+    let path = "/v1/models/fashion-mnist-pixelcnn/sample";
+    let answers = thread::scope(|scope| {
+        let requests: Vec<_> = (0..3)
+            .map(|seed| {
+                let (server, body) = (&server, format!("{{\"n\": 4, \"seed\": {seed}}}"));
+                scope.spawn(move || server.ask("POST", path, "application/json", body.as_bytes()))
+            })
+            .collect();
+        eventually("three samples and the question itself in flight", || {
+            server
+                .get("/metrics")
+                .contains("\ndensity_http_requests_in_flight 4\n")
+        });
+        server.signal("TERM");
+        let answers = requests.into_iter().map(|request| request.join().unwrap());
+        answers.collect::<Vec<_>>()
+    });
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:.300}");
+        assert_eq!(answer.matches("base64").count(), 4);
+    }
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
 }
