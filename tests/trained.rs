@@ -61,6 +61,26 @@ async fn served_scores_are_those_of_the_training_framework() {
 }
 
 #[tokio::test]
+async fn a_score_does_not_depend_on_company() {
+    let service = service();
+    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-vae"] {
+        let model = model(service, name);
+        let (images, _) = golden(&model);
+        let score = async |images| {
+            let options = ScoreOptions::default();
+            let answer = service.score(&model, images, &options, deadline()).await;
+            let scores = answer.unwrap().results.into_iter();
+            let bits = scores.map(|score| score.unwrap().log_likelihood_nats.to_bits());
+            bits.collect::<Vec<_>>()
+        };
+        let together = score(images.clone()).await;
+        for (image, together) in images.into_iter().zip(together) {
+            assert_eq!(score(vec![image]).await, [together], "{name}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_importance_weighted_bound_lies_above_the_elbo() {
     let service = service();
     let vae = model(service, "fashion-mnist-vae");
@@ -123,10 +143,11 @@ async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
         temperature: 1.0,
         observation: Observation::Sample,
     };
-    let answer = service
-        .sample(&pixelcnn, &options, deadline())
-        .await
-        .unwrap();
+    let answer = service.sample(&pixelcnn, &options, deadline()).await;
+    let answer = answer.unwrap();
+    let more = SampleOptions { n: 3, ..options };
+    let among_others = service.sample(&pixelcnn, &more, deadline()).await.unwrap();
+    assert_eq!(among_others.images[0], answer.images[0]);
     let passes = answer.passes.unwrap();
     assert!((1..=784).contains(&passes), "{passes}");
     let options = DetectOptions {
