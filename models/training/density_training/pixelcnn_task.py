@@ -18,7 +18,7 @@ from density_training.training import Progress, Recipe
 from density_training.version import Version, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn"
-DEFAULT_RECIPE = Recipe(steps=24_000, decay_steps=6_000, batch_size=32)
+DEFAULT_RECIPE = Recipe(steps=12_500, decay_steps=8_000, batch_size=32)
 LEVELS, DIMENSIONS = 256, 28 * 28
 MONITORED_IMAGES = 1_000
 """How many test images are scored after each epoch, for the log only; nothing is selected by them."""
