@@ -26,6 +26,7 @@ use crate::{
 pub struct App {
     /// The use cases.
     pub service: Arc<Service>,
+    path: PathBuf,
     http: HttpConfig,
     limits: ServerLimits,
 }
@@ -57,30 +58,30 @@ pub enum AppError {
     System(#[from] io::Error),
 }
 
-/// Looks for new and removed versions while the server runs.
+/// Loads models, also while the server runs.
 #[derive(Debug, Clone)]
-pub struct Reloader(Arc<Service>);
+pub struct Loader {
+    service: Arc<Service>,
+    path: PathBuf,
+}
 
 impl App {
-    /// Loads the runtime and every model of the repository, and starts the workers. Takes as long as the load gates.
+    /// Loads the runtime and starts the workers. There are no models until [`Loader::load`] has run.
     pub fn start(settings: &Settings) -> Result<Self, AppError> {
-        let engine = engine(settings)?;
-        let root = &settings.models.repository;
-        let app = Self::over(settings, Repository::new(root, engine))?;
-        app.scan(root)?;
-        Ok(app)
+        let repository = Repository::new(&settings.models.repository, engine(settings)?);
+        Self::over(settings, repository, &settings.models.repository)
     }
 
     /// The same for a single model, in its folder `<name>` or that of one of its versions, `<name>/<version>`; answers its name.
     pub fn load_one(settings: &Settings, folder: &Path) -> Result<(Self, String), AppError> {
         let (repository, name) = Repository::of_model(folder, engine(settings)?)
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
-        let app = Self::over(settings, repository)?;
-        app.scan(folder)?;
+        let app = Self::over(settings, repository, folder)?;
+        app.loader().load()?;
         Ok((app, name))
     }
 
-    fn over(settings: &Settings, repository: Repository) -> Result<Self, AppError> {
+    fn over(settings: &Settings, repository: Repository, path: &Path) -> Result<Self, AppError> {
         let metrics = Arc::new(Metrics::new());
         let work = &settings.work;
         let config = SchedulerConfig {
@@ -98,6 +99,7 @@ impl App {
         };
         Ok(Self {
             service: Arc::new(Service::new(repository, scheduler, limits, metrics)),
+            path: path.to_owned(),
             http: HttpConfig {
                 max_body_bytes: settings.http.max_body_bytes,
                 max_images: settings.http.max_images,
@@ -111,13 +113,6 @@ impl App {
                 max_connections: settings.http.max_connections,
                 drain_timeout: settings.http.drain_timeout,
             },
-        })
-    }
-
-    fn scan(&self, path: &Path) -> Result<(), AppError> {
-        self.service.scan().map_err(|cause| AppError::Repository {
-            path: path.to_owned(),
-            cause,
         })
     }
 
@@ -138,18 +133,22 @@ impl App {
         Ok(())
     }
 
-    /// Something that rescans the repository.
-    pub fn reloader(&self) -> Reloader {
-        Reloader(Arc::clone(&self.service))
+    /// Something that loads the models, now and later.
+    pub fn loader(&self) -> Loader {
+        Loader {
+            service: Arc::clone(&self.service),
+            path: self.path.clone(),
+        }
     }
 }
 
-impl Reloader {
-    /// Reads the repository again. Blocks for as long as new versions take to load.
-    pub fn reload(&self) {
-        if let Err(error) = self.0.scan() {
-            tracing::error!(%error, "the model repository cannot be read; models stay as they are");
-        }
+impl Loader {
+    /// Loads what is new in the repository and drops what is gone. Blocks for as long as load gates take.
+    pub fn load(&self) -> Result<(), AppError> {
+        self.service.scan().map_err(|cause| AppError::Repository {
+            path: self.path.clone(),
+            cause,
+        })
     }
 }
 

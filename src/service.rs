@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 pub use self::models::{ServedModel, ready_info};
 use self::{
@@ -60,7 +60,8 @@ impl Default for ServiceLimits {
 pub struct Service {
     metrics: Arc<Metrics>,
     repository: Repository,
-    models: ArcSwap<Models>,
+    /// `None` until the first scan is over.
+    models: ArcSwapOption<Models>,
     /// Held while models are loaded, so that two scans do not load the same version twice.
     scanning: Mutex<()>,
     draining: AtomicBool,
@@ -79,7 +80,7 @@ impl Service {
         Self {
             metrics,
             repository,
-            models: ArcSwap::default(),
+            models: ArcSwapOption::empty(),
             scanning: Mutex::default(),
             draining: AtomicBool::new(false),
             limits,
@@ -92,8 +93,9 @@ impl Service {
     pub fn scan(&self) -> io::Result<()> {
         let _one_at_a_time = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
         let catalog = self.repository.scan()?;
-        let models = Models::new(catalog, &self.models.load(), &self.scheduler, &self.metrics);
-        self.models.store(Arc::new(models));
+        let previous = self.models.load_full().unwrap_or_default();
+        let models = Models::new(catalog, &previous, &self.scheduler, &self.metrics);
+        self.models.store(Some(Arc::new(models)));
         Ok(())
     }
 
@@ -109,7 +111,8 @@ impl Service {
 
     /// Whether the server takes new work: a model is ready and it is not draining.
     pub fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::SeqCst) && self.models.load().any_ready()
+        let any_ready = self.loaded().is_ok_and(|models| models.any_ready());
+        any_ready && !self.draining.load(Ordering::SeqCst)
     }
 
     /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or whose body is
@@ -120,12 +123,13 @@ impl Service {
 
     /// Every version of every model, ready or not, in order of name and version.
     pub fn models(&self) -> Vec<ModelInfo> {
-        self.models.load().describe_all()
+        self.loaded()
+            .map_or_else(|_| Vec::new(), |models| models.describe_all())
     }
 
     /// One version; by default the one that serves, else the newest.
     pub fn model_info(&self, name: &str, version: Option<u32>) -> Result<ModelInfo, ServiceError> {
-        let models = self.models.load();
+        let models = self.loaded()?;
         let (number, slot) = models.find(name, version)?;
         Ok(models::describe(name, number, slot))
     }
@@ -136,7 +140,7 @@ impl Service {
         name: &str,
         version: Option<u32>,
     ) -> Result<Arc<ServedModel>, ServiceError> {
-        self.models.load().get(name, version)
+        self.loaded()?.get(name, version)
     }
 
     /// The log-likelihood of images, or a bound on it.
@@ -314,6 +318,10 @@ impl Service {
         let images = latent::interpolate(self, model, from, to, steps, deadline).await?;
         self.count_images(model, Capability::Interpolate, images.len());
         Ok(images)
+    }
+
+    fn loaded(&self) -> Result<Arc<Models>, ServiceError> {
+        self.models.load_full().ok_or(ServiceError::Loading)
     }
 
     /// Leave to give the workers so much to do.

@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     Server, engine, eventually,
     faults::{BREAKING_LEVEL, Faults},
-    fixtures, service_over,
+    fixtures, service_over, unloaded_service,
 };
 use density_server::{http::HttpConfig, scheduling::SchedulerConfig, service::Service};
 use reqwest::{Client, StatusCode};
@@ -246,4 +246,29 @@ async fn a_shutdown_finishes_what_was_accepted() {
     }
     assert_eq!(served.await.unwrap().cut_off, 0);
     assert!(reqwest::get(format!("{url}/livez")).await.is_err());
+}
+
+#[tokio::test]
+async fn a_server_is_alive_but_not_ready_while_its_models_load() {
+    let service = unloaded_service(&fixtures(), engine(), workers(1));
+    let server = Server::start(&service, HttpConfig::default()).await;
+    let get = async |path: &str| reqwest::get(format!("{}{path}", server.url)).await.unwrap();
+    assert_eq!(get("/livez").await.status(), StatusCode::OK);
+    assert_eq!(
+        get("/readyz").await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let early = post(&server.url, SCORE, &image(0)).await.unwrap();
+    assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let problem: Value = early.json().await.unwrap();
+    assert!(
+        problem["detail"]
+            .as_str()
+            .unwrap()
+            .contains("still being loaded")
+    );
+    service.scan().unwrap();
+    assert_eq!(get("/readyz").await.status(), StatusCode::OK);
+    let answer = post(&server.url, SCORE, &image(0)).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
 }

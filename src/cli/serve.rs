@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
-    app::{App, Reloader},
+    app::{App, Loader},
     logging,
     settings::{
         Settings, Written,
@@ -88,7 +88,10 @@ pub(super) fn run(arguments: ServeArgs, matches: &ArgMatches) -> Result<Outcome,
         .thread_name("http")
         .build()
         .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
-    runtime.block_on(serve(app, listener, &settings))
+    let outcome = runtime.block_on(serve(app, listener, &settings));
+    // A load gate that is under way when the server is told to stop has nobody left to load for.
+    runtime.shutdown_background();
+    outcome
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
@@ -108,14 +111,19 @@ async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<O
         .map_err(|error| CliError::io("cannot listen", error))?;
     let mut stops = Stops::new().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let rescans = tokio::spawn(rescan(
-        app.reloader(),
-        hangups,
-        settings.models.poll_interval,
-    ));
-
-    tracing::info!(%address, "listening on http://{address}");
-    app.serve(listener, async move {
+    let rescans = tokio::spawn(rescan(app.loader(), hangups, settings.models.poll_interval));
+    // Probes get their answers while models load: alive, not ready.
+    let loader = app.loader();
+    let loading = async move {
+        match tokio::task::spawn_blocking(move || loader.load()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return CliError::from(error),
+            Err(error) => tracing::error!(%error, "loading the models failed"),
+        }
+        tracing::info!(%address, "listening on http://{address}");
+        std::future::pending().await
+    };
+    let serving = app.serve(listener, async move {
         let name = stops.next().await;
         tracing::info!(signal = name, "draining: accepted work is finished");
         tokio::spawn(async move {
@@ -123,8 +131,11 @@ async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<O
             tracing::warn!(signal = name, "stopped at once: work was dropped");
             process::exit(1);
         });
-    })
-    .await?;
+    });
+    tokio::select! {
+        served = serving => served?,
+        error = loading => return Err(error),
+    }
     rescans.abort();
     tracing::info!("stopped");
     Ok(Outcome::Done)
@@ -153,7 +164,7 @@ impl Stops {
 }
 
 /// Looks for new and removed versions at every SIGHUP and, if asked, at every interval.
-async fn rescan(reloader: Reloader, mut hangups: Signal, interval: Option<Duration>) {
+async fn rescan(loader: Loader, mut hangups: Signal, interval: Option<Duration>) {
     loop {
         let tick = async {
             match interval {
@@ -170,10 +181,12 @@ async fn rescan(reloader: Reloader, mut hangups: Signal, interval: Option<Durati
             }
             () = tick => {}
         }
-        let reloader = reloader.clone();
+        let loader = loader.clone();
         // Loading a model takes seconds of computation, which must not hold up answers.
-        if let Err(error) = tokio::task::spawn_blocking(move || reloader.reload()).await {
-            tracing::error!(%error, "the look for model versions failed");
+        match tokio::task::spawn_blocking(move || loader.load()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "models stay as they are"),
+            Err(error) => tracing::error!(%error, "the look for model versions failed"),
         }
     }
 }

@@ -25,6 +25,9 @@ pub enum ServiceError {
         /// Versions there are.
         known: Vec<String>,
     },
+    /// The server has just started and has not looked at all models yet.
+    #[error("the models are still being loaded; /readyz tells when they are")]
+    Loading,
     /// The version is there but its load gate refused it.
     #[error("model {name:?} version {version} is not ready: {reason}")]
     ModelNotReady {
@@ -125,7 +128,7 @@ impl ServiceError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::ModelNotFound { .. } | Self::VersionNotFound { .. } => ErrorKind::NotFound,
-            Self::ModelNotReady { .. } => ErrorKind::NotReady,
+            Self::ModelNotReady { .. } | Self::Loading => ErrorKind::NotReady,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::InvalidOption { .. } => ErrorKind::InvalidOption,
             Self::InvalidImage(_) => ErrorKind::InvalidImage,

@@ -51,22 +51,31 @@ pub(crate) fn engine() -> Arc<dyn Engine> {
     Arc::new(OnnxEngine::new(&library(), 2).expect("the runtime loads"))
 }
 
-/// A service over a repository.
+/// A service over a repository, its models loaded.
 pub(crate) fn service_over(
+    repository: &Path,
+    engine: Arc<dyn Engine>,
+    config: SchedulerConfig,
+) -> Arc<Service> {
+    let service = unloaded_service(repository, engine, config);
+    service.scan().expect("the repository is read");
+    service
+}
+
+/// The same before its models are loaded.
+pub(crate) fn unloaded_service(
     repository: &Path,
     engine: Arc<dyn Engine>,
     config: SchedulerConfig,
 ) -> Arc<Service> {
     let metrics = Arc::new(Metrics::new());
     let scheduler = Scheduler::start(config, &metrics).expect("workers start");
-    let service = Service::new(
+    Arc::new(Service::new(
         Repository::new(repository, engine),
         scheduler,
         ServiceLimits::default(),
         metrics,
-    );
-    service.scan().expect("the repository is read");
-    Arc::new(service)
+    ))
 }
 
 /// A service over the fixtures with two workers.
