@@ -153,7 +153,6 @@ impl Service {
     ) -> Result<ScoreAnswer, ServiceError> {
         model.require(Capability::Score)?;
         check_shapes(model, &images)?;
-        let dimensions = model.shape().dimensions();
         let answer = match &model.lanes {
             Lanes::Autoregressive { score, .. } => {
                 score::exact(self, score, images, options, deadline).await?
@@ -161,8 +160,7 @@ impl Service {
             Lanes::Vae { encode, decode } => {
                 let bound = score::bound(options, self.limits.max_k)?;
                 let lanes = (&**encode, &**decode);
-                score::lower_bound(self, lanes, images, bound, options, dimensions, deadline)
-                    .await?
+                score::lower_bound(self, lanes, images, bound, options, deadline).await?
             }
         };
         self.count(model, Capability::Score, &answer.results);

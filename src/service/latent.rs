@@ -307,19 +307,16 @@ async fn observations(
     codes: Vec<Vec<f32>>,
     deadline: Instant,
 ) -> Vec<Result<Observation, JobError>> {
-    let items = codes
-        .into_iter()
-        .map(|values| Codes {
-            values,
-            against: None,
-        })
-        .collect();
+    let items = codes.into_iter().map(Codes::Given).collect();
     let decoded = decode.run(permit, items, deadline).await;
     decoded
         .into_iter()
         .map(|result| match result? {
-            Decoded::Observations(mut own) if own.len() == 1 => Ok(own.remove(0)),
-            _ => Err(JobError::Failed("a code came back undecoded".to_owned())),
+            Decoded::Observation(observation) => Ok(observation),
+            Decoded::Likelihoods(_) => {
+                let cause = "a code came back without its image".to_owned();
+                Err(JobError::Failed(cause))
+            }
         })
         .collect()
 }

@@ -1,12 +1,12 @@
 //! Scoring: exact for autoregressive models, a bound for latent-variable models.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use super::{
     Service,
     error::ServiceError,
     requests::{BoundChoice, Score, ScoreAnswer, ScoreOptions},
-    work::{Codes, Decoded, Decoder, Encoder, Scoring},
+    work::{Codes, Decoded, Decoder, Encoder, PosteriorSamples, Scoring},
 };
 use crate::{
     domain::{
@@ -15,7 +15,7 @@ use crate::{
         random::{Random, Stream},
     },
     network::vae::Posterior,
-    scheduling::{Class, JobError, Lane, Permit},
+    scheduling::{Class, JobError, Lane},
 };
 
 /// Codes that go through the decoder as one item: large enough to batch well, small enough to share workers.
@@ -95,105 +95,88 @@ pub(super) async fn lower_bound(
     images: Vec<Image>,
     bound: Bound,
     options: &ScoreOptions,
-    dimensions: usize,
     deadline: Instant,
 ) -> Result<ScoreAnswer, ServiceError> {
-    let (count, k) = (images.len() as u64, bound.samples().unwrap_or(1) as usize);
-    let cost = encode.estimate(count) + decode.estimate(count * k as u64);
+    let (count, k) = (images.len() as u64, bound.samples().unwrap_or(1));
+    let cost = encode.estimate(count) + decode.estimate(count * u64::from(k));
     let permit = service.admit(Class::Interactive, cost)?;
     let posteriors = encode.run(&permit, images.clone(), deadline).await;
-    let bounds = images
-        .iter()
+    let scores = images
+        .into_iter()
         .zip(posteriors)
         .map(async |(image, posterior)| {
-            let weights = Weights::of(&posterior?, k, options.seed);
-            weights
-                .score(
-                    &permit,
-                    decode,
-                    image,
-                    bound,
-                    options.map,
-                    dimensions,
-                    deadline,
-                )
-                .await
+            let dimensions = image.shape().dimensions();
+            let posterior = Arc::new(posterior?);
+            let items = posterior_samples(image, &posterior, k as usize, options);
+            let decoded = decode.run(&permit, items, deadline).await;
+            combine(bound, &posterior, decoded, dimensions, options.map)
         });
     Ok(ScoreAnswer {
         bound,
         seed: Some(options.seed),
-        results: futures_util::future::join_all(bounds).await,
+        results: futures_util::future::join_all(scores).await,
     })
 }
 
-/// Posterior samples of one image with log p(z) − log q(z | x).
-struct Weights {
-    codes: Vec<Vec<f32>>,
-    log_ratios: Vec<f64>,
-    kl: f64,
+/// The `k` posterior samples of an image in items. The noise is the same for every image of a request, so that a score does not
+/// depend on its place among others.
+fn posterior_samples(
+    image: Image,
+    posterior: &Arc<Posterior>,
+    k: usize,
+    options: &ScoreOptions,
+) -> Vec<Codes> {
+    (0..k)
+        .step_by(CODES_PER_ITEM)
+        .map(|start| {
+            Codes::Drawn(PosteriorSamples {
+                image: image.clone(),
+                posterior: Arc::clone(posterior),
+                samples: start..k.min(start + CODES_PER_ITEM),
+                random: Random::new(options.seed, Stream::Posterior, 0),
+                map: options.map,
+            })
+        })
+        .collect()
 }
 
-impl Weights {
-    /// The noise is the same for every image of a request, so that a score does not depend on its place among others.
-    fn of(posterior: &Posterior, k: usize, seed: u64) -> Self {
-        let random = Random::new(seed, Stream::Posterior, 0);
-        let (codes, log_ratios) = (0..k).map(|sample| posterior.draw(sample, &random)).unzip();
-        Self {
-            codes,
-            log_ratios,
-            kl: posterior.kl(),
-        }
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    async fn score(
-        &self,
-        permit: &Permit,
-        decode: &Lane<Decoder>,
-        image: &Image,
-        bound: Bound,
-        map: bool,
-        dimensions: usize,
-        deadline: Instant,
-    ) -> Result<Score, ServiceError> {
-        let items = self
-            .codes
-            .chunks(CODES_PER_ITEM)
-            .map(|codes| Codes {
-                values: codes.concat(),
-                against: Some((image.clone(), map)),
-            })
-            .collect();
-        let mut likelihoods = Vec::with_capacity(self.codes.len());
-        let mut sums = vec![0.0; if map { dimensions } else { 0 }];
-        for decoded in decode.run(permit, items, deadline).await {
-            let Decoded::Likelihoods { totals, map } = decoded? else {
-                return Err(ServiceError::Inference(
-                    "codes came back undecoded".to_owned(),
-                ));
-            };
-            likelihoods.extend(totals);
-            for (sum, value) in sums.iter_mut().zip(map.unwrap_or_default()) {
-                *sum += value;
-            }
-        }
-        let k = likelihoods.len() as f64;
-        let (total, effective_sample_size) = match bound {
-            Bound::Iwae { .. } => {
-                let weights: Vec<f64> = likelihoods
-                    .iter()
-                    .zip(&self.log_ratios)
-                    .map(|(likelihood, ratio)| likelihood + ratio)
-                    .collect();
-                let size = likelihood::effective_sample_size(&weights);
-                (likelihood::log_mean_exp(&weights), Some(size))
-            }
-            // The KL term is known in closed form; only the expectation is estimated.
-            _ => (likelihoods.iter().sum::<f64>() / k - self.kl, None),
+/// The bound that the likelihoods of posterior samples come to.
+fn combine(
+    bound: Bound,
+    posterior: &Posterior,
+    decoded: Vec<Result<Decoded, JobError>>,
+    dimensions: usize,
+    map: bool,
+) -> Result<Score, ServiceError> {
+    let (mut likelihoods, mut log_ratios) = (Vec::new(), Vec::new());
+    let mut sums = vec![0.0; if map { dimensions } else { 0 }];
+    for part in decoded {
+        let Decoded::Likelihoods(part) = part? else {
+            let cause = "samples came back without likelihoods".to_owned();
+            return Err(ServiceError::Inference(cause));
         };
-        let map = map.then(|| sums.iter().map(|sum| (sum / k) as f32).collect());
-        score(total, dimensions, effective_sample_size, map)
+        likelihoods.extend(part.likelihoods);
+        log_ratios.extend(part.log_ratios);
+        for (sum, value) in sums.iter_mut().zip(part.map) {
+            *sum += value;
+        }
     }
+    let k = likelihoods.len() as f64;
+    let (total, effective_sample_size) = match bound {
+        Bound::Iwae { .. } => {
+            let weights: Vec<f64> = likelihoods
+                .iter()
+                .zip(&log_ratios)
+                .map(|(likelihood, ratio)| likelihood + ratio)
+                .collect();
+            let size = likelihood::effective_sample_size(&weights);
+            (likelihood::log_mean_exp(&weights), Some(size))
+        }
+        // The KL term is known in closed form; only the expectation is estimated.
+        _ => (likelihoods.iter().sum::<f64>() / k - posterior.kl(), None),
+    };
+    let map = map.then(|| sums.iter().map(|sum| (sum / k) as f32).collect());
+    score(total, dimensions, effective_sample_size, map)
 }
 
 /// A score, unless the model gave no number.

@@ -1,8 +1,11 @@
 //! The kinds of work that models give to the workers, and what one turn of each does.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
@@ -172,25 +175,48 @@ impl Work for Encoder {
 #[derive(Debug)]
 pub(super) struct Decoder(pub(super) Arc<Vae>);
 
-/// Codes to decode together.
+/// What a decoder is given as one item.
 #[derive(Debug)]
-pub(super) struct Codes {
-    /// One code after the other.
-    pub(super) values: Vec<f32>,
-    /// The image whose likelihood is wanted instead of the distributions, and whether that of each dimension is.
-    pub(super) against: Option<(Image, bool)>,
+pub(super) enum Codes {
+    /// A code whose distribution over images is wanted.
+    Given(Vec<f32>),
+    /// Posterior samples of an image, whose likelihoods are wanted. They are drawn by the worker: there can be thousands.
+    Drawn(PosteriorSamples),
+}
+
+/// Some of the posterior samples of an image.
+#[derive(Debug)]
+pub(super) struct PosteriorSamples {
+    /// The image.
+    pub(super) image: Image,
+    /// Its posterior.
+    pub(super) posterior: Arc<Posterior>,
+    /// Which samples.
+    pub(super) samples: Range<usize>,
+    /// The numbers that decide.
+    pub(super) random: Random,
+    /// Whether the likelihood of each dimension is wanted too.
+    pub(super) map: bool,
 }
 
 /// What became of codes.
 #[derive(Debug)]
 pub(super) enum Decoded {
-    /// Distributions over images.
-    Observations(Vec<Observation>),
-    /// log p(x | z) of each code in nats, and if wanted the sum over codes of log p(xᵢ | z) by dimension.
-    Likelihoods {
-        totals: Vec<f64>,
-        map: Option<Vec<f64>>,
-    },
+    /// A distribution over images.
+    Observation(Observation),
+    /// Likelihoods of an image under codes.
+    Likelihoods(Likelihoods),
+}
+
+/// The terms of a bound, one for each posterior sample, in nats.
+#[derive(Debug)]
+pub(super) struct Likelihoods {
+    /// log p(x | z).
+    pub(super) likelihoods: Vec<f64>,
+    /// log p(z) − log q(z | x).
+    pub(super) log_ratios: Vec<f64>,
+    /// The sum over samples of log p(xᵢ | z), by dimension; empty if it was not wanted.
+    pub(super) map: Vec<f64>,
 }
 
 impl Work for Decoder {
@@ -198,40 +224,63 @@ impl Work for Decoder {
     type Output = Decoded;
 
     fn rows(&self, codes: &Codes) -> usize {
-        (codes.values.len() / self.0.latent_size()).max(1)
+        match codes {
+            Codes::Given(_) => 1,
+            Codes::Drawn(drawn) => drawn.samples.len().max(1),
+        }
     }
 
     fn run(&self, items: Vec<Codes>, parallelism: Parallelism) -> Turn<Codes, Decoded> {
-        let values: Vec<f32> = items
-            .iter()
-            .flat_map(|codes| &codes.values)
-            .copied()
-            .collect();
+        let mut values = Vec::new();
+        let mut log_ratios = Vec::new();
+        for codes in &items {
+            match codes {
+                Codes::Given(code) => values.extend_from_slice(code),
+                Codes::Drawn(drawn) => {
+                    for sample in drawn.samples.clone() {
+                        let (code, log_ratio) = drawn.posterior.draw(sample, &drawn.random);
+                        values.extend(code);
+                        log_ratios.push(log_ratio);
+                    }
+                }
+            }
+        }
         let mut observations = self
             .0
             .decode(&values, threads(parallelism))
             .map_err(|error| error.to_string())?
             .into_iter();
-        done(
-            items
-                .into_iter()
-                .map(|codes| {
-                    let own: Vec<Observation> =
-                        observations.by_ref().take(self.rows(&codes)).collect();
-                    match codes.against {
-                        None => Decoded::Observations(own),
-                        Some((image, map)) => likelihoods(&own, &image, map),
-                    }
-                })
-                .collect(),
-        )
+        let mut log_ratios = log_ratios.into_iter();
+        items
+            .into_iter()
+            .map(|codes| match codes {
+                Codes::Given(_) => {
+                    let own = observations.next().ok_or("a code came back undecoded")?;
+                    Ok(Step::Done(Decoded::Observation(own)))
+                }
+                Codes::Drawn(drawn) => {
+                    let count = drawn.samples.len();
+                    let own = observations.by_ref().take(count);
+                    let (likelihoods, map) = likelihoods(own, &drawn.image, drawn.map);
+                    Ok(Step::Done(Decoded::Likelihoods(Likelihoods {
+                        likelihoods,
+                        log_ratios: log_ratios.by_ref().take(count).collect(),
+                        map,
+                    })))
+                }
+            })
+            .collect()
     }
 }
 
-fn likelihoods(observations: &[Observation], image: &Image, map: bool) -> Decoded {
+/// log p(x | z) of each distribution, and if wanted the sum over them by dimension.
+fn likelihoods(
+    observations: impl Iterator<Item = Observation>,
+    image: &Image,
+    map: bool,
+) -> (Vec<f64>, Vec<f64>) {
     let mut sums = vec![0.0; if map { image.levels().len() } else { 0 }];
     let totals = observations
-        .iter()
         .map(|observation| {
             let mut total = 0.0;
             for (index, value) in observation.log_probabilities(image.levels()).enumerate() {
@@ -243,10 +292,7 @@ fn likelihoods(observations: &[Observation], image: &Image, map: bool) -> Decode
             total
         })
         .collect();
-    Decoded::Likelihoods {
-        totals,
-        map: map.then_some(sums),
-    }
+    (totals, sums)
 }
 
 fn done<I, O>(outputs: Vec<O>) -> Turn<I, O> {
