@@ -47,38 +47,41 @@ async fn post(url: &str, path: &str, body: &Value) -> reqwest::Result<reqwest::R
         .await
 }
 
+type Request = tokio::task::JoinHandle<reqwest::Result<reqwest::Response>>;
+
+/// Sends requests until the server refuses one; answers all of them, still waiting.
+async fn fill_the_queue(
+    service: &Service,
+    url: &str,
+    path: &'static str,
+    body: &Value,
+) -> Vec<Request> {
+    let rejections = &service.metrics().rejections;
+    let mut waiting = Vec::new();
+    while rejections.with_label_values(&["overloaded"]).get() == 0 {
+        let (url, body) = (url.to_owned(), body.clone());
+        waiting.push(tokio::spawn(async move { post(&url, path, &body).await }));
+        tokio::task::yield_now().await;
+        assert!(waiting.len() < 5000, "the queue is never full");
+    }
+    waiting
+}
+
 #[tokio::test]
 async fn a_full_queue_answers_at_once_and_nothing_is_lost() {
-    // Room for very little: with the engine stopped, only the first requests fit.
+    // Room for a second of work: with the engine stopped, only the first requests fit.
     let (faults, service) = faulty(SchedulerConfig {
-        interactive_capacity: Duration::from_millis(50),
+        interactive_capacity: Duration::from_secs(1),
         ..workers(1)
     });
     let server = Server::start(&service, HttpConfig::default()).await;
     faults.close();
-    let rejected = || {
-        service
-            .metrics()
-            .rejections
-            .with_label_values(&["overloaded"])
-            .get()
-    };
-    let mut waiting = Vec::new();
-    let body = json!({"images": vec![image(0)["images"][0].clone(); 64]});
-    while rejected() == 0 {
-        let (url, body) = (server.url.clone(), body.clone());
-        waiting.push(tokio::spawn(async move { post(&url, SCORE, &body).await }));
-        tokio::task::yield_now().await;
-        assert!(waiting.len() < 5000, "the queue is never full");
-    }
+    let body = json!({"images": vec![image(0)["images"][0].clone(); 256]});
+    let waiting = fill_the_queue(&service, &server.url, SCORE, &body).await;
     let refused = post(&server.url, SCORE, &body).await.unwrap();
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
-    let seconds: u64 = refused.headers()["retry-after"]
-        .to_str()
-        .unwrap()
-        .parse()
-        .unwrap();
-    assert!(seconds >= 1);
+    let retry_after = refused.headers()["retry-after"].to_str().unwrap();
+    assert!(retry_after.parse::<u64>().unwrap() >= 1);
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["status"], 429);
     faults.open();
@@ -98,27 +101,12 @@ async fn a_full_queue_answers_at_once_and_nothing_is_lost() {
 #[tokio::test]
 async fn sampling_does_not_take_the_room_of_scoring() {
     let (faults, service) = faulty(SchedulerConfig {
-        bulk_capacity: Duration::from_millis(200),
+        bulk_capacity: Duration::from_secs(2),
         ..workers(2)
     });
     let server = Server::start(&service, HttpConfig::default()).await;
     faults.close();
-    let rejected = || {
-        service
-            .metrics()
-            .rejections
-            .with_label_values(&["overloaded"])
-            .get()
-    };
-    let mut samples = Vec::new();
-    while rejected() == 0 {
-        let url = server.url.clone();
-        samples.push(tokio::spawn(async move {
-            post(&url, SAMPLE, &json!({"n": 8})).await
-        }));
-        tokio::task::yield_now().await;
-        assert!(samples.len() < 5000, "the queue is never full");
-    }
+    let samples = fill_the_queue(&service, &server.url, SAMPLE, &json!({"n": 16})).await;
     let url = server.url.clone();
     let score = tokio::spawn(async move { post(&url, SCORE, &image(0)).await });
     faults.open();
