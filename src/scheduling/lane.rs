@@ -142,6 +142,21 @@ impl<W: Work> Lane<W> {
             .clamp(1, self.limits.rows.max(1))
     }
 
+    /// Rows of one batch if what waits is to be shared out between `workers`. The queue can be long, so counting ends where more
+    /// would not matter.
+    fn share_of(&self, queue: &VecDeque<Entry<W>>, workers: usize) -> usize {
+        let max_rows = self.max_rows();
+        let enough = max_rows.saturating_mul(workers);
+        let mut waiting = 0;
+        for entry in queue {
+            waiting += self.work.rows(&entry.item);
+            if waiting >= enough {
+                return max_rows;
+            }
+        }
+        waiting.div_ceil(workers)
+    }
+
     fn observe(&self, rows: usize, duration: Duration) {
         let measured = duration.as_nanos() as u64 / rows.max(1) as u64;
         let previous = self.row_nanoseconds.load(Ordering::Relaxed);
@@ -233,8 +248,7 @@ impl<W: Work> AnyLane for Lane<W> {
     fn take(&self, share: usize) -> Option<Box<dyn Batch>> {
         let now = Instant::now();
         let mut queue = self.queue();
-        let waiting: usize = queue.iter().map(|entry| self.work.rows(&entry.item)).sum();
-        let limit = self.max_rows().min(waiting.div_ceil(share.max(1)));
+        let limit = self.share_of(&queue, share.max(1));
         let (mut items, mut tickets, mut rows) = (Vec::new(), Vec::new(), 0);
         while let Some(entry) = queue.front() {
             let more = self.work.rows(&entry.item);
