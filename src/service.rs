@@ -23,7 +23,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-pub use self::models::{ServedModel, ready_info};
+pub use self::models::ServedModel;
 use self::{
     error::ServiceError,
     info::ModelInfo,
@@ -31,7 +31,10 @@ use self::{
     requests::*,
 };
 use crate::{
-    domain::{family::Capability, image::Image},
+    domain::{
+        family::Capability,
+        image::{Image, ImageShape},
+    },
     metrics::Metrics,
     repository::Repository,
     scheduling::{AdmissionError, Class, JobError, Permit, Scheduler},
@@ -102,11 +105,6 @@ impl Service {
     /// The metrics of this server.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
-    }
-
-    /// The limits of requests.
-    pub fn limits(&self) -> &ServiceLimits {
-        &self.limits
     }
 
     /// Whether the server takes new work: a model is ready and it is not draining.
@@ -380,6 +378,11 @@ impl From<JobError> for ServiceError {
             JobError::Failed(cause) => Self::Inference(cause),
         }
     }
+}
+
+/// The image that a model made. Levels come from the model's own shape, so this fails only if the code is wrong.
+fn image_of(shape: ImageShape, levels: Vec<u8>) -> Result<Image, ServiceError> {
+    Image::new(shape, levels).map_err(|error| ServiceError::Inference(error.to_string()))
 }
 
 /// Images are decoded for the model that they go to, so this fails only if a caller mixes models up.

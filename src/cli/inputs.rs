@@ -228,13 +228,11 @@ impl Array {
     /// The next image, whose channels come last in the file and first in memory.
     fn next(&mut self, shape: ImageShape) -> Result<Image, String> {
         let mut planes = vec![0; shape.dimensions()];
-        for pixel in 0..shape.pixels() {
-            for channel in 0..shape.channels() {
-                match self.levels.next() {
-                    Some(Ok(level)) => planes[channel * shape.pixels() + pixel] = level,
-                    Some(Err(error)) => return Err(self.cut_short(&error.to_string())),
-                    None => return Err(self.cut_short("there are no more levels")),
-                }
+        for place in 0..shape.dimensions() {
+            match self.levels.next() {
+                Some(Ok(level)) => planes[shape.index_of(place)] = level,
+                Some(Err(error)) => return Err(self.cut_short(&error.to_string())),
+                None => return Err(self.cut_short("there are no more levels")),
             }
         }
         Image::new(shape, planes).map_err(|error| error.to_string())

@@ -38,6 +38,14 @@ impl Bound {
     }
 }
 
+/// log p of an image from the log-probabilities of its dimensions, summed in double precision.
+pub fn total(log_probabilities: &[f32]) -> f64 {
+    log_probabilities
+        .iter()
+        .map(|&value| f64::from(value))
+        .sum()
+}
+
 /// Bits per dimension: −log p / (D ln 2).
 pub fn bits_per_dim(log_likelihood_nats: f64, dimensions: usize) -> f64 {
     -log_likelihood_nats / (dimensions as f64 * LN_2)

@@ -198,6 +198,11 @@ impl Posterior {
         likelihood::kl_to_standard_normal(&self.mean, &self.log_variance)
     }
 
+    /// log p(x | z = μ) − KL(q(z | x) ‖ p(z)) in nats, where `observation` is what the posterior mean decodes to.
+    pub fn elbo_at_mean(&self, observation: &Observation, levels: &[u8]) -> f64 {
+        observation.log_probabilities(levels).sum::<f64>() - self.kl()
+    }
+
     /// A draw z = μ + σε and its log p(z) − log q(z | x). Dimension i of sample k uses number k · L + i.
     pub fn draw(&self, sample: usize, random: &Random) -> (Vec<f32>, f64) {
         let size = self.mean.len();

@@ -261,10 +261,7 @@ impl Gate<'_> {
         let maps = network
             .log_probabilities(golden, Threads::All)
             .map_err(failed)?;
-        let scores: Vec<f64> = maps
-            .iter()
-            .map(|map| map.iter().map(|&v| f64::from(v)).sum())
-            .collect();
+        let scores: Vec<f64> = maps.iter().map(|map| likelihood::total(map)).collect();
         let logits = network.logits(golden, Threads::All).map_err(failed)?;
         for (image, (&score, levels)) in scores.iter().zip(golden).enumerate() {
             let reference: f64 = (0..levels.len())
@@ -317,9 +314,7 @@ impl Gate<'_> {
             .iter()
             .zip(&observations)
             .zip(golden)
-            .map(|((posterior, observation), levels)| {
-                observation.log_probabilities(levels).sum::<f64>() - posterior.kl()
-            })
+            .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))
             .collect();
         self.passed(
             "normalisation",

@@ -134,11 +134,6 @@ impl Scheduler {
     pub fn drain(&self) {
         self.shared.admission.drain();
     }
-
-    /// Worker threads.
-    pub fn workers(&self) -> usize {
-        self.shared.workers
-    }
 }
 
 impl Drop for Scheduler {

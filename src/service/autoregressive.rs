@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{
     Service,
     error::ServiceError,
+    image_of,
     requests::{
         CompleteAnswer, CompleteOptions, CompletionMethod, PerImage, SampleAnswer, SampleOptions,
     },
@@ -121,9 +122,7 @@ async fn draw(
         .into_iter()
         .map(|result| {
             let canvas = result?;
-            let image = Image::new(shape, canvas.levels)
-                .map_err(|error| ServiceError::Inference(error.to_string()))?;
-            Ok((image, canvas.passes))
+            Ok((image_of(shape, canvas.levels)?, canvas.passes))
         })
         .collect())
 }

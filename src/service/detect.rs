@@ -38,7 +38,7 @@ pub(super) async fn detect(
             score::log_probabilities(service, score, images, deadline)
                 .await?
                 .into_iter()
-                .map(|map| Ok(map?.iter().map(|&value| f64::from(value)).sum()))
+                .map(|map| Ok(likelihood::total(&map?)))
                 .collect()
         }
         Lanes::Vae { encode, decode } => {

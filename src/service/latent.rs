@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::{
     ServedModel, Service,
     error::ServiceError,
+    image_of,
     models::Lanes,
     requests::{
         CompleteAnswer, CompleteOptions, CompletionMethod, DecodeOptions, Encoding,
@@ -18,7 +19,7 @@ use crate::{
         image::Image,
         random::{Random, Stream},
     },
-    network::vae::Observation,
+    network::vae::{Observation, Posterior},
     scheduling::{Class, JobError, Lane, Permit},
 };
 
@@ -121,15 +122,14 @@ pub(super) async fn reconstruct(
     deadline: Instant,
 ) -> Result<PerImage<Reconstruction>, ServiceError> {
     let lanes = lanes(model, Capability::Reconstruct)?;
-    let posteriors = at_mean(service, lanes, &images, deadline).await?;
+    let results = at_mean(service, lanes, &images, deadline).await?;
     Ok(images
         .iter()
-        .zip(posteriors)
+        .zip(results)
         .map(|(image, result)| {
             let (_, observation) = result?;
-            let random = Random::new(0, Stream::Level, 0);
             Ok(Reconstruction {
-                image: show(model, &observation, Show::Mean, 1.0, &random)?,
+                image: image_of(model.shape(), observation.mean_levels())?,
                 mean_squared_error: observation.mean_squared_error(image.levels()),
                 log_likelihood_given_code_nats: observation.log_probabilities(image.levels()).sum(),
             })
@@ -149,8 +149,8 @@ pub(super) async fn elbo_at_mean(
         .iter()
         .zip(results)
         .map(|(image, result)| {
-            let (kl, observation) = result?;
-            Ok(observation.log_probabilities(image.levels()).sum::<f64>() - kl)
+            let (posterior, observation) = result?;
+            Ok(posterior.elbo_at_mean(&observation, image.levels()))
         })
         .collect())
 }
@@ -178,11 +178,10 @@ pub(super) async fn interpolate(
             ends[0].iter().zip(&ends[1]).map(between).collect()
         })
         .collect();
-    let random = Random::new(0, Stream::Level, 0);
     observations(&permit, decode, codes, deadline)
         .await
         .into_iter()
-        .map(|observation| show(model, &observation?, Show::Mean, 1.0, &random))
+        .map(|observation| image_of(model.shape(), observation?.mean_levels()))
         .collect()
 }
 
@@ -197,64 +196,51 @@ pub(super) async fn complete(
     deadline: Instant,
 ) -> Result<CompleteAnswer, ServiceError> {
     let shape = model.shape();
-    let known = |index: usize| known_pixels[index % shape.pixels()];
+    // The image with its missing pixels taken from `fill`.
+    let complete_with = |image: &Image, fill: Vec<u8>| {
+        let levels = image.levels().iter().zip(fill).enumerate();
+        let keep = |(index, (&given, new)): (usize, _)| {
+            if known_pixels[index % shape.pixels()] {
+                given
+            } else {
+                new
+            }
+        };
+        image_of(shape, levels.map(keep).collect())
+    };
     let count = (images.len() * options.n as usize) as u64;
     let each = encode.estimate(count) + decode.estimate(count);
     let permit = service.admit(Class::Interactive, each * COMPLETION_ROUNDS)?;
-    let mut drawn: Vec<Result<Image, ServiceError>> = images
+    // Missing pixels start dark; the rounds forget where they started.
+    let mut drawn: Vec<Image> = images
         .iter()
         .flat_map(|image| (0..options.n).map(move |_| image))
-        .map(|image| {
-            // Missing pixels start dark; the rounds forget where they started.
-            let start: Vec<u8> = image
-                .levels()
-                .iter()
-                .enumerate()
-                .map(|(index, &level)| if known(index) { level } else { 0 })
-                .collect();
-            Image::new(shape, start).map_err(|error| ServiceError::Inference(error.to_string()))
-        })
-        .collect();
+        .map(|image| complete_with(image, vec![0; shape.dimensions()]))
+        .collect::<Result<_, _>>()?;
     for round in 0..COMPLETION_ROUNDS {
-        let last = round + 1 == COMPLETION_ROUNDS;
-        let current: Vec<Image> = drawn.iter().flatten().cloned().collect();
-        if current.is_empty() {
-            break;
-        }
-        let posteriors = encode.run(&permit, current, deadline).await;
-        let randoms = |stream| {
-            move |place: usize| {
-                // The place of a completion among those of its own image: neighbours in a request change nothing.
-                let own = place as u64 % u64::from(options.n);
-                Random::new(options.seed, stream, own << 32 | u64::from(round))
-            }
+        // The place of a completion among those of its own image: neighbours in a request change nothing.
+        let random = |stream, place: usize| {
+            let own = place as u64 % u64::from(options.n);
+            Random::new(options.seed, stream, own << 32 | u64::from(round))
         };
+        let posteriors = encode.run(&permit, drawn.clone(), deadline).await;
         let codes = posteriors
             .into_iter()
             .enumerate()
             .map(|(place, posterior)| {
-                posterior.map(|p| p.draw(0, &randoms(Stream::Posterior)(place)).0)
-            });
-        let codes: Vec<Vec<f32>> = codes.collect::<Result<_, _>>()?;
+                posterior.map(|p| p.draw(0, &random(Stream::Posterior, place)).0)
+            })
+            .collect::<Result<_, _>>()?;
         let observations = observations(&permit, decode, codes, deadline).await;
         for (place, (image, observation)) in drawn.iter_mut().zip(observations).enumerate() {
             let observation = observation?;
             // The last round shows what is expected rather than one more layer of pixel noise.
-            let fill = if last {
+            let fill = if round + 1 == COMPLETION_ROUNDS {
                 observation.mean_levels()
             } else {
-                observation.draw(options.temperature, &randoms(Stream::Level)(place))
+                observation.draw(options.temperature, &random(Stream::Level, place))
             };
-            let previous = image.as_ref().map_err(Clone::clone)?;
-            let levels: Vec<u8> = previous
-                .levels()
-                .iter()
-                .zip(fill)
-                .enumerate()
-                .map(|(index, (&level, new))| if known(index) { level } else { new })
-                .collect();
-            *image = Image::new(shape, levels)
-                .map_err(|error| ServiceError::Inference(error.to_string()));
+            *image = complete_with(image, fill)?;
         }
     }
     let mut drawn = drawn.into_iter();
@@ -264,18 +250,18 @@ pub(super) async fn complete(
         },
         results: images
             .iter()
-            .map(|_| drawn.by_ref().take(options.n as usize).collect())
+            .map(|_| Ok(drawn.by_ref().take(options.n as usize).collect()))
             .collect(),
     })
 }
 
-/// KL term and distribution over images at the posterior mean.
+/// The posterior of each image, and the distribution over images at its mean.
 async fn at_mean(
     service: &Service,
     (encode, decode): (&Lane<Encoder>, &Lane<Decoder>),
     images: &[Image],
     deadline: Instant,
-) -> Result<PerImage<(f64, Observation)>, ServiceError> {
+) -> Result<PerImage<(Posterior, Observation)>, ServiceError> {
     let count = images.len() as u64;
     let cost = encode.estimate(count) + decode.estimate(count);
     let permit = service.admit(Class::Interactive, cost)?;
@@ -295,7 +281,7 @@ async fn at_mean(
             let observation = observations
                 .next()
                 .unwrap_or(Err(JobError::Failed("a code was lost".to_owned())));
-            Ok((posterior.kl(), observation?))
+            Ok((posterior, observation?))
         })
         .collect())
 }
@@ -332,7 +318,7 @@ fn show(
         Show::Mean => observation.mean_levels(),
         Show::Sample => observation.draw(temperature, random),
     };
-    Image::new(model.shape(), levels).map_err(|error| ServiceError::Inference(error.to_string()))
+    image_of(model.shape(), levels)
 }
 
 fn lanes(

@@ -8,10 +8,7 @@ use super::{
     work::{Decoder, Drawing, Encoder, Scoring},
 };
 use crate::{
-    domain::{
-        family::{Capability, Family},
-        image::ImageShape,
-    },
+    domain::{family::Capability, image::ImageShape},
     metrics::{Metrics, OperationMetrics},
     repository::{Catalog, Network, Outcome, Version},
     scheduling::{Class, Lane, Scheduler},
@@ -92,11 +89,6 @@ impl ServedModel {
     /// Version.
     pub fn version(&self) -> u32 {
         self.version.number
-    }
-
-    /// Family.
-    pub fn family(&self) -> Family {
-        self.version.manifest.family
     }
 
     /// Size of its images.
@@ -280,7 +272,7 @@ pub(super) fn describe(name: &str, version: u32, slot: &Slot) -> ModelInfo {
 }
 
 /// What a loaded version says of itself.
-pub fn ready_info(version: &Version) -> ReadyInfo {
+fn ready_info(version: &Version) -> ReadyInfo {
     let manifest = &version.manifest;
     let calibration = version
         .calibration

@@ -47,7 +47,7 @@ pub(super) async fn exact(
         .into_iter()
         .map(|map| {
             let map = map?;
-            let total = map.iter().map(|&value| f64::from(value)).sum();
+            let total = likelihood::total(&map);
             score(total, map.len(), None, options.map.then_some(map))
         })
         .collect();

@@ -2,7 +2,6 @@
 
 use axum::{
     extract::{Request, State},
-    http::header,
     response::Response,
 };
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,7 @@ use crate::{
         HttpState,
         accept::Format,
         call::Call,
-        input::{Wanted, read_json},
+        input::{BodyKind, Wanted, read_json},
         output::{self, ImageBody},
         problem::{Problem, ProblemKind},
         scope::random_seed,
@@ -102,12 +101,7 @@ async fn read_options(call: &mut Call) -> Result<SampleParams, Problem> {
     let body = call.read_body().await?;
     let mut options = call.take_options();
     if !body.is_empty() {
-        let is_json = call
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok()?.split(';').next())
-            .is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"));
-        if !is_json {
+        if !matches!(BodyKind::of(&call.headers), Ok(BodyKind::Json)) {
             return Err(Problem::new(
                 ProblemKind::UnsupportedMediaType,
                 "options come in the query or as a JSON object of type application/json",
