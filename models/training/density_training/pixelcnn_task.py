@@ -9,19 +9,17 @@ from density_training.card import write_pixelcnn_card
 from density_training.data import load_images
 from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
+from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, MONITORED_IMAGES, WIDTH, fashion_mnist_version
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim
 from density_training.sampling import sample
 from density_training.scoring import load_graph, log_likelihood, to_levels
 from density_training.training import Progress, Recipe
-from density_training.version import Version, check_parity, served_scores, write_version
+from density_training.version import check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn"
 DEFAULT_RECIPE = Recipe(steps=12_500, decay_steps=8_000, batch_size=32)
-LEVELS, DIMENSIONS = 256, 28 * 28
-MONITORED_IMAGES = 1_000
-"""How many test images are scored after each epoch, for the log only; nothing is selected by them."""
 SAMPLES = 32
 
 
@@ -63,7 +61,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     state = torch.load(checkpoint, weights_only=True)
     model = pixelcnn.PixelCNN(pixelcnn.PixelCNNConfig(**state["config"]))
     model.load_state_dict(state["model"])
-    export_graph(model, {"image": torch.rand(2, 1, 28, 28)}, ["logits"], folder / "model.onnx")
+    export_graph(model, {"image": torch.rand(2, 1, HEIGHT, WIDTH)}, ["logits"], folder / "model.onnx")
     graph = load_graph(folder / "model.onnx")
 
     test = to_levels(load_images(data, "test"))
@@ -71,29 +69,19 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     calibration, _ = split_for_calibration(len(test))
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
-    version = Version(
-        name=NAME,
+    version = fashion_mnist_version(
         family="pixelcnn",
-        description="Gated PixelCNN of Fashion-MNIST: exact log-likelihoods of 28×28 grey images with 256 levels",
-        channels=1,
-        height=28,
-        width=28,
-        levels=LEVELS,
         head="categorical",
-        calibration_description="5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000",
-        provenance={
-            "data": "Fashion-MNIST, 60,000 training images",
-            "licence": "MIT",
-            "command": f"python -m density_training pixelcnn train {recipe.as_arguments()}",
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "training_seconds": round(progress.seconds),
-            "test_bits_per_dim": round(bits_per_dim(test_scores, DIMENSIONS), 4),
-            "notes": f"exported after {progress.step:,} of {recipe.steps:,} steps",
-        },
+        description="Gated PixelCNN of Fashion-MNIST: exact log-likelihoods of 28×28 grey images with 256 levels",
+        model=model,
+        recipe=recipe,
+        progress=progress,
+        test_bits_per_dim=bits_per_dim(test_scores, DIMENSIONS),
+        notes=f"exported after {progress.step:,} of {recipe.steps:,} steps",
     )
     golden_scores = log_likelihood(model, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])
-    save_grid(sample(graph, SAMPLES, 28, 28, LEVELS, seed=0), 8, folder / "samples.png")
+    save_grid(sample(graph, SAMPLES, HEIGHT, WIDTH, LEVELS, seed=0), 8, folder / "samples.png")
     figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
     write_pixelcnn_card(folder, version, figures, recipe, progress)
 

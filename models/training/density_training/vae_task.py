@@ -11,19 +11,17 @@ from density_training.card import write_vae_card
 from density_training.data import load_images
 from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
+from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, MONITORED_IMAGES, WIDTH, fashion_mnist_version
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim, gaussian_kl
 from density_training.scoring import TwoHeaded, elbo_at_mean, load_graph, log_importance_weights, to_input, to_levels
 from density_training.training import Progress, Recipe
-from density_training.version import Version, check_parity, write_version
+from density_training.version import check_parity, write_version
 
 NAME = "fashion-mnist-vae"
 DEFAULT_RECIPE = Recipe(steps=6_000, decay_steps=2_500, batch_size=128)
 KL_WARMUP_STEPS = 1_500
-LEVELS, DIMENSIONS = 256, 28 * 28
-MONITORED_IMAGES = 1_000
-"""How many test images are scored after each epoch, for the log only; nothing is selected by them."""
 IMPORTANCE_DRAWS, IMPORTANCE_SEED = 64, 0
 ACTIVE_VARIANCE = 0.01
 
@@ -56,7 +54,8 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     config = vae.VAEConfig(**state["config"])
     model = vae.VAE(config)
     model.load_state_dict(state["model"])
-    export_graph(model.encoder, {"image": torch.rand(2, 1, 28, 28)}, ["mean", "log_variance"], folder / "encoder.onnx")
+    image = torch.rand(2, 1, HEIGHT, WIDTH)
+    export_graph(model.encoder, {"image": image}, ["mean", "log_variance"], folder / "encoder.onnx")
     latent = torch.randn(2, config.latent_size)
     export_graph(model.decoder, {"latent": latent}, ["mean", "log_scale"], folder / "decoder.onnx")
     encoder, decoder = load_graph(folder / "encoder.onnx"), load_graph(folder / "decoder.onnx")
@@ -67,25 +66,15 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     calibration, _ = split_for_calibration(len(test))
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
-    version = Version(
-        name=NAME,
+    version = fashion_mnist_version(
         family="vae",
-        description="Convolutional VAE of Fashion-MNIST with a discretised logistic likelihood, 28×28 grey, 256 levels",
-        channels=1,
-        height=28,
-        width=28,
-        levels=LEVELS,
         head="discretized-logistic",
-        calibration_description="5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000",
-        provenance={
-            "data": "Fashion-MNIST, 60,000 training images",
-            "licence": "MIT",
-            "command": f"python -m density_training vae train {recipe.as_arguments()}",
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "training_seconds": round(progress.seconds),
-            "test_bits_per_dim": round(bounds["test_elbo_bits_per_dim"], 4),
-            "notes": f"test_bits_per_dim is the ELBO with {IMPORTANCE_DRAWS} draws an image",
-        },
+        description="Convolutional VAE of Fashion-MNIST with a discretised logistic likelihood, 28×28 grey, 256 levels",
+        model=model,
+        recipe=recipe,
+        progress=progress,
+        test_bits_per_dim=bounds["test_elbo_bits_per_dim"],
+        notes=f"test_bits_per_dim is the ELBO with {IMPORTANCE_DRAWS} draws an image",
         latent_size=config.latent_size,
     )
     golden_scores = elbo_at_mean(model.encoder, model.decoder, golden, LEVELS)
