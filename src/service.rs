@@ -4,10 +4,12 @@
 
 mod autoregressive;
 mod detect;
+mod drawing;
 pub mod error;
 pub mod info;
 mod latent;
 mod models;
+pub mod progress;
 pub mod requests;
 mod score;
 mod work;
@@ -28,6 +30,7 @@ use self::{
     error::ServiceError,
     info::ModelInfo,
     models::{Lanes, Models},
+    progress::Board,
     requests::*,
 };
 use crate::{
@@ -153,7 +156,8 @@ impl Service {
         check_shapes(model, &images)?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { score, .. } => {
-                score::exact(self, score, images, options, deadline).await?
+                let label = model.label(options.label.as_deref())?;
+                score::exact(self, score, images, label, options, deadline).await?
             }
             Lanes::Vae { encode, decode } => {
                 let bound = score::bound(options, self.limits.max_k)?;
@@ -195,19 +199,22 @@ impl Service {
         Ok(answer)
     }
 
-    /// New images.
+    /// New images. Where images are drawn pixel by pixel, `watch` shows how far they are.
     pub async fn sample(
         &self,
         model: &Arc<ServedModel>,
         options: &SampleOptions,
+        watch: Option<&Arc<Board>>,
         deadline: Instant,
     ) -> Result<SampleAnswer, ServiceError> {
         model.require(Capability::Sample)?;
+        let label = model.label(options.label.as_deref())?;
         self.check_draws("n", 1, options.n)?;
         check_temperature(options.temperature)?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { draw, .. } => {
-                autoregressive::sample(self, model.shape(), draw, options, deadline).await?
+                let request = (options, label, watch);
+                autoregressive::sample(self, model, draw, request, deadline).await?
             }
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
@@ -230,18 +237,12 @@ impl Service {
         self.check_draws("n", images.len(), options.n)?;
         check_temperature(options.temperature)?;
         let known = known_pixels(&options.known, model)?;
+        let label = model.label(options.label.as_deref())?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { draw, .. } => {
-                autoregressive::complete(
-                    self,
-                    model.shape(),
-                    draw,
-                    &images,
-                    &known,
-                    options,
-                    deadline,
-                )
-                .await?
+                let request = (options, label);
+                autoregressive::complete(self, model, draw, &images, &known, request, deadline)
+                    .await?
             }
             Lanes::Vae { encode, decode } => {
                 let lanes = (&**encode, &**decode);

@@ -38,6 +38,10 @@ pub(super) struct SampleArgs {
     #[arg(long, value_enum, default_value_t = ObservationName::Mean)]
     observation: ObservationName,
 
+    /// The label to draw, by name or number; only for models that are conditioned on labels
+    #[arg(long)]
+    label: Option<String>,
+
     /// A grid in one file (ends in .png), a uint8 array (ends in .npy), or a folder, which gets a PNG file for every image
     #[arg(long, short, value_name = "PATH")]
     output: PathBuf,
@@ -71,12 +75,14 @@ pub(super) fn run(arguments: SampleArgs, matches: &ArgMatches) -> Result<Outcome
             ObservationName::Sample => Observation::Sample,
             ObservationName::Mean => Observation::Mean,
         },
+        label: arguments.label,
     };
     let spinner = ProgressBar::new_spinner().with_message(format!("drawing {} images", options.n));
     spinner.enable_steady_tick(Duration::from_millis(100));
     let drawn = pipeline::runtime()?.block_on(loaded.app.service.sample(
         &loaded.model,
         &options,
+        None,
         pipeline::no_deadline(),
     ));
     spinner.finish_and_clear();

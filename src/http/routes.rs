@@ -68,6 +68,23 @@ impl Answered {
     }
 }
 
+/// A label by its name or its number.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LabelOption {
+    Number(u32),
+    Name(String),
+}
+
+impl From<LabelOption> for String {
+    fn from(option: LabelOption) -> Self {
+        match option {
+            LabelOption::Number(number) => number.to_string(),
+            LabelOption::Name(name) => name,
+        }
+    }
+}
+
 /// What to show of a decoder's distribution over images.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]

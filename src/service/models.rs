@@ -3,13 +3,17 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
+    drawing::Drawing,
     error::ServiceError,
-    info::{CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo},
-    work::{Decoder, Drawing, Encoder, Scoring},
+    info::{
+        CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo, SamplerInfo,
+    },
+    work::{Decoder, Encoder, Scoring},
 };
 use crate::{
     domain::{family::Capability, image::ImageShape},
     metrics::{Metrics, OperationMetrics},
+    network::autoregressive::Compilation,
     repository::{Catalog, Network, Outcome, Version},
     scheduling::{Class, Lane, Scheduler},
 };
@@ -102,6 +106,46 @@ impl ServedModel {
             Network::Autoregressive(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),
         }
+    }
+
+    /// The label that a request asks for by name or number, which a conditional model needs and no other has.
+    pub(super) fn label(&self, label: Option<&str>) -> Result<u32, ServiceError> {
+        let invalid = |reason| ServiceError::InvalidOption {
+            option: "label",
+            reason,
+        };
+        let Some(labels) = &self.version.manifest.labels else {
+            return match label {
+                None => Ok(0),
+                Some(_) => Err(invalid(
+                    "this model is not conditioned on labels".to_owned(),
+                )),
+            };
+        };
+        let known = || labels.names.join(", ");
+        let label = label.ok_or_else(|| {
+            invalid(format!(
+                "this model is conditioned on labels; ask for one of: {}",
+                known()
+            ))
+        })?;
+        let by_name = labels.names.iter().position(|name| name == label);
+        let by_number = || {
+            label
+                .parse()
+                .ok()
+                .filter(|&number| number < labels.names.len())
+        };
+        by_name
+            .or_else(by_number)
+            .map(|index| index as u32)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "there is no such label; ask for a number below {} or one of: {}",
+                    labels.names.len(),
+                    known()
+                ))
+            })
     }
 
     /// `Ok` if the model has the capability, else the error that says why not.
@@ -288,6 +332,21 @@ fn ready_info(version: &Version) -> ReadyInfo {
             .to_vec(),
         shape: manifest.shape,
         likelihood: manifest.likelihood(),
+        labels: manifest
+            .labels
+            .as_ref()
+            .map_or_else(Vec::new, |labels| labels.names.clone()),
+        sampler: match &version.network {
+            Network::Autoregressive(network) => Some(match network.compilation() {
+                Compilation::Wavefront(wavefront) => SamplerInfo::Wavefront(wavefront.cost()),
+                Compilation::Causal(reason) | Compilation::Unknown(reason) => {
+                    SamplerInfo::FixedPoint {
+                        reason: reason.clone(),
+                    }
+                }
+            }),
+            Network::Vae(_) => None,
+        },
         latent_size: match &version.network {
             Network::Autoregressive(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),

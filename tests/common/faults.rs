@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use density_server::runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values};
+use density_server::runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View};
 
 /// The level in the first place of an image that makes a run break, once [`Faults::arm`] was called.
 pub(crate) const BREAKING_LEVEL: u8 = 3;
@@ -69,6 +69,10 @@ impl Engine for FaultyEngine {
             faults: Arc::clone(&self.faults),
         }))
     }
+
+    fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+        self.inner.simplify(name, graph)
+    }
 }
 
 #[derive(Debug)]
@@ -78,26 +82,28 @@ struct FaultyProgram {
 }
 
 impl Program for FaultyProgram {
-    fn run(
+    fn run_with(
         &self,
-        input: &Input<'_>,
+        inputs: &[Input<'_>],
         outputs: &[&str],
         threads: Threads,
-    ) -> Result<Vec<Output>, RuntimeError> {
+        read: &mut dyn FnMut(&[View<'_>]),
+    ) -> Result<(), RuntimeError> {
         let faults = &self.faults;
+        let rows = inputs[0].shape[0];
         faults.runs.fetch_add(1, Ordering::SeqCst);
-        faults.rows.fetch_add(input.shape[0], Ordering::SeqCst);
+        faults.rows.fetch_add(rows, Ordering::SeqCst);
         let closed = faults.closed.lock().unwrap();
         drop(faults.changed.wait_while(closed, |closed| *closed).unwrap());
         if faults.armed.load(Ordering::SeqCst)
-            && let Values::Bytes(levels) = input.values
+            && let Values::Bytes(levels) = inputs[0].values
         {
-            let mut images = levels.chunks(levels.len() / input.shape[0]);
+            let mut images = levels.chunks(levels.len() / rows);
             assert!(
                 !images.any(|image| image[0] == BREAKING_LEVEL),
                 "asked to break"
             );
         }
-        self.inner.run(input, outputs, threads)
+        self.inner.run_with(inputs, outputs, threads, read)
     }
 }

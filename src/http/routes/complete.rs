@@ -21,7 +21,7 @@ use crate::{
     service::requests::{CompleteOptions, CompletionMethod, Known},
 };
 
-use super::Answered;
+use super::{Answered, LabelOption};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -36,6 +36,9 @@ pub(super) struct CompleteParams {
     seed: Option<u64>,
     /// Above 0; by default 1, the model's own distribution.
     temperature: Option<f64>,
+    /// For a model that is conditioned on labels: which one, by name or number.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelOption>,
 }
 
 /// Images with their missing pixels drawn.
@@ -103,6 +106,7 @@ pub(super) async fn complete(
         n: params.n.unwrap_or(1),
         seed: params.seed.unwrap_or_else(random_seed),
         temperature: params.temperature.unwrap_or(1.0),
+        label: params.label.map(Into::into),
     };
     call.count_images(input.images.len().saturating_mul(options.n as usize))?;
     let mut batch = Batch::new(input.images)?;

@@ -18,10 +18,10 @@ use crate::{
         problem::{Problem, ProblemKind},
         scope::random_seed,
     },
-    service::requests::SampleOptions,
+    service::requests::{SampleOptions, Sampler},
 };
 
-use super::{Answered, ObservationOption};
+use super::{Answered, LabelOption, ObservationOption};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,6 +37,9 @@ pub(super) struct SampleParams {
     /// For models with a decoder: its mean (the default) or a draw from it.
     #[param(inline)]
     observation: Option<ObservationOption>,
+    /// For a model that is conditioned on labels: which one, by name or number.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelOption>,
 }
 
 /// Images drawn from a model.
@@ -47,10 +50,39 @@ pub(super) struct SampleAnswer {
     /// With it the same images come again.
     seed: u64,
     temperature: f64,
-    /// Passes through the network, where it took more than one.
+    #[serde(flatten)]
+    drawn: DrawnBy,
+    images: Vec<ImageBody>,
+}
+
+/// How the images were drawn.
+#[derive(Debug, Serialize, ToSchema)]
+struct DrawnBy {
+    /// `wavefront`: pixel by pixel through the compiled network. `fixed_point`: by full passes, each of which settles some
+    /// pixels. Both draw what one full pass a pixel would draw. `decoder`: one pass through a decoder.
+    #[schema(example = "wavefront")]
+    sampler: &'static str,
+    /// Steps of a wavefront that each image took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<u64>,
+    /// Full passes that all images took together.
     #[serde(skip_serializing_if = "Option::is_none")]
     passes: Option<u64>,
-    images: Vec<ImageBody>,
+}
+
+impl DrawnBy {
+    fn new(sampler: Sampler) -> Self {
+        let (steps, passes) = match sampler {
+            Sampler::Wavefront { steps } => (Some(steps), None),
+            Sampler::FixedPoint { passes } => (None, Some(passes)),
+            Sampler::Decoder => (None, None),
+        };
+        Self {
+            sampler: sampler.name(),
+            steps,
+            passes,
+        }
+    }
 }
 
 /// Draw images
@@ -75,12 +107,13 @@ pub(super) async fn sample(
         seed: params.seed.unwrap_or_else(random_seed),
         temperature: params.temperature.unwrap_or(1.0),
         observation: params.observation.map(Into::into).unwrap_or_default(),
+        label: params.label.map(Into::into),
     };
     call.count_images(options.n as usize)?;
     let answer = call
         .state
         .service
-        .sample(&call.model, &options, call.deadline)
+        .sample(&call.model, &options, None, call.deadline)
         .await?;
     let answered = Answered::by(&call);
     let shape = call.shape();
@@ -88,7 +121,7 @@ pub(super) async fn sample(
         answered,
         seed: options.seed,
         temperature: options.temperature,
-        passes: answer.passes,
+        drawn: DrawnBy::new(answer.sampler),
         images,
     })
     .await?;
