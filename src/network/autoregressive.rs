@@ -365,7 +365,7 @@ impl Logits {
         index: usize,
         temperature: f64,
         random: &Random,
-        scratch: &mut Vec<f64>,
+        scratch: &mut Vec<f32>,
     ) -> u8 {
         let uniform = random.uniform(index as u32);
         self.head
@@ -383,7 +383,7 @@ impl Head {
         mut logits: impl ExactSizeIterator<Item = f32>,
         temperature: f64,
         uniform: f64,
-        scratch: &mut Vec<f64>,
+        scratch: &mut Vec<f32>,
     ) -> u8 {
         match self {
             Self::Categorical => sampling::categorical(logits, temperature, uniform, scratch),

@@ -239,7 +239,7 @@ impl Guess {
         logits: &Logits,
         row: usize,
         shape: ImageShape,
-        scratch: &mut Vec<f64>,
+        scratch: &mut Vec<f32>,
     ) {
         self.passes += 1;
         let horizon = self.frontier + GUESSED_ROWS * shape.width() * shape.channels();
