@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows of threads, files, ONNX, HTTP or serialisation. Every function is
 //! deterministic, so the same image gives the same number wherever it is asked.
 
+pub mod coding;
 pub mod conformal;
 pub mod family;
 pub mod image;

@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows of HTTP, of ONNX Runtime or of image files.
 
 mod autoregressive;
+mod compression;
 mod detect;
 mod drawing;
 pub mod error;
@@ -251,6 +252,34 @@ impl Service {
         };
         self.count(model, Capability::Complete, &answer.results);
         Ok(answer)
+    }
+
+    /// Images as streams that [`Self::decompress`] reads back exactly, of the length that their probabilities allow.
+    pub async fn compress(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        label: Option<&str>,
+        deadline: Instant,
+    ) -> Result<PerImage<Compressed>, ServiceError> {
+        model.require(Capability::Compress)?;
+        check_shapes(model, &images)?;
+        let label = model.label(label)?;
+        let results = compression::compress(self, model, images, label, deadline).await?;
+        self.count(model, Capability::Compress, &results);
+        Ok(results)
+    }
+
+    /// The images of streams that [`Self::compress`] wrote with the same model, on the same runtime and kind of processor; anything
+    /// else is an error, never another image.
+    pub async fn decompress(
+        &self,
+        model: &Arc<ServedModel>,
+        streams: Vec<Vec<u8>>,
+        deadline: Instant,
+    ) -> Result<PerImage<Image>, ServiceError> {
+        model.require(Capability::Compress)?;
+        compression::decompress(self, model, &streams, deadline).await
     }
 
     /// Latent codes of images.

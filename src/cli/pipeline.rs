@@ -157,7 +157,10 @@ where
 /// Whether an error lies in the options or in the model and not in the images at hand.
 fn is_everyones(error: &ServiceError) -> bool {
     match error.kind() {
-        ErrorKind::InvalidImage | ErrorKind::DeadlineExceeded | ErrorKind::Internal => false,
+        ErrorKind::InvalidImage
+        | ErrorKind::InvalidStream
+        | ErrorKind::DeadlineExceeded
+        | ErrorKind::Internal => false,
         ErrorKind::NotFound
         | ErrorKind::NotReady
         | ErrorKind::Unsupported

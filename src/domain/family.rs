@@ -53,6 +53,8 @@ pub enum Capability {
     Interpolate,
     /// Labels of an image.
     Classify,
+    /// Lossless coding of an image by its predicted probabilities.
+    Compress,
 }
 
 impl Family {
@@ -92,7 +94,7 @@ impl Family {
     pub fn capabilities(self) -> &'static [Capability] {
         use Capability::*;
         match self {
-            Self::PixelCnn | Self::PixelRnn => &[Score, Detect, Sample, Complete],
+            Self::PixelCnn | Self::PixelRnn => &[Score, Detect, Sample, Complete, Compress],
             Self::Vae => &[
                 Score,
                 Detect,
@@ -116,6 +118,10 @@ impl Family {
             return None;
         }
         Some(match (self, capability) {
+            (_, Compress) => {
+                "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive \
+                 model has"
+            }
             (_, Classify) => {
                 "only a classifier, or a density conditioned on labels, can name a label"
             }
@@ -159,7 +165,7 @@ impl Density {
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Score,
         Self::Detect,
         Self::Sample,
@@ -169,6 +175,7 @@ impl Capability {
         Self::Reconstruct,
         Self::Interpolate,
         Self::Classify,
+        Self::Compress,
     ];
 
     /// The name used in answers, paths and metrics.
@@ -183,6 +190,7 @@ impl Capability {
             Self::Reconstruct => "reconstruct",
             Self::Interpolate => "interpolate",
             Self::Classify => "classify",
+            Self::Compress => "compress",
         }
     }
 }

@@ -142,6 +142,13 @@ pub struct Gather {
     pub columns: (i64, i64),
 }
 
+impl Gather {
+    /// Values for one pair.
+    pub fn size(&self) -> usize {
+        self.runs.iter().map(|run| run.count).sum::<usize>() * self.width
+    }
+}
+
 /// What a [`Gather`] reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {

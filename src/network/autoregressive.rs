@@ -73,6 +73,7 @@ pub struct Autoregressive {
     logits: Arc<dyn Program>,
     logits_form: Vec<usize>,
     compilation: Compilation,
+    numerics: u64,
 }
 
 /// What the analysis of the graph came to.
@@ -88,6 +89,11 @@ pub enum Compilation {
 
 /// Steps of a wavefront after which other work gets its turn.
 pub const STEPS_IN_A_TURN: u64 = 4;
+
+/// Of the hash FNV-1a, here over words of 32 bits.
+const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+/// Likewise.
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
 const PROGRAM_TOLERANCE: f32 = 1e-3;
@@ -177,6 +183,7 @@ impl Autoregressive {
         let compilation = compile(engine, name, model, &contract)?;
         Ok(Self {
             compilation,
+            numerics: 0,
             score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
             logits: engine.load(&format!("{name} (logits)"), &graph::serialize(&logits))?,
             logits_form,
@@ -214,6 +221,7 @@ impl Autoregressive {
         let expected = self.logits(&[*given], Threads::All)?;
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
         let (mut difference, mut scale) = (0.0f32, 1.0f32);
+        let mut numerics = FNV_OFFSET;
         wavefront.advance(
             &mut [&mut walk],
             wavefront.steps(),
@@ -225,11 +233,13 @@ impl Autoregressive {
                         difference = if own <= difference { difference } else { own };
                     }
                     scale = scale.max(expected.abs());
+                    numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
                 }
                 level
             },
         )?;
         wavefront.finish(walk);
+        self.numerics = numerics;
         let reproduced = difference <= PROGRAM_TOLERANCE * scale;
         if !reproduced {
             self.compilation = Compilation::Causal(format!(
@@ -237,6 +247,12 @@ impl Autoregressive {
             ));
         }
         Ok(())
+    }
+
+    /// A number that says to the last bit how this runtime on this processor computes the program's logits of the first golden image;
+    /// 0 without a program. Codes are only read where it is the same.
+    pub fn numerics(&self) -> u64 {
+        self.numerics
     }
 
     /// The first turn of drawing an image, for its time.

@@ -469,9 +469,7 @@ fn fill(
     buffer: &mut Vec<f32>,
     mut copy: impl FnMut(&Pair, usize, usize, &mut [f32]),
 ) {
-    let count: usize = gather.runs.iter().map(|run| run.count).sum();
-    let width = gather.width;
-    let size = count * width;
+    let (width, size) = (gather.width, gather.size());
     buffer.resize(pairs.len() * size, 0.0);
     for (pair, mut into) in pairs.iter().zip(buffer.chunks_exact_mut(size.max(1))) {
         for &Run { dy, dx, count } in &gather.runs {

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use super::{
     ServedModel, Service,
-    drawing::{Drawing, Order},
+    drawing::{Draw, Drawing, Drawn, Order, Purpose},
     error::ServiceError,
     image_of,
     progress::Board,
@@ -19,7 +19,7 @@ use crate::{
         random::{Random, Stream},
     },
     network::autoregressive::Compilation,
-    scheduling::{Class, Lane},
+    scheduling::{Class, JobError, Lane},
 };
 
 /// New images, of a label where the model is conditioned on one.
@@ -35,10 +35,12 @@ pub(super) async fn sample(
     let orders = (0..options.n)
         .map(|index| Order {
             levels: vec![0; shape.dimensions()],
-            known: Arc::clone(&nothing_known),
             label,
-            random: Random::new(options.seed, Stream::Level, u64::from(index)),
-            temperature: options.temperature,
+            purpose: Purpose::Draw(Draw {
+                known: Arc::clone(&nothing_known),
+                random: Random::new(options.seed, Stream::Level, u64::from(index)),
+                temperature: options.temperature,
+            }),
             progress: watch
                 .map(|board| board.progress(index as usize, shape.width(), shape.height())),
         })
@@ -85,10 +87,12 @@ pub(super) async fn complete(
                 .zip(&*known)
                 .map(|(&level, &known)| if known { level } else { 0 })
                 .collect(),
-            known: Arc::clone(&known),
             label,
-            random: Random::new(options.seed, Stream::Level, u64::from(index)),
-            temperature: options.temperature,
+            purpose: Purpose::Draw(Draw {
+                known: Arc::clone(&known),
+                random: Random::new(options.seed, Stream::Level, u64::from(index)),
+                temperature: options.temperature,
+            }),
             progress: None,
         })
         .collect();
@@ -126,10 +130,7 @@ async fn draw(
     orders: Vec<Order>,
     deadline: Instant,
 ) -> Result<PerImage<(Image, Option<u64>)>, ServiceError> {
-    let turns = orders.len() as u64 * lane.work().expected_turns();
-    let permit = service.admit(Class::Bulk, lane.estimate(turns))?;
-    let canvases = orders.into_iter().map(Into::into).collect();
-    let drawn = lane.run(&permit, canvases, deadline).await;
+    let drawn = follow(service, lane, orders, deadline).await?;
     let passes = service
         .metrics
         .sampling_passes
@@ -142,4 +143,17 @@ async fn draw(
             Ok((image_of(model.shape(), drawn.levels)?, drawn.passes))
         })
         .collect())
+}
+
+/// Has orders worked on as bulk work.
+pub(super) async fn follow(
+    service: &Service,
+    lane: &Lane<Drawing>,
+    orders: Vec<Order>,
+    deadline: Instant,
+) -> Result<Vec<Result<Drawn, JobError>>, ServiceError> {
+    let turns = orders.len() as u64 * lane.work().expected_turns();
+    let permit = service.admit(Class::Bulk, lane.estimate(turns))?;
+    let canvases = orders.into_iter().map(Into::into).collect();
+    Ok(lane.run(&permit, canvases, deadline).await)
 }

@@ -1,4 +1,4 @@
-//! Images being drawn, a few steps or a pass at a time.
+//! Images being drawn, or followed to be coded, a few steps or a pass at a time.
 
 use std::sync::{
     Arc,
@@ -7,9 +7,13 @@ use std::sync::{
 
 use super::{progress::Progress, work::threads};
 use crate::{
-    domain::{image::ImageShape, random::Random},
+    domain::{
+        coding::{Decoder, Encoder, Frequencies},
+        image::ImageShape,
+        random::Random,
+    },
     network::{
-        autoregressive::{Autoregressive, Compilation, Given, Logits, STEPS_IN_A_TURN},
+        autoregressive::{Autoregressive, Compilation, Given, Head, Logits, STEPS_IN_A_TURN},
         wavefront::{Walk, Wavefront},
     },
     scheduling::{Parallelism, Step, Turn, Work},
@@ -23,21 +27,81 @@ pub(super) struct Drawing {
     turns: AtomicU64,
 }
 
-/// What is to be drawn.
+/// An image to be drawn or followed.
 #[derive(Debug)]
 pub(super) struct Order {
     /// Levels in channel, row, column order; only those of known dimensions count.
     pub(super) levels: Vec<u8>,
-    /// Dimensions that are given, by storage index; none if empty.
-    pub(super) known: Arc<[bool]>,
     /// The label, for a conditional model.
     pub(super) label: u32,
+    /// What decides on levels.
+    pub(super) purpose: Purpose,
+    /// Whom to tell how far the image is.
+    pub(super) progress: Option<Progress>,
+}
+
+/// What becomes of the distribution of each dimension.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A level is drawn from it.
+    Draw(Draw),
+    /// The level that is there is coded by it.
+    Encode(Box<Encoder>),
+    /// The level is read from a code by it.
+    Decode(Box<Decoder>),
+}
+
+/// How levels are drawn.
+#[derive(Debug)]
+pub(super) struct Draw {
+    /// Dimensions that are given, by storage index; none if empty.
+    pub(super) known: Arc<[bool]>,
     /// The numbers that decide.
     pub(super) random: Random,
     /// Temperature.
     pub(super) temperature: f64,
-    /// Whom to tell how far the image is.
-    pub(super) progress: Option<Progress>,
+}
+
+impl Draw {
+    fn knows(&self, index: usize) -> bool {
+        self.known.get(index).copied().unwrap_or(false)
+    }
+}
+
+impl Purpose {
+    /// The level of a dimension whose logits are known.
+    fn settle(
+        &mut self,
+        head: Head,
+        index: usize,
+        level: u8,
+        logits: &[f32],
+        scratch: &mut Vec<f32>,
+    ) -> u8 {
+        match self {
+            Self::Draw(draw) if draw.knows(index) => level,
+            Self::Draw(draw) => {
+                let uniform = draw.random.uniform(index as u32);
+                head.draw(logits.iter().copied(), draw.temperature, uniform, scratch)
+            }
+            Self::Encode(encoder) => {
+                predict(encoder.frequencies(), head, logits);
+                encoder.encode(level);
+                level
+            }
+            Self::Decode(decoder) => {
+                predict(decoder.frequencies(), head, logits);
+                decoder.decode()
+            }
+        }
+    }
+}
+
+fn predict(frequencies: &mut Frequencies, head: Head, logits: &[f32]) {
+    match head {
+        Head::Categorical => frequencies.set_categorical(logits.iter().copied()),
+        Head::Bernoulli => frequencies.set_bernoulli(logits[0]),
+    }
 }
 
 /// An image that is being drawn.
@@ -74,6 +138,8 @@ struct Guess {
 #[derive(Debug)]
 pub(super) struct Drawn {
     pub(super) levels: Vec<u8>,
+    /// What decided on them.
+    pub(super) purpose: Purpose,
     /// Full passes that it took, if it was drawn by fixed-point iteration.
     pub(super) passes: Option<u64>,
 }
@@ -124,13 +190,10 @@ impl Drawing {
         }
         let (head, mut scratch) = (self.network.head(), Vec::new());
         let mut settle = |at: usize, index: usize, level: u8, logits: &[f32]| {
-            let order: &Order = &orders[at];
-            if order.known.get(index).copied().unwrap_or(false) {
-                return level;
-            }
-            let uniform = order.random.uniform(index as u32);
-            let logits = logits.iter().copied();
-            head.draw(logits, order.temperature, uniform, &mut scratch)
+            let order: &mut Order = &mut orders[at];
+            order
+                .purpose
+                .settle(head, index, level, logits, &mut scratch)
         };
         let mut moving: Vec<&mut Walk> = walks.iter_mut().collect();
         wavefront
@@ -149,6 +212,7 @@ impl Drawing {
                 }
                 Step::Done(Drawn {
                     levels: wavefront.finish(walk),
+                    purpose: order.purpose,
                     passes: None,
                 })
             })
@@ -187,6 +251,7 @@ impl Drawing {
                 self.observe(guess.passes);
                 Step::Done(Drawn {
                     levels: guess.levels,
+                    purpose: order.purpose,
                     passes: Some(guess.passes),
                 })
             })
@@ -242,12 +307,17 @@ impl Guess {
         scratch: &mut Vec<f32>,
     ) {
         self.passes += 1;
+        // Coding is refused where it would come to full passes: each level would take one.
+        let Purpose::Draw(draw) = &order.purpose else {
+            self.frontier = shape.dimensions();
+            return;
+        };
         let horizon = self.frontier + GUESSED_ROWS * shape.width() * shape.channels();
         let mut settled = true;
         for place in self.frontier..horizon.min(shape.dimensions()) {
             let index = shape.index_of(place);
-            if !order.known.get(index).copied().unwrap_or(false) {
-                let level = logits.draw(row, index, order.temperature, &order.random, scratch);
+            if !draw.knows(index) {
+                let level = logits.draw(row, index, draw.temperature, &draw.random, scratch);
                 let guess = std::mem::replace(&mut self.levels[index], level);
                 if settled {
                     self.frontier = place + 1;

@@ -176,6 +176,14 @@ fn why_not(version: &Version, capability: Capability) -> Option<String> {
     if let Some(reason) = family.why_not(capability) {
         return Some(reason.to_owned());
     }
+    if capability == Capability::Compress
+        && let Network::Autoregressive(network) = &version.network
+        && let Compilation::Causal(reason) | Compilation::Unknown(reason) = network.compilation()
+    {
+        return Some(format!(
+            "its graph could not be compiled, and full passes are too slow: {reason}"
+        ));
+    }
     (capability == Capability::Detect && version.calibration.is_none()).then(|| {
         "this version has no calibration: without scores of held-out inliers no false-alarm rate can be promised".to_owned()
     })

@@ -181,6 +181,15 @@ impl CompletionMethod {
     }
 }
 
+/// One image, compressed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compressed {
+    /// The whole stream: a header of [`Compressed::HEADER_BYTES`] and the code.
+    pub bytes: Vec<u8>,
+    /// −log₂ of the probability of the image: the length that no code beats on average.
+    pub ideal_bits: f64,
+}
+
 /// The posterior over latent codes of one image.
 #[derive(Debug, Clone)]
 pub struct Encoding {

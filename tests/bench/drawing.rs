@@ -4,7 +4,8 @@
 //! pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run and multiplied, because the whole
 //! would take minutes. The rounds alternate, so that a change of the machine's mood falls on all.
 //!
-//! Options after `--`: `--rounds N` (5), `--repository FOLDER`.
+//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--draw-only N` to draw N images again and again and nothing else (for a
+//! profile).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -34,13 +35,14 @@ const MODEL: &str = "fashion-mnist-pixelcnn";
 const NAIVE_PASSES: u32 = 8;
 
 fn main() {
-    let mut rounds = 5;
+    let (mut rounds, mut drawing) = (5, 0);
     let mut repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/repository");
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--rounds" => rounds = arguments.next().unwrap().parse().unwrap(),
             "--repository" => repository = arguments.next().unwrap().into(),
+            "--draw-only" => drawing = arguments.next().unwrap().parse().unwrap(),
             // Cargo passes it to every benchmark.
             "--bench" => {}
             other => panic!("unknown option {other}"),
@@ -101,6 +103,12 @@ fn main() {
         answer.unwrap();
         start.elapsed().as_secs_f64() / f64::from(n)
     };
+    if drawing > 0 {
+        for round in 0..rounds {
+            println!("{:.3} ms an image", 1000.0 * draw(drawing, round));
+        }
+        return;
+    }
     let naive = |images: &[Image], passes: u32| {
         let given: Vec<_> = images.iter().map(|image| image.levels().into()).collect();
         let start = Instant::now();
