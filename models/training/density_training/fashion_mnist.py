@@ -1,17 +1,34 @@
 """What the models of Fashion-MNIST have in common: the size of the images and what their manifests say."""
 
-from torch import nn
+from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
+from density_training.data import load_labels
 from density_training.training import Progress, Recipe
-from density_training.version import Version
+from density_training.version import Labels, Version
 
 HEIGHT = WIDTH = 28
 LEVELS, DIMENSIONS = 256, HEIGHT * WIDTH
 MONITORED_IMAGES = 1_000
 """How many test images are scored after each epoch, for the log only; nothing is selected by them."""
+LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+def labels_of(data: Path, split: str) -> Tensor:
+    """The labels of one split, int64 [N]."""
+    return torch.from_numpy(load_labels(data, split)).long()
+
+
+def counted_labels(train_labels: Tensor) -> Labels:
+    """The ten labels with the share of each among the training images as its prior."""
+    shares = torch.bincount(train_labels, minlength=len(LABELS)).double() / len(train_labels)
+    return Labels(names=LABELS, prior=tuple(shares.tolist()))
 
 
 def fashion_mnist_version(
+    command: str,
     family: str,
     head: str,
     description: str,
@@ -21,10 +38,11 @@ def fashion_mnist_version(
     test_bits_per_dim: float,
     notes: str,
     latent_size: int | None = None,
+    labels: Labels | None = None,
 ) -> Version:
-    """The manifest of a model of Fashion-MNIST; `family` is also its command and the end of its name."""
+    """The manifest of a model of Fashion-MNIST; `command` also ends its name."""
     return Version(
-        name=f"fashion-mnist-{family}",
+        name=f"fashion-mnist-{command}",
         family=family,
         description=description,
         channels=1,
@@ -36,11 +54,12 @@ def fashion_mnist_version(
         provenance={
             "data": "Fashion-MNIST, 60,000 training images",
             "licence": "MIT",
-            "command": f"python -m density_training {family} train {recipe.as_arguments()}",
+            "command": f"python -m density_training {command} train {recipe.as_arguments()}",
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "training_seconds": round(progress.seconds),
             "test_bits_per_dim": round(test_bits_per_dim, 4),
             "notes": notes,
         },
         latent_size=latent_size,
+        labels=labels,
     )

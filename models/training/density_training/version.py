@@ -8,13 +8,36 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from density_training.scoring import elbo_at_mean, load_graph, log_likelihood, to_levels, to_pictures
+from density_training.scoring import (
+    elbo_at_mean,
+    label_log_likelihoods,
+    load_graph,
+    log_likelihood,
+    to_levels,
+    to_pictures,
+)
 
 ABSOLUTE_TOLERANCE_NATS = 1e-3
 RELATIVE_TOLERANCE = 1e-6
 """A served golden score may differ from PyTorch's by absolute + relative · |score|."""
 
 Table = dict[str, object]
+GRAPHS: dict[str, dict[str, Table]] = {
+    "pixelcnn": {"logits": {"file": "model.onnx", "input": "image", "output": "logits"}},
+    "vae": {
+        "encoder": {"file": "encoder.onnx", "input": "image", "mean": "mean", "log_variance": "log_variance"},
+        "decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
+    },
+}
+"""Family → graph → its file, and the names of its inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What labels mean, in their order, and how likely each is before anything is seen."""
+
+    names: tuple[str, ...]
+    prior: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -32,6 +55,7 @@ class Version:
     calibration_description: str
     provenance: Table
     latent_size: int | None = None
+    labels: Labels | None = None
 
 
 def write_version(
@@ -39,8 +63,8 @@ def write_version(
 ) -> None:
     """Complete `folder`, into which the graphs were exported, and prove that they reproduce the golden scores.
 
-    Graphs are `model.onnx` of a PixelCNN, `encoder.onnx` and `decoder.onnx` of a VAE. Scores are nats, float64;
-    the golden ones come from PyTorch. Raises `ParityError` if ONNX Runtime disagrees with them.
+    Graphs are the files in `GRAPHS`. Scores are nats, float64 [N]; the golden ones come from PyTorch, and there is one
+    for each label, [N, labels], if the model is conditional. Raises `ParityError` if ONNX Runtime disagrees with them.
     """
     np.save(folder / "golden_images.npy", to_pictures(golden_levels))
     np.save(folder / "golden_scores.npy", golden_scores.double().numpy())
@@ -64,31 +88,29 @@ def check_parity(folder: Path) -> float:
 
 
 def served_scores(folder: Path, levels: Tensor) -> Tensor:
-    """Score uint8 images [N, C, H, W] with the graphs of a written version, as its manifest says; float64 nats [N]."""
+    """Score uint8 images [N, C, H, W] with the graphs of a written version, as its manifest says.
+
+    float64 nats [N], or [N, labels] of a conditional model.
+    """
     manifest = tomllib.loads((folder / "model.toml").read_text())
     count = manifest["image"]["levels"]
     graphs = {key: load_graph(folder / graph["file"]) for key, graph in manifest["graphs"].items()}
+    if "labels" in manifest:
+        return label_log_likelihoods(graphs["logits"], levels, count, len(manifest["labels"]["names"]))
     if manifest["family"] == "vae":
         return elbo_at_mean(graphs["encoder"], graphs["decoder"], levels, count)
     return log_likelihood(graphs["logits"], levels, count, manifest["likelihood"]["head"])
 
 
 def _manifest(folder: Path, version: Version) -> Table:
-    is_vae = version.family == "vae"
-    if is_vae:
-        graphs: Table = {
-            "graphs.encoder": {
-                "file": "encoder.onnx",
-                "input": "image",
-                "mean": "mean",
-                "log_variance": "log_variance",
-            },
-            "graphs.decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
-            "latent": {"size": version.latent_size},
-        }
-    else:
-        graphs = {"graphs.logits": {"file": "model.onnx", "input": "image", "output": "logits"}}
-    files = ["encoder.onnx", "decoder.onnx"] if is_vae else ["model.onnx"]
+    graphs = {key: dict(graph) for key, graph in GRAPHS[version.family].items()}
+    optional: Table = {}
+    if version.latent_size is not None:
+        optional["latent"] = {"size": version.latent_size}
+    if version.labels is not None:
+        graphs["logits"]["label"] = "label"
+        optional["labels"] = {"names": version.labels.names, "prior": version.labels.prior}
+    files = [graph["file"] for graph in graphs.values()]
     files += ["golden_images.npy", "golden_scores.npy", "calibration.npy"]
     return {
         "": {"name": version.name, "family": version.family, "description": version.description},
@@ -99,7 +121,8 @@ def _manifest(folder: Path, version: Version) -> Table:
             "levels": version.levels,
         },
         "input": {"scale": 1 / (version.levels - 1), "offset": 0.0},
-        **graphs,
+        **{f"graphs.{key}": graph for key, graph in graphs.items()},
+        **optional,
         "likelihood": {"head": version.head},
         "golden": {
             "images": "golden_images.npy",
@@ -109,7 +132,7 @@ def _manifest(folder: Path, version: Version) -> Table:
         },
         "calibration": {
             "scores": "calibration.npy",
-            "statistic": "elbo_at_mean" if is_vae else "log_likelihood",
+            "statistic": "elbo_at_mean" if version.family == "vae" else "log_likelihood",
             "description": version.calibration_description,
         },
         "provenance": version.provenance,
@@ -118,7 +141,7 @@ def _manifest(folder: Path, version: Version) -> Table:
 
 
 def _to_toml(tables: Table) -> str:
-    """TOML of named tables of strings and numbers; keys with a dot inside a table are quoted (file names)."""
+    """TOML of named tables of strings, numbers and tuples of them; keys with a dot in them are quoted (file names)."""
     parts = []
     for name, table in tables.items():
         lines = [f"[{name}]"] if name else []
@@ -135,4 +158,6 @@ def _value(value: object) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(item) for item in value)}]"
     return repr(value)
