@@ -11,6 +11,9 @@ from types import ModuleType
 import torch
 
 from density_training import (
+    autoencoder_task,
+    classifier_task,
+    gan_task,
     pixelcnn_background_task,
     pixelcnn_conditional_task,
     pixelcnn_local_task,
@@ -23,7 +26,16 @@ from density_training.training import Recipe
 
 REPOSITORY = Path("../repository")
 CACHE = Path(".cache")
-TASKS = (pixelcnn_task, pixelcnn_local_task, pixelcnn_background_task, pixelcnn_conditional_task, vae_task)
+TASKS = (
+    pixelcnn_task,
+    pixelcnn_local_task,
+    pixelcnn_background_task,
+    pixelcnn_conditional_task,
+    vae_task,
+    autoencoder_task,
+    gan_task,
+    classifier_task,
+)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,6 +9,7 @@ from density_training.version import Version
 
 Figures = dict[str, object]
 INTERRUPTED = "interrupted and resumed; other work took part of both cores"
+ONE_THREAD = "one thread; other work took part of both cores"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class PixelCNNText:
     verdict: str
     references: str = ""
     training: str = ""
-    run: str = "one thread; other work took part of both cores"
+    run: str = ONE_THREAD
 
 
 def write_pixelcnn_card(
@@ -141,6 +142,15 @@ def false_alarm_rows(figures: Figures) -> str:
         f"| false alarms at a requested rate of {label[:-1]} %, the 5,000 test images outside the calibration | {rate:.2%} |"
         for label, rate in rates.items()
     )
+
+
+def accuracy_table(figures: Figures) -> str:
+    """Accuracy on the test images of each label."""
+    rows = "\n".join(f"| {name} | {accuracy:.1%} |" for name, accuracy in figures["accuracy_by_label"].items())
+    return f"""| label | accuracy |
+|---|---|
+{rows}
+"""
 
 
 def evaluation_note(model: str) -> str:

@@ -65,9 +65,7 @@ class Residual(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int, stride: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs)
-    )
+    return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False), nn.BatchNorm2d(outputs))
 
 
 def training_loss(model: Classifier, levels: Tensor, label: Tensor) -> Tensor:
@@ -79,7 +77,7 @@ def training_loss(model: Classifier, levels: Tensor, label: Tensor) -> Tensor:
 
 
 def vary(levels: Tensor, reach: int = 2) -> Tensor:
-    """Each image mirrored with probability ½ and moved by up to `reach` pixels each way; black comes in from outside."""
+    """Each image mirrored with probability ½ and moved by up to `reach` pixels each way, black coming in."""
     count, _, height, width = levels.shape
     mirrored = torch.where(torch.rand(count, 1, 1, 1) < 0.5, levels, levels.flip(3))
     padded = F.pad(mirrored, (reach, reach, reach, reach))

@@ -6,6 +6,7 @@ from pathlib import Path
 from density_training.card import (
     INTERRUPTED,
     Figures,
+    accuracy_table,
     evaluation_note,
     false_alarm_rows,
     limits_section,
@@ -69,12 +70,3 @@ As the only gate in front of a classifier log p(x) would be a poor choice.
 
 {limits_section()}"""
     (folder / "README.md").write_text(text)
-
-
-def accuracy_table(figures: Figures) -> str:
-    """Accuracy on the test images of each label."""
-    rows = "\n".join(f"| {name} | {accuracy:.1%} |" for name, accuracy in figures["accuracy_by_label"].items())
-    return f"""| label | accuracy |
-|---|---|
-{rows}
-"""

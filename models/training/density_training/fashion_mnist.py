@@ -13,6 +13,7 @@ HEIGHT = WIDTH = 28
 LEVELS, DIMENSIONS = 256, HEIGHT * WIDTH
 MONITORED_IMAGES = 1_000
 """How many test images are scored after each epoch, for the log only; nothing is selected by them."""
+CALIBRATION = "5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000"
 LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
 
 
@@ -30,17 +31,26 @@ def counted_labels(train_labels: Tensor) -> Labels:
 def fashion_mnist_version(
     command: str,
     family: str,
-    head: str,
     description: str,
     model: nn.Module,
     recipe: Recipe,
     progress: Progress,
-    test_bits_per_dim: float,
     notes: str,
+    head: str | None = None,
+    test_bits_per_dim: float | None = None,
     latent_size: int | None = None,
     labels: Labels | None = None,
 ) -> Version:
-    """The manifest of a model of Fashion-MNIST; `command` also ends its name."""
+    """The manifest of a model of Fashion-MNIST; `command` also ends its name. What has a `head` has calibration."""
+    provenance: dict[str, object] = {
+        "data": "Fashion-MNIST, 60,000 training images",
+        "licence": "MIT",
+        "command": f"python -m density_training {command} train {recipe.as_arguments()}",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "training_seconds": round(progress.seconds),
+    }
+    if test_bits_per_dim is not None:
+        provenance["test_bits_per_dim"] = round(test_bits_per_dim, 4)
     return Version(
         name=f"fashion-mnist-{command}",
         family=family,
@@ -50,16 +60,8 @@ def fashion_mnist_version(
         width=WIDTH,
         levels=LEVELS,
         head=head,
-        calibration_description="5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000",
-        provenance={
-            "data": "Fashion-MNIST, 60,000 training images",
-            "licence": "MIT",
-            "command": f"python -m density_training {command} train {recipe.as_arguments()}",
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "training_seconds": round(progress.seconds),
-            "test_bits_per_dim": round(test_bits_per_dim, 4),
-            "notes": notes,
-        },
+        calibration_description=CALIBRATION if head else None,
+        provenance=provenance | {"notes": notes},
         latent_size=latent_size,
         labels=labels,
     )

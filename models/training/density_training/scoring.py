@@ -18,7 +18,7 @@ from density_training.likelihood import (
 )
 
 Network = Callable[[Tensor], Tensor]
-"""float [N, C, H, W] → logits."""
+"""float [N, C, H, W] → logits, or → a code and back."""
 TwoHeaded = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A VAE's encoder (→ mean, log-variance) or decoder (→ mean, log-scale)."""
 
@@ -77,6 +77,23 @@ def label_log_likelihoods(
         ]
         scores.append(torch.stack(given, dim=1))
     return torch.cat(scores)
+
+
+@torch.no_grad()
+def label_log_probabilities(classifier: TwoHeaded, levels: Tensor, count: int, batch: int = 250) -> Tensor:
+    """log p(y|x) in nats of every label y, float64 [N, labels], by a classifier (→ logits, features)."""
+    logits = [classifier(to_input(part, count))[0] for part in levels.split(batch)]
+    return torch.cat(logits).double().log_softmax(1)
+
+
+@torch.no_grad()
+def reconstruction_errors(encoder: Network, decoder: Network, levels: Tensor, count: int, batch: int = 250) -> Tensor:
+    """Σ (x̂ − x)² over the dimensions of each image in units of level/(count − 1), float64 [N]; no likelihood."""
+    errors = []
+    for part in levels.split(batch):
+        image = to_input(part, count)
+        errors.append((decoder(encoder(image)) - image).double().square().flatten(1).sum(1))
+    return torch.cat(errors)
 
 
 @torch.no_grad()

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import RECIPE, gradients, version
 from torch import Tensor
 
 from density_training import data, pixelcnn, vae
@@ -29,10 +30,10 @@ from density_training.scoring import (
     to_levels,
 )
 from density_training.training import Recipe, train
-from density_training.version import ParityError, Version, check_parity, served_scores, write_version
+from density_training.version import ParityError, check_parity, served_scores, write_version
 
-RECIPE = Recipe(steps=40, decay_steps=10, batch_size=16, warmup_steps=5)
 SMALL_PIXELCNN = pixelcnn.PixelCNNConfig(height=8, width=6, levels=16, channels=8, blocks=3, head_channels=16)
+SMALL_LOCAL = replace(SMALL_PIXELCNN, block_size=1, position=False)
 SMALL_VAE = vae.VAEConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
 COMMITTED_FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures"
 
@@ -97,6 +98,15 @@ def test_no_logit_depends_on_its_own_pixel_or_a_later_one() -> None:
     assert all(later > i for i, later in enumerate(colour))
     leaking = first_changed_dimensions(TinyPixelCNN(1, 6, 5, levels=4, leaks=True), (1, 6, 5))
     assert any(later == i for i, later in enumerate(leaking))
+
+
+def test_local_pixelcnn_sees_the_neighbours_of_its_first_layer_and_no_more() -> None:
+    model = pixelcnn.PixelCNN(SMALL_LOCAL)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    image = torch.rand(1, 1, 8, 6, requires_grad=True)
+    seen = torch.autograd.grad(model(image)[0, :, 6, 3].square().sum(), image)[0][0, 0] != 0
+    assert not seen[:3].any() and seen[3:6].all() and seen[6, :3].all() and not seen[6, 3:].any() and not seen[7].any()
 
 
 @pytest.mark.parametrize("head", ["categorical", "bernoulli"])
@@ -173,13 +183,6 @@ def test_data_is_refused_by_name_when_missing_or_altered(tmp_path: Path) -> None
     assert to_levels(colour).shape == (2, 3, 4, 5)
 
 
-def gradients(height: int, width: int, levels: int) -> Tensor:
-    """Sixty-four pictures that are easy to learn: a brightness that grows from a random value along the diagonal."""
-    start = torch.randint(0, levels // 2, (64, 1, 1, 1), generator=torch.Generator().manual_seed(0))
-    ramp = (torch.arange(height)[:, None] + torch.arange(width)) // 3
-    return (start + ramp).clamp(max=levels - 1).to(torch.uint8)
-
-
 @torch.no_grad()
 def first_changed_dimensions(model: Network, shape: tuple[int, int, int]) -> list[int]:
     """For each dimension but the last, in raster order and channel by channel within a pixel: the earliest dimension
@@ -198,19 +201,3 @@ def first_changed_dimensions(model: Network, shape: tuple[int, int, int]) -> lis
         changed = (logits_by_dimension(perturbed) != reference).any(1)
         earliest.append(int(changed.int().argmax()) if changed.any() else channels * height * width)
     return earliest
-
-
-def version(family: str, head: str, config: pixelcnn.PixelCNNConfig | vae.VAEConfig) -> Version:
-    return Version(
-        name=f"small-{family}",
-        family=family,
-        description="A model of a test",
-        channels=1,
-        height=config.height,
-        width=config.width,
-        levels=config.levels,
-        head=head,
-        calibration_description="the training images",
-        provenance={},
-        latent_size=getattr(config, "latent_size", None),
-    )
