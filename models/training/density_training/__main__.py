@@ -18,6 +18,7 @@ from density_training import (
     pixelcnn_conditional_task,
     pixelcnn_local_task,
     pixelcnn_task,
+    pixelrnn_task,
     vae_task,
 )
 from density_training.data import DEFAULT_FOLDER
@@ -31,6 +32,7 @@ TASKS = (
     pixelcnn_local_task,
     pixelcnn_background_task,
     pixelcnn_conditional_task,
+    pixelrnn_task,
     vae_task,
     autoencoder_task,
     gan_task,

@@ -40,6 +40,7 @@ def fashion_mnist_version(
     test_bits_per_dim: float | None = None,
     latent_size: int | None = None,
     labels: Labels | None = None,
+    recurrence: dict[str, object] | None = None,
 ) -> Version:
     """The manifest of a model of Fashion-MNIST; `command` also ends its name. What has a `head` has calibration."""
     provenance: dict[str, object] = {
@@ -64,4 +65,5 @@ def fashion_mnist_version(
         provenance=provenance | {"notes": notes},
         latent_size=latent_size,
         labels=labels,
+        recurrence=recurrence,
     )

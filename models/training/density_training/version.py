@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from density_training import wavefront
 from density_training.scoring import (
     elbo_at_mean,
     label_log_likelihoods,
@@ -27,6 +28,18 @@ RELATIVE_TOLERANCE = 1e-6
 Table = dict[str, object]
 GRAPHS: dict[str, dict[str, Table]] = {
     "pixelcnn": {"logits": {"file": "model.onnx", "input": "image", "output": "logits"}},
+    "pixelrnn": {
+        "step": {
+            "file": "step.onnx",
+            "states": "states",
+            "levels": "levels",
+            "inside": "inside",
+            "row": "row",
+            "column": "column",
+            "state": "state",
+            "output": "logits",
+        },
+    },
     "vae": {
         "encoder": {"file": "encoder.onnx", "input": "image", "mean": "mean", "log_variance": "log_variance"},
         "decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
@@ -67,6 +80,7 @@ class Version:
     provenance: Table
     latent_size: int | None = None
     labels: Labels | None = None
+    recurrence: Table | None = None
 
 
 def write_version(
@@ -137,6 +151,8 @@ def served_scores(folder: Path, levels: Tensor) -> Tensor:
             return elbo_at_mean(graphs["encoder"], graphs["decoder"], levels, count)
         case "autoencoder":
             return reconstruction_errors(graphs["encoder"], graphs["decoder"], levels, count)
+        case "pixelrnn":
+            return wavefront.log_likelihood(graphs["step"], levels, count, manifest["recurrence"]["state_size"])
         case "classifier":
             return label_log_probabilities(graphs["logits"], levels, count)
         case _ if "labels" in manifest:
@@ -162,6 +178,8 @@ def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) 
     }
     if version.latent_size is not None:
         tables["latent"] = {"size": version.latent_size}
+    if version.recurrence is not None:
+        tables["recurrence"] = version.recurrence
     if version.labels is not None:
         tables["labels"] = {"names": version.labels.names, "prior": version.labels.prior}
     if version.head is not None:

@@ -16,7 +16,7 @@ def gradients(height: int, width: int, levels: int) -> Tensor:
     return (start + ramp).clamp(max=levels - 1).to(torch.uint8)
 
 
-def version(family: str, head: str | None, config: object, labels: Labels | None = None) -> Version:
+def version(family: str, head: str | None, config: object, labels: Labels | None = None, **more: object) -> Version:
     """The manifest of a model with the sizes in `config`; what has a head has calibration scores."""
     return Version(
         name=f"small-{family}",
@@ -31,4 +31,5 @@ def version(family: str, head: str | None, config: object, labels: Labels | None
         provenance={},
         latent_size=getattr(config, "latent_size", None),
         labels=labels,
+        **more,
     )

@@ -12,7 +12,7 @@ import torch
 from small import RECIPE, gradients, version
 from torch import Tensor
 
-from density_training import data, pixelcnn, vae
+from density_training import data, pixelcnn, pixelrnn, pixelrnn_task, vae, wavefront
 from density_training.__main__ import main
 from density_training.detection import auroc_of_low_scores, two_sided_p_values
 from density_training.export import export_graph
@@ -87,12 +87,36 @@ def test_vae_learns_and_survives_its_export(tmp_path: Path) -> None:
     assert (weights.logsumexp(1) - math.log(16) >= weights.mean(1)).all()
 
 
+def test_pixelrnn_learns_and_its_step_graph_scores_and_draws_along_diagonals(tmp_path: Path) -> None:
+    config = pixelrnn.PixelRNNConfig(height=8, width=6, levels=16, state_size=12, head_channels=16)
+    images = gradients(config.height, config.width, config.levels)
+    model = pixelrnn.PixelRNN(config)
+    loss = lambda levels, step: pixelrnn.training_loss(model, levels)
+    train(model, loss, pixelrnn_task.optimisers(model), images, RECIPE, tmp_path / "checkpoint.pt")
+    scores = log_likelihood(model, images, config.levels)
+    assert scores.mean() > 0.8 * -config.height * config.width * math.log(config.levels)
+
+    folder = tmp_path / "small-pixelrnn" / "1"
+    export_graph(model.step, pixelrnn.example(config), ["state", "logits"], folder / "step.onnx")
+    manifest = version("pixelrnn", "categorical", config, recurrence=pixelrnn.recurrence(config))
+    write_version(folder, manifest, images[:9], scores[:9], scores)
+    torch.testing.assert_close(served_scores(folder, images), scores, atol=1e-3, rtol=1e-6)
+    drawn = wavefront.sample(load_graph(folder / "step.onnx"), (3, 1, 8, 6), config.levels, 12, seed=0)
+    assert drawn.shape == (3, 1, 8, 6) and drawn.max() < config.levels
+    assert log_likelihood(model, drawn, config.levels).mean() > log_likelihood(model, 15 - drawn, config.levels).mean()
+
+
 def test_no_logit_depends_on_its_own_pixel_or_a_later_one() -> None:
     model = pixelcnn.PixelCNN(SMALL_PIXELCNN)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     causal = first_changed_dimensions(model, (1, 8, 6))
     # Every pixel matters to its right neighbour; the last of a row is out of reach of the first of the next.
+    assert all(later == i + 1 if i % 6 < 5 else later > i for i, later in enumerate(causal))
+    recurrent = pixelrnn.PixelRNN(pixelrnn.PixelRNNConfig(height=8, width=6, levels=16, state_size=4, head_channels=4))
+    for parameter in recurrent.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    causal = first_changed_dimensions(recurrent, (1, 8, 6))
     assert all(later == i + 1 if i % 6 < 5 else later > i for i, later in enumerate(causal))
     colour = first_changed_dimensions(TinyPixelCNN(3, 4, 4, levels=8), (3, 4, 4))
     assert all(later > i for i, later in enumerate(colour))
