@@ -1,4 +1,4 @@
-"""A PixelRNN: the state of each pixel depends on the states of its neighbours before it, and so on all pixels in reach.
+"""A PixelRNN: the state of each pixel depends on the states of its neighbours, and so on all pixels before them.
 
 van den Oord, Kalchbrenner and Kavukcuoglu, "Pixel Recurrent Neural Networks" (2016), carry the state of an LSTM along
 diagonals. Here the state of pixel (i, j) is a gated mean of the states at (i, j−1), (i−1, j) and (i−1, j+1) and of a
@@ -19,17 +19,21 @@ from density_training.pixelcnn import LevelFeatures
 from density_training.scoring import to_input
 
 NEIGHBOURS = ((0, -1), (-1, 0), (-1, 1))
-"""Rows and columns from a pixel to those whose states and levels its own state is computed from."""
+"""Rows and columns from a pixel to those whose states its own state is computed from."""
+WINDOW = tuple((i, j) for i in range(-3, 1) for j in range(-3, 4) if 2 * i + j < 0 and (i < 0 or j < 0))
+"""Rows and columns from a pixel to those whose levels it sees: 22 of the 24 before it in a 7×7 window, those with a
+smaller 2i + j, which are known by then."""
 
 
 @dataclass(frozen=True)
 class PixelRNNConfig:
-    """Sizes."""
+    """Sizes; `window_channels` is what is kept of the levels in the window."""
 
     height: int = 28
     width: int = 28
     levels: int = 256
     state_size: int = 128
+    window_channels: int = 96
     head_channels: int = 128
 
 
@@ -44,34 +48,34 @@ class PixelRNN(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         """All pixels of the same 2i + j at once.
 
-        States are kept for whole columns of rows, [N, 1 + H + 1, S], with zeros above the image and wherever a row has
-        no pixel at this time; a neighbour outside the image is therefore a zero state and a zero level.
+        States are kept for whole columns of rows, [N, 1 + H, S], with zeros above the image and wherever a row has no
+        pixel at this time; a neighbour outside the image therefore has a state of zero.
         """
         height, width = self.config.height, self.config.width
-        features = self.step.features(image).permute(0, 2, 3, 1)
-        places = torch.stack(torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij"))
-        blank = features.new_zeros(len(image), height + 1, self.config.state_size + features.shape[3])
+        seen = self._windows(image)
+        blank = seen.new_zeros(len(image), 1 + height, self.config.state_size)
         before, last, states = blank, blank, []
         for time in range(2 * (height - 1) + width):
             rows = torch.arange(max(0, -(-(time - width + 1) // 2)), min(height, time // 2 + 1))
             columns = time - 2 * rows
-            # Row r of the image is row r + 1 of the column; the row above it is row r.
+            # Row i of the image is row i + 1 of a column of states.
             first, end = int(rows[0]), int(rows[-1]) + 1
             known = torch.cat([last[:, first + 1 : end + 1], before[:, first:end], last[:, first:end]], dim=2)
-            state = self.step.cell(*self._parts(known), places[0, rows, columns], places[1, rows, columns])
-            seen = features[:, rows, columns].to(state.dtype)
-            now = F.pad(torch.cat([state, seen], dim=2), (0, 0, first + 1, height - end))
+            state = self.step.cell(known, seen[:, rows, columns], rows, columns)
             states.append(state)
-            before, last = last, now
+            before, last = last, F.pad(state, (0, 0, first + 1, height - end))
         order = self._raster_order(height, width)
-        logits = self.step.head(torch.cat(states, dim=1)[:, order])
+        logits = self.step.head(torch.cat(states, dim=1)[:, order], seen.flatten(1, 2))
         return logits.permute(0, 2, 1).reshape(len(image), self.config.levels, height, width)
 
-    def _parts(self, known: Tensor) -> tuple[Tensor, Tensor]:
-        """States and level features of the neighbours, each [.., 3·size], from them alternating."""
-        size = self.config.state_size
-        neighbours = known.unflatten(2, (len(NEIGHBOURS), -1))
-        return neighbours[..., :size].flatten(2), neighbours[..., size:].flatten(2)
+    def _windows(self, image: Tensor) -> Tensor:
+        """What each pixel sees of the levels around it, [N, H, W, channels]: the step's linear map as a convolution."""
+        rows, columns = torch.tensor(WINDOW).T + 3
+        weight = self.step.window.weight.unflatten(1, (len(WINDOW), -1)).permute(0, 2, 1)
+        kernel = weight.new_zeros(*weight.shape[:2], 4, 7)
+        kernel[:, :, rows, columns] = weight
+        features = F.pad(self.step.features(image), (3, 3, 3, 0))
+        return F.silu(F.conv2d(features, kernel, self.step.window.bias)).permute(0, 2, 3, 1)
 
     @staticmethod
     def _raster_order(height: int, width: int) -> Tensor:
@@ -84,21 +88,22 @@ class PixelRNN(nn.Module):
 class Step(nn.Module):
     """One pixel: the graph that a sampler runs along the diagonals.
 
-    `states` [N, 3, S] and `levels` [N, 3] in level/(levels−1) of the neighbours, zeros where there is none, `inside`
-    [N, 3] one where there is one and zero where there is none, `row` and `column` int64 [N] → `state` [N, S] and
-    `logits` [N, levels].
+    `states` [N, 3, S] of the neighbours, zeros where there is none; `levels` [N, 22] in level/(levels−1) of the window
+    and `inside` [N, 22], one where there is a pixel and zero where there is none; `row` and `column` int64 [N] →
+    `state` [N, S] and `logits` [N, levels].
     """
 
     def __init__(self, config: PixelRNNConfig) -> None:
         super().__init__()
         self.config = config
         self.features = LevelFeatures(config.levels)
-        size, neighbours = config.state_size, len(NEIGHBOURS)
-        fan_in = neighbours * (size + self.features.count)
-        self.weight = nn.Parameter(torch.randn((neighbours + 2) * size, fan_in) / math.sqrt(fan_in))
-        self.row = nn.Parameter(torch.zeros(config.height, (neighbours + 2) * size))
-        self.column = nn.Parameter(torch.zeros(config.width, (neighbours + 2) * size))
-        self.hidden = nn.Linear(size, config.head_channels)
+        self.window = nn.Linear(len(WINDOW) * self.features.count, config.window_channels)
+        fan_in = len(NEIGHBOURS) * config.state_size + config.window_channels
+        outputs = (len(NEIGHBOURS) + 2) * config.state_size
+        self.weight = nn.Parameter(torch.randn(outputs, fan_in) / math.sqrt(fan_in))
+        self.row = nn.Parameter(torch.zeros(config.height, outputs))
+        self.column = nn.Parameter(torch.zeros(config.width, outputs))
+        self.hidden = nn.Linear(config.state_size + config.window_channels, config.head_channels)
         self.output = nn.Linear(config.head_channels, config.levels)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(self.output.bias)
@@ -107,21 +112,24 @@ class Step(nn.Module):
         self, states: Tensor, levels: Tensor, inside: Tensor, row: Tensor, column: Tensor
     ) -> tuple[Tensor, Tensor]:
         features = self.features(levels.unsqueeze(1).unsqueeze(3)).squeeze(3).permute(0, 2, 1) * inside.unsqueeze(2)
-        state = self.cell(states.flatten(1), features.flatten(1), row, column)
-        return state, self.head(state)
+        seen = F.silu(self.window(features.flatten(1)))
+        state = self.cell(states.flatten(1), seen, row, column)
+        return state, self.head(state, seen)
 
-    def cell(self, states: Tensor, features: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    def cell(self, states: Tensor, seen: Tensor, row: Tensor, column: Tensor) -> Tensor:
         """Σ_k softmax_k(g) · (left, above, above right, tanh(candidate)), in each coordinate; [.., 3S] → [.., S]."""
-        known = torch.cat([states, features], dim=-1)
-        mixed = F.linear(known, self.weight) + (self.row[row] + self.column[column]).to(known.dtype)
-        candidate, gates = mixed.split([self.config.state_size, (len(NEIGHBOURS) + 1) * self.config.state_size], dim=-1)
-        shares = gates.unflatten(-1, (len(NEIGHBOURS) + 1, -1)).softmax(-2)
-        carried = states.unflatten(-1, (len(NEIGHBOURS), -1))
+        size, ways = self.config.state_size, len(NEIGHBOURS) + 1
+        known = torch.cat([states, seen], dim=-1)
+        mixed = F.linear(known, self.weight)
+        mixed = mixed + (self.row[row] + self.column[column]).to(mixed.dtype)
+        candidate, gates = mixed.split([size, ways * size], dim=-1)
+        shares = gates.unflatten(-1, (ways, size)).softmax(-2).to(mixed.dtype)
+        carried = states.unflatten(-1, (ways - 1, size))
         return (shares[..., :-1, :] * carried).sum(-2) + shares[..., -1, :] * torch.tanh(candidate)
 
-    def head(self, state: Tensor) -> Tensor:
-        """Logits of the levels, [.., S] → [.., levels]."""
-        return self.output(F.relu(self.hidden(state)))
+    def head(self, state: Tensor, seen: Tensor) -> Tensor:
+        """Logits of the levels, [.., S] and [.., channels] → [.., levels]."""
+        return self.output(F.relu(self.hidden(torch.cat([state, seen], dim=-1))))
 
 
 def training_loss(model: PixelRNN, levels: Tensor) -> Tensor:
@@ -133,16 +141,15 @@ def training_loss(model: PixelRNN, levels: Tensor) -> Tensor:
 
 def muon_parameters(model: PixelRNN) -> list[nn.Parameter]:
     """The hidden weight matrices; the rest is left to AdamW."""
-    return [model.step.weight, model.step.hidden.weight]
+    return [model.step.weight, model.step.window.weight, model.step.hidden.weight]
 
 
 def example(config: PixelRNNConfig) -> dict[str, Tensor]:
     """Inputs of the step for two pixels."""
-    neighbours = len(NEIGHBOURS)
     return {
-        "states": torch.randn(2, neighbours, config.state_size),
-        "levels": torch.rand(2, neighbours),
-        "inside": torch.ones(2, neighbours),
+        "states": torch.randn(2, len(NEIGHBOURS), config.state_size),
+        "levels": torch.rand(2, len(WINDOW)),
+        "inside": torch.ones(2, len(WINDOW)),
         "row": torch.tensor([0, 1]),
         "column": torch.tensor([1, 0]),
     }
@@ -150,4 +157,4 @@ def example(config: PixelRNNConfig) -> dict[str, Tensor]:
 
 def recurrence(config: PixelRNNConfig) -> dict[str, object]:
     """What whoever drives the step must know besides its inputs."""
-    return {"state_size": config.state_size, "neighbours": NEIGHBOURS}
+    return {"state_size": config.state_size, "neighbours": NEIGHBOURS, "window": WINDOW}

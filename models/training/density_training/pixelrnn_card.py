@@ -24,7 +24,7 @@ def write_pixelrnn_card(folder: Path, version: Version, figures: Figures, recipe
     text = f"""# {version.name}, version {folder.name}
 
 A recurrent network that puts an **exact probability** on 28×28 grey images with 256 levels. Each pixel has a state, computed
-from the states and levels of the pixels to its left, above it and to its upper right.
+from the states of the pixels to its left, above it and to its upper right, and from the levels around it.
 
 ![32 samples](samples.png)
 
@@ -32,11 +32,11 @@ from the states and levels of the pixels to its left, above it and to its upper 
 
 ## Model
 - The state of a pixel, {size} numbers, is a gated mean of its neighbours' states and of a new candidate. Gates and candidate are one
-  linear map of the neighbours' states and of pointwise features of their levels, with a bias for each row and column. A hidden
-  layer and a 256-way softmax predict the level.
-- {version.provenance["parameters"]:,} weights; float32; ONNX operator set 18. `step.onnx` is one pixel: inputs `states` [N, 3, {size}], `levels` = level / 255
-  and `inside` [N, 3] of the neighbours at (0, −1), (−1, 0) and (−1, +1), zeros outside the image, `row` and `column` int64 [N]; outputs
-  `state` [N, {size}] and `logits` [N, 256].
+  linear map of the neighbours' states and of what a layer sees of the 22 levels before the pixel in a 7×7 window, with a bias for each
+  row and column. A hidden layer and a 256-way softmax predict the level.
+- {version.provenance["parameters"]:,} weights; float32; ONNX operator set 18. `step.onnx` is one pixel: inputs `states` [N, 3, {size}] of the neighbours at (0, −1),
+  (−1, 0) and (−1, +1), zeros outside the image; `levels` = level / 255 of the window and `inside` [N, 22], zeros outside the image;
+  `row` and `column` int64 [N]. Outputs `state` [N, {size}] and `logits` [N, 256]. The manifest lists the places of neighbours and window.
 - Pixels with the same 2·row + column do not depend on each other: scoring and exact sampling take 82 steps an image.
 - References: van den Oord, Kalchbrenner and Kavukcuoglu, *Pixel Recurrent Neural Networks* (2016).
 

@@ -1,7 +1,7 @@
 """Drives the step of a recurrent autoregressive network over an image, along its diagonals.
 
-The step computes one pixel from its neighbours at (i, j−1), (i−1, j) and (i−1, j+1). All pixels with the same 2i + j
-have their neighbours behind them, so they go through the step together, for all images at once.
+The step computes a pixel (i, j) from the states of its neighbours and the levels in its window, which all have a
+smaller 2i + j. So all pixels with the same 2i + j go through the step together, for all images at once.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from density_training.pixelrnn import NEIGHBOURS
+from density_training.pixelrnn import NEIGHBOURS, WINDOW
 
 StepGraph = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
 """`states`, `levels`, `inside`, `row`, `column` → `state`, `logits`, as `pixelrnn.Step`."""
@@ -55,23 +55,27 @@ def _run(
 ) -> Tensor:
     """Visit all diagonals; `choose(logits [N, P, levels], rows [P], columns [P])` gives the levels [N, P] there."""
     images, _, height, width = shape
-    # One row above and one column on either side, all zero, stand for what lies outside.
-    states = torch.zeros(images, 1 + height, 1 + width + 1, state_size)
-    levels = torch.zeros(images, 1 + height, 1 + width + 1, dtype=torch.uint8)
-    inside = torch.zeros(1 + height, 1 + width + 1)
-    inside[1:, 1:-1] = 1
+    # A margin of zeros above and on either side stands for what lies outside.
+    margin = 3
+    padded = (images, margin + height, margin + width + margin)
+    states = torch.zeros(*padded, state_size)
+    levels = torch.zeros(padded, dtype=torch.uint8)
+    inside = torch.zeros(padded[1:])
+    inside[margin:, margin:-margin] = 1
     for time in tqdm(range(2 * (height - 1) + width), desc="diagonals", mininterval=5, dynamic_ncols=True):
         rows = torch.arange(max(0, -(-(time - width + 1) // 2)), min(height, time // 2 + 1))
         columns = time - 2 * rows
-        down = torch.stack([rows + 1 + row for row, _ in NEIGHBOURS], dim=1)
-        right = torch.stack([columns + 1 + column for _, column in NEIGHBOURS], dim=1)
+        places = torch.stack([rows, columns], dim=1) + margin
+        neighbours, window = (
+            (places.unsqueeze(1) + torch.tensor(offsets)).unbind(2) for offsets in (NEIGHBOURS, WINDOW)
+        )
         state, logits = step(
-            states[:, down, right].flatten(0, 1),
-            levels[:, down, right].flatten(0, 1).float() * (1 / (count - 1)),
-            inside[down, right].repeat(images, 1),
+            states[:, *neighbours].flatten(0, 1),
+            levels[:, *window].flatten(0, 1).float() * (1 / (count - 1)),
+            inside[*window].repeat(images, 1),
             rows.repeat(images),
             columns.repeat(images),
         )
-        states[:, rows + 1, columns + 1] = state.view(images, len(rows), state_size)
-        levels[:, rows + 1, columns + 1] = choose(logits.view(images, len(rows), -1), rows, columns)
-    return levels[:, 1:, 1:-1].unsqueeze(1).clone()
+        states[:, *places.T] = state.view(images, len(rows), state_size)
+        levels[:, *places.T] = choose(logits.view(images, len(rows), -1), rows, columns)
+    return levels[:, margin:, margin:-margin].unsqueeze(1).clone()

@@ -88,7 +88,7 @@ def test_vae_learns_and_survives_its_export(tmp_path: Path) -> None:
 
 
 def test_pixelrnn_learns_and_its_step_graph_scores_and_draws_along_diagonals(tmp_path: Path) -> None:
-    config = pixelrnn.PixelRNNConfig(height=8, width=6, levels=16, state_size=12, head_channels=16)
+    config = pixelrnn.PixelRNNConfig(height=8, width=6, levels=16, state_size=12, window_channels=8, head_channels=16)
     images = gradients(config.height, config.width, config.levels)
     model = pixelrnn.PixelRNN(config)
     loss = lambda levels, step: pixelrnn.training_loss(model, levels)
@@ -113,7 +113,7 @@ def test_no_logit_depends_on_its_own_pixel_or_a_later_one() -> None:
     causal = first_changed_dimensions(model, (1, 8, 6))
     # Every pixel matters to its right neighbour; the last of a row is out of reach of the first of the next.
     assert all(later == i + 1 if i % 6 < 5 else later > i for i, later in enumerate(causal))
-    recurrent = pixelrnn.PixelRNN(pixelrnn.PixelRNNConfig(height=8, width=6, levels=16, state_size=4, head_channels=4))
+    recurrent = pixelrnn.PixelRNN(pixelrnn.PixelRNNConfig(8, 6, 16, 4, 4, 4))
     for parameter in recurrent.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     causal = first_changed_dimensions(recurrent, (1, 8, 6))
