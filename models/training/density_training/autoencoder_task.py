@@ -24,7 +24,7 @@ from density_training.training import Progress, Recipe
 from density_training.version import check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-autoencoder"
-DEFAULT_RECIPE = Recipe(steps=4_000, decay_steps=2_500, batch_size=128)
+DEFAULT_RECIPE = Recipe(steps=3_000, decay_steps=2_000, batch_size=128)
 
 
 def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:

@@ -122,12 +122,14 @@ score would be a poor choice.
     (folder / "README.md").write_text(text)
 
 
-def training_section(version: Version, recipe: Recipe, progress: Progress, how: str, run: str) -> str:
-    """Data, command, steps and minutes; `how` names precision and optimisers, `run` the circumstances."""
+def training_section(
+    version: Version, recipe: Recipe, progress: Progress, how: str, run: str, images: str = "no augmentation"
+) -> str:
+    """Data, command, steps and minutes; `how` names precision and optimisers, `run` the circumstances, `images` what became of them."""
     provenance = version.provenance
     epochs = progress.step * recipe.batch_size / 60_000
     return f"""## Data and training
-- Data: {provenance["data"]} (Zalando Research, MIT licence), no augmentation. The test images were not trained on, and
+- Data: {provenance["data"]} (Zalando Research, MIT licence), {images}. The test images were not trained on, and
   nothing was selected by them.
 - Command: `{provenance["command"]}`
 - {progress.step:,} steps, {epochs:.1f} epochs, {how}. {progress.seconds / 60:.0f} minutes of wall time on a shared
@@ -153,11 +155,11 @@ def accuracy_table(figures: Figures) -> str:
 """
 
 
-def evaluation_note(model: str) -> str:
+def evaluation_note(model: str, options: str = " --mnist <folder of MNIST>") -> str:
     """Where the figures come from; `model` is the command."""
     return f"""All figures, those of the next section included, are of the exported graphs in ONNX Runtime on a CPU; measure them again with
 
-    python -m density_training {model} evaluate --mnist <folder of MNIST>
+    python -m density_training {model} evaluate{options}
 """
 
 

@@ -21,7 +21,8 @@ def write_classifier_card(folder: Path, version: Version, figures: Figures, reci
     oddities = "\n".join(
         f"| {name} | {oddity['label']} | {oddity['probability']:.1%} |" for name, oddity in figures["oddities"].items()
     )
-    how = "with images mirrored and moved by up to two pixels at random; bfloat16 convolutions, AdamW"
+    how = "bfloat16 convolutions, AdamW"
+    images = "mirrored and moved by up to two pixels at random"
     text = f"""# {version.name}, version {folder.name}
 
 A classifier of 28×28 grey images: calibrated probabilities of ten labels, p(y|x), and {figures["features"]} features that serve other tasks.
@@ -36,7 +37,7 @@ It has **no density**: it cannot say that an image is none of its labels.
 - References: He et al., *Deep Residual Learning for Image Recognition* (2016); Guo et al., *On Calibration of Modern Neural
   Networks* (2017), for the temperature.
 
-{training_section(version, recipe, progress, how, ONE_THREAD)}- 5,000 of the training images were not trained on; they fitted the temperature.
+{training_section(version, recipe, progress, how, ONE_THREAD, images)}- 5,000 of the training images were not trained on; they fitted the temperature. The epochs are those of 60,000 images.
 
 ## Figures
 | {figures["test_images"]:,} Fashion-MNIST test images | figure | at a temperature of 1 |
@@ -46,7 +47,7 @@ It has **no density**: it cannot say that an image is none of its labels.
 | expected calibration error, 15 bins | **{figures["expected_calibration_error"]:.4f}** | {before["expected_calibration_error"]:.4f} |
 
 {accuracy_table(figures)}
-{evaluation_note("classifier")}
+{evaluation_note("classifier", options="")}
 ## What it says of other pictures
 | one picture each | label | probability |
 |---|---|---|

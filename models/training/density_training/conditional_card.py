@@ -4,7 +4,6 @@
 from pathlib import Path
 
 from density_training.card import (
-    INTERRUPTED,
     Figures,
     accuracy_table,
     evaluation_note,
@@ -16,6 +15,8 @@ from density_training.card import (
 )
 from density_training.training import Progress, Recipe
 from density_training.version import Version
+
+RUN = "one thread, interrupted and resumed, the decay shortened on the way; other work took part of both cores"
 
 
 def write_conditional_card(
@@ -43,7 +44,7 @@ kinds of clothes, and by Bayes' rule a classifier that says as well how probable
 - p(y|x) ∝ p(x|y) p(y), with p(y) counted from the training labels; p(x) = Σ p(x|y) p(y).
 - References: van den Oord et al., *Conditional Image Generation with PixelCNN Decoders* (2016).
 
-{training_section(version, recipe, progress, how, INTERRUPTED)}- The loss is −log p(x|y) plus ten times the log loss of telling the label from one wrong label by their likelihoods, over half of
+{training_section(version, recipe, progress, how, RUN)}- The loss is −log p(x|y) plus ten times the log loss of telling the label from one wrong label by their likelihoods, over half of
   each batch. The second term spends a little likelihood on accuracy; p(x|y) stays normalised.
 
 ## Figures

@@ -19,25 +19,25 @@ from density_training.training import Progress, Recipe
 from density_training.version import check_parity, write_generator_version
 
 NAME = "fashion-mnist-gan"
-DEFAULT_RECIPE = Recipe(steps=10_000, decay_steps=5_000, batch_size=64)
+DEFAULT_RECIPE = Recipe(steps=6_000, decay_steps=3_000, batch_size=64)
 SAMPLES_A_LABEL, GOLDEN_COUNT = 8, 10
 JUDGED = 10_000
 """How many drawn images are compared with real ones, equally many of each label."""
 
 
 def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
-    """Train on the 60,000 training images and labels: hinge loss, Adam for both players; draws a sheet an epoch."""
+    """Train on the 60,000 training images and labels, Adam for both players; draws a sheet an epoch."""
     torch.manual_seed(recipe.seed)
     images, labels = to_levels(load_images(data, "train")), labels_of(data, "train")
     model = gan.GAN().to(memory_format=torch.channels_last)
 
     def report(epoch: int) -> None:
-        shown = gan.draw(model.average.eval(), _each_label(SAMPLES_A_LABEL), model.config.latent_size, LEVELS, seed=0)
+        shown = gan.draw(model.average, _each_label(SAMPLES_A_LABEL), model.config.latent_size, LEVELS, seed=0)
         save_grid(shown, SAMPLES_A_LABEL, checkpoint.with_suffix(".png"))
 
     return training.train(
         model,
-        lambda chosen, step: gan.training_loss(model, images[chosen], labels[chosen]),
+        lambda chosen, step: gan.training_loss(model, images[chosen], labels[chosen], step),
         optimisers(model),
         torch.arange(len(images)),
         recipe,
@@ -47,9 +47,9 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
 
 
 def optimisers(model: gan.GAN) -> list[torch.optim.Optimizer]:
-    """Adam with little momentum for each player."""
+    """Adam without momentum for each player."""
     players = (model.generator, model.discriminator)
-    return [torch.optim.Adam(player.parameters(), lr=4e-4, betas=(0.5, 0.99)) for player in players]
+    return [torch.optim.Adam(player.parameters(), lr=5e-4, betas=(0.0, 0.99)) for player in players]
 
 
 def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:

@@ -33,7 +33,7 @@ from density_training.training import Progress, Recipe
 from density_training.version import Labels, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn-conditional"
-DEFAULT_RECIPE = Recipe(steps=4_500, decay_steps=4_300, batch_size=32)
+DEFAULT_RECIPE = Recipe(steps=3_600, decay_steps=3_100, batch_size=32)
 START = "pixelcnn.pt"
 """The checkpoint of the unconditional network, beside that of this one."""
 LEARNING_RATE_FACTOR = 0.5
