@@ -19,7 +19,10 @@ pub use self::{
     decode::{DecodeLimits, DecodeOptions, FORMATS, decode, file_dimensions},
     error::MediaError,
     mask::{decode_mask, mask_from_pixels},
-    npy::{NPY_MAGIC, read_f64, read_images, read_vectors, write_f32, write_f64, write_images},
+    npy::{
+        NPY_MAGIC, read_f64, read_f64_table, read_images, read_vectors, write_f32, write_f64,
+        write_images,
+    },
     pixels::{PixelFault, Pixels},
     render::{heat_map, heat_map_grid, png, png_grid},
 };

@@ -133,18 +133,19 @@ pub fn load(
                 cause: error.to_string(),
             }
         })?;
-    let golden_scores = gate.scores(&manifest.golden.scores)?;
-    if golden_images.is_empty() || golden_images.len() != golden_scores.len() {
+    let golden = given(&golden_images, &manifest);
+    let golden_scores = gate.golden_scores(&manifest)?;
+    if golden_images.is_empty() || golden.len() != golden_scores.len() {
         return Err(GateError::File {
             file: manifest.golden.scores.clone(),
             cause: format!(
-                "it has {} scores for {} golden images; there must be one each, and at least one",
+                "it has {} scores for {} golden images; there must be one each (one for each label, if there are labels), and at \
+                 least one image",
                 golden_scores.len(),
                 golden_images.len()
             ),
         });
     }
-    let golden = given(&golden_images, &manifest)?;
     let network = gate.network(engine, &label, &manifest, &golden)?;
     let (scores, timings) = match &network {
         Network::Autoregressive(network) => gate.autoregressive(network, &manifest, &golden)?,
@@ -212,6 +213,19 @@ impl Gate<'_> {
     fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
         media::read_f64(&self.read(file)?).map_err(|error| GateError::File {
             file: file.to_owned(),
+            cause: error.to_string(),
+        })
+    }
+
+    fn golden_scores(&self, manifest: &Manifest) -> Result<Vec<f64>, GateError> {
+        let file = &manifest.golden.scores;
+        let labels: Vec<usize> = manifest
+            .labels
+            .iter()
+            .map(|labels| labels.names.len())
+            .collect();
+        media::read_f64_table(&self.read(file)?, &labels).map_err(|error| GateError::File {
+            file: file.clone(),
             cause: error.to_string(),
         })
     }
@@ -397,27 +411,21 @@ impl Gate<'_> {
     }
 }
 
-/// Golden images with their labels.
-fn given<'a>(images: &'a [Image], manifest: &Manifest) -> Result<Vec<Given<'a>>, GateError> {
-    let labels = &manifest.golden.labels;
-    if let Graphs::Autoregressive { contract, .. } = &manifest.graphs
-        && contract.label.is_some()
-        && labels.len() != images.len()
-    {
-        return Err(GateError::Manifest(format!(
-            "golden.labels: {} labels for {} golden images; a conditional model needs one each",
-            labels.len(),
-            images.len()
-        )));
-    }
-    Ok(images
+/// Golden images, with each label if there are labels.
+fn given<'a>(images: &'a [Image], manifest: &Manifest) -> Vec<Given<'a>> {
+    let labels = manifest
+        .labels
+        .as_ref()
+        .map_or(1, |labels| labels.names.len() as u32);
+    images
         .iter()
-        .enumerate()
-        .map(|(at, image)| Given {
-            levels: image.levels(),
-            label: labels.get(at).copied().unwrap_or(0),
+        .flat_map(|image| {
+            (0..labels).map(|label| Given {
+                levels: image.levels(),
+                label,
+            })
         })
-        .collect())
+        .collect()
 }
 
 fn failed(file: &str, cause: NetworkError) -> GateError {

@@ -72,11 +72,8 @@ pub enum Graphs {
 pub struct Golden {
     /// npy file, uint8 of shape (n, H, W) or (n, H, W, C).
     pub images: String,
-    /// npy file, float64 of shape (n), nats.
+    /// npy file, float64 of shape (n), nats; of a conditional model (n, labels): log p(image | label) of every label.
     pub scores: String,
-    /// The label of each image, for a conditional model.
-    #[serde(default)]
-    pub labels: Vec<u32>,
     /// Allowed difference in nats.
     pub absolute_tolerance: f64,
     /// Allowed difference as a share of the golden score.

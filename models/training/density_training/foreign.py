@@ -1,16 +1,19 @@
 """Small causal networks written as people write them, exported plainly by both exporters of PyTorch.
 
-The server has to understand graphs that it did not have a hand in: masks multiplied in at run time, padding and cropping,
-shifts by slicing, shapes computed in the graph, normalisation, class embeddings. Weights are random.
+The server has to understand graphs that it did not have a hand in: masks multiplied in at run time, padding and
+cropping, shifts by slicing, shapes computed in the graph, normalisation, class embeddings. Weights are random.
 """
 
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from density_training.export import drop_metadata
 
 HEIGHT, WIDTH, CHANNELS, CLASSES = 7, 6, 8, 3
 
@@ -88,10 +91,12 @@ class TwoStacks(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.vertical = nn.ModuleList(
-            nn.Conv2d(1 if i == 0 else CHANNELS, 2 * CHANNELS, (2, 3), padding=(2 if i == 0 else 1, 1)) for i in range(3)
+            nn.Conv2d(1 if i == 0 else CHANNELS, 2 * CHANNELS, (2, 3), padding=(2 if i == 0 else 1, 1))
+            for i in range(3)
         )
         self.horizontal = nn.ModuleList(
-            nn.Conv2d(1 if i == 0 else CHANNELS, 2 * CHANNELS, (1, 2), padding=(0, 2 if i == 0 else 1)) for i in range(3)
+            nn.Conv2d(1 if i == 0 else CHANNELS, 2 * CHANNELS, (1, 2), padding=(0, 2 if i == 0 else 1))
+            for i in range(3)
         )
         self.link = nn.ModuleList(nn.Conv2d(2 * CHANNELS, 2 * CHANNELS, 1) for _ in range(3))
         self.out = nn.ModuleList(nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(3))
@@ -271,7 +276,7 @@ class Strided(nn.Module):
 
 
 def _export(module: nn.Module, example: dict[str, Tensor], path: Path, *, dynamo: bool) -> None:
-    """A plain call of `torch.onnx.export`, with nothing but a dynamic batch."""
+    """A plain call of `torch.onnx.export`, with nothing but a dynamic batch; only remarks are left out."""
     options: dict[str, object] = (
         {"dynamic_shapes": tuple({0: torch.export.Dim("batch")} for _ in example), "external_data": False}
         if dynamo
@@ -289,3 +294,6 @@ def _export(module: nn.Module, example: dict[str, Tensor], path: Path, *, dynamo
             verbose=False,
             **options,
         )
+    graph = onnx.load(path)
+    drop_metadata(graph)  # It names files of the machine at hand.
+    path.write_bytes(graph.SerializeToString(deterministic=True))
