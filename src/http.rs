@@ -39,6 +39,7 @@ pub mod problem;
 mod routes;
 mod scope;
 pub mod server;
+mod stream;
 
 pub use self::{
     config::{HttpConfig, ServerLimits},
@@ -77,14 +78,16 @@ pub fn router(state: HttpState) -> Router {
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
 }
 
-/// Compresses JSON and text for clients that ask for it; pictures are compressed already, and arrays hardly shrink.
+/// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and events would
+/// wait for company in the compressor.
 fn compression() -> CompressionLayer<impl Predicate> {
     let is_text = |_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Extensions| {
         headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| {
-                value.starts_with("application/json") || value.starts_with("text/")
+                let is_stream = value.starts_with("text/event-stream");
+                value.starts_with("application/json") || value.starts_with("text/") && !is_stream
             })
     };
     CompressionLayer::new()

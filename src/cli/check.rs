@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{CliError, OfflineSettings, Outcome, model, say};
 use crate::{
     app,
-    service::info::{CheckInfo, ModelInfo, ModelState, ReadyInfo},
+    service::info::{CheckInfo, ModelInfo, ModelState, ReadyInfo, SamplerInfo},
 };
 
 /// Run the load gate on one model: print what it can do, or exactly why it is refused
@@ -103,6 +103,13 @@ fn facts(ready: &ReadyInfo) -> Rows {
         ("images", ready.shape.to_string()),
         ("likelihood", ready.likelihood.to_owned()),
     ];
+    if !ready.labels.is_empty() {
+        let text = format!("{}: {}", ready.labels.len(), ready.labels.join(", "));
+        rows.push(("labels", text));
+    }
+    if let Some(sampler) = &ready.sampler {
+        rows.push(("sampler", describe(sampler)));
+    }
     if let Some(size) = ready.latent_size {
         rows.push(("latent size", size.to_string()));
     }
@@ -127,6 +134,18 @@ fn facts(ready: &ReadyInfo) -> Rows {
     rows.into_iter()
         .map(|(name, text)| (name.to_owned(), text))
         .collect()
+}
+
+fn describe(sampler: &SamplerInfo) -> String {
+    match sampler {
+        SamplerInfo::Wavefront(cost) => format!(
+            "wavefront with lag {}: {} steps, {} multiply-adds and {} bytes of memory an image",
+            cost.lag, cost.steps, cost.multiply_adds, cost.bytes
+        ),
+        SamplerInfo::FixedPoint { reason } => {
+            format!("fixed point of full passes, because the network cannot be compiled: {reason}")
+        }
+    }
 }
 
 fn checks(ready: &ReadyInfo) -> Rows {
@@ -181,6 +200,16 @@ fn to_json(info: &ModelInfo) -> Value {
         .iter()
         .map(|check| json!({"name": check.name, "finding": check.finding}))
         .collect();
+    let sampler = ready.sampler.as_ref().map(|sampler| match sampler {
+        SamplerInfo::Wavefront(cost) => json!({
+            "method": "wavefront",
+            "lag": cost.lag,
+            "steps": cost.steps,
+            "multiply_adds": cost.multiply_adds,
+            "bytes_per_image": cost.bytes,
+        }),
+        SamplerInfo::FixedPoint { reason } => json!({"method": "fixed_point", "reason": reason}),
+    });
     let calibration = ready.calibration.as_ref().map(|calibration| {
         json!({
             "size": calibration.size,
@@ -203,6 +232,8 @@ fn to_json(info: &ModelInfo) -> Value {
             "levels": ready.shape.levels(),
         },
         "likelihood": ready.likelihood,
+        "labels": ready.labels,
+        "sampler": sampler,
         "latent_size": ready.latent_size,
         "capabilities": capabilities,
         "calibration": calibration,

@@ -13,6 +13,10 @@ pub(crate) enum Format {
     Png,
     /// `application/x-npy`.
     Npy,
+    /// `image/gif`: how images appear.
+    Gif,
+    /// `text/event-stream`: how far images are, while they are drawn.
+    Events,
 }
 
 impl Format {
@@ -22,6 +26,8 @@ impl Format {
             Self::Json => "application/json",
             Self::Png => "image/png",
             Self::Npy => "application/x-npy",
+            Self::Gif => "image/gif",
+            Self::Events => "text/event-stream",
         }
     }
 }

@@ -331,7 +331,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "model", "version", "bound", "k", "seed", "map", "resize", "convert", "timeout"
+                "model", "version", "bound", "k", "seed", "map", "label", "resize", "convert",
+                "timeout"
             ]
         );
     }

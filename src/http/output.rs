@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::image::{Image, ImageShape},
-    media,
+    media::{self, Appearance},
     service::requests::PerImage,
 };
 
@@ -235,6 +235,12 @@ fn all_failed(problems: Vec<Problem>) -> Problem {
     first.with_others(problems.collect())
 }
 
+/// A JSON answer as text.
+pub(crate) fn json_text(body: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(body)
+        .map_err(|error| Problem::internal(format!("an answer cannot be serialised: {error}")))
+}
+
 /// A JSON answer.
 pub(crate) fn json(body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
@@ -285,6 +291,21 @@ pub(crate) async fn picture_or_array(
     })
     .await?;
     Ok(bytes_of(format, bytes))
+}
+
+/// How the images appear, as an animation. `known` has one flag a pixel, or none.
+pub(crate) async fn animation(
+    images: Vec<Image>,
+    shape: ImageShape,
+    known: Vec<bool>,
+    appearance: Appearance,
+) -> Result<Response, Problem> {
+    // Dozens of pictures are never little work.
+    let bytes = offload(usize::MAX, move || {
+        media::animation(&images, shape, &known, appearance)
+    })
+    .await?;
+    Ok(bytes_of(Format::Gif, bytes))
 }
 
 /// Bytes to encode, several times over: a picture is magnified, and compressing costs more than copying.

@@ -5,9 +5,11 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod animations;
 mod answers;
 mod client;
 mod errors;
 mod images;
 mod models;
 mod sockets;
+mod streams;
