@@ -12,11 +12,13 @@ fn a_good_model_is_described_with_every_check() {
         "tiny-pixelcnn version 1 is ready",
         "family",
         "pixelcnn",
-        "sampler      wavefront with lag 3: 20 steps, ",
+        "sampler        wavefront",
+        "sampling       along wavefronts: lag 3, 20 steps",
         "checks",
         "causal",
         "capabilities",
         "score        yes",
+        "compress     yes",
         "encode       no: an autoregressive model",
     ] {
         assert!(report.contains(word), "{word} in {report}");

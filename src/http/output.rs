@@ -102,17 +102,17 @@ pub(crate) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// Images that could be read, to be passed on, and the places of the others.
-pub(crate) struct Batch {
+/// Images that could be read, to be passed on, and the places of the others. Compressed ones are images too.
+pub(crate) struct Batch<T = Image> {
     /// The good images, in order.
-    pub(crate) images: Vec<Image>,
+    pub(crate) images: Vec<T>,
     /// For each image of the request `None` if it is good, else its problem.
     problems: Vec<Option<Problem>>,
 }
 
-impl Batch {
+impl<I> Batch<I> {
     /// Parts the good images from the bad. If none is good, the whole request has failed.
-    pub(crate) fn new(images: Vec<Result<Image, Problem>>) -> Result<Self, Problem> {
+    pub(crate) fn new(images: Vec<Result<I, Problem>>) -> Result<Self, Problem> {
         let mut batch = Self {
             images: Vec::with_capacity(images.len()),
             problems: Vec::with_capacity(images.len()),
@@ -133,7 +133,7 @@ impl Batch {
     }
 
     /// Takes the good images out.
-    pub(crate) fn take_images(&mut self) -> Vec<Image> {
+    pub(crate) fn take_images(&mut self) -> Vec<I> {
         std::mem::take(&mut self.images)
     }
 

@@ -16,7 +16,9 @@ use super::{HttpState, call::Call};
 
 mod classify;
 mod complete;
+mod compress;
 mod decode;
+mod decompress;
 mod detect;
 mod encode;
 mod health;
@@ -47,6 +49,8 @@ fn operations() -> OpenApiRouter<HttpState> {
         .routes(routes!(detect::detect))
         .routes(routes!(sample::sample))
         .routes(routes!(complete::complete))
+        .routes(routes!(compress::compress))
+        .routes(routes!(decompress::decompress))
         .routes(routes!(encode::encode))
         .routes(routes!(decode::decode))
         .routes(routes!(reconstruct::reconstruct))

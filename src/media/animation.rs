@@ -338,7 +338,13 @@ mod tests {
         let shape = ImageShape::new(1, 4, 2, 256).unwrap();
         let image = Image::new(shape, vec![90; 8]).unwrap();
         let known: Vec<bool> = (0..8).map(|pixel| pixel < 4).collect();
-        let file = animation(&[image.clone()], shape, &known, Appearance::Rows).unwrap();
+        let file = animation(
+            std::slice::from_ref(&image),
+            shape,
+            &known,
+            Appearance::Rows,
+        )
+        .unwrap();
         let appearing = frames(&file);
         assert_eq!(appearing.len(), 3, "no frame waits for what is known");
         let first = &appearing[0].0;
