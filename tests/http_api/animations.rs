@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::{Answer, COLUMNS, ROWS, levels, pixels, post};
 
-fn frames(answer: &Answer) -> Vec<RgbaImage> {
+pub(crate) fn frames(answer: &Answer) -> Vec<RgbaImage> {
     assert_eq!(answer.status, 200, "{}", answer.text());
     assert_eq!(answer.header("content-type"), "image/gif");
     let decoder = GifDecoder::new(Cursor::new(&answer.body)).unwrap();

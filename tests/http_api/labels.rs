@@ -2,35 +2,29 @@
 
 use serde_json::{Value, json};
 
-use crate::client::{call, post};
+use crate::{
+    client::{self, Call},
+    exports::{self, CONDITIONAL, LABELS},
+};
 
-const MODEL: &str = "tiny-conditional-pixelcnn";
 const ARRAY: &str = "application/x-npy";
 
-/// The names of the model's labels.
-async fn labels() -> Vec<String> {
-    let model = call("GET", &format!("/v1/models/{MODEL}"))
-        .send()
-        .await
-        .ok();
-    let names = model["labels"].as_array().unwrap();
-    names
-        .iter()
-        .map(|name| name.as_str().unwrap().to_owned())
-        .collect()
+/// POST to an operation of the conditional model.
+fn post(operation: &str) -> Call {
+    client::post(CONDITIONAL, operation).of(exports::service())
 }
 
 /// Images of a label as an array file.
 async fn drawn(label: &str, n: usize) -> Vec<u8> {
     let path = format!("sample?n={n}&seed=11&label={label}");
-    let answer = post(MODEL, &path).accept(ARRAY).send().await;
+    let answer = post(&path).accept(ARRAY).send().await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     answer.body
 }
 
 async fn scores(label: &str, images: &[u8]) -> Vec<f64> {
     let path = format!("score?label={label}");
-    let body = post(MODEL, &path).body(ARRAY, images.to_vec());
+    let body = post(&path).body(ARRAY, images.to_vec());
     let body = body.send().await.ok();
     let score = |result: &Value| result["log_likelihood"].as_f64().unwrap();
     body["results"]
@@ -43,14 +37,12 @@ async fn scores(label: &str, images: &[u8]) -> Vec<f64> {
 
 #[tokio::test]
 async fn a_label_is_a_name_or_a_number_in_the_query_or_in_the_body() {
-    let names = labels().await;
-    assert!(names.len() >= 2, "{names:?}");
-    for (number, name) in names.iter().enumerate() {
+    for (number, name) in LABELS.iter().enumerate() {
         let by_name = drawn(name, 2).await;
         assert_eq!(drawn(&number.to_string(), 2).await, by_name);
         for label in [json!(name), json!(number), json!(number.to_string())] {
             let options = json!({"n": 2, "seed": 11, "label": label});
-            let request = post(MODEL, "sample").json(&options).accept(ARRAY);
+            let request = post("sample").json(&options).accept(ARRAY);
             assert_eq!(request.send().await.body, by_name, "{options}");
         }
         assert_eq!(
@@ -62,55 +54,59 @@ async fn a_label_is_a_name_or_a_number_in_the_query_or_in_the_body() {
 
 #[tokio::test]
 async fn a_label_matters() {
-    let names = labels().await;
-    let images = drawn(&names[0], 4).await;
+    let images = drawn(LABELS[0], 4).await;
     assert_ne!(
-        scores(&names[0], &images).await,
-        scores(&names[1], &images).await
+        scores(LABELS[0], &images).await,
+        scores(LABELS[1], &images).await
     );
-    assert_ne!(drawn(&names[0], 8).await, drawn(&names[1], 8).await);
+    assert_ne!(drawn(LABELS[0], 8).await, drawn(LABELS[1], 8).await);
 }
 
 #[tokio::test]
 async fn a_label_that_is_missing_unknown_or_unwanted_is_refused_by_name() {
-    let names = labels().await;
-    let images = drawn(&names[0], 1).await;
-    for operation in ["score", "sample", "complete?rows=1", "compress"] {
-        let ask = async |model: &str, label: &str| {
-            let separator = if operation.contains('?') { '&' } else { '?' };
-            let request = post(model, &format!("{operation}{separator}{label}"));
-            let request = if operation == "sample" {
-                request
-            } else {
-                request.body(ARRAY, images.clone())
+    let images = drawn(LABELS[0], 1).await;
+    for operation in ["score?", "sample?", "complete?rows=1&", "compress?"] {
+        let refusal = async |label: &str| {
+            let request = post(&format!("{operation}{label}"));
+            let request = match operation {
+                "sample?" => request,
+                _ => request.body(ARRAY, images.clone()),
             };
             request.send().await.problem(422, "invalid_option")
         };
-        let missing = ask(MODEL, "").await;
-        assert!(missing.contains(&names.join(", ")), "{missing}");
-        for wrong in ["nonsense", "-1", &names.len().to_string()] {
-            let unknown = ask(MODEL, &format!("label={wrong}")).await;
+        let missing = refusal("").await;
+        assert!(missing.contains(&LABELS.join(", ")), "{missing}");
+        for wrong in ["nonsense", "-1", &LABELS.len().to_string()] {
+            let unknown = refusal(&format!("label={wrong}")).await;
             assert!(unknown.contains("no such label"), "{unknown}");
         }
     }
-    let unwanted = post("tiny-pixelcnn", "sample?label=0").send().await;
+    let unwanted = client::post("tiny-pixelcnn", "sample?label=0").send().await;
     let detail = unwanted.problem(422, "invalid_option");
     assert!(detail.contains("not conditioned"), "{detail}");
 }
 
 #[tokio::test]
+async fn models_name_their_labels() {
+    let path = format!("/v1/models/{CONDITIONAL}");
+    let model = client::call("GET", &path).of(exports::service());
+    let model = model.send().await.ok();
+    assert_eq!(model["labels"], json!(LABELS));
+    assert_eq!(model["sampler"]["method"], "wavefront");
+}
+
+#[tokio::test]
 async fn completions_and_streams_know_the_label() {
-    let names = labels().await;
-    for name in &names {
+    for name in LABELS {
         let images = drawn(name, 3).await;
         let complete = |label: &str| {
             let path = format!("complete?rows=1&seed=2&label={label}");
-            post(MODEL, &path).body(ARRAY, images.clone()).accept(ARRAY)
+            post(&path).body(ARRAY, images.clone()).accept(ARRAY)
         };
         let completed = complete(name).send().await;
         assert_eq!(completed.status, 200, "{}", completed.text());
 
-        let compress = post(MODEL, &format!("compress?label={name}"));
+        let compress = post(&format!("compress?label={name}"));
         let compressed = compress.body(ARRAY, images.clone()).send().await.ok();
         let streams: Vec<&Value> = compressed["results"]
             .as_array()
@@ -119,16 +115,15 @@ async fn completions_and_streams_know_the_label() {
             .map(|result| &result["stream"])
             .collect();
         // The stream itself says which label it was.
-        let back = post(MODEL, "decompress").json(&json!({"streams": streams}));
+        let back = post("decompress").json(&json!({"streams": streams}));
         assert_eq!(back.accept(ARRAY).send().await.body, images);
     }
 }
 
 #[tokio::test]
 async fn conditional_images_can_be_watched_too() {
-    let names = labels().await;
-    let options = json!({"n": 2, "seed": 3, "label": names[1]});
-    let request = || post(MODEL, "sample").json(&options);
+    let options = json!({"n": 2, "seed": 3, "label": LABELS[1]});
+    let request = || post("sample").json(&options);
     let plain = request().send().await.ok();
     let events = request().accept("text/event-stream").send().await.text();
     let last = events.trim_end().rsplit("data:").next().unwrap();

@@ -10,6 +10,8 @@ mod answers;
 mod client;
 mod compression;
 mod errors;
+mod exports;
+mod full_passes;
 mod images;
 mod labels;
 mod models;
