@@ -2,8 +2,8 @@
 //!
 //! A request passes through `observe` (id, metrics, log line, bodies of problems), a net for panics and compression, and
 //! reaches a handler in `routes`. Handlers of operations open a `call` (path, model, capability, deadline and format of
-//! the answer, all before the body is read), read their `input`, call the service once and give an `output`. Whatever
-//! goes wrong on the way is a [`problem::Problem`].
+//! the answer, all before the body is read), read their `input`, call the service once and give an `output`, or a `stream` of
+//! events while the call goes on. Whatever goes wrong on the way is a [`problem::Problem`].
 //!
 //! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP.
 //! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the service sees that.

@@ -327,6 +327,28 @@ mod tests {
     }
 
     #[test]
+    fn every_format_is_described() {
+        let document = document();
+        let describes = |operation: &str, media_types: &[&str]| {
+            let path = format!("/v1/models/{{model}}/{operation}");
+            let content = &document["paths"][&path]["post"]["responses"]["200"]["content"];
+            for media_type in media_types {
+                assert!(content[*media_type].is_object(), "{operation} {media_type}");
+            }
+        };
+        describes(
+            "sample",
+            &["application/json", "image/gif", "text/event-stream"],
+        );
+        describes("complete", &["application/json", "image/gif"]);
+        describes("compress", &["application/json", STREAM_TYPE]);
+        describes("decompress", &["application/json", "application/x-npy"]);
+        let path = "/v1/models/{model}/decompress";
+        let body = &document["paths"][path]["post"]["requestBody"]["content"];
+        assert!(body[STREAM_TYPE].is_object() && body.get("image/png").is_none());
+    }
+
+    #[test]
     fn operations_are_told_apart_and_references_lead_somewhere() {
         let document = document();
         let mut ids = Vec::new();

@@ -254,3 +254,16 @@ async fn a_stream_is_not_held_back_by_compression() {
     assert_eq!(answer.header("content-encoding"), "");
     assert_eq!(events(&answer.text()).last().unwrap().0, "done");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_has_nothing_to_say_keeps_its_connection_alive() {
+    let (faults, service) = faulty();
+    faults.close();
+    let request = post(MODEL, "sample?timeout=60").of(&service).accept(EVENTS);
+    let mut body = request.start().await.into_body().into_data_stream();
+    let begin = tokio::time::Instant::now();
+    let piece = body.next().await.unwrap().unwrap();
+    assert!(piece.starts_with(b":"), "{piece:?} is no comment");
+    assert_eq!(begin.elapsed().as_secs(), 10);
+    faults.open();
+}
