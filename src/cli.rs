@@ -3,6 +3,7 @@
 //! Nothing here computes: a command is inputs, one service call a chunk, and output.
 
 mod check;
+mod compress;
 mod encode;
 mod inputs;
 mod model;
@@ -57,6 +58,8 @@ enum Command {
     Score(score::ScoreArgs),
     Sample(sample::SampleArgs),
     Encode(encode::EncodeArgs),
+    Compress(compress::CompressArgs),
+    Decompress(compress::DecompressArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -135,6 +138,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Score(arguments) => score::run(arguments, matches),
         Command::Sample(arguments) => sample::run(arguments, matches),
         Command::Encode(arguments) => encode::run(arguments, matches),
+        Command::Compress(arguments) => compress::compress(arguments, matches),
+        Command::Decompress(arguments) => compress::decompress(arguments, matches),
     };
     match outcome {
         Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
@@ -148,7 +153,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn command() -> clap::Command {
     let mut command = Cli::command();
-    for name in ["check", "score", "sample", "encode"] {
+    for name in [
+        "check",
+        "score",
+        "sample",
+        "encode",
+        "compress",
+        "decompress",
+    ] {
         command = command.mut_subcommand(name, |mut subcommand| {
             for id in NOT_OFFLINE {
                 subcommand = subcommand.mut_arg(id, |argument| argument.hide(true));

@@ -13,6 +13,7 @@ mod canvas;
 mod colormap;
 
 use self::canvas::Canvas;
+pub(super) use self::canvas::{GAP, Grid};
 
 /// Small images are magnified until a side has about this many pixels.
 const READABLE_SIDE: usize = 112;
@@ -105,7 +106,7 @@ fn colour(surprise: f64, brightest: f64) -> [u8; 3] {
 }
 
 /// Spreads levels evenly over 0 to 255.
-fn stretch(values: &mut [u8], levels: usize) {
+pub(super) fn stretch(values: &mut [u8], levels: usize) {
     if levels < 256 {
         let max = levels - 1;
         for value in values {

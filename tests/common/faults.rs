@@ -1,8 +1,11 @@
 //! An engine that does what the real one does, unless it is told to wait or to break.
 
-use std::sync::{
-    Arc, Condvar, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use density_server::runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View};
@@ -16,6 +19,7 @@ pub(crate) struct Faults {
     armed: AtomicBool,
     runs: AtomicUsize,
     rows: AtomicUsize,
+    delay_milliseconds: AtomicU64,
     closed: Mutex<bool>,
     changed: Condvar,
 }
@@ -37,6 +41,13 @@ impl Faults {
     /// Makes every run wait for [`Self::open`].
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
+    }
+
+    /// Makes every run take longer.
+    pub(crate) fn slow_down(&self, delay: Duration) {
+        let milliseconds = delay.as_millis() as u64;
+        self.delay_milliseconds
+            .store(milliseconds, Ordering::SeqCst);
     }
 
     /// Lets all runs go on.
@@ -95,6 +106,8 @@ impl Program for FaultyProgram {
         faults.rows.fetch_add(rows, Ordering::SeqCst);
         let closed = faults.closed.lock().unwrap();
         drop(faults.changed.wait_while(closed, |closed| *closed).unwrap());
+        let delay = faults.delay_milliseconds.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(delay));
         if faults.armed.load(Ordering::SeqCst)
             && let Values::Bytes(levels) = inputs[0].values
         {
