@@ -46,9 +46,9 @@ impl Unsupported {
 /// What the graph takes and gives.
 #[derive(Debug, Clone, Copy)]
 pub struct Interface<'a> {
-    /// Name of the image input, float [batch, C, H, W].
+    /// Name of the image input, float `[batch, C, H, W]`.
     pub image: &'a str,
-    /// Name of the label input, int64 [batch], if there is one.
+    /// Name of the label input, int64 `[batch]`, if there is one.
     pub label: Option<&'a str>,
     /// Name of the logits, [batch, outcomes, (C,) H, W].
     pub logits: &'a str,
@@ -100,7 +100,7 @@ pub struct Compiled {
 
 /// Output of the step graph: float [pairs, outcomes · C], levels before channels.
 pub const LOGITS: &str = "density_server/step_logits";
-/// Input of the step graph of a conditional model: int64 [pairs].
+/// Input of the step graph of a conditional model: int64 `[pairs]`.
 pub const LABELS: &str = "density_server/step_labels";
 /// Input of the graph of tables: float [levels, C], the value of each level in every channel.
 pub const TABLE_LEVELS: &str = "density_server/table_levels";
@@ -169,7 +169,7 @@ pub struct Run {
     pub count: usize,
 }
 
-/// An input of the step graph, int64 [pairs]: row · width + column of each pair, kept inside the image.
+/// An input of the step graph, int64 `[pairs]`: row · width + column of each pair, kept inside the image.
 #[derive(Debug, Clone)]
 pub struct Position {
     /// Name of the input.

@@ -44,7 +44,7 @@ pub struct Contract {
 /// The label input of a conditional model.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LabelInput {
-    /// Name in the graph: int64 [batch].
+    /// Name in the graph: int64 `[batch]`.
     pub input: String,
     /// Labels are 0 to `classes` − 1.
     pub classes: u32,

@@ -93,6 +93,10 @@ struct Pair {
     column: i64,
 }
 
+/// Decides on the level of a dimension: it gets the number of the walk, the storage index of the dimension, the level that stands
+/// there, and the logits.
+pub type Settle<'a> = dyn FnMut(usize, usize, u8, &[f32]) -> u8 + 'a;
+
 /// What a program costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
@@ -206,7 +210,7 @@ impl Wavefront {
         &self,
         walks: &mut [&mut Walk],
         steps: u64,
-        settle: &mut dyn FnMut(usize, usize, u8, &[f32]) -> u8,
+        settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
         let mut buffers = self.spare().buffers.pop().unwrap_or_default();
         let result = (0..steps).try_for_each(|_| self.step(walks, &mut buffers, settle));
@@ -218,7 +222,7 @@ impl Wavefront {
         &self,
         walks: &mut [&mut Walk],
         buffers: &mut Buffers,
-        settle: &mut dyn FnMut(usize, usize, u8, &[f32]) -> u8,
+        settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
         self.collect_pairs(walks, &mut buffers.pairs);
         let channels = self.shape.channels();
@@ -352,7 +356,7 @@ impl Wavefront {
         walks: &mut [&mut Walk],
         buffers: &mut Buffers,
         channel: usize,
-        settle: &mut dyn FnMut(usize, usize, u8, &[f32]) -> u8,
+        settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
         let compiled = &self.compiled;
         let rows = buffers.pairs.len();
@@ -429,7 +433,7 @@ impl Wavefront {
         logits: &View<'_>,
         channel: usize,
         scratch: &mut Vec<f32>,
-        settle: &mut dyn FnMut(usize, usize, u8, &[f32]) -> u8,
+        settle: &mut Settle<'_>,
     ) {
         let (channels, width) = (self.shape.channels(), self.shape.width());
         let size = logits.values.len() / pairs.len();

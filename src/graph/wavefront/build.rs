@@ -5,6 +5,9 @@
 //! become the place from which the next operator reads.
 
 mod axes;
+mod layout;
+mod linear;
+mod mixing;
 mod operators;
 
 use std::collections::HashMap;
@@ -80,6 +83,9 @@ pub(super) fn build(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         logits,
     })
 }
+
+/// What reading one node comes to.
+type Done = Result<(), Unsupported>;
 
 struct Builder {
     tensors: Vec<StencilTensor>,

@@ -1,0 +1,108 @@
+//! Operators that mix the features of a pixel: normalisation, softmax, reductions.
+
+use super::{
+    Builder, Done, Entity,
+    axes::{self, Axis},
+};
+use crate::graph::{
+    protobuf::Node,
+    wavefront::{
+        Unsupported,
+        stencil::{Operand, Operator, StencilTensor},
+    },
+};
+
+impl Builder {
+    pub(super) fn layer_normalization(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let from = axes::resolve(node.int("axis", -1), view.axes.len())?;
+        let normalised = &view.axes[from..];
+        if normalised
+            .iter()
+            .any(|axis| !matches!(axis, Axis::Feature(_) | Axis::Unit))
+        {
+            return Err(Unsupported::new("normalisation over places"));
+        }
+        let sizes = axes::features(normalised);
+        let features = view.features();
+        let mut operands = vec![Operand::Tensor(view.read(features.clone()))];
+        for at in [1, 2] {
+            if let Some(constant) = self.constant_input(node, at)? {
+                if constant.size() != sizes.iter().product::<usize>() {
+                    return Err(Unsupported::new("constants that do not fit the input"));
+                }
+                operands.push(Operand::Constant(constant.reshaped(sizes.clone())));
+            }
+        }
+        let operator = Operator::Mix {
+            node: node.clone(),
+            axes: (features.len() - sizes.len()..features.len()).collect(),
+        };
+        self.make(node, operator, operands, view.axes)
+    }
+
+    pub(super) fn softmax(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let axis = axes::resolve(node.int("axis", -1), view.axes.len())?;
+        let Axis::Feature(_) = view.axes[axis] else {
+            return Err(Unsupported::new("a softmax over places"));
+        };
+        let operator = Operator::Mix {
+            node: node.clone(),
+            axes: vec![axes::feature_index(&view.axes, axis)],
+        };
+        let read = view.read(view.features());
+        self.make(node, operator, vec![Operand::Tensor(read)], view.axes)
+    }
+
+    pub(super) fn reduce(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let given = match node.ints("axes") {
+            Some(axes) => Some(axes.to_vec()),
+            None => self.ints_input(node, 1)?,
+        };
+        let over = given
+            .filter(|axes| !axes.is_empty())
+            .ok_or_else(|| Unsupported::new("a reduction over everything"))?
+            .into_iter()
+            .map(|axis| axes::resolve(axis, view.axes.len()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if over
+            .iter()
+            .any(|&axis| !matches!(view.axes[axis], Axis::Feature(_) | Axis::Unit))
+        {
+            return Err(Unsupported::new("a reduction over places"));
+        }
+        let features = view.features();
+        let axes: Vec<usize> = over
+            .iter()
+            .filter(|&&axis| matches!(view.axes[axis], Axis::Feature(_)))
+            .map(|&axis| axes::feature_index(&view.axes, axis))
+            .collect();
+        let mut reduced = features.clone();
+        for &axis in &axes {
+            reduced[axis] = 1;
+        }
+        let keeps = node.int("keepdims", 1) != 0;
+        let axes_after: Vec<Axis> = view
+            .axes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| keeps || !over.contains(at))
+            .map(|(at, &axis)| if over.contains(&at) { Axis::Unit } else { axis })
+            .collect();
+        let tensor = self.tensor(StencilTensor {
+            layer: node.name.clone().unwrap_or_default(),
+            operator: Operator::Mix {
+                node: node.clone(),
+                axes,
+            },
+            operands: vec![Operand::Tensor(view.read(features))],
+            features: reduced,
+            extent: view.extent(),
+            is_real: true,
+        });
+        let view = self.view(tensor, axes_after);
+        self.define(node, Entity::View(view))
+    }
+}
