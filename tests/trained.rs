@@ -16,7 +16,10 @@ use density_server::{
     scheduling::SchedulerConfig,
     service::{
         ServedModel, Service,
-        requests::{BoundChoice, DetectOptions, Observation, SampleOptions, Sampler, ScoreOptions},
+        requests::{
+            BoundChoice, Compressed, DetectOptions, Observation, SampleOptions, Sampler,
+            ScoreOptions,
+        },
     },
 };
 
@@ -168,4 +171,46 @@ async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
         .await
         .unwrap();
     assert!(!answer.results[0].as_ref().unwrap().reject);
+}
+
+#[tokio::test]
+async fn a_code_is_as_long_as_the_likelihood_allows_and_reads_back_in_any_company() {
+    let service = service();
+    let pixelcnn = model(service, "fashion-mnist-pixelcnn");
+    let (images, scores) = golden(&pixelcnn);
+    let compressed = service
+        .compress(&pixelcnn, images.clone(), None, deadline())
+        .await
+        .unwrap();
+    let mut streams = Vec::new();
+    for (compressed, score) in compressed.into_iter().zip(scores) {
+        let compressed = compressed.unwrap();
+        let bits = -score / std::f64::consts::LN_2;
+        assert!((compressed.ideal_bits - bits).abs() < 0.01 + 1e-5 * bits);
+        let code = compressed.bytes.len() - Compressed::HEADER_BYTES;
+        assert!(
+            code as f64 <= 1.01 * bits / 8.0 + 8.0,
+            "{code} bytes for {bits} bits"
+        );
+        streams.push(compressed.bytes);
+    }
+    // Images are compressed among others and read alone, and the other way round.
+    let all = service
+        .decompress(&pixelcnn, streams.clone(), deadline())
+        .await;
+    for (read, image) in all.unwrap().into_iter().zip(&images) {
+        assert_eq!(&read.unwrap(), image);
+    }
+    for (stream, image) in streams.into_iter().zip(images).take(3) {
+        let own = vec![stream.clone()];
+        let read = service
+            .decompress(&pixelcnn, own, deadline())
+            .await
+            .unwrap();
+        assert_eq!(read[0].as_ref().unwrap(), &image);
+        let again = service
+            .compress(&pixelcnn, vec![image], None, deadline())
+            .await;
+        assert_eq!(again.unwrap()[0].as_ref().unwrap().bytes, stream);
+    }
 }
