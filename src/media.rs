@@ -21,5 +21,5 @@ pub use self::{
     mask::{decode_mask, mask_from_pixels},
     npy::{NPY_MAGIC, read_f64, read_images, read_vectors, write_f32, write_f64, write_images},
     pixels::{PixelFault, Pixels},
-    render::{heat_map, heat_map_grid, png, png_grid},
+    render::{heat_map, heat_map_grid, overlay_grid, png, png_grid},
 };

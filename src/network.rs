@@ -4,6 +4,7 @@
 //! knows nothing of requests, queues or files.
 
 pub mod autoregressive;
+pub mod panel;
 pub mod vae;
 
 use crate::{graph::GraphError, runtime::RuntimeError};

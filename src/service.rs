@@ -7,6 +7,7 @@ mod detect;
 pub mod error;
 pub mod info;
 mod latent;
+mod measure;
 mod models;
 pub mod requests;
 mod score;
@@ -160,6 +161,7 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 score::lower_bound(self, lanes, images, bound, options, deadline).await?
             }
+            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Score)),
         };
         self.count(model, Capability::Score, &answer.results);
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
@@ -184,7 +186,9 @@ impl Service {
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
         let p_values = self.metrics.p_value.with_label_values(&[model.name()]);
         for detection in answer.results.iter().flatten() {
-            bits.observe(detection.bits_per_dim);
+            if let Some(value) = detection.bits_per_dim {
+                bits.observe(value);
+            }
             p_values.observe(detection.p_value);
             let decision = if detection.reject { "reject" } else { "accept" };
             self.metrics
@@ -212,6 +216,7 @@ impl Service {
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
             }
+            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Sample)),
         };
         self.count_images(model, Capability::Sample, answer.images.len());
         Ok(answer)
@@ -247,6 +252,7 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 latent::complete(self, model, lanes, &images, &known, options, deadline).await?
             }
+            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Complete)),
         };
         self.count(model, Capability::Complete, &answer.results);
         Ok(answer)

@@ -117,9 +117,7 @@ async fn clothes_are_accepted_and_noise_is_rejected() {
             .collect();
         let noise = Image::new(model.shape(), noise).unwrap();
         let images = vec![clothes[0].clone(), noise];
-        let options = DetectOptions {
-            false_alarm_rate: DetectOptions::DEFAULT_FALSE_ALARM_RATE,
-        };
+        let options = DetectOptions::default();
         let answer = service
             .detect(&model, images, &options, deadline())
             .await
@@ -152,6 +150,7 @@ async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
     assert!((1..=784).contains(&passes), "{passes}");
     let options = DetectOptions {
         false_alarm_rate: 0.001,
+        ..DetectOptions::default()
     };
     let answer = service
         .detect(&pixelcnn, answer.images, &options, deadline())

@@ -103,10 +103,21 @@ pub enum FitError {
 pub struct Judgement {
     /// For each statistic of the plan, if it is one number, its two-sided p-value among the rank images.
     pub statistics: Vec<Option<f64>>,
-    /// For each density −log density, and its p-value among the rank images.
-    pub densities: Vec<(f64, f64)>,
+    /// What each density says.
+    pub densities: Vec<DensityJudgement>,
     /// How strange the image is: larger is stranger. About −log of the share of inliers that are as strange.
     pub strangeness: f64,
+}
+
+/// What one density says of one image.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DensityJudgement {
+    /// −log density in nats.
+    pub value: f64,
+    /// The share of the rank images that surprise it as much: (1 + #{vᵢ ≥ v}) / (n + 1).
+    pub p_value: f64,
+    /// −log of that share, going on beyond the last rank image.
+    pub evidence: f64,
 }
 
 impl Rule {
@@ -142,7 +153,7 @@ impl Rule {
             fisher: Tail(Vec::new()),
             guard: Tail(Vec::new()),
         };
-        let tests: Vec<(f64, f64)> = rank.iter().map(|measured| rule.tests(measured)).collect();
+        let tests: Vec<(f64, f64)> = rank.iter().map(|measured| tests(&rule.densities(measured))).collect();
         rule.fisher = Tail::new(tests.iter().map(|test| test.0));
         rule.guard = Tail::new(tests.iter().map(|test| test.1));
         Ok(rule)
@@ -150,17 +161,8 @@ impl Rule {
 
     /// Judges an image by its statistics.
     pub fn judge(&self, measured: &Measured) -> Judgement {
-        let densities: Vec<(f64, f64)> = self
-            .plan
-            .densities
-            .iter()
-            .zip(&self.densities)
-            .map(|(own, density)| {
-                let surprise = density.surprise(&gather(&self.plan, own, measured));
-                (surprise, density.tail.upper(surprise))
-            })
-            .collect();
-        let (fisher, guard) = self.tests(measured);
+        let densities = self.densities(measured);
+        let (fisher, guard) = tests(&densities);
         Judgement {
             statistics: measured
                 .iter()
@@ -172,19 +174,25 @@ impl Rule {
         }
     }
 
-    /// Fisher's sum and the guard: the sum and the maximum over densities of −log rank.
-    fn tests(&self, measured: &Measured) -> (f64, f64) {
-        let evidence = self
-            .plan
-            .densities
-            .iter()
-            .zip(&self.densities)
-            .map(|(own, density)| {
-                let surprise = density.surprise(&gather(&self.plan, own, measured));
-                density.tail.evidence(surprise)
-            });
-        evidence.fold((0.0, 0.0), |(sum, max): (f64, f64), e| (sum + e, max.max(e)))
+    fn densities(&self, measured: &Measured) -> Vec<DensityJudgement> {
+        let both = self.plan.densities.iter().zip(&self.densities);
+        both.map(|(own, density)| {
+            let value = density.surprise(&gather(&self.plan, own, measured));
+            DensityJudgement {
+                value,
+                p_value: density.tail.upper(value),
+                evidence: density.tail.evidence(value),
+            }
+        })
+        .collect()
     }
+}
+
+/// Fisher's sum and the guard: the sum and the maximum over densities of −log rank.
+fn tests(densities: &[DensityJudgement]) -> (f64, f64) {
+    densities.iter().fold((0.0, 0.0), |(sum, max), density| {
+        (sum + density.evidence, f64::max(max, density.evidence))
+    })
 }
 
 /// The vector of a density: numbers on a logarithmic scale that keeps their sign, because their tails are long; vectors as they are.

@@ -108,21 +108,31 @@ impl Statistic {
             Self::Brightness => units().sum::<f64>() / count,
             Self::Contrast => deviation(units(), count),
             Self::TotalVariation => total_variation(levels, shape),
-            Self::SurpriseMap => {
-                let density = density();
-                let excess = density.log_probability.iter().zip(&density.entropy);
-                return regions(excess.map(|(&log_p, &entropy)| -log_p - entropy), shape);
-            }
+            Self::SurpriseMap => return regions(&self.map(evidence).expect("a density"), shape),
             Self::LocalRatioMap => {
-                let local = evidence.local.as_ref().expect("a local density");
-                let pairs = local.iter().zip(&density().log_probability);
-                let sums = regions(pairs.map(|(&local, &full)| local - full), shape);
+                let sums = regions(&self.map(evidence).expect("a local density"), shape);
                 return sums.into_iter().map(signed_log).collect();
             }
             Self::LatentMean => return latent().mean.iter().map(|&m| f64::from(m)).collect(),
             Self::StirringVector => return stirred(evidence).to_vec(),
         };
         vec![one]
+    }
+
+    /// What a statistic that is a map says of every dimension, in nats; `None` for others.
+    pub fn map(self, evidence: &Evidence) -> Option<Vec<f32>> {
+        let log_p = &evidence.density.as_ref()?.log_probability;
+        match self {
+            Self::SurpriseMap => {
+                let entropy = &evidence.density.as_ref()?.entropy;
+                Some(log_p.iter().zip(entropy).map(|(l, h)| -l - h).collect())
+            }
+            Self::LocalRatioMap => {
+                let local = evidence.local.as_ref()?;
+                Some(local.iter().zip(log_p).map(|(l, p)| l - p).collect())
+            }
+            _ => None,
+        }
     }
 
     /// How many numbers the statistic is, for images of `shape` and codes of `latent_size`.
@@ -180,11 +190,11 @@ fn total_variation(levels: &[u8], shape: ImageShape) -> f64 {
 }
 
 /// Sums of a map of all dimensions over a grid of at most 7×7 regions as equal as can be, channels together, in row order.
-pub fn regions(map: impl Iterator<Item = f32>, shape: ImageShape) -> Vec<f64> {
+pub fn regions(map: &[f32], shape: ImageShape) -> Vec<f64> {
     let (height, width) = (shape.height(), shape.width());
     let (rows, columns) = (height.min(GRID), width.min(GRID));
     let mut sums = vec![0.0; rows * columns];
-    for (index, value) in map.enumerate() {
+    for (index, &value) in map.iter().enumerate() {
         let pixel = index % shape.pixels();
         let (row, column) = (pixel / width * rows / height, pixel % width * columns / width);
         sums[row * columns + column] += f64::from(value);

@@ -1,5 +1,7 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
 
+pub mod detector;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
@@ -52,6 +54,8 @@ pub enum Graphs {
         /// Contract.
         contract: vae::Contract,
     },
+    /// No graphs of its own: other models are asked.
+    Detector(detector::Contract),
 }
 
 /// Golden scores: what the training framework computed.
@@ -89,6 +93,8 @@ pub enum Statistic {
     /// log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)): the evidence lower bound with its expectation taken at the posterior mean. Not
     /// itself a bound, but deterministic and cheap, which is what a statistic has to be.
     ElboAtMean,
+    /// The one number that a detector makes of its statistics; see [`crate::domain::detection`].
+    Strangeness,
 }
 
 impl Statistic {
@@ -97,6 +103,7 @@ impl Statistic {
         match self {
             Self::LogLikelihood => "log_likelihood",
             Self::ElboAtMean => "elbo_at_mean",
+            Self::Strangeness => "strangeness",
         }
     }
 }
@@ -124,9 +131,38 @@ pub struct Provenance {
 impl Manifest {
     /// Parses `text`. `name` is the model's folder name, with which the manifest must agree.
     pub fn parse(text: &str, name: &str) -> Result<Self, String> {
+        if detector_family(text) {
+            return detector::parse(text, name)?.with_files_checked();
+        }
         let file: File =
             toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-        file.validate(name)
+        file.validate(name)?.with_files_checked()
+    }
+
+    /// Refuses files that are elsewhere, files without a hash and hashes without a file.
+    fn with_files_checked(self) -> Result<Self, String> {
+        for file in self.files() {
+            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
+                return Err(format!(
+                    "{file:?} is not the plain name of a file beside the manifest"
+                ));
+            }
+            if !self.sha256.contains_key(file) {
+                return Err(format!(
+                    "sha256: {file:?} is named in the manifest but has no hash"
+                ));
+            }
+        }
+        if let Some(extra) = self
+            .sha256
+            .keys()
+            .find(|file| !self.files().contains(&file.as_str()))
+        {
+            return Err(format!(
+                "sha256: {extra:?} is not named anywhere in the manifest"
+            ));
+        }
+        Ok(self)
     }
 
     /// Files that the manifest names.
@@ -136,6 +172,7 @@ impl Manifest {
             Graphs::Vae {
                 encoder, decoder, ..
             } => vec![encoder.as_str(), decoder.as_str()],
+            Graphs::Detector(_) => Vec::new(),
         };
         let calibration = self.calibration.iter().map(|c| c.scores.as_str());
         graphs
@@ -153,6 +190,7 @@ impl Manifest {
                 autoregressive::Head::Bernoulli => "bernoulli",
             },
             Graphs::Vae { .. } => "discretized-logistic",
+            Graphs::Detector(_) => "none",
         }
     }
 }
@@ -288,7 +326,7 @@ impl File {
                 ));
             }
         }
-        let manifest = Manifest {
+        Ok(Manifest {
             name: self.name,
             family,
             description: self.description,
@@ -298,30 +336,17 @@ impl File {
             calibration: self.calibration,
             provenance: self.provenance,
             sha256: self.sha256,
-        };
-        for file in manifest.files() {
-            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
-                return Err(format!(
-                    "{file:?} is not the plain name of a file beside the manifest"
-                ));
-            }
-            if !manifest.sha256.contains_key(file) {
-                return Err(format!(
-                    "sha256: {file:?} is named in the manifest but has no hash"
-                ));
-            }
-        }
-        if let Some(extra) = manifest
-            .sha256
-            .keys()
-            .find(|file| !manifest.files().contains(&file.as_str()))
-        {
-            return Err(format!(
-                "sha256: {extra:?} is not named anywhere in the manifest"
-            ));
-        }
-        Ok(manifest)
+        })
     }
+}
+
+/// Whether the manifest says that it is a detector's. What else is wrong with it is found when it is parsed.
+fn detector_family(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        family: String,
+    }
+    toml::from_str::<Kind>(text).is_ok_and(|kind| kind.family == Family::Detector.name())
 }
 
 fn graphs(

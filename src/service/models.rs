@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::{
     error::ServiceError,
     info::{CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo},
+    measure::Measuring,
     work::{Decoder, Drawing, Encoder, Scoring},
 };
 use crate::{
     domain::{family::Capability, image::ImageShape},
     metrics::{Metrics, OperationMetrics},
-    repository::{Catalog, Network, Outcome, Version},
+    repository::{Catalog, Network, Outcome, Version, detector::Detector},
     scheduling::{Class, Lane, Scheduler},
 };
 
@@ -32,6 +33,10 @@ pub(super) enum Lanes {
     Vae {
         encode: Arc<Lane<Encoder>>,
         decode: Arc<Lane<Decoder>>,
+    },
+    Detector {
+        measure: Arc<Lane<Measuring>>,
+        detector: Arc<Detector>,
     },
 }
 
@@ -73,6 +78,15 @@ impl ServedModel {
                     operation("decode"),
                 ),
             },
+            Network::Detector(detector) => Lanes::Detector {
+                measure: scheduler.lane(
+                    Class::Interactive,
+                    Measuring(Arc::clone(&detector.panel)),
+                    timings.forward,
+                    operation("detect"),
+                ),
+                detector: Arc::clone(detector),
+            },
         };
         Self {
             name: name.to_owned(),
@@ -99,7 +113,7 @@ impl ServedModel {
     /// Size of its latent code, if it has one.
     pub fn latent_size(&self) -> Option<usize> {
         match &self.version.network {
-            Network::Autoregressive(_) => None,
+            Network::Autoregressive(_) | Network::Detector(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),
         }
     }
@@ -289,7 +303,7 @@ fn ready_info(version: &Version) -> ReadyInfo {
         shape: manifest.shape,
         likelihood: manifest.likelihood(),
         latent_size: match &version.network {
-            Network::Autoregressive(_) => None,
+            Network::Autoregressive(_) | Network::Detector(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),
         },
         calibration: calibration.map(|(scores, file)| CalibrationInfo {

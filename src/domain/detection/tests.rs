@@ -49,7 +49,7 @@ fn odd_combinations_of_ordinary_values_are_strange() {
     assert!(off_plane.strangeness > 15.0, "{off_plane:?}");
     // Each number alone is ordinary.
     assert!(apart.statistics[0].unwrap() > 0.1 && apart.statistics[1].unwrap() > 0.1);
-    assert!(apart.densities[0].1 < 0.004 && apart.densities[1].1 > 0.02);
+    assert!(apart.densities[0].p_value < 0.004 && apart.densities[1].p_value > 0.02);
     assert_eq!(apart.statistics[2], None);
 }
 

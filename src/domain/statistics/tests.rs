@@ -77,7 +77,7 @@ fn an_impossible_image_is_extreme_and_finite() {
 fn regions_cover_the_image_once() {
     for (channels, height, width) in [(1, 28, 28), (3, 5, 11), (1, 1, 1), (1, 9, 30)] {
         let shape = ImageShape::new(channels, height, width, 256).unwrap();
-        let sums = regions(std::iter::repeat_n(1.0, shape.dimensions()), shape);
+        let sums = regions(&vec![1.0; shape.dimensions()], shape);
         assert_eq!(sums.len(), height.min(7) * width.min(7));
         assert_eq!(sums.iter().sum::<f64>(), shape.dimensions() as f64);
         assert!(sums.iter().all(|&sum| sum >= 1.0));
