@@ -2,8 +2,11 @@
 //!
 //! Nothing here computes: a command is inputs, one service call a chunk, and output.
 
+mod calibrate;
 mod check;
 mod encode;
+mod evaluate;
+mod gather;
 mod inputs;
 mod model;
 mod npy;
@@ -57,6 +60,8 @@ enum Command {
     Score(score::ScoreArgs),
     Sample(sample::SampleArgs),
     Encode(encode::EncodeArgs),
+    Calibrate(calibrate::CalibrateArgs),
+    Evaluate(evaluate::EvaluateArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -135,6 +140,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Score(arguments) => score::run(arguments, matches),
         Command::Sample(arguments) => sample::run(arguments, matches),
         Command::Encode(arguments) => encode::run(arguments, matches),
+        Command::Calibrate(arguments) => calibrate::run(arguments, matches),
+        Command::Evaluate(arguments) => evaluate::run(arguments, matches),
     };
     match outcome {
         Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
@@ -148,7 +155,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 fn command() -> clap::Command {
     let mut command = Cli::command();
-    for name in ["check", "score", "sample", "encode"] {
+    for name in [
+        "check",
+        "score",
+        "sample",
+        "encode",
+        "calibrate",
+        "evaluate",
+    ] {
         command = command.mut_subcommand(name, |mut subcommand| {
             for id in NOT_OFFLINE {
                 subcommand = subcommand.mut_arg(id, |argument| argument.hide(true));

@@ -13,6 +13,7 @@ pub mod image;
 pub mod likelihood;
 pub mod mixture;
 pub mod random;
+pub mod roc;
 pub mod sampling;
 pub mod statistics;
 pub mod surprise;

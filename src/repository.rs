@@ -8,6 +8,7 @@
 pub mod detector;
 pub mod gate;
 pub mod manifest;
+pub mod trained_on;
 
 use std::{
     collections::BTreeMap,
@@ -42,6 +43,8 @@ pub struct Version {
     pub network: Network,
     /// Calibration scores, ready for p-values.
     pub calibration: Option<Calibration>,
+    /// Which images it was trained on, where its provenance tells.
+    pub trained_on: Option<trained_on::TrainedOn>,
     /// What the gate checked and found, in order.
     pub checks: Vec<Check>,
     /// What one row of each graph took at warm-up.
@@ -197,7 +200,9 @@ impl Repository {
         loaded: &Catalog,
     ) -> Outcome {
         let result = if is_detector {
-            detector::load(folder, name, number, &|name, number| member(loaded, name, number))
+            detector::load(folder, name, number, &|name, number| {
+                member(loaded, name, number)
+            })
         } else {
             gate::load(&*self.engine, folder, name, number)
         };
@@ -225,7 +230,10 @@ impl Candidate {
     /// The folder of a version of another model in the same repository.
     fn sibling(&self, model: &str, version: u32) -> PathBuf {
         let repository = self.folder.parent().and_then(Path::parent);
-        repository.unwrap_or(Path::new("")).join(model).join(version.to_string())
+        repository
+            .unwrap_or(Path::new(""))
+            .join(model)
+            .join(version.to_string())
     }
 }
 
@@ -288,7 +296,9 @@ fn fingerprint(candidate: &Candidate, contract: Option<&Contract>) -> [u8; 32] {
     let mut hash = Sha256::new();
     hash.update(manifest(&candidate.folder));
     for member in contract.iter().flat_map(|contract| &contract.members) {
-        hash.update(Sha256::digest(manifest(&candidate.sibling(&member.model, member.version))));
+        hash.update(Sha256::digest(manifest(
+            &candidate.sibling(&member.model, member.version),
+        )));
     }
     hash.finalize().into()
 }
@@ -306,9 +316,15 @@ fn detector_of(candidate: &Candidate) -> Option<Contract> {
 fn siblings(detectors: &[Candidate], candidates: &[Candidate]) -> Vec<Candidate> {
     let mut found: Vec<Candidate> = Vec::new();
     for detector in detectors {
-        for member in detector_of(detector).into_iter().flat_map(|contract| contract.members) {
+        for member in detector_of(detector)
+            .into_iter()
+            .flat_map(|contract| contract.members)
+        {
             let folder = detector.sibling(&member.model, member.version);
-            let known = candidates.iter().chain(&found).any(|other| other.folder == folder);
+            let known = candidates
+                .iter()
+                .chain(&found)
+                .any(|other| other.folder == folder);
             if !known && folder.is_dir() {
                 found.push(Candidate {
                     name: member.model,

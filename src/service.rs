@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows of HTTP, of ONNX Runtime or of image files.
 
 mod autoregressive;
+pub mod calibrate;
 mod detect;
 pub mod error;
 pub mod info;

@@ -46,9 +46,7 @@ pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
         }
         return sum.min(1.0);
     }
-    let term = |j: u64| {
-        (ln_choose(n, j) + j as f64 * p.ln() + (n - j) as f64 * (-p).ln_1p()).exp()
-    };
+    let term = |j: u64| (ln_choose(n, j) + j as f64 * p.ln() + (n - j) as f64 * (-p).ln_1p()).exp();
     (0..=k).map(term).sum::<f64>().min(1.0)
 }
 

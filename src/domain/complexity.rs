@@ -41,8 +41,7 @@ pub fn code_length(levels: &[u8], shape: ImageShape) -> f64 {
             } else {
                 left + above - corner
             };
-            let gradient =
-                (beyond - above).abs() + (above - corner).abs() + (corner - left).abs();
+            let gradient = (beyond - above).abs() + (above - corner).abs() + (corner - left).abs();
             let gradient = gradient * 256 / count as i32;
             let context = GRADIENTS.iter().filter(|&&step| gradient >= step).count();
             let residual = (i32::from(level) - prediction).rem_euclid(count as i32) as usize;
@@ -65,7 +64,9 @@ mod tests {
     fn order_is_cheap_and_noise_is_not() {
         let shape = ImageShape::new(1, 28, 28, 256).unwrap();
         let random = crate::domain::random::Random::new(1, crate::domain::random::Stream::Probe, 0);
-        let noise: Vec<u8> = (0..784).map(|i| (random.uniform(i) * 256.0) as u8).collect();
+        let noise: Vec<u8> = (0..784)
+            .map(|i| (random.uniform(i) * 256.0) as u8)
+            .collect();
         let ramp: Vec<u8> = (0..784).map(|i| (i / 28 * 9) as u8).collect();
         let constant = code_length(&[7; 784], shape);
         let ramp = code_length(&ramp, shape);

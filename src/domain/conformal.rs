@@ -237,7 +237,12 @@ mod tests {
     fn certified_thresholds_are_those_of_the_exact_binomial() {
         // The example of 5,000 scores at 1 % with 95 % confidence.
         assert_eq!(certified_rank(5000, 0.01, 0.95), 39);
-        for (n, rate, confidence) in [(100, 0.1, 0.9), (350, 0.02, 0.95), (59, 0.05, 0.95), (3000, 0.5, 0.99)] {
+        for (n, rate, confidence) in [
+            (100, 0.1, 0.9),
+            (350, 0.02, 0.95),
+            (59, 0.05, 0.95),
+            (3000, 0.5, 0.99),
+        ] {
             let k = certified_rank(n, rate, confidence);
             // Sums by a recurrence of their own: P(Bin(n, p) = j) row by row of Pascal's triangle.
             let mut row = vec![1.0];
@@ -250,7 +255,10 @@ mod tests {
                 row = next;
             }
             let below = |k: usize| row[..k].iter().sum::<f64>();
-            assert!(k == 0 || below(k) <= 1.0 - confidence + 1e-12, "{n} {rate}: {k}");
+            assert!(
+                k == 0 || below(k) <= 1.0 - confidence + 1e-12,
+                "{n} {rate}: {k}"
+            );
             assert!(below(k + 1) > 1.0 - confidence, "{n} {rate}: {k}");
         }
     }
@@ -259,26 +267,37 @@ mod tests {
     fn what_the_scores_cannot_support_is_refused_with_the_size_needed() {
         let calibration = |n: usize| Calibration::new((0..n).map(|i| i as f64).collect()).unwrap();
         assert_eq!(calibration(99).threshold(0.01, None), Ok(0.01));
-        let refusal = |n: usize, rate, confidence| calibration(n).threshold(rate, confidence).unwrap_err();
+        let refusal =
+            |n: usize, rate, confidence| calibration(n).threshold(rate, confidence).unwrap_err();
         let CalibrationError::TooFew { needed, .. } = refusal(98, 0.01, None) else {
             panic!("another error");
         };
         assert_eq!(needed, 99);
-        let CalibrationError::TooFewForConfidence { needed, .. } = refusal(200, 0.01, Some(0.95)) else {
+        let CalibrationError::TooFewForConfidence { needed, .. } = refusal(200, 0.01, Some(0.95))
+        else {
             panic!("another error");
         };
         assert_eq!(needed, 299);
-        assert_eq!(calibration(299).threshold(0.01, Some(0.95)), Ok(1.0 / 300.0));
+        assert_eq!(
+            calibration(299).threshold(0.01, Some(0.95)),
+            Ok(1.0 / 300.0)
+        );
         assert!(calibration(298).threshold(0.01, Some(0.95)).is_err());
         assert!(matches!(refusal(10, 0.0, None), CalibrationError::Rate(_)));
-        assert!(matches!(refusal(10, 0.5, Some(1.0)), CalibrationError::Confidence(_)));
+        assert!(matches!(
+            refusal(10, 0.5, Some(1.0)),
+            CalibrationError::Confidence(_)
+        ));
     }
 
     #[test]
     fn larger_scores_have_smaller_p_values_and_ties_share_theirs() {
         let calibration = Calibration::new(vec![1.0, 2.0, 2.0, 2.0, 3.0]).unwrap();
         let p = |score| calibration.upper_p_value(score) * 6.0;
-        assert_eq!((p(0.0), p(1.0), p(2.0), p(2.5), p(9.0)), (6.0, 6.0, 5.0, 2.0, 1.0));
+        assert_eq!(
+            (p(0.0), p(1.0), p(2.0), p(2.5), p(9.0)),
+            (6.0, 6.0, 5.0, 2.0, 1.0)
+        );
         assert_eq!(p(f64::NAN), 1.0);
     }
 
@@ -294,7 +313,10 @@ mod tests {
         assert!(rejected[..4].iter().all(|&r| r));
         assert_eq!(false_discovery_rejections(&[], 0.1), Vec::<bool>::new());
         // A later p-value can carry an earlier one that fails its own bound.
-        assert_eq!(false_discovery_rejections(&[0.06, 0.06], 0.06), [true, true]);
+        assert_eq!(
+            false_discovery_rejections(&[0.06, 0.06], 0.06),
+            [true, true]
+        );
     }
 
     proptest! {

@@ -94,7 +94,9 @@ pub enum FitError {
         needed: usize,
     },
     /// The statistics have no density.
-    #[error("the density {0:?} cannot be fitted: its statistics have no covariance that can be inverted")]
+    #[error(
+        "the density {0:?} cannot be fitted: its statistics have no covariance that can be inverted"
+    )]
     Singular(String),
 }
 
@@ -122,7 +124,12 @@ pub struct DensityJudgement {
 
 impl Rule {
     /// Fits the densities to `fit` and ranks everything among `rank`. The same images and seed give the same rule.
-    pub fn fit(plan: Plan, fit: &[Measured], rank: &[Measured], seed: u64) -> Result<Self, FitError> {
+    pub fn fit(
+        plan: Plan,
+        fit: &[Measured],
+        rank: &[Measured],
+        seed: u64,
+    ) -> Result<Self, FitError> {
         for (purpose, images) in [("fit", fit), ("rank", rank)] {
             if images.len() < LEAST_IMAGES {
                 return Err(FitError::TooFew {
@@ -153,7 +160,10 @@ impl Rule {
             fisher: Tail(Vec::new()),
             guard: Tail(Vec::new()),
         };
-        let tests: Vec<(f64, f64)> = rank.iter().map(|measured| tests(&rule.densities(measured))).collect();
+        let tests: Vec<(f64, f64)> = rank
+            .iter()
+            .map(|measured| tests(&rule.densities(measured)))
+            .collect();
         rule.fisher = Tail::new(tests.iter().map(|test| test.0));
         rule.guard = Tail::new(tests.iter().map(|test| test.1));
         Ok(rule)
@@ -242,7 +252,11 @@ impl Density {
             .iter()
             .map(|(_, axis)| axis.iter().map(|&a| a as f32).collect())
             .collect();
-        density.floor = if kept < size { (1e-3 * beside).max(1e-12) as f32 } else { 0.0 };
+        density.floor = if kept < size {
+            (1e-3 * beside).max(1e-12) as f32
+        } else {
+            0.0
+        };
         let points: Vec<Vec<f64>> = vectors.iter().map(|v| density.coordinates(v)).collect();
         let singular = || FitError::Singular(own.name.clone());
         density.mixture = Mixture::fit(&points, own.components, seed).ok_or_else(singular)?;
@@ -264,7 +278,12 @@ impl Density {
         let mut coordinates: Vec<f64> = self
             .axes
             .iter()
-            .map(|axis| axis.iter().zip(&scaled).map(|(&a, x)| f64::from(a) * x).sum())
+            .map(|axis| {
+                axis.iter()
+                    .zip(&scaled)
+                    .map(|(&a, x)| f64::from(a) * x)
+                    .sum()
+            })
             .collect();
         if self.floor > 0.0 {
             let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();

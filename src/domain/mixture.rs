@@ -263,7 +263,10 @@ mod tests {
         let mixture = Mixture::fit(&two_clouds(600), 2, 0).unwrap();
         let mut centres: Vec<f32> = mixture.components.iter().map(|c| c.mean[0]).collect();
         centres.sort_by(f32::total_cmp);
-        assert!((centres[0] + 4.0).abs() < 0.3 && (centres[1] - 4.0).abs() < 0.3, "{centres:?}");
+        assert!(
+            (centres[0] + 4.0).abs() < 0.3 && (centres[1] - 4.0).abs() < 0.3,
+            "{centres:?}"
+        );
         let inside = mixture.surprise(&[4.0, 0.0]);
         assert!(mixture.surprise(&[0.0, 0.0]) > inside + 3.0);
         assert!(mixture.surprise(&[1e6, 0.0]) > 1e6);
@@ -281,7 +284,10 @@ mod tests {
 
     #[test]
     fn a_coordinate_that_never_varies_is_no_obstacle() {
-        let points: Vec<_> = two_clouds(50).into_iter().map(|p| vec![p[0], 3.0]).collect();
+        let points: Vec<_> = two_clouds(50)
+            .into_iter()
+            .map(|p| vec![p[0], 3.0])
+            .collect();
         let mixture = Mixture::fit(&points, 2, 0).unwrap();
         assert!(mixture.surprise(&[4.0, 3.0]).is_finite());
         assert!(mixture.surprise(&[4.0, 3.1]) > mixture.surprise(&[4.0, 3.0]) + 100.0);

@@ -72,7 +72,11 @@ impl Statistic {
             let count = log_p.iter().filter(|&&value| !(-value <= nats)).count();
             count as f64
         };
-        let units = || levels.iter().map(|&level| f64::from(level) / (shape.levels() - 1) as f64);
+        let units = || {
+            levels
+                .iter()
+                .map(|&level| f64::from(level) / (shape.levels() - 1) as f64)
+        };
         let count = levels.len() as f64;
         let one = match self {
             Self::NegativeLogLikelihood => -total(&density().log_probability),
@@ -101,7 +105,9 @@ impl Statistic {
             Self::Kl => latent().kl,
             Self::LatentNorm => {
                 let mean = latent().mean.iter();
-                mean.map(|&m| f64::from(m) * f64::from(m)).sum::<f64>().sqrt()
+                mean.map(|&m| f64::from(m) * f64::from(m))
+                    .sum::<f64>()
+                    .sqrt()
             }
             Self::LatentLogVariance => total(&latent().log_variance),
             Self::DarkShare => levels.iter().filter(|&&level| level == 0).count() as f64 / count,
@@ -196,7 +202,10 @@ pub fn regions(map: &[f32], shape: ImageShape) -> Vec<f64> {
     let mut sums = vec![0.0; rows * columns];
     for (index, &value) in map.iter().enumerate() {
         let pixel = index % shape.pixels();
-        let (row, column) = (pixel / width * rows / height, pixel % width * columns / width);
+        let (row, column) = (
+            pixel / width * rows / height,
+            pixel % width * columns / width,
+        );
         sums[row * columns + column] += f64::from(value);
     }
     sums
@@ -225,7 +234,11 @@ pub fn transformations(shape: ImageShape) -> Vec<Vec<usize>> {
             let (row, column) = (pixel / width, pixel % width);
             let (row, column) = if turn { (column, row) } else { (row, column) };
             let row = if flip_rows { height - 1 - row } else { row };
-            let column = if flip_columns { width - 1 - column } else { column };
+            let column = if flip_columns {
+                width - 1 - column
+            } else {
+                column
+            };
             plane * shape.pixels() + row * width + column
         };
         all.push((0..shape.dimensions()).map(source).collect());

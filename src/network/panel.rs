@@ -58,16 +58,24 @@ impl Panel {
             for &need in statistic.needs() {
                 if !members.have(need) {
                     let need = need.name();
-                    return Err(format!("the statistic {statistic} needs a member with the role {need:?}"));
+                    return Err(format!(
+                        "the statistic {statistic} needs a member with the role {need:?}"
+                    ));
                 }
             }
         }
-        let stirs = statistics.iter().any(|s| s.needs().contains(&Need::Stirring));
+        let stirs = statistics
+            .iter()
+            .any(|s| s.needs().contains(&Need::Stirring));
         Ok(Self {
             shape,
             members,
             statistics,
-            transformations: if stirs { transformations(shape) } else { Vec::new() },
+            transformations: if stirs {
+                transformations(shape)
+            } else {
+                Vec::new()
+            },
         })
     }
 
@@ -83,35 +91,65 @@ impl Panel {
 
     /// Numbers in a code of the latent member.
     pub fn latent_size(&self) -> usize {
-        self.members.latent.as_ref().map_or(0, |vae| vae.latent_size())
+        self.members
+            .latent
+            .as_ref()
+            .map_or(0, |vae| vae.latent_size())
     }
 
     /// Measures images given as levels in channel, row, column order.
-    pub fn measure(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Measurement>, NetworkError> {
+    pub fn measure(
+        &self,
+        images: &[&[u8]],
+        threads: Threads,
+    ) -> Result<Vec<Measurement>, NetworkError> {
         let mut evidence = vec![Evidence::default(); images.len()];
         if let Some(density) = &self.members.density {
-            for (evidence, surprise) in evidence.iter_mut().zip(surprises(density, images, threads)?) {
+            for (evidence, surprise) in evidence
+                .iter_mut()
+                .zip(surprises(density, images, threads)?)
+            {
                 evidence.density = Some(surprise);
             }
         }
-        if let Some(local) = self.members.local.as_ref().filter(|_| self.uses(Need::Local)) {
+        if let Some(local) = self
+            .members
+            .local
+            .as_ref()
+            .filter(|_| self.uses(Need::Local))
+        {
             let maps = local.log_probabilities(images, threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
                 evidence.local = Some(map);
             }
         }
-        if let Some(background) = self.members.background.as_ref().filter(|_| self.uses(Need::Background)) {
+        if let Some(background) = self
+            .members
+            .background
+            .as_ref()
+            .filter(|_| self.uses(Need::Background))
+        {
             let maps = background.log_probabilities(images, threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
                 evidence.background = Some(map);
             }
         }
-        if let Some(vae) = self.members.latent.as_ref().filter(|_| self.uses(Need::Latent)) {
+        if let Some(vae) = self
+            .members
+            .latent
+            .as_ref()
+            .filter(|_| self.uses(Need::Latent))
+        {
             for (evidence, latent) in evidence.iter_mut().zip(latents(vae, images, threads)?) {
                 evidence.latent = Some(latent);
             }
         }
-        if let Some(density) = self.members.density.as_ref().filter(|_| !self.transformations.is_empty()) {
+        if let Some(density) = self
+            .members
+            .density
+            .as_ref()
+            .filter(|_| !self.transformations.is_empty())
+        {
             self.stir(density, images, &mut evidence, threads)?;
         }
         Ok(images
@@ -135,12 +173,20 @@ impl Panel {
         for transformation in &self.transformations {
             let turned: Vec<Vec<u8>> = images
                 .iter()
-                .map(|levels| transformation.iter().map(|&source| levels[source]).collect())
+                .map(|levels| {
+                    transformation
+                        .iter()
+                        .map(|&source| levels[source])
+                        .collect()
+                })
                 .collect();
             let turned: Vec<&[u8]> = turned.iter().map(Vec::as_slice).collect();
             let maps = density.log_probabilities(&turned, threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
-                let own = evidence.density.as_ref().map_or(f64::NAN, |d| likelihood::total(&d.log_probability));
+                let own = evidence
+                    .density
+                    .as_ref()
+                    .map_or(f64::NAN, |d| likelihood::total(&d.log_probability));
                 let stirred = evidence.stirred.get_or_insert_default();
                 stirred.push(own - likelihood::total(&map));
             }
@@ -172,10 +218,14 @@ impl Members {
             .flatten()
             .map(|network| network.shape())
             .chain(self.latent.iter().map(|vae| vae.shape()));
-        let first = shapes.next().ok_or("a detector needs at least one member")?;
+        let first = shapes
+            .next()
+            .ok_or("a detector needs at least one member")?;
         match shapes.find(|&other| other != first) {
             None => Ok(first),
-            Some(other) => Err(format!("its members take images of different sizes: {first} and {other}")),
+            Some(other) => Err(format!(
+                "its members take images of different sizes: {first} and {other}"
+            )),
         }
     }
 
@@ -204,7 +254,10 @@ fn surprises(
 
 fn latents(vae: &Vae, images: &[&[u8]], threads: Threads) -> Result<Vec<Latent>, NetworkError> {
     let posteriors = vae.encode(images, threads)?;
-    let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.iter().copied()).collect();
+    let codes: Vec<f32> = posteriors
+        .iter()
+        .flat_map(|p| p.mean.iter().copied())
+        .collect();
     let observations = vae.decode(&codes, threads)?;
     Ok(posteriors
         .into_iter()

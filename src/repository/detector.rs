@@ -10,8 +10,8 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-pub use self::file::{Split, Splits};
 use self::file::CalibrationText;
+pub use self::file::{Split, Splits};
 use super::{
     MANIFEST, Network, Timings, Version,
     gate::{Gate, GateError, hexadecimal, time_of},
@@ -21,12 +21,7 @@ use super::{
     },
 };
 use crate::{
-    domain::{
-        conformal::Calibration,
-        detection::Rule,
-        image::Image,
-        statistics::Need,
-    },
+    domain::{conformal::Calibration, detection::Rule, image::Image, statistics::Need},
     media,
     network::panel::{Members, Panel},
     runtime::Threads,
@@ -56,11 +51,18 @@ pub struct Detector {
 pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Version>, String>;
 
 /// Loads the detector in `folder` over members that are loaded already, or says which check it failed.
-pub fn load(folder: &Path, name: &str, number: u32, lookup: Lookup<'_>) -> Result<Version, GateError> {
+pub fn load(
+    folder: &Path,
+    name: &str,
+    number: u32,
+    lookup: Lookup<'_>,
+) -> Result<Version, GateError> {
     let mut gate = Gate::new(folder);
     let manifest = gate.manifest(name)?;
     let Graphs::Detector(contract) = &manifest.graphs else {
-        return Err(GateError::Manifest("it is not the manifest of a detector".to_owned()));
+        return Err(GateError::Manifest(
+            "it is not the manifest of a detector".to_owned(),
+        ));
     };
     let members = members(contract, lookup).map_err(GateError::Manifest)?;
     let panel = Panel::new(members, contract.plan.statistics.clone())
@@ -85,10 +87,15 @@ pub fn load(folder: &Path, name: &str, number: u32, lookup: Lookup<'_>) -> Resul
         file: CALIBRATION.to_owned(),
         cause,
     };
-    let file = manifest.calibration.as_ref().map_or(CALIBRATION, |c| &c.scores);
+    let file = manifest
+        .calibration
+        .as_ref()
+        .map_or(CALIBRATION, |c| &c.scores);
     let text = CalibrationText::read(&gate.read(file)?).map_err(wrong)?;
     text.check(contract).map_err(wrong)?;
-    let rule = text.rule(&contract.plan, panel.shape(), panel.latent_size()).map_err(wrong)?;
+    let rule = text
+        .rule(&contract.plan, panel.shape(), panel.latent_size())
+        .map_err(wrong)?;
     let calibration = Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
     gate.passed(
         "calibration",
@@ -106,16 +113,24 @@ pub fn load(folder: &Path, name: &str, number: u32, lookup: Lookup<'_>) -> Resul
         cause,
     };
     let measured = panel.measure(&levels, Threads::All).map_err(failed)?;
-    let scores: Vec<f64> = measured.iter().map(|m| rule.judge(&m.values).strangeness).collect();
+    let scores: Vec<f64> = measured
+        .iter()
+        .map(|m| rule.judge(&m.values).strangeness)
+        .collect();
     let golden = gate.scores(&manifest.golden.scores)?;
     if golden.len() != scores.len() {
         return Err(GateError::File {
             file: manifest.golden.scores.clone(),
-            cause: format!("it has {} scores for {} golden images", golden.len(), scores.len()),
+            cause: format!(
+                "it has {} scores for {} golden images",
+                golden.len(),
+                scores.len()
+            ),
         });
     }
     gate.golden(&manifest, &golden, &scores)?;
-    let forward = time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
+    let forward =
+        time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
     let (checks, fingerprint) = gate.finish();
     Ok(Version {
         number,
@@ -127,6 +142,7 @@ pub fn load(folder: &Path, name: &str, number: u32, lookup: Lookup<'_>) -> Resul
             calibration,
             splits: text.splits,
         })),
+        trained_on: None,
         checks,
         timings: Timings {
             forward,
@@ -145,7 +161,9 @@ fn golden_images(gate: &Gate<'_>, manifest: &Manifest) -> Result<Vec<Image>, Gat
     let images = media::read_images(&gate.read(file)?, manifest.shape, usize::MAX)
         .map_err(|error| wrong(error.to_string()))?;
     if images.is_empty() {
-        return Err(wrong("it has no images; there must be at least one".to_owned()));
+        return Err(wrong(
+            "it has no images; there must be at least one".to_owned(),
+        ));
     }
     Ok(images)
 }
@@ -154,7 +172,12 @@ fn golden_images(gate: &Gate<'_>, manifest: &Manifest) -> Result<Vec<Image>, Gat
 fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
     let mut members = Members::default();
     for member in &contract.members {
-        let Member { role, model, version, .. } = member;
+        let Member {
+            role,
+            model,
+            version,
+            ..
+        } = member;
         let found = lookup(model, *version)
             .map_err(|reason| format!("members: {model} version {version}: {reason}"))?;
         if !found.fingerprint.eq_ignore_ascii_case(&member.sha256) {
@@ -174,14 +197,21 @@ pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), S
     let name = &version.manifest.name;
     let family = version.manifest.family;
     match (role, &version.network) {
-        (Need::Density, Network::Autoregressive(network)) => members.density = Some(Arc::clone(network)),
-        (Need::Local, Network::Autoregressive(network)) => members.local = Some(Arc::clone(network)),
+        (Need::Density, Network::Autoregressive(network)) => {
+            members.density = Some(Arc::clone(network))
+        }
+        (Need::Local, Network::Autoregressive(network)) => {
+            members.local = Some(Arc::clone(network))
+        }
         (Need::Background, Network::Autoregressive(network)) => {
             members.background = Some(Arc::clone(network));
         }
         (Need::Latent, Network::Vae(vae)) => members.latent = Some(Arc::clone(vae)),
         _ => {
-            return Err(format!("{name:?}, a {family}, cannot have the role {:?}", role.name()));
+            return Err(format!(
+                "{name:?}, a {family}, cannot have the role {:?}",
+                role.name()
+            ));
         }
     }
     Ok(())
@@ -254,7 +284,10 @@ fn write_files(folder: &Path, detector: &NewDetector) -> io::Result<()> {
     let files = [
         (CALIBRATION, CalibrationText::of(detector).write()?),
         (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
-        (GOLDEN_SCORES, media::write_f64(&[detector.golden.len()], scores)),
+        (
+            GOLDEN_SCORES,
+            media::write_f64(&[detector.golden.len()], scores),
+        ),
     ];
     let mut hashes = Vec::new();
     for (name, bytes) in &files {

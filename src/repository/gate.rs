@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Check, MANIFEST, Network, Timings, Version,
     manifest::{Graphs, Manifest},
+    trained_on::TrainedOn,
 };
 use crate::{
     domain::{conformal::Calibration, image::Image, likelihood},
@@ -150,10 +151,12 @@ pub fn load(
     };
     gate.golden(&manifest, &golden_scores, &scores)?;
     let calibration = gate.calibration(&manifest)?;
+    let trained_on = gate.trained_on(&manifest)?;
     Ok(Version {
         number,
         network,
         calibration,
+        trained_on,
         fingerprint: gate.fingerprint,
         checks: gate.checks,
         timings,
@@ -401,6 +404,19 @@ impl<'a> Gate<'a> {
     }
 }
 
+impl Gate<'_> {
+    fn trained_on(&self, manifest: &Manifest) -> Result<Option<TrainedOn>, GateError> {
+        let Some(file) = &manifest.provenance.trained_on else {
+            return Ok(None);
+        };
+        let hashes = TrainedOn::read(&self.read(file)?).map_err(|cause| GateError::File {
+            file: file.clone(),
+            cause,
+        })?;
+        Ok(Some(hashes))
+    }
+}
+
 fn failed(file: &str, cause: NetworkError) -> GateError {
     GateError::Network {
         file: file.to_owned(),
@@ -419,7 +435,9 @@ fn log_probability(head: Head, logits: &[f64], level: u8) -> f64 {
 }
 
 /// The second of two runs: the first one pays for allocations.
-pub(super) fn time_of(mut run: impl FnMut() -> Result<(), NetworkError>) -> Result<Duration, NetworkError> {
+pub(super) fn time_of(
+    mut run: impl FnMut() -> Result<(), NetworkError>,
+) -> Result<Duration, NetworkError> {
     run()?;
     let start = Instant::now();
     run()?;

@@ -126,6 +126,8 @@ pub struct Provenance {
     pub test_bits_per_dim: Option<f64>,
     /// Anything else worth knowing.
     pub notes: Option<String>,
+    /// File of short hashes of the training images, see [`super::trained_on`].
+    pub trained_on: Option<String>,
 }
 
 impl Manifest {
@@ -179,6 +181,7 @@ impl Manifest {
             .into_iter()
             .chain([self.golden.images.as_str(), self.golden.scores.as_str()])
             .chain(calibration)
+            .chain(self.provenance.trained_on.as_deref())
             .collect()
     }
 

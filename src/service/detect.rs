@@ -12,9 +12,7 @@ use super::{
     latent,
     measure::Measuring,
     models::Lanes,
-    requests::{
-        DetectAnswer, DetectOptions, Detection, EvidenceMap, MeasuredStatistic, PerImage,
-    },
+    requests::{DetectAnswer, DetectOptions, Detection, EvidenceMap, MeasuredStatistic, PerImage},
     score,
 };
 use crate::{
@@ -44,8 +42,15 @@ pub(super) async fn detect(
         return Err(model.unsupported(Capability::Detect));
     };
     if let Lanes::Detector { measure, detector } = &model.lanes {
-        return by_detector(service, (measure, detector), images, options, deadline, &file.description)
-            .await;
+        return by_detector(
+            service,
+            (measure, detector),
+            images,
+            options,
+            deadline,
+            &file.description,
+        )
+        .await;
     }
     only_detectors(options)?;
     let rate = options.false_alarm_rate;
@@ -73,6 +78,7 @@ pub(super) async fn detect(
             Ok(Detection {
                 reject: p_value <= rate,
                 p_value,
+                strangeness: -p_value.ln(),
                 statistics: vec![MeasuredStatistic {
                     name: file.statistic.name().to_owned(),
                     value,
@@ -124,9 +130,14 @@ async fn by_detector(
                 // Whether it stands is known when all images are.
                 reject: false,
                 p_value: calibration.upper_p_value(judgement.strangeness),
+                strangeness: judgement.strangeness,
                 statistics: statistics(&detector.rule, &measurement, &judgement, dimensions),
-                bits_per_dim: value_of(&detector.rule, &measurement, Statistic::NegativeLogLikelihood)
-                    .map(|nll| likelihood::bits_per_dim(-nll, dimensions)),
+                bits_per_dim: value_of(
+                    &detector.rule,
+                    &measurement,
+                    Statistic::NegativeLogLikelihood,
+                )
+                .map(|nll| likelihood::bits_per_dim(-nll, dimensions)),
                 map: if options.map {
                     Some(map(&detector.rule, measurement, &judgement)?)
                 } else {
@@ -153,7 +164,10 @@ async fn by_detector(
 }
 
 /// The largest p-value to reject, unless false discoveries are to be controlled.
-fn threshold(calibration: &Calibration, options: &DetectOptions) -> Result<Option<f64>, ServiceError> {
+fn threshold(
+    calibration: &Calibration,
+    options: &DetectOptions,
+) -> Result<Option<f64>, ServiceError> {
     let Some(rate) = options.false_discovery_rate else {
         return calibration
             .threshold(options.false_alarm_rate, options.confidence)
@@ -163,7 +177,8 @@ fn threshold(calibration: &Calibration, options: &DetectOptions) -> Result<Optio
     if options.confidence.is_some() {
         return Err(ServiceError::InvalidOption {
             option: "confidence",
-            reason: "it belongs to a false-alarm rate; a false discovery rate holds on average".to_owned(),
+            reason: "it belongs to a false-alarm rate; a false discovery rate holds on average"
+                .to_owned(),
         });
     }
     if rate > 0.0 && rate < 1.0 {
@@ -196,14 +211,19 @@ fn only_detectors(options: &DetectOptions) -> Result<(), ServiceError> {
         None => Ok(()),
         Some((option, _)) => Err(ServiceError::InvalidOption {
             option,
-            reason: "only a detector has it; this model is judged by its likelihood alone".to_owned(),
+            reason: "only a detector has it; this model is judged by its likelihood alone"
+                .to_owned(),
         }),
     }
 }
 
 /// The value of one statistic that is a number.
 fn value_of(rule: &Rule, measurement: &Measurement, statistic: Statistic) -> Option<f64> {
-    let place = rule.plan.statistics.iter().position(|&other| other == statistic)?;
+    let place = rule
+        .plan
+        .statistics
+        .iter()
+        .position(|&other| other == statistic)?;
     measurement.values[place].first().copied()
 }
 
@@ -250,14 +270,20 @@ fn map(
     let mut best: Option<(f64, Statistic)> = None;
     for (own, density) in rule.plan.densities.iter().zip(&judgement.densities) {
         for &statistic in &own.statistics {
-            let has_map = measurement.maps.iter().any(|(other, _)| *other == statistic);
+            let has_map = measurement
+                .maps
+                .iter()
+                .any(|(other, _)| *other == statistic);
             if has_map && best.is_none_or(|(evidence, _)| density.evidence > evidence) {
                 best = Some((density.evidence, statistic));
             }
         }
     }
     let place = best.and_then(|(_, statistic)| {
-        measurement.maps.iter().position(|(other, _)| *other == statistic)
+        measurement
+            .maps
+            .iter()
+            .position(|(other, _)| *other == statistic)
     });
     let Some(place) = place else {
         return Err(ServiceError::InvalidOption {

@@ -27,7 +27,10 @@ impl Work for Measuring {
             Parallelism::Shared => Threads::One,
             Parallelism::Alone => Threads::All,
         };
-        let measured = self.0.measure(&levels, threads).map_err(|error| error.to_string())?;
+        let measured = self
+            .0
+            .measure(&levels, threads)
+            .map_err(|error| error.to_string())?;
         Ok(measured.into_iter().map(Step::Done).collect())
     }
 }

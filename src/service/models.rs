@@ -9,7 +9,10 @@ use super::{
     work::{Decoder, Drawing, Encoder, Scoring},
 };
 use crate::{
-    domain::{family::Capability, image::ImageShape},
+    domain::{
+        family::{Capability, Family},
+        image::ImageShape,
+    },
     metrics::{Metrics, OperationMetrics},
     repository::{Catalog, Network, Outcome, Version, detector::Detector},
     scheduling::{Class, Lane, Scheduler},
@@ -103,6 +106,11 @@ impl ServedModel {
     /// Version.
     pub fn version(&self) -> u32 {
         self.version.number
+    }
+
+    /// Family.
+    pub fn family(&self) -> Family {
+        self.version.manifest.family
     }
 
     /// Size of its images.

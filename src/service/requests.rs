@@ -227,6 +227,9 @@ pub struct Detection {
     pub reject: bool,
     /// Conformal p-value.
     pub p_value: f64,
+    /// One number of which only large values are strange, and by which images can be put in order: what a detector makes of its
+    /// statistics, else −log p-value.
+    pub strangeness: f64,
     /// What was measured.
     pub statistics: Vec<MeasuredStatistic>,
     /// −log p / (D ln 2), where a density was asked.

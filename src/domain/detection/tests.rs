@@ -15,7 +15,11 @@ fn plan() -> Plan {
             Statistic::LatentMean,
         ],
         densities: vec![
-            density("numbers", &[Statistic::NegativeLogLikelihood, Statistic::CodeLength], 8),
+            density(
+                "numbers",
+                &[Statistic::NegativeLogLikelihood, Statistic::CodeLength],
+                8,
+            ),
             density("code", &[Statistic::LatentMean], 2),
         ],
     }
@@ -29,7 +33,11 @@ fn measured(seed: u64, count: u64) -> Vec<Measured> {
             let size = 1000.0 + 300.0 * random.normal(0);
             let other = size + 20.0 * random.normal(1);
             let (a, b) = (random.normal(2), random.normal(3));
-            vec![vec![size], vec![other], vec![a, b, a + b + 0.1 * random.normal(4)]]
+            vec![
+                vec![size],
+                vec![other],
+                vec![a, b, a + b + 0.1 * random.normal(4)],
+            ]
         })
         .collect()
 }

@@ -42,7 +42,10 @@ fn numbers_are_those_of_the_formulas() {
     assert!((one(Statistic::Brightness) - 0.2).abs() < 1e-12);
     assert_eq!(one(Statistic::TotalVariation), 0.0);
     let bits = 128.0 / std::f64::consts::LN_2;
-    assert_eq!(one(Statistic::InputComplexity), bits - one(Statistic::CodeLength));
+    assert_eq!(
+        one(Statistic::InputComplexity),
+        bits - one(Statistic::CodeLength)
+    );
 }
 
 #[test]
@@ -54,7 +57,12 @@ fn every_statistic_has_its_length_and_its_name() {
         assert_eq!(statistic.is_scalar(), values.len() == 1);
         assert_eq!(statistic.name().parse(), Ok(statistic));
     }
-    assert!("tpyicality".parse::<Statistic>().unwrap_err().contains("typicality"));
+    assert!(
+        "tpyicality"
+            .parse::<Statistic>()
+            .unwrap_err()
+            .contains("typicality")
+    );
 }
 
 #[test]

@@ -148,7 +148,11 @@ pub(super) async fn detect(
     }
     let mut batch = Batch::new(input.images)?;
     let images = batch.take_images();
-    let shown = if call.format == Format::Png { images.clone() } else { Vec::new() };
+    let shown = if call.format == Format::Png {
+        images.clone()
+    } else {
+        Vec::new()
+    };
     let answer = call
         .state
         .service
@@ -166,7 +170,11 @@ pub(super) async fn detect(
     let answered = Answered::by(&call);
     let threshold = answer.threshold;
     let guarantee = guarantee(&options, threshold);
-    let size = if options.map { 16 * results.len() * shape.dimensions() } else { 0 };
+    let size = if options.map {
+        16 * results.len() * shape.dimensions()
+    } else {
+        0
+    };
     Ok(offload(size, move || {
         let result = |detection: Detection| {
             Ok(DetectResult {
@@ -207,7 +215,9 @@ fn guarantee(options: &DetectOptions, threshold: Option<f64>) -> String {
             "with probability {confidence} over calibrations, this calibration rejects at most a share of {rate} of ordinary images: \
              those with a p-value of at most {threshold:.6}"
         ),
-        _ => format!("on average over calibrations, at most a share of {rate} of ordinary images is rejected"),
+        _ => format!(
+            "on average over calibrations, at most a share of {rate} of ordinary images is rejected"
+        ),
     }
 }
 

@@ -41,15 +41,29 @@ pub fn overlay_grid(
 
 /// Grey with red for positive and blue for negative evidence between −1 and 1.
 fn blend(grey: f64, evidence: f64) -> [u8; 3] {
-    let strength = if evidence.is_nan() { 0.0 } else { evidence.abs().min(1.0) };
-    let colour = if evidence > 0.0 { [255.0, 48.0, 32.0] } else { [32.0, 96.0, 255.0] };
+    let strength = if evidence.is_nan() {
+        0.0
+    } else {
+        evidence.abs().min(1.0)
+    };
+    let colour = if evidence > 0.0 {
+        [255.0, 48.0, 32.0]
+    } else {
+        [32.0, 96.0, 255.0]
+    };
     colour.map(|colour| (grey + (colour - grey) * strength).round() as u8)
 }
 
 fn by_pixel(map: &[f32], shape: ImageShape) -> Vec<f64> {
     assert_eq!(map.len(), shape.dimensions(), "one value a dimension");
     (0..shape.pixels())
-        .map(|pixel| map.iter().skip(pixel).step_by(shape.pixels()).map(|&v| f64::from(v)).sum())
+        .map(|pixel| {
+            map.iter()
+                .skip(pixel)
+                .step_by(shape.pixels())
+                .map(|&v| f64::from(v))
+                .sum()
+        })
         .collect()
 }
 

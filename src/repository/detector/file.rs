@@ -94,7 +94,11 @@ impl CalibrationText {
                 .iter()
                 .map(|m| (m.role.name().to_owned(), m.sha256.clone()))
                 .collect(),
-            statistics: plan.statistics.iter().map(|s| s.name().to_owned()).collect(),
+            statistics: plan
+                .statistics
+                .iter()
+                .map(|s| s.name().to_owned())
+                .collect(),
             splits: detector.splits.clone(),
             densities: densities
                 .map(|(own, density)| DensityText {
@@ -104,12 +108,19 @@ impl CalibrationText {
                     scale: density.scale.clone(),
                     axes: density.axes.clone(),
                     floor: density.floor,
-                    components: density.mixture.components.iter().map(ComponentText::of).collect(),
+                    components: density
+                        .mixture
+                        .components
+                        .iter()
+                        .map(ComponentText::of)
+                        .collect(),
                     tail: density.tail.values().to_vec(),
                 })
                 .collect(),
             ranks: ranks
-                .filter_map(|(s, tail)| Some((s.name().to_owned(), tail.as_ref()?.values().to_vec())))
+                .filter_map(|(s, tail)| {
+                    Some((s.name().to_owned(), tail.as_ref()?.values().to_vec()))
+                })
                 .collect(),
             fisher: rule.fisher.values().to_vec(),
             guard: rule.guard.values().to_vec(),
@@ -129,7 +140,10 @@ impl CalibrationText {
         let kind: Kind = serde_json::from_slice(bytes)
             .map_err(|error| format!("it is not a calibration: {error}"))?;
         if kind.format != FORMAT {
-            return Err(format!("its format is {}, and {FORMAT} is read", kind.format));
+            return Err(format!(
+                "its format is {}, and {FORMAT} is read",
+                kind.format
+            ));
         }
         serde_json::from_slice(bytes).map_err(|error| format!("it is not a calibration: {error}"))
     }
@@ -156,7 +170,9 @@ impl CalibrationText {
                 .densities
                 .iter()
                 .zip(&self.densities)
-                .all(|(own, text)| own.name == text.name && names(&own.statistics) == text.statistics);
+                .all(|(own, text)| {
+                    own.name == text.name && names(&own.statistics) == text.statistics
+                });
         if !same {
             return Err("it was made with other densities than the manifest names".to_owned());
         }
@@ -164,7 +180,12 @@ impl CalibrationText {
     }
 
     /// The fitted rule, if every number of it is there.
-    pub(super) fn rule(&self, plan: &Plan, shape: ImageShape, latent_size: usize) -> Result<Rule, String> {
+    pub(super) fn rule(
+        &self,
+        plan: &Plan,
+        shape: ImageShape,
+        latent_size: usize,
+    ) -> Result<Rule, String> {
         let ranks = plan
             .statistics
             .iter()
@@ -179,7 +200,11 @@ impl CalibrationText {
             .iter()
             .zip(&self.densities)
             .map(|(own, text)| {
-                let size = own.statistics.iter().map(|s| s.length(shape, latent_size)).sum();
+                let size = own
+                    .statistics
+                    .iter()
+                    .map(|s| s.length(shape, latent_size))
+                    .sum();
                 text.density(size)
                     .map_err(|cause| format!("its density {:?} {cause}", own.name))
             })
@@ -232,7 +257,11 @@ impl DensityText {
             axes: self.axes.clone(),
             floor: self.floor,
             mixture: Mixture {
-                components: self.components.iter().map(ComponentText::component).collect(),
+                components: self
+                    .components
+                    .iter()
+                    .map(ComponentText::component)
+                    .collect(),
             },
             tail: tail(&self.tail)?,
         })
@@ -258,7 +287,11 @@ impl ComponentText {
 }
 
 /// The text of a detector's manifest.
-pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&str, String)]) -> String {
+pub(super) fn manifest(
+    detector: &NewDetector,
+    shape: ImageShape,
+    hashes: &[(&str, String)],
+) -> String {
     use std::fmt::Write;
     let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
     let list = |names: Vec<&'static str>| {
@@ -272,7 +305,12 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
         .iter()
         .map(|d| {
             let axes: usize = d.axes.iter().map(Vec::len).sum();
-            let mixture: usize = d.mixture.components.iter().map(|c| 1 + c.mean.len() + c.whitening.len()).sum();
+            let mixture: usize = d
+                .mixture
+                .components
+                .iter()
+                .map(|c| 1 + c.mean.len() + c.whitening.len())
+                .sum();
             d.centre.len() + d.scale.len() + axes + mixture
         })
         .sum();

@@ -87,7 +87,10 @@ struct CalibrationTable {
 pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
     if file.name != folder {
-        return Err(format!("name: {:?} is not the name of its folder, {folder:?}", file.name));
+        return Err(format!(
+            "name: {:?} is not the name of its folder, {folder:?}",
+            file.name
+        ));
     }
     let image = file.image;
     let shape = ImageShape::new(image.channels, image.height, image.width, image.levels)
@@ -118,7 +121,9 @@ fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
         .map(|table| {
             let role: Need = table.role.parse().map_err(|e| format!("members: {e}"))?;
             if role == Need::Stirring {
-                return Err("members: stirring asks the density and has no member of its own".to_owned());
+                return Err(
+                    "members: stirring asks the density and has no member of its own".to_owned(),
+                );
             }
             if !roles.insert(role) {
                 return Err(format!("members: two have the role {:?}", role.name()));
@@ -142,7 +147,10 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             }
             name.parse().map_err(|e| format!("{place}: {e}"))
         };
-        names.iter().map(one).collect::<Result<Vec<statistics::Statistic>, _>>()
+        names
+            .iter()
+            .map(one)
+            .collect::<Result<Vec<statistics::Statistic>, _>>()
     };
     let statistics = parse(&detector.statistics, "detector.statistics")?;
     if densities.is_empty() {
@@ -157,10 +165,15 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
                 return Err(format!("{place}: it has no statistics"));
             }
             if let Some(other) = own.iter().find(|s| !statistics.contains(s)) {
-                return Err(format!("{place}: {:?} is not among detector.statistics", other.name()));
+                return Err(format!(
+                    "{place}: {:?} is not among detector.statistics",
+                    other.name()
+                ));
             }
             if !(1..=1024).contains(&table.axes) || !(1..=256).contains(&table.components) {
-                return Err(format!("{place}: axes must be 1 to 1024 and components 1 to 256"));
+                return Err(format!(
+                    "{place}: axes must be 1 to 1024 and components 1 to 256"
+                ));
             }
             Ok(DensityPlan {
                 name: table.name,
@@ -170,5 +183,8 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             })
         })
         .collect::<Result<Vec<_>, String>>()?;
-    Ok(Plan { statistics, densities })
+    Ok(Plan {
+        statistics,
+        densities,
+    })
 }
