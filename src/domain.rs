@@ -8,6 +8,7 @@ pub mod binomial;
 pub mod complexity;
 pub mod conformal;
 pub mod detection;
+pub mod drift;
 pub mod family;
 pub mod image;
 pub mod likelihood;

@@ -1,8 +1,13 @@
 //! Loaded models with their queues, and the set of them that is served now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
+    drift::Monitor,
     error::ServiceError,
     info::{CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo},
     measure::Measuring,
@@ -13,7 +18,7 @@ use crate::{
         family::{Capability, Family},
         image::ImageShape,
     },
-    metrics::{Metrics, OperationMetrics},
+    metrics::{DriftMetrics, Metrics, OperationMetrics},
     repository::{Catalog, Network, Outcome, Version, detector::Detector},
     scheduling::{Class, Lane, Scheduler},
 };
@@ -24,6 +29,8 @@ pub struct ServedModel {
     pub(super) name: String,
     pub(super) version: Arc<Version>,
     pub(super) lanes: Lanes,
+    /// The stream that a detector judges, once someone watches it.
+    pub(super) drift: OnceLock<Monitor>,
 }
 
 /// The queues of a model, by family.
@@ -95,7 +102,24 @@ impl ServedModel {
             name: name.to_owned(),
             version,
             lanes,
+            drift: OnceLock::new(),
         }
+    }
+
+    /// The stream that the detector judges, kept in `folder`; `None` for other models.
+    pub(super) fn watched(&self, folder: &Path, metrics: &Metrics) -> Option<&Monitor> {
+        let Lanes::Detector { detector, .. } = &self.lanes else {
+            return None;
+        };
+        Some(self.drift.get_or_init(|| {
+            let version = &self.version;
+            Monitor::open(
+                folder,
+                (&self.name, version.number, &version.fingerprint),
+                detector.calibration.scores(),
+                DriftMetrics::new(metrics, &self.name),
+            )
+        }))
     }
 
     /// Name.
@@ -264,6 +288,17 @@ impl Models {
                 reason: reason.clone(),
             }),
         }
+    }
+
+    /// Every model that is ready.
+    pub(super) fn all_ready(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
+        self.0
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter_map(|slot| match slot {
+                Slot::Ready(model) => Some(model),
+                Slot::Failed(_) => None,
+            })
     }
 
     /// Descriptions of all.
