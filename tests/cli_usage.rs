@@ -11,7 +11,16 @@ use command::{binary, run, stderr, stdout, text};
 #[test]
 fn help_explains_commands_settings_signals_and_exit_codes() {
     let help = stdout(&run(["--help"]), 0);
-    for word in ["serve", "check", "score", "sample", "encode", "Exit codes:"] {
+    for word in [
+        "serve",
+        "check",
+        "score",
+        "sample",
+        "encode",
+        "calibrate",
+        "evaluate",
+        "Exit codes:",
+    ] {
         assert!(help.contains(word), "{word} in {help}");
     }
     let help = stdout(&run(["serve", "--help"]), 0);
@@ -30,7 +39,14 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
 
 #[test]
 fn offline_commands_hide_what_only_a_server_needs() {
-    for command in ["check", "score", "sample", "encode"] {
+    for command in [
+        "check",
+        "score",
+        "sample",
+        "encode",
+        "calibrate",
+        "evaluate",
+    ] {
         let help = stdout(&run([command, "--help"]), 0);
         assert!(help.contains("--repository"), "{help}");
         assert!(!help.contains("--bulk-queue"), "{help}");

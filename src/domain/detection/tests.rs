@@ -90,3 +90,47 @@ fn tails_rank_and_go_on_beyond_the_last_value() {
     let constant = Tail::new(std::iter::repeat_n(3.0, 200));
     assert!(constant.evidence(3.0) < 1e-9 && constant.evidence(3.1) > 100.0);
 }
+
+/// Numbers that are all the same one, or that have nothing to do with one another.
+fn numbers(seed: u64, count: u64, correlated: bool) -> Vec<Measured> {
+    (0..count)
+        .map(|image| {
+            let random = Random::new(seed, Stream::Prior, image);
+            let number = |place: u32| random.normal(if correlated { 0 } else { place });
+            vec![
+                vec![number(0)],
+                vec![number(1)],
+                vec![number(2), number(3), number(4)],
+            ]
+        })
+        .collect()
+}
+
+#[test]
+fn the_promise_holds_for_statistics_that_are_one_and_for_independent_ones() {
+    use crate::domain::{
+        binomial::beta_binomial_interval,
+        conformal::{Calibration, certified_rank},
+    };
+    for correlated in [true, false] {
+        let part = |seed, count| numbers(seed, count, correlated);
+        let rule = Rule::fit(plan(), &part(1, 300), &part(2, 200), 0).unwrap();
+        let strangeness = |m: &Measured| rule.judge(m).strangeness;
+        let calibration =
+            Calibration::new(part(3, 1000).iter().map(strangeness).collect()).unwrap();
+        for (rate, confidence) in [(0.05, Some(0.95)), (0.05, None), (0.2, None)] {
+            let threshold = calibration.threshold(rate, confidence).unwrap();
+            let fresh = part(4, 4000);
+            let p_values = fresh
+                .iter()
+                .map(|m| calibration.upper_p_value(strangeness(m)));
+            let rejected = p_values.filter(|&p| p <= threshold).count() as u64;
+            let k = confidence.map_or((rate * 1001.0) as usize, |c| certified_rank(1000, rate, c));
+            let (low, high) = beta_binomial_interval(4000, k as f64, (1001 - k) as f64, 0.9999);
+            assert!(
+                (low..=high).contains(&rejected),
+                "{correlated} {rate} {confidence:?}: {rejected} not in {low}..={high}"
+            );
+        }
+    }
+}
