@@ -69,8 +69,9 @@ impl Statistic {
         };
         let share_above = |nats: f32| {
             let log_p = &density().log_probability;
-            let count = log_p.iter().filter(|&&value| !(-value <= nats)).count();
-            count as f64
+            // NaN is no probability, so it counts as improbable.
+            let improbable = |value: &&f32| value.is_nan() || -**value > nats;
+            log_p.iter().filter(improbable).count() as f64
         };
         let units = || {
             levels

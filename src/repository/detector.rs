@@ -180,11 +180,12 @@ fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
         } = member;
         let found = lookup(model, *version)
             .map_err(|reason| format!("members: {model} version {version}: {reason}"))?;
-        if !found.fingerprint.eq_ignore_ascii_case(&member.sha256) {
+        let actual = found.manifest.graphs_sha256();
+        if !actual.eq_ignore_ascii_case(&member.sha256) {
             return Err(format!(
-                "members: {model} version {version} is not the one that the detector was calibrated with: its {MANIFEST} has sha256 {}, \
+                "members: {model} version {version} is not the one that the detector was calibrated with: its graphs have sha256 {actual}, \
                  not {}",
-                found.fingerprint, member.sha256
+                member.sha256
             ));
         }
         add(&mut members, *role, &found).map_err(|cause| format!("members: {cause}"))?;

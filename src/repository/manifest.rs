@@ -5,7 +5,9 @@ pub mod detector;
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+use super::gate::hexadecimal;
 use crate::{
     domain::{family::Family, image::ImageShape},
     graph::rewrite::InputMap,
@@ -167,15 +169,30 @@ impl Manifest {
         Ok(self)
     }
 
-    /// Files that the manifest names.
-    pub fn files(&self) -> Vec<&str> {
-        let graphs = match &self.graphs {
+    /// Files of graphs.
+    fn graph_files(&self) -> Vec<&str> {
+        match &self.graphs {
             Graphs::Autoregressive { file, .. } => vec![file.as_str()],
             Graphs::Vae {
                 encoder, decoder, ..
             } => vec![encoder.as_str(), decoder.as_str()],
             Graphs::Detector(_) => Vec::new(),
-        };
+        }
+    }
+
+    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other.
+    pub fn graphs_sha256(&self) -> String {
+        let hashes = self
+            .graph_files()
+            .into_iter()
+            .filter_map(|file| self.sha256.get(file));
+        let text: String = hashes.map(|hash| hash.to_lowercase()).collect();
+        hexadecimal(&Sha256::digest(text))
+    }
+
+    /// Files that the manifest names.
+    pub fn files(&self) -> Vec<&str> {
+        let graphs = self.graph_files();
         let calibration = self.calibration.iter().map(|c| c.scores.as_str());
         graphs
             .into_iter()

@@ -268,7 +268,7 @@ fn member(role: Need, model: &ServedModel) -> Member {
         role,
         model: model.name().to_owned(),
         version: model.version(),
-        sha256: model.version.fingerprint.clone(),
+        sha256: model.version.manifest.graphs_sha256(),
     }
 }
 

@@ -352,7 +352,10 @@ fn ready_info(version: &Version) -> ReadyInfo {
         calibration: calibration.map(|(scores, file)| CalibrationInfo {
             size: scores.size(),
             statistic: file.statistic.name(),
-            smallest_false_alarm_rate: scores.smallest_p_value(),
+            smallest_false_alarm_rate: match &version.network {
+                Network::Detector(_) => 1.0 / (scores.size() + 1) as f64,
+                _ => scores.smallest_p_value(),
+            },
             description: file.description.clone(),
         }),
         provenance: ProvenanceInfo {

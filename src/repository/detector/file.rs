@@ -46,7 +46,7 @@ pub struct Split {
 #[serde(deny_unknown_fields)]
 pub(super) struct CalibrationText {
     format: u32,
-    /// sha256 of the members' manifests by role.
+    /// What identifies the members' graphs, by role.
     members: BTreeMap<String, String>,
     statistics: Vec<String>,
     pub(super) splits: Splits,

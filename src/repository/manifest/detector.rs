@@ -30,7 +30,7 @@ pub struct Member {
     pub model: String,
     /// Its version.
     pub version: u32,
-    /// sha256 of its manifest, which has those of its files.
+    /// What identifies its graphs, see [`Manifest::graphs_sha256`].
     pub sha256: String,
 }
 
