@@ -109,7 +109,11 @@ async fn the_importance_weighted_bound_lies_above_the_elbo() {
 #[tokio::test]
 async fn clothes_are_accepted_and_noise_is_rejected() {
     let service = service();
-    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-vae"] {
+    for name in [
+        "fashion-mnist-pixelcnn",
+        "fashion-mnist-vae",
+        "fashion-mnist-gate",
+    ] {
         let model = model(service, name);
         let (clothes, _) = golden(&model);
         let noise: Vec<u8> = (0..784u32)
