@@ -280,6 +280,8 @@ mod tests {
             "/v1/models/{model}/versions/{version}",
         ] {
             assert!(document["paths"][model]["get"].is_object(), "{model}");
+            let drift = &document["paths"][&format!("{model}/drift")];
+            assert!(drift["get"].is_object() && drift["delete"].is_object());
             for operation in [
                 "score",
                 "detect",

@@ -41,7 +41,7 @@ pub(super) struct Drift {
 ///
 /// Bets against the images being exchangeable with those that calibrated the detector, since the run began.
 #[utoipa::path(
-    get, path = "/v1/models/{model}/drift", tag = "models",
+    get, path = "/v1/models/{model}/drift", operation_id = "drift", tag = "models",
     params(("model" = String, Path, description = "Name of a model"), ("version" = Option<u32>, Query, description = "Version")),
     responses((status = 200, description = "Drift", body = Drift))
 )]
@@ -56,7 +56,7 @@ pub(super) async fn show(
 ///
 /// The same of one version.
 #[utoipa::path(
-    get, path = "/v1/models/{model}/versions/{version}/drift", tag = "models",
+    get, path = "/v1/models/{model}/versions/{version}/drift", operation_id = "drift_version", tag = "models",
     params(("model" = String, Path, description = "Name of a model"), ("version" = u32, Path, description = "Version")),
     responses((status = 200, description = "Drift", body = Drift))
 )]
@@ -71,7 +71,7 @@ pub(super) async fn show_version(
 ///
 /// Forgets the run, its alarm included, and begins another.
 #[utoipa::path(
-    delete, path = "/v1/models/{model}/drift", tag = "models",
+    delete, path = "/v1/models/{model}/drift", operation_id = "reset_drift", tag = "models",
     params(("model" = String, Path, description = "Name of a model"), ("version" = Option<u32>, Query, description = "Version")),
     responses((status = 200, description = "The new run", body = Drift))
 )]
@@ -86,7 +86,7 @@ pub(super) async fn reset(
 ///
 /// The same of one version.
 #[utoipa::path(
-    delete, path = "/v1/models/{model}/versions/{version}/drift", tag = "models",
+    delete, path = "/v1/models/{model}/versions/{version}/drift", operation_id = "reset_drift_version", tag = "models",
     params(("model" = String, Path, description = "Name of a model"), ("version" = u32, Path, description = "Version")),
     responses((status = 200, description = "The new run", body = Drift))
 )]
