@@ -4,6 +4,7 @@
 
 mod calibrate;
 mod check;
+mod compress;
 mod encode;
 mod evaluate;
 mod gather;
@@ -62,6 +63,8 @@ enum Command {
     Encode(encode::EncodeArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Compress(compress::CompressArgs),
+    Decompress(compress::DecompressArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -142,6 +145,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Encode(arguments) => encode::run(arguments, matches),
         Command::Calibrate(arguments) => calibrate::run(arguments, matches),
         Command::Evaluate(arguments) => evaluate::run(arguments, matches),
+        Command::Compress(arguments) => compress::compress(arguments, matches),
+        Command::Decompress(arguments) => compress::decompress(arguments, matches),
     };
     match outcome {
         Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
@@ -162,6 +167,8 @@ fn command() -> clap::Command {
         "encode",
         "calibrate",
         "evaluate",
+        "compress",
+        "decompress",
     ] {
         command = command.mut_subcommand(name, |mut subcommand| {
             for id in NOT_OFFLINE {

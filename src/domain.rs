@@ -5,6 +5,7 @@
 
 mod algebra;
 pub mod binomial;
+pub mod coding;
 pub mod complexity;
 pub mod conformal;
 pub mod detection;

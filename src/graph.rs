@@ -1,10 +1,12 @@
-//! ONNX graphs as data: reading, checking signatures, rewriting.
+//! ONNX graphs as data: reading, checking signatures, rewriting, compiling.
 //!
 //! Architecture invariant: protobuf only. Nothing here runs a graph or knows of a runtime.
 
+mod constant;
 pub mod protobuf;
 pub mod rewrite;
 pub mod signature;
+pub mod wavefront;
 
 use prost::Message;
 

@@ -2,8 +2,8 @@
 //!
 //! A request passes through `observe` (id, metrics, log line, bodies of problems), a net for panics and compression, and
 //! reaches a handler in `routes`. Handlers of operations open a `call` (path, model, capability, deadline and format of
-//! the answer, all before the body is read), read their `input`, call the service once and give an `output`. Whatever
-//! goes wrong on the way is a [`problem::Problem`].
+//! the answer, all before the body is read), read their `input`, call the service once and give an `output`, or a `stream` of
+//! events while the call goes on. Whatever goes wrong on the way is a [`problem::Problem`].
 //!
 //! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP.
 //! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the service sees that.
@@ -39,6 +39,7 @@ pub mod problem;
 mod routes;
 mod scope;
 pub mod server;
+mod stream;
 
 pub use self::{
     config::{HttpConfig, ServerLimits},
@@ -77,14 +78,16 @@ pub fn router(state: HttpState) -> Router {
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
 }
 
-/// Compresses JSON and text for clients that ask for it; pictures are compressed already, and arrays hardly shrink.
+/// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and events would
+/// wait for company in the compressor.
 fn compression() -> CompressionLayer<impl Predicate> {
     let is_text = |_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Extensions| {
         headers
             .get(header::CONTENT_TYPE)
             .and_then(|value| value.to_str().ok())
             .is_some_and(|value| {
-                value.starts_with("application/json") || value.starts_with("text/")
+                let is_stream = value.starts_with("text/event-stream");
+                value.starts_with("application/json") || value.starts_with("text/") && !is_stream
             })
     };
     CompressionLayer::new()

@@ -1,4 +1,4 @@
-//! Image files, npy arrays and pixel lists, to and from the domain's images; heat maps and grids to look at.
+//! Image files, npy arrays and pixel lists, to and from the domain's images; heat maps, grids and animations to look at.
 //!
 //! A density judges levels, so nothing here changes a level unless it was asked to: no silent resize, no silent loss of
 //! colour, depth or opacity. Headers are checked before pixels are decoded, so that a small file cannot claim much memory.
@@ -6,6 +6,7 @@
 //! Architecture invariant: nothing here knows of HTTP, of threads or of models. Every function takes bytes and gives
 //! values.
 
+mod animation;
 mod convert;
 mod decode;
 mod error;
@@ -16,10 +17,14 @@ mod pixels;
 mod render;
 
 pub use self::{
+    animation::{Appearance, animation},
     decode::{DecodeLimits, DecodeOptions, FORMATS, decode, file_dimensions},
     error::MediaError,
     mask::{decode_mask, mask_from_pixels},
-    npy::{NPY_MAGIC, read_f64, read_images, read_vectors, write_f32, write_f64, write_images},
+    npy::{
+        NPY_MAGIC, read_f64, read_f64_table, read_images, read_vectors, write_f32, write_f64,
+        write_images,
+    },
     pixels::{PixelFault, Pixels},
     render::{heat_map, heat_map_grid, overlay_grid, png, png_grid},
 };

@@ -44,6 +44,8 @@ pub struct Metrics {
     pub p_value: HistogramVec,
     /// Images judged, by model and decision.
     pub decisions: IntCounterVec,
+    /// Full passes that went into drawing by fixed-point iteration, by model.
+    pub sampling_passes: IntCounterVec,
     /// 1 for each model version that is ready, 0 for each that failed its load gate.
     pub model_ready: IntGaugeVec,
     /// Worker panics that were caught.
@@ -142,6 +144,11 @@ impl Metrics {
                 "Images judged, by decision.",
                 &["model", "decision"],
             ),
+            sampling_passes: counters(
+                "density_sampling_passes_total",
+                "Full passes through models whose images are drawn by fixed-point iteration.",
+                &["model"],
+            ),
             model_ready: gauges(
                 "density_model_ready",
                 "1 for a model version that serves, 0 for one that its load gate refused.",
@@ -184,6 +191,7 @@ impl Metrics {
             Box::new(metrics.bits_per_dim.clone()),
             Box::new(metrics.p_value.clone()),
             Box::new(metrics.decisions.clone()),
+            Box::new(metrics.sampling_passes.clone()),
             Box::new(metrics.model_ready.clone()),
             Box::new(metrics.worker_panics.clone()),
             Box::new(metrics.workers.clone()),

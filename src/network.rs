@@ -6,6 +6,7 @@
 pub mod autoregressive;
 pub mod panel;
 pub mod vae;
+pub mod wavefront;
 
 use crate::{graph::GraphError, runtime::RuntimeError};
 
@@ -15,6 +16,9 @@ pub enum NetworkError {
     /// The graph does not keep its contract.
     #[error(transparent)]
     Graph(#[from] GraphError),
+    /// A prediction that sees what it predicts.
+    #[error("it is not causal, so the product of its predictions is not a probability: {0}")]
+    Leak(#[from] crate::graph::wavefront::Leak),
     /// The runtime refused or failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

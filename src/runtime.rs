@@ -10,17 +10,38 @@ use std::{fmt::Debug, sync::Arc};
 pub trait Engine: Debug + Send + Sync {
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
+
+    /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same results.
+    fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError>;
 }
 
 /// A graph that runs. Any number of threads may run it at once.
 pub trait Program: Debug + Send + Sync {
-    /// Runs the graph on one input and answers the named outputs, in that order.
-    fn run(
+    /// Runs the graph and shows the named outputs, in that order, to `read`.
+    fn run_with(
         &self,
-        input: &Input<'_>,
+        inputs: &[Input<'_>],
         outputs: &[&str],
         threads: Threads,
-    ) -> Result<Vec<Output>, RuntimeError>;
+        read: &mut dyn FnMut(&[View<'_>]),
+    ) -> Result<(), RuntimeError>;
+
+    /// Runs the graph and answers the named outputs, in that order.
+    fn run(
+        &self,
+        inputs: &[Input<'_>],
+        outputs: &[&str],
+        threads: Threads,
+    ) -> Result<Vec<Output>, RuntimeError> {
+        let mut copies = Vec::new();
+        self.run_with(inputs, outputs, threads, &mut |views| {
+            copies.extend(views.iter().map(|view| Output {
+                shape: view.shape.clone(),
+                values: view.values.to_vec(),
+            }));
+        })?;
+        Ok(copies)
+    }
 }
 
 /// How much of the machine one run may take.
@@ -32,7 +53,7 @@ pub enum Threads {
     All,
 }
 
-/// The input of a run.
+/// An input of a run.
 #[derive(Debug, Clone, Copy)]
 pub struct Input<'a> {
     /// Its name in the graph.
@@ -50,6 +71,17 @@ pub enum Values<'a> {
     Bytes(&'a [u8]),
     /// 32-bit reals.
     Floats(&'a [f32]),
+    /// 64-bit integers.
+    Ints(&'a [i64]),
+}
+
+/// One output of a run while the runtime still holds it: 32-bit reals.
+#[derive(Debug)]
+pub struct View<'a> {
+    /// Shape, batch first.
+    pub shape: Vec<usize>,
+    /// Values, row-major.
+    pub values: &'a [f32],
 }
 
 /// One output of a run: 32-bit reals.

@@ -4,13 +4,16 @@
 
 mod autoregressive;
 pub mod calibrate;
+mod compression;
 mod detect;
+mod drawing;
 pub mod drift;
 pub mod error;
 pub mod info;
 mod latent;
 mod measure;
 mod models;
+pub mod progress;
 pub mod requests;
 mod score;
 mod work;
@@ -33,6 +36,7 @@ use self::{
     error::ServiceError,
     info::ModelInfo,
     models::{Lanes, Models},
+    progress::Board,
     requests::*,
 };
 use crate::{
@@ -172,7 +176,8 @@ impl Service {
         check_shapes(model, &images)?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { score, .. } => {
-                score::exact(self, score, images, options, deadline).await?
+                let label = model.label(options.label.as_deref())?;
+                score::exact(self, score, images, label, options, deadline).await?
             }
             Lanes::Vae { encode, decode } => {
                 let bound = score::bound(options, self.limits.max_k)?;
@@ -230,19 +235,22 @@ impl Service {
         Ok(answer)
     }
 
-    /// New images.
+    /// New images. Where images are drawn pixel by pixel, `watch` shows how far they are.
     pub async fn sample(
         &self,
         model: &Arc<ServedModel>,
         options: &SampleOptions,
+        watch: Option<&Arc<Board>>,
         deadline: Instant,
     ) -> Result<SampleAnswer, ServiceError> {
         model.require(Capability::Sample)?;
+        let label = model.label(options.label.as_deref())?;
         self.check_draws("n", 1, options.n)?;
         check_temperature(options.temperature)?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { draw, .. } => {
-                autoregressive::sample(self, model.shape(), draw, options, deadline).await?
+                let request = (options, label, watch);
+                autoregressive::sample(self, model, draw, request, deadline).await?
             }
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
@@ -266,18 +274,12 @@ impl Service {
         self.check_draws("n", images.len(), options.n)?;
         check_temperature(options.temperature)?;
         let known = known_pixels(&options.known, model)?;
+        let label = model.label(options.label.as_deref())?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { draw, .. } => {
-                autoregressive::complete(
-                    self,
-                    model.shape(),
-                    draw,
-                    &images,
-                    &known,
-                    options,
-                    deadline,
-                )
-                .await?
+                let request = (options, label);
+                autoregressive::complete(self, model, draw, &images, &known, request, deadline)
+                    .await?
             }
             Lanes::Vae { encode, decode } => {
                 let lanes = (&**encode, &**decode);
@@ -287,6 +289,34 @@ impl Service {
         };
         self.count(model, Capability::Complete, &answer.results);
         Ok(answer)
+    }
+
+    /// Images as streams that [`Self::decompress`] reads back exactly, of the length that their probabilities allow.
+    pub async fn compress(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        label: Option<&str>,
+        deadline: Instant,
+    ) -> Result<PerImage<Compressed>, ServiceError> {
+        model.require(Capability::Compress)?;
+        check_shapes(model, &images)?;
+        let label = model.label(label)?;
+        let results = compression::compress(self, model, images, label, deadline).await?;
+        self.count(model, Capability::Compress, &results);
+        Ok(results)
+    }
+
+    /// The images of streams that [`Self::compress`] wrote with the same model, on the same runtime and kind of processor; anything
+    /// else is an error, never another image.
+    pub async fn decompress(
+        &self,
+        model: &Arc<ServedModel>,
+        streams: Vec<Vec<u8>>,
+        deadline: Instant,
+    ) -> Result<PerImage<Image>, ServiceError> {
+        model.require(Capability::Compress)?;
+        compression::decompress(self, model, &streams, deadline).await
     }
 
     /// Latent codes of images.

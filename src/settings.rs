@@ -113,7 +113,7 @@ impl Default for WorkSettings {
         Self {
             workers: thread::available_parallelism().map_or(1, usize::from),
             max_batch_rows: 32,
-            max_step_rows: 8,
+            max_step_rows: 16,
             interactive_queue: Duration::from_secs(10),
             bulk_queue: Duration::from_secs(600),
         }

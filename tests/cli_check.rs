@@ -12,10 +12,13 @@ fn a_good_model_is_described_with_every_check() {
         "tiny-pixelcnn version 1 is ready",
         "family",
         "pixelcnn",
+        "sampler        wavefront",
+        "sampling       along wavefronts: lag 3, 20 steps",
         "checks",
         "causal",
         "capabilities",
         "score        yes",
+        "compress     yes",
         "encode       no: an autoregressive model",
     ] {
         assert!(report.contains(word), "{word} in {report}");
@@ -33,6 +36,7 @@ fn a_version_folder_a_model_folder_and_a_name_mean_the_same() {
     let report = check("tiny-vae");
     assert_eq!(report["state"], "ready");
     assert_eq!(report["family"], "vae");
+    assert!(report["sampler"].is_null() && report["labels"] == serde_json::json!([]));
     assert_eq!(report["capabilities"]["encode"]["available"], true);
     assert_eq!(report["capabilities"]["classify"]["available"], false);
     for argument in [text(&model), text(&version)] {
@@ -55,4 +59,16 @@ fn a_leaking_model_is_refused_with_the_reason() {
         report["reason"].as_str().unwrap().contains("is not causal"),
         "{report}"
     );
+}
+
+#[test]
+fn the_sampler_is_reported_with_its_cost() {
+    let report = stdout(&run(["check", "tiny-pixelcnn", "--json"]), 0);
+    let report: Value = serde_json::from_str(&report).unwrap();
+    let sampler = &report["sampler"];
+    assert_eq!(sampler["method"], "wavefront", "{report}");
+    let number = |name: &str| sampler[name].as_u64().unwrap();
+    // A 6×5 image: the last row begins after five lags and takes five steps.
+    assert_eq!(number("steps"), 5 * number("lag") + 5);
+    assert!(number("multiply_adds") > 0 && number("bytes_per_image") > 0);
 }

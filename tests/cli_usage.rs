@@ -19,6 +19,8 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
         "encode",
         "calibrate",
         "evaluate",
+        "compress",
+        "decompress",
         "Exit codes:",
     ] {
         assert!(help.contains(word), "{word} in {help}");
@@ -46,6 +48,8 @@ fn offline_commands_hide_what_only_a_server_needs() {
         "encode",
         "calibrate",
         "evaluate",
+        "compress",
+        "decompress",
     ] {
         let help = stdout(&run([command, "--help"]), 0);
         assert!(help.contains("--repository"), "{help}");

@@ -78,10 +78,11 @@ async fn draw(service: &Service, count: usize, first_seed: u64) -> Vec<Image> {
             seed,
             temperature: 1.0,
             observation: Observation::Sample,
+            label: None,
         };
         images.extend(
             service
-                .sample(&model, &options, deadline())
+                .sample(&model, &options, None, deadline())
                 .await
                 .unwrap()
                 .images,

@@ -161,6 +161,7 @@ async fn importance_weighted_bounds_are_tighter_and_repeatable() {
     let model = model(&service, "tiny-vae");
     let images = varied_images(model.shape(), 8);
     let bound = |bound, k| ScoreOptions {
+        label: None,
         bound: Some(bound),
         k: Some(k),
         seed: 3,

@@ -28,12 +28,16 @@ fn options(n: u32, seed: u64, temperature: f64) -> SampleOptions {
         seed,
         temperature,
         observation: Observation::Sample,
+        label: None,
     }
 }
 
 async fn sample(service: &Service, name: &str, options: &SampleOptions) -> Vec<Image> {
     let model = service.model(name, None).unwrap();
-    let answer = service.sample(&model, options, deadline()).await.unwrap();
+    let answer = service
+        .sample(&model, options, None, deadline())
+        .await
+        .unwrap();
     answer.images
 }
 
@@ -48,7 +52,9 @@ fn naive(folder: &Path, name: &str, seed: u64, index: u64, temperature: f64) -> 
     let mut levels = vec![0u8; shape.dimensions()];
     let mut scratch = Vec::new();
     for place in 0..shape.dimensions() {
-        let logits = network.logits(&[&levels], Threads::One).unwrap();
+        let logits = network
+            .logits(&[levels.as_slice().into()], Threads::One)
+            .unwrap();
         let dimension = shape.index_of(place);
         levels[dimension] = logits.draw(0, dimension, temperature, &random, &mut scratch);
     }
@@ -132,6 +138,7 @@ fn complete_options(known: Known) -> CompleteOptions {
         n: 2,
         seed: 9,
         temperature: 1.0,
+        label: None,
     }
 }
 

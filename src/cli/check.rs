@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{CliError, OfflineSettings, Outcome, model, say};
 use crate::{
     app,
-    service::info::{CheckInfo, ModelInfo, ModelState, ReadyInfo},
+    service::info::{CheckInfo, ModelInfo, ModelState, ReadyInfo, SamplerInfo},
 };
 
 /// Run the load gate on one model: print what it can do, or exactly why it is refused
@@ -103,6 +103,18 @@ fn facts(ready: &ReadyInfo) -> Rows {
         ("images", ready.shape.to_string()),
         ("likelihood", ready.likelihood.to_owned()),
     ];
+    if !ready.labels.is_empty() {
+        let text = format!("{}: {}", ready.labels.len(), ready.labels.join(", "));
+        rows.push(("labels", text));
+    }
+    if let Some(sampler) = &ready.sampler {
+        // What it costs, or why it is not the faster one, stands among the checks.
+        let method = match sampler {
+            SamplerInfo::Wavefront(_) => "wavefront",
+            SamplerInfo::FixedPoint { .. } => "fixed point of full passes",
+        };
+        rows.push(("sampler", method.to_owned()));
+    }
     if let Some(size) = ready.latent_size {
         rows.push(("latent size", size.to_string()));
     }
@@ -181,6 +193,16 @@ fn to_json(info: &ModelInfo) -> Value {
         .iter()
         .map(|check| json!({"name": check.name, "finding": check.finding}))
         .collect();
+    let sampler = ready.sampler.as_ref().map(|sampler| match sampler {
+        SamplerInfo::Wavefront(cost) => json!({
+            "method": "wavefront",
+            "lag": cost.lag,
+            "steps": cost.steps,
+            "multiply_adds": cost.multiply_adds,
+            "bytes_per_image": cost.bytes,
+        }),
+        SamplerInfo::FixedPoint { reason } => json!({"method": "fixed_point", "reason": reason}),
+    });
     let calibration = ready.calibration.as_ref().map(|calibration| {
         json!({
             "size": calibration.size,
@@ -203,6 +225,8 @@ fn to_json(info: &ModelInfo) -> Value {
             "levels": ready.shape.levels(),
         },
         "likelihood": ready.likelihood,
+        "labels": ready.labels,
+        "sampler": sampler,
         "latent_size": ready.latent_size,
         "capabilities": capabilities,
         "calibration": calibration,

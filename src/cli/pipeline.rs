@@ -1,6 +1,6 @@
 //! Images in, rows out: a thread reads files while the model works, a few chunks at a time, never a whole folder in memory.
 
-use std::{future::Future, sync::Arc, thread, time::Instant};
+use std::{future::Future, path::PathBuf, sync::Arc, thread, time::Instant};
 
 use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     domain::image::Image,
+    media::DecodeOptions,
     service::{
         error::{ErrorKind, ServiceError},
         requests::PerImage,
@@ -47,16 +48,39 @@ where
     F: Fn(Vec<Image>) -> Work,
     Work: Future<Output = Result<PerImage<A>, ServiceError>>,
 {
-    let work = &loaded.settings.work;
     let files = inputs.files()?;
     let mut table = Table::open(output, layout)?;
-    let progress = progress(files.len(), output.is_terminal());
+    let write = |name: &ImageName, answer: Result<&A, &str>| {
+        table.push(name, answer)?;
+        table.flush()?;
+        Ok(answer.is_ok())
+    };
+    let images = (files, inputs.decode_options());
+    let outcome = each(loaded, images, output.is_terminal(), operation, write)?;
+    table.finish()?;
+    Ok(outcome)
+}
+
+/// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went well.
+pub(super) fn each<A, F, Work>(
+    loaded: &Loaded,
+    (files, options): (Vec<PathBuf>, DecodeOptions),
+    rows_on_terminal: bool,
+    operation: F,
+    mut write: impl FnMut(&ImageName, Result<&A, &str>) -> Result<bool, CliError>,
+) -> Result<Outcome, CliError>
+where
+    F: Fn(Vec<Image>) -> Work,
+    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
+{
+    let work = &loaded.settings.work;
+    let progress = progress(files.len(), rows_on_terminal);
     // One chunk more than there are workers, so that none of them waits for files.
     let chunks_in_flight = work.workers + 1;
     let (sender, receiver) = mpsc::channel(chunks_in_flight);
     let reader = Reader {
         shape: loaded.model.shape(),
-        options: inputs.decode_options(),
+        options,
         chunk: work.max_batch_rows,
         progress: progress.clone(),
     };
@@ -71,11 +95,10 @@ where
         let mut answers = Box::pin(answers.buffered(chunks_in_flight));
         while let Some(chunk) = answers.next().await {
             for (name, answer) in chunk? {
-                counts.add(answer.is_ok());
-                table.push(&name, answer.as_ref().map_err(|error| &**error))?;
+                let answer = answer.as_ref().map_err(|error| &**error);
+                counts.add(write(&name, answer)?);
                 progress.inc(1);
             }
-            table.flush()?;
         }
         Ok(())
     });
@@ -86,7 +109,6 @@ where
             "the thread that reads files panicked: the output is not complete".to_owned(),
         ));
     }
-    table.finish()?;
     Ok(counts.outcome())
 }
 
@@ -157,7 +179,10 @@ where
 /// Whether an error lies in the options or in the model and not in the images at hand.
 fn is_everyones(error: &ServiceError) -> bool {
     match error.kind() {
-        ErrorKind::InvalidImage | ErrorKind::DeadlineExceeded | ErrorKind::Internal => false,
+        ErrorKind::InvalidImage
+        | ErrorKind::InvalidStream
+        | ErrorKind::DeadlineExceeded
+        | ErrorKind::Internal => false,
         ErrorKind::NotFound
         | ErrorKind::NotReady
         | ErrorKind::Unsupported

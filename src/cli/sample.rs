@@ -1,19 +1,29 @@
-//! `sample`: new images, as one grid, as an array, or as a file each.
+//! `sample`: new images, as one grid, as an animation, as an array, or as a file each.
 
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    pin::pin,
     time::Duration,
 };
 
 use clap::{ArgMatches, Args, ValueEnum};
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{CliError, OfflineSettings, Outcome, model, pipeline};
+use super::{
+    CliError, OfflineSettings, Outcome,
+    model::{self, Loaded},
+    pipeline,
+};
 use crate::{
     domain::{family::Capability, image::Image},
-    media::{self, MediaError},
-    service::requests::{Observation, SampleOptions},
+    media::{self, Appearance, MediaError},
+    service::{
+        error::ServiceError,
+        info::{ModelState, SamplerInfo},
+        progress::Board,
+        requests::{Observation, SampleAnswer, SampleOptions},
+    },
 };
 
 /// Draw new images
@@ -38,7 +48,12 @@ pub(super) struct SampleArgs {
     #[arg(long, value_enum, default_value_t = ObservationName::Mean)]
     observation: ObservationName,
 
-    /// A grid in one file (ends in .png), a uint8 array (ends in .npy), or a folder, which gets a PNG file for every image
+    /// The label to draw, by name or number; only for models that are conditioned on labels
+    #[arg(long)]
+    label: Option<String>,
+
+    /// A grid in one file (ends in .png), an animation of how they appear (ends in .gif), a uint8 array (ends in .npy), or a
+    /// folder, which gets a PNG file for every image
     #[arg(long, short, value_name = "PATH")]
     output: PathBuf,
 
@@ -71,23 +86,85 @@ pub(super) fn run(arguments: SampleArgs, matches: &ArgMatches) -> Result<Outcome
             ObservationName::Sample => Observation::Sample,
             ObservationName::Mean => Observation::Mean,
         },
+        label: arguments.label,
     };
-    let spinner = ProgressBar::new_spinner().with_message(format!("drawing {} images", options.n));
-    spinner.enable_steady_tick(Duration::from_millis(100));
-    let drawn = pipeline::runtime()?.block_on(loaded.app.service.sample(
-        &loaded.model,
-        &options,
-        pipeline::no_deadline(),
-    ));
-    spinner.finish_and_clear();
-    form.write(&arguments.output, &drawn?.images)?;
+    let sampler = sampler(&loaded)?;
+    let progress = progress(&options, &loaded, sampler.is_some());
+    let drawn = pipeline::runtime()?.block_on(draw(&loaded, &options, &progress));
+    progress.finish_and_clear();
+    form.write(
+        &arguments.output,
+        &drawn?.images,
+        appearance(sampler.as_ref()),
+    )?;
     Ok(Outcome::Done)
+}
+
+/// Draws, and moves the bar on as rows are settled.
+async fn draw(
+    loaded: &Loaded,
+    options: &SampleOptions,
+    progress: &ProgressBar,
+) -> Result<SampleAnswer, ServiceError> {
+    let board = Board::new(options.n as usize, loaded.model.shape().dimensions());
+    let deadline = pipeline::no_deadline();
+    let service = &loaded.app.service;
+    let mut drawn = pin!(service.sample(&loaded.model, options, Some(&board), deadline));
+    let mut settled = vec![0; options.n as usize];
+    loop {
+        tokio::select! {
+            biased;
+            answer = drawn.as_mut() => return answer,
+            updates = board.changes() => for update in updates {
+                let more = update.rows - settled[update.index];
+                settled[update.index] = update.rows;
+                progress.inc(more as u64);
+            },
+        }
+    }
+}
+
+/// A bar of rows where images are drawn pixel by pixel, else a sign of life. Drawn on standard error if that is a terminal.
+fn progress(options: &SampleOptions, loaded: &Loaded, is_by_pixel: bool) -> ProgressBar {
+    if !is_by_pixel {
+        let message = format!("drawing {} images", options.n);
+        let spinner = ProgressBar::new_spinner().with_message(message);
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        return spinner;
+    }
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} rows, {eta} left");
+    let rows = u64::from(options.n) * loaded.model.shape().height() as u64;
+    ProgressBar::new(rows).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+}
+
+/// How the model's images are drawn, if it is pixel by pixel.
+fn sampler(loaded: &Loaded) -> Result<Option<SamplerInfo>, CliError> {
+    let model = &loaded.model;
+    let info = loaded
+        .app
+        .service
+        .model_info(model.name(), Some(model.version()))?;
+    Ok(match info.state {
+        ModelState::Ready(ready) => ready.sampler,
+        ModelState::Failed { .. } => None,
+    })
+}
+
+fn appearance(sampler: Option<&SamplerInfo>) -> Appearance {
+    match sampler {
+        Some(SamplerInfo::Wavefront(cost)) => Appearance::Wavefront {
+            lag: cost.lag as usize,
+        },
+        Some(SamplerInfo::FixedPoint { .. }) => Appearance::Rows,
+        None => Appearance::AtOnce,
+    }
 }
 
 /// What the output's name asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Grid,
+    Animation,
     Array,
     Folder,
 }
@@ -99,21 +176,28 @@ impl Form {
         match ending.to_lowercase().as_str() {
             _ if output.is_dir() => Ok(Self::Folder),
             "png" => Ok(Self::Grid),
+            "gif" => Ok(Self::Animation),
             "npy" => Ok(Self::Array),
             "" => Ok(Self::Folder),
             _ => Err(CliError::Usage(format!(
-                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .npy (one array), or a folder",
+                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .gif (an animation), .npy (one array), or a folder",
                 output.display()
             ))),
         }
     }
 
-    fn write(self, output: &Path, images: &[Image]) -> Result<(), CliError> {
+    fn write(
+        self,
+        output: &Path,
+        images: &[Image],
+        appearance: Appearance,
+    ) -> Result<(), CliError> {
         let Some(shape) = images.first().map(Image::shape) else {
             return Err(CliError::Usage("no images were asked for".to_owned()));
         };
         match self {
             Self::Grid => save(output, media::png_grid(images, shape)),
+            Self::Animation => save(output, media::animation(images, shape, &[], appearance)),
             Self::Array => save(output, Ok(media::write_images(images, shape))),
             Self::Folder => {
                 fs::create_dir_all(output)
@@ -145,7 +229,7 @@ mod tests {
         let path = |name: &str| folder.path().join(name);
         let write = |name: &str| {
             let form = Form::of(&path(name)).unwrap();
-            form.write(&path(name), &images).unwrap();
+            form.write(&path(name), &images, Appearance::Rows).unwrap();
         };
         write("grid.png");
         assert!(
@@ -153,6 +237,8 @@ mod tests {
                 .unwrap()
                 .starts_with(b"\x89PNG\r\n")
         );
+        write("film.gif");
+        assert!(fs::read(path("film.gif")).unwrap().starts_with(b"GIF89a"));
         write("array.npy");
         assert!(
             fs::read(path("array.npy"))
@@ -161,6 +247,6 @@ mod tests {
         );
         write("each/of/them");
         assert!(path("each/of/them/00004.png").is_file());
-        assert!(Form::of(&path("movie.gif")).is_err());
+        assert!(Form::of(&path("movie.mp4")).is_err());
     }
 }

@@ -39,6 +39,10 @@ pub(super) struct ScoreArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
+    /// The label to condition on, by name or number; only for models that are conditioned on labels
+    #[arg(long)]
+    label: Option<String>,
+
     /// Also tell the log-probability of every dimension (jsonl or npy)
     #[arg(long)]
     map: bool,
@@ -94,6 +98,7 @@ pub(super) fn run(arguments: ScoreArgs, matches: &ArgMatches) -> Result<Outcome,
         k: arguments.k,
         seed: arguments.seed,
         map: arguments.map,
+        label: arguments.label,
     };
     let layout = layout(loaded.model.shape(), arguments.map);
     let (service, model) = (&loaded.app.service, &loaded.model);

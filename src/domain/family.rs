@@ -55,6 +55,8 @@ pub enum Capability {
     Interpolate,
     /// Labels of an image.
     Classify,
+    /// Lossless coding of an image by its predicted probabilities.
+    Compress,
 }
 
 impl Family {
@@ -96,7 +98,7 @@ impl Family {
     pub fn capabilities(self) -> &'static [Capability] {
         use Capability::*;
         match self {
-            Self::PixelCnn | Self::PixelRnn => &[Score, Detect, Sample, Complete],
+            Self::PixelCnn | Self::PixelRnn => &[Score, Detect, Sample, Complete, Compress],
             Self::Vae => &[
                 Score,
                 Detect,
@@ -123,6 +125,10 @@ impl Family {
         Some(match (self, capability) {
             (Self::Detector, _) => {
                 "a detector judges images by what other models say of them: ask one of its members"
+            }
+            (_, Compress) => {
+                "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive \
+                 model has"
             }
             (_, Classify) => {
                 "only a classifier, or a density conditioned on labels, can name a label"
@@ -167,7 +173,7 @@ impl Density {
 
 impl Capability {
     /// Every capability.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Score,
         Self::Detect,
         Self::Sample,
@@ -177,6 +183,7 @@ impl Capability {
         Self::Reconstruct,
         Self::Interpolate,
         Self::Classify,
+        Self::Compress,
     ];
 
     /// The name used in answers, paths and metrics.
@@ -191,6 +198,7 @@ impl Capability {
             Self::Reconstruct => "reconstruct",
             Self::Interpolate => "interpolate",
             Self::Classify => "classify",
+            Self::Compress => "compress",
         }
     }
 }

@@ -1,8 +1,12 @@
 //! Turning a predictive distribution and one uniform number into a level.
 
+/// Levels whose weights are summed together before their sums are: short chains of additions, which a processor overlaps.
+const BLOCK: usize = 16;
+
 /// The level at which the cumulative distribution of softmax(logits / temperature) passes `uniform`.
 ///
-/// Computed in double precision in a fixed order, so that equal logits give equal levels. `weights` is scratch space.
+/// Everything happens in a fixed order and without the system's mathematical library, so that equal logits give equal levels
+/// on every machine. `weights` is scratch space.
 ///
 /// # Panics
 /// If there are no logits.
@@ -10,26 +14,76 @@ pub fn categorical(
     logits: impl ExactSizeIterator<Item = f32>,
     temperature: f64,
     uniform: f64,
-    weights: &mut Vec<f64>,
+    weights: &mut Vec<f32>,
 ) -> u8 {
-    weights.clear();
-    weights.extend(logits.map(|logit| f64::from(logit) / temperature));
-    let max = weights.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let mut total = 0.0;
-    for weight in weights.iter_mut() {
-        *weight = (*weight - max).exp();
-        total += *weight;
-    }
+    softmax_weights(logits, temperature, weights);
+    let total: f64 = weights.chunks(BLOCK).map(block_sum).sum();
     let target = uniform * total;
-    let mut cumulative = 0.0;
-    for (level, weight) in weights.iter().enumerate() {
-        cumulative += weight;
-        if cumulative > target {
-            return level as u8;
+    let (mut before, mut end) = (0.0, weights.len());
+    for (number, block) in weights.chunks(BLOCK).enumerate() {
+        let after = before + block_sum(block);
+        if after <= target {
+            before = after;
+            continue;
+        }
+        let first = number * BLOCK;
+        for (level, &weight) in (first..).zip(block) {
+            before += f64::from(weight);
+            if before > target {
+                return level as u8;
+            }
+        }
+        end = first + block.len();
+        break;
+    }
+    // Rounding can leave a sum a hair below the target: then the last level before it that has any weight is meant.
+    weights[..end].iter().rposition(|&w| w > 0.0).unwrap_or(0) as u8
+}
+
+/// The sum of a block, in four strands.
+fn block_sum(block: &[f32]) -> f64 {
+    let mut sums = [0.0f32; 4];
+    for four in block.chunks(4) {
+        for (sum, weight) in sums.iter_mut().zip(four) {
+            *sum += weight;
         }
     }
-    // Rounding can leave the sum a hair below the target: then the last level that has any weight is meant.
-    weights.iter().rposition(|&w| w > 0.0).unwrap_or(0) as u8
+    f64::from(sums[0] + sums[1]) + f64::from(sums[2] + sums[3])
+}
+
+/// exp((logit − largest logit) / temperature) of every level, with a relative error below 3e-7; 0 below e⁻⁸⁷.
+pub fn softmax_weights(
+    logits: impl ExactSizeIterator<Item = f32>,
+    temperature: f64,
+    weights: &mut Vec<f32>,
+) {
+    weights.clear();
+    weights.extend(logits);
+    let max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scale = (1.0 / temperature) as f32;
+    for weight in weights.iter_mut() {
+        *weight = exp_of_negative((*weight - max) * scale);
+    }
+}
+
+/// eˣ for x ≤ 0, without branches, so that the loop around it is vectorised: 2ⁿ by the exponent's bits times a polynomial for the
+/// fraction of x / ln 2, which is its Taylor series up to degree 6 on ±½.
+#[inline]
+fn exp_of_negative(x: f32) -> f32 {
+    // Adding 1.5 · 2²³ rounds to a whole number, which then stands in the lowest bits.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.max(-87.0);
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
+    // ln 2 in two parts, so that the difference keeps its digits.
+    let f = (clamped - n * 0.693_359_4) + n * 2.121_944_4e-4;
+    let series = 1.0
+        + f * (1.0
+            + f * (0.5
+                + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
+    let power = f32::from_bits(exponent.wrapping_add(127) << 23);
+    if x < -87.0 { 0.0 } else { series * power }
 }
 
 /// 1 with probability σ(logit / temperature), else 0.
@@ -83,6 +137,22 @@ mod tests {
         for (count, logit) in counts.iter().zip(logits) {
             let expected = f64::from(logit).exp() / total;
             assert!((*count as f64 / n as f64 - expected).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn weights_are_exponentials() {
+        let logits: Vec<f32> = (0..20_000).map(|i| -(i as f32) / 200.0).collect();
+        let mut weights = Vec::new();
+        softmax_weights(logits.iter().copied(), 1.0, &mut weights);
+        for (logit, weight) in logits.iter().zip(weights) {
+            let expected = f64::from(*logit).exp();
+            let allowed = if *logit < -87.0 {
+                1e-37
+            } else {
+                3e-7 * expected
+            };
+            assert!((f64::from(weight) - expected).abs() <= allowed, "{logit}");
         }
     }
 

@@ -165,7 +165,7 @@ pub struct Attribute {
     pub(super) sparse_tensors: Vec<Vec<u8>>,
 }
 
-/// Kinds of attribute that the rewriter writes.
+/// Kinds of attribute that the server writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AttributeKind {
     /// One integer.
@@ -318,6 +318,35 @@ impl Model {
 }
 
 impl Node {
+    /// An attribute by name.
+    pub fn attribute(&self, name: &str) -> Option<&Attribute> {
+        self.attributes
+            .iter()
+            .find(|attribute| attribute.name.as_deref() == Some(name))
+    }
+
+    /// An integer attribute, or its default.
+    pub fn int(&self, name: &str, default: i64) -> i64 {
+        self.attribute(name).and_then(|a| a.i).unwrap_or(default)
+    }
+
+    /// A real attribute, or its default.
+    pub fn float(&self, name: &str, default: f32) -> f32 {
+        self.attribute(name).and_then(|a| a.f).unwrap_or(default)
+    }
+
+    /// An attribute of integers, if it is there.
+    pub fn ints(&self, name: &str) -> Option<&[i64]> {
+        self.attribute(name).map(|a| a.ints.as_slice())
+    }
+
+    /// A text attribute; empty if it is not there.
+    pub fn text(&self, name: &str) -> &[u8] {
+        self.attribute(name)
+            .and_then(|a| a.s.as_deref())
+            .unwrap_or_default()
+    }
+
     /// A node of the standard operators without attributes.
     pub fn new(op_type: &str, inputs: &[&str], output: &str) -> Self {
         Self {

@@ -6,7 +6,7 @@
 
 use super::{
     GraphError,
-    protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
+    protobuf::{DimValue, ElementType, Graph, Model, Node, Tensor, ValueInfo},
 };
 use crate::domain::image::ImageShape;
 
@@ -78,6 +78,24 @@ pub fn take_levels(
         ),
     ];
     graph.nodes.splice(0..0, prologue);
+    Ok(model)
+}
+
+/// The graph for a batch of one image: every shape in it becomes a number, so that a runtime can fold all arithmetic on shapes.
+pub fn for_one(model: &Model) -> Result<Model, GraphError> {
+    let mut model = model.clone();
+    let graph = graph_mut(&mut model)?;
+    graph.value_infos.clear();
+    for value in graph.inputs.iter_mut().chain(&mut graph.outputs) {
+        let shape = value
+            .type_info
+            .as_mut()
+            .and_then(|info| info.tensor.as_mut())
+            .and_then(|tensor| tensor.shape.as_mut());
+        if let Some(batch) = shape.and_then(|shape| shape.dims.first_mut()) {
+            batch.value = Some(DimValue::Fixed(1));
+        }
+    }
     Ok(model)
 }
 

@@ -17,11 +17,11 @@ pub struct Expected<'a> {
     pub forms: Vec<Vec<usize>>,
 }
 
-/// Checks that the graph takes exactly `input` (besides constants) and gives at least `outputs`; answers for each output which of
+/// Checks that the graph takes exactly `inputs` (besides constants) and gives at least `outputs`; answers for each output which of
 /// its forms it has. A declared shape may leave axes open; those are checked when the graph first runs.
 pub fn check(
     model: &Model,
-    input: &Expected<'_>,
+    inputs: &[Expected<'_>],
     outputs: &[Expected<'_>],
 ) -> Result<Vec<usize>, GraphError> {
     let graph = model
@@ -34,17 +34,24 @@ pub fn check(
             .iter()
             .any(|tensor| tensor.name.as_deref() == Some(name))
     };
-    let inputs: Vec<&ValueInfo> = graph
+    let wanted: Vec<&ValueInfo> = graph
         .inputs
         .iter()
         .filter(|value| !is_constant(value.name()))
         .collect();
-    find(&inputs, "input", input)?;
-    if let Some(extra) = inputs.iter().find(|value| value.name() != input.name) {
+    for input in inputs {
+        find(&wanted, "input", input)?;
+    }
+    let is_expected = |name: &str| inputs.iter().any(|input| input.name == name);
+    if let Some(extra) = wanted.iter().find(|value| !is_expected(value.name())) {
+        let names: Vec<_> = inputs
+            .iter()
+            .map(|input| format!("{:?}", input.name))
+            .collect();
         return Err(GraphError::Signature(format!(
-            "the graph wants an input {:?} that its contract does not have: the only input is {:?}",
+            "the graph wants an input {:?} that its contract does not have: the only inputs are {}",
             extra.name(),
-            input.name
+            names.join(", ")
         )));
     }
     let given: Vec<&ValueInfo> = graph.outputs.iter().collect();
@@ -125,8 +132,8 @@ fn find(values: &[&ValueInfo], role: &str, expected: &Expected<'_>) -> Result<us
 }
 
 fn show(form: &[usize]) -> String {
-    let sizes: Vec<_> = form.iter().map(usize::to_string).collect();
-    format!("[batch, {}]", sizes.join(", "))
+    let sizes = form.iter().map(|size| format!(", {size}"));
+    format!("[batch{}]", sizes.collect::<String>())
 }
 
 #[cfg(test)]
@@ -160,26 +167,25 @@ mod tests {
         let logits = || ValueInfo::batched("logits", ElementType::Float, &[4, 2, 2]);
         let forms = || vec![vec![4, 1, 2, 2], vec![4, 2, 2]];
         let model = identity(image(), logits());
-        let input = expect("image", vec![vec![1, 2, 2]]);
+        let input = || expect("image", vec![vec![1, 2, 2]]);
         assert_eq!(
-            check(&model, &input, &[expect("logits", forms())]),
+            check(&model, &[input()], &[expect("logits", forms())]),
             Ok(vec![1])
         );
 
-        let message =
-            |model: &Model, input: &Expected<'_>, output| match check(model, input, &[output]) {
-                Err(GraphError::Signature(message)) => message,
-                other => panic!("{other:?}"),
-            };
-        assert!(message(&model, &input, expect("scores", forms())).contains("it has: logits"));
+        let message = |model: &Model, input, output| match check(model, &[input], &[output]) {
+            Err(GraphError::Signature(message)) => message,
+            other => panic!("{other:?}"),
+        };
+        assert!(message(&model, input(), expect("scores", forms())).contains("it has: logits"));
         assert!(
-            message(&model, &input, expect("logits", vec![vec![8, 2, 2]]))
+            message(&model, input(), expect("logits", vec![vec![8, 2, 2]]))
                 .contains("must have shape [batch, 8, 2, 2], not [?, 4, 2, 2]")
         );
         let bytes = identity(
             ValueInfo::batched("image", ElementType::Uint8, &[1, 2, 2]),
             logits(),
         );
-        assert!(message(&bytes, &input, expect("logits", forms())).contains("Float"));
+        assert!(message(&bytes, input(), expect("logits", forms())).contains("Float"));
     }
 }

@@ -4,6 +4,9 @@ use axum::http::{HeaderMap, header};
 
 use super::problem::{Problem, ProblemKind};
 
+/// The media type of one compressed image.
+pub(crate) const STREAM_TYPE: &str = "application/vnd.density-server.image";
+
 /// A format of answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
@@ -13,6 +16,12 @@ pub(crate) enum Format {
     Png,
     /// `application/x-npy`.
     Npy,
+    /// `image/gif`: how images appear.
+    Gif,
+    /// A compressed image.
+    Stream,
+    /// `text/event-stream`: how far images are, while they are drawn.
+    Events,
 }
 
 impl Format {
@@ -22,6 +31,9 @@ impl Format {
             Self::Json => "application/json",
             Self::Png => "image/png",
             Self::Npy => "application/x-npy",
+            Self::Stream => STREAM_TYPE,
+            Self::Gif => "image/gif",
+            Self::Events => "text/event-stream",
         }
     }
 }

@@ -222,7 +222,9 @@ fn time_limit(
         (query, header) => query.or(header),
     };
     let default = match capability {
-        Capability::Sample | Capability::Complete => config.max_request_timeout,
+        Capability::Sample | Capability::Complete | Capability::Compress => {
+            config.max_request_timeout
+        }
         _ => config.request_timeout,
     };
     Ok(asked.unwrap_or(default).min(config.max_request_timeout))
@@ -263,10 +265,11 @@ mod tests {
 
     #[test]
     fn clients_choose_their_deadline_within_bounds() {
-        use Capability::{Complete, Sample, Score};
+        use Capability::{Complete, Compress, Sample, Score};
         assert_eq!(limit(Score, "", None), Some(60));
         assert_eq!(limit(Sample, "", None), Some(600));
         assert_eq!(limit(Complete, "", None), Some(600));
+        assert_eq!(limit(Compress, "", None), Some(600));
         assert_eq!(limit(Score, "timeout=5", None), Some(5));
         assert_eq!(limit(Score, "", Some("100")), Some(100));
         assert_eq!(limit(Score, "timeout=7", Some("3")), Some(3));

@@ -204,7 +204,7 @@ impl Reading {
             let wanted = Wanted {
                 images: true,
                 mask: self.takes_mask,
-                latents: false,
+                ..Wanted::default()
             };
             let body = read_json(&body, wanted, &mut self.options)?;
             content.sources = body.images.unwrap_or_default();

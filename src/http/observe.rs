@@ -9,6 +9,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
+use futures_util::{StreamExt, stream};
 use tracing::Instrument;
 
 use crate::metrics::Metrics;
@@ -52,9 +53,16 @@ pub(crate) async fn observe(
         response = write_problem(&problem, response, &scope);
     }
     response.headers_mut().insert(REQUEST_ID, scope.id_header());
+    if response.extensions_mut().remove::<Streamed>().is_some() {
+        return observation.follow(response);
+    }
     observation.finish(response.status());
     response
 }
+
+/// Marks a response whose work goes on while its body is sent: the request ends with the body.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streamed;
 
 /// Gives a response the body of its problem and keeps its headers.
 fn write_problem(problem: &Problem, response: Response, scope: &RequestScope) -> Response {
@@ -103,6 +111,30 @@ impl Observation {
         if let Some(cause) = problem.cause() {
             tracing::error!(request_id = self.scope.id(), cause, "the request failed");
         }
+    }
+
+    /// Goes on observing until the body has been sent. A request that fails on the way counts with the status that it would have had,
+    /// had the head not been sent already.
+    fn follow(self, response: Response) -> Response {
+        let (head, body) = response.into_parts();
+        let status = head.status;
+        let pieces = stream::unfold(
+            (body.into_data_stream(), self),
+            move |(mut body, observation)| async move {
+                if let Some(piece) = body.next().await {
+                    return Some((piece, (body, observation)));
+                }
+                match observation.scope.failure().cloned() {
+                    Some(problem) => {
+                        observation.refused(&problem);
+                        observation.finish(problem.status());
+                    }
+                    None => observation.finish(status),
+                }
+                None
+            },
+        );
+        Response::from_parts(head, Body::from_stream(pieces))
     }
 
     fn finish(mut self, status: StatusCode) {

@@ -10,6 +10,7 @@ use utoipa::OpenApi;
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
+    accept::STREAM_TYPE,
     input::IMAGE_TYPES,
     problem::{ProblemBody, ProblemKind},
     routes,
@@ -26,8 +27,8 @@ const VERSIONED: &str = "/v1/models/{model}/versions/{version}/";
 #[openapi(
     info(
         title = "density-server",
-        description = "Puts a probability on an image: log-likelihoods, decisions, samples, completions and latent codes of \
-                       generative models.\n\nImages come in as a file, as a form of files, as JSON or as an npy array. A batch \
+        description = "Puts a probability on an image: log-likelihoods, decisions, samples, completions, lossless codes and latent \
+                       codes of generative models.\n\nImages come in as a file, as a form of files, as JSON or as an npy array. A batch \
                        answers per image: one bad image carries its own problem and does not fail its neighbours, unless \
                        the answer is a picture or an array, which have no place for a problem. Nothing is resized or converted \
                        unless asked for, because that changes the likelihood. Options may come in the query, as fields of a form or \
@@ -99,7 +100,7 @@ fn finish_operation(name: &str, operation: &mut Value, versioned: bool) {
         .as_array()
         .cloned()
         .unwrap_or_default();
-    let takes_images = !matches!(name, "sample" | "decode");
+    let takes_images = !matches!(name, "sample" | "decode" | "decompress");
     let mut shared = vec![parameter(
         "model",
         "path",
@@ -140,6 +141,7 @@ fn finish_operation(name: &str, operation: &mut Value, versioned: bool) {
     operation["requestBody"] = match name {
         "sample" => sample_body(options),
         "decode" => decode_body(options),
+        "decompress" => decompress_body(options),
         _ => image_body(name, options),
     };
     add_problems(
@@ -239,6 +241,22 @@ fn decode_body(mut options: Map<String, Value>) -> Value {
     json!({"required": true, "description": "One or more latent codes", "content": content})
 }
 
+fn decompress_body(mut options: Map<String, Value>) -> Value {
+    let stream = json!({"type": "string", "contentEncoding": "base64"});
+    options.insert(
+        "streams".to_owned(),
+        json!({"type": "array", "minItems": 1, "items": stream}),
+    );
+    let content = json!({
+        "application/json": {
+            "schema": {"type": "object", "required": ["streams"], "additionalProperties": false, "properties": options},
+            "example": {"streams": ["RFNJMQ…"]},
+        },
+        STREAM_TYPE: {"schema": {"type": "string", "format": "binary", "description": "One stream"}},
+    });
+    json!({"required": true, "description": "One or more streams that `compress` made", "content": content})
+}
+
 /// Adds the problems with the given statuses, with what the table of problems says of them.
 fn add_problems(operation: &mut Value, statuses: &[u16]) {
     for &status in statuses {
@@ -287,6 +305,8 @@ mod tests {
                 "detect",
                 "sample",
                 "complete",
+                "compress",
+                "decompress",
                 "encode",
                 "decode",
                 "reconstruct",
@@ -308,6 +328,28 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn every_format_is_described() {
+        let document = document();
+        let describes = |operation: &str, media_types: &[&str]| {
+            let path = format!("/v1/models/{{model}}/{operation}");
+            let content = &document["paths"][&path]["post"]["responses"]["200"]["content"];
+            for media_type in media_types {
+                assert!(content[*media_type].is_object(), "{operation} {media_type}");
+            }
+        };
+        describes(
+            "sample",
+            &["application/json", "image/gif", "text/event-stream"],
+        );
+        describes("complete", &["application/json", "image/gif"]);
+        describes("compress", &["application/json", STREAM_TYPE]);
+        describes("decompress", &["application/json", "application/x-npy"]);
+        let path = "/v1/models/{model}/decompress";
+        let body = &document["paths"][path]["post"]["requestBody"]["content"];
+        assert!(body[STREAM_TYPE].is_object() && body.get("image/png").is_none());
     }
 
     #[test]
@@ -335,7 +377,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "model", "version", "bound", "k", "seed", "map", "resize", "convert", "timeout"
+                "model", "version", "bound", "k", "seed", "map", "label", "resize", "convert",
+                "timeout"
             ]
         );
     }

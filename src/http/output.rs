@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::{
     domain::image::{Image, ImageShape},
-    media,
+    media::{self, Appearance},
     service::requests::PerImage,
 };
 
@@ -102,17 +102,17 @@ pub(crate) fn finite(value: f64) -> Option<f64> {
     value.is_finite().then_some(value)
 }
 
-/// Images that could be read, to be passed on, and the places of the others.
-pub(crate) struct Batch {
+/// Images that could be read, to be passed on, and the places of the others. Compressed ones are images too.
+pub(crate) struct Batch<T = Image> {
     /// The good images, in order.
-    pub(crate) images: Vec<Image>,
+    pub(crate) images: Vec<T>,
     /// For each image of the request `None` if it is good, else its problem.
     problems: Vec<Option<Problem>>,
 }
 
-impl Batch {
+impl<I> Batch<I> {
     /// Parts the good images from the bad. If none is good, the whole request has failed.
-    pub(crate) fn new(images: Vec<Result<Image, Problem>>) -> Result<Self, Problem> {
+    pub(crate) fn new(images: Vec<Result<I, Problem>>) -> Result<Self, Problem> {
         let mut batch = Self {
             images: Vec::with_capacity(images.len()),
             problems: Vec::with_capacity(images.len()),
@@ -133,7 +133,7 @@ impl Batch {
     }
 
     /// Takes the good images out.
-    pub(crate) fn take_images(&mut self) -> Vec<Image> {
+    pub(crate) fn take_images(&mut self) -> Vec<I> {
         std::mem::take(&mut self.images)
     }
 
@@ -235,6 +235,12 @@ fn all_failed(problems: Vec<Problem>) -> Problem {
     first.with_others(problems.collect())
 }
 
+/// A JSON answer as text.
+pub(crate) fn json_text(body: &impl Serialize) -> Result<String, Problem> {
+    serde_json::to_string(body)
+        .map_err(|error| Problem::internal(format!("an answer cannot be serialised: {error}")))
+}
+
 /// A JSON answer.
 pub(crate) fn json(body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
@@ -285,6 +291,21 @@ pub(crate) async fn picture_or_array(
     })
     .await?;
     Ok(bytes_of(format, bytes))
+}
+
+/// How the images appear, as an animation. `known` has one flag a pixel, or none.
+pub(crate) async fn animation(
+    images: Vec<Image>,
+    shape: ImageShape,
+    known: Vec<bool>,
+    appearance: Appearance,
+) -> Result<Response, Problem> {
+    // Dozens of pictures are never little work.
+    let bytes = offload(usize::MAX, move || {
+        media::animation(&images, shape, &known, appearance)
+    })
+    .await?;
+    Ok(bytes_of(Format::Gif, bytes))
 }
 
 /// Bytes to encode, several times over: a picture is magnified, and compressing costs more than copying.

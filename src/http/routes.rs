@@ -4,13 +4,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::service::requests::Observation;
+use crate::{
+    media::Appearance,
+    service::{
+        info::{ModelState, SamplerInfo},
+        requests::Observation,
+    },
+};
 
 use super::{HttpState, call::Call};
 
 mod classify;
 mod complete;
+mod compress;
 mod decode;
+mod decompress;
 mod detect;
 mod drift;
 mod encode;
@@ -44,6 +52,8 @@ fn operations() -> OpenApiRouter<HttpState> {
         .routes(routes!(detect::detect))
         .routes(routes!(sample::sample))
         .routes(routes!(complete::complete))
+        .routes(routes!(compress::compress))
+        .routes(routes!(decompress::decompress))
         .routes(routes!(encode::encode))
         .routes(routes!(decode::decode))
         .routes(routes!(reconstruct::reconstruct))
@@ -67,6 +77,44 @@ impl Answered {
         Self {
             model: call.model.name().to_owned(),
             version: call.model.version(),
+        }
+    }
+}
+
+/// In which order the pixels of the model's images appear.
+fn appearance(call: &Call) -> Appearance {
+    let model = &call.model;
+    let info = call
+        .state
+        .service
+        .model_info(model.name(), Some(model.version()));
+    let sampler = match info.map(|info| info.state) {
+        Ok(ModelState::Ready(ready)) => ready.sampler,
+        // The version has just been taken out of the repository.
+        Ok(ModelState::Failed { .. }) | Err(_) => return Appearance::Rows,
+    };
+    match sampler {
+        Some(SamplerInfo::Wavefront(cost)) => Appearance::Wavefront {
+            lag: cost.lag as usize,
+        },
+        Some(SamplerInfo::FixedPoint { .. }) => Appearance::Rows,
+        None => Appearance::AtOnce,
+    }
+}
+
+/// A label by its name or its number.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum LabelOption {
+    Number(u32),
+    Name(String),
+}
+
+impl From<LabelOption> for String {
+    fn from(option: LabelOption) -> Self {
+        match option {
+            LabelOption::Number(number) => number.to_string(),
+            LabelOption::Name(name) => name,
         }
     }
 }

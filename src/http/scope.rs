@@ -13,6 +13,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::service::ServedModel;
 
+use super::problem::Problem;
+
 /// The header that carries a request's id, in and out.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -26,6 +28,7 @@ pub(crate) struct RequestScope {
     started: Instant,
     model: OnceLock<Arc<ServedModel>>,
     images: AtomicUsize,
+    failure: OnceLock<Problem>,
 }
 
 impl RequestScope {
@@ -44,6 +47,7 @@ impl RequestScope {
             started: Instant::now(),
             model: OnceLock::new(),
             images: AtomicUsize::new(0),
+            failure: OnceLock::new(),
         }
     }
 
@@ -71,6 +75,17 @@ impl RequestScope {
     /// Notes how many images the request brings or asks for.
     pub(crate) fn set_images(&self, images: usize) {
         self.images.store(images, Ordering::Relaxed);
+    }
+
+    /// Notes that the request failed after the head of its answer had been sent.
+    pub(crate) fn set_failure(&self, problem: Problem) {
+        // A stream ends with its first failure.
+        let _ = self.failure.set(problem);
+    }
+
+    /// Why the request failed after the head of its answer had been sent.
+    pub(crate) fn failure(&self) -> Option<&Problem> {
+        self.failure.get()
     }
 
     /// The model, once it is known.

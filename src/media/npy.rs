@@ -84,9 +84,20 @@ pub fn read_vectors(bytes: &[u8], size: usize, limit: usize) -> Result<Vec<Vec<f
 
 /// Reads float64 numbers of shape (N).
 pub fn read_f64(bytes: &[u8]) -> Result<Vec<f64>, MediaError> {
+    read_f64_table(bytes, &[])
+}
+
+/// Reads rows of double-precision numbers, float64 of shape [N, sizes…], row by row.
+pub fn read_f64_table(bytes: &[u8], sizes: &[usize]) -> Result<Vec<f64>, MediaError> {
     let header = Header::read(bytes)?;
-    let wanted = || "float64 of shape [N] in C order, little-endian".to_owned();
-    if header.descr != "<f8" || header.shape.len() != 1 {
+    let wanted = || {
+        let sizes: String = sizes.iter().map(|size| format!(", {size}")).collect();
+        format!("float64 of shape [N{sizes}] in C order, little-endian")
+    };
+    let fits = |(&found, &size): (&u64, &usize)| usize::try_from(found) == Ok(size);
+    let is_wanted =
+        header.shape.len() == 1 + sizes.len() && header.shape[1..].iter().zip(sizes).all(fits);
+    if header.descr != "<f8" || !is_wanted {
         return Err(header.unwanted(wanted()));
     }
     let data = header.data(bytes, 8, wanted)?;

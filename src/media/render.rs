@@ -14,6 +14,7 @@ mod colormap;
 mod overlay;
 
 use self::canvas::Canvas;
+pub(super) use self::canvas::{GAP, Grid};
 pub use self::overlay::overlay_grid;
 
 /// Small images are magnified until a side has about this many pixels.
@@ -107,7 +108,7 @@ fn colour(surprise: f64, brightest: f64) -> [u8; 3] {
 }
 
 /// Spreads levels evenly over 0 to 255.
-fn stretch(values: &mut [u8], levels: usize) {
+pub(super) fn stretch(values: &mut [u8], levels: usize) {
     if levels < 256 {
         let max = levels - 1;
         for value in values {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{
     NetworkError,
-    autoregressive::{Autoregressive, Head},
+    autoregressive::{Autoregressive, Given, Head},
     vae::Vae,
 };
 use crate::{
@@ -118,7 +118,7 @@ impl Panel {
             .as_ref()
             .filter(|_| self.uses(Need::Local))
         {
-            let maps = local.log_probabilities(images, threads)?;
+            let maps = local.log_probabilities(&given(images), threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
                 evidence.local = Some(map);
             }
@@ -129,7 +129,7 @@ impl Panel {
             .as_ref()
             .filter(|_| self.uses(Need::Background))
         {
-            let maps = background.log_probabilities(images, threads)?;
+            let maps = background.log_probabilities(&given(images), threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
                 evidence.background = Some(map);
             }
@@ -181,7 +181,7 @@ impl Panel {
                 })
                 .collect();
             let turned: Vec<&[u8]> = turned.iter().map(Vec::as_slice).collect();
-            let maps = density.log_probabilities(&turned, threads)?;
+            let maps = density.log_probabilities(&given(&turned), threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
                 let own = evidence
                     .density
@@ -239,12 +239,17 @@ impl Members {
     }
 }
 
+/// Images for networks without labels.
+fn given<'a>(images: &[&'a [u8]]) -> Vec<Given<'a>> {
+    images.iter().map(|&levels| levels.into()).collect()
+}
+
 fn surprises(
     density: &Autoregressive,
     images: &[&[u8]],
     threads: Threads,
 ) -> Result<Vec<Surprise>, NetworkError> {
-    let logits = density.logits(images, threads)?;
+    let logits = density.logits(&given(images), threads)?;
     let surprise = |(row, levels): (usize, &&[u8])| match density.head() {
         Head::Categorical => Surprise::of_categorical(logits.row(row), levels),
         Head::Bernoulli => Surprise::of_bernoulli(logits.row(row), levels),

@@ -95,7 +95,7 @@ impl Vae {
         let code = [contract.latent_size];
         signature::check(
             encoder,
-            &expected(&contract.encoder.input, &image),
+            &[expected(&contract.encoder.input, &image)],
             &[
                 expected(&contract.encoder.mean, &code),
                 expected(&contract.encoder.log_variance, &code),
@@ -103,7 +103,7 @@ impl Vae {
         )?;
         signature::check(
             decoder,
-            &expected(&contract.decoder.input, &code),
+            &[expected(&contract.decoder.input, &code)],
             &[
                 expected(&contract.decoder.mean, &image),
                 expected(&contract.decoder.log_scale, &image),
@@ -137,11 +137,11 @@ impl Vae {
         let levels = images.concat();
         let names = &self.contract.encoder;
         let outputs = self.encoder.run(
-            &Input {
+            &[Input {
                 name: rewrite::LEVELS,
                 shape: &[rows, shape.channels(), shape.height(), shape.width()],
                 values: Values::Bytes(&levels),
-            },
+            }],
             &[&names.mean, &names.log_variance],
             threads,
         )?;
@@ -170,11 +170,11 @@ impl Vae {
         let (shape, rows) = (self.contract.shape, codes.len() / size);
         let names = &self.contract.decoder;
         let outputs = self.decoder.run(
-            &Input {
+            &[Input {
                 name: &names.input,
                 shape: &[rows, size],
                 values: Values::Floats(codes),
-            },
+            }],
             &[&names.mean, &names.log_scale],
             threads,
         )?;

@@ -197,6 +197,11 @@ fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
 pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), String> {
     let name = &version.manifest.name;
     let family = version.manifest.family;
+    if version.manifest.labels.is_some() {
+        return Err(format!(
+            "{name:?} is conditioned on a label, and an image to be judged has none"
+        ));
+    }
     match (role, &version.network) {
         (Need::Density, Network::Autoregressive(network)) => {
             members.density = Some(Arc::clone(network))

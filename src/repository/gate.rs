@@ -23,7 +23,7 @@ use crate::{
     graph, media,
     network::{
         NetworkError,
-        autoregressive::{Autoregressive, Head},
+        autoregressive::{Autoregressive, Compilation, Given, Head},
         vae::Vae,
     },
     runtime::{Engine, Threads},
@@ -131,22 +131,26 @@ pub fn load(
                 cause: error.to_string(),
             }
         })?;
-    let golden_scores = gate.scores(&manifest.golden.scores)?;
-    if golden_images.is_empty() || golden_images.len() != golden_scores.len() {
+    let golden = given(&golden_images, &manifest);
+    let golden_scores = gate.golden_scores(&manifest)?;
+    if golden_images.is_empty() || golden.len() != golden_scores.len() {
         return Err(GateError::File {
             file: manifest.golden.scores.clone(),
             cause: format!(
-                "it has {} scores for {} golden images; there must be one each, and at least one",
+                "it has {} scores for {} golden images; there must be one each (one for each label, if there are labels), and at \
+                 least one image",
                 golden_scores.len(),
                 golden_images.len()
             ),
         });
     }
-    let levels: Vec<&[u8]> = golden_images.iter().map(Image::levels).collect();
-    let network = gate.network(engine, &label, &manifest)?;
+    let network = gate.network(engine, &label, &manifest, &golden)?;
     let (scores, timings) = match &network {
-        Network::Autoregressive(network) => gate.autoregressive(network, &manifest, &levels)?,
-        Network::Vae(vae) => gate.vae(vae, &manifest, &levels)?,
+        Network::Autoregressive(network) => gate.autoregressive(network, &manifest, &golden)?,
+        Network::Vae(vae) => {
+            let levels: Vec<&[u8]> = golden_images.iter().map(Image::levels).collect();
+            gate.vae(vae, &manifest, &levels)?
+        }
         Network::Detector(_) => return Err(needs_members()),
     };
     gate.golden(&manifest, &golden_scores, &scores)?;
@@ -236,6 +240,19 @@ impl<'a> Gate<'a> {
         })
     }
 
+    fn golden_scores(&self, manifest: &Manifest) -> Result<Vec<f64>, GateError> {
+        let file = &manifest.golden.scores;
+        let labels: Vec<usize> = manifest
+            .labels
+            .iter()
+            .map(|labels| labels.names.len())
+            .collect();
+        media::read_f64_table(&self.read(file)?, &labels).map_err(|error| GateError::File {
+            file: file.clone(),
+            cause: error.to_string(),
+        })
+    }
+
     fn graph(&self, file: &str) -> Result<graph::protobuf::Model, GateError> {
         graph::parse(&self.read(file)?).map_err(|cause| GateError::Network {
             file: file.to_owned(),
@@ -248,11 +265,18 @@ impl<'a> Gate<'a> {
         engine: &dyn Engine,
         label: &str,
         manifest: &Manifest,
+        golden: &[Given<'_>],
     ) -> Result<Network, GateError> {
         let network = match &manifest.graphs {
             Graphs::Autoregressive { file, contract } => {
                 let model = self.graph(file)?;
-                Autoregressive::load(engine, label, &model, contract.clone())
+                let load = || {
+                    let mut network =
+                        Autoregressive::load(engine, label, &model, contract.clone())?;
+                    network.verify_program(golden)?;
+                    Ok(network)
+                };
+                load()
                     .map(|network| Network::Autoregressive(network.into()))
                     .map_err(|cause| failed(file, cause))?
             }
@@ -276,18 +300,26 @@ impl<'a> Gate<'a> {
         &mut self,
         network: &Autoregressive,
         manifest: &Manifest,
-        golden: &[&[u8]],
+        golden: &[Given<'_>],
     ) -> Result<(Vec<f64>, Timings), GateError> {
         let file = manifest.files()[0].to_owned();
-        let finding = causality::prove(network, golden, &file)?;
+        let finding = match network.compilation() {
+            Compilation::Wavefront(_) | Compilation::Causal(_) => {
+                "no prediction can see its own or a later dimension: proven from the graph"
+                    .to_owned()
+            }
+            Compilation::Unknown(_) => causality::probe(network, golden, &file)?,
+        };
         self.passed("causality", finding);
+        self.passed("sampling", network.compilation().to_string());
         let failed = |cause| failed(&file, cause);
         let maps = network
             .log_probabilities(golden, Threads::All)
             .map_err(failed)?;
         let scores: Vec<f64> = maps.iter().map(|map| likelihood::total(map)).collect();
         let logits = network.logits(golden, Threads::All).map_err(failed)?;
-        for (image, (&score, levels)) in scores.iter().zip(golden).enumerate() {
+        for (image, (&score, given)) in scores.iter().zip(golden).enumerate() {
+            let levels = given.levels;
             let reference: f64 = (0..levels.len())
                 .map(|index| {
                     let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
@@ -317,8 +349,7 @@ impl<'a> Gate<'a> {
                     .map(drop)
             })
             .map_err(failed)?,
-            backward: time_of(|| network.logits(&golden[..1], Threads::One).map(drop))
-                .map_err(failed)?,
+            backward: time_of(|| network.draw_for_a_while(golden[0])).map_err(failed)?,
         };
         Ok((scores, timings))
     }
@@ -415,6 +446,23 @@ impl Gate<'_> {
         })?;
         Ok(Some(hashes))
     }
+}
+
+/// Golden images, with each label if there are labels.
+fn given<'a>(images: &'a [Image], manifest: &Manifest) -> Vec<Given<'a>> {
+    let labels = manifest
+        .labels
+        .as_ref()
+        .map_or(1, |labels| labels.names.len() as u32);
+    images
+        .iter()
+        .flat_map(|image| {
+            (0..labels).map(|label| Given {
+                levels: image.levels(),
+                label,
+            })
+        })
+        .collect()
 }
 
 fn failed(file: &str, cause: NetworkError) -> GateError {

@@ -27,6 +27,8 @@ pub struct Manifest {
     pub shape: ImageShape,
     /// The family's graphs.
     pub graphs: Graphs,
+    /// The labels that the model is conditioned on, if any.
+    pub labels: Option<Labels>,
     /// Golden images and their scores.
     pub golden: Golden,
     /// Calibration scores.
@@ -35,6 +37,16 @@ pub struct Manifest {
     pub provenance: Provenance,
     /// sha256 of every file, in hexadecimal digits.
     pub sha256: BTreeMap<String, String>,
+}
+
+/// Labels of a conditional model.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Labels {
+    /// Their names, in the order of their numbers.
+    pub names: Vec<String>,
+    /// p(label), in the same order.
+    pub prior: Vec<f64>,
 }
 
 /// Graph files and their contracts.
@@ -66,7 +78,7 @@ pub enum Graphs {
 pub struct Golden {
     /// npy file, uint8 of shape (n, H, W) or (n, H, W, C).
     pub images: String,
-    /// npy file, float64 of shape (n), nats.
+    /// npy file, float64 of shape (n), nats; of a conditional model (n, labels): log p(image | label) of every label.
     pub scores: String,
     /// Allowed difference in nats.
     pub absolute_tolerance: f64,
@@ -226,6 +238,7 @@ struct File {
     input: InputTable,
     graphs: GraphTables,
     latent: Option<LatentTable>,
+    labels: Option<Labels>,
     likelihood: LikelihoodTable,
     golden: Golden,
     calibration: Option<CalibrationFile>,
@@ -263,6 +276,7 @@ struct LogitsTable {
     file: String,
     input: String,
     output: String,
+    label: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -322,8 +336,12 @@ impl File {
         if !(map.scale.is_finite() && map.offset.is_finite() && map.scale != 0.0) {
             return Err("input: scale and offset must be finite, and scale not 0".to_owned());
         }
+        if let Some(labels) = &self.labels {
+            check_labels(labels)?;
+        }
         let graphs = graphs(
             family,
+            self.labels.as_ref(),
             self.likelihood.head,
             shape,
             map,
@@ -339,6 +357,9 @@ impl File {
                 Family::Vae => Statistic::ElboAtMean,
                 _ => Statistic::LogLikelihood,
             };
+            if self.labels.is_some() {
+                return Err("calibration: a conditional model gives p(image | label), which detection cannot use".to_owned());
+            }
             if calibration.statistic != wanted {
                 return Err(format!(
                     "calibration.statistic: a {family} is calibrated on {:?}",
@@ -352,6 +373,7 @@ impl File {
             description: self.description,
             shape,
             graphs,
+            labels: self.labels,
             golden: self.golden,
             calibration: self.calibration,
             provenance: self.provenance,
@@ -369,8 +391,56 @@ fn detector_family(text: &str) -> bool {
     toml::from_str::<Kind>(text).is_ok_and(|kind| kind.family == Family::Detector.name())
 }
 
+/// Names that differ, and a prior that is a distribution over them.
+fn check_labels(labels: &Labels) -> Result<(), String> {
+    let Labels { names, prior } = labels;
+    if names.len() < 2 || names.iter().any(String::is_empty) {
+        return Err("labels.names: at least two names, none of them empty, are needed".to_owned());
+    }
+    if let Some(twice) = names
+        .iter()
+        .enumerate()
+        .find(|(at, name)| names[..*at].contains(name))
+    {
+        return Err(format!("labels.names: {:?} is there twice", twice.1));
+    }
+    let sum: f64 = prior.iter().sum();
+    if prior.len() != names.len()
+        || prior.iter().any(|&p| p.is_nan() || p <= 0.0)
+        || (sum - 1.0).abs() > 1e-6
+    {
+        return Err(format!(
+            "labels.prior: {} numbers with sum {sum}; wanted are {} positive ones with sum 1",
+            prior.len(),
+            names.len()
+        ));
+    }
+    Ok(())
+}
+
+/// The label input of a graph, which must be there exactly if there are labels.
+fn label_input(
+    input: Option<String>,
+    labels: Option<&Labels>,
+) -> Result<Option<autoregressive::LabelInput>, String> {
+    match (input, labels) {
+        (None, None) => Ok(None),
+        (Some(input), Some(labels)) => Ok(Some(autoregressive::LabelInput {
+            input,
+            classes: u32::try_from(labels.names.len()).unwrap_or(u32::MAX),
+        })),
+        (Some(_), None) => {
+            Err("graphs.logits.label: a conditional model needs [labels]".to_owned())
+        }
+        (None, Some(_)) => {
+            Err("labels: [graphs.logits] has no label input to give them to".to_owned())
+        }
+    }
+}
+
 fn graphs(
     family: Family,
+    labels: Option<&Labels>,
     head: Head,
     shape: ImageShape,
     map: InputMap,
@@ -412,9 +482,11 @@ fn graphs(
                     map,
                     input: logits.input,
                     output: logits.output,
+                    label: label_input(logits.label, labels)?,
                 },
             })
         }
+        Family::Vae if labels.is_some() => Err(has_no("[labels]")),
         Family::Vae => {
             if head != Head::DiscretizedLogistic {
                 return Err(format!(

@@ -40,7 +40,7 @@ impl Default for SchedulerConfig {
             interactive_capacity: Duration::from_secs(10),
             bulk_capacity: Duration::from_secs(600),
             interactive_rows: 32,
-            bulk_rows: 8,
+            bulk_rows: 16,
             batch_duration: Duration::from_millis(8),
         }
     }

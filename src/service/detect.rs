@@ -57,7 +57,7 @@ pub(super) async fn detect(
     calibration.supports(rate).map_err(refused)?;
     let statistics: PerImage<f64> = match &model.lanes {
         Lanes::Autoregressive { score, .. } => {
-            score::log_probabilities(service, score, images, deadline)
+            score::log_probabilities(service, score, images, 0, deadline)
                 .await?
                 .into_iter()
                 .map(|map| Ok(likelihood::total(&map?)))

@@ -59,6 +59,9 @@ pub enum ServiceError {
     /// An image that does not fit the model.
     #[error("{0}")]
     InvalidImage(String),
+    /// A compressed image that this model cannot, or must not, decompress.
+    #[error("{0}")]
+    InvalidStream(String),
     /// More work in one request than a limit allows.
     #[error("{0}")]
     TooLarge(String),
@@ -95,6 +98,8 @@ pub enum ErrorKind {
     InvalidOption,
     /// A bad image.
     InvalidImage,
+    /// A bad compressed image.
+    InvalidStream,
     /// Over a limit of size.
     TooLarge,
     /// Queue full.
@@ -109,12 +114,13 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NotFound,
         Self::NotReady,
         Self::Unsupported,
         Self::InvalidOption,
         Self::InvalidImage,
+        Self::InvalidStream,
         Self::TooLarge,
         Self::Overloaded,
         Self::DeadlineExceeded,
@@ -132,6 +138,7 @@ impl ServiceError {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::InvalidOption { .. } => ErrorKind::InvalidOption,
             Self::InvalidImage(_) => ErrorKind::InvalidImage,
+            Self::InvalidStream(_) => ErrorKind::InvalidStream,
             Self::TooLarge(_) => ErrorKind::TooLarge,
             Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::DeadlineExceeded => ErrorKind::DeadlineExceeded,

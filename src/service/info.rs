@@ -1,5 +1,7 @@
 //! What a model says of itself.
 
+pub use crate::network::wavefront::Cost;
+
 use crate::domain::{
     family::{Capability, Density, Family},
     image::ImageShape,
@@ -43,6 +45,10 @@ pub struct ReadyInfo {
     pub shape: ImageShape,
     /// The likelihood head: `categorical`, `bernoulli` or `discretized-logistic`.
     pub likelihood: &'static str,
+    /// Names of the labels that it is conditioned on; none if it is not.
+    pub labels: Vec<String>,
+    /// How an autoregressive model is drawn from.
+    pub sampler: Option<SamplerInfo>,
     /// Size of its latent code.
     pub latent_size: Option<usize>,
     /// Its calibration, where it has one.
@@ -51,6 +57,18 @@ pub struct ReadyInfo {
     pub provenance: ProvenanceInfo,
     /// What the load gate checked, in order.
     pub checks: Vec<CheckInfo>,
+}
+
+/// How an autoregressive model is drawn from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SamplerInfo {
+    /// Along wavefronts of the compiled network, at this cost.
+    Wavefront(Cost),
+    /// By fixed-point iteration over full passes.
+    FixedPoint {
+        /// Why the network could not be compiled.
+        reason: String,
+    },
 }
 
 /// A calibration.

@@ -9,7 +9,7 @@ use super::{
     models::Lanes,
     requests::{
         CompleteAnswer, CompleteOptions, CompletionMethod, DecodeOptions, Encoding,
-        Observation as Show, PerImage, Reconstruction, SampleAnswer, SampleOptions,
+        Observation as Show, PerImage, Reconstruction, SampleAnswer, SampleOptions, Sampler,
     },
     work::{Codes, Decoded, Decoder, Encoder},
 };
@@ -110,7 +110,7 @@ pub(super) async fn sample(
     }
     Ok(SampleAnswer {
         images,
-        passes: None,
+        sampler: Sampler::Decoder,
     })
 }
 

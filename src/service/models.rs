@@ -7,11 +7,14 @@ use std::{
 };
 
 use super::{
+    drawing::Drawing,
     drift::Monitor,
     error::ServiceError,
-    info::{CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo},
+    info::{
+        CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo, SamplerInfo,
+    },
     measure::Measuring,
-    work::{Decoder, Drawing, Encoder, Scoring},
+    work::{Decoder, Encoder, Scoring},
 };
 use crate::{
     domain::{
@@ -19,6 +22,7 @@ use crate::{
         image::ImageShape,
     },
     metrics::{DriftMetrics, Metrics, OperationMetrics},
+    network::autoregressive::Compilation,
     repository::{Catalog, Network, Outcome, Version, detector::Detector},
     scheduling::{Class, Lane, Scheduler},
 };
@@ -150,6 +154,46 @@ impl ServedModel {
         }
     }
 
+    /// The label that a request asks for by name or number, which a conditional model needs and no other has.
+    pub(super) fn label(&self, label: Option<&str>) -> Result<u32, ServiceError> {
+        let invalid = |reason| ServiceError::InvalidOption {
+            option: "label",
+            reason,
+        };
+        let Some(labels) = &self.version.manifest.labels else {
+            return match label {
+                None => Ok(0),
+                Some(_) => Err(invalid(
+                    "this model is not conditioned on labels".to_owned(),
+                )),
+            };
+        };
+        let known = || labels.names.join(", ");
+        let label = label.ok_or_else(|| {
+            invalid(format!(
+                "this model is conditioned on labels; ask for one of: {}",
+                known()
+            ))
+        })?;
+        let by_name = labels.names.iter().position(|name| name == label);
+        let by_number = || {
+            label
+                .parse()
+                .ok()
+                .filter(|&number| number < labels.names.len())
+        };
+        by_name
+            .or_else(by_number)
+            .map(|index| index as u32)
+            .ok_or_else(|| {
+                invalid(format!(
+                    "there is no such label; ask for a number below {} or one of: {}",
+                    labels.names.len(),
+                    known()
+                ))
+            })
+    }
+
     /// `Ok` if the model has the capability, else the error that says why not.
     pub fn require(&self, capability: Capability) -> Result<(), ServiceError> {
         match why_not(&self.version, capability) {
@@ -177,6 +221,14 @@ fn why_not(version: &Version, capability: Capability) -> Option<String> {
     let family = version.manifest.family;
     if let Some(reason) = family.why_not(capability) {
         return Some(reason.to_owned());
+    }
+    if capability == Capability::Compress
+        && let Network::Autoregressive(network) = &version.network
+        && let Compilation::Causal(reason) | Compilation::Unknown(reason) = network.compilation()
+    {
+        return Some(format!(
+            "its graph could not be compiled, and full passes are too slow: {reason}"
+        ));
     }
     (capability == Capability::Detect && version.calibration.is_none()).then(|| {
         "this version has no calibration: without scores of held-out inliers no false-alarm rate can be promised".to_owned()
@@ -345,6 +397,21 @@ fn ready_info(version: &Version) -> ReadyInfo {
             .to_vec(),
         shape: manifest.shape,
         likelihood: manifest.likelihood(),
+        labels: manifest
+            .labels
+            .as_ref()
+            .map_or_else(Vec::new, |labels| labels.names.clone()),
+        sampler: match &version.network {
+            Network::Autoregressive(network) => Some(match network.compilation() {
+                Compilation::Wavefront(wavefront) => SamplerInfo::Wavefront(wavefront.cost()),
+                Compilation::Causal(reason) | Compilation::Unknown(reason) => {
+                    SamplerInfo::FixedPoint {
+                        reason: reason.clone(),
+                    }
+                }
+            }),
+            Network::Vae(_) | Network::Detector(_) => None,
+        },
         latent_size: match &version.network {
             Network::Autoregressive(_) | Network::Detector(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),

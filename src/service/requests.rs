@@ -29,6 +29,8 @@ pub struct ScoreOptions {
     pub seed: u64,
     /// Whether to return the log-probability of every dimension.
     pub map: bool,
+    /// The label that a conditional model is asked about: its name or its number.
+    pub label: Option<String>,
 }
 
 /// Answer of `score`.
@@ -69,6 +71,8 @@ pub struct SampleOptions {
     pub temperature: f64,
     /// Draw from the decoder's likelihood or take its mean (latent-variable models only).
     pub observation: Observation,
+    /// The label that a conditional model is asked for: its name or its number.
+    pub label: Option<String>,
 }
 
 /// What to show of a decoder's distribution over images.
@@ -86,8 +90,36 @@ pub enum Observation {
 pub struct SampleAnswer {
     /// The images.
     pub images: Vec<Image>,
-    /// Passes through the network that the whole request took, where the model needs more than one.
-    pub passes: Option<u64>,
+    /// How they were drawn.
+    pub sampler: Sampler,
+}
+
+/// How images are drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sampler {
+    /// Pixel after pixel along wavefronts of the compiled network: what the naive loop would draw, at about the price of a score.
+    Wavefront {
+        /// Steps that each image took.
+        steps: u64,
+    },
+    /// Fixed-point iteration over full passes: what the naive loop would draw.
+    FixedPoint {
+        /// Full passes that the whole request took.
+        passes: u64,
+    },
+    /// One pass through a decoder.
+    Decoder,
+}
+
+impl Sampler {
+    /// The name used in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Wavefront { .. } => "wavefront",
+            Self::FixedPoint { .. } => "fixed_point",
+            Self::Decoder => "decoder",
+        }
+    }
 }
 
 /// Options of `complete`.
@@ -101,6 +133,8 @@ pub struct CompleteOptions {
     pub seed: u64,
     /// Above 0.
     pub temperature: f64,
+    /// The label that a conditional model is asked about: its name or its number.
+    pub label: Option<String>,
 }
 
 /// Which pixels of an image are given.
@@ -145,6 +179,15 @@ impl CompletionMethod {
             Self::PseudoGibbs { .. } => "pseudo_gibbs",
         }
     }
+}
+
+/// One image, compressed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compressed {
+    /// The whole stream: a header of [`Compressed::HEADER_BYTES`] and the code.
+    pub bytes: Vec<u8>,
+    /// −log₂ of the probability of the image: the length that no code beats on average.
+    pub ideal_bits: f64,
 }
 
 /// The posterior over latent codes of one image.

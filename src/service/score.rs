@@ -6,7 +6,7 @@ use super::{
     Service,
     error::ServiceError,
     requests::{BoundChoice, Score, ScoreAnswer, ScoreOptions},
-    work::{Codes, Decoded, Decoder, Encoder, PosteriorSamples, Scoring},
+    work::{Codes, Decoded, Decoder, Encoder, Labelled, PosteriorSamples, Scoring},
 };
 use crate::{
     domain::{
@@ -26,6 +26,7 @@ pub(super) async fn exact(
     service: &Service,
     lane: &Lane<Scoring>,
     images: Vec<Image>,
+    label: u32,
     options: &ScoreOptions,
     deadline: Instant,
 ) -> Result<ScoreAnswer, ServiceError> {
@@ -42,7 +43,7 @@ pub(super) async fn exact(
             reason: "the likelihood is exact: there are no posterior samples to count".to_owned(),
         });
     }
-    let maps = log_probabilities(service, lane, images, deadline).await?;
+    let maps = log_probabilities(service, lane, images, label, deadline).await?;
     let results = maps
         .into_iter()
         .map(|map| {
@@ -58,15 +59,17 @@ pub(super) async fn exact(
     })
 }
 
-/// log p of every dimension of images.
+/// log p of every dimension of images, given a label where the model is conditioned on one.
 pub(super) async fn log_probabilities(
     service: &Service,
     lane: &Lane<Scoring>,
     images: Vec<Image>,
+    label: u32,
     deadline: Instant,
 ) -> Result<Vec<Result<Vec<f32>, JobError>>, ServiceError> {
     let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
-    Ok(lane.run(&permit, images, deadline).await)
+    let items = images.into_iter().map(|image| Labelled { image, label });
+    Ok(lane.run(&permit, items.collect(), deadline).await)
 }
 
 /// The bound that a latent-variable model is asked for.

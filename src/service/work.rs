@@ -1,17 +1,11 @@
 //! The kinds of work that models give to the workers, and what one turn of each does.
 
-use std::{
-    ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{ops::Range, sync::Arc};
 
 use crate::{
     domain::{image::Image, random::Random},
     network::{
-        autoregressive::{Autoregressive, Logits},
+        autoregressive::{Autoregressive, Given},
         vae::{Observation, Posterior, Vae},
     },
     runtime::Threads,
@@ -22,133 +16,33 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Scoring(pub(super) Arc<Autoregressive>);
 
+/// An image and the label that its distribution is conditioned on.
+#[derive(Debug)]
+pub(super) struct Labelled {
+    pub(super) image: Image,
+    /// Ignored by models without labels.
+    pub(super) label: u32,
+}
+
 impl Work for Scoring {
-    type Item = Image;
+    type Item = Labelled;
     /// log p of every dimension.
     type Output = Vec<f32>;
 
-    fn rows(&self, _: &Image) -> usize {
+    fn rows(&self, _: &Labelled) -> usize {
         1
     }
 
-    fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Vec<f32>> {
-        let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
-        let maps = self.0.log_probabilities(&levels, threads(parallelism));
-        done(maps.map_err(|error| error.to_string())?)
-    }
-}
-
-/// Images being drawn, by fixed-point iteration over full passes.
-///
-/// Every dimension has its own random number, so a draw is a deterministic function of the dimensions before it, and the image
-/// is the fixed point of "draw every dimension given the image". Each turn makes one pass and draws again; as far as the new
-/// image agrees with the one that went in, it is final, and so is the first dimension that differs. The result is that of
-/// drawing one dimension a pass, in fewer passes (Song et al. 2021; Wiggers and Hoogeboom 2020).
-#[derive(Debug)]
-pub(super) struct Drawing {
-    network: Arc<Autoregressive>,
-    /// Smoothed passes that an image took.
-    passes: AtomicU64,
-}
-
-/// An image that is being drawn.
-#[derive(Debug)]
-pub(super) struct Canvas {
-    /// Levels so far in channel, row, column order: final before `frontier`, guesses after it.
-    pub(super) levels: Vec<u8>,
-    /// Dimensions that are given, by storage index; none if empty.
-    pub(super) known: Arc<[bool]>,
-    /// The numbers that decide.
-    pub(super) random: Random,
-    /// Temperature.
-    pub(super) temperature: f64,
-    /// Places in the order of dimensions that are final.
-    pub(super) frontier: usize,
-    /// Passes so far.
-    pub(super) passes: u64,
-}
-
-/// Rows of the image beyond the frontier that are guessed anew in a turn. A guess farther out would rest on guesses that are
-/// still changing.
-const GUESSED_ROWS: usize = 4;
-
-impl Drawing {
-    pub(super) fn new(network: Arc<Autoregressive>) -> Self {
-        let dimensions = network.shape().dimensions() as u64;
-        Self {
-            network,
-            passes: AtomicU64::new(dimensions),
-        }
-    }
-
-    /// Passes that an image is expected to take.
-    pub(super) fn expected_passes(&self) -> u64 {
-        self.passes.load(Ordering::Relaxed)
-    }
-
-    fn observe(&self, passes: u64) {
-        let previous = self.passes.load(Ordering::Relaxed);
-        self.passes
-            .store((previous * 7 + passes).div_ceil(8), Ordering::Relaxed);
-    }
-}
-
-impl Work for Drawing {
-    type Item = Canvas;
-    type Output = Canvas;
-
-    fn rows(&self, _: &Canvas) -> usize {
-        1
-    }
-
-    fn run(&self, mut items: Vec<Canvas>, parallelism: Parallelism) -> Turn<Canvas, Canvas> {
-        let levels: Vec<&[u8]> = items.iter().map(|canvas| &*canvas.levels).collect();
-        let logits = self
-            .network
-            .logits(&levels, threads(parallelism))
-            .map_err(|error| error.to_string())?;
-        let mut scratch = Vec::new();
-        for (row, canvas) in items.iter_mut().enumerate() {
-            canvas.advance(&logits, row, self.network.shape(), &mut scratch);
-        }
-        let dimensions = self.network.shape().dimensions();
-        Ok(items
-            .into_iter()
-            .map(|canvas| {
-                if canvas.frontier < dimensions {
-                    return Step::Again(canvas);
-                }
-                self.observe(canvas.passes);
-                Step::Done(canvas)
+    fn run(&self, items: Vec<Labelled>, parallelism: Parallelism) -> Turn<Labelled, Vec<f32>> {
+        let given: Vec<Given<'_>> = items
+            .iter()
+            .map(|item| Given {
+                levels: item.image.levels(),
+                label: item.label,
             })
-            .collect())
-    }
-}
-
-impl Canvas {
-    fn advance(
-        &mut self,
-        logits: &Logits,
-        row: usize,
-        shape: crate::domain::image::ImageShape,
-        scratch: &mut Vec<f64>,
-    ) {
-        self.passes += 1;
-        let horizon = self.frontier + GUESSED_ROWS * shape.width() * shape.channels();
-        let mut settled = true;
-        for place in self.frontier..horizon.min(shape.dimensions()) {
-            let index = shape.index_of(place);
-            if !self.known.get(index).copied().unwrap_or(false) {
-                let level = logits.draw(row, index, self.temperature, &self.random, scratch);
-                let guess = std::mem::replace(&mut self.levels[index], level);
-                if settled {
-                    self.frontier = place + 1;
-                }
-                settled &= guess == level;
-            } else if settled {
-                self.frontier = place + 1;
-            }
-        }
+            .collect();
+        let maps = self.0.log_probabilities(&given, threads(parallelism));
+        done(maps.map_err(|error| error.to_string())?)
     }
 }
 
@@ -299,7 +193,7 @@ fn done<I, O>(outputs: Vec<O>) -> Turn<I, O> {
     Ok(outputs.into_iter().map(Step::Done).collect())
 }
 
-fn threads(parallelism: Parallelism) -> Threads {
+pub(super) fn threads(parallelism: Parallelism) -> Threads {
     match parallelism {
         Parallelism::Shared => Threads::One,
         Parallelism::Alone => Threads::All,

@@ -78,7 +78,7 @@ pub struct WorkOptions {
     )]
     pub max_batch_rows: Option<usize>,
 
-    /// Most images in one step of sampling; a step holds up its thread, so fewer let other work in sooner [default: 8]
+    /// Most images in one step of sampling; a step holds up its thread, so fewer let other work in sooner [default: 16]
     #[arg(
         long,
         value_name = "ROWS",

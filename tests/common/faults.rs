@@ -1,11 +1,14 @@
 //! An engine that does what the real one does, unless it is told to wait or to break.
 
-use std::sync::{
-    Arc, Condvar, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
-use density_server::runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values};
+use density_server::runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View};
 
 /// The level in the first place of an image that makes a run break, once [`Faults::arm`] was called.
 pub(crate) const BREAKING_LEVEL: u8 = 3;
@@ -16,6 +19,7 @@ pub(crate) struct Faults {
     armed: AtomicBool,
     runs: AtomicUsize,
     rows: AtomicUsize,
+    delay_milliseconds: AtomicU64,
     closed: Mutex<bool>,
     changed: Condvar,
 }
@@ -37,6 +41,13 @@ impl Faults {
     /// Makes every run wait for [`Self::open`].
     pub(crate) fn close(&self) {
         *self.closed.lock().unwrap() = true;
+    }
+
+    /// Makes every run take longer.
+    pub(crate) fn slow_down(&self, delay: Duration) {
+        let milliseconds = delay.as_millis() as u64;
+        self.delay_milliseconds
+            .store(milliseconds, Ordering::SeqCst);
     }
 
     /// Lets all runs go on.
@@ -69,6 +80,10 @@ impl Engine for FaultyEngine {
             faults: Arc::clone(&self.faults),
         }))
     }
+
+    fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
+        self.inner.simplify(name, graph)
+    }
 }
 
 #[derive(Debug)]
@@ -78,26 +93,30 @@ struct FaultyProgram {
 }
 
 impl Program for FaultyProgram {
-    fn run(
+    fn run_with(
         &self,
-        input: &Input<'_>,
+        inputs: &[Input<'_>],
         outputs: &[&str],
         threads: Threads,
-    ) -> Result<Vec<Output>, RuntimeError> {
+        read: &mut dyn FnMut(&[View<'_>]),
+    ) -> Result<(), RuntimeError> {
         let faults = &self.faults;
+        let rows = inputs[0].shape[0];
         faults.runs.fetch_add(1, Ordering::SeqCst);
-        faults.rows.fetch_add(input.shape[0], Ordering::SeqCst);
+        faults.rows.fetch_add(rows, Ordering::SeqCst);
         let closed = faults.closed.lock().unwrap();
         drop(faults.changed.wait_while(closed, |closed| *closed).unwrap());
+        let delay = faults.delay_milliseconds.load(Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(delay));
         if faults.armed.load(Ordering::SeqCst)
-            && let Values::Bytes(levels) = input.values
+            && let Values::Bytes(levels) = inputs[0].values
         {
-            let mut images = levels.chunks(levels.len() / input.shape[0]);
+            let mut images = levels.chunks(levels.len() / rows);
             assert!(
                 !images.any(|image| image[0] == BREAKING_LEVEL),
                 "asked to break"
             );
         }
-        self.inner.run(input, outputs, threads)
+        self.inner.run_with(inputs, outputs, threads, read)
     }
 }

@@ -6,6 +6,7 @@ use axum::{
     Router,
     body::Body,
     http::{HeaderMap, Request},
+    response::Response,
 };
 use density_server::{
     domain::image::{Image, ImageShape},
@@ -120,6 +121,12 @@ impl Call {
         self
     }
 
+    /// Asks another service than the common one.
+    pub(crate) fn of(mut self, service: &Arc<Service>) -> Self {
+        self.router = http::router(HttpState::new(Arc::clone(service), HttpConfig::default()));
+        self
+    }
+
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.request = self.request.header(name, value);
         self
@@ -155,9 +162,14 @@ impl Call {
         self.body("multipart/form-data; boundary=x", body)
     }
 
-    pub(crate) async fn send(self) -> Answer {
+    /// The head of the answer and its body, which is still to come.
+    pub(crate) async fn start(self) -> Response {
         let request = self.request.body(self.body).unwrap();
-        let (head, body) = self.router.oneshot(request).await.unwrap().into_parts();
+        self.router.oneshot(request).await.unwrap()
+    }
+
+    pub(crate) async fn send(self) -> Answer {
+        let (head, body) = self.start().await.into_parts();
         let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         Answer {
             status: head.status.as_u16(),

@@ -5,9 +5,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod animations;
 mod answers;
 mod client;
+mod compression;
 mod errors;
+mod exports;
+mod full_passes;
 mod images;
+mod labels;
 mod models;
 mod sockets;
+mod streams;

@@ -24,6 +24,16 @@ async fn models_say_what_they_can_do_and_why_not() {
         model["image"],
         json!({"channels": 1, "height": 6, "width": 5, "levels": 4})
     );
+    assert_eq!(model["sampler"]["method"], "wavefront");
+    let number = |name: &str| model["sampler"][name].as_u64().unwrap();
+    assert_eq!(number("steps"), 5 * number("lag") + 5);
+    assert!(number("multiply_adds") > 0 && number("bytes_per_image") > 0);
+    assert!(
+        model.get("labels").is_none(),
+        "it is not conditioned on any"
+    );
+    let vae = call("GET", "/v1/models/tiny-vae").send().await.ok();
+    assert!(vae.get("sampler").is_none());
     let capabilities = model["capabilities"].as_array().unwrap();
     let encode = capabilities.iter().find(|c| c["name"] == "encode").unwrap();
     assert_eq!(encode["available"], false);

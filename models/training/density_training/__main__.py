@@ -1,4 +1,4 @@
-"""The command line: `python -m density_training pixelcnn|vae train|export|evaluate` and `… fixtures`."""
+"""The command line: `python -m density_training MODEL train|export|evaluate` and `… fixtures`."""
 
 import argparse
 import json
@@ -10,13 +10,34 @@ from types import ModuleType
 
 import torch
 
-from density_training import pixelcnn_task, vae_task
+from density_training import (
+    autoencoder_task,
+    classifier_task,
+    gan_task,
+    pixelcnn_background_task,
+    pixelcnn_conditional_task,
+    pixelcnn_local_task,
+    pixelcnn_task,
+    pixelrnn_task,
+    vae_task,
+)
 from density_training.data import DEFAULT_FOLDER
 from density_training.fixtures import write_fixtures
 from density_training.training import Recipe
 
 REPOSITORY = Path("../repository")
 CACHE = Path(".cache")
+TASKS = (
+    pixelcnn_task,
+    pixelcnn_local_task,
+    pixelcnn_background_task,
+    pixelcnn_conditional_task,
+    pixelrnn_task,
+    vae_task,
+    autoencoder_task,
+    gan_task,
+    classifier_task,
+)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -37,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(prog="python -m density_training", description=__doc__)
     models = parser.add_subparsers(required=True)
-    for name, task in (("pixelcnn", pixelcnn_task), ("vae", vae_task)):
+    for task in TASKS:
+        name = task.NAME.removeprefix("fashion-mnist-")
         commands = models.add_parser(name, help=task.__doc__).add_subparsers(required=True)
         version, checkpoint = REPOSITORY / task.NAME / "1", CACHE / f"{name}.pt"
 

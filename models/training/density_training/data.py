@@ -13,6 +13,10 @@ FASHION_MNIST = {
     "train": ("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
     "test": ("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
 }
+FASHION_MNIST_LABELS = {
+    "train": ("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    "test": ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+}
 MNIST = {
     "train": ("train-images-idx3-ubyte", "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
     "test": ("t10k-images-idx3-ubyte", "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
@@ -26,12 +30,20 @@ class DataError(Exception):
 
 def load_images(folder: Path, split: str, files: dict[str, tuple[str, str]] = FASHION_MNIST) -> np.ndarray:
     """Read one split as uint8 [N, H, W]; both `name` and `name.gz` are accepted."""
-    name, expected = files[split]
-    content = _read(Path(folder), name)
+    return _parse_idx(_read_checked(Path(folder), *files[split]), dimensions=3)
+
+
+def load_labels(folder: Path, split: str, files: dict[str, tuple[str, str]] = FASHION_MNIST_LABELS) -> np.ndarray:
+    """Read the labels of one split as uint8 [N]."""
+    return _parse_idx(_read_checked(Path(folder), *files[split]), dimensions=1)
+
+
+def _read_checked(folder: Path, name: str, expected: str) -> bytes:
+    content = _read(folder, name)
     actual = hashlib.sha256(content).hexdigest()
     if actual != expected:
         raise DataError(f"{folder}/{name}: SHA-256 of the decompressed file is {actual}, expected {expected}")
-    return _parse_idx_images(content)
+    return content
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -46,8 +58,8 @@ def _read(folder: Path, name: str) -> bytes:
     )
 
 
-def _parse_idx_images(content: bytes) -> np.ndarray:
-    magic, *shape = (int(n) for n in np.frombuffer(content, dtype=">u4", count=4))
-    if magic != 0x00000803:
-        raise DataError(f"not an idx file of uint8 images: magic number {magic:#010x}")
-    return np.frombuffer(content, dtype=np.uint8, offset=16).reshape(shape).copy()
+def _parse_idx(content: bytes, dimensions: int) -> np.ndarray:
+    magic, *shape = (int(n) for n in np.frombuffer(content, dtype=">u4", count=1 + dimensions))
+    if magic != 0x00000800 + dimensions:
+        raise DataError(f"not an idx file of uint8 with {dimensions} dimensions: magic number {magic:#010x}")
+    return np.frombuffer(content, dtype=np.uint8, offset=4 * (1 + dimensions)).reshape(shape).copy()

@@ -35,13 +35,14 @@ def export_graph(module: nn.Module, example: dict[str, Tensor], outputs: list[st
         )
         onnxscript.optimizer.optimize(program.model, input_size_limit=2**30, output_size_limit=2**30)
     graph = onnx.shape_inference.infer_shapes(program.model_proto)
-    _drop_metadata(graph)
+    drop_metadata(graph)
     onnx.checker.check_model(graph, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(graph.SerializeToString(deterministic=True))
 
 
-def _drop_metadata(model: onnx.ModelProto) -> None:
+def drop_metadata(model: onnx.ModelProto) -> None:
+    """Leave out source locations and other remarks of the exporter."""
     graph = model.graph
     for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
         item.ClearField("metadata_props")

@@ -1,30 +1,59 @@
 """What the models of Fashion-MNIST have in common: the size of the images and what their manifests say."""
 
-from torch import nn
+from pathlib import Path
 
+import torch
+from torch import Tensor, nn
+
+from density_training.data import load_labels
 from density_training.training import Progress, Recipe
-from density_training.version import Version
+from density_training.version import Labels, Version
 
 HEIGHT = WIDTH = 28
 LEVELS, DIMENSIONS = 256, HEIGHT * WIDTH
 MONITORED_IMAGES = 1_000
 """How many test images are scored after each epoch, for the log only; nothing is selected by them."""
+CALIBRATION = "5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000"
+LABELS = ("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+
+
+def labels_of(data: Path, split: str) -> Tensor:
+    """The labels of one split, int64 [N]."""
+    return torch.from_numpy(load_labels(data, split)).long()
+
+
+def counted_labels(train_labels: Tensor) -> Labels:
+    """The ten labels with the share of each among the training images as its prior."""
+    shares = torch.bincount(train_labels, minlength=len(LABELS)).double() / len(train_labels)
+    return Labels(names=LABELS, prior=tuple(shares.tolist()))
 
 
 def fashion_mnist_version(
+    command: str,
     family: str,
-    head: str,
     description: str,
     model: nn.Module,
     recipe: Recipe,
     progress: Progress,
-    test_bits_per_dim: float,
     notes: str,
+    head: str | None = None,
+    test_bits_per_dim: float | None = None,
     latent_size: int | None = None,
+    labels: Labels | None = None,
+    recurrence: dict[str, object] | None = None,
 ) -> Version:
-    """The manifest of a model of Fashion-MNIST; `family` is also its command and the end of its name."""
+    """The manifest of a model of Fashion-MNIST; `command` also ends its name. What has a `head` has calibration."""
+    provenance: dict[str, object] = {
+        "data": "Fashion-MNIST, 60,000 training images",
+        "licence": "MIT",
+        "command": f"python -m density_training {command} train {recipe.as_arguments()}",
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "training_seconds": round(progress.seconds),
+    }
+    if test_bits_per_dim is not None:
+        provenance["test_bits_per_dim"] = round(test_bits_per_dim, 4)
     return Version(
-        name=f"fashion-mnist-{family}",
+        name=f"fashion-mnist-{command}",
         family=family,
         description=description,
         channels=1,
@@ -32,15 +61,9 @@ def fashion_mnist_version(
         width=WIDTH,
         levels=LEVELS,
         head=head,
-        calibration_description="5,000 Fashion-MNIST test images, permutation seed 0, indices 0..5000",
-        provenance={
-            "data": "Fashion-MNIST, 60,000 training images",
-            "licence": "MIT",
-            "command": f"python -m density_training {family} train {recipe.as_arguments()}",
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "training_seconds": round(progress.seconds),
-            "test_bits_per_dim": round(test_bits_per_dim, 4),
-            "notes": notes,
-        },
+        calibration_description=CALIBRATION if head else None,
+        provenance=provenance | {"notes": notes},
         latent_size=latent_size,
+        labels=labels,
+        recurrence=recurrence,
     )

@@ -5,6 +5,7 @@ cheats. Convolutions are square with explicit zeros, as the textbook writes a ma
 """
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,9 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from density_training.export import export_graph
+from density_training.foreign import write_exports
 from density_training.likelihood import bits_per_dim
-from density_training.scoring import elbo_at_mean, log_likelihood
-from density_training.version import Version, write_version
+from density_training.scoring import elbo_at_mean, label_log_likelihoods, log_likelihood
+from density_training.version import Labels, Version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
 
@@ -26,6 +28,8 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))
     _write_pixelcnn(repository, "tiny-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4))
     _write_pixelcnn(repository, "tiny-rgb-pixelcnn", TinyPixelCNN(3, 4, 4, levels=8))
+    _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
+    write_exports(folder / "exports")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_pixelcnn(folder / "refused", "leaking-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4, leaks=True))
 
@@ -55,6 +59,27 @@ class TinyPixelCNN(nn.Module):
         if self.shape[0] == 1:
             return logits
         return logits.reshape(-1, self.outputs, *self.shape)
+
+
+class TinyConditionalPixelCNN(nn.Module):
+    """One grey channel, conditioned on one of three labels by an embedding beside the first layer."""
+
+    labels = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
+
+    def __init__(self, height: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.shape, self.levels = (1, height, width), levels
+        generator = torch.Generator().manual_seed(4)
+        self.first = _masked_conv(1, 8, 5, 1, False, generator)
+        self.second = _masked_conv(8, 8, 3, 1, True, generator)
+        self.head_conv = _masked_conv(8, levels, 1, 1, True, generator)
+        self.embedding = nn.Embedding(len(self.labels.names), 8)
+        with torch.no_grad():
+            self.embedding.weight.copy_(torch.randn(self.embedding.weight.shape, generator=generator))
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        x = F.relu(self.first(image) + self.embedding(label)[:, :, None, None])
+        return self.head_conv(F.relu(self.second(x)))
 
 
 class TinyVAE(nn.Module):
@@ -120,6 +145,16 @@ def _write_pixelcnn(repository: Path, name: str, model: TinyPixelCNN) -> None:
     write_version(folder, _version(name, "pixelcnn", model, model.head, scores[1]), golden, *scores)
 
 
+def _write_conditional(repository: Path, name: str, model: TinyConditionalPixelCNN) -> None:
+    folder = repository / name / "1"
+    example = {"image": torch.rand(2, *model.shape), "label": torch.tensor([0, 1])}
+    export_graph(model, example, ["logits"], folder / "model.onnx")
+    golden, _ = _random_levels(model.shape, model.levels)
+    scores = label_log_likelihoods(model, golden, model.levels, len(model.labels.names))
+    version = _version(name, "pixelcnn", model, "categorical", None)
+    write_version(folder, replace(version, labels=model.labels), golden, scores)
+
+
 def _write_vae(repository: Path, name: str, model: TinyVAE) -> None:
     folder = repository / name / "1"
     export_graph(
@@ -145,12 +180,24 @@ def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]
 def _version(
     name: str,
     family: str,
-    model: TinyPixelCNN | TinyVAE,
+    model: nn.Module,
     head: str,
-    calibration_scores: Tensor,
+    calibration_scores: Tensor | None,
     latent_size: int | None = None,
 ) -> Version:
     channels, height, width = model.shape
+    calibration_description = None
+    provenance: dict[str, object] = {
+        "data": "none, random weights",
+        "licence": "MIT OR Apache-2.0",
+        "command": "python -m density_training fixtures",
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "training_seconds": 0,
+    }
+    if calibration_scores is not None:
+        calibration_description = f"{CALIBRATION_COUNT} images with uniformly random levels, seed 3"
+        provenance["test_bits_per_dim"] = bits_per_dim(calibration_scores, math.prod(model.shape))
+        provenance["notes"] = "The test images are the calibration images."
     return Version(
         name=name,
         family=family,
@@ -160,15 +207,7 @@ def _version(
         width=width,
         levels=model.levels,
         head=head,
-        calibration_description=f"{CALIBRATION_COUNT} images with uniformly random levels, seed 3",
-        provenance={
-            "data": "none, random weights",
-            "licence": "MIT OR Apache-2.0",
-            "command": "python -m density_training fixtures",
-            "parameters": sum(p.numel() for p in model.parameters()),
-            "training_seconds": 0,
-            "test_bits_per_dim": bits_per_dim(calibration_scores, math.prod(model.shape)),
-            "notes": "The test images are the calibration images.",
-        },
+        calibration_description=calibration_description,
+        provenance=provenance,
         latent_size=latent_size,
     )

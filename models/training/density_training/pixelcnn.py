@@ -20,7 +20,11 @@ from density_training.scoring import to_input
 
 @dataclass(frozen=True)
 class PixelCNNConfig:
-    """Sizes; block i has dilation `dilations[i mod len(dilations)]`."""
+    """Sizes; block i has dilation `dilations[i mod len(dilations)]`.
+
+    With a `block_size` of 1, a pixel sees what the first layer sees and no more. Without `position`, the network is
+    the same everywhere, up to the zeros beyond the border.
+    """
 
     height: int = 28
     width: int = 28
@@ -29,6 +33,8 @@ class PixelCNNConfig:
     blocks: int = 12
     dilations: tuple[int, ...] = (1, 2, 1, 4)
     head_channels: int = 128
+    block_size: int = 3
+    position: bool = True
 
 
 class PixelCNN(nn.Module):
@@ -40,10 +46,12 @@ class PixelCNN(nn.Module):
         self.features = LevelFeatures(config.levels)
         self.first = MaskedConv2d(self.features.count, config.channels, 7, sees_itself=False)
         # Clothes are centred: where a pixel lies says much about it. A bias for each row and each column is enough.
-        self.row = nn.Parameter(torch.zeros(1, config.channels, config.height, 1))
-        self.column = nn.Parameter(torch.zeros(1, config.channels, 1, config.width))
+        if config.position:
+            self.row = nn.Parameter(torch.zeros(1, config.channels, config.height, 1))
+            self.column = nn.Parameter(torch.zeros(1, config.channels, 1, config.width))
         self.blocks = nn.ModuleList(
-            GatedBlock(config.channels, config.dilations[i % len(config.dilations)]) for i in range(config.blocks)
+            GatedBlock(config.channels, config.block_size, config.dilations[i % len(config.dilations)])
+            for i in range(config.blocks)
         )
         self.head_hidden = nn.Conv2d(config.channels, config.head_channels, 1)
         self.head = nn.Conv2d(config.head_channels, config.levels, 1)
@@ -51,23 +59,28 @@ class PixelCNN(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     def forward(self, image: Tensor) -> Tensor:
-        x = self.first(self.features(image)) + (self.row + self.column)
+        x = self.first(self.features(image))
+        if self.config.position:
+            x = x + (self.row + self.column)
         for block in self.blocks:
             x = block(x)
         return self.head(F.relu(self.head_hidden(F.relu(x))))
 
 
 class GatedBlock(nn.Module):
-    """x + W·(a·σ(b)) with (a, b) a 3×3 mask-B convolution of x."""
+    """x + W·(a·σ(b)) with (a, b) a mask-B convolution of x, and a bias of each image if there is one."""
 
-    def __init__(self, channels: int, dilation: int) -> None:
+    def __init__(self, channels: int, size: int, dilation: int) -> None:
         super().__init__()
-        self.spatial = MaskedConv2d(channels, 2 * channels, 3, sees_itself=True, dilation=dilation)
+        self.spatial = MaskedConv2d(channels, 2 * channels, size, sees_itself=True, dilation=dilation)
         self.mix = MaskedConv2d(channels, channels, 1, sees_itself=True)
         nn.init.zeros_(self.mix.weight)  # Each block starts as the identity.
 
-    def forward(self, x: Tensor) -> Tensor:
-        a, b = self.spatial(x).chunk(2, dim=1)
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        y = self.spatial(x)
+        if bias is not None:
+            y = y + bias.to(y.dtype)
+        a, b = y.chunk(2, dim=1)
         return x + self.mix(a * torch.sigmoid(b))
 
 

@@ -1,11 +1,15 @@
-"""Train, export and evaluate the PixelCNN of Fashion-MNIST."""
+"""Train, export and evaluate the PixelCNN of Fashion-MNIST; its smaller relatives share all of it but a `Variant`."""
 
+# ruff: noqa: E501 (text of a model card is as long as Markdown needs it)
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from density_training import pixelcnn, training
-from density_training.card import write_pixelcnn_card
+from density_training.card import INTERRUPTED, PixelCNNText, write_pixelcnn_card
 from density_training.data import load_images
 from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
@@ -23,12 +27,58 @@ DEFAULT_RECIPE = Recipe(steps=12_500, decay_steps=8_000, batch_size=32)
 SAMPLES = 32
 
 
+@dataclass(frozen=True)
+class Variant:
+    """What tells one unconditional PixelCNN of Fashion-MNIST from another."""
+
+    command: str
+    description: str
+    config: pixelcnn.PixelCNNConfig
+    text: PixelCNNText
+    corrupt: Callable[[Tensor], Tensor] = lambda levels: levels
+    """Replaces a batch of training images, uint8 [N, 1, H, W], by what the network learns instead."""
+    notes: str = ""
+
+
+VARIANT = Variant(
+    command="pixelcnn",
+    description="Gated PixelCNN of Fashion-MNIST: exact log-likelihoods of 28×28 grey images with 256 levels",
+    config=pixelcnn.PixelCNNConfig(),
+    text=PixelCNNText(
+        introduction="""A gated PixelCNN that puts an **exact probability** on 28×28 grey images with 256 levels. It knows clothes:
+it was trained on Fashion-MNIST.""",
+        network="""One raster-masked stack: a 7×7 mask-A convolution over pointwise features of the level, a bias for each row and column,
+  twelve gated 3×3 mask-B blocks of 64 channels with dilations 1, 2, 1, 4, and a 256-way softmax for each pixel.""",
+        verdict="Use the log-likelihood as a likelihood. As the only gate in front of a classifier it would be a poor choice.",
+        run=INTERRUPTED,
+    ),
+)
+
+
 def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """Train on the 60,000 training images; Muon for the hidden matrices, AdamW for the rest."""
+    return train_variant(VARIANT, data, checkpoint, recipe)
+
+
+def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
+    """Write a complete version to `folder`: graph, manifest, golden and calibration scores, samples, model card."""
+    export_variant(VARIANT, data, checkpoint, folder, mnist)
+
+
+def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
+    """Measure an exported version in ONNX Runtime."""
+    test = to_levels(load_images(data, "test"))
+    test_scores, golden_scores = served_scores(folder, test), served_scores(folder, golden_levels(test))
+    figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    return {"largest_golden_deviation_nats": check_parity(folder), **figures}
+
+
+def train_variant(variant: Variant, data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
+    """`train` for any variant."""
     torch.manual_seed(recipe.seed)
     images = to_levels(load_images(data, "train"))
     monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
-    model = pixelcnn.PixelCNN().to(memory_format=torch.channels_last)
+    model = pixelcnn.PixelCNN(variant.config).to(memory_format=torch.channels_last)
 
     def report(epoch: int) -> None:
         bits = bits_per_dim(log_likelihood(model, monitored, LEVELS), DIMENSIONS)
@@ -36,7 +86,7 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
 
     return training.train(
         model,
-        lambda levels, step: pixelcnn.training_loss(model, levels),
+        lambda levels, step: pixelcnn.training_loss(model, variant.corrupt(levels)),
         optimisers(model),
         images,
         recipe,
@@ -56,8 +106,8 @@ def optimisers(model: pixelcnn.PixelCNN) -> list[torch.optim.Optimizer]:
     ]
 
 
-def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
-    """Write a complete version to `folder`: graph, manifest, golden and calibration scores, samples, model card."""
+def export_variant(variant: Variant, data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
+    """`export` for any variant."""
     state = torch.load(checkpoint, weights_only=True)
     model = pixelcnn.PixelCNN(pixelcnn.PixelCNNConfig(**state["config"]))
     model.load_state_dict(state["model"])
@@ -70,25 +120,18 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        command=variant.command,
         family="pixelcnn",
         head="categorical",
-        description="Gated PixelCNN of Fashion-MNIST: exact log-likelihoods of 28×28 grey images with 256 levels",
+        description=variant.description,
         model=model,
         recipe=recipe,
         progress=progress,
         test_bits_per_dim=bits_per_dim(test_scores, DIMENSIONS),
-        notes=f"exported after {progress.step:,} of {recipe.steps:,} steps",
+        notes=f"{variant.notes}exported after {progress.step:,} of {recipe.steps:,} steps",
     )
     golden_scores = log_likelihood(model, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])
     save_grid(sample(graph, SAMPLES, HEIGHT, WIDTH, LEVELS, seed=0), 8, folder / "samples.png")
     figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
-    write_pixelcnn_card(folder, version, figures, recipe, progress)
-
-
-def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
-    """Measure an exported version in ONNX Runtime."""
-    test = to_levels(load_images(data, "test"))
-    test_scores, golden_scores = served_scores(folder, test), served_scores(folder, golden_levels(test))
-    figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
-    return {"largest_golden_deviation_nats": check_parity(folder), **figures}
+    write_pixelcnn_card(folder, version, variant.text, figures, recipe, progress)

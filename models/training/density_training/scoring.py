@@ -18,7 +18,7 @@ from density_training.likelihood import (
 )
 
 Network = Callable[[Tensor], Tensor]
-"""float [N, C, H, W] → logits."""
+"""float [N, C, H, W] → logits, or → a code and back."""
 TwoHeaded = Callable[[Tensor], tuple[Tensor, Tensor]]
 """A VAE's encoder (→ mean, log-variance) or decoder (→ mean, log-scale)."""
 
@@ -39,15 +39,16 @@ def to_input(levels: Tensor, count: int) -> Tensor:
     return levels.float() * (1 / (count - 1))
 
 
-def load_graph(path: Path) -> Callable[[Tensor], Tensor | tuple[Tensor, ...]]:
-    """An exported graph of one input as a function of tensors, on as many threads as PyTorch uses."""
+def load_graph(path: Path) -> Callable[..., Tensor | tuple[Tensor, ...]]:
+    """An exported graph as a function of its inputs in order, on as many threads as PyTorch uses."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
+    names = [value.name for value in session.get_inputs()]
 
-    def run(x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        outputs = tuple(torch.from_numpy(y) for y in session.run(None, {name: x.contiguous().numpy()}))
+    def run(*inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        feed = {name: x.contiguous().numpy() for name, x in zip(names, inputs, strict=True)}
+        outputs = tuple(torch.from_numpy(y) for y in session.run(None, feed))
         return outputs[0] if len(outputs) == 1 else outputs
 
     return run
@@ -58,6 +59,41 @@ def log_likelihood(network: Network, levels: Tensor, count: int, head: str = "ca
     """The exact log-likelihood in nats of uint8 images [N, C, H, W] under an autoregressive network, float64 [N]."""
     head_log_likelihood = {"categorical": categorical_log_likelihood, "bernoulli": bernoulli_log_likelihood}[head]
     return torch.cat([head_log_likelihood(network(to_input(part, count)), part) for part in levels.split(batch)])
+
+
+@torch.no_grad()
+def label_log_likelihoods(
+    network: Callable[[Tensor, Tensor], Tensor], levels: Tensor, count: int, labels: int, batch: int = 50
+) -> Tensor:
+    """log p(x|y) in nats of uint8 images [N, C, H, W] for every label y, float64 [N, labels].
+
+    One pass of the network a label. Log-likelihood and label prior together classify by Bayes' rule.
+    """
+    scores = []
+    for part in tqdm(levels.split(batch), desc="labels", mininterval=5, dynamic_ncols=True):
+        given = [
+            categorical_log_likelihood(network(to_input(part, count), torch.full((len(part),), label)), part)
+            for label in range(labels)
+        ]
+        scores.append(torch.stack(given, dim=1))
+    return torch.cat(scores)
+
+
+@torch.no_grad()
+def label_log_probabilities(classifier: TwoHeaded, levels: Tensor, count: int, batch: int = 250) -> Tensor:
+    """log p(y|x) in nats of every label y, float64 [N, labels], by a classifier (→ logits, features)."""
+    logits = [classifier(to_input(part, count))[0] for part in levels.split(batch)]
+    return torch.cat(logits).double().log_softmax(1)
+
+
+@torch.no_grad()
+def reconstruction_errors(encoder: Network, decoder: Network, levels: Tensor, count: int, batch: int = 250) -> Tensor:
+    """Σ (x̂ − x)² over the dimensions of each image in units of level/(count − 1), float64 [N]; no likelihood."""
+    errors = []
+    for part in levels.split(batch):
+        image = to_input(part, count)
+        errors.append((decoder(encoder(image)) - image).double().square().flatten(1).sum(1))
+    return torch.cat(errors)
 
 
 @torch.no_grad()

@@ -55,12 +55,14 @@ def train(
     model: nn.Module,
     loss: Callable[[Tensor, int], Tensor],
     optimisers: list[torch.optim.Optimizer],
-    images: Tensor,
+    examples: Tensor,
     recipe: Recipe,
     checkpoint: Path,
     at_epoch_end: Callable[[int], None] = lambda epoch: None,
 ) -> Progress:
     """Minimise `loss(batch, step)` until `recipe.steps`; resumes from `checkpoint` if it exists.
+
+    A batch is a selection of `examples` along axis 0: of images, or of indices where an example has several parts.
 
     SIGTERM and SIGINT end the run after the current step, with a checkpoint. Under `torchrun`, each process takes its
     share of every batch. Two processes of one thread keep two cores busier than one process of two threads when other
@@ -72,7 +74,7 @@ def train(
         groups = [group for optimiser in optimisers for group in optimiser.param_groups]
         for group in groups:
             group.setdefault("peak_lr", group["lr"])
-        epoch_steps = len(images) // recipe.batch_size
+        epoch_steps = len(examples) // recipe.batch_size
         started, average = time.monotonic() - progress.seconds, math.nan
         bar = tqdm(
             total=recipe.steps,
@@ -82,7 +84,7 @@ def train(
             dynamic_ncols=True,
             disable=workers.rank > 0,
         )
-        for batch in _batches(images, recipe.batch_size, recipe.seed, progress.step):
+        for batch in _batches(examples, recipe.batch_size, recipe.seed, progress.step):
             if progress.step >= recipe.steps or workers.any(bool(terminated)):
                 break
             for group in groups:
@@ -98,7 +100,7 @@ def train(
             average = value.item() if math.isnan(average) else 0.99 * average + 0.01 * value.item()
             bar.update()
             images_per_second = (bar.format_dict["rate"] or 0) * recipe.batch_size
-            bar.set_postfix(nats_per_dim=f"{average:.4f}", images_per_second=f"{images_per_second:.0f}", refresh=False)
+            bar.set_postfix(loss=f"{average:.4f}", images_per_second=f"{images_per_second:.0f}", refresh=False)
             if progress.step % CHECKPOINT_EVERY == 0 and workers.rank == 0:
                 save(model, optimisers, recipe, progress, checkpoint)
             if progress.step % epoch_steps == 0 and workers.rank == 0:
@@ -139,14 +141,14 @@ def resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], path: Path
     return Progress(**state["progress"])
 
 
-def _batches(images: Tensor, size: int, seed: int, start: int) -> Iterator[Tensor]:
+def _batches(examples: Tensor, size: int, seed: int, start: int) -> Iterator[Tensor]:
     """Batches from step `start` on; the order of an epoch depends on seed and epoch only, so a run can resume."""
-    epoch_steps = len(images) // size
+    epoch_steps = len(examples) // size
     epoch, offset = divmod(start, epoch_steps)
     while True:
-        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed * 1_000_003 + epoch))
         for step in range(offset, epoch_steps):
-            yield images[order[step * size : (step + 1) * size]]
+            yield examples[order[step * size : (step + 1) * size]]
         epoch, offset = epoch + 1, 0
 
 
@@ -169,7 +171,7 @@ class _Workers:
         """Replace every gradient by its mean over the processes."""
         if self.count == 1:
             return
-        gradients = [parameter.grad for parameter in model.parameters()]
+        gradients = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
         mean = torch.cat([gradient.flatten() for gradient in gradients]) / self.count
         distributed.all_reduce(mean)
         for gradient, part in zip(gradients, mean.split([gradient.numel() for gradient in gradients]), strict=True):

@@ -67,6 +67,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        command="vae",
         family="vae",
         head="discretized-logistic",
         description="Convolutional VAE of Fashion-MNIST with a discretised logistic likelihood, 28×28 grey, 256 levels",

@@ -6,15 +6,62 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from density_training.scoring import elbo_at_mean, load_graph, log_likelihood, to_levels, to_pictures
+from density_training import wavefront
+from density_training.scoring import (
+    elbo_at_mean,
+    label_log_likelihoods,
+    label_log_probabilities,
+    load_graph,
+    log_likelihood,
+    reconstruction_errors,
+    to_levels,
+    to_pictures,
+)
 
-ABSOLUTE_TOLERANCE_NATS = 1e-3
+ABSOLUTE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-6
-"""A served golden score may differ from PyTorch's by absolute + relative · |score|."""
+"""A served golden score may differ from PyTorch's by absolute + relative · |score|; of a density, in nats."""
 
 Table = dict[str, object]
+GRAPHS: dict[str, dict[str, Table]] = {
+    "pixelcnn": {"logits": {"file": "model.onnx", "input": "image", "output": "logits"}},
+    "pixelrnn": {
+        "step": {
+            "file": "step.onnx",
+            "states": "states",
+            "levels": "levels",
+            "inside": "inside",
+            "row": "row",
+            "column": "column",
+            "state": "state",
+            "output": "logits",
+        },
+    },
+    "vae": {
+        "encoder": {"file": "encoder.onnx", "input": "image", "mean": "mean", "log_variance": "log_variance"},
+        "decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
+    },
+    "autoencoder": {
+        "encoder": {"file": "encoder.onnx", "input": "image", "output": "latent"},
+        "decoder": {"file": "decoder.onnx", "input": "latent", "output": "image"},
+    },
+    "gan": {"generator": {"file": "generator.onnx", "input": "latent", "label": "label", "output": "image"}},
+    "classifier": {
+        "logits": {"file": "model.onnx", "input": "image", "output": "logits", "features": "features"},
+    },
+}
+"""Family → graph → its file, and the names of its inputs and outputs."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What labels mean, in their order, and how likely each is before anything is seen."""
+
+    names: tuple[str, ...]
+    prior: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -28,24 +75,44 @@ class Version:
     height: int
     width: int
     levels: int
-    head: str
-    calibration_description: str
+    head: str | None
+    calibration_description: str | None
     provenance: Table
     latent_size: int | None = None
+    labels: Labels | None = None
+    recurrence: Table | None = None
 
 
 def write_version(
-    folder: Path, version: Version, golden_levels: Tensor, golden_scores: Tensor, calibration_scores: Tensor
+    folder: Path,
+    version: Version,
+    golden_levels: Tensor,
+    golden_scores: Tensor,
+    calibration_scores: Tensor | None = None,
 ) -> None:
     """Complete `folder`, into which the graphs were exported, and prove that they reproduce the golden scores.
 
-    Graphs are `model.onnx` of a PixelCNN, `encoder.onnx` and `decoder.onnx` of a VAE. Scores are nats, float64;
-    the golden ones come from PyTorch. Raises `ParityError` if ONNX Runtime disagrees with them.
+    Graphs are the files in `GRAPHS`. The golden scores come from PyTorch: what `served_scores` gives for the family.
+    Only a density has calibration scores. Raises `ParityError` if ONNX Runtime disagrees with the golden scores.
     """
-    np.save(folder / "golden_images.npy", to_pictures(golden_levels))
-    np.save(folder / "golden_scores.npy", golden_scores.double().numpy())
-    np.save(folder / "calibration.npy", calibration_scores.double().numpy())
-    (folder / "model.toml").write_text(_to_toml(_manifest(folder, version)))
+    arrays = {"golden_images.npy": to_pictures(golden_levels), "golden_scores.npy": golden_scores.double().numpy()}
+    if calibration_scores is not None:
+        arrays["calibration.npy"] = calibration_scores.double().numpy()
+    golden = {"images": "golden_images.npy", "scores": "golden_scores.npy"}
+    _write(folder, version, arrays, golden)
+
+
+def write_generator_version(folder: Path, version: Version, latent: Tensor, label: Tensor, images: Tensor) -> None:
+    """`write_version` for a generator: PyTorch's images, float [G, C, H, W], of latents [G, L] and labels int64 [G]."""
+    arrays = {"golden_latents.npy": latent, "golden_labels.npy": label, "golden_images.npy": images}
+    golden = {"latents": "golden_latents.npy", "labels": "golden_labels.npy", "images": "golden_images.npy"}
+    _write(folder, version, {name: array.numpy() for name, array in arrays.items()}, golden)
+
+
+def _write(folder: Path, version: Version, arrays: dict[str, np.ndarray], golden: Table) -> None:
+    for name, array in arrays.items():
+        np.save(folder / name, array)
+    (folder / "model.toml").write_text(_to_toml(_manifest(folder, version, golden, list(arrays))))
     check_parity(folder)
 
 
@@ -54,43 +121,51 @@ class ParityError(Exception):
 
 
 def check_parity(folder: Path) -> float:
-    """Recompute the golden scores of a written version with ONNX Runtime; returns the largest deviation in nats."""
-    golden = np.load(folder / "golden_scores.npy")
-    served = served_scores(folder, to_levels(np.load(folder / "golden_images.npy"))).numpy()
-    deviation = np.abs(served - golden)
-    if not (deviation <= ABSOLUTE_TOLERANCE_NATS + RELATIVE_TOLERANCE * np.abs(golden)).all():
-        raise ParityError(f"{folder}: golden scores deviate by up to {deviation.max():.3g} nats")
+    """Recompute the golden scores (or images) of a written version with ONNX Runtime; returns the largest deviation."""
+    manifest = tomllib.loads((folder / "model.toml").read_text())
+    golden = {key: np.load(folder / file) for key, file in manifest["golden"].items() if str(file).endswith(".npy")}
+    if manifest["family"] == "gan":
+        generator = load_graph(folder / manifest["graphs"]["generator"]["file"])
+        expected = golden["images"]
+        served = generator(torch.from_numpy(golden["latents"]), torch.from_numpy(golden["labels"])).numpy()
+    else:
+        expected = golden["scores"]
+        served = served_scores(folder, to_levels(golden["images"])).numpy()
+    deviation = np.abs(served - expected)
+    if not (deviation <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected)).all():
+        raise ParityError(f"{folder}: golden scores deviate by up to {deviation.max():.3g}")
     return float(deviation.max())
 
 
 def served_scores(folder: Path, levels: Tensor) -> Tensor:
-    """Score uint8 images [N, C, H, W] with the graphs of a written version, as its manifest says; float64 nats [N]."""
+    """Score uint8 images [N, C, H, W] with the graphs of a written version, as its manifest says, in float64.
+
+    A density gives log p(x) in nats [N], or log p(x|y) [N, labels] if it is conditional; a classifier log p(y|x)
+    [N, labels]; an autoencoder the squared error of its reconstruction [N].
+    """
     manifest = tomllib.loads((folder / "model.toml").read_text())
     count = manifest["image"]["levels"]
     graphs = {key: load_graph(folder / graph["file"]) for key, graph in manifest["graphs"].items()}
-    if manifest["family"] == "vae":
-        return elbo_at_mean(graphs["encoder"], graphs["decoder"], levels, count)
-    return log_likelihood(graphs["logits"], levels, count, manifest["likelihood"]["head"])
+    match manifest["family"]:
+        case "vae":
+            return elbo_at_mean(graphs["encoder"], graphs["decoder"], levels, count)
+        case "autoencoder":
+            return reconstruction_errors(graphs["encoder"], graphs["decoder"], levels, count)
+        case "pixelrnn":
+            return wavefront.log_likelihood(graphs["step"], levels, count, manifest["recurrence"]["state_size"])
+        case "classifier":
+            return label_log_probabilities(graphs["logits"], levels, count)
+        case _ if "labels" in manifest:
+            return label_log_likelihoods(graphs["logits"], levels, count, len(manifest["labels"]["names"]))
+        case _:
+            return log_likelihood(graphs["logits"], levels, count, manifest["likelihood"]["head"])
 
 
-def _manifest(folder: Path, version: Version) -> Table:
-    is_vae = version.family == "vae"
-    if is_vae:
-        graphs: Table = {
-            "graphs.encoder": {
-                "file": "encoder.onnx",
-                "input": "image",
-                "mean": "mean",
-                "log_variance": "log_variance",
-            },
-            "graphs.decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
-            "latent": {"size": version.latent_size},
-        }
-    else:
-        graphs = {"graphs.logits": {"file": "model.onnx", "input": "image", "output": "logits"}}
-    files = ["encoder.onnx", "decoder.onnx"] if is_vae else ["model.onnx"]
-    files += ["golden_images.npy", "golden_scores.npy", "calibration.npy"]
-    return {
+def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) -> Table:
+    graphs = {key: dict(graph) for key, graph in GRAPHS[version.family].items()}
+    if version.family == "pixelcnn" and version.labels is not None:
+        graphs["logits"]["label"] = "label"
+    tables: Table = {
         "": {"name": version.name, "family": version.family, "description": version.description},
         "image": {
             "channels": version.channels,
@@ -99,26 +174,34 @@ def _manifest(folder: Path, version: Version) -> Table:
             "levels": version.levels,
         },
         "input": {"scale": 1 / (version.levels - 1), "offset": 0.0},
-        **graphs,
-        "likelihood": {"head": version.head},
-        "golden": {
-            "images": "golden_images.npy",
-            "scores": "golden_scores.npy",
-            "absolute_tolerance": ABSOLUTE_TOLERANCE_NATS,
-            "relative_tolerance": RELATIVE_TOLERANCE,
-        },
-        "calibration": {
-            "scores": "calibration.npy",
-            "statistic": "elbo_at_mean" if is_vae else "log_likelihood",
-            "description": version.calibration_description,
-        },
-        "provenance": version.provenance,
-        "sha256": {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files},
+        **{f"graphs.{key}": graph for key, graph in graphs.items()},
     }
+    if version.latent_size is not None:
+        tables["latent"] = {"size": version.latent_size}
+    if version.recurrence is not None:
+        tables["recurrence"] = version.recurrence
+    if version.labels is not None:
+        tables["labels"] = {"names": version.labels.names, "prior": version.labels.prior}
+    if version.head is not None:
+        tables["likelihood"] = {"head": version.head}
+    tables["golden"] = golden | {
+        "absolute_tolerance": ABSOLUTE_TOLERANCE,
+        "relative_tolerance": RELATIVE_TOLERANCE,
+    }
+    if version.calibration_description is not None:
+        tables["calibration"] = {
+            "scores": "calibration.npy",
+            "statistic": "elbo_at_mean" if version.family == "vae" else "log_likelihood",
+            "description": version.calibration_description,
+        }
+    tables["provenance"] = version.provenance
+    files = [graph["file"] for graph in graphs.values()] + arrays
+    tables["sha256"] = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files}
+    return tables
 
 
 def _to_toml(tables: Table) -> str:
-    """TOML of named tables of strings and numbers; keys with a dot inside a table are quoted (file names)."""
+    """TOML of named tables of strings, numbers and tuples of them; keys with a dot in them are quoted (file names)."""
     parts = []
     for name, table in tables.items():
         lines = [f"[{name}]"] if name else []
@@ -135,4 +218,6 @@ def _value(value: object) -> str:
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
+    if isinstance(value, tuple):
+        return f"[{', '.join(_value(item) for item in value)}]"
     return repr(value)

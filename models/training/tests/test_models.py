@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from small import RECIPE, gradients, version
 from torch import Tensor
 
-from density_training import data, pixelcnn, vae
+from density_training import data, pixelcnn, pixelrnn, pixelrnn_task, vae, wavefront
 from density_training.__main__ import main
 from density_training.detection import auroc_of_low_scores, two_sided_p_values
 from density_training.export import export_graph
@@ -29,10 +30,10 @@ from density_training.scoring import (
     to_levels,
 )
 from density_training.training import Recipe, train
-from density_training.version import ParityError, Version, check_parity, served_scores, write_version
+from density_training.version import ParityError, check_parity, served_scores, write_version
 
-RECIPE = Recipe(steps=40, decay_steps=10, batch_size=16, warmup_steps=5)
 SMALL_PIXELCNN = pixelcnn.PixelCNNConfig(height=8, width=6, levels=16, channels=8, blocks=3, head_channels=16)
+SMALL_LOCAL = replace(SMALL_PIXELCNN, block_size=1, position=False)
 SMALL_VAE = vae.VAEConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
 COMMITTED_FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures"
 
@@ -86,6 +87,25 @@ def test_vae_learns_and_survives_its_export(tmp_path: Path) -> None:
     assert (weights.logsumexp(1) - math.log(16) >= weights.mean(1)).all()
 
 
+def test_pixelrnn_learns_and_its_step_graph_scores_and_draws_along_diagonals(tmp_path: Path) -> None:
+    config = pixelrnn.PixelRNNConfig(height=8, width=6, levels=16, state_size=12, window_channels=8, head_channels=16)
+    images = gradients(config.height, config.width, config.levels)
+    model = pixelrnn.PixelRNN(config)
+    loss = lambda levels, step: pixelrnn.training_loss(model, levels)
+    train(model, loss, pixelrnn_task.optimisers(model), images, RECIPE, tmp_path / "checkpoint.pt")
+    scores = log_likelihood(model, images, config.levels)
+    assert scores.mean() > 0.8 * -config.height * config.width * math.log(config.levels)
+
+    folder = tmp_path / "small-pixelrnn" / "1"
+    export_graph(model.step, pixelrnn.example(config), ["state", "logits"], folder / "step.onnx")
+    manifest = version("pixelrnn", "categorical", config, recurrence=pixelrnn.recurrence(config))
+    write_version(folder, manifest, images[:9], scores[:9], scores)
+    torch.testing.assert_close(served_scores(folder, images), scores, atol=1e-3, rtol=1e-6)
+    drawn = wavefront.sample(load_graph(folder / "step.onnx"), (3, 1, 8, 6), config.levels, 12, seed=0)
+    assert drawn.shape == (3, 1, 8, 6) and drawn.max() < config.levels
+    assert log_likelihood(model, drawn, config.levels).mean() > log_likelihood(model, 15 - drawn, config.levels).mean()
+
+
 def test_no_logit_depends_on_its_own_pixel_or_a_later_one() -> None:
     model = pixelcnn.PixelCNN(SMALL_PIXELCNN)
     for parameter in model.parameters():
@@ -93,10 +113,24 @@ def test_no_logit_depends_on_its_own_pixel_or_a_later_one() -> None:
     causal = first_changed_dimensions(model, (1, 8, 6))
     # Every pixel matters to its right neighbour; the last of a row is out of reach of the first of the next.
     assert all(later == i + 1 if i % 6 < 5 else later > i for i, later in enumerate(causal))
+    recurrent = pixelrnn.PixelRNN(pixelrnn.PixelRNNConfig(8, 6, 16, 4, 4, 4))
+    for parameter in recurrent.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    causal = first_changed_dimensions(recurrent, (1, 8, 6))
+    assert all(later == i + 1 if i % 6 < 5 else later > i for i, later in enumerate(causal))
     colour = first_changed_dimensions(TinyPixelCNN(3, 4, 4, levels=8), (3, 4, 4))
     assert all(later > i for i, later in enumerate(colour))
     leaking = first_changed_dimensions(TinyPixelCNN(1, 6, 5, levels=4, leaks=True), (1, 6, 5))
     assert any(later == i for i, later in enumerate(leaking))
+
+
+def test_local_pixelcnn_sees_the_neighbours_of_its_first_layer_and_no_more() -> None:
+    model = pixelcnn.PixelCNN(SMALL_LOCAL)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    image = torch.rand(1, 1, 8, 6, requires_grad=True)
+    seen = torch.autograd.grad(model(image)[0, :, 6, 3].square().sum(), image)[0][0, 0] != 0
+    assert not seen[:3].any() and seen[3:6].all() and seen[6, :3].all() and not seen[6, 3:].any() and not seen[7].any()
 
 
 @pytest.mark.parametrize("head", ["categorical", "bernoulli"])
@@ -173,13 +207,6 @@ def test_data_is_refused_by_name_when_missing_or_altered(tmp_path: Path) -> None
     assert to_levels(colour).shape == (2, 3, 4, 5)
 
 
-def gradients(height: int, width: int, levels: int) -> Tensor:
-    """Sixty-four pictures that are easy to learn: a brightness that grows from a random value along the diagonal."""
-    start = torch.randint(0, levels // 2, (64, 1, 1, 1), generator=torch.Generator().manual_seed(0))
-    ramp = (torch.arange(height)[:, None] + torch.arange(width)) // 3
-    return (start + ramp).clamp(max=levels - 1).to(torch.uint8)
-
-
 @torch.no_grad()
 def first_changed_dimensions(model: Network, shape: tuple[int, int, int]) -> list[int]:
     """For each dimension but the last, in raster order and channel by channel within a pixel: the earliest dimension
@@ -198,19 +225,3 @@ def first_changed_dimensions(model: Network, shape: tuple[int, int, int]) -> lis
         changed = (logits_by_dimension(perturbed) != reference).any(1)
         earliest.append(int(changed.int().argmax()) if changed.any() else channels * height * width)
     return earliest
-
-
-def version(family: str, head: str, config: pixelcnn.PixelCNNConfig | vae.VAEConfig) -> Version:
-    return Version(
-        name=f"small-{family}",
-        family=family,
-        description="A model of a test",
-        channels=1,
-        height=config.height,
-        width=config.width,
-        levels=config.levels,
-        head=head,
-        calibration_description="the training images",
-        provenance={},
-        latent_size=getattr(config, "latent_size", None),
-    )

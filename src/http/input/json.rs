@@ -1,4 +1,4 @@
-//! JSON bodies: images, a mask or latent codes under their own keys, and every other key an option.
+//! JSON bodies: images, a mask, latent codes or compressed images under their own keys, and every other key an option.
 
 use std::{borrow::Cow, fmt};
 
@@ -53,6 +53,8 @@ pub(crate) struct Wanted {
     pub(crate) mask: bool,
     /// `latents`.
     pub(crate) latents: bool,
+    /// `streams`.
+    pub(crate) streams: bool,
 }
 
 /// The data of a body.
@@ -64,6 +66,8 @@ pub(crate) struct JsonBody {
     pub(crate) mask: Option<MaskSource>,
     /// Latent codes.
     pub(crate) latents: Option<Vec<Vec<f32>>>,
+    /// Compressed images in base64.
+    pub(crate) streams: Option<Vec<String>>,
 }
 
 /// Reads a body and adds its options to those that are there.
@@ -128,6 +132,9 @@ impl<'de> Visitor<'de> for Reader<'_> {
                 "mask" if self.wanted.mask => body.mask.replace(map.next_value()?).is_some(),
                 "latents" if self.wanted.latents => {
                     body.latents.replace(map.next_value()?).is_some()
+                }
+                "streams" if self.wanted.streams => {
+                    body.streams.replace(map.next_value()?).is_some()
                 }
                 _ => {
                     if let Err(problem) = self.options.add_json(key, map.next_value()?) {

@@ -85,6 +85,11 @@ impl ProblemKind {
                     "invalid_image",
                     "An image does not fit the model",
                 ),
+                ErrorKind::InvalidStream => (
+                    S::UNPROCESSABLE_ENTITY,
+                    "invalid_stream",
+                    "A compressed image cannot be decompressed here",
+                ),
                 ErrorKind::TooLarge => (
                     S::PAYLOAD_TOO_LARGE,
                     "too_large",
@@ -164,6 +169,7 @@ mod tests {
             (422, "unsupported"),
             (422, "invalid_option"),
             (422, "invalid_image"),
+            (422, "invalid_stream"),
             (413, "too_large"),
             (429, "overloaded"),
             (504, "deadline_exceeded"),

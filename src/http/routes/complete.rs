@@ -8,20 +8,23 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{family::Capability, image::Image},
+    domain::{
+        family::Capability,
+        image::{Image, ImageShape},
+    },
     http::{
         HttpState,
         accept::Format,
         call::{Call, offload},
         input::{Input, read_images},
-        output::{Batch, ImageBody, Item, json, picture_or_array},
+        output::{Batch, ImageBody, Item, animation, json, picture_or_array},
         problem::Problem,
         scope::random_seed,
     },
     service::requests::{CompleteOptions, CompletionMethod, Known},
 };
 
-use super::Answered;
+use super::{Answered, LabelOption, appearance};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -36,6 +39,9 @@ pub(super) struct CompleteParams {
     seed: Option<u64>,
     /// Above 0; by default 1, the model's own distribution.
     temperature: Option<f64>,
+    /// For a model that is conditioned on labels: which one, by name or number.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelOption>,
 }
 
 /// Images with their missing pixels drawn.
@@ -67,18 +73,19 @@ struct CompleteResult {
 ///
 /// Which pixels are given is said by `rows`, or by a mask of the model's size: in a form a second file in the field `mask`
 /// (light pixels are given), in JSON the key `mask` with rows of 0 and 1 or an image file in base64. As `image/png` one grid, as
-/// `application/x-npy` uint8 levels, image by image with its completions; the header `X-Seed` then tells the seed.
+/// `image/gif` an animation of how the missing pixels appear, as `application/x-npy` uint8 levels, image by image with its
+/// completions; the header `X-Seed` then tells the seed.
 #[utoipa::path(
     post, path = "/complete", tag = "operations", params(CompleteParams),
     responses((status = 200, description = "Images", content(
-        (CompleteAnswer = "application/json"), ("image/png"), ("application/x-npy")
+        (CompleteAnswer = "application/json"), ("image/png"), ("application/x-npy"), ("image/gif")
     )))
 )]
 pub(super) async fn complete(
     State(state): State<HttpState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let formats = [Format::Json, Format::Png, Format::Npy];
+    let formats = [Format::Json, Format::Png, Format::Npy, Format::Gif];
     let mut call = Call::open(state, Capability::Complete, &formats, request).await?;
     let input: Input<CompleteParams> = read_images(&mut call, true).await?;
     let params = input.options;
@@ -103,8 +110,10 @@ pub(super) async fn complete(
         n: params.n.unwrap_or(1),
         seed: params.seed.unwrap_or_else(random_seed),
         temperature: params.temperature.unwrap_or(1.0),
+        label: params.label.map(Into::into),
     };
     call.count_images(input.images.len().saturating_mul(options.n as usize))?;
+    let shape = call.shape();
     let mut batch = Batch::new(input.images)?;
     let images = batch.take_images();
     let answer = call
@@ -116,7 +125,7 @@ pub(super) async fn complete(
     let mut response = if call.format == Format::Json {
         let answered = Answered::by(&call);
         let (seed, temperature) = (options.seed, options.temperature);
-        let size = 4 * results.len() * options.n as usize * call.shape().dimensions();
+        let size = 4 * results.len() * options.n as usize * shape.dimensions();
         offload(size, move || {
             json(&CompleteAnswer {
                 answered,
@@ -130,7 +139,12 @@ pub(super) async fn complete(
         .await
     } else {
         let images = results.all()?.into_iter().flatten().collect();
-        picture_or_array(call.format, images, call.shape()).await?
+        if call.format == Format::Gif {
+            let known = flags(options.known, shape);
+            animation(images, shape, known, appearance(&call)).await?
+        } else {
+            picture_or_array(call.format, images, shape).await?
+        }
     };
     response.headers_mut().insert("x-seed", options.seed.into());
     Ok(response)
@@ -143,6 +157,16 @@ impl CompleteResult {
             .map(ImageBody::new)
             .collect::<Result<_, _>>()?;
         Ok(Self { images })
+    }
+}
+
+/// One flag a pixel in row order, `true` where it is given.
+fn flags(known: Known, shape: ImageShape) -> Vec<bool> {
+    match known {
+        Known::Rows(rows) => (0..shape.pixels())
+            .map(|pixel| pixel / shape.width() < rows)
+            .collect(),
+        Known::Mask(mask) => mask,
     }
 }
 

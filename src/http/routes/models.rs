@@ -12,7 +12,7 @@ use crate::{
         output::json,
         problem::Problem,
     },
-    service::info::{ModelInfo, ModelState, ReadyInfo},
+    service::info::{ModelInfo, ModelState, ReadyInfo, SamplerInfo},
 };
 
 /// Every version of every model.
@@ -52,6 +52,12 @@ struct Details {
     /// The likelihood head.
     #[schema(example = "categorical")]
     likelihood: &'static str,
+    /// The labels that a request must choose from, by name or by number from 0, if the model is conditioned on them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
+    /// How images are drawn pixel by pixel, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sampler: Option<DrawingMethod>,
     #[serde(skip_serializing_if = "Option::is_none")]
     latent_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -83,6 +89,28 @@ struct Size {
     /// Values that one channel of one pixel takes.
     #[schema(example = 256)]
     levels: usize,
+}
+
+/// How images are drawn pixel by pixel. Both ways draw what one full pass a pixel would draw.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "method", rename_all = "snake_case")]
+enum DrawingMethod {
+    /// Through the compiled network, nothing of which is computed twice.
+    Wavefront {
+        /// Columns by which a row runs behind the row above.
+        lag: u64,
+        /// Steps that an image takes.
+        steps: u64,
+        /// Multiplications of weights for an image.
+        multiply_adds: u64,
+        /// Bytes that are remembered for an image while it is drawn.
+        bytes_per_image: u64,
+    },
+    /// By full passes, each of which settles some pixels.
+    FixedPoint {
+        /// Why the network could not be compiled.
+        reason: String,
+    },
 }
 
 /// Scores of held-out inliers behind `detect`.
@@ -182,6 +210,20 @@ impl From<ModelInfo> for Model {
     }
 }
 
+impl From<SamplerInfo> for DrawingMethod {
+    fn from(info: SamplerInfo) -> Self {
+        match info {
+            SamplerInfo::Wavefront(cost) => Self::Wavefront {
+                lag: cost.lag,
+                steps: cost.steps,
+                multiply_adds: cost.multiply_adds,
+                bytes_per_image: cost.bytes,
+            },
+            SamplerInfo::FixedPoint { reason } => Self::FixedPoint { reason },
+        }
+    }
+}
+
 impl From<ReadyInfo> for Details {
     fn from(info: ReadyInfo) -> Self {
         Self {
@@ -204,6 +246,8 @@ impl From<ReadyInfo> for Details {
                 levels: info.shape.levels(),
             },
             likelihood: info.likelihood,
+            labels: info.labels,
+            sampler: info.sampler.map(DrawingMethod::from),
             latent_size: info.latent_size,
             calibration: info.calibration.map(|calibration| Calibrated {
                 size: calibration.size,

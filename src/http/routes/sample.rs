@@ -1,5 +1,7 @@
 //! New images.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Request, State},
     response::Response,
@@ -14,14 +16,18 @@ use crate::{
         accept::Format,
         call::Call,
         input::{BodyKind, Wanted, read_json},
-        output::{self, ImageBody},
+        output::{self, ImageBody, image_bodies, json_text},
         problem::{Problem, ProblemKind},
         scope::random_seed,
+        stream::{self, Progress},
     },
-    service::requests::SampleOptions,
+    service::{
+        progress::Board,
+        requests::{SampleOptions, Sampler},
+    },
 };
 
-use super::{Answered, ObservationOption};
+use super::{Answered, LabelOption, ObservationOption, appearance};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -37,6 +43,9 @@ pub(super) struct SampleParams {
     /// For models with a decoder: its mean (the default) or a draw from it.
     #[param(inline)]
     observation: Option<ObservationOption>,
+    /// For a model that is conditioned on labels: which one, by name or number.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelOption>,
 }
 
 /// Images drawn from a model.
@@ -47,27 +56,65 @@ pub(super) struct SampleAnswer {
     /// With it the same images come again.
     seed: u64,
     temperature: f64,
-    /// Passes through the network, where it took more than one.
+    #[serde(flatten)]
+    drawn: DrawnBy,
+    images: Vec<ImageBody>,
+}
+
+/// How the images were drawn.
+#[derive(Debug, Serialize, ToSchema)]
+struct DrawnBy {
+    /// `wavefront`: pixel by pixel through the compiled network. `fixed_point`: by full passes, each of which settles some
+    /// pixels. Both draw what one full pass a pixel would draw. `decoder`: one pass through a decoder.
+    #[schema(example = "wavefront")]
+    sampler: &'static str,
+    /// Steps of a wavefront that each image took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    steps: Option<u64>,
+    /// Full passes that all images took together.
     #[serde(skip_serializing_if = "Option::is_none")]
     passes: Option<u64>,
-    images: Vec<ImageBody>,
+}
+
+impl DrawnBy {
+    fn new(sampler: Sampler) -> Self {
+        let (steps, passes) = match sampler {
+            Sampler::Wavefront { steps } => (Some(steps), None),
+            Sampler::FixedPoint { passes } => (None, Some(passes)),
+            Sampler::Decoder => (None, None),
+        };
+        Self {
+            sampler: sampler.name(),
+            steps,
+            passes,
+        }
+    }
 }
 
 /// Draw images
 ///
-/// The options may also come as a JSON object. As `image/png` one grid (a single image comes plainly), as
-/// `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells the seed.
+/// The options may also come as a JSON object. As `image/png` one grid (a single image comes plainly), as `image/gif` an animation of
+/// how the images appear, as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells
+/// the seed. As `text/event-stream` the images can be watched while they are drawn: events `progress` show the rows so far of one
+/// image each, at most one in 50 ms, and the last event is `done` with the JSON answer, or `error` with a problem.
 #[utoipa::path(
     post, path = "/sample", tag = "operations", params(SampleParams),
     responses((status = 200, description = "Images", content(
-        (SampleAnswer = "application/json"), ("image/png"), ("application/x-npy")
+        (SampleAnswer = "application/json"), ("image/png"), ("application/x-npy"), ("image/gif"),
+        (Progress = "text/event-stream")
     )))
 )]
 pub(super) async fn sample(
     State(state): State<HttpState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let formats = [Format::Json, Format::Png, Format::Npy];
+    let formats = [
+        Format::Json,
+        Format::Png,
+        Format::Npy,
+        Format::Gif,
+        Format::Events,
+    ];
     let mut call = Call::open(state, Capability::Sample, &formats, request).await?;
     let params: SampleParams = read_options(&mut call).await?;
     let options = SampleOptions {
@@ -75,25 +122,79 @@ pub(super) async fn sample(
         seed: params.seed.unwrap_or_else(random_seed),
         temperature: params.temperature.unwrap_or(1.0),
         observation: params.observation.map(Into::into).unwrap_or_default(),
+        label: params.label.map(Into::into),
     };
     call.count_images(options.n as usize)?;
+    let seed = options.seed;
+    let mut response = if call.format == Format::Events {
+        watched(call, options)?
+    } else {
+        at_once(call, options).await?
+    };
+    response.headers_mut().insert("x-seed", seed.into());
+    Ok(response)
+}
+
+/// The answer when everything is drawn.
+async fn at_once(call: Call, options: SampleOptions) -> Result<Response, Problem> {
     let answer = call
         .state
         .service
-        .sample(&call.model, &options, call.deadline)
+        .sample(&call.model, &options, None, call.deadline)
         .await?;
+    let (images, shape) = (answer.images, call.shape());
+    if call.format == Format::Gif {
+        let appearance = appearance(&call);
+        return output::animation(images, shape, Vec::new(), appearance).await;
+    }
     let answered = Answered::by(&call);
-    let shape = call.shape();
-    let mut response = output::images(call.format, answer.images, shape, |images| SampleAnswer {
-        answered,
-        seed: options.seed,
-        temperature: options.temperature,
-        passes: answer.passes,
-        images,
+    output::images(call.format, images, shape, |images| {
+        SampleAnswer::new(answered, &options, answer.sampler, images)
     })
-    .await?;
-    response.headers_mut().insert("x-seed", options.seed.into());
-    Ok(response)
+    .await
+}
+
+/// The answer in events, from now on.
+fn watched(call: Call, options: SampleOptions) -> Result<Response, Problem> {
+    let shape = call.shape();
+    // More images than may be drawn are refused by the service, which alone knows the limit; room is made for no more than may come.
+    let images = (options.n as usize).min(call.state.config.max_images);
+    let board = Board::new(images, shape.dimensions());
+    let scope = Arc::clone(&call.scope);
+    let watch = Arc::clone(&board);
+    let work = async move {
+        let answer = call
+            .state
+            .service
+            .sample(&call.model, &options, Some(&watch), call.deadline)
+            .await?;
+        let images = image_bodies(answer.images).await?;
+        let answered = Answered::by(&call);
+        json_text(&SampleAnswer::new(
+            answered,
+            &options,
+            answer.sampler,
+            images,
+        ))
+    };
+    stream::watch(scope, board, shape, work)
+}
+
+impl SampleAnswer {
+    fn new(
+        answered: Answered,
+        options: &SampleOptions,
+        sampler: Sampler,
+        images: Vec<ImageBody>,
+    ) -> Self {
+        Self {
+            answered,
+            seed: options.seed,
+            temperature: options.temperature,
+            drawn: DrawnBy::new(sampler),
+            images,
+        }
+    }
 }
 
 /// Options from the query and from a body that may be empty.

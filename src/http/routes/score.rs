@@ -21,7 +21,7 @@ use crate::{
     service::requests::{BoundChoice, Score, ScoreOptions},
 };
 
-use super::Answered;
+use super::{Answered, LabelOption};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -38,6 +38,9 @@ pub(super) struct ScoreParams {
     /// Whether to answer with the log-probability of every dimension: in JSON beside the numbers, as `image/png` a heat map
     /// (dark is expected, bright surprising), as `application/x-npy` float32 of shape [N, C, H, W].
     map: Option<bool>,
+    /// For a model that is conditioned on labels: which one, by name or number.
+    #[param(value_type = Option<String>)]
+    label: Option<LabelOption>,
 }
 
 /// A bound on the log-likelihood, or the exact value.
@@ -108,7 +111,7 @@ pub(super) async fn score(
     let formats = [Format::Json, Format::Png, Format::Npy];
     let mut call = Call::open(state, Capability::Score, &formats, request).await?;
     let input: Input<ScoreParams> = read_images(&mut call, false).await?;
-    let options = input.options.to_service();
+    let options = input.options.into_service();
     if call.format == Format::Png && !options.map {
         return Err(not_acceptable(&[Format::Json, Format::Npy])
             .with_detail("a picture (image/png) needs map=true"));
@@ -171,7 +174,7 @@ async fn arrays(
 }
 
 impl ScoreParams {
-    fn to_service(&self) -> ScoreOptions {
+    fn into_service(self) -> ScoreOptions {
         ScoreOptions {
             bound: self.bound.map(|bound| match bound {
                 BoundOption::Exact => BoundChoice::Exact,
@@ -181,6 +184,7 @@ impl ScoreParams {
             k: self.k,
             seed: self.seed.unwrap_or_default(),
             map: self.map.unwrap_or_default(),
+            label: self.label.map(Into::into),
         }
     }
 }

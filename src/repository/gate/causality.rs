@@ -1,4 +1,5 @@
-//! Causality by perturbation: no prediction may change when only its own or later dimensions change.
+//! Causality by perturbation, for graphs that cannot be analysed: no prediction may change when only its own or later
+//! dimensions change.
 //!
 //! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level. Every
 //! prediction up to and including place c must then stay what it was. A dependency of prediction i on dimension j ≥ i shows
@@ -11,7 +12,7 @@ use crate::{
         image::ImageShape,
         random::{Random, Stream},
     },
-    network::autoregressive::{Autoregressive, Logits},
+    network::autoregressive::{Autoregressive, Given, Logits},
     runtime::Threads,
 };
 
@@ -23,23 +24,24 @@ const ROWS: usize = 32;
 const TOLERANCE: f32 = 1e-5;
 
 /// Tries cuts through the order of dimensions; says how many, or where the graph leaks.
-pub(super) fn prove(
+pub(super) fn probe(
     network: &Autoregressive,
-    golden: &[&[u8]],
+    golden: &[Given<'_>],
     file: &str,
 ) -> Result<String, GateError> {
     let shape = network.shape();
     let cuts = cuts(shape.dimensions());
     for (round, cuts) in cuts.chunks(ROWS - 1).enumerate() {
         let random = Random::new(0, Stream::Probe, round as u64);
+        let label = golden[round % golden.len()].label;
         let base = base(shape, golden, round, &random);
         let changed: Vec<Vec<u8>> = cuts
             .iter()
             .map(|&cut| change_from(cut, &base, shape, &random))
             .collect();
-        let rows: Vec<&[u8]> = std::iter::once(&base)
+        let rows: Vec<Given<'_>> = std::iter::once(&base)
             .chain(&changed)
-            .map(Vec::as_slice)
+            .map(|levels| Given { levels, label })
             .collect();
         let logits = network
             .logits(&rows, Threads::All)
@@ -67,9 +69,9 @@ fn cuts(dimensions: usize) -> Vec<usize> {
 }
 
 /// Golden images in turn with noise.
-fn base(shape: ImageShape, golden: &[&[u8]], round: usize, random: &Random) -> Vec<u8> {
+fn base(shape: ImageShape, golden: &[Given<'_>], round: usize, random: &Random) -> Vec<u8> {
     if round.is_multiple_of(2) {
-        return golden[round / 2 % golden.len()].to_vec();
+        return golden[round / 2 % golden.len()].levels.to_vec();
     }
     (0..shape.dimensions())
         .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)

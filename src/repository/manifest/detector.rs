@@ -102,6 +102,7 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
         family: Family::Detector,
         description: file.description,
         shape,
+        labels: None,
         graphs: Graphs::Detector(Contract { members, plan }),
         golden: file.golden,
         calibration: Some(CalibrationFile {

@@ -1,0 +1,299 @@
+"""Small causal networks written as people write them, exported plainly by both exporters of PyTorch.
+
+The server has to understand graphs that it did not have a hand in: masks multiplied in at run time, padding and
+cropping, shifts by slicing, shapes computed in the graph, normalisation, class embeddings. Weights are random.
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from density_training.export import drop_metadata
+
+HEIGHT, WIDTH, CHANNELS, CLASSES = 7, 6, 8, 3
+
+
+def write_exports(folder: Path) -> None:
+    """Write `<network>.<exporter>.onnx` for every network and both exporters."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, module, example in networks():
+        _export(module, example, folder / f"{name}.dynamo.onnx", dynamo=True)
+        _export(module, example, folder / f"{name}.torchscript.onnx", dynamo=False)
+
+
+def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
+    """Name, network and example inputs of each; random weights from a fixed seed."""
+    grey, colour = torch.rand(2, 1, HEIGHT, WIDTH), torch.rand(2, 3, HEIGHT, WIDTH)
+    label = torch.tensor([0, 1])
+    makers = {
+        "masked": (MaskedStack, {"image": grey}),
+        "two-stacks": (TwoStacks, {"image": grey}),
+        "shifted": (Shifted, {"image": grey}),
+        "dilated": (Dilated, {"image": grey}),
+        "conditional": (Conditional, {"image": grey, "label": label}),
+        "colour": (Colour, {"image": colour}),
+        "bernoulli": (Bernoulli, {"image": grey}),
+        "normalised": (Normalised, {"image": grey}),
+        "attention": (Attention, {"image": grey}),
+        "strided": (Strided, {"image": grey}),
+    }
+    for seed, (name, (maker, example)) in enumerate(makers.items()):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            module = maker()
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.mul_(1.5)
+        yield name, module.eval(), example
+
+
+class MaskedConv2d(nn.Conv2d):
+    """The textbook's masked convolution: the mask is multiplied in at every call."""
+
+    def __init__(self, kind: str, *arguments: int, **options: int) -> None:
+        super().__init__(*arguments, **options)
+        mask = torch.ones_like(self.weight)
+        height, width = self.kernel_size
+        mask[:, :, height // 2, width // 2 + (kind == "B") :] = 0
+        mask[:, :, height // 2 + 1 :] = 0
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(x, self.weight * self.mask, self.bias)
+
+
+class MaskedStack(nn.Module):
+    """One raster-masked stack with batch normalisation (van den Oord et al. 2016a)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [MaskedConv2d("A", 1, CHANNELS, 7, padding=3)]
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(CHANNELS), nn.ReLU(), MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1)]
+        self.net = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(CHANNELS, 4, 1))
+        for layer in self.net:
+            if isinstance(layer, nn.BatchNorm2d):
+                nn.init.normal_(layer.running_mean, std=0.3)
+                nn.init.uniform_(layer.running_var, 0.5, 2.0)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image * 2 - 1)
+
+
+class TwoStacks(nn.Module):
+    """Vertical and horizontal gated stacks (van den Oord et al. 2016b): padding on all sides, then cropping."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vertical = nn.ModuleList(
+            nn.Conv2d(1 if i == 0 else CHANNELS, 2 * CHANNELS, (2, 3), padding=(2 if i == 0 else 1, 1))
+            for i in range(3)
+        )
+        self.horizontal = nn.ModuleList(
+            nn.Conv2d(1 if i == 0 else CHANNELS, 2 * CHANNELS, (1, 2), padding=(0, 2 if i == 0 else 1))
+            for i in range(3)
+        )
+        self.link = nn.ModuleList(nn.Conv2d(2 * CHANNELS, 2 * CHANNELS, 1) for _ in range(3))
+        self.out = nn.ModuleList(nn.Conv2d(CHANNELS, CHANNELS, 1) for _ in range(3))
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        v, h = image, image
+        height, width = image.shape[-2:]
+        for i, (vertical, horizontal, link, out) in enumerate(
+            zip(self.vertical, self.horizontal, self.link, self.out, strict=True)
+        ):
+            v_pre = vertical(v)[:, :, :height]
+            h_pre = horizontal(h)[:, :, :, :width] + link(v_pre)
+            v, gated = _gate(v_pre), out(_gate(h_pre))
+            h = gated if i == 0 else h + gated
+        return self.head(F.relu(h))
+
+
+def _gate(x: Tensor) -> Tensor:
+    a, b = x.chunk(2, dim=1)
+    return torch.tanh(a) * torch.sigmoid(b)
+
+
+class Shifted(nn.Module):
+    """Down- and right-shifted convolutions with concatenated ELUs, as PixelCNN++ (Salimans et al. 2017) does it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(2, CHANNELS, (2, 3))
+        self.right = nn.Conv2d(2, CHANNELS, (2, 2))
+        self.middle = nn.Conv2d(2 * CHANNELS, CHANNELS, (2, 2))
+        self.head = nn.Conv2d(2 * CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = torch.cat([image, torch.ones_like(image)], dim=1)  # Tells padding from black.
+        down = self.down(F.pad(x, (1, 1, 1, 0)))
+        down = torch.cat([torch.zeros_like(down[:, :, :1]), down[:, :, :-1]], dim=2)
+        right = F.pad(self.right(F.pad(x, (1, 0, 1, 0))), (1, 0, 0, 0))[:, :, :, :-1]
+        h = F.elu(torch.cat([down + right, -(down + right)], dim=1))
+        h = h[:, :CHANNELS] + self.middle(F.pad(h, (1, 0, 1, 0)))
+        return self.head(F.elu(torch.cat([h, -h], dim=1)))
+
+
+class Dilated(nn.Module):
+    """Masked convolutions of growing dilation in a residual stack, with leaky and soft activations."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.layers = nn.ModuleList(
+            MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=dilation, dilation=dilation) for dilation in (1, 2, 3)
+        )
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image)
+        for layer in self.layers:
+            x = x + F.leaky_relu(layer(F.softplus(x)), 0.1)
+        return self.head(x)
+
+
+class Conditional(nn.Module):
+    """A class embedding added before each gate, broadcast over space."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, 2 * CHANNELS, 5, padding=2)
+        self.second = MaskedConv2d("B", CHANNELS, 2 * CHANNELS, 3, padding=1)
+        self.embedding = nn.Embedding(CLASSES, 2 * CHANNELS)
+        self.project = nn.Linear(2 * CHANNELS, 2 * CHANNELS)
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        y = self.embedding(label)
+        x = _gate(self.first(image) + y[:, :, None, None])
+        y = torch.tanh(self.project(y))
+        x = x + _gate(self.second(x) + y.view(-1, 2 * CHANNELS, 1, 1).expand(-1, -1, HEIGHT, WIDTH))
+        return self.head(F.relu(x))
+
+
+class Colour(nn.Module):
+    """Three ordered channels: green sees red, blue sees both; features of a channel lie side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = _ordered_conv(3, 3 * CHANNELS, 5, sees_itself=False)
+        self.second = _ordered_conv(3 * CHANNELS, 3 * CHANNELS, 3, sees_itself=True)
+        self.head = _ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first((image - 0.5) / 0.5))
+        x = F.relu(self.second(x))
+        logits = self.head(x)
+        n, _, height, width = logits.shape
+        return logits.view(n, 3, 4, height, width).permute(0, 2, 1, 3, 4)
+
+
+def _ordered_conv(inputs: int, outputs: int, size: int, *, sees_itself: bool) -> MaskedConv2d:
+    conv = MaskedConv2d("A", inputs, outputs, size, padding=size // 2)
+    target = torch.arange(outputs)[:, None] // (outputs // 3)
+    source = torch.arange(inputs)[None] // (inputs // 3)
+    conv.mask[:, :, size // 2, size // 2] = (source <= target if sees_itself else source < target).float()
+    return conv
+
+
+class Bernoulli(nn.Module):
+    """One logit a pixel, with grouped and bias-free convolutions and the squeeze-free head of a binary model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.grouped = MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1, groups=2, bias=False)
+        self.slope = nn.PReLU(CHANNELS)
+        self.head = nn.Conv2d(CHANNELS, 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.slope(self.first(image))
+        return self.head(x + F.hardswish(self.grouped(x)))
+
+
+class Normalised(nn.Module):
+    """A causal ConvNeXt: depthwise convolution, layer normalisation over channels, linear layers on the last axis."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.depthwise = MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1, groups=CHANNELS)
+        self.norm = nn.LayerNorm(CHANNELS)
+        self.wide = nn.Linear(CHANNELS, 4 * CHANNELS)
+        self.narrow = nn.Linear(4 * CHANNELS, CHANNELS)
+        self.row, self.column = nn.Parameter(torch.randn(1, CHANNELS, HEIGHT, 1)), nn.Parameter(torch.randn(WIDTH))
+        self.head = nn.Linear(CHANNELS, 4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image) + self.row * self.column
+        y = self.norm(self.depthwise(x).permute(0, 2, 3, 1))
+        y = self.narrow(F.gelu(self.wide(y)))
+        x = x + y.permute(0, 3, 1, 2)
+        x = x / x.square().mean(dim=1, keepdim=True).add(1e-5).sqrt()
+        flat = x.flatten(2).transpose(1, 2)
+        return self.head(flat).transpose(1, 2).reshape(x.shape[0], 4, *x.shape[2:])
+
+
+class Attention(nn.Module):
+    """A masked convolution, then causal self-attention over all pixels: not a stencil."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.mix = nn.Conv2d(CHANNELS, 3 * CHANNELS, 1)
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+        pixels = HEIGHT * WIDTH
+        self.register_buffer("mask", torch.full((pixels, pixels), float("-inf")).triu(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        q, k, v = self.mix(x).flatten(2).transpose(1, 2).chunk(3, dim=2)
+        weights = torch.softmax(q @ k.transpose(1, 2) + self.mask, dim=2)
+        y = (weights @ v).transpose(1, 2).reshape(x.shape)
+        return self.head(x + y)
+
+
+class Strided(nn.Module):
+    """Down- and up-sampling of the rows above: causal, but not the same at every pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.down = nn.Conv2d(CHANNELS, CHANNELS, 2, stride=2)
+        self.up = nn.ConvTranspose2d(CHANNELS, CHANNELS, 2, stride=2, output_padding=(1, 0))
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        y = F.pad(self.up(F.relu(self.down(x))), (0, 0, 2, 0))[:, :, :HEIGHT]
+        return self.head(x + y)
+
+
+def _export(module: nn.Module, example: dict[str, Tensor], path: Path, *, dynamo: bool) -> None:
+    """A plain call of `torch.onnx.export`, with nothing but a dynamic batch; only remarks are left out."""
+    options: dict[str, object] = (
+        {"dynamic_shapes": tuple({0: torch.export.Dim("batch")} for _ in example), "external_data": False}
+        if dynamo
+        else {"dynamic_axes": {name: {0: "batch"} for name in (*example, "logits")}}
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(example.values()),
+            path,
+            input_names=list(example),
+            output_names=["logits"],
+            dynamo=dynamo,
+            verbose=False,
+            **options,
+        )
+    graph = onnx.load(path)
+    drop_metadata(graph)  # It names files of the machine at hand.
+    path.write_bytes(graph.SerializeToString(deterministic=True))

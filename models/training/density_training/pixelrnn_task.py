@@ -1,0 +1,98 @@
+"""Train, export and evaluate the PixelRNN of Fashion-MNIST."""
+
+from pathlib import Path
+
+import torch
+
+from density_training import pixelrnn, training, wavefront
+from density_training.data import load_images
+from density_training.detection import detection_figures, mnist_scores, split_for_calibration
+from density_training.export import export_graph
+from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, MONITORED_IMAGES, WIDTH, fashion_mnist_version
+from density_training.golden import golden_levels
+from density_training.grid import save_grid
+from density_training.likelihood import bits_per_dim
+from density_training.pixelrnn_card import write_pixelrnn_card
+from density_training.scoring import load_graph, log_likelihood, to_levels
+from density_training.training import Progress, Recipe
+from density_training.version import check_parity, served_scores, write_version
+
+NAME = "fashion-mnist-pixelrnn"
+DEFAULT_RECIPE = Recipe(steps=4_000, decay_steps=2_500, batch_size=32)
+SAMPLES = 32
+
+
+def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
+    """Train on the 60,000 training images; Muon for the hidden matrices, AdamW for the rest."""
+    torch.manual_seed(recipe.seed)
+    images = to_levels(load_images(data, "train"))
+    monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
+    model = pixelrnn.PixelRNN()
+
+    def report(epoch: int) -> None:
+        bits = bits_per_dim(log_likelihood(model, monitored, LEVELS), DIMENSIONS)
+        print(f"\nepoch {epoch}: {bits:.4f} bits/dim on {MONITORED_IMAGES:,} test images", flush=True)
+
+    return training.train(
+        model,
+        lambda levels, step: pixelrnn.training_loss(model, levels),
+        optimisers(model),
+        images,
+        recipe,
+        checkpoint,
+        report,
+    )
+
+
+def optimisers(model: pixelrnn.PixelRNN) -> list[torch.optim.Optimizer]:
+    """As for the PixelCNN."""
+    matrices = pixelrnn.muon_parameters(model)
+    chosen = {id(matrix) for matrix in matrices}
+    others = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.05),
+        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
+    """Write a complete version to `folder`: step graph, manifest, golden and calibration scores, samples, card."""
+    state = torch.load(checkpoint, weights_only=True)
+    config = pixelrnn.PixelRNNConfig(**state["config"])
+    model = pixelrnn.PixelRNN(config)
+    model.load_state_dict(state["model"])
+    export_graph(model.step, pixelrnn.example(config), ["state", "logits"], folder / "step.onnx")
+
+    test = to_levels(load_images(data, "test"))
+    graph = load_graph(folder / "step.onnx")
+    test_scores = wavefront.log_likelihood(graph, test, LEVELS, config.state_size)
+    calibration, _ = split_for_calibration(len(test))
+    golden = golden_levels(test)
+    recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
+    version = fashion_mnist_version(
+        command="pixelrnn",
+        family="pixelrnn",
+        head="categorical",
+        description="PixelRNN of Fashion-MNIST: exact log-likelihoods along diagonals, 28×28 grey, 256 levels",
+        model=model,
+        recipe=recipe,
+        progress=progress,
+        test_bits_per_dim=bits_per_dim(test_scores, DIMENSIONS),
+        notes=f"exported after {progress.step:,} of {recipe.steps:,} steps",
+        recurrence=pixelrnn.recurrence(config),
+    )
+    # The network over whole images, in PyTorch, against the step along diagonals, in ONNX Runtime.
+    golden_scores = log_likelihood(model, golden, LEVELS)
+    write_version(folder, version, golden, golden_scores, test_scores[calibration])
+    drawn = wavefront.sample(graph, (SAMPLES, 1, HEIGHT, WIDTH), LEVELS, config.state_size, seed=0)
+    save_grid(drawn, 8, folder / "samples.png")
+    figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    write_pixelrnn_card(folder, version, figures, recipe, progress)
+
+
+def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
+    """Measure an exported version in ONNX Runtime."""
+    test = to_levels(load_images(data, "test"))
+    test_scores, golden_scores = served_scores(folder, test), served_scores(folder, golden_levels(test))
+    figures = detection_figures(test_scores, golden_scores, mnist_scores(folder, mnist), DIMENSIONS)
+    return {"largest_golden_deviation_nats": check_parity(folder), **figures}

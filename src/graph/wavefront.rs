@@ -1,0 +1,230 @@
+//! Compiling a causal network into a program that draws an image at about the price of scoring it.
+//!
+//! A masked convolutional network computes at each pixel only what it did not know before; everything else has been computed when
+//! earlier pixels were drawn. The compiler reads an exported graph as a *stencil* (which places each operator reads), proves from it
+//! that no prediction sees its own or a later dimension, finds a *schedule* in which row i runs `lag` columns behind row i − 1, so
+//! that all rows that can move do so at once, and writes a *step graph*: one step of any number of (image, row) pairs. The caller
+//! keeps the values that later steps will read; [`Compiled`] says which, and for how long.
+//!
+//! A graph that is not a stencil (attention, strides) is refused with the reason; so is nothing else, except a leak.
+
+mod build;
+mod causality;
+mod schedule;
+mod stencil;
+mod step;
+mod trim;
+
+pub use self::causality::Leak;
+use super::protobuf::{Model, Node};
+use crate::domain::image::ImageShape;
+
+/// Why a graph cannot be compiled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}{}", .layer.as_ref().map(|layer| format!(" ({layer})")).unwrap_or_default())]
+pub struct Unsupported {
+    reason: String,
+    layer: Option<String>,
+}
+
+impl Unsupported {
+    pub(super) fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            layer: None,
+        }
+    }
+
+    fn at(mut self, node: &Node) -> Self {
+        let name = node.name.as_deref().unwrap_or_default();
+        self.layer
+            .get_or_insert_with(|| format!("{} {name:?}", node.op_type()));
+        self
+    }
+}
+
+/// What the graph takes and gives.
+#[derive(Debug, Clone, Copy)]
+pub struct Interface<'a> {
+    /// Name of the image input, float [batch, C, H, W].
+    pub image: &'a str,
+    /// Name of the label input, int64 [batch], if there is one.
+    pub label: Option<&'a str>,
+    /// Name of the logits, [batch, outcomes, (C,) H, W].
+    pub logits: &'a str,
+    /// Size of the images.
+    pub shape: ImageShape,
+    /// Logits of a dimension: the number of levels, or 1 for a Bernoulli head.
+    pub outcomes: usize,
+}
+
+/// What the analysis of a graph found.
+#[derive(Debug)]
+pub enum Analysis {
+    /// It is causal, and this program draws from it.
+    Compiled(Box<Compiled>),
+    /// It is causal, but there is no program for it.
+    Causal(Unsupported),
+    /// Nothing is known about it.
+    Unknown(Unsupported),
+}
+
+/// A program of steps.
+///
+/// Row i of an image is at column j − δ of a tensor with delay δ in the step j + lag · i; the logits have delay 0.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// One step for a batch of (image, row) pairs.
+    pub step: Model,
+    /// The tensors that are functions of a pixel's levels alone, as a graph to be run once.
+    pub tables: Tables,
+    /// Inputs of the step graph that hold cached or tabulated neighbours.
+    pub gathers: Vec<Gather>,
+    /// Inputs of the step graph that hold the place of each pair.
+    pub positions: Vec<Position>,
+    /// Inputs of the step graph that tell where a tensor is to be read as zero.
+    pub masks: Vec<Mask>,
+    /// Outputs of the step graph that later steps read.
+    pub caches: Vec<Cache>,
+    /// Whether the step graph takes [`LABELS`].
+    pub takes_labels: bool,
+    /// Columns by which a row runs behind the row above.
+    pub lag: i64,
+    /// Delay of the tensor that is computed first, at most 0.
+    pub first_delay: i64,
+    /// Delay of the tensor that is computed last, at least 0.
+    pub last_delay: i64,
+    /// Multiplications of weights for one image.
+    pub multiply_adds: u64,
+}
+
+/// Output of the step graph: float [pairs, outcomes · C], levels before channels.
+pub const LOGITS: &str = "density_server/step_logits";
+/// Input of the step graph of a conditional model: int64 [pairs].
+pub const LABELS: &str = "density_server/step_labels";
+/// Input of the graph of tables: float [levels, C], the value of each level in every channel.
+pub const TABLE_LEVELS: &str = "density_server/table_levels";
+
+/// A graph that gives, for every level, the features of a pixel of that level.
+#[derive(Debug, Clone)]
+pub struct Tables {
+    /// Takes [`TABLE_LEVELS`].
+    pub graph: Model,
+    /// Its outputs.
+    pub tables: Vec<Table>,
+}
+
+/// Features that depend on one channel of a pixel each.
+#[derive(Debug, Clone)]
+pub struct Table {
+    /// Output of the graph of tables, float [levels, …].
+    pub output: String,
+    /// The channel that each feature depends on.
+    pub channels: Vec<usize>,
+}
+
+/// An input of the step graph, float [pairs, Σ counts · width]: features of neighbours, in the order of `runs`.
+#[derive(Debug, Clone)]
+pub struct Gather {
+    /// Name of the input.
+    pub input: String,
+    /// What is read.
+    pub source: Source,
+    /// Features of the source.
+    pub width: usize,
+    /// Delay of the tensor that reads.
+    pub delay: i64,
+    /// Neighbours that are read.
+    pub runs: Vec<Run>,
+    /// Rows that are not zero.
+    pub rows: (i64, i64),
+    /// Columns that are not zero.
+    pub columns: (i64, i64),
+}
+
+impl Gather {
+    /// Values for one pair.
+    pub fn size(&self) -> usize {
+        self.runs.iter().map(|run| run.count).sum::<usize>() * self.width
+    }
+}
+
+/// What a [`Gather`] reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// A cached tensor, by its place in [`Compiled::caches`].
+    Cache(usize),
+    /// A table of levels, by its place in [`Tables::tables`].
+    Table(usize),
+}
+
+/// Neighbours side by side: (dy, dx), (dy, dx + 1), …
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Rows below.
+    pub dy: i64,
+    /// Columns to the right of the first one.
+    pub dx: i64,
+    /// Number of neighbours.
+    pub count: usize,
+}
+
+/// An input of the step graph, int64 [pairs]: row · width + column of each pair, kept inside the image.
+#[derive(Debug, Clone)]
+pub struct Position {
+    /// Name of the input.
+    pub input: String,
+    /// Delay of the tensors that read it.
+    pub delay: i64,
+}
+
+/// An input of the step graph, uint8 [pairs, 1]: 1 where a tensor with this delay is inside the window in which it counts, else 0.
+#[derive(Debug, Clone)]
+pub struct Mask {
+    /// Name of the input.
+    pub input: String,
+    /// Delay of the tensor.
+    pub delay: i64,
+    /// Rows that count.
+    pub rows: (i64, i64),
+    /// Columns that count.
+    pub columns: (i64, i64),
+}
+
+/// An output of the step graph that is kept, float [pairs, …].
+#[derive(Debug, Clone)]
+pub struct Cache {
+    /// Name of the output.
+    pub output: String,
+    /// Features.
+    pub width: usize,
+    /// Its delay.
+    pub delay: i64,
+    /// Steps after which the last reader has read it.
+    pub lifetime: i64,
+}
+
+impl Compiled {
+    /// Steps from the first that computes anything to the one that draws the last pixel.
+    pub fn steps(&self, shape: ImageShape) -> u64 {
+        let last = self.lag * (shape.height() as i64 - 1) + shape.width() as i64 - 1;
+        (last - self.first_delay + 1).unsigned_abs()
+    }
+}
+
+/// Compiles a graph that was simplified for a batch of one.
+pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Leak> {
+    let stencil = match build::build(model, interface) {
+        Ok(stencil) => stencil,
+        Err(reason) => return Ok(Analysis::Unknown(reason)),
+    };
+    causality::prove(&stencil)?;
+    let compiled = trim::trim(stencil).and_then(|stencil| {
+        let schedule = schedule::schedule(&stencil)?;
+        step::emit(&stencil, &schedule, model)
+    });
+    Ok(match compiled {
+        Ok(compiled) => Analysis::Compiled(Box::new(compiled)),
+        Err(reason) => Analysis::Causal(reason),
+    })
+}

@@ -1,0 +1,155 @@
+//! The proof that no prediction sees its own or a later dimension.
+//!
+//! For every feature of every tensor, the last dimension that it can see is found, relative to its own pixel: (rows down, columns to
+//! the right, channel), compared in that order, which is the order of dimensions. Reading a neighbour moves what the neighbour
+//! sees by the same distance and keeps the order, so the last dimension that a feature sees is the last one among those that its
+//! sources see. Only connections with a weight other than zero count.
+
+use std::fmt;
+
+use super::stencil::{Operator, Stencil};
+
+/// The last dimension that a feature sees, relative to its pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Reach {
+    dy: i64,
+    dx: i64,
+    channel: usize,
+}
+
+/// What a feature sees, and through which feature of which tensor.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    reach: Reach,
+    through: (usize, usize),
+    step: (i64, i64),
+}
+
+/// A prediction that sees what it predicts, or something later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leak {
+    /// The layer that lets it.
+    pub layer: String,
+    /// The channel that is predicted.
+    pub predicted_channel: usize,
+    /// What is seen, relative to the predicted pixel: rows down.
+    pub rows_down: i64,
+    /// Columns to the right.
+    pub columns_right: i64,
+    /// The channel that is seen.
+    pub seen_channel: usize,
+}
+
+impl fmt::Display for Leak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let distance = |count: i64, one: &str, after: &str, before: &str| {
+            let plural = if count.abs() == 1 { "" } else { "s" };
+            let side = if count > 0 { after } else { before };
+            format!("{} {one}{plural} {side}", count.abs())
+        };
+        let place = match (self.rows_down, self.columns_right) {
+            (0, 0) => "the same pixel".to_owned(),
+            (0, dx) => format!(
+                "the pixel {}",
+                distance(dx, "column", "to the right", "to the left")
+            ),
+            (dy, 0) => format!("the pixel {}", distance(dy, "row", "below", "above")),
+            (dy, dx) => format!(
+                "the pixel {} and {}",
+                distance(dy, "row", "below", "above"),
+                distance(dx, "column", "to the right", "to the left")
+            ),
+        };
+        write!(
+            f,
+            "layer {:?} lets the prediction of channel {} of a pixel see channel {} of {place}",
+            self.layer, self.predicted_channel, self.seen_channel
+        )
+    }
+}
+
+impl std::error::Error for Leak {}
+
+/// Proves the stencil causal.
+pub(super) fn prove(stencil: &Stencil) -> Result<(), Leak> {
+    let sights = sights(stencil);
+    let channels = stencil.shape.channels();
+    for (feature, sight) in sights[stencil.logits].iter().enumerate() {
+        let Some(sight) = sight else { continue };
+        let own = Reach {
+            dy: 0,
+            dx: 0,
+            channel: feature % channels,
+        };
+        if sight.reach >= own {
+            return Err(Leak {
+                layer: guilty_layer(stencil, &sights, feature),
+                predicted_channel: own.channel,
+                rows_down: sight.reach.dy,
+                columns_right: sight.reach.dx,
+                seen_channel: sight.reach.channel,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn sights(stencil: &Stencil) -> Vec<Vec<Option<Sight>>> {
+    let mut all: Vec<Vec<Option<Sight>>> = Vec::with_capacity(stencil.tensors.len());
+    for (index, tensor) in stencil.tensors.iter().enumerate() {
+        let mut own: Vec<Option<Sight>> = vec![None; tensor.width()];
+        if let Operator::Image = tensor.operator {
+            for (channel, sight) in own.iter_mut().enumerate() {
+                *sight = Some(Sight {
+                    reach: Reach {
+                        dy: 0,
+                        dx: 0,
+                        channel,
+                    },
+                    through: (index, channel),
+                    step: (0, 0),
+                });
+            }
+        }
+        tensor.dependencies(|found| {
+            let Some(source) = all[found.tensor][found.source] else {
+                return;
+            };
+            let reach = Reach {
+                dy: source.reach.dy + found.dy,
+                dx: source.reach.dx + found.dx,
+                channel: source.reach.channel,
+            };
+            let sight = &mut own[found.feature];
+            if sight.is_none_or(|known| known.reach < reach) {
+                *sight = Some(Sight {
+                    reach,
+                    through: (found.tensor, found.source),
+                    step: (found.dy, found.dx),
+                });
+            }
+        });
+        all.push(own);
+    }
+    all
+}
+
+/// On the way from the logit to what it sees: the layer that reads farthest ahead; among equals, one with weights, and of those
+/// the nearest to the image, which is where a mask is stricter than elsewhere.
+fn guilty_layer(stencil: &Stencil, sights: &[Vec<Option<Sight>>], feature: usize) -> String {
+    let (mut at, mut feature) = (stencil.logits, feature);
+    let mut guilty = None;
+    while let Some(sight) = sights[at][feature] {
+        let tensor = &stencil.tensors[at];
+        if let Operator::Image = tensor.operator {
+            break;
+        }
+        let has_weights = matches!(tensor.operator, Operator::Linear(_));
+        let rank = (sight.step, has_weights);
+        if guilty.is_none_or(|(best, _)| rank >= best) {
+            guilty = Some((rank, at));
+        }
+        (at, feature) = sight.through;
+    }
+    guilty.map_or_else(String::new, |(_, at)| stencil.tensors[at].layer.clone())
+}

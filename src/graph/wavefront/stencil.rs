@@ -1,0 +1,339 @@
+//! A network as a stencil: every tensor is a grid of feature vectors, and every operator says from which places it reads.
+//!
+//! [`build`](super::build::build) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
+//! tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
+
+use crate::{
+    domain::image::ImageShape,
+    graph::{constant::Constant, protobuf::Node as OnnxNode},
+};
+
+/// A network that does the same at every pixel.
+#[derive(Debug, Clone)]
+pub(super) struct Stencil {
+    pub(super) shape: ImageShape,
+    /// In topological order; a tensor is named by its place here.
+    pub(super) tensors: Vec<StencilTensor>,
+    /// The tensor of the logits: features are levels, then channels.
+    pub(super) logits: usize,
+}
+
+/// A tensor and the operator that makes it.
+#[derive(Debug, Clone)]
+pub(super) struct StencilTensor {
+    /// The operator's name in the graph.
+    pub(super) layer: String,
+    pub(super) operator: Operator,
+    pub(super) operands: Vec<Operand>,
+    /// Shape of the features at one pixel.
+    pub(super) features: Vec<usize>,
+    /// Rows and columns, or `None` if the tensor is the same at every pixel.
+    pub(super) extent: Option<(i64, i64)>,
+    /// Whether its values are 32-bit reals.
+    pub(super) is_real: bool,
+}
+
+impl StencilTensor {
+    /// Number of features at a pixel.
+    pub(super) fn width(&self) -> usize {
+        self.features.iter().product()
+    }
+}
+
+/// What an operator does at one pixel.
+#[derive(Debug, Clone)]
+pub(super) enum Operator {
+    /// The image, mapped from levels.
+    Image,
+    /// The class label.
+    Label,
+    /// A convolution, or a matrix product with a constant.
+    Linear(Linear),
+    /// Feature by feature, operands broadcast: the node's type and attributes.
+    Pointwise(OnnxNode),
+    /// Mixes features along some axes of the features: the node's type and attributes, its axes rewritten at emission.
+    Mix { node: OnnxNode, axes: Vec<usize> },
+    /// Lays operands side by side along an axis of the features.
+    Concat { axis: usize },
+    /// Picks features along an axis.
+    Select { axis: usize, indices: Vec<usize> },
+    /// Permutes the axes of the features.
+    Permute(Vec<usize>),
+    /// Rows of a constant table by an integer tensor that is the same at every pixel.
+    Embed(Constant),
+    /// One-hot code of an integer tensor: the node, and its constants for depth and values.
+    OneHot {
+        node: OnnxNode,
+        depth: Constant,
+        values: Constant,
+    },
+}
+
+/// out(i, j) = bias + Σ over taps of in(i + dy, j + dx) · weights.
+#[derive(Debug, Clone)]
+pub(super) struct Linear {
+    pub(super) inputs: usize,
+    pub(super) outputs: usize,
+    pub(super) taps: Vec<Tap>,
+    pub(super) bias: Option<Vec<f32>>,
+}
+
+/// The weights of one place that a convolution reads: [inputs, outputs], not all zero.
+#[derive(Debug, Clone)]
+pub(super) struct Tap {
+    pub(super) dy: i64,
+    pub(super) dx: i64,
+    pub(super) weights: Vec<f32>,
+}
+
+/// What an operator reads.
+#[derive(Debug, Clone)]
+pub(super) enum Operand {
+    /// Another tensor.
+    Tensor(Read),
+    /// The same at every pixel; dims align with the features of the result.
+    Constant(Constant),
+    /// A constant for each pixel: dims are rows, columns, then the features of the result.
+    Table(Constant),
+}
+
+/// Reads tensor(i + dy, j + dx), or zero where that lies outside the window.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub(super) tensor: usize,
+    pub(super) dy: i64,
+    pub(super) dx: i64,
+    /// In coordinates of the tensor that is read.
+    pub(super) window: Window,
+    /// The shape under which its features are seen.
+    pub(super) features: Vec<usize>,
+}
+
+/// Half-open ranges of rows and columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Window {
+    pub(super) top: i64,
+    pub(super) left: i64,
+    pub(super) bottom: i64,
+    pub(super) right: i64,
+}
+
+impl Window {
+    pub(super) fn of_size(rows: i64, columns: i64) -> Self {
+        Self {
+            top: 0,
+            left: 0,
+            bottom: rows,
+            right: columns,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.top >= self.bottom || self.left >= self.right
+    }
+
+    pub(super) fn intersect(self, other: Self) -> Self {
+        Self {
+            top: self.top.max(other.top),
+            left: self.left.max(other.left),
+            bottom: self.bottom.min(other.bottom),
+            right: self.right.min(other.right),
+        }
+    }
+
+    /// The smallest window that holds both.
+    pub(super) fn union(self, other: Self) -> Self {
+        if self.is_empty() {
+            return other;
+        }
+        if other.is_empty() {
+            return self;
+        }
+        Self {
+            top: self.top.min(other.top),
+            left: self.left.min(other.left),
+            bottom: self.bottom.max(other.bottom),
+            right: self.right.max(other.right),
+        }
+    }
+
+    pub(super) fn shifted(self, dy: i64, dx: i64) -> Self {
+        Self {
+            top: self.top + dy,
+            left: self.left + dx,
+            bottom: self.bottom + dy,
+            right: self.right + dx,
+        }
+    }
+}
+
+/// One feature of a tensor depends on one feature of an operand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dependency {
+    pub(super) feature: usize,
+    pub(super) tensor: usize,
+    pub(super) source: usize,
+    pub(super) dy: i64,
+    pub(super) dx: i64,
+}
+
+impl StencilTensor {
+    /// Tensors and places that the operator reads, without regard to features.
+    pub(super) fn reads(&self) -> impl Iterator<Item = (&Read, i64, i64)> + '_ {
+        let taps: Vec<(i64, i64)> = match &self.operator {
+            Operator::Linear(linear) => linear.taps.iter().map(|tap| (tap.dy, tap.dx)).collect(),
+            _ => vec![(0, 0)],
+        };
+        self.operands
+            .iter()
+            .filter_map(|operand| match operand {
+                Operand::Tensor(read) => Some(read),
+                Operand::Constant(_) | Operand::Table(_) => None,
+            })
+            .flat_map(move |read| {
+                taps.clone()
+                    .into_iter()
+                    .map(move |(dy, dx)| (read, read.dy + dy, read.dx + dx))
+            })
+    }
+
+    /// Calls `found` for every pair of features of which one really depends on the other: zero weights do not count.
+    pub(super) fn dependencies(&self, mut found: impl FnMut(Dependency)) {
+        let mut offset = 0;
+        for operand in &self.operands {
+            let read = match operand {
+                Operand::Tensor(read) => read,
+                Operand::Constant(constant) => {
+                    offset += self.concatenated(&constant.dims);
+                    continue;
+                }
+                Operand::Table(table) => {
+                    offset += self.concatenated(&table.dims[2..]);
+                    continue;
+                }
+            };
+            let mut depends = |feature, source, dy, dx| {
+                found(Dependency {
+                    feature,
+                    tensor: read.tensor,
+                    source,
+                    dy: read.dy + dy,
+                    dx: read.dx + dx,
+                });
+            };
+            match &self.operator {
+                Operator::Image | Operator::Label => {}
+                Operator::Linear(linear) => {
+                    for tap in &linear.taps {
+                        for (at, _) in tap.weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
+                            depends(at % linear.outputs, at / linear.outputs, tap.dy, tap.dx);
+                        }
+                    }
+                }
+                Operator::Pointwise(_) => {
+                    for (feature, source) in broadcast(&self.features, &read.features).enumerate() {
+                        depends(feature, source, 0, 0);
+                    }
+                }
+                Operator::Mix { axes, .. } => {
+                    for (source, place) in places(&read.features).enumerate() {
+                        for (feature, other) in places(&self.features).enumerate() {
+                            let same = (0..place.len())
+                                .all(|axis| axes.contains(&axis) || place[axis] == other[axis]);
+                            if same {
+                                depends(feature, source, 0, 0);
+                            }
+                        }
+                    }
+                }
+                Operator::Concat { axis } => {
+                    let inner: usize = self.features[axis + 1..].iter().product();
+                    let (own, all) = (read.features[*axis], self.features[*axis]);
+                    for source in 0..read.features.iter().product() {
+                        let (outer, rest) = (source / (own * inner), source % (own * inner));
+                        depends(outer * all * inner + offset * inner + rest, source, 0, 0);
+                    }
+                    offset += own;
+                }
+                Operator::Select { axis, indices } => {
+                    let inner: usize = self.features[axis + 1..].iter().product();
+                    let (own, all) = (indices.len(), read.features[*axis]);
+                    for feature in 0..self.width() {
+                        let (outer, rest) = (feature / (own * inner), feature % (own * inner));
+                        let source =
+                            outer * all * inner + indices[rest / inner] * inner + rest % inner;
+                        depends(feature, source, 0, 0);
+                    }
+                }
+                Operator::Permute(order) => {
+                    for (feature, source) in permuted(&read.features, order).enumerate() {
+                        depends(feature, source, 0, 0);
+                    }
+                }
+                Operator::Embed(_) | Operator::OneHot { .. } => {
+                    for feature in 0..self.width() {
+                        depends(feature, 0, 0, 0);
+                    }
+                }
+            }
+        }
+    }
+
+    fn concatenated(&self, features: &[usize]) -> usize {
+        match self.operator {
+            Operator::Concat { axis } => features.get(axis).copied().unwrap_or(1),
+            _ => 0,
+        }
+    }
+}
+
+/// For every place of `shape` in row-major order, the place of an operand of shape `operand` that is broadcast to it. Both have the
+/// same number of axes, or the operand has fewer, aligned at the end.
+pub(super) fn broadcast<'a>(
+    shape: &'a [usize],
+    operand: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
+    let missing = shape.len() - operand.len().min(shape.len());
+    places(shape).map(move |place| {
+        operand
+            .iter()
+            .zip(&place[missing..])
+            .fold(0, |at, (&size, &index)| {
+                at * size + if size == 1 { 0 } else { index }
+            })
+    })
+}
+
+/// For every place of the permuted tensor, the place in a tensor of shape `shape`; axis k of the result is axis `order[k]`.
+pub(super) fn permuted<'a>(
+    shape: &'a [usize],
+    order: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
+    let result: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
+    let strides: Vec<usize> = (0..shape.len())
+        .map(|axis| shape[axis + 1..].iter().product())
+        .collect();
+    places(&result)
+        .map(|place| {
+            place
+                .iter()
+                .zip(order)
+                .map(|(&index, &axis)| index * strides[axis])
+                .sum()
+        })
+        .collect::<Vec<_>>()
+        .into_iter()
+}
+
+/// Every index of a tensor of this shape, in row-major order.
+fn places(shape: &[usize]) -> impl Iterator<Item = Vec<usize>> + use<> {
+    let shape = shape.to_vec();
+    (0..shape.iter().product()).map(move |mut at| {
+        let mut place = vec![0; shape.len()];
+        for axis in (0..shape.len()).rev() {
+            place[axis] = at % shape[axis];
+            at /= shape[axis];
+        }
+        place
+    })
+}

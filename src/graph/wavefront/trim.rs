@@ -1,0 +1,109 @@
+//! Leaves out what the logits do not need, and moves every tensor so that what is needed of it lies on the pixels of the image.
+
+use super::{
+    Unsupported,
+    stencil::{Operand, Stencil, Window},
+};
+use crate::graph::constant::Constant;
+
+/// After this, every tensor with places has the image's rows and columns, and windows lie inside them.
+pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
+    let (rows, columns) = (stencil.shape.height() as i64, stencil.shape.width() as i64);
+    let whole = Window::of_size(rows, columns);
+    let nothing = Window::of_size(0, 0);
+    let mut needed = vec![None; stencil.tensors.len()];
+    needed[stencil.logits] = Some(whole);
+    for at in (0..stencil.tensors.len()).rev() {
+        let Some(own) = needed[at] else { continue };
+        for (read, dy, dx) in stencil.tensors[at].reads() {
+            let source = needed[read.tensor].get_or_insert(nothing);
+            if stencil.tensors[read.tensor].extent.is_some() {
+                *source = source.union(own.shifted(dy, dx).intersect(read.window));
+            }
+        }
+    }
+    let mut origins = vec![(0, 0); stencil.tensors.len()];
+    for (at, needed) in needed.iter().enumerate() {
+        let Some(needed) = needed.filter(|needed| !needed.is_empty()) else {
+            continue;
+        };
+        if needed.bottom - needed.top > rows || needed.right - needed.left > columns {
+            let tensor = &stencil.tensors[at];
+            return Err(Unsupported::new(format!(
+                "values outside the image are needed of {:?}",
+                tensor.layer
+            )));
+        }
+        let origin = |first: i64, end: i64, size: i64| {
+            if first >= 0 && end <= size { 0 } else { first }
+        };
+        origins[at] = (
+            origin(needed.top, needed.bottom, rows),
+            origin(needed.left, needed.right, columns),
+        );
+    }
+    // The image stays where it is: its levels are not ours to move.
+    for at in 0..stencil.tensors.len() {
+        let (oy, ox) = origins[at];
+        let extent = stencil.tensors[at].extent;
+        for operand in &mut stencil.tensors[at].operands {
+            match operand {
+                Operand::Tensor(read) => {
+                    let (sy, sx) = origins[read.tensor];
+                    if extent.is_some() {
+                        read.dy += oy - sy;
+                        read.dx += ox - sx;
+                    }
+                    read.window = read.window.shifted(-sy, -sx).intersect(whole);
+                }
+                Operand::Table(table) => {
+                    *table = moved(table, (oy, ox), (rows as usize, columns as usize));
+                }
+                Operand::Constant(_) => {}
+            }
+        }
+        if extent.is_some() {
+            stencil.tensors[at].extent = Some((rows, columns));
+        }
+    }
+    compact(&mut stencil, &needed);
+    Ok(stencil)
+}
+
+/// A table over the pixels of the image; places that the old one does not have repeat its border and are never used.
+fn moved(table: &Constant, origin: (i64, i64), size: (usize, usize)) -> Constant {
+    let (old_rows, old_columns) = (table.dims[0], table.dims[1]);
+    let width: usize = table.dims[2..].iter().product();
+    let mut dims = vec![size.0, size.1];
+    dims.extend(&table.dims[2..]);
+    let clamp =
+        |at: usize, origin: i64, old: usize| (at as i64 + origin).clamp(0, old as i64 - 1) as usize;
+    let sources = (0..size.0).flat_map(|row| {
+        (0..size.1).flat_map(move |column| {
+            let place =
+                clamp(row, origin.0, old_rows) * old_columns + clamp(column, origin.1, old_columns);
+            (0..width).map(move |feature| place * width + feature)
+        })
+    });
+    table.rearranged(dims, sources)
+}
+
+/// Drops tensors that nothing needs.
+fn compact(stencil: &mut Stencil, needed: &[Option<Window>]) {
+    let mut places = vec![0; needed.len()];
+    let mut kept = Vec::new();
+    for (at, mut tensor) in std::mem::take(&mut stencil.tensors).into_iter().enumerate() {
+        if needed[at].is_none() {
+            continue;
+        }
+        for operand in &mut tensor.operands {
+            if let Operand::Tensor(read) = operand {
+                read.tensor = places[read.tensor];
+            }
+        }
+        places[at] = kept.len();
+        kept.push(tensor);
+    }
+    stencil.tensors = kept;
+    stencil.logits = places[stencil.logits];
+}

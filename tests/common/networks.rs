@@ -1,0 +1,314 @@
+//! Random autoregressive networks, written as ONNX graphs: causal ones, and ones with a single weight where none may be.
+
+#![allow(clippy::field_reassign_with_default)]
+
+use density_server::{
+    domain::{
+        image::ImageShape,
+        random::{Random, Stream},
+    },
+    graph::{
+        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+        rewrite::InputMap,
+    },
+    network::autoregressive::{Contract, Head, LabelInput},
+};
+
+/// What a random network looks like. Its weights follow from the seed.
+#[derive(Debug, Clone)]
+pub(crate) struct Sketch {
+    pub(crate) seed: u64,
+    pub(crate) channels: usize,
+    pub(crate) height: usize,
+    pub(crate) width: usize,
+    pub(crate) levels: usize,
+    /// Features of each hidden tensor for each channel.
+    pub(crate) hidden: usize,
+    /// Side of the first kernel: odd.
+    pub(crate) first: usize,
+    pub(crate) blocks: Vec<Block>,
+    /// Labels that the network is conditioned on; none if 0.
+    pub(crate) classes: usize,
+    /// Whether a constant for every pixel is added.
+    pub(crate) places: bool,
+    /// A vertical stack beside the horizontal one, shifted down by slicing and padding.
+    pub(crate) two_stacks: bool,
+    /// Where a weight is put that must not be there: in the first layer (0) or in a block.
+    pub(crate) leak: Option<usize>,
+}
+
+/// A hidden layer.
+#[derive(Debug, Clone)]
+pub(crate) struct Block {
+    /// Side of the kernel: odd.
+    pub(crate) kernel: usize,
+    pub(crate) dilation: usize,
+    pub(crate) activation: Activation,
+    pub(crate) residual: bool,
+}
+
+/// What follows a convolution.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Activation {
+    Relu,
+    Tanh,
+    Elu,
+    Softplus,
+    /// a · σ(b).
+    Gate,
+}
+
+impl Sketch {
+    pub(crate) fn shape(&self) -> ImageShape {
+        ImageShape::new(self.channels, self.height, self.width, self.levels).unwrap()
+    }
+
+    pub(crate) fn contract(&self) -> Contract {
+        Contract {
+            shape: self.shape(),
+            head: Head::Categorical,
+            map: InputMap {
+                scale: 2.0 / (self.levels - 1) as f64,
+                offset: -1.0,
+            },
+            input: "image".to_owned(),
+            output: "logits".to_owned(),
+            label: (self.classes > 0).then(|| LabelInput {
+                input: "label".to_owned(),
+                classes: self.classes as u32,
+            }),
+        }
+    }
+
+    pub(crate) fn model(&self) -> Model {
+        let mut writer = Writer {
+            sketch: self,
+            graph: Graph::default(),
+            random: Random::new(self.seed, Stream::Probe, 0),
+            drawn: 0,
+        };
+        let features = self.hidden * self.channels;
+        let first = Kernel {
+            size: self.first,
+            dilation: 1,
+            sees_itself: false,
+            leaks: self.leak == Some(0),
+        };
+        let mut x = writer.convolution("image", self.channels, features, &first);
+        if self.places {
+            let size = [1, features, self.height, self.width];
+            let places = writer.random(&size, 1.0);
+            x = writer.node("Add", &[&x, &places]);
+        }
+        if self.two_stacks {
+            let above = writer.rows_above(features);
+            x = writer.node("Add", &[&x, &above]);
+        }
+        for (number, block) in self.blocks.iter().enumerate() {
+            x = writer.block(&x, features, block, self.leak == Some(number + 1));
+        }
+        let head = Kernel {
+            size: 1,
+            dilation: 1,
+            sees_itself: true,
+            leaks: false,
+        };
+        let logits = writer.convolution(&x, features, self.levels * self.channels, &head);
+        let sizes = [self.levels, self.channels, self.height, self.width];
+        let shape: Vec<i64> = std::iter::once(-1)
+            .chain(sizes.map(|size| size as i64))
+            .collect();
+        let shape = writer.ints(&shape);
+        let node = Node::new("Reshape", &[&logits, &shape], "logits");
+        writer.graph.nodes.push(node);
+        writer.finish()
+    }
+}
+
+/// A square kernel over features that belong to channels in turn: feature i to channel i mod C.
+struct Kernel {
+    size: usize,
+    dilation: usize,
+    sees_itself: bool,
+    /// Whether one weight is put where none may be.
+    leaks: bool,
+}
+
+struct Writer<'a> {
+    sketch: &'a Sketch,
+    graph: Graph,
+    random: Random,
+    drawn: u32,
+}
+
+impl Writer<'_> {
+    fn uniform(&mut self) -> f64 {
+        self.drawn += 1;
+        self.random.uniform(self.drawn)
+    }
+
+    fn name(&self, what: &str) -> String {
+        let count = self.graph.nodes.len() + self.graph.initializers.len();
+        format!("{what}_{count}")
+    }
+
+    fn node(&mut self, operator: &str, inputs: &[&str]) -> String {
+        let output = self.name("tensor");
+        self.graph.nodes.push(Node::new(operator, inputs, &output));
+        output
+    }
+
+    fn floats(&mut self, dims: &[usize], values: Vec<f32>) -> String {
+        let name = self.name("weights");
+        let mut tensor = Tensor::default();
+        tensor.dims = dims.iter().map(|&size| size as i64).collect();
+        tensor.data_type = Some(ElementType::Float as i32);
+        tensor.float_data = values;
+        tensor.name = Some(name.clone());
+        self.graph.initializers.push(tensor);
+        name
+    }
+
+    fn random(&mut self, dims: &[usize], scale: f64) -> String {
+        let values = (0..dims.iter().product())
+            .map(|_| ((self.uniform() * 2.0 - 1.0) * scale) as f32)
+            .collect();
+        self.floats(dims, values)
+    }
+
+    fn ints(&mut self, values: &[i64]) -> String {
+        let name = self.name("ints");
+        self.graph.initializers.push(Tensor::of_ints(&name, values));
+        name
+    }
+
+    fn convolution(&mut self, x: &str, inputs: usize, outputs: usize, kernel: &Kernel) -> String {
+        let (size, channels) = (kernel.size, self.sketch.channels);
+        let centre = size / 2;
+        let scale = 2.0 / (inputs as f64 * (size * size) as f64 / 2.0).sqrt();
+        let mut allowed = Vec::new();
+        for out in 0..outputs {
+            for input in 0..inputs {
+                for at in 0..size * size {
+                    let (target, source) = (out % channels, input % channels);
+                    allowed.push(match at.cmp(&(centre * size + centre)) {
+                        std::cmp::Ordering::Less => true,
+                        std::cmp::Ordering::Equal => {
+                            source < target || (kernel.sees_itself && source == target)
+                        }
+                        std::cmp::Ordering::Greater => false,
+                    });
+                }
+            }
+        }
+        let mut weights: Vec<f32> = allowed
+            .iter()
+            .map(|&allowed| {
+                let weight = (self.uniform() * 2.0 - 1.0) * scale;
+                if allowed { weight as f32 } else { 0.0 }
+            })
+            .collect();
+        if kernel.leaks {
+            let forbidden: Vec<usize> = (0..allowed.len()).filter(|&at| !allowed[at]).collect();
+            let chosen = (self.uniform() * forbidden.len() as f64) as usize;
+            weights[forbidden[chosen]] = 1e-3;
+        }
+        let weights = self.floats(&[outputs, inputs, size, size], weights);
+        let bias = self.random(&[outputs], 0.5);
+        let output = self.name("tensor");
+        let (padding, dilation) = ((centre * kernel.dilation) as i64, kernel.dilation as i64);
+        let node = Node::new("Conv", &[x, &weights, &bias], &output)
+            .with_ints("pads", &[padding; 4])
+            .with_ints("dilations", &[dilation; 2])
+            .with_ints("kernel_shape", &[size as i64; 2]);
+        self.graph.nodes.push(node);
+        output
+    }
+
+    fn block(&mut self, x: &str, features: usize, block: &Block, leaks: bool) -> String {
+        let kernel = Kernel {
+            size: block.kernel,
+            dilation: block.dilation,
+            sees_itself: true,
+            leaks,
+        };
+        let is_gate = matches!(block.activation, Activation::Gate);
+        let outputs = if is_gate { 2 * features } else { features };
+        let mut y = self.convolution(x, features, outputs, &kernel);
+        if self.sketch.classes > 0 {
+            let label = self.label(outputs);
+            y = self.node("Add", &[&y, &label]);
+        }
+        let y = match block.activation {
+            Activation::Relu => self.node("Relu", &[&y]),
+            Activation::Tanh => self.node("Tanh", &[&y]),
+            Activation::Elu => self.node("Elu", &[&y]),
+            Activation::Softplus => self.node("Softplus", &[&y]),
+            Activation::Gate => {
+                let sizes = self.ints(&[features as i64; 2]);
+                let (a, b) = (self.name("half_a"), self.name("half_b"));
+                let mut split = Node::new("Split", &[&y, &sizes], &a).with_int("axis", 1);
+                split.outputs.push(b.clone());
+                self.graph.nodes.push(split);
+                let gate = self.node("Sigmoid", &[&b]);
+                self.node("Mul", &[&a, &gate])
+            }
+        };
+        if block.residual {
+            self.node("Add", &[x, &y])
+        } else {
+            y
+        }
+    }
+
+    /// An embedding of the label, [batch, features, 1, 1].
+    fn label(&mut self, features: usize) -> String {
+        let table = self.random(&[self.sketch.classes, features], 1.0);
+        let row = self.node("Gather", &[&table, "label"]);
+        let axes = self.ints(&[2, 3]);
+        self.node("Unsqueeze", &[&row, &axes])
+    }
+
+    /// Features of the rows above, all columns: two convolutions that look to both sides, then one row down.
+    fn rows_above(&mut self, features: usize) -> String {
+        let mut x = "image".to_owned();
+        let mut inputs = self.sketch.channels;
+        for _ in 0..2 {
+            let weights = self.random(&[features, inputs, 2, 3], 0.5);
+            let bias = self.random(&[features], 0.5);
+            let output = self.name("tensor");
+            let node = Node::new("Conv", &[&x, &weights, &bias], &output)
+                .with_ints("pads", &[1, 1, 0, 1])
+                .with_ints("kernel_shape", &[2, 3]);
+            self.graph.nodes.push(node);
+            x = self.node("Tanh", &[&output]);
+            inputs = features;
+        }
+        let (start, end, axis) = (self.ints(&[0]), self.ints(&[-1]), self.ints(&[2]));
+        let cut = self.node("Slice", &[&x, &start, &end, &axis]);
+        let pads = self.ints(&[0, 0, 1, 0, 0, 0, 0, 0]);
+        self.node("Pad", &[&cut, &pads])
+    }
+
+    fn finish(self) -> Model {
+        let Self { sketch, graph, .. } = self;
+        let (c, h, w) = (sketch.channels, sketch.height, sketch.width);
+        let mut graph = graph;
+        graph.name = Some("random".to_owned());
+        graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[c, h, w])];
+        if sketch.classes > 0 {
+            graph
+                .inputs
+                .push(ValueInfo::batched("label", ElementType::Int64, &[]));
+        }
+        let logits = [sketch.levels, c, h, w];
+        graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &logits)];
+        let mut opset = OperatorSet::default();
+        opset.version = Some(18);
+        let mut model = Model::default();
+        model.ir_version = Some(9);
+        model.opset_imports = vec![opset];
+        model.graph = Some(graph);
+        model
+    }
+}

@@ -1,0 +1,254 @@
+//! Compiled programs against full passes, on plain exports of networks that others might have written.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{path::PathBuf, sync::Arc};
+
+use proptest::prelude::*;
+
+use common::{
+    engine,
+    networks::{Activation, Block, Sketch},
+    root,
+};
+use density_server::{
+    domain::{
+        image::ImageShape,
+        random::{Random, Stream},
+    },
+    graph::{self, rewrite::InputMap},
+    network::{
+        NetworkError,
+        autoregressive::{Autoregressive, Compilation, Contract, Given, Head, LabelInput},
+        wavefront::Wavefront,
+    },
+    runtime::{Engine, Threads},
+};
+
+fn exports() -> PathBuf {
+    root().join("tests/fixtures/exports")
+}
+
+fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Autoregressive {
+    let file = exports().join(format!("{name}.{exporter}.onnx"));
+    let model = graph::parse(&std::fs::read(&file).unwrap()).unwrap();
+    let (channels, levels, head) = match name {
+        "colour" => (3, 4, Head::Categorical),
+        "bernoulli" => (1, 2, Head::Bernoulli),
+        _ => (1, 4, Head::Categorical),
+    };
+    let contract = Contract {
+        shape: ImageShape::new(channels, 7, 6, levels).unwrap(),
+        head,
+        map: InputMap {
+            scale: 1.0 / (levels - 1) as f64,
+            offset: 0.0,
+        },
+        input: "image".to_owned(),
+        output: "logits".to_owned(),
+        label: (name == "conditional").then(|| LabelInput {
+            input: "label".to_owned(),
+            classes: 3,
+        }),
+    };
+    Autoregressive::load(engine, name, &model, contract).unwrap()
+}
+
+const COMPILED: [&str; 8] = [
+    "masked",
+    "two-stacks",
+    "shifted",
+    "dilated",
+    "conditional",
+    "colour",
+    "bernoulli",
+    "normalised",
+];
+
+fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
+    let random = Random::new(seed, Stream::Probe, 0);
+    (0..shape.dimensions())
+        .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)
+        .collect()
+}
+
+/// Follows images through the program and holds its logits against those of a full pass.
+fn assert_reproduces(network: &Autoregressive, wavefront: &Wavefront, classes: u32, what: &str) {
+    let images: Vec<Vec<u8>> = (0..3)
+        .map(|seed| random_levels(network.shape(), seed))
+        .collect();
+    let given: Vec<Given<'_>> = images
+        .iter()
+        .zip(0..)
+        .map(|(levels, number)| Given {
+            levels,
+            label: number % classes.max(1),
+        })
+        .collect();
+    let expected = network.logits(&given, Threads::One).unwrap();
+    let mut walks: Vec<_> = given
+        .iter()
+        .map(|given| wavefront.start(given.levels.to_vec(), given.label))
+        .collect();
+    let mut seen = 0;
+    // The last image joins late, so that images at different steps share runs.
+    let (last, first) = walks.split_last_mut().unwrap();
+    let mut compare = |row: usize, index: usize, level: u8, logits: &[f32]| {
+        seen += 1;
+        for (fast, full) in logits.iter().zip(expected.at(row, index)) {
+            assert!(
+                (fast - full).abs() <= 1e-4 * full.abs().max(1.0),
+                "{what}, image {row}, dimension {index}: {fast} and {full}"
+            );
+        }
+        level
+    };
+    let mut first: Vec<_> = first.iter_mut().collect();
+    wavefront.advance(&mut first, 3, &mut compare).unwrap();
+    first.push(last);
+    wavefront
+        .advance(&mut first, wavefront.steps(), &mut compare)
+        .unwrap();
+    assert_eq!(seen, 3 * network.shape().dimensions(), "{what}");
+    assert!(walks.iter().all(|walk| wavefront.is_finished(walk)));
+}
+
+#[test]
+fn exports_of_both_exporters_compile_and_reproduce_the_logits() {
+    let engine: Arc<dyn Engine> = engine();
+    for name in COMPILED {
+        for exporter in ["dynamo", "torchscript"] {
+            let network = load(&*engine, name, exporter);
+            let Compilation::Wavefront(wavefront) = network.compilation() else {
+                panic!("{name} ({exporter}) is drawn {}", network.compilation());
+            };
+            assert_reproduces(&network, wavefront, 3, &format!("{name} ({exporter})"));
+        }
+    }
+}
+
+#[test]
+fn what_is_not_a_stencil_is_named() {
+    let engine: Arc<dyn Engine> = engine();
+    for (name, reason) in [("attention", "MatMul"), ("strided", "stride")] {
+        for exporter in ["dynamo", "torchscript"] {
+            let network = load(&*engine, name, exporter);
+            let Compilation::Unknown(found) = network.compilation() else {
+                panic!("{name} ({exporter}) is drawn {}", network.compilation());
+            };
+            assert!(found.contains(reason), "{found}");
+        }
+    }
+}
+
+fn sketches() -> impl Strategy<Value = Sketch> {
+    let activation = prop::sample::select(vec![
+        Activation::Relu,
+        Activation::Tanh,
+        Activation::Elu,
+        Activation::Softplus,
+        Activation::Gate,
+    ]);
+    let block = (
+        prop::sample::select(vec![1, 3, 5]),
+        1usize..4,
+        activation,
+        any::<bool>(),
+    );
+    let block = block.prop_map(|(kernel, dilation, activation, residual)| Block {
+        kernel,
+        dilation,
+        activation,
+        residual,
+    });
+    (
+        (
+            any::<u64>(),
+            prop::sample::select(vec![1usize, 3]),
+            2usize..9,
+            2usize..9,
+            2usize..6,
+        ),
+        prop::sample::select(vec![3usize, 5, 7]),
+        prop::collection::vec(block, 0..4),
+        prop::sample::select(vec![0usize, 3]),
+        (any::<bool>(), any::<bool>()),
+    )
+        .prop_map(
+            |((seed, channels, height, width, levels), first, blocks, classes, flags)| Sketch {
+                seed,
+                channels,
+                height,
+                width,
+                levels,
+                hidden: 4,
+                first,
+                blocks,
+                classes,
+                places: flags.0,
+                two_stacks: flags.1,
+                leak: None,
+            },
+        )
+}
+
+/// One full pass a dimension: what drawing means.
+fn naive(network: &Autoregressive, label: u32, random: &Random) -> Vec<u8> {
+    let shape = network.shape();
+    let (mut levels, mut scratch) = (vec![0u8; shape.dimensions()], Vec::new());
+    for place in 0..shape.dimensions() {
+        let given = Given {
+            levels: &levels,
+            label,
+        };
+        let logits = network.logits(&[given], Threads::One).unwrap();
+        let index = shape.index_of(place);
+        levels[index] = logits.draw(0, index, 1.0, random, &mut scratch);
+    }
+    levels
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn random_networks_are_reproduced_and_drawn_from_as_the_naive_loop_does(sketch in sketches()) {
+        let engine: Arc<dyn Engine> = engine();
+        let network =
+            Autoregressive::load(&*engine, "random", &sketch.model(), sketch.contract()).unwrap();
+        let Compilation::Wavefront(wavefront) = network.compilation() else {
+            panic!("{sketch:?} is drawn {}", network.compilation());
+        };
+        let classes = sketch.classes as u32;
+        assert_reproduces(&network, wavefront, classes, &format!("{sketch:?}"));
+        let (head, mut scratch) = (network.head(), Vec::new());
+        let random = Random::new(sketch.seed, Stream::Level, 0);
+        let label = classes.saturating_sub(1);
+        let mut walk = wavefront.start(vec![0; network.shape().dimensions()], label);
+        wavefront
+            .advance(&mut [&mut walk], wavefront.steps(), &mut |_, index, _, logits| {
+                let uniform = random.uniform(index as u32);
+                head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
+            })
+            .unwrap();
+        prop_assert_eq!(wavefront.finish(walk), naive(&network, label, &random));
+    }
+
+    #[test]
+    fn a_single_forbidden_weight_is_refused_and_its_layer_named(sketch in sketches(), at in any::<prop::sample::Index>()) {
+        // A kernel of one place has no forbidden weight if there is one channel.
+        let open: Vec<usize> = (0..=sketch.blocks.len())
+            .filter(|&layer| layer == 0 || sketch.channels > 1 || sketch.blocks[layer - 1].kernel > 1)
+            .collect();
+        let leak = open[at.index(open.len())];
+        let sketch = Sketch { leak: Some(leak), ..sketch };
+        let engine: Arc<dyn Engine> = engine();
+        let loaded = Autoregressive::load(&*engine, "random", &sketch.model(), sketch.contract());
+        match loaded {
+            Err(NetworkError::Leak(leak)) => prop_assert!(leak.layer.contains("Conv"), "{leak}"),
+            other => panic!("{sketch:?} was not refused: {other:?}"),
+        }
+    }
+}
