@@ -56,8 +56,9 @@ check: ## Check formatting, lints and documentation, with warnings denied
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps
 
 .PHONY: bench
-bench: $(LIBRARY) ## Measure the server over HTTP beside ONNX Runtime in process
+bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and drawing beside scoring
 	$(CARGO) bench --locked --bench http
+	$(CARGO) bench --locked --bench drawing
 
 .PHONY: runtime
 runtime: $(LIBRARY) ## Fetch ONNX Runtime's shared library into .runtime/

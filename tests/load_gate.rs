@@ -8,6 +8,7 @@ use std::{fs, path::Path};
 
 use common::{engine, fixtures, root, service_over};
 use density_server::{
+    network::NetworkError,
     repository::gate::{self, GateError, load},
     scheduling::SchedulerConfig,
     service::{error::ErrorKind, info::ModelState},
@@ -39,8 +40,20 @@ fn refused(folder: &Path, name: &str) -> GateError {
 
 #[test]
 fn a_leaking_graph_is_refused_by_the_place_of_its_leak() {
-    let folder = root().join("tests/fixtures/refused/leaking-pixelcnn/1");
-    let error = refused(&folder, "leaking-pixelcnn");
+    let folder = |name: &str| root().join("tests/fixtures/refused").join(name).join("1");
+    // A stencil is seen through: the layer is named.
+    let error = refused(&folder("leaking-pixelcnn"), "leaking-pixelcnn");
+    let GateError::Network {
+        cause: NetworkError::Leak(leak),
+        ..
+    } = &error
+    else {
+        panic!("{error}");
+    };
+    assert!(leak.to_string().contains("conv"), "{leak}");
+    assert!(error.to_string().contains("the same pixel"), "{error}");
+    // Attention is not: its leak shows when pixels are changed.
+    let error = refused(&folder("leaking-attention"), "leaking-attention");
     assert!(matches!(error, GateError::Leak { .. }), "{error}");
     assert!(error.to_string().contains("not causal"), "{error}");
 }
@@ -151,10 +164,12 @@ fn the_gate_says_what_it_found() {
             "manifest",
             "graphs",
             "causality",
+            "sampling",
             "normalisation",
             "golden scores",
             "calibration"
         ]
     );
-    assert!(version.checks[2].finding.contains("48 of 48"));
+    assert!(version.checks[2].finding.contains("proven from the graph"));
+    assert!(version.checks[3].finding.contains("lag 3, 13 steps"));
 }

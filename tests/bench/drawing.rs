@@ -4,30 +4,44 @@
 //! pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run and multiplied, because the whole
 //! would take minutes. The rounds alternate, so that a change of the machine's mood falls on all.
 //!
+//! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and networks
+//! with random weights draw images of growing size, each size in a process of its own, so that its peak of memory is its own.
+//!
 //! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--draw-only N` to draw N images again and again and nothing else (for a
 //! profile).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+#[allow(dead_code)]
+#[path = "../common/networks.rs"]
+mod networks;
+
 use std::{
     path::PathBuf,
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use density_server::{
-    domain::image::Image,
+    domain::{
+        image::Image,
+        random::{Random, Stream},
+    },
     media,
     metrics::Metrics,
+    network::autoregressive::{Autoregressive, Compilation},
     repository::{Network, Repository, gate},
     runtime::{Engine, Threads, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     service::{
-        Service, ServiceLimits,
+        ServedModel, Service, ServiceLimits,
         requests::{Observation, SampleOptions, ScoreOptions},
     },
     settings::Settings,
 };
+
+use self::networks::{Activation, Block, Sketch};
 
 const MODEL: &str = "fashion-mnist-pixelcnn";
 
@@ -43,17 +57,14 @@ fn main() {
             "--rounds" => rounds = arguments.next().unwrap().parse().unwrap(),
             "--repository" => repository = arguments.next().unwrap().into(),
             "--draw-only" => drawing = arguments.next().unwrap().parse().unwrap(),
+            "--side" => return draw_size(arguments.next().unwrap().parse().unwrap()),
             // Cargo passes it to every benchmark.
             "--bench" => {}
             other => panic!("unknown option {other}"),
         }
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || Settings::default().onnxruntime_library().unwrap(),
-        PathBuf::from,
-    );
-    let engine: Arc<dyn Engine> = Arc::new(OnnxEngine::new(&library, cores).unwrap());
+    let engine = engine(cores);
     let folder = repository.join(MODEL).join("1");
     let version = gate::load(&*engine, &folder, MODEL, 1).unwrap();
     let Network::Autoregressive(network) = &version.network else {
@@ -91,13 +102,7 @@ fn main() {
         start.elapsed().as_secs_f64() / images.len() as f64
     };
     let draw = |n: u32, seed: u64| {
-        let options = SampleOptions {
-            n,
-            seed,
-            temperature: 1.0,
-            observation: Observation::Sample,
-            label: None,
-        };
+        let options = options_of(n, seed);
         let start = Instant::now();
         let answer = runtime.block_on(service.sample(&model, &options, None, far()));
         answer.unwrap();
@@ -166,6 +171,148 @@ fn main() {
         "naive / drawn:   {:.0} alone (aim: at least 200), {:.0} among 64 (aim: at least 700)",
         naive_1 / draw_1,
         naive_64 / draw_64
+    );
+
+    let alone = runtime.block_on(score_durations(&service, &model, &many[0], |count| {
+        count == 500
+    }));
+    let (service, model, image) = (Arc::new(service), Arc::clone(&model), many[0].clone());
+    let beside = runtime.block_on(async {
+        let (drawer, drawn_model) = (Arc::clone(&service), Arc::clone(&model));
+        let drawing = tokio::spawn(async move {
+            for seed in 0..3 {
+                let options = options_of(64, seed);
+                let answer = drawer.sample(&drawn_model, &options, None, far()).await;
+                answer.unwrap();
+            }
+        });
+        let durations = score_durations(&service, &model, &image, |_| drawing.is_finished()).await;
+        drawing.await.unwrap();
+        durations
+    });
+    for (what, durations) in [("alone", alone), ("while 64 images are drawn", beside)] {
+        println!(
+            "scores one by one, {what}: p50 {:.1} ms, p99 {:.1} ms ({} scores)",
+            quantile(&durations, 0.5),
+            quantile(&durations, 0.99),
+            durations.len()
+        );
+    }
+    println!("random weights, one image, one thread:");
+    for side in [28, 64, 128] {
+        let own = std::env::current_exe().unwrap();
+        let status = Command::new(own)
+            .args(["--side", &side.to_string()])
+            .status();
+        assert!(status.unwrap().success());
+    }
+}
+
+fn options_of(n: u32, seed: u64) -> SampleOptions {
+    SampleOptions {
+        n,
+        seed,
+        temperature: 1.0,
+        observation: Observation::Sample,
+        label: None,
+    }
+}
+
+fn engine(workers: usize) -> Arc<dyn Engine> {
+    let library = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
+        || Settings::default().onnxruntime_library().unwrap(),
+        PathBuf::from,
+    );
+    Arc::new(OnnxEngine::new(&library, workers).unwrap())
+}
+
+/// Milliseconds of single scores, one after the other, until `enough`.
+async fn score_durations(
+    service: &Service,
+    model: &Arc<ServedModel>,
+    image: &Image,
+    enough: impl Fn(usize) -> bool,
+) -> Vec<f64> {
+    let mut durations = Vec::new();
+    while !enough(durations.len()) {
+        let start = Instant::now();
+        let options = ScoreOptions::default();
+        let deadline = start + Duration::from_secs(60);
+        let images = vec![image.clone()];
+        let answer = service.score(model, images, &options, deadline).await;
+        answer.unwrap();
+        durations.push(1000.0 * start.elapsed().as_secs_f64());
+    }
+    durations.sort_by(f64::total_cmp);
+    durations
+}
+
+fn quantile(sorted: &[f64], share: f64) -> f64 {
+    sorted[((sorted.len() - 1) as f64 * share).round() as usize]
+}
+
+/// Draws one image of `side` × `side` pixels from random weights and tells its time and the process's peak of memory.
+fn draw_size(side: usize) {
+    let sketch = Sketch {
+        seed: 1,
+        channels: 1,
+        height: side,
+        width: side,
+        levels: 256,
+        hidden: 64,
+        first: 7,
+        blocks: [1, 2, 1, 4, 1, 2]
+            .map(|dilation| Block {
+                kernel: 3,
+                dilation,
+                activation: Activation::Gate,
+                residual: true,
+            })
+            .to_vec(),
+        classes: 0,
+        places: false,
+        two_stacks: false,
+        leak: None,
+    };
+    let model = sketch.model();
+    let network = Autoregressive::load(&*engine(1), "random", &model, sketch.contract()).unwrap();
+    let Compilation::Wavefront(wavefront) = network.compilation() else {
+        panic!("drawn {}", network.compilation());
+    };
+    let (head, mut scratch) = (network.head(), Vec::new());
+    let mut draw = |seed: u64| {
+        let random = Random::new(seed, Stream::Level, 0);
+        let start = Instant::now();
+        let mut walk = wavefront.start(vec![0; side * side], 0);
+        wavefront
+            .advance(
+                &mut [&mut walk],
+                wavefront.steps(),
+                &mut |_, index, _, logits| {
+                    let uniform = random.uniform(index as u32);
+                    head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
+                },
+            )
+            .unwrap();
+        wavefront.finish(walk);
+        start.elapsed().as_secs_f64()
+    };
+    draw(0);
+    let seconds = median((1..4).map(&mut draw));
+    let cost = wavefront.cost();
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap_or("unknown")
+        .trim();
+    println!(
+        "{side:>4} × {side:<4} {:>8.1} ms {:>7.2} µs a pixel, lag {}, {} steps, {} kB remembered, peak of the process {peak}",
+        1000.0 * seconds,
+        1e6 * seconds / (side * side) as f64,
+        cost.lag,
+        cost.steps,
+        cost.bytes / 1000
     );
 }
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from density_training.export import export_graph
-from density_training.foreign import write_exports
+from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.likelihood import bits_per_dim
 from density_training.scoring import elbo_at_mean, label_log_likelihoods, log_likelihood
 from density_training.version import Labels, Version, write_version
@@ -32,6 +32,7 @@ def write_fixtures(folder: Path) -> None:
     write_exports(folder / "exports")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_pixelcnn(folder / "refused", "leaking-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4, leaks=True))
+    _write_pixelcnn(folder / "refused", "leaking-attention", LeakingAttention())
 
 
 class TinyPixelCNN(nn.Module):
@@ -80,6 +81,21 @@ class TinyConditionalPixelCNN(nn.Module):
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         x = F.relu(self.first(image) + self.embedding(label)[:, :, None, None])
         return self.head_conv(F.relu(self.second(x)))
+
+
+class LeakingAttention(nn.Module):
+    """Attention over all pixels: a leak that only shows when pixels are changed."""
+
+    shape, levels, head = (1, HEIGHT, WIDTH), 4, "categorical"
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(5)
+            self.net = Attention(leaks=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image)
 
 
 class TinyVAE(nn.Module):
@@ -137,7 +153,7 @@ def _masked_conv(
     return conv
 
 
-def _write_pixelcnn(repository: Path, name: str, model: TinyPixelCNN) -> None:
+def _write_pixelcnn(repository: Path, name: str, model: TinyPixelCNN | LeakingAttention) -> None:
     folder = repository / name / "1"
     export_graph(model, {"image": torch.rand(2, *model.shape)}, ["logits"], folder / "model.onnx")
     golden, calibration = _random_levels(model.shape, model.levels)

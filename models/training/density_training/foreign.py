@@ -241,15 +241,19 @@ class Normalised(nn.Module):
 
 
 class Attention(nn.Module):
-    """A masked convolution, then causal self-attention over all pixels: not a stencil."""
+    """A masked convolution, then causal self-attention over all pixels: not a stencil.
 
-    def __init__(self) -> None:
+    With `leaks`, attention is not masked: every pixel sees all others.
+    """
+
+    def __init__(self, *, leaks: bool = False) -> None:
         super().__init__()
         self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
         self.mix = nn.Conv2d(CHANNELS, 3 * CHANNELS, 1)
         self.head = nn.Conv2d(CHANNELS, 4, 1)
         pixels = HEIGHT * WIDTH
-        self.register_buffer("mask", torch.full((pixels, pixels), float("-inf")).triu(1))
+        mask = torch.full((pixels, pixels), 0.0 if leaks else float("-inf"))
+        self.register_buffer("mask", mask.triu(1))
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.relu(self.first(image))
