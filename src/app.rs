@@ -123,6 +123,8 @@ impl App {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let service = Arc::clone(&self.service);
+        // Hidden, so that it is not taken for a model.
+        service.watch_drift(self.path.join(".drift"));
         let metrics = Arc::clone(self.service.metrics());
         let router = http::router(HttpState::new(Arc::clone(&self.service), self.http));
         let shutdown = async move {

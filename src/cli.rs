@@ -2,9 +2,12 @@
 //!
 //! Nothing here computes: a command is inputs, one service call a chunk, and output.
 
+mod calibrate;
 mod check;
 mod compress;
 mod encode;
+mod evaluate;
+mod gather;
 mod inputs;
 mod model;
 mod npy;
@@ -58,6 +61,8 @@ enum Command {
     Score(score::ScoreArgs),
     Sample(sample::SampleArgs),
     Encode(encode::EncodeArgs),
+    Calibrate(calibrate::CalibrateArgs),
+    Evaluate(evaluate::EvaluateArgs),
     Compress(compress::CompressArgs),
     Decompress(compress::DecompressArgs),
 }
@@ -138,6 +143,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Score(arguments) => score::run(arguments, matches),
         Command::Sample(arguments) => sample::run(arguments, matches),
         Command::Encode(arguments) => encode::run(arguments, matches),
+        Command::Calibrate(arguments) => calibrate::run(arguments, matches),
+        Command::Evaluate(arguments) => evaluate::run(arguments, matches),
         Command::Compress(arguments) => compress::compress(arguments, matches),
         Command::Decompress(arguments) => compress::decompress(arguments, matches),
     };
@@ -158,6 +165,8 @@ fn command() -> clap::Command {
         "score",
         "sample",
         "encode",
+        "calibrate",
+        "evaluate",
         "compress",
         "decompress",
     ] {

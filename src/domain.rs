@@ -3,10 +3,19 @@
 //! Architecture invariant: nothing here knows of threads, files, ONNX, HTTP or serialisation. Every function is
 //! deterministic, so the same image gives the same number wherever it is asked.
 
+mod algebra;
+pub mod binomial;
 pub mod coding;
+pub mod complexity;
 pub mod conformal;
+pub mod detection;
+pub mod drift;
 pub mod family;
 pub mod image;
 pub mod likelihood;
+pub mod mixture;
 pub mod random;
+pub mod roc;
 pub mod sampling;
+pub mod statistics;
+pub mod surprise;

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, linear_buckets,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, linear_buckets,
 };
 
 /// The metrics of one server.
@@ -52,6 +52,10 @@ pub struct Metrics {
     pub worker_panics: IntCounter,
     /// Worker threads.
     pub workers: Gauge,
+    /// Logarithm of the capital of the bets against exchangeability, by detector.
+    pub drift_log_capital: GaugeVec,
+    /// Drift alarms, by detector.
+    pub drift_alarms: IntCounterVec,
 }
 
 impl Metrics {
@@ -156,6 +160,19 @@ impl Metrics {
             ))
             .unwrap(),
             workers: Gauge::with_opts(Opts::new("density_workers", "Worker threads.")).unwrap(),
+            drift_log_capital: GaugeVec::new(
+                Opts::new(
+                    "density_drift_log_capital",
+                    "Natural logarithm of the capital that bets on drift have made, 0 at the start of a run.",
+                ),
+                &["model"],
+            )
+            .unwrap(),
+            drift_alarms: counters(
+                "density_drift_alarms_total",
+                "Runs whose capital has reached 100, which at most 1 % do where nothing drifts.",
+                &["model"],
+            ),
             registry: registry.clone(),
         };
         let collectors: Vec<Box<dyn prometheus::core::Collector>> = vec![
@@ -178,6 +195,8 @@ impl Metrics {
             Box::new(metrics.model_ready.clone()),
             Box::new(metrics.worker_panics.clone()),
             Box::new(metrics.workers.clone()),
+            Box::new(metrics.drift_log_capital.clone()),
+            Box::new(metrics.drift_alarms.clone()),
         ];
         for collector in collectors {
             registry.register(collector).unwrap();
@@ -249,6 +268,25 @@ impl OperationMetrics {
     pub fn ran(&self, rows: usize, duration: Duration) {
         self.batch_size.observe(rows as f64);
         self.inference_seconds.observe(duration.as_secs_f64());
+    }
+}
+
+/// The metrics of the stream of one detector.
+#[derive(Debug, Clone)]
+pub struct DriftMetrics {
+    /// log of the capital.
+    pub log_capital: Gauge,
+    /// Alarms.
+    pub alarms: IntCounter,
+}
+
+impl DriftMetrics {
+    /// The metrics of `model`, which must be the name of a loaded one.
+    pub fn new(metrics: &Metrics, model: &str) -> Self {
+        Self {
+            log_capital: metrics.drift_log_capital.with_label_values(&[model]),
+            alarms: metrics.drift_alarms.with_label_values(&[model]),
+        }
     }
 }
 

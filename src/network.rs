@@ -4,6 +4,7 @@
 //! knows nothing of requests, queues or files.
 
 pub mod autoregressive;
+pub mod panel;
 pub mod vae;
 pub mod wavefront;
 

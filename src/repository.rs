@@ -5,8 +5,10 @@
 //!
 //! Architecture invariant: nothing here knows of requests or queues. What is loaded is immutable.
 
+pub mod detector;
 pub mod gate;
 pub mod manifest;
+pub mod trained_on;
 
 use std::{
     collections::BTreeMap,
@@ -18,7 +20,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use self::manifest::Manifest;
+use self::manifest::{Graphs, Manifest, detector::Contract};
 use crate::{
     domain::conformal::Calibration,
     network::{autoregressive::Autoregressive, vae::Vae},
@@ -35,10 +37,14 @@ pub struct Version {
     pub number: u32,
     /// Its manifest.
     pub manifest: Manifest,
+    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
+    pub fingerprint: String,
     /// Its graphs.
     pub network: Network,
     /// Calibration scores, ready for p-values.
     pub calibration: Option<Calibration>,
+    /// Which images it was trained on, where its provenance tells.
+    pub trained_on: Option<trained_on::TrainedOn>,
     /// What the gate checked and found, in order.
     pub checks: Vec<Check>,
     /// What one row of each graph took at warm-up.
@@ -52,6 +58,8 @@ pub enum Network {
     Autoregressive(Arc<Autoregressive>),
     /// Lower bound and code.
     Vae(Arc<Vae>),
+    /// Decisions from what other models say.
+    Detector(Arc<detector::Detector>),
 }
 
 /// Time of one row on one thread.
@@ -152,16 +160,26 @@ impl Repository {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = BTreeMap::new();
         let mut catalog = Catalog::new();
-        for candidate in self.source.candidates()? {
+        // Detectors last, because they are made of the others.
+        let (detectors, others): (Vec<Candidate>, _) = self
+            .source
+            .candidates()?
+            .into_iter()
+            .partition(|candidate| detector_of(candidate).is_some());
+        let mut candidates = others;
+        candidates.extend(siblings(&detectors, &candidates));
+        candidates.extend(detectors);
+        for candidate in candidates {
+            let contract = detector_of(&candidate);
+            let fingerprint = fingerprint(&candidate, contract.as_ref());
             let Candidate {
                 name,
                 number,
                 folder,
             } = candidate;
-            let fingerprint = fingerprint(&folder);
             let outcome = match known.remove(&folder) {
                 Some((previous, outcome)) if previous == fingerprint => outcome,
-                _ => self.load(&name, number, &folder),
+                _ => self.load(&name, number, &folder, contract.is_some(), &catalog),
             };
             catalog
                 .entry(name)
@@ -173,8 +191,22 @@ impl Repository {
         Ok(catalog)
     }
 
-    fn load(&self, name: &str, number: u32, folder: &Path) -> Outcome {
-        match gate::load(&*self.engine, folder, name, number) {
+    fn load(
+        &self,
+        name: &str,
+        number: u32,
+        folder: &Path,
+        is_detector: bool,
+        loaded: &Catalog,
+    ) -> Outcome {
+        let result = if is_detector {
+            detector::load(folder, name, number, &|name, number| {
+                member(loaded, name, number)
+            })
+        } else {
+            gate::load(&*self.engine, folder, name, number)
+        };
+        match result {
             Ok(version) => {
                 tracing::info!(model = name, version = number, family = %version.manifest.family, "model ready");
                 Outcome::Ready(Arc::new(version))
@@ -192,6 +224,17 @@ struct Candidate {
     name: String,
     number: u32,
     folder: PathBuf,
+}
+
+impl Candidate {
+    /// The folder of a version of another model in the same repository.
+    fn sibling(&self, model: &str, version: u32) -> PathBuf {
+        let repository = self.folder.parent().and_then(Path::parent);
+        repository
+            .unwrap_or(Path::new(""))
+            .join(model)
+            .join(version.to_string())
+    }
 }
 
 impl Source {
@@ -246,10 +289,61 @@ fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn fingerprint(folder: &Path) -> [u8; 32] {
+/// Stands for everything that loading the candidate depends on.
+fn fingerprint(candidate: &Candidate, contract: Option<&Contract>) -> [u8; 32] {
     // A manifest that cannot be read has a fingerprint too; the gate says what is wrong with it.
-    let manifest = fs::read(folder.join(MANIFEST)).unwrap_or_default();
-    Sha256::digest(manifest).into()
+    let manifest = |folder: &Path| fs::read(folder.join(MANIFEST)).unwrap_or_default();
+    let mut hash = Sha256::new();
+    hash.update(manifest(&candidate.folder));
+    for member in contract.iter().flat_map(|contract| &contract.members) {
+        hash.update(Sha256::digest(manifest(
+            &candidate.sibling(&member.model, member.version),
+        )));
+    }
+    hash.finalize().into()
+}
+
+/// What the manifest of a detector says; `None` if the candidate is not one, or its manifest is not valid.
+fn detector_of(candidate: &Candidate) -> Option<Contract> {
+    let text = fs::read_to_string(candidate.folder.join(MANIFEST)).ok()?;
+    match Manifest::parse(&text, &candidate.name).ok()?.graphs {
+        Graphs::Detector(contract) => Some(contract),
+        _ => None,
+    }
+}
+
+/// Members of detectors that are not among the candidates, because only one model was asked for, but lie beside them.
+fn siblings(detectors: &[Candidate], candidates: &[Candidate]) -> Vec<Candidate> {
+    let mut found: Vec<Candidate> = Vec::new();
+    for detector in detectors {
+        for member in detector_of(detector)
+            .into_iter()
+            .flat_map(|contract| contract.members)
+        {
+            let folder = detector.sibling(&member.model, member.version);
+            let known = candidates
+                .iter()
+                .chain(&found)
+                .any(|other| other.folder == folder);
+            if !known && folder.is_dir() {
+                found.push(Candidate {
+                    name: member.model,
+                    number: member.version,
+                    folder,
+                });
+            }
+        }
+    }
+    found
+}
+
+/// A model that is loaded already.
+fn member(loaded: &Catalog, name: &str, number: u32) -> Result<Arc<Version>, String> {
+    match loaded.get(name).and_then(|versions| versions.get(&number)) {
+        Some(Outcome::Ready(version)) => Ok(Arc::clone(version)),
+        Some(Outcome::Failed(reason)) => Err(format!("it is refused itself: {reason}")),
+        None => Err("there is no such model in this repository".to_owned()),
+    }
 }
 
 #[cfg(test)]

@@ -3,12 +3,15 @@
 //! Architecture invariant: nothing here knows of HTTP, of ONNX Runtime or of image files.
 
 mod autoregressive;
+pub mod calibrate;
 mod compression;
 mod detect;
 mod drawing;
+pub mod drift;
 pub mod error;
 pub mod info;
 mod latent;
+mod measure;
 mod models;
 pub mod progress;
 pub mod requests;
@@ -17,8 +20,9 @@ mod work;
 
 use std::{
     io,
+    path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -28,6 +32,7 @@ use arc_swap::ArcSwapOption;
 
 pub use self::models::ServedModel;
 use self::{
+    drift::{DriftReport, Monitor},
     error::ServiceError,
     info::ModelInfo,
     models::{Lanes, Models},
@@ -74,6 +79,8 @@ pub struct Service {
     draining: AtomicBool,
     limits: ServiceLimits,
     scheduler: Scheduler,
+    /// Where the drift of detectors is kept; unset as long as nobody watches it.
+    drift_folder: OnceLock<PathBuf>,
 }
 
 impl Service {
@@ -92,7 +99,14 @@ impl Service {
             draining: AtomicBool::new(false),
             limits,
             scheduler,
+            drift_folder: OnceLock::new(),
         }
+    }
+
+    /// From now on the streams that detectors judge are watched for drift, and kept in `folder`. A second folder is ignored.
+    pub fn watch_drift(&self, folder: PathBuf) {
+        // The first one stands.
+        let _ = self.drift_folder.set(folder);
     }
 
     /// Reads the repository: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep it.
@@ -102,6 +116,11 @@ impl Service {
         let catalog = self.repository.scan()?;
         let previous = self.models.load_full().unwrap_or_default();
         let models = Models::new(catalog, &previous, &self.scheduler, &self.metrics);
+        if let Some(folder) = self.drift_folder.get() {
+            for model in models.all_ready() {
+                model.watched(folder, &self.metrics);
+            }
+        }
         self.models.store(Some(Arc::new(models)));
         Ok(())
     }
@@ -165,6 +184,7 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 score::lower_bound(self, lanes, images, bound, options, deadline).await?
             }
+            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Score)),
         };
         self.count(model, Capability::Score, &answer.results);
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
@@ -184,12 +204,27 @@ impl Service {
     ) -> Result<DetectAnswer, ServiceError> {
         model.require(Capability::Detect)?;
         check_shapes(model, &images)?;
+        let watched = self
+            .drift_folder
+            .get()
+            .and_then(|folder| model.watched(folder, &self.metrics));
+        let judged = if watched.is_some() {
+            images.clone()
+        } else {
+            Vec::new()
+        };
         let answer = detect::detect(self, model, images, options, deadline).await?;
+        if let Some(monitor) = watched {
+            let both = judged.iter().zip(&answer.results);
+            monitor.take(both.filter_map(|(image, r)| Some((image, r.as_ref().ok()?.strangeness))));
+        }
         self.count(model, Capability::Detect, &answer.results);
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
         let p_values = self.metrics.p_value.with_label_values(&[model.name()]);
         for detection in answer.results.iter().flatten() {
-            bits.observe(detection.bits_per_dim);
+            if let Some(value) = detection.bits_per_dim {
+                bits.observe(value);
+            }
             p_values.observe(detection.p_value);
             let decision = if detection.reject { "reject" } else { "accept" };
             self.metrics
@@ -220,6 +255,7 @@ impl Service {
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
             }
+            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Sample)),
         };
         self.count_images(model, Capability::Sample, answer.images.len());
         Ok(answer)
@@ -249,6 +285,7 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 latent::complete(self, model, lanes, &images, &known, options, deadline).await?
             }
+            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Complete)),
         };
         self.count(model, Capability::Complete, &answer.results);
         Ok(answer)
@@ -344,6 +381,29 @@ impl Service {
         let images = latent::interpolate(self, model, from, to, steps, deadline).await?;
         self.count_images(model, Capability::Interpolate, images.len());
         Ok(images)
+    }
+
+    /// What is known of the drift of a detector's stream.
+    pub fn drift(&self, model: &ServedModel) -> Result<DriftReport, ServiceError> {
+        self.monitor(model).map(Monitor::report)
+    }
+
+    /// Forgets a detector's stream and begins anew.
+    pub fn reset_drift(&self, model: &ServedModel) -> Result<DriftReport, ServiceError> {
+        let monitor = self.monitor(model)?;
+        monitor.reset();
+        Ok(monitor.report())
+    }
+
+    fn monitor<'a>(&self, model: &'a ServedModel) -> Result<&'a Monitor, ServiceError> {
+        let folder = self.drift_folder.get();
+        folder
+            .and_then(|folder| model.watched(folder, &self.metrics))
+            .ok_or_else(|| ServiceError::Unsupported {
+                model: model.name.clone(),
+                capability: Capability::Detect,
+                reason: "drift is watched on the streams of detectors only, by a server".to_owned(),
+            })
     }
 
     fn loaded(&self) -> Result<Arc<Models>, ServiceError> {

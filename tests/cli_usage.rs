@@ -17,6 +17,8 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
         "score",
         "sample",
         "encode",
+        "calibrate",
+        "evaluate",
         "compress",
         "decompress",
         "Exit codes:",
@@ -44,6 +46,8 @@ fn offline_commands_hide_what_only_a_server_needs() {
         "score",
         "sample",
         "encode",
+        "calibrate",
+        "evaluate",
         "compress",
         "decompress",
     ] {

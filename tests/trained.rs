@@ -112,7 +112,11 @@ async fn the_importance_weighted_bound_lies_above_the_elbo() {
 #[tokio::test]
 async fn clothes_are_accepted_and_noise_is_rejected() {
     let service = service();
-    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-vae"] {
+    for name in [
+        "fashion-mnist-pixelcnn",
+        "fashion-mnist-vae",
+        "fashion-mnist-gate",
+    ] {
         let model = model(service, name);
         let (clothes, _) = golden(&model);
         let noise: Vec<u8> = (0..784u32)
@@ -120,9 +124,7 @@ async fn clothes_are_accepted_and_noise_is_rejected() {
             .collect();
         let noise = Image::new(model.shape(), noise).unwrap();
         let images = vec![clothes[0].clone(), noise];
-        let options = DetectOptions {
-            false_alarm_rate: DetectOptions::DEFAULT_FALSE_ALARM_RATE,
-        };
+        let options = DetectOptions::default();
         let answer = service
             .detect(&model, images, &options, deadline())
             .await
@@ -165,6 +167,7 @@ async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
     );
     let options = DetectOptions {
         false_alarm_rate: 0.001,
+        ..DetectOptions::default()
     };
     let answer = service
         .detect(&pixelcnn, answer.images, &options, deadline())

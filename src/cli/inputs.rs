@@ -63,6 +63,15 @@ pub(super) struct Reader {
 struct Gone;
 
 impl InputArgs {
+    /// Inputs that came by another way than as arguments.
+    pub(super) fn of(inputs: Vec<PathBuf>, resize: bool, convert: bool) -> Self {
+        Self {
+            inputs,
+            resize,
+            convert,
+        }
+    }
+
     /// Every file that was named or lies in a folder that was. Only names are held, not images.
     pub(super) fn files(&self) -> Result<Vec<PathBuf>, CliError> {
         let mut files = Vec::new();

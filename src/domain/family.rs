@@ -17,6 +17,8 @@ pub enum Family {
     Gan,
     /// p(label | image): labels compete, images do not.
     Classifier,
+    /// A decision made from what other models say: no density of its own.
+    Detector,
 }
 
 /// What a model says about p(image).
@@ -59,13 +61,14 @@ pub enum Capability {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PixelCnn,
         Self::PixelRnn,
         Self::Vae,
         Self::Autoencoder,
         Self::Gan,
         Self::Classifier,
+        Self::Detector,
     ];
 
     /// The name used in manifests and answers.
@@ -77,6 +80,7 @@ impl Family {
             Self::Autoencoder => "autoencoder",
             Self::Gan => "gan",
             Self::Classifier => "classifier",
+            Self::Detector => "detector",
         }
     }
 
@@ -86,7 +90,7 @@ impl Family {
             Self::PixelCnn | Self::PixelRnn => Density::Exact,
             Self::Vae => Density::LowerBound,
             Self::Gan => Density::Implicit,
-            Self::Autoencoder | Self::Classifier => Density::None,
+            Self::Autoencoder | Self::Classifier | Self::Detector => Density::None,
         }
     }
 
@@ -108,6 +112,7 @@ impl Family {
             Self::Autoencoder => &[Encode, Decode, Reconstruct, Interpolate],
             Self::Gan => &[Sample],
             Self::Classifier => &[Classify],
+            Self::Detector => &[Detect],
         }
     }
 
@@ -118,6 +123,9 @@ impl Family {
             return None;
         }
         Some(match (self, capability) {
+            (Self::Detector, _) => {
+                "a detector judges images by what other models say of them: ask one of its members"
+            }
             (_, Compress) => {
                 "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive \
                  model has"

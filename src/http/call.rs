@@ -15,7 +15,10 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use crate::{
-    domain::{family::Capability, image::ImageShape},
+    domain::{
+        family::{Capability, Family},
+        image::ImageShape,
+    },
     service::ServedModel,
 };
 
@@ -149,6 +152,9 @@ impl Head {
         let model = state.service.model(&path.model, version)?;
         scope(parts).set_model(&model);
         model.require(capability)?;
+        // Only detectors have a map that could be a picture or an array.
+        let plain = capability == Capability::Detect && model.family() != Family::Detector;
+        let formats = if plain { &[Format::Json] } else { formats };
         Ok(Self {
             model,
             time_limit: time_limit(&state.config, capability, &parts.headers, &mut options)?,

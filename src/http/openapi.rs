@@ -63,7 +63,9 @@ pub(super) fn finish(document: utoipa::openapi::OpenApi) -> Value {
                 .into_iter()
                 .flat_map(Map::values_mut)
             {
-                if let Some(name) = path.strip_prefix(VERSIONED) {
+                if path.ends_with("/drift") {
+                    add_problems(operation, &[404, 422, 500, 503]);
+                } else if let Some(name) = path.strip_prefix(VERSIONED) {
                     finish_operation(name, operation, true);
                 } else if let Some(name) = path
                     .strip_prefix(SERVING)
@@ -296,6 +298,8 @@ mod tests {
             "/v1/models/{model}/versions/{version}",
         ] {
             assert!(document["paths"][model]["get"].is_object(), "{model}");
+            let drift = &document["paths"][&format!("{model}/drift")];
+            assert!(drift["get"].is_object() && drift["delete"].is_object());
             for operation in [
                 "score",
                 "detect",

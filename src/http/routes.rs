@@ -20,6 +20,7 @@ mod compress;
 mod decode;
 mod decompress;
 mod detect;
+mod drift;
 mod encode;
 mod health;
 mod interpolate;
@@ -38,6 +39,8 @@ pub(super) fn all() -> OpenApiRouter<HttpState> {
         .routes(routes!(models::list))
         .routes(routes!(models::show))
         .routes(routes!(models::show_version))
+        .routes(routes!(drift::show, drift::reset))
+        .routes(routes!(drift::show_version, drift::reset_version))
         .nest("/v1/models/{model}", operations())
         .nest("/v1/models/{model}/versions/{version}", operations())
 }

@@ -11,9 +11,11 @@ use super::{MediaError, convert};
 
 mod canvas;
 mod colormap;
+mod overlay;
 
 use self::canvas::Canvas;
 pub(super) use self::canvas::{GAP, Grid};
+pub use self::overlay::overlay_grid;
 
 /// Small images are magnified until a side has about this many pixels.
 const READABLE_SIDE: usize = 112;

@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use super::{
     Check, MANIFEST, Network, Timings, Version,
     manifest::{Graphs, Manifest},
+    trained_on::TrainedOn,
 };
 use crate::{
     domain::{conformal::Calibration, image::Image, likelihood},
@@ -119,10 +120,7 @@ pub fn load(
     name: &str,
     number: u32,
 ) -> Result<Version, GateError> {
-    let mut gate = Gate {
-        folder,
-        checks: Vec::new(),
-    };
+    let mut gate = Gate::new(folder);
     let manifest = gate.manifest(name)?;
     let label = format!("{name} version {number}");
     let golden_file = gate.read(&manifest.golden.images)?;
@@ -153,38 +151,63 @@ pub fn load(
             let levels: Vec<&[u8]> = golden_images.iter().map(Image::levels).collect();
             gate.vae(vae, &manifest, &levels)?
         }
+        Network::Detector(_) => return Err(needs_members()),
     };
     gate.golden(&manifest, &golden_scores, &scores)?;
     let calibration = gate.calibration(&manifest)?;
+    let trained_on = gate.trained_on(&manifest)?;
     Ok(Version {
         number,
         network,
         calibration,
+        trained_on,
+        fingerprint: gate.fingerprint,
         checks: gate.checks,
         timings,
         manifest,
     })
 }
 
-struct Gate<'a> {
+/// A load gate at work on one folder.
+pub(super) struct Gate<'a> {
     folder: &'a Path,
     checks: Vec<Check>,
+    /// sha256 of the manifest, once it is read.
+    fingerprint: String,
 }
 
-impl Gate<'_> {
-    fn passed(&mut self, name: &'static str, finding: String) {
+fn needs_members() -> GateError {
+    GateError::Manifest("a detector loads over its members only".to_owned())
+}
+
+impl<'a> Gate<'a> {
+    pub(super) fn new(folder: &'a Path) -> Self {
+        Self {
+            folder,
+            checks: Vec::new(),
+            fingerprint: String::new(),
+        }
+    }
+
+    /// What was checked, and sha256 of the manifest.
+    pub(super) fn finish(self) -> (Vec<Check>, String) {
+        (self.checks, self.fingerprint)
+    }
+
+    pub(super) fn passed(&mut self, name: &'static str, finding: String) {
         self.checks.push(Check { name, finding });
     }
 
-    fn read(&self, file: &str) -> Result<Vec<u8>, GateError> {
+    pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, GateError> {
         fs::read(self.folder.join(file)).map_err(|error| GateError::Read {
             file: file.to_owned(),
             cause: error.to_string(),
         })
     }
 
-    fn manifest(&mut self, name: &str) -> Result<Manifest, GateError> {
+    pub(super) fn manifest(&mut self, name: &str) -> Result<Manifest, GateError> {
         let bytes = self.read(MANIFEST)?;
+        self.fingerprint = hexadecimal(&Sha256::digest(&bytes));
         let text = String::from_utf8(bytes)
             .map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
         let manifest = Manifest::parse(&text, name).map_err(GateError::Manifest)?;
@@ -210,7 +233,7 @@ impl Gate<'_> {
         Ok(manifest)
     }
 
-    fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
+    pub(super) fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
         media::read_f64(&self.read(file)?).map_err(|error| GateError::File {
             file: file.to_owned(),
             cause: error.to_string(),
@@ -267,6 +290,7 @@ impl Gate<'_> {
                     .map(|network| Network::Vae(network.into()))
                     .map_err(|cause| failed(&format!("{encoder}, {decoder}"), cause))?
             }
+            Graphs::Detector(_) => return Err(needs_members()),
         };
         self.passed("graphs", "inputs and outputs keep the contract".to_owned());
         Ok(network)
@@ -361,7 +385,7 @@ impl Gate<'_> {
         Ok((scores, timings))
     }
 
-    fn golden(
+    pub(super) fn golden(
         &mut self,
         manifest: &Manifest,
         expected: &[f64],
@@ -411,6 +435,19 @@ impl Gate<'_> {
     }
 }
 
+impl Gate<'_> {
+    fn trained_on(&self, manifest: &Manifest) -> Result<Option<TrainedOn>, GateError> {
+        let Some(file) = &manifest.provenance.trained_on else {
+            return Ok(None);
+        };
+        let hashes = TrainedOn::read(&self.read(file)?).map_err(|cause| GateError::File {
+            file: file.clone(),
+            cause,
+        })?;
+        Ok(Some(hashes))
+    }
+}
+
 /// Golden images, with each label if there are labels.
 fn given<'a>(images: &'a [Image], manifest: &Manifest) -> Vec<Given<'a>> {
     let labels = manifest
@@ -446,14 +483,16 @@ fn log_probability(head: Head, logits: &[f64], level: u8) -> f64 {
 }
 
 /// The second of two runs: the first one pays for allocations.
-fn time_of(mut run: impl FnMut() -> Result<(), NetworkError>) -> Result<Duration, NetworkError> {
+pub(super) fn time_of(
+    mut run: impl FnMut() -> Result<(), NetworkError>,
+) -> Result<Duration, NetworkError> {
     run()?;
     let start = Instant::now();
     run()?;
     Ok(start.elapsed())
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;
     bytes.iter().fold(String::new(), |mut text, byte| {
         // Writing to a string cannot fail.

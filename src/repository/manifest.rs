@@ -1,9 +1,13 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
 
+pub mod detector;
+
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
+use super::gate::hexadecimal;
 use crate::{
     domain::{family::Family, image::ImageShape},
     graph::rewrite::InputMap,
@@ -64,6 +68,8 @@ pub enum Graphs {
         /// Contract.
         contract: vae::Contract,
     },
+    /// No graphs of its own: other models are asked.
+    Detector(detector::Contract),
 }
 
 /// Golden scores: what the training framework computed.
@@ -101,6 +107,8 @@ pub enum Statistic {
     /// log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)): the evidence lower bound with its expectation taken at the posterior mean. Not
     /// itself a bound, but deterministic and cheap, which is what a statistic has to be.
     ElboAtMean,
+    /// The one number that a detector makes of its statistics; see [`crate::domain::detection`].
+    Strangeness,
 }
 
 impl Statistic {
@@ -109,6 +117,7 @@ impl Statistic {
         match self {
             Self::LogLikelihood => "log_likelihood",
             Self::ElboAtMean => "elbo_at_mean",
+            Self::Strangeness => "strangeness",
         }
     }
 }
@@ -131,29 +140,77 @@ pub struct Provenance {
     pub test_bits_per_dim: Option<f64>,
     /// Anything else worth knowing.
     pub notes: Option<String>,
+    /// File of short hashes of the training images, see [`super::trained_on`].
+    pub trained_on: Option<String>,
 }
 
 impl Manifest {
     /// Parses `text`. `name` is the model's folder name, with which the manifest must agree.
     pub fn parse(text: &str, name: &str) -> Result<Self, String> {
+        if detector_family(text) {
+            return detector::parse(text, name)?.with_files_checked();
+        }
         let file: File =
             toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-        file.validate(name)
+        file.validate(name)?.with_files_checked()
     }
 
-    /// Files that the manifest names.
-    pub fn files(&self) -> Vec<&str> {
-        let graphs = match &self.graphs {
+    /// Refuses files that are elsewhere, files without a hash and hashes without a file.
+    fn with_files_checked(self) -> Result<Self, String> {
+        for file in self.files() {
+            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
+                return Err(format!(
+                    "{file:?} is not the plain name of a file beside the manifest"
+                ));
+            }
+            if !self.sha256.contains_key(file) {
+                return Err(format!(
+                    "sha256: {file:?} is named in the manifest but has no hash"
+                ));
+            }
+        }
+        if let Some(extra) = self
+            .sha256
+            .keys()
+            .find(|file| !self.files().contains(&file.as_str()))
+        {
+            return Err(format!(
+                "sha256: {extra:?} is not named anywhere in the manifest"
+            ));
+        }
+        Ok(self)
+    }
+
+    /// Files of graphs.
+    fn graph_files(&self) -> Vec<&str> {
+        match &self.graphs {
             Graphs::Autoregressive { file, .. } => vec![file.as_str()],
             Graphs::Vae {
                 encoder, decoder, ..
             } => vec![encoder.as_str(), decoder.as_str()],
-        };
+            Graphs::Detector(_) => Vec::new(),
+        }
+    }
+
+    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other.
+    pub fn graphs_sha256(&self) -> String {
+        let hashes = self
+            .graph_files()
+            .into_iter()
+            .filter_map(|file| self.sha256.get(file));
+        let text: String = hashes.map(|hash| hash.to_lowercase()).collect();
+        hexadecimal(&Sha256::digest(text))
+    }
+
+    /// Files that the manifest names.
+    pub fn files(&self) -> Vec<&str> {
+        let graphs = self.graph_files();
         let calibration = self.calibration.iter().map(|c| c.scores.as_str());
         graphs
             .into_iter()
             .chain([self.golden.images.as_str(), self.golden.scores.as_str()])
             .chain(calibration)
+            .chain(self.provenance.trained_on.as_deref())
             .collect()
     }
 
@@ -165,6 +222,7 @@ impl Manifest {
                 autoregressive::Head::Bernoulli => "bernoulli",
             },
             Graphs::Vae { .. } => "discretized-logistic",
+            Graphs::Detector(_) => "none",
         }
     }
 }
@@ -309,7 +367,7 @@ impl File {
                 ));
             }
         }
-        let manifest = Manifest {
+        Ok(Manifest {
             name: self.name,
             family,
             description: self.description,
@@ -320,30 +378,17 @@ impl File {
             calibration: self.calibration,
             provenance: self.provenance,
             sha256: self.sha256,
-        };
-        for file in manifest.files() {
-            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
-                return Err(format!(
-                    "{file:?} is not the plain name of a file beside the manifest"
-                ));
-            }
-            if !manifest.sha256.contains_key(file) {
-                return Err(format!(
-                    "sha256: {file:?} is named in the manifest but has no hash"
-                ));
-            }
-        }
-        if let Some(extra) = manifest
-            .sha256
-            .keys()
-            .find(|file| !manifest.files().contains(&file.as_str()))
-        {
-            return Err(format!(
-                "sha256: {extra:?} is not named anywhere in the manifest"
-            ));
-        }
-        Ok(manifest)
+        })
     }
+}
+
+/// Whether the manifest says that it is a detector's. What else is wrong with it is found when it is parsed.
+fn detector_family(text: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Kind {
+        family: String,
+    }
+    toml::from_str::<Kind>(text).is_ok_and(|kind| kind.family == Family::Detector.name())
 }
 
 /// Names that differ, and a prior that is a distribution over them.

@@ -327,6 +327,6 @@ fn lanes(
 ) -> Result<(&Lane<Encoder>, &Lane<Decoder>), ServiceError> {
     match &model.lanes {
         Lanes::Vae { encode, decode } => Ok((encode, decode)),
-        Lanes::Autoregressive { .. } => Err(model.unsupported(capability)),
+        Lanes::Autoregressive { .. } | Lanes::Detector { .. } => Err(model.unsupported(capability)),
     }
 }

@@ -1,20 +1,29 @@
 //! Loaded models with their queues, and the set of them that is served now.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
 use super::{
     drawing::Drawing,
+    drift::Monitor,
     error::ServiceError,
     info::{
         CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo, SamplerInfo,
     },
+    measure::Measuring,
     work::{Decoder, Encoder, Scoring},
 };
 use crate::{
-    domain::{family::Capability, image::ImageShape},
-    metrics::{Metrics, OperationMetrics},
+    domain::{
+        family::{Capability, Family},
+        image::ImageShape,
+    },
+    metrics::{DriftMetrics, Metrics, OperationMetrics},
     network::autoregressive::Compilation,
-    repository::{Catalog, Network, Outcome, Version},
+    repository::{Catalog, Network, Outcome, Version, detector::Detector},
     scheduling::{Class, Lane, Scheduler},
 };
 
@@ -24,6 +33,8 @@ pub struct ServedModel {
     pub(super) name: String,
     pub(super) version: Arc<Version>,
     pub(super) lanes: Lanes,
+    /// The stream that a detector judges, once someone watches it.
+    pub(super) drift: OnceLock<Monitor>,
 }
 
 /// The queues of a model, by family.
@@ -36,6 +47,10 @@ pub(super) enum Lanes {
     Vae {
         encode: Arc<Lane<Encoder>>,
         decode: Arc<Lane<Decoder>>,
+    },
+    Detector {
+        measure: Arc<Lane<Measuring>>,
+        detector: Arc<Detector>,
     },
 }
 
@@ -77,12 +92,38 @@ impl ServedModel {
                     operation("decode"),
                 ),
             },
+            Network::Detector(detector) => Lanes::Detector {
+                measure: scheduler.lane(
+                    Class::Interactive,
+                    Measuring(Arc::clone(&detector.panel)),
+                    timings.forward,
+                    operation("detect"),
+                ),
+                detector: Arc::clone(detector),
+            },
         };
         Self {
             name: name.to_owned(),
             version,
             lanes,
+            drift: OnceLock::new(),
         }
+    }
+
+    /// The stream that the detector judges, kept in `folder`; `None` for other models.
+    pub(super) fn watched(&self, folder: &Path, metrics: &Metrics) -> Option<&Monitor> {
+        let Lanes::Detector { detector, .. } = &self.lanes else {
+            return None;
+        };
+        Some(self.drift.get_or_init(|| {
+            let version = &self.version;
+            Monitor::open(
+                folder,
+                (&self.name, version.number, &version.fingerprint),
+                detector.calibration.scores(),
+                DriftMetrics::new(metrics, &self.name),
+            )
+        }))
     }
 
     /// Name.
@@ -95,6 +136,11 @@ impl ServedModel {
         self.version.number
     }
 
+    /// Family.
+    pub fn family(&self) -> Family {
+        self.version.manifest.family
+    }
+
     /// Size of its images.
     pub fn shape(&self) -> ImageShape {
         self.version.manifest.shape
@@ -103,7 +149,7 @@ impl ServedModel {
     /// Size of its latent code, if it has one.
     pub fn latent_size(&self) -> Option<usize> {
         match &self.version.network {
-            Network::Autoregressive(_) => None,
+            Network::Autoregressive(_) | Network::Detector(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),
         }
     }
@@ -296,6 +342,17 @@ impl Models {
         }
     }
 
+    /// Every model that is ready.
+    pub(super) fn all_ready(&self) -> impl Iterator<Item = &Arc<ServedModel>> {
+        self.0
+            .values()
+            .flat_map(BTreeMap::values)
+            .filter_map(|slot| match slot {
+                Slot::Ready(model) => Some(model),
+                Slot::Failed(_) => None,
+            })
+    }
+
     /// Descriptions of all.
     pub(super) fn describe_all(&self) -> Vec<ModelInfo> {
         self.0
@@ -353,16 +410,19 @@ fn ready_info(version: &Version) -> ReadyInfo {
                     }
                 }
             }),
-            Network::Vae(_) => None,
+            Network::Vae(_) | Network::Detector(_) => None,
         },
         latent_size: match &version.network {
-            Network::Autoregressive(_) => None,
+            Network::Autoregressive(_) | Network::Detector(_) => None,
             Network::Vae(vae) => Some(vae.latent_size()),
         },
         calibration: calibration.map(|(scores, file)| CalibrationInfo {
             size: scores.size(),
             statistic: file.statistic.name(),
-            smallest_false_alarm_rate: scores.smallest_p_value(),
+            smallest_false_alarm_rate: match &version.network {
+                Network::Detector(_) => 1.0 / (scores.size() + 1) as f64,
+                _ => scores.smallest_p_value(),
+            },
             description: file.description.clone(),
         }),
         provenance: ProvenanceInfo {

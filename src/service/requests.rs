@@ -224,6 +224,14 @@ pub struct Reconstruction {
 pub struct DetectOptions {
     /// The share of inliers that may be rejected: above 0, below 1.
     pub false_alarm_rate: f64,
+    /// With which probability over calibrations this very calibration is to keep the rate, instead of calibrations on average:
+    /// above 0, below 1. Detectors only.
+    pub confidence: Option<f64>,
+    /// The expected share of inliers among the rejected images of the request, which replaces the false-alarm rate: above 0, below 1.
+    /// Detectors only.
+    pub false_discovery_rate: Option<f64>,
+    /// Whether to return what speaks against each dimension. Detectors only.
+    pub map: bool,
 }
 
 impl DetectOptions {
@@ -231,17 +239,26 @@ impl DetectOptions {
     pub const DEFAULT_FALSE_ALARM_RATE: f64 = 0.01;
 }
 
+impl Default for DetectOptions {
+    fn default() -> Self {
+        Self {
+            false_alarm_rate: Self::DEFAULT_FALSE_ALARM_RATE,
+            confidence: None,
+            false_discovery_rate: None,
+            map: false,
+        }
+    }
+}
+
 /// Answer of `detect`.
 #[derive(Debug, Clone)]
 pub struct DetectAnswer {
-    /// As requested.
-    pub false_alarm_rate: f64,
+    /// The largest p-value that is rejected; with a false discovery rate it depends on the other images of the request.
+    pub threshold: Option<f64>,
     /// Calibration scores behind the p-values.
     pub calibration_size: usize,
     /// Where they came from.
     pub calibration_description: String,
-    /// The statistic's name.
-    pub statistic: &'static str,
     /// One result an image.
     pub results: PerImage<Detection>,
 }
@@ -249,12 +266,39 @@ pub struct DetectAnswer {
 /// The verdict on one image.
 #[derive(Debug, Clone)]
 pub struct Detection {
-    /// Whether p ≤ the false-alarm rate.
+    /// Whether the image is rejected.
     pub reject: bool,
-    /// Two-sided conformal p-value.
+    /// Conformal p-value.
     pub p_value: f64,
-    /// The statistic in nats.
-    pub statistic: f64,
-    /// The same in bits per dimension.
-    pub bits_per_dim: f64,
+    /// One number of which only large values are strange, and by which images can be put in order: what a detector makes of its
+    /// statistics, else −log p-value.
+    pub strangeness: f64,
+    /// What was measured.
+    pub statistics: Vec<MeasuredStatistic>,
+    /// −log p / (D ln 2), where a density was asked.
+    pub bits_per_dim: Option<f64>,
+    /// What speaks against each dimension, where it was asked for.
+    pub map: Option<EvidenceMap>,
+}
+
+/// One number measured of an image.
+#[derive(Debug, Clone)]
+pub struct MeasuredStatistic {
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: f64,
+    /// How often an inlier's is as far out.
+    pub p_value: f64,
+    /// The value in bits per dimension, where it is a log-likelihood.
+    pub bits_per_dim: Option<f64>,
+}
+
+/// What speaks against each dimension of an image.
+#[derive(Debug, Clone)]
+pub struct EvidenceMap {
+    /// The statistic that is shown: of those that are maps, the one with the strangest density.
+    pub statistic: &'static str,
+    /// Nats, in channel, row, column order; positive speaks against the image.
+    pub values: Vec<f32>,
 }

@@ -1,0 +1,275 @@
+//! `calibrate`: a detector from models and inliers.
+
+use std::{
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+use clap::{ArgMatches, Args};
+
+use super::{CliError, OfflineSettings, Outcome, gather, model, pipeline};
+use crate::{
+    app::App,
+    domain::{
+        family::{Density, Family},
+        statistics::Need,
+    },
+    service::{
+        ServedModel,
+        calibrate::{Guarantee, Inliers, Made, Recipe},
+    },
+};
+
+/// Make a detector from a model and images that are as they should be
+///
+/// Measures every statistic that the model and its helpers offer, fits densities of them to one part of the images, ranks their
+/// surprises among a second and calibrates with a third. No image of another kind is needed. The detector is written as the next
+/// version of its name into the repository of the model, in one step; a running server takes it up on SIGHUP.
+#[derive(Debug, Args)]
+pub(super) struct CalibrateArgs {
+    /// Name of a model in the repository, or path of a model's folder: the density of the detector, or its latent member if it is
+    /// a vae
+    model: String,
+
+    /// Images that are as they should be and that no member was trained on: files, npy arrays and folders
+    #[arg(long, required = true, num_args = 1.., value_name = "INPUT")]
+    data: Vec<PathBuf>,
+
+    /// Further such images, to fit and rank with; all of --data then calibrate. Without it half of --data fit, 15 % rank and the
+    /// rest calibrate
+    #[arg(long, num_args = 1.., value_name = "INPUT")]
+    fit: Vec<PathBuf>,
+
+    /// A helper of the same repository: local=NAME, background=NAME or latent=NAME
+    #[arg(long = "member", value_name = "ROLE=NAME")]
+    members: Vec<String>,
+
+    /// Also look at the image's seven flips and turns, which costs seven passes more
+    #[arg(long)]
+    stir: bool,
+
+    /// Name of the detector [default: that of the model with -gate]
+    #[arg(long)]
+    name: Option<String>,
+
+    /// What the images are, for the manifest [default: the paths]
+    #[arg(long, value_name = "TEXT")]
+    description: Option<String>,
+
+    /// Licence of the images, for the manifest
+    #[arg(long, value_name = "TEXT", default_value = "not stated")]
+    licence: String,
+
+    /// Seed of the permutation that parts the images
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+
+    /// Resize images of another size than the model's
+    #[arg(long)]
+    resize: bool,
+
+    /// Convert between grey and colour and reduce 16 bits to 8
+    #[arg(long)]
+    convert: bool,
+
+    #[command(flatten)]
+    settings: OfflineSettings,
+}
+
+pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+    let mut settings = arguments.settings.start(matches)?;
+    let folder = model::folder(&arguments.model, &settings.models.repository)?;
+    let (repository, model_name) = place(&folder)?;
+    settings.models.repository = repository.clone();
+    let app = App::start(&settings)?;
+    app.loader().load()?;
+    let main = app.service.model(&model_name, None)?;
+    let role = own_role(&main)?;
+    let mut members = vec![(role, main)];
+    for text in &arguments.members {
+        let (role, name) = member(text)?;
+        if members.iter().any(|(other, _)| *other == role) {
+            return Err(CliError::Usage(format!(
+                "--member {text}: there is a {} already",
+                role.name()
+            )));
+        }
+        members.push((role, app.service.model(&name, None)?));
+    }
+    if arguments.stir && role != Need::Density {
+        return Err(CliError::Usage(
+            "--stir compares exact likelihoods, which this model does not have".to_owned(),
+        ));
+    }
+    let shape = members[0].1.shape();
+    let read =
+        |inputs: &[PathBuf]| gather::images(inputs, shape, arguments.resize, arguments.convert);
+    let inliers = Inliers {
+        data: read(&arguments.data)?,
+        fit: read(&arguments.fit)?,
+    };
+    let name = arguments
+        .name
+        .unwrap_or_else(|| format!("{model_name}-gate"));
+    if !is_name(&name) {
+        return Err(CliError::Usage(format!(
+            "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
+        )));
+    }
+    let names: Vec<String> = members.iter().map(|(_, m)| m.name().to_owned()).collect();
+    let recipe = Recipe {
+        description: format!(
+            "Detector of images unlike those it was calibrated with, over {}",
+            names.join(", ")
+        ),
+        data: arguments
+            .description
+            .unwrap_or_else(|| paths(&arguments.data)),
+        licence: arguments.licence,
+        command: command(
+            &model_name,
+            &arguments.members,
+            arguments.stir,
+            &name,
+            arguments.seed,
+        ),
+        name,
+        members,
+        stir: arguments.stir,
+        seed: arguments.seed,
+    };
+    let bar = gather::progress(inliers.data.len() + inliers.fit.len());
+    let made = pipeline::runtime()?.block_on(app.service.calibrate(
+        &recipe,
+        inliers,
+        &repository,
+        |images| bar.set_position(images as u64),
+    ));
+    bar.finish_and_clear();
+    report(&made?)?;
+    Ok(Outcome::Done)
+}
+
+/// The repository and the name of the model in `folder`.
+fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
+    let folder = folder
+        .canonicalize()
+        .map_err(|error| CliError::io(folder.display().to_string(), error))?;
+    let model = if folder.join("model.toml").is_file() {
+        folder.parent()
+    } else {
+        Some(&*folder)
+    };
+    let parts = model.and_then(|model| Some((model.parent()?, model.file_name()?.to_str()?)));
+    parts
+        .map(|(repository, name)| (repository.to_owned(), name.to_owned()))
+        .ok_or_else(|| {
+            CliError::Usage(format!(
+                "{} is not a model in a repository",
+                folder.display()
+            ))
+        })
+}
+
+fn own_role(model: &ServedModel) -> Result<Need, CliError> {
+    match (model.family(), model.family().density()) {
+        (Family::Vae, _) => Ok(Need::Latent),
+        (_, Density::Exact) => Ok(Need::Density),
+        (family, _) => Err(CliError::Usage(format!(
+            "{:?} is a {family}: a detector is made from a model with an exact density or from a vae",
+            model.name()
+        ))),
+    }
+}
+
+fn member(text: &str) -> Result<(Need, String), CliError> {
+    let wrong = |reason: String| CliError::Usage(format!("--member {text}: {reason}"));
+    let (role, name) = text
+        .split_once('=')
+        .ok_or_else(|| wrong("it must be ROLE=NAME".to_owned()))?;
+    let role: Need = role.parse().map_err(wrong)?;
+    if role == Need::Stirring {
+        return Err(wrong(
+            "stirring asks the density itself: give --stir".to_owned(),
+        ));
+    }
+    Ok((role, name.to_owned()))
+}
+
+fn is_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
+}
+
+fn paths(paths: &[PathBuf]) -> String {
+    let names: Vec<_> = paths
+        .iter()
+        .filter_map(|path| path.file_name())
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    names.join(", ")
+}
+
+/// The command for the manifest, without paths: these are of one machine.
+fn command(model: &str, members: &[String], stir: bool, name: &str, seed: u64) -> String {
+    let members: String = members.iter().map(|m| format!(" --member {m}")).collect();
+    let stir = if stir { " --stir" } else { "" };
+    format!("density-server calibrate {model}{members}{stir} --name {name} --seed {seed}")
+}
+
+fn report(made: &Made) -> Result<(), CliError> {
+    let mut text = format!(
+        "{}\n\nimages\n  {} fit the densities, {} rank, {} calibrate",
+        made.folder.display(),
+        made.fit,
+        made.rank,
+        made.calibrate
+    );
+    if made.duplicates > 0 {
+        text += &format!(
+            "; {} came more than once and were taken once",
+            made.duplicates
+        );
+    }
+    text += "\n\nfalse-alarm rate  on average  with 95 % confidence\n";
+    for guarantee in &made.guarantees {
+        let Guarantee {
+            rate,
+            on_average,
+            certified_threshold,
+        } = guarantee;
+        text += &format!(
+            "  {:<14}  {:<10}  {}\n",
+            format!("{} %", rate * 100.0),
+            if *on_average { "p ≤ rate" } else { "too few" },
+            certified_threshold.map_or("too few".to_owned(), |threshold| format!(
+                "p ≤ {threshold:.5}"
+            )),
+        );
+    }
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(|error| CliError::writing(None, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_roles_and_names() {
+        assert_eq!(member("local=m").unwrap(), (Need::Local, "m".to_owned()));
+        for wrong in ["local", "lokal=m", "stirring=m"] {
+            assert!(member(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_is_that_of_a_folder() {
+        assert!(is_name("fashion-mnist-gate_2.1"));
+        for wrong in ["", ".hidden", "a/b", "a b", ".."] {
+            assert!(!is_name(wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Statistics of an image: numbers, or vectors of numbers, that come out differently for images of another kind.
+//!
+//! Each is a pure function of what a detector's members said of the image. None is a verdict: which values are usual is learnt from
+//! inliers (see [`super::detection`]).
+
+use super::{complexity, image::ImageShape, surprise::Surprise};
+
+mod kind;
+
+pub use self::kind::{Need, Statistic};
+
+/// What the members of a detector said of one image. A member that the detector lacks is `None`.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// Predictions of the main density.
+    pub density: Option<Surprise>,
+    /// log p of every dimension under a density that sees only the nearest pixels.
+    pub local: Option<Vec<f32>>,
+    /// log p of every dimension under a density of backgrounds.
+    pub background: Option<Vec<f32>>,
+    /// Code and likelihood of a variational autoencoder.
+    pub latent: Option<Latent>,
+    /// log p(x) − log p(Tx) in nats under the main density, for each flip and rotation T of [`transformations`].
+    pub stirred: Option<Vec<f64>>,
+}
+
+/// What a variational autoencoder said of one image.
+#[derive(Debug, Clone)]
+pub struct Latent {
+    /// Posterior mean.
+    pub mean: Vec<f32>,
+    /// Logarithm of the posterior variance.
+    pub log_variance: Vec<f32>,
+    /// KL(q(z | x) ‖ p(z)) in nats.
+    pub kl: f64,
+    /// −log p(x | z) in nats at the posterior mean.
+    pub reconstruction: f64,
+}
+
+/// Side of the grid over which maps are summed.
+const GRID: usize = 7;
+
+/// Values beyond it, and values that are no numbers, count as this: as strange as can be, and still arithmetic.
+const EXTREME: f64 = 1e12;
+
+impl Statistic {
+    /// The statistic of an image given as levels in channel, row, column order: [`Self::length`] finite numbers.
+    ///
+    /// # Panics
+    /// If the member that the statistic needs said nothing.
+    pub fn of(self, evidence: &Evidence, levels: &[u8], shape: ImageShape) -> Vec<f64> {
+        let mut values = self.measure(evidence, levels, shape);
+        for value in &mut values {
+            *value = if value.is_nan() {
+                EXTREME
+            } else {
+                value.clamp(-EXTREME, EXTREME)
+            };
+        }
+        values
+    }
+
+    fn measure(self, evidence: &Evidence, levels: &[u8], shape: ImageShape) -> Vec<f64> {
+        let density = || evidence.density.as_ref().expect("a density");
+        let latent = || evidence.latent.as_ref().expect("a latent member");
+        let ratio = |other: &Option<Vec<f32>>| {
+            let other = other.as_ref().expect("a density for the ratio");
+            total(other) - total(&density().log_probability)
+        };
+        let share_above = |nats: f32| {
+            let log_p = &density().log_probability;
+            // NaN is no probability, so it counts as improbable.
+            let improbable = |value: &&f32| value.is_nan() || -**value > nats;
+            log_p.iter().filter(improbable).count() as f64
+        };
+        let units = || {
+            levels
+                .iter()
+                .map(|&level| f64::from(level) / (shape.levels() - 1) as f64)
+        };
+        let count = levels.len() as f64;
+        let one = match self {
+            Self::NegativeLogLikelihood => -total(&density().log_probability),
+            Self::Entropy => total(&density().entropy),
+            Self::Typicality => {
+                let density = density();
+                let excess = -total(&density.log_probability) - total(&density.entropy);
+                excess / (total(&density.variance) + 1.0).sqrt()
+            }
+            Self::Improbable3 => share_above(3.0),
+            Self::Improbable6 => share_above(6.0),
+            Self::Improbable9 => share_above(9.0),
+            Self::SurpriseSpread => {
+                let log_p = &density().log_probability;
+                deviation(log_p.iter().map(|&value| f64::from(value).max(-1e3)), count)
+            }
+            Self::LocalRatio => ratio(&evidence.local),
+            Self::BackgroundRatio => ratio(&evidence.background),
+            Self::CodeLength => complexity::code_length(levels, shape),
+            Self::InputComplexity => {
+                let bits = -total(&density().log_probability) / std::f64::consts::LN_2;
+                bits - complexity::code_length(levels, shape)
+            }
+            Self::Stirring => stirred(evidence).iter().sum(),
+            Self::Reconstruction => latent().reconstruction,
+            Self::Kl => latent().kl,
+            Self::LatentNorm => {
+                let mean = latent().mean.iter();
+                mean.map(|&m| f64::from(m) * f64::from(m))
+                    .sum::<f64>()
+                    .sqrt()
+            }
+            Self::LatentLogVariance => total(&latent().log_variance),
+            Self::DarkShare => levels.iter().filter(|&&level| level == 0).count() as f64 / count,
+            Self::Brightness => units().sum::<f64>() / count,
+            Self::Contrast => deviation(units(), count),
+            Self::TotalVariation => total_variation(levels, shape),
+            Self::SurpriseMap => return regions(&self.map(evidence).expect("a density"), shape),
+            Self::LocalRatioMap => {
+                let sums = regions(&self.map(evidence).expect("a local density"), shape);
+                return sums.into_iter().map(signed_log).collect();
+            }
+            Self::LatentMean => return latent().mean.iter().map(|&m| f64::from(m)).collect(),
+            Self::StirringVector => return stirred(evidence).to_vec(),
+        };
+        vec![one]
+    }
+
+    /// What a statistic that is a map says of every dimension, in nats; `None` for others.
+    pub fn map(self, evidence: &Evidence) -> Option<Vec<f32>> {
+        let log_p = &evidence.density.as_ref()?.log_probability;
+        match self {
+            Self::SurpriseMap => {
+                let entropy = &evidence.density.as_ref()?.entropy;
+                Some(log_p.iter().zip(entropy).map(|(l, h)| -l - h).collect())
+            }
+            Self::LocalRatioMap => {
+                let local = evidence.local.as_ref()?;
+                Some(local.iter().zip(log_p).map(|(l, p)| l - p).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// How many numbers the statistic is, for images of `shape` and codes of `latent_size`.
+    pub fn length(self, shape: ImageShape, latent_size: usize) -> usize {
+        match self {
+            Self::SurpriseMap | Self::LocalRatioMap => {
+                shape.height().min(GRID) * shape.width().min(GRID)
+            }
+            Self::LatentMean => latent_size,
+            Self::StirringVector => transformations(shape).len(),
+            _ => 1,
+        }
+    }
+}
+
+/// sign(x) log(1 + |x|): a logarithmic scale for numbers with long tails on both sides.
+pub fn signed_log(x: f64) -> f64 {
+    x.signum() * x.abs().ln_1p()
+}
+
+fn stirred(evidence: &Evidence) -> &[f64] {
+    evidence.stirred.as_ref().expect("stirred likelihoods")
+}
+
+fn total(values: &[f32]) -> f64 {
+    values.iter().map(|&value| f64::from(value)).sum()
+}
+
+fn deviation(values: impl Iterator<Item = f64>, count: f64) -> f64 {
+    let (mut first, mut second) = (0.0, 0.0);
+    for value in values {
+        first += value;
+        second += value * value;
+    }
+    (second / count - (first / count).powi(2)).max(0.0).sqrt()
+}
+
+/// Mean absolute difference between neighbours, along rows plus along columns, in units of level / (levels − 1).
+fn total_variation(levels: &[u8], shape: ImageShape) -> f64 {
+    let (height, width) = (shape.height(), shape.width());
+    let (mut across, mut down) = (0u64, 0u64);
+    for plane in levels.chunks(shape.pixels()) {
+        for (index, &level) in plane.iter().enumerate() {
+            if (index + 1) % width != 0 {
+                across += u64::from(level.abs_diff(plane[index + 1]));
+            }
+            if index + width < plane.len() {
+                down += u64::from(level.abs_diff(plane[index + width]));
+            }
+        }
+    }
+    let pairs = |rows: usize, columns: usize| (shape.channels() * rows * columns).max(1) as f64;
+    let max = (shape.levels() - 1) as f64;
+    (across as f64 / pairs(height, width - 1) + down as f64 / pairs(height - 1, width)) / max
+}
+
+/// Sums of a map of all dimensions over a grid of at most 7×7 regions as equal as can be, channels together, in row order.
+pub fn regions(map: &[f32], shape: ImageShape) -> Vec<f64> {
+    let (height, width) = (shape.height(), shape.width());
+    let (rows, columns) = (height.min(GRID), width.min(GRID));
+    let mut sums = vec![0.0; rows * columns];
+    for (index, &value) in map.iter().enumerate() {
+        let pixel = index % shape.pixels();
+        let (row, column) = (
+            pixel / width * rows / height,
+            pixel % width * columns / width,
+        );
+        sums[row * columns + column] += f64::from(value);
+    }
+    sums
+}
+
+/// The flips and rotations under which stirring looks at an image, as the storage index that each dimension is taken from: the
+/// seven others of a square's symmetries, or the three of a rectangle's.
+pub fn transformations(shape: ImageShape) -> Vec<Vec<usize>> {
+    let (height, width) = (shape.height(), shape.width());
+    let square = height == width;
+    let mut all = Vec::new();
+    for (turn, flip_rows, flip_columns) in [
+        (false, false, true),
+        (false, true, false),
+        (false, true, true),
+        (true, false, false),
+        (true, false, true),
+        (true, true, false),
+        (true, true, true),
+    ] {
+        if turn && !square {
+            continue;
+        }
+        let source = |index: usize| {
+            let (plane, pixel) = (index / shape.pixels(), index % shape.pixels());
+            let (row, column) = (pixel / width, pixel % width);
+            let (row, column) = if turn { (column, row) } else { (row, column) };
+            let row = if flip_rows { height - 1 - row } else { row };
+            let column = if flip_columns {
+                width - 1 - column
+            } else {
+                column
+            };
+            plane * shape.pixels() + row * width + column
+        };
+        all.push((0..shape.dimensions()).map(source).collect());
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+use super::*;
+
+fn shape() -> ImageShape {
+    ImageShape::new(1, 8, 8, 256).unwrap()
+}
+
+fn evidence(dimensions: usize) -> Evidence {
+    let values = |value: f32| vec![value; dimensions];
+    Evidence {
+        density: Some(Surprise {
+            log_probability: values(-2.0),
+            entropy: values(1.5),
+            variance: values(0.25),
+        }),
+        local: Some(values(-3.0)),
+        background: Some(values(-2.5)),
+        latent: Some(Latent {
+            mean: vec![3.0, 4.0],
+            log_variance: vec![-1.0, -2.0],
+            kl: 7.0,
+            reconstruction: 100.0,
+        }),
+        stirred: Some(vec![1.0; transformations(shape()).len()]),
+    }
+}
+
+#[test]
+fn numbers_are_those_of_the_formulas() {
+    let image = vec![51u8; 64];
+    let one = |statistic: Statistic| statistic.of(&evidence(64), &image, shape())[0];
+    assert_eq!(one(Statistic::NegativeLogLikelihood), 128.0);
+    assert_eq!(one(Statistic::Entropy), 96.0);
+    assert!((one(Statistic::Typicality) - 32.0 / 17f64.sqrt()).abs() < 1e-12);
+    assert_eq!(one(Statistic::Improbable3), 0.0);
+    assert_eq!(one(Statistic::LocalRatio), -64.0);
+    assert_eq!(one(Statistic::BackgroundRatio), -32.0);
+    assert_eq!(one(Statistic::LatentNorm), 5.0);
+    assert_eq!(one(Statistic::LatentLogVariance), -3.0);
+    assert_eq!(one(Statistic::Kl), 7.0);
+    assert_eq!(one(Statistic::Reconstruction), 100.0);
+    assert_eq!(one(Statistic::Stirring), 7.0);
+    assert!((one(Statistic::Brightness) - 0.2).abs() < 1e-12);
+    assert_eq!(one(Statistic::TotalVariation), 0.0);
+    let bits = 128.0 / std::f64::consts::LN_2;
+    assert_eq!(
+        one(Statistic::InputComplexity),
+        bits - one(Statistic::CodeLength)
+    );
+}
+
+#[test]
+fn every_statistic_has_its_length_and_its_name() {
+    let image = vec![9u8; 64];
+    for statistic in Statistic::ALL {
+        let values = statistic.of(&evidence(64), &image, shape());
+        assert_eq!(values.len(), statistic.length(shape(), 2), "{statistic}");
+        assert_eq!(statistic.is_scalar(), values.len() == 1);
+        assert_eq!(statistic.name().parse(), Ok(statistic));
+    }
+    assert!(
+        "tpyicality"
+            .parse::<Statistic>()
+            .unwrap_err()
+            .contains("typicality")
+    );
+}
+
+#[test]
+fn an_impossible_image_is_extreme_and_finite() {
+    let mut evidence = evidence(64);
+    let density = evidence.density.as_mut().unwrap();
+    density.log_probability[5] = f32::NEG_INFINITY;
+    density.log_probability[6] = f32::NAN;
+    let image = vec![9u8; 64];
+    for statistic in Statistic::ALL {
+        let values = statistic.of(&evidence, &image, shape());
+        assert!(values.iter().all(|value| value.is_finite()), "{statistic}");
+    }
+    let nll = Statistic::NegativeLogLikelihood.of(&evidence, &image, shape());
+    assert_eq!(nll, [1e12]);
+    assert_eq!(Statistic::Improbable9.of(&evidence, &image, shape()), [2.0]);
+}
+
+#[test]
+fn regions_cover_the_image_once() {
+    for (channels, height, width) in [(1, 28, 28), (3, 5, 11), (1, 1, 1), (1, 9, 30)] {
+        let shape = ImageShape::new(channels, height, width, 256).unwrap();
+        let sums = regions(&vec![1.0; shape.dimensions()], shape);
+        assert_eq!(sums.len(), height.min(7) * width.min(7));
+        assert_eq!(sums.iter().sum::<f64>(), shape.dimensions() as f64);
+        assert!(sums.iter().all(|&sum| sum >= 1.0));
+    }
+}
+
+#[test]
+fn transformations_are_the_other_symmetries() {
+    let square = ImageShape::new(1, 3, 3, 256).unwrap();
+    let wide = ImageShape::new(2, 2, 3, 256).unwrap();
+    assert_eq!(transformations(square).len(), 7);
+    assert_eq!(transformations(wide).len(), 3);
+    for shape in [square, wide] {
+        let identity: Vec<usize> = (0..shape.dimensions()).collect();
+        let mut all = transformations(shape);
+        all.push(identity.clone());
+        for map in &all {
+            let mut sorted = map.clone();
+            sorted.sort_unstable();
+            assert_eq!(sorted, identity);
+        }
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count);
+    }
+}

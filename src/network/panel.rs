@@ -1,0 +1,278 @@
+//! The members of a detector side by side: each runs once on a batch, and every statistic is taken from what they said.
+
+use std::sync::Arc;
+
+use super::{
+    NetworkError,
+    autoregressive::{Autoregressive, Given, Head},
+    vae::Vae,
+};
+use crate::{
+    domain::{
+        detection::Measured,
+        image::ImageShape,
+        likelihood,
+        statistics::{Evidence, Latent, Need, Statistic, transformations},
+        surprise::Surprise,
+    },
+    runtime::Threads,
+};
+
+/// The members of a detector by role.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    /// The main density.
+    pub density: Option<Arc<Autoregressive>>,
+    /// A density that sees only the nearest pixels.
+    pub local: Option<Arc<Autoregressive>>,
+    /// A density of backgrounds.
+    pub background: Option<Arc<Autoregressive>>,
+    /// A variational autoencoder.
+    pub latent: Option<Arc<Vae>>,
+}
+
+/// Members and the statistics that are taken from them.
+#[derive(Debug)]
+pub struct Panel {
+    shape: ImageShape,
+    members: Members,
+    statistics: Vec<Statistic>,
+    /// Where stirring takes each dimension from; empty if no statistic stirs.
+    transformations: Vec<Vec<usize>>,
+}
+
+/// What a panel measured of one image.
+#[derive(Debug, Clone)]
+pub struct Measurement {
+    /// The statistics, in the panel's order.
+    pub values: Measured,
+    /// For each statistic that is a map what it says of every dimension, in nats.
+    pub maps: Vec<(Statistic, Vec<f32>)>,
+}
+
+impl Panel {
+    /// Puts members and statistics together. Answers what is missing or does not fit.
+    pub fn new(members: Members, statistics: Vec<Statistic>) -> Result<Self, String> {
+        let shape = members.shape()?;
+        for &statistic in &statistics {
+            for &need in statistic.needs() {
+                if !members.have(need) {
+                    let need = need.name();
+                    return Err(format!(
+                        "the statistic {statistic} needs a member with the role {need:?}"
+                    ));
+                }
+            }
+        }
+        let stirs = statistics
+            .iter()
+            .any(|s| s.needs().contains(&Need::Stirring));
+        Ok(Self {
+            shape,
+            members,
+            statistics,
+            transformations: if stirs {
+                transformations(shape)
+            } else {
+                Vec::new()
+            },
+        })
+    }
+
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// The statistics, in order.
+    pub fn statistics(&self) -> &[Statistic] {
+        &self.statistics
+    }
+
+    /// Numbers in a code of the latent member.
+    pub fn latent_size(&self) -> usize {
+        self.members
+            .latent
+            .as_ref()
+            .map_or(0, |vae| vae.latent_size())
+    }
+
+    /// Measures images given as levels in channel, row, column order.
+    pub fn measure(
+        &self,
+        images: &[&[u8]],
+        threads: Threads,
+    ) -> Result<Vec<Measurement>, NetworkError> {
+        let mut evidence = vec![Evidence::default(); images.len()];
+        if let Some(density) = &self.members.density {
+            for (evidence, surprise) in evidence
+                .iter_mut()
+                .zip(surprises(density, images, threads)?)
+            {
+                evidence.density = Some(surprise);
+            }
+        }
+        if let Some(local) = self
+            .members
+            .local
+            .as_ref()
+            .filter(|_| self.uses(Need::Local))
+        {
+            let maps = local.log_probabilities(&given(images), threads)?;
+            for (evidence, map) in evidence.iter_mut().zip(maps) {
+                evidence.local = Some(map);
+            }
+        }
+        if let Some(background) = self
+            .members
+            .background
+            .as_ref()
+            .filter(|_| self.uses(Need::Background))
+        {
+            let maps = background.log_probabilities(&given(images), threads)?;
+            for (evidence, map) in evidence.iter_mut().zip(maps) {
+                evidence.background = Some(map);
+            }
+        }
+        if let Some(vae) = self
+            .members
+            .latent
+            .as_ref()
+            .filter(|_| self.uses(Need::Latent))
+        {
+            for (evidence, latent) in evidence.iter_mut().zip(latents(vae, images, threads)?) {
+                evidence.latent = Some(latent);
+            }
+        }
+        if let Some(density) = self
+            .members
+            .density
+            .as_ref()
+            .filter(|_| !self.transformations.is_empty())
+        {
+            self.stir(density, images, &mut evidence, threads)?;
+        }
+        Ok(images
+            .iter()
+            .zip(&evidence)
+            .map(|(levels, evidence)| self.measurement(levels, evidence))
+            .collect())
+    }
+
+    fn uses(&self, need: Need) -> bool {
+        self.statistics.iter().any(|s| s.needs().contains(&need))
+    }
+
+    fn stir(
+        &self,
+        density: &Autoregressive,
+        images: &[&[u8]],
+        evidence: &mut [Evidence],
+        threads: Threads,
+    ) -> Result<(), NetworkError> {
+        for transformation in &self.transformations {
+            let turned: Vec<Vec<u8>> = images
+                .iter()
+                .map(|levels| {
+                    transformation
+                        .iter()
+                        .map(|&source| levels[source])
+                        .collect()
+                })
+                .collect();
+            let turned: Vec<&[u8]> = turned.iter().map(Vec::as_slice).collect();
+            let maps = density.log_probabilities(&given(&turned), threads)?;
+            for (evidence, map) in evidence.iter_mut().zip(maps) {
+                let own = evidence
+                    .density
+                    .as_ref()
+                    .map_or(f64::NAN, |d| likelihood::total(&d.log_probability));
+                let stirred = evidence.stirred.get_or_insert_default();
+                stirred.push(own - likelihood::total(&map));
+            }
+        }
+        Ok(())
+    }
+
+    fn measurement(&self, levels: &[u8], evidence: &Evidence) -> Measurement {
+        let values = self
+            .statistics
+            .iter()
+            .map(|statistic| statistic.of(evidence, levels, self.shape))
+            .collect();
+        let maps = self
+            .statistics
+            .iter()
+            .filter_map(|&statistic| Some((statistic, statistic.map(evidence)?)))
+            .collect();
+        Measurement { values, maps }
+    }
+}
+
+impl Members {
+    /// The one size of images that all members take.
+    fn shape(&self) -> Result<ImageShape, String> {
+        let densities = [&self.density, &self.local, &self.background];
+        let mut shapes = densities
+            .into_iter()
+            .flatten()
+            .map(|network| network.shape())
+            .chain(self.latent.iter().map(|vae| vae.shape()));
+        let first = shapes
+            .next()
+            .ok_or("a detector needs at least one member")?;
+        match shapes.find(|&other| other != first) {
+            None => Ok(first),
+            Some(other) => Err(format!(
+                "its members take images of different sizes: {first} and {other}"
+            )),
+        }
+    }
+
+    fn have(&self, need: Need) -> bool {
+        match need {
+            Need::Density | Need::Stirring => self.density.is_some(),
+            Need::Local => self.local.is_some(),
+            Need::Background => self.background.is_some(),
+            Need::Latent => self.latent.is_some(),
+        }
+    }
+}
+
+/// Images for networks without labels.
+fn given<'a>(images: &[&'a [u8]]) -> Vec<Given<'a>> {
+    images.iter().map(|&levels| levels.into()).collect()
+}
+
+fn surprises(
+    density: &Autoregressive,
+    images: &[&[u8]],
+    threads: Threads,
+) -> Result<Vec<Surprise>, NetworkError> {
+    let logits = density.logits(&given(images), threads)?;
+    let surprise = |(row, levels): (usize, &&[u8])| match density.head() {
+        Head::Categorical => Surprise::of_categorical(logits.row(row), levels),
+        Head::Bernoulli => Surprise::of_bernoulli(logits.row(row), levels),
+    };
+    Ok(images.iter().enumerate().map(surprise).collect())
+}
+
+fn latents(vae: &Vae, images: &[&[u8]], threads: Threads) -> Result<Vec<Latent>, NetworkError> {
+    let posteriors = vae.encode(images, threads)?;
+    let codes: Vec<f32> = posteriors
+        .iter()
+        .flat_map(|p| p.mean.iter().copied())
+        .collect();
+    let observations = vae.decode(&codes, threads)?;
+    Ok(posteriors
+        .into_iter()
+        .zip(observations)
+        .zip(images)
+        .map(|((posterior, observation), levels)| Latent {
+            kl: posterior.kl(),
+            reconstruction: -observation.log_probabilities(levels).sum::<f64>(),
+            mean: posterior.mean,
+            log_variance: posterior.log_variance,
+        })
+        .collect())
+}

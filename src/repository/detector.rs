@@ -1,0 +1,312 @@
+//! Detectors on disk: loading one over its members, and writing a new one.
+
+mod file;
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use sha2::{Digest, Sha256};
+
+use self::file::CalibrationText;
+pub use self::file::{Split, Splits};
+use super::{
+    MANIFEST, Network, Timings, Version,
+    gate::{Gate, GateError, hexadecimal, time_of},
+    manifest::{
+        Graphs, Manifest,
+        detector::{Contract, Member},
+    },
+};
+use crate::{
+    domain::{conformal::Calibration, detection::Rule, image::Image, statistics::Need},
+    media,
+    network::panel::{Members, Panel},
+    runtime::Threads,
+};
+
+/// Name of the calibration's file.
+const CALIBRATION: &str = "calibration.json";
+
+/// Names of the golden files.
+const GOLDEN_IMAGES: &str = "golden_images.npy";
+const GOLDEN_SCORES: &str = "golden_scores.npy";
+
+/// A detector that is ready: members, rule and calibration.
+#[derive(Debug)]
+pub struct Detector {
+    /// Its members and statistics.
+    pub panel: Arc<Panel>,
+    /// What it makes of the statistics.
+    pub rule: Rule,
+    /// Strangeness of inliers that took part in nothing else.
+    pub calibration: Calibration,
+    /// Which images were used for what.
+    pub splits: Splits,
+}
+
+/// Finds a version of a model, or says why there is none.
+pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Version>, String>;
+
+/// Loads the detector in `folder` over members that are loaded already, or says which check it failed.
+pub fn load(
+    folder: &Path,
+    name: &str,
+    number: u32,
+    lookup: Lookup<'_>,
+) -> Result<Version, GateError> {
+    let mut gate = Gate::new(folder);
+    let manifest = gate.manifest(name)?;
+    let Graphs::Detector(contract) = &manifest.graphs else {
+        return Err(GateError::Manifest(
+            "it is not the manifest of a detector".to_owned(),
+        ));
+    };
+    let members = members(contract, lookup).map_err(GateError::Manifest)?;
+    let panel = Panel::new(members, contract.plan.statistics.clone())
+        .map_err(|cause| GateError::Manifest(format!("members: {cause}")))?;
+    if panel.shape() != manifest.shape {
+        return Err(GateError::Manifest(format!(
+            "image: its members take {}, not {}",
+            panel.shape(),
+            manifest.shape
+        )));
+    }
+    gate.passed(
+        "members",
+        contract
+            .members
+            .iter()
+            .map(|m| format!("{} as {}", m.model, m.role.name()))
+            .collect::<Vec<_>>()
+            .join(", "),
+    );
+    let wrong = |cause: String| GateError::File {
+        file: CALIBRATION.to_owned(),
+        cause,
+    };
+    let file = manifest
+        .calibration
+        .as_ref()
+        .map_or(CALIBRATION, |c| &c.scores);
+    let text = CalibrationText::read(&gate.read(file)?).map_err(wrong)?;
+    text.check(contract).map_err(wrong)?;
+    let rule = text
+        .rule(&contract.plan, panel.shape(), panel.latent_size())
+        .map_err(wrong)?;
+    let calibration = Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
+    gate.passed(
+        "calibration",
+        format!(
+            "{} inliers calibrate, {} ranked, {} fitted the densities",
+            calibration.size(),
+            text.splits.rank.images,
+            text.splits.fit.images
+        ),
+    );
+    let images = golden_images(&gate, &manifest)?;
+    let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+    let failed = |cause| GateError::Network {
+        file: MANIFEST.to_owned(),
+        cause,
+    };
+    let measured = panel.measure(&levels, Threads::All).map_err(failed)?;
+    let scores: Vec<f64> = measured
+        .iter()
+        .map(|m| rule.judge(&m.values).strangeness)
+        .collect();
+    let golden = gate.scores(&manifest.golden.scores)?;
+    if golden.len() != scores.len() {
+        return Err(GateError::File {
+            file: manifest.golden.scores.clone(),
+            cause: format!(
+                "it has {} scores for {} golden images",
+                golden.len(),
+                scores.len()
+            ),
+        });
+    }
+    gate.golden(&manifest, &golden, &scores)?;
+    let forward =
+        time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
+    let (checks, fingerprint) = gate.finish();
+    Ok(Version {
+        number,
+        fingerprint,
+        calibration: Some(calibration.clone()),
+        network: Network::Detector(Arc::new(Detector {
+            panel: Arc::new(panel),
+            rule,
+            calibration,
+            splits: text.splits,
+        })),
+        trained_on: None,
+        checks,
+        timings: Timings {
+            forward,
+            backward: forward,
+        },
+        manifest,
+    })
+}
+
+fn golden_images(gate: &Gate<'_>, manifest: &Manifest) -> Result<Vec<Image>, GateError> {
+    let file = &manifest.golden.images;
+    let wrong = |cause: String| GateError::File {
+        file: file.clone(),
+        cause,
+    };
+    let images = media::read_images(&gate.read(file)?, manifest.shape, usize::MAX)
+        .map_err(|error| wrong(error.to_string()))?;
+    if images.is_empty() {
+        return Err(wrong(
+            "it has no images; there must be at least one".to_owned(),
+        ));
+    }
+    Ok(images)
+}
+
+/// The networks of members, each the very one that the detector was calibrated with.
+fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
+    let mut members = Members::default();
+    for member in &contract.members {
+        let Member {
+            role,
+            model,
+            version,
+            ..
+        } = member;
+        let found = lookup(model, *version)
+            .map_err(|reason| format!("members: {model} version {version}: {reason}"))?;
+        let actual = found.manifest.graphs_sha256();
+        if !actual.eq_ignore_ascii_case(&member.sha256) {
+            return Err(format!(
+                "members: {model} version {version} is not the one that the detector was calibrated with: its graphs have sha256 {actual}, \
+                 not {}",
+                member.sha256
+            ));
+        }
+        add(&mut members, *role, &found).map_err(|cause| format!("members: {cause}"))?;
+    }
+    Ok(members)
+}
+
+/// Gives a model a role in a detector, if it can fill it.
+pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), String> {
+    let name = &version.manifest.name;
+    let family = version.manifest.family;
+    if version.manifest.labels.is_some() {
+        return Err(format!(
+            "{name:?} is conditioned on a label, and an image to be judged has none"
+        ));
+    }
+    match (role, &version.network) {
+        (Need::Density, Network::Autoregressive(network)) => {
+            members.density = Some(Arc::clone(network))
+        }
+        (Need::Local, Network::Autoregressive(network)) => {
+            members.local = Some(Arc::clone(network))
+        }
+        (Need::Background, Network::Autoregressive(network)) => {
+            members.background = Some(Arc::clone(network));
+        }
+        (Need::Latent, Network::Vae(vae)) => members.latent = Some(Arc::clone(vae)),
+        _ => {
+            return Err(format!(
+                "{name:?}, a {family}, cannot have the role {:?}",
+                role.name()
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Everything that a new detector is made of.
+#[derive(Debug)]
+pub struct NewDetector {
+    /// Its name.
+    pub name: String,
+    /// One line.
+    pub description: String,
+    /// Its members.
+    pub members: Vec<Member>,
+    /// Its fitted rule.
+    pub rule: Rule,
+    /// Strangeness of the calibration images.
+    pub scores: Vec<f64>,
+    /// Which images were used for what.
+    pub splits: Splits,
+    /// Where the images came from.
+    pub data: String,
+    /// Their licence.
+    pub licence: String,
+    /// The command that made the detector.
+    pub command: String,
+    /// How long that took.
+    pub seconds: f64,
+    /// Some inliers, on which a server checks that it judges as the calibration did.
+    pub golden: Vec<Image>,
+    /// What the rule says of them.
+    pub golden_scores: Vec<f64>,
+}
+
+/// Writes a detector as the next version of its name in `repository` and answers its folder. Everything is written beside its place,
+/// in a folder that no server looks at, and then moved there in one step: a version is whole or not there.
+pub fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
+    let model = repository.join(&detector.name);
+    fs::create_dir_all(&model)?;
+    let number = next_version(&model)?;
+    let draft = model.join(format!(".{number}.{}", std::process::id()));
+    fs::create_dir_all(&draft)?;
+    let target = model.join(number.to_string());
+    let written = write_files(&draft, detector).and_then(|()| fs::rename(&draft, &target));
+    if let Err(error) = written {
+        // What is left of a draft is in nobody's way, but it should not stay.
+        let _ = fs::remove_dir_all(&draft);
+        return Err(error);
+    }
+    Ok(target)
+}
+
+fn next_version(model: &Path) -> io::Result<u32> {
+    let mut last = 0;
+    for entry in fs::read_dir(model)? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(super::version_number);
+        last = last.max(number.unwrap_or_default());
+    }
+    Ok(last + 1)
+}
+
+fn write_files(folder: &Path, detector: &NewDetector) -> io::Result<()> {
+    let shape = detector
+        .golden
+        .first()
+        .ok_or_else(|| io::Error::other("a detector needs golden images"))?
+        .shape();
+    let scores = detector.golden_scores.iter().copied();
+    let files = [
+        (CALIBRATION, CalibrationText::of(detector).write()?),
+        (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
+        (
+            GOLDEN_SCORES,
+            media::write_f64(&[detector.golden.len()], scores),
+        ),
+    ];
+    let mut hashes = Vec::new();
+    for (name, bytes) in &files {
+        hashes.push((*name, hexadecimal(&Sha256::digest(bytes))));
+        write_synced(&folder.join(name), bytes)?;
+    }
+    let manifest = file::manifest(detector, shape, &hashes);
+    write_synced(&folder.join(MANIFEST), manifest.as_bytes())
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    use io::Write;
+    let mut file = fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}

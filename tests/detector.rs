@@ -1,0 +1,573 @@
+//! Detectors from end to end: made from a folder of pictures, served, asked, measured, refused where something is wrong.
+
+#![allow(clippy::unwrap_used)]
+
+mod command;
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use common::{Server, deadline, engine, fixtures, service_over};
+use density_server::{
+    domain::{binomial::beta_binomial_interval, image::Image, statistics::Need},
+    http::HttpConfig,
+    media,
+    scheduling::SchedulerConfig,
+    service::{
+        Service,
+        calibrate::{Inliers, Recipe},
+        error::ServiceError,
+        info::ModelState,
+        requests::{DetectOptions, Observation, SampleOptions},
+    },
+};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+/// A repository with a model of its own to calibrate.
+struct Repository {
+    folder: tempfile::TempDir,
+}
+
+impl Repository {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(
+            &fixtures().join("tiny-pixelcnn/1"),
+            &folder.path().join("tiny-pixelcnn/1"),
+        );
+        Self { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn service(&self) -> Arc<Service> {
+        let config = SchedulerConfig {
+            workers: 2,
+            ..SchedulerConfig::default()
+        };
+        service_over(self.path(), engine(), config)
+    }
+
+    fn version(&self, number: u32) -> PathBuf {
+        self.path().join(format!("tiny-gate/{number}"))
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+    }
+}
+
+/// Independent draws of the model: inliers that are exchangeable by construction.
+async fn draw(service: &Service, count: usize, first_seed: u64) -> Vec<Image> {
+    let model = service.model("tiny-pixelcnn", None).unwrap();
+    let mut images = Vec::new();
+    for seed in first_seed.. {
+        let options = SampleOptions {
+            n: 50,
+            seed,
+            temperature: 1.0,
+            observation: Observation::Sample,
+            label: None,
+        };
+        images.extend(
+            service
+                .sample(&model, &options, None, deadline())
+                .await
+                .unwrap()
+                .images,
+        );
+        if images.len() >= count {
+            break;
+        }
+    }
+    images.truncate(count);
+    images
+}
+
+fn constant(like: &Image, level: u8) -> Image {
+    Image::new(like.shape(), vec![level; like.levels().len()]).unwrap()
+}
+
+async fn calibrate(
+    repository: &Repository,
+    service: &Service,
+    images: Vec<Image>,
+) -> Result<PathBuf, ServiceError> {
+    let recipe = Recipe {
+        name: "tiny-gate".to_owned(),
+        description: "a gate".to_owned(),
+        members: vec![(Need::Density, service.model("tiny-pixelcnn", None)?)],
+        stir: false,
+        seed: 3,
+        data: "draws".to_owned(),
+        licence: "none".to_owned(),
+        command: "none".to_owned(),
+    };
+    let inliers = Inliers {
+        data: images,
+        fit: Vec::new(),
+    };
+    Ok(service
+        .calibrate(&recipe, inliers, repository.path(), |_| {})
+        .await?
+        .folder)
+}
+
+fn write_pictures(folder: &Path, images: &[Image]) {
+    fs::create_dir_all(folder).unwrap();
+    for (index, image) in images.iter().enumerate() {
+        fs::write(
+            folder.join(format!("{index:04}.png")),
+            media::png(image).unwrap(),
+        )
+        .unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
+    let repository = Repository::new();
+    let service = repository.service();
+    let images = draw(&service, 1000, 0).await;
+    let fresh = draw(&service, 200, 1000).await;
+    let data = tempfile::tempdir().unwrap();
+    let (inliers, held_out) = (data.path().join("inliers"), data.path().join("held-out"));
+    write_pictures(&inliers, &images);
+    write_pictures(&held_out, &fresh);
+    let flat: Vec<Image> = (0..4).map(|level| constant(&images[0], level)).collect();
+    write_pictures(&data.path().join("flat"), &flat);
+    let run = |arguments: &[&str]| {
+        let mut binary = command::binary();
+        binary
+            .env("DENSITY_REPOSITORY", repository.path())
+            .args(arguments);
+        command::stdout(&binary.output().unwrap(), 0)
+    };
+    let said = run(&[
+        "calibrate",
+        "tiny-pixelcnn",
+        "--data",
+        command::text(&inliers),
+        "--name",
+        "tiny-gate",
+    ]);
+    assert!(
+        said.contains("500 fit the densities, 150 rank, 350 calibrate"),
+        "{said}"
+    );
+    assert!(said.contains("p ≤ rate"), "{said}");
+    let names: Vec<_> = fs::read_dir(repository.path().join("tiny-gate"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name())
+        .collect();
+    assert_eq!(names, ["1"], "nothing is left of the draft");
+
+    let report = data.path().join("report");
+    let said = run(&[
+        "evaluate",
+        "tiny-gate",
+        "--data",
+        command::text(&held_out),
+        "--outliers",
+        &format!("flat={}", data.path().join("flat").display()),
+        "--output",
+        command::text(&report),
+    ]);
+    assert!(said.contains("AUROC") && said.contains("flat"), "{said}");
+    let json: Value =
+        serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&json["inliers"], &json["calibration_size"]),
+        (&200.into(), &350.into())
+    );
+    assert!(
+        json["sets"][0]["combined"]["auroc"].as_f64().unwrap() > 0.5,
+        "{json}"
+    );
+    let page = fs::read_to_string(report.join("report.html")).unwrap();
+    assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
+
+    service.scan().unwrap();
+    let model = service.model("tiny-gate", None).unwrap();
+    let options = DetectOptions {
+        false_alarm_rate: 0.1,
+        ..DetectOptions::default()
+    };
+    let answer = service
+        .detect(&model, fresh.clone(), &options, deadline())
+        .await
+        .unwrap();
+    assert_eq!(answer.calibration_size, 350);
+    let rejected = answer
+        .results
+        .iter()
+        .filter(|r| r.as_ref().unwrap().reject)
+        .count() as u64;
+    // 35 of 351 ranks are rejected, so that the rate is Beta(35, 316): nine in ten thousand fall outside.
+    let (low, high) = beta_binomial_interval(200, 35.0, 316.0, 0.999);
+    assert!(
+        (low..=high).contains(&rejected),
+        "{rejected} not in {low}..={high}"
+    );
+    let alone = service
+        .detect(&model, fresh[..1].to_vec(), &options, deadline())
+        .await
+        .unwrap();
+    let p_value = |answer: &density_server::service::requests::DetectAnswer| {
+        answer.results[0].as_ref().unwrap().p_value
+    };
+    assert_eq!(p_value(&alone), p_value(&answer));
+}
+
+#[tokio::test]
+async fn what_cannot_promise_anything_is_refused() {
+    let repository = Repository::new();
+    let service = repository.service();
+    let images = draw(&service, 800, 0).await;
+    let few = calibrate(&repository, &service, images[..300].to_vec())
+        .await
+        .unwrap_err();
+    assert!(
+        few.to_string().contains("too few") && few.to_string().contains("at least 100"),
+        "{few}"
+    );
+    let one = vec![images[0].clone(); 1000];
+    let repeated = calibrate(&repository, &service, one).await.unwrap_err();
+    assert!(
+        repeated.to_string().contains("999 came twice"),
+        "{repeated}"
+    );
+    assert!(!repository.path().join("tiny-gate").exists());
+
+    // The same model, but its manifest tells that it was trained on one of the images.
+    let folder = repository.path().join("tiny-pixelcnn/1");
+    let digest = Sha256::digest(images[7].levels());
+    fs::write(folder.join("trained_on.bin"), &digest[..8]).unwrap();
+    let manifest = folder.join("model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text.replace(
+        "[provenance]",
+        "[provenance]\ntrained_on = \"trained_on.bin\"",
+    );
+    let hash = hexadecimal(&Sha256::digest(&digest[..8]));
+    fs::write(
+        &manifest,
+        format!("{}\n\"trained_on.bin\" = \"{hash}\"\n", text.trim_end()),
+    )
+    .unwrap();
+    service.scan().unwrap();
+    let seen = calibrate(&repository, &service, images.clone())
+        .await
+        .unwrap_err();
+    assert!(seen.to_string().contains("1 of the images"), "{seen}");
+    let others: Vec<Image> = images
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i != 7)
+        .map(|(_, x)| x.clone())
+        .collect();
+    calibrate(&repository, &service, others).await.unwrap();
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Changes the calibration of a version and, so that it is not found by its hash alone, the hash in the manifest.
+fn change_calibration(version: &Path, from: &str, to: &str) {
+    let file = version.join("calibration.json");
+    let old = fs::read_to_string(&file).unwrap();
+    let new = old.replace(from, to);
+    assert_ne!(old, new);
+    fs::write(&file, &new).unwrap();
+    let manifest = version.join("model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let (before, after) = [old, new]
+        .map(|text| hexadecimal(&Sha256::digest(text)))
+        .into();
+    fs::write(manifest, text.replace(&before, &after)).unwrap();
+}
+
+fn reason(service: &Service, version: u32) -> String {
+    match service
+        .model_info("tiny-gate", Some(version))
+        .unwrap()
+        .state
+    {
+        ModelState::Failed { reason } => reason,
+        ModelState::Ready(_) => panic!("version {version} is ready"),
+    }
+}
+
+/// What is done to a version.
+type Damage = (u32, fn(&Path));
+
+#[tokio::test]
+async fn a_version_that_is_not_whole_is_refused_and_the_one_before_it_serves() {
+    let repository = Repository::new();
+    let service = repository.service();
+    let images = draw(&service, 800, 0).await;
+    let first = calibrate(&repository, &service, images).await.unwrap();
+    let damages: [Damage; 7] = [
+        (2, |folder| {
+            let file = folder.join("calibration.json");
+            let mut bytes = fs::read(&file).unwrap();
+            let middle = bytes.len() / 2;
+            bytes[middle] ^= 1;
+            fs::write(file, bytes).unwrap();
+        }),
+        (3, |folder| {
+            change_calibration(folder, "\"density\":\"", "\"density\":\"00")
+        }),
+        (8, |folder| {
+            // Calibration and manifest agree on a member that is not the one there is.
+            let manifest = folder.join("model.toml");
+            let text = fs::read_to_string(&manifest).unwrap();
+            let own = text.split("sha256 = \"").nth(1).unwrap()[..64].to_owned();
+            let other = own.chars().rev().collect::<String>();
+            fs::write(&manifest, text.replace(&own, &other)).unwrap();
+            change_calibration(folder, &own, &other);
+        }),
+        (4, |folder| {
+            change_calibration(folder, "\"format\":1", "\"format\":2")
+        }),
+        (5, |folder| {
+            change_calibration(folder, "\"floor\":", "\"floor\":1")
+        }),
+        (6, |folder| {
+            let manifest = folder.join("model.toml");
+            let text = fs::read_to_string(&manifest).unwrap();
+            fs::write(
+                &manifest,
+                text.replace("model = \"tiny-pixelcnn\"", "model = \"gone\""),
+            )
+            .unwrap();
+        }),
+        (7, |folder| {
+            let manifest = folder.join("model.toml");
+            let text = fs::read_to_string(&manifest).unwrap();
+            fs::write(&manifest, text.replace("\"typicality\"", "\"local_ratio\"")).unwrap();
+        }),
+    ];
+    for (number, damage) in damages {
+        let folder = repository.version(number);
+        copy(&first, &folder);
+        damage(&folder);
+    }
+    service.scan().unwrap();
+    assert!(
+        reason(&service, 2).contains("sha256"),
+        "{}",
+        reason(&service, 2)
+    );
+    assert!(
+        reason(&service, 3).contains("other members"),
+        "{}",
+        reason(&service, 3)
+    );
+    assert!(
+        reason(&service, 4).contains("format is 2"),
+        "{}",
+        reason(&service, 4)
+    );
+    // Numbers that parse but are not those that were fitted no longer judge the golden images as they did.
+    assert!(
+        reason(&service, 5).contains("golden")
+            || reason(&service, 5).contains("not one of vectors"),
+        "{}",
+        reason(&service, 5)
+    );
+    assert!(
+        reason(&service, 6).contains("no such model"),
+        "{}",
+        reason(&service, 6)
+    );
+    assert!(
+        reason(&service, 7).contains("local"),
+        "{}",
+        reason(&service, 7)
+    );
+    assert!(
+        reason(&service, 8).contains("not the one"),
+        "{}",
+        reason(&service, 8)
+    );
+    assert_eq!(service.model("tiny-gate", None).unwrap().version(), 1);
+}
+
+#[tokio::test]
+async fn a_detector_answers_over_http() {
+    let repository = Repository::new();
+    let service = repository.service();
+    let images = draw(&service, 800, 0).await;
+    let fresh = draw(&service, 3, 500).await;
+    calibrate(&repository, &service, images).await.unwrap();
+    let drift = tempfile::tempdir().unwrap();
+    service.watch_drift(drift.path().to_owned());
+    service.scan().unwrap();
+    let server = Server::start(&service, HttpConfig::default()).await;
+    let client = reqwest::Client::new();
+    let body = media::write_images(&fresh, fresh[0].shape());
+    let post = |query: &str, accept: &str| {
+        client
+            .post(format!("{}/v1/models/tiny-gate/detect{query}", server.url))
+            .header("content-type", "application/x-npy")
+            .header("accept", accept)
+            .body(body.clone())
+            .send()
+    };
+    let json = async |query: &str| -> Value {
+        post(query, "application/json")
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap()
+    };
+
+    let answer = json("?false_alarm_rate=0.05&map=true").await;
+    let result = &answer["results"][2];
+    assert_eq!(answer["results"].as_array().unwrap().len(), 3, "{answer}");
+    for name in [
+        "negative_log_likelihood",
+        "typicality",
+        "density:numbers",
+        "density:surprise_map",
+    ] {
+        let statistic = &result["statistics"][name];
+        assert!(
+            statistic["value"].is_f64() && statistic["p_value"].is_f64(),
+            "{name}: {result}"
+        );
+    }
+    assert!(result["statistics"]["negative_log_likelihood"]["bits_per_dim"].is_f64());
+    assert_eq!(result["map"]["statistic"], "surprise_map");
+    assert_eq!(result["map"]["values"].as_array().unwrap().len(), 6);
+    assert_eq!(result["threshold"], 0.05);
+
+    let certified = json("?false_alarm_rate=0.05&confidence=0.9").await;
+    assert!(certified["results"][0]["threshold"].as_f64().unwrap() < 0.05);
+    assert!(
+        certified["results"][0]["guarantee"]
+            .as_str()
+            .unwrap()
+            .contains("with probability 0.9")
+    );
+    let refused = json("?false_alarm_rate=0.001&confidence=0.99").await;
+    assert_eq!(refused["status"], 422);
+    assert!(
+        refused["detail"]
+            .as_str()
+            .unwrap()
+            .contains("at least 4603"),
+        "{refused}"
+    );
+    let discoveries = json("?fdr=0.1").await;
+    assert_eq!(discoveries["results"][0]["fdr"], 0.1);
+    assert!(discoveries["results"][0].get("threshold").is_none());
+    assert_eq!(json("?fdr=0.1&false_alarm_rate=0.1").await["status"], 422);
+    assert_eq!(json("?fdr=0.1&confidence=0.9").await["status"], 422);
+
+    let picture = post("?map=true", "image/png")
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    assert!(image::load_from_memory(&picture).is_ok());
+    let array = post("?map=true", "application/x-npy")
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    let array = npyz::NpyFile::new(&array[..]).unwrap();
+    assert_eq!(array.shape(), [3, 1, 6, 5]);
+    assert_eq!(post("", "image/png").await.unwrap().status(), 406);
+
+    for operation in ["score", "sample"] {
+        let url = format!("{}/v1/models/tiny-gate/{operation}", server.url);
+        let answer = client
+            .post(url)
+            .header("content-type", "application/x-npy")
+            .body(body.clone())
+            .send()
+            .await
+            .unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        assert!(
+            answer["detail"]
+                .as_str()
+                .unwrap()
+                .contains("ask one of its members"),
+            "{answer}"
+        );
+    }
+    let plain = format!(
+        "{}/v1/models/tiny-pixelcnn/detect?confidence=0.9",
+        server.url
+    );
+    let plain = client
+        .post(plain)
+        .header("content-type", "application/x-npy")
+        .body(body.clone())
+        .send()
+        .await
+        .unwrap();
+    assert!(
+        plain
+            .text()
+            .await
+            .unwrap()
+            .contains("only a detector has it")
+    );
+
+    let url = format!("{}/v1/models/tiny-gate/drift", server.url);
+    let seen: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
+    // The same three images have come again and again.
+    assert_eq!(seen["images"], 3, "{seen}");
+    assert!(
+        seen["repeated"].as_u64().unwrap() >= 12 && seen["kept"] == true && seen["alarm"] == false,
+        "{seen}"
+    );
+    let metrics = client
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    assert!(
+        metrics.contains("density_drift_log_capital{model=\"tiny-gate\"}"),
+        "{metrics}"
+    );
+    let versioned = format!("{}/v1/models/tiny-gate/versions/1/drift", server.url);
+    let reset: Value = client
+        .delete(&versioned)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (&reset["images"], &reset["log_capital"]),
+        (&0.into(), &0.0.into()),
+        "{reset}"
+    );
+    let none = format!("{}/v1/models/tiny-pixelcnn/drift", server.url);
+    assert_eq!(client.get(none).send().await.unwrap().status(), 422);
+    server.shut_down().await.unwrap();
+}
