@@ -13,9 +13,17 @@ use std::{
 
 use common::{Server, deadline, engine, fixtures, service_over};
 use density_server::{
-    domain::{binomial::beta_binomial_interval, image::Image, statistics::Need},
+    domain::{
+        binomial::beta_binomial_interval,
+        image::Image,
+        random::{Random, Stream},
+        statistics::{Need, Statistic},
+    },
     http::HttpConfig,
     media,
+    network::panel::{Measurement, Members, Panel},
+    repository::{Network, gate},
+    runtime::Threads,
     scheduling::SchedulerConfig,
     service::{
         Service,
@@ -109,6 +117,7 @@ async fn calibrate(
         description: "a gate".to_owned(),
         members: vec![(Need::Density, service.model("tiny-pixelcnn", None)?)],
         stir: false,
+        samples: false,
         seed: 3,
         data: "draws".to_owned(),
         licence: "none".to_owned(),
@@ -570,4 +579,38 @@ async fn a_detector_answers_over_http() {
     let none = format!("{}/v1/models/tiny-pixelcnn/drift", server.url);
     assert_eq!(client.get(none).send().await.unwrap().status(), 422);
     server.shut_down().await.unwrap();
+}
+
+#[test]
+fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
+    let version = gate::load(&*engine(), &fixtures().join("tiny-vae/1"), "tiny-vae", 1).unwrap();
+    let Network::Vae(vae) = version.network else {
+        panic!("tiny-vae is no VAE");
+    };
+    let shape = vae.shape();
+    let members = Members {
+        latent: Some(vae),
+        ..Members::default()
+    };
+    let panel = Panel::new(members, vec![Statistic::IwaeGap, Statistic::AttainableGap]).unwrap();
+    let images: Vec<Vec<u8>> = (0..6u64)
+        .map(|seed| {
+            let random = Random::new(seed, Stream::Probe, 0);
+            (0..shape.dimensions())
+                .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)
+                .collect()
+        })
+        .collect();
+    let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    let together = panel.measure(&levels, Threads::One).unwrap();
+    for (measured, levels) in together.iter().zip(&levels) {
+        for value in measured.values.iter().flatten() {
+            assert!(value.is_finite() && *value >= 0.0, "{value}");
+        }
+        let alone = panel.measure(&[levels], Threads::One).unwrap();
+        assert_eq!(alone[0].values, measured.values);
+    }
+    let first = |measured: &Measurement| measured.values[0][0];
+    assert!(together.iter().any(|measured| first(measured) > 0.0));
+    assert!(Panel::new(Members::default(), vec![Statistic::IwaeGap]).is_err());
 }

@@ -48,6 +48,10 @@ pub(super) struct CalibrateArgs {
     #[arg(long)]
     stir: bool,
 
+    /// Also decode 16 posterior samples of the latent member, for the gap between its bounds
+    #[arg(long)]
+    samples: bool,
+
     /// Name of the detector [default: that of the model with -gate]
     #[arg(long)]
     name: Option<String>,
@@ -101,6 +105,12 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
             "--stir compares exact likelihoods, which this model does not have".to_owned(),
         ));
     }
+    if arguments.samples && members.iter().all(|(role, _)| *role != Need::Latent) {
+        return Err(CliError::Usage(
+            "--samples decodes codes of a member with the role latent: add --member latent=NAME"
+                .to_owned(),
+        ));
+    }
     let shape = members[0].1.shape();
     let read =
         |inputs: &[PathBuf]| gather::images(inputs, shape, arguments.resize, arguments.convert);
@@ -129,13 +139,14 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
         command: command(
             &model_name,
             &arguments.members,
-            arguments.stir,
+            (arguments.stir, arguments.samples),
             &name,
             arguments.seed,
         ),
         name,
         members,
         stir: arguments.stir,
+        samples: arguments.samples,
         seed: arguments.seed,
     };
     let bar = gather::progress(inliers.data.len() + inliers.fit.len());
@@ -188,9 +199,9 @@ fn member(text: &str) -> Result<(Need, String), CliError> {
         .split_once('=')
         .ok_or_else(|| wrong("it must be ROLE=NAME".to_owned()))?;
     let role: Need = role.parse().map_err(wrong)?;
-    if role == Need::Stirring {
+    if role.is_derived() {
         return Err(wrong(
-            "stirring asks the density itself: give --stir".to_owned(),
+            "it asks another member and has none of its own: give --stir or --samples".to_owned(),
         ));
     }
     Ok((role, name.to_owned()))
@@ -211,10 +222,17 @@ fn paths(paths: &[PathBuf]) -> String {
 }
 
 /// The command for the manifest, without paths: these are of one machine.
-fn command(model: &str, members: &[String], stir: bool, name: &str, seed: u64) -> String {
+fn command(
+    model: &str,
+    members: &[String],
+    (stir, samples): (bool, bool),
+    name: &str,
+    seed: u64,
+) -> String {
     let members: String = members.iter().map(|m| format!(" --member {m}")).collect();
     let stir = if stir { " --stir" } else { "" };
-    format!("density-server calibrate {model}{members}{stir} --name {name} --seed {seed}")
+    let samples = if samples { " --samples" } else { "" };
+    format!("density-server calibrate {model}{members}{stir}{samples} --name {name} --seed {seed}")
 }
 
 fn report(made: &Made) -> Result<(), CliError> {

@@ -35,6 +35,10 @@ pub struct Latent {
     pub kl: f64,
     /// −log p(x | z) in nats at the posterior mean.
     pub reconstruction: f64,
+    /// Σ(bᵢ − log p(xᵢ | z)) in nats at the posterior mean, bᵢ the best that the level could have had under the decoder's scale.
+    pub attainable_gap: f64,
+    /// IWAE − ELBO in nats over the same posterior samples, if any were drawn.
+    pub iwae_gap: Option<f64>,
 }
 
 /// Side of the grid over which maps are summed.
@@ -111,6 +115,8 @@ impl Statistic {
                     .sqrt()
             }
             Self::LatentLogVariance => total(&latent().log_variance),
+            Self::AttainableGap => latent().attainable_gap,
+            Self::IwaeGap => latent().iwae_gap.expect("posterior samples"),
             Self::DarkShare => levels.iter().filter(|&&level| level == 0).count() as f64 / count,
             Self::Brightness => units().sum::<f64>() / count,
             Self::Contrast => deviation(units(), count),

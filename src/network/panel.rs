@@ -5,13 +5,14 @@ use std::sync::Arc;
 use super::{
     NetworkError,
     autoregressive::{Autoregressive, Given, Head},
-    vae::Vae,
+    vae::{Posterior, Vae},
 };
 use crate::{
     domain::{
         detection::Measured,
         image::ImageShape,
         likelihood,
+        random::{Random, Stream},
         statistics::{Evidence, Latent, Need, Statistic, transformations},
         surprise::Surprise,
     },
@@ -140,7 +141,8 @@ impl Panel {
             .as_ref()
             .filter(|_| self.uses(Need::Latent))
         {
-            for (evidence, latent) in evidence.iter_mut().zip(latents(vae, images, threads)?) {
+            let latents = latents(vae, images, self.uses(Need::Samples), threads)?;
+            for (evidence, latent) in evidence.iter_mut().zip(latents) {
                 evidence.latent = Some(latent);
             }
         }
@@ -234,7 +236,7 @@ impl Members {
             Need::Density | Need::Stirring => self.density.is_some(),
             Need::Local => self.local.is_some(),
             Need::Background => self.background.is_some(),
-            Need::Latent => self.latent.is_some(),
+            Need::Latent | Need::Samples => self.latent.is_some(),
         }
     }
 }
@@ -257,8 +259,24 @@ fn surprises(
     Ok(images.iter().enumerate().map(surprise).collect())
 }
 
-fn latents(vae: &Vae, images: &[&[u8]], threads: Threads) -> Result<Vec<Latent>, NetworkError> {
+/// Posterior samples behind the gap between bounds. Their noise is the same for every image.
+const SAMPLES: usize = 16;
+
+fn latents(
+    vae: &Vae,
+    images: &[&[u8]],
+    samples: bool,
+    threads: Threads,
+) -> Result<Vec<Latent>, NetworkError> {
     let posteriors = vae.encode(images, threads)?;
+    let gaps = posteriors
+        .iter()
+        .zip(images)
+        .map(|(posterior, levels)| {
+            let gap = || iwae_gap(vae, posterior, levels, threads);
+            samples.then(gap).transpose()
+        })
+        .collect::<Result<Vec<_>, _>>()?;
     let codes: Vec<f32> = posteriors
         .iter()
         .flat_map(|p| p.mean.iter().copied())
@@ -268,11 +286,41 @@ fn latents(vae: &Vae, images: &[&[u8]], threads: Threads) -> Result<Vec<Latent>,
         .into_iter()
         .zip(observations)
         .zip(images)
-        .map(|((posterior, observation), levels)| Latent {
-            kl: posterior.kl(),
-            reconstruction: -observation.log_probabilities(levels).sum::<f64>(),
-            mean: posterior.mean,
-            log_variance: posterior.log_variance,
+        .zip(gaps)
+        .map(|(((posterior, observation), levels), iwae_gap)| {
+            let reconstruction = -observation.log_probabilities(levels).sum::<f64>();
+            Latent {
+                kl: posterior.kl(),
+                reconstruction,
+                attainable_gap: observation.attainable(levels).sum::<f64>() + reconstruction,
+                iwae_gap,
+                mean: posterior.mean,
+                log_variance: posterior.log_variance,
+            }
         })
         .collect())
+}
+
+/// log mean exp(w) − mean(w) in nats over log-weights w = log p(x | z) + log p(z) − log q(z | x) of posterior samples; never negative.
+fn iwae_gap(
+    vae: &Vae,
+    posterior: &Posterior,
+    levels: &[u8],
+    threads: Threads,
+) -> Result<f64, NetworkError> {
+    let random = Random::new(0, Stream::Posterior, 0);
+    let draws: Vec<(Vec<f32>, f64)> = (0..SAMPLES)
+        .map(|sample| posterior.draw(sample, &random))
+        .collect();
+    let codes: Vec<f32> = draws.iter().flat_map(|(code, _)| code).copied().collect();
+    let weights: Vec<f64> = vae
+        .decode(&codes, threads)?
+        .iter()
+        .zip(&draws)
+        .map(|(observation, (_, log_ratio))| {
+            observation.log_probabilities(levels).sum::<f64>() + log_ratio
+        })
+        .collect();
+    let mean = weights.iter().sum::<f64>() / SAMPLES as f64;
+    Ok(likelihood::log_mean_exp(&weights) - mean)
 }

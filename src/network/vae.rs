@@ -238,6 +238,22 @@ impl Observation {
             .collect()
     }
 
+    /// The best log-likelihood in nats that each level could have had, had the decoder put its mean where it is best for that level and kept its
+    /// scale: on the level itself, or beyond the edge for the outermost levels, which is certainty.
+    pub fn attainable<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
+        let max = self.levels - 1;
+        levels
+            .iter()
+            .zip(&self.log_scale)
+            .map(move |(&level, &log_scale)| {
+                if level == 0 || usize::from(level) == max {
+                    return 0.0;
+                }
+                let mean = f32::from(level) / max as f32;
+                likelihood::discretized_logistic(level, self.levels, mean, log_scale)
+            })
+    }
+
     /// A draw from the distribution.
     pub fn draw(&self, temperature: f64, random: &Random) -> Vec<u8> {
         self.mean

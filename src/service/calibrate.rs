@@ -48,6 +48,8 @@ pub struct Recipe {
     pub members: Vec<(Need, Arc<ServedModel>)>,
     /// Whether it looks at flipped and turned images too.
     pub stir: bool,
+    /// Whether it decodes posterior samples of its latent member too.
+    pub samples: bool,
     /// Seed of the permutation that parts the images, and of the densities' starts.
     pub seed: u64,
     /// Where the images come from.
@@ -110,7 +112,7 @@ impl Service {
         for (role, member) in &recipe.members {
             not_trained_on(*role, member, &parts)?;
         }
-        let plan = plan(&recipe.members, recipe.stir);
+        let plan = plan(&recipe.members, recipe.stir, recipe.samples);
         let panel = panel(&recipe.members, &plan)?;
         let lane = self.scheduler.lane(
             Class::Interactive,
@@ -201,10 +203,11 @@ fn invalid(option: &'static str, reason: String) -> ServiceError {
 
 /// The rule that is fitted: every number that the members give in one joint density, and one density more for each map of where in
 /// the image they are surprised. A code alone is no map, but without a map it tells most of where things are.
-pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool) -> Plan {
+pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool, samples: bool) -> Plan {
     use Statistic::*;
     let has = |need: Need| match need {
         Need::Stirring => stir,
+        Need::Samples => samples,
         _ => members.iter().any(|(role, _)| *role == need),
     };
     let possible = |statistic: &Statistic| statistic.needs().iter().all(|&need| has(need));
@@ -222,6 +225,7 @@ pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool) -> Plan {
         Kl,
         LatentNorm,
         LatentLogVariance,
+        IwaeGap,
         CodeLength,
         DarkShare,
         Brightness,
@@ -246,7 +250,7 @@ pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool) -> Plan {
             .iter()
             .map(|&vector| density(vector.name(), vec![vector], 30)),
     );
-    let mut reported = vec![InputComplexity, Stirring];
+    let mut reported = vec![InputComplexity, AttainableGap, Stirring];
     reported.retain(possible);
     Plan {
         statistics: numbers.into_iter().chain(reported).chain(vectors).collect(),

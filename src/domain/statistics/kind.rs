@@ -42,6 +42,11 @@ pub enum Statistic {
     LatentNorm,
     /// Σ log σ² of the latent member.
     LatentLogVariance,
+    /// Σ(bᵢ − log p(xᵢ | z = μ)) of the latent member, bᵢ the best log-likelihood that its level could have had under the scale that the decoder
+    /// gave: what the likelihood owes to the level alone is taken out (after Chauhan et al. 2022). The same decoding.
+    AttainableGap,
+    /// IWAE₁₆ − ELBO₁₆ of the latent member: how badly its posterior fits. 16 decodings more.
+    IwaeGap,
     /// The share of dimensions at level 0. Microseconds.
     DarkShare,
     /// Mean of level / (levels − 1).
@@ -73,11 +78,13 @@ pub enum Need {
     Latent,
     /// Passes of the main density over flipped and turned images.
     Stirring,
+    /// Decodings of posterior samples of the latent member.
+    Samples,
 }
 
 impl Statistic {
     /// Every statistic.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 26] = [
         Self::NegativeLogLikelihood,
         Self::Entropy,
         Self::Typicality,
@@ -94,6 +101,8 @@ impl Statistic {
         Self::Kl,
         Self::LatentNorm,
         Self::LatentLogVariance,
+        Self::AttainableGap,
+        Self::IwaeGap,
         Self::DarkShare,
         Self::Brightness,
         Self::Contrast,
@@ -123,6 +132,8 @@ impl Statistic {
             Self::Kl => "kl",
             Self::LatentNorm => "latent_norm",
             Self::LatentLogVariance => "latent_log_variance",
+            Self::AttainableGap => "attainable_gap",
+            Self::IwaeGap => "iwae_gap",
             Self::DarkShare => "dark_share",
             Self::Brightness => "brightness",
             Self::Contrast => "contrast",
@@ -153,7 +164,9 @@ impl Statistic {
             | Self::Kl
             | Self::LatentNorm
             | Self::LatentLogVariance
+            | Self::AttainableGap
             | Self::LatentMean => &[Need::Latent],
+            Self::IwaeGap => &[Need::Latent, Need::Samples],
             Self::CodeLength
             | Self::DarkShare
             | Self::Brightness
@@ -173,12 +186,13 @@ impl Statistic {
 
 impl Need {
     /// Every need.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Density,
         Self::Local,
         Self::Background,
         Self::Latent,
         Self::Stirring,
+        Self::Samples,
     ];
 
     /// The name used in manifests.
@@ -189,7 +203,13 @@ impl Need {
             Self::Background => "background",
             Self::Latent => "latent",
             Self::Stirring => "stirring",
+            Self::Samples => "samples",
         }
+    }
+
+    /// Whether it is more work for another member, and not a member of its own.
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::Stirring | Self::Samples)
     }
 }
 

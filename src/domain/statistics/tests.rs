@@ -15,6 +15,8 @@ fn evidence(dimensions: usize) -> Evidence {
         local: Some(values(-3.0)),
         background: Some(values(-2.5)),
         latent: Some(Latent {
+            attainable_gap: 5.0,
+            iwae_gap: Some(2.0),
             mean: vec![3.0, 4.0],
             log_variance: vec![-1.0, -2.0],
             kl: 7.0,

@@ -121,10 +121,11 @@ fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
         .into_iter()
         .map(|table| {
             let role: Need = table.role.parse().map_err(|e| format!("members: {e}"))?;
-            if role == Need::Stirring {
-                return Err(
-                    "members: stirring asks the density and has no member of its own".to_owned(),
-                );
+            if role.is_derived() {
+                return Err(format!(
+                    "members: {:?} asks another member and has none of its own",
+                    role.name()
+                ));
             }
             if !roles.insert(role) {
                 return Err(format!("members: two have the role {:?}", role.name()));
