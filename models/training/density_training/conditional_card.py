@@ -44,8 +44,8 @@ kinds of clothes, and by Bayes' rule a classifier that says as well how probable
 - p(y|x) ∝ p(x|y) p(y), with p(y) counted from the training labels; p(x) = Σ p(x|y) p(y).
 - References: van den Oord et al., *Conditional Image Generation with PixelCNN Decoders* (2016).
 
-{training_section(version, recipe, progress, how, RUN)}- The loss is −log p(x|y) plus ten times the log loss of telling the label from one wrong label by their likelihoods, over half of
-  each batch. The second term spends a little likelihood on accuracy; p(x|y) stays normalised.
+{training_section(version, recipe, progress, how, RUN)}- The loss is −log p(x|y) plus ten times, after 2,000 steps four times, the log loss of telling the label from one wrong label by their
+  likelihoods, over half of each batch. That term spends a little likelihood on accuracy; p(x|y) stays normalised.
 
 ## Figures
 All on the {figures["test_images"]:,} Fashion-MNIST test images.

@@ -33,12 +33,13 @@ from density_training.training import Progress, Recipe
 from density_training.version import Labels, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn-conditional"
-DEFAULT_RECIPE = Recipe(steps=3_600, decay_steps=3_100, batch_size=32)
+DEFAULT_RECIPE = Recipe(steps=2_850, decay_steps=1_950, batch_size=32)
 START = "pixelcnn.pt"
 """The checkpoint of the unconditional network, beside that of this one."""
 LEARNING_RATE_FACTOR = 0.5
 """Of the rates of the unconditional training, whose end it resumes."""
-DISCRIMINATION = 10.0
+DISCRIMINATION, LATE_DISCRIMINATION, LATE = 10.0, 4.0, 2_000
+"""The weight of telling labels apart, and what it is lowered to after so many steps, once labels are told apart."""
 SAMPLES_A_LABEL = 8
 
 
@@ -58,7 +59,8 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         group["lr"] *= LEARNING_RATE_FACTOR
 
     def loss(chosen: Tensor, step: int) -> Tensor:
-        return conditional.training_loss(model, images[chosen], labels[chosen], rivals, DISCRIMINATION)
+        weight = DISCRIMINATION if step < LATE else LATE_DISCRIMINATION
+        return conditional.training_loss(model, images[chosen], labels[chosen], rivals, weight)
 
     def report(epoch: int) -> None:
         with torch.no_grad():
