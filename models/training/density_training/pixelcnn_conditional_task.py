@@ -33,13 +33,13 @@ from density_training.training import Progress, Recipe
 from density_training.version import Labels, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn-conditional"
-DEFAULT_RECIPE = Recipe(steps=2_850, decay_steps=1_950, batch_size=32)
+DEFAULT_RECIPE = Recipe(steps=2_970, decay_steps=2_500, batch_size=32)
 START = "pixelcnn.pt"
 """The checkpoint of the unconditional network, beside that of this one."""
 LEARNING_RATE_FACTOR = 0.5
 """Of the rates of the unconditional training, whose end it resumes."""
-DISCRIMINATION, LATE_DISCRIMINATION, LATE = 10.0, 4.0, 2_000
-"""The weight of telling labels apart, and what it is lowered to after so many steps, once labels are told apart."""
+DISCRIMINATION = ((0, 10.0), (2_000, 4.0), (2_720, 1.0))
+"""From which step on telling labels apart has which weight: less once they are told apart."""
 SAMPLES_A_LABEL = 8
 
 
@@ -59,7 +59,7 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         group["lr"] *= LEARNING_RATE_FACTOR
 
     def loss(chosen: Tensor, step: int) -> Tensor:
-        weight = DISCRIMINATION if step < LATE else LATE_DISCRIMINATION
+        weight = max((start, weight) for start, weight in DISCRIMINATION if start <= step)[1]
         return conditional.training_loss(model, images[chosen], labels[chosen], rivals, weight)
 
     def report(epoch: int) -> None:
