@@ -19,7 +19,7 @@ from density_training.training import Progress, Recipe
 from density_training.version import check_parity, write_generator_version
 
 NAME = "fashion-mnist-gan"
-DEFAULT_RECIPE = Recipe(steps=6_000, decay_steps=3_000, batch_size=64)
+DEFAULT_RECIPE = Recipe(steps=3_500, decay_steps=1_600, batch_size=64)
 SAMPLES_A_LABEL, GOLDEN_COUNT = 8, 10
 JUDGED = 10_000
 """How many drawn images are compared with real ones, equally many of each label."""

@@ -33,12 +33,13 @@ from density_training.training import Progress, Recipe
 from density_training.version import Labels, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn-conditional"
-DEFAULT_RECIPE = Recipe(steps=3_600, decay_steps=3_100, batch_size=32)
+DEFAULT_RECIPE = Recipe(steps=2_970, decay_steps=2_500, batch_size=32)
 START = "pixelcnn.pt"
 """The checkpoint of the unconditional network, beside that of this one."""
 LEARNING_RATE_FACTOR = 0.5
 """Of the rates of the unconditional training, whose end it resumes."""
-DISCRIMINATION = 10.0
+DISCRIMINATION = ((0, 10.0), (2_000, 4.0), (2_720, 1.0))
+"""From which step on telling labels apart has which weight: less once they are told apart."""
 SAMPLES_A_LABEL = 8
 
 
@@ -58,7 +59,8 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         group["lr"] *= LEARNING_RATE_FACTOR
 
     def loss(chosen: Tensor, step: int) -> Tensor:
-        return conditional.training_loss(model, images[chosen], labels[chosen], rivals, DISCRIMINATION)
+        weight = max((start, weight) for start, weight in DISCRIMINATION if start <= step)[1]
+        return conditional.training_loss(model, images[chosen], labels[chosen], rivals, weight)
 
     def report(epoch: int) -> None:
         with torch.no_grad():
