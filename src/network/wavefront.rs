@@ -11,6 +11,7 @@ use crate::{
     domain::image::ImageShape,
     graph::{
         self,
+        protobuf::Model,
         rewrite::InputMap,
         wavefront::{Compiled, Gather, LABELS, LOGITS, Run, Source, TABLE_LEVELS},
     },
@@ -115,12 +116,15 @@ impl Wavefront {
     pub fn load(
         engine: &dyn Engine,
         name: &str,
-        compiled: Compiled,
+        mut compiled: Compiled,
         shape: ImageShape,
         map: InputMap,
     ) -> Result<Self, NetworkError> {
         let program = engine.load(&format!("{name} (step)"), &graph::serialize(&compiled.step))?;
         let tables = tables(engine, name, &compiled, shape, map)?;
+        // The runtime has its own copy of the weights.
+        compiled.step = Model::default();
+        compiled.tables.graph = Model::default();
         let (mut rings, mut memory_size) = (Vec::new(), 0);
         let (height, width) = (shape.height(), shape.width());
         for cache in &compiled.caches {
