@@ -41,6 +41,7 @@ def fashion_mnist_version(
     latent_size: int | None = None,
     labels: Labels | None = None,
     recurrence: dict[str, object] | None = None,
+    trained_on: Tensor | None = None,
 ) -> Version:
     """The manifest of a model of Fashion-MNIST; `command` also ends its name. What has a `head` has calibration."""
     provenance: dict[str, object] = {
@@ -66,4 +67,5 @@ def fashion_mnist_version(
         latent_size=latent_size,
         labels=labels,
         recurrence=recurrence,
+        trained_on=trained_on,
     )

@@ -129,6 +129,7 @@ def export_variant(variant: Variant, data: Path, checkpoint: Path, folder: Path,
         progress=progress,
         test_bits_per_dim=bits_per_dim(test_scores, DIMENSIONS),
         notes=f"{variant.notes}exported after {progress.step:,} of {recipe.steps:,} steps",
+        trained_on=to_levels(load_images(data, "train")),
     )
     golden_scores = log_likelihood(model, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])

@@ -77,6 +77,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
         test_bits_per_dim=bounds["test_elbo_bits_per_dim"],
         notes=f"test_bits_per_dim is the ELBO with {IMPORTANCE_DRAWS} draws an image",
         latent_size=config.latent_size,
+        trained_on=to_levels(load_images(data, "train")),
     )
     golden_scores = elbo_at_mean(model.encoder, model.decoder, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])

@@ -56,6 +56,9 @@ GRAPHS: dict[str, dict[str, Table]] = {
 """Family → graph → its file, and the names of its inputs and outputs."""
 
 
+TRAINED_ON = "trained_on.bin"
+
+
 @dataclass(frozen=True)
 class Labels:
     """What labels mean, in their order, and how likely each is before anything is seen."""
@@ -81,6 +84,8 @@ class Version:
     latent_size: int | None = None
     labels: Labels | None = None
     recurrence: Table | None = None
+    trained_on: Tensor | None = None
+    """The training images, uint8 [N, C, H, W]: their hashes let the server refuse to calibrate with them."""
 
 
 def write_version(
@@ -112,8 +117,15 @@ def write_generator_version(folder: Path, version: Version, latent: Tensor, labe
 def _write(folder: Path, version: Version, arrays: dict[str, np.ndarray], golden: Table) -> None:
     for name, array in arrays.items():
         np.save(folder / name, array)
+    if version.trained_on is not None:
+        (folder / TRAINED_ON).write_bytes(training_hashes(version.trained_on))
     (folder / "model.toml").write_text(_to_toml(_manifest(folder, version, golden, list(arrays))))
     check_parity(folder)
+
+
+def training_hashes(levels: Tensor) -> bytes:
+    """The first 8 bytes of the SHA-256 of every image in uint8 [N, C, H, W], in ascending order."""
+    return b"".join(sorted(hashlib.sha256(image.numpy().tobytes()).digest()[:8] for image in levels))
 
 
 class ParityError(Exception):
@@ -194,8 +206,11 @@ def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) 
             "statistic": "elbo_at_mean" if version.family == "vae" else "log_likelihood",
             "description": version.calibration_description,
         }
-    tables["provenance"] = version.provenance
+    tables["provenance"] = dict(version.provenance)
     files = [graph["file"] for graph in graphs.values()] + arrays
+    if version.trained_on is not None:
+        tables["provenance"]["trained_on"] = TRAINED_ON
+        files.append(TRAINED_ON)
     tables["sha256"] = {file: hashlib.sha256((folder / file).read_bytes()).hexdigest() for file in files}
     return tables
 
