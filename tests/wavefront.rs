@@ -4,7 +4,10 @@
 
 mod common;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+};
 
 use proptest::prelude::*;
 
@@ -18,7 +21,12 @@ use density_server::{
         image::ImageShape,
         random::{Random, Stream},
     },
-    graph::{self, rewrite::InputMap},
+    graph::{
+        self,
+        protobuf::Model,
+        rewrite::{self, InputMap},
+        wavefront::{Interface, analyse},
+    },
     network::{
         NetworkError,
         autoregressive::{Autoregressive, Compilation, Contract, Given, Head, LabelInput},
@@ -34,12 +42,16 @@ fn exports() -> PathBuf {
 fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Autoregressive {
     let file = exports().join(format!("{name}.{exporter}.onnx"));
     let model = graph::parse(&std::fs::read(&file).unwrap()).unwrap();
+    Autoregressive::load(engine, name, &model, contract(name)).unwrap()
+}
+
+fn contract(name: &str) -> Contract {
     let (channels, levels, head) = match name {
         "colour" => (3, 4, Head::Categorical),
         "bernoulli" => (1, 2, Head::Bernoulli),
         _ => (1, 4, Head::Categorical),
     };
-    let contract = Contract {
+    Contract {
         shape: ImageShape::new(channels, 7, 6, levels).unwrap(),
         head,
         map: InputMap {
@@ -52,8 +64,7 @@ fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Autoregressive {
             input: "label".to_owned(),
             classes: 3,
         }),
-    };
-    Autoregressive::load(engine, name, &model, contract).unwrap()
+    }
 }
 
 const COMPILED: [&str; 8] = [
@@ -250,5 +261,85 @@ proptest! {
             Err(NetworkError::Leak(leak)) => prop_assert!(leak.layer.contains("Conv"), "{leak}"),
             other => panic!("{sketch:?} was not refused: {other:?}"),
         }
+    }
+}
+
+/// The export as the analysis sees it.
+fn simplified(engine: &dyn Engine, name: &str, exporter: &str) -> Model {
+    let file = exports().join(format!("{name}.{exporter}.onnx"));
+    let model = graph::parse(&std::fs::read(&file).unwrap()).unwrap();
+    let one = rewrite::for_one(&model).unwrap();
+    let bytes = engine.simplify(name, &graph::serialize(&one)).unwrap();
+    graph::parse(&bytes).unwrap()
+}
+
+/// Damages a graph in one place.
+fn damage(model: &mut Model, kind: u8, at: usize, other: usize) {
+    let graph = model.graph.as_mut().unwrap();
+    let count = graph.nodes.len();
+    let source = graph.nodes[other % count].outputs.first().cloned();
+    let node = &mut graph.nodes[at % count];
+    let inputs = node.inputs.len().max(1);
+    match kind % 7 {
+        0 => drop(node.inputs.pop()),
+        1 => node.inputs = vec![source.unwrap_or_default(); inputs],
+        2 => node.attributes.clear(),
+        3 => {
+            for attribute in &mut node.attributes {
+                attribute.i = attribute.i.map(|value| value + other as i64 % 5 - 2);
+                for value in &mut attribute.ints {
+                    *value += other as i64 % 5 - 2;
+                }
+            }
+        }
+        4 => {
+            node.op_type = Some(
+                ["Concat", "Reshape", "Split", "Conv", "Gather", "Expand"][other % 6].to_owned(),
+            )
+        }
+        5 => node.outputs.clear(),
+        _ if graph.initializers.is_empty() => {}
+        _ => {
+            let count = graph.initializers.len();
+            let tensor = &mut graph.initializers[at % count];
+            if other % 2 == 0 {
+                tensor.dims.reverse();
+            } else {
+                tensor.dims.insert(0, 1);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_damaged_graph_makes_the_analysis_panic(
+        which in any::<prop::sample::Index>(),
+        damages in prop::collection::vec((any::<u8>(), any::<u16>(), any::<u16>()), 1..4),
+    ) {
+        static GRAPHS: LazyLock<Vec<(&str, Model)>> = LazyLock::new(|| {
+            let engine = engine();
+            COMPILED
+                .iter()
+                .flat_map(|&name| ["dynamo", "torchscript"].map(|exporter| (name, simplified(&*engine, name, exporter))))
+                .collect()
+        });
+        let (name, model) = &GRAPHS[which.index(GRAPHS.len())];
+        let mut model = model.clone();
+        for (kind, at, other) in damages {
+            damage(&mut model, kind, usize::from(at), usize::from(other));
+        }
+        let contract = contract(name);
+        let interface = Interface {
+            image: "image",
+            label: contract.label.as_ref().map(|label| label.input.as_str()),
+            logits: "logits",
+            shape: contract.shape,
+            outcomes: if *name == "bernoulli" { 1 } else { contract.shape.levels() },
+        };
+        // Whether it leaks, compiles or is not understood does not matter here.
+        drop(analyse(&model, &interface));
     }
 }

@@ -171,11 +171,13 @@ def test_fixed_point_sampling_draws_what_raster_order_draws() -> None:
 def test_fixtures_are_valid_reproducible_and_any_batch_size_runs(tmp_path: Path) -> None:
     main(["fixtures", "--output", str(tmp_path)])
     folders = sorted(tmp_path.glob("*/*/1"))
-    assert len(folders) == 6
+    assert len(folders) == 8
     for folder in folders:
         assert check_parity(folder) < 1e-3
         committed = COMMITTED_FIXTURES / folder.relative_to(tmp_path)
-        for file in ("golden_scores.npy", "calibration.npy"):
+        arrays = sorted(file.name for file in committed.glob("*.npy"))
+        assert arrays == sorted(file.name for file in folder.glob("*.npy"))
+        for file in arrays:
             np.testing.assert_allclose(np.load(folder / file), np.load(committed / file), rtol=1e-6)
 
     logits = load_graph(tmp_path / "repository" / "tiny-rgb-pixelcnn" / "1" / "model.onnx")

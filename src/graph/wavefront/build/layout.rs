@@ -104,6 +104,9 @@ impl Builder {
         let axis = axes::resolve(node.int("axis", 0), view.axes.len())?;
         let size = view.axes[axis].size();
         let count = node.outputs.len();
+        if count == 0 {
+            return Err(Unsupported::new("a node without output"));
+        }
         let sizes = match (node.ints("split"), self.ints_input(node, 1)?) {
             (Some(sizes), _) => sizes.to_vec(),
             (None, Some(sizes)) => sizes,
