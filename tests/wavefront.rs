@@ -302,7 +302,7 @@ fn damage(model: &mut Model, kind: u8, at: usize, other: usize) {
         _ => {
             let count = graph.initializers.len();
             let tensor = &mut graph.initializers[at % count];
-            if other % 2 == 0 {
+            if other.is_multiple_of(2) {
                 tensor.dims.reverse();
             } else {
                 tensor.dims.insert(0, 1);
