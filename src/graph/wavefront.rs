@@ -6,7 +6,7 @@
 //! that all rows that can move do so at once, and writes a *step graph*: one step of any number of (image, row) pairs. The caller
 //! keeps the values that later steps will read; [`Compiled`] says which, and for how long.
 //!
-//! A graph that is not a stencil (attention, strides) is refused with the reason; so is nothing else, except a leak.
+//! A graph that is not a stencil (attention, strides) is not compiled, and the reason is told; a leak is an error.
 
 mod build;
 mod causality;
