@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use super::work::threads;
 use crate::{
     domain::image::Image,
     network::panel::{Measurement, Panel},
-    runtime::Threads,
     scheduling::{Parallelism, Step, Turn, Work},
 };
 
@@ -23,13 +23,9 @@ impl Work for Measuring {
 
     fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Measurement> {
         let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
-        let threads = match parallelism {
-            Parallelism::Shared => Threads::One,
-            Parallelism::Alone => Threads::All,
-        };
         let measured = self
             .0
-            .measure(&levels, threads)
+            .measure(&levels, threads(parallelism))
             .map_err(|error| error.to_string())?;
         Ok(measured.into_iter().map(Step::Done).collect())
     }
