@@ -8,7 +8,7 @@ use super::{
     image_of,
     models::Lanes,
     requests::{
-        CompleteAnswer, CompleteOptions, CompletionMethod, DecodeOptions, Encoding,
+        CompleteAnswer, CompleteOptions, CompletionMethod, Completions, DecodeOptions, Encoding,
         Observation as Show, PerImage, Reconstruction, SampleAnswer, SampleOptions, Sampler,
     },
     work::{Codes, Decoded, Decoder, Encoder},
@@ -110,6 +110,7 @@ pub(super) async fn sample(
     }
     Ok(SampleAnswer {
         images,
+        labels: Vec::new(),
         sampler: Sampler::Decoder,
     })
 }
@@ -250,7 +251,12 @@ pub(super) async fn complete(
         },
         results: images
             .iter()
-            .map(|_| Ok(drawn.by_ref().take(options.n as usize).collect()))
+            .map(|_| {
+                Ok(Completions {
+                    images: drawn.by_ref().take(options.n as usize).collect(),
+                    labels: Vec::new(),
+                })
+            })
             .collect(),
     })
 }
