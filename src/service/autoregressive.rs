@@ -25,26 +25,18 @@ use crate::{
     scheduling::{Class, JobError, Lane},
 };
 
-/// New images, of a label where the model is conditioned on one: that of the request, or for each image one drawn from the prior, so
-/// that images come from p(x).
+/// New images, each of a label where the model is conditioned on one.
 pub(super) async fn sample(
     service: &Service,
     model: &ServedModel,
     lane: &Lane<Drawing>,
-    (options, condition, watch): (&SampleOptions, Condition, Option<&Arc<Board>>),
+    (options, labels, watch): (&SampleOptions, &[u32], Option<&Arc<Board>>),
     deadline: Instant,
 ) -> Result<SampleAnswer, ServiceError> {
     let shape = model.shape();
     let nothing_known: Arc<[bool]> = Arc::new([]);
-    let labels: Vec<u32> = (0..options.n)
-        .map(|index| match &condition {
-            Condition::None => 0,
-            Condition::Label(label) => *label,
-            Condition::Open(prior) => draw_label(prior.log(), options.seed, index),
-        })
-        .collect();
     let orders = (0..options.n)
-        .zip(&labels)
+        .zip(labels)
         .map(|(index, &label)| Order {
             levels: vec![0; shape.dimensions()],
             label,
@@ -65,7 +57,7 @@ pub(super) async fn sample(
     }
     Ok(SampleAnswer {
         images,
-        labels: names(model, &condition, &labels),
+        labels: Vec::new(),
         sampler: match lane.work().network().compilation() {
             Compilation::Wavefront(wavefront) => Sampler::Wavefront {
                 steps: wavefront.steps(),
@@ -103,14 +95,6 @@ pub(super) async fn complete(
     let first = missing_from.unwrap_or(known_pixels.len());
     let in_order = !known_pixels[first..].contains(&true);
     let labels: PerImage<Vec<u32>> = match &condition {
-        Condition::None => given
-            .iter()
-            .map(|_| Ok(vec![0; options.n as usize]))
-            .collect(),
-        Condition::Label(label) => given
-            .iter()
-            .map(|_| Ok(vec![*label; options.n as usize]))
-            .collect(),
         Condition::Open(_) if !in_order => {
             return Err(labels::invalid(format!(
                 "a label can be drawn for a completion only where all given pixels come before all missing ones, in rows from the top \
@@ -118,21 +102,18 @@ pub(super) async fn complete(
                 model.label_names().join(", ")
             )));
         }
-        Condition::Open(prior) => {
-            let posteriors = if first == 0 {
-                given.iter().map(|_| Ok(prior.log().to_vec())).collect()
-            } else {
-                let places = first * shape.channels();
-                posteriors(service, score, &given, (prior, places), deadline).await?
+        Condition::Open(prior) if first > 0 => {
+            let known = (prior, first * shape.channels());
+            let posteriors = posteriors(service, score, &given, known, deadline).await?;
+            let draw = |posterior: Result<Vec<f64>, ServiceError>| {
+                Ok(labels::draw(&posterior?, options.n, options.seed))
             };
-            let draws = |posterior: Result<Vec<f64>, ServiceError>| {
-                let posterior = posterior?;
-                Ok((0..options.n)
-                    .map(|index| draw_label(&posterior, options.seed, index))
-                    .collect())
-            };
-            posteriors.into_iter().map(draws).collect()
+            posteriors.into_iter().map(draw).collect()
         }
+        _ => given
+            .iter()
+            .map(|_| Ok(condition.draw(options.n, options.seed)))
+            .collect(),
     };
     let orders = given
         .iter()
@@ -162,7 +143,7 @@ pub(super) async fn complete(
             let images = own.into_iter().map(|result| result.map(|(image, _)| image));
             Ok(Completions {
                 images: images.collect::<Result<_, _>>()?,
-                labels: names(model, &condition, &labels),
+                labels: model.names_of(&labels),
             })
         })
         .collect();
@@ -193,23 +174,6 @@ async fn posteriors(
             Ok(posterior)
         })
         .collect())
-}
-
-/// The label of the image at place `index` of those that are drawn.
-fn draw_label(log_probabilities: &[f64], seed: u64, index: u32) -> u32 {
-    let uniform = Random::new(seed, Stream::Label, u64::from(index)).uniform(0);
-    bayes::draw(log_probabilities, uniform) as u32
-}
-
-/// Names of labels, for an answer; none where the model is not conditioned on labels.
-fn names(model: &ServedModel, condition: &Condition, labels: &[u32]) -> Vec<String> {
-    match condition {
-        Condition::None => Vec::new(),
-        Condition::Label(_) | Condition::Open(_) => labels
-            .iter()
-            .map(|&label| model.label_name(label))
-            .collect(),
-    }
 }
 
 /// The images, and the full passes that each took if it was drawn by fixed-point iteration.

@@ -10,9 +10,10 @@ use super::{
 };
 use crate::{
     domain::{
-        bayes::{Beliefs, Prior},
+        bayes::{self, Beliefs, Prior},
         family::Density,
         image::Image,
+        random::{Random, Stream},
     },
     scheduling::{Class, JobError, Lane},
 };
@@ -66,6 +67,36 @@ impl ServedModel {
         let name = self.label_names().get(label as usize);
         name.cloned().unwrap_or_default()
     }
+
+    /// The names of the labels of some images, for an answer; none without labels.
+    pub(super) fn names_of(&self, labels: &[u32]) -> Vec<String> {
+        if self.label_names().is_empty() {
+            return Vec::new();
+        }
+        labels.iter().map(|&label| self.label_name(label)).collect()
+    }
+}
+
+impl Condition {
+    /// The labels of `n` images to be drawn: the one that was named, or each image's own from the prior, so that images come from
+    /// p(x); 0 without labels.
+    pub(super) fn draw(&self, n: u32, seed: u64) -> Vec<u32> {
+        match self {
+            Self::None => vec![0; n as usize],
+            Self::Label(label) => vec![*label; n as usize],
+            Self::Open(prior) => draw(prior.log(), n, seed),
+        }
+    }
+}
+
+/// Labels of `n` images from a distribution, given by its logarithms. The random number of an image depends on its place alone.
+pub(super) fn draw(log_probabilities: &[f64], n: u32, seed: u64) -> Vec<u32> {
+    (0..n)
+        .map(|index| {
+            let uniform = Random::new(seed, Stream::Label, u64::from(index)).uniform(0);
+            bayes::draw(log_probabilities, uniform) as u32
+        })
+        .collect()
 }
 
 /// The number of a label that a request names, or gives as a number.
