@@ -46,6 +46,14 @@ impl Logits {
 }
 
 impl Head {
+    /// The name used in manifests and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Categorical => "categorical",
+            Self::Bernoulli => "bernoulli",
+        }
+    }
+
     /// Logits of a dimension: one a level, or 1 for a Bernoulli head.
     pub(super) fn outcomes(self, shape: ImageShape) -> usize {
         match self {
