@@ -304,7 +304,7 @@ impl Autoregressive {
         Ok(())
     }
 
-    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.
+    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order. A recurrent network stays on the calling thread.
     pub fn log_probabilities(
         &self,
         images: &[Given<'_>],

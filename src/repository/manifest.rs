@@ -378,8 +378,8 @@ struct LatentTable {
 #[serde(deny_unknown_fields)]
 struct RecurrenceTable {
     state_size: usize,
-    neighbours: Vec<(i64, i64)>,
-    window: Vec<(i64, i64)>,
+    neighbours: Vec<Vec<i64>>,
+    window: Vec<Vec<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -509,11 +509,8 @@ impl Common<'_> {
         })?;
         let table = self.recurrence.as_ref();
         let table = table.ok_or_else(|| self.needs("[recurrence]"))?;
-        let offsets = |places: &[(i64, i64)]| {
-            let places = places.iter();
-            places.map(|&(dy, dx)| Offset { dy, dx }).collect()
-        };
-        let (neighbours, window) = (offsets(&table.neighbours), offsets(&table.window));
+        let neighbours = offsets("neighbours", &table.neighbours)?;
+        let window = offsets("window", &table.window)?;
         Recurrence::new(self.shape, table.state_size, neighbours, window)
             .map_err(|error| format!("recurrence.{error}"))
     }
@@ -534,6 +531,16 @@ impl Common<'_> {
             )
         })
     }
+}
+
+fn offsets(list: &str, places: &[Vec<i64>]) -> Result<Vec<Offset>, String> {
+    places
+        .iter()
+        .map(|place| match place[..] {
+            [dy, dx] => Ok(Offset { dy, dx }),
+            _ => Err(format!("recurrence.{list}: {place:?} is not [dy, dx]")),
+        })
+        .collect()
 }
 
 fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
@@ -730,7 +737,7 @@ window = [[-1, 0], [0, -1]]
         assert!(refused("[-1, 1]]", "[-1, 2]]").contains("outside an image of 2×2"));
         assert!(refused("[-1, 1]]", "[0, -1]]").contains("there twice"));
         assert!(refused("[[0, -1], [-1, 1]]", "[]").contains("neighbours: at least one"));
-        assert!(refused("[-1, 1]]", "[-1, 1, 0]]").contains("line"));
+        assert!(refused("[-1, 1]]", "[-1, 1, 0]]").contains("[-1, 1, 0] is not [dy, dx]"));
         assert!(refused("inside = \"inside\"\n", "").contains("inside"));
         assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
         let with_labels = "[labels]\nnames = [\"a\", \"b\"]\nprior = [0.5, 0.5]\n[likelihood]";

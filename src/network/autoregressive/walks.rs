@@ -1,4 +1,6 @@
 //! Scores and logits of a recurrent network: given images are followed along wavefronts.
+//!
+//! They are followed on the calling thread. A run is one step, too little work to be shared out among threads each time.
 
 use super::{Given, Head, Logits};
 use crate::{
