@@ -5,7 +5,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from density_training.data import load_labels
+from density_training.data import load_images, load_labels
+from density_training.scoring import to_levels
 from density_training.training import Progress, Recipe
 from density_training.version import Labels, Version
 
@@ -29,6 +30,7 @@ def counted_labels(train_labels: Tensor) -> Labels:
 
 
 def fashion_mnist_version(
+    data: Path,
     command: str,
     family: str,
     description: str,
@@ -41,9 +43,12 @@ def fashion_mnist_version(
     latent_size: int | None = None,
     labels: Labels | None = None,
     recurrence: dict[str, object] | None = None,
-    trained_on: Tensor | None = None,
 ) -> Version:
-    """The manifest of a model of Fashion-MNIST; `command` also ends its name. What has a `head` has calibration."""
+    """The manifest of a model of Fashion-MNIST; `command` also ends its name.
+
+    All learnt from the 60,000 training images, the classifier's temperature included, and say so with their hashes.
+    What has a `head` has a calibration, unless it is conditional: p(x|y) alone detects nothing.
+    """
     provenance: dict[str, object] = {
         "data": "Fashion-MNIST, 60,000 training images",
         "licence": "MIT",
@@ -62,10 +67,10 @@ def fashion_mnist_version(
         width=WIDTH,
         levels=LEVELS,
         head=head,
-        calibration_description=CALIBRATION if head else None,
+        calibration_description=CALIBRATION if head and not labels else None,
         provenance=provenance | {"notes": notes},
         latent_size=latent_size,
         labels=labels,
         recurrence=recurrence,
-        trained_on=trained_on,
+        trained_on=to_levels(load_images(data, "train")),
     )

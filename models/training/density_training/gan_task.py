@@ -67,6 +67,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
 
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="gan",
         family="gan",
         description="Generator of Fashion-MNIST given a label, trained adversarially, 28×28 grey; no density",

@@ -8,13 +8,13 @@ import torch
 from small import RECIPE, gradients, version
 from torch import Tensor
 
-from density_training import autoencoder, classifier, conditional, gan, gan_task
+from density_training import autoencoder, classifier, conditional, gan, gan_task, pixelcnn
 from density_training.classification import expected_calibration_error
+from density_training.convolutional import CodeConfig
 from density_training.diversity import features_and_labels, frechet_distance
 from density_training.export import export_graph
 from density_training.pixelcnn_background_task import replace_pixels
 from density_training.pixelcnn_conditional_task import evidence
-from density_training.pixelcnn_task import optimisers
 from density_training.scoring import (
     label_log_likelihoods,
     label_log_probabilities,
@@ -22,6 +22,7 @@ from density_training.scoring import (
     reconstruction_errors,
 )
 from density_training.training import train
+from density_training.unlabelled import muon
 from density_training.version import Labels, check_parity, served_scores, write_generator_version, write_version
 
 LABELS = Labels(names=("dark", "bright"), prior=(0.25, 0.75))
@@ -40,15 +41,15 @@ def test_conditional_pixelcnn_learns_and_survives_its_export(tmp_path: Path) -> 
     model = conditional.ConditionalPixelCNN(config)
     rivals = conditional.Rivals(2)
     loss = lambda chosen, step: conditional.training_loss(model, images[chosen], labels[chosen], rivals, 1.0)
-    train(model, loss, optimisers(model), torch.arange(len(images)), RECIPE, tmp_path / "checkpoint.pt")
+    optimisers = muon(model, pixelcnn.muon_parameters(model))
+    train(model, loss, optimisers, torch.arange(len(images)), RECIPE, tmp_path / "checkpoint.pt")
     scores = label_log_likelihoods(model, images, config.levels, 2)
     assert (scores.argmax(1) == labels).double().mean() > 0.9
 
     folder = tmp_path / "small-pixelcnn" / "1"
     example = {"image": torch.rand(2, 1, config.height, config.width), "label": torch.tensor([0, 1])}
     export_graph(model, example, ["logits"], folder / "model.onnx")
-    calibration = evidence(scores, LABELS)
-    write_version(folder, version("pixelcnn", "categorical", config, LABELS), images[:9], scores[:9], calibration)
+    write_version(folder, version("pixelcnn", "categorical", config, LABELS), images[:9], scores[:9])
     torch.testing.assert_close(served_scores(folder, images), scores, atol=1e-3, rtol=1e-6)
 
 
@@ -82,7 +83,7 @@ def test_rivals_are_wrong_labels_and_mostly_the_confused_ones() -> None:
 
 
 def test_autoencoder_learns_and_survives_its_export(tmp_path: Path) -> None:
-    config = autoencoder.AutoencoderConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
+    config = CodeConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
     images = gradients(config.height, config.width, config.levels)
     model = autoencoder.Autoencoder(config)
     before = reconstruction_errors(model.encoder, model.decoder, images, config.levels)
