@@ -10,7 +10,7 @@ from density_training.card import Figures
 from density_training.classification import classification_figures
 from density_training.conditional_card import write_conditional_card
 from density_training.data import load_images
-from density_training.detection import detection_figures, mnist_scores, split_for_calibration
+from density_training.detection import detection_figures, mnist_scores
 from density_training.export import export_graph
 from density_training.fashion_mnist import (
     DIMENSIONS,
@@ -26,10 +26,11 @@ from density_training.fashion_mnist import (
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim
-from density_training.pixelcnn_task import optimisers
+from density_training.pixelcnn import muon_parameters
 from density_training.sampling import sample
 from density_training.scoring import label_log_likelihoods, load_graph, to_levels
 from density_training.training import Progress, Recipe
+from density_training.unlabelled import muon
 from density_training.version import Labels, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn-conditional"
@@ -54,7 +55,7 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         start = torch.load(checkpoint.with_name(START), weights_only=True)
         model.load_state_dict(start["model"] | _label_weights(model))
     rivals = conditional.Rivals(len(LABELS))
-    steppers = optimisers(model)
+    steppers = muon(model, muon_parameters(model))
     for group in (group for stepper in steppers for group in stepper.param_groups):
         group["lr"] *= LEARNING_RATE_FACTOR
 
@@ -77,7 +78,7 @@ def _label_weights(model: conditional.ConditionalPixelCNN) -> dict[str, Tensor]:
 
 
 def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
-    """Write a complete version to `folder`: graph, manifest, golden and calibration scores, samples, model card."""
+    """Write a complete version to `folder`: graph, manifest, golden scores, samples, model card."""
     state = torch.load(checkpoint, weights_only=True)
     model = conditional.ConditionalPixelCNN(conditional.ConditionalPixelCNNConfig(**state["config"]))
     model.load_state_dict(state["model"])
@@ -88,12 +89,12 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     test = to_levels(load_images(data, "test"))
     scores = label_log_likelihoods(graph, test, LEVELS, len(LABELS))
     labels = counted_labels(labels_of(data, "train"))
-    calibration, _ = split_for_calibration(len(test))
     golden = golden_levels(test)
     golden_scores = label_log_likelihoods(model, golden, LEVELS, len(LABELS))
     classification = _classification(scores, labels_of(data, "test"), labels)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="pixelcnn-conditional",
         family="pixelcnn",
         head="categorical",
@@ -103,10 +104,10 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
         progress=progress,
         test_bits_per_dim=classification["test_bits_per_dim_given_the_label"],
         notes=f"starts from the weights of fashion-mnist-pixelcnn; test_bits_per_dim is given the label; "
-        f"calibrated is log p(x) = log Σ p(x|y) p(y); exported after {progress.step:,} of {recipe.steps:,} steps",
+        f"exported after {progress.step:,} of {recipe.steps:,} steps",
         labels=labels,
     )
-    write_version(folder, version, golden, golden_scores, evidence(scores, labels)[calibration])
+    write_version(folder, version, golden, golden_scores)
     drawn = [
         sample(lambda x, y=label: graph(x, torch.full((len(x),), y)), SAMPLES_A_LABEL, HEIGHT, WIDTH, LEVELS, seed=0)
         for label in range(len(LABELS))
