@@ -1,5 +1,6 @@
 """What the models of Fashion-MNIST have in common: the size of the images and what their manifests say."""
 
+import tomllib
 from pathlib import Path
 
 import torch
@@ -10,6 +11,9 @@ from density_training.scoring import to_levels
 from density_training.training import Progress, Recipe
 from density_training.version import Labels, Version
 
+REPOSITORY = Path("../repository")
+CACHE = Path(".cache")
+"""Where versions are exported to, and checkpoints live, seen from the folder in which commands are run."""
 HEIGHT = WIDTH = 28
 LEVELS, DIMENSIONS = 256, HEIGHT * WIDTH
 MONITORED_IMAGES = 1_000
@@ -27,6 +31,12 @@ def counted_labels(train_labels: Tensor) -> Labels:
     """The ten labels with the share of each among the training images as its prior."""
     shares = torch.bincount(train_labels, minlength=len(LABELS)).double() / len(train_labels)
     return Labels(names=LABELS, prior=tuple(shares.tolist()))
+
+
+def published_bits_per_dim(name: str) -> float:
+    """What the manifest of version 1 of another model in the repository says of the test images."""
+    manifest = tomllib.loads((REPOSITORY / name / "1" / "model.toml").read_text())
+    return manifest["provenance"]["test_bits_per_dim"]
 
 
 def fashion_mnist_version(

@@ -3,6 +3,7 @@
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import RECIPE, gradients, version
@@ -11,7 +12,9 @@ from torch import Tensor
 from density_training import autoencoder, classifier, conditional, gan, gan_task, pixelcnn
 from density_training.classification import expected_calibration_error
 from density_training.convolutional import CodeConfig
-from density_training.diversity import features_and_labels, frechet_distance
+from density_training.data import DataError
+from density_training.diversity import features_and_labels, frechet_distance, judge, markdown
+from density_training.diversity_task import read_draws
 from density_training.export import export_graph
 from density_training.pixelcnn_background_task import replace_pixels
 from density_training.pixelcnn_conditional_task import evidence
@@ -70,6 +73,23 @@ def test_conditional_pixelcnn_starts_as_the_network_it_continues_and_sums_to_one
     assert (scores[:, 0] != scores[:, 1]).any()
     torch.testing.assert_close(scores.exp().sum(0), torch.ones(2).double(), atol=1e-6, rtol=0)
     assert evidence(scores, LABELS).exp().sum().item() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_biases_of_a_label_are_added_to_those_of_all_labels() -> None:
+    config = conditional.ConditionalPixelCNNConfig(
+        height=6, width=5, levels=4, channels=4, blocks=2, head_channels=4, labels=3
+    )
+    model, plain = conditional.ConditionalPixelCNN(config), pixelcnn.PixelCNN(config)
+    for name, parameter in model.named_parameters():
+        if not name.startswith("label_gates"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    image = torch.rand(4, 1, 6, 5)
+    for label in range(3):
+        plain.load_state_dict({name: weight for name, weight in model.state_dict().items() if "label_" not in name})
+        with torch.no_grad():
+            plain.row += model.label_row[label]
+            plain.column += model.label_column[label]
+        torch.testing.assert_close(model(image, torch.full((4,), label)), plain(image))
 
 
 def test_rivals_are_wrong_labels_and_mostly_the_confused_ones() -> None:
@@ -154,6 +174,32 @@ def test_frechet_distance_of_gaussians_is_that_of_their_parameters() -> None:
     second = 2 * torch.randn(50_000, 3).double() + 1
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(first, second) == pytest.approx(3 * (1 + 1), rel=0.03)
+
+
+def test_images_are_judged_by_their_distance_and_counted_by_label() -> None:
+    real = torch.randn(1_000, 3).double()
+    same = judge("same", real, torch.tensor([0, 2, 2]), real, label_count=4)
+    assert same.distance == pytest.approx(0, abs=1e-9) and same.counts == (1, 0, 2, 0)
+    far = judge("far", real + 2, torch.arange(4), real, label_count=4)
+    assert far.distance == pytest.approx(12, rel=1e-6)
+    itself = judge("itself", real, torch.arange(4), None, label_count=4)
+    assert markdown([far, itself], ("a", "b", "c", "d")).splitlines() == [
+        "| images | distance | a | b | c | d |",
+        "|---|---|---|---|---|---|",
+        "| far | 12.000 | 1 | 1 | 1 | 1 |",
+        "| itself |  | 1 | 1 | 1 | 1 |",
+    ]
+
+
+def test_draws_of_the_server_are_taken_in_the_order_of_files_and_must_be_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "some-model"
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"0 images .* density-server sample some-model -n 10000"):
+        read_draws(folder)
+    for level in range(2):
+        np.save(folder / f"{level}.npy", np.full((5_000, 2, 2), level, dtype=np.uint8))
+    drawn = read_draws(folder)
+    assert drawn.shape == (10_000, 1, 2, 2) and not drawn[:5_000].any() and drawn[5_000:].all()
 
 
 def test_images_are_varied_and_spoilt_as_said() -> None:

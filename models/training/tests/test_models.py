@@ -1,7 +1,9 @@
 """Every model trains for a moment, keeps its promises, and survives its export to ONNX Runtime."""
 
 import gzip
+import hashlib
 import math
+import tomllib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -65,6 +67,18 @@ def test_pixelcnn_learns_resumes_and_survives_its_export(tmp_path: Path) -> None
     scores = log_likelihood(model, images, config.levels)
     write_version(folder, version("pixelcnn", "categorical", config), images[:9], scores[:9], scores)
     torch.testing.assert_close(served_scores(folder, images), scores, atol=1e-3, rtol=1e-6)
+
+
+def test_a_version_names_the_images_that_it_learnt_from(tmp_path: Path) -> None:
+    model, images = TinyPixelCNN(1, 2, 2, levels=2), torch.tensor([[[[0, 1], [1, 0]]], [[[1, 1], [0, 0]]]]).byte()
+    scores = log_likelihood(model, images, 2)
+    config = pixelcnn.PixelCNNConfig(height=2, width=2, levels=2)
+    export_graph(model, {"image": torch.rand(2, 1, 2, 2)}, ["logits"], tmp_path / "model.onnx")
+    write_version(tmp_path, version("pixelcnn", "categorical", config, trained_on=images), images, scores, scores)
+    hashes = sorted(hashlib.sha256(levels).digest()[:8] for levels in (b"\0\1\1\0", b"\1\1\0\0"))
+    assert (tmp_path / "trained_on.bin").read_bytes() == b"".join(hashes)
+    manifest = tomllib.loads((tmp_path / "model.toml").read_text())
+    assert manifest["provenance"]["trained_on"] == "trained_on.bin" and "trained_on.bin" in manifest["sha256"]
 
 
 def test_vae_learns_and_survives_its_export(tmp_path: Path) -> None:
