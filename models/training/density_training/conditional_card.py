@@ -67,8 +67,8 @@ All on the {figures["test_images"]:,} Fashion-MNIST test images.
 {accuracy_table(figures)}
 {evaluation_note("pixelcnn-conditional")}
 ## Detection, honestly
-The version has no calibration: p(x|y) alone detects nothing, and the server offers no detection by it. The export tested log p(x), for the record:
-is it unusually low **or unusually high** among 5,000 held-out clothes? A p-value at or below the requested false-alarm rate means rejected.
+The test calibrated here asks whether log p(x) is unusually low **or unusually high** among 5,000 held-out clothes. A p-value
+at or below the requested false-alarm rate means rejected.
 
 {oddities_table(figures, "bits per dimension of p(x)")}
 {mnist_section(figures, "bits per dimension of p(x)", "−log p(x)")}

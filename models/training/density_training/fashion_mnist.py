@@ -57,7 +57,7 @@ def fashion_mnist_version(
     """The manifest of a model of Fashion-MNIST; `command` also ends its name.
 
     All learnt from the 60,000 training images, the classifier's temperature included, and say so with their hashes.
-    What has a `head` has a calibration, unless it is conditional: p(x|y) alone detects nothing.
+    What has a `head` has a calibration.
     """
     provenance: dict[str, object] = {
         "data": "Fashion-MNIST, 60,000 training images",
@@ -77,7 +77,7 @@ def fashion_mnist_version(
         width=WIDTH,
         levels=LEVELS,
         head=head,
-        calibration_description=CALIBRATION if head and not labels else None,
+        calibration_description=CALIBRATION if head else None,
         provenance=provenance | {"notes": notes},
         latent_size=latent_size,
         labels=labels,

@@ -59,7 +59,7 @@ made again by
 
 {evaluation_note("gan", options="")}
 ## What is not good
-- Sandals are blobs, dresses and bags are torn or have holes, and transposed convolutions leave a grid of dots and stripes on cloth. Shapes are right
+- Sandals are blobs, though the classifier takes them for sandals: it is an easy judge. Dresses and bags are torn or have holes, and transposed convolutions leave a grid of dots and stripes on cloth. Shapes are right
   more often than textures.
 - {1 - figures["recognised"]:.1%} of the images are not recognised as the label that was asked for; of "{hardest}" {1 - figures["recognised_by_label"][hardest]:.1%}.
 - An exact density given the label, fashion-mnist-pixelcnn-conditional, draws images that are much closer to real ones. This generator

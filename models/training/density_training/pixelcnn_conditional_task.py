@@ -10,7 +10,7 @@ from density_training.card import Figures
 from density_training.classification import classification_figures
 from density_training.conditional_card import write_conditional_card
 from density_training.data import load_images
-from density_training.detection import detection_figures, mnist_scores
+from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
 from density_training.fashion_mnist import (
     DIMENSIONS,
@@ -78,7 +78,7 @@ def _label_weights(model: conditional.ConditionalPixelCNN) -> dict[str, Tensor]:
 
 
 def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
-    """Write a complete version to `folder`: graph, manifest, golden scores, samples, model card."""
+    """Write a complete version to `folder`: graph, manifest, golden and calibration scores, samples, model card."""
     state = torch.load(checkpoint, weights_only=True)
     model = conditional.ConditionalPixelCNN(conditional.ConditionalPixelCNNConfig(**state["config"]))
     model.load_state_dict(state["model"])
@@ -89,6 +89,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     test = to_levels(load_images(data, "test"))
     scores = label_log_likelihoods(graph, test, LEVELS, len(LABELS))
     labels = counted_labels(labels_of(data, "train"))
+    calibration, _ = split_for_calibration(len(test))
     golden = golden_levels(test)
     golden_scores = label_log_likelihoods(model, golden, LEVELS, len(LABELS))
     classification = _classification(scores, labels_of(data, "test"), labels)
@@ -104,10 +105,10 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
         progress=progress,
         test_bits_per_dim=classification["test_bits_per_dim_given_the_label"],
         notes=f"starts from the weights of fashion-mnist-pixelcnn; test_bits_per_dim is given the label; "
-        f"exported after {progress.step:,} of {recipe.steps:,} steps",
+        f"calibrated is log p(x) = log Σ p(x|y) p(y); exported after {progress.step:,} of {recipe.steps:,} steps",
         labels=labels,
     )
-    write_version(folder, version, golden, golden_scores)
+    write_version(folder, version, golden, golden_scores, evidence(scores, labels)[calibration])
     drawn = [
         sample(lambda x, y=label: graph(x, torch.full((len(x),), y)), SAMPLES_A_LABEL, HEIGHT, WIDTH, LEVELS, seed=0)
         for label in range(len(LABELS))

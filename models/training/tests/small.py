@@ -17,7 +17,7 @@ def gradients(height: int, width: int, levels: int) -> Tensor:
 
 
 def version(family: str, head: str | None, config: object, labels: Labels | None = None, **more: object) -> Version:
-    """The manifest of a model with the sizes in `config`; a density without labels has calibration scores."""
+    """The manifest of a model with the sizes in `config`; what has a head has calibration scores."""
     return Version(
         name=f"small-{family}",
         family=family,
@@ -27,7 +27,7 @@ def version(family: str, head: str | None, config: object, labels: Labels | None
         width=getattr(config, "width", 8),
         levels=config.levels,
         head=head,
-        calibration_description="the training images" if head and not labels else None,
+        calibration_description="the training images" if head else None,
         provenance={},
         latent_size=getattr(config, "latent_size", None),
         labels=labels,

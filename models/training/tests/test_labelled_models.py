@@ -52,7 +52,8 @@ def test_conditional_pixelcnn_learns_and_survives_its_export(tmp_path: Path) -> 
     folder = tmp_path / "small-pixelcnn" / "1"
     example = {"image": torch.rand(2, 1, config.height, config.width), "label": torch.tensor([0, 1])}
     export_graph(model, example, ["logits"], folder / "model.onnx")
-    write_version(folder, version("pixelcnn", "categorical", config, LABELS), images[:9], scores[:9])
+    calibration = evidence(scores, LABELS)
+    write_version(folder, version("pixelcnn", "categorical", config, LABELS), images[:9], scores[:9], calibration)
     torch.testing.assert_close(served_scores(folder, images), scores, atol=1e-3, rtol=1e-6)
 
 
