@@ -222,7 +222,10 @@ mod tests {
             (b"name,class\n1,2\n", "no column `label` among: name, class"),
             (b"a,label\n1,2\n3,\n", "row 2 has no label"),
             (b"\xff\xfe\x00", "neither an npy array"),
-            (&[0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7], "labels are of shape [N]"),
+            (
+                &[0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7],
+                "labels are of shape [N]",
+            ),
             (&[0, 0, 8, 1, 0, 0, 0, 2, 7], "after 1 of the 2 values"),
             (&[0, 0, 13, 1, 0, 0, 0, 2, 7], "float32"),
         ] {

@@ -56,7 +56,7 @@ pub(super) struct ScoreArgs {
 
 /// The names of bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BoundName {
+pub(super) enum BoundName {
     /// The log-likelihood itself.
     Exact,
     /// The evidence lower bound.
@@ -139,7 +139,7 @@ fn layout(shape: ImageShape, map: bool) -> Layout {
 }
 
 impl BoundName {
-    fn choice(self) -> BoundChoice {
+    pub(super) fn choice(self) -> BoundChoice {
         match self {
             Self::Exact => BoundChoice::Exact,
             Self::Elbo => BoundChoice::Elbo,

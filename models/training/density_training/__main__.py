@@ -1,4 +1,4 @@
-"""The command line: `python -m density_training MODEL train|export|evaluate` and `… fixtures`."""
+"""The command line: `python -m density_training MODEL train|export|evaluate`, `… probe` and `… fixtures`."""
 
 import argparse
 import json
@@ -19,6 +19,7 @@ from density_training import (
     pixelcnn_local_task,
     pixelcnn_task,
     pixelrnn_task,
+    probe,
     vae_task,
 )
 from density_training.data import DEFAULT_FOLDER
@@ -84,6 +85,10 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(
             run=lambda o, task=task: print(json.dumps(task.evaluate(o.data, o.version, o.mnist), indent=2))
         )
+
+    command = models.add_parser("probe", parents=[common], formatter_class=formatter, help=probe.__doc__)
+    probe.add_arguments(command)
+    command.set_defaults(run=lambda o: print(json.dumps(probe.run(o), indent=2)))
 
     command = models.add_parser("fixtures", parents=[common], formatter_class=formatter, help=write_fixtures.__doc__)
     command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"))

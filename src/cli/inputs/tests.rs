@@ -153,7 +153,10 @@ fn idx_arrays_are_found_by_name_in_folders_and_by_content_elsewhere() {
     assert_eq!(found, wanted);
     let shape = ImageShape::new(1, 1, 2, 256).unwrap();
     for name in ["other", "other.gz", "b-images.idx3-ubyte.gz"] {
-        let items: Vec<Item> = read(&[path(name)], shape, 10).into_iter().flatten().collect();
+        let items: Vec<Item> = read(&[path(name)], shape, 10)
+            .into_iter()
+            .flatten()
+            .collect();
         assert_eq!(items.len(), 2, "{name}");
         assert_eq!(items[1].image.as_ref().unwrap().levels(), [3, 4]);
     }
@@ -183,13 +186,26 @@ fn a_wrong_idx_array_says_what_is_wrong() {
     expect(&whole[..9], 0, "ends inside its header");
     expect(b"hello", 0, "does not begin as an IDX file does");
     expect(&idx(&[u32::MAX, 1, 2], &[1, 2, 3]), 1, "ends after 3 of");
-    expect(&idx(&[2, 2, 1], &[0; 4]), 0, "of shape [2, 2, 1]; the model takes unsigned bytes");
+    expect(
+        &idx(&[2, 2, 1], &[0; 4]),
+        0,
+        "of shape [2, 2, 1]; the model takes unsigned bytes",
+    );
     expect(&idx(&[1, 1, 2], &[0; 3]), 1, "more bytes follow");
     let packed = gzip(&whole);
     expect(&packed[..packed.len() - 4], 2, "");
-    assert!(!outcome(&packed[..packed.len() - 4]).1.is_empty(), "a cut end is said");
+    assert!(
+        !outcome(&packed[..packed.len() - 4]).1.is_empty(),
+        "a cut end is said"
+    );
     let other = gzip(b"no array");
     fs::write(folder.path().join("x.gz"), other).unwrap();
     let items = read(&[folder.path().join("x.gz")], shape, 1);
-    assert!(items[0][0].image.as_ref().unwrap_err().contains("holds no IDX array"));
+    assert!(
+        items[0][0]
+            .image
+            .as_ref()
+            .unwrap_err()
+            .contains("holds no IDX array")
+    );
 }
