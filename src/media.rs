@@ -24,8 +24,8 @@ pub use self::{
     idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
     npy::{
-        NPY_MAGIC, read_f64, read_f64_table, read_images, read_integers, read_vectors, write_f32,
-        write_f64, write_images,
+        NPY_MAGIC, read_f64, read_f64_table, read_images, read_integers, read_numbers,
+        read_vectors, write_f32, write_f64, write_images,
     },
     pixels::{PixelFault, Pixels},
     render::{heat_map, heat_map_grid, overlay_grid, png, png_grid},

@@ -23,7 +23,10 @@ use sha2::{Digest, Sha256};
 use self::manifest::{Graphs, Manifest, detector::Contract};
 use crate::{
     domain::conformal::Calibration,
-    network::{autoregressive::Autoregressive, vae::Vae},
+    network::{
+        autoencoder::Autoencoder, autoregressive::Autoregressive, classifier::Classifier,
+        generator::Generator, vae::Vae,
+    },
     runtime::Engine,
 };
 
@@ -58,6 +61,12 @@ pub enum Network {
     Autoregressive(Arc<Autoregressive>),
     /// Lower bound and code.
     Vae(Arc<Vae>),
+    /// Code.
+    Autoencoder(Arc<Autoencoder>),
+    /// Implicit density.
+    Generator(Arc<Generator>),
+    /// Labels of images.
+    Classifier(Arc<Classifier>),
     /// Decisions from what other models say.
     Detector(Arc<detector::Detector>),
 }
@@ -65,7 +74,7 @@ pub enum Network {
 /// Time of one row on one thread.
 #[derive(Debug, Clone, Copy)]
 pub struct Timings {
-    /// Scoring an image, or encoding it.
+    /// Scoring, encoding or classifying an image.
     pub forward: Duration,
     /// The logits of an image, or decoding a code.
     pub backward: Duration,

@@ -2,13 +2,16 @@
 //!
 //! Architecture invariant: nothing here knows of HTTP, of ONNX Runtime or of image files.
 
+mod autoencoder;
 mod autoregressive;
 pub mod calibrate;
+mod classifier;
 mod compression;
 mod detect;
 mod drawing;
 pub mod drift;
 pub mod error;
+mod generator;
 pub mod info;
 mod latent;
 mod measure;
@@ -184,7 +187,7 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 score::lower_bound(self, lanes, images, bound, options, deadline).await?
             }
-            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Score)),
+            _ => return Err(model.unsupported(Capability::Score)),
         };
         self.count(model, Capability::Score, &answer.results);
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
@@ -255,7 +258,10 @@ impl Service {
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
             }
-            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Sample)),
+            Lanes::Generator { generate } => {
+                generator::sample(self, model, generate, (options, label), deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Sample)),
         };
         self.count_images(model, Capability::Sample, answer.images.len());
         Ok(answer)
@@ -285,7 +291,7 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 latent::complete(self, model, lanes, &images, &known, options, deadline).await?
             }
-            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Complete)),
+            _ => return Err(model.unsupported(Capability::Complete)),
         };
         self.count(model, Capability::Complete, &answer.results);
         Ok(answer)
@@ -319,7 +325,7 @@ impl Service {
         compression::decompress(self, model, &streams, deadline).await
     }
 
-    /// Latent codes of images.
+    /// Latent codes of images; of a classifier its features.
     pub async fn encode(
         &self,
         model: &Arc<ServedModel>,
@@ -328,7 +334,16 @@ impl Service {
     ) -> Result<PerImage<Encoding>, ServiceError> {
         model.require(Capability::Encode)?;
         check_shapes(model, &images)?;
-        let results = latent::encode(self, model, images, deadline).await?;
+        let results = match &model.lanes {
+            Lanes::Vae { encode, .. } => latent::encode(self, encode, images, deadline).await?,
+            Lanes::Autoencoder { encode, .. } => {
+                autoencoder::encode(self, encode, images, deadline).await?
+            }
+            Lanes::Classifier { classify } => {
+                classifier::features(self, classify, images, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Encode)),
+        };
         self.count(model, Capability::Encode, &results);
         Ok(results)
     }
@@ -342,7 +357,17 @@ impl Service {
         deadline: Instant,
     ) -> Result<PerImage<Image>, ServiceError> {
         model.require(Capability::Decode)?;
-        let results = latent::decode(self, model, latents, options, deadline).await?;
+        latent::check_codes(&latents, model.latent_size().unwrap_or_default())?;
+        let results = match &model.lanes {
+            Lanes::Vae { decode, .. } => {
+                latent::decode(self, model, decode, latents, options, deadline).await?
+            }
+            Lanes::Autoencoder { decode, .. } => {
+                only_means(options.observation)?;
+                autoencoder::decode(self, model, decode, latents, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Decode)),
+        };
         self.count(model, Capability::Decode, &results);
         Ok(results)
     }
@@ -352,11 +377,22 @@ impl Service {
         &self,
         model: &Arc<ServedModel>,
         images: Vec<Image>,
+        options: &ReconstructOptions,
         deadline: Instant,
     ) -> Result<PerImage<Reconstruction>, ServiceError> {
         model.require(Capability::Reconstruct)?;
         check_shapes(model, &images)?;
-        let results = latent::reconstruct(self, model, images, deadline).await?;
+        let results = match &model.lanes {
+            Lanes::Vae { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                latent::reconstruct(self, model, lanes, images, options, deadline).await?
+            }
+            Lanes::Autoencoder { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                autoencoder::reconstruct(self, model, lanes, images, options, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Reconstruct)),
+        };
         self.count(model, Capability::Reconstruct, &results);
         Ok(results)
     }
@@ -378,7 +414,17 @@ impl Service {
                 reason: format!("{steps} is outside 2 to 64"),
             });
         }
-        let images = latent::interpolate(self, model, from, to, steps, deadline).await?;
+        let images = match &model.lanes {
+            Lanes::Vae { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                latent::interpolate(self, model, lanes, (from, to), steps, deadline).await?
+            }
+            Lanes::Autoencoder { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                autoencoder::interpolate(self, model, lanes, (from, to), steps, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Interpolate)),
+        };
         self.count_images(model, Capability::Interpolate, images.len());
         Ok(images)
     }
@@ -496,6 +542,19 @@ fn check_temperature(temperature: f64) -> Result<(), ServiceError> {
         option: "temperature",
         reason: format!("{temperature} is not above 0 and at most 100"),
     })
+}
+
+/// Decoders and generators without a distribution over images have nothing to draw.
+fn only_means(observation: Observation) -> Result<(), ServiceError> {
+    match observation {
+        Observation::Mean => Ok(()),
+        Observation::Sample => Err(ServiceError::InvalidOption {
+            option: "observation",
+            reason: "this model makes an image of a code and no distribution over images, so there is nothing to draw: leave it out or ask \
+                     for \"mean\""
+                .to_owned(),
+        }),
+    }
 }
 
 /// One flag a pixel, in row order.

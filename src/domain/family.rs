@@ -111,7 +111,7 @@ impl Family {
             ],
             Self::Autoencoder => &[Encode, Decode, Reconstruct, Interpolate],
             Self::Gan => &[Sample],
-            Self::Classifier => &[Classify],
+            Self::Classifier => &[Encode, Classify],
             Self::Detector => &[Detect],
         }
     }

@@ -140,6 +140,38 @@ pub fn read_integers(bytes: &[u8]) -> Result<Vec<i64>, MediaError> {
         .collect()
 }
 
+/// Reads float32, float64 or int64 numbers of shape [N, `columns`…], row after row.
+pub fn read_numbers(bytes: &[u8], columns: &[usize]) -> Result<Vec<f64>, MediaError> {
+    let header = Header::read(bytes)?;
+    let wanted = || {
+        let columns: String = columns.iter().map(|c| format!(", {c}")).collect();
+        format!("float32, float64 or int64 of shape [N{columns}]")
+    };
+    let is_wanted = match header.shape.as_slice() {
+        [_, rest @ ..] => rest.iter().copied().eq(columns.iter().map(|&c| c as u64)),
+        [] => false,
+    };
+    if !is_wanted {
+        return Err(header.unwanted(wanted()));
+    }
+    let double = |data: &[u8], read: fn([u8; 8]) -> f64| -> Vec<f64> {
+        let (chunks, _) = data.as_chunks::<8>();
+        chunks.iter().map(|&chunk| read(chunk)).collect()
+    };
+    Ok(match header.descr.as_str() {
+        "<f4" => {
+            let (chunks, _) = header.data(bytes, 4, wanted)?.as_chunks::<4>();
+            let single = |&chunk: &[u8; 4]| f64::from(f32::from_le_bytes(chunk));
+            chunks.iter().map(single).collect()
+        }
+        "<f8" => double(header.data(bytes, 8, wanted)?, f64::from_le_bytes),
+        "<i8" => double(header.data(bytes, 8, wanted)?, |chunk| {
+            i64::from_le_bytes(chunk) as f64
+        }),
+        _ => return Err(header.unwanted(wanted())),
+    })
+}
+
 /// Writes images of one shape as uint8 levels: [N, H, W] for one channel, else [N, H, W, C].
 pub fn write_images(images: &[Image], shape: ImageShape) -> Vec<u8> {
     let mut lengths = vec![images.len(), shape.height(), shape.width()];
@@ -288,6 +320,25 @@ mod tests {
         ] {
             let error = read_integers(&array(descr, shape, data)).unwrap_err();
             assert!(error.to_string().contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_each_type_are_read() {
+        let wanted = vec![1.0, -2.0];
+        let single = write_f32(&[1, 2], [1.0, -2.0].into_iter());
+        let double = write_f64(&[1, 2], [1.0, -2.0].into_iter());
+        let whole = [1i64.to_le_bytes(), (-2i64).to_le_bytes()].concat();
+        assert_eq!(read_numbers(&single, &[2]), Ok(wanted.clone()));
+        assert_eq!(read_numbers(&double, &[2]), Ok(wanted.clone()));
+        assert_eq!(read_numbers(&array("<i8", &[2], &whole), &[]), Ok(wanted));
+        for wrong in [
+            array("<i8", &[], &whole),
+            array("<i4", &[2], &whole[..8]),
+            array("<i8", &[2], &whole[..8]),
+            single,
+        ] {
+            assert!(read_numbers(&wrong, &[]).is_err());
         }
     }
 

@@ -16,7 +16,7 @@ use super::{
     MANIFEST, Network, Timings, Version,
     gate::{Gate, GateError, hexadecimal, time_of},
     manifest::{
-        Graphs, Manifest,
+        Graphs,
         detector::{Contract, Member},
     },
 };
@@ -106,7 +106,7 @@ pub fn load(
             text.splits.fit.images
         ),
     );
-    let images = golden_images(&gate, &manifest)?;
+    let (images, golden) = gate.golden_scores(&manifest, None)?;
     let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
     let failed = |cause| GateError::Network {
         file: MANIFEST.to_owned(),
@@ -117,18 +117,8 @@ pub fn load(
         .iter()
         .map(|m| rule.judge(&m.values).strangeness)
         .collect();
-    let golden = gate.scores(&manifest.golden.scores)?;
-    if golden.len() != scores.len() {
-        return Err(GateError::File {
-            file: manifest.golden.scores.clone(),
-            cause: format!(
-                "it has {} scores for {} golden images",
-                golden.len(),
-                scores.len()
-            ),
-        });
-    }
-    gate.golden(&manifest, &golden, &scores)?;
+    let tolerance = manifest.golden.tolerance;
+    gate.golden(("golden scores", ""), tolerance, &golden, &scores)?;
     let forward =
         time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
     let (checks, fingerprint) = gate.finish();
@@ -150,22 +140,6 @@ pub fn load(
         },
         manifest,
     })
-}
-
-fn golden_images(gate: &Gate<'_>, manifest: &Manifest) -> Result<Vec<Image>, GateError> {
-    let file = &manifest.golden.images;
-    let wrong = |cause: String| GateError::File {
-        file: file.clone(),
-        cause,
-    };
-    let images = media::read_images(&gate.read(file)?, manifest.shape, usize::MAX)
-        .map_err(|error| wrong(error.to_string()))?;
-    if images.is_empty() {
-        return Err(wrong(
-            "it has no images; there must be at least one".to_owned(),
-        ));
-    }
-    Ok(images)
 }
 
 /// The networks of members, each the very one that the detector was calibrated with.

@@ -147,7 +147,7 @@ pub(super) async fn decompress(
 fn lane(model: &ServedModel) -> Result<&Lane<Drawing>, ServiceError> {
     match &model.lanes {
         Lanes::Autoregressive { draw, .. } => Ok(draw),
-        Lanes::Vae { .. } | Lanes::Detector { .. } => Err(model.unsupported(Capability::Compress)),
+        _ => Err(model.unsupported(Capability::Compress)),
     }
 }
 

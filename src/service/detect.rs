@@ -66,7 +66,7 @@ pub(super) async fn detect(
         Lanes::Vae { encode, decode } => {
             latent::elbo_at_mean(service, (encode, decode), images, deadline).await?
         }
-        Lanes::Detector { .. } => return Err(model.unsupported(Capability::Detect)),
+        _ => return Err(model.unsupported(Capability::Detect)),
     };
     let dimensions = model.shape().dimensions();
     let results = statistics

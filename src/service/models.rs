@@ -14,7 +14,7 @@ use super::{
         CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo, SamplerInfo,
     },
     measure::Measuring,
-    work::{Decoder, Encoder, Scoring},
+    work::{Classifying, Coding, Decoder, Depicting, Encoder, Generating, Scoring},
 };
 use crate::{
     domain::{
@@ -47,6 +47,16 @@ pub(super) enum Lanes {
     Vae {
         encode: Arc<Lane<Encoder>>,
         decode: Arc<Lane<Decoder>>,
+    },
+    Autoencoder {
+        encode: Arc<Lane<Coding>>,
+        decode: Arc<Lane<Depicting>>,
+    },
+    Generator {
+        generate: Arc<Lane<Generating>>,
+    },
+    Classifier {
+        classify: Arc<Lane<Classifying>>,
     },
     Detector {
         measure: Arc<Lane<Measuring>>,
@@ -90,6 +100,36 @@ impl ServedModel {
                     Decoder(Arc::clone(vae)),
                     timings.backward,
                     operation("decode"),
+                ),
+            },
+            Network::Autoencoder(network) => Lanes::Autoencoder {
+                encode: scheduler.lane(
+                    Class::Interactive,
+                    Coding(Arc::clone(network)),
+                    timings.forward,
+                    operation("encode"),
+                ),
+                decode: scheduler.lane(
+                    Class::Interactive,
+                    Depicting(Arc::clone(network)),
+                    timings.backward,
+                    operation("decode"),
+                ),
+            },
+            Network::Generator(network) => Lanes::Generator {
+                generate: scheduler.lane(
+                    Class::Interactive,
+                    Generating(Arc::clone(network)),
+                    timings.backward,
+                    operation("sample"),
+                ),
+            },
+            Network::Classifier(network) => Lanes::Classifier {
+                classify: scheduler.lane(
+                    Class::Interactive,
+                    Classifying(Arc::clone(network)),
+                    timings.forward,
+                    operation("classify"),
                 ),
             },
             Network::Detector(detector) => Lanes::Detector {
@@ -146,12 +186,9 @@ impl ServedModel {
         self.version.manifest.shape
     }
 
-    /// Size of its latent code, if it has one.
+    /// Size of its latent code, or of a classifier's features, if it has any.
     pub fn latent_size(&self) -> Option<usize> {
-        match &self.version.network {
-            Network::Autoregressive(_) | Network::Detector(_) => None,
-            Network::Vae(vae) => Some(vae.latent_size()),
-        }
+        latent_size(&self.version)
     }
 
     /// The label that a request asks for by name or number, which a conditional model needs and no other has.
@@ -217,6 +254,16 @@ impl ServedModel {
     }
 }
 
+fn latent_size(version: &Version) -> Option<usize> {
+    match &version.network {
+        Network::Vae(vae) => Some(vae.latent_size()),
+        Network::Autoencoder(network) => Some(network.latent_size()),
+        Network::Generator(network) => Some(network.latent_size()),
+        Network::Classifier(network) => network.feature_size(),
+        Network::Autoregressive(_) | Network::Detector(_) => None,
+    }
+}
+
 fn why_not(version: &Version, capability: Capability) -> Option<String> {
     let family = version.manifest.family;
     if let Some(reason) = family.why_not(capability) {
@@ -229,6 +276,12 @@ fn why_not(version: &Version, capability: Capability) -> Option<String> {
         return Some(format!(
             "its graph could not be compiled, and full passes are too slow: {reason}"
         ));
+    }
+    if capability == Capability::Encode
+        && let Network::Classifier(network) = &version.network
+        && network.feature_size().is_none()
+    {
+        return Some("its graph gives no features, only logits of labels".to_owned());
     }
     (capability == Capability::Detect && version.calibration.is_none()).then(|| {
         "this version has no calibration: without scores of held-out inliers no false-alarm rate can be promised".to_owned()
@@ -410,12 +463,9 @@ fn ready_info(version: &Version) -> ReadyInfo {
                     }
                 }
             }),
-            Network::Vae(_) | Network::Detector(_) => None,
+            _ => None,
         },
-        latent_size: match &version.network {
-            Network::Autoregressive(_) | Network::Detector(_) => None,
-            Network::Vae(vae) => Some(vae.latent_size()),
-        },
+        latent_size: latent_size(version),
         calibration: calibration.map(|(scores, file)| CalibrationInfo {
             size: scores.size(),
             statistic: file.statistic.name(),

@@ -190,13 +190,13 @@ pub struct Compressed {
     pub ideal_bits: f64,
 }
 
-/// The posterior over latent codes of one image.
-#[derive(Debug, Clone)]
+/// The latent code of one image.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
-    /// Posterior mean, of the size of the code.
-    pub mean: Vec<f32>,
-    /// Logarithm of the posterior variance, of the same size.
-    pub log_variance: Vec<f32>,
+    /// The code; of a VAE the mean of the posterior over codes, of a classifier its features.
+    pub code: Vec<f32>,
+    /// Logarithm of the variance of the posterior, of the same size, where there is a posterior.
+    pub log_variance: Option<Vec<f32>>,
 }
 
 /// Options of `decode`.
@@ -208,15 +208,43 @@ pub struct DecodeOptions {
     pub seed: u64,
 }
 
+/// Options of `reconstruct`.
+#[derive(Debug, Clone, Default)]
+pub struct ReconstructOptions {
+    /// Whether to return the squared error at each dimension.
+    pub map: bool,
+}
+
 /// One image through encoder and decoder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reconstruction {
-    /// The decoder's mean at the posterior mean.
+    /// The decoder's image of the code, or its mean at the mean of the posterior.
     pub image: Image,
     /// Mean over dimensions of the squared difference, in units of level / (levels − 1).
     pub mean_squared_error: f64,
-    /// log p(x | z) at the posterior mean, in nats.
-    pub log_likelihood_given_code_nats: f64,
+    /// log p(x | z) at the posterior mean, in nats, where the decoder gives a distribution.
+    pub log_likelihood_given_code_nats: Option<f64>,
+    /// The squared difference at each dimension, in channel, row, column order, where it was asked for.
+    pub map: Option<Vec<f32>>,
+}
+
+impl Reconstruction {
+    /// From the squared error at each dimension.
+    pub(super) fn new(
+        image: Image,
+        errors: Vec<f64>,
+        log_likelihood_given_code_nats: Option<f64>,
+        options: &ReconstructOptions,
+    ) -> Self {
+        Self {
+            image,
+            mean_squared_error: errors.iter().sum::<f64>() / errors.len() as f64,
+            log_likelihood_given_code_nats,
+            map: options
+                .map
+                .then(|| errors.into_iter().map(|error| error as f32).collect()),
+        }
+    }
 }
 
 /// Options of `detect`.

@@ -19,7 +19,7 @@ use crate::{
         ServedModel,
         error::ServiceError,
         info::ModelState,
-        requests::{PerImage, ScoreOptions},
+        requests::{PerImage, ReconstructOptions, ScoreOptions},
     },
 };
 
@@ -233,7 +233,14 @@ async fn ask(
         if !plan.reconstruct {
             return Ok(None);
         }
-        let answer = service.reconstruct(model, images.clone(), deadline).await;
+        let answer = service
+            .reconstruct(
+                model,
+                images.clone(),
+                &ReconstructOptions::default(),
+                deadline,
+            )
+            .await;
         answer.map(Some)
     };
     let (scores, reconstructions) = try_join(score, reconstruct).await?;

@@ -56,7 +56,7 @@ pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError>
     }
     if let Some(reconstruction) = &report.reconstruction {
         html += "<h2>Reconstruction</h2><p>Squared error, its mean over the dimensions of an image, in units of level / (levels − 1).</p>";
-        let rows = [("mean squared error", &reconstruction.mean_squared_error, 6)];
+        let rows = [("mean squared error", &reconstruction.mean_squared_error, 5)];
         quantities(&mut html, &rows, &[]);
         let labels = &reconstruction.mean_squared_error_by_label;
         by_label(&mut html, "squared error", labels, 5);
