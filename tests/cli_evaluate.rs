@@ -350,6 +350,106 @@ fn the_page_needs_nothing_else_and_holds_what_was_measured() {
 }
 
 #[test]
+fn a_conditional_density_is_measured_as_a_density_and_as_a_classifier() {
+    let model = "tiny-conditional-pixelcnn";
+    let images = golden_images(model);
+    let scores = golden_scores(model);
+    let count = golden(model).0[0];
+    let labels = scores.len() / count;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("labels.txt");
+    let numbers: Vec<usize> = (0..count).map(|place| place % labels).collect();
+    let lines: String = numbers.iter().map(|number| format!("{number}\n")).collect();
+    fs::write(&file, lines).unwrap();
+    let found = report(&[model, "--data", text(&images), "--labels", text(&file)]);
+
+    let near = |value: &Value, wanted: f64| {
+        let value = value.as_f64().unwrap();
+        assert!((value - wanted).abs() < 1e-3, "{value} {wanted}");
+    };
+    let given: f64 = scores
+        .chunks(labels)
+        .zip(&numbers)
+        .map(|(of_image, &number)| of_image[number])
+        .sum();
+    near(
+        &found["density_given_label"]["log_likelihood_nats"]["mean"],
+        given / count as f64,
+    );
+
+    let table = stdout(
+        &run(&["classify", model, text(&images), "--format", "jsonl"]),
+        0,
+    );
+    let rows: Vec<Value> = table
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let evidence: f64 = rows
+        .iter()
+        .map(|row| row["log_likelihood"].as_f64().unwrap())
+        .sum();
+    near(
+        &found["density"]["log_likelihood_nats"]["mean"],
+        evidence / count as f64,
+    );
+    let classification = &found["classification"];
+    let names: Vec<&str> = classification["labels"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|name| name.as_str().unwrap())
+        .collect();
+    let mut confusion = vec![vec![0; labels]; labels];
+    let mut right = 0;
+    for (row, &number) in rows.iter().zip(&numbers) {
+        let answer = names.iter().position(|name| row["label"] == *name).unwrap();
+        confusion[number][answer] += 1;
+        right += usize::from(answer == number);
+    }
+    assert_eq!(classification["confusion"], serde_json::json!(confusion));
+    near(&classification["accuracy"], right as f64 / count as f64);
+    let posterior: f64 = rows
+        .iter()
+        .zip(&numbers)
+        .map(|(row, &number)| row["log_posterior"][names[number]].as_f64().unwrap())
+        .sum();
+    near(
+        &classification["log_posterior_nats"]["mean"],
+        posterior / count as f64,
+    );
+    let binned: u64 = classification["reliability"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|bin| bin["images"].as_u64().unwrap())
+        .sum();
+    assert_eq!(binned, count as u64);
+
+    let without = report(&[model, "--data", text(&images)]);
+    assert_eq!(
+        without["density"]["bits_per_dim"],
+        found["density"]["bits_per_dim"]
+    );
+    assert_eq!(without["classification"], Value::Null);
+
+    fs::write(&file, "nonsense\n".repeat(count)).unwrap();
+    let message = refused(&[
+        "evaluate",
+        model,
+        "--data",
+        text(&images),
+        "--labels",
+        text(&file),
+    ]);
+    assert!(
+        message.contains("\"nonsense\" is none of the model's"),
+        "{message}"
+    );
+    assert!(message.contains(names[0]), "{message}");
+}
+
+#[test]
 fn outliers_are_judged_beside_the_density() {
     let images = golden_images(MODEL);
     let outliers = format!("same={}", text(&images));

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::{figures::Figures, measure::Measured};
 use crate::domain::{
+    bayes::most_probable,
     binomial::wilson_interval,
     reliability::{Reliability, reliability},
     summary::Summary,
@@ -50,7 +51,7 @@ impl ClassificationReport {
         let mut answers = Vec::with_capacity(labels.len());
         let mut of_label = Vec::with_capacity(labels.len());
         for (posterior, &label) in measured.log_posteriors.iter().zip(labels) {
-            let answer = first_largest(posterior);
+            let answer = most_probable(posterior);
             confusion[label][answer] += 1;
             answers.push((posterior[answer].exp(), answer == label));
             of_label.push(posterior[label]);
@@ -128,17 +129,6 @@ impl ClassificationReport {
         }
         text
     }
-}
-
-/// The place of the largest value; of equals the first.
-fn first_largest(values: &[f64]) -> usize {
-    let mut best = 0;
-    for (place, value) in values.iter().enumerate() {
-        if *value > values[best] {
-            best = place;
-        }
-    }
-    best
 }
 
 #[cfg(test)]

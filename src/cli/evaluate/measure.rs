@@ -1,6 +1,6 @@
 //! One pass over the images, in which the model is asked everything that it can answer.
 
-use futures_util::future::try_join;
+use futures_util::future::try_join3;
 
 use crate::{
     cli::{
@@ -18,8 +18,10 @@ use crate::{
     service::{
         ServedModel,
         error::ServiceError,
-        info::ModelState,
-        requests::{PerImage, ReconstructOptions, ScoreOptions},
+        requests::{
+            BoundChoice, Classification, ClassifyOptions, PerImage, ReconstructOptions,
+            ScoreOptions,
+        },
     },
 };
 
@@ -30,6 +32,8 @@ const ENDS: usize = 16;
 #[derive(Debug)]
 pub(super) struct Plan {
     score: bool,
+    /// Which also gives log p(x) of a density that is conditioned on labels.
+    classify: bool,
     reconstruct: bool,
     /// Labels that images may have: the model's, or else those that were given.
     label_names: Vec<String>,
@@ -64,6 +68,7 @@ pub(super) struct Ends(Vec<(f64, Image)>);
 struct One {
     image: Image,
     score: Option<OneScore>,
+    classification: Option<Classification>,
     squared_error: Option<f64>,
 }
 
@@ -84,18 +89,27 @@ impl Plan {
     ) -> Result<Self, CliError> {
         let model = &loaded.model;
         let can = |capability| model.require(capability).is_ok();
-        let own = own_labels(loaded)?;
+        let own = model.label_names().to_vec();
         let given = images.labels.distinct(&images.files);
-        let label_names = if own.is_empty() { in_order(given) } else { own };
+        let (scores, classifies) = (can(Capability::Score), can(Capability::Classify));
+        let is_conditional = scores && classifies && !own.is_empty();
         let plan = Self {
-            score: can(Capability::Score),
+            score: scores && !is_conditional,
+            classify: is_conditional || classifies && images.labels.are_given(),
             reconstruct: can(Capability::Reconstruct),
-            label_names,
+            label_names: if own.is_empty() { in_order(given) } else { own },
         };
         if plan.is_empty() && !detects {
             return Err(nothing_to_measure(model));
         }
-        if !plan.score && (options.bound.is_some() || options.k.is_some()) {
+        let asks_for_bound = matches!(options.bound, Some(BoundChoice::Elbo | BoundChoice::Iwae));
+        if is_conditional && (asks_for_bound || options.k.is_some()) {
+            return Err(CliError::Usage(
+                "--bound and --k: the likelihood of this model is exact, and there are no posterior samples to count"
+                    .to_owned(),
+            ));
+        }
+        if !scores && (options.bound.is_some() || options.k.is_some()) {
             let reason = model.require(Capability::Score).err();
             let reason = reason.map_or_else(String::new, |error| error.to_string());
             return Err(CliError::Usage(format!(
@@ -108,7 +122,7 @@ impl Plan {
 
     /// Whether there is nothing to ask.
     pub(super) fn is_empty(&self) -> bool {
-        !(self.score || self.reconstruct)
+        !(self.score || self.classify || self.reconstruct)
     }
 
     /// Every label that was given must be one that the model knows.
@@ -134,16 +148,6 @@ impl Plan {
     }
 }
 
-/// The labels that the model itself has.
-fn own_labels(loaded: &Loaded) -> Result<Vec<String>, CliError> {
-    let service = &loaded.app.service;
-    let info = service.model_info(loaded.model.name(), Some(loaded.model.version()))?;
-    Ok(match info.state {
-        ModelState::Ready(info) => info.labels,
-        ModelState::Failed { .. } => Vec::new(),
-    })
-}
-
 /// Labels by number if all are numbers, else by name.
 fn in_order(mut labels: Vec<String>) -> Vec<String> {
     if labels.iter().all(|label| label.parse::<i64>().is_ok()) {
@@ -164,6 +168,10 @@ fn nothing_to_measure(model: &ServedModel) -> CliError {
         Err(ServiceError::Unsupported { reason, .. }) => {
             Some(format!("it cannot {capability}: {reason}"))
         }
+        Ok(()) if capability == Capability::Classify => Some(
+            "it can classify, but there is nothing to hold its answers against: add --labels or --labels-from-folders"
+                .to_owned(),
+        ),
         _ => None,
     })
     .collect();
@@ -229,6 +237,16 @@ async fn ask(
             .await;
         answer.map(Some)
     };
+    let classify = async {
+        if !plan.classify {
+            return Ok(None);
+        }
+        let options = ClassifyOptions::default();
+        let answer = service
+            .classify(model, images.clone(), &options, deadline)
+            .await;
+        answer.map(Some)
+    };
     let reconstruct = async {
         if !plan.reconstruct {
             return Ok(None);
@@ -243,11 +261,13 @@ async fn ask(
             .await;
         answer.map(Some)
     };
-    let (scores, reconstructions) = try_join(score, reconstruct).await?;
+    let (scores, classifications, reconstructions) =
+        try_join3(score, classify, reconstruct).await?;
     let (bound, seed) = scores
         .as_ref()
         .map_or((Bound::Exact, None), |answer| (answer.bound, answer.seed));
     let mut scores = scores.map(|answer| answer.results.into_iter());
+    let mut classifications = classifications.map(|answer| answer.results.into_iter());
     let mut reconstructions = reconstructions.map(Vec::into_iter);
     Ok(images
         .into_iter()
@@ -258,10 +278,12 @@ async fn ask(
                 log_likelihood_nats: score.log_likelihood_nats,
                 effective_sample_size: score.effective_sample_size,
             });
+            let classification = next(&mut classifications)?;
             let reconstruction = next(&mut reconstructions)?;
             Ok(One {
                 image,
                 score,
+                classification,
                 squared_error: reconstruction.map(|found| found.mean_squared_error),
             })
         })
@@ -287,6 +309,16 @@ impl Measured {
             self.add_likelihood(score.log_likelihood_nats, &found.image);
             self.effective_sample_sizes
                 .extend(score.effective_sample_size);
+        }
+        if let Some(classification) = &found.classification {
+            self.log_posteriors
+                .push(classification.log_posterior.clone());
+            if let Some(log_evidence) = classification.log_evidence {
+                self.add_likelihood(log_evidence, &found.image);
+            }
+            let given = classification.log_likelihoods.as_ref().zip(label);
+            self.log_likelihoods_given_label
+                .extend(given.map(|(of_labels, label)| of_labels[label]));
         }
         self.squared_errors.extend(found.squared_error);
     }
@@ -343,6 +375,7 @@ mod tests {
     fn labels_are_found_by_name_then_by_number() {
         let plan = Plan {
             score: true,
+            classify: false,
             reconstruct: false,
             label_names: ["shoe", "0", "coat"].map(str::to_owned).to_vec(),
         };
