@@ -359,7 +359,7 @@ mod tests {
     fn the_ends_are_the_smallest_in_order() {
         let shape = ImageShape::new(1, 1, 1, 256).unwrap();
         let mut ends = Ends::default();
-        for value in (0..40_u8).map(|i| i.wrapping_mul(7) % 40) {
+        for value in (0..40_u32).map(|i| (7 * i % 40) as u8) {
             let image = Image::new(shape, vec![value]).unwrap();
             ends.add(f64::from(value), &image);
         }
