@@ -297,6 +297,13 @@ impl Manifest {
 }
 
 impl GoldenFiles {
+    /// The file of images.
+    pub fn images(&self) -> &str {
+        match self {
+            Self::Scored { images, .. } | Self::Drawn { images, .. } => images,
+        }
+    }
+
     fn names(&self) -> Vec<&str> {
         match self {
             Self::Scored { images, scores } => vec![images, scores],

@@ -2,7 +2,16 @@
 
 use std::{fs, path::Path};
 
-use density_server::{media, scheduling::SchedulerConfig};
+use density_server::{
+    domain::{
+        image::{Image, ImageShape},
+        random::{Random, Stream},
+        statistics::Need,
+    },
+    media,
+    scheduling::SchedulerConfig,
+    service::calibrate::{Inliers, Recipe},
+};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -184,4 +193,36 @@ async fn detection_looks_at_the_evidence() {
     assert_eq!(answer["results"][0]["decision"], "accept");
     assert!(p_value(1) < 0.02, "{answer}");
     assert_eq!(answer["results"][1]["decision"], "reject");
+}
+
+#[tokio::test]
+async fn a_conditional_model_is_no_member_of_a_detector() {
+    let service = client::service();
+    let shape = ImageShape::new(1, ROWS, COLUMNS, 4).unwrap();
+    let image = |number| {
+        let random = Random::new(1, Stream::Probe, number);
+        let levels = (0..30).map(|index| (random.uniform(index) * 4.0) as u8);
+        Image::new(shape, levels.collect::<Vec<u8>>()).unwrap()
+    };
+    let model = service.model("tiny-conditional-pixelcnn", None).unwrap();
+    let recipe = Recipe {
+        name: "gate".to_owned(),
+        description: "a gate".to_owned(),
+        members: vec![(Need::Density, model)],
+        stir: false,
+        samples: false,
+        seed: 1,
+        data: "noise".to_owned(),
+        licence: "none".to_owned(),
+        command: "none".to_owned(),
+    };
+    let inliers = Inliers {
+        data: (0..700).map(image).collect(),
+        fit: Vec::new(),
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let refused = service.calibrate(&recipe, inliers, folder.path(), |_| {});
+    let reason = refused.await.unwrap_err().to_string();
+    assert!(reason.contains("conditioned on labels"), "{reason}");
+    assert!(fs::read_dir(folder.path()).unwrap().next().is_none());
 }

@@ -41,8 +41,8 @@ mod tests {
         let file = evidence_grid(&[&first, &second, &first], 3, shape).unwrap();
         let picture = image::load_from_memory(&file).unwrap().to_rgb8();
         let (width, height) = picture.dimensions();
-        let cell = height / 2 * 2;
-        assert!(width > 3 * cell && width < 4 * cell, "a row of three");
+        let (cell, gap) = (height, height / 2);
+        assert_eq!(width, 3 * cell + 2 * gap, "a row of three");
         let at = |x, y| picture.get_pixel(x, y).0;
         let [red, _, blue] = at(0, 0);
         assert!(red > blue);
@@ -51,9 +51,9 @@ mod tests {
         assert_eq!(at(0, height - 1), [255; 3]);
         assert_eq!(at(cell - 1, height - 1), [128; 3]);
         // The second map is half as strong on the scale of both, and infinities end the scale.
-        let left = (width - cell) / 2;
-        let [half, ..] = [at(left, 0)];
-        assert!(half[1] > at(0, 0)[1] && half[1] < 255);
+        let left = cell + gap;
+        let [_, half, _] = at(left, 0);
+        assert!(half > at(0, 0)[1] && half < 255);
         assert_eq!(at(left, height - 1), at(0, 0));
     }
 }
