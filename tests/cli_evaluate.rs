@@ -450,6 +450,68 @@ fn a_conditional_density_is_measured_as_a_density_and_as_a_classifier() {
 }
 
 #[test]
+fn a_classifier_is_measured_with_labels_only() {
+    let model = "tiny-classifier";
+    let images = golden_images(model);
+    let message = refused(&["evaluate", model, "--data", text(&images)]);
+    assert!(message.contains("--labels-from-folders"), "{message}");
+
+    let log_posteriors = golden_scores(model);
+    let labels = 3;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let count = log_posteriors.len() / labels;
+    fs::write(file.path(), "square\n".repeat(count)).unwrap();
+    let found = report(&[
+        model,
+        "--data",
+        text(&images),
+        "--labels",
+        text(file.path()),
+    ]);
+    let rows = || log_posteriors.chunks(labels);
+    let mean = rows().map(|row| row[1]).sum::<f64>() / count as f64;
+    let classification = &found["classification"];
+    let measured = classification["log_posterior_nats"]["mean"]
+        .as_f64()
+        .unwrap();
+    assert!((measured - mean).abs() < 1e-4, "{measured} {mean}");
+    let right = rows().filter(|row| row[1] > row[0].max(row[2])).count();
+    assert_eq!(classification["right"], right);
+    assert_eq!(found["density"], Value::Null);
+}
+
+#[test]
+fn an_autoencoder_is_measured_by_its_reconstructions() {
+    let model = "tiny-autoencoder";
+    let images = golden_images(model);
+    let found = report(&[model, "--data", text(&images)]);
+    let golden = golden_scores(model);
+    let mean = golden.iter().sum::<f64>() / golden.len() as f64;
+    let measured = found["reconstruction"]["mean_squared_error"]["mean"]
+        .as_f64()
+        .unwrap();
+    assert!((measured - mean).abs() < 1e-5, "{measured} {mean}");
+    assert_eq!(found["density"], Value::Null);
+    let message = refused(&["evaluate", model, "--data", text(&images), "--k", "4"]);
+    assert!(
+        message.contains("an autoencoder has no density"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_gan_cannot_be_measured_on_images_and_says_why() {
+    let images = golden_images("tiny-gan");
+    let message = refused(&["evaluate", "tiny-gan", "--data", text(&images)]);
+    for word in [
+        "there is nothing to measure of \"tiny-gan\"",
+        "the density of a GAN is implicit",
+    ] {
+        assert!(message.contains(word), "{message}");
+    }
+}
+
+#[test]
 fn outliers_are_judged_beside_the_density() {
     let images = golden_images(MODEL);
     let outliers = format!("same={}", text(&images));
