@@ -17,6 +17,8 @@ pub enum Family {
     Gan,
     /// p(label | image): labels compete, images do not.
     Classifier,
+    /// A classifier, a density and a prior put together by Bayes' rule: p(image | label) = p(label | image) p(image) / p(label).
+    Bayes,
     /// A decision made from what other models say: no density of its own.
     Detector,
 }
@@ -61,13 +63,14 @@ pub enum Capability {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PixelCnn,
         Self::PixelRnn,
         Self::Vae,
         Self::Autoencoder,
         Self::Gan,
         Self::Classifier,
+        Self::Bayes,
         Self::Detector,
     ];
 
@@ -80,6 +83,7 @@ impl Family {
             Self::Autoencoder => "autoencoder",
             Self::Gan => "gan",
             Self::Classifier => "classifier",
+            Self::Bayes => "bayes",
             Self::Detector => "detector",
         }
     }
@@ -87,7 +91,7 @@ impl Family {
     /// What the family says about p(image).
     pub fn density(self) -> Density {
         match self {
-            Self::PixelCnn | Self::PixelRnn => Density::Exact,
+            Self::PixelCnn | Self::PixelRnn | Self::Bayes => Density::Exact,
             Self::Vae => Density::LowerBound,
             Self::Gan => Density::Implicit,
             Self::Autoencoder | Self::Classifier | Self::Detector => Density::None,

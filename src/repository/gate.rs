@@ -83,6 +83,18 @@ pub enum GateError {
         /// The first dimension that was changed.
         changed: String,
     },
+    /// Logits that describe no distribution.
+    #[error(
+        "{file}: the logits of {dimension} of golden image {image} give no distribution: they are not finite"
+    )]
+    Undefined {
+        /// The graph's file.
+        file: String,
+        /// Index of the golden image.
+        image: usize,
+        /// The dimension that they predict.
+        dimension: String,
+    },
     /// Scores and logits disagree.
     #[error(
         "{file}: scores and logits disagree: image {image} has log-likelihood {score} by its scores and {logits} by its logits"
@@ -136,6 +148,9 @@ pub fn load(
     let (network, timings) = match &manifest.graphs {
         Graphs::Autoregressive { file, contract } => {
             autoregressive::load(&mut gate, &candidate, file, contract)?
+        }
+        Graphs::Recurrent { file, contract } => {
+            autoregressive::load_step(&mut gate, &candidate, file, contract)?
         }
         Graphs::Vae {
             encoder,

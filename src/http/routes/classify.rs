@@ -33,7 +33,7 @@ use super::{Answered, ByLabel};
 #[into_params(parameter_in = Query)]
 pub(super) struct ClassifyParams {
     /// Whether to answer with what each dimension says about each label: in JSON beside the numbers, as `image/png` a row an image
-    /// with a picture a label (red speaks for the label, blue against it), as `application/x-npy` float32 of shape [N, labels, C, H, W].
+    /// with a picture a label (red speaks for the label, blue against it, strongest from 1 nat on), as `application/x-npy` float32 of shape [N, labels, C, H, W].
     map: Option<bool>,
 }
 
