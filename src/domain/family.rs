@@ -119,6 +119,7 @@ impl Family {
             Self::Autoencoder => &[Encode, Decode, Reconstruct, Interpolate],
             Self::Gan => &[Sample],
             Self::Classifier => &[Encode, Classify],
+            Self::Bayes => &[Score, Detect, Classify],
             Self::Detector => &[Detect],
         }
     }
@@ -132,6 +133,9 @@ impl Family {
         Some(match (self, capability) {
             (Self::Detector, _) => {
                 "a detector judges images by what other models say of them: ask one of its members"
+            }
+            (Self::Bayes, Sample | Complete | Encode | Decode | Reconstruct | Interpolate) => {
+                "a composite judges images by what its classifier and its density say of them: ask one of these"
             }
             (_, Compress) => {
                 "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive \

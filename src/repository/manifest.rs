@@ -222,6 +222,7 @@ impl Manifest {
             Family::Gan => parse::<families::Gan>(text, name),
             Family::Classifier => parse::<families::Classifier>(text, name),
             Family::Detector => detector::parse(text, name),
+            family @ Family::Bayes => Err(format!("family: {family} models are not served yet")),
         }?;
         manifest.with_files_checked()
     }
