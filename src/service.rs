@@ -215,6 +215,9 @@ impl Service {
             Lanes::Autoregressive { score, .. } => {
                 classify::by_bayes(self, model, score, images, options, deadline).await?
             }
+            Lanes::Classifier { classify } => {
+                classify::by_classifier(self, model, classify, images, options, deadline).await?
+            }
             _ => return Err(model.unsupported(Capability::Classify)),
         };
         self.count(model, Capability::Classify, &answer.results);

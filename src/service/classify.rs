@@ -7,11 +7,12 @@ use super::{
     error::ServiceError,
     labels::{self, Condition, Witness},
     requests::{Classification, ClassifyAnswer, ClassifyOptions},
-    work::Scoring,
+    work::{Classifying, Scoring},
 };
 use crate::{
     domain::{family::Capability, image::Image},
-    scheduling::Lane,
+    network::classifier::Prediction,
+    scheduling::{Class, JobError, Lane},
 };
 
 /// By Bayes' rule from a density that is conditioned on labels: p(y | x) = p(x | y) p(y) / p(x).
@@ -34,6 +35,44 @@ pub(super) async fn by_bayes(
     Ok(ClassifyAnswer {
         labels: model.label_names().to_vec(),
         results,
+    })
+}
+
+/// By a classifier, which models p(y | x) itself and says nothing of p(x).
+pub(super) async fn by_classifier(
+    service: &Service,
+    model: &ServedModel,
+    lane: &Lane<Classifying>,
+    images: Vec<Image>,
+    options: &ClassifyOptions,
+    deadline: Instant,
+) -> Result<ClassifyAnswer, ServiceError> {
+    if options.map {
+        return Err(ServiceError::InvalidOption {
+            option: "map",
+            reason: "a classifier judges the image as a whole: only a density that is conditioned on labels can say what each pixel \
+                     adds"
+                .to_owned(),
+        });
+    }
+    let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
+    let predictions = lane.run(&permit, images, deadline).await;
+    let classification = |prediction: Result<Prediction, JobError>| {
+        let log_posterior = prediction?.log_posterior();
+        if log_posterior.iter().any(|value| value.is_nan()) {
+            let cause = "the model's output for this image is not a number";
+            return Err(ServiceError::Inference(cause.to_owned()));
+        }
+        Ok(Classification {
+            log_posterior,
+            log_likelihoods: None,
+            log_evidence: None,
+            maps: None,
+        })
+    };
+    Ok(ClassifyAnswer {
+        labels: model.label_names().to_vec(),
+        results: predictions.into_iter().map(classification).collect(),
     })
 }
 
