@@ -141,9 +141,7 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
             "Detector of images unlike those it was calibrated with, over {}",
             names.join(", ")
         ),
-        data: request
-            .description
-            .unwrap_or_else(|| paths(&request.data)),
+        data: request.description.unwrap_or_else(|| paths(&request.data)),
         licence: request.licence,
         command: command(
             &model_name,

@@ -7,7 +7,8 @@ use std::{
 };
 
 use super::{
-    ServedModel, Service, calibrate, composite::ambiguity, error::ServiceError, models::Lanes,
+    ServedModel, Service, calibrate, classify::posterior, composite::ambiguity,
+    error::ServiceError, models::Lanes,
 };
 use crate::{
     domain::{conformal::Calibration, family::Capability, image::Image},
@@ -145,7 +146,7 @@ impl Service {
         for chunk in images.chunks(CHUNK) {
             let permit = self.admit(Class::Interactive, classify.estimate(chunk.len() as u64))?;
             for prediction in classify.run(&permit, chunk.to_vec(), deadline).await {
-                all.push(ambiguity(&prediction?.log_posterior()));
+                all.push(ambiguity(&posterior(&prediction?)?));
             }
             progress(all.len());
         }
