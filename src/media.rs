@@ -26,5 +26,5 @@ pub use self::{
         write_f64, write_images,
     },
     pixels::{PixelFault, Pixels},
-    render::{heat_map, heat_map_grid, overlay_grid, png, png_grid},
+    render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
 };

@@ -6,6 +6,7 @@ mod autoencoder;
 mod autoregressive;
 pub mod calibrate;
 mod classifier;
+mod classify;
 mod compression;
 mod detect;
 mod drawing;
@@ -13,6 +14,7 @@ pub mod drift;
 pub mod error;
 mod generator;
 pub mod info;
+mod labels;
 mod latent;
 mod measure;
 mod models;
@@ -46,6 +48,7 @@ use crate::{
     domain::{
         family::Capability,
         image::{Image, ImageShape},
+        likelihood,
     },
     metrics::Metrics,
     repository::Repository,
@@ -177,10 +180,11 @@ impl Service {
     ) -> Result<ScoreAnswer, ServiceError> {
         model.require(Capability::Score)?;
         check_shapes(model, &images)?;
+        let condition = model.condition(options.label.as_deref())?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { score, .. } => {
-                let label = model.label(options.label.as_deref())?;
-                score::exact(self, score, images, label, options, deadline).await?
+                let lane = (&**model, &**score);
+                score::exact(self, lane, images, condition, options, deadline).await?
             }
             Lanes::Vae { encode, decode } => {
                 let bound = score::bound(options, self.limits.max_k)?;
@@ -193,6 +197,33 @@ impl Service {
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
         for score in answer.results.iter().flatten() {
             bits.observe(score.bits_per_dim);
+        }
+        Ok(answer)
+    }
+
+    /// Labels of images, with their probabilities.
+    pub async fn classify(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        options: &ClassifyOptions,
+        deadline: Instant,
+    ) -> Result<ClassifyAnswer, ServiceError> {
+        model.require(Capability::Classify)?;
+        check_shapes(model, &images)?;
+        let answer = match &model.lanes {
+            Lanes::Autoregressive { score, .. } => {
+                classify::by_bayes(self, model, score, images, options, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Classify)),
+        };
+        self.count(model, Capability::Classify, &answer.results);
+        let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
+        let dimensions = model.shape().dimensions();
+        for classification in answer.results.iter().flatten() {
+            if let Some(log_evidence) = classification.log_evidence {
+                bits.observe(likelihood::bits_per_dim(log_evidence, dimensions));
+            }
         }
         Ok(answer)
     }
@@ -247,22 +278,24 @@ impl Service {
         deadline: Instant,
     ) -> Result<SampleAnswer, ServiceError> {
         model.require(Capability::Sample)?;
-        let label = model.label(options.label.as_deref())?;
+        let condition = model.condition(options.label.as_deref())?;
         self.check_draws("n", 1, options.n)?;
         check_temperature(options.temperature)?;
-        let answer = match &model.lanes {
+        let labels = condition.draw(options.n, options.seed);
+        let mut answer = match &model.lanes {
             Lanes::Autoregressive { draw, .. } => {
-                let request = (options, label, watch);
+                let request = (options, &*labels, watch);
                 autoregressive::sample(self, model, draw, request, deadline).await?
             }
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
             }
             Lanes::Generator { generate } => {
-                generator::sample(self, model, generate, (options, label), deadline).await?
+                generator::sample(self, model, generate, (options, &labels), deadline).await?
             }
             _ => return Err(model.unsupported(Capability::Sample)),
         };
+        answer.labels = model.names_of(&labels);
         self.count_images(model, Capability::Sample, answer.images.len());
         Ok(answer)
     }
@@ -280,11 +313,12 @@ impl Service {
         self.check_draws("n", images.len(), options.n)?;
         check_temperature(options.temperature)?;
         let known = known_pixels(&options.known, model)?;
-        let label = model.label(options.label.as_deref())?;
+        let condition = model.condition(options.label.as_deref())?;
         let answer = match &model.lanes {
-            Lanes::Autoregressive { draw, .. } => {
-                let request = (options, label);
-                autoregressive::complete(self, model, draw, &images, &known, request, deadline)
+            Lanes::Autoregressive { score, draw } => {
+                let lanes = (&**score, &**draw);
+                let request = (options, condition);
+                autoregressive::complete(self, model, lanes, &images, &known, request, deadline)
                     .await?
             }
             Lanes::Vae { encode, decode } => {
@@ -307,7 +341,7 @@ impl Service {
     ) -> Result<PerImage<Compressed>, ServiceError> {
         model.require(Capability::Compress)?;
         check_shapes(model, &images)?;
-        let label = model.label(label)?;
+        let label = compression::label(model, label)?;
         let results = compression::compress(self, model, images, label, deadline).await?;
         self.count(model, Capability::Compress, &results);
         Ok(results)

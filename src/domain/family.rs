@@ -94,11 +94,14 @@ impl Family {
         }
     }
 
-    /// What every model of the family can do. [`Capability::Detect`] further needs a calibration.
+    /// What models of the family can do. [`Capability::Detect`] further needs a calibration, [`Capability::Classify`] of a density that it
+    /// is conditioned on labels.
     pub fn capabilities(self) -> &'static [Capability] {
         use Capability::*;
         match self {
-            Self::PixelCnn | Self::PixelRnn => &[Score, Detect, Sample, Complete, Compress],
+            Self::PixelCnn | Self::PixelRnn => {
+                &[Score, Detect, Sample, Complete, Classify, Compress]
+            }
             Self::Vae => &[
                 Score,
                 Detect,

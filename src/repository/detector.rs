@@ -173,7 +173,8 @@ pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), S
     let family = version.manifest.family;
     if version.manifest.labels.is_some() {
         return Err(format!(
-            "{name:?} is conditioned on a label, and an image to be judged has none"
+            "{name:?} is conditioned on labels: a detector takes one pass of each member, and an image without a label would take one \
+             for every label"
         ));
     }
     match (role, &version.network) {

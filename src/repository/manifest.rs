@@ -157,7 +157,7 @@ impl Tolerance {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationFile {
-    /// npy file, float64 of shape (n), nats.
+    /// npy file, float64 of shape (n), nats; of a conditional model log p(image), over all labels.
     pub scores: String,
     /// The statistic they are of.
     pub statistic: Statistic,
@@ -573,9 +573,6 @@ fn parse<Tables: FamilyTables>(text: &str, folder: &str) -> Result<Manifest, Str
                 common.has_no("statistic to calibrate")
             ));
         };
-        if file.labels.is_some() {
-            return Err("calibration: a conditional model gives p(image | label), which detection cannot use".to_owned());
-        }
         if calibration.statistic != wanted {
             return Err(format!(
                 "calibration.statistic: a {} is calibrated on {:?}",

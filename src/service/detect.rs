@@ -57,10 +57,12 @@ pub(super) async fn detect(
     calibration.supports(rate).map_err(refused)?;
     let statistics: PerImage<f64> = match &model.lanes {
         Lanes::Autoregressive { score, .. } => {
-            score::log_probabilities(service, score, images, 0, deadline)
+            // Without a label a conditional model is asked for p(x), and it is p(x) that is calibrated.
+            let condition = model.condition(None)?;
+            score::log_likelihoods(service, score, images, condition, deadline)
                 .await?
                 .into_iter()
-                .map(|map| Ok(likelihood::total(&map?)))
+                .map(|result| result.map(|(log_likelihood, _)| log_likelihood))
                 .collect()
         }
         Lanes::Vae { encode, decode } => {

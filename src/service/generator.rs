@@ -21,13 +21,17 @@ pub(super) async fn sample(
     service: &Service,
     model: &ServedModel,
     generate: &Lane<Generating>,
-    (options, label): (&SampleOptions, u32),
+    (options, labels): (&SampleOptions, &[u32]),
     deadline: Instant,
 ) -> Result<SampleAnswer, ServiceError> {
     only_means(options.observation)?;
     let codes = codes_of_prior(generate.work().0.latent_size(), options);
     let permit = service.admit(Class::Interactive, generate.estimate(codes.len() as u64))?;
-    let seeds = codes.into_iter().map(|code| Seed { code, label }).collect();
+    let seeds = codes
+        .into_iter()
+        .zip(labels)
+        .map(|(code, &label)| Seed { code, label })
+        .collect();
     let images: Result<_, ServiceError> = generate
         .run(&permit, seeds, deadline)
         .await
@@ -36,6 +40,7 @@ pub(super) async fn sample(
         .collect();
     Ok(SampleAnswer {
         images: images?,
+        labels: Vec::new(),
         sampler: Sampler::Decoder,
     })
 }

@@ -7,7 +7,7 @@ use super::{
     error::ServiceError,
     image_of,
     requests::{
-        CompleteAnswer, CompleteOptions, CompletionMethod, DecodeOptions, Encoding,
+        CompleteAnswer, CompleteOptions, CompletionMethod, Completions, DecodeOptions, Encoding,
         Observation as Show, PerImage, ReconstructOptions, Reconstruction, SampleAnswer,
         SampleOptions, Sampler,
     },
@@ -127,6 +127,7 @@ pub(super) async fn sample(
     }
     Ok(SampleAnswer {
         images,
+        labels: Vec::new(),
         sampler: Sampler::Decoder,
     })
 }
@@ -265,7 +266,12 @@ pub(super) async fn complete(
         },
         results: images
             .iter()
-            .map(|_| Ok(drawn.by_ref().take(options.n as usize).collect()))
+            .map(|_| {
+                Ok(Completions {
+                    images: drawn.by_ref().take(options.n as usize).collect(),
+                    labels: Vec::new(),
+                })
+            })
             .collect(),
     })
 }

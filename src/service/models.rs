@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::{
-        family::{Capability, Family},
+        family::{Capability, Density, Family},
         image::ImageShape,
     },
     metrics::{DriftMetrics, Metrics, OperationMetrics},
@@ -191,46 +191,6 @@ impl ServedModel {
         latent_size(&self.version)
     }
 
-    /// The label that a request asks for by name or number, which a conditional model needs and no other has.
-    pub(super) fn label(&self, label: Option<&str>) -> Result<u32, ServiceError> {
-        let invalid = |reason| ServiceError::InvalidOption {
-            option: "label",
-            reason,
-        };
-        let Some(labels) = &self.version.manifest.labels else {
-            return match label {
-                None => Ok(0),
-                Some(_) => Err(invalid(
-                    "this model is not conditioned on labels".to_owned(),
-                )),
-            };
-        };
-        let known = || labels.names.join(", ");
-        let label = label.ok_or_else(|| {
-            invalid(format!(
-                "this model is conditioned on labels; ask for one of: {}",
-                known()
-            ))
-        })?;
-        let by_name = labels.names.iter().position(|name| name == label);
-        let by_number = || {
-            label
-                .parse()
-                .ok()
-                .filter(|&number| number < labels.names.len())
-        };
-        by_name
-            .or_else(by_number)
-            .map(|index| index as u32)
-            .ok_or_else(|| {
-                invalid(format!(
-                    "there is no such label; ask for a number below {} or one of: {}",
-                    labels.names.len(),
-                    known()
-                ))
-            })
-    }
-
     /// `Ok` if the model has the capability, else the error that says why not.
     pub fn require(&self, capability: Capability) -> Result<(), ServiceError> {
         match why_not(&self.version, capability) {
@@ -276,6 +236,14 @@ fn why_not(version: &Version, capability: Capability) -> Option<String> {
         return Some(format!(
             "its graph could not be compiled, and full passes are too slow: {reason}"
         ));
+    }
+    if capability == Capability::Classify
+        && family.density() == Density::Exact
+        && version.manifest.labels.is_none()
+    {
+        return Some(
+            "it is not conditioned on labels: p(y|x) needs p(x|y) for every label".to_owned(),
+        );
     }
     if capability == Capability::Encode
         && let Network::Classifier(network) = &version.network
@@ -441,10 +409,12 @@ fn ready_info(version: &Version) -> ReadyInfo {
         .as_ref()
         .zip(manifest.calibration.as_ref());
     let provenance = &manifest.provenance;
+    let density = manifest.family.density();
     ReadyInfo {
         description: manifest.description.clone(),
         family: manifest.family,
-        density: manifest.family.density(),
+        density,
+        conditional: density != Density::None && manifest.labels.is_some(),
         capabilities: Capability::ALL
             .map(|capability| (capability, why_not(version, capability)))
             .to_vec(),
@@ -454,6 +424,10 @@ fn ready_info(version: &Version) -> ReadyInfo {
             .labels
             .as_ref()
             .map_or_else(Vec::new, |labels| labels.names.clone()),
+        prior: manifest
+            .labels
+            .as_ref()
+            .map_or_else(Vec::new, |labels| labels.prior.clone()),
         sampler: match &version.network {
             Network::Autoregressive(network) => Some(match network.compilation() {
                 Compilation::Wavefront(wavefront) => SamplerInfo::Wavefront(wavefront.cost()),

@@ -1,6 +1,6 @@
 //! What each use case takes and gives: plain data, no transport.
 
-use crate::domain::{image::Image, likelihood::Bound};
+use crate::domain::{bayes, image::Image, likelihood::Bound};
 
 use super::error::ServiceError;
 
@@ -29,7 +29,7 @@ pub struct ScoreOptions {
     pub seed: u64,
     /// Whether to return the log-probability of every dimension.
     pub map: bool,
-    /// The label that a conditional model is asked about: its name or its number.
+    /// The label that a conditional model is asked about: its name or its number. Without one the answer is p(x), over all labels.
     pub label: Option<String>,
 }
 
@@ -38,10 +38,31 @@ pub struct ScoreOptions {
 pub struct ScoreAnswer {
     /// What the numbers are worth.
     pub bound: Bound,
+    /// Of a conditional model, what they are likelihoods of.
+    pub likelihood_of: Option<LikelihoodOf>,
     /// The seed of posterior samples, where any were drawn.
     pub seed: Option<u64>,
     /// One result an image.
     pub results: PerImage<Score>,
+}
+
+/// What a model that is conditioned on labels was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LikelihoodOf {
+    /// p(x | y) of the label of this name.
+    Given(String),
+    /// The evidence p(x) = Σ p(x | y) p(y) over all labels.
+    Evidence,
+}
+
+impl LikelihoodOf {
+    /// The formula used in answers.
+    pub fn formula(&self) -> &'static str {
+        match self {
+            Self::Given(_) => "p(x|y)",
+            Self::Evidence => "p(x)",
+        }
+    }
 }
 
 /// The likelihood of one image.
@@ -56,7 +77,8 @@ pub struct Score {
     /// 1 / Σ w̄² for `iwae`.
     pub effective_sample_size: Option<f64>,
     /// Log-probability of every dimension in nats, channel, row, column order: log p(xᵢ | x₍<ᵢ₎) for an autoregressive
-    /// model; for a VAE the mean over posterior samples of log p(xᵢ | z), which does not contain the KL term.
+    /// model, of which a conditional one is the mixture over labels if it was asked for the evidence; for a VAE the mean over posterior
+    /// samples of log p(xᵢ | z), which does not contain the KL term.
     pub map: Option<Vec<f32>>,
 }
 
@@ -71,7 +93,7 @@ pub struct SampleOptions {
     pub temperature: f64,
     /// Draw from the decoder's likelihood or take its mean (latent-variable models only).
     pub observation: Observation,
-    /// The label that a conditional model is asked for: its name or its number.
+    /// The label that a conditional model is asked for: its name or its number. Without one, each image's is drawn from the prior.
     pub label: Option<String>,
 }
 
@@ -90,6 +112,8 @@ pub enum Observation {
 pub struct SampleAnswer {
     /// The images.
     pub images: Vec<Image>,
+    /// Of a conditional model, the name of each image's label; else empty.
+    pub labels: Vec<String>,
     /// How they were drawn.
     pub sampler: Sampler,
 }
@@ -133,7 +157,8 @@ pub struct CompleteOptions {
     pub seed: u64,
     /// Above 0.
     pub temperature: f64,
-    /// The label that a conditional model is asked about: its name or its number.
+    /// The label that a conditional model is asked about: its name or its number. Without one, each completion's is drawn from the
+    /// posterior given the known pixels, which must come first in the model's order.
     pub label: Option<String>,
 }
 
@@ -152,7 +177,16 @@ pub struct CompleteAnswer {
     /// How the missing pixels were drawn.
     pub method: CompletionMethod,
     /// For each image its completions.
-    pub results: PerImage<Vec<Image>>,
+    pub results: PerImage<Completions>,
+}
+
+/// Completions of one image.
+#[derive(Debug, Clone)]
+pub struct Completions {
+    /// The images.
+    pub images: Vec<Image>,
+    /// Of a conditional model, the name of each completion's label; else empty.
+    pub labels: Vec<String>,
 }
 
 /// How missing pixels are drawn.
@@ -244,6 +278,48 @@ impl Reconstruction {
                 .map
                 .then(|| errors.into_iter().map(|error| error as f32).collect()),
         }
+    }
+}
+
+/// Options of `classify`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClassifyOptions {
+    /// Whether to return what each dimension says about each label.
+    pub map: bool,
+}
+
+/// Answer of `classify`.
+#[derive(Debug, Clone)]
+pub struct ClassifyAnswer {
+    /// Names of the labels, in the order of their numbers.
+    pub labels: Vec<String>,
+    /// One result an image.
+    pub results: PerImage<Classification>,
+}
+
+/// What a model says about the label of one image; lists are in order of label.
+#[derive(Debug, Clone)]
+pub struct Classification {
+    /// log p(y | x): of a distribution over labels.
+    pub log_posterior: Vec<f64>,
+    /// log p(x | y) in nats, of models that have it. May be −∞; never NaN.
+    pub log_likelihoods: Option<Vec<f64>>,
+    /// log p(x) in nats, of models that have it. May be −∞; never NaN.
+    pub log_evidence: Option<f64>,
+    /// For each label what each dimension says about it, if it was asked for and the model can tell: nats, positive for the label, in
+    /// channel, row, column order. See [`crate::domain::bayes`].
+    pub maps: Option<Vec<Vec<f32>>>,
+}
+
+impl Classification {
+    /// The number of the most probable label; of equally probable ones the first.
+    pub fn label(&self) -> usize {
+        bayes::most_probable(&self.log_posterior)
+    }
+
+    /// p(y | x) in order of label.
+    pub fn probabilities(&self) -> Vec<f64> {
+        self.log_posterior.iter().map(|log| log.exp()).collect()
     }
 }
 
