@@ -10,6 +10,7 @@ mod encode;
 mod evaluate;
 mod gather;
 mod inputs;
+mod labels;
 mod model;
 mod npy;
 mod pipeline;

@@ -6,7 +6,9 @@ use serde::Serialize;
 use super::{
     CliError, OfflineSettings, Outcome,
     inputs::InputArgs,
-    model, npy, pipeline,
+    labels::LabelArgs,
+    model, npy,
+    pipeline::{self, Images},
     table::{Answer, Layout, OutputArgs},
 };
 use crate::{domain::family::Capability, service::requests::Encoding};
@@ -14,7 +16,8 @@ use crate::{domain::family::Capability, service::requests::Encoding};
 /// Print the latent codes of images
 ///
 /// Of a VAE, CSV and npy hold the means of the posteriors, JSON lines the logarithms of their variances too; of an autoencoder the codes; of
-/// a classifier its features.
+/// a classifier its features. With labels, CSV and JSON lines have a column `label`; an npy array holds the codes only, row i being that of
+/// image i, so that labels that were given in the order of the images lie beside it as they are.
 #[derive(Debug, Args)]
 pub(super) struct EncodeArgs {
     /// Name of a model in the repository, or path of a model's folder
@@ -22,6 +25,9 @@ pub(super) struct EncodeArgs {
 
     #[command(flatten)]
     inputs: InputArgs,
+
+    #[command(flatten)]
+    labels: LabelArgs,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -61,13 +67,13 @@ pub(super) fn run(arguments: EncodeArgs, matches: &ArgMatches) -> Result<Outcome
             .map(|result| result.map(Row::from))
             .collect())
     };
-    pipeline::run(
-        &loaded,
-        &arguments.inputs,
-        &arguments.output,
-        layout,
-        encode,
-    )
+    let files = arguments.inputs.files()?;
+    let images = Images {
+        labels: arguments.labels.read(&files, loaded.model.shape())?,
+        files,
+        options: arguments.inputs.decode_options(),
+    };
+    pipeline::run_on(&loaded, images, &arguments.output, layout, encode)
 }
 
 impl From<Encoding> for Row {

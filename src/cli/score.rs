@@ -59,7 +59,7 @@ pub(super) struct ScoreArgs {
 
 /// The names of bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BoundName {
+pub(super) enum BoundName {
     /// The log-likelihood itself.
     Exact,
     /// The evidence lower bound.
@@ -150,7 +150,7 @@ fn layout(loaded: &Loaded, map: bool) -> Layout {
 }
 
 impl BoundName {
-    fn choice(self) -> BoundChoice {
+    pub(super) fn choice(self) -> BoundChoice {
         match self {
             Self::Exact => BoundChoice::Exact,
             Self::Elbo => BoundChoice::Elbo,
