@@ -7,10 +7,7 @@ use std::{
 };
 
 use super::{
-    ServedModel, Service, calibrate,
-    composite::ambiguity,
-    error::ServiceError,
-    models::Lanes,
+    ServedModel, Service, calibrate, composite::ambiguity, error::ServiceError, models::Lanes,
 };
 use crate::{
     domain::{conformal::Calibration, family::Capability, image::Image},
@@ -76,14 +73,22 @@ impl Service {
                 ),
             ));
         }
-        for (role, model) in [("classifier", &recipe.classifier), ("density", &recipe.density)] {
+        for (role, model) in [
+            ("classifier", &recipe.classifier),
+            ("density", &recipe.density),
+        ] {
             calibrate::not_trained_on(role, model, &images)?;
         }
-        let ambiguity = self.ambiguities(&recipe.classifier, &images, progress).await?;
+        let ambiguity = self
+            .ambiguities(&recipe.classifier, &images, progress)
+            .await?;
         let members = Members {
             classifier: Arc::clone(&recipe.classifier.version),
             density: Arc::clone(&recipe.density.version),
-            novelty: recipe.novelty.as_ref().map(|model| Arc::clone(&model.version)),
+            novelty: recipe
+                .novelty
+                .as_ref()
+                .map(|model| Arc::clone(&model.version)),
         };
         let wrong = |cause: String| calibrate::invalid("member", cause);
         let labels = members

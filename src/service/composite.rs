@@ -120,8 +120,8 @@ pub(super) async fn score(
     }
     score::only_exact(options)?;
     let predictions = predictions(service, lanes, images.clone(), deadline).await?;
-    let totals = score::log_likelihoods(service, &lanes.score, images, Condition::None, deadline)
-        .await?;
+    let totals =
+        score::log_likelihoods(service, &lanes.score, images, Condition::None, deadline).await?;
     let dimensions = model.shape().dimensions();
     let results = predictions
         .into_iter()

@@ -157,7 +157,10 @@ fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
         .collect::<Result<Vec<_>, _>>()?;
     for needed in [Role::Classifier, Role::Density] {
         if !roles.contains(&needed) {
-            return Err(format!("members: one with the role {:?} is needed", needed.name()));
+            return Err(format!(
+                "members: one with the role {:?} is needed",
+                needed.name()
+            ));
         }
     }
     Ok(members)
