@@ -11,14 +11,17 @@ use super::{
     MANIFEST, Network, Timings, Version,
     detector::{Detector, Lookup},
     gate::{Gate, GateError, time_of},
-    manifest::{
-        Graphs, Labels,
-        composite::{Contract, Role},
-    },
+    manifest::{Graphs, Labels, composite::Contract},
     write,
 };
 use crate::{
-    domain::{bayes::Prior, conformal::Calibration, family::Family, image::Image, likelihood},
+    domain::{
+        bayes::{Prior, Role},
+        conformal::Calibration,
+        family::Family,
+        image::Image,
+        likelihood,
+    },
     media,
     network::{
         NetworkError,
