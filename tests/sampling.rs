@@ -159,7 +159,7 @@ async fn complete(
         .unwrap();
     (
         answer.method,
-        answer.results.into_iter().next().unwrap().unwrap(),
+        answer.results.into_iter().next().unwrap().unwrap().images,
     )
 }
 

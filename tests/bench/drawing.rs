@@ -86,7 +86,7 @@ fn main() {
     service.scan().unwrap();
     let model = service.model(MODEL, None).unwrap();
     let shape = model.shape();
-    let bytes = std::fs::read(folder.join(&version.manifest.golden.files.images())).unwrap();
+    let bytes = std::fs::read(folder.join(version.manifest.golden.files.images())).unwrap();
     let golden = media::read_images(&bytes, shape, 64).unwrap();
     let many: Vec<Image> = golden.iter().cycle().take(64).cloned().collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
