@@ -214,7 +214,7 @@ fn codes_are_the_same_in_every_format() {
             size
         );
         for (i, number) in row.iter().enumerate() {
-            assert_eq!(csv[index][&format!("mean_{i}")], number.to_string());
+            assert_eq!(csv[index][&format!("code_{i}")], number.to_string());
             assert_eq!(mean[i].as_f64().unwrap() as f32, *number);
         }
     }
