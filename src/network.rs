@@ -26,6 +26,12 @@ pub enum NetworkError {
     /// A prediction that sees what it predicts.
     #[error("it is not causal, so the product of its predictions is not a probability: {0}")]
     Leak(#[from] crate::graph::wavefront::Leak),
+    /// A step that does not keep its pixels apart.
+    #[error(
+        "its steps do not keep pixels apart: in the company of other images, logits of the first golden image differ by {0:e}, so a \
+         prediction may see what it must not"
+    )]
+    Company(f32),
     /// The runtime refused or failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),

@@ -29,7 +29,12 @@ fn lines(jsonl: &str) -> Vec<Value> {
 
 #[test]
 fn golden_scores_come_out_as_csv() {
-    for model in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-binary-pixelcnn"] {
+    for model in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-binary-pixelcnn",
+        "tiny-pixelrnn",
+    ] {
         let output = run(["score", model, text(&golden_images(model))]);
         let rows = rows(&stdout(&output, 0));
         let golden = golden_scores(model);

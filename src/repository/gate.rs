@@ -83,6 +83,18 @@ pub enum GateError {
         /// The first dimension that was changed.
         changed: String,
     },
+    /// Logits that describe no distribution.
+    #[error(
+        "{file}: the logits of {dimension} of golden image {image} give no distribution: they are not finite"
+    )]
+    Undefined {
+        /// The graph's file.
+        file: String,
+        /// Index of the golden image.
+        image: usize,
+        /// The dimension that they predict.
+        dimension: String,
+    },
     /// Scores and logits disagree.
     #[error(
         "{file}: scores and logits disagree: image {image} has log-likelihood {score} by its scores and {logits} by its logits"
@@ -137,6 +149,9 @@ pub fn load(
         Graphs::Autoregressive { file, contract } => {
             autoregressive::load(&mut gate, &candidate, file, contract)?
         }
+        Graphs::Recurrent { file, contract } => {
+            autoregressive::load_step(&mut gate, &candidate, file, contract)?
+        }
         Graphs::Vae {
             encoder,
             decoder,
@@ -153,8 +168,8 @@ pub fn load(
         Graphs::Classifier { file, contract } => {
             classifier::load(&mut gate, &candidate, file, contract)?
         }
-        Graphs::Detector(_) => {
-            let reason = "a detector loads over its members only";
+        Graphs::Detector(_) | Graphs::Composite(_) => {
+            let reason = "it loads over its members only";
             return Err(GateError::Manifest(reason.to_owned()));
         }
     };

@@ -1,5 +1,6 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
 
+pub mod composite;
 pub mod detector;
 mod families;
 
@@ -12,7 +13,10 @@ use self::families::FamilyTables;
 use super::gate::hexadecimal;
 use crate::{
     domain::{family::Family, image::ImageShape},
-    graph::rewrite::InputMap,
+    graph::{
+        recurrence::{Offset, Recurrence},
+        rewrite::InputMap,
+    },
     network::{autoencoder, autoregressive, classifier, generator, vae},
 };
 
@@ -61,6 +65,13 @@ pub enum Graphs {
         /// Contract.
         contract: autoregressive::Contract,
     },
+    /// One graph of a recurrent step.
+    Recurrent {
+        /// ONNX file.
+        file: String,
+        /// Contract.
+        contract: autoregressive::StepContract,
+    },
     /// An encoder and a decoder.
     Vae {
         /// ONNX file of the encoder.
@@ -95,6 +106,8 @@ pub enum Graphs {
     },
     /// No graphs of its own: other models are asked.
     Detector(detector::Contract),
+    /// No graphs of its own: a classifier and a density are asked.
+    Composite(composite::Contract),
 }
 
 /// What the training framework computed, which the server has to reproduce.
@@ -206,12 +219,13 @@ impl Manifest {
     pub fn parse(text: &str, name: &str) -> Result<Self, String> {
         let manifest = match family_of(text)? {
             Family::PixelCnn => parse::<families::PixelCnn>(text, name),
+            Family::PixelRnn => parse::<families::PixelRnn>(text, name),
             Family::Vae => parse::<families::Vae>(text, name),
             Family::Autoencoder => parse::<families::Autoencoder>(text, name),
             Family::Gan => parse::<families::Gan>(text, name),
             Family::Classifier => parse::<families::Classifier>(text, name),
+            Family::Bayes => composite::parse(text, name),
             Family::Detector => detector::parse(text, name),
-            family @ Family::PixelRnn => Err(format!("family: {family} models are not served yet")),
         }?;
         manifest.with_files_checked()
     }
@@ -246,6 +260,7 @@ impl Manifest {
     fn graph_files(&self) -> Vec<&str> {
         match &self.graphs {
             Graphs::Autoregressive { file, .. }
+            | Graphs::Recurrent { file, .. }
             | Graphs::Generator { file, .. }
             | Graphs::Classifier { file, .. } => vec![file.as_str()],
             Graphs::Vae {
@@ -254,7 +269,7 @@ impl Manifest {
             | Graphs::Autoencoder {
                 encoder, decoder, ..
             } => vec![encoder.as_str(), decoder.as_str()],
-            Graphs::Detector(_) => Vec::new(),
+            Graphs::Detector(_) | Graphs::Composite(_) => Vec::new(),
         }
     }
 
@@ -272,10 +287,15 @@ impl Manifest {
     pub fn files(&self) -> Vec<&str> {
         let graphs = self.graph_files();
         let calibration = self.calibration.iter().map(|c| c.scores.as_str());
+        let ambiguity = match &self.graphs {
+            Graphs::Composite(contract) => Some(contract.ambiguity.as_str()),
+            _ => None,
+        };
         graphs
             .into_iter()
             .chain(self.golden.files.names())
             .chain(calibration)
+            .chain(ambiguity)
             .chain(self.provenance.trained_on.as_deref())
             .collect()
     }
@@ -283,15 +303,14 @@ impl Manifest {
     /// The name of the likelihood head.
     pub fn likelihood(&self) -> &'static str {
         match &self.graphs {
-            Graphs::Autoregressive { contract, .. } => match contract.head {
-                autoregressive::Head::Categorical => "categorical",
-                autoregressive::Head::Bernoulli => "bernoulli",
-            },
+            Graphs::Autoregressive { contract, .. } => contract.head.name(),
+            Graphs::Recurrent { contract, .. } => contract.head.name(),
             Graphs::Vae { .. } => "discretized-logistic",
             Graphs::Autoencoder { .. }
             | Graphs::Generator { .. }
             | Graphs::Classifier { .. }
-            | Graphs::Detector(_) => "none",
+            | Graphs::Detector(_)
+            | Graphs::Composite(_) => "none",
         }
     }
 }
@@ -333,6 +352,7 @@ struct File<Tables: FamilyTables> {
     input: Option<InputTable>,
     graphs: Tables,
     latent: Option<LatentTable>,
+    recurrence: Option<RecurrenceTable>,
     labels: Option<Labels>,
     likelihood: Option<LikelihoodTable>,
     golden: Tables::Golden,
@@ -361,6 +381,15 @@ struct InputTable {
 #[serde(deny_unknown_fields)]
 struct LatentTable {
     size: usize,
+}
+
+/// Places are [dy, dx]: rows down, columns to the right.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecurrenceTable {
+    state_size: usize,
+    neighbours: Vec<Vec<i64>>,
+    window: Vec<Vec<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -440,6 +469,7 @@ struct Common<'a> {
     shape: ImageShape,
     input: Option<InputTable>,
     latent: Option<LatentTable>,
+    recurrence: Option<RecurrenceTable>,
     labels: Option<&'a Labels>,
     head: Option<Head>,
 }
@@ -479,6 +509,26 @@ impl Common<'_> {
         refuse(self.latent.is_some(), || self.has_no("[latent]"))
     }
 
+    fn recurrence(&self) -> Result<Recurrence, String> {
+        let channels = self.shape.channels();
+        refuse(channels != 1, || {
+            format!(
+                "image.channels: a {} has images of 1 channel, not of {channels}",
+                self.family
+            )
+        })?;
+        let table = self.recurrence.as_ref();
+        let table = table.ok_or_else(|| self.needs("[recurrence]"))?;
+        let neighbours = offsets("neighbours", &table.neighbours)?;
+        let window = offsets("window", &table.window)?;
+        Recurrence::new(self.shape, table.state_size, neighbours, window)
+            .map_err(|error| format!("recurrence.{error}"))
+    }
+
+    fn no_recurrence(&self) -> Result<(), String> {
+        refuse(self.recurrence.is_some(), || self.has_no("[recurrence]"))
+    }
+
     fn no_labels(&self) -> Result<(), String> {
         refuse(self.labels.is_some(), || self.has_no("[labels]"))
     }
@@ -491,6 +541,16 @@ impl Common<'_> {
             )
         })
     }
+}
+
+fn offsets(list: &str, places: &[Vec<i64>]) -> Result<Vec<Offset>, String> {
+    places
+        .iter()
+        .map(|place| match place[..] {
+            [dy, dx] => Ok(Offset { dy, dx }),
+            _ => Err(format!("recurrence.{list}: {place:?} is not [dy, dx]")),
+        })
+        .collect()
 }
 
 fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
@@ -511,6 +571,7 @@ fn parse<Tables: FamilyTables>(text: &str, folder: &str) -> Result<Manifest, Str
         shape,
         input: file.input,
         latent: file.latent,
+        recurrence: file.recurrence,
         labels: file.labels.as_ref(),
         head: file.likelihood.map(|likelihood| likelihood.head),
     };
@@ -634,9 +695,66 @@ training_seconds = 1
 "#;
 
     fn refused(from: &str, to: &str) -> String {
-        let text = VALID.replace(from, to);
-        assert_ne!(text, VALID);
+        refused_of(VALID, from, to)
+    }
+
+    fn refused_of(valid: &str, from: &str, to: &str) -> String {
+        let text = valid.replace(from, to);
+        assert_ne!(text, valid);
         Manifest::parse(&text, "m").unwrap_err()
+    }
+
+    fn valid_pixelrnn() -> String {
+        let logits = VALID.find("[graphs.logits]").unwrap();
+        let likelihood = VALID.find("[likelihood]").unwrap();
+        let step = r#"[graphs.step]
+file = "model.onnx"
+states = "states"
+levels = "levels"
+inside = "inside"
+row = "row"
+column = "column"
+state = "state"
+output = "logits"
+[recurrence]
+state_size = 3
+neighbours = [[0, -1], [-1, 1]]
+window = [[-1, 0], [0, -1]]
+"#;
+        let text = format!("{}{step}{}", &VALID[..logits], &VALID[likelihood..]);
+        text.replace("pixelcnn", "pixelrnn")
+    }
+
+    #[test]
+    fn each_mistake_of_a_recurrent_model_is_named() {
+        let valid = valid_pixelrnn();
+        let manifest = Manifest::parse(&valid, "m").unwrap();
+        assert_eq!(manifest.family, Family::PixelRnn);
+        assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
+        assert_eq!(manifest.likelihood(), "categorical");
+        let refused = |from: &str, to: &str| refused_of(&valid, from, to);
+        let table =
+            &valid[valid.find("[recurrence]").unwrap()..valid.find("[likelihood]").unwrap()];
+        assert!(refused(table, "").contains("a pixelrnn needs [recurrence]"));
+        assert!(refused("channels = 1", "channels = 3").contains("image.channels"));
+        assert!(refused("state_size = 3", "state_size = 0").contains("recurrence.state_size: 0"));
+        assert!(refused("state_size = 3", "state_size = -3").contains("state_size"));
+        assert!(refused("[[-1, 0], ", "[[0, 0], ").contains("recurrence.window: [0, 0] leaks"));
+        assert!(refused("[-1, 1]]", "[0, 1]]").contains("recurrence.neighbours: [0, 1] leaks"));
+        assert!(refused("[-1, 1]]", "[-1, 2]]").contains("outside an image of 2×2"));
+        assert!(refused("[-1, 1]]", "[0, -1]]").contains("there twice"));
+        assert!(refused("[[0, -1], [-1, 1]]", "[]").contains("neighbours: at least one"));
+        assert!(refused("[-1, 1]]", "[-1, 1, 0]]").contains("[-1, 1, 0] is not [dy, dx]"));
+        assert!(refused("inside = \"inside\"\n", "").contains("inside"));
+        assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
+        let with_labels = "[labels]\nnames = [\"a\", \"b\"]\nprior = [0.5, 0.5]\n[likelihood]";
+        assert!(refused("[likelihood]", with_labels).contains("a pixelrnn has no [labels]"));
+        let with_latent = "[latent]\nsize = 3\n[likelihood]";
+        assert!(refused("[likelihood]", with_latent).contains("a pixelrnn has no [latent]"));
+        let foreign = format!("{table}[likelihood]");
+        assert!(
+            refused_of(VALID, "[likelihood]", &foreign).contains("a pixelcnn has no [recurrence]")
+        );
     }
 
     #[test]

@@ -170,10 +170,15 @@ fn lane(model: &ServedModel) -> Result<&Lane<Drawing>, ServiceError> {
 fn identity(model: &ServedModel) -> [u8; 8] {
     let manifest = &model.version.manifest;
     let mut hash = Sha256::new();
-    if let Graphs::Autoregressive { file, contract } = &manifest.graphs {
+    let decisive = match &manifest.graphs {
+        Graphs::Autoregressive { file, contract } => Some((file, format!("{contract:?}"))),
+        Graphs::Recurrent { file, contract } => Some((file, format!("{contract:?}"))),
+        _ => None,
+    };
+    if let Some((file, contract)) = decisive {
         let graph = manifest.sha256.get(file).map(|hash| hash.to_lowercase());
         hash.update(graph.unwrap_or_default());
-        hash.update(format!("{contract:?}"));
+        hash.update(contract);
     }
     first(&hash.finalize())
 }

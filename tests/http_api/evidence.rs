@@ -97,6 +97,22 @@ async fn samples_without_a_label_draw_theirs_from_the_prior() {
 }
 
 #[tokio::test]
+async fn generators_draw_their_labels_too() {
+    let sample = async |path: &str| client::post("tiny-gan", path).send().await.ok();
+    let drawn = sample("sample?n=16&seed=5").await;
+    let labels = names(&drawn["labels"]);
+    assert_eq!(labels.len(), 16);
+    for (label, _) in LABELS {
+        let given = sample(&format!("sample?n=16&seed=5&label={label}")).await;
+        for (place, own) in labels.iter().enumerate() {
+            let same = drawn["images"][place] == given["images"][place];
+            assert!(same || own != label, "{label} {place}");
+        }
+        assert!(labels.iter().any(|own| own == label), "{labels:?}");
+    }
+}
+
+#[tokio::test]
 async fn completions_without_a_label_draw_theirs_from_what_is_known() {
     let ask = |operation: &str| {
         let request = post(operation).body(ARRAY, npy(2));

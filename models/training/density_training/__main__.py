@@ -1,4 +1,4 @@
-"""The command line: `python -m density_training MODEL train|export|evaluate`, `… probe` and `… fixtures`."""
+"""The command line: `python -m density_training MODEL train|export|evaluate`, `… diversity`, `… probe`, `… fixtures`."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ import torch
 from density_training import (
     autoencoder_task,
     classifier_task,
+    diversity_task,
     gan_task,
     pixelcnn_background_task,
     pixelcnn_conditional_task,
@@ -23,11 +24,11 @@ from density_training import (
     vae_task,
 )
 from density_training.data import DEFAULT_FOLDER
+from density_training.diversity import markdown
+from density_training.fashion_mnist import CACHE, LABELS, REPOSITORY
 from density_training.fixtures import write_fixtures
 from density_training.training import Recipe
 
-REPOSITORY = Path("../repository")
-CACHE = Path(".cache")
 TASKS = (
     pixelcnn_task,
     pixelcnn_local_task,
@@ -85,6 +86,11 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(
             run=lambda o, task=task: print(json.dumps(task.evaluate(o.data, o.version, o.mnist), indent=2))
         )
+
+    compare = diversity_task.compare
+    command = models.add_parser("diversity", parents=[common, data], formatter_class=formatter, help=compare.__doc__)
+    command.add_argument("--draws", type=Path, default=diversity_task.DRAWS, help="folder of <model>/*.npy")
+    command.set_defaults(run=lambda o: print(markdown(compare(o.data, o.draws), LABELS)))
 
     command = models.add_parser("probe", parents=[common], formatter_class=formatter, help=probe.__doc__)
     probe.add_arguments(command)

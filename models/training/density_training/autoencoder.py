@@ -4,58 +4,31 @@ Hinton and Salakhutdinov, "Reducing the Dimensionality of Data with Neural Netwo
 there is nothing to integrate over and no probability of an image; how well it is reconstructed is all there is.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from density_training.convolutional import CodeConfig, decoder_layers, encoder_layers
 from density_training.scoring import to_input
-from density_training.vae import Residual
-
-
-@dataclass(frozen=True)
-class AutoencoderConfig:
-    """Sizes; height and width must be multiples of four."""
-
-    height: int = 28
-    width: int = 28
-    levels: int = 256
-    latent_size: int = 64
-    channels: int = 32
 
 
 class Autoencoder(nn.Module):
     """An encoder and a decoder, which are exported and served as two graphs."""
 
-    def __init__(self, config: AutoencoderConfig = AutoencoderConfig()) -> None:
+    def __init__(self, config: CodeConfig) -> None:
         super().__init__()
         self.config = config
-        c = config.channels
-        bottom = (2 * c, config.height // 4, config.width // 4)
-        size = bottom[0] * bottom[1] * bottom[2]
         # `image` [N, 1, H, W] in level/(levels−1) → `latent` [N, latent].
         self.encoder = nn.Sequential(
-            nn.Conv2d(1, c, 4, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),
-            nn.SiLU(),
-            Residual(2 * c),
+            *encoder_layers(config.channels),
             nn.Flatten(),
-            nn.Linear(size, config.latent_size),
+            nn.Linear(config.bottom_size, config.latent_size),
         )
         # `latent` [N, latent] → `image` [N, 1, H, W], between 0 and 1.
         self.decoder = nn.Sequential(
-            nn.Linear(config.latent_size, size),
-            nn.Unflatten(1, bottom),
-            nn.SiLU(),
-            Residual(2 * c),
-            nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1),
-            nn.SiLU(),
-            Residual(c),
-            nn.ConvTranspose2d(c, c // 2, 4, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(c // 2, 1, 3, padding=1),
+            nn.Linear(config.latent_size, config.bottom_size),
+            nn.Unflatten(1, config.bottom),
+            *decoder_layers(config.channels, outputs=1),
             nn.Sigmoid(),
         )
 

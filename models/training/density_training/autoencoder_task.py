@@ -4,16 +4,16 @@ from pathlib import Path
 
 import torch
 
-from density_training import autoencoder, training
+from density_training import autoencoder
 from density_training.autoencoder_card import write_autoencoder_card
 from density_training.card import Figures
+from density_training.convolutional import CodeConfig
 from density_training.data import MNIST, load_images
 from density_training.export import export_graph
 from density_training.fashion_mnist import (
     DIMENSIONS,
     HEIGHT,
     LEVELS,
-    MONITORED_IMAGES,
     WIDTH,
     fashion_mnist_version,
 )
@@ -21,6 +21,7 @@ from density_training.golden import CLOTHES, ODDITIES, golden_levels
 from density_training.grid import save_grid
 from density_training.scoring import load_graph, reconstruction_errors, to_input, to_levels
 from density_training.training import Progress, Recipe
+from density_training.unlabelled import adam, train_on_images
 from density_training.version import check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-autoencoder"
@@ -29,30 +30,26 @@ DEFAULT_RECIPE = Recipe(steps=3_000, decay_steps=2_000, batch_size=128)
 
 def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """Train on the 60,000 training images with AdamW; the loss is the mean squared error."""
-    torch.manual_seed(recipe.seed)
-    images = to_levels(load_images(data, "train"))
-    monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
-    model = autoencoder.Autoencoder().to(memory_format=torch.channels_last)
-
-    def report(epoch: int) -> None:
-        error = reconstruction_errors(model.encoder, model.decoder, monitored, LEVELS).mean() / DIMENSIONS
-        print(f"\nepoch {epoch}: mean squared error {error:.5f}, {MONITORED_IMAGES:,} test images", flush=True)
-
-    return training.train(
-        model,
-        lambda levels, step: autoencoder.training_loss(model, levels),
-        [torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)],
-        images,
-        recipe,
+    return train_on_images(
+        lambda: autoencoder.Autoencoder(CodeConfig()),
+        lambda model, levels, step: autoencoder.training_loss(model, levels),
+        adam,
+        _measure,
+        data,
         checkpoint,
-        report,
+        recipe,
     )
+
+
+def _measure(model: autoencoder.Autoencoder, levels: torch.Tensor) -> str:
+    error = reconstruction_errors(model.encoder, model.decoder, levels, LEVELS).mean() / DIMENSIONS
+    return f"mean squared error {error:.5f}"
 
 
 def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
     """Write a complete version to `folder`: graphs, manifest, golden errors, reconstructions, model card."""
     state = torch.load(checkpoint, weights_only=True)
-    config = autoencoder.AutoencoderConfig(**state["config"])
+    config = CodeConfig(**state["config"])
     model = autoencoder.Autoencoder(config)
     model.load_state_dict(state["model"])
     export_graph(model.encoder, {"image": torch.rand(2, 1, HEIGHT, WIDTH)}, ["latent"], folder / "encoder.onnx")
@@ -62,6 +59,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="autoencoder",
         family="autoencoder",
         description="Convolutional autoencoder of Fashion-MNIST: a code of 64 numbers, 28×28 grey; no density",

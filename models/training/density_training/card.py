@@ -10,6 +10,8 @@ from density_training.version import Version
 Figures = dict[str, object]
 INTERRUPTED = "interrupted and resumed; other work took part of both cores"
 ONE_THREAD = "one thread; other work took part of both cores"
+ONE_THREAD_INTERRUPTED = "one thread, interrupted and resumed; other work took part of both cores"
+UNTOUCHED = "The test images were not trained on, and\n  nothing was selected by them."
 
 
 @dataclass(frozen=True)
@@ -123,14 +125,23 @@ score would be a poor choice.
 
 
 def training_section(
-    version: Version, recipe: Recipe, progress: Progress, how: str, run: str, images: str = "no augmentation"
+    version: Version,
+    recipe: Recipe,
+    progress: Progress,
+    how: str,
+    run: str,
+    images: str = "no augmentation",
+    test: str = UNTOUCHED,
 ) -> str:
-    """Data, command, steps and minutes; `how` names precision and optimisers, `run` the circumstances, `images` what became of them."""
+    """Data, command, steps and minutes.
+
+    `how` names precision and optimisers, `run` the circumstances, `images` what became of them, `test` what was done
+    with the test images.
+    """
     provenance = version.provenance
     epochs = progress.step * recipe.batch_size / 60_000
     return f"""## Data and training
-- Data: {provenance["data"]} (Zalando Research, MIT licence), {images}. The test images were not trained on, and
-  nothing was selected by them.
+- Data: {provenance["data"]} (Zalando Research, MIT licence), {images}. {test}
 - Command: `{provenance["command"]}`
 - {progress.step:,} steps, {epochs:.1f} epochs, {how}. {progress.seconds / 60:.0f} minutes of wall time on a shared
   two-core CPU (AVX-512 with bfloat16), {run}.

@@ -21,6 +21,7 @@ def write_classifier_card(folder: Path, version: Version, figures: Figures, reci
     oddities = "\n".join(
         f"| {name} | {oddity['label']} | {oddity['probability']:.1%} |" for name, oddity in figures["oddities"].items()
     )
+    hardest = min(figures["accuracy_by_label"], key=figures["accuracy_by_label"].get)
     how = "bfloat16 convolutions, AdamW"
     images = "mirrored and moved by up to two pixels at random"
     text = f"""# {version.name}, version {folder.name}
@@ -54,6 +55,11 @@ It has **no density**: it cannot say that an image is none of its labels.
 {oddities}
 
 Probabilities are calibrated on clothes and mean nothing elsewhere: put a density in front.
+
+## What is not good
+- The hardest label is "{hardest}", with an accuracy of {figures["accuracy_by_label"][hardest]:.1%}.
+- It is small and was trained for minutes; networks that are better by one or two percent are common.
+- The features were learnt to tell these ten labels apart; what does not help with that may be lost.
 
 {limits_section()}"""
     (folder / "README.md").write_text(text)

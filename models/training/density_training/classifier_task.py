@@ -87,6 +87,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden = golden_levels(to_levels(load_images(data, "test")))
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="classifier",
         family="classifier",
         description="Convolutional classifier of Fashion-MNIST: calibrated p(y|x) of ten labels and 96 features",

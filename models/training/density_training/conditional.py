@@ -40,9 +40,13 @@ class ConditionalPixelCNN(PixelCNN):
 
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         row, column = self.row + self.label_row, self.column + self.label_column
-        x = self.first(self.features(image)) + (row[label] + column[label])
+        first = self.first(self.features(image))
+        # Of all labels' biases, those of the label that is asked for: the server compiles a table by place, and one by
+        # label, but not one by both.
+        one_hot = torch.eye(len(row)).view(-1, len(row), 1, 1, 1).index_select(0, label)
+        x = sum(asked * (first + bias) for asked, bias in zip(one_hot.unbind(1), row + column, strict=True))
         for block, gate in zip(self.blocks, self.label_gates, strict=True):
-            x = block(x, gate[label])
+            x = block(x, gate.index_select(0, label))
         return self.head(F.relu(self.head_hidden(F.relu(x))))
 
 

@@ -1,9 +1,35 @@
 """How close drawn images come to real ones, judged in the feature space of the classifier."""
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
 from density_training.scoring import TwoHeaded, to_input
+
+
+@dataclass(frozen=True)
+class Row:
+    """How one set of images compares with real ones: a distance, and how many images get each label."""
+
+    name: str
+    distance: float | None
+    counts: tuple[int, ...]
+
+
+def judge(name: str, features: Tensor, labels: Tensor, real: Tensor | None, label_count: int) -> Row:
+    """Compare features [N, F] and labels [N] that the classifier gives with the features [M, F] of real images."""
+    counts = torch.bincount(labels, minlength=label_count)
+    return Row(name, None if real is None else frechet_distance(features, real), tuple(counts.tolist()))
+
+
+def markdown(rows: list[Row], labels: tuple[str, ...]) -> str:
+    """A table of the rows, with a column for each label."""
+    lines = [f"| images | distance | {' | '.join(labels)} |", "|---" * (2 + len(labels)) + "|"]
+    for one in rows:
+        distance = "" if one.distance is None else f"{one.distance:.3f}"
+        lines.append(f"| {one.name} | {distance} | {' | '.join(f'{count:,}' for count in one.counts)} |")
+    return "\n".join(lines)
 
 
 @torch.no_grad()

@@ -1,14 +1,19 @@
 """What the models of Fashion-MNIST have in common: the size of the images and what their manifests say."""
 
+import tomllib
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from density_training.data import load_labels
+from density_training.data import load_images, load_labels
+from density_training.scoring import to_levels
 from density_training.training import Progress, Recipe
 from density_training.version import Labels, Version
 
+REPOSITORY = Path("../repository")
+CACHE = Path(".cache")
+"""Where versions are exported to, and checkpoints live, seen from the folder in which commands are run."""
 HEIGHT = WIDTH = 28
 LEVELS, DIMENSIONS = 256, HEIGHT * WIDTH
 MONITORED_IMAGES = 1_000
@@ -28,7 +33,14 @@ def counted_labels(train_labels: Tensor) -> Labels:
     return Labels(names=LABELS, prior=tuple(shares.tolist()))
 
 
+def published_bits_per_dim(name: str) -> float:
+    """What the manifest of version 1 of another model in the repository says of the test images."""
+    manifest = tomllib.loads((REPOSITORY / name / "1" / "model.toml").read_text())
+    return manifest["provenance"]["test_bits_per_dim"]
+
+
 def fashion_mnist_version(
+    data: Path,
     command: str,
     family: str,
     description: str,
@@ -41,9 +53,12 @@ def fashion_mnist_version(
     latent_size: int | None = None,
     labels: Labels | None = None,
     recurrence: dict[str, object] | None = None,
-    trained_on: Tensor | None = None,
 ) -> Version:
-    """The manifest of a model of Fashion-MNIST; `command` also ends its name. What has a `head` has calibration."""
+    """The manifest of a model of Fashion-MNIST; `command` also ends its name.
+
+    All learnt from the 60,000 training images, the classifier's temperature included, and say so with their hashes.
+    What has a `head` has a calibration.
+    """
     provenance: dict[str, object] = {
         "data": "Fashion-MNIST, 60,000 training images",
         "licence": "MIT",
@@ -67,5 +82,5 @@ def fashion_mnist_version(
         latent_size=latent_size,
         labels=labels,
         recurrence=recurrence,
-        trained_on=trained_on,
+        trained_on=to_levels(load_images(data, "train")),
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from density_training.export import export_graph
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.likelihood import bits_per_dim
+from density_training.pixelrnn import PixelRNN, PixelRNNConfig, example, recurrence
 from density_training.scoring import (
     elbo_at_mean,
     label_log_likelihoods,
@@ -36,6 +37,7 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelcnn(repository, "tiny-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4))
     _write_pixelcnn(repository, "tiny-rgb-pixelcnn", TinyPixelCNN(3, 4, 4, levels=8))
     _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
+    _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=16, latent_size=3))
@@ -91,6 +93,19 @@ class TinyConditionalPixelCNN(nn.Module):
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         x = F.relu(self.first(image) + self.embedding(label)[:, :, None, None])
         return self.head_conv(F.relu(self.second(x)))
+
+
+class TinyPixelRNN(PixelRNN):
+    """The PixelRNN with few numbers in a state, every weight drawn at random."""
+
+    def __init__(self, height: int, width: int, levels: int) -> None:
+        config = PixelRNNConfig(height, width, levels, state_size=4, window_channels=4, head_channels=6)
+        with torch.random.fork_rng():
+            torch.manual_seed(6)
+            super().__init__(config)
+            for parameter in (self.step.row, self.step.column, self.step.output.weight, self.step.output.bias):
+                nn.init.normal_(parameter, std=0.7)
+        self.shape, self.levels = (1, height, width), levels
 
 
 class LeakingAttention(nn.Module):
@@ -229,6 +244,15 @@ def _write_conditional(repository: Path, name: str, model: TinyConditionalPixelC
     scores = label_log_likelihoods(model, golden, model.levels, len(model.labels.names))
     version = _version(name, "pixelcnn", model, "categorical", None)
     write_version(folder, replace(version, labels=model.labels), golden, scores)
+
+
+def _write_pixelrnn(repository: Path, name: str, model: TinyPixelRNN) -> None:
+    folder = repository / name / "1"
+    export_graph(model.step, example(model.config), ["state", "logits"], folder / "step.onnx")
+    golden, calibration = _random_levels(model.shape, model.levels)
+    scores = [log_likelihood(model, levels, model.levels) for levels in (golden, calibration)]
+    version = _version(name, "pixelrnn", model, "categorical", scores[1])
+    write_version(folder, replace(version, recurrence=recurrence(model.config)), golden, *scores)
 
 
 def _write_vae(repository: Path, name: str, model: TinyVAE) -> None:

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from density_training.convolutional import Residual
 from density_training.scoring import to_input
-from density_training.vae import Residual
 
 AVERAGE_DECAY = 0.999
 GRADIENT_PENALTY = 1.0

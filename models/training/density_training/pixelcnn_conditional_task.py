@@ -26,10 +26,11 @@ from density_training.fashion_mnist import (
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim
-from density_training.pixelcnn_task import optimisers
+from density_training.pixelcnn import muon_parameters
 from density_training.sampling import sample
 from density_training.scoring import label_log_likelihoods, load_graph, to_levels
 from density_training.training import Progress, Recipe
+from density_training.unlabelled import muon
 from density_training.version import Labels, check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn-conditional"
@@ -54,7 +55,7 @@ def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
         start = torch.load(checkpoint.with_name(START), weights_only=True)
         model.load_state_dict(start["model"] | _label_weights(model))
     rivals = conditional.Rivals(len(LABELS))
-    steppers = optimisers(model)
+    steppers = muon(model, muon_parameters(model))
     for group in (group for stepper in steppers for group in stepper.param_groups):
         group["lr"] *= LEARNING_RATE_FACTOR
 
@@ -94,6 +95,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     classification = _classification(scores, labels_of(data, "test"), labels)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="pixelcnn-conditional",
         family="pixelcnn",
         head="categorical",

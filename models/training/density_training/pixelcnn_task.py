@@ -8,18 +8,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from density_training import pixelcnn, training
+from density_training import pixelcnn
 from density_training.card import INTERRUPTED, PixelCNNText, write_pixelcnn_card
 from density_training.data import load_images
 from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
-from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, MONITORED_IMAGES, WIDTH, fashion_mnist_version
+from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, WIDTH, fashion_mnist_version
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim
 from density_training.sampling import sample
-from density_training.scoring import load_graph, log_likelihood, to_levels
+from density_training.scoring import Network, load_graph, log_likelihood, to_levels
 from density_training.training import Progress, Recipe
+from density_training.unlabelled import muon, train_on_images
 from density_training.version import check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelcnn"
@@ -75,35 +76,20 @@ def evaluate(data: Path, folder: Path, mnist: Path | None) -> dict[str, object]:
 
 def train_variant(variant: Variant, data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """`train` for any variant."""
-    torch.manual_seed(recipe.seed)
-    images = to_levels(load_images(data, "train"))
-    monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
-    model = pixelcnn.PixelCNN(variant.config).to(memory_format=torch.channels_last)
-
-    def report(epoch: int) -> None:
-        bits = bits_per_dim(log_likelihood(model, monitored, LEVELS), DIMENSIONS)
-        print(f"\nepoch {epoch}: {bits:.4f} bits/dim on {MONITORED_IMAGES:,} test images", flush=True)
-
-    return training.train(
-        model,
-        lambda levels, step: pixelcnn.training_loss(model, variant.corrupt(levels)),
-        optimisers(model),
-        images,
-        recipe,
+    return train_on_images(
+        lambda: pixelcnn.PixelCNN(variant.config),
+        lambda model, levels, step: pixelcnn.training_loss(model, variant.corrupt(levels)),
+        lambda model: muon(model, pixelcnn.muon_parameters(model)),
+        bits_of,
+        data,
         checkpoint,
-        report,
+        recipe,
     )
 
 
-def optimisers(model: pixelcnn.PixelCNN) -> list[torch.optim.Optimizer]:
-    """Muon (Jordan et al., 2024) orthogonalises the updates of matrices, which takes far fewer steps than AdamW."""
-    matrices = pixelcnn.muon_parameters(model)
-    chosen = {id(matrix) for matrix in matrices}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
-    return [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.05),
-        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
+def bits_of(model: Network, levels: Tensor) -> str:
+    """The bits per dimension that a density over whole images gives to `levels`, for a log."""
+    return f"{bits_per_dim(log_likelihood(model, levels, LEVELS), DIMENSIONS):.4f} bits/dim"
 
 
 def export_variant(variant: Variant, data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
@@ -120,6 +106,7 @@ def export_variant(variant: Variant, data: Path, checkpoint: Path, folder: Path,
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command=variant.command,
         family="pixelcnn",
         head="categorical",
@@ -129,7 +116,6 @@ def export_variant(variant: Variant, data: Path, checkpoint: Path, folder: Path,
         progress=progress,
         test_bits_per_dim=bits_per_dim(test_scores, DIMENSIONS),
         notes=f"{variant.notes}exported after {progress.step:,} of {recipe.steps:,} steps",
-        trained_on=to_levels(load_images(data, "train")),
     )
     golden_scores = log_likelihood(model, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])

@@ -4,17 +4,19 @@ from pathlib import Path
 
 import torch
 
-from density_training import pixelrnn, training, wavefront
+from density_training import pixelrnn, wavefront
 from density_training.data import load_images
 from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
-from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, MONITORED_IMAGES, WIDTH, fashion_mnist_version
+from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, WIDTH, fashion_mnist_version
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim
+from density_training.pixelcnn_task import bits_of
 from density_training.pixelrnn_card import write_pixelrnn_card
 from density_training.scoring import load_graph, log_likelihood, to_levels
 from density_training.training import Progress, Recipe
+from density_training.unlabelled import muon, train_on_images
 from density_training.version import check_parity, served_scores, write_version
 
 NAME = "fashion-mnist-pixelrnn"
@@ -24,35 +26,15 @@ SAMPLES = 32
 
 def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """Train on the 60,000 training images; Muon for the hidden matrices, AdamW for the rest."""
-    torch.manual_seed(recipe.seed)
-    images = to_levels(load_images(data, "train"))
-    monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
-    model = pixelrnn.PixelRNN()
-
-    def report(epoch: int) -> None:
-        bits = bits_per_dim(log_likelihood(model, monitored, LEVELS), DIMENSIONS)
-        print(f"\nepoch {epoch}: {bits:.4f} bits/dim on {MONITORED_IMAGES:,} test images", flush=True)
-
-    return training.train(
-        model,
-        lambda levels, step: pixelrnn.training_loss(model, levels),
-        optimisers(model),
-        images,
-        recipe,
+    return train_on_images(
+        pixelrnn.PixelRNN,
+        lambda model, levels, step: pixelrnn.training_loss(model, levels),
+        lambda model: muon(model, pixelrnn.muon_parameters(model)),
+        bits_of,
+        data,
         checkpoint,
-        report,
+        recipe,
     )
-
-
-def optimisers(model: pixelrnn.PixelRNN) -> list[torch.optim.Optimizer]:
-    """As for the PixelCNN."""
-    matrices = pixelrnn.muon_parameters(model)
-    chosen = {id(matrix) for matrix in matrices}
-    others = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
-    return [
-        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.05),
-        torch.optim.AdamW(others, lr=3e-3, betas=(0.9, 0.95), weight_decay=0.0),
-    ]
 
 
 def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
@@ -70,6 +52,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="pixelrnn",
         family="pixelrnn",
         head="categorical",

@@ -6,31 +6,18 @@ References
 - Salimans et al., "PixelCNN++" (2017): the discretised logistic distribution.
 """
 
-from dataclasses import dataclass
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from density_training.convolutional import CodeConfig, decoder_layers, encoder_layers
 from density_training.likelihood import discretized_logistic_log_probability, gaussian_kl
 from density_training.scoring import to_input
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    """Sizes; height and width must be multiples of four."""
-
-    height: int = 28
-    width: int = 28
-    levels: int = 256
-    latent_size: int = 64
-    channels: int = 32
 
 
 class VAE(nn.Module):
     """An encoder and a decoder, which are exported and served as two graphs."""
 
-    def __init__(self, config: VAEConfig = VAEConfig()) -> None:
+    def __init__(self, config: CodeConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
@@ -40,18 +27,10 @@ class VAE(nn.Module):
 class Encoder(nn.Module):
     """`image` [N, 1, H, W] → `mean`, `log_variance` [N, latent] of a diagonal Gaussian posterior."""
 
-    def __init__(self, config: VAEConfig) -> None:
+    def __init__(self, config: CodeConfig) -> None:
         super().__init__()
-        c = config.channels
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(1, c, 4, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(c, 2 * c, 4, stride=2, padding=1),
-            nn.SiLU(),
-            Residual(2 * c),
-        )
-        features = 2 * c * (config.height // 4) * (config.width // 4)
-        self.posterior = nn.Linear(features, 2 * config.latent_size)
+        self.convolutions = nn.Sequential(*encoder_layers(config.channels))
+        self.posterior = nn.Linear(config.bottom_size, 2 * config.latent_size)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.posterior(self.convolutions(image).flatten(1)).chunk(2, dim=1)
@@ -61,37 +40,16 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """`latent` [N, latent] → `mean`, `log_scale` [N, 1, H, W] of a logistic for each pixel, in level/(levels − 1)."""
 
-    def __init__(self, config: VAEConfig) -> None:
+    def __init__(self, config: CodeConfig) -> None:
         super().__init__()
-        c = config.channels
-        self.bottom = (2 * c, config.height // 4, config.width // 4)
-        self.expand = nn.Linear(config.latent_size, 2 * c * self.bottom[1] * self.bottom[2])
-        self.convolutions = nn.Sequential(
-            nn.SiLU(),
-            Residual(2 * c),
-            nn.ConvTranspose2d(2 * c, c, 4, stride=2, padding=1),
-            nn.SiLU(),
-            Residual(c),
-            nn.ConvTranspose2d(c, c // 2, 4, stride=2, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(c // 2, 2, 3, padding=1),
-        )
+        self.bottom = config.bottom
+        self.expand = nn.Linear(config.latent_size, config.bottom_size)
+        self.convolutions = nn.Sequential(*decoder_layers(config.channels, outputs=2))
 
     def forward(self, latent: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_scale = self.convolutions(self.expand(latent).reshape(-1, *self.bottom)).chunk(2, dim=1)
         # A scale of e⁻⁷ is a quarter of a level of 256, e¹ is wider than all levels together.
         return mean + 0.25, (log_scale - 2.0).clamp(-7.0, 1.0)
-
-
-class Residual(nn.Module):
-    """x + conv(SiLU(x)), 3×3."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(F.silu(x))
 
 
 def training_loss(model: VAE, levels: Tensor, kl_weight: float) -> Tensor:

@@ -6,17 +6,19 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from density_training import training, vae
+from density_training import vae
 from density_training.card import write_vae_card
+from density_training.convolutional import CodeConfig
 from density_training.data import load_images
 from density_training.detection import detection_figures, mnist_scores, split_for_calibration
 from density_training.export import export_graph
-from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, MONITORED_IMAGES, WIDTH, fashion_mnist_version
+from density_training.fashion_mnist import DIMENSIONS, HEIGHT, LEVELS, WIDTH, fashion_mnist_version
 from density_training.golden import golden_levels
 from density_training.grid import save_grid
 from density_training.likelihood import bits_per_dim, gaussian_kl
 from density_training.scoring import TwoHeaded, elbo_at_mean, load_graph, log_importance_weights, to_input, to_levels
 from density_training.training import Progress, Recipe
+from density_training.unlabelled import adam, train_on_images
 from density_training.version import check_parity, write_version
 
 NAME = "fashion-mnist-vae"
@@ -28,30 +30,26 @@ ACTIVE_VARIANCE = 0.01
 
 def train(data: Path, checkpoint: Path, recipe: Recipe) -> Progress:
     """Train on the 60,000 training images with AdamW."""
-    torch.manual_seed(recipe.seed)
-    images = to_levels(load_images(data, "train"))
-    monitored = to_levels(load_images(data, "test"))[:MONITORED_IMAGES]
-    model = vae.VAE().to(memory_format=torch.channels_last)
-
-    def report(epoch: int) -> None:
-        bits = bits_per_dim(elbo_at_mean(model.encoder, model.decoder, monitored, LEVELS), DIMENSIONS)
-        print(f"\nepoch {epoch}: {bits:.4f} bits/dim (bound at z = mean), {MONITORED_IMAGES:,} test images", flush=True)
-
-    return training.train(
-        model,
-        lambda levels, step: vae.training_loss(model, levels, kl_weight=min(1.0, step / KL_WARMUP_STEPS)),
-        [torch.optim.AdamW(model.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)],
-        images,
-        recipe,
+    return train_on_images(
+        lambda: vae.VAE(CodeConfig()),
+        lambda model, levels, step: vae.training_loss(model, levels, kl_weight=min(1.0, step / KL_WARMUP_STEPS)),
+        adam,
+        _measure,
+        data,
         checkpoint,
-        report,
+        recipe,
     )
+
+
+def _measure(model: vae.VAE, levels: Tensor) -> str:
+    bits = bits_per_dim(elbo_at_mean(model.encoder, model.decoder, levels, LEVELS), DIMENSIONS)
+    return f"{bits:.4f} bits/dim (bound at z = mean)"
 
 
 def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> None:
     """Write a complete version to `folder`: graphs, manifest, golden and calibration scores, samples, model card."""
     state = torch.load(checkpoint, weights_only=True)
-    config = vae.VAEConfig(**state["config"])
+    config = CodeConfig(**state["config"])
     model = vae.VAE(config)
     model.load_state_dict(state["model"])
     image = torch.rand(2, 1, HEIGHT, WIDTH)
@@ -67,6 +65,7 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
     golden = golden_levels(test)
     recipe, progress = Recipe(**state["recipe"]), Progress(**state["progress"])
     version = fashion_mnist_version(
+        data,
         command="vae",
         family="vae",
         head="discretized-logistic",
@@ -77,7 +76,6 @@ def export(data: Path, checkpoint: Path, folder: Path, mnist: Path | None) -> No
         test_bits_per_dim=bounds["test_elbo_bits_per_dim"],
         notes=f"test_bits_per_dim is the ELBO with {IMPORTANCE_DRAWS} draws an image",
         latent_size=config.latent_size,
-        trained_on=to_levels(load_images(data, "train")),
     )
     golden_scores = elbo_at_mean(model.encoder, model.decoder, golden, LEVELS)
     write_version(folder, version, golden, golden_scores, test_scores[calibration])

@@ -3,18 +3,21 @@
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from small import RECIPE, gradients, version
 from torch import Tensor
 
-from density_training import autoencoder, classifier, conditional, gan, gan_task
+from density_training import autoencoder, classifier, conditional, gan, gan_task, pixelcnn
 from density_training.classification import expected_calibration_error
-from density_training.diversity import features_and_labels, frechet_distance
+from density_training.convolutional import CodeConfig
+from density_training.data import DataError
+from density_training.diversity import features_and_labels, frechet_distance, judge, markdown
+from density_training.diversity_task import read_draws
 from density_training.export import export_graph
 from density_training.pixelcnn_background_task import replace_pixels
 from density_training.pixelcnn_conditional_task import evidence
-from density_training.pixelcnn_task import optimisers
 from density_training.scoring import (
     label_log_likelihoods,
     label_log_probabilities,
@@ -22,6 +25,7 @@ from density_training.scoring import (
     reconstruction_errors,
 )
 from density_training.training import train
+from density_training.unlabelled import muon
 from density_training.version import Labels, check_parity, served_scores, write_generator_version, write_version
 
 LABELS = Labels(names=("dark", "bright"), prior=(0.25, 0.75))
@@ -40,7 +44,8 @@ def test_conditional_pixelcnn_learns_and_survives_its_export(tmp_path: Path) -> 
     model = conditional.ConditionalPixelCNN(config)
     rivals = conditional.Rivals(2)
     loss = lambda chosen, step: conditional.training_loss(model, images[chosen], labels[chosen], rivals, 1.0)
-    train(model, loss, optimisers(model), torch.arange(len(images)), RECIPE, tmp_path / "checkpoint.pt")
+    optimisers = muon(model, pixelcnn.muon_parameters(model))
+    train(model, loss, optimisers, torch.arange(len(images)), RECIPE, tmp_path / "checkpoint.pt")
     scores = label_log_likelihoods(model, images, config.levels, 2)
     assert (scores.argmax(1) == labels).double().mean() > 0.9
 
@@ -71,6 +76,23 @@ def test_conditional_pixelcnn_starts_as_the_network_it_continues_and_sums_to_one
     assert evidence(scores, LABELS).exp().sum().item() == pytest.approx(1, abs=1e-6)
 
 
+def test_the_biases_of_a_label_are_added_to_those_of_all_labels() -> None:
+    config = conditional.ConditionalPixelCNNConfig(
+        height=6, width=5, levels=4, channels=4, blocks=2, head_channels=4, labels=3
+    )
+    model, plain = conditional.ConditionalPixelCNN(config), pixelcnn.PixelCNN(config)
+    for name, parameter in model.named_parameters():
+        if not name.startswith("label_gates"):
+            torch.nn.init.normal_(parameter, std=0.3)
+    image = torch.rand(4, 1, 6, 5)
+    for label in range(3):
+        plain.load_state_dict({name: weight for name, weight in model.state_dict().items() if "label_" not in name})
+        with torch.no_grad():
+            plain.row += model.label_row[label]
+            plain.column += model.label_column[label]
+        torch.testing.assert_close(model(image, torch.full((4,), label)), plain(image))
+
+
 def test_rivals_are_wrong_labels_and_mostly_the_confused_ones() -> None:
     rivals = conditional.Rivals(4)
     label = torch.arange(4).repeat(100)
@@ -82,7 +104,7 @@ def test_rivals_are_wrong_labels_and_mostly_the_confused_ones() -> None:
 
 
 def test_autoencoder_learns_and_survives_its_export(tmp_path: Path) -> None:
-    config = autoencoder.AutoencoderConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
+    config = CodeConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
     images = gradients(config.height, config.width, config.levels)
     model = autoencoder.Autoencoder(config)
     before = reconstruction_errors(model.encoder, model.decoder, images, config.levels)
@@ -153,6 +175,32 @@ def test_frechet_distance_of_gaussians_is_that_of_their_parameters() -> None:
     second = 2 * torch.randn(50_000, 3).double() + 1
     assert frechet_distance(first, first) == pytest.approx(0, abs=1e-9)
     assert frechet_distance(first, second) == pytest.approx(3 * (1 + 1), rel=0.03)
+
+
+def test_images_are_judged_by_their_distance_and_counted_by_label() -> None:
+    real = torch.randn(1_000, 3).double()
+    same = judge("same", real, torch.tensor([0, 2, 2]), real, label_count=4)
+    assert same.distance == pytest.approx(0, abs=1e-9) and same.counts == (1, 0, 2, 0)
+    far = judge("far", real + 2, torch.arange(4), real, label_count=4)
+    assert far.distance == pytest.approx(12, rel=1e-6)
+    itself = judge("itself", real, torch.arange(4), None, label_count=4)
+    assert markdown([far, itself], ("a", "b", "c", "d")).splitlines() == [
+        "| images | distance | a | b | c | d |",
+        "|---|---|---|---|---|---|",
+        "| far | 12.000 | 1 | 1 | 1 | 1 |",
+        "| itself |  | 1 | 1 | 1 | 1 |",
+    ]
+
+
+def test_draws_of_the_server_are_taken_in_the_order_of_files_and_must_be_complete(tmp_path: Path) -> None:
+    folder = tmp_path / "some-model"
+    folder.mkdir()
+    with pytest.raises(DataError, match=r"0 images .* density-server sample some-model -n 10000"):
+        read_draws(folder)
+    for level in range(2):
+        np.save(folder / f"{level}.npy", np.full((5_000, 2, 2), level, dtype=np.uint8))
+    drawn = read_draws(folder)
+    assert drawn.shape == (10_000, 1, 2, 2) and not drawn[:5_000].any() and drawn[5_000:].all()
 
 
 def test_images_are_varied_and_spoilt_as_said() -> None:

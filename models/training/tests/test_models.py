@@ -1,7 +1,9 @@
 """Every model trains for a moment, keeps its promises, and survives its export to ONNX Runtime."""
 
 import gzip
+import hashlib
 import math
+import tomllib
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -12,13 +14,13 @@ import torch
 from small import RECIPE, gradients, version
 from torch import Tensor
 
-from density_training import data, pixelcnn, pixelrnn, pixelrnn_task, vae, wavefront
+from density_training import data, pixelcnn, pixelrnn, vae, wavefront
 from density_training.__main__ import main
+from density_training.convolutional import CodeConfig
 from density_training.detection import auroc_of_low_scores, two_sided_p_values
 from density_training.export import export_graph
 from density_training.fixtures import TinyPixelCNN
 from density_training.likelihood import discretized_logistic_log_likelihood, discretized_logistic_log_probability
-from density_training.pixelcnn_task import optimisers
 from density_training.sampling import sample
 from density_training.scoring import (
     Network,
@@ -30,11 +32,12 @@ from density_training.scoring import (
     to_levels,
 )
 from density_training.training import Recipe, train
+from density_training.unlabelled import muon
 from density_training.version import ParityError, check_parity, served_scores, write_version
 
 SMALL_PIXELCNN = pixelcnn.PixelCNNConfig(height=8, width=6, levels=16, channels=8, blocks=3, head_channels=16)
 SMALL_LOCAL = replace(SMALL_PIXELCNN, block_size=1, position=False)
-SMALL_VAE = vae.VAEConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
+SMALL_VAE = CodeConfig(height=8, width=12, levels=16, latent_size=3, channels=4)
 COMMITTED_FIXTURES = Path(__file__).parents[3] / "tests" / "fixtures"
 
 
@@ -50,7 +53,8 @@ def test_pixelcnn_learns_resumes_and_survives_its_export(tmp_path: Path) -> None
     def run(recipe: Recipe) -> pixelcnn.PixelCNN:
         model = pixelcnn.PixelCNN(config)
         loss = lambda levels, step: pixelcnn.training_loss(model, levels)
-        assert train(model, loss, optimisers(model), images, recipe, checkpoint).step == recipe.steps
+        optimisers = muon(model, pixelcnn.muon_parameters(model))
+        assert train(model, loss, optimisers, images, recipe, checkpoint).step == recipe.steps
         return model
 
     run(replace(RECIPE, steps=20))
@@ -63,6 +67,18 @@ def test_pixelcnn_learns_resumes_and_survives_its_export(tmp_path: Path) -> None
     scores = log_likelihood(model, images, config.levels)
     write_version(folder, version("pixelcnn", "categorical", config), images[:9], scores[:9], scores)
     torch.testing.assert_close(served_scores(folder, images), scores, atol=1e-3, rtol=1e-6)
+
+
+def test_a_version_names_the_images_that_it_learnt_from(tmp_path: Path) -> None:
+    model, images = TinyPixelCNN(1, 2, 2, levels=2), torch.tensor([[[[0, 1], [1, 0]]], [[[1, 1], [0, 0]]]]).byte()
+    scores = log_likelihood(model, images, 2)
+    config = pixelcnn.PixelCNNConfig(height=2, width=2, levels=2)
+    export_graph(model, {"image": torch.rand(2, 1, 2, 2)}, ["logits"], tmp_path / "model.onnx")
+    write_version(tmp_path, version("pixelcnn", "categorical", config, trained_on=images), images, scores, scores)
+    hashes = sorted(hashlib.sha256(levels).digest()[:8] for levels in (b"\0\1\1\0", b"\1\1\0\0"))
+    assert (tmp_path / "trained_on.bin").read_bytes() == b"".join(hashes)
+    manifest = tomllib.loads((tmp_path / "model.toml").read_text())
+    assert manifest["provenance"]["trained_on"] == "trained_on.bin" and "trained_on.bin" in manifest["sha256"]
 
 
 def test_vae_learns_and_survives_its_export(tmp_path: Path) -> None:
@@ -92,7 +108,7 @@ def test_pixelrnn_learns_and_its_step_graph_scores_and_draws_along_diagonals(tmp
     images = gradients(config.height, config.width, config.levels)
     model = pixelrnn.PixelRNN(config)
     loss = lambda levels, step: pixelrnn.training_loss(model, levels)
-    train(model, loss, pixelrnn_task.optimisers(model), images, RECIPE, tmp_path / "checkpoint.pt")
+    train(model, loss, muon(model, pixelrnn.muon_parameters(model)), images, RECIPE, tmp_path / "checkpoint.pt")
     scores = log_likelihood(model, images, config.levels)
     assert scores.mean() > 0.8 * -config.height * config.width * math.log(config.levels)
 

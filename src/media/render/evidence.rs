@@ -3,9 +3,12 @@
 use super::{Canvas, by_pixel, colormap};
 use crate::{domain::image::ImageShape, media::MediaError};
 
+/// Evidence from which on a colour is as strong as can be: 1 nat makes something e times as probable, or 1/e times. The scale is fixed, so
+/// that pictures can be compared, and a single pixel that decides everything does not make all others pale.
+const STRONGEST_NATS: f64 = 1.0;
+
 /// Evidence in nats, in channel, row, column order, as one PNG file of `columns` pictures a row: red speaks for, blue against, white
-/// says nothing. The channels of a pixel are added up, and the colours run to the largest finite evidence among all the maps; what is
-/// not finite is as strong as can be, what is not a number is grey.
+/// says nothing, and from 1 nat on colours are as strong as can be. The channels of a pixel are added up; what is not a number is grey.
 ///
 /// # Panics
 /// If a map does not have the shape's dimensions.
@@ -15,14 +18,12 @@ pub fn evidence_grid(
     shape: ImageShape,
 ) -> Result<Vec<u8>, MediaError> {
     let evidence: Vec<Vec<f64>> = maps.iter().map(|map| by_pixel(map, shape)).collect();
-    let finite = evidence.iter().flatten().filter(|value| value.is_finite());
-    let strongest = finite.fold(f64::MIN_POSITIVE, |max, value| max.max(value.abs()));
     let (height, width) = (shape.height(), shape.width());
     let mut canvas = Canvas::with_columns(maps.len(), columns, 3, height, width)?;
     for (cell, evidence) in evidence.iter().enumerate() {
         let bytes: Vec<u8> = evidence
             .iter()
-            .flat_map(|value| colormap::diverging(value / strongest))
+            .flat_map(|value| colormap::diverging(value / STRONGEST_NATS))
             .collect();
         canvas.draw(cell, &bytes);
     }
@@ -36,8 +37,8 @@ mod tests {
     #[test]
     fn red_speaks_for_blue_against_and_every_number_is_survived() {
         let shape = ImageShape::new(1, 2, 2, 256).unwrap();
-        let first = [4.0, -4.0, 0.0, f32::NAN];
-        let second = [2.0, 0.0, f32::INFINITY, f32::NEG_INFINITY];
+        let first = [1.0, -1.0, 0.0, f32::NAN];
+        let second = [0.5, 0.0, f32::INFINITY, f32::NEG_INFINITY];
         let file = evidence_grid(&[&first, &second, &first], 3, shape).unwrap();
         let picture = image::load_from_memory(&file).unwrap().to_rgb8();
         let (width, height) = picture.dimensions();
@@ -50,7 +51,7 @@ mod tests {
         assert!(red < blue);
         assert_eq!(at(0, height - 1), [255; 3]);
         assert_eq!(at(cell - 1, height - 1), [128; 3]);
-        // The second map is half as strong on the scale of both, and infinities end the scale.
+        // The second map is half as strong, and infinities end the scale.
         let left = cell + gap;
         let [_, half, _] = at(left, 0);
         assert!(half > at(0, 0)[1] && half < 255);

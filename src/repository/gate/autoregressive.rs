@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     domain::{image::Image, likelihood},
-    network::autoregressive::{Autoregressive, Compilation, Contract, Given, Head},
+    network::{
+        NetworkError,
+        autoregressive::{Autoregressive, Compilation, Contract, Given, Head, StepContract},
+    },
     runtime::Threads,
 };
 
@@ -22,10 +25,7 @@ pub(super) fn load(
     let golden = given(&images, labels.unwrap_or(1));
     let model = gate.graph(file)?;
     let network = Autoregressive::load(candidate.engine, candidate.label, &model, contract.clone())
-        .and_then(|mut network| {
-            network.verify_program(&golden)?;
-            Ok(network)
-        })
+        .and_then(|network| verified(network, &golden))
         .map_err(|cause| failed(file, cause))?;
     gate.contract_kept();
     let finding = match network.compilation() {
@@ -35,13 +35,58 @@ pub(super) fn load(
         Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
     };
     gate.passed("causality", finding);
+    prove(gate, candidate, file, network, (&golden, &expected))
+}
+
+/// The same for a network of which there is only the step that computes a pixel.
+pub(super) fn load_step(
+    gate: &mut Gate<'_>,
+    candidate: &Candidate<'_>,
+    file: &str,
+    contract: &StepContract,
+) -> Result<(Network, Timings), GateError> {
+    let (images, expected) = gate.golden_scores(candidate.manifest, None)?;
+    let golden = given(&images, 1);
+    let model = gate.graph(file)?;
+    let network = Autoregressive::load_step(candidate.engine, candidate.label, &model, contract)
+        .and_then(|network| verified(network, &golden))
+        .map_err(|cause| failed(file, cause))?;
+    gate.contract_kept();
+    let recurrence = &contract.recurrence;
+    let finding = format!(
+        "no prediction can see its own or a later dimension: the {} states and {} levels that a step reads all come before its pixel, and a golden \
+         image gets the same predictions alone and in company",
+        recurrence.neighbours().len(),
+        recurrence.window().len()
+    );
+    gate.passed("causality", finding);
+    prove(gate, candidate, file, network, (&golden, &expected))
+}
+
+fn verified(
+    mut network: Autoregressive,
+    golden: &[Given<'_>],
+) -> Result<Autoregressive, NetworkError> {
+    network.verify_program(golden)?;
+    Ok(network)
+}
+
+/// What holds for every causal network.
+fn prove(
+    gate: &mut Gate<'_>,
+    candidate: &Candidate<'_>,
+    file: &str,
+    network: Autoregressive,
+    (golden, expected): (&[Given<'_>], &[f64]),
+) -> Result<(Network, Timings), GateError> {
     gate.passed("sampling", network.compilation().to_string());
-    let scores = normalised_scores(&network, &golden, file)?;
+    let scores = normalised_scores(&network, golden, file)?;
     gate.passed(
         "normalisation",
         "scores are the log-softmax of the logits".to_owned(),
     );
-    gate.golden(GOLDEN_SCORES, manifest.golden.tolerance, &expected, &scores)?;
+    let tolerance = candidate.manifest.golden.tolerance;
+    gate.golden(GOLDEN_SCORES, tolerance, expected, &scores)?;
     let failed = |cause| failed(file, cause);
     let forward = || {
         network
@@ -69,12 +114,20 @@ fn normalised_scores(
     let logits = network.logits(golden, Threads::All).map_err(failed)?;
     for (image, (&score, given)) in scores.iter().zip(golden).enumerate() {
         let levels = given.levels;
-        let reference: f64 = (0..levels.len())
-            .map(|index| {
-                let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
-                log_probability(network.head(), &logits, levels[index])
-            })
-            .sum();
+        let mut reference = 0.0;
+        for (index, &level) in levels.iter().enumerate() {
+            let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
+            let total = normaliser(network.head(), &logits);
+            if !total.is_finite() {
+                let shape = network.shape();
+                return Err(GateError::Undefined {
+                    file: file.to_owned(),
+                    image,
+                    dimension: causality::describe(shape.order_of(index), shape),
+                });
+            }
+            reference += logit(network.head(), &logits, level) - total;
+        }
         // −∞ on both sides is agreement too.
         let agree =
             score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
@@ -103,12 +156,18 @@ fn given(images: &[Image], labels: u32) -> Vec<Given<'_>> {
         .collect()
 }
 
-fn log_probability(head: Head, logits: &[f64], level: u8) -> f64 {
+/// log Σ exp(logit) over levels.
+fn normaliser(head: Head, logits: &[f64]) -> f64 {
     match head {
-        Head::Categorical => logits[usize::from(level)] - likelihood::log_sum_exp(logits),
-        Head::Bernoulli => {
-            let both = [0.0, logits[0]];
-            both[usize::from(level)] - likelihood::log_sum_exp(&both)
-        }
+        Head::Categorical => likelihood::log_sum_exp(logits),
+        Head::Bernoulli => likelihood::log_sum_exp(&[0.0, logits[0]]),
+    }
+}
+
+fn logit(head: Head, logits: &[f64], level: u8) -> f64 {
+    match (head, level) {
+        (Head::Categorical, level) => logits[usize::from(level)],
+        (Head::Bernoulli, 0) => 0.0,
+        (Head::Bernoulli, _) => logits[0],
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use super::{Common, DrawnTable, Golden, Graphs, Head, Labels, ScoredTable, Statistic, refuse};
 use crate::{
     domain::family::Family,
+    graph::recurrence::Names,
     network::{autoencoder, autoregressive, classifier, generator, vae},
 };
 
@@ -43,6 +44,7 @@ impl FamilyTables for PixelCnn {
     type Golden = ScoredTable;
 
     fn into_graphs(self, common: &Common<'_>) -> Result<Graphs, String> {
+        common.no_recurrence()?;
         let PixelCnnLogits {
             file,
             input,
@@ -60,6 +62,56 @@ impl FamilyTables for PixelCnn {
                 label: label_input(label, common.labels, "graphs.logits")?,
             },
             file,
+        })
+    }
+}
+
+/// `[graphs]` of a `pixelrnn`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PixelRnn {
+    step: PixelRnnStep,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PixelRnnStep {
+    file: String,
+    states: String,
+    levels: String,
+    inside: String,
+    row: String,
+    column: String,
+    state: String,
+    output: String,
+}
+
+impl FamilyTables for PixelRnn {
+    const FAMILY: Family = Family::PixelRnn;
+    const STATISTIC: Option<Statistic> = Some(Statistic::LogLikelihood);
+    type Golden = ScoredTable;
+
+    fn into_graphs(self, common: &Common<'_>) -> Result<Graphs, String> {
+        common.no_latent()?;
+        common.no_labels()?;
+        let step = self.step;
+        Ok(Graphs::Recurrent {
+            file: step.file,
+            contract: autoregressive::StepContract {
+                shape: common.shape,
+                head: autoregressive_head(common)?,
+                map: common.input_map()?,
+                names: Names {
+                    states: step.states,
+                    levels: step.levels,
+                    inside: step.inside,
+                    row: step.row,
+                    column: step.column,
+                    state: step.state,
+                    logits: step.output,
+                },
+                recurrence: common.recurrence()?,
+            },
         })
     }
 }
@@ -132,6 +184,7 @@ impl FamilyTables for Vae {
     type Golden = ScoredTable;
 
     fn into_graphs(self, common: &Common<'_>) -> Result<Graphs, String> {
+        common.no_recurrence()?;
         common.no_labels()?;
         let head = common.head.ok_or_else(|| common.needs("[likelihood]"))?;
         refuse(head != Head::DiscretizedLogistic, || {
@@ -186,6 +239,7 @@ impl FamilyTables for Autoencoder {
     type Golden = ScoredTable;
 
     fn into_graphs(self, common: &Common<'_>) -> Result<Graphs, String> {
+        common.no_recurrence()?;
         common.no_labels()?;
         common.no_likelihood()?;
         let names = |graph: &OneToOne| autoencoder::Names {
@@ -228,6 +282,7 @@ impl FamilyTables for Gan {
     type Golden = DrawnTable;
 
     fn into_graphs(self, common: &Common<'_>) -> Result<Graphs, String> {
+        common.no_recurrence()?;
         let Generator {
             file,
             input,
@@ -273,6 +328,7 @@ impl FamilyTables for Classifier {
     type Golden = ScoredTable;
 
     fn into_graphs(self, common: &Common<'_>) -> Result<Graphs, String> {
+        common.no_recurrence()?;
         common.no_latent()?;
         common.no_likelihood()?;
         let ClassifierLogits {
