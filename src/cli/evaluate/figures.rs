@@ -71,15 +71,24 @@ impl Figures {
         let quantiles: String = self
             .quantiles
             .iter()
-            .map(|quantile| format!(" {:>9.decimals$}", quantile.value))
+            .map(|quantile| format!(" {:>9}", number(quantile.value, decimals)))
             .collect();
         format!(
-            "{name:<21} {:>10.decimals$} {:>9} {:>10.decimals$}{quantiles} {:>10.decimals$}\n",
-            self.mean,
+            "{name:<21} {:>10} {:>9} {:>10}{quantiles} {:>10}\n",
+            number(self.mean, decimals),
             error(self.standard_error, decimals + 1),
-            self.minimum,
-            self.maximum
+            number(self.minimum, decimals),
+            number(self.maximum, decimals)
         )
+    }
+}
+
+/// A number without the sign of a zero that was rounded to.
+pub(super) fn number(value: f64, decimals: usize) -> String {
+    let text = format!("{value:.decimals$}");
+    match text.strip_prefix('-') {
+        Some(zero) if zero.bytes().all(|byte| matches!(byte, b'0' | b'.')) => zero.to_owned(),
+        _ => text,
     }
 }
 
@@ -132,4 +141,25 @@ pub(super) fn by_label_text(title: &str, rows: &[OfLabel], decimals: usize) -> S
         );
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_has_no_sign_and_one_image_no_error() {
+        assert_eq!(number(-0.000_01, 3), "0.000");
+        assert_eq!(number(-0.01, 3), "-0.010");
+        assert_eq!(number(f64::NEG_INFINITY, 3), "-inf");
+        assert_eq!(error(f64::NAN, 2), "–");
+    }
+
+    #[test]
+    fn groups_are_those_of_the_labels() {
+        let names = ["a", "b", "c"].map(str::to_owned);
+        let rows = by_label(&[1.0, 5.0, 3.0, f64::INFINITY], &[0, 1, 0, 2], &names);
+        let found: Vec<_> = rows.iter().map(|row| (&*row.label, row.mean)).collect();
+        assert_eq!(found, [("a", 2.0), ("b", 5.0)]);
+    }
 }

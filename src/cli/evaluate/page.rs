@@ -6,7 +6,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 
 use super::{
     Report, Shown,
-    figures::{Figures, OfLabel, error},
+    figures::{Figures, OfLabel, error, number},
 };
 use crate::{
     domain::image::Image,
@@ -85,15 +85,15 @@ fn quantities(
     for (name, figures, decimals) in rows {
         let _ = write!(
             html,
-            "<tr><td>{name}</td><td><b>{:.decimals$}</b></td><td>{}</td><td>{:.decimals$}</td>",
-            figures.mean,
+            "<tr><td>{name}</td><td><b>{}</b></td><td>{}</td><td>{}</td>",
+            number(figures.mean, *decimals),
             error(figures.standard_error, decimals + 1),
-            figures.minimum
+            number(figures.minimum, *decimals)
         );
         for quantile in &figures.quantiles {
-            let _ = write!(html, "<td>{:.decimals$}</td>", quantile.value);
+            let _ = write!(html, "<td>{}</td>", number(quantile.value, *decimals));
         }
-        let _ = write!(html, "<td>{:.decimals$}</td></tr>", figures.maximum);
+        let _ = write!(html, "<td>{}</td></tr>", number(figures.maximum, *decimals));
     }
     for (name, mean, own_error, decimals) in short {
         let _ = write!(

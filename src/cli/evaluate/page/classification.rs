@@ -33,7 +33,7 @@ pub(super) fn section(html: &mut String, report: &ClassificationReport) {
 }
 
 fn confusion(html: &mut String, report: &ClassificationReport) {
-    *html += "<h3>Confusion</h3><p class=\"soft\">Rows are the labels of the images, columns the answers; shades are shares of a row.</p>\
+    *html += "<h3>Confusion</h3><p class=\"soft\">Rows are the labels of the images, columns the answers; shades grow with the share of a row.</p>\
               <div class=\"wide\"><table class=\"confusion\"><tr><th></th>";
     for name in &report.labels {
         let _ = write!(html, "<th>{}</th>", escape(name));
@@ -47,7 +47,7 @@ fn confusion(html: &mut String, report: &ClassificationReport) {
             let _ = write!(
                 html,
                 "<td style=\"--share:{:.3};--shade:var(--{colour})\">{count}</td>",
-                count as f64 / images
+                (count as f64 / images).sqrt()
             );
         }
         let _ = write!(
