@@ -4,11 +4,13 @@
 
 mod calibrate;
 mod check;
+mod classify;
 mod compress;
 mod encode;
 mod evaluate;
 mod gather;
 mod inputs;
+mod labels;
 mod model;
 mod npy;
 mod pipeline;
@@ -59,6 +61,7 @@ enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Score(score::ScoreArgs),
+    Classify(classify::ClassifyArgs),
     Sample(sample::SampleArgs),
     Encode(encode::EncodeArgs),
     Calibrate(calibrate::CalibrateArgs),
@@ -141,6 +144,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments, matches),
         Command::Check(arguments) => check::run(arguments, matches),
         Command::Score(arguments) => score::run(arguments, matches),
+        Command::Classify(arguments) => classify::run(arguments, matches),
         Command::Sample(arguments) => sample::run(arguments, matches),
         Command::Encode(arguments) => encode::run(arguments, matches),
         Command::Calibrate(arguments) => calibrate::run(arguments, matches),
@@ -163,6 +167,7 @@ fn command() -> clap::Command {
     for name in [
         "check",
         "score",
+        "classify",
         "sample",
         "encode",
         "calibrate",

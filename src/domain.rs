@@ -1,9 +1,10 @@
-//! The pure core: images, likelihoods, bounds, conformal p-values, sampling and coding arithmetic, random numbers.
+//! The pure core: images, likelihoods, bounds, Bayes' rule, conformal p-values, sampling and coding arithmetic, random numbers.
 //!
 //! Architecture invariant: nothing here knows of threads, files, ONNX, HTTP or serialisation. Every function is
 //! deterministic, so the same image gives the same number wherever it is asked.
 
 mod algebra;
+pub mod bayes;
 pub mod binomial;
 pub mod coding;
 pub mod complexity;
@@ -15,7 +16,9 @@ pub mod image;
 pub mod likelihood;
 pub mod mixture;
 pub mod random;
+pub mod reliability;
 pub mod roc;
 pub mod sampling;
 pub mod statistics;
+pub mod summary;
 pub mod surprise;

@@ -4,6 +4,7 @@
 
 mod constant;
 pub mod protobuf;
+pub mod recurrence;
 pub mod rewrite;
 pub mod signature;
 pub mod wavefront;

@@ -5,14 +5,14 @@
 //! ```text
 //! main → cli → app (composition root) → everything below
 //! http         decode → one service call → encode
-//! service      the use cases: score, detect, sample, complete, compress, encode, decode, reconstruct, interpolate
+//! service      the use cases: score, detect, classify, sample, complete, compress, encode, decode, reconstruct, interpolate
 //! scheduling   queues, admission by cost, batch formation, workers; knows nothing of HTTP or of ONNX
 //! repository   manifests, versions, the load gate, hot swap
 //! network      what loaded graphs mean: logits, posteriors, distributions over images
 //! runtime      ONNX Runtime: the only place that says `ort::`
 //! graph        ONNX graphs as data: reading, checking, rewriting and compiling protobuf, without a runtime
 //! media        image files, npy arrays, heat maps and grids, to and from the domain's images
-//! domain       images, likelihood, conformal p-values, sampling and coding arithmetic, random numbers
+//! domain       images, likelihood, Bayes' rule, conformal p-values, sampling and coding arithmetic, random numbers
 //! ```
 //!
 //! Arrows point down only; a test holds them. Start reading at [`service`] for what the server can do, at

@@ -10,6 +10,7 @@ mod animation;
 mod convert;
 mod decode;
 mod error;
+mod idx;
 mod jpeg;
 mod mask;
 mod npy;
@@ -20,11 +21,12 @@ pub use self::{
     animation::{Appearance, animation},
     decode::{DecodeLimits, DecodeOptions, FORMATS, decode, file_dimensions},
     error::MediaError,
+    idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
     npy::{
-        NPY_MAGIC, read_f64, read_f64_table, read_images, read_vectors, write_f32, write_f64,
-        write_images,
+        NPY_MAGIC, read_f64, read_f64_table, read_images, read_integers, read_numbers,
+        read_vectors, write_f32, write_f64, write_images,
     },
     pixels::{PixelFault, Pixels},
-    render::{heat_map, heat_map_grid, overlay_grid, png, png_grid},
+    render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
 };

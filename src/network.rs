@@ -1,14 +1,21 @@
-//! What loaded graphs mean: autoregressive logits, a VAE's encoder and decoder.
+//! What loaded graphs mean: autoregressive logits, encoders and decoders, a generator, a classifier.
 //!
 //! Architecture invariant: a network turns levels or codes into numbers and back, a batch at a time on the calling thread. It
 //! knows nothing of requests, queues or files.
 
+pub mod autoencoder;
 pub mod autoregressive;
+pub mod classifier;
+pub mod generator;
 pub mod panel;
 pub mod vae;
 pub mod wavefront;
 
-use crate::{graph::GraphError, runtime::RuntimeError};
+use crate::{
+    domain::image::ImageShape,
+    graph::{GraphError, rewrite},
+    runtime::{Input, RuntimeError, Values},
+};
 
 /// Why a network cannot be built or run.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -19,6 +26,12 @@ pub enum NetworkError {
     /// A prediction that sees what it predicts.
     #[error("it is not causal, so the product of its predictions is not a probability: {0}")]
     Leak(#[from] crate::graph::wavefront::Leak),
+    /// A step that does not keep its pixels apart.
+    #[error(
+        "its steps do not keep pixels apart: in the company of other images, logits of the first golden image differ by {0:e}, so a \
+         prediction may see what it must not"
+    )]
+    Company(f32),
     /// The runtime refused or failed.
     #[error(transparent)]
     Runtime(#[from] RuntimeError),
@@ -32,6 +45,20 @@ pub enum NetworkError {
         /// What it was.
         actual: Vec<usize>,
     },
+}
+
+/// The shape of a batch of images.
+fn batch_shape(shape: ImageShape, rows: usize) -> [usize; 4] {
+    [rows, shape.channels(), shape.height(), shape.width()]
+}
+
+/// Levels of images for a graph that takes them, see [`rewrite::take_levels`].
+fn levels_input<'a>(levels: &'a [u8], shape: &'a [usize; 4]) -> Input<'a> {
+    Input {
+        name: rewrite::LEVELS,
+        shape,
+        values: Values::Bytes(levels),
+    }
 }
 
 /// Checks an output's shape: a graph may declare less than it does.

@@ -2,14 +2,21 @@
 //!
 //! Architecture invariant: nothing here knows of HTTP, of ONNX Runtime or of image files.
 
+mod autoencoder;
 mod autoregressive;
 pub mod calibrate;
+mod classifier;
+mod classify;
+pub mod compose;
+mod composite;
 mod compression;
 mod detect;
 mod drawing;
 pub mod drift;
 pub mod error;
+mod generator;
 pub mod info;
+mod labels;
 mod latent;
 mod measure;
 mod models;
@@ -43,6 +50,7 @@ use crate::{
     domain::{
         family::Capability,
         image::{Image, ImageShape},
+        likelihood,
     },
     metrics::Metrics,
     repository::Repository,
@@ -174,22 +182,60 @@ impl Service {
     ) -> Result<ScoreAnswer, ServiceError> {
         model.require(Capability::Score)?;
         check_shapes(model, &images)?;
+        let condition = model.condition(options.label.as_deref())?;
         let answer = match &model.lanes {
             Lanes::Autoregressive { score, .. } => {
-                let label = model.label(options.label.as_deref())?;
-                score::exact(self, score, images, label, options, deadline).await?
+                let lane = (&**model, &**score);
+                score::exact(self, lane, images, condition, options, deadline).await?
             }
             Lanes::Vae { encode, decode } => {
                 let bound = score::bound(options, self.limits.max_k)?;
                 let lanes = (&**encode, &**decode);
                 score::lower_bound(self, lanes, images, bound, options, deadline).await?
             }
-            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Score)),
+            Lanes::Composite(lanes) => {
+                let request = (condition, options);
+                composite::score(self, model, lanes, images, request, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Score)),
         };
         self.count(model, Capability::Score, &answer.results);
         let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
         for score in answer.results.iter().flatten() {
             bits.observe(score.bits_per_dim);
+        }
+        Ok(answer)
+    }
+
+    /// Labels of images, with their probabilities.
+    pub async fn classify(
+        &self,
+        model: &Arc<ServedModel>,
+        images: Vec<Image>,
+        options: &ClassifyOptions,
+        deadline: Instant,
+    ) -> Result<ClassifyAnswer, ServiceError> {
+        model.require(Capability::Classify)?;
+        check_shapes(model, &images)?;
+        let answer = match &model.lanes {
+            Lanes::Autoregressive { score, .. } => {
+                classify::by_bayes(self, model, score, images, options, deadline).await?
+            }
+            Lanes::Classifier { classify } => {
+                classify::by_classifier(self, model, classify, images, options, deadline).await?
+            }
+            Lanes::Composite(lanes) => {
+                composite::classify(self, model, lanes, images, options, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Classify)),
+        };
+        self.count(model, Capability::Classify, &answer.results);
+        let bits = self.metrics.bits_per_dim.with_label_values(&[model.name()]);
+        let dimensions = model.shape().dimensions();
+        for classification in answer.results.iter().flatten() {
+            if let Some(log_evidence) = classification.log_evidence {
+                bits.observe(likelihood::bits_per_dim(log_evidence, dimensions));
+            }
         }
         Ok(answer)
     }
@@ -244,19 +290,24 @@ impl Service {
         deadline: Instant,
     ) -> Result<SampleAnswer, ServiceError> {
         model.require(Capability::Sample)?;
-        let label = model.label(options.label.as_deref())?;
+        let condition = model.condition(options.label.as_deref())?;
         self.check_draws("n", 1, options.n)?;
         check_temperature(options.temperature)?;
-        let answer = match &model.lanes {
+        let labels = condition.draw(options.n, options.seed);
+        let mut answer = match &model.lanes {
             Lanes::Autoregressive { draw, .. } => {
-                let request = (options, label, watch);
+                let request = (options, &*labels, watch);
                 autoregressive::sample(self, model, draw, request, deadline).await?
             }
             Lanes::Vae { decode, .. } => {
                 latent::sample(self, model, decode, options, deadline).await?
             }
-            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Sample)),
+            Lanes::Generator { generate } => {
+                generator::sample(self, model, generate, (options, &labels), deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Sample)),
         };
+        answer.labels = model.names_of(&labels);
         self.count_images(model, Capability::Sample, answer.images.len());
         Ok(answer)
     }
@@ -274,18 +325,19 @@ impl Service {
         self.check_draws("n", images.len(), options.n)?;
         check_temperature(options.temperature)?;
         let known = known_pixels(&options.known, model)?;
-        let label = model.label(options.label.as_deref())?;
+        let condition = model.condition(options.label.as_deref())?;
         let answer = match &model.lanes {
-            Lanes::Autoregressive { draw, .. } => {
-                let request = (options, label);
-                autoregressive::complete(self, model, draw, &images, &known, request, deadline)
+            Lanes::Autoregressive { score, draw } => {
+                let lanes = (&**score, &**draw);
+                let request = (options, condition);
+                autoregressive::complete(self, model, lanes, &images, &known, request, deadline)
                     .await?
             }
             Lanes::Vae { encode, decode } => {
                 let lanes = (&**encode, &**decode);
                 latent::complete(self, model, lanes, &images, &known, options, deadline).await?
             }
-            Lanes::Detector { .. } => return Err(model.unsupported(Capability::Complete)),
+            _ => return Err(model.unsupported(Capability::Complete)),
         };
         self.count(model, Capability::Complete, &answer.results);
         Ok(answer)
@@ -301,7 +353,7 @@ impl Service {
     ) -> Result<PerImage<Compressed>, ServiceError> {
         model.require(Capability::Compress)?;
         check_shapes(model, &images)?;
-        let label = model.label(label)?;
+        let label = compression::label(model, label)?;
         let results = compression::compress(self, model, images, label, deadline).await?;
         self.count(model, Capability::Compress, &results);
         Ok(results)
@@ -319,7 +371,7 @@ impl Service {
         compression::decompress(self, model, &streams, deadline).await
     }
 
-    /// Latent codes of images.
+    /// Latent codes of images; of a classifier its features.
     pub async fn encode(
         &self,
         model: &Arc<ServedModel>,
@@ -328,7 +380,16 @@ impl Service {
     ) -> Result<PerImage<Encoding>, ServiceError> {
         model.require(Capability::Encode)?;
         check_shapes(model, &images)?;
-        let results = latent::encode(self, model, images, deadline).await?;
+        let results = match &model.lanes {
+            Lanes::Vae { encode, .. } => latent::encode(self, encode, images, deadline).await?,
+            Lanes::Autoencoder { encode, .. } => {
+                autoencoder::encode(self, encode, images, deadline).await?
+            }
+            Lanes::Classifier { classify } => {
+                classifier::features(self, classify, images, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Encode)),
+        };
         self.count(model, Capability::Encode, &results);
         Ok(results)
     }
@@ -342,7 +403,17 @@ impl Service {
         deadline: Instant,
     ) -> Result<PerImage<Image>, ServiceError> {
         model.require(Capability::Decode)?;
-        let results = latent::decode(self, model, latents, options, deadline).await?;
+        latent::check_codes(&latents, model.latent_size().unwrap_or_default())?;
+        let results = match &model.lanes {
+            Lanes::Vae { decode, .. } => {
+                latent::decode(self, model, decode, latents, options, deadline).await?
+            }
+            Lanes::Autoencoder { decode, .. } => {
+                only_means(options.observation)?;
+                autoencoder::decode(self, model, decode, latents, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Decode)),
+        };
         self.count(model, Capability::Decode, &results);
         Ok(results)
     }
@@ -352,11 +423,22 @@ impl Service {
         &self,
         model: &Arc<ServedModel>,
         images: Vec<Image>,
+        options: &ReconstructOptions,
         deadline: Instant,
     ) -> Result<PerImage<Reconstruction>, ServiceError> {
         model.require(Capability::Reconstruct)?;
         check_shapes(model, &images)?;
-        let results = latent::reconstruct(self, model, images, deadline).await?;
+        let results = match &model.lanes {
+            Lanes::Vae { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                latent::reconstruct(self, model, lanes, images, options, deadline).await?
+            }
+            Lanes::Autoencoder { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                autoencoder::reconstruct(self, model, lanes, images, options, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Reconstruct)),
+        };
         self.count(model, Capability::Reconstruct, &results);
         Ok(results)
     }
@@ -378,7 +460,17 @@ impl Service {
                 reason: format!("{steps} is outside 2 to 64"),
             });
         }
-        let images = latent::interpolate(self, model, from, to, steps, deadline).await?;
+        let images = match &model.lanes {
+            Lanes::Vae { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                latent::interpolate(self, model, lanes, (from, to), steps, deadline).await?
+            }
+            Lanes::Autoencoder { encode, decode } => {
+                let lanes = (&**encode, &**decode);
+                autoencoder::interpolate(self, model, lanes, (from, to), steps, deadline).await?
+            }
+            _ => return Err(model.unsupported(Capability::Interpolate)),
+        };
         self.count_images(model, Capability::Interpolate, images.len());
         Ok(images)
     }
@@ -496,6 +588,19 @@ fn check_temperature(temperature: f64) -> Result<(), ServiceError> {
         option: "temperature",
         reason: format!("{temperature} is not above 0 and at most 100"),
     })
+}
+
+/// Decoders and generators without a distribution over images have nothing to draw.
+fn only_means(observation: Observation) -> Result<(), ServiceError> {
+    match observation {
+        Observation::Mean => Ok(()),
+        Observation::Sample => Err(ServiceError::InvalidOption {
+            option: "observation",
+            reason: "this model makes an image of a code and no distribution over images, so there is nothing to draw: leave it out or ask \
+                     for \"mean\""
+                .to_owned(),
+        }),
+    }
 }
 
 /// One flag a pixel, in row order.

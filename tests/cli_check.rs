@@ -26,6 +26,24 @@ fn a_good_model_is_described_with_every_check() {
 }
 
 #[test]
+fn a_recurrent_model_is_described_with_every_check() {
+    let report = stdout(&run(["check", text(&fixtures().join("tiny-pixelrnn"))]), 0);
+    for word in [
+        "tiny-pixelrnn version 1 is ready",
+        "pixelrnn",
+        // Five rows of lag two and five columns.
+        "along wavefronts: lag 2, 15 steps",
+        "the 3 states and 22 levels that a step reads all come before its pixel",
+        "golden scores  8 reproduced",
+        "detect       yes",
+        "compress     yes",
+        "encode       no: an autoregressive model",
+    ] {
+        assert!(report.contains(word), "{word} in {report}");
+    }
+}
+
+#[test]
 fn a_version_folder_a_model_folder_and_a_name_mean_the_same() {
     let model = fixtures().join("tiny-vae");
     let version = model.join("1");

@@ -29,7 +29,12 @@ fn lines(jsonl: &str) -> Vec<Value> {
 
 #[test]
 fn golden_scores_come_out_as_csv() {
-    for model in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-binary-pixelcnn"] {
+    for model in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-binary-pixelcnn",
+        "tiny-pixelrnn",
+    ] {
         let output = run(["score", model, text(&golden_images(model))]);
         let rows = rows(&stdout(&output, 0));
         let golden = golden_scores(model);
@@ -208,7 +213,7 @@ fn codes_are_the_same_in_every_format() {
     assert_eq!((csv.len() as u64, json.len() as u64), (images, images));
     let numbers = array.into_vec::<f32>().unwrap();
     for (index, row) in numbers.chunks(size as usize).enumerate() {
-        let mean = json[index]["mean"].as_array().unwrap();
+        let mean = json[index]["code"].as_array().unwrap();
         assert_eq!(
             json[index]["log_variance"].as_array().unwrap().len() as u64,
             size

@@ -15,6 +15,7 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
         "serve",
         "check",
         "score",
+        "classify",
         "sample",
         "encode",
         "calibrate",
@@ -44,6 +45,7 @@ fn offline_commands_hide_what_only_a_server_needs() {
     for command in [
         "check",
         "score",
+        "classify",
         "sample",
         "encode",
         "calibrate",

@@ -60,7 +60,7 @@ fn varied_images(shape: ImageShape, count: usize) -> Vec<Image> {
 async fn every_fixture_passes_its_load_gate() {
     let service = fixture_service();
     let models = service.models();
-    assert_eq!(models.len(), 6);
+    assert_eq!(models.len(), 7);
     for model in models {
         assert!(matches!(model.state, ModelState::Ready(_)), "{model:#?}");
     }
@@ -88,7 +88,12 @@ async fn a_score_does_not_depend_on_company() {
         map: true,
         ..ScoreOptions::default()
     };
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-vae"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-pixelrnn",
+        "tiny-vae",
+    ] {
         let model = model(&service, name);
         let images = varied_images(model.shape(), 37);
         let together = scores(&service, &model, images.clone(), &options).await;
@@ -111,7 +116,7 @@ async fn a_later_dimension_leaves_earlier_log_probabilities_unchanged() {
         map: true,
         ..ScoreOptions::default()
     };
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn"] {
+    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn"] {
         let model = model(&service, name);
         let shape = model.shape();
         let original = varied_images(shape, 1).remove(0);

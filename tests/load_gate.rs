@@ -106,6 +106,51 @@ fn a_graph_that_breaks_its_contract_is_refused_with_what_it_has() {
 }
 
 #[test]
+fn a_step_that_reads_ahead_or_other_than_its_graph_is_refused() {
+    for (from, to, wanted) in [
+        ("[0, -1]]", "[0, 1]]", "recurrence.window: [0, 1] leaks"),
+        (
+            "neighbours = [[0, -1], ",
+            "neighbours = [[0, 0], ",
+            "recurrence.neighbours: [0, 0] leaks: it is the pixel itself",
+        ),
+        (
+            "neighbours = [[0, -1], ",
+            "neighbours = [",
+            "\"states\" must have shape [batch, 2, 4], not [?, 3, 4]",
+        ),
+        (
+            "state_size = 4",
+            "state_size = 5",
+            "must have shape [batch, 3, 5], not [?, 3, 4]",
+        ),
+        ("row = \"row\"", "row = \"line\"", "no input \"line\""),
+        (
+            "column = \"column\"",
+            "column = \"row\"",
+            "\"row\" is named as two inputs",
+        ),
+        (
+            "output = \"logits\"",
+            "output = \"scores\"",
+            "no output \"scores\"; it has: state, logits",
+        ),
+    ] {
+        let folder = changed("tiny-pixelrnn", from, to);
+        let error = refused(folder.path(), "tiny-pixelrnn").to_string();
+        assert!(error.contains(wanted), "{error}");
+    }
+}
+
+#[test]
+fn neighbours_in_another_order_do_not_reproduce_the_golden_scores() {
+    let (from, to) = ("[[0, -1], [-1, 0],", "[[-1, 0], [0, -1],");
+    let folder = changed("tiny-pixelrnn", from, to);
+    let error = refused(folder.path(), "tiny-pixelrnn");
+    assert!(matches!(error, GateError::Golden { .. }), "{error}");
+}
+
+#[test]
 fn a_graph_that_does_not_reproduce_its_golden_scores_is_refused() {
     // A scale that is off by a tenth feeds the network other values than it was trained on.
     let text = fs::read_to_string(fixtures().join("tiny-pixelcnn/1/model.toml")).unwrap();

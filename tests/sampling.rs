@@ -84,7 +84,12 @@ async fn fixed_point_iteration_draws_what_the_naive_loop_draws() {
 #[tokio::test]
 async fn the_same_seed_gives_the_same_images_whatever_shares_the_batch() {
     let service = fixture_service();
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-vae"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-pixelrnn",
+        "tiny-vae",
+    ] {
         let many = options(12, 5, 1.0);
         let (large, small, other) = tokio::join!(
             sample(&service, name, &many),
@@ -159,14 +164,19 @@ async fn complete(
         .unwrap();
     (
         answer.method,
-        answer.results.into_iter().next().unwrap().unwrap(),
+        answer.results.into_iter().next().unwrap().unwrap().images,
     )
 }
 
 #[tokio::test]
 async fn known_pixels_are_kept_and_only_they_matter() {
     let service = fixture_service();
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-vae"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-pixelrnn",
+        "tiny-vae",
+    ] {
         let model = service.model(name, None).unwrap();
         let shape = model.shape();
         let given = sample(&service, name, &options(1, 77, 1.0)).await.remove(0);

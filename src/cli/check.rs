@@ -100,12 +100,25 @@ fn facts(ready: &ReadyInfo) -> Rows {
     let mut rows = vec![
         ("family", ready.family.to_string()),
         ("density", ready.density.name().to_owned()),
+        (
+            "conditional",
+            if ready.conditional {
+                "yes, on labels"
+            } else {
+                "no"
+            }
+            .to_owned(),
+        ),
         ("images", ready.shape.to_string()),
         ("likelihood", ready.likelihood.to_owned()),
     ];
     if !ready.labels.is_empty() {
         let text = format!("{}: {}", ready.labels.len(), ready.labels.join(", "));
         rows.push(("labels", text));
+    }
+    if !ready.prior.is_empty() {
+        let prior: Vec<String> = ready.prior.iter().map(f64::to_string).collect();
+        rows.push(("prior", prior.join(", ")));
     }
     if let Some(sampler) = &ready.sampler {
         // What it costs, or why it is not the faster one, stands among the checks.
@@ -218,6 +231,7 @@ fn to_json(info: &ModelInfo) -> Value {
         "description": ready.description,
         "family": ready.family.name(),
         "density": ready.density.name(),
+        "conditional": ready.conditional,
         "image": {
             "channels": ready.shape.channels(),
             "height": ready.shape.height(),
@@ -226,6 +240,7 @@ fn to_json(info: &ModelInfo) -> Value {
         },
         "likelihood": ready.likelihood,
         "labels": ready.labels,
+        "prior": ready.prior,
         "sampler": sampler,
         "latent_size": ready.latent_size,
         "capabilities": capabilities,

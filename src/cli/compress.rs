@@ -290,6 +290,7 @@ mod tests {
         let array = ImageName {
             input: "some/images.npy".to_owned(),
             index: Some(7),
+            label: None,
         };
         assert_eq!(stem(&array), "images-00007");
     }

@@ -6,14 +6,18 @@ use serde::Serialize;
 use super::{
     CliError, OfflineSettings, Outcome,
     inputs::InputArgs,
-    model, npy, pipeline,
+    labels::LabelArgs,
+    model, npy,
+    pipeline::{self, Images},
     table::{Answer, Layout, OutputArgs},
 };
 use crate::{domain::family::Capability, service::requests::Encoding};
 
 /// Print the latent codes of images
 ///
-/// CSV and npy hold the posterior means, JSON lines the logarithms of the posterior variances too.
+/// Of a VAE, CSV and npy hold the means of the posteriors, JSON lines the logarithms of their variances too; of an autoencoder the codes; of
+/// a classifier its features. With labels, CSV and JSON lines have a column `label`; an npy array holds the codes only, row i being that of
+/// image i, so that labels that were given in the order of the images lie beside it as they are.
 #[derive(Debug, Args)]
 pub(super) struct EncodeArgs {
     /// Name of a model in the repository, or path of a model's folder
@@ -21,6 +25,9 @@ pub(super) struct EncodeArgs {
 
     #[command(flatten)]
     inputs: InputArgs,
+
+    #[command(flatten)]
+    labels: LabelArgs,
 
     #[command(flatten)]
     output: OutputArgs,
@@ -32,8 +39,9 @@ pub(super) struct EncodeArgs {
 /// The row of one image.
 #[derive(Debug, Serialize)]
 struct Row {
-    mean: Vec<f32>,
-    log_variance: Vec<f32>,
+    code: Vec<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    log_variance: Option<Vec<f32>>,
 }
 
 pub(super) fn run(arguments: EncodeArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
@@ -45,7 +53,7 @@ pub(super) fn run(arguments: EncodeArgs, matches: &ArgMatches) -> Result<Outcome
     )?;
     let latent_size = loaded.model.latent_size().unwrap_or_default();
     let layout = Layout {
-        columns: (0..latent_size).map(|i| format!("mean_{i}")).collect(),
+        columns: (0..latent_size).map(|i| format!("code_{i}")).collect(),
         element: npy::Element::F32,
         row_shape: vec![latent_size],
     };
@@ -59,19 +67,19 @@ pub(super) fn run(arguments: EncodeArgs, matches: &ArgMatches) -> Result<Outcome
             .map(|result| result.map(Row::from))
             .collect())
     };
-    pipeline::run(
-        &loaded,
-        &arguments.inputs,
-        &arguments.output,
-        layout,
-        encode,
-    )
+    let files = arguments.inputs.files()?;
+    let images = Images {
+        labels: arguments.labels.read(&files, loaded.model.shape())?,
+        files,
+        options: arguments.inputs.decode_options(),
+    };
+    pipeline::run_on(&loaded, images, &arguments.output, layout, encode)
 }
 
 impl From<Encoding> for Row {
     fn from(encoding: Encoding) -> Self {
         Self {
-            mean: encoding.mean,
+            code: encoding.code,
             log_variance: encoding.log_variance,
         }
     }
@@ -79,10 +87,10 @@ impl From<Encoding> for Row {
 
 impl Answer for Row {
     fn cells(&self) -> Vec<String> {
-        self.mean.iter().map(f32::to_string).collect()
+        self.code.iter().map(f32::to_string).collect()
     }
 
     fn numbers(&self) -> Vec<f64> {
-        self.mean.iter().copied().map(f64::from).collect()
+        self.code.iter().copied().map(f64::from).collect()
     }
 }

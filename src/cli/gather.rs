@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{
     CliError,
     inputs::{InputArgs, Reader},
+    labels::Labels,
 };
 use crate::domain::image::{Image, ImageShape};
 
@@ -32,6 +33,7 @@ pub(super) fn images(
         options: inputs.decode_options(),
         chunk: CHUNK,
         progress: ProgressBar::hidden(),
+        labels: Labels::None,
     };
     let reading = thread::spawn(move || reader.read(&files, &sender));
     let mut images = Vec::new();

@@ -1,34 +1,44 @@
-//! Images from files, folders and npy arrays, read one at a time in a fixed order.
+//! Images from files, folders, npy and IDX arrays, read one at a time in a fixed order.
 //!
 //! A file that cannot be read is an item with an error: it does not stop the files after it.
 
 use std::{
     fs::{self, File},
-    io::{self, BufReader},
+    io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
+use flate2::bufread::MultiGzDecoder;
 use indicatif::ProgressBar;
-use npyz::{NpyFile, Order};
 use tokio::sync::mpsc;
 
-use super::{CliError, table::ImageName};
+use super::{CliError, labels::Labels, table::ImageName};
 use crate::{
     domain::image::{Image, ImageShape},
     media::{self, DecodeLimits, DecodeOptions},
 };
+
+mod array;
+
+use array::Array;
 
 /// Endings of the files that are taken from a folder. A file that is named itself may be called anything.
 const ENDINGS: [&str; 13] = [
     "bmp", "gif", "jpeg", "jpg", "npy", "pam", "pbm", "pgm", "png", "pnm", "ppm", "webp", "jfif",
 ];
 
+/// How the names of IDX files of images end, with `.gz` after it if they are compressed.
+const IDX_ENDINGS: [&str; 2] = ["idx3-ubyte", "idx4-ubyte"];
+
+/// The first bytes of a gzip file.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// Which images, and what may be done to them.
 #[derive(Debug, Args)]
 pub(super) struct InputArgs {
-    /// Image files (PNG, JPEG, WebP, GIF, BMP, PNM), npy arrays of levels (uint8 [N, H, W] or [N, H, W, C]), and folders
-    /// of these, which are searched to the bottom in order of name
+    /// Image files (PNG, JPEG, WebP, GIF, BMP, PNM), npy arrays of levels (uint8 [N, H, W] or [N, H, W, C]), IDX arrays
+    /// (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -57,6 +67,15 @@ pub(super) struct Reader {
     pub(super) chunk: usize,
     /// Told of arrays, which hold more images than one.
     pub(super) progress: ProgressBar,
+    /// What the images are called.
+    pub(super) labels: Labels,
+}
+
+/// What a file turned out to be.
+enum Source {
+    /// An image file, as bytes.
+    Picture(Vec<u8>),
+    Array(Array),
 }
 
 /// The command has ended, and nobody wants more images.
@@ -86,9 +105,10 @@ impl InputArgs {
             collect(input, &mut files).map_err(unreadable)?;
             if files.len() == before {
                 return Err(CliError::Usage(format!(
-                    "the folder {} holds no images: wanted are files that end in {}",
+                    "the folder {} holds no images: wanted are files that end in {}, {}",
                     input.display(),
-                    ENDINGS.join(", ")
+                    ENDINGS.join(", "),
+                    IDX_ENDINGS.join(", ")
                 )));
             }
         }
@@ -124,6 +144,14 @@ fn is_wanted(path: &Path) -> bool {
     ENDINGS
         .iter()
         .any(|known| ending.eq_ignore_ascii_case(known))
+        || is_named_idx(path)
+}
+
+fn is_named_idx(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    IDX_ENDINGS.iter().any(|ending| name.ends_with(ending))
 }
 
 impl Reader {
@@ -139,118 +167,107 @@ impl Reader {
                 .blocking_send(std::mem::take(&mut chunk))
                 .map_err(|_| Gone)
         };
-        let sent = files.iter().try_for_each(|file| self.file(file, &mut send));
+        let mut position = 0;
+        let sent = files
+            .iter()
+            .try_for_each(|file| self.file(file, &mut position, &mut send));
         if sent.is_ok() && !chunk.is_empty() {
             // The receiver may have gone after the last full chunk; then nobody wants this one either.
             let _ = sender.blocking_send(chunk);
         }
     }
 
+    /// Sends the images of one file, the first of which is at `position` among all.
     fn file(
         &self,
         path: &Path,
+        position: &mut u64,
         send: &mut impl FnMut(Item) -> Result<(), Gone>,
     ) -> Result<(), Gone> {
-        let named = |index, image| Item {
+        let first = *position;
+        let named = |index: Option<u64>, image| Item {
             name: ImageName {
                 input: path.display().to_string(),
                 index,
+                label: self.labels.of(path, first + index.unwrap_or_default()),
             },
             image,
         };
-        let is_array = path
-            .extension()
-            .is_some_and(|ending| ending.eq_ignore_ascii_case("npy"));
-        if !is_array {
-            return send(named(None, self.picture(path)));
-        }
-        let mut array = match self.array(path) {
-            Ok(array) => array,
+        *position += 1;
+        let mut array = match open(path, self.shape) {
+            Ok(Source::Array(array)) => array,
+            Ok(Source::Picture(bytes)) => return send(named(None, self.picture(&bytes))),
             Err(error) => return send(named(None, Err(error))),
         };
-        self.progress.inc_length(array.images.saturating_sub(1));
-        for index in 0..array.images {
+        *position = first.saturating_add(array.images());
+        self.progress.inc_length(array.images().saturating_sub(1));
+        for index in 0..array.images() {
             let image = array.next(self.shape);
-            let ended = image.is_err() && array.is_cut_short;
+            let ended = image.is_err() && array.is_cut_short();
             send(named(Some(index), image))?;
             if ended {
                 // Nothing after the place where the file ends can be read, and one row says so.
-                break;
+                return Ok(());
             }
         }
-        Ok(())
+        match array.finish() {
+            Ok(()) => Ok(()),
+            Err(error) => send(Item {
+                name: ImageName {
+                    input: path.display().to_string(),
+                    index: None,
+                    label: None,
+                },
+                image: Err(error),
+            }),
+        }
     }
 
-    fn picture(&self, path: &Path) -> Result<Image, String> {
-        let bytes = fs::read(path).map_err(|error| error.to_string())?;
-        media::decode(&bytes, self.shape, self.options, DecodeLimits::default())
+    fn picture(&self, bytes: &[u8]) -> Result<Image, String> {
+        media::decode(bytes, self.shape, self.options, DecodeLimits::default())
             .map_err(|error| error.to_string())
     }
-
-    fn array(&self, path: &Path) -> Result<Array, String> {
-        let file = File::open(path).map_err(|error| error.to_string())?;
-        let array = NpyFile::new(BufReader::new(file))
-            .map_err(|error| format!("the npy header cannot be read: {error}"))?;
-        let (height, width, channels) = (
-            self.shape.height() as u64,
-            self.shape.width() as u64,
-            self.shape.channels() as u64,
-        );
-        let images = match *array.shape() {
-            [n, h, w, c] if (h, w, c) == (height, width, channels) => Some(n),
-            [h, w, c] if (h, w, c) == (height, width, channels) => Some(1),
-            [n, h, w] if channels == 1 && (h, w) == (height, width) => Some(n),
-            [h, w] if channels == 1 && (h, w) == (height, width) => Some(1),
-            _ => None,
-        };
-        let shape = array.shape().to_vec();
-        let is_c_order = array.order() == Order::C;
-        let levels = array.data::<u8>();
-        match (images, levels) {
-            (Some(images), Ok(levels)) if is_c_order => Ok(Array {
-                images,
-                levels,
-                is_cut_short: false,
-            }),
-            (_, levels) => Err(format!(
-                "the array is {}{} of shape {shape:?}; the model takes uint8 levels in C order of shape [N, {height}, {width}{}]",
-                if levels.is_ok() { "uint8" } else { "not uint8" },
-                if is_c_order { "" } else { " in Fortran order" },
-                if channels == 1 {
-                    String::new()
-                } else {
-                    format!(", {channels}")
-                },
-            )),
-        }
-    }
 }
 
-/// An npy file whose images are read as they are asked for.
-struct Array {
-    images: u64,
-    levels: npyz::NpyReader<u8, BufReader<File>>,
-    is_cut_short: bool,
-}
-
-impl Array {
-    /// The next image, whose channels come last in the file and first in memory.
-    fn next(&mut self, shape: ImageShape) -> Result<Image, String> {
-        let mut planes = vec![0; shape.dimensions()];
-        for place in 0..shape.dimensions() {
-            match self.levels.next() {
-                Some(Ok(level)) => planes[shape.index_of(place)] = level,
-                Some(Err(error)) => return Err(self.cut_short(&error.to_string())),
-                None => return Err(self.cut_short("there are no more levels")),
+/// How many images files hold, as their headers say; for commands that must know before they begin.
+pub(super) fn count(files: &[PathBuf], shape: ImageShape) -> Result<u64, CliError> {
+    files.iter().try_fold(0_u64, |count, path| {
+        let found = match open(path, shape) {
+            Ok(Source::Picture(_)) => 1,
+            Ok(Source::Array(array)) => array.images(),
+            Err(error) => {
+                return Err(CliError::Usage(format!("{}: {error}", path.display())));
             }
-        }
-        Image::new(shape, planes).map_err(|error| error.to_string())
-    }
+        };
+        Ok(count.saturating_add(found))
+    })
+}
 
-    fn cut_short(&mut self, reason: &str) -> String {
-        self.is_cut_short = true;
-        format!("the file ends before its array: {reason}")
+/// Opens a file and tells by its name and its first bytes what it is.
+fn open(path: &Path, shape: ImageShape) -> Result<Source, String> {
+    let failed = |error: io::Error| error.to_string();
+    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let start = file.fill_buf().map_err(failed)?;
+    if path
+        .extension()
+        .is_some_and(|ending| ending.eq_ignore_ascii_case("npy"))
+    {
+        return Array::npy(file, shape).map(Source::Array);
     }
+    if start.starts_with(&GZIP_MAGIC) {
+        let mut inside = BufReader::new(MultiGzDecoder::new(file));
+        let start = inside.fill_buf().map_err(failed)?;
+        if !media::is_idx(start) && !is_named_idx(path) {
+            return Err("the gzip file holds no IDX array of images".to_owned());
+        }
+        return Array::idx(Box::new(inside), shape).map(Source::Array);
+    }
+    if media::is_idx(start) || is_named_idx(path) {
+        return Array::idx(Box::new(file), shape).map(Source::Array);
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    Ok(Source::Picture(bytes))
 }
 
 #[cfg(test)]

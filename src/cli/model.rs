@@ -24,11 +24,21 @@ pub(super) fn load(
     settings: OfflineSettings,
     matches: &ArgMatches,
 ) -> Result<Loaded, CliError> {
+    let loaded = load_any(model, settings, matches)?;
+    loaded.model.require(capability)?;
+    Ok(loaded)
+}
+
+/// Loads the model that `model` means and nothing else, whatever it can do.
+pub(super) fn load_any(
+    model: &str,
+    settings: OfflineSettings,
+    matches: &ArgMatches,
+) -> Result<Loaded, CliError> {
     let settings = settings.start(matches)?;
     let folder = folder(model, &settings.models.repository)?;
     let (app, name) = App::load_one(&settings, &folder)?;
     let model = app.service.model(&name, None)?;
-    model.require(capability)?;
     Ok(Loaded {
         app,
         model,

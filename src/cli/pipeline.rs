@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     CliError, Outcome, UNLIMITED,
     inputs::{InputArgs, Item, Reader},
+    labels::Labels,
     model::Loaded,
     say,
     table::{Answer, ImageName, Layout, OutputArgs, Table},
@@ -35,6 +36,23 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .map_err(|error| CliError::io("the command cannot be started", error))
 }
 
+/// Which images a command works on.
+pub(super) struct Images {
+    pub(super) files: Vec<PathBuf>,
+    pub(super) options: DecodeOptions,
+    pub(super) labels: Labels,
+}
+
+impl From<(Vec<PathBuf>, DecodeOptions)> for Images {
+    fn from((files, options): (Vec<PathBuf>, DecodeOptions)) -> Self {
+        Self {
+            files,
+            options,
+            labels: Labels::None,
+        }
+    }
+}
+
 /// Applies `operation` to every image of the inputs and writes a row for each, in order.
 pub(super) fn run<A, F, Work>(
     loaded: &Loaded,
@@ -48,14 +66,29 @@ where
     F: Fn(Vec<Image>) -> Work,
     Work: Future<Output = Result<PerImage<A>, ServiceError>>,
 {
-    let files = inputs.files()?;
-    let mut table = Table::open(output, layout)?;
+    let images = (inputs.files()?, inputs.decode_options());
+    run_on(loaded, images.into(), output, layout, operation)
+}
+
+/// The same on images that may have labels, which are written beside their names.
+pub(super) fn run_on<A, F, Work>(
+    loaded: &Loaded,
+    images: Images,
+    output: &OutputArgs,
+    layout: Layout,
+    operation: F,
+) -> Result<Outcome, CliError>
+where
+    A: Answer,
+    F: Fn(Vec<Image>) -> Work,
+    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
+{
+    let mut table = Table::open_with(output, layout, images.labels.are_given())?;
     let write = |name: &ImageName, answer: Result<&A, &str>| {
         table.push(name, answer)?;
         table.flush()?;
         Ok(answer.is_ok())
     };
-    let images = (files, inputs.decode_options());
     let outcome = each(loaded, images, output.is_terminal(), operation, write)?;
     table.finish()?;
     Ok(outcome)
@@ -64,7 +97,7 @@ where
 /// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went well.
 pub(super) fn each<A, F, Work>(
     loaded: &Loaded,
-    (files, options): (Vec<PathBuf>, DecodeOptions),
+    images: impl Into<Images>,
     rows_on_terminal: bool,
     operation: F,
     mut write: impl FnMut(&ImageName, Result<&A, &str>) -> Result<bool, CliError>,
@@ -73,6 +106,11 @@ where
     F: Fn(Vec<Image>) -> Work,
     Work: Future<Output = Result<PerImage<A>, ServiceError>>,
 {
+    let Images {
+        files,
+        options,
+        labels,
+    } = images.into();
     let work = &loaded.settings.work;
     let progress = progress(files.len(), rows_on_terminal);
     // One chunk more than there are workers, so that none of them waits for files.
@@ -83,6 +121,7 @@ where
         options,
         chunk: work.max_batch_rows,
         progress: progress.clone(),
+        labels,
     };
     let reading = thread::spawn(move || reader.read(&files, &sender));
 
@@ -221,6 +260,7 @@ mod tests {
                 name: ImageName {
                     input: "x".to_owned(),
                     index: None,
+                    label: None,
                 },
                 image,
             })

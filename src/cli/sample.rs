@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{
     CliError, OfflineSettings, Outcome,
     model::{self, Loaded},
-    pipeline,
+    pipeline, say,
 };
 use crate::{
     domain::{family::Capability, image::Image},
@@ -48,7 +48,8 @@ pub(super) struct SampleArgs {
     #[arg(long, value_enum, default_value_t = ObservationName::Mean)]
     observation: ObservationName,
 
-    /// The label to draw, by name or number; only for models that are conditioned on labels
+    /// The label to draw, by name or number; only for models that are conditioned on labels [default: each image's is drawn from the
+    /// prior, and told]
     #[arg(long)]
     label: Option<String>,
 
@@ -92,9 +93,13 @@ pub(super) fn run(arguments: SampleArgs, matches: &ArgMatches) -> Result<Outcome
     let progress = progress(&options, &loaded, sampler.is_some());
     let drawn = pipeline::runtime()?.block_on(draw(&loaded, &options, &progress));
     progress.finish_and_clear();
+    let drawn = drawn?;
+    if options.label.is_none() && !drawn.labels.is_empty() {
+        say(&format!("labels: {}", drawn.labels.join(", ")));
+    }
     form.write(
         &arguments.output,
-        &drawn?.images,
+        &drawn.images,
         appearance(sampler.as_ref()),
     )?;
     Ok(Outcome::Done)

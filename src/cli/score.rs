@@ -6,17 +6,19 @@ use serde::Serialize;
 use super::{
     CliError, OfflineSettings, Outcome,
     inputs::InputArgs,
-    model, npy, pipeline,
+    model::{self, Loaded},
+    npy, pipeline,
     table::{Answer, Format, Layout, OutputArgs},
 };
 use crate::{
-    domain::{family::Capability, image::ImageShape, likelihood::Bound},
-    service::requests::{BoundChoice, Score, ScoreOptions},
+    domain::{family::Capability, likelihood::Bound},
+    service::requests::{BoundChoice, LikelihoodOf, Score, ScoreOptions},
 };
 
 /// Print the log-likelihood of images
 ///
-/// Columns: log_likelihood in nats, bits_per_dim, perplexity, and effective_sample_size for `iwae`. An image of probability
+/// Columns: log_likelihood in nats, bits_per_dim, perplexity, and effective_sample_size for `iwae`; for a model that is conditioned on
+/// labels also likelihood_of, p(x|y) or p(x). An image of probability
 /// zero has the log-likelihood -inf, in JSON null. With --format npy the array holds the log-likelihood of every image, or
 /// with --map its log-probability at every dimension.
 #[derive(Debug, Args)]
@@ -39,7 +41,8 @@ pub(super) struct ScoreArgs {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// The label to condition on, by name or number; only for models that are conditioned on labels
+    /// The label to condition on, by name or number; only for models that are conditioned on labels [default: none, for p(x) over all
+    /// labels]
     #[arg(long)]
     label: Option<String>,
 
@@ -56,7 +59,7 @@ pub(super) struct ScoreArgs {
 
 /// The names of bounds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BoundName {
+pub(super) enum BoundName {
     /// The log-likelihood itself.
     Exact,
     /// The evidence lower bound.
@@ -69,6 +72,10 @@ enum BoundName {
 #[derive(Debug, Serialize)]
 struct Row {
     bound: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    likelihood_of: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     k: Option<u32>,
     log_likelihood: f64,
@@ -100,13 +107,13 @@ pub(super) fn run(arguments: ScoreArgs, matches: &ArgMatches) -> Result<Outcome,
         map: arguments.map,
         label: arguments.label,
     };
-    let layout = layout(loaded.model.shape(), arguments.map);
+    let layout = layout(&loaded, arguments.map);
     let (service, model) = (&loaded.app.service, &loaded.model);
     let score = async |images| {
         let answer = service
             .score(model, images, &options, pipeline::no_deadline())
             .await?;
-        let row = |score| Row::new(answer.bound, score);
+        let row = |score| Row::new(answer.bound, answer.likelihood_of.as_ref(), score);
         Ok(answer
             .results
             .into_iter()
@@ -116,8 +123,9 @@ pub(super) fn run(arguments: ScoreArgs, matches: &ArgMatches) -> Result<Outcome,
     pipeline::run(&loaded, &arguments.inputs, &arguments.output, layout, score)
 }
 
-fn layout(shape: ImageShape, map: bool) -> Layout {
-    let columns = [
+fn layout(loaded: &Loaded, map: bool) -> Layout {
+    let shape = loaded.model.shape();
+    let mut columns = vec![
         "bound",
         "k",
         "log_likelihood",
@@ -125,6 +133,9 @@ fn layout(shape: ImageShape, map: bool) -> Layout {
         "perplexity",
         "effective_sample_size",
     ];
+    if loaded.model.is_conditional() {
+        columns.insert(1, "likelihood_of");
+    }
     let (element, row_shape) = if map {
         let sides = vec![shape.channels(), shape.height(), shape.width()];
         (npy::Element::F32, sides)
@@ -132,14 +143,14 @@ fn layout(shape: ImageShape, map: bool) -> Layout {
         (npy::Element::F64, Vec::new())
     };
     Layout {
-        columns: columns.map(str::to_owned).to_vec(),
+        columns: columns.into_iter().map(str::to_owned).collect(),
         element,
         row_shape,
     }
 }
 
 impl BoundName {
-    fn choice(self) -> BoundChoice {
+    pub(super) fn choice(self) -> BoundChoice {
         match self {
             Self::Exact => BoundChoice::Exact,
             Self::Elbo => BoundChoice::Elbo,
@@ -149,9 +160,14 @@ impl BoundName {
 }
 
 impl Row {
-    fn new(bound: Bound, score: Score) -> Self {
+    fn new(bound: Bound, likelihood_of: Option<&LikelihoodOf>, score: Score) -> Self {
         Self {
             bound: bound.name(),
+            likelihood_of: likelihood_of.map(LikelihoodOf::formula),
+            label: match likelihood_of {
+                Some(LikelihoodOf::Given(label)) => Some(label.clone()),
+                Some(LikelihoodOf::Evidence) | None => None,
+            },
             k: bound.samples(),
             log_likelihood: score.log_likelihood_nats,
             bits_per_dim: score.bits_per_dim,
@@ -165,14 +181,18 @@ impl Row {
 impl Answer for Row {
     fn cells(&self) -> Vec<String> {
         let optional = |value: Option<String>| value.unwrap_or_default();
-        vec![
+        let mut cells = vec![
             self.bound.to_owned(),
             optional(self.k.map(|k| k.to_string())),
             self.log_likelihood.to_string(),
             self.bits_per_dim.to_string(),
             self.perplexity.to_string(),
             optional(self.effective_sample_size.map(|size| size.to_string())),
-        ]
+        ];
+        if let Some(formula) = self.likelihood_of {
+            cells.insert(1, formula.to_owned());
+        }
+        cells
     }
 
     fn numbers(&self) -> Vec<f64> {

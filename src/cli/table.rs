@@ -54,6 +54,9 @@ pub(super) struct ImageName {
     /// Place in an array of images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) index: Option<u64>,
+    /// What it is called, where labels were given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) label: Option<String>,
 }
 
 /// The columns and the array's shape, which a command knows before its first image.
@@ -68,6 +71,7 @@ pub(super) struct Table {
     path: Option<PathBuf>,
     sink: Sink,
     columns: usize,
+    is_labelled: bool,
 }
 
 enum Sink {
@@ -96,6 +100,15 @@ impl OutputArgs {
 impl Table {
     /// Opens the output and writes what comes before the first row.
     pub(super) fn open(arguments: &OutputArgs, layout: Layout) -> Result<Self, CliError> {
+        Self::open_with(arguments, layout, false)
+    }
+
+    /// The same with a column `label` after the name of an image, if images have labels. An array has no room for it.
+    pub(super) fn open_with(
+        arguments: &OutputArgs,
+        layout: Layout,
+        is_labelled: bool,
+    ) -> Result<Self, CliError> {
         let path = arguments.output.clone();
         let failed = |error| CliError::writing(path.as_deref(), error);
         let sink = match (arguments.format, &path) {
@@ -112,9 +125,10 @@ impl Table {
             }
             (Format::Csv, path) => {
                 let mut rows = csv::Writer::from_writer(open(path.as_deref()).map_err(failed)?);
-                let before = ["input", "index"].map(str::to_owned);
-                let header = before.iter().chain(&layout.columns);
-                rows.write_record(header.map(String::as_str).chain(["error"]))
+                let name = ["input", "index", "label"];
+                let name = &name[..if is_labelled { 3 } else { 2 }];
+                let columns = layout.columns.iter().map(String::as_str);
+                rows.write_record(name.iter().copied().chain(columns).chain(["error"]))
                     .map_err(|error| failed(io_error(error)))?;
                 Sink::Csv(Box::new(rows))
             }
@@ -124,6 +138,7 @@ impl Table {
             path,
             sink,
             columns: layout.columns.len(),
+            is_labelled,
         })
     }
 
@@ -142,6 +157,9 @@ impl Table {
             Sink::Csv(rows) => {
                 let index = name.index.map(|index| index.to_string());
                 let mut row = vec![name.input.clone(), index.unwrap_or_default()];
+                if self.is_labelled {
+                    row.push(name.label.clone().unwrap_or_default());
+                }
                 row.extend(answer.map_or_else(|_| vec![String::new(); self.columns], A::cells));
                 row.push(answer.err().unwrap_or_default().to_owned());
                 rows.write_record(row).map_err(io_error)?;

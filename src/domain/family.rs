@@ -17,6 +17,8 @@ pub enum Family {
     Gan,
     /// p(label | image): labels compete, images do not.
     Classifier,
+    /// A classifier, a density and a prior put together by Bayes' rule: p(image | label) = p(label | image) p(image) / p(label).
+    Bayes,
     /// A decision made from what other models say: no density of its own.
     Detector,
 }
@@ -61,13 +63,14 @@ pub enum Capability {
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PixelCnn,
         Self::PixelRnn,
         Self::Vae,
         Self::Autoencoder,
         Self::Gan,
         Self::Classifier,
+        Self::Bayes,
         Self::Detector,
     ];
 
@@ -80,6 +83,7 @@ impl Family {
             Self::Autoencoder => "autoencoder",
             Self::Gan => "gan",
             Self::Classifier => "classifier",
+            Self::Bayes => "bayes",
             Self::Detector => "detector",
         }
     }
@@ -87,18 +91,21 @@ impl Family {
     /// What the family says about p(image).
     pub fn density(self) -> Density {
         match self {
-            Self::PixelCnn | Self::PixelRnn => Density::Exact,
+            Self::PixelCnn | Self::PixelRnn | Self::Bayes => Density::Exact,
             Self::Vae => Density::LowerBound,
             Self::Gan => Density::Implicit,
             Self::Autoencoder | Self::Classifier | Self::Detector => Density::None,
         }
     }
 
-    /// What every model of the family can do. [`Capability::Detect`] further needs a calibration.
+    /// What models of the family can do. [`Capability::Detect`] further needs a calibration, [`Capability::Classify`] of a density that it
+    /// is conditioned on labels.
     pub fn capabilities(self) -> &'static [Capability] {
         use Capability::*;
         match self {
-            Self::PixelCnn | Self::PixelRnn => &[Score, Detect, Sample, Complete, Compress],
+            Self::PixelCnn | Self::PixelRnn => {
+                &[Score, Detect, Sample, Complete, Classify, Compress]
+            }
             Self::Vae => &[
                 Score,
                 Detect,
@@ -111,7 +118,8 @@ impl Family {
             ],
             Self::Autoencoder => &[Encode, Decode, Reconstruct, Interpolate],
             Self::Gan => &[Sample],
-            Self::Classifier => &[Classify],
+            Self::Classifier => &[Encode, Classify],
+            Self::Bayes => &[Score, Classify],
             Self::Detector => &[Detect],
         }
     }
@@ -125,6 +133,12 @@ impl Family {
         Some(match (self, capability) {
             (Self::Detector, _) => {
                 "a detector judges images by what other models say of them: ask one of its members"
+            }
+            (Self::Bayes, Detect) => {
+                "classify says it, with a p-value for novelty beside that for ambiguity"
+            }
+            (Self::Bayes, _) => {
+                "it puts the answers of a classifier and a density together and has no graph of its own: ask its members"
             }
             (_, Compress) => {
                 "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive \

@@ -16,6 +16,8 @@ pub enum Stream {
     Posterior = 3,
     /// Images made up to probe a graph.
     Probe = 4,
+    /// Labels drawn from their distribution.
+    Label = 5,
 }
 
 /// The numbers of one (seed, stream, image).

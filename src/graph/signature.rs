@@ -61,6 +61,26 @@ pub fn check(
         .collect()
 }
 
+/// The size of the rows of an output whose declared shape is `[batch, size]`.
+pub fn row_size(model: &Model, output: &str) -> Result<usize, GraphError> {
+    let outputs = model.graph.iter().flat_map(|graph| &graph.outputs);
+    let shape = outputs
+        .filter(|value| value.name() == output)
+        .find_map(|value| value.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref());
+    let size = shape.and_then(|shape| match shape.dims.as_slice() {
+        [_, size] => match size.value {
+            Some(DimValue::Fixed(size)) => usize::try_from(size).ok(),
+            _ => None,
+        },
+        _ => None,
+    });
+    size.filter(|size| *size > 0).ok_or_else(|| {
+        GraphError::Signature(format!(
+            "output {output:?} must be there and declare the shape [batch, size] with a fixed size"
+        ))
+    })
+}
+
 /// The form that the value of the expected name has.
 fn find(values: &[&ValueInfo], role: &str, expected: &Expected<'_>) -> Result<usize, GraphError> {
     let Some(value) = values.iter().find(|value| value.name() == expected.name) else {

@@ -1,6 +1,9 @@
 //! The routes: one file a group.
 
-use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+use axum::{http::HeaderValue, response::Response};
+use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -12,7 +15,7 @@ use crate::{
     },
 };
 
-use super::{HttpState, call::Call};
+use super::{HttpState, call::Call, output::json_text, problem::Problem};
 
 mod classify;
 mod complete;
@@ -117,6 +120,38 @@ impl From<LabelOption> for String {
             LabelOption::Name(name) => name,
         }
     }
+}
+
+/// Values by the names of labels, in the order of their numbers.
+#[derive(Debug)]
+struct ByLabel<T>(Vec<(Arc<str>, T)>);
+
+impl<T> ByLabel<T> {
+    fn new(labels: &[Arc<str>], values: impl IntoIterator<Item = T>) -> Self {
+        Self(labels.iter().cloned().zip(values).collect())
+    }
+}
+
+impl<T: Serialize> Serialize for ByLabel<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (label, value) in &self.0 {
+            map.serialize_entry(label.as_ref(), value)?;
+        }
+        map.end()
+    }
+}
+
+/// Says which labels the images of an array or a picture have, if they have any.
+fn tell_labels(response: &mut Response, labels: &[String]) -> Result<(), Problem> {
+    if labels.is_empty() {
+        return Ok(());
+    }
+    // JSON has escapes for all that a header cannot carry.
+    let value = HeaderValue::from_bytes(json_text(&labels)?.as_bytes())
+        .map_err(|error| Problem::internal(format!("labels make no header: {error}")))?;
+    response.headers_mut().insert("x-labels", value);
+    Ok(())
 }
 
 /// What to show of a decoder's distribution over images.

@@ -108,6 +108,70 @@ pub fn read_f64_table(bytes: &[u8], sizes: &[usize]) -> Result<Vec<f64>, MediaEr
         .collect())
 }
 
+/// Reads integers of shape (N): signed or unsigned, of 1 to 8 bytes, little-endian.
+pub fn read_integers(bytes: &[u8]) -> Result<Vec<i64>, MediaError> {
+    let header = Header::read(bytes)?;
+    let wanted = || "integers of shape [N], little-endian".to_owned();
+    let (kind, item) = match header.descr.as_str() {
+        "|u1" => ("u", 1),
+        "|i1" => ("i", 1),
+        "<u2" | "<u4" | "<u8" => ("u", usize::from(header.descr.as_bytes()[2] - b'0')),
+        "<i2" | "<i4" | "<i8" => ("i", usize::from(header.descr.as_bytes()[2] - b'0')),
+        _ => return Err(header.unwanted(wanted())),
+    };
+    if header.shape.len() != 1 {
+        return Err(header.unwanted(wanted()));
+    }
+    let data = header.data(bytes, item, wanted)?;
+    data.chunks_exact(item)
+        .map(|number| {
+            let negative = kind == "i" && number[item - 1] >= 0x80;
+            let mut wide = [if negative { 0xff } else { 0 }; 8];
+            wide[..item].copy_from_slice(number);
+            let value = i64::from_le_bytes(wide);
+            if kind == "u" && value < 0 {
+                return Err(MediaError::NpyArray {
+                    found: format!("holds {}", u64::from_le_bytes(wide)),
+                    wanted: format!("integers up to {}", i64::MAX),
+                });
+            }
+            Ok(value)
+        })
+        .collect()
+}
+
+/// Reads float32, float64 or int64 numbers of shape [N, `columns`…], row after row.
+pub fn read_numbers(bytes: &[u8], columns: &[usize]) -> Result<Vec<f64>, MediaError> {
+    let header = Header::read(bytes)?;
+    let wanted = || {
+        let columns: String = columns.iter().map(|c| format!(", {c}")).collect();
+        format!("float32, float64 or int64 of shape [N{columns}]")
+    };
+    let is_wanted = match header.shape.as_slice() {
+        [_, rest @ ..] => rest.iter().copied().eq(columns.iter().map(|&c| c as u64)),
+        [] => false,
+    };
+    if !is_wanted {
+        return Err(header.unwanted(wanted()));
+    }
+    let double = |data: &[u8], read: fn([u8; 8]) -> f64| -> Vec<f64> {
+        let (chunks, _) = data.as_chunks::<8>();
+        chunks.iter().map(|&chunk| read(chunk)).collect()
+    };
+    Ok(match header.descr.as_str() {
+        "<f4" => {
+            let (chunks, _) = header.data(bytes, 4, wanted)?.as_chunks::<4>();
+            let single = |&chunk: &[u8; 4]| f64::from(f32::from_le_bytes(chunk));
+            chunks.iter().map(single).collect()
+        }
+        "<f8" => double(header.data(bytes, 8, wanted)?, f64::from_le_bytes),
+        "<i8" => double(header.data(bytes, 8, wanted)?, |chunk| {
+            i64::from_le_bytes(chunk) as f64
+        }),
+        _ => return Err(header.unwanted(wanted())),
+    })
+}
+
 /// Writes images of one shape as uint8 levels: [N, H, W] for one channel, else [N, H, W, C].
 pub fn write_images(images: &[Image], shape: ImageShape) -> Vec<u8> {
     let mut lengths = vec![images.len(), shape.height(), shape.width()];
@@ -232,6 +296,50 @@ mod tests {
         let few = ImageShape::new(1, 2, 3, 4).unwrap();
         let error = read_images(&array("|u1", &[2, 3], &[0, 1, 2, 3, 4, 0]), few, 1).unwrap_err();
         assert!(error.to_string().contains("value 4 at index 4"), "{error}");
+    }
+
+    #[test]
+    fn integers_of_every_width_are_read() {
+        for (descr, data) in [
+            ("|u1", &[200, 3][..]),
+            ("<u2", &[200, 0, 3, 0]),
+            ("<i4", &[200, 0, 0, 0, 3, 0, 0, 0]),
+            ("<i8", &[200, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 0, 0]),
+        ] {
+            assert_eq!(read_integers(&array(descr, &[2], data)), Ok(vec![200, 3]));
+        }
+        assert_eq!(
+            read_integers(&array("<i2", &[1], &[0xfe, 0xff])),
+            Ok(vec![-2])
+        );
+        for (descr, shape, data, wrong) in [
+            ("<f4", &[1][..], &[0; 4][..], "float32"),
+            ("|u1", &[1, 1], &[0], "[1, 1]"),
+            ("|u1", &[2], &[0], "2 bytes"),
+            ("<u8", &[1], &[255; 8], "18446744073709551615"),
+        ] {
+            let error = read_integers(&array(descr, shape, data)).unwrap_err();
+            assert!(error.to_string().contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_each_type_are_read() {
+        let wanted = vec![1.0, -2.0];
+        let single = write_f32(&[1, 2], [1.0, -2.0].into_iter());
+        let double = write_f64(&[1, 2], [1.0, -2.0].into_iter());
+        let whole = [1i64.to_le_bytes(), (-2i64).to_le_bytes()].concat();
+        assert_eq!(read_numbers(&single, &[2]), Ok(wanted.clone()));
+        assert_eq!(read_numbers(&double, &[2]), Ok(wanted.clone()));
+        assert_eq!(read_numbers(&array("<i8", &[2], &whole), &[]), Ok(wanted));
+        for wrong in [
+            array("<i8", &[], &whole),
+            array("<i4", &[2], &whole[..8]),
+            array("<i8", &[2], &whole[..8]),
+            single,
+        ] {
+            assert!(read_numbers(&wrong, &[]).is_err());
+        }
     }
 
     #[test]

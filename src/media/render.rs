@@ -11,11 +11,12 @@ use super::{MediaError, convert};
 
 mod canvas;
 mod colormap;
+mod evidence;
 mod overlay;
 
 use self::canvas::Canvas;
 pub(super) use self::canvas::{GAP, Grid};
-pub use self::overlay::overlay_grid;
+pub use self::{evidence::evidence_grid, overlay::overlay_grid};
 
 /// Small images are magnified until a side has about this many pixels.
 const READABLE_SIDE: usize = 112;
@@ -83,11 +84,19 @@ pub fn heat_map_grid(maps: &[&[f32]], shape: ImageShape) -> Result<Vec<u8>, Medi
 
 /// −log p of every pixel in nats.
 fn surprise(map: &[f32], shape: ImageShape) -> Vec<f64> {
+    by_pixel(map, shape)
+        .into_iter()
+        .map(|value| -value)
+        .collect()
+}
+
+/// The sum over the channels of every pixel.
+fn by_pixel(map: &[f32], shape: ImageShape) -> Vec<f64> {
     assert_eq!(map.len(), shape.dimensions(), "one value a dimension");
     (0..shape.pixels())
         .map(|pixel| {
             let channels = map.iter().skip(pixel).step_by(shape.pixels());
-            -channels.map(|&value| f64::from(value)).sum::<f64>()
+            channels.map(|&value| f64::from(value)).sum()
         })
         .collect()
 }

@@ -1,18 +1,25 @@
-//! Autoregressive networks: one pass gives the distribution of every dimension given the dimensions before it.
+//! Autoregressive networks: the distribution of every dimension given the dimensions before it.
+//!
+//! A convolutional network gives all of them in one pass over the image, and is drawn from along wavefronts where its graph can be compiled.
+//! Of a recurrent one there is only the step that computes a pixel, so scores, too, are computed along wavefronts.
+
+mod logits;
+mod passes;
+mod walks;
 
 use std::{fmt, sync::Arc};
 
-use super::{NetworkError, expect_shape, wavefront::Wavefront};
+pub use self::logits::Logits;
+use self::passes::Passes;
+use super::{NetworkError, wavefront::Wavefront};
 use crate::{
-    domain::{image::ImageShape, likelihood, random::Random, sampling},
+    domain::image::ImageShape,
     graph::{
-        self,
-        protobuf::{ElementType, Model},
-        rewrite::{self, InputMap},
-        signature::{self, Expected},
-        wavefront::{Analysis, Interface},
+        protobuf::Model,
+        recurrence::{self, Names, Recurrence},
+        rewrite::InputMap,
     },
-    runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
+    runtime::{Engine, Threads},
 };
 
 /// How logits become a distribution over levels.
@@ -24,7 +31,7 @@ pub enum Head {
     Bernoulli,
 }
 
-/// What a manifest says about the graph.
+/// What a manifest says about a graph of whole images.
 #[derive(Debug, Clone)]
 pub struct Contract {
     /// Size of the images.
@@ -39,6 +46,21 @@ pub struct Contract {
     pub output: String,
     /// The label that the distribution is conditioned on, if any.
     pub label: Option<LabelInput>,
+}
+
+/// What a manifest says about a step graph.
+#[derive(Debug, Clone)]
+pub struct StepContract {
+    /// Size of the images.
+    pub shape: ImageShape,
+    /// Likelihood head.
+    pub head: Head,
+    /// From level to graph value.
+    pub map: InputMap,
+    /// Names of the graph's inputs and outputs.
+    pub names: Names,
+    /// What a step reads.
+    pub recurrence: Recurrence,
 }
 
 /// The label input of a conditional model.
@@ -68,19 +90,28 @@ impl<'a> From<&'a [u8]> for Given<'a> {
 /// An autoregressive network.
 #[derive(Debug)]
 pub struct Autoregressive {
-    contract: Contract,
-    score: Arc<dyn Program>,
-    logits: Arc<dyn Program>,
-    logits_form: Vec<usize>,
+    shape: ImageShape,
+    head: Head,
+    label: Option<LabelInput>,
+    evaluation: Evaluation,
     compilation: Compilation,
     numerics: u64,
+}
+
+/// How given images are evaluated.
+#[derive(Debug)]
+enum Evaluation {
+    /// In one pass over whole images.
+    Passes(Passes),
+    /// Along wavefronts.
+    Walks(Arc<Wavefront>),
 }
 
 /// What the analysis of the graph came to.
 #[derive(Debug)]
 pub enum Compilation {
     /// It is causal, and images are drawn along wavefronts.
-    Wavefront(Box<Wavefront>),
+    Wavefront(Arc<Wavefront>),
     /// It is causal, but has no program, for this reason; images are drawn by fixed-point iteration.
     Causal(String),
     /// It could not be analysed, for this reason; images are drawn by fixed-point iteration.
@@ -97,6 +128,9 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
 const PROGRAM_TOLERANCE: f32 = 1e-3;
+
+/// Golden images in whose company the first one is verified, at most.
+const VERIFIED_COMPANY: usize = 8;
 
 impl fmt::Display for Compilation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,91 +153,71 @@ impl fmt::Display for Compilation {
     }
 }
 
-/// The logits of a batch.
-#[derive(Debug)]
-pub struct Logits {
-    shape: ImageShape,
-    head: Head,
-    rows: usize,
-    output: Output,
-}
-
 impl Autoregressive {
-    /// Checks the graph against its contract and makes it runnable, once for scores and once for logits.
+    /// Checks a graph of whole images against its contract, analyses it and makes it runnable.
     pub fn load(
         engine: &dyn Engine,
         name: &str,
-        model: &graph::protobuf::Model,
+        model: &Model,
         contract: Contract,
     ) -> Result<Self, NetworkError> {
-        let shape = contract.shape;
-        let image = vec![shape.channels(), shape.height(), shape.width()];
-        let forms = match contract.head {
-            Head::Bernoulli => vec![image.clone()],
-            Head::Categorical => {
-                let (k, c, h, w) = (shape.levels(), image[0], image[1], image[2]);
-                let flat = (c == 1).then(|| vec![k, h, w]);
-                flat.into_iter().chain([vec![k, c, h, w]]).collect()
-            }
-        };
-        let mut inputs = vec![Expected {
-            name: &contract.input,
-            element_type: ElementType::Float,
-            forms: vec![image],
-        }];
-        inputs.extend(contract.label.as_ref().map(|label| Expected {
-            name: &label.input,
-            element_type: ElementType::Int64,
-            forms: vec![Vec::new()],
-        }));
-        let found = signature::check(
-            model,
-            &inputs,
-            &[Expected {
-                name: &contract.output,
-                element_type: ElementType::Float,
-                forms: forms.clone(),
-            }],
-        )?;
-        let logits_form = forms[found[0]].clone();
-        let kind = match (contract.head, logits_form.len()) {
-            (Head::Bernoulli, _) => rewrite::Logits::Bernoulli,
-            (Head::Categorical, 3) => rewrite::Logits::CategoricalFlat,
-            (Head::Categorical, _) => rewrite::Logits::Categorical,
-        };
-        let score = rewrite::score(
-            model,
-            &contract.input,
-            &contract.output,
-            shape,
-            contract.map,
-            kind,
-        )?;
-        let logits = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
-        let compilation = compile(engine, name, model, &contract)?;
+        let (shape, head, label) = (contract.shape, contract.head, contract.label.clone());
+        let (passes, compilation) = Passes::load(engine, name, model, contract)?;
         Ok(Self {
+            shape,
+            head,
+            label,
+            evaluation: Evaluation::Passes(passes),
             compilation,
             numerics: 0,
-            score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
-            logits: engine.load(&format!("{name} (logits)"), &graph::serialize(&logits))?,
-            logits_form,
-            contract,
+        })
+    }
+
+    /// Checks a step graph against its contract and makes it runnable.
+    pub fn load_step(
+        engine: &dyn Engine,
+        name: &str,
+        model: &Model,
+        contract: &StepContract,
+    ) -> Result<Self, NetworkError> {
+        let (shape, head) = (contract.shape, contract.head);
+        let compiled = recurrence::compile(
+            model,
+            &contract.names,
+            &contract.recurrence,
+            shape,
+            head.outcomes(shape),
+        )?;
+        let wavefront = Arc::new(Wavefront::load(
+            engine,
+            name,
+            compiled,
+            shape,
+            contract.map,
+        )?);
+        Ok(Self {
+            shape,
+            head,
+            label: None,
+            evaluation: Evaluation::Walks(Arc::clone(&wavefront)),
+            compilation: Compilation::Wavefront(wavefront),
+            numerics: 0,
         })
     }
 
     /// Size of the images.
     pub fn shape(&self) -> ImageShape {
-        self.contract.shape
+        self.shape
     }
 
     /// Likelihood head.
     pub fn head(&self) -> Head {
-        self.contract.head
+        self.head
     }
 
     /// The label that the distribution is conditioned on, if any.
     pub fn label(&self) -> Option<&LabelInput> {
-        self.contract.label.as_ref()
+        self.label.as_ref()
     }
 
     /// What the analysis of the graph came to.
@@ -213,12 +227,27 @@ impl Autoregressive {
 
     /// Follows an image through the compiled program and compares its logits with those of a full pass. A program that does not
     /// reproduce them is given up, with the reason; the network itself is sound.
+    ///
+    /// Where there are no full passes, the logits must be those that the image has in company. If they are not, the graph lets pixels of the
+    /// same step see each other, and that is an error.
     pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<(), NetworkError> {
         let (Compilation::Wavefront(wavefront), Some(given)) = (&self.compilation, golden.first())
         else {
             return Ok(());
         };
-        let expected = self.logits(&[*given], Threads::All)?;
+        let expected = match &self.evaluation {
+            Evaluation::Passes(passes) => passes.logits(&[*given], Threads::All)?,
+            Evaluation::Walks(_) => {
+                let unlike = unlike(given.levels, self.shape);
+                let company: Vec<Given<'_>> = golden
+                    .iter()
+                    .take(VERIFIED_COMPANY)
+                    .copied()
+                    .chain([unlike[..].into()])
+                    .collect();
+                self.logits(&company, Threads::All)?
+            }
+        };
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
         let (mut difference, mut scale) = (0.0f32, 1.0f32);
         let mut numerics = FNV_OFFSET;
@@ -241,10 +270,14 @@ impl Autoregressive {
         wavefront.finish(walk);
         self.numerics = numerics;
         let reproduced = difference <= PROGRAM_TOLERANCE * scale;
-        if !reproduced {
-            self.compilation = Compilation::Causal(format!(
-                "the compiled program differs from the graph by {difference:e}"
-            ));
+        match self.evaluation {
+            _ if reproduced => {}
+            Evaluation::Passes(_) => {
+                self.compilation = Compilation::Causal(format!(
+                    "the compiled program differs from the graph by {difference:e}"
+                ));
+            }
+            Evaluation::Walks(_) => return Err(NetworkError::Company(difference)),
         }
         Ok(())
     }
@@ -271,182 +304,34 @@ impl Autoregressive {
         Ok(())
     }
 
-    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.
+    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order. A recurrent network stays on the calling thread.
     pub fn log_probabilities(
         &self,
         images: &[Given<'_>],
         threads: Threads,
     ) -> Result<Vec<Vec<f32>>, NetworkError> {
-        let rows = images.len();
-        let names: &[&str] = match self.contract.head {
-            Head::Categorical => &[rewrite::CHOSEN, rewrite::TOTAL],
-            Head::Bernoulli => &[rewrite::MARGIN],
-        };
-        let outputs = self.run(&*self.score, names, images, threads)?;
-        let [_, c, h, w] = self.batch_shape(rows);
-        for (name, output) in names.iter().zip(&outputs) {
-            if output.values.len() != rows * c * h * w {
-                expect_shape(name, output, &[rows, c, h, w])?;
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.log_probabilities(images, threads),
+            Evaluation::Walks(wavefront) => {
+                walks::log_probabilities(wavefront, self.shape, self.head, images)
             }
         }
-        // Logarithms in double precision: the same for every batch, unlike those of the runtime's vectorised kernels.
-        let values = |row| -> Vec<f32> {
-            match self.contract.head {
-                Head::Categorical => {
-                    let (chosen, total) = (outputs[0].row(row, rows), outputs[1].row(row, rows));
-                    chosen
-                        .iter()
-                        .zip(total)
-                        .map(|(&chosen, &total)| (f64::from(chosen) - f64::from(total).ln()) as f32)
-                        .collect()
-                }
-                Head::Bernoulli => outputs[0]
-                    .row(row, rows)
-                    .iter()
-                    .map(|&margin| -likelihood::softplus(f64::from(margin)) as f32)
-                    .collect(),
-            }
-        };
-        Ok((0..rows).map(values).collect())
     }
 
     /// The logits of every dimension.
     pub fn logits(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
-        let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
-        let output = outputs.swap_remove(0);
-        let expected: Vec<usize> = std::iter::once(images.len())
-            .chain(self.logits_form.iter().copied())
-            .collect();
-        expect_shape(&self.contract.output, &output, &expected)?;
-        Ok(Logits {
-            shape: self.contract.shape,
-            head: self.contract.head,
-            rows: images.len(),
-            output,
-        })
-    }
-
-    fn run(
-        &self,
-        program: &dyn Program,
-        outputs: &[&str],
-        images: &[Given<'_>],
-        threads: Threads,
-    ) -> Result<Vec<Output>, NetworkError> {
-        let rows = images.len();
-        let levels: Vec<u8> = images
-            .iter()
-            .flat_map(|image| image.levels)
-            .copied()
-            .collect();
-        let labels: Vec<i64> = images.iter().map(|image| i64::from(image.label)).collect();
-        let (shape, one_axis) = (self.batch_shape(rows), [rows]);
-        let mut inputs = vec![Input {
-            name: rewrite::LEVELS,
-            shape: &shape,
-            values: Values::Bytes(&levels),
-        }];
-        inputs.extend(self.contract.label.as_ref().map(|label| Input {
-            name: &label.input,
-            shape: &one_axis,
-            values: Values::Ints(&labels),
-        }));
-        Ok(program.run(&inputs, outputs, threads)?)
-    }
-
-    fn batch_shape(&self, rows: usize) -> [usize; 4] {
-        let shape = self.contract.shape;
-        [rows, shape.channels(), shape.height(), shape.width()]
-    }
-}
-
-impl Logits {
-    /// The logits of one dimension (storage index) of one image: one a level, or the single log-odds of a Bernoulli head.
-    pub fn at(&self, row: usize, index: usize) -> impl ExactSizeIterator<Item = f32> + '_ {
-        let dimensions = self.shape.dimensions();
-        let values = self.row(row);
-        let count = values.len() / dimensions;
-        (0..count).map(move |level| values[level * dimensions + index])
-    }
-
-    /// All logits of one image: level by level, each in channel, row, column order.
-    pub fn row(&self, row: usize) -> &[f32] {
-        self.output.row(row, self.rows)
-    }
-
-    /// Draws the level of one dimension with the uniform number that belongs to it.
-    pub fn draw(
-        &self,
-        row: usize,
-        index: usize,
-        temperature: f64,
-        random: &Random,
-        scratch: &mut Vec<f32>,
-    ) -> u8 {
-        let uniform = random.uniform(index as u32);
-        self.head
-            .draw(self.at(row, index), temperature, uniform, scratch)
-    }
-}
-
-impl Head {
-    /// Draws a level from the logits of one dimension. `scratch` is working space.
-    ///
-    /// # Panics
-    /// If there are no logits.
-    pub fn draw(
-        self,
-        mut logits: impl ExactSizeIterator<Item = f32>,
-        temperature: f64,
-        uniform: f64,
-        scratch: &mut Vec<f32>,
-    ) -> u8 {
-        match self {
-            Self::Categorical => sampling::categorical(logits, temperature, uniform, scratch),
-            Self::Bernoulli => {
-                let logit = logits.next().expect("a Bernoulli head has one logit");
-                sampling::bernoulli(logit, temperature, uniform)
-            }
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.logits(images, threads),
+            Evaluation::Walks(wavefront) => walks::logits(wavefront, self.shape, self.head, images),
         }
     }
 }
 
-/// Analyses the graph and compiles it if that is possible; fails only on a leak.
-fn compile(
-    engine: &dyn Engine,
-    name: &str,
-    model: &Model,
-    contract: &Contract,
-) -> Result<Compilation, NetworkError> {
-    let simplified = rewrite::for_one(model)
-        .map_err(|error| error.to_string())
-        .and_then(|one| {
-            let bytes = engine.simplify(name, &graph::serialize(&one));
-            bytes.map_err(|error: RuntimeError| error.to_string())
-        })
-        .and_then(|bytes| graph::parse(&bytes).map_err(|error| error.to_string()));
-    let simplified = match simplified {
-        Ok(model) => model,
-        Err(reason) => return Ok(Compilation::Unknown(reason)),
-    };
-    let interface = Interface {
-        image: &contract.input,
-        label: contract.label.as_ref().map(|label| label.input.as_str()),
-        logits: &contract.output,
-        shape: contract.shape,
-        outcomes: match contract.head {
-            Head::Categorical => contract.shape.levels(),
-            Head::Bernoulli => 1,
-        },
-    };
-    Ok(match graph::wavefront::analyse(&simplified, &interface)? {
-        Analysis::Compiled(compiled) => {
-            match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
-                Ok(wavefront) => Compilation::Wavefront(Box::new(wavefront)),
-                Err(error) => Compilation::Causal(error.to_string()),
-            }
-        }
-        Analysis::Causal(reason) => Compilation::Causal(reason.to_string()),
-        Analysis::Unknown(reason) => Compilation::Unknown(reason.to_string()),
-    })
+/// An image that differs everywhere.
+fn unlike(levels: &[u8], shape: ImageShape) -> Vec<u8> {
+    let (count, half) = (shape.levels(), shape.levels() / 2);
+    levels
+        .iter()
+        .map(|&level| ((usize::from(level) + half) % count) as u8)
+        .collect()
 }

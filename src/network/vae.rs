@@ -267,14 +267,12 @@ impl Observation {
             .collect()
     }
 
-    /// Mean over dimensions of the squared difference to an image, in units of level / (levels − 1).
-    pub fn mean_squared_error(&self, levels: &[u8]) -> f64 {
+    /// The squared difference of the mean to an image at every dimension, in units of level / (levels − 1). A mean beyond the edge, which a
+    /// likelihood with open edges asks for where it is certain of an outermost level, counts as that level: the image has no other.
+    pub fn squared_errors<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
         let max = (self.levels - 1) as f64;
-        let total: f64 = levels
-            .iter()
-            .zip(&self.mean)
-            .map(|(&level, &mean)| (f64::from(level) / max - f64::from(mean)).powi(2))
-            .sum();
-        total / levels.len() as f64
+        levels.iter().zip(&self.mean).map(move |(&level, &mean)| {
+            (f64::from(level) / max - f64::from(mean).clamp(0.0, 1.0)).powi(2)
+        })
     }
 }

@@ -3,22 +3,21 @@
 mod file;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-use sha2::{Digest, Sha256};
 
 use self::file::CalibrationText;
 pub use self::file::{Split, Splits};
 use super::{
     MANIFEST, Network, Timings, Version,
-    gate::{Gate, GateError, hexadecimal, time_of},
+    gate::{Gate, GateError, time_of},
     manifest::{
-        Graphs, Manifest,
+        Graphs,
         detector::{Contract, Member},
     },
+    write,
 };
 use crate::{
     domain::{conformal::Calibration, detection::Rule, image::Image, statistics::Need},
@@ -106,7 +105,7 @@ pub fn load(
             text.splits.fit.images
         ),
     );
-    let images = golden_images(&gate, &manifest)?;
+    let (images, golden) = gate.golden_scores(&manifest, None)?;
     let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
     let failed = |cause| GateError::Network {
         file: MANIFEST.to_owned(),
@@ -117,18 +116,8 @@ pub fn load(
         .iter()
         .map(|m| rule.judge(&m.values).strangeness)
         .collect();
-    let golden = gate.scores(&manifest.golden.scores)?;
-    if golden.len() != scores.len() {
-        return Err(GateError::File {
-            file: manifest.golden.scores.clone(),
-            cause: format!(
-                "it has {} scores for {} golden images",
-                golden.len(),
-                scores.len()
-            ),
-        });
-    }
-    gate.golden(&manifest, &golden, &scores)?;
+    let tolerance = manifest.golden.tolerance;
+    gate.golden(("golden scores", ""), tolerance, &golden, &scores)?;
     let forward =
         time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
     let (checks, fingerprint) = gate.finish();
@@ -150,22 +139,6 @@ pub fn load(
         },
         manifest,
     })
-}
-
-fn golden_images(gate: &Gate<'_>, manifest: &Manifest) -> Result<Vec<Image>, GateError> {
-    let file = &manifest.golden.images;
-    let wrong = |cause: String| GateError::File {
-        file: file.clone(),
-        cause,
-    };
-    let images = media::read_images(&gate.read(file)?, manifest.shape, usize::MAX)
-        .map_err(|error| wrong(error.to_string()))?;
-    if images.is_empty() {
-        return Err(wrong(
-            "it has no images; there must be at least one".to_owned(),
-        ));
-    }
-    Ok(images)
 }
 
 /// The networks of members, each the very one that the detector was calibrated with.
@@ -199,7 +172,8 @@ pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), S
     let family = version.manifest.family;
     if version.manifest.labels.is_some() {
         return Err(format!(
-            "{name:?} is conditioned on a label, and an image to be judged has none"
+            "{name:?} is conditioned on labels: a detector takes one pass of each member, and an image without a label would take one \
+             for every label"
         ));
     }
     match (role, &version.network) {
@@ -252,42 +226,15 @@ pub struct NewDetector {
     pub golden_scores: Vec<f64>,
 }
 
-/// Writes a detector as the next version of its name in `repository` and answers its folder. Everything is written beside its place,
-/// in a folder that no server looks at, and then moved there in one step: a version is whole or not there.
+/// Writes a detector as the next version of its name in `repository`, in one step, and answers its folder.
 pub fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
-    let model = repository.join(&detector.name);
-    fs::create_dir_all(&model)?;
-    let number = next_version(&model)?;
-    let draft = model.join(format!(".{number}.{}", std::process::id()));
-    fs::create_dir_all(&draft)?;
-    let target = model.join(number.to_string());
-    let written = write_files(&draft, detector).and_then(|()| fs::rename(&draft, &target));
-    if let Err(error) = written {
-        // What is left of a draft is in nobody's way, but it should not stay.
-        let _ = fs::remove_dir_all(&draft);
-        return Err(error);
-    }
-    Ok(target)
-}
-
-fn next_version(model: &Path) -> io::Result<u32> {
-    let mut last = 0;
-    for entry in fs::read_dir(model)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(super::version_number);
-        last = last.max(number.unwrap_or_default());
-    }
-    Ok(last + 1)
-}
-
-fn write_files(folder: &Path, detector: &NewDetector) -> io::Result<()> {
     let shape = detector
         .golden
         .first()
         .ok_or_else(|| io::Error::other("a detector needs golden images"))?
         .shape();
     let scores = detector.golden_scores.iter().copied();
-    let files = [
+    let files = vec![
         (CALIBRATION, CalibrationText::of(detector).write()?),
         (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
         (
@@ -295,18 +242,7 @@ fn write_files(folder: &Path, detector: &NewDetector) -> io::Result<()> {
             media::write_f64(&[detector.golden.len()], scores),
         ),
     ];
-    let mut hashes = Vec::new();
-    for (name, bytes) in &files {
-        hashes.push((*name, hexadecimal(&Sha256::digest(bytes))));
-        write_synced(&folder.join(name), bytes)?;
-    }
-    let manifest = file::manifest(detector, shape, &hashes);
-    write_synced(&folder.join(MANIFEST), manifest.as_bytes())
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write;
-    let mut file = fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    write::version(repository, &detector.name, files, |hashes| {
+        file::manifest(detector, shape, hashes)
+    })
 }

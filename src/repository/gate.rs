@@ -3,7 +3,12 @@
 //! In order: the manifest is valid, hashes are right, graphs keep their contract and run, an autoregressive graph is causal and its
 //! scores are its own normalised predictions, and golden scores are reproduced.
 
+mod autoencoder;
+mod autoregressive;
 mod causality;
+mod classifier;
+mod generator;
+mod vae;
 
 use std::{
     fs,
@@ -14,19 +19,15 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Check, MANIFEST, Network, Timings, Version,
-    manifest::{Graphs, Manifest},
+    Check, MANIFEST, Version,
+    manifest::{GoldenFiles, Graphs, Manifest, Tolerance},
     trained_on::TrainedOn,
 };
 use crate::{
-    domain::{conformal::Calibration, image::Image, likelihood},
+    domain::{conformal::Calibration, image::Image},
     graph, media,
-    network::{
-        NetworkError,
-        autoregressive::{Autoregressive, Compilation, Given, Head},
-        vae::Vae,
-    },
-    runtime::{Engine, Threads},
+    network::NetworkError,
+    runtime::Engine,
 };
 
 /// Why a version does not serve.
@@ -82,6 +83,18 @@ pub enum GateError {
         /// The first dimension that was changed.
         changed: String,
     },
+    /// Logits that describe no distribution.
+    #[error(
+        "{file}: the logits of {dimension} of golden image {image} give no distribution: they are not finite"
+    )]
+    Undefined {
+        /// The graph's file.
+        file: String,
+        /// Index of the golden image.
+        image: usize,
+        /// The dimension that they predict.
+        dimension: String,
+    },
     /// Scores and logits disagree.
     #[error(
         "{file}: scores and logits disagree: image {image} has log-likelihood {score} by its scores and {logits} by its logits"
@@ -96,15 +109,19 @@ pub enum GateError {
         /// The same from logits.
         logits: f64,
     },
-    /// A golden score was not reproduced.
+    /// A golden number was not reproduced.
     #[error(
-        "golden score {image} is {expected} nats, but the graph gives {actual}: off by {:.3e}, allowed are {allowed:.3e}",
+        "{what}: number {index} is {expected}{unit}, but the graph gives {actual}: off by {:.3e}, allowed are {allowed:.3e}",
         (actual - expected).abs()
     )]
     Golden {
-        /// Index of the golden image.
-        image: usize,
-        /// The golden score.
+        /// What was compared.
+        what: &'static str,
+        /// Their unit, with a space before it; empty if they have none.
+        unit: &'static str,
+        /// Which of them.
+        index: usize,
+        /// The golden number.
         expected: f64,
         /// What the graph gives.
         actual: f64,
@@ -123,37 +140,39 @@ pub fn load(
     let mut gate = Gate::new(folder);
     let manifest = gate.manifest(name)?;
     let label = format!("{name} version {number}");
-    let golden_file = gate.read(&manifest.golden.images)?;
-    let golden_images =
-        media::read_images(&golden_file, manifest.shape, usize::MAX).map_err(|error| {
-            GateError::File {
-                file: manifest.golden.images.clone(),
-                cause: error.to_string(),
-            }
-        })?;
-    let golden = given(&golden_images, &manifest);
-    let golden_scores = gate.golden_scores(&manifest)?;
-    if golden_images.is_empty() || golden.len() != golden_scores.len() {
-        return Err(GateError::File {
-            file: manifest.golden.scores.clone(),
-            cause: format!(
-                "it has {} scores for {} golden images; there must be one each (one for each label, if there are labels), and at \
-                 least one image",
-                golden_scores.len(),
-                golden_images.len()
-            ),
-        });
-    }
-    let network = gate.network(engine, &label, &manifest, &golden)?;
-    let (scores, timings) = match &network {
-        Network::Autoregressive(network) => gate.autoregressive(network, &manifest, &golden)?,
-        Network::Vae(vae) => {
-            let levels: Vec<&[u8]> = golden_images.iter().map(Image::levels).collect();
-            gate.vae(vae, &manifest, &levels)?
-        }
-        Network::Detector(_) => return Err(needs_members()),
+    let candidate = Candidate {
+        engine,
+        label: &label,
+        manifest: &manifest,
     };
-    gate.golden(&manifest, &golden_scores, &scores)?;
+    let (network, timings) = match &manifest.graphs {
+        Graphs::Autoregressive { file, contract } => {
+            autoregressive::load(&mut gate, &candidate, file, contract)?
+        }
+        Graphs::Recurrent { file, contract } => {
+            autoregressive::load_step(&mut gate, &candidate, file, contract)?
+        }
+        Graphs::Vae {
+            encoder,
+            decoder,
+            contract,
+        } => vae::load(&mut gate, &candidate, (encoder, decoder), contract)?,
+        Graphs::Autoencoder {
+            encoder,
+            decoder,
+            contract,
+        } => autoencoder::load(&mut gate, &candidate, (encoder, decoder), contract)?,
+        Graphs::Generator { file, contract } => {
+            generator::load(&mut gate, &candidate, file, contract)?
+        }
+        Graphs::Classifier { file, contract } => {
+            classifier::load(&mut gate, &candidate, file, contract)?
+        }
+        Graphs::Detector(_) | Graphs::Composite(_) => {
+            let reason = "it loads over its members only";
+            return Err(GateError::Manifest(reason.to_owned()));
+        }
+    };
     let calibration = gate.calibration(&manifest)?;
     let trained_on = gate.trained_on(&manifest)?;
     Ok(Version {
@@ -168,16 +187,20 @@ pub fn load(
     })
 }
 
+/// A version that is to prove itself.
+struct Candidate<'a> {
+    engine: &'a dyn Engine,
+    /// Its name and number, for messages.
+    label: &'a str,
+    manifest: &'a Manifest,
+}
+
 /// A load gate at work on one folder.
 pub(super) struct Gate<'a> {
     folder: &'a Path,
     checks: Vec<Check>,
     /// sha256 of the manifest, once it is read.
     fingerprint: String,
-}
-
-fn needs_members() -> GateError {
-    GateError::Manifest("a detector loads over its members only".to_owned())
 }
 
 impl<'a> Gate<'a> {
@@ -196,6 +219,11 @@ impl<'a> Gate<'a> {
 
     pub(super) fn passed(&mut self, name: &'static str, finding: String) {
         self.checks.push(Check { name, finding });
+    }
+
+    /// Says that graphs have the inputs and outputs that they should have.
+    fn contract_kept(&mut self) {
+        self.passed("graphs", "inputs and outputs keep the contract".to_owned());
     }
 
     pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, GateError> {
@@ -240,17 +268,39 @@ impl<'a> Gate<'a> {
         })
     }
 
-    fn golden_scores(&self, manifest: &Manifest) -> Result<Vec<f64>, GateError> {
-        let file = &manifest.golden.scores;
-        let labels: Vec<usize> = manifest
-            .labels
-            .iter()
-            .map(|labels| labels.names.len())
-            .collect();
-        media::read_f64_table(&self.read(file)?, &labels).map_err(|error| GateError::File {
-            file: file.clone(),
-            cause: error.to_string(),
-        })
+    /// Golden images and their scores: one each, or one for each of `labels`.
+    pub(super) fn golden_scores(
+        &self,
+        manifest: &Manifest,
+        labels: Option<usize>,
+    ) -> Result<(Vec<Image>, Vec<f64>), GateError> {
+        let GoldenFiles::Scored {
+            images: image_file,
+            scores: score_file,
+        } = &manifest.golden.files
+        else {
+            let reason = "golden: scores of images are needed";
+            return Err(GateError::Manifest(reason.to_owned()));
+        };
+        let wrong = |file: &str, cause: String| GateError::File {
+            file: file.to_owned(),
+            cause,
+        };
+        let images = media::read_images(&self.read(image_file)?, manifest.shape, usize::MAX)
+            .map_err(|error| wrong(image_file, error.to_string()))?;
+        let columns: Vec<usize> = labels.into_iter().collect();
+        let scores = media::read_f64_table(&self.read(score_file)?, &columns)
+            .map_err(|error| wrong(score_file, error.to_string()))?;
+        if images.is_empty() || images.len() * labels.unwrap_or(1) != scores.len() {
+            let cause = format!(
+                "it has {} scores for {} golden images; there must be one each (one for each label, if there are labels), and at \
+                 least one image",
+                scores.len(),
+                images.len()
+            );
+            return Err(wrong(score_file, cause));
+        }
+        Ok((images, scores))
     }
 
     fn graph(&self, file: &str) -> Result<graph::protobuf::Model, GateError> {
@@ -260,148 +310,25 @@ impl<'a> Gate<'a> {
         })
     }
 
-    fn network(
-        &mut self,
-        engine: &dyn Engine,
-        label: &str,
-        manifest: &Manifest,
-        golden: &[Given<'_>],
-    ) -> Result<Network, GateError> {
-        let network = match &manifest.graphs {
-            Graphs::Autoregressive { file, contract } => {
-                let model = self.graph(file)?;
-                let load = || {
-                    let mut network =
-                        Autoregressive::load(engine, label, &model, contract.clone())?;
-                    network.verify_program(golden)?;
-                    Ok(network)
-                };
-                load()
-                    .map(|network| Network::Autoregressive(network.into()))
-                    .map_err(|cause| failed(file, cause))?
-            }
-            Graphs::Vae {
-                encoder,
-                decoder,
-                contract,
-            } => {
-                let (first, second) = (self.graph(encoder)?, self.graph(decoder)?);
-                Vae::load(engine, label, &first, &second, contract.clone())
-                    .map(|network| Network::Vae(network.into()))
-                    .map_err(|cause| failed(&format!("{encoder}, {decoder}"), cause))?
-            }
-            Graphs::Detector(_) => return Err(needs_members()),
-        };
-        self.passed("graphs", "inputs and outputs keep the contract".to_owned());
-        Ok(network)
-    }
-
-    fn autoregressive(
-        &mut self,
-        network: &Autoregressive,
-        manifest: &Manifest,
-        golden: &[Given<'_>],
-    ) -> Result<(Vec<f64>, Timings), GateError> {
-        let file = manifest.files()[0].to_owned();
-        let finding = match network.compilation() {
-            Compilation::Wavefront(_) | Compilation::Causal(_) => {
-                "no prediction can see its own or a later dimension: proven from the graph"
-                    .to_owned()
-            }
-            Compilation::Unknown(_) => causality::probe(network, golden, &file)?,
-        };
-        self.passed("causality", finding);
-        self.passed("sampling", network.compilation().to_string());
-        let failed = |cause| failed(&file, cause);
-        let maps = network
-            .log_probabilities(golden, Threads::All)
-            .map_err(failed)?;
-        let scores: Vec<f64> = maps.iter().map(|map| likelihood::total(map)).collect();
-        let logits = network.logits(golden, Threads::All).map_err(failed)?;
-        for (image, (&score, given)) in scores.iter().zip(golden).enumerate() {
-            let levels = given.levels;
-            let reference: f64 = (0..levels.len())
-                .map(|index| {
-                    let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
-                    log_probability(network.head(), &logits, levels[index])
-                })
-                .sum();
-            // −∞ on both sides is agreement too.
-            let agree =
-                score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
-            if !agree {
-                return Err(GateError::Inconsistent {
-                    file,
-                    image,
-                    score,
-                    logits: reference,
-                });
-            }
-        }
-        self.passed(
-            "normalisation",
-            "scores are the log-softmax of the logits".to_owned(),
-        );
-        let timings = Timings {
-            forward: time_of(|| {
-                network
-                    .log_probabilities(&golden[..1], Threads::One)
-                    .map(drop)
-            })
-            .map_err(failed)?,
-            backward: time_of(|| network.draw_for_a_while(golden[0])).map_err(failed)?,
-        };
-        Ok((scores, timings))
-    }
-
-    fn vae(
-        &mut self,
-        vae: &Vae,
-        manifest: &Manifest,
-        golden: &[&[u8]],
-    ) -> Result<(Vec<f64>, Timings), GateError> {
-        let file = manifest.files()[..2].join(", ");
-        let failed = |cause| failed(&file, cause);
-        let posteriors = vae.encode(golden, Threads::All).map_err(failed)?;
-        let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
-        let observations = vae.decode(&codes, Threads::All).map_err(failed)?;
-        let scores = posteriors
-            .iter()
-            .zip(&observations)
-            .zip(golden)
-            .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))
-            .collect();
-        self.passed(
-            "normalisation",
-            "the discretised logistic likelihood sums to 1 by construction".to_owned(),
-        );
-        let size = vae.latent_size();
-        let timings = Timings {
-            forward: time_of(|| vae.encode(&golden[..1], Threads::One).map(drop))
-                .map_err(failed)?,
-            backward: time_of(|| vae.decode(&codes[..size], Threads::One).map(drop))
-                .map_err(failed)?,
-        };
-        Ok((scores, timings))
-    }
-
+    /// Compares numbers with the golden ones.
     pub(super) fn golden(
         &mut self,
-        manifest: &Manifest,
+        (what, unit): (&'static str, &'static str),
+        tolerance: Tolerance,
         expected: &[f64],
         actual: &[f64],
     ) -> Result<(), GateError> {
-        let tolerance = &manifest.golden;
         let mut largest = 0.0f64;
-        for (image, (&expected, &actual)) in expected.iter().zip(actual).enumerate() {
-            let allowed =
-                tolerance.absolute_tolerance + tolerance.relative_tolerance * expected.abs();
+        for (index, (&expected, &actual)) in expected.iter().zip(actual).enumerate() {
+            let allowed = tolerance.allows(expected);
             let difference = (actual - expected).abs();
             // Written so that NaN fails.
             let reproduced = actual == expected || difference <= allowed;
             if !reproduced {
                 return Err(GateError::Golden {
-                    image,
+                    what,
+                    unit,
+                    index,
                     expected,
                     actual,
                     allowed,
@@ -412,8 +339,11 @@ impl<'a> Gate<'a> {
             }
         }
         self.passed(
-            "golden scores",
-            format!("{} reproduced to within {largest:.1e} nats", expected.len()),
+            what,
+            format!(
+                "{} reproduced to within {largest:.1e}{unit}",
+                expected.len()
+            ),
         );
         Ok(())
     }
@@ -433,9 +363,7 @@ impl<'a> Gate<'a> {
         );
         Ok(Some(calibration))
     }
-}
 
-impl Gate<'_> {
     fn trained_on(&self, manifest: &Manifest) -> Result<Option<TrainedOn>, GateError> {
         let Some(file) = &manifest.provenance.trained_on else {
             return Ok(None);
@@ -448,37 +376,13 @@ impl Gate<'_> {
     }
 }
 
-/// Golden images, with each label if there are labels.
-fn given<'a>(images: &'a [Image], manifest: &Manifest) -> Vec<Given<'a>> {
-    let labels = manifest
-        .labels
-        .as_ref()
-        .map_or(1, |labels| labels.names.len() as u32);
-    images
-        .iter()
-        .flat_map(|image| {
-            (0..labels).map(|label| Given {
-                levels: image.levels(),
-                label,
-            })
-        })
-        .collect()
-}
+/// Golden scores of densities.
+pub(super) const GOLDEN_SCORES: (&str, &str) = ("golden scores", " nats");
 
 fn failed(file: &str, cause: NetworkError) -> GateError {
     GateError::Network {
         file: file.to_owned(),
         cause,
-    }
-}
-
-fn log_probability(head: Head, logits: &[f64], level: u8) -> f64 {
-    match head {
-        Head::Categorical => logits[usize::from(level)] - likelihood::log_sum_exp(logits),
-        Head::Bernoulli => {
-            let both = [0.0, logits[0]];
-            both[usize::from(level)] - likelihood::log_sum_exp(&both)
-        }
     }
 }
 

@@ -1,17 +1,23 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
 
+pub mod composite;
 pub mod detector;
+mod families;
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
+use self::families::FamilyTables;
 use super::gate::hexadecimal;
 use crate::{
     domain::{family::Family, image::ImageShape},
-    graph::rewrite::InputMap,
-    network::{autoregressive, vae},
+    graph::{
+        recurrence::{Offset, Recurrence},
+        rewrite::InputMap,
+    },
+    network::{autoencoder, autoregressive, classifier, generator, vae},
 };
 
 /// A valid manifest.
@@ -27,9 +33,9 @@ pub struct Manifest {
     pub shape: ImageShape,
     /// The family's graphs.
     pub graphs: Graphs,
-    /// The labels that the model is conditioned on, if any.
+    /// The labels that the model is conditioned on, or that a classifier tells apart.
     pub labels: Option<Labels>,
-    /// Golden images and their scores.
+    /// What the training framework computed.
     pub golden: Golden,
     /// Calibration scores.
     pub calibration: Option<CalibrationFile>,
@@ -39,7 +45,7 @@ pub struct Manifest {
     pub sha256: BTreeMap<String, String>,
 }
 
-/// Labels of a conditional model.
+/// Labels of a conditional model or of a classifier.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Labels {
@@ -59,6 +65,13 @@ pub enum Graphs {
         /// Contract.
         contract: autoregressive::Contract,
     },
+    /// One graph of a recurrent step.
+    Recurrent {
+        /// ONNX file.
+        file: String,
+        /// Contract.
+        contract: autoregressive::StepContract,
+    },
     /// An encoder and a decoder.
     Vae {
         /// ONNX file of the encoder.
@@ -68,29 +81,86 @@ pub enum Graphs {
         /// Contract.
         contract: vae::Contract,
     },
+    /// A deterministic encoder and decoder.
+    Autoencoder {
+        /// ONNX file of the encoder.
+        encoder: String,
+        /// ONNX file of the decoder.
+        decoder: String,
+        /// Contract.
+        contract: autoencoder::Contract,
+    },
+    /// A generator of images.
+    Generator {
+        /// ONNX file.
+        file: String,
+        /// Contract.
+        contract: generator::Contract,
+    },
+    /// One graph of logits of labels.
+    Classifier {
+        /// ONNX file.
+        file: String,
+        /// Contract.
+        contract: classifier::Contract,
+    },
     /// No graphs of its own: other models are asked.
     Detector(detector::Contract),
+    /// No graphs of its own: a classifier and a density are asked.
+    Composite(composite::Contract),
 }
 
-/// Golden scores: what the training framework computed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// What the training framework computed, which the server has to reproduce.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Golden {
-    /// npy file, uint8 of shape (n, H, W) or (n, H, W, C).
-    pub images: String,
-    /// npy file, float64 of shape (n), nats; of a conditional model (n, labels): log p(image | label) of every label.
-    pub scores: String,
-    /// Allowed difference in nats.
-    pub absolute_tolerance: f64,
-    /// Allowed difference as a share of the golden score.
-    pub relative_tolerance: f64,
+    /// What was computed of what.
+    pub files: GoldenFiles,
+    /// How far off the server may be.
+    pub tolerance: Tolerance,
+}
+
+/// The files of golden values, all npy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GoldenFiles {
+    /// Numbers of images.
+    Scored {
+        /// uint8 of shape (n, H, W) or (n, H, W, C).
+        images: String,
+        /// float64 of shape (n), or of a model with labels (n, labels): what the family's documentation says.
+        scores: String,
+    },
+    /// Images of codes.
+    Drawn {
+        /// float32 of shape (n, L).
+        latents: String,
+        /// int64 of shape (n), if the generator takes labels.
+        labels: Option<String>,
+        /// float32 of shape (n, C, H, W), in units of level / (levels − 1).
+        images: String,
+    },
+}
+
+/// How far a number may be from the golden one, in the unit of that number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Allowed difference.
+    pub absolute: f64,
+    /// Allowed difference as a share of the golden number.
+    pub relative: f64,
+}
+
+impl Tolerance {
+    /// The difference allowed to a golden number.
+    pub fn allows(self, expected: f64) -> f64 {
+        self.absolute + self.relative * expected.abs()
+    }
 }
 
 /// Calibration scores of held-out inliers.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CalibrationFile {
-    /// npy file, float64 of shape (n), nats.
+    /// npy file, float64 of shape (n), nats; of a conditional model log p(image), over all labels.
     pub scores: String,
     /// The statistic they are of.
     pub statistic: Statistic,
@@ -147,12 +217,17 @@ pub struct Provenance {
 impl Manifest {
     /// Parses `text`. `name` is the model's folder name, with which the manifest must agree.
     pub fn parse(text: &str, name: &str) -> Result<Self, String> {
-        if detector_family(text) {
-            return detector::parse(text, name)?.with_files_checked();
-        }
-        let file: File =
-            toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-        file.validate(name)?.with_files_checked()
+        let manifest = match family_of(text)? {
+            Family::PixelCnn => parse::<families::PixelCnn>(text, name),
+            Family::PixelRnn => parse::<families::PixelRnn>(text, name),
+            Family::Vae => parse::<families::Vae>(text, name),
+            Family::Autoencoder => parse::<families::Autoencoder>(text, name),
+            Family::Gan => parse::<families::Gan>(text, name),
+            Family::Classifier => parse::<families::Classifier>(text, name),
+            Family::Bayes => composite::parse(text, name),
+            Family::Detector => detector::parse(text, name),
+        }?;
+        manifest.with_files_checked()
     }
 
     /// Refuses files that are elsewhere, files without a hash and hashes without a file.
@@ -184,11 +259,17 @@ impl Manifest {
     /// Files of graphs.
     fn graph_files(&self) -> Vec<&str> {
         match &self.graphs {
-            Graphs::Autoregressive { file, .. } => vec![file.as_str()],
+            Graphs::Autoregressive { file, .. }
+            | Graphs::Recurrent { file, .. }
+            | Graphs::Generator { file, .. }
+            | Graphs::Classifier { file, .. } => vec![file.as_str()],
             Graphs::Vae {
                 encoder, decoder, ..
+            }
+            | Graphs::Autoencoder {
+                encoder, decoder, ..
             } => vec![encoder.as_str(), decoder.as_str()],
-            Graphs::Detector(_) => Vec::new(),
+            Graphs::Detector(_) | Graphs::Composite(_) => Vec::new(),
         }
     }
 
@@ -206,10 +287,15 @@ impl Manifest {
     pub fn files(&self) -> Vec<&str> {
         let graphs = self.graph_files();
         let calibration = self.calibration.iter().map(|c| c.scores.as_str());
+        let ambiguity = match &self.graphs {
+            Graphs::Composite(contract) => Some(contract.ambiguity.as_str()),
+            _ => None,
+        };
         graphs
             .into_iter()
-            .chain([self.golden.images.as_str(), self.golden.scores.as_str()])
+            .chain(self.golden.files.names())
             .chain(calibration)
+            .chain(ambiguity)
             .chain(self.provenance.trained_on.as_deref())
             .collect()
     }
@@ -217,30 +303,59 @@ impl Manifest {
     /// The name of the likelihood head.
     pub fn likelihood(&self) -> &'static str {
         match &self.graphs {
-            Graphs::Autoregressive { contract, .. } => match contract.head {
-                autoregressive::Head::Categorical => "categorical",
-                autoregressive::Head::Bernoulli => "bernoulli",
-            },
+            Graphs::Autoregressive { contract, .. } => contract.head.name(),
+            Graphs::Recurrent { contract, .. } => contract.head.name(),
             Graphs::Vae { .. } => "discretized-logistic",
-            Graphs::Detector(_) => "none",
+            Graphs::Autoencoder { .. }
+            | Graphs::Generator { .. }
+            | Graphs::Classifier { .. }
+            | Graphs::Detector(_)
+            | Graphs::Composite(_) => "none",
         }
     }
 }
 
-/// The file as it is written.
+impl GoldenFiles {
+    /// The file of images.
+    pub fn images(&self) -> &str {
+        match self {
+            Self::Scored { images, .. } | Self::Drawn { images, .. } => images,
+        }
+    }
+
+    fn names(&self) -> Vec<&str> {
+        match self {
+            Self::Scored { images, scores } => vec![images, scores],
+            Self::Drawn {
+                latents,
+                labels,
+                images,
+            } => [latents]
+                .into_iter()
+                .chain(labels)
+                .chain([images])
+                .map(String::as_str)
+                .collect(),
+        }
+    }
+}
+
+/// The file as it is written by families with graphs; `Tables` are those of the family.
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
+#[serde(deny_unknown_fields, bound = "Tables: FamilyTables")]
+struct File<Tables: FamilyTables> {
     name: String,
+    #[expect(dead_code, reason = "read before")]
     family: String,
     description: String,
     image: ImageTable,
-    input: InputTable,
-    graphs: GraphTables,
+    input: Option<InputTable>,
+    graphs: Tables,
     latent: Option<LatentTable>,
+    recurrence: Option<RecurrenceTable>,
     labels: Option<Labels>,
-    likelihood: LikelihoodTable,
-    golden: Golden,
+    likelihood: Option<LikelihoodTable>,
+    golden: Tables::Golden,
     calibration: Option<CalibrationFile>,
     provenance: Provenance,
     sha256: BTreeMap<String, String>,
@@ -264,43 +379,17 @@ struct InputTable {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct GraphTables {
-    logits: Option<LogitsTable>,
-    encoder: Option<EncoderTable>,
-    decoder: Option<DecoderTable>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct LogitsTable {
-    file: String,
-    input: String,
-    output: String,
-    label: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct EncoderTable {
-    file: String,
-    input: String,
-    mean: String,
-    log_variance: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DecoderTable {
-    file: String,
-    input: String,
-    mean: String,
-    log_scale: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct LatentTable {
     size: usize,
+}
+
+/// Places are [dy, dx]: rows down, columns to the right.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RecurrenceTable {
+    state_size: usize,
+    neighbours: Vec<Vec<i64>>,
+    window: Vec<Vec<i64>>,
 }
 
 #[derive(Deserialize)]
@@ -317,78 +406,226 @@ enum Head {
     DiscretizedLogistic,
 }
 
-impl File {
-    fn validate(self, folder: &str) -> Result<Manifest, String> {
-        if self.name != folder {
-            return Err(format!(
-                "name: {:?} is not the name of its folder, {folder:?}",
-                self.name
-            ));
-        }
-        let family: Family = self.family.parse().map_err(|e| format!("family: {e}"))?;
-        let image = self.image;
-        let shape = ImageShape::new(image.channels, image.height, image.width, image.levels)
-            .map_err(|error| format!("image: {error}"))?;
-        let map = InputMap {
-            scale: self.input.scale,
-            offset: self.input.offset,
-        };
-        if !(map.scale.is_finite() && map.offset.is_finite() && map.scale != 0.0) {
-            return Err("input: scale and offset must be finite, and scale not 0".to_owned());
-        }
-        if let Some(labels) = &self.labels {
-            check_labels(labels)?;
-        }
-        let graphs = graphs(
-            family,
-            self.labels.as_ref(),
-            self.likelihood.head,
-            shape,
-            map,
-            self.graphs,
-            self.latent.map(|latent| latent.size),
-        )?;
-        let golden = &self.golden;
-        if !(golden.absolute_tolerance >= 0.0 && golden.relative_tolerance >= 0.0) {
-            return Err("golden: tolerances must not be negative".to_owned());
-        }
-        if let Some(calibration) = &self.calibration {
-            let wanted = match family {
-                Family::Vae => Statistic::ElboAtMean,
-                _ => Statistic::LogLikelihood,
-            };
-            if self.labels.is_some() {
-                return Err("calibration: a conditional model gives p(image | label), which detection cannot use".to_owned());
-            }
-            if calibration.statistic != wanted {
-                return Err(format!(
-                    "calibration.statistic: a {family} is calibrated on {:?}",
-                    wanted.name()
-                ));
-            }
-        }
-        Ok(Manifest {
-            name: self.name,
-            family,
-            description: self.description,
-            shape,
-            graphs,
-            labels: self.labels,
-            golden: self.golden,
-            calibration: self.calibration,
-            provenance: self.provenance,
-            sha256: self.sha256,
+/// `[golden]` of families that say something of images.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ScoredTable {
+    images: String,
+    scores: String,
+    absolute_tolerance: f64,
+    relative_tolerance: f64,
+}
+
+/// `[golden]` of families that only draw.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DrawnTable {
+    latents: String,
+    labels: Option<String>,
+    images: String,
+    absolute_tolerance: f64,
+    relative_tolerance: f64,
+}
+
+impl TryFrom<ScoredTable> for Golden {
+    type Error = String;
+
+    fn try_from(table: ScoredTable) -> Result<Self, String> {
+        Ok(Self {
+            tolerance: tolerance(table.absolute_tolerance, table.relative_tolerance)?,
+            files: GoldenFiles::Scored {
+                images: table.images,
+                scores: table.scores,
+            },
         })
     }
 }
 
-/// Whether the manifest says that it is a detector's. What else is wrong with it is found when it is parsed.
-fn detector_family(text: &str) -> bool {
+impl TryFrom<DrawnTable> for Golden {
+    type Error = String;
+
+    fn try_from(table: DrawnTable) -> Result<Self, String> {
+        Ok(Self {
+            tolerance: tolerance(table.absolute_tolerance, table.relative_tolerance)?,
+            files: GoldenFiles::Drawn {
+                latents: table.latents,
+                labels: table.labels,
+                images: table.images,
+            },
+        })
+    }
+}
+
+fn tolerance(absolute: f64, relative: f64) -> Result<Tolerance, String> {
+    if absolute >= 0.0 && relative >= 0.0 {
+        return Ok(Tolerance { absolute, relative });
+    }
+    Err("golden: tolerances must not be negative".to_owned())
+}
+
+/// What the tables of a family may need besides themselves. Each is to be asked for, or refused, by the family.
+struct Common<'a> {
+    family: Family,
+    shape: ImageShape,
+    input: Option<InputTable>,
+    latent: Option<LatentTable>,
+    recurrence: Option<RecurrenceTable>,
+    labels: Option<&'a Labels>,
+    head: Option<Head>,
+}
+
+impl Common<'_> {
+    fn needs(&self, what: &str) -> String {
+        format!("a {} needs {what}", self.family)
+    }
+
+    fn has_no(&self, what: &str) -> String {
+        format!("a {} has no {what}", self.family)
+    }
+
+    /// The map from levels to what the graph takes.
+    fn input_map(&self) -> Result<InputMap, String> {
+        let InputTable { scale, offset } =
+            self.input.as_ref().ok_or_else(|| self.needs("[input]"))?;
+        let map = InputMap {
+            scale: *scale,
+            offset: *offset,
+        };
+        if map.scale.is_finite() && map.offset.is_finite() && map.scale != 0.0 {
+            return Ok(map);
+        }
+        Err("input: scale and offset must be finite, and scale not 0".to_owned())
+    }
+
+    fn latent_size(&self) -> Result<usize, String> {
+        self.latent
+            .as_ref()
+            .map(|latent| latent.size)
+            .filter(|size| (1..=65_536).contains(size))
+            .ok_or_else(|| self.needs("[latent] with a size from 1 to 65536"))
+    }
+
+    fn no_latent(&self) -> Result<(), String> {
+        refuse(self.latent.is_some(), || self.has_no("[latent]"))
+    }
+
+    fn recurrence(&self) -> Result<Recurrence, String> {
+        let channels = self.shape.channels();
+        refuse(channels != 1, || {
+            format!(
+                "image.channels: a {} has images of 1 channel, not of {channels}",
+                self.family
+            )
+        })?;
+        let table = self.recurrence.as_ref();
+        let table = table.ok_or_else(|| self.needs("[recurrence]"))?;
+        let neighbours = offsets("neighbours", &table.neighbours)?;
+        let window = offsets("window", &table.window)?;
+        Recurrence::new(self.shape, table.state_size, neighbours, window)
+            .map_err(|error| format!("recurrence.{error}"))
+    }
+
+    fn no_recurrence(&self) -> Result<(), String> {
+        refuse(self.recurrence.is_some(), || self.has_no("[recurrence]"))
+    }
+
+    fn no_labels(&self) -> Result<(), String> {
+        refuse(self.labels.is_some(), || self.has_no("[labels]"))
+    }
+
+    fn no_likelihood(&self) -> Result<(), String> {
+        refuse(self.head.is_some(), || {
+            format!(
+                "{}: it has no explicit density over images",
+                self.has_no("[likelihood]")
+            )
+        })
+    }
+}
+
+fn offsets(list: &str, places: &[Vec<i64>]) -> Result<Vec<Offset>, String> {
+    places
+        .iter()
+        .map(|place| match place[..] {
+            [dy, dx] => Ok(Offset { dy, dx }),
+            _ => Err(format!("recurrence.{list}: {place:?} is not [dy, dx]")),
+        })
+        .collect()
+}
+
+fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
+    if wrong { Err(reason()) } else { Ok(()) }
+}
+
+/// The manifest of a family with graphs.
+fn parse<Tables: FamilyTables>(text: &str, folder: &str) -> Result<Manifest, String> {
+    let file: File<Tables> =
+        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    check_name(&file.name, folder)?;
+    if let Some(labels) = &file.labels {
+        check_labels(labels)?;
+    }
+    let shape = shape(&file.image)?;
+    let common = Common {
+        family: Tables::FAMILY,
+        shape,
+        input: file.input,
+        latent: file.latent,
+        recurrence: file.recurrence,
+        labels: file.labels.as_ref(),
+        head: file.likelihood.map(|likelihood| likelihood.head),
+    };
+    let graphs = file.graphs.into_graphs(&common)?;
+    if let Some(calibration) = &file.calibration {
+        let Some(wanted) = Tables::STATISTIC else {
+            return Err(format!(
+                "calibration: {}",
+                common.has_no("statistic to calibrate")
+            ));
+        };
+        if calibration.statistic != wanted {
+            return Err(format!(
+                "calibration.statistic: a {} is calibrated on {:?}",
+                Tables::FAMILY,
+                wanted.name()
+            ));
+        }
+    }
+    Ok(Manifest {
+        name: file.name,
+        family: Tables::FAMILY,
+        description: file.description,
+        shape,
+        graphs,
+        labels: file.labels,
+        golden: file.golden.try_into()?,
+        calibration: file.calibration,
+        provenance: file.provenance,
+        sha256: file.sha256,
+    })
+}
+
+/// The family that a manifest names, which decides on everything else in it.
+fn family_of(text: &str) -> Result<Family, String> {
     #[derive(Deserialize)]
     struct Kind {
         family: String,
     }
-    toml::from_str::<Kind>(text).is_ok_and(|kind| kind.family == Family::Detector.name())
+    let kind: Kind = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    kind.family
+        .parse()
+        .map_err(|error| format!("family: {error}"))
+}
+
+fn check_name(name: &str, folder: &str) -> Result<(), String> {
+    refuse(name != folder, || {
+        format!("name: {name:?} is not the name of its folder, {folder:?}")
+    })
+}
+
+fn shape(image: &ImageTable) -> Result<ImageShape, String> {
+    ImageShape::new(image.channels, image.height, image.width, image.levels)
+        .map_err(|error| format!("image: {error}"))
 }
 
 /// Names that differ, and a prior that is a distribution over them.
@@ -416,115 +653,6 @@ fn check_labels(labels: &Labels) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// The label input of a graph, which must be there exactly if there are labels.
-fn label_input(
-    input: Option<String>,
-    labels: Option<&Labels>,
-) -> Result<Option<autoregressive::LabelInput>, String> {
-    match (input, labels) {
-        (None, None) => Ok(None),
-        (Some(input), Some(labels)) => Ok(Some(autoregressive::LabelInput {
-            input,
-            classes: u32::try_from(labels.names.len()).unwrap_or(u32::MAX),
-        })),
-        (Some(_), None) => {
-            Err("graphs.logits.label: a conditional model needs [labels]".to_owned())
-        }
-        (None, Some(_)) => {
-            Err("labels: [graphs.logits] has no label input to give them to".to_owned())
-        }
-    }
-}
-
-fn graphs(
-    family: Family,
-    labels: Option<&Labels>,
-    head: Head,
-    shape: ImageShape,
-    map: InputMap,
-    tables: GraphTables,
-    latent_size: Option<usize>,
-) -> Result<Graphs, String> {
-    let needs = |what: &str| format!("a {family} needs {what}");
-    let has_no = |what: &str| format!("a {family} has no {what}");
-    match family {
-        Family::PixelCnn => {
-            let head = match head {
-                Head::Categorical => autoregressive::Head::Categorical,
-                Head::Bernoulli if shape.levels() == 2 => autoregressive::Head::Bernoulli,
-                Head::Bernoulli => {
-                    return Err(format!(
-                        "likelihood.head: \"bernoulli\" is a likelihood of 2 levels, not of {}: binary cross-entropy on grey levels \
-                         is not normalised",
-                        shape.levels()
-                    ));
-                }
-                Head::DiscretizedLogistic => {
-                    return Err(format!(
-                        "likelihood.head: a {family} has a \"categorical\" or \"bernoulli\" head"
-                    ));
-                }
-            };
-            if tables.encoder.is_some() || tables.decoder.is_some() {
-                return Err(has_no("[graphs.encoder] or [graphs.decoder]"));
-            }
-            if latent_size.is_some() {
-                return Err(has_no("[latent]"));
-            }
-            let logits = tables.logits.ok_or_else(|| needs("[graphs.logits]"))?;
-            Ok(Graphs::Autoregressive {
-                file: logits.file,
-                contract: autoregressive::Contract {
-                    shape,
-                    head,
-                    map,
-                    input: logits.input,
-                    output: logits.output,
-                    label: label_input(logits.label, labels)?,
-                },
-            })
-        }
-        Family::Vae if labels.is_some() => Err(has_no("[labels]")),
-        Family::Vae => {
-            if head != Head::DiscretizedLogistic {
-                return Err(format!(
-                    "likelihood.head: a {family} has a \"discretized-logistic\" head"
-                ));
-            }
-            if tables.logits.is_some() {
-                return Err(has_no("[graphs.logits]"));
-            }
-            let encoder = tables.encoder.ok_or_else(|| needs("[graphs.encoder]"))?;
-            let decoder = tables.decoder.ok_or_else(|| needs("[graphs.decoder]"))?;
-            let latent_size = latent_size
-                .filter(|size| (1..=65_536).contains(size))
-                .ok_or_else(|| needs("[latent] with a size from 1 to 65536"))?;
-            Ok(Graphs::Vae {
-                encoder: encoder.file,
-                decoder: decoder.file,
-                contract: vae::Contract {
-                    shape,
-                    latent_size,
-                    map,
-                    encoder: vae::EncoderNames {
-                        input: encoder.input,
-                        mean: encoder.mean,
-                        log_variance: encoder.log_variance,
-                    },
-                    decoder: vae::DecoderNames {
-                        input: decoder.input,
-                        mean: decoder.mean,
-                        log_scale: decoder.log_scale,
-                    },
-                },
-            })
-        }
-        _ => Err(format!(
-            "family: {family} models are not served yet; \"pixelcnn\" and \"vae\" are"
-        )),
-    }
 }
 
 #[cfg(test)]
@@ -567,9 +695,66 @@ training_seconds = 1
 "#;
 
     fn refused(from: &str, to: &str) -> String {
-        let text = VALID.replace(from, to);
-        assert_ne!(text, VALID);
+        refused_of(VALID, from, to)
+    }
+
+    fn refused_of(valid: &str, from: &str, to: &str) -> String {
+        let text = valid.replace(from, to);
+        assert_ne!(text, valid);
         Manifest::parse(&text, "m").unwrap_err()
+    }
+
+    fn valid_pixelrnn() -> String {
+        let logits = VALID.find("[graphs.logits]").unwrap();
+        let likelihood = VALID.find("[likelihood]").unwrap();
+        let step = r#"[graphs.step]
+file = "model.onnx"
+states = "states"
+levels = "levels"
+inside = "inside"
+row = "row"
+column = "column"
+state = "state"
+output = "logits"
+[recurrence]
+state_size = 3
+neighbours = [[0, -1], [-1, 1]]
+window = [[-1, 0], [0, -1]]
+"#;
+        let text = format!("{}{step}{}", &VALID[..logits], &VALID[likelihood..]);
+        text.replace("pixelcnn", "pixelrnn")
+    }
+
+    #[test]
+    fn each_mistake_of_a_recurrent_model_is_named() {
+        let valid = valid_pixelrnn();
+        let manifest = Manifest::parse(&valid, "m").unwrap();
+        assert_eq!(manifest.family, Family::PixelRnn);
+        assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
+        assert_eq!(manifest.likelihood(), "categorical");
+        let refused = |from: &str, to: &str| refused_of(&valid, from, to);
+        let table =
+            &valid[valid.find("[recurrence]").unwrap()..valid.find("[likelihood]").unwrap()];
+        assert!(refused(table, "").contains("a pixelrnn needs [recurrence]"));
+        assert!(refused("channels = 1", "channels = 3").contains("image.channels"));
+        assert!(refused("state_size = 3", "state_size = 0").contains("recurrence.state_size: 0"));
+        assert!(refused("state_size = 3", "state_size = -3").contains("state_size"));
+        assert!(refused("[[-1, 0], ", "[[0, 0], ").contains("recurrence.window: [0, 0] leaks"));
+        assert!(refused("[-1, 1]]", "[0, 1]]").contains("recurrence.neighbours: [0, 1] leaks"));
+        assert!(refused("[-1, 1]]", "[-1, 2]]").contains("outside an image of 2×2"));
+        assert!(refused("[-1, 1]]", "[0, -1]]").contains("there twice"));
+        assert!(refused("[[0, -1], [-1, 1]]", "[]").contains("neighbours: at least one"));
+        assert!(refused("[-1, 1]]", "[-1, 1, 0]]").contains("[-1, 1, 0] is not [dy, dx]"));
+        assert!(refused("inside = \"inside\"\n", "").contains("inside"));
+        assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
+        let with_labels = "[labels]\nnames = [\"a\", \"b\"]\nprior = [0.5, 0.5]\n[likelihood]";
+        assert!(refused("[likelihood]", with_labels).contains("a pixelrnn has no [labels]"));
+        let with_latent = "[latent]\nsize = 3\n[likelihood]";
+        assert!(refused("[likelihood]", with_latent).contains("a pixelrnn has no [latent]"));
+        let foreign = format!("{table}[likelihood]");
+        assert!(
+            refused_of(VALID, "[likelihood]", &foreign).contains("a pixelcnn has no [recurrence]")
+        );
     }
 
     #[test]
@@ -590,8 +775,14 @@ training_seconds = 1
         assert!(refused("levels = 4", "levels = 400").contains("400 levels"));
         assert!(refused("height = 2\n", "").contains("height"));
         assert!(refused("\"pixelcnn\"", "\"pixelcn\"").contains("unknown family"));
-        assert!(refused("\"pixelcnn\"", "\"vae\"").contains("discretized-logistic"));
-        assert!(refused("\"pixelcnn\"", "\"gan\"").contains("not served yet"));
+        assert!(refused("\"pixelcnn\"", "\"vae\"").contains("unknown field `logits`"));
+        assert!(refused("family = \"pixelcnn\"\n", "").contains("family"));
+        assert!(
+            refused("head = \"categorical\"", "head = \"discretized-logistic\"")
+                .contains("categorical")
+        );
+        assert!(refused("[likelihood]\nhead = \"categorical\"\n", "").contains("[likelihood]"));
+        assert!(refused("[input]\nscale = 1.0\noffset = 0.0\n", "").contains("[input]"));
         assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
         assert!(refused("\"categorical\"", "\"gaussian\"").contains("gaussian"));
         assert!(refused("scale = 1.0", "scale = 0.0").contains("scale"));

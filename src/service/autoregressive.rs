@@ -7,14 +7,17 @@ use super::{
     drawing::{Draw, Drawing, Drawn, Order, Purpose},
     error::ServiceError,
     image_of,
+    labels::{self, Condition},
     progress::Board,
     requests::{
-        CompleteAnswer, CompleteOptions, CompletionMethod, PerImage, SampleAnswer, SampleOptions,
-        Sampler,
+        CompleteAnswer, CompleteOptions, CompletionMethod, Completions, PerImage, SampleAnswer,
+        SampleOptions, Sampler,
     },
+    work::Scoring,
 };
 use crate::{
     domain::{
+        bayes::{self, Prior},
         image::Image,
         random::{Random, Stream},
     },
@@ -22,18 +25,19 @@ use crate::{
     scheduling::{Class, JobError, Lane},
 };
 
-/// New images, of a label where the model is conditioned on one.
+/// New images, each of a label where the model is conditioned on one.
 pub(super) async fn sample(
     service: &Service,
     model: &ServedModel,
     lane: &Lane<Drawing>,
-    (options, label, watch): (&SampleOptions, u32, Option<&Arc<Board>>),
+    (options, labels, watch): (&SampleOptions, &[u32], Option<&Arc<Board>>),
     deadline: Instant,
 ) -> Result<SampleAnswer, ServiceError> {
     let shape = model.shape();
     let nothing_known: Arc<[bool]> = Arc::new([]);
     let orders = (0..options.n)
-        .map(|index| Order {
+        .zip(labels)
+        .map(|(index, &label)| Order {
             levels: vec![0; shape.dimensions()],
             label,
             purpose: Purpose::Draw(Draw {
@@ -53,6 +57,7 @@ pub(super) async fn sample(
     }
     Ok(SampleAnswer {
         images,
+        labels: Vec::new(),
         sampler: match lane.work().network().compilation() {
             Compilation::Wavefront(wavefront) => Sampler::Wavefront {
                 steps: wavefront.steps(),
@@ -62,31 +67,61 @@ pub(super) async fn sample(
     })
 }
 
-/// Completions of partly given images.
+/// Completions of partly given images. Without a label each completion of a conditional model has its own, drawn from
+/// p(y | known pixels), so that completions come from p(missing | known).
 pub(super) async fn complete(
     service: &Service,
     model: &ServedModel,
-    lane: &Lane<Drawing>,
+    (score, draw_lane): (&Lane<Scoring>, &Lane<Drawing>),
     images: &[Image],
     known_pixels: &[bool],
-    (options, label): (&CompleteOptions, u32),
+    (options, condition): (&CompleteOptions, Condition),
     deadline: Instant,
 ) -> Result<CompleteAnswer, ServiceError> {
     let shape = model.shape();
     let known: Arc<[bool]> = (0..shape.dimensions())
         .map(|index| known_pixels[index % shape.pixels()])
         .collect();
-    let completions = options.n as usize;
-    let orders = images
+    let given: Vec<Image> = images
         .iter()
-        .flat_map(|image| (0..options.n).map(move |index| (image, index)))
-        .map(|(image, index)| Order {
-            levels: image
-                .levels()
-                .iter()
-                .zip(&*known)
-                .map(|(&level, &known)| if known { level } else { 0 })
-                .collect(),
+        .map(|image| {
+            let levels = image.levels().iter().zip(&*known);
+            let kept = levels.map(|(&level, &known)| if known { level } else { 0 });
+            image_of(shape, kept.collect())
+        })
+        .collect::<Result<_, _>>()?;
+    // Pixels are in the model's own order: exact if no given pixel follows a missing one.
+    let missing_from = known_pixels.iter().position(|known| !known);
+    let first = missing_from.unwrap_or(known_pixels.len());
+    let in_order = !known_pixels[first..].contains(&true);
+    let labels: PerImage<Vec<u32>> = match &condition {
+        Condition::Open(_) if !in_order => {
+            return Err(labels::invalid(format!(
+                "a label can be drawn for a completion only where all given pixels come before all missing ones, in rows from the top \
+                 and columns from the left; name one of: {}",
+                model.label_names().join(", ")
+            )));
+        }
+        Condition::Open(prior) if first > 0 => {
+            let known = (prior, first * shape.channels());
+            let posteriors = posteriors(service, score, &given, known, deadline).await?;
+            let draw = |posterior: Result<Vec<f64>, ServiceError>| {
+                Ok(labels::draw(&posterior?, options.n, options.seed))
+            };
+            posteriors.into_iter().map(draw).collect()
+        }
+        _ => given
+            .iter()
+            .map(|_| Ok(condition.draw(options.n, options.seed)))
+            .collect(),
+    };
+    let orders = given
+        .iter()
+        .zip(&labels)
+        .filter_map(|(image, labels)| Some((image, labels.as_ref().ok()?)))
+        .flat_map(|(image, labels)| (0..options.n).zip(labels).map(move |own| (image, own)))
+        .map(|(image, (index, &label))| Order {
+            levels: image.levels().to_vec(),
             label,
             purpose: Purpose::Draw(Draw {
                 known: Arc::clone(&known),
@@ -96,22 +131,22 @@ pub(super) async fn complete(
             progress: None,
         })
         .collect();
-    let mut drawn = draw(service, model, lane, orders, deadline)
+    let mut drawn = draw(service, model, draw_lane, orders, deadline)
         .await?
         .into_iter();
-    let results: PerImage<Vec<Image>> = images
-        .iter()
-        .map(|_| {
-            drawn
-                .by_ref()
-                .take(completions)
-                .map(|result| result.map(|(image, _)| image))
-                .collect()
+    let results = labels
+        .into_iter()
+        .map(|labels| {
+            let labels = labels?;
+            // All of an image's own are taken, also if one of them failed: the next image's come after them.
+            let own: Vec<_> = drawn.by_ref().take(labels.len()).collect();
+            let images = own.into_iter().map(|result| result.map(|(image, _)| image));
+            Ok(Completions {
+                images: images.collect::<Result<_, _>>()?,
+                labels: model.names_of(&labels),
+            })
         })
         .collect();
-    // Pixels are in the model's own order: exact if no given pixel follows a missing one.
-    let first_missing = known_pixels.iter().position(|known| !known);
-    let in_order = first_missing.is_none_or(|first| !known_pixels[first..].contains(&true));
     Ok(CompleteAnswer {
         method: if in_order {
             CompletionMethod::Exact
@@ -120,6 +155,25 @@ pub(super) async fn complete(
         },
         results,
     })
+}
+
+/// log p(y | the first `places` dimensions) of images.
+async fn posteriors(
+    service: &Service,
+    lane: &Lane<Scoring>,
+    images: &[Image],
+    (prior, places): (&Prior, usize),
+    deadline: Instant,
+) -> Result<PerImage<Vec<f64>>, ServiceError> {
+    let all = labels::ask_all(service, lane, images, prior, deadline).await?;
+    Ok(images
+        .iter()
+        .zip(all)
+        .map(|(image, maps)| {
+            let posterior = bayes::posterior_of_prefix(image.shape(), &maps?, prior, places);
+            Ok(posterior)
+        })
+        .collect())
 }
 
 /// The images, and the full passes that each took if it was drawn by fixed-point iteration.

@@ -24,6 +24,7 @@ use super::{
     drawing::{Drawing, Order, Purpose},
     error::ServiceError,
     image_of,
+    labels::{self, Condition},
     models::Lanes,
     requests::{Compressed, PerImage},
 };
@@ -51,6 +52,20 @@ struct Header {
     numerics: [u8; 8],
     label: u16,
     image: [u8; 4],
+}
+
+/// The label that codes images; a conditional model needs one. Without it each pixel would have to be predicted by the mixture over
+/// labels, for which the compiled programs of all labels would have to run side by side.
+pub(super) fn label(model: &ServedModel, label: Option<&str>) -> Result<u32, ServiceError> {
+    match model.condition(label)? {
+        Condition::None => Ok(0),
+        Condition::Label(label) => Ok(label),
+        Condition::Open(_) => Err(labels::invalid(format!(
+            "each pixel is coded by the prediction of one label, which the stream remembers, and not by the mixture over all; name \
+             one of: {}",
+            model.label_names().join(", ")
+        ))),
+    }
 }
 
 pub(super) async fn compress(
@@ -147,7 +162,7 @@ pub(super) async fn decompress(
 fn lane(model: &ServedModel) -> Result<&Lane<Drawing>, ServiceError> {
     match &model.lanes {
         Lanes::Autoregressive { draw, .. } => Ok(draw),
-        Lanes::Vae { .. } | Lanes::Detector { .. } => Err(model.unsupported(Capability::Compress)),
+        _ => Err(model.unsupported(Capability::Compress)),
     }
 }
 
@@ -155,10 +170,15 @@ fn lane(model: &ServedModel) -> Result<&Lane<Drawing>, ServiceError> {
 fn identity(model: &ServedModel) -> [u8; 8] {
     let manifest = &model.version.manifest;
     let mut hash = Sha256::new();
-    if let Graphs::Autoregressive { file, contract } = &manifest.graphs {
+    let decisive = match &manifest.graphs {
+        Graphs::Autoregressive { file, contract } => Some((file, format!("{contract:?}"))),
+        Graphs::Recurrent { file, contract } => Some((file, format!("{contract:?}"))),
+        _ => None,
+    };
+    if let Some((file, contract)) = decisive {
         let graph = manifest.sha256.get(file).map(|hash| hash.to_lowercase());
         hash.update(graph.unwrap_or_default());
-        hash.update(format!("{contract:?}"));
+        hash.update(contract);
     }
     first(&hash.finalize())
 }

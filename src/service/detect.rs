@@ -57,16 +57,18 @@ pub(super) async fn detect(
     calibration.supports(rate).map_err(refused)?;
     let statistics: PerImage<f64> = match &model.lanes {
         Lanes::Autoregressive { score, .. } => {
-            score::log_probabilities(service, score, images, 0, deadline)
+            // Without a label a conditional model is asked for p(x), and it is p(x) that is calibrated.
+            let condition = model.condition(None)?;
+            score::log_likelihoods(service, score, images, condition, deadline)
                 .await?
                 .into_iter()
-                .map(|map| Ok(likelihood::total(&map?)))
+                .map(|result| result.map(|(log_likelihood, _)| log_likelihood))
                 .collect()
         }
         Lanes::Vae { encode, decode } => {
             latent::elbo_at_mean(service, (encode, decode), images, deadline).await?
         }
-        Lanes::Detector { .. } => return Err(model.unsupported(Capability::Detect)),
+        _ => return Err(model.unsupported(Capability::Detect)),
     };
     let dimensions = model.shape().dimensions();
     let results = statistics
@@ -190,7 +192,7 @@ fn threshold(
     })
 }
 
-fn refused(error: CalibrationError) -> ServiceError {
+pub(super) fn refused(error: CalibrationError) -> ServiceError {
     let option = match error {
         CalibrationError::Confidence(_) => "confidence",
         _ => "false_alarm_rate",
@@ -218,7 +220,7 @@ fn only_detectors(options: &DetectOptions) -> Result<(), ServiceError> {
 }
 
 /// The value of one statistic that is a number.
-fn value_of(rule: &Rule, measurement: &Measurement, statistic: Statistic) -> Option<f64> {
+pub(super) fn value_of(rule: &Rule, measurement: &Measurement, statistic: Statistic) -> Option<f64> {
     let place = rule
         .plan
         .statistics

@@ -39,14 +39,18 @@ pub struct ReadyInfo {
     pub family: Family,
     /// What it says about p(image).
     pub density: Density,
+    /// Whether its density is conditioned on labels: p(x | y).
+    pub conditional: bool,
     /// Each capability, with the reason where it lacks it.
     pub capabilities: Vec<(Capability, Option<String>)>,
     /// Size of its images.
     pub shape: ImageShape,
     /// The likelihood head: `categorical`, `bernoulli` or `discretized-logistic`.
     pub likelihood: &'static str,
-    /// Names of the labels that it is conditioned on; none if it is not.
+    /// Names of its labels, in the order of their numbers; none if it has none.
     pub labels: Vec<String>,
+    /// p(label), in the same order.
+    pub prior: Vec<f64>,
     /// How an autoregressive model is drawn from.
     pub sampler: Option<SamplerInfo>,
     /// Size of its latent code.

@@ -6,16 +6,15 @@ use super::{
     ServedModel, Service,
     error::ServiceError,
     image_of,
-    models::Lanes,
     requests::{
-        CompleteAnswer, CompleteOptions, CompletionMethod, DecodeOptions, Encoding,
-        Observation as Show, PerImage, Reconstruction, SampleAnswer, SampleOptions, Sampler,
+        CompleteAnswer, CompleteOptions, CompletionMethod, Completions, DecodeOptions, Encoding,
+        Observation as Show, PerImage, ReconstructOptions, Reconstruction, SampleAnswer,
+        SampleOptions, Sampler,
     },
     work::{Codes, Decoded, Decoder, Encoder},
 };
 use crate::{
     domain::{
-        family::Capability,
         image::Image,
         random::{Random, Stream},
     },
@@ -29,11 +28,10 @@ const COMPLETION_ROUNDS: u32 = 32;
 /// Posterior parameters.
 pub(super) async fn encode(
     service: &Service,
-    model: &ServedModel,
+    encode: &Lane<Encoder>,
     images: Vec<Image>,
     deadline: Instant,
 ) -> Result<PerImage<Encoding>, ServiceError> {
-    let (encode, _) = lanes(model, Capability::Encode)?;
     let permit = service.admit(Class::Interactive, encode.estimate(images.len() as u64))?;
     let posteriors = encode.run(&permit, images, deadline).await;
     Ok(posteriors
@@ -41,34 +39,61 @@ pub(super) async fn encode(
         .map(|posterior| {
             let posterior = posterior?;
             Ok(Encoding {
-                mean: posterior.mean,
-                log_variance: posterior.log_variance,
+                code: posterior.mean,
+                log_variance: Some(posterior.log_variance),
             })
         })
         .collect())
+}
+
+/// Codes must be finite and of the right size.
+pub(super) fn check_codes(codes: &[Vec<f32>], size: usize) -> Result<(), ServiceError> {
+    let is_wrong =
+        |code: &Vec<f32>| code.len() != size || code.iter().any(|value| !value.is_finite());
+    match codes.iter().position(is_wrong) {
+        None => Ok(()),
+        Some(index) => Err(ServiceError::InvalidOption {
+            option: "latents",
+            reason: format!(
+                "code {index} has {} numbers; a code of this model is {size} finite numbers",
+                codes[index].len()
+            ),
+        }),
+    }
+}
+
+/// Codes drawn from a standard normal prior, widened or narrowed by the temperature.
+pub(super) fn codes_of_prior(size: usize, options: &SampleOptions) -> Vec<Vec<f32>> {
+    (0..u64::from(options.n))
+        .map(|index| {
+            let random = Random::new(options.seed, Stream::Prior, index);
+            (0..size as u32)
+                .map(|i| (options.temperature * random.normal(i)) as f32)
+                .collect()
+        })
+        .collect()
+}
+
+/// Codes at equal distances on the straight line between two, both ends included.
+pub(super) fn codes_between(from: &[f32], to: &[f32], steps: u32) -> Vec<Vec<f32>> {
+    (0..steps)
+        .map(|step| {
+            let t = step as f32 / (steps - 1) as f32;
+            let between = |(&a, &b): (&f32, &f32)| (1.0 - t) * a + t * b;
+            from.iter().zip(to).map(between).collect()
+        })
+        .collect()
 }
 
 /// Images of given codes.
 pub(super) async fn decode(
     service: &Service,
     model: &ServedModel,
+    decode: &Lane<Decoder>,
     codes: Vec<Vec<f32>>,
     options: &DecodeOptions,
     deadline: Instant,
 ) -> Result<PerImage<Image>, ServiceError> {
-    let (_, decode) = lanes(model, Capability::Decode)?;
-    let size = decode.work().0.latent_size();
-    for (index, code) in codes.iter().enumerate() {
-        if code.len() != size || code.iter().any(|value| !value.is_finite()) {
-            return Err(ServiceError::InvalidOption {
-                option: "latents",
-                reason: format!(
-                    "code {index} has {} numbers; a code of this model is {size} finite numbers",
-                    code.len()
-                ),
-            });
-        }
-    }
     let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
     let observations = observations(&permit, decode, codes, deadline).await;
     let image = |(index, observation): (usize, Result<Observation, JobError>)| {
@@ -86,15 +111,7 @@ pub(super) async fn sample(
     options: &SampleOptions,
     deadline: Instant,
 ) -> Result<SampleAnswer, ServiceError> {
-    let size = decode.work().0.latent_size();
-    let codes: Vec<Vec<f32>> = (0..u64::from(options.n))
-        .map(|index| {
-            let random = Random::new(options.seed, Stream::Prior, index);
-            (0..size as u32)
-                .map(|i| (options.temperature * random.normal(i)) as f32)
-                .collect()
-        })
-        .collect();
+    let codes = codes_of_prior(decode.work().0.latent_size(), options);
     let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
     let mut images = Vec::with_capacity(codes.len());
     let observations = observations(&permit, decode, codes, deadline).await;
@@ -110,6 +127,7 @@ pub(super) async fn sample(
     }
     Ok(SampleAnswer {
         images,
+        labels: Vec::new(),
         sampler: Sampler::Decoder,
     })
 }
@@ -118,21 +136,26 @@ pub(super) async fn sample(
 pub(super) async fn reconstruct(
     service: &Service,
     model: &ServedModel,
+    lanes: (&Lane<Encoder>, &Lane<Decoder>),
     images: Vec<Image>,
+    options: &ReconstructOptions,
     deadline: Instant,
 ) -> Result<PerImage<Reconstruction>, ServiceError> {
-    let lanes = lanes(model, Capability::Reconstruct)?;
     let results = at_mean(service, lanes, &images, deadline).await?;
     Ok(images
         .iter()
         .zip(results)
         .map(|(image, result)| {
             let (_, observation) = result?;
-            Ok(Reconstruction {
-                image: image_of(model.shape(), observation.mean_levels())?,
-                mean_squared_error: observation.mean_squared_error(image.levels()),
-                log_likelihood_given_code_nats: observation.log_probabilities(image.levels()).sum(),
-            })
+            let errors = observation.squared_errors(image.levels()).collect();
+            let log_likelihood = observation.log_probabilities(image.levels()).sum();
+            let again = image_of(model.shape(), observation.mean_levels())?;
+            Ok(Reconstruction::new(
+                again,
+                errors,
+                Some(log_likelihood),
+                options,
+            ))
         })
         .collect())
 }
@@ -159,25 +182,18 @@ pub(super) async fn elbo_at_mean(
 pub(super) async fn interpolate(
     service: &Service,
     model: &ServedModel,
-    from: Image,
-    to: Image,
+    (encode, decode): (&Lane<Encoder>, &Lane<Decoder>),
+    (from, to): (Image, Image),
     steps: u32,
     deadline: Instant,
 ) -> Result<Vec<Image>, ServiceError> {
-    let (encode, decode) = lanes(model, Capability::Interpolate)?;
     let cost = encode.estimate(2) + decode.estimate(u64::from(steps));
     let permit = service.admit(Class::Interactive, cost)?;
     let mut ends = Vec::new();
     for posterior in encode.run(&permit, vec![from, to], deadline).await {
         ends.push(posterior?.mean);
     }
-    let codes = (0..steps)
-        .map(|step| {
-            let t = step as f32 / (steps - 1) as f32;
-            let between = |(&a, &b): (&f32, &f32)| (1.0 - t) * a + t * b;
-            ends[0].iter().zip(&ends[1]).map(between).collect()
-        })
-        .collect();
+    let codes = codes_between(&ends[0], &ends[1], steps);
     observations(&permit, decode, codes, deadline)
         .await
         .into_iter()
@@ -250,7 +266,12 @@ pub(super) async fn complete(
         },
         results: images
             .iter()
-            .map(|_| Ok(drawn.by_ref().take(options.n as usize).collect()))
+            .map(|_| {
+                Ok(Completions {
+                    images: drawn.by_ref().take(options.n as usize).collect(),
+                    labels: Vec::new(),
+                })
+            })
             .collect(),
     })
 }
@@ -319,14 +340,4 @@ fn show(
         Show::Sample => observation.draw(temperature, random),
     };
     image_of(model.shape(), levels)
-}
-
-fn lanes(
-    model: &ServedModel,
-    capability: Capability,
-) -> Result<(&Lane<Encoder>, &Lane<Decoder>), ServiceError> {
-    match &model.lanes {
-        Lanes::Vae { encode, decode } => Ok((encode, decode)),
-        Lanes::Autoregressive { .. } | Lanes::Detector { .. } => Err(model.unsupported(capability)),
-    }
 }

@@ -14,16 +14,20 @@ use super::{
         CalibrationInfo, CheckInfo, ModelInfo, ModelState, ProvenanceInfo, ReadyInfo, SamplerInfo,
     },
     measure::Measuring,
-    work::{Decoder, Encoder, Scoring},
+    work::{Classifying, Coding, Decoder, Depicting, Encoder, Generating, Scoring},
 };
 use crate::{
     domain::{
-        family::{Capability, Family},
+        family::{Capability, Density, Family},
         image::ImageShape,
     },
     metrics::{DriftMetrics, Metrics, OperationMetrics},
     network::autoregressive::Compilation,
-    repository::{Catalog, Network, Outcome, Version, detector::Detector},
+    repository::{
+        Catalog, Network, Outcome, Version,
+        composite::{Composite, Novelty},
+        detector::Detector,
+    },
     scheduling::{Class, Lane, Scheduler},
 };
 
@@ -48,10 +52,31 @@ pub(super) enum Lanes {
         encode: Arc<Lane<Encoder>>,
         decode: Arc<Lane<Decoder>>,
     },
+    Autoencoder {
+        encode: Arc<Lane<Coding>>,
+        decode: Arc<Lane<Depicting>>,
+    },
+    Generator {
+        generate: Arc<Lane<Generating>>,
+    },
+    Classifier {
+        classify: Arc<Lane<Classifying>>,
+    },
+    Composite(CompositeLanes),
     Detector {
         measure: Arc<Lane<Measuring>>,
         detector: Arc<Detector>,
     },
+}
+
+/// The queues of a composite.
+#[derive(Debug)]
+pub(super) struct CompositeLanes {
+    pub(super) classify: Arc<Lane<Classifying>>,
+    pub(super) score: Arc<Lane<Scoring>>,
+    /// That of the detector that judges novelty, if one does.
+    pub(super) measure: Option<Arc<Lane<Measuring>>>,
+    pub(super) composite: Arc<Composite>,
 }
 
 impl ServedModel {
@@ -92,6 +117,60 @@ impl ServedModel {
                     operation("decode"),
                 ),
             },
+            Network::Autoencoder(network) => Lanes::Autoencoder {
+                encode: scheduler.lane(
+                    Class::Interactive,
+                    Coding(Arc::clone(network)),
+                    timings.forward,
+                    operation("encode"),
+                ),
+                decode: scheduler.lane(
+                    Class::Interactive,
+                    Depicting(Arc::clone(network)),
+                    timings.backward,
+                    operation("decode"),
+                ),
+            },
+            Network::Generator(network) => Lanes::Generator {
+                generate: scheduler.lane(
+                    Class::Interactive,
+                    Generating(Arc::clone(network)),
+                    timings.backward,
+                    operation("sample"),
+                ),
+            },
+            Network::Classifier(network) => Lanes::Classifier {
+                classify: scheduler.lane(
+                    Class::Interactive,
+                    Classifying(Arc::clone(network)),
+                    timings.forward,
+                    operation("classify"),
+                ),
+            },
+            Network::Composite(composite) => Lanes::Composite(CompositeLanes {
+                classify: scheduler.lane(
+                    Class::Interactive,
+                    Classifying(Arc::clone(&composite.classifier)),
+                    timings.forward,
+                    operation("classify"),
+                ),
+                score: scheduler.lane(
+                    Class::Interactive,
+                    Scoring(Arc::clone(&composite.density)),
+                    timings.backward,
+                    operation("score"),
+                ),
+                measure: match &composite.novelty {
+                    Novelty::Density(_) => None,
+                    Novelty::Detector(detector) => Some(scheduler.lane(
+                        Class::Interactive,
+                        Measuring(Arc::clone(&detector.panel)),
+                        timings.backward,
+                        operation("detect"),
+                    )),
+                },
+                composite: Arc::clone(composite),
+            }),
             Network::Detector(detector) => Lanes::Detector {
                 measure: scheduler.lane(
                     Class::Interactive,
@@ -146,52 +225,9 @@ impl ServedModel {
         self.version.manifest.shape
     }
 
-    /// Size of its latent code, if it has one.
+    /// Size of its latent code, or of a classifier's features, if it has any.
     pub fn latent_size(&self) -> Option<usize> {
-        match &self.version.network {
-            Network::Autoregressive(_) | Network::Detector(_) => None,
-            Network::Vae(vae) => Some(vae.latent_size()),
-        }
-    }
-
-    /// The label that a request asks for by name or number, which a conditional model needs and no other has.
-    pub(super) fn label(&self, label: Option<&str>) -> Result<u32, ServiceError> {
-        let invalid = |reason| ServiceError::InvalidOption {
-            option: "label",
-            reason,
-        };
-        let Some(labels) = &self.version.manifest.labels else {
-            return match label {
-                None => Ok(0),
-                Some(_) => Err(invalid(
-                    "this model is not conditioned on labels".to_owned(),
-                )),
-            };
-        };
-        let known = || labels.names.join(", ");
-        let label = label.ok_or_else(|| {
-            invalid(format!(
-                "this model is conditioned on labels; ask for one of: {}",
-                known()
-            ))
-        })?;
-        let by_name = labels.names.iter().position(|name| name == label);
-        let by_number = || {
-            label
-                .parse()
-                .ok()
-                .filter(|&number| number < labels.names.len())
-        };
-        by_name
-            .or_else(by_number)
-            .map(|index| index as u32)
-            .ok_or_else(|| {
-                invalid(format!(
-                    "there is no such label; ask for a number below {} or one of: {}",
-                    labels.names.len(),
-                    known()
-                ))
-            })
+        latent_size(&self.version)
     }
 
     /// `Ok` if the model has the capability, else the error that says why not.
@@ -217,6 +253,16 @@ impl ServedModel {
     }
 }
 
+fn latent_size(version: &Version) -> Option<usize> {
+    match &version.network {
+        Network::Vae(vae) => Some(vae.latent_size()),
+        Network::Autoencoder(network) => Some(network.latent_size()),
+        Network::Generator(network) => Some(network.latent_size()),
+        Network::Classifier(network) => network.feature_size(),
+        Network::Autoregressive(_) | Network::Detector(_) | Network::Composite(_) => None,
+    }
+}
+
 fn why_not(version: &Version, capability: Capability) -> Option<String> {
     let family = version.manifest.family;
     if let Some(reason) = family.why_not(capability) {
@@ -229,6 +275,20 @@ fn why_not(version: &Version, capability: Capability) -> Option<String> {
         return Some(format!(
             "its graph could not be compiled, and full passes are too slow: {reason}"
         ));
+    }
+    if capability == Capability::Classify
+        && family.density() == Density::Exact
+        && version.manifest.labels.is_none()
+    {
+        return Some(
+            "it is not conditioned on labels: p(y|x) needs p(x|y) for every label".to_owned(),
+        );
+    }
+    if capability == Capability::Encode
+        && let Network::Classifier(network) = &version.network
+        && network.feature_size().is_none()
+    {
+        return Some("its graph gives no features, only logits of labels".to_owned());
     }
     (capability == Capability::Detect && version.calibration.is_none()).then(|| {
         "this version has no calibration: without scores of held-out inliers no false-alarm rate can be promised".to_owned()
@@ -388,10 +448,12 @@ fn ready_info(version: &Version) -> ReadyInfo {
         .as_ref()
         .zip(manifest.calibration.as_ref());
     let provenance = &manifest.provenance;
+    let density = manifest.family.density();
     ReadyInfo {
         description: manifest.description.clone(),
         family: manifest.family,
-        density: manifest.family.density(),
+        density,
+        conditional: density != Density::None && manifest.labels.is_some(),
         capabilities: Capability::ALL
             .map(|capability| (capability, why_not(version, capability)))
             .to_vec(),
@@ -401,6 +463,10 @@ fn ready_info(version: &Version) -> ReadyInfo {
             .labels
             .as_ref()
             .map_or_else(Vec::new, |labels| labels.names.clone()),
+        prior: manifest
+            .labels
+            .as_ref()
+            .map_or_else(Vec::new, |labels| labels.prior.clone()),
         sampler: match &version.network {
             Network::Autoregressive(network) => Some(match network.compilation() {
                 Compilation::Wavefront(wavefront) => SamplerInfo::Wavefront(wavefront.cost()),
@@ -410,12 +476,9 @@ fn ready_info(version: &Version) -> ReadyInfo {
                     }
                 }
             }),
-            Network::Vae(_) | Network::Detector(_) => None,
+            _ => None,
         },
-        latent_size: match &version.network {
-            Network::Autoregressive(_) | Network::Detector(_) => None,
-            Network::Vae(vae) => Some(vae.latent_size()),
-        },
+        latent_size: latent_size(version),
         calibration: calibration.map(|(scores, file)| CalibrationInfo {
             size: scores.size(),
             statistic: file.statistic.name(),

@@ -1,6 +1,6 @@
 //! What each use case takes and gives: plain data, no transport.
 
-use crate::domain::{image::Image, likelihood::Bound};
+use crate::domain::{bayes, image::Image, likelihood::Bound};
 
 use super::error::ServiceError;
 
@@ -29,7 +29,7 @@ pub struct ScoreOptions {
     pub seed: u64,
     /// Whether to return the log-probability of every dimension.
     pub map: bool,
-    /// The label that a conditional model is asked about: its name or its number.
+    /// The label that a conditional model is asked about: its name or its number. Without one the answer is p(x), over all labels.
     pub label: Option<String>,
 }
 
@@ -38,10 +38,31 @@ pub struct ScoreOptions {
 pub struct ScoreAnswer {
     /// What the numbers are worth.
     pub bound: Bound,
+    /// Of a conditional model, what they are likelihoods of.
+    pub likelihood_of: Option<LikelihoodOf>,
     /// The seed of posterior samples, where any were drawn.
     pub seed: Option<u64>,
     /// One result an image.
     pub results: PerImage<Score>,
+}
+
+/// What a model that is conditioned on labels was asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LikelihoodOf {
+    /// p(x | y) of the label of this name.
+    Given(String),
+    /// The evidence p(x) = Σ p(x | y) p(y) over all labels.
+    Evidence,
+}
+
+impl LikelihoodOf {
+    /// The formula used in answers.
+    pub fn formula(&self) -> &'static str {
+        match self {
+            Self::Given(_) => "p(x|y)",
+            Self::Evidence => "p(x)",
+        }
+    }
 }
 
 /// The likelihood of one image.
@@ -56,7 +77,8 @@ pub struct Score {
     /// 1 / Σ w̄² for `iwae`.
     pub effective_sample_size: Option<f64>,
     /// Log-probability of every dimension in nats, channel, row, column order: log p(xᵢ | x₍<ᵢ₎) for an autoregressive
-    /// model; for a VAE the mean over posterior samples of log p(xᵢ | z), which does not contain the KL term.
+    /// model, of which a conditional one is the mixture over labels if it was asked for the evidence; for a VAE the mean over posterior
+    /// samples of log p(xᵢ | z), which does not contain the KL term.
     pub map: Option<Vec<f32>>,
 }
 
@@ -71,7 +93,7 @@ pub struct SampleOptions {
     pub temperature: f64,
     /// Draw from the decoder's likelihood or take its mean (latent-variable models only).
     pub observation: Observation,
-    /// The label that a conditional model is asked for: its name or its number.
+    /// The label that a conditional model is asked for: its name or its number. Without one, each image's is drawn from the prior.
     pub label: Option<String>,
 }
 
@@ -90,6 +112,8 @@ pub enum Observation {
 pub struct SampleAnswer {
     /// The images.
     pub images: Vec<Image>,
+    /// Of a conditional model, the name of each image's label; else empty.
+    pub labels: Vec<String>,
     /// How they were drawn.
     pub sampler: Sampler,
 }
@@ -133,7 +157,8 @@ pub struct CompleteOptions {
     pub seed: u64,
     /// Above 0.
     pub temperature: f64,
-    /// The label that a conditional model is asked about: its name or its number.
+    /// The label that a conditional model is asked about: its name or its number. Without one, each completion's is drawn from the
+    /// posterior given the known pixels, which must come first in the model's order.
     pub label: Option<String>,
 }
 
@@ -152,7 +177,16 @@ pub struct CompleteAnswer {
     /// How the missing pixels were drawn.
     pub method: CompletionMethod,
     /// For each image its completions.
-    pub results: PerImage<Vec<Image>>,
+    pub results: PerImage<Completions>,
+}
+
+/// Completions of one image.
+#[derive(Debug, Clone)]
+pub struct Completions {
+    /// The images.
+    pub images: Vec<Image>,
+    /// Of a conditional model, the name of each completion's label; else empty.
+    pub labels: Vec<String>,
 }
 
 /// How missing pixels are drawn.
@@ -190,13 +224,13 @@ pub struct Compressed {
     pub ideal_bits: f64,
 }
 
-/// The posterior over latent codes of one image.
-#[derive(Debug, Clone)]
+/// The latent code of one image.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Encoding {
-    /// Posterior mean, of the size of the code.
-    pub mean: Vec<f32>,
-    /// Logarithm of the posterior variance, of the same size.
-    pub log_variance: Vec<f32>,
+    /// The code; of a VAE the mean of the posterior over codes, of a classifier its features.
+    pub code: Vec<f32>,
+    /// Logarithm of the variance of the posterior, of the same size, where there is a posterior.
+    pub log_variance: Option<Vec<f32>>,
 }
 
 /// Options of `decode`.
@@ -208,15 +242,150 @@ pub struct DecodeOptions {
     pub seed: u64,
 }
 
+/// Options of `reconstruct`.
+#[derive(Debug, Clone, Default)]
+pub struct ReconstructOptions {
+    /// Whether to return the squared error at each dimension.
+    pub map: bool,
+}
+
 /// One image through encoder and decoder.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reconstruction {
-    /// The decoder's mean at the posterior mean.
+    /// The decoder's image of the code, or its mean at the mean of the posterior.
     pub image: Image,
     /// Mean over dimensions of the squared difference, in units of level / (levels − 1).
     pub mean_squared_error: f64,
-    /// log p(x | z) at the posterior mean, in nats.
-    pub log_likelihood_given_code_nats: f64,
+    /// log p(x | z) at the posterior mean, in nats, where the decoder gives a distribution.
+    pub log_likelihood_given_code_nats: Option<f64>,
+    /// The squared difference at each dimension, in channel, row, column order, where it was asked for.
+    pub map: Option<Vec<f32>>,
+}
+
+impl Reconstruction {
+    /// From the squared error at each dimension.
+    pub(super) fn new(
+        image: Image,
+        errors: Vec<f64>,
+        log_likelihood_given_code_nats: Option<f64>,
+        options: &ReconstructOptions,
+    ) -> Self {
+        Self {
+            image,
+            mean_squared_error: errors.iter().sum::<f64>() / errors.len() as f64,
+            log_likelihood_given_code_nats,
+            map: options
+                .map
+                .then(|| errors.into_iter().map(|error| error as f32).collect()),
+        }
+    }
+}
+
+/// Options of `classify`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClassifyOptions {
+    /// Whether to return what each dimension says about each label.
+    pub map: bool,
+    /// The share of ordinary images that each reason to give no label may reject: above 0, below 1. Composites only.
+    pub false_alarm_rate: Option<f64>,
+}
+
+impl ClassifyOptions {
+    /// 1 %.
+    pub const DEFAULT_FALSE_ALARM_RATE: f64 = 0.01;
+}
+
+/// Answer of `classify`.
+#[derive(Debug, Clone)]
+pub struct ClassifyAnswer {
+    /// Names of the labels, in the order of their numbers.
+    pub labels: Vec<String>,
+    /// One result an image.
+    pub results: PerImage<Classification>,
+}
+
+/// What a model says about the label of one image; lists are in order of label.
+#[derive(Debug, Clone)]
+pub struct Classification {
+    /// log p(y | x): of a distribution over labels.
+    pub log_posterior: Vec<f64>,
+    /// log p(x | y) in nats, of models that have it. May be −∞; never NaN.
+    pub log_likelihoods: Option<Vec<f64>>,
+    /// log p(x) in nats, of models that have it. May be −∞; never NaN.
+    pub log_evidence: Option<f64>,
+    /// For each label what each dimension says about it, if it was asked for and the model can tell: nats, positive for the label, in
+    /// channel, row, column order. See [`crate::domain::bayes`].
+    pub maps: Option<Vec<Vec<f32>>>,
+    /// Reasons to give no label, of models that have them.
+    pub doubts: Option<Doubts>,
+}
+
+/// Two reasons to give an image no label, each with its own calibration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doubts {
+    /// The share of ordinary images that each may reject.
+    pub false_alarm_rate: f64,
+    /// The image lies between labels: the value is −log max p(y | x), in nats.
+    pub ambiguity: Doubt,
+    /// The image is like nothing that the labels mean: the value is what the judge of novelty goes by, a detector's strangeness or the
+    /// density's log p(x).
+    pub novelty: Doubt,
+}
+
+/// One reason to give no label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doubt {
+    /// What it is judged by.
+    pub value: f64,
+    /// How often an ordinary image is as far out.
+    pub p_value: f64,
+    /// Whether it rejects.
+    pub reject: bool,
+}
+
+/// What a model with doubts makes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has its most probable label.
+    Accept,
+    /// It is none of these. That weighs more than ambiguity: between which labels it lies means nothing then.
+    NoneOfThese,
+    /// It lies between labels.
+    Ambiguous,
+}
+
+impl Doubts {
+    /// What they come to.
+    pub fn verdict(&self) -> Verdict {
+        match (self.novelty.reject, self.ambiguity.reject) {
+            (true, _) => Verdict::NoneOfThese,
+            (false, true) => Verdict::Ambiguous,
+            (false, false) => Verdict::Accept,
+        }
+    }
+}
+
+impl Verdict {
+    /// The name used in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::NoneOfThese => "none_of_these",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
+}
+
+impl Classification {
+    /// The number of the most probable label; of equally probable ones the first.
+    pub fn label(&self) -> usize {
+        bayes::most_probable(&self.log_posterior)
+    }
+
+    /// p(y | x) in order of label.
+    pub fn probabilities(&self) -> Vec<f64> {
+        self.log_posterior.iter().map(|log| log.exp()).collect()
+    }
 }
 
 /// Options of `detect`.

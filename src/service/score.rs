@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Instant};
 
 use super::{
-    Service,
+    ServedModel, Service,
     error::ServiceError,
-    requests::{BoundChoice, Score, ScoreAnswer, ScoreOptions},
+    labels::{self, Condition},
+    requests::{BoundChoice, LikelihoodOf, PerImage, Score, ScoreAnswer, ScoreOptions},
     work::{Codes, Decoded, Decoder, Encoder, Labelled, PosteriorSamples, Scoring},
 };
 use crate::{
@@ -21,15 +22,8 @@ use crate::{
 /// Codes that go through the decoder as one item: large enough to batch well, small enough to share workers.
 const CODES_PER_ITEM: usize = 16;
 
-/// Exact log-likelihoods.
-pub(super) async fn exact(
-    service: &Service,
-    lane: &Lane<Scoring>,
-    images: Vec<Image>,
-    label: u32,
-    options: &ScoreOptions,
-    deadline: Instant,
-) -> Result<ScoreAnswer, ServiceError> {
+/// Refuses what is said of bounds only.
+pub(super) fn only_exact(options: &ScoreOptions) -> Result<(), ServiceError> {
     if matches!(options.bound, Some(BoundChoice::Elbo | BoundChoice::Iwae)) {
         return Err(ServiceError::InvalidOption {
             option: "bound",
@@ -43,24 +37,74 @@ pub(super) async fn exact(
             reason: "the likelihood is exact: there are no posterior samples to count".to_owned(),
         });
     }
-    let maps = log_probabilities(service, lane, images, label, deadline).await?;
-    let results = maps
+    Ok(())
+}
+
+/// Exact log-likelihoods.
+pub(super) async fn exact(
+    service: &Service,
+    (model, lane): (&ServedModel, &Lane<Scoring>),
+    images: Vec<Image>,
+    condition: Condition,
+    options: &ScoreOptions,
+    deadline: Instant,
+) -> Result<ScoreAnswer, ServiceError> {
+    only_exact(options)?;
+    let likelihood_of = match &condition {
+        Condition::None => None,
+        Condition::Label(label) => Some(LikelihoodOf::Given(model.label_name(*label))),
+        Condition::Open(_) => Some(LikelihoodOf::Evidence),
+    };
+    let dimensions = model.shape().dimensions();
+    let results = log_likelihoods(service, lane, images, condition, deadline)
+        .await?
         .into_iter()
-        .map(|map| {
-            let map = map?;
-            let total = likelihood::total(&map);
-            score(total, map.len(), None, options.map.then_some(map))
+        .map(|result| {
+            let (total, map) = result?;
+            score(total, dimensions, None, options.map.then_some(map))
         })
         .collect();
     Ok(ScoreAnswer {
         bound: Bound::Exact,
+        likelihood_of,
         seed: None,
         results,
     })
 }
 
+/// log p of images, and log p of every dimension given those before it: of a label, or of the mixture over all labels.
+pub(super) async fn log_likelihoods(
+    service: &Service,
+    lane: &Lane<Scoring>,
+    images: Vec<Image>,
+    condition: Condition,
+    deadline: Instant,
+) -> Result<PerImage<(f64, Vec<f32>)>, ServiceError> {
+    let label = match condition {
+        Condition::None => 0,
+        Condition::Label(label) => label,
+        Condition::Open(prior) => {
+            let witnesses = labels::witnesses(service, lane, &images, &prior, deadline).await?;
+            let evidence = |witness: Result<labels::Witness, ServiceError>| {
+                let beliefs = witness?.beliefs;
+                let map = beliefs.mixture.iter().map(|&value| value as f32).collect();
+                Ok((beliefs.log_evidence, map))
+            };
+            return Ok(witnesses.into_iter().map(evidence).collect());
+        }
+    };
+    let maps = log_probabilities(service, lane, images, label, deadline).await?;
+    Ok(maps
+        .into_iter()
+        .map(|map| {
+            let map = map?;
+            Ok((likelihood::total(&map), map))
+        })
+        .collect())
+}
+
 /// log p of every dimension of images, given a label where the model is conditioned on one.
-pub(super) async fn log_probabilities(
+async fn log_probabilities(
     service: &Service,
     lane: &Lane<Scoring>,
     images: Vec<Image>,
@@ -116,6 +160,7 @@ pub(super) async fn lower_bound(
         });
     Ok(ScoreAnswer {
         bound,
+        likelihood_of: None,
         seed: Some(options.seed),
         results: futures_util::future::join_all(scores).await,
     })
@@ -183,7 +228,7 @@ fn combine(
 }
 
 /// A score, unless the model gave no number.
-fn score(
+pub(super) fn score(
     log_likelihood_nats: f64,
     dimensions: usize,
     effective_sample_size: Option<f64>,

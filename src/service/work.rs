@@ -5,7 +5,10 @@ use std::{ops::Range, sync::Arc};
 use crate::{
     domain::{image::Image, random::Random},
     network::{
+        autoencoder::{Autoencoder, Picture},
         autoregressive::{Autoregressive, Given},
+        classifier::{Classifier, Prediction},
+        generator::{Generator, Seed},
         vae::{Observation, Posterior, Vae},
     },
     runtime::Threads,
@@ -187,6 +190,80 @@ fn likelihoods(
         })
         .collect();
     (totals, sums)
+}
+
+/// Codes of images, without a distribution over them.
+#[derive(Debug)]
+pub(super) struct Coding(pub(super) Arc<Autoencoder>);
+
+impl Work for Coding {
+    type Item = Image;
+    type Output = Vec<f32>;
+
+    fn rows(&self, _: &Image) -> usize {
+        1
+    }
+
+    fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Vec<f32>> {
+        let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
+        let codes = self.0.encode(&levels, threads(parallelism));
+        done(codes.map_err(|error| error.to_string())?)
+    }
+}
+
+/// Images of codes, without a distribution over them.
+#[derive(Debug)]
+pub(super) struct Depicting(pub(super) Arc<Autoencoder>);
+
+impl Work for Depicting {
+    type Item = Vec<f32>;
+    type Output = Picture;
+
+    fn rows(&self, _: &Vec<f32>) -> usize {
+        1
+    }
+
+    fn run(&self, items: Vec<Vec<f32>>, parallelism: Parallelism) -> Turn<Vec<f32>, Picture> {
+        let pictures = self.0.decode(&items.concat(), threads(parallelism));
+        done(pictures.map_err(|error| error.to_string())?)
+    }
+}
+
+/// Images drawn by a generator.
+#[derive(Debug)]
+pub(super) struct Generating(pub(super) Arc<Generator>);
+
+impl Work for Generating {
+    type Item = Seed;
+    type Output = Picture;
+
+    fn rows(&self, _: &Seed) -> usize {
+        1
+    }
+
+    fn run(&self, items: Vec<Seed>, parallelism: Parallelism) -> Turn<Seed, Picture> {
+        let pictures = self.0.generate(&items, threads(parallelism));
+        done(pictures.map_err(|error| error.to_string())?)
+    }
+}
+
+/// Labels and features of images.
+#[derive(Debug)]
+pub(super) struct Classifying(pub(super) Arc<Classifier>);
+
+impl Work for Classifying {
+    type Item = Image;
+    type Output = Prediction;
+
+    fn rows(&self, _: &Image) -> usize {
+        1
+    }
+
+    fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Prediction> {
+        let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
+        let predictions = self.0.classify(&levels, threads(parallelism));
+        done(predictions.map_err(|error| error.to_string())?)
+    }
 }
 
 fn done<I, O>(outputs: Vec<O>) -> Turn<I, O> {

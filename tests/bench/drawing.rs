@@ -7,7 +7,8 @@
 //! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and networks
 //! with random weights draw images of growing size, each size in a process of its own, so that its peak of memory is its own.
 //!
-//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--draw-only N` to draw N images again and again and nothing else (for a
+//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--beside MODEL` to score and draw with another model in the same rounds,
+//! `--draw-only N` to draw N images again and again and nothing else (for a
 //! profile).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
@@ -49,13 +50,14 @@ const MODEL: &str = "fashion-mnist-pixelcnn";
 const NAIVE_PASSES: u32 = 8;
 
 fn main() {
-    let (mut rounds, mut drawing) = (5, 0);
+    let (mut rounds, mut drawing, mut beside) = (5, 0, None);
     let mut repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/repository");
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--rounds" => rounds = arguments.next().unwrap().parse().unwrap(),
             "--repository" => repository = arguments.next().unwrap().into(),
+            "--beside" => beside = Some(arguments.next().unwrap()),
             "--draw-only" => drawing = arguments.next().unwrap().parse().unwrap(),
             "--side" => return draw_size(arguments.next().unwrap().parse().unwrap()),
             // Cargo passes it to every benchmark.
@@ -86,7 +88,7 @@ fn main() {
     service.scan().unwrap();
     let model = service.model(MODEL, None).unwrap();
     let shape = model.shape();
-    let bytes = std::fs::read(folder.join(&version.manifest.golden.images)).unwrap();
+    let bytes = std::fs::read(folder.join(version.manifest.golden.files.images())).unwrap();
     let golden = media::read_images(&bytes, shape, 64).unwrap();
     let many: Vec<Image> = golden.iter().cycle().take(64).cloned().collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -94,23 +96,23 @@ fn main() {
         .build()
         .unwrap();
     let far = || Instant::now() + Duration::from_secs(600);
-    let score = |images: &[Image]| {
+    let score = |model: &Arc<ServedModel>, images: &[Image]| {
         let options = ScoreOptions::default();
         let start = Instant::now();
-        let answer = runtime.block_on(service.score(&model, images.to_vec(), &options, far()));
+        let answer = runtime.block_on(service.score(model, images.to_vec(), &options, far()));
         answer.unwrap();
         start.elapsed().as_secs_f64() / images.len() as f64
     };
-    let draw = |n: u32, seed: u64| {
+    let draw = |model: &Arc<ServedModel>, n: u32, seed: u64| {
         let options = options_of(n, seed);
         let start = Instant::now();
-        let answer = runtime.block_on(service.sample(&model, &options, None, far()));
+        let answer = runtime.block_on(service.sample(model, &options, None, far()));
         answer.unwrap();
         start.elapsed().as_secs_f64() / f64::from(n)
     };
     if drawing > 0 {
         for round in 0..rounds {
-            println!("{:.3} ms an image", 1000.0 * draw(drawing, round));
+            println!("{:.3} ms an image", 1000.0 * draw(&model, drawing, round));
         }
         return;
     }
@@ -123,13 +125,29 @@ fn main() {
         let pass = start.elapsed().as_secs_f64() / f64::from(passes);
         pass * shape.dimensions() as f64 / images.len() as f64
     };
+    let measure = |model: &Arc<ServedModel>, round: u64| {
+        [
+            median((0..32).map(|_| score(model, &many[..1]))),
+            score(model, &many),
+            median((0..8).map(|i| draw(model, 1, 100 * round + i))),
+            draw(model, 64, round),
+        ]
+    };
+    let beside = beside.map(|name| service.model(&name, None).unwrap());
+    let mut times_beside: [Vec<f64>; 4] = Default::default();
     let mut times: [Vec<f64>; 6] = Default::default();
     for round in 0..rounds {
+        if let Some(model) = &beside {
+            for (times, measured) in times_beside.iter_mut().zip(measure(model, round)) {
+                times.push(measured);
+            }
+        }
+        let [score_1, score_64, draw_1, draw_64] = measure(&model, round);
         let measured = [
-            median((0..32).map(|_| score(&many[..1]))),
-            score(&many),
-            median((0..8).map(|i| draw(1, 100 * round + i))),
-            draw(64, round),
+            score_1,
+            score_64,
+            draw_1,
+            draw_64,
             naive(
                 &many[..1],
                 if round == 0 {
@@ -172,6 +190,23 @@ fn main() {
         naive_1 / draw_1,
         naive_64 / draw_64
     );
+    if let Some(model) = &beside {
+        let [one_scored, many_scored, one_drawn, many_drawn] =
+            times_beside.map(|t| median(t.into_iter()));
+        for (what, one, many, first_one, first_many) in [
+            ("scored", one_scored, many_scored, score_1, score_64),
+            ("drawn", one_drawn, many_drawn, draw_1, draw_64),
+        ] {
+            println!(
+                "{}, an image {what}: {:.2} ms alone, {:.2} ms among 64; {:.2} and {:.2} of the above",
+                model.name(),
+                ms(one),
+                ms(many),
+                one / first_one,
+                many / first_many
+            );
+        }
+    }
 
     let alone = runtime.block_on(score_durations(&service, &model, &many[0], |count| {
         count == 500

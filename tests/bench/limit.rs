@@ -121,7 +121,7 @@ impl Limits {
         let found = recordings
             .into_iter()
             .find(|recording| recording.name.ends_with(ending));
-        let images = std::fs::read(folder.join(&version.manifest.golden.images)).unwrap();
+        let images = std::fs::read(folder.join(version.manifest.golden.files.images())).unwrap();
         let images = npyz::NpyFile::new(&images[..]).unwrap();
         Self {
             recording: found.expect("the gate loads the graph"),

@@ -4,6 +4,7 @@
 
 pub(crate) mod faults;
 pub(crate) mod networks;
+pub(crate) mod steps;
 
 use std::{
     path::{Path, PathBuf},

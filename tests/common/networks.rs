@@ -29,7 +29,7 @@ pub(crate) struct Sketch {
     pub(crate) blocks: Vec<Block>,
     /// Labels that the network is conditioned on; none if 0.
     pub(crate) classes: usize,
-    /// Whether a constant for every pixel is added.
+    /// Whether a constant for every pixel is added, one of each label if there are labels.
     pub(crate) places: bool,
     /// A vertical stack beside the horizontal one, shifted down by slicing and padding.
     pub(crate) two_stacks: bool,
@@ -95,7 +95,10 @@ impl Sketch {
             leaks: self.leak == Some(0),
         };
         let mut x = writer.convolution("image", self.channels, features, &first);
-        if self.places {
+        if self.places && self.classes > 0 {
+            let places = writer.label_at_places(features);
+            x = writer.node("Add", &[&x, &places]);
+        } else if self.places {
             let size = [1, features, self.height, self.width];
             let places = writer.random(&size, 1.0);
             x = writer.node("Add", &[&x, &places]);
@@ -267,6 +270,21 @@ impl Writer<'_> {
         let row = self.node("Gather", &[&table, "label"]);
         let axes = self.ints(&[2, 3]);
         self.node("Unsqueeze", &[&row, &axes])
+    }
+
+    /// A constant of the label for every row, one for every column and one for every pixel, [batch, features, rows, columns].
+    fn label_at_places(&mut self, features: usize) -> String {
+        let (classes, height, width) = (self.sketch.classes, self.sketch.height, self.sketch.width);
+        let row = self.random(&[classes, features, height, 1], 1.0);
+        let column = self.random(&[classes, features, 1, width], 1.0);
+        let pixel = self.random(&[classes, features, height, width], 1.0);
+        let last = self.ints(&[-1]);
+        let index = self.node("Unsqueeze", &["label", &last]);
+        let row = self.node("GatherND", &[&row, &index]);
+        let column = self.node("GatherND", &[&column, &index]);
+        let pixel = self.node("Gather", &[&pixel, "label"]);
+        let both = self.node("Add", &[&row, &column]);
+        self.node("Add", &[&pixel, &both])
     }
 
     /// Features of the rows above, all columns: two convolutions that look to both sides, then one row down.

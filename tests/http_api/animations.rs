@@ -29,6 +29,7 @@ async fn the_last_frame_is_what_was_drawn() {
         "tiny-pixelcnn",
         "tiny-rgb-pixelcnn",
         "tiny-binary-pixelcnn",
+        "tiny-pixelrnn",
         "tiny-vae",
     ] {
         for n in [1, 5] {

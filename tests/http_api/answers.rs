@@ -233,7 +233,7 @@ async fn masks_come_as_files_and_as_rows() {
 #[tokio::test]
 async fn codes_go_there_and_back() {
     let body = post(VAE, "encode").json(&two_images()).send().await.ok();
-    let mean = &body["results"][0]["mean"];
+    let mean = &body["results"][0]["code"];
     assert_eq!(mean.as_array().unwrap().len(), 3);
     assert_eq!(
         body["results"][1]["log_variance"].as_array().unwrap().len(),

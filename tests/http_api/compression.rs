@@ -67,6 +67,7 @@ async fn images_come_back_exactly_from_streams_of_about_their_ideal_length() {
         "tiny-rgb-pixelcnn",
         "tiny-bernoulli-pixelcnn",
         "tiny-binary-pixelcnn",
+        "tiny-pixelrnn",
     ] {
         let drawn = post(model, "sample?n=9&seed=4").accept("application/x-npy");
         let images = drawn.send().await;

@@ -65,25 +65,36 @@ async fn a_label_matters() {
 #[tokio::test]
 async fn a_label_that_is_missing_unknown_or_unwanted_is_refused_by_name() {
     let images = drawn(LABELS[0], 1).await;
-    for operation in ["score?", "sample?", "complete?rows=1&", "compress?"] {
-        let refusal = async |label: &str| {
-            let request = post(&format!("{operation}{label}"));
-            let request = match operation {
-                "sample?" => request,
-                _ => request.body(ARRAY, images.clone()),
-            };
-            request.send().await.problem(422, "invalid_option")
+    let refusal = async |operation: &str| {
+        let request = post(operation);
+        let request = match operation.starts_with("sample") {
+            true => request,
+            false => request.body(ARRAY, images.clone()),
         };
-        let missing = refusal("").await;
-        assert!(missing.contains(&LABELS.join(", ")), "{missing}");
+        request.send().await.problem(422, "invalid_option")
+    };
+    let missing = refusal("compress").await;
+    assert!(missing.contains("one label"), "{missing}");
+    assert!(missing.contains(&LABELS.join(", ")), "{missing}");
+    for operation in ["score?", "sample?", "complete?rows=1&", "compress?"] {
         for wrong in ["nonsense", "-1", &LABELS.len().to_string()] {
-            let unknown = refusal(&format!("label={wrong}")).await;
+            let unknown = refusal(&format!("{operation}label={wrong}")).await;
             assert!(unknown.contains("no such label"), "{unknown}");
         }
     }
-    let unwanted = client::post("tiny-pixelcnn", "sample?label=0").send().await;
-    let detail = unwanted.problem(422, "invalid_option");
-    assert!(detail.contains("not conditioned"), "{detail}");
+    for (model, operation) in [
+        ("tiny-pixelcnn", "sample"),
+        ("tiny-vae", "sample"),
+        ("tiny-vae", "score"),
+    ] {
+        let request = client::post(model, &format!("{operation}?label=0"));
+        let request = match operation {
+            "sample" => request,
+            _ => request.body(ARRAY, client::npy(1)),
+        };
+        let detail = request.send().await.problem(422, "invalid_option");
+        assert!(detail.contains("not conditioned"), "{detail}");
+    }
 }
 
 #[tokio::test]
@@ -92,6 +103,8 @@ async fn models_name_their_labels() {
     let model = client::call("GET", &path).of(exports::service());
     let model = model.send().await.ok();
     assert_eq!(model["labels"], json!(LABELS));
+    assert_eq!(model["prior"], json!([0.5, 0.25, 0.25]));
+    assert_eq!(model["conditional"], true);
     assert_eq!(model["sampler"]["method"], "wavefront");
 }
 

@@ -7,9 +7,11 @@ mod common;
 
 mod animations;
 mod answers;
+mod classify;
 mod client;
 mod compression;
 mod errors;
+mod evidence;
 mod exports;
 mod full_passes;
 mod images;

@@ -76,6 +76,7 @@ async fn a_stream_ends_with_the_plain_answer_and_shows_parts_of_it() {
         MODEL,
         "tiny-rgb-pixelcnn",
         "tiny-bernoulli-pixelcnn",
+        "tiny-pixelrnn",
         "tiny-vae",
     ] {
         let options = json!({"n": 3, "seed": 5});

@@ -1,4 +1,4 @@
-"""The command line: `python -m density_training MODEL train|export|evaluate`, `… diversity`, `… fixtures`."""
+"""The command line: `python -m density_training MODEL train|export|evaluate`, `… diversity`, `… probe`, `… fixtures`."""
 
 import argparse
 import json
@@ -20,6 +20,7 @@ from density_training import (
     pixelcnn_local_task,
     pixelcnn_task,
     pixelrnn_task,
+    probe,
     vae_task,
 )
 from density_training.data import DEFAULT_FOLDER
@@ -90,6 +91,10 @@ def _parser() -> argparse.ArgumentParser:
     command = models.add_parser("diversity", parents=[common, data], formatter_class=formatter, help=compare.__doc__)
     command.add_argument("--draws", type=Path, default=diversity_task.DRAWS, help="folder of <model>/*.npy")
     command.set_defaults(run=lambda o: print(markdown(compare(o.data, o.draws), LABELS)))
+
+    command = models.add_parser("probe", parents=[common], formatter_class=formatter, help=probe.__doc__)
+    probe.add_arguments(command)
+    command.set_defaults(run=lambda o: print(json.dumps(probe.run(o), indent=2)))
 
     command = models.add_parser("fixtures", parents=[common], formatter_class=formatter, help=write_fixtures.__doc__)
     command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"))

@@ -15,10 +15,18 @@ from torch import Tensor, nn
 from density_training.export import export_graph
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.likelihood import bits_per_dim
-from density_training.scoring import elbo_at_mean, label_log_likelihoods, log_likelihood
-from density_training.version import Labels, Version, write_version
+from density_training.pixelrnn import PixelRNN, PixelRNNConfig, example, recurrence
+from density_training.scoring import (
+    elbo_at_mean,
+    label_log_likelihoods,
+    label_log_probabilities,
+    log_likelihood,
+    reconstruction_errors,
+)
+from density_training.version import Labels, Version, write_generator_version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
+LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
 
 
 def write_fixtures(folder: Path) -> None:
@@ -29,8 +37,12 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelcnn(repository, "tiny-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4))
     _write_pixelcnn(repository, "tiny-rgb-pixelcnn", TinyPixelCNN(3, 4, 4, levels=8))
     _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
+    _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
+    _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=16, latent_size=3))
+    _write_generator(repository, "tiny-gan", TinyGenerator(height=6, width=5, levels=16, latent_size=3))
+    _write_classifier(repository, "tiny-classifier", TinyClassifier(height=6, width=5, levels=4))
     _write_pixelcnn(folder / "refused", "leaking-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4, leaks=True))
     _write_pixelcnn(folder / "refused", "leaking-attention", LeakingAttention())
 
@@ -65,7 +77,7 @@ class TinyPixelCNN(nn.Module):
 class TinyConditionalPixelCNN(nn.Module):
     """One grey channel, conditioned on one of three labels by an embedding beside the first layer."""
 
-    labels = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
+    labels = LABELS
 
     def __init__(self, height: int, width: int, levels: int) -> None:
         super().__init__()
@@ -81,6 +93,19 @@ class TinyConditionalPixelCNN(nn.Module):
     def forward(self, image: Tensor, label: Tensor) -> Tensor:
         x = F.relu(self.first(image) + self.embedding(label)[:, :, None, None])
         return self.head_conv(F.relu(self.second(x)))
+
+
+class TinyPixelRNN(PixelRNN):
+    """The PixelRNN with few numbers in a state, every weight drawn at random."""
+
+    def __init__(self, height: int, width: int, levels: int) -> None:
+        config = PixelRNNConfig(height, width, levels, state_size=4, window_channels=4, head_channels=6)
+        with torch.random.fork_rng():
+            torch.manual_seed(6)
+            super().__init__(config)
+            for parameter in (self.step.row, self.step.column, self.step.output.weight, self.step.output.bias):
+                nn.init.normal_(parameter, std=0.7)
+        self.shape, self.levels = (1, height, width), levels
 
 
 class LeakingAttention(nn.Module):
@@ -135,6 +160,56 @@ class _TinyDecoder(nn.Module):
         return mean + 0.5, (log_scale - 2.0).clamp(-5.0, 1.0)
 
 
+class TinyAutoencoder(nn.Module):
+    """One linear layer each way."""
+
+    def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
+        super().__init__()
+        self.shape, self.levels, self.latent_size = (1, height, width), levels, latent_size
+        with torch.random.fork_rng():
+            torch.manual_seed(6)
+            self.encoder = nn.Sequential(nn.Flatten(), nn.Linear(height * width, latent_size))
+            self.decoder = nn.Sequential(
+                nn.Linear(latent_size, height * width), nn.Sigmoid(), nn.Unflatten(1, (1, height, width))
+            )
+
+
+class TinyGenerator(nn.Module):
+    """One linear layer for a code beside the embedding of a label."""
+
+    labels = LABELS
+
+    def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
+        super().__init__()
+        self.shape, self.levels, self.latent_size = (1, height, width), levels, latent_size
+        with torch.random.fork_rng():
+            torch.manual_seed(7)
+            self.embedding = nn.Embedding(len(self.labels.names), 4)
+            self.expand = nn.Linear(latent_size + 4, height * width)
+
+    def forward(self, latent: Tensor, label: Tensor) -> Tensor:
+        x = self.expand(torch.cat([latent, self.embedding(label)], dim=1))
+        return torch.sigmoid(2 * x).reshape(-1, *self.shape)
+
+
+class TinyClassifier(nn.Module):
+    """One layer of features, one of logits."""
+
+    labels = LABELS
+
+    def __init__(self, height: int, width: int, levels: int) -> None:
+        super().__init__()
+        self.shape, self.levels = (1, height, width), levels
+        with torch.random.fork_rng():
+            torch.manual_seed(8)
+            self.hidden = nn.Linear(height * width, 6)
+            self.output = nn.Linear(6, len(self.labels.names))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        features = torch.tanh(3 * self.hidden(image.flatten(1)))
+        return 3 * self.output(features), features
+
+
 def _masked_conv(
     inputs: int, outputs: int, size: int, groups: int, sees_itself: bool, generator: torch.Generator
 ) -> nn.Conv2d:
@@ -171,6 +246,15 @@ def _write_conditional(repository: Path, name: str, model: TinyConditionalPixelC
     write_version(folder, replace(version, labels=model.labels), golden, scores)
 
 
+def _write_pixelrnn(repository: Path, name: str, model: TinyPixelRNN) -> None:
+    folder = repository / name / "1"
+    export_graph(model.step, example(model.config), ["state", "logits"], folder / "step.onnx")
+    golden, calibration = _random_levels(model.shape, model.levels)
+    scores = [log_likelihood(model, levels, model.levels) for levels in (golden, calibration)]
+    version = _version(name, "pixelrnn", model, "categorical", scores[1])
+    write_version(folder, replace(version, recurrence=recurrence(model.config)), golden, *scores)
+
+
 def _write_vae(repository: Path, name: str, model: TinyVAE) -> None:
     folder = repository / name / "1"
     export_graph(
@@ -185,6 +269,36 @@ def _write_vae(repository: Path, name: str, model: TinyVAE) -> None:
     write_version(folder, version, golden, *scores)
 
 
+def _write_autoencoder(repository: Path, name: str, model: TinyAutoencoder) -> None:
+    folder = repository / name / "1"
+    export_graph(model.encoder, {"image": torch.rand(2, *model.shape)}, ["latent"], folder / "encoder.onnx")
+    export_graph(model.decoder, {"latent": torch.rand(2, model.latent_size)}, ["image"], folder / "decoder.onnx")
+    golden, _ = _random_levels(model.shape, model.levels)
+    errors = reconstruction_errors(model.encoder, model.decoder, golden, model.levels)
+    write_version(folder, _version(name, "autoencoder", model, None, None, model.latent_size), golden, errors)
+
+
+def _write_generator(repository: Path, name: str, model: TinyGenerator) -> None:
+    folder = repository / name / "1"
+    generator = torch.Generator().manual_seed(3)
+    latent = torch.randn(GOLDEN_COUNT, model.latent_size, generator=generator)
+    label = torch.arange(GOLDEN_COUNT) % len(model.labels.names)
+    example = {"latent": latent[:2], "label": label[:2]}
+    export_graph(model, example, ["image"], folder / "generator.onnx")
+    version = replace(_version(name, "gan", model, None, None, model.latent_size), labels=model.labels)
+    with torch.inference_mode():
+        write_generator_version(folder, version, latent, label, model(latent, label))
+
+
+def _write_classifier(repository: Path, name: str, model: TinyClassifier) -> None:
+    folder = repository / name / "1"
+    example = {"image": torch.rand(2, *model.shape)}
+    export_graph(model, example, ["logits", "features"], folder / "model.onnx")
+    golden, _ = _random_levels(model.shape, model.levels)
+    version = replace(_version(name, "classifier", model, None, None), labels=model.labels)
+    write_version(folder, version, golden, label_log_probabilities(model, golden, model.levels))
+
+
 def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]:
     """Golden and calibration images with every level equally likely."""
     generator = torch.Generator().manual_seed(3)
@@ -197,7 +311,7 @@ def _version(
     name: str,
     family: str,
     model: nn.Module,
-    head: str,
+    head: str | None,
     calibration_scores: Tensor | None,
     latent_size: int | None = None,
 ) -> Version:

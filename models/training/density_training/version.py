@@ -185,7 +185,7 @@ def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) 
             "width": version.width,
             "levels": version.levels,
         },
-        "input": {"scale": 1 / (version.levels - 1), "offset": 0.0},
+        **({} if version.family == "gan" else {"input": {"scale": 1 / (version.levels - 1), "offset": 0.0}}),
         **{f"graphs.{key}": graph for key, graph in graphs.items()},
     }
     if version.latent_size is not None:

@@ -1,191 +1,136 @@
-//! The report as one page of HTML that needs nothing else: figures as SVG, images as PNG in base64.
+//! The report as one page of HTML that needs nothing else: figures as SVG, images as PNG in base64, light and dark.
 
 use std::fmt::Write;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 
-use super::{Judged, Report, Set};
+use super::{
+    Report, Shown,
+    figures::{Figures, OfLabel, error},
+};
 use crate::{
-    domain::{image::Image, roc},
+    domain::image::Image,
     media::{self, MediaError},
 };
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}\
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #ddd}\
-th:first-child,td:first-child{text-align:left}.row{display:flex;gap:2rem;flex-wrap:wrap}figure{margin:0}\
-figcaption{font-size:.85rem;color:#555}img{image-rendering:pixelated;max-width:20rem}.in{fill:#2b6cb0;opacity:.6}\
-.out{fill:#c53030;opacity:.6}";
+mod chart;
+mod classification;
+mod density;
+mod detection;
 
-/// Images shown at either end.
-const SHOWN: usize = 16;
-
-/// Points of a drawn curve.
-const POINTS: usize = 300;
+const STYLE: &str = ":root{color-scheme:light dark;--text:#1f2328;--soft:#59636e;--line:#d5dae0;--paper:#fff;--blue:#2b6cb0;--red:#c53030}\
+@media(prefers-color-scheme:dark){:root{--text:#e6e8eb;--soft:#9aa4af;--line:#3a424b;--paper:#15191e;--blue:#63a4e8;--red:#f08080}}\
+body{font:16px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:var(--text);background:var(--paper)}\
+h1{margin-bottom:0}h2{margin-top:2.5rem;border-bottom:1px solid var(--line)}.wide{overflow-x:auto}\
+table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
+th,td{padding:.2rem .6rem;text-align:right;white-space:nowrap;border-bottom:1px solid var(--line)}th{font-weight:600}\
+th:first-child,td:first-child{text-align:left}.row{display:flex;gap:2rem;flex-wrap:wrap}figure{margin:0 0 1rem}\
+figcaption,.soft{font-size:.85rem;color:var(--soft)}img{image-rendering:pixelated;max-width:20rem;border:1px solid var(--line)}\
+svg{max-width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--soft)}.in,.bar{fill:var(--blue);opacity:.65}\
+.out{fill:var(--red);opacity:.65}.axis{stroke:var(--soft);fill:none}.grid{stroke:var(--line);fill:none}\
+.curve{stroke:var(--red);stroke-width:2;fill:none}.mark{stroke:var(--red);stroke-width:1.5;stroke-dasharray:4 3}\
+.gap{fill:var(--red);opacity:.25}.warning{border-left:4px solid var(--red);padding-left:.8rem}\
+.confusion td,.confusion th{padding:.25rem .5rem;text-align:right}.confusion td{border:1px solid var(--line);\
+background:color-mix(in srgb,var(--shade) calc(var(--share)*70%),transparent)}.confusion th:first-child{text-align:left}";
 
 /// The page.
-pub(super) fn page(report: &Report, judged: &[Judged]) -> Result<String, MediaError> {
+pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError> {
+    let name = escape(&report.model);
     let mut html = format!(
-        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{name}</title><style>{STYLE}</style></head><body>\
-         <h1>{name}, version {version}</h1><p>{inliers} inliers that took part in nothing else; calibrated with {size} \
-         ({calibration}). Larger is stranger. Intervals cover 95 %.</p>",
-        name = escape(&report.model),
-        version = report.version,
-        inliers = report.inliers,
-        size = report.calibration_size,
-        calibration = escape(&report.calibration),
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><title>{name}</title><style>{STYLE}</style></head><body>\
+         <h1>{name}</h1><p class=\"soft\">version {}, {}; {} images from {}</p>",
+        report.version,
+        report.family,
+        report.images,
+        escape(&report.data.join(", ")),
     );
-    false_alarms(&mut html, report);
-    overview(&mut html, report);
-    statistics(&mut html, report);
-    for (set, outliers) in report.sets.iter().zip(&judged[1..]) {
-        section(&mut html, set, &judged[0], outliers)?;
+    if let (Some(density), Some(measured)) = (&report.density, &shown.measured) {
+        density::section(&mut html, density, measured)?;
     }
-    html += "<h2>Inliers</h2>";
-    ends(&mut html, &judged[0])?;
+    if let Some(density) = &report.density_given_label {
+        density::given_label(&mut html, density);
+    }
+    if let Some(classification) = &report.classification {
+        classification::section(&mut html, classification);
+    }
+    if let Some(reconstruction) = &report.reconstruction {
+        html += "<h2>Reconstruction</h2><p>Squared error, its mean over the dimensions of an image, in units of level / (levels − 1).</p>";
+        let rows = [("mean squared error", &reconstruction.mean_squared_error, 5)];
+        quantities(&mut html, &rows, &[]);
+        let labels = &reconstruction.mean_squared_error_by_label;
+        by_label(&mut html, "squared error", labels, 5);
+    }
+    if let Some(detection) = &report.detection {
+        detection::section(&mut html, detection, &shown.judged)?;
+    }
     html += "</body></html>\n";
     Ok(html)
 }
 
 // Writing to a string cannot fail, so the results of `write!` are let go throughout.
 
-fn false_alarms(html: &mut String, report: &Report) {
-    *html += "<h2>False alarms</h2><table><tr><th>promised</th><th>reject p up to</th><th>inliers rejected</th><th>share</th>\
-              <th>predicted</th></tr>";
-    for alarms in &report.false_alarms {
+/// A table of quantities with the decimals that they are shown with, and of rows that have a mean and an error only.
+fn quantities(
+    html: &mut String,
+    rows: &[(&str, &Figures, usize)],
+    short: &[(&str, f64, f64, usize)],
+) {
+    *html += "<div class=\"wide\"><table><tr><th></th><th>mean</th><th title=\"standard error over images\">error</th><th>minimum</th>";
+    let shares = rows.first().map_or(&[][..], |(_, f, _)| &f.quantiles);
+    for quantile in shares {
+        let _ = write!(html, "<th>{:.0} %</th>", 100.0 * quantile.share);
+    }
+    *html += "<th>maximum</th></tr>";
+    for (name, figures, decimals) in rows {
         let _ = write!(
             html,
-            "<tr><td>{} % {}</td><td>{:.5}</td><td>{}</td><td>{:.2} %</td><td>{}</td></tr>",
-            100.0 * alarms.rate,
-            alarms
-                .confidence
-                .map_or("on average".to_owned(), |c| format!(
-                    "with {} % confidence",
-                    100.0 * c
-                )),
-            alarms.threshold,
-            alarms.rejected,
-            100.0 * alarms.measured_rate,
-            alarms.predicted.map_or("–".to_owned(), |[low, high]| {
-                format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high)
-            }),
+            "<tr><td>{name}</td><td><b>{:.decimals$}</b></td><td>{}</td><td>{:.decimals$}</td>",
+            figures.mean,
+            error(figures.standard_error, decimals + 1),
+            figures.minimum
+        );
+        for quantile in &figures.quantiles {
+            let _ = write!(html, "<td>{:.decimals$}</td>", quantile.value);
+        }
+        let _ = write!(html, "<td>{:.decimals$}</td></tr>", figures.maximum);
+    }
+    for (name, mean, own_error, decimals) in short {
+        let _ = write!(
+            html,
+            "<tr><td>{name}</td><td><b>{mean:.decimals$}</b></td><td>{}</td></tr>",
+            error(*own_error, decimals + 1)
+        );
+    }
+    *html += "</table></div>";
+}
+
+/// A table of means by label.
+fn by_label(html: &mut String, quantity: &str, rows: &[OfLabel], decimals: usize) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = write!(
+        html,
+        "<table><tr><th>label</th><th>{quantity}</th><th>standard error</th><th>images</th></tr>"
+    );
+    for row in rows {
+        let _ = write!(
+            html,
+            "<tr><td>{}</td><td>{:.decimals$}</td><td>{}</td><td>{}</td></tr>",
+            escape(&row.label),
+            row.mean,
+            error(row.standard_error, decimals + 1),
+            row.images
         );
     }
     *html += "</table>";
 }
 
-fn overview(html: &mut String, report: &Report) {
-    *html += "<h2>The decision</h2><table><tr><th>outliers</th><th>images</th><th>AUROC</th><th>AUPR-in</th><th>AUPR-out</th>\
-              <th>FPR at 95 %</th><th>FPR at 80 %</th>";
-    for alarms in &report.false_alarms {
-        let star = if alarms.confidence.is_some() {
-            ", certified"
-        } else {
-            ""
-        };
-        let _ = write!(html, "<th>detected at {} %{star}</th>", 100.0 * alarms.rate);
+fn warning(html: &mut String, text: Option<String>) {
+    if let Some(text) = text {
+        let _ = write!(html, "<p class=\"warning\">{}.</p>", escape(&text));
     }
-    *html += "</tr>";
-    let with = |value: f64, [low, high]: [f64; 2]| {
-        format!("<td title=\"{low:.4} to {high:.4}\">{value:.4}</td>")
-    };
-    for set in &report.sets {
-        let c = &set.combined;
-        let _ = write!(
-            html,
-            "<tr><td>{}</td><td>{}</td>",
-            escape(&set.name),
-            set.images
-        );
-        *html += &with(c.auroc, c.auroc_interval);
-        *html += &with(c.aupr_in, c.aupr_in_interval);
-        *html += &with(c.aupr_out, c.aupr_out_interval);
-        *html += &with(c.fpr_at_95, c.fpr_at_95_interval);
-        *html += &with(c.fpr_at_80, c.fpr_at_80_interval);
-        for detected in &set.detection {
-            *html += &with(detected.detected, detected.interval);
-        }
-        *html += "</tr>";
-    }
-    *html += "</table><p>Point at a number for its interval.</p>";
-}
-
-fn statistics(html: &mut String, report: &Report) {
-    *html += "<h2>Every statistic</h2><p>AUROC of the value, large values counting as strange, and in brackets of its p-value, which \
-              looks at both sides.</p><table><tr><th>statistic</th>";
-    for set in &report.sets {
-        let _ = write!(html, "<th>{}</th>", escape(&set.name));
-    }
-    *html += "</tr>";
-    let names = report.sets.first().map_or(&[][..], |set| &set.statistics);
-    for (place, statistic) in names.iter().enumerate() {
-        let _ = write!(html, "<tr><td>{}</td>", escape(&statistic.name));
-        for set in &report.sets {
-            let own = &set.statistics[place];
-            let _ = write!(
-                html,
-                "<td title=\"standard error {:.4}\">{:.3} ({:.3})</td>",
-                own.auroc_error, own.auroc, own.auroc_of_p_value
-            );
-        }
-        *html += "</tr>";
-    }
-    *html += "<tr><td><b>the decision</b></td>";
-    for set in &report.sets {
-        let _ = write!(html, "<td><b>{:.3}</b></td>", set.combined.auroc);
-    }
-    *html += "</tr></table>";
-}
-
-fn section(
-    html: &mut String,
-    set: &Set,
-    inliers: &Judged,
-    outliers: &Judged,
-) -> Result<(), MediaError> {
-    let (inside, outside) = (inliers.strangeness(), outliers.strangeness());
-    let _ = write!(html, "<h2>{}</h2><div class=\"row\">", escape(&set.name));
-    *html += &figure(
-        &curve(&inside, &outside),
-        "ROC: share of outliers rejected over share of inliers rejected",
-    );
-    *html += &figure(
-        &histogram(&inside, &outside),
-        "Strangeness, on a logarithmic scale: inliers blue, outliers red",
-    );
-    *html += "</div>";
-    ends(html, outliers)
-}
-
-/// The least and the most strange images of a set.
-fn ends(html: &mut String, set: &Judged) -> Result<(), MediaError> {
-    let mut order: Vec<usize> = (0..set.images.len()).collect();
-    order.sort_by(|&a, &b| {
-        set.detections[a]
-            .strangeness
-            .total_cmp(&set.detections[b].strangeness)
-    });
-    let pick = |places: Vec<usize>| -> Result<String, MediaError> {
-        let images: Vec<Image> = places
-            .into_iter()
-            .map(|place| set.images[place].clone())
-            .collect();
-        let file = media::png_grid(&images, images[0].shape())?;
-        Ok(format!(
-            "<img alt=\"\" src=\"data:image/png;base64,{}\">",
-            BASE64_STANDARD.encode(file)
-        ))
-    };
-    *html += "<div class=\"row\">";
-    *html += &figure(
-        &pick(order.iter().copied().take(SHOWN).collect())?,
-        "Least strange",
-    );
-    *html += &figure(
-        &pick(order.iter().rev().copied().take(SHOWN).collect())?,
-        "Strangest",
-    );
-    *html += "</div>";
-    Ok(())
 }
 
 fn figure(content: &str, caption: &str) -> String {
@@ -195,54 +140,17 @@ fn figure(content: &str, caption: &str) -> String {
     )
 }
 
-fn curve(inliers: &[f64], outliers: &[f64]) -> String {
-    let points = roc::curve(inliers, outliers);
-    let step = points.len().div_ceil(POINTS);
-    let mut path = String::new();
-    let last = points.len() - 1;
-    for (place, (x, y)) in points.iter().enumerate() {
-        if place % step == 0 || place == last {
-            let _ = write!(path, "{:.2},{:.2} ", 10.0 + 280.0 * x, 290.0 - 280.0 * y);
-        }
-    }
-    format!(
-        "<svg width=\"300\" height=\"300\" role=\"img\"><rect x=\"10\" y=\"10\" width=\"280\" height=\"280\" fill=\"none\" \
-         stroke=\"#999\"/><path d=\"M10 290L290 10\" stroke=\"#ccc\"/><polyline points=\"{}\" fill=\"none\" stroke=\"#c53030\" \
-         stroke-width=\"2\"/></svg>",
-        path.trim_end()
-    )
-}
-
-fn histogram(inliers: &[f64], outliers: &[f64]) -> String {
-    const BINS: usize = 40;
-    let scale = |value: &f64| value.max(0.0).ln_1p();
-    let all = || inliers.iter().chain(outliers).map(scale);
-    let max = all().fold(f64::MIN_POSITIVE, f64::max);
-    let shares = |values: &[f64]| {
-        let mut counts = [0.0; BINS];
-        for value in values.iter().map(scale) {
-            counts[((value / max * BINS as f64) as usize).min(BINS - 1)] +=
-                1.0 / values.len() as f64;
-        }
-        counts
+/// Images in one picture.
+fn pictures(images: &[Image], caption: &str) -> Result<String, MediaError> {
+    let Some(first) = images.first() else {
+        return Ok(String::new());
     };
-    let (inside, outside) = (shares(inliers), shares(outliers));
-    let highest = inside.iter().chain(&outside).copied().fold(0.0, f64::max);
-    let mut bars = String::new();
-    for (class, counts) in [("in", inside), ("out", outside)] {
-        for (bin, share) in counts.iter().enumerate() {
-            let height = 270.0 * share / highest;
-            let _ = write!(
-                bars,
-                "<rect class=\"{class}\" x=\"{}\" y=\"{:.1}\" width=\"10\" height=\"{height:.1}\"/>",
-                10 + 10 * bin,
-                280.0 - height
-            );
-        }
-    }
-    format!(
-        "<svg width=\"420\" height=\"300\" role=\"img\">{bars}<path d=\"M10 280H410\" stroke=\"#999\"/></svg>"
-    )
+    let file = media::png_grid(images, first.shape())?;
+    let picture = format!(
+        "<img alt=\"\" src=\"data:image/png;base64,{}\">",
+        BASE64_STANDARD.encode(file)
+    );
+    Ok(figure(&picture, caption))
 }
 
 fn escape(text: &str) -> String {
@@ -262,12 +170,5 @@ mod tests {
             escape("<a href=\"x\">&"),
             "&lt;a href=&quot;x&quot;&gt;&amp;"
         );
-    }
-
-    #[test]
-    fn figures_survive_numbers_of_every_size() {
-        let svg = histogram(&[0.0, 1e12], &[f64::MAX, -3.0]);
-        assert!(svg.contains("<rect") && !svg.contains("NaN"));
-        assert!(curve(&[1.0; 2000], &[0.0, 2.0]).contains("290.00,10.00"));
     }
 }

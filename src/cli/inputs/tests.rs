@@ -17,6 +17,7 @@ fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
         options: DecodeOptions::default(),
         chunk,
         progress: ProgressBar::hidden(),
+        labels: Labels::None,
     };
     reader.read(files, &sender);
     drop(sender);
@@ -122,4 +123,89 @@ fn an_array_that_does_not_fit_says_what_would() {
     let items: Vec<Item> = read(&[path], shape, 10).into_iter().flatten().collect();
     assert_eq!(items.len(), 2, "one row for the image that is cut short");
     assert!(items[0].image.is_ok() && items[1].image.is_err());
+}
+
+fn idx(shape: &[u32], levels: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, shape.len() as u8];
+    file.extend(shape.iter().flat_map(|length| length.to_be_bytes()));
+    file.extend(levels);
+    file
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    io::Write::write_all(&mut encoder, bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn idx_arrays_are_found_by_name_in_folders_and_by_content_elsewhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let file = idx(&[2, 1, 2], &[1, 2, 3, 4]);
+    fs::write(path("a-images-idx3-ubyte"), &file).unwrap();
+    fs::write(path("b-images.idx3-ubyte.gz"), gzip(&file)).unwrap();
+    fs::write(path("b-labels-idx1-ubyte"), idx(&[2], &[0, 0])).unwrap();
+    fs::write(path("other"), &file).unwrap();
+    fs::write(path("other.gz"), gzip(&file)).unwrap();
+    let found = inputs(&[folder.path()]).files().unwrap();
+    let wanted = ["a-images-idx3-ubyte", "b-images.idx3-ubyte.gz"].map(path);
+    assert_eq!(found, wanted);
+    let shape = ImageShape::new(1, 1, 2, 256).unwrap();
+    for name in ["other", "other.gz", "b-images.idx3-ubyte.gz"] {
+        let items: Vec<Item> = read(&[path(name)], shape, 10)
+            .into_iter()
+            .flatten()
+            .collect();
+        assert_eq!(items.len(), 2, "{name}");
+        assert_eq!(items[1].image.as_ref().unwrap().levels(), [3, 4]);
+    }
+    assert_eq!(count(&found, shape).unwrap(), 4);
+}
+
+#[test]
+fn a_wrong_idx_array_says_what_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x-idx3-ubyte");
+    let shape = ImageShape::new(1, 1, 2, 256).unwrap();
+    let outcome = |bytes: &[u8]| {
+        fs::write(&path, bytes).unwrap();
+        let items = read(std::slice::from_ref(&path), shape, 10);
+        let images = items.into_iter().flatten().map(|item| item.image);
+        let (good, bad): (Vec<_>, Vec<_>) = images.partition(Result::is_ok);
+        let errors: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
+        (good.len(), errors.join("; "))
+    };
+    let whole = idx(&[2, 1, 2], &[1, 2, 3, 4]);
+    let expect = |bytes: &[u8], good: usize, words: &str| {
+        let (images, errors) = outcome(bytes);
+        assert_eq!(images, good, "{errors}");
+        assert!(errors.contains(words), "{errors}");
+    };
+    expect(&whole[..whole.len() - 1], 1, "ends after 3 of the 4 values");
+    expect(&whole[..9], 0, "ends inside its header");
+    expect(b"hello", 0, "does not begin as an IDX file does");
+    expect(&idx(&[u32::MAX, 1, 2], &[1, 2, 3]), 1, "ends after 3 of");
+    expect(
+        &idx(&[2, 2, 1], &[0; 4]),
+        0,
+        "of shape [2, 2, 1]; the model takes unsigned bytes",
+    );
+    expect(&idx(&[1, 1, 2], &[0; 3]), 1, "more bytes follow");
+    let packed = gzip(&whole);
+    expect(&packed[..packed.len() - 4], 2, "");
+    assert!(
+        !outcome(&packed[..packed.len() - 4]).1.is_empty(),
+        "a cut end is said"
+    );
+    let other = gzip(b"no array");
+    fs::write(folder.path().join("x.gz"), other).unwrap();
+    let items = read(&[folder.path().join("x.gz")], shape, 1);
+    assert!(
+        items[0][0]
+            .image
+            .as_ref()
+            .unwrap_err()
+            .contains("holds no IDX array")
+    );
 }

@@ -61,6 +61,8 @@ pub(super) enum Operator {
     Permute(Vec<usize>),
     /// Rows of a constant table by an integer tensor that is the same at every pixel.
     Embed(Constant),
+    /// The same with a table for each pixel, the first operand; its first feature axis is the one that is looked up.
+    EmbedPlaced,
     /// One-hot code of an integer tensor: the node, and its constants for depth and values.
     OneHot {
         node: OnnxNode,
@@ -270,7 +272,7 @@ impl StencilTensor {
                         depends(feature, source, 0, 0);
                     }
                 }
-                Operator::Embed(_) | Operator::OneHot { .. } => {
+                Operator::Embed(_) | Operator::EmbedPlaced | Operator::OneHot { .. } => {
                     for feature in 0..self.width() {
                         depends(feature, 0, 0, 0);
                     }

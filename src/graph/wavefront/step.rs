@@ -720,6 +720,13 @@ fn write(
             let table = writer.constant(table);
             writer.node(Node::new("Gather", &[&table, names[0]], output));
         }
+        Operator::EmbedPlaced => {
+            let last = writer.ints([1]);
+            let index = writer.fresh("index");
+            writer.node(Node::new("Unsqueeze", &[names[1], &last], &index));
+            let row = Node::new("GatherND", &[names[0], &index], output);
+            writer.node(row.with_int("batch_dims", 1));
+        }
         Operator::OneHot {
             node,
             depth,

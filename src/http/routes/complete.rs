@@ -8,10 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::{
-    domain::{
-        family::Capability,
-        image::{Image, ImageShape},
-    },
+    domain::{family::Capability, image::ImageShape},
     http::{
         HttpState,
         accept::Format,
@@ -21,10 +18,10 @@ use crate::{
         problem::Problem,
         scope::random_seed,
     },
-    service::requests::{CompleteOptions, CompletionMethod, Known},
+    service::requests::{CompleteOptions, CompletionMethod, Completions, Known},
 };
 
-use super::{Answered, LabelOption, appearance};
+use super::{Answered, LabelOption, appearance, tell_labels};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -39,7 +36,8 @@ pub(super) struct CompleteParams {
     seed: Option<u64>,
     /// Above 0; by default 1, the model's own distribution.
     temperature: Option<f64>,
-    /// For a model that is conditioned on labels: which one, by name or number.
+    /// For a model that is conditioned on labels: which one, by name or number. Without it each completion's label is drawn from
+    /// p(label | given pixels), which takes given pixels that come before all missing ones; the answer tells the labels.
     #[param(value_type = Option<String>)]
     label: Option<LabelOption>,
 }
@@ -67,6 +65,9 @@ pub(super) struct CompleteAnswer {
 #[derive(Debug, Serialize, ToSchema)]
 struct CompleteResult {
     images: Vec<ImageBody>,
+    /// Of a model that is conditioned on labels: that of each image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
 }
 
 /// Complete images
@@ -74,7 +75,7 @@ struct CompleteResult {
 /// Which pixels are given is said by `rows`, or by a mask of the model's size: in a form a second file in the field `mask`
 /// (light pixels are given), in JSON the key `mask` with rows of 0 and 1 or an image file in base64. As `image/png` one grid, as
 /// `image/gif` an animation of how the missing pixels appear, as `application/x-npy` uint8 levels, image by image with its
-/// completions; the header `X-Seed` then tells the seed.
+/// completions; the header `X-Seed` then tells the seed, and `X-Labels` the labels of a conditional model as a JSON array.
 #[utoipa::path(
     post, path = "/complete", tag = "operations", params(CompleteParams),
     responses((status = 200, description = "Images", content(
@@ -138,25 +139,31 @@ pub(super) async fn complete(
         })
         .await
     } else {
-        let images = results.all()?.into_iter().flatten().collect();
-        if call.format == Format::Gif {
+        let (mut images, mut labels) = (Vec::new(), Vec::new());
+        for completions in results.all()? {
+            images.extend(completions.images);
+            labels.extend(completions.labels);
+        }
+        let mut response = if call.format == Format::Gif {
             let known = flags(options.known, shape);
             animation(images, shape, known, appearance(&call)).await?
         } else {
             picture_or_array(call.format, images, shape).await?
-        }
+        };
+        tell_labels(&mut response, &labels)?;
+        response
     };
     response.headers_mut().insert("x-seed", options.seed.into());
     Ok(response)
 }
 
 impl CompleteResult {
-    fn new(images: Vec<Image>) -> Result<Self, Problem> {
+    fn new(Completions { images, labels }: Completions) -> Result<Self, Problem> {
         let images = images
             .iter()
             .map(ImageBody::new)
             .collect::<Result<_, _>>()?;
-        Ok(Self { images })
+        Ok(Self { images, labels })
     }
 }
 

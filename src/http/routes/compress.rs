@@ -27,7 +27,8 @@ use super::{Answered, LabelOption};
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct CompressParams {
-    /// For a model that is conditioned on labels: which one, by name or number. The stream remembers it.
+    /// For a model that is conditioned on labels: which one, by name or number; needed, because each pixel is coded by the
+    /// prediction of one label. The stream remembers it.
     #[param(value_type = Option<String>)]
     label: Option<LabelOption>,
 }

@@ -33,20 +33,23 @@ pub(super) struct EncodeAnswer {
     results: Vec<Item<EncodeResult>>,
 }
 
-/// The posterior over latent codes of one image: a Gaussian with a diagonal covariance.
+/// The latent code of one image.
 #[derive(Debug, Serialize, ToSchema)]
 struct EncodeResult {
-    /// Its mean.
+    /// The code. Of a VAE it is the mean of the posterior over codes, a Gaussian with a diagonal covariance; of a classifier the
+    /// features from which it computes logits.
     #[schema(example = json!([0.31, -1.2]))]
-    mean: Vec<f32>,
-    /// Natural logarithm of its variance.
+    code: Vec<f32>,
+    /// Natural logarithm of the variance of the posterior; of a VAE only.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(example = json!([-3.1, -2.7]))]
-    log_variance: Vec<f32>,
+    log_variance: Option<Vec<f32>>,
 }
 
 /// Encode images
 ///
-/// The latent code of each image. As `application/x-npy` float32 of shape [N, 2, L]: mean, then logarithm of the variance.
+/// The latent code of each image, or the features of a classifier. As `application/x-npy` float32 of shape [N, L]; of a VAE [N, 2, L]:
+/// mean, then logarithm of the variance.
 #[utoipa::path(
     post, path = "/encode", tag = "operations",
     responses((status = 200, description = "Latent codes", content(
@@ -73,22 +76,33 @@ pub(super) async fn encode(
     }
     Ok(json(&EncodeAnswer {
         answered: Answered::by(&call),
-        results: results.items(&call.scope, |Encoding { mean, log_variance }| {
-            Ok(EncodeResult { mean, log_variance })
+        results: results.items(&call.scope, |Encoding { code, log_variance }| {
+            Ok(EncodeResult { code, log_variance })
         }),
     }))
 }
 
 fn array(encodings: Vec<Encoding>) -> Result<Response, Problem> {
-    let size = encodings.first().map_or(0, |encoding| encoding.mean.len());
-    let alike =
-        |encoding: &Encoding| encoding.mean.len() == size && encoding.log_variance.len() == size;
-    if !encodings.iter().all(alike) {
+    let form = |encoding: &Encoding| {
+        let variances = encoding.log_variance.as_ref().map(Vec::len);
+        (encoding.code.len(), variances)
+    };
+    let first = encodings.first().map(form);
+    if encodings
+        .iter()
+        .any(|encoding| Some(form(encoding)) != first)
+    {
         return Err(Problem::internal("latent codes of unequal length"));
     }
-    let shape = [encodings.len(), 2, size];
+    let count = encodings.len();
+    let shape = match first.unwrap_or_default() {
+        (size, None) => vec![count, size],
+        (size, Some(_)) => vec![count, 2, size],
+    };
     let values = encodings
         .into_iter()
-        .flat_map(|encoding| encoding.mean.into_iter().chain(encoding.log_variance));
+        .flat_map(|encoding| [Some(encoding.code), encoding.log_variance])
+        .flatten()
+        .flatten();
     Ok(bytes_of(Format::Npy, media::write_f32(&shape, values)))
 }

@@ -47,14 +47,19 @@ struct Details {
     /// What it says about p(image): `exact`, `lower_bound`, `implicit` or `none`.
     #[schema(example = "exact")]
     density: &'static str,
+    /// Whether the density is conditioned on labels, p(image | label).
+    conditional: bool,
     capabilities: Vec<Capable>,
     image: Size,
     /// The likelihood head.
     #[schema(example = "categorical")]
     likelihood: &'static str,
-    /// The labels that a request must choose from, by name or by number from 0, if the model is conditioned on them.
+    /// The labels that the model knows, which requests name so or by number from 0, if it knows any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     labels: Vec<String>,
+    /// The probability of each label before anything is seen, in the same order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    prior: Vec<f64>,
     /// How images are drawn pixel by pixel, if they are.
     #[serde(skip_serializing_if = "Option::is_none")]
     sampler: Option<DrawingMethod>,
@@ -230,6 +235,7 @@ impl From<ReadyInfo> for Details {
             description: info.description,
             family: info.family.name(),
             density: info.density.name(),
+            conditional: info.conditional,
             capabilities: info
                 .capabilities
                 .into_iter()
@@ -247,6 +253,7 @@ impl From<ReadyInfo> for Details {
             },
             likelihood: info.likelihood,
             labels: info.labels,
+            prior: info.prior,
             sampler: info.sampler.map(DrawingMethod::from),
             latent_size: info.latent_size,
             calibration: info.calibration.map(|calibration| Calibrated {

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-use super::{Answered, LabelOption, ObservationOption, appearance};
+use super::{Answered, LabelOption, ObservationOption, appearance, tell_labels};
 
 /// What a client may choose.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -43,7 +43,8 @@ pub(super) struct SampleParams {
     /// For models with a decoder: its mean (the default) or a draw from it.
     #[param(inline)]
     observation: Option<ObservationOption>,
-    /// For a model that is conditioned on labels: which one, by name or number.
+    /// For a model that is conditioned on labels: which one, by name or number. Without it each image's label is drawn from the prior,
+    /// so that images come from p(x); the answer tells the labels.
     #[param(value_type = Option<String>)]
     label: Option<LabelOption>,
 }
@@ -59,6 +60,9 @@ pub(super) struct SampleAnswer {
     #[serde(flatten)]
     drawn: DrawnBy,
     images: Vec<ImageBody>,
+    /// Of a model that is conditioned on labels: that of each image.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    labels: Vec<String>,
 }
 
 /// How the images were drawn.
@@ -95,7 +99,7 @@ impl DrawnBy {
 ///
 /// The options may also come as a JSON object. As `image/png` one grid (a single image comes plainly), as `image/gif` an animation of
 /// how the images appear, as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells
-/// the seed. As `text/event-stream` the images can be watched while they are drawn: events `progress` show the rows so far of one
+/// the seed, and `X-Labels` the labels of a conditional model as a JSON array. As `text/event-stream` the images can be watched while they are drawn: events `progress` show the rows so far of one
 /// image each, at most one in 50 ms, and the last event is `done` with the JSON answer, or `error` with a problem.
 #[utoipa::path(
     post, path = "/sample", tag = "operations", params(SampleParams),
@@ -143,15 +147,21 @@ async fn at_once(call: Call, options: SampleOptions) -> Result<Response, Problem
         .sample(&call.model, &options, None, call.deadline)
         .await?;
     let (images, shape) = (answer.images, call.shape());
-    if call.format == Format::Gif {
-        let appearance = appearance(&call);
-        return output::animation(images, shape, Vec::new(), appearance).await;
-    }
+    let drawn = (answer.sampler, answer.labels.clone());
     let answered = Answered::by(&call);
-    output::images(call.format, images, shape, |images| {
-        SampleAnswer::new(answered, &options, answer.sampler, images)
-    })
-    .await
+    let mut response = if call.format == Format::Gif {
+        let appearance = appearance(&call);
+        output::animation(images, shape, Vec::new(), appearance).await?
+    } else {
+        output::images(call.format, images, shape, |images| {
+            SampleAnswer::new(answered, &options, drawn, images)
+        })
+        .await?
+    };
+    if call.format != Format::Json {
+        tell_labels(&mut response, &answer.labels)?;
+    }
+    Ok(response)
 }
 
 /// The answer in events, from now on.
@@ -173,7 +183,7 @@ fn watched(call: Call, options: SampleOptions) -> Result<Response, Problem> {
         json_text(&SampleAnswer::new(
             answered,
             &options,
-            answer.sampler,
+            (answer.sampler, answer.labels),
             images,
         ))
     };
@@ -184,7 +194,7 @@ impl SampleAnswer {
     fn new(
         answered: Answered,
         options: &SampleOptions,
-        sampler: Sampler,
+        (sampler, labels): (Sampler, Vec<String>),
         images: Vec<ImageBody>,
     ) -> Self {
         Self {
@@ -193,6 +203,7 @@ impl SampleAnswer {
             temperature: options.temperature,
             drawn: DrawnBy::new(sampler),
             images,
+            labels,
         }
     }
 }

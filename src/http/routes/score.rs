@@ -18,7 +18,7 @@ use crate::{
         problem::Problem,
     },
     media,
-    service::requests::{BoundChoice, Score, ScoreOptions},
+    service::requests::{BoundChoice, LikelihoodOf, Score, ScoreOptions},
 };
 
 use super::{Answered, LabelOption};
@@ -38,7 +38,8 @@ pub(super) struct ScoreParams {
     /// Whether to answer with the log-probability of every dimension: in JSON beside the numbers, as `image/png` a heat map
     /// (dark is expected, bright surprising), as `application/x-npy` float32 of shape [N, C, H, W].
     map: Option<bool>,
-    /// For a model that is conditioned on labels: which one, by name or number.
+    /// For a model that is conditioned on labels: which one, by name or number, for log p(x|y). Without it the answer is the evidence,
+    /// log p(x) = log Σ p(x|y) p(y) over all labels, exactly; it takes as many scores as there are labels.
     #[param(value_type = Option<String>)]
     label: Option<LabelOption>,
 }
@@ -60,6 +61,13 @@ pub(super) struct ScoreAnswer {
     /// What the numbers are worth: `exact`, or the lower bound `elbo` or `iwae`.
     #[schema(example = "exact")]
     bound: &'static str,
+    /// Of a model that is conditioned on labels: `p(x|y)`, the likelihood given `label`, or `p(x)`, the evidence over all labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "p(x)")]
+    likelihood_of: Option<&'static str>,
+    /// The label of `p(x|y)`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<String>,
     /// Posterior samples behind a bound.
     #[serde(skip_serializing_if = "Option::is_none")]
     k: Option<u32>,
@@ -89,7 +97,7 @@ struct ScoreResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     effective_sample_size: Option<f64>,
     /// Log-probability of every dimension in nats: rows of columns, or channels of rows of columns if there are several
-    /// channels. For a VAE the mean over posterior samples of log p(x | z), without the KL term.
+    /// channels. Of the evidence, log p(xᵢ | x₍<ᵢ₎) of the mixture over labels. For a VAE the mean over posterior samples of log p(x | z), without the KL term.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Vec<f32>>>)]
     log_probability_map: Option<Nested>,
@@ -130,6 +138,11 @@ pub(super) async fn score(
     }
     let answered = Answered::by(&call);
     let (bound, seed): (Bound, _) = (answer.bound, answer.seed);
+    let likelihood_of = answer.likelihood_of.as_ref().map(LikelihoodOf::formula);
+    let label = match answer.likelihood_of {
+        Some(LikelihoodOf::Given(label)) => Some(label),
+        Some(LikelihoodOf::Evidence) | None => None,
+    };
     let size = if options.map {
         16 * results.len() * shape.dimensions()
     } else {
@@ -139,6 +152,8 @@ pub(super) async fn score(
         json(&ScoreAnswer {
             answered,
             bound: bound.name(),
+            likelihood_of,
+            label,
             k: bound.samples(),
             seed,
             results: results.items(&call.scope, |score| Ok(ScoreResult::new(score, shape))),

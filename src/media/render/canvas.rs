@@ -28,6 +28,18 @@ impl Grid {
         max_pixels: usize,
     ) -> Result<Self, MediaError> {
         let columns = (1..).find(|c| c * c >= cells).unwrap_or(1);
+        Self::with_columns(cells, columns, cell_height, cell_width, max_pixels)
+    }
+
+    /// The same in a given number of columns, at least one.
+    fn with_columns(
+        cells: usize,
+        columns: usize,
+        cell_height: usize,
+        cell_width: usize,
+        max_pixels: usize,
+    ) -> Result<Self, MediaError> {
+        let columns = columns.max(1);
         let rows = cells.div_ceil(columns);
         let across = (columns * (cell_width + 1)).saturating_sub(1);
         let down = (rows * (cell_height + 1)).saturating_sub(1);
@@ -76,11 +88,27 @@ impl Canvas {
         cell_width: usize,
     ) -> Result<Self, MediaError> {
         let grid = Grid::new(cells, cell_height, cell_width, MAX_PIXELS)?;
-        Ok(Self {
+        Ok(Self::of(grid, channels))
+    }
+
+    /// The same in a given number of columns.
+    pub(super) fn with_columns(
+        cells: usize,
+        columns: usize,
+        channels: usize,
+        cell_height: usize,
+        cell_width: usize,
+    ) -> Result<Self, MediaError> {
+        let grid = Grid::with_columns(cells, columns, cell_height, cell_width, MAX_PIXELS)?;
+        Ok(Self::of(grid, channels))
+    }
+
+    fn of(grid: Grid, channels: usize) -> Self {
+        Self {
             channels,
             grid,
             bytes: vec![GAP; grid.width * grid.height * channels],
-        })
+        }
     }
 
     /// Fills a cell with interleaved pixels.

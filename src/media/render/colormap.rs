@@ -1,4 +1,4 @@
-//! A perceptual colour map: lightness rises evenly, so that twice as bright reads as twice as much.
+//! Colour maps in which lightness changes evenly, so that twice as bright, or twice as far from white, reads as twice as much.
 
 /// Control points of the inferno map of van der Walt and Smith (2015), at equal steps from dark to bright.
 const INFERNO: [[f64; 3]; 9] = [
@@ -24,9 +24,40 @@ pub(super) fn inferno(value: f64) -> [u8; 3] {
     })
 }
 
+/// The ends of the diverging map, about equally light.
+const AGAINST: [f64; 3] = [24.0, 92.0, 200.0];
+const FOR: [f64; 3] = [200.0, 48.0, 32.0];
+
+/// The colour of a value from −1 (blue) over 0 (white) to 1 (red); values outside are cut, and what is not a number is grey.
+pub(super) fn diverging(value: f64) -> [u8; 3] {
+    if value.is_nan() {
+        return [128; 3];
+    }
+    let strength = value.abs().min(1.0);
+    let end = if value > 0.0 { FOR } else { AGAINST };
+    end.map(|channel| (255.0 + (channel - 255.0) * strength).round() as u8)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::inferno;
+    use super::{diverging, inferno};
+
+    #[test]
+    fn both_sides_of_white_are_equally_light() {
+        let lightness = |value: f64| {
+            let [red, green, blue] = diverging(value).map(f64::from);
+            0.2126 * red + 0.7152 * green + 0.0722 * blue
+        };
+        for step in 0..=32 {
+            let value = f64::from(step) / 32.0;
+            assert!(
+                (lightness(value) - lightness(-value)).abs() < 12.0,
+                "{value}"
+            );
+        }
+        assert_eq!(diverging(0.0), [255; 3]);
+        assert_eq!(diverging(-3.0), diverging(-1.0));
+    }
 
     #[test]
     fn lightness_rises_from_end_to_end() {

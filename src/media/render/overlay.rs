@@ -1,6 +1,6 @@
 //! Evidence laid over the image that it is about.
 
-use super::{Canvas, stretch};
+use super::{Canvas, by_pixel, stretch};
 use crate::{
     domain::image::{Image, ImageShape},
     media::{MediaError, convert},
@@ -52,19 +52,6 @@ fn blend(grey: f64, evidence: f64) -> [u8; 3] {
         [32.0, 96.0, 255.0]
     };
     colour.map(|colour| (grey + (colour - grey) * strength).round() as u8)
-}
-
-fn by_pixel(map: &[f32], shape: ImageShape) -> Vec<f64> {
-    assert_eq!(map.len(), shape.dimensions(), "one value a dimension");
-    (0..shape.pixels())
-        .map(|pixel| {
-            map.iter()
-                .skip(pixel)
-                .step_by(shape.pixels())
-                .map(|&v| f64::from(v))
-                .sum()
-        })
-        .collect()
 }
 
 #[cfg(test)]

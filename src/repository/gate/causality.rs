@@ -112,7 +112,7 @@ fn first_difference(logits: &Logits, row: usize, cut: usize, shape: ImageShape) 
         .min()
 }
 
-fn describe(place: usize, shape: ImageShape) -> String {
+pub(super) fn describe(place: usize, shape: ImageShape) -> String {
     let (pixel, channel) = (place / shape.channels(), place % shape.channels());
     let (row, column) = (pixel / shape.width(), pixel % shape.width());
     if shape.channels() == 1 {

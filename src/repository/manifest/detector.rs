@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
-use super::{CalibrationFile, Golden, Graphs, ImageTable, Manifest, Provenance, Statistic};
+use super::{
+    CalibrationFile, Graphs, ImageTable, Manifest, Provenance, ScoredTable, Statistic, check_name,
+    shape,
+};
 use crate::domain::{
     detection::{DensityPlan, Plan},
     family::Family,
-    image::ImageShape,
     statistics::{self, Need},
 };
 
@@ -47,7 +49,7 @@ struct File {
     detector: DetectorTable,
     densities: Vec<DensityTable>,
     calibration: CalibrationTable,
-    golden: Golden,
+    golden: ScoredTable,
     provenance: Provenance,
     sha256: BTreeMap<String, String>,
 }
@@ -86,15 +88,8 @@ struct CalibrationTable {
 /// Parses the manifest of a detector whose folder is called `folder`.
 pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-    if file.name != folder {
-        return Err(format!(
-            "name: {:?} is not the name of its folder, {folder:?}",
-            file.name
-        ));
-    }
-    let image = file.image;
-    let shape = ImageShape::new(image.channels, image.height, image.width, image.levels)
-        .map_err(|error| format!("image: {error}"))?;
+    check_name(&file.name, folder)?;
+    let shape = shape(&file.image)?;
     let plan = plan(file.detector, file.densities)?;
     let members = members(file.members)?;
     Ok(Manifest {
@@ -104,7 +99,7 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
         shape,
         labels: None,
         graphs: Graphs::Detector(Contract { members, plan }),
-        golden: file.golden,
+        golden: file.golden.try_into()?,
         calibration: Some(CalibrationFile {
             scores: file.calibration.file,
             statistic: Statistic::Strangeness,

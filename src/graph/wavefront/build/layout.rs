@@ -6,7 +6,7 @@ use super::{
     operators::{aligned, spread},
 };
 use crate::graph::{
-    constant::Values,
+    constant::{Constant, Values},
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -264,15 +264,7 @@ impl Builder {
                         "a table that is not looked up by the label",
                     ));
                 }
-                let features = table.dims[1..].iter().map(|&size| Axis::Feature(size));
-                let axes = view.axes.iter().copied().chain(features).collect();
-                let read = view.read(Vec::new());
-                self.make(
-                    node,
-                    Operator::Embed(table.clone()),
-                    vec![Operand::Tensor(read)],
-                    axes,
-                )
+                self.embed(node, table, view)
             }
             (Entity::View(view), Entity::Constant(constant)) => {
                 let axis = axes::resolve(node.int("axis", 0), view.axes.len())?;
@@ -302,6 +294,56 @@ impl Builder {
             }
             _ => Err(Unsupported::new("a gather by values of the image")),
         }
+    }
+
+    /// `GatherND` of whole rows: a gather whose indices have one more axis, of size 1.
+    pub(super) fn gather_rows(&mut self, node: &Node) -> Done {
+        let unknown = || Unsupported::new("a lookup of anything but rows by the label");
+        match &self.inputs(node)?[..] {
+            [Entity::Constant(table), Entity::View(view)] => {
+                let mut view = view.clone();
+                let is_single = view.axes.pop().is_some_and(|axis| axis.size() == 1);
+                let is_plain = view.extent().is_none() && view.features().is_empty();
+                if node.int("batch_dims", 0) != 0
+                    || !is_single
+                    || !is_plain
+                    || view.axes.is_empty()
+                    || table.dims.is_empty()
+                    || table.as_floats().is_none()
+                {
+                    return Err(unknown());
+                }
+                self.embed(node, table, &view)
+            }
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Rows of a table by the label. A table of labels, features, rows and columns, of which one or the other may be one for all, has
+    /// a place for every pixel.
+    fn embed(&mut self, node: &Node, table: &Constant, view: &View) -> Done {
+        let read = Operand::Tensor(view.read(Vec::new()));
+        let extent = self.tensors.first().and_then(|image| image.extent);
+        if let ([labels, features, down, across], Some((rows, columns))) = (&table.dims[..], extent)
+            && (*down == 1 || *down as i64 == rows)
+            && (*across == 1 || *across as i64 == columns)
+        {
+            let (labels, features) = (*labels, *features);
+            let mut axes = view.axes.clone();
+            axes.push(Axis::Feature(features));
+            if (*down, *across) == (1, 1) {
+                axes.extend([Axis::Unit; 2]);
+                let table = table.clone().reshaped(vec![labels, features]);
+                return self.make(node, Operator::Embed(table), vec![read], axes);
+            }
+            axes.extend([Axis::Row(rows), Axis::Column(columns)]);
+            let placed = placed(table, rows as usize, columns as usize);
+            let operands = vec![Operand::Table(placed), read];
+            return self.make(node, Operator::EmbedPlaced, operands, axes);
+        }
+        let features = table.dims[1..].iter().map(|&size| Axis::Feature(size));
+        let axes = view.axes.iter().copied().chain(features).collect();
+        self.make(node, Operator::Embed(table.clone()), vec![read], axes)
     }
 
     pub(super) fn one_hot(&mut self, node: &Node) -> Done {
@@ -551,4 +593,22 @@ fn target(shape: &[i64], sizes: &[usize], zero_is_zero: bool) -> Result<Vec<usiz
     } else {
         Err(Unsupported::new("a reshape to another number of elements"))
     }
+}
+
+/// A table [labels, features, rows or 1, columns or 1] as [rows, columns, labels, features].
+fn placed(table: &Constant, rows: usize, columns: usize) -> Constant {
+    let [labels, features, down, across] = table.dims[..] else {
+        return table.clone();
+    };
+    let values = table.as_floats().unwrap_or_default();
+    let mut moved = Vec::with_capacity(rows * columns * labels * features);
+    for row in 0..rows {
+        for column in 0..columns {
+            let place = row.min(down - 1) * across + column.min(across - 1);
+            for at in 0..labels * features {
+                moved.push(values[at * down * across + place]);
+            }
+        }
+    }
+    Constant::floats(vec![rows, columns, labels, features], moved)
 }

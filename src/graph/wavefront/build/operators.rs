@@ -113,6 +113,7 @@ impl Builder {
             "Slice" => self.slice(node),
             "Pad" => self.pad(node),
             "Gather" => self.gather(node),
+            "GatherND" => self.gather_rows(node),
             "OneHot" => self.one_hot(node),
             "Transpose" => self.transpose(node),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
@@ -144,7 +145,7 @@ impl Builder {
         let is_real = match node.op_type() {
             name if TRUTH.contains(&name) => false,
             "Cast" => node.int("to", FLOAT) == FLOAT,
-            "Gather" | "OneHot" => true,
+            "Gather" | "GatherND" | "OneHot" => true,
             _ => self.is_real(&operands),
         };
         let tensor = self.tensor(StencilTensor {
