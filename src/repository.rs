@@ -5,10 +5,13 @@
 //!
 //! Architecture invariant: nothing here knows of requests or queues. What is loaded is immutable.
 
+pub mod composite;
 pub mod detector;
 pub mod gate;
 pub mod manifest;
+mod order;
 pub mod trained_on;
+mod write;
 
 use std::{
     collections::BTreeMap,
@@ -18,9 +21,10 @@ use std::{
     time::Duration,
 };
 
-use sha2::{Digest, Sha256};
-
-use self::manifest::{Graphs, Manifest, detector::Contract};
+use self::{
+    manifest::Manifest,
+    order::{Asks, Ordered},
+};
 use crate::{
     domain::conformal::Calibration,
     network::{
@@ -54,6 +58,16 @@ pub struct Version {
     pub timings: Timings,
 }
 
+impl Version {
+    /// What identifies a version to those that are made of it: its graphs, or where it has none its manifest.
+    pub fn identity(&self) -> String {
+        match &self.network {
+            Network::Detector(_) | Network::Composite(_) => self.fingerprint.clone(),
+            _ => self.manifest.graphs_sha256(),
+        }
+    }
+}
+
 /// The graphs of a version, by family.
 #[derive(Debug)]
 pub enum Network {
@@ -69,6 +83,8 @@ pub enum Network {
     Classifier(Arc<Classifier>),
     /// Decisions from what other models say.
     Detector(Arc<detector::Detector>),
+    /// A classifier and a density put together by Bayes' rule.
+    Composite(Arc<composite::Composite>),
 }
 
 /// Time of one row on one thread.
@@ -169,18 +185,8 @@ impl Repository {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = BTreeMap::new();
         let mut catalog = Catalog::new();
-        // Detectors last, because they are made of the others.
-        let (detectors, others): (Vec<Candidate>, _) = self
-            .source
-            .candidates()?
-            .into_iter()
-            .partition(|candidate| detector_of(candidate).is_some());
-        let mut candidates = others;
-        candidates.extend(siblings(&detectors, &candidates));
-        candidates.extend(detectors);
-        for candidate in candidates {
-            let contract = detector_of(&candidate);
-            let fingerprint = fingerprint(&candidate, contract.as_ref());
+        for Ordered { candidate, asks } in order::by_dependence(self.source.candidates()?) {
+            let fingerprint = order::fingerprint(&candidate);
             let Candidate {
                 name,
                 number,
@@ -188,7 +194,7 @@ impl Repository {
             } = candidate;
             let outcome = match known.remove(&folder) {
                 Some((previous, outcome)) if previous == fingerprint => outcome,
-                _ => self.load(&name, number, &folder, contract.is_some(), &catalog),
+                _ => self.load(&name, number, &folder, asks, &catalog),
             };
             catalog
                 .entry(name)
@@ -205,15 +211,14 @@ impl Repository {
         name: &str,
         number: u32,
         folder: &Path,
-        is_detector: bool,
+        asks: Asks,
         loaded: &Catalog,
     ) -> Outcome {
-        let result = if is_detector {
-            detector::load(folder, name, number, &|name, number| {
-                member(loaded, name, number)
-            })
-        } else {
-            gate::load(&*self.engine, folder, name, number)
+        let lookup = |name: &str, number| member(loaded, name, number);
+        let result = match asks {
+            Asks::Nobody => gate::load(&*self.engine, folder, name, number),
+            Asks::Models => detector::load(folder, name, number, &lookup),
+            Asks::ModelsAndDetectors => composite::load(folder, name, number, &lookup),
         };
         match result {
             Ok(version) => {
@@ -296,54 +301,6 @@ fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     }
     found.sort();
     Ok(found)
-}
-
-/// Stands for everything that loading the candidate depends on.
-fn fingerprint(candidate: &Candidate, contract: Option<&Contract>) -> [u8; 32] {
-    // A manifest that cannot be read has a fingerprint too; the gate says what is wrong with it.
-    let manifest = |folder: &Path| fs::read(folder.join(MANIFEST)).unwrap_or_default();
-    let mut hash = Sha256::new();
-    hash.update(manifest(&candidate.folder));
-    for member in contract.iter().flat_map(|contract| &contract.members) {
-        hash.update(Sha256::digest(manifest(
-            &candidate.sibling(&member.model, member.version),
-        )));
-    }
-    hash.finalize().into()
-}
-
-/// What the manifest of a detector says; `None` if the candidate is not one, or its manifest is not valid.
-fn detector_of(candidate: &Candidate) -> Option<Contract> {
-    let text = fs::read_to_string(candidate.folder.join(MANIFEST)).ok()?;
-    match Manifest::parse(&text, &candidate.name).ok()?.graphs {
-        Graphs::Detector(contract) => Some(contract),
-        _ => None,
-    }
-}
-
-/// Members of detectors that are not among the candidates, because only one model was asked for, but lie beside them.
-fn siblings(detectors: &[Candidate], candidates: &[Candidate]) -> Vec<Candidate> {
-    let mut found: Vec<Candidate> = Vec::new();
-    for detector in detectors {
-        for member in detector_of(detector)
-            .into_iter()
-            .flat_map(|contract| contract.members)
-        {
-            let folder = detector.sibling(&member.model, member.version);
-            let known = candidates
-                .iter()
-                .chain(&found)
-                .any(|other| other.folder == folder);
-            if !known && folder.is_dir() {
-                found.push(Candidate {
-                    name: member.model,
-                    number: member.version,
-                    folder,
-                });
-            }
-        }
-    }
-    found
 }
 
 /// A model that is loaded already.

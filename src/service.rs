@@ -7,6 +7,8 @@ mod autoregressive;
 pub mod calibrate;
 mod classifier;
 mod classify;
+pub mod compose;
+mod composite;
 mod compression;
 mod detect;
 mod drawing;
@@ -191,6 +193,10 @@ impl Service {
                 let lanes = (&**encode, &**decode);
                 score::lower_bound(self, lanes, images, bound, options, deadline).await?
             }
+            Lanes::Composite(lanes) => {
+                let request = (condition, options);
+                composite::score(self, model, lanes, images, request, deadline).await?
+            }
             _ => return Err(model.unsupported(Capability::Score)),
         };
         self.count(model, Capability::Score, &answer.results);
@@ -217,6 +223,9 @@ impl Service {
             }
             Lanes::Classifier { classify } => {
                 classify::by_classifier(self, model, classify, images, options, deadline).await?
+            }
+            Lanes::Composite(lanes) => {
+                composite::classify(self, model, lanes, images, options, deadline).await?
             }
             _ => return Err(model.unsupported(Capability::Classify)),
         };

@@ -11,12 +11,13 @@ use super::{
 };
 use crate::{
     domain::{family::Capability, image::ImageShape, likelihood},
-    service::requests::{Classification, ClassifyOptions},
+    service::requests::{Classification, ClassifyOptions, Doubts, Verdict},
 };
 
 /// Print the labels of images
 ///
-/// Columns: the most probable label, its probability, log_likelihood, which is log p(x) in nats where the model has it, and p_NAME for
+/// Columns: the most probable label, of a composite empty unless the decision is accept; its probability; of a composite the decision and
+/// the p-values behind it; log_likelihood, which is log p(x) in nats where the model has it, and p_NAME for
 /// the probability of every label; as JSON lines more. With --format npy the array holds the probabilities of every image in order of
 /// label, or with --map what each of its dimensions says about each label.
 #[derive(Debug, Args)]
@@ -31,6 +32,10 @@ pub(super) struct ClassifyArgs {
     #[arg(long)]
     map: bool,
 
+    /// Of a composite: the share of ordinary images that each reason to give no label may reject [default: 0.01]
+    #[arg(long, value_name = "RATE")]
+    false_alarm_rate: Option<f64>,
+
     #[command(flatten)]
     output: OutputArgs,
 
@@ -41,7 +46,14 @@ pub(super) struct ClassifyArgs {
 /// The row of one image.
 #[derive(Debug, Serialize)]
 struct Row {
+    /// Empty where a composite gives none.
     label: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decision: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ambiguity_p_value: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    novelty_p_value: Option<f64>,
     probability: f64,
     probabilities: ByLabel<f64>,
     log_posterior: ByLabel<f64>,
@@ -72,7 +84,10 @@ pub(super) fn run(arguments: ClassifyArgs, matches: &ArgMatches) -> Result<Outco
         arguments.settings,
         matches,
     )?;
-    let options = ClassifyOptions { map: arguments.map };
+    let options = ClassifyOptions {
+        map: arguments.map,
+        false_alarm_rate: arguments.false_alarm_rate,
+    };
     let (service, model) = (&loaded.app.service, &loaded.model);
     let layout = layout(model.label_names(), model.shape(), arguments.map);
     let classify = async |images| {
@@ -96,7 +111,15 @@ pub(super) fn run(arguments: ClassifyArgs, matches: &ArgMatches) -> Result<Outco
 }
 
 fn layout(labels: &[String], shape: ImageShape, map: bool) -> Layout {
-    let first = ["label", "probability", "log_likelihood"].map(str::to_owned);
+    let first = [
+        "label",
+        "probability",
+        "decision",
+        "ambiguity_p_value",
+        "novelty_p_value",
+        "log_likelihood",
+    ]
+    .map(str::to_owned);
     let columns = first
         .into_iter()
         .chain(labels.iter().map(|label| format!("p_{label}")));
@@ -118,8 +141,18 @@ impl Row {
     fn new(labels: &[String], classification: Classification, shape: ImageShape) -> Self {
         let number = classification.label();
         let probabilities = classification.probabilities();
+        let doubts = classification.doubts.as_ref();
+        let verdict = doubts.map(Doubts::verdict);
+        let accepted = verdict.is_none_or(|verdict| verdict == Verdict::Accept);
         Self {
-            label: labels.get(number).cloned().unwrap_or_default(),
+            label: labels
+                .get(number)
+                .filter(|_| accepted)
+                .cloned()
+                .unwrap_or_default(),
+            decision: verdict.map(Verdict::name),
+            ambiguity_p_value: doubts.map(|doubts| doubts.ambiguity.p_value),
+            novelty_p_value: doubts.map(|doubts| doubts.novelty.p_value),
             probability: probabilities[number],
             probabilities: ByLabel::new(labels, probabilities),
             log_posterior: ByLabel::new(labels, classification.log_posterior),
@@ -137,12 +170,15 @@ impl Row {
 
 impl Answer for Row {
     fn cells(&self) -> Vec<String> {
-        let evidence = self.log_likelihood.map(|nats| nats.to_string());
+        let optional = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
         let probabilities = self.probabilities.0.iter().map(|(_, p)| p.to_string());
         let first = [
             self.label.clone(),
             self.probability.to_string(),
-            evidence.unwrap_or_default(),
+            self.decision.unwrap_or_default().to_owned(),
+            optional(self.ambiguity_p_value),
+            optional(self.novelty_p_value),
+            optional(self.log_likelihood),
         ];
         first.into_iter().chain(probabilities).collect()
     }

@@ -119,7 +119,7 @@ impl Family {
             Self::Autoencoder => &[Encode, Decode, Reconstruct, Interpolate],
             Self::Gan => &[Sample],
             Self::Classifier => &[Encode, Classify],
-            Self::Bayes => &[Score, Detect, Classify],
+            Self::Bayes => &[Score, Classify],
             Self::Detector => &[Detect],
         }
     }
@@ -134,8 +134,11 @@ impl Family {
             (Self::Detector, _) => {
                 "a detector judges images by what other models say of them: ask one of its members"
             }
-            (Self::Bayes, Sample | Complete | Encode | Decode | Reconstruct | Interpolate) => {
-                "a composite judges images by what its classifier and its density say of them: ask one of these"
+            (Self::Bayes, Detect) => {
+                "classify says it, with a p-value for novelty beside that for ambiguity"
+            }
+            (Self::Bayes, _) => {
+                "it puts the answers of a classifier and a density together and has no graph of its own: ask its members"
             }
             (_, Compress) => {
                 "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive \

@@ -3,22 +3,21 @@
 mod file;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
-
-use sha2::{Digest, Sha256};
 
 use self::file::CalibrationText;
 pub use self::file::{Split, Splits};
 use super::{
     MANIFEST, Network, Timings, Version,
-    gate::{Gate, GateError, hexadecimal, time_of},
+    gate::{Gate, GateError, time_of},
     manifest::{
         Graphs,
         detector::{Contract, Member},
     },
+    write,
 };
 use crate::{
     domain::{conformal::Calibration, detection::Rule, image::Image, statistics::Need},
@@ -227,42 +226,15 @@ pub struct NewDetector {
     pub golden_scores: Vec<f64>,
 }
 
-/// Writes a detector as the next version of its name in `repository` and answers its folder. Everything is written beside its place,
-/// in a folder that no server looks at, and then moved there in one step: a version is whole or not there.
+/// Writes a detector as the next version of its name in `repository`, in one step, and answers its folder.
 pub fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
-    let model = repository.join(&detector.name);
-    fs::create_dir_all(&model)?;
-    let number = next_version(&model)?;
-    let draft = model.join(format!(".{number}.{}", std::process::id()));
-    fs::create_dir_all(&draft)?;
-    let target = model.join(number.to_string());
-    let written = write_files(&draft, detector).and_then(|()| fs::rename(&draft, &target));
-    if let Err(error) = written {
-        // What is left of a draft is in nobody's way, but it should not stay.
-        let _ = fs::remove_dir_all(&draft);
-        return Err(error);
-    }
-    Ok(target)
-}
-
-fn next_version(model: &Path) -> io::Result<u32> {
-    let mut last = 0;
-    for entry in fs::read_dir(model)? {
-        let name = entry?.file_name();
-        let number = name.to_str().and_then(super::version_number);
-        last = last.max(number.unwrap_or_default());
-    }
-    Ok(last + 1)
-}
-
-fn write_files(folder: &Path, detector: &NewDetector) -> io::Result<()> {
     let shape = detector
         .golden
         .first()
         .ok_or_else(|| io::Error::other("a detector needs golden images"))?
         .shape();
     let scores = detector.golden_scores.iter().copied();
-    let files = [
+    let files = vec![
         (CALIBRATION, CalibrationText::of(detector).write()?),
         (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
         (
@@ -270,18 +242,7 @@ fn write_files(folder: &Path, detector: &NewDetector) -> io::Result<()> {
             media::write_f64(&[detector.golden.len()], scores),
         ),
     ];
-    let mut hashes = Vec::new();
-    for (name, bytes) in &files {
-        hashes.push((*name, hexadecimal(&Sha256::digest(bytes))));
-        write_synced(&folder.join(name), bytes)?;
-    }
-    let manifest = file::manifest(detector, shape, &hashes);
-    write_synced(&folder.join(MANIFEST), manifest.as_bytes())
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    use io::Write;
-    let mut file = fs::File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    write::version(repository, &detector.name, files, |hashes| {
+        file::manifest(detector, shape, hashes)
+    })
 }

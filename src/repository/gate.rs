@@ -168,8 +168,8 @@ pub fn load(
         Graphs::Classifier { file, contract } => {
             classifier::load(&mut gate, &candidate, file, contract)?
         }
-        Graphs::Detector(_) => {
-            let reason = "a detector loads over its members only";
+        Graphs::Detector(_) | Graphs::Composite(_) => {
+            let reason = "it loads over its members only";
             return Err(GateError::Manifest(reason.to_owned()));
         }
     };

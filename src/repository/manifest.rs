@@ -1,5 +1,6 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
 
+pub mod composite;
 pub mod detector;
 mod families;
 
@@ -105,6 +106,8 @@ pub enum Graphs {
     },
     /// No graphs of its own: other models are asked.
     Detector(detector::Contract),
+    /// No graphs of its own: a classifier and a density are asked.
+    Composite(composite::Contract),
 }
 
 /// What the training framework computed, which the server has to reproduce.
@@ -221,8 +224,8 @@ impl Manifest {
             Family::Autoencoder => parse::<families::Autoencoder>(text, name),
             Family::Gan => parse::<families::Gan>(text, name),
             Family::Classifier => parse::<families::Classifier>(text, name),
+            Family::Bayes => composite::parse(text, name),
             Family::Detector => detector::parse(text, name),
-            family @ Family::Bayes => Err(format!("family: {family} models are not served yet")),
         }?;
         manifest.with_files_checked()
     }
@@ -266,7 +269,7 @@ impl Manifest {
             | Graphs::Autoencoder {
                 encoder, decoder, ..
             } => vec![encoder.as_str(), decoder.as_str()],
-            Graphs::Detector(_) => Vec::new(),
+            Graphs::Detector(_) | Graphs::Composite(_) => Vec::new(),
         }
     }
 
@@ -284,10 +287,15 @@ impl Manifest {
     pub fn files(&self) -> Vec<&str> {
         let graphs = self.graph_files();
         let calibration = self.calibration.iter().map(|c| c.scores.as_str());
+        let ambiguity = match &self.graphs {
+            Graphs::Composite(contract) => Some(contract.ambiguity.as_str()),
+            _ => None,
+        };
         graphs
             .into_iter()
             .chain(self.golden.files.names())
             .chain(calibration)
+            .chain(ambiguity)
             .chain(self.provenance.trained_on.as_deref())
             .collect()
     }
@@ -301,7 +309,8 @@ impl Manifest {
             Graphs::Autoencoder { .. }
             | Graphs::Generator { .. }
             | Graphs::Classifier { .. }
-            | Graphs::Detector(_) => "none",
+            | Graphs::Detector(_)
+            | Graphs::Composite(_) => "none",
         }
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 const CHUNK: usize = 64;
 
 /// The fewest images that may calibrate: fewer could not support a false-alarm rate of 1 %.
-const LEAST_CALIBRATION: usize = 100;
+pub(super) const LEAST_CALIBRATION: usize = 100;
 
 /// Images kept with the detector to check that a server judges as the calibration did.
 const GOLDEN: usize = 16;
@@ -110,7 +110,7 @@ impl Service {
         let started = Instant::now();
         let parts = part(inliers, recipe.seed)?;
         for (role, member) in &recipe.members {
-            not_trained_on(*role, member, &parts)?;
+            not_trained_on(role.name(), member, parts.all())?;
         }
         let plan = plan(&recipe.members, recipe.stir, recipe.samples);
         let panel = panel(&recipe.members, &plan)?;
@@ -120,11 +120,7 @@ impl Service {
             std::time::Duration::from_millis(5),
             OperationMetrics::new(&self.metrics, &recipe.name, "calibrate"),
         );
-        let all: Vec<Image> = [&parts.fit, &parts.rank, &parts.calibrate]
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
+        let all: Vec<Image> = parts.all().cloned().collect();
         let measured = self.measure_all(&lane, &all, progress).await?;
         let (fit, rest) = measured.split_at(parts.fit.len());
         let (rank, calibrate) = rest.split_at(parts.rank.len());
@@ -197,7 +193,7 @@ impl Service {
     }
 }
 
-fn invalid(option: &'static str, reason: String) -> ServiceError {
+pub(super) fn invalid(option: &'static str, reason: String) -> ServiceError {
     ServiceError::InvalidOption { option, reason }
 }
 
@@ -293,17 +289,18 @@ struct Parts {
     duplicates: usize,
 }
 
+impl Parts {
+    fn all(&self) -> impl Iterator<Item = &Image> {
+        self.fit.iter().chain(&self.rank).chain(&self.calibrate)
+    }
+}
+
 /// Parts the images by a random permutation: without images to fit half of them fit, 15 % rank and the rest calibrate; with them three
 /// quarters of these fit and the rest rank. An image that comes more than once is taken once, where it comes first.
 fn part(inliers: Inliers, seed: u64) -> Result<Parts, ServiceError> {
     let mut seen = HashSet::new();
     let before = inliers.data.len() + inliers.fit.len();
-    let mut unique = |images: Vec<Image>| -> Vec<Image> {
-        images
-            .into_iter()
-            .filter(|image| seen.insert(hash(image)))
-            .collect()
-    };
+    let mut unique = |images| not_seen(images, &mut seen);
     let (fit, data) = (unique(inliers.fit), unique(inliers.data));
     let duplicates = before - fit.len() - data.len();
     let (fit, rank, calibrate) = if fit.is_empty() {
@@ -340,6 +337,17 @@ fn part(inliers: Inliers, seed: u64) -> Result<Parts, ServiceError> {
         }
     }
     Ok(parts)
+}
+
+/// Images, each taken once, where it comes first.
+pub(super) fn unique(images: Vec<Image>) -> Vec<Image> {
+    not_seen(images, &mut HashSet::new())
+}
+
+/// Images that are not among those seen, which they join.
+fn not_seen(images: Vec<Image>, seen: &mut HashSet<[u8; 32]>) -> Vec<Image> {
+    let is_new = |image: &Image| seen.insert(hash(image));
+    images.into_iter().filter(is_new).collect()
 }
 
 /// sha256 of the levels of an image.
@@ -380,14 +388,16 @@ fn shuffled(images: Vec<Image>, seed: u64) -> Vec<Image> {
 
 /// Refuses images that a member was trained on, if its manifest tells which these were: on them the model is surer than it will be on
 /// new images, so that nothing that is calibrated with them holds.
-fn not_trained_on(role: Need, model: &ServedModel, parts: &Parts) -> Result<(), ServiceError> {
+pub(super) fn not_trained_on<'a>(
+    role: &str,
+    model: &ServedModel,
+    images: impl IntoIterator<Item = &'a Image>,
+) -> Result<(), ServiceError> {
     let Some(trained_on) = &model.version.trained_on else {
         return Ok(());
     };
-    let all = [&parts.fit, &parts.rank, &parts.calibrate];
-    let found = all
+    let found = images
         .into_iter()
-        .flatten()
         .filter(|image| trained_on.contains(&hash(image)))
         .count();
     if found == 0 {
@@ -396,9 +406,8 @@ fn not_trained_on(role: Need, model: &ServedModel, parts: &Parts) -> Result<(), 
     Err(invalid(
         "data",
         format!(
-            "{found} of the images are among those that {} ({}) was trained on: calibrate with images that no member has seen",
+            "{found} of the images are among those that {} ({role}) was trained on: calibrate with images that no member has seen",
             model.name(),
-            role.name()
         ),
     ))
 }

@@ -24,6 +24,7 @@ pub(super) async fn by_bayes(
     options: &ClassifyOptions,
     deadline: Instant,
 ) -> Result<ClassifyAnswer, ServiceError> {
+    no_doubts(options)?;
     let Condition::Open(prior) = model.condition(None)? else {
         return Err(model.unsupported(Capability::Classify));
     };
@@ -38,7 +39,7 @@ pub(super) async fn by_bayes(
     })
 }
 
-/// By a classifier, which models p(y | x) itself and says nothing of p(x).
+/// By a classifier.
 pub(super) async fn by_classifier(
     service: &Service,
     model: &ServedModel,
@@ -47,14 +48,8 @@ pub(super) async fn by_classifier(
     options: &ClassifyOptions,
     deadline: Instant,
 ) -> Result<ClassifyAnswer, ServiceError> {
-    if options.map {
-        return Err(ServiceError::InvalidOption {
-            option: "map",
-            reason: "a classifier judges the image as a whole: only a density that is conditioned on labels can say what each pixel \
-                     adds"
-                .to_owned(),
-        });
-    }
+    no_doubts(options)?;
+    no_map(options)?;
     let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
     let predictions = lane.run(&permit, images, deadline).await;
     let classification = |prediction: Result<Prediction, JobError>| {
@@ -68,11 +63,37 @@ pub(super) async fn by_classifier(
             log_likelihoods: None,
             log_evidence: None,
             maps: None,
+            doubts: None,
         })
     };
     Ok(ClassifyAnswer {
         labels: model.label_names().to_vec(),
         results: predictions.into_iter().map(classification).collect(),
+    })
+}
+
+/// Only a density knows what each dimension says.
+pub(super) fn no_map(options: &ClassifyOptions) -> Result<(), ServiceError> {
+    if !options.map {
+        return Ok(());
+    }
+    Err(ServiceError::InvalidOption {
+        option: "map",
+        reason: "a classifier sees the image as a whole: what each dimension says about a label only a density that is conditioned on \
+                 labels can tell"
+            .to_owned(),
+    })
+}
+
+/// Only a composite has calibrated reasons to give no label.
+fn no_doubts(options: &ClassifyOptions) -> Result<(), ServiceError> {
+    if options.false_alarm_rate.is_none() {
+        return Ok(());
+    }
+    Err(ServiceError::InvalidOption {
+        option: "false_alarm_rate",
+        reason: "this model always names a label; only a composite of the family \"bayes\" can answer \"none of these\""
+            .to_owned(),
     })
 }
 
@@ -83,6 +104,7 @@ fn classification(Witness { maps, beliefs }: Witness, map: bool) -> Classificati
     };
     Classification {
         maps: map.then(|| maps.iter().map(evidence).collect()),
+        doubts: None,
         log_posterior: beliefs.log_posterior,
         log_likelihoods: Some(beliefs.log_likelihoods),
         log_evidence: Some(beliefs.log_evidence),

@@ -192,7 +192,7 @@ fn threshold(
     })
 }
 
-fn refused(error: CalibrationError) -> ServiceError {
+pub(super) fn refused(error: CalibrationError) -> ServiceError {
     let option = match error {
         CalibrationError::Confidence(_) => "confidence",
         _ => "false_alarm_rate",
@@ -220,7 +220,11 @@ fn only_detectors(options: &DetectOptions) -> Result<(), ServiceError> {
 }
 
 /// The value of one statistic that is a number.
-fn value_of(rule: &Rule, measurement: &Measurement, statistic: Statistic) -> Option<f64> {
+pub(super) fn value_of(
+    rule: &Rule,
+    measurement: &Measurement,
+    statistic: Statistic,
+) -> Option<f64> {
     let place = rule
         .plan
         .statistics

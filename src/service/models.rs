@@ -23,7 +23,11 @@ use crate::{
     },
     metrics::{DriftMetrics, Metrics, OperationMetrics},
     network::autoregressive::Compilation,
-    repository::{Catalog, Network, Outcome, Version, detector::Detector},
+    repository::{
+        Catalog, Network, Outcome, Version,
+        composite::{Composite, Novelty},
+        detector::Detector,
+    },
     scheduling::{Class, Lane, Scheduler},
 };
 
@@ -58,10 +62,21 @@ pub(super) enum Lanes {
     Classifier {
         classify: Arc<Lane<Classifying>>,
     },
+    Composite(CompositeLanes),
     Detector {
         measure: Arc<Lane<Measuring>>,
         detector: Arc<Detector>,
     },
+}
+
+/// The queues of a composite.
+#[derive(Debug)]
+pub(super) struct CompositeLanes {
+    pub(super) classify: Arc<Lane<Classifying>>,
+    pub(super) score: Arc<Lane<Scoring>>,
+    /// That of the detector that judges novelty, if one does.
+    pub(super) measure: Option<Arc<Lane<Measuring>>>,
+    pub(super) composite: Arc<Composite>,
 }
 
 impl ServedModel {
@@ -132,6 +147,30 @@ impl ServedModel {
                     operation("classify"),
                 ),
             },
+            Network::Composite(composite) => Lanes::Composite(CompositeLanes {
+                classify: scheduler.lane(
+                    Class::Interactive,
+                    Classifying(Arc::clone(&composite.classifier)),
+                    timings.forward,
+                    operation("classify"),
+                ),
+                score: scheduler.lane(
+                    Class::Interactive,
+                    Scoring(Arc::clone(&composite.density)),
+                    timings.backward,
+                    operation("score"),
+                ),
+                measure: match &composite.novelty {
+                    Novelty::Density(_) => None,
+                    Novelty::Detector(detector) => Some(scheduler.lane(
+                        Class::Interactive,
+                        Measuring(Arc::clone(&detector.panel)),
+                        timings.backward,
+                        operation("detect"),
+                    )),
+                },
+                composite: Arc::clone(composite),
+            }),
             Network::Detector(detector) => Lanes::Detector {
                 measure: scheduler.lane(
                     Class::Interactive,
@@ -220,7 +259,7 @@ fn latent_size(version: &Version) -> Option<usize> {
         Network::Autoencoder(network) => Some(network.latent_size()),
         Network::Generator(network) => Some(network.latent_size()),
         Network::Classifier(network) => network.feature_size(),
-        Network::Autoregressive(_) | Network::Detector(_) => None,
+        Network::Autoregressive(_) | Network::Detector(_) | Network::Composite(_) => None,
     }
 }
 

@@ -286,6 +286,13 @@ impl Reconstruction {
 pub struct ClassifyOptions {
     /// Whether to return what each dimension says about each label.
     pub map: bool,
+    /// The share of ordinary images that each reason to give no label may reject: above 0, below 1. Composites only.
+    pub false_alarm_rate: Option<f64>,
+}
+
+impl ClassifyOptions {
+    /// 1 %.
+    pub const DEFAULT_FALSE_ALARM_RATE: f64 = 0.01;
 }
 
 /// Answer of `classify`.
@@ -309,6 +316,64 @@ pub struct Classification {
     /// For each label what each dimension says about it, if it was asked for and the model can tell: nats, positive for the label, in
     /// channel, row, column order. See [`crate::domain::bayes`].
     pub maps: Option<Vec<Vec<f32>>>,
+    /// Reasons to give no label, of models that have them.
+    pub doubts: Option<Doubts>,
+}
+
+/// Two reasons to give an image no label, each with its own calibration.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doubts {
+    /// The share of ordinary images that each may reject.
+    pub false_alarm_rate: f64,
+    /// The image lies between labels: the value is −log max p(y | x), in nats.
+    pub ambiguity: Doubt,
+    /// The image is like nothing that the labels mean: the value is what the judge of novelty goes by, a detector's strangeness or the
+    /// density's log p(x).
+    pub novelty: Doubt,
+}
+
+/// One reason to give no label.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Doubt {
+    /// What it is judged by.
+    pub value: f64,
+    /// How often an ordinary image is as far out.
+    pub p_value: f64,
+    /// Whether it rejects.
+    pub reject: bool,
+}
+
+/// What a model with doubts makes of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It has its most probable label.
+    Accept,
+    /// It is none of these. That weighs more than ambiguity: between which labels it lies means nothing then.
+    NoneOfThese,
+    /// It lies between labels.
+    Ambiguous,
+}
+
+impl Doubts {
+    /// What they come to.
+    pub fn verdict(&self) -> Verdict {
+        match (self.novelty.reject, self.ambiguity.reject) {
+            (true, _) => Verdict::NoneOfThese,
+            (false, true) => Verdict::Ambiguous,
+            (false, false) => Verdict::Accept,
+        }
+    }
+}
+
+impl Verdict {
+    /// The name used in answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accept => "accept",
+            Self::NoneOfThese => "none_of_these",
+            Self::Ambiguous => "ambiguous",
+        }
+    }
 }
 
 impl Classification {

@@ -22,15 +22,8 @@ use crate::{
 /// Codes that go through the decoder as one item: large enough to batch well, small enough to share workers.
 const CODES_PER_ITEM: usize = 16;
 
-/// Exact log-likelihoods.
-pub(super) async fn exact(
-    service: &Service,
-    (model, lane): (&ServedModel, &Lane<Scoring>),
-    images: Vec<Image>,
-    condition: Condition,
-    options: &ScoreOptions,
-    deadline: Instant,
-) -> Result<ScoreAnswer, ServiceError> {
+/// Refuses what is said of bounds only.
+pub(super) fn only_exact(options: &ScoreOptions) -> Result<(), ServiceError> {
     if matches!(options.bound, Some(BoundChoice::Elbo | BoundChoice::Iwae)) {
         return Err(ServiceError::InvalidOption {
             option: "bound",
@@ -44,6 +37,19 @@ pub(super) async fn exact(
             reason: "the likelihood is exact: there are no posterior samples to count".to_owned(),
         });
     }
+    Ok(())
+}
+
+/// Exact log-likelihoods.
+pub(super) async fn exact(
+    service: &Service,
+    (model, lane): (&ServedModel, &Lane<Scoring>),
+    images: Vec<Image>,
+    condition: Condition,
+    options: &ScoreOptions,
+    deadline: Instant,
+) -> Result<ScoreAnswer, ServiceError> {
+    only_exact(options)?;
     let likelihood_of = match &condition {
         Condition::None => None,
         Condition::Label(label) => Some(LikelihoodOf::Given(model.label_name(*label))),
@@ -222,7 +228,7 @@ fn combine(
 }
 
 /// A score, unless the model gave no number.
-fn score(
+pub(super) fn score(
     log_likelihood_nats: f64,
     dimensions: usize,
     effective_sample_size: Option<f64>,

@@ -22,7 +22,7 @@ use crate::{
     media,
     service::{
         error::ServiceError,
-        requests::{Classification, ClassifyOptions},
+        requests::{Classification, ClassifyOptions, Doubt, Doubts, Verdict},
     },
 };
 
@@ -35,6 +35,10 @@ pub(super) struct ClassifyParams {
     /// Whether to answer with what each dimension says about each label: in JSON beside the numbers, as `image/png` a row an image
     /// with a picture a label (red speaks for the label, blue against it, strongest from 1 nat on), as `application/x-npy` float32 of shape [N, labels, C, H, W].
     map: Option<bool>,
+    /// Of a composite: the share of ordinary images that each of its two reasons to give no label may reject, above 0 and below 1; by
+    /// default 0.01.
+    #[param(example = 0.01)]
+    false_alarm_rate: Option<f64>,
 }
 
 /// Labels of images.
@@ -50,10 +54,14 @@ pub(super) struct ClassifyAnswer {
 /// logarithm is minus infinity.
 #[derive(Debug, Serialize, ToSchema)]
 struct ClassifyResult {
-    /// The most probable label.
-    #[schema(value_type = String, example = "ankle boot")]
-    label: Arc<str>,
-    /// Its probability.
+    /// The most probable label; of a composite null where the decision is not `accept`.
+    #[schema(value_type = Option<String>, example = "ankle boot")]
+    label: Option<Arc<str>>,
+    /// Of a composite: `accept`, or `none_of_these` if the image is novel, or `ambiguous` if it lies between labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "accept")]
+    decision: Option<&'static str>,
+    /// The largest of the probabilities.
     #[schema(example = 0.93)]
     probability: f64,
     /// p(y|x) of every label.
@@ -68,6 +76,8 @@ struct ClassifyResult {
     log_likelihoods: Option<ByLabel<Option<f64>>>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     evidence: Option<Evidence>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    doubts: Option<DoubtsBody>,
     /// For every label and dimension log p(xᵢ | x₍<ᵢ₎, y) − log p(xᵢ | x₍<ᵢ₎) in nats, by which the dimension moves log p(y | x so
     /// far): positive for the label, negative against it; the sum is log p(y|x) − log p(y). Rows of columns, or channels of rows of
     /// columns if there are several channels.
@@ -76,10 +86,35 @@ struct ClassifyResult {
     pixel_evidence: Option<ByLabel<Nested>>,
 }
 
+/// Why a composite gives no label, or how far it is from that.
+#[derive(Debug, Serialize, ToSchema)]
+struct DoubtsBody {
+    /// The share of ordinary images that each of the two may reject.
+    #[schema(example = 0.01)]
+    false_alarm_rate: f64,
+    /// Whether the image lies between labels: the value is −log max p(y|x), in nats.
+    ambiguity: DoubtBody,
+    /// Whether the image is like nothing that the labels mean: the value is a detector's strangeness, or log p(x) in nats.
+    novelty: DoubtBody,
+}
+
+/// One reason to give no label.
+#[derive(Debug, Serialize, ToSchema)]
+struct DoubtBody {
+    /// What it is judged by.
+    #[schema(example = 0.07)]
+    value: Option<f64>,
+    /// How often an ordinary image is as far out.
+    #[schema(example = 0.41)]
+    p_value: f64,
+    /// Whether the p-value is at most the false-alarm rate.
+    reject: bool,
+}
+
 /// How likely the image is, whatever its label.
 #[derive(Debug, Serialize, ToSchema)]
 struct Evidence {
-    /// log p(x) = log Σ p(x|y) p(y) in nats, of a density that is conditioned on labels.
+    /// log p(x) in nats: log Σ p(x|y) p(y) of a density that is conditioned on labels, or what the density of a composite says.
     #[schema(example = -1498.2)]
     log_likelihood: Option<f64>,
     /// −log p(x) / (dimensions · ln 2).
@@ -92,7 +127,8 @@ struct Evidence {
 
 /// Classify images
 ///
-/// The probability of every label given the image; by Bayes' rule where the model is a density that is conditioned on labels. As
+/// The probability of every label given the image: by a classifier, by Bayes' rule from a density that is conditioned on labels, or by a
+/// composite of classifier and density, which can also answer that the image is none of these, or ambiguous. As
 /// `application/x-npy` float64 of shape [N, labels], probabilities in the order of the labels' numbers.
 #[utoipa::path(
     post, path = "/classify", tag = "operations", params(ClassifyParams),
@@ -109,6 +145,7 @@ pub(super) async fn classify(
     let input: Input<ClassifyParams> = read_images(&mut call, false).await?;
     let options = ClassifyOptions {
         map: input.options.map.unwrap_or_default(),
+        false_alarm_rate: input.options.false_alarm_rate,
     };
     if call.format == Format::Png && !options.map {
         return Err(not_acceptable(&[Format::Json, Format::Npy])
@@ -190,8 +227,11 @@ impl ClassifyResult {
             let cause = "a classification has other labels than its model".to_owned();
             return Err(ServiceError::Inference(cause).into());
         };
+        let verdict = classification.doubts.as_ref().map(Doubts::verdict);
+        let accepted = verdict.is_none_or(|verdict| verdict == Verdict::Accept);
         Ok(Self {
-            label: Arc::clone(label),
+            label: accepted.then(|| Arc::clone(label)),
+            decision: verdict.map(Verdict::name),
             probability,
             probabilities: ByLabel::new(names, probabilities),
             log_posterior: by_label(&classification.log_posterior),
@@ -199,10 +239,26 @@ impl ClassifyResult {
             evidence: classification
                 .log_evidence
                 .map(|nats| Evidence::new(nats, shape.dimensions())),
+            doubts: classification.doubts.map(DoubtsBody::new),
             pixel_evidence: classification.maps.map(|maps| {
                 ByLabel::new(names, maps.into_iter().map(|map| Nested::new(map, shape)))
             }),
         })
+    }
+}
+
+impl DoubtsBody {
+    fn new(doubts: Doubts) -> Self {
+        let body = |doubt: &Doubt| DoubtBody {
+            value: finite(doubt.value),
+            p_value: doubt.p_value,
+            reject: doubt.reject,
+        };
+        Self {
+            false_alarm_rate: doubts.false_alarm_rate,
+            ambiguity: body(&doubts.ambiguity),
+            novelty: body(&doubts.novelty),
+        }
     }
 }
 
@@ -213,7 +269,7 @@ impl Evidence {
             log_likelihood,
             bits_per_dim: finite(likelihood::bits_per_dim(log_evidence_nats, dimensions)),
             reason: log_likelihood.is_none().then_some(
-                "no label gives this image any probability: its log-likelihood is minus infinity",
+                "the model gives this image no probability at all: its log-likelihood is minus infinity",
             ),
         }
     }
@@ -231,6 +287,7 @@ mod tests {
             log_likelihoods: Some(vec![f64::NEG_INFINITY; 2]),
             log_evidence: Some(f64::NEG_INFINITY),
             maps: None,
+            doubts: None,
         };
         let shape = ImageShape::new(1, 1, 1, 2).unwrap();
         let result = ClassifyResult::new(&names, classification, shape)

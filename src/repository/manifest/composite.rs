@@ -1,0 +1,167 @@
+//! The manifest of a composite of Bayes' rule: which classifier, which density, and what tells the novel from the familiar.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+use serde::Deserialize;
+
+use super::{
+    Graphs, ImageTable, Labels, Manifest, Provenance, ScoredTable, check_labels, check_name, shape,
+};
+use crate::domain::family::Family;
+
+/// What a composite's manifest says beside what every manifest says.
+#[derive(Debug, Clone)]
+pub struct Contract {
+    /// The models it asks, each with a role of its own.
+    pub members: Vec<Member>,
+    /// npy file of how ambiguous held-out inliers are: float64 `[n]` of −log max p(label | image), in nats.
+    pub ambiguity: String,
+    /// Where these images came from.
+    pub ambiguity_description: String,
+}
+
+/// A model that a composite asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// What it is asked for.
+    pub role: Role,
+    /// Its name.
+    pub model: String,
+    /// Its version.
+    pub version: u32,
+    /// What identifies it, see [`crate::repository::Version::identity`].
+    pub sha256: String,
+}
+
+/// What a member of a composite is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// p(label | image).
+    Classifier,
+    /// p(image), exactly.
+    Density,
+    /// Whether the image is like those of the calibration; without it the density says.
+    Novelty,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Classifier, Self::Density, Self::Novelty];
+
+    /// The name used in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classifier => "classifier",
+            Self::Density => "density",
+            Self::Novelty => "novelty",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == name)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                format!("unknown role {name:?}: one of {known}")
+            })
+    }
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    name: String,
+    #[expect(dead_code, reason = "read before")]
+    family: String,
+    description: String,
+    image: ImageTable,
+    labels: Labels,
+    members: Vec<MemberTable>,
+    ambiguity: AmbiguityTable,
+    golden: ScoredTable,
+    provenance: Provenance,
+    sha256: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MemberTable {
+    role: String,
+    model: String,
+    version: u32,
+    sha256: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AmbiguityTable {
+    scores: String,
+    description: String,
+}
+
+/// Parses the manifest of a composite whose folder is called `folder`.
+pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+    check_name(&file.name, folder)?;
+    check_labels(&file.labels)?;
+    Ok(Manifest {
+        name: file.name,
+        family: Family::Bayes,
+        description: file.description,
+        shape: shape(&file.image)?,
+        labels: Some(file.labels),
+        graphs: Graphs::Composite(Contract {
+            members: members(file.members)?,
+            ambiguity: file.ambiguity.scores,
+            ambiguity_description: file.ambiguity.description,
+        }),
+        golden: file.golden.try_into()?,
+        calibration: None,
+        provenance: file.provenance,
+        sha256: file.sha256,
+    })
+}
+
+fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
+    let mut roles = BTreeSet::new();
+    let members = tables
+        .into_iter()
+        .map(|table| {
+            let role: Role = table.role.parse().map_err(|e| format!("members: {e}"))?;
+            if !roles.insert(role) {
+                return Err(format!("members: two have the role {:?}", role.name()));
+            }
+            Ok(Member {
+                role,
+                model: table.model,
+                version: table.version,
+                sha256: table.sha256,
+            })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    for needed in [Role::Classifier, Role::Density] {
+        if !roles.contains(&needed) {
+            return Err(format!(
+                "members: one with the role {:?} is needed",
+                needed.name()
+            ));
+        }
+    }
+    Ok(members)
+}
