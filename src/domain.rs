@@ -9,6 +9,7 @@ pub mod binomial;
 pub mod coding;
 pub mod complexity;
 pub mod conformal;
+pub mod coverage;
 pub mod detection;
 pub mod drift;
 pub mod family;

@@ -15,6 +15,7 @@ use self::{
     detection::{DetectionReport, Judged},
     measure::Measured,
     reconstruction::ReconstructionReport,
+    rejection::RejectionReport,
 };
 use super::{
     CliError, OfflineSettings, Outcome,
@@ -37,13 +38,15 @@ mod figures;
 mod measure;
 mod page;
 mod reconstruction;
+mod rejection;
 
 /// Measure what a model is worth on a set of images
 ///
 /// What is measured follows from what the model can do. A density: mean log-likelihood in nats, bits/dim and perplexity with their
 /// standard errors over images, quantiles, and the most and the least likely images. A model with a latent code: the squared error of
 /// its reconstructions. With labels, a model that classifies: accuracy, log p(label | image), calibration, and which labels are
-/// confused. With outliers, or for a detector, detection: AUROC, AUPR with inliers or outliers looked for, false positives at 95 % and
+/// confused; a composite, how often each reason to give no label rejects the images and each set of outliers, and its accuracy against
+/// coverage. With outliers, or for a detector, detection: AUROC, AUPR with inliers or outliers looked for, false positives at 95 % and
 /// 80 % detection, and detection at certified false-alarm rates of 1 % and 5 %, for each set of outliers, of the decision and of every
 /// statistic; the images must then be others than those that calibrated.
 #[derive(Debug, Args)]
@@ -112,6 +115,8 @@ struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     reconstruction: Option<ReconstructionReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    rejection: Option<RejectionReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     detection: Option<DetectionReport>,
 }
 
@@ -124,7 +129,8 @@ struct Shown {
 pub(super) fn run(arguments: EvaluateArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
     let loaded = model::load_any(&arguments.model, arguments.settings, matches)?;
     let model = &loaded.model;
-    let detects = !arguments.outliers.is_empty() || model.family() == Family::Detector;
+    let rejects = model.family() == Family::Bayes;
+    let detects = !rejects && !arguments.outliers.is_empty() || model.family() == Family::Detector;
     if detects {
         model.require(Capability::Detect)?;
     }
@@ -155,7 +161,19 @@ pub(super) fn run(arguments: EvaluateArgs, matches: &ArgMatches) -> Result<Outco
     } else {
         (None, Vec::new())
     };
-    let report = report(&loaded, &arguments.data, measured.as_ref(), detection);
+    let inliers = judged.first().map_or(0, |inliers| inliers.images.len());
+    let rejection = match &measured {
+        Some(measured) if rejects => {
+            let change = (arguments.resize, arguments.convert);
+            rejection::measure(&loaded, measured, &arguments.outliers, change)?
+        }
+        _ => None,
+    };
+    let report = Report {
+        detection,
+        rejection,
+        ..report(&loaded, &arguments.data, measured.as_ref(), inliers)
+    };
     print(&report)?;
     if let Some(folder) = &arguments.output {
         write(folder, &report, &Shown { measured, judged })?;
@@ -171,10 +189,9 @@ fn report(
     loaded: &Loaded,
     data: &[PathBuf],
     measured: Option<&Measured>,
-    detection: Option<DetectionReport>,
+    in_detection: usize,
 ) -> Report {
     let model = &loaded.model;
-    let in_detection = detection.as_ref().map_or(0, |detection| detection.inliers);
     Report {
         model: model.name().to_owned(),
         version: model.version(),
@@ -186,7 +203,8 @@ fn report(
             .and_then(|measured| DensityReport::given_label(measured, model.shape())),
         classification: measured.and_then(ClassificationReport::of),
         reconstruction: measured.and_then(ReconstructionReport::of),
-        detection,
+        rejection: None,
+        detection: None,
     }
 }
 
@@ -206,6 +224,9 @@ fn print(report: &Report) -> Result<(), CliError> {
     }
     if let Some(reconstruction) = &report.reconstruction {
         text += &reconstruction.text();
+    }
+    if let Some(rejection) = &report.rejection {
+        text += &rejection.text();
     }
     if let Some(detection) = &report.detection {
         text += &detection.text();

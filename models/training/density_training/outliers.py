@@ -2,7 +2,8 @@
 
     python -m density_training.outliers --output FOLDER [--mnist FOLDER] [--fonts FOLDER]
 
-writes `fit.npy`, `calibrate.npy` and `report.npy`, which no image is in two of, and one array for each set of outliers.
+writes `fit.npy`, `calibrate.npy` and `report.npy`, which no image is in two of, their labels in `…_labels.npy`, and one array
+for each set of outliers.
 Those made from clothes are made from the report's; none of the sets took part in any choice.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from density_training.data import DEFAULT_FOLDER, MNIST, load_images
+from density_training.data import DEFAULT_FOLDER, MNIST, load_images, load_labels
 
 PERMUTATION_SEED = 20240
 FIT, CALIBRATE = 4_000, 7_000
@@ -81,7 +82,9 @@ def main() -> None:
     arguments = parser.parse_args()
     random = np.random.default_rng(OUTLIER_SEED)
     arrays = parts(load_images(arguments.data, "test"))
+    labels = parts(load_labels(arguments.data, "test"))
     arrays |= from_clothes(arrays["report"][:COUNT], random)
+    arrays |= {f"{name}_labels": part for name, part in labels.items()}
     if arguments.mnist:
         arrays["mnist"] = load_images(arguments.mnist, "test", MNIST)
     letters = sorted(arguments.fonts.glob("liberation/*.ttf")) + sorted(arguments.fonts.glob("dejavu/DejaVuS*.ttf"))

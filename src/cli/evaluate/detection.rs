@@ -124,14 +124,7 @@ pub(super) fn measure(
 ) -> Result<(DetectionReport, Vec<Judged>), CliError> {
     let shape = loaded.model.shape();
     let read = |inputs: &[PathBuf]| gather::images(inputs, shape, resize, convert);
-    let mut named = Vec::new();
-    for text in outliers {
-        let (name, path) = text
-            .split_once('=')
-            .filter(|(name, path)| !name.is_empty() && !path.is_empty())
-            .ok_or_else(|| CliError::Usage(format!("--outliers {text}: it must be NAME=PATH")))?;
-        named.push((name.to_owned(), PathBuf::from(path)));
-    }
+    let named = named(outliers)?;
     let mut sets = vec![("inliers".to_owned(), read(data)?)];
     for (name, path) in named {
         sets.push((name, read(&[path])?));
@@ -161,6 +154,19 @@ pub(super) fn measure(
 }
 
 /// What the model says of each image, a few chunks at a time, with the size and the description of its calibration.
+/// Names and paths of sets that are given as NAME=PATH.
+pub(super) fn named(outliers: &[String]) -> Result<Vec<(String, PathBuf)>, CliError> {
+    outliers
+        .iter()
+        .map(|text| {
+            text.split_once('=')
+                .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
+                .ok_or_else(|| CliError::Usage(format!("--outliers {text}: it must be NAME=PATH")))
+        })
+        .collect()
+}
+
 async fn judge(
     loaded: &Loaded,
     images: &[Image],

@@ -19,7 +19,7 @@ use crate::{
         ServedModel,
         error::ServiceError,
         requests::{
-            BoundChoice, Classification, ClassifyOptions, PerImage, ReconstructOptions,
+            BoundChoice, Classification, ClassifyOptions, Doubts, PerImage, ReconstructOptions,
             ScoreOptions,
         },
     },
@@ -55,6 +55,8 @@ pub(super) struct Measured {
     pub(super) effective_sample_sizes: Vec<f64>,
     /// log p(y|x) of every label, if the model classifies.
     pub(super) log_posteriors: Vec<Vec<f64>>,
+    /// Reasons to give no label, if the model has any.
+    pub(super) doubts: Vec<Doubts>,
     pub(super) squared_errors: Vec<f64>,
     pub(super) least_likely: Ends,
     pub(super) most_likely: Ends,
@@ -313,6 +315,7 @@ impl Measured {
         if let Some(classification) = &found.classification {
             self.log_posteriors
                 .push(classification.log_posterior.clone());
+            self.doubts.extend(classification.doubts.clone());
             if let Some(log_evidence) = classification.log_evidence {
                 self.add_likelihood(log_evidence, &found.image);
             }

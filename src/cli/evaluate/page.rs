@@ -17,6 +17,7 @@ mod chart;
 mod classification;
 mod density;
 mod detection;
+mod rejection;
 
 const STYLE: &str = ":root{color-scheme:light dark;--text:#1f2328;--soft:#59636e;--line:#d5dae0;--paper:#fff;--blue:#2b6cb0;--red:#c53030}\
 @media(prefers-color-scheme:dark){:root{--text:#e6e8eb;--soft:#9aa4af;--line:#3a424b;--paper:#15191e;--blue:#63a4e8;--red:#f08080}}\
@@ -60,6 +61,9 @@ pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError>
         quantities(&mut html, &rows, &[]);
         let labels = &reconstruction.mean_squared_error_by_label;
         by_label(&mut html, "squared error", labels, 5);
+    }
+    if let Some(rejection) = &report.rejection {
+        rejection::section(&mut html, rejection);
     }
     if let Some(detection) = &report.detection {
         detection::section(&mut html, detection, &shown.judged)?;

@@ -146,6 +146,74 @@ pub(super) fn reliability(bins: &[(usize, f64, f64)]) -> String {
     svg
 }
 
+/// Accuracy against coverage, a named curve for each way of being sure.
+pub(super) fn coverage(curves: &[(&str, &[(f64, f64)])]) -> String {
+    const LEFT: f64 = 50.0;
+    const TOP: f64 = 10.0;
+    const WIDTH: f64 = 480.0;
+    const HEIGHT: f64 = 300.0;
+    const COLOURS: [&str; 4] = ["var(--blue)", "var(--blue)", "var(--red)", "var(--red)"];
+    let all = || curves.iter().flat_map(|(_, points)| points.iter());
+    // The first images alone say little: what they happen to be must not set the scale.
+    let settled = all().filter(|(coverage, _)| *coverage >= 0.05);
+    let lowest = settled.map(|(_, accuracy)| *accuracy).fold(1.0, f64::min);
+    let floor = ((lowest - 0.01) * 20.0).floor().max(0.0) / 20.0;
+    let x = |coverage: f64| LEFT + WIDTH * coverage;
+    let y = |accuracy: f64| TOP + HEIGHT * (1.0 - (accuracy.max(floor) - floor) / (1.0 - floor));
+    let height = TOP + HEIGHT + 50.0 + 18.0 * curves.len() as f64;
+    let mut svg = format!(
+        "<svg width=\"560\" height=\"{height}\" viewBox=\"0 0 560 {height}\" role=\"img\" aria-label=\"accuracy against coverage\">"
+    );
+    for share in [0.0, 0.25, 0.5, 0.75, 1.0] {
+        let _ = write!(
+            svg,
+            "<path class=\"grid\" d=\"M{} {TOP}v{HEIGHT}\"/><text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{share}</text>",
+            x(share),
+            x(share),
+            TOP + HEIGHT + 16.0
+        );
+    }
+    for tick in ticks(floor, 1.0) {
+        let _ = write!(
+            svg,
+            "<path class=\"grid\" d=\"M{LEFT} {:.2}h{WIDTH}\"/><text x=\"{}\" y=\"{:.2}\" text-anchor=\"end\">{}</text>",
+            y(tick),
+            LEFT - 6.0,
+            y(tick) + 4.0,
+            plain(tick)
+        );
+    }
+    for (place, (name, points)) in curves.iter().enumerate() {
+        let path: String = points
+            .iter()
+            .map(|&(coverage, accuracy)| format!("{:.2},{:.2} ", x(coverage), y(accuracy)))
+            .collect();
+        let dashes = if place % 2 == 0 { "5 4" } else { "none" };
+        let style = format!(
+            "fill:none;stroke-width:2;stroke:{};stroke-dasharray:{dashes}",
+            COLOURS[place % COLOURS.len()]
+        );
+        let below = TOP + HEIGHT + 50.0 + 18.0 * place as f64;
+        let _ = write!(
+            svg,
+            "<polyline points=\"{}\" style=\"{style}\"/><path d=\"M{LEFT} {below}h30\" style=\"{style}\"/>\
+             <text x=\"{}\" y=\"{}\">{name}</text>",
+            path.trim_end(),
+            LEFT + 38.0,
+            below + 4.0
+        );
+    }
+    let _ = write!(
+        svg,
+        "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">coverage</text>\
+         <text transform=\"translate(11 {}) rotate(-90)\" text-anchor=\"middle\">accuracy</text></svg>",
+        LEFT + WIDTH / 2.0,
+        TOP + HEIGHT + 34.0,
+        TOP + HEIGHT / 2.0
+    );
+    svg
+}
+
 /// The ROC of outliers among inliers.
 pub(super) fn curve(inliers: &[f64], outliers: &[f64]) -> String {
     let points = roc::curve(inliers, outliers);
