@@ -1,4 +1,4 @@
-"""The command line: `python -m density_training MODEL train|export|evaluate`, `… diversity`, `… probe`, `… fixtures`."""
+"""The command line: `python -m density_training MODEL train|export|evaluate`, `… diversity`, `… probe` and so on."""
 
 import argparse
 import json
