@@ -60,7 +60,7 @@ fn varied_images(shape: ImageShape, count: usize) -> Vec<Image> {
 async fn every_fixture_passes_its_load_gate() {
     let service = fixture_service();
     let models = service.models();
-    assert_eq!(models.len(), 7);
+    assert_eq!(models.len(), 10);
     for model in models {
         assert!(matches!(model.state, ModelState::Ready(_)), "{model:#?}");
     }

@@ -50,23 +50,32 @@ fn golden(model: &ServedModel) -> (Vec<Image>, Vec<f64>) {
 #[tokio::test]
 async fn served_scores_are_those_of_the_training_framework() {
     let service = service();
-    let pixelcnn = model(service, "fashion-mnist-pixelcnn");
-    let (images, expected) = golden(&pixelcnn);
-    let answer = service
-        .score(&pixelcnn, images, &ScoreOptions::default(), deadline())
-        .await
-        .unwrap();
-    for (score, expected) in answer.results.into_iter().zip(expected) {
-        let score = score.unwrap().log_likelihood_nats;
-        let allowed = 1e-3 + 1e-6 * expected.abs();
-        assert!((score - expected).abs() <= allowed, "{score} {expected}");
+    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-pixelrnn"] {
+        let model = model(service, name);
+        let (images, expected) = golden(&model);
+        let answer = service
+            .score(&model, images, &ScoreOptions::default(), deadline())
+            .await
+            .unwrap();
+        for (score, expected) in answer.results.into_iter().zip(expected) {
+            let score = score.unwrap().log_likelihood_nats;
+            let allowed = 1e-3 + 1e-6 * expected.abs();
+            assert!(
+                (score - expected).abs() <= allowed,
+                "{name}: {score} {expected}"
+            );
+        }
     }
 }
 
 #[tokio::test]
 async fn a_score_does_not_depend_on_company() {
     let service = service();
-    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-vae"] {
+    for name in [
+        "fashion-mnist-pixelcnn",
+        "fashion-mnist-pixelrnn",
+        "fashion-mnist-vae",
+    ] {
         let model = model(service, name);
         let (images, _) = golden(&model);
         let score = async |images| {
@@ -114,6 +123,7 @@ async fn clothes_are_accepted_and_noise_is_rejected() {
     let service = service();
     for name in [
         "fashion-mnist-pixelcnn",
+        "fashion-mnist-pixelrnn",
         "fashion-mnist-vae",
         "fashion-mnist-gate",
     ] {

@@ -1,4 +1,6 @@
-//! `calibrate`: a detector from models and inliers.
+//! `calibrate`: a detector, or a composite of Bayes' rule, from models and inliers.
+
+mod composite;
 
 use std::{
     io::{self, Write},
@@ -20,15 +22,29 @@ use crate::{
     },
 };
 
-/// Make a detector from a model and images that are as they should be
+/// Make a detector, or a composite of a classifier, from models and images that are as they should be
 ///
 /// Measures every statistic that the model and its helpers offer, fits densities of them to one part of the images, ranks their
 /// surprises among a second and calibrates with a third. No image of another kind is needed. The detector is written as the next
 /// version of its name into the repository of the model, in one step; a running server takes it up on SIGHUP.
+///
+/// From a classifier, with --member density=NAME and, for a better judge of novelty, --member novelty=DETECTOR over that density, it makes
+/// a composite instead: classify then answers with a label, "ambiguous" or "none of these", and all of --data calibrates how ambiguous
+/// ordinary images are.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
-    /// Name of a model in the repository, or path of a model's folder: the density of the detector, or its latent member if it is
-    /// a vae
+    #[command(flatten)]
+    request: Request,
+
+    #[command(flatten)]
+    settings: OfflineSettings,
+}
+
+/// What is to be made of what.
+#[derive(Debug, Args)]
+struct Request {
+    /// Name of a model in the repository, or path of a model's folder: the density of the detector, its latent member if it is a
+    /// vae, or the classifier of a composite
     model: String,
 
     /// Images that are as they should be and that no member was trained on: files, npy arrays and folders
@@ -40,7 +56,7 @@ pub(super) struct CalibrateArgs {
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     fit: Vec<PathBuf>,
 
-    /// A helper of the same repository: local=NAME, background=NAME or latent=NAME
+    /// A helper of the same repository: local=NAME, background=NAME or latent=NAME; of a composite density=NAME or novelty=NAME
     #[arg(long = "member", value_name = "ROLE=NAME")]
     members: Vec<String>,
 
@@ -52,7 +68,7 @@ pub(super) struct CalibrateArgs {
     #[arg(long)]
     samples: bool,
 
-    /// Name of the detector [default: that of the model with -gate]
+    /// Name of what is made [default: that of the model with -gate, or -bayes if it is a classifier]
     #[arg(long)]
     name: Option<String>,
 
@@ -75,22 +91,23 @@ pub(super) struct CalibrateArgs {
     /// Convert between grey and colour and reduce 16 bits to 8
     #[arg(long)]
     convert: bool,
-
-    #[command(flatten)]
-    settings: OfflineSettings,
 }
 
 pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
-    let mut settings = arguments.settings.start(matches)?;
-    let folder = model::folder(&arguments.model, &settings.models.repository)?;
+    let CalibrateArgs { request, settings } = arguments;
+    let mut settings = settings.start(matches)?;
+    let folder = model::folder(&request.model, &settings.models.repository)?;
     let (repository, model_name) = place(&folder)?;
     settings.models.repository = repository.clone();
     let app = App::start(&settings)?;
     app.loader().load()?;
     let main = app.service.model(&model_name, None)?;
+    if main.family() == Family::Classifier {
+        return composite::run(request, &app, main, &repository);
+    }
     let role = own_role(&main)?;
     let mut members = vec![(role, main)];
-    for text in &arguments.members {
+    for text in &request.members {
         let (role, name) = member(text)?;
         if members.iter().any(|(other, _)| *other == role) {
             return Err(CliError::Usage(format!(
@@ -100,54 +117,44 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
         }
         members.push((role, app.service.model(&name, None)?));
     }
-    if arguments.stir && role != Need::Density {
+    if request.stir && role != Need::Density {
         return Err(CliError::Usage(
             "--stir compares exact likelihoods, which this model does not have".to_owned(),
         ));
     }
-    if arguments.samples && members.iter().all(|(role, _)| *role != Need::Latent) {
+    if request.samples && members.iter().all(|(role, _)| *role != Need::Latent) {
         return Err(CliError::Usage(
             "--samples decodes codes of a member with the role latent: add --member latent=NAME"
                 .to_owned(),
         ));
     }
     let shape = members[0].1.shape();
-    let read =
-        |inputs: &[PathBuf]| gather::images(inputs, shape, arguments.resize, arguments.convert);
+    let read = |inputs: &[PathBuf]| gather::images(inputs, shape, request.resize, request.convert);
     let inliers = Inliers {
-        data: read(&arguments.data)?,
-        fit: read(&arguments.fit)?,
+        data: read(&request.data)?,
+        fit: read(&request.fit)?,
     };
-    let name = arguments
-        .name
-        .unwrap_or_else(|| format!("{model_name}-gate"));
-    if !is_name(&name) {
-        return Err(CliError::Usage(format!(
-            "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
-        )));
-    }
+    let name = name_of(request.name, &format!("{model_name}-gate"))?;
     let names: Vec<String> = members.iter().map(|(_, m)| m.name().to_owned()).collect();
     let recipe = Recipe {
         description: format!(
             "Detector of images unlike those it was calibrated with, over {}",
             names.join(", ")
         ),
-        data: arguments
-            .description
-            .unwrap_or_else(|| paths(&arguments.data)),
-        licence: arguments.licence,
+        data: request.description.unwrap_or_else(|| paths(&request.data)),
+        licence: request.licence,
         command: command(
             &model_name,
-            &arguments.members,
-            (arguments.stir, arguments.samples),
+            &request.members,
+            (request.stir, request.samples),
             &name,
-            arguments.seed,
+            request.seed,
         ),
         name,
         members,
-        stir: arguments.stir,
-        samples: arguments.samples,
-        seed: arguments.seed,
+        stir: request.stir,
+        samples: request.samples,
+        seed: request.seed,
     };
     let bar = gather::progress(inliers.data.len() + inliers.fit.len());
     let made = pipeline::runtime()?.block_on(app.service.calibrate(
@@ -205,6 +212,17 @@ fn member(text: &str) -> Result<(Need, String), CliError> {
         ));
     }
     Ok((role, name.to_owned()))
+}
+
+/// The name that was asked for, or the default.
+fn name_of(name: Option<String>, default: &str) -> Result<String, CliError> {
+    let name = name.unwrap_or_else(|| default.to_owned());
+    if is_name(&name) {
+        return Ok(name);
+    }
+    Err(CliError::Usage(format!(
+        "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
+    )))
 }
 
 fn is_name(name: &str) -> bool {

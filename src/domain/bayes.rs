@@ -10,6 +10,8 @@
 //! So an impossible image too has a posterior that sums to 1, and no answer is "not a number". All logarithms are natural, all sums
 //! run in double precision.
 
+use std::{fmt, str::FromStr};
+
 use super::{
     image::ImageShape,
     likelihood::{log_sum_exp, total},
@@ -156,6 +158,51 @@ fn follow(
         }
     }
     posterior
+}
+
+/// What a member of a composite is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// p(label | image).
+    Classifier,
+    /// p(image), exactly.
+    Density,
+    /// Whether the image is like those of the calibration; without it the density says.
+    Novelty,
+}
+
+impl Role {
+    /// Every role.
+    pub const ALL: [Self; 3] = [Self::Classifier, Self::Density, Self::Novelty];
+
+    /// The name used in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Classifier => "classifier",
+            Self::Density => "density",
+            Self::Novelty => "novelty",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.name() == name)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                format!("unknown role {name:?}: one of {known}")
+            })
+    }
 }
 
 #[cfg(test)]

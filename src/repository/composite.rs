@@ -11,14 +11,17 @@ use super::{
     MANIFEST, Network, Timings, Version,
     detector::{Detector, Lookup},
     gate::{Gate, GateError, time_of},
-    manifest::{
-        Graphs, Labels,
-        composite::{Contract, Role},
-    },
+    manifest::{Graphs, Labels, composite::Contract},
     write,
 };
 use crate::{
-    domain::{bayes::Prior, conformal::Calibration, family::Family, image::Image, likelihood},
+    domain::{
+        bayes::{Prior, Role},
+        conformal::Calibration,
+        family::Family,
+        image::Image,
+        likelihood,
+    },
     media,
     network::{
         NetworkError,
@@ -84,17 +87,20 @@ pub fn load(
         let reason = "it is not the manifest of a composite";
         return Err(GateError::Manifest(reason.to_owned()));
     };
-    let ambiguity = Calibration::new(gate.scores(&contract.ambiguity)?).map_err(|error| {
-        GateError::File {
+    let ambiguity =
+        Calibration::new(gate.scores(&contract.ambiguity)?).map_err(|error| GateError::File {
             file: contract.ambiguity.clone(),
             cause: error.to_string(),
-        }
-    })?;
-    let members = members(contract, lookup).map_err(|e| GateError::Manifest(format!("members: {e}")))?;
+        })?;
+    let members =
+        members(contract, lookup).map_err(|e| GateError::Manifest(format!("members: {e}")))?;
     let composite = members
         .compose(ambiguity, labels)
         .map_err(|e| GateError::Manifest(format!("members: {e}")))?;
-    if let Some(other) = members.all().find(|member| member.manifest.shape != manifest.shape) {
+    if let Some(other) = members
+        .all()
+        .find(|member| member.manifest.shape != manifest.shape)
+    {
         return Err(GateError::Manifest(format!(
             "image: {:?} takes {}, not {}",
             other.manifest.name, other.manifest.shape, manifest.shape
@@ -108,7 +114,10 @@ pub fn load(
     gate.passed("members", names.join(", "));
     gate.passed(
         "calibration",
-        format!("how ambiguous {} held-out inliers are", composite.ambiguity.size()),
+        format!(
+            "how ambiguous {} held-out inliers are",
+            composite.ambiguity.size()
+        ),
     );
     let (images, expected) = gate.golden_scores(&manifest, Some(labels.names.len()))?;
     let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
@@ -136,7 +145,12 @@ pub fn load(
 fn timings(composite: &Composite, levels: &[u8]) -> Result<Timings, NetworkError> {
     let threads = Threads::One;
     let given = [Given::from(levels)];
-    let density = time_of(|| composite.density.log_probabilities(&given, threads).map(drop))?;
+    let density = time_of(|| {
+        composite
+            .density
+            .log_probabilities(&given, threads)
+            .map(drop)
+    })?;
     let novelty = match &composite.novelty {
         Novelty::Density(_) => density,
         Novelty::Detector(detector) => {
@@ -150,10 +164,7 @@ fn timings(composite: &Composite, levels: &[u8]) -> Result<Timings, NetworkError
 }
 
 /// log p(image | label) of every label of every image.
-pub fn scores(
-    composite: &Composite,
-    images: &[&[u8]],
-) -> Result<Vec<f64>, NetworkError> {
+pub fn scores(composite: &Composite, images: &[&[u8]]) -> Result<Vec<f64>, NetworkError> {
     let given: Vec<Given<'_>> = images.iter().map(|&levels| Given::from(levels)).collect();
     let predictions = composite.classifier.classify(images, Threads::All)?;
     let maps = composite.density.log_probabilities(&given, Threads::All)?;
@@ -186,13 +197,20 @@ impl Members {
         let names = self.classifier.manifest.labels.as_ref().map(|l| &l.names);
         if names != Some(&labels.names) {
             let theirs = names.map_or_else(String::new, |names| names.join(", "));
-            return Err(format!("the classifier's labels are {theirs}, not {}", labels.names.join(", ")));
+            return Err(format!(
+                "the classifier's labels are {theirs}, not {}",
+                labels.names.join(", ")
+            ));
         }
         let Network::Autoregressive(density) = &self.density.network else {
             return Err(misfit(&self.density, Role::Density, "an exact density"));
         };
         if self.density.manifest.labels.is_some() {
-            return Err(misfit(&self.density, Role::Density, "a density that is not conditioned on labels"));
+            return Err(misfit(
+                &self.density,
+                Role::Density,
+                "a density that is not conditioned on labels",
+            ));
         }
         Ok(Composite {
             classifier: Arc::clone(classifier),
@@ -233,7 +251,9 @@ impl Members {
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<Version>> {
-        [&self.classifier, &self.density].into_iter().chain(&self.novelty)
+        [&self.classifier, &self.density]
+            .into_iter()
+            .chain(&self.novelty)
     }
 }
 
@@ -308,7 +328,10 @@ pub fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<Path
     let files = vec![
         (
             AMBIGUITY,
-            media::write_f64(&[composite.ambiguity.len()], composite.ambiguity.iter().copied()),
+            media::write_f64(
+                &[composite.ambiguity.len()],
+                composite.ambiguity.iter().copied(),
+            ),
         ),
         (GOLDEN_IMAGES, media::write_images(&composite.golden, shape)),
         (
@@ -325,7 +348,12 @@ pub fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<Path
 fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
     let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
     let shape = composite.members.density.manifest.shape;
-    let names: Vec<String> = composite.labels.names.iter().map(|name| text(name)).collect();
+    let names: Vec<String> = composite
+        .labels
+        .names
+        .iter()
+        .map(|name| text(name))
+        .collect();
     let mut out = format!(
         "name = {}\nfamily = {:?}\ndescription = {}\n\n[image]\nchannels = {}\nheight = {}\nwidth = {}\nlevels = {}\n\n\
          [labels]\nnames = [{}]\nprior = {:?}\n",
@@ -363,7 +391,11 @@ fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
         "\n[ambiguity]\nscores = {AMBIGUITY:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = {GOLDEN_SCORES:?}\n\
          absolute_tolerance = 0.001\nrelative_tolerance = 0.000001\n\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\n\
          parameters = 0\ntraining_seconds = 0\n\n[sha256]\n",
-        text(&format!("{}: {} images", composite.data, composite.ambiguity.len())),
+        text(&format!(
+            "{}: {} images",
+            composite.data,
+            composite.ambiguity.len()
+        )),
         text(&composite.data),
         text(&composite.licence),
         text(&composite.command),

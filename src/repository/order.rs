@@ -89,14 +89,18 @@ fn members(candidate: &Candidate) -> (Asks, Vec<(String, u32)>) {
             let members = contract.members.into_iter();
             (
                 Asks::Models,
-                members.map(|member| (member.model, member.version)).collect(),
+                members
+                    .map(|member| (member.model, member.version))
+                    .collect(),
             )
         }
         Ok(Graphs::Composite(contract)) => {
             let members = contract.members.into_iter();
             (
                 Asks::ModelsAndDetectors,
-                members.map(|member| (member.model, member.version)).collect(),
+                members
+                    .map(|member| (member.model, member.version))
+                    .collect(),
             )
         }
         _ => (Asks::Nobody, Vec::new()),

@@ -23,8 +23,7 @@ pub(super) fn version(
     let draft = model.join(format!(".{number}.{}", std::process::id()));
     fs::create_dir_all(&draft)?;
     let target = model.join(number.to_string());
-    let written =
-        write_files(&draft, files, manifest).and_then(|()| fs::rename(&draft, &target));
+    let written = write_files(&draft, files, manifest).and_then(|()| fs::rename(&draft, &target));
     if let Err(error) = written {
         // What is left of a draft is in nobody's way, but it should not stay.
         let _ = fs::remove_dir_all(&draft);

@@ -54,7 +54,7 @@ pub(super) async fn by_classifier(
     let predictions = lane.run(&permit, images, deadline).await;
     let classification = |prediction: Result<Prediction, JobError>| {
         Ok(Classification {
-            log_posterior: prediction?.log_posterior(),
+            log_posterior: posterior(&prediction?)?,
             log_likelihoods: None,
             log_evidence: None,
             maps: None,
@@ -65,6 +65,16 @@ pub(super) async fn by_classifier(
         labels: model.label_names().to_vec(),
         results: predictions.into_iter().map(classification).collect(),
     })
+}
+
+/// log p(y | x), unless the classifier gave no numbers.
+pub(super) fn posterior(prediction: &Prediction) -> Result<Vec<f64>, ServiceError> {
+    let log_posterior = prediction.log_posterior();
+    if log_posterior.iter().any(|value| value.is_nan()) {
+        let cause = "the model's output for this image is not a number";
+        return Err(ServiceError::Inference(cause.to_owned()));
+    }
+    Ok(log_posterior)
 }
 
 /// Only a density knows what each dimension says.

@@ -7,10 +7,8 @@ use std::{
 };
 
 use super::{
-    ServedModel, Service, calibrate,
-    composite::ambiguity,
-    error::ServiceError,
-    models::Lanes,
+    ServedModel, Service, calibrate, classify::posterior, composite::ambiguity,
+    error::ServiceError, models::Lanes,
 };
 use crate::{
     domain::{conformal::Calibration, family::Capability, image::Image},
@@ -76,14 +74,22 @@ impl Service {
                 ),
             ));
         }
-        for (role, model) in [("classifier", &recipe.classifier), ("density", &recipe.density)] {
+        for (role, model) in [
+            ("classifier", &recipe.classifier),
+            ("density", &recipe.density),
+        ] {
             calibrate::not_trained_on(role, model, &images)?;
         }
-        let ambiguity = self.ambiguities(&recipe.classifier, &images, progress).await?;
+        let ambiguity = self
+            .ambiguities(&recipe.classifier, &images, progress)
+            .await?;
         let members = Members {
             classifier: Arc::clone(&recipe.classifier.version),
             density: Arc::clone(&recipe.density.version),
-            novelty: recipe.novelty.as_ref().map(|model| Arc::clone(&model.version)),
+            novelty: recipe
+                .novelty
+                .as_ref()
+                .map(|model| Arc::clone(&model.version)),
         };
         let wrong = |cause: String| calibrate::invalid("member", cause);
         let labels = members
@@ -140,7 +146,7 @@ impl Service {
         for chunk in images.chunks(CHUNK) {
             let permit = self.admit(Class::Interactive, classify.estimate(chunk.len() as u64))?;
             for prediction in classify.run(&permit, chunk.to_vec(), deadline).await {
-                all.push(ambiguity(&prediction?.log_posterior()));
+                all.push(ambiguity(&posterior(&prediction?)?));
             }
             progress(all.len());
         }

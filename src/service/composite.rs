@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::{
     ServedModel, Service,
+    classify::{no_map, posterior},
     detect::{self, value_of},
     error::ServiceError,
     labels::Condition,
@@ -46,7 +47,7 @@ pub(super) async fn classify(
     options: &ClassifyOptions,
     deadline: Instant,
 ) -> Result<ClassifyAnswer, ServiceError> {
-    super::classify::no_map(options)?;
+    no_map(options)?;
     let composite = &lanes.composite;
     let rate = options
         .false_alarm_rate
@@ -60,7 +61,7 @@ pub(super) async fn classify(
         .into_iter()
         .zip(familiarities)
         .map(|(prediction, familiarity)| {
-            let (log_posterior, familiarity) = (prediction?.log_posterior(), familiarity?);
+            let (log_posterior, familiarity) = (posterior(&prediction?)?, familiarity?);
             let ambiguity = ambiguity(&log_posterior);
             let doubt = |value, p_value| Doubt {
                 value,
@@ -120,14 +121,14 @@ pub(super) async fn score(
     }
     score::only_exact(options)?;
     let predictions = predictions(service, lanes, images.clone(), deadline).await?;
-    let totals = score::log_likelihoods(service, &lanes.score, images, Condition::None, deadline)
-        .await?;
+    let totals =
+        score::log_likelihoods(service, &lanes.score, images, Condition::None, deadline).await?;
     let dimensions = model.shape().dimensions();
     let results = predictions
         .into_iter()
         .zip(totals)
         .map(|(prediction, total)| {
-            let (log_posterior, (log_density, _)) = (prediction?.log_posterior(), total?);
+            let (log_posterior, (log_density, _)) = (posterior(&prediction?)?, total?);
             let all = lanes.composite.log_likelihoods(&log_posterior, log_density);
             score::score(all[label as usize], dimensions, None, None)
         })

@@ -220,7 +220,11 @@ fn only_detectors(options: &DetectOptions) -> Result<(), ServiceError> {
 }
 
 /// The value of one statistic that is a number.
-pub(super) fn value_of(rule: &Rule, measurement: &Measurement, statistic: Statistic) -> Option<f64> {
+pub(super) fn value_of(
+    rule: &Rule,
+    measurement: &Measurement,
+    statistic: Statistic,
+) -> Option<f64> {
     let place = rule
         .plan
         .statistics

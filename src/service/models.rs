@@ -277,7 +277,7 @@ fn why_not(version: &Version, capability: Capability) -> Option<String> {
         ));
     }
     if capability == Capability::Classify
-        && family.density() == Density::Exact
+        && matches!(version.network, Network::Autoregressive(_))
         && version.manifest.labels.is_none()
     {
         return Some(

@@ -190,6 +190,33 @@ async fn only_a_model_of_every_label_can_classify() {
 }
 
 #[tokio::test]
+async fn a_classifier_names_labels_and_says_nothing_of_the_image() {
+    let ask = |operation: &str| {
+        let request = client::post("tiny-classifier", operation);
+        request.body(ARRAY, npy(2)).send()
+    };
+    let answer = ask("classify").await.ok();
+    for own in answer["results"].as_array().unwrap() {
+        let probabilities = own["probabilities"].as_object().unwrap();
+        assert_near(probabilities.values().map(number).sum(), 1.0, 1e-9);
+        let label = own["label"].as_str().unwrap();
+        assert_eq!(probabilities[label], own["probability"]);
+        for absent in [
+            "log_likelihood",
+            "log_likelihoods",
+            "bits_per_dim",
+            "pixel_evidence",
+        ] {
+            assert!(own.get(absent).is_none(), "{absent} in {own}");
+        }
+    }
+    let detail = ask("classify?map=true")
+        .await
+        .problem(422, "invalid_option");
+    assert!(detail.contains("as a whole"), "{detail}");
+}
+
+#[tokio::test]
 async fn classified_images_are_counted() {
     results("classify", 2).await;
     let metrics = call("GET", "/metrics").send().await.text();

@@ -1,4 +1,4 @@
-"""The command line: `python -m density_training MODEL train|export|evaluate`, `… diversity`, `… probe` and so on."""
+"""The command line: `python -m density_training MODEL train|export|evaluate`, and `diversity`, `probe`, `fixtures`."""
 
 import argparse
 import json

@@ -187,7 +187,7 @@ def test_fixed_point_sampling_draws_what_raster_order_draws() -> None:
 def test_fixtures_are_valid_reproducible_and_any_batch_size_runs(tmp_path: Path) -> None:
     main(["fixtures", "--output", str(tmp_path)])
     folders = sorted(tmp_path.glob("*/*/1"))
-    assert len(folders) == 8
+    assert len(folders) == 12
     for folder in folders:
         assert check_parity(folder) < 1e-3
         committed = COMMITTED_FIXTURES / folder.relative_to(tmp_path)

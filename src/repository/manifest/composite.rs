@@ -1,17 +1,13 @@
 //! The manifest of a composite of Bayes' rule: which classifier, which density, and what tells the novel from the familiar.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    str::FromStr,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 
 use super::{
     Graphs, ImageTable, Labels, Manifest, Provenance, ScoredTable, check_labels, check_name, shape,
 };
-use crate::domain::family::Family;
+use crate::domain::{bayes::Role, family::Family};
 
 /// What a composite's manifest says beside what every manifest says.
 #[derive(Debug, Clone)]
@@ -35,51 +31,6 @@ pub struct Member {
     pub version: u32,
     /// What identifies it, see [`crate::repository::Version::identity`].
     pub sha256: String,
-}
-
-/// What a member of a composite is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// p(label | image).
-    Classifier,
-    /// p(image), exactly.
-    Density,
-    /// Whether the image is like those of the calibration; without it the density says.
-    Novelty,
-}
-
-impl Role {
-    /// Every role.
-    pub const ALL: [Self; 3] = [Self::Classifier, Self::Density, Self::Novelty];
-
-    /// The name used in manifests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Classifier => "classifier",
-            Self::Density => "density",
-            Self::Novelty => "novelty",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Role {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.name() == name)
-            .ok_or_else(|| {
-                let known = Self::ALL.map(Self::name).join(", ");
-                format!("unknown role {name:?}: one of {known}")
-            })
-    }
 }
 
 /// The file as it is written.
@@ -157,7 +108,10 @@ fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
         .collect::<Result<Vec<_>, _>>()?;
     for needed in [Role::Classifier, Role::Density] {
         if !roles.contains(&needed) {
-            return Err(format!("members: one with the role {:?} is needed", needed.name()));
+            return Err(format!(
+                "members: one with the role {:?} is needed",
+                needed.name()
+            ));
         }
     }
     Ok(members)
