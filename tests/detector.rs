@@ -196,6 +196,7 @@ async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
     assert!(said.contains("AUROC") && said.contains("flat"), "{said}");
     let json: Value =
         serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    let json = &json["detection"];
     assert_eq!(
         (&json["inliers"], &json["calibration_size"]),
         (&200.into(), &350.into())
