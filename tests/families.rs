@@ -91,8 +91,8 @@ async fn every_cell_of_the_table_holds() {
         assert_eq!(model["family"], row["family"], "{name}");
         assert_eq!(model["density"], row["density"], "{name}");
         assert_eq!(model["conditional"], row["given labels"] == "yes", "{name}");
-        let capabilities = model["capabilities"].as_object().unwrap();
-        for (operation, said) in capabilities {
+        for said in model["capabilities"].as_array().unwrap() {
+            let operation = said["name"].as_str().unwrap();
             let cell = row
                 .get(operation)
                 .unwrap_or_else(|| panic!("the table has no column {operation}"));

@@ -10,7 +10,11 @@ use super::{
     table::{Answer, Format, Layout, OutputArgs},
 };
 use crate::{
-    domain::{family::Capability, image::ImageShape, likelihood},
+    domain::{
+        family::{Capability, Family},
+        image::ImageShape,
+        likelihood,
+    },
     service::requests::{Classification, ClassifyOptions, Doubts, Verdict},
 };
 
@@ -89,7 +93,8 @@ pub(super) fn run(arguments: ClassifyArgs, matches: &ArgMatches) -> Result<Outco
         false_alarm_rate: arguments.false_alarm_rate,
     };
     let (service, model) = (&loaded.app.service, &loaded.model);
-    let layout = layout(model.label_names(), model.shape(), arguments.map);
+    let doubts = model.family() == Family::Bayes;
+    let layout = layout(model.label_names(), model.shape(), arguments.map, doubts);
     let classify = async |images| {
         let answer = service
             .classify(model, images, &options, pipeline::no_deadline())
@@ -110,18 +115,18 @@ pub(super) fn run(arguments: ClassifyArgs, matches: &ArgMatches) -> Result<Outco
     )
 }
 
-fn layout(labels: &[String], shape: ImageShape, map: bool) -> Layout {
-    let first = [
-        "label",
-        "probability",
-        "decision",
-        "ambiguity_p_value",
-        "novelty_p_value",
-        "log_likelihood",
-    ]
-    .map(str::to_owned);
-    let columns = first
-        .into_iter()
+/// `doubts` is whether the model has reasons to give no label.
+fn layout(labels: &[String], shape: ImageShape, map: bool, doubts: bool) -> Layout {
+    let reasons: &[&str] = if doubts {
+        &["decision", "ambiguity_p_value", "novelty_p_value"]
+    } else {
+        &[]
+    };
+    let columns = ["label", "probability"]
+        .iter()
+        .chain(reasons)
+        .chain(&["log_likelihood"])
+        .map(|name| (*name).to_owned())
         .chain(labels.iter().map(|label| format!("p_{label}")));
     let (element, row_shape) = if map {
         let (channels, height, width) = (shape.channels(), shape.height(), shape.width());
@@ -172,15 +177,14 @@ impl Answer for Row {
     fn cells(&self) -> Vec<String> {
         let optional = |value: Option<f64>| value.map_or_else(String::new, |v| v.to_string());
         let probabilities = self.probabilities.0.iter().map(|(_, p)| p.to_string());
-        let first = [
-            self.label.clone(),
-            self.probability.to_string(),
-            self.decision.unwrap_or_default().to_owned(),
-            optional(self.ambiguity_p_value),
-            optional(self.novelty_p_value),
-            optional(self.log_likelihood),
-        ];
-        first.into_iter().chain(probabilities).collect()
+        let mut cells = vec![self.label.clone(), self.probability.to_string()];
+        if let Some(decision) = self.decision {
+            cells.push(decision.to_owned());
+            cells.extend([self.ambiguity_p_value, self.novelty_p_value].map(optional));
+        }
+        cells.push(optional(self.log_likelihood));
+        cells.extend(probabilities);
+        cells
     }
 
     fn numbers(&self) -> Vec<f64> {

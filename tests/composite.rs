@@ -1,0 +1,387 @@
+//! Composites of Bayes' rule from end to end: made from a classifier and a density, served, asked, refused where something is wrong.
+
+#![allow(clippy::unwrap_used)]
+
+mod command;
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use common::{Server, deadline, engine, fixtures, service_over};
+use density_server::{
+    domain::{
+        image::{Image, ImageShape},
+        random::{Random, Stream},
+    },
+    http::HttpConfig,
+    media,
+    scheduling::SchedulerConfig,
+    service::{
+        Service,
+        error::ErrorKind,
+        info::ModelState,
+        requests::{ClassifyOptions, ScoreOptions, Verdict},
+    },
+};
+use serde_json::Value;
+
+const NAME: &str = "tiny-bayes";
+
+/// A repository with the members of a composite.
+fn repository() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["tiny-classifier", "tiny-pixelcnn", "tiny-vae"] {
+        let (from, to) = (
+            fixtures().join(name).join("1"),
+            folder.path().join(name).join("1"),
+        );
+        fs::create_dir_all(&to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    folder
+}
+
+/// Images with every level equally likely, which is what the members were calibrated with.
+fn images(count: usize, seed: u64) -> Vec<Image> {
+    let shape = ImageShape::new(1, 6, 5, 4).unwrap();
+    (0..count as u64)
+        .map(|index| {
+            let random = Random::new(seed, Stream::Probe, index);
+            let levels = (0..30).map(|place| (4.0 * random.uniform(place)) as u8);
+            Image::new(shape, levels.collect::<Vec<u8>>()).unwrap()
+        })
+        .collect()
+}
+
+fn array(folder: &Path, name: &str, images: &[Image]) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, media::write_images(images, images[0].shape())).unwrap();
+    path
+}
+
+/// `density-server calibrate` with more arguments; its output.
+fn calibrate(repository: &Path, arguments: &[&str]) -> std::process::Output {
+    command::binary()
+        .args(["calibrate", "--repository", command::text(repository)])
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// A repository with a composite that 300 images calibrated.
+fn with_composite() -> tempfile::TempDir {
+    let folder = repository();
+    let data = array(folder.path(), "data.npy", &images(300, 1));
+    let output = calibrate(
+        folder.path(),
+        &[
+            "tiny-classifier",
+            "--member",
+            "density=tiny-pixelcnn",
+            "--name",
+            NAME,
+            "--data",
+            command::text(&data),
+        ],
+    );
+    let said = command::stdout(&output, 0);
+    assert!(said.contains("300 images calibrate"), "{said}");
+    folder
+}
+
+fn service(repository: &Path) -> Arc<Service> {
+    let config = SchedulerConfig {
+        workers: 2,
+        ..SchedulerConfig::default()
+    };
+    service_over(repository, engine(), config)
+}
+
+#[tokio::test]
+async fn its_answers_are_those_of_its_members_put_together() {
+    let folder = with_composite();
+    let service = service(folder.path());
+    let model = |name: &str| service.model(name, None).unwrap();
+    let (composite, classifier, density) = (
+        model(NAME),
+        model("tiny-classifier"),
+        model("tiny-pixelcnn"),
+    );
+    let images = images(20, 2);
+    let classify = async |model| {
+        let options = ClassifyOptions::default();
+        let answer = service
+            .classify(model, images.clone(), &options, deadline())
+            .await;
+        answer.unwrap().results
+    };
+    let score = async |model, label: Option<&str>| {
+        let options = ScoreOptions {
+            label: label.map(str::to_owned),
+            ..ScoreOptions::default()
+        };
+        let answer = service
+            .score(model, images.clone(), &options, deadline())
+            .await;
+        let results = answer.unwrap().results.into_iter();
+        results
+            .map(|score| score.unwrap().log_likelihood_nats)
+            .collect::<Vec<f64>>()
+    };
+    let together = classify(&composite).await;
+    let alone = classify(&classifier).await;
+    let log_density = score(&density, None).await;
+    assert_eq!(score(&composite, None).await, log_density);
+    let given_square = score(&composite, Some("square")).await;
+    // The prior of the fixture.
+    let prior = [0.5f64, 0.25, 0.25];
+    for (place, (own, alone)) in together.iter().zip(&alone).enumerate() {
+        let (own, alone) = (own.as_ref().unwrap(), alone.as_ref().unwrap());
+        assert_eq!(own.log_posterior, alone.log_posterior);
+        assert!((own.log_evidence.unwrap() - log_density[place]).abs() < 1e-9);
+        let likelihoods = own.log_likelihoods.as_ref().unwrap();
+        for (label, likelihood) in likelihoods.iter().enumerate() {
+            let expected = alone.log_posterior[label] + log_density[place] - prior[label].ln();
+            assert!((likelihood - expected).abs() < 1e-9);
+        }
+        assert!((given_square[place] - likelihoods[1]).abs() < 1e-9);
+        let doubts = own.doubts.as_ref().unwrap();
+        let surest = alone.log_posterior.iter().copied().fold(f64::MIN, f64::max);
+        assert_eq!(doubts.ambiguity.value, -surest);
+    }
+}
+
+#[tokio::test]
+async fn each_reason_rejects_no_more_than_it_may() {
+    let folder = with_composite();
+    let service = service(folder.path());
+    let composite = service.model(NAME, None).unwrap();
+    let options = ClassifyOptions {
+        false_alarm_rate: Some(0.1),
+        ..ClassifyOptions::default()
+    };
+    let fresh = images(1_000, 3);
+    let answer = service
+        .classify(&composite, fresh, &options, deadline())
+        .await
+        .unwrap();
+    let doubts: Vec<_> = answer
+        .results
+        .into_iter()
+        .map(|own| own.unwrap().doubts.unwrap())
+        .collect();
+    let ambiguous = doubts.iter().filter(|own| own.ambiguity.reject).count();
+    let novel = doubts.iter().filter(|own| own.novelty.reject).count();
+    // The rates are Beta(30, 271) and, two-sided among 200, near Beta(20, 181): six standard deviations either way.
+    assert!((25..=220).contains(&ambiguous), "{ambiguous}");
+    assert!((15..=240).contains(&novel), "{novel}");
+    for own in &doubts {
+        let expected = match (own.novelty.p_value <= 0.1, own.ambiguity.p_value <= 0.1) {
+            (true, _) => Verdict::NoneOfThese,
+            (false, true) => Verdict::Ambiguous,
+            (false, false) => Verdict::Accept,
+        };
+        assert_eq!(own.verdict(), expected);
+    }
+}
+
+#[tokio::test]
+async fn over_http_a_rejected_image_has_no_label() {
+    let folder = with_composite();
+    let service = service(folder.path());
+    let server = Server::start(&service, HttpConfig::default()).await;
+    let client = reqwest::Client::new();
+    let ask = async |query: &str, images: &[Image]| {
+        let answer = client
+            .post(format!("{}/v1/models/{NAME}/{query}", server.url))
+            .header("content-type", "application/x-npy")
+            .body(media::write_images(images, images[0].shape()))
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let mut asked = images(40, 4);
+    // Not one of the inliers looks like this.
+    asked.push(Image::new(asked[0].shape(), vec![3; 30]).unwrap());
+    let (status, body) = ask("classify?false_alarm_rate=0.2", &asked).await;
+    assert_eq!(status, 200, "{body}");
+    let results = body["results"].as_array().unwrap();
+    for own in results {
+        let accepted = own["decision"] == "accept";
+        assert_eq!(own["label"].is_string(), accepted, "{own}");
+        assert_eq!(own["false_alarm_rate"], 0.2);
+        for reason in ["ambiguity", "novelty"] {
+            let p = own[reason]["p_value"].as_f64().unwrap();
+            assert_eq!(own[reason]["reject"], p <= 0.2, "{own}");
+        }
+        let sum: f64 = own["probabilities"]
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|p| p.as_f64().unwrap())
+            .sum();
+        assert!((sum - 1.0).abs() < 1e-9);
+    }
+    let decisions: Vec<&str> = results
+        .iter()
+        .map(|own| own["decision"].as_str().unwrap())
+        .collect();
+    for decision in ["accept", "ambiguous", "none_of_these"] {
+        assert!(decisions.contains(&decision), "{decisions:?}");
+    }
+
+    let refusals = [
+        ("classify?map=true", "density that is conditioned on labels"),
+        ("classify?false_alarm_rate=0.0001", "false-alarm rate"),
+        ("classify?false_alarm_rate=2", "false_alarm_rate"),
+        ("score?label=square&map=true", "does not come apart"),
+        ("score?label=triangle", "round, square, other"),
+        ("detect", "classify says it"),
+        ("encode", "ask its members"),
+    ];
+    for (query, reason) in refusals {
+        let (status, body) = ask(query, &asked[..1]).await;
+        assert_eq!(status, 422, "{query}: {body}");
+        assert!(
+            body["detail"].as_str().unwrap().contains(reason),
+            "{query}: {body}"
+        );
+    }
+    server.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_always_names_a_label_has_no_false_alarm_rate() {
+    let folder = repository();
+    let service = service(folder.path());
+    let classifier = service.model("tiny-classifier", None).unwrap();
+    let options = ClassifyOptions {
+        false_alarm_rate: Some(0.1),
+        ..ClassifyOptions::default()
+    };
+    let error = service
+        .classify(&classifier, images(1, 5), &options, deadline())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption);
+    assert!(error.to_string().contains("none of these"), "{error}");
+}
+
+#[test]
+fn what_does_not_fit_together_is_refused_when_it_is_made() {
+    let folder = repository();
+    let data = array(folder.path(), "data.npy", &images(300, 1));
+    let few = array(folder.path(), "few.npy", &images(99, 1));
+    let made = |members: &[&str], data: &Path, more: &[&str]| {
+        let mut arguments = vec![
+            "tiny-classifier",
+            "--name",
+            NAME,
+            "--data",
+            command::text(data),
+        ];
+        for member in members {
+            arguments.extend(["--member", member]);
+        }
+        arguments.extend(more);
+        let output = calibrate(folder.path(), &arguments);
+        assert_eq!(output.status.code(), Some(2), "{members:?}");
+        command::stderr(&output)
+    };
+    let density = "density=tiny-pixelcnn";
+    for (members, data, more, reason) in [
+        (&[][..], &data, &[][..], "--member density=NAME"),
+        (&["density=tiny-vae"], &data, &[], "an exact density"),
+        (&[density, "novelty=tiny-vae"], &data, &[], "a detector"),
+        (
+            &[density, density],
+            &data,
+            &[],
+            "there is a density already",
+        ),
+        (
+            &[density, "classifier=tiny-classifier"],
+            &data,
+            &[],
+            "is the model itself",
+        ),
+        (
+            &[density, "judge=tiny-vae"],
+            &data,
+            &[],
+            "classifier, density, novelty",
+        ),
+        (&[density], &few, &[], "at least 100"),
+        (&[density], &data, &["--stir"], "--stir is for detectors"),
+    ] {
+        let said = made(members, data, more);
+        assert!(said.contains(reason), "{members:?}: {said}");
+    }
+    assert!(
+        !folder.path().join(NAME).exists(),
+        "nothing half made is left"
+    );
+}
+
+#[test]
+fn a_member_that_is_another_one_now_takes_the_composite_down_and_nothing_else() {
+    let folder = with_composite();
+    let manifest = folder.path().join(NAME).join("1/model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("sha256 = "))
+        .unwrap();
+    fs::write(&manifest, text.replace(line, "sha256 = \"00\"")).unwrap();
+    let service = service(folder.path());
+    let ModelState::Failed { reason } = service.model_info(NAME, None).unwrap().state else {
+        panic!("it loaded");
+    };
+    assert!(
+        reason.contains("is not the one that the composite was made of"),
+        "{reason}"
+    );
+    assert!(service.model("tiny-classifier", None).is_ok());
+
+    fs::remove_dir_all(folder.path().join("tiny-pixelcnn")).unwrap();
+    fs::write(&manifest, text).unwrap();
+    service.scan().unwrap();
+    let ModelState::Failed { reason } = service.model_info(NAME, None).unwrap().state else {
+        panic!("it loaded without its density");
+    };
+    assert!(
+        reason.contains("tiny-pixelcnn version 1: there is no such model"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_composite_brings_its_members_along_when_it_is_asked_for_alone() {
+    let folder = with_composite();
+    let data = array(folder.path(), "more.npy", &images(30, 6));
+    let output = command::binary()
+        .args([
+            "classify",
+            command::text(&folder.path().join(NAME)),
+            command::text(&data),
+        ])
+        .output()
+        .unwrap();
+    let table = command::stdout(&output, 0);
+    let header = table.lines().next().unwrap();
+    assert!(
+        header.contains(
+            "label,probability,decision,ambiguity_p_value,novelty_p_value,log_likelihood"
+        )
+    );
+    assert_eq!(table.lines().count(), 31);
+}
