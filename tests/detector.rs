@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use common::{Server, deadline, engine, fixtures, service_over};
+use common::{Server, deadline, engine, fixtures, service_over, trained};
 use density_server::{
     domain::{
         binomial::beta_binomial_interval,
@@ -30,7 +30,10 @@ use density_server::{
         calibrate::{Inliers, Recipe},
         error::ServiceError,
         info::ModelState,
-        requests::{DetectOptions, Observation, SampleOptions},
+        requests::{
+            ClassifyOptions, DetectOptions, Detection, Observation, ReconstructOptions,
+            SampleOptions,
+        },
     },
 };
 use serde_json::Value;
@@ -49,6 +52,19 @@ impl Repository {
             &folder.path().join("tiny-pixelcnn/1"),
         );
         Self { folder }
+    }
+
+    /// With an autoencoder and a classifier beside the model.
+    fn with_helpers() -> Self {
+        let repository = Self::new();
+        for helper in ["tiny-autoencoder", "tiny-classifier"] {
+            let version = Path::new(helper).join("1");
+            copy(
+                &fixtures().join(&version),
+                &repository.path().join(&version),
+            );
+        }
+        repository
     }
 
     fn path(&self) -> &Path {
@@ -107,12 +123,9 @@ fn constant(like: &Image, level: u8) -> Image {
     Image::new(like.shape(), vec![level; like.levels().len()]).unwrap()
 }
 
-async fn calibrate(
-    repository: &Repository,
-    service: &Service,
-    images: Vec<Image>,
-) -> Result<PathBuf, ServiceError> {
-    let recipe = Recipe {
+/// A gate over the model alone.
+fn recipe(service: &Service) -> Result<Recipe, ServiceError> {
+    Ok(Recipe {
         name: "tiny-gate".to_owned(),
         description: "a gate".to_owned(),
         members: vec![(Need::Density, service.model("tiny-pixelcnn", None)?)],
@@ -122,13 +135,20 @@ async fn calibrate(
         data: "draws".to_owned(),
         licence: "none".to_owned(),
         command: "none".to_owned(),
-    };
+    })
+}
+
+async fn calibrate(
+    repository: &Repository,
+    service: &Service,
+    images: Vec<Image>,
+) -> Result<PathBuf, ServiceError> {
     let inliers = Inliers {
         data: images,
         fit: Vec::new(),
     };
     Ok(service
-        .calibrate(&recipe, inliers, repository.path(), |_| {})
+        .calibrate(&recipe(service)?, inliers, repository.path(), |_| {})
         .await?
         .folder)
 }
@@ -261,21 +281,7 @@ async fn what_cannot_promise_anything_is_refused() {
     assert!(!repository.path().join("tiny-gate").exists());
 
     // The same model, but its manifest tells that it was trained on one of the images.
-    let folder = repository.path().join("tiny-pixelcnn/1");
-    let digest = Sha256::digest(images[7].levels());
-    fs::write(folder.join("trained_on.bin"), &digest[..8]).unwrap();
-    let manifest = folder.join("model.toml");
-    let text = fs::read_to_string(&manifest).unwrap();
-    let text = text.replace(
-        "[provenance]",
-        "[provenance]\ntrained_on = \"trained_on.bin\"",
-    );
-    let hash = hexadecimal(&Sha256::digest(&digest[..8]));
-    fs::write(
-        &manifest,
-        format!("{}\n\"trained_on.bin\" = \"{hash}\"\n", text.trim_end()),
-    )
-    .unwrap();
+    say_trained_on(&repository.path().join("tiny-pixelcnn/1"), &images[7]);
     service.scan().unwrap();
     let seen = calibrate(&repository, &service, images.clone())
         .await
@@ -288,6 +294,24 @@ async fn what_cannot_promise_anything_is_refused() {
         .map(|(_, x)| x.clone())
         .collect();
     calibrate(&repository, &service, others).await.unwrap();
+}
+
+/// Makes the manifest of a version tell that it was trained on one image.
+fn say_trained_on(version: &Path, image: &Image) {
+    let digest = Sha256::digest(image.levels());
+    fs::write(version.join("trained_on.bin"), &digest[..8]).unwrap();
+    let manifest = version.join("model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let text = text.replace(
+        "[provenance]",
+        "[provenance]\ntrained_on = \"trained_on.bin\"",
+    );
+    let hash = hexadecimal(&Sha256::digest(&digest[..8]));
+    fs::write(
+        &manifest,
+        format!("{}\n\"trained_on.bin\" = \"{hash}\"\n", text.trim_end()),
+    )
+    .unwrap();
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -463,6 +487,7 @@ async fn a_detector_answers_over_http() {
     }
     assert!(result["statistics"]["negative_log_likelihood"]["bits_per_dim"].is_f64());
     assert_eq!(result["map"]["statistic"], "surprise_map");
+    assert_eq!(result["map"]["unit"], "nats");
     assert_eq!(result["map"]["values"].as_array().unwrap().len(), 6);
     assert_eq!(result["threshold"], 0.05);
 
@@ -614,4 +639,322 @@ fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
     let first = |measured: &Measurement| measured.values[0][0];
     assert!(together.iter().any(|measured| first(measured) > 0.0));
     assert!(Panel::new(Members::default(), vec![Statistic::IwaeGap]).is_err());
+}
+
+/// A command on a repository: its end, what it said and what it complained of.
+fn run(repository: &Repository, arguments: &[&str]) -> (i32, String, String) {
+    let mut binary = command::binary();
+    let output = binary
+        .env("DENSITY_REPOSITORY", repository.path())
+        .args(arguments)
+        .output()
+        .unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        command::stderr(&output),
+    )
+}
+
+/// The value of a statistic in an answer of `detect`.
+fn value(detection: &Detection, name: &str) -> f64 {
+    let found = detection.statistics.iter().find(|s| s.name == name);
+    found.unwrap_or_else(|| panic!("no {name}")).value
+}
+
+#[tokio::test]
+async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
+    let repository = Repository::with_helpers();
+    let service = repository.service();
+    let images = draw(&service, 800, 0).await;
+    let fresh = draw(&service, 20, 800).await;
+    let inliers = repository.path().join("inliers.npy");
+    fs::write(&inliers, media::write_images(&images, images[0].shape())).unwrap();
+    let calibrate = |name: &str, members: &[&str]| {
+        let mut arguments = vec!["calibrate", "tiny-pixelcnn", "--name", name, "--data"];
+        arguments.push(command::text(&inliers));
+        arguments.extend(members.iter().flat_map(|member| ["--member", member]));
+        let (code, _, complaint) = run(&repository, &arguments);
+        assert_eq!(code, 0, "{complaint}");
+    };
+    calibrate("plain", &[]);
+    let helpers = ["autoencoder=tiny-autoencoder", "classifier=tiny-classifier"];
+    calibrate("helped", &helpers);
+    fs::remove_file(&inliers).unwrap();
+    service.scan().unwrap();
+
+    let manifest = |name: &str| -> toml::Table {
+        let file = repository.path().join(name).join("1/model.toml");
+        fs::read_to_string(file).unwrap().parse().unwrap()
+    };
+    let (plain, helped) = (manifest("plain"), manifest("helped"));
+    let names = |list: &toml::Value| -> Vec<String> {
+        let list = list.as_array().unwrap();
+        list.iter()
+            .map(|name| name.as_str().unwrap().to_owned())
+            .collect()
+    };
+    let numbers = [
+        "autoencoder_error",
+        "classifier_energy",
+        "classifier_ambiguity",
+    ];
+    let joint = names(&helped["densities"][0]["statistics"]);
+    for number in numbers {
+        assert!(joint.iter().any(|name| name == number), "{joint:?}");
+    }
+    // Without the helpers nothing is other than it was.
+    let others = |list: &toml::Value| -> Vec<String> {
+        let of_helpers = |name: &str| numbers.contains(&name) || name == "autoencoder_error_map";
+        let mut names = names(list);
+        names.retain(|name| !of_helpers(name));
+        names
+    };
+    let statistics = |manifest: &toml::Table| manifest["detector"]["statistics"].clone();
+    assert_eq!(others(&statistics(&helped)), names(&statistics(&plain)));
+    let densities = |manifest: &toml::Table| manifest["densities"].as_array().unwrap().clone();
+    let (mut helped, plain) = (densities(&helped), densities(&plain));
+    let last = helped.pop().unwrap();
+    assert_eq!(names(&last["statistics"]), ["autoencoder_error_map"]);
+    assert_eq!(helped.len(), plain.len());
+    for (helped, plain) in helped.iter().zip(&plain) {
+        assert_eq!(others(&helped["statistics"]), names(&plain["statistics"]));
+    }
+
+    // What the detector measures is what the members answer when they are asked themselves.
+    let (shape, count) = (fresh[0].shape(), fresh.len());
+    let ask = |name: &str| service.model(name, None).unwrap();
+    let answer = service
+        .detect(
+            &ask("helped"),
+            fresh.clone(),
+            &DetectOptions::default(),
+            deadline(),
+        )
+        .await;
+    let answer = answer.unwrap();
+    let reconstructions = service
+        .reconstruct(
+            &ask("tiny-autoencoder"),
+            fresh.clone(),
+            &ReconstructOptions::default(),
+            deadline(),
+        )
+        .await
+        .unwrap();
+    let labels = service
+        .classify(
+            &ask("tiny-classifier"),
+            fresh,
+            &ClassifyOptions::default(),
+            deadline(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(answer.results.len(), count);
+    for ((detection, reconstruction), label) in answer
+        .results
+        .iter()
+        .zip(reconstructions)
+        .zip(labels.results)
+    {
+        let (detection, reconstruction) = (detection.as_ref().unwrap(), reconstruction.unwrap());
+        let error = reconstruction.mean_squared_error * shape.dimensions() as f64;
+        assert!((value(detection, "autoencoder_error") - error).abs() < 1e-9);
+        let log_posterior = label.unwrap().log_posterior;
+        let most = log_posterior
+            .iter()
+            .fold(f64::NEG_INFINITY, |m, &l| m.max(l));
+        assert!((value(detection, "classifier_ambiguity") + most).abs() < 1e-9);
+        assert!(value(detection, "classifier_energy").is_finite());
+    }
+}
+
+#[tokio::test]
+async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
+    let repository = Repository::with_helpers();
+    let service = repository.service();
+    let images = draw(&service, 800, 0).await;
+    let fresh = draw(&service, 3, 800).await;
+    let inliers = repository.path().join("inliers.npy");
+    fs::write(&inliers, media::write_images(&images, images[0].shape())).unwrap();
+    let data = command::text(&inliers);
+    let (code, _, complaint) = run(
+        &repository,
+        &["calibrate", "tiny-autoencoder", "--data", data],
+    );
+    assert_eq!(code, 0, "{complaint}");
+    let (code, _, complaint) = run(
+        &repository,
+        &["calibrate", "tiny-autoencoder", "--data", data, "--stir"],
+    );
+    assert_ne!(code, 0);
+    assert!(complaint.contains("exact likelihoods"), "{complaint}");
+    fs::remove_file(&inliers).unwrap();
+    service.scan().unwrap();
+    let server = Server::start(&service, HttpConfig::default()).await;
+    let answer: Value = reqwest::Client::new()
+        .post(format!(
+            "{}/v1/models/tiny-autoencoder-gate/detect?map=true",
+            server.url
+        ))
+        .header("content-type", "application/x-npy")
+        .body(media::write_images(&fresh, fresh[0].shape()))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    for result in answer["results"].as_array().unwrap() {
+        let map = &result["map"];
+        assert_eq!(map["statistic"], "autoencoder_error_map", "{answer}");
+        assert_eq!(map["unit"], "squared error");
+        let values: Vec<f64> = map["values"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|row| row.as_array().unwrap())
+            .map(|value| value.as_f64().unwrap())
+            .collect();
+        assert_eq!(values.len(), 30);
+        assert!(values.iter().all(|&value| value >= 0.0));
+        let sum = result["statistics"]["autoencoder_error"]["value"]
+            .as_f64()
+            .unwrap();
+        assert!((values.iter().sum::<f64>() - sum).abs() < 1e-5 * sum);
+    }
+    server.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_model_that_cannot_fill_a_role_is_refused() {
+    let repository = Repository::with_helpers();
+    for (model, origin) in [
+        ("tiny-conditional-pixelcnn", fixtures()),
+        ("fashion-mnist-autoencoder", trained()),
+        ("fashion-mnist-classifier", trained()),
+    ] {
+        let version = Path::new(model).join("1");
+        copy(&origin.join(&version), &repository.path().join(&version));
+    }
+    let service = repository.service();
+    let images = draw(&service, 700, 0).await;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("inliers.npy");
+    fs::write(&data, media::write_images(&images, images[0].shape())).unwrap();
+    let complaint = |member: &str| {
+        let data = command::text(&data);
+        let (code, _, complaint) = run(
+            &repository,
+            &[
+                "calibrate",
+                "tiny-pixelcnn",
+                "--data",
+                data,
+                "--member",
+                member,
+            ],
+        );
+        assert_ne!(code, 0, "{member}");
+        complaint
+    };
+    for (member, reason) in [
+        (
+            "autoencoder=tiny-classifier",
+            "\"tiny-classifier\", of the family classifier, cannot have the role \"autoencoder\": it takes an autoencoder",
+        ),
+        ("autoencoder=tiny-pixelcnn", "it takes an autoencoder"),
+        ("classifier=tiny-autoencoder", "it takes a classifier"),
+        ("latent=tiny-autoencoder", "it takes a vae"),
+        ("local=tiny-classifier", "it takes a pixelcnn or a pixelrnn"),
+        (
+            "classifier=tiny-conditional-pixelcnn",
+            "conditioned on labels",
+        ),
+        ("autoencoder=fashion-mnist-autoencoder", "different sizes"),
+        ("classifier=fashion-mnist-classifier", "different sizes"),
+        ("clasifier=tiny-classifier", "unknown role \"clasifier\""),
+    ] {
+        let said = complaint(member);
+        assert!(said.contains(reason), "{member}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_helper_was_trained_on_does_not_calibrate() {
+    for (role, name) in [
+        (Need::Autoencoder, "tiny-autoencoder"),
+        (Need::Classifier, "tiny-classifier"),
+    ] {
+        let repository = Repository::with_helpers();
+        let images = draw(&repository.service(), 700, 0).await;
+        say_trained_on(&repository.path().join(name).join("1"), &images[7]);
+        let service = repository.service();
+        let mut recipe = recipe(&service).unwrap();
+        recipe
+            .members
+            .push((role, service.model(name, None).unwrap()));
+        let inliers = Inliers {
+            data: images,
+            fit: Vec::new(),
+        };
+        let made = service.calibrate(&recipe, inliers, repository.path(), |_| {});
+        let seen = made.await.unwrap_err().to_string();
+        let expected = format!(
+            "1 of the images are among those that {name} ({})",
+            role.name()
+        );
+        assert!(seen.contains(&expected), "{seen}");
+    }
+}
+
+#[test]
+fn errors_and_logits_do_not_depend_on_company() {
+    let load = |name: &str| {
+        let folder = fixtures().join(name).join("1");
+        gate::load(&*engine(), &folder, name, 1).unwrap().network
+    };
+    let (Network::Autoencoder(autoencoder), Network::Classifier(classifier)) =
+        (load("tiny-autoencoder"), load("tiny-classifier"))
+    else {
+        panic!("they are of other families");
+    };
+    let shape = autoencoder.shape();
+    let members = Members {
+        autoencoder: Some(autoencoder),
+        classifier: Some(classifier),
+        ..Members::default()
+    };
+    let statistics = vec![
+        Statistic::AutoencoderError,
+        Statistic::ClassifierEnergy,
+        Statistic::ClassifierAmbiguity,
+        Statistic::AutoencoderErrorMap,
+    ];
+    for &statistic in &statistics {
+        let error = Panel::new(Members::default(), vec![statistic]);
+        assert!(error.is_err(), "{statistic} has no members to ask");
+    }
+    let panel = Panel::new(members, statistics).unwrap();
+    let images: Vec<Vec<u8>> = (0..7u64)
+        .map(|seed| {
+            let random = Random::new(seed, Stream::Probe, 0);
+            (0..shape.dimensions())
+                .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)
+                .collect()
+        })
+        .collect();
+    let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    let together = panel.measure(&levels, Threads::One).unwrap();
+    for (measured, levels) in together.iter().zip(&levels) {
+        let alone = &panel.measure(&[levels], Threads::One).unwrap()[0];
+        assert_eq!(alone.values, measured.values);
+        assert_eq!(alone.maps, measured.maps);
+        assert_eq!(measured.maps.len(), 1);
+    }
+    for place in 0..3 {
+        let values: Vec<f64> = together.iter().map(|m| m.values[place][0]).collect();
+        assert!(values.windows(2).any(|pair| pair[0] != pair[1]));
+    }
 }

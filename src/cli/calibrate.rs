@@ -44,7 +44,7 @@ pub(super) struct CalibrateArgs {
 #[derive(Debug, Args)]
 struct Request {
     /// Name of a model in the repository, or path of a model's folder: the density of the detector, its latent member if it is a
-    /// vae, or the classifier of a composite
+    /// vae, its autoencoder if it is one, or the classifier of a composite
     model: String,
 
     /// Images that are as they should be and that no member was trained on: files, npy arrays and folders
@@ -56,7 +56,8 @@ struct Request {
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     fit: Vec<PathBuf>,
 
-    /// A helper of the same repository: local=NAME, background=NAME or latent=NAME; of a composite density=NAME or novelty=NAME
+    /// A helper of the same repository: local=NAME, background=NAME, latent=NAME, autoencoder=NAME or classifier=NAME; of a composite
+    /// density=NAME or novelty=NAME
     #[arg(long = "member", value_name = "ROLE=NAME")]
     members: Vec<String>,
 
@@ -192,9 +193,10 @@ fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
 fn own_role(model: &ServedModel) -> Result<Need, CliError> {
     match (model.family(), model.family().density()) {
         (Family::Vae, _) => Ok(Need::Latent),
+        (Family::Autoencoder, _) => Ok(Need::Autoencoder),
         (_, Density::Exact) => Ok(Need::Density),
         (family, _) => Err(CliError::Usage(format!(
-            "{:?} is a {family}: a detector is made from a model with an exact density or from a vae",
+            "{:?} is of the family {family}: a detector is made from a model with an exact density, a vae or an autoencoder",
             model.name()
         ))),
     }

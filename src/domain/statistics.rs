@@ -3,7 +3,7 @@
 //! Each is a pure function of what a detector's members said of the image. None is a verdict: which values are usual is learnt from
 //! inliers (see [`super::detection`]).
 
-use super::{complexity, image::ImageShape, surprise::Surprise};
+use super::{complexity, image::ImageShape, likelihood, surprise::Surprise};
 
 mod kind;
 
@@ -20,6 +20,10 @@ pub struct Evidence {
     pub background: Option<Vec<f32>>,
     /// Code and likelihood of a variational autoencoder.
     pub latent: Option<Latent>,
+    /// (x̂ᵢ − xᵢ)² of every dimension in units of level / (levels − 1), x̂ what an autoencoder makes of the image.
+    pub squared_errors: Option<Vec<f64>>,
+    /// Logits of a classifier, one for each label.
+    pub logits: Option<Vec<f32>>,
     /// log p(x) − log p(Tx) in nats under the main density, for each flip and rotation T of [`transformations`].
     pub stirred: Option<Vec<f64>>,
 }
@@ -117,6 +121,12 @@ impl Statistic {
             Self::LatentLogVariance => total(&latent().log_variance),
             Self::AttainableGap => latent().attainable_gap,
             Self::IwaeGap => latent().iwae_gap.expect("posterior samples"),
+            Self::AutoencoderError => {
+                let errors = evidence.squared_errors.as_ref();
+                errors.expect("an autoencoder").iter().sum()
+            }
+            Self::ClassifierEnergy => energy(logits(evidence)),
+            Self::ClassifierAmbiguity => ambiguity(logits(evidence)),
             Self::DarkShare => levels.iter().filter(|&&level| level == 0).count() as f64 / count,
             Self::Brightness => units().sum::<f64>() / count,
             Self::Contrast => deviation(units(), count),
@@ -126,23 +136,32 @@ impl Statistic {
                 let sums = regions(&self.map(evidence).expect("a local density"), shape);
                 return sums.into_iter().map(signed_log).collect();
             }
+            Self::AutoencoderErrorMap => {
+                let sums = regions(&self.map(evidence).expect("an autoencoder"), shape);
+                return sums.into_iter().map(f64::sqrt).collect();
+            }
             Self::LatentMean => return latent().mean.iter().map(|&m| f64::from(m)).collect(),
             Self::StirringVector => return stirred(evidence).to_vec(),
         };
         vec![one]
     }
 
-    /// What a statistic that is a map says of every dimension, in nats; `None` for others.
+    /// What a statistic that is a map says of every dimension, in [`Self::map_unit`]; `None` for others.
     pub fn map(self, evidence: &Evidence) -> Option<Vec<f32>> {
-        let log_p = &evidence.density.as_ref()?.log_probability;
+        let log_p = || Some(&evidence.density.as_ref()?.log_probability);
         match self {
             Self::SurpriseMap => {
                 let entropy = &evidence.density.as_ref()?.entropy;
+                let log_p = log_p()?;
                 Some(log_p.iter().zip(entropy).map(|(l, h)| -l - h).collect())
             }
             Self::LocalRatioMap => {
                 let local = evidence.local.as_ref()?;
-                Some(local.iter().zip(log_p).map(|(l, p)| l - p).collect())
+                Some(local.iter().zip(log_p()?).map(|(l, p)| l - p).collect())
+            }
+            Self::AutoencoderErrorMap => {
+                let errors = evidence.squared_errors.as_ref()?;
+                Some(errors.iter().map(|&error| error as f32).collect())
             }
             _ => None,
         }
@@ -151,7 +170,7 @@ impl Statistic {
     /// How many numbers the statistic is, for images of `shape` and codes of `latent_size`.
     pub fn length(self, shape: ImageShape, latent_size: usize) -> usize {
         match self {
-            Self::SurpriseMap | Self::LocalRatioMap => {
+            Self::SurpriseMap | Self::LocalRatioMap | Self::AutoencoderErrorMap => {
                 shape.height().min(GRID) * shape.width().min(GRID)
             }
             Self::LatentMean => latent_size,
@@ -168,6 +187,34 @@ pub fn signed_log(x: f64) -> f64 {
 
 fn stirred(evidence: &Evidence) -> &[f64] {
     evidence.stirred.as_ref().expect("stirred likelihoods")
+}
+
+fn logits(evidence: &Evidence) -> &[f32] {
+    evidence.logits.as_ref().expect("a classifier")
+}
+
+/// −log Σ exp(f) over logits f; NaN if one is.
+fn energy(logits: &[f32]) -> f64 {
+    let logits: Vec<f64> = logits.iter().copied().map(f64::from).collect();
+    if logits.iter().any(|logit| logit.is_nan()) {
+        return f64::NAN;
+    }
+    -likelihood::log_sum_exp(&logits)
+}
+
+/// −log of the largest probability of a label: log(1 + Σ exp(fₗ − max f)) over the labels beside one of the largest logit, so that what little
+/// the others have is not rounded away. NaN if a logit is, or if the largest is infinite.
+fn ambiguity(logits: &[f32]) -> f64 {
+    let largest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
+    let Some(largest) = largest.filter(|&largest| logits[largest].is_finite()) else {
+        return f64::NAN;
+    };
+    let max = f64::from(logits[largest]);
+    let others = logits.iter().enumerate().filter(|(l, _)| *l != largest);
+    others
+        .map(|(_, &logit)| (f64::from(logit) - max).exp())
+        .sum::<f64>()
+        .ln_1p()
 }
 
 fn total(values: &[f32]) -> f64 {

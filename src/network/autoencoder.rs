@@ -86,6 +86,11 @@ impl Autoencoder {
         })
     }
 
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.contract.shape
+    }
+
     /// Size of the code.
     pub fn latent_size(&self) -> usize {
         self.contract.latent_size

@@ -80,6 +80,11 @@ impl Classifier {
         })
     }
 
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.contract.shape
+    }
+
     /// Number of labels.
     pub fn classes(&self) -> usize {
         self.contract.classes

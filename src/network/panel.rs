@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use super::{
     NetworkError,
+    autoencoder::Autoencoder,
     autoregressive::{Autoregressive, Given, Head},
+    classifier::Classifier,
     vae::{Posterior, Vae},
 };
 use crate::{
@@ -30,6 +32,10 @@ pub struct Members {
     pub background: Option<Arc<Autoregressive>>,
     /// A variational autoencoder.
     pub latent: Option<Arc<Vae>>,
+    /// An autoencoder.
+    pub autoencoder: Option<Arc<Autoencoder>>,
+    /// A classifier.
+    pub classifier: Option<Arc<Classifier>>,
 }
 
 /// Members and the statistics that are taken from them.
@@ -47,7 +53,7 @@ pub struct Panel {
 pub struct Measurement {
     /// The statistics, in the panel's order.
     pub values: Measured,
-    /// For each statistic that is a map what it says of every dimension, in nats.
+    /// For each statistic that is a map what it says of every dimension, in [`Statistic::map_unit`].
     pub maps: Vec<(Statistic, Vec<f32>)>,
 }
 
@@ -146,6 +152,28 @@ impl Panel {
                 evidence.latent = Some(latent);
             }
         }
+        if let Some(autoencoder) = self
+            .members
+            .autoencoder
+            .as_ref()
+            .filter(|_| self.uses(Need::Autoencoder))
+        {
+            let errors = squared_errors(autoencoder, images, threads)?;
+            for (evidence, errors) in evidence.iter_mut().zip(errors) {
+                evidence.squared_errors = Some(errors);
+            }
+        }
+        if let Some(classifier) = self
+            .members
+            .classifier
+            .as_ref()
+            .filter(|_| self.uses(Need::Classifier))
+        {
+            let predictions = classifier.classify(images, threads)?;
+            for (evidence, prediction) in evidence.iter_mut().zip(predictions) {
+                evidence.logits = Some(prediction.logits);
+            }
+        }
         if let Some(density) = self
             .members
             .density
@@ -219,7 +247,9 @@ impl Members {
             .into_iter()
             .flatten()
             .map(|network| network.shape())
-            .chain(self.latent.iter().map(|vae| vae.shape()));
+            .chain(self.latent.iter().map(|vae| vae.shape()))
+            .chain(self.autoencoder.iter().map(|network| network.shape()))
+            .chain(self.classifier.iter().map(|network| network.shape()));
         let first = shapes
             .next()
             .ok_or("a detector needs at least one member")?;
@@ -237,6 +267,8 @@ impl Members {
             Need::Local => self.local.is_some(),
             Need::Background => self.background.is_some(),
             Need::Latent | Need::Samples => self.latent.is_some(),
+            Need::Autoencoder => self.autoencoder.is_some(),
+            Need::Classifier => self.classifier.is_some(),
         }
     }
 }
@@ -257,6 +289,21 @@ fn surprises(
         Head::Bernoulli => Surprise::of_bernoulli(logits.row(row), levels),
     };
     Ok(images.iter().enumerate().map(surprise).collect())
+}
+
+/// What an autoencoder's reconstructions differ by, at every dimension.
+fn squared_errors(
+    autoencoder: &Autoencoder,
+    images: &[&[u8]],
+    threads: Threads,
+) -> Result<Vec<Vec<f64>>, NetworkError> {
+    let codes = autoencoder.encode(images, threads)?.concat();
+    let pictures = autoencoder.decode(&codes, threads)?;
+    Ok(pictures
+        .iter()
+        .zip(images)
+        .map(|(picture, levels)| picture.squared_errors(levels).collect())
+        .collect())
 }
 
 /// Posterior samples behind the gap between bounds. Their noise is the same for every image.

@@ -20,7 +20,9 @@ use super::{
     write,
 };
 use crate::{
-    domain::{conformal::Calibration, detection::Rule, image::Image, statistics::Need},
+    domain::{
+        conformal::Calibration, detection::Rule, family::Family, image::Image, statistics::Need,
+    },
     media,
     network::panel::{Members, Panel},
     runtime::Threads,
@@ -170,7 +172,8 @@ fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
 pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), String> {
     let name = &version.manifest.name;
     let family = version.manifest.family;
-    if version.manifest.labels.is_some() {
+    // The labels of a classifier are what it answers with; those of a density are what it has to be told.
+    if version.manifest.labels.is_some() && family != Family::Classifier {
         return Err(format!(
             "{name:?} is conditioned on labels: a detector takes one pass of each member, and an image without a label would take one \
              for every label"
@@ -187,14 +190,33 @@ pub fn add(members: &mut Members, role: Need, version: &Version) -> Result<(), S
             members.background = Some(Arc::clone(network));
         }
         (Need::Latent, Network::Vae(vae)) => members.latent = Some(Arc::clone(vae)),
+        (Need::Autoencoder, Network::Autoencoder(network)) => {
+            members.autoencoder = Some(Arc::clone(network));
+        }
+        (Need::Classifier, Network::Classifier(network)) => {
+            members.classifier = Some(Arc::clone(network));
+        }
         _ => {
             return Err(format!(
-                "{name:?}, a {family}, cannot have the role {:?}",
-                role.name()
+                "{name:?}, of the family {family}, cannot have the role {:?}: it takes {}",
+                role.name(),
+                wanted(role)
             ));
         }
     }
     Ok(())
+}
+
+/// What can fill a role.
+fn wanted(role: Need) -> &'static str {
+    match role {
+        Need::Density | Need::Local | Need::Background | Need::Stirring => {
+            "a pixelcnn or a pixelrnn"
+        }
+        Need::Latent | Need::Samples => "a vae",
+        Need::Autoencoder => "an autoencoder",
+        Need::Classifier => "a classifier",
+    }
 }
 
 /// Everything that a new detector is made of.

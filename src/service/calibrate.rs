@@ -198,7 +198,7 @@ pub(super) fn invalid(option: &'static str, reason: String) -> ServiceError {
 }
 
 /// The rule that is fitted: every number that the members give in one joint density, and one density more for each map of where in
-/// the image they are surprised. A code alone is no map, but without a map it tells most of where things are.
+/// the image they are surprised or fail. A code alone is no map, but without a map it tells most of where things are.
 pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool, samples: bool) -> Plan {
     use Statistic::*;
     let has = |need: Need| match need {
@@ -222,6 +222,9 @@ pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool, samples: bool) -> 
         LatentNorm,
         LatentLogVariance,
         IwaeGap,
+        AutoencoderError,
+        ClassifierEnergy,
+        ClassifierAmbiguity,
         CodeLength,
         DarkShare,
         Brightness,
@@ -229,9 +232,14 @@ pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool, samples: bool) -> 
         TotalVariation,
     ];
     numbers.retain(possible);
-    let mut vectors = vec![SurpriseMap, LocalRatioMap, StirringVector];
+    let mut vectors = vec![
+        SurpriseMap,
+        LocalRatioMap,
+        AutoencoderErrorMap,
+        StirringVector,
+    ];
     vectors.retain(possible);
-    if !has(Need::Density) {
+    if !has(Need::Density) && has(Need::Latent) {
         vectors.push(LatentMean);
     }
     let density = |name: &str, statistics: Vec<Statistic>, axes| DensityPlan {

@@ -300,6 +300,7 @@ fn map(
     let (statistic, values) = measurement.maps.swap_remove(place);
     Ok(EvidenceMap {
         statistic: statistic.name(),
+        unit: statistic.map_unit(),
         values,
     })
 }

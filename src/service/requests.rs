@@ -468,6 +468,8 @@ pub struct MeasuredStatistic {
 pub struct EvidenceMap {
     /// The statistic that is shown: of those that are maps, the one with the strangest density.
     pub statistic: &'static str,
-    /// Nats, in channel, row, column order; positive speaks against the image.
+    /// What the values are in, see [`crate::domain::statistics::Statistic::map_unit`].
+    pub unit: &'static str,
+    /// In channel, row, column order; positive speaks against the image.
     pub values: Vec<f32>,
 }

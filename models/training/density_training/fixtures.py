@@ -40,7 +40,7 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
-    _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=16, latent_size=3))
+    _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=4, latent_size=3))
     _write_generator(repository, "tiny-gan", TinyGenerator(height=6, width=5, levels=16, latent_size=3))
     _write_classifier(repository, "tiny-classifier", TinyClassifier(height=6, width=5, levels=4))
     _write_pixelcnn(folder / "refused", "leaking-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4, leaks=True))

@@ -47,6 +47,15 @@ pub enum Statistic {
     AttainableGap,
     /// IWAE₁₆ − ELBO₁₆ of the latent member: how badly its posterior fits. 16 decodings more.
     IwaeGap,
+    /// Σ (x̂ᵢ − xᵢ)², x̂ what the autoencoder makes of x, both in units of level / (levels − 1). The sum and not the mean, because joint
+    /// densities see log(1 + Σ), which is nearly linear in a mean, far below 1. One encoding and one decoding.
+    AutoencoderError,
+    /// −log Σₗ exp(fₗ) over the classifier's logits f (Liu et al. 2020): high where no label is claimed. Its zero is the network's own, because
+    /// adding a number to all logits changes no probability. A pass of the classifier.
+    ClassifierEnergy,
+    /// −log maxₗ p(l | x) under the classifier, which composites call by this name, too. It puts images in the order of 1 − maxₗ p(l | x)
+    /// (Hendrycks and Gimpel 2017), but is exact where that is lost beside 1. The same pass.
+    ClassifierAmbiguity,
     /// The share of dimensions at level 0. Microseconds.
     DarkShare,
     /// Mean of level / (levels − 1).
@@ -59,6 +68,8 @@ pub enum Statistic {
     SurpriseMap,
     /// r = Σ(log p_local,ᵢ − log pᵢ) over each region of a 7×7 grid, as sign(r) log(1 + |r|): where the wider view helps or misleads.
     LocalRatioMap,
+    /// √Σ (x̂ᵢ − xᵢ)² over each region of a 7×7 grid: where the autoencoder fails. A length, because the spread of the square grows with it.
+    AutoencoderErrorMap,
     /// μ of the latent member: which inlier it would be.
     LatentMean,
     /// log p(x) − log p(Tx) for each flip and rotation T. Costs as stirring does.
@@ -76,6 +87,10 @@ pub enum Need {
     Background,
     /// A variational autoencoder.
     Latent,
+    /// An autoencoder.
+    Autoencoder,
+    /// A classifier.
+    Classifier,
     /// Passes of the main density over flipped and turned images.
     Stirring,
     /// Decodings of posterior samples of the latent member.
@@ -84,7 +99,7 @@ pub enum Need {
 
 impl Statistic {
     /// Every statistic.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 30] = [
         Self::NegativeLogLikelihood,
         Self::Entropy,
         Self::Typicality,
@@ -103,12 +118,16 @@ impl Statistic {
         Self::LatentLogVariance,
         Self::AttainableGap,
         Self::IwaeGap,
+        Self::AutoencoderError,
+        Self::ClassifierEnergy,
+        Self::ClassifierAmbiguity,
         Self::DarkShare,
         Self::Brightness,
         Self::Contrast,
         Self::TotalVariation,
         Self::SurpriseMap,
         Self::LocalRatioMap,
+        Self::AutoencoderErrorMap,
         Self::LatentMean,
         Self::StirringVector,
     ];
@@ -134,12 +153,16 @@ impl Statistic {
             Self::LatentLogVariance => "latent_log_variance",
             Self::AttainableGap => "attainable_gap",
             Self::IwaeGap => "iwae_gap",
+            Self::AutoencoderError => "autoencoder_error",
+            Self::ClassifierEnergy => "classifier_energy",
+            Self::ClassifierAmbiguity => "classifier_ambiguity",
             Self::DarkShare => "dark_share",
             Self::Brightness => "brightness",
             Self::Contrast => "contrast",
             Self::TotalVariation => "total_variation",
             Self::SurpriseMap => "surprise_map",
             Self::LocalRatioMap => "local_ratio_map",
+            Self::AutoencoderErrorMap => "autoencoder_error_map",
             Self::LatentMean => "latent_mean",
             Self::StirringVector => "stirring_vector",
         }
@@ -167,6 +190,8 @@ impl Statistic {
             | Self::AttainableGap
             | Self::LatentMean => &[Need::Latent],
             Self::IwaeGap => &[Need::Latent, Need::Samples],
+            Self::AutoencoderError | Self::AutoencoderErrorMap => &[Need::Autoencoder],
+            Self::ClassifierEnergy | Self::ClassifierAmbiguity => &[Need::Classifier],
             Self::CodeLength
             | Self::DarkShare
             | Self::Brightness
@@ -179,18 +204,32 @@ impl Statistic {
     pub fn is_scalar(self) -> bool {
         !matches!(
             self,
-            Self::SurpriseMap | Self::LocalRatioMap | Self::LatentMean | Self::StirringVector
+            Self::SurpriseMap
+                | Self::LocalRatioMap
+                | Self::AutoencoderErrorMap
+                | Self::LatentMean
+                | Self::StirringVector
         )
+    }
+
+    /// What the values of [`Self::map`] are in: `nats`, or `squared error` in units of level / (levels − 1).
+    pub fn map_unit(self) -> &'static str {
+        match self {
+            Self::AutoencoderErrorMap => "squared error",
+            _ => "nats",
+        }
     }
 }
 
 impl Need {
     /// Every need.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Density,
         Self::Local,
         Self::Background,
         Self::Latent,
+        Self::Autoencoder,
+        Self::Classifier,
         Self::Stirring,
         Self::Samples,
     ];
@@ -202,6 +241,8 @@ impl Need {
             Self::Local => "local",
             Self::Background => "background",
             Self::Latent => "latent",
+            Self::Autoencoder => "autoencoder",
+            Self::Classifier => "classifier",
             Self::Stirring => "stirring",
             Self::Samples => "samples",
         }

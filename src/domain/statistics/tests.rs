@@ -22,6 +22,8 @@ fn evidence(dimensions: usize) -> Evidence {
             kl: 7.0,
             reconstruction: 100.0,
         }),
+        squared_errors: Some(vec![0.25; dimensions]),
+        logits: Some(vec![0.0, 2.0, 0.0]),
         stirred: Some(vec![1.0; transformations(shape()).len()]),
     }
 }
@@ -40,6 +42,10 @@ fn numbers_are_those_of_the_formulas() {
     assert_eq!(one(Statistic::LatentLogVariance), -3.0);
     assert_eq!(one(Statistic::Kl), 7.0);
     assert_eq!(one(Statistic::Reconstruction), 100.0);
+    assert_eq!(one(Statistic::AutoencoderError), 16.0);
+    let sum = 2.0 + 2f64.exp();
+    assert!((one(Statistic::ClassifierEnergy) + sum.ln()).abs() < 1e-12);
+    assert!((one(Statistic::ClassifierAmbiguity) - (sum.ln() - 2.0)).abs() < 1e-12);
     assert_eq!(one(Statistic::Stirring), 7.0);
     assert!((one(Statistic::Brightness) - 0.2).abs() < 1e-12);
     assert_eq!(one(Statistic::TotalVariation), 0.0);
@@ -67,12 +73,84 @@ fn every_statistic_has_its_length_and_its_name() {
     );
 }
 
+/// Energy and ambiguity of logits.
+fn of_logits(logits: &[f32]) -> [f64; 2] {
+    let evidence = Evidence {
+        logits: Some(logits.to_vec()),
+        ..Evidence::default()
+    };
+    [Statistic::ClassifierEnergy, Statistic::ClassifierAmbiguity]
+        .map(|statistic| statistic.of(&evidence, &[0; 64], shape())[0])
+}
+
+#[test]
+fn what_is_added_to_all_logits_moves_the_energy_and_not_the_probability() {
+    let logits = [0.5f32, -1.25, 3.0, 2.75];
+    let [energy, surprise] = of_logits(&logits);
+    for constant in [-64.0f32, 1.0, 1024.0] {
+        let [moved, same] = of_logits(&logits.map(|logit| logit + constant));
+        assert!((energy - moved - f64::from(constant)).abs() < 1e-9);
+        assert_eq!(same, surprise);
+    }
+    let mut turned = logits;
+    turned.reverse();
+    assert!((of_logits(&turned)[1] - surprise).abs() < 1e-15);
+    // Nothing is less sure than equal logits.
+    assert!((of_logits(&[7.0; 4])[1] - 4f64.ln()).abs() < 1e-15);
+    assert!(surprise < 4f64.ln());
+}
+
+#[test]
+fn the_surest_labels_are_told_apart_where_their_probability_is_one() {
+    let unsure = |gap: f32| of_logits(&[0.0, gap, 0.0])[1];
+    assert_eq!(1.0 - (-unsure(60.0)).exp(), 0.0);
+    assert!(unsure(80.0) > 0.0 && unsure(80.0) < unsure(60.0));
+    assert!((unsure(60.0) / (2.0 * (-60f64).exp()) - 1.0).abs() < 1e-12);
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_extreme() {
+    for broken in [f32::NAN, -f32::NAN] {
+        assert_eq!(of_logits(&[0.0, broken, 1.0]), [1e12; 2]);
+    }
+    assert_eq!(of_logits(&[0.0, f32::INFINITY]), [-1e12, 1e12]);
+    assert_eq!(of_logits(&[f32::NEG_INFINITY; 3]), [1e12; 2]);
+    // A label that is ruled out leaves the others as they are.
+    assert_eq!(
+        of_logits(&[0.0, f32::NEG_INFINITY, 1.0]),
+        of_logits(&[0.0, 1.0])
+    );
+}
+
+#[test]
+fn regions_part_the_squared_error_and_the_map_holds_all_of_it() {
+    let errors: Vec<f64> = (0..64).map(|i| f64::from(i * i) / 4096.0).collect();
+    let evidence = Evidence {
+        squared_errors: Some(errors.clone()),
+        ..Evidence::default()
+    };
+    let of = |statistic: Statistic| statistic.of(&evidence, &[0; 64], shape());
+    let total: f64 = errors.iter().sum();
+    assert_eq!(of(Statistic::AutoencoderError), [total]);
+    let lengths = of(Statistic::AutoencoderErrorMap);
+    let squares: f64 = lengths.iter().map(|length| length * length).sum();
+    assert!((squares - total).abs() < 1e-9);
+    assert!(lengths[0] < lengths[48]);
+    let map = Statistic::AutoencoderErrorMap.map(&evidence).unwrap();
+    assert!(map.iter().zip(&errors).all(|(&m, &e)| m == e as f32));
+    assert_eq!(Statistic::AutoencoderErrorMap.map_unit(), "squared error");
+    // No density is needed for it, and without one the other maps have nothing to say.
+    assert!(Statistic::SurpriseMap.map(&evidence).is_none());
+}
+
 #[test]
 fn an_impossible_image_is_extreme_and_finite() {
     let mut evidence = evidence(64);
     let density = evidence.density.as_mut().unwrap();
     density.log_probability[5] = f32::NEG_INFINITY;
     density.log_probability[6] = f32::NAN;
+    evidence.squared_errors.as_mut().unwrap()[7] = f64::NAN;
+    evidence.logits.as_mut().unwrap()[1] = f32::NAN;
     let image = vec![9u8; 64];
     for statistic in Statistic::ALL {
         let values = statistic.of(&evidence, &image, shape());

@@ -119,7 +119,10 @@ struct EvidenceMap {
     /// Of the statistics that are maps, the one whose density finds the image strangest.
     #[schema(example = "local_ratio_map")]
     statistic: &'static str,
-    /// Nats, rows of columns, or channels of these if there are several; positive speaks against the image.
+    /// `nats`, of which negative ones speak for the image, or `squared error` in units of level / (levels − 1).
+    #[schema(example = "nats")]
+    unit: &'static str,
+    /// Rows of columns, or channels of these if there are several; positive speaks against the image.
     #[schema(value_type = Vec<Vec<f32>>)]
     values: Nested,
 }
@@ -192,6 +195,7 @@ pub(super) async fn detect(
                 calibration: calibration.clone(),
                 map: detection.map.map(|map| EvidenceMap {
                     statistic: map.statistic,
+                    unit: map.unit,
                     values: Nested::new(map.values, shape),
                 }),
             })
