@@ -3,6 +3,7 @@
 pub mod composite;
 pub mod detector;
 mod families;
+pub mod members;
 
 use std::{collections::BTreeMap, path::Path};
 
