@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::{
-    Graphs, ImageTable, Labels, Manifest, Provenance, ScoredTable, check_labels, check_name,
+    Graphs, Labels, Manifest, Provenance,
     members::{Member, MemberTable, members},
-    shape,
+    parse::{ImageTable, ScoredTable, check_labels, check_name, shape},
 };
 use crate::domain::{bayes::Role, family::Family};
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{
-    CalibrationFile, Graphs, ImageTable, Manifest, Provenance, ScoredTable, Statistic, check_name,
+    CalibrationFile, Graphs, Manifest, Provenance, Statistic,
     members::{Member, MemberTable, members},
-    shape,
+    parse::{ImageTable, ScoredTable, check_name, shape},
 };
 use crate::domain::{
     detection::{DensityPlan, Plan},
