@@ -385,3 +385,69 @@ fn a_composite_brings_its_members_along_when_it_is_asked_for_alone() {
     );
     assert_eq!(table.lines().count(), 31);
 }
+
+#[test]
+fn evaluate_tells_what_each_reason_rejects_and_what_that_is_worth() {
+    let folder = with_composite();
+    let data = array(folder.path(), "held-out.npy", &images(200, 7));
+    let shape = ImageShape::new(1, 6, 5, 4).unwrap();
+    let flat: Vec<Image> = (0..4)
+        .map(|level| Image::new(shape, vec![level; 30]).unwrap())
+        .collect();
+    let flat = array(folder.path(), "flat.npy", &flat);
+    let labels = folder.path().join("labels.txt");
+    let text: Vec<&str> = (0..200)
+        .map(|place| ["round", "square", "other"][place % 3])
+        .collect();
+    fs::write(&labels, text.join("\n")).unwrap();
+    let report = folder.path().join("report");
+    let output = command::binary()
+        .args([
+            "evaluate",
+            NAME,
+            "--repository",
+            command::text(folder.path()),
+        ])
+        .args([
+            "--data",
+            command::text(&data),
+            "--labels",
+            command::text(&labels),
+        ])
+        .args(["--outliers", &format!("flat={}", flat.display())])
+        .args(["--output", command::text(&report)])
+        .output()
+        .unwrap();
+    let said = command::stdout(&output, 0);
+    assert!(
+        said.contains("none of these") && said.contains("with the outliers, by both"),
+        "{said}"
+    );
+    let report: Value =
+        serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    let rejection = &report["rejection"];
+    let number = |value: &Value| value.as_f64().unwrap();
+    for set in rejection["sets"].as_array().unwrap() {
+        let mut labelled = 1.0;
+        for shares in set["at"].as_array().unwrap() {
+            let all =
+                ["labelled", "ambiguous", "none_of_these"].map(|share| number(&shares[share]));
+            assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{shares}");
+            assert!(all[0] <= labelled, "fewer labels at a larger rate: {set}");
+            labelled = all[0];
+        }
+    }
+    let accuracy = number(&report["classification"]["accuracy"]);
+    let curves = rejection["curves"].as_array().unwrap();
+    assert_eq!(curves.len(), 4);
+    for curve in &curves[..2] {
+        assert!((number(&curve["accuracy_of_all"]) - accuracy).abs() < 1e-12);
+    }
+    for curve in &curves[2..] {
+        let expected = accuracy * 200.0 / 204.0;
+        assert!(
+            (number(&curve["accuracy_of_all"]) - expected).abs() < 1e-12,
+            "outliers have no right label"
+        );
+    }
+}

@@ -13,6 +13,7 @@ use density_server::{
     scheduling::SchedulerConfig,
     service::{error::ErrorKind, info::ModelState},
 };
+use sha2::{Digest, Sha256};
 
 fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
@@ -157,6 +158,96 @@ fn a_graph_that_does_not_reproduce_its_golden_scores_is_refused() {
     let line = text.lines().find(|line| line.starts_with("scale")).unwrap();
     let folder = changed("tiny-pixelcnn", line, "scale = 0.3");
     let error = refused(folder.path(), "tiny-pixelcnn");
+    assert!(matches!(error, GateError::Golden { .. }), "{error}");
+}
+
+#[test]
+fn what_a_family_has_not_is_refused_by_name() {
+    for (name, from, to, wanted) in [
+        (
+            "tiny-gan",
+            "[latent]",
+            "[input]\nscale = 1.0\noffset = 0.0\n\n[latent]",
+            "it takes codes, not images",
+        ),
+        (
+            "tiny-gan",
+            "label = \"label\"\n",
+            "",
+            "[graphs.generator] has no label input",
+        ),
+        ("tiny-gan", "size = 3", "size = 4", "[N, 4]"),
+        (
+            "tiny-classifier",
+            "[golden]",
+            "[likelihood]\nhead = \"categorical\"\n\n[golden]",
+            "no explicit density",
+        ),
+        (
+            "tiny-classifier",
+            "features = \"features\"",
+            "features = \"colours\"",
+            "\"colours\" must be there",
+        ),
+        (
+            "tiny-classifier",
+            "[labels]",
+            "[latent]\nsize = 3\n\n[labels]",
+            "a classifier has no [latent]",
+        ),
+        (
+            "tiny-autoencoder",
+            "size = 3",
+            "size = 4",
+            "must have shape [batch, 4]",
+        ),
+        (
+            "tiny-autoencoder",
+            "output = \"latent\"",
+            "mean = \"latent\"",
+            "unknown field `mean`",
+        ),
+        (
+            "tiny-autoencoder",
+            "[provenance]",
+            "[calibration]\nscores = \"golden_scores.npy\"\nstatistic = \"log_likelihood\"\ndescription = \"\"\n\n[provenance]",
+            "no statistic to calibrate",
+        ),
+    ] {
+        let error = refused(changed(name, from, to).path(), name).to_string();
+        assert!(error.contains(wanted), "{name}: {error}");
+    }
+}
+
+#[test]
+fn every_family_has_to_reproduce_its_golden_values() {
+    for name in ["tiny-autoencoder", "tiny-classifier"] {
+        let text = fs::read_to_string(fixtures().join(name).join("1/model.toml")).unwrap();
+        let line = text.lines().find(|line| line.starts_with("scale")).unwrap();
+        let error = refused(changed(name, line, "scale = 0.1").path(), name);
+        assert!(matches!(error, GateError::Golden { .. }), "{name}: {error}");
+    }
+    // A generator that is given other labels draws other images.
+    let folder = tempfile::tempdir().unwrap();
+    copy(&fixtures().join("tiny-gan/1"), folder.path());
+    let labels = folder.path().join("golden_labels.npy");
+    let mut bytes = fs::read(&labels).unwrap();
+    let first = bytes.len() - 64;
+    bytes[first] = (bytes[first] + 1) % 3;
+    fs::write(&labels, &bytes).unwrap();
+    let manifest = folder.path().join("model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("\"golden_labels.npy\""))
+        .unwrap();
+    let hash: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let new = format!("\"golden_labels.npy\" = \"{hash}\"");
+    fs::write(&manifest, text.replace(line, &new)).unwrap();
+    let error = refused(folder.path(), "tiny-gan");
     assert!(matches!(error, GateError::Golden { .. }), "{error}");
 }
 

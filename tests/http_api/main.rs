@@ -9,6 +9,7 @@ mod animations;
 mod answers;
 mod classify;
 mod client;
+mod codes;
 mod compression;
 mod errors;
 mod evidence;
