@@ -184,7 +184,7 @@ fn curves(sets: &[(String, Vec<Found>)]) -> Vec<Curve> {
         let points = coverage::curve(&images?);
         let step = points.len().div_ceil(POINTS);
         let last = points.last()?;
-        let kept = |(place, _): &(usize, &Point)| (points.len() - 1 - place) % step == 0;
+        let kept = |(place, _): &(usize, &Point)| (points.len() - 1 - place).is_multiple_of(step);
         Some(Curve {
             name,
             accuracy_of_all: last.accuracy,
