@@ -7,6 +7,7 @@
 
 pub mod composite;
 pub mod detector;
+mod digest;
 pub mod gate;
 pub mod manifest;
 mod order;

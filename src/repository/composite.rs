@@ -11,7 +11,7 @@ use super::{
     MANIFEST, Network, Timings, Version,
     detector::{Detector, Lookup},
     gate::{Gate, GateError, time_of},
-    manifest::{Graphs, Labels, composite::Contract},
+    manifest::{Graphs, Labels, composite::Contract, members::Member},
     write,
 };
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
         family::Family,
         image::Image,
         likelihood,
+        statistics::Need,
     },
     media,
     network::{
@@ -237,8 +238,8 @@ impl Members {
         else {
             return Err(misfit(version, Role::Novelty, "a detector"));
         };
-        let is_density = |member: &super::manifest::detector::Member| {
-            member.role == crate::domain::statistics::Need::Density
+        let is_density = |member: &Member<Need>| {
+            member.role == Need::Density
                 && member.sha256.eq_ignore_ascii_case(&self.density.identity())
         };
         if !contract.members.iter().any(is_density) {

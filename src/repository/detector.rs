@@ -13,10 +13,7 @@ pub use self::file::{Split, Splits};
 use super::{
     MANIFEST, Network, Timings, Version,
     gate::{Gate, GateError, time_of},
-    manifest::{
-        Graphs,
-        detector::{Contract, Member},
-    },
+    manifest::{Graphs, detector::Contract, members::Member},
     write,
 };
 use crate::{
@@ -227,7 +224,7 @@ pub struct NewDetector {
     /// One line.
     pub description: String,
     /// Its members.
-    pub members: Vec<Member>,
+    pub members: Vec<Member<Need>>,
     /// Its fitted rule.
     pub rule: Rule,
     /// Strangeness of the calibration images.

@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Check, MANIFEST, Version,
+    digest::hexadecimal,
     manifest::{GoldenFiles, Graphs, Manifest, Tolerance},
     trained_on::TrainedOn,
 };
@@ -394,13 +395,4 @@ pub(super) fn time_of(
     let start = Instant::now();
     run()?;
     Ok(start.elapsed())
-}
-
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -23,7 +23,7 @@ use crate::{
     network::panel::{Members, Panel},
     repository::{
         detector::{self, NewDetector, Split, Splits},
-        manifest::detector::Member,
+        manifest::members::Member,
     },
     scheduling::{Class, Lane},
 };
@@ -271,7 +271,7 @@ fn panel(members: &[(Need, Arc<ServedModel>)], plan: &Plan) -> Result<Panel, Ser
     Panel::new(networks, plan.statistics.clone()).map_err(|cause| invalid("member", cause))
 }
 
-fn member(role: Need, model: &ServedModel) -> Member {
+fn member(role: Need, model: &ServedModel) -> Member<Need> {
     Member {
         role,
         model: model.name().to_owned(),

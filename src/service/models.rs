@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::Path,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use super::{
@@ -24,11 +25,11 @@ use crate::{
     metrics::{DriftMetrics, Metrics, OperationMetrics},
     network::autoregressive::Compilation,
     repository::{
-        Catalog, Network, Outcome, Version,
+        Catalog, Network, Outcome, Timings, Version,
         composite::{Composite, Novelty},
         detector::Detector,
     },
-    scheduling::{Class, Lane, Scheduler},
+    scheduling::{Class, Lane, Scheduler, Work},
 };
 
 /// A model that is ready.
@@ -79,6 +80,45 @@ pub(super) struct CompositeLanes {
     pub(super) composite: Arc<Composite>,
 }
 
+/// Makes the queues of a model.
+struct Queues<'a> {
+    scheduler: &'a Scheduler,
+    metrics: &'a Metrics,
+    name: &'a str,
+}
+
+impl Queues<'_> {
+    /// For work of some milliseconds, of which a row takes about `time`.
+    fn interactive<W: Work>(
+        &self,
+        operation: &'static str,
+        work: W,
+        time: Duration,
+    ) -> Arc<Lane<W>> {
+        self.lane(Class::Interactive, operation, work, time)
+    }
+
+    /// For work that goes in many turns.
+    fn bulk<W: Work>(&self, operation: &'static str, work: W, time: Duration) -> Arc<Lane<W>> {
+        self.lane(Class::Bulk, operation, work, time)
+    }
+
+    fn measuring(&self, detector: &Detector, time: Duration) -> Arc<Lane<Measuring>> {
+        self.interactive("detect", Measuring(Arc::clone(&detector.panel)), time)
+    }
+
+    fn lane<W: Work>(
+        &self,
+        class: Class,
+        operation: &'static str,
+        work: W,
+        time: Duration,
+    ) -> Arc<Lane<W>> {
+        let metrics = OperationMetrics::new(self.metrics, self.name, operation);
+        self.scheduler.lane(class, work, time, metrics)
+    }
+}
+
 impl ServedModel {
     pub(super) fn new(
         name: &str,
@@ -86,98 +126,50 @@ impl ServedModel {
         scheduler: &Scheduler,
         metrics: &Metrics,
     ) -> Self {
-        let operation = |operation| OperationMetrics::new(metrics, name, operation);
-        let timings = version.timings;
+        let queues = Queues {
+            scheduler,
+            metrics,
+            name,
+        };
+        let Timings { forward, backward } = version.timings;
         let lanes = match &version.network {
             Network::Autoregressive(network) => Lanes::Autoregressive {
-                score: scheduler.lane(
-                    Class::Interactive,
-                    Scoring(Arc::clone(network)),
-                    timings.forward,
-                    operation("score"),
-                ),
-                draw: scheduler.lane(
-                    Class::Bulk,
-                    Drawing::new(Arc::clone(network)),
-                    timings.backward,
-                    operation("sample"),
-                ),
+                score: queues.interactive("score", Scoring(Arc::clone(network)), forward),
+                draw: queues.bulk("sample", Drawing::new(Arc::clone(network)), backward),
             },
             Network::Vae(vae) => Lanes::Vae {
-                encode: scheduler.lane(
-                    Class::Interactive,
-                    Encoder(Arc::clone(vae)),
-                    timings.forward,
-                    operation("encode"),
-                ),
-                decode: scheduler.lane(
-                    Class::Interactive,
-                    Decoder(Arc::clone(vae)),
-                    timings.backward,
-                    operation("decode"),
-                ),
+                encode: queues.interactive("encode", Encoder(Arc::clone(vae)), forward),
+                decode: queues.interactive("decode", Decoder(Arc::clone(vae)), backward),
             },
             Network::Autoencoder(network) => Lanes::Autoencoder {
-                encode: scheduler.lane(
-                    Class::Interactive,
-                    Coding(Arc::clone(network)),
-                    timings.forward,
-                    operation("encode"),
-                ),
-                decode: scheduler.lane(
-                    Class::Interactive,
-                    Depicting(Arc::clone(network)),
-                    timings.backward,
-                    operation("decode"),
-                ),
+                encode: queues.interactive("encode", Coding(Arc::clone(network)), forward),
+                decode: queues.interactive("decode", Depicting(Arc::clone(network)), backward),
             },
             Network::Generator(network) => Lanes::Generator {
-                generate: scheduler.lane(
-                    Class::Interactive,
-                    Generating(Arc::clone(network)),
-                    timings.backward,
-                    operation("sample"),
-                ),
+                generate: queues.interactive("sample", Generating(Arc::clone(network)), backward),
             },
             Network::Classifier(network) => Lanes::Classifier {
-                classify: scheduler.lane(
-                    Class::Interactive,
-                    Classifying(Arc::clone(network)),
-                    timings.forward,
-                    operation("classify"),
-                ),
+                classify: queues.interactive("classify", Classifying(Arc::clone(network)), forward),
             },
             Network::Composite(composite) => Lanes::Composite(CompositeLanes {
-                classify: scheduler.lane(
-                    Class::Interactive,
+                classify: queues.interactive(
+                    "classify",
                     Classifying(Arc::clone(&composite.classifier)),
-                    timings.forward,
-                    operation("classify"),
+                    forward,
                 ),
-                score: scheduler.lane(
-                    Class::Interactive,
+                score: queues.interactive(
+                    "score",
                     Scoring(Arc::clone(&composite.density)),
-                    timings.backward,
-                    operation("score"),
+                    backward,
                 ),
                 measure: match &composite.novelty {
                     Novelty::Density(_) => None,
-                    Novelty::Detector(detector) => Some(scheduler.lane(
-                        Class::Interactive,
-                        Measuring(Arc::clone(&detector.panel)),
-                        timings.backward,
-                        operation("detect"),
-                    )),
+                    Novelty::Detector(detector) => Some(queues.measuring(detector, backward)),
                 },
                 composite: Arc::clone(composite),
             }),
             Network::Detector(detector) => Lanes::Detector {
-                measure: scheduler.lane(
-                    Class::Interactive,
-                    Measuring(Arc::clone(&detector.panel)),
-                    timings.forward,
-                    operation("detect"),
-                ),
+                measure: queues.measuring(detector, forward),
                 detector: Arc::clone(detector),
             },
         };

@@ -2,9 +2,9 @@
 
     python -m density_training.outliers --output FOLDER [--mnist FOLDER] [--fonts FOLDER]
 
-writes `fit.npy`, `calibrate.npy` and `report.npy`, which no image is in two of, their labels in `…_labels.npy`, and one array
-for each set of outliers.
-Those made from clothes are made from the report's; none of the sets took part in any choice.
+writes `fit.npy`, `calibrate.npy` and `report.npy`, which no image is in two of, their labels in `…_labels.npy`, and
+one array for each set of outliers. Those made from clothes are made from the report's; none of the sets took part in
+any choice.
 """
 
 import argparse

@@ -266,6 +266,12 @@ impl FromStr for Statistic {
     }
 }
 
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 impl FromStr for Need {
     type Err = String;
 

@@ -1,11 +1,13 @@
 //! The manifest of a composite of Bayes' rule: which classifier, which density, and what tells the novel from the familiar.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
 use super::{
-    Graphs, ImageTable, Labels, Manifest, Provenance, ScoredTable, check_labels, check_name, shape,
+    Graphs, Labels, Manifest, Provenance,
+    members::{Member, MemberTable, members},
+    parse::{ImageTable, ScoredTable, check_labels, check_name, shape},
 };
 use crate::domain::{bayes::Role, family::Family};
 
@@ -13,24 +15,11 @@ use crate::domain::{bayes::Role, family::Family};
 #[derive(Debug, Clone)]
 pub struct Contract {
     /// The models it asks, each with a role of its own.
-    pub members: Vec<Member>,
+    pub members: Vec<Member<Role>>,
     /// npy file of how ambiguous held-out inliers are: float64 `[n]` of −log max p(label | image), in nats.
     pub ambiguity: String,
     /// Where these images came from.
     pub ambiguity_description: String,
-}
-
-/// A model that a composite asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// What it is asked for.
-    pub role: Role,
-    /// Its name.
-    pub model: String,
-    /// Its version.
-    pub version: u32,
-    /// What identifies it, see [`crate::repository::Version::identity`].
-    pub sha256: String,
 }
 
 /// The file as it is written.
@@ -52,15 +41,6 @@ struct File {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct MemberTable {
-    role: String,
-    model: String,
-    version: u32,
-    sha256: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct AmbiguityTable {
     scores: String,
     description: String,
@@ -78,7 +58,7 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
         shape: shape(&file.image)?,
         labels: Some(file.labels),
         graphs: Graphs::Composite(Contract {
-            members: members(file.members)?,
+            members: needed(members(file.members)?)?,
             ambiguity: file.ambiguity.scores,
             ambiguity_description: file.ambiguity.description,
         }),
@@ -89,30 +69,11 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
     })
 }
 
-fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
-    let mut roles = BTreeSet::new();
-    let members = tables
-        .into_iter()
-        .map(|table| {
-            let role: Role = table.role.parse().map_err(|e| format!("members: {e}"))?;
-            if !roles.insert(role) {
-                return Err(format!("members: two have the role {:?}", role.name()));
-            }
-            Ok(Member {
-                role,
-                model: table.model,
-                version: table.version,
-                sha256: table.sha256,
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    for needed in [Role::Classifier, Role::Density] {
-        if !roles.contains(&needed) {
-            return Err(format!(
-                "members: one with the role {:?} is needed",
-                needed.name()
-            ));
-        }
+fn needed(members: Vec<Member<Role>>) -> Result<Vec<Member<Role>>, String> {
+    let needed = [Role::Classifier, Role::Density];
+    let has = |role: &Role| members.iter().any(|member| member.role == *role);
+    match needed.into_iter().find(|role| !has(role)) {
+        None => Ok(members),
+        Some(role) => Err(format!("members: one with the role \"{role}\" is needed")),
     }
-    Ok(members)
 }

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use super::{
-    CalibrationFile, Graphs, ImageTable, Manifest, Provenance, ScoredTable, Statistic, check_name,
-    shape,
+    CalibrationFile, Graphs, Manifest, Provenance, Statistic,
+    members::{Member, MemberTable, members},
+    parse::{ImageTable, ScoredTable, check_name, shape},
 };
 use crate::domain::{
     detection::{DensityPlan, Plan},
@@ -18,22 +19,9 @@ use crate::domain::{
 #[derive(Debug, Clone)]
 pub struct Contract {
     /// The models it asks, each with a role of its own.
-    pub members: Vec<Member>,
+    pub members: Vec<Member<Need>>,
     /// Its statistics and densities.
     pub plan: Plan,
-}
-
-/// A model that a detector asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Member {
-    /// What it is asked for.
-    pub role: Need,
-    /// Its name.
-    pub model: String,
-    /// Its version.
-    pub version: u32,
-    /// What identifies its graphs, see [`Manifest::graphs_sha256`].
-    pub sha256: String,
 }
 
 /// The file as it is written.
@@ -52,15 +40,6 @@ struct File {
     golden: ScoredTable,
     provenance: Provenance,
     sha256: BTreeMap<String, String>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MemberTable {
-    role: String,
-    model: String,
-    version: u32,
-    sha256: String,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +70,7 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
     check_name(&file.name, folder)?;
     let shape = shape(&file.image)?;
     let plan = plan(file.detector, file.densities)?;
-    let members = members(file.members)?;
+    let members = own(members(file.members)?)?;
     Ok(Manifest {
         name: file.name,
         family: Family::Detector,
@@ -110,29 +89,15 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
     })
 }
 
-fn members(tables: Vec<MemberTable>) -> Result<Vec<Member>, String> {
-    let mut roles = BTreeSet::new();
-    tables
-        .into_iter()
-        .map(|table| {
-            let role: Need = table.role.parse().map_err(|e| format!("members: {e}"))?;
-            if role.is_derived() {
-                return Err(format!(
-                    "members: {:?} asks another member and has none of its own",
-                    role.name()
-                ));
-            }
-            if !roles.insert(role) {
-                return Err(format!("members: two have the role {:?}", role.name()));
-            }
-            Ok(Member {
-                role,
-                model: table.model,
-                version: table.version,
-                sha256: table.sha256,
-            })
-        })
-        .collect()
+/// Needs that are met by asking another member have none of their own.
+fn own(members: Vec<Member<Need>>) -> Result<Vec<Member<Need>>, String> {
+    match members.iter().find(|member| member.role.is_derived()) {
+        None => Ok(members),
+        Some(member) => Err(format!(
+            "members: {:?} asks another member and has none of its own",
+            member.role.name()
+        )),
+    }
 }
 
 fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, String> {

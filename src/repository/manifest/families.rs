@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, de::DeserializeOwned};
 
-use super::{Common, DrawnTable, Golden, Graphs, Head, Labels, ScoredTable, Statistic, refuse};
+use super::{
+    Golden, Graphs, Labels, Statistic,
+    parse::{Common, DrawnTable, Head, ScoredTable, refuse},
+};
 use crate::{
     domain::family::Family,
     graph::recurrence::Names,
