@@ -211,6 +211,7 @@ impl Members {
                 "a density that is not conditioned on labels",
             ));
         }
+        let novelty = self.novelty()?;
         let shape = self.classifier.manifest.shape;
         if let Some(other) = self.all().find(|member| member.manifest.shape != shape) {
             return Err(format!(
@@ -221,7 +222,7 @@ impl Members {
         Ok(Composite {
             classifier: Arc::clone(classifier),
             density: Arc::clone(density),
-            novelty: self.novelty()?,
+            novelty,
             ambiguity,
             prior: Prior::new(&labels.prior),
         })
