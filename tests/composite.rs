@@ -330,6 +330,14 @@ fn what_does_not_fit_together_is_refused_when_it_is_made() {
         !folder.path().join(NAME).exists(),
         "nothing half made is left"
     );
+    let data = command::text(&data);
+    let arguments = ["--member", density, "--name", "tiny-pixelcnn"];
+    let in_its_place = [&["tiny-classifier", "--data", data], &arguments[..]].concat();
+    let output = calibrate(folder.path(), &in_its_place);
+    assert_eq!(output.status.code(), Some(2));
+    let said = command::stderr(&output);
+    assert!(said.contains("choose another name"), "{said}");
+    assert!(!folder.path().join("tiny-pixelcnn/2").exists());
 }
 
 #[test]

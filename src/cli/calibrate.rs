@@ -135,7 +135,11 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
         data: read(&request.data)?,
         fit: read(&request.fit)?,
     };
-    let name = name_of(request.name, &format!("{model_name}-gate"))?;
+    let name = name_of(
+        request.name,
+        &format!("{model_name}-gate"),
+        (&app, Family::Detector),
+    )?;
     let names: Vec<String> = members.iter().map(|(_, m)| m.name().to_owned()).collect();
     let recipe = Recipe {
         description: format!(
@@ -216,15 +220,26 @@ fn member(text: &str) -> Result<(Need, String), CliError> {
     Ok((role, name.to_owned()))
 }
 
-/// The name that was asked for, or the default.
-fn name_of(name: Option<String>, default: &str) -> Result<String, CliError> {
+/// The name that was asked for, or the default. It may be that of a model of the same `family`, of which a new version is made, and not
+/// that of another, whose clients would get something else from then on.
+fn name_of(
+    name: Option<String>,
+    default: &str,
+    (app, family): (&App, Family),
+) -> Result<String, CliError> {
     let name = name.unwrap_or_else(|| default.to_owned());
-    if is_name(&name) {
-        return Ok(name);
+    if !is_name(&name) {
+        return Err(CliError::Usage(format!(
+            "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
+        )));
     }
-    Err(CliError::Usage(format!(
-        "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
-    )))
+    match app.service.model(&name, None) {
+        Ok(other) if other.family() != family => Err(CliError::Usage(format!(
+            "--name {name:?}: there is such a model already, of the family {}, and a {family} would take its place: choose another name",
+            other.family()
+        ))),
+        _ => Ok(name),
+    }
 }
 
 fn is_name(name: &str) -> bool {

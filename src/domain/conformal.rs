@@ -131,7 +131,8 @@ impl Calibration {
         (2.0 * (1 + tail) as f64 / (n + 1) as f64).min(1.0)
     }
 
-    /// Whether the scores can support the rate: `rate` must be at least the smallest p-value there can be.
+    /// Whether the scores can support the rate with p-values of [`Self::two_sided_p_value`]: `rate` must be at least the smallest that
+    /// there can be. For those of [`Self::upper_p_value`] see [`Self::threshold`].
     pub fn supports(&self, rate: f64) -> Result<(), CalibrationError> {
         if !(rate > 0.0 && rate < 1.0) {
             return Err(CalibrationError::Rate(rate));

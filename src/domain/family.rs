@@ -162,8 +162,14 @@ impl Family {
             (Self::Gan, Complete) => {
                 "the density of a GAN is implicit and cannot be conditioned on known pixels"
             }
+            (Self::Gan, Decode) => {
+                "the codes of a GAN come from its prior alone, because nothing makes a code of an image: sample draws them"
+            }
             (Self::Gan, _) => {
                 "a GAN has a generator only: there is no encoder from images to codes"
+            }
+            (Self::Classifier, Decode | Reconstruct | Interpolate) => {
+                "a classifier has features and nothing that makes an image of them"
             }
             (Self::Classifier, _) => {
                 "a classifier models p(label | image): labels compete, images do not, so it has no density over images"

@@ -223,10 +223,7 @@ impl Reading {
         };
         let options = std::mem::take(&mut self.options).parse()?;
         if content.sources.is_empty() {
-            return Err(Problem::new(
-                ProblemKind::Service(ErrorKind::InvalidImage),
-                "the request brings no image; send at least one",
-            ));
+            return Err(no_image());
         }
         check_count(content.sources.len(), self.config.max_images)?;
         let mut budget = DecodeLimits {
@@ -239,6 +236,10 @@ impl Reading {
         let mut images = Vec::with_capacity(content.sources.len());
         for source in content.sources {
             self.decode(source, decode, &mut budget, &mut images);
+        }
+        // Arrays may come without items.
+        if images.is_empty() {
+            return Err(no_image());
         }
         Ok(Input {
             images,
@@ -290,6 +291,13 @@ impl Reading {
         budget.max_pixels = budget.max_pixels.saturating_sub(pixels);
         Ok(image)
     }
+}
+
+fn no_image() -> Problem {
+    Problem::new(
+        ProblemKind::Service(ErrorKind::InvalidImage),
+        "the request brings no image; send at least one",
+    )
 }
 
 fn read_mask(

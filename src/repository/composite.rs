@@ -98,13 +98,11 @@ pub fn load(
     let composite = members
         .compose(ambiguity, labels)
         .map_err(|e| GateError::Manifest(format!("members: {e}")))?;
-    if let Some(other) = members
-        .all()
-        .find(|member| member.manifest.shape != manifest.shape)
-    {
+    let shape = members.classifier.manifest.shape;
+    if shape != manifest.shape {
         return Err(GateError::Manifest(format!(
-            "image: {:?} takes {}, not {}",
-            other.manifest.name, other.manifest.shape, manifest.shape
+            "image: its members take {shape}, not {}",
+            manifest.shape
         )));
     }
     let names: Vec<String> = contract
@@ -213,10 +211,18 @@ impl Members {
                 "a density that is not conditioned on labels",
             ));
         }
+        let novelty = self.novelty()?;
+        let shape = self.classifier.manifest.shape;
+        if let Some(other) = self.all().find(|member| member.manifest.shape != shape) {
+            return Err(format!(
+                "{:?} takes images of {}, and the classifier {shape}",
+                other.manifest.name, other.manifest.shape
+            ));
+        }
         Ok(Composite {
             classifier: Arc::clone(classifier),
             density: Arc::clone(density),
-            novelty: self.novelty()?,
+            novelty,
             ambiguity,
             prior: Prior::new(&labels.prior),
         })

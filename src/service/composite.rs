@@ -22,10 +22,17 @@ use super::{
 };
 use crate::{
     domain::{
-        bayes, conformal::Calibration, image::Image, likelihood::Bound, statistics::Statistic,
+        bayes,
+        conformal::{Calibration, CalibrationError},
+        image::Image,
+        likelihood::Bound,
+        statistics::Statistic,
     },
     network::{classifier::Prediction, panel::Measurement},
-    repository::{composite::Novelty, detector::Detector},
+    repository::{
+        composite::{Composite, Novelty},
+        detector::Detector,
+    },
     scheduling::{Class, JobError, Lane},
 };
 
@@ -52,9 +59,7 @@ pub(super) async fn classify(
     let rate = options
         .false_alarm_rate
         .unwrap_or(ClassifyOptions::DEFAULT_FALSE_ALARM_RATE);
-    for calibration in [&composite.ambiguity, novelty_of(&composite.novelty)] {
-        calibration.supports(rate).map_err(detect::refused)?;
-    }
+    supports(composite, rate).map_err(detect::refused)?;
     let predictions = predictions(service, lanes, images.clone(), deadline).await?;
     let familiarities = familiarities(service, lanes, images, deadline).await?;
     let results = predictions
@@ -224,6 +229,16 @@ async fn by_detector(
         })
     };
     Ok(measured.into_iter().map(familiarity).collect())
+}
+
+/// Whether both calibrations support the rate. Ambiguity and a detector's strangeness are strange where they are large, a density alone
+/// on both sides, which takes twice as many scores.
+fn supports(composite: &Composite, rate: f64) -> Result<(), CalibrationError> {
+    composite.ambiguity.threshold(rate, None)?;
+    match &composite.novelty {
+        Novelty::Density(calibration) => calibration.supports(rate),
+        Novelty::Detector(detector) => detector.calibration.threshold(rate, None).map(drop),
+    }
 }
 
 fn novelty_of(novelty: &Novelty) -> &Calibration {

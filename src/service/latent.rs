@@ -48,18 +48,20 @@ pub(super) async fn encode(
 
 /// Codes must be finite and of the right size.
 pub(super) fn check_codes(codes: &[Vec<f32>], size: usize) -> Result<(), ServiceError> {
-    let is_wrong =
-        |code: &Vec<f32>| code.len() != size || code.iter().any(|value| !value.is_finite());
-    match codes.iter().position(is_wrong) {
-        None => Ok(()),
-        Some(index) => Err(ServiceError::InvalidOption {
+    for (index, code) in codes.iter().enumerate() {
+        let found = if code.len() != size {
+            format!("has {} numbers", code.len())
+        } else if let Some(place) = code.iter().position(|value| !value.is_finite()) {
+            format!("has {} at place {place}", code[place])
+        } else {
+            continue;
+        };
+        return Err(ServiceError::InvalidOption {
             option: "latents",
-            reason: format!(
-                "code {index} has {} numbers; a code of this model is {size} finite numbers",
-                codes[index].len()
-            ),
-        }),
+            reason: format!("code {index} {found}; a code of this model is {size} finite numbers"),
+        });
     }
+    Ok(())
 }
 
 /// Codes drawn from a standard normal prior, widened or narrowed by the temperature.

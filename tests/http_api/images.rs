@@ -120,6 +120,18 @@ async fn a_request_of_bad_images_only_fails_with_the_problem_of_the_first() {
 }
 
 #[tokio::test]
+async fn a_request_without_images_is_refused_however_it_comes() {
+    for operation in ["score", "detect", "complete?rows=1", "compress"] {
+        let none = npy(0);
+        let empty = post(MODEL, operation)
+            .body("application/x-npy", none)
+            .send();
+        let empty = empty.await.problem(422, "invalid_image");
+        assert!(empty.contains("send at least one"), "{operation}: {empty}");
+    }
+}
+
+#[tokio::test]
 async fn size_and_colour_change_only_on_request() {
     let colour = file(RgbImage::new(7, 9), ImageFormat::Png);
     for (query, part) in [

@@ -10,7 +10,7 @@ use super::{Request, name_of, paths};
 use crate::{
     app::App,
     cli::{CliError, Outcome, gather, pipeline},
-    domain::bayes::Role,
+    domain::{bayes::Role, family::Family},
     service::{
         ServedModel,
         compose::{Composed, Recipe},
@@ -54,7 +54,11 @@ pub(super) fn run(
         request.resize,
         request.convert,
     )?;
-    let name = name_of(request.name, &format!("{}-bayes", classifier.name()))?;
+    let name = name_of(
+        request.name,
+        &format!("{}-bayes", classifier.name()),
+        (app, Family::Bayes),
+    )?;
     let members: String = request
         .members
         .iter()

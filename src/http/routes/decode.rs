@@ -86,7 +86,15 @@ pub(super) async fn decode(
     let limit = call.state.config.max_images;
     let (latents, params) = offload(body.len(), move || {
         let latents = read_latents(kind, &body, size, limit, &mut options)?;
-        Ok::<_, Problem>((latents, options.parse::<DecodeParams>()?))
+        // Before the codes are missed: they may have come under another name.
+        let params = options.parse::<DecodeParams>()?;
+        if latents.is_empty() {
+            return Err(Problem::option(
+                "latents",
+                "the request brings no latent code; send at least one",
+            ));
+        }
+        Ok((latents, params))
     })
     .await?;
     call.count_images(latents.len())?;
@@ -136,24 +144,16 @@ fn read_latents(
         latents: true,
         ..Wanted::default()
     };
-    let latents = if kind == BodyKind::Npy {
+    if kind == BodyKind::Npy {
         media::read_vectors(body, size, limit).map_err(|error| {
             if error.is_too_large() {
                 Problem::from(error)
             } else {
                 Problem::option("latents", error)
             }
-        })?
+        })
     } else {
-        read_json(body, wanted, options)?
-            .latents
-            .unwrap_or_default()
-    };
-    if latents.is_empty() {
-        return Err(Problem::option(
-            "latents",
-            "the request brings no latent code; send at least one",
-        ));
+        let body = read_json(body, wanted, options)?;
+        Ok(body.latents.unwrap_or_default())
     }
-    Ok(latents)
 }
