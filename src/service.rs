@@ -236,6 +236,16 @@ impl Service {
             if let Some(log_evidence) = classification.log_evidence {
                 bits.observe(likelihood::bits_per_dim(log_evidence, dimensions));
             }
+            if let Some(doubts) = &classification.doubts {
+                let p_values = &self.metrics.p_value;
+                p_values
+                    .with_label_values(&[model.name()])
+                    .observe(doubts.novelty.p_value);
+                self.metrics
+                    .decisions
+                    .with_label_values(&[model.name(), doubts.verdict().name()])
+                    .inc();
+            }
         }
         Ok(answer)
     }

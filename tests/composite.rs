@@ -235,9 +235,32 @@ async fn over_http_a_rejected_image_has_no_label() {
         .iter()
         .map(|own| own["decision"].as_str().unwrap())
         .collect();
+    let metrics = client
+        .get(format!("{}/metrics", server.url))
+        .send()
+        .await
+        .unwrap();
+    let metrics = metrics.text().await.unwrap();
     for decision in ["accept", "ambiguous", "none_of_these"] {
-        assert!(decisions.contains(&decision), "{decisions:?}");
+        let count = decisions.iter().filter(|own| **own == decision).count();
+        assert!(count > 0, "{decisions:?}");
+        let line =
+            format!("density_decisions_total{{decision=\"{decision}\",model=\"{NAME}\"}} {count}");
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
     }
+    let about = client
+        .get(format!("{}/v1/models/{NAME}", server.url))
+        .send()
+        .await
+        .unwrap();
+    let about: Value = about.json().await.unwrap();
+    assert_eq!(about["likelihood"], "categorical");
+    assert_eq!(about["calibration"]["size"], 300);
+    // Two-sided among the 200 scores of the density.
+    let smallest = about["calibration"]["smallest_false_alarm_rate"]
+        .as_f64()
+        .unwrap();
+    assert!((smallest - 2.0 / 201.0).abs() < 1e-12, "{about}");
 
     let refusals = [
         ("classify?map=true", "density that is conditioned on labels"),

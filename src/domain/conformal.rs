@@ -133,7 +133,7 @@ impl Calibration {
 
     /// Whether the scores can support the rate with p-values of [`Self::two_sided_p_value`]: `rate` must be at least the smallest that
     /// there can be. For those of [`Self::upper_p_value`] see [`Self::threshold`].
-    pub fn supports(&self, rate: f64) -> Result<(), CalibrationError> {
+    pub fn supports_two_sided(&self, rate: f64) -> Result<(), CalibrationError> {
         if !(rate > 0.0 && rate < 1.0) {
             return Err(CalibrationError::Rate(rate));
         }
@@ -204,6 +204,11 @@ impl Calibration {
         }
     }
 
+    /// The smallest p-value of [`Self::upper_p_value`], and so the smallest false-alarm rate, that the scores support.
+    pub fn smallest_upper_p_value(&self) -> f64 {
+        1.0 / (self.scores.len() + 1) as f64
+    }
+
     /// The smallest p-value, and so the smallest false-alarm rate, that the scores support.
     pub fn smallest_p_value(&self) -> f64 {
         (2.0 / (self.size() + 1) as f64).min(1.0)
@@ -223,13 +228,13 @@ mod tests {
         assert_eq!(calibration.two_sided_p_value(f64::NAN), 0.002);
         assert_eq!(calibration.two_sided_p_value(f64::NEG_INFINITY), 0.002);
         assert_eq!(calibration.two_sided_p_value(499.0), 1.0);
-        assert!(calibration.supports(0.002).is_ok());
+        assert!(calibration.supports_two_sided(0.002).is_ok());
         assert!(matches!(
-            calibration.supports(0.001),
+            calibration.supports_two_sided(0.001),
             Err(CalibrationError::TooFew { needed: 1999, .. })
         ));
         assert!(matches!(
-            calibration.supports(1.0),
+            calibration.supports_two_sided(1.0),
             Err(CalibrationError::Rate(_))
         ));
     }

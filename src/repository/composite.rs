@@ -65,6 +65,15 @@ pub enum Novelty {
 }
 
 impl Composite {
+    /// The smallest false-alarm rate that both calibrations support.
+    pub fn smallest_false_alarm_rate(&self) -> f64 {
+        let novelty = match &self.novelty {
+            Novelty::Density(calibration) => calibration.smallest_p_value(),
+            Novelty::Detector(detector) => detector.calibration.smallest_upper_p_value(),
+        };
+        novelty.max(self.ambiguity.smallest_upper_p_value())
+    }
+
     /// log p(image | label) = log p(label | image) + log p(image) − log p(label) of every label, in nats.
     pub fn log_likelihoods(&self, log_posterior: &[f64], log_density: f64) -> Vec<f64> {
         log_posterior

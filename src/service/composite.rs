@@ -236,7 +236,7 @@ async fn by_detector(
 fn supports(composite: &Composite, rate: f64) -> Result<(), CalibrationError> {
     composite.ambiguity.threshold(rate, None)?;
     match &composite.novelty {
-        Novelty::Density(calibration) => calibration.supports(rate),
+        Novelty::Density(calibration) => calibration.supports_two_sided(rate),
         Novelty::Detector(detector) => detector.calibration.threshold(rate, None).map(drop),
     }
 }

@@ -54,7 +54,7 @@ pub(super) async fn detect(
     }
     only_detectors(options)?;
     let rate = options.false_alarm_rate;
-    calibration.supports(rate).map_err(refused)?;
+    calibration.supports_two_sided(rate).map_err(refused)?;
     let statistics: PerImage<f64> = match &model.lanes {
         Lanes::Autoregressive { score, .. } => {
             // Without a label a conditional model is asked for p(x), and it is p(x) that is calibrated.

@@ -28,6 +28,7 @@ use crate::{
         Catalog, Network, Outcome, Timings, Version,
         composite::{Composite, Novelty},
         detector::Detector,
+        manifest::Graphs,
     },
     scheduling::{Class, Lane, Scheduler, Work},
 };
@@ -432,13 +433,37 @@ pub(super) fn describe(name: &str, version: u32, slot: &Slot) -> ModelInfo {
     }
 }
 
+/// What a version is calibrated on; of a composite the ambiguity of labels, because novelty is calibrated by the member that judges it.
+fn calibration_info(version: &Version) -> Option<CalibrationInfo> {
+    let manifest = &version.manifest;
+    if let (Network::Composite(composite), Graphs::Composite(contract)) =
+        (&version.network, &manifest.graphs)
+    {
+        return Some(CalibrationInfo {
+            size: composite.ambiguity.size(),
+            statistic: "ambiguity",
+            smallest_false_alarm_rate: composite.smallest_false_alarm_rate(),
+            description: contract.ambiguity_description.clone(),
+        });
+    }
+    let (scores, file) = version
+        .calibration
+        .as_ref()
+        .zip(manifest.calibration.as_ref())?;
+    Some(CalibrationInfo {
+        size: scores.size(),
+        statistic: file.statistic.name(),
+        smallest_false_alarm_rate: match &version.network {
+            Network::Detector(_) => scores.smallest_upper_p_value(),
+            _ => scores.smallest_p_value(),
+        },
+        description: file.description.clone(),
+    })
+}
+
 /// What a loaded version says of itself.
 fn ready_info(version: &Version) -> ReadyInfo {
     let manifest = &version.manifest;
-    let calibration = version
-        .calibration
-        .as_ref()
-        .zip(manifest.calibration.as_ref());
     let provenance = &manifest.provenance;
     let density = manifest.family.density();
     ReadyInfo {
@@ -450,7 +475,10 @@ fn ready_info(version: &Version) -> ReadyInfo {
             .map(|capability| (capability, why_not(version, capability)))
             .to_vec(),
         shape: manifest.shape,
-        likelihood: manifest.likelihood(),
+        likelihood: match &version.network {
+            Network::Composite(composite) => composite.density.head().name(),
+            _ => manifest.likelihood(),
+        },
         labels: manifest
             .labels
             .as_ref()
@@ -471,15 +499,7 @@ fn ready_info(version: &Version) -> ReadyInfo {
             _ => None,
         },
         latent_size: latent_size(version),
-        calibration: calibration.map(|(scores, file)| CalibrationInfo {
-            size: scores.size(),
-            statistic: file.statistic.name(),
-            smallest_false_alarm_rate: match &version.network {
-                Network::Detector(_) => 1.0 / (scores.size() + 1) as f64,
-                _ => scores.smallest_p_value(),
-            },
-            description: file.description.clone(),
-        }),
+        calibration: calibration_info(version),
         provenance: ProvenanceInfo {
             data: provenance.data.clone(),
             licence: provenance.licence.clone(),
