@@ -71,8 +71,7 @@ pub(super) async fn by_classifier(
 pub(super) fn posterior(prediction: &Prediction) -> Result<Vec<f64>, ServiceError> {
     let log_posterior = prediction.log_posterior();
     if log_posterior.iter().any(|value| value.is_nan()) {
-        let cause = "the model's output for this image is not a number";
-        return Err(ServiceError::Inference(cause.to_owned()));
+        return Err(ServiceError::not_a_number());
     }
     Ok(log_posterior)
 }

@@ -130,6 +130,11 @@ impl ErrorKind {
 }
 
 impl ServiceError {
+    /// A graph that gave no numbers for an image.
+    pub(super) fn not_a_number() -> Self {
+        Self::Inference("the model's output for this image is not a number".to_owned())
+    }
+
     /// The kind.
     pub fn kind(&self) -> ErrorKind {
         match self {

@@ -149,8 +149,7 @@ pub(super) async fn ask_all(
             let own: Vec<Result<Vec<f32>, JobError>> = maps.by_ref().take(labels).collect();
             let own: Vec<Vec<f32>> = own.into_iter().collect::<Result<_, _>>()?;
             if own.iter().flatten().any(|value| value.is_nan()) {
-                let cause = "the model's output for this image is not a number";
-                return Err(ServiceError::Inference(cause.to_owned()));
+                return Err(ServiceError::not_a_number());
             }
             Ok(own)
         })

@@ -235,9 +235,7 @@ pub(super) fn score(
     map: Option<Vec<f32>>,
 ) -> Result<Score, ServiceError> {
     if log_likelihood_nats.is_nan() {
-        return Err(ServiceError::Inference(
-            "the model's output for this image is not a number".to_owned(),
-        ));
+        return Err(ServiceError::not_a_number());
     }
     Ok(Score {
         log_likelihood_nats,
