@@ -11,6 +11,7 @@ mod digest;
 pub mod gate;
 pub mod manifest;
 mod order;
+mod text;
 pub mod trained_on;
 mod write;
 
@@ -23,7 +24,7 @@ use std::{
 };
 
 use self::{
-    manifest::Manifest,
+    manifest::{Manifest, members::Member},
     order::{Asks, Ordered},
 };
 use crate::{
@@ -66,6 +67,36 @@ impl Version {
             Network::Detector(_) | Network::Composite(_) => self.fingerprint.clone(),
             _ => self.manifest.graphs_sha256(),
         }
+    }
+
+    /// The version as a member that is asked for something.
+    pub fn as_member<Role>(&self, role: Role) -> Member<Role> {
+        Member {
+            role,
+            model: self.manifest.name.clone(),
+            version: self.number,
+            sha256: self.identity(),
+        }
+    }
+}
+
+/// Finds a version of a model, or says why there is none.
+pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Version>, String>;
+
+impl<Role> Member<Role> {
+    /// The version that is named, if it is the very one; else `of` says whose it was, and of what the hash is.
+    fn find(&self, lookup: Lookup<'_>, of: &str) -> Result<Arc<Version>, String> {
+        let (model, version) = (&self.model, self.version);
+        let found = lookup(model, version)
+            .map_err(|reason| format!("{model} version {version}: {reason}"))?;
+        let actual = found.identity();
+        if actual.eq_ignore_ascii_case(&self.sha256) {
+            return Ok(found);
+        }
+        Err(format!(
+            "{model} version {version} is not the one that {of} sha256 {actual}, not {}",
+            self.sha256
+        ))
     }
 }
 

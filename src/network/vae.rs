@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{NetworkError, expect_shape};
+use super::{NetworkError, batch_shape, expect_shape, levels_input};
 use crate::{
     domain::{image::ImageShape, likelihood, random::Random, sampling},
     graph::{
@@ -133,15 +133,12 @@ impl Vae {
         images: &[&[u8]],
         threads: Threads,
     ) -> Result<Vec<Posterior>, NetworkError> {
-        let (shape, rows) = (self.contract.shape, images.len());
+        let rows = images.len();
+        let shape = batch_shape(self.contract.shape, rows);
         let levels = images.concat();
         let names = &self.contract.encoder;
         let outputs = self.encoder.run(
-            &[Input {
-                name: rewrite::LEVELS,
-                shape: &[rows, shape.channels(), shape.height(), shape.width()],
-                values: Values::Bytes(&levels),
-            }],
+            &[levels_input(&levels, &shape)],
             &[&names.mean, &names.log_variance],
             threads,
         )?;

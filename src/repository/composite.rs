@@ -1,17 +1,17 @@
 //! Composites of Bayes' rule on disk: loading one over its members, and writing a new one.
 
 use std::{
-    fmt::Write,
     io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use super::{
-    MANIFEST, Network, Timings, Version,
-    detector::{Detector, Lookup},
+    Lookup, MANIFEST, Network, Timings, Version,
+    detector::Detector,
     gate::{Gate, GateError, time_of},
     manifest::{Graphs, Labels, composite::Contract, members::Member},
+    text::{self, Origin},
     write,
 };
 use crate::{
@@ -286,20 +286,10 @@ fn misfit(version: &Version, role: Role, wanted: &str) -> String {
 /// The versions that the contract names, each the very one that the composite was made of.
 fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
     let find = |role: Role| {
-        let Some(member) = contract.members.iter().find(|member| member.role == role) else {
-            return Ok(None);
-        };
-        let (model, version) = (&member.model, member.version);
-        let found = lookup(model, version)
-            .map_err(|reason| format!("{model} version {version}: {reason}"))?;
-        let actual = found.identity();
-        if !actual.eq_ignore_ascii_case(&member.sha256) {
-            return Err(format!(
-                "{model} version {version} is not the one that the composite was made of: it has sha256 {actual}, not {}",
-                member.sha256
-            ));
-        }
-        Ok(Some(found))
+        let member = contract.members.iter().find(|member| member.role == role);
+        member
+            .map(|member| member.find(lookup, "the composite was made of: it has"))
+            .transpose()
     };
     let needed = |role: Role| {
         find(role)?.ok_or_else(|| format!("one with the role {:?} is needed", role.name()))
@@ -362,62 +352,46 @@ pub fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<Path
 
 /// The text of a composite's manifest.
 fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
-    let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
-    let shape = composite.members.density.manifest.shape;
-    let names: Vec<String> = composite
-        .labels
-        .names
-        .iter()
-        .map(|name| text(name))
-        .collect();
-    let mut out = format!(
-        "name = {}\nfamily = {:?}\ndescription = {}\n\n[image]\nchannels = {}\nheight = {}\nwidth = {}\nlevels = {}\n\n\
-         [labels]\nnames = [{}]\nprior = {:?}\n",
-        text(&composite.name),
-        Family::Bayes.name(),
-        text(&composite.description),
-        shape.channels(),
-        shape.height(),
-        shape.width(),
-        shape.levels(),
-        names.join(", "),
-        composite.labels.prior,
-    );
     let members = composite.members;
     let roles = [
         (Role::Classifier, Some(&members.classifier)),
         (Role::Density, Some(&members.density)),
         (Role::Novelty, members.novelty.as_ref()),
     ];
-    // Writing to a string cannot fail.
-    for (role, version) in roles {
-        if let Some(version) = version {
-            let _ = write!(
-                out,
-                "\n[[members]]\nrole = {:?}\nmodel = {}\nversion = {}\nsha256 = {:?}\n",
-                role.name(),
-                text(&version.manifest.name),
-                version.number,
-                version.identity()
-            );
-        }
-    }
-    let _ = write!(
-        out,
-        "\n[ambiguity]\nscores = {AMBIGUITY:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = {GOLDEN_SCORES:?}\n\
-         absolute_tolerance = 0.001\nrelative_tolerance = 0.000001\n\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\n\
-         parameters = 0\ntraining_seconds = 0\n\n[sha256]\n",
-        text(&format!(
-            "{}: {} images",
-            composite.data,
-            composite.ambiguity.len()
-        )),
-        text(&composite.data),
-        text(&composite.licence),
-        text(&composite.command),
-    );
-    for (name, hash) in hashes {
-        let _ = writeln!(out, "{name:?} = {hash:?}");
-    }
-    out
+    let members: Vec<Member<Role>> = roles
+        .into_iter()
+        .filter_map(|(role, version)| version.map(|version| version.as_member(role)))
+        .collect();
+    let labels = &composite.labels;
+    let names: Vec<String> = labels.names.iter().map(|name| text::quoted(name)).collect();
+    let shape = composite.members.density.manifest.shape;
+    let count = composite.ambiguity.len();
+    let origin = Origin {
+        data: &composite.data,
+        licence: &composite.licence,
+        command: &composite.command,
+        parameters: 0,
+        seconds: 0.0,
+    };
+    [
+        text::head(
+            &composite.name,
+            Family::Bayes,
+            &composite.description,
+            shape,
+        ),
+        format!(
+            "\n[labels]\nnames = [{}]\nprior = {:?}\n",
+            names.join(", "),
+            labels.prior
+        ),
+        text::members(&members),
+        format!(
+            "\n[ambiguity]\nscores = {AMBIGUITY:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\n\
+             scores = {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.001\nrelative_tolerance = 0.000001\n",
+            text::quoted(&format!("{}: {count} images", composite.data))
+        ),
+        text::tail(&origin, hashes),
+    ]
+    .concat()
 }

@@ -11,7 +11,7 @@ use std::{
 use self::file::CalibrationText;
 pub use self::file::{Split, Splits};
 use super::{
-    MANIFEST, Network, Timings, Version,
+    Lookup, MANIFEST, Network, Timings, Version,
     gate::{Gate, GateError, time_of},
     manifest::{Graphs, detector::Contract, members::Member},
     write,
@@ -44,9 +44,6 @@ pub struct Detector {
     /// Which images were used for what.
     pub splits: Splits,
 }
-
-/// Finds a version of a model, or says why there is none.
-pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Version>, String>;
 
 /// Loads the detector in `folder` over members that are loaded already, or says which check it failed.
 pub fn load(
@@ -144,23 +141,10 @@ pub fn load(
 fn members(contract: &Contract, lookup: Lookup<'_>) -> Result<Members, String> {
     let mut members = Members::default();
     for member in &contract.members {
-        let Member {
-            role,
-            model,
-            version,
-            ..
-        } = member;
-        let found = lookup(model, *version)
-            .map_err(|reason| format!("members: {model} version {version}: {reason}"))?;
-        let actual = found.manifest.graphs_sha256();
-        if !actual.eq_ignore_ascii_case(&member.sha256) {
-            return Err(format!(
-                "members: {model} version {version} is not the one that the detector was calibrated with: its graphs have sha256 {actual}, \
-                 not {}",
-                member.sha256
-            ));
-        }
-        add(&mut members, *role, &found).map_err(|cause| format!("members: {cause}"))?;
+        let found = member
+            .find(lookup, "the detector was calibrated with: its graphs have")
+            .map_err(|cause| format!("members: {cause}"))?;
+        add(&mut members, member.role, &found).map_err(|cause| format!("members: {cause}"))?;
     }
     Ok(members)
 }

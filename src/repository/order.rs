@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Candidate, MANIFEST,
-    manifest::{Graphs, Manifest},
+    manifest::{Graphs, Manifest, members::Member},
 };
 
 /// Detectors ask models, composites ask both: nothing is made of more than this.
@@ -85,26 +85,17 @@ fn depth_limited(candidate: &Candidate, depth: usize) -> [u8; 32] {
 fn members(candidate: &Candidate) -> (Asks, Vec<(String, u32)>) {
     let text = String::from_utf8(text_of(&candidate.folder)).unwrap_or_default();
     match Manifest::parse(&text, &candidate.name).map(|manifest| manifest.graphs) {
-        Ok(Graphs::Detector(contract)) => {
-            let members = contract.members.into_iter();
-            (
-                Asks::Models,
-                members
-                    .map(|member| (member.model, member.version))
-                    .collect(),
-            )
-        }
-        Ok(Graphs::Composite(contract)) => {
-            let members = contract.members.into_iter();
-            (
-                Asks::ModelsAndDetectors,
-                members
-                    .map(|member| (member.model, member.version))
-                    .collect(),
-            )
-        }
+        Ok(Graphs::Detector(contract)) => (Asks::Models, named(contract.members)),
+        Ok(Graphs::Composite(contract)) => (Asks::ModelsAndDetectors, named(contract.members)),
         _ => (Asks::Nobody, Vec::new()),
     }
+}
+
+fn named<Role>(members: Vec<Member<Role>>) -> Vec<(String, u32)> {
+    members
+        .into_iter()
+        .map(|member| (member.model, member.version))
+        .collect()
 }
 
 /// A manifest that cannot be read is empty here; the gate says what is wrong with it.

@@ -21,10 +21,7 @@ use crate::{
     },
     metrics::OperationMetrics,
     network::panel::{Members, Panel},
-    repository::{
-        detector::{self, NewDetector, Split, Splits},
-        manifest::members::Member,
-    },
+    repository::detector::{self, NewDetector, Split, Splits},
     scheduling::{Class, Lane},
 };
 
@@ -139,7 +136,7 @@ impl Service {
             members: recipe
                 .members
                 .iter()
-                .map(|(role, model)| member(*role, model))
+                .map(|(role, model)| model.version.as_member(*role))
                 .collect(),
             golden: parts.calibrate[..golden].to_vec(),
             golden_scores: scores[..golden].to_vec(),
@@ -269,15 +266,6 @@ fn panel(members: &[(Need, Arc<ServedModel>)], plan: &Plan) -> Result<Panel, Ser
             .map_err(|cause| invalid("member", cause))?;
     }
     Panel::new(networks, plan.statistics.clone()).map_err(|cause| invalid("member", cause))
-}
-
-fn member(role: Need, model: &ServedModel) -> Member<Need> {
-    Member {
-        role,
-        model: model.name().to_owned(),
-        version: model.version(),
-        sha256: model.version.manifest.graphs_sha256(),
-    }
 }
 
 fn guarantee(calibration: &Calibration, rate: f64) -> Guarantee {

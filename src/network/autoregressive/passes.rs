@@ -12,7 +12,7 @@ use crate::{
         signature::{self, Expected},
         wavefront::{Analysis, Interface},
     },
-    network::{NetworkError, expect_shape, wavefront::Wavefront},
+    network::{NetworkError, batch_shape, expect_shape, levels_input, wavefront::Wavefront},
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
 
@@ -99,7 +99,7 @@ impl Passes {
             Head::Bernoulli => &[rewrite::MARGIN],
         };
         let outputs = self.run(&*self.score, names, images, threads)?;
-        let [_, c, h, w] = self.batch_shape(rows);
+        let [_, c, h, w] = batch_shape(self.contract.shape, rows);
         for (name, output) in names.iter().zip(&outputs) {
             if output.values.len() != rows * c * h * w {
                 expect_shape(name, output, &[rows, c, h, w])?;
@@ -160,23 +160,14 @@ impl Passes {
             .copied()
             .collect();
         let labels: Vec<i64> = images.iter().map(|image| i64::from(image.label)).collect();
-        let (shape, one_axis) = (self.batch_shape(rows), [rows]);
-        let mut inputs = vec![Input {
-            name: rewrite::LEVELS,
-            shape: &shape,
-            values: Values::Bytes(&levels),
-        }];
+        let (shape, one_axis) = (batch_shape(self.contract.shape, rows), [rows]);
+        let mut inputs = vec![levels_input(&levels, &shape)];
         inputs.extend(self.contract.label.as_ref().map(|label| Input {
             name: &label.input,
             shape: &one_axis,
             values: Values::Ints(&labels),
         }));
         Ok(program.run(&inputs, outputs, threads)?)
-    }
-
-    fn batch_shape(&self, rows: usize) -> [usize; 4] {
-        let shape = self.contract.shape;
-        [rows, shape.channels(), shape.height(), shape.width()]
     }
 }
 

@@ -8,10 +8,14 @@ use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, NewDetector};
 use crate::{
     domain::{
         detection::{Density, Plan, Rule, Tail},
+        family::Family,
         image::ImageShape,
         mixture::{Component, Mixture},
     },
-    repository::manifest::detector::Contract,
+    repository::{
+        manifest::detector::Contract,
+        text::{self, Origin},
+    },
 };
 
 /// The version of the format that is written, and the only one that is read.
@@ -293,7 +297,6 @@ pub(super) fn manifest(
     hashes: &[(&str, String)],
 ) -> String {
     use std::fmt::Write;
-    let text = |value: &str| toml::Value::String(value.to_owned()).to_string();
     let list = |names: Vec<&'static str>| {
         let quoted: Vec<String> = names.into_iter().map(|name| format!("{name:?}")).collect();
         format!("[{}]", quoted.join(", "))
@@ -314,33 +317,21 @@ pub(super) fn manifest(
             d.centre.len() + d.scale.len() + axes + mixture
         })
         .sum();
-    let mut out = format!(
-        "name = {}\nfamily = \"detector\"\ndescription = {}\n\n[image]\nchannels = {}\nheight = {}\nwidth = {}\nlevels = {}\n",
-        text(&detector.name),
-        text(&detector.description),
-        shape.channels(),
-        shape.height(),
-        shape.width(),
-        shape.levels()
+    let mut out = text::head(
+        &detector.name,
+        Family::Detector,
+        &detector.description,
+        shape,
     );
+    out += &text::members(&detector.members);
     // Writing to a string cannot fail.
-    for member in &detector.members {
-        let _ = write!(
-            out,
-            "\n[[members]]\nrole = {:?}\nmodel = {}\nversion = {}\nsha256 = {:?}\n",
-            member.role.name(),
-            text(&member.model),
-            member.version,
-            member.sha256
-        );
-    }
     let statistics = list(plan.statistics.iter().map(|s| s.name()).collect());
     let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
     for density in &plan.densities {
         let _ = write!(
             out,
             "\n[[densities]]\nname = {}\nstatistics = {}\naxes = {}\ncomponents = {}\n",
-            text(&density.name),
+            text::quoted(&density.name),
             list(density.statistics.iter().map(|s| s.name()).collect()),
             density.axes,
             density.components
@@ -350,23 +341,22 @@ pub(super) fn manifest(
     let _ = write!(
         out,
         "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = {GOLDEN_SCORES:?}\n\
-         absolute_tolerance = 0.01\nrelative_tolerance = 0.001\n\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\n\
-         parameters = {parameters}\ntraining_seconds = {:.0}\n\n[sha256]\n",
-        text(&format!(
+         absolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
+        text::quoted(&format!(
             "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
             detector.data,
             splits.calibrate.images,
             splits.rank.images,
             splits.fit.images,
             splits.seed
-        )),
-        text(&detector.data),
-        text(&detector.licence),
-        text(&detector.command),
-        detector.seconds
+        ))
     );
-    for (name, hash) in hashes {
-        let _ = writeln!(out, "{name:?} = {hash:?}");
-    }
-    out
+    let origin = Origin {
+        data: &detector.data,
+        licence: &detector.licence,
+        command: &detector.command,
+        parameters,
+        seconds: detector.seconds,
+    };
+    out + &text::tail(&origin, hashes)
 }
