@@ -27,6 +27,7 @@ pub mod http;
 pub mod logging;
 pub mod media;
 pub mod metrics;
+pub mod model;
 pub mod network;
 pub mod repository;
 pub mod runtime;
