@@ -19,18 +19,17 @@
 //! [`repository`] for what a model must prove before it serves, at [`scheduling`] for what happens under load, and at
 //! [`graph::wavefront`] for how an image is drawn at the price of a score.
 
-pub mod app;
-pub mod cli;
 pub mod domain;
 pub mod graph;
-pub mod http;
+pub mod intake;
 pub mod logging;
 pub mod media;
 pub mod metrics;
 pub mod model;
 pub mod network;
+pub mod operations;
 pub mod repository;
 pub mod runtime;
 pub mod scheduling;
-pub mod service;
 pub mod settings;
+pub mod transport;
