@@ -87,7 +87,7 @@ pub trait Operation: Sized + Send + Sync + 'static {
     /// Its options: names, defaults, bounds and documentation.
     type Options: DeserializeOwned + JsonSchema + Send + Sync;
     /// What its answer says once.
-    type Head: Serialize + JsonSchema + Send + 'static;
+    type Head: Serialize + JsonSchema + Clone + Send + 'static;
     /// What its answer says of each image.
     type Item: Serialize + JsonSchema + Send + 'static;
 

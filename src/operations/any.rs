@@ -106,6 +106,9 @@ pub trait AnyAnswer: Send {
     /// Each item as JSON, or why there is none.
     fn items(&self) -> Vec<Result<Value, Refusal>>;
 
+    /// An answer for each item, or why there is none.
+    fn split(self: Box<Self>) -> Vec<Result<Box<dyn AnyAnswer>, Refusal>>;
+
     /// The causes of failures of the server among the items, for its log.
     fn causes(&self) -> Vec<(usize, String)>;
 
@@ -289,6 +292,19 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             Err(refusal) => Err(refusal.clone()),
         };
         self.answer.items.iter().map(item).collect()
+    }
+
+    fn split(self: Box<Self>) -> Vec<Result<Box<dyn AnyAnswer>, Refusal>> {
+        let Self { model, answer } = *self;
+        let single = |item: Result<O::Item, Refusal>| {
+            let answer = Answer::<O> {
+                head: answer.head.clone(),
+                items: vec![Ok(item?)],
+            };
+            let model = Arc::clone(&model);
+            Ok(Box::new(Answered { model, answer }) as Box<dyn AnyAnswer>)
+        };
+        answer.items.into_iter().map(single).collect()
     }
 
     fn causes(&self) -> Vec<(usize, String)> {

@@ -45,7 +45,7 @@ pub struct CompleteOptions {
 }
 
 /// What an answer says once.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CompleteHead {
     /// `exact`: drawn from p(missing | given). `ancestral`: in the model's order; given pixels that come later do not inform
     /// the missing ones before them. `pseudo_gibbs`: by alternating encoder and decoder, approximate.

@@ -34,7 +34,7 @@ pub struct DecodeOptions {
 }
 
 /// What an answer says once.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct DecodeHead {
     /// As asked for.
     pub observation: Observation,

@@ -48,7 +48,7 @@ pub struct DetectOptions {
 }
 
 /// What an answer says once: nothing.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct NoHead {}
 
 /// The decision on one image.

@@ -26,18 +26,18 @@ impl Operation for Encode {
     const FORMATS: &'static [Format] = &[Format::Json, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {
-            name: "code",
-            datatype: Datatype::F32,
-            axes: &[Axis::Code],
-            when: None,
-            description: "the code; of a VAE the mean of the posterior, of a classifier its features",
-        },
-        TensorSpec {
             name: "log_variance",
             datatype: Datatype::F32,
             axes: &[Axis::Code],
             when: None,
             description: "logarithm of the posterior's variance; of a VAE only",
+        },
+        TensorSpec {
+            name: "code",
+            datatype: Datatype::F32,
+            axes: &[Axis::Code],
+            when: None,
+            description: "the code; of a VAE the mean of the posterior, of a classifier its features",
         },
     ];
 
@@ -64,7 +64,7 @@ impl Operation for Encode {
         let codes = items.iter().map(|item| item.code.as_slice());
         let variances: Vec<&[f32]> = items.iter().filter_map(|item| item.log_variance.as_deref()).collect();
         let variances = (!variances.is_empty()).then(|| Tensor::vectors("log_variance", variances));
-        [Tensor::vectors("code", codes)].into_iter().chain(variances).collect()
+        variances.into_iter().chain([Tensor::vectors("code", codes)]).collect()
     }
 
     fn array(_: &NoHead, items: &[Encoding]) -> Tensor {

@@ -53,7 +53,7 @@ pub(super) fn natural() -> f64 {
 }
 
 /// What an answer says once.
-#[derive(Debug, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct SampleHead {
     /// With it the same images come again.
     pub seed: u64,
