@@ -1,61 +1,57 @@
-//! Making a detector: inliers in, a new version of a detector out.
+//! Calibration with inliers: which images serve which purpose, what is measured of them, and what can be promised then.
 
-use std::{
-    collections::HashSet,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Instant,
-};
+use std::{collections::HashSet, time::Instant};
 
 use futures_util::{StreamExt, stream};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{ServedModel, Service, detect, error::ServiceError, measure::Measuring};
+use super::{
+    panel::Measuring,
+    rule::{DensityPlan, LEAST_IMAGES, Measured, Plan},
+    statistics::{Need, Statistic},
+    trained_on::TrainedOn,
+};
 use crate::{
     domain::{
         conformal::{Calibration, certified_rank},
-        detection::{DensityPlan, LEAST_IMAGES, Measured, Plan, Rule},
         image::Image,
         random::{Random, Stream},
-        statistics::{Need, Statistic},
     },
-    metrics::OperationMetrics,
-    network::panel::{Members, Panel},
-    repository::detector::{self, NewDetector, Split, Splits},
-    scheduling::{Class, Lane},
+    model::{Call, Model, Refusal, work::Workshop},
 };
 
 /// Images measured in one piece of work.
-const CHUNK: usize = 64;
+pub const CHUNK: usize = 64;
+
+/// The circumstances of a calibration: it takes as long as it takes.
+pub fn patience(workshop: &Workshop) -> Call {
+    workshop.call(Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600))
+}
+
+/// Statistics of many images, some chunks at a time.
+pub async fn measure_all(
+    lane: &Measuring,
+    images: &[Image],
+    call: &Call,
+    progress: impl Fn(usize),
+) -> Result<Vec<Measured>, Refusal> {
+    let chunks = images
+        .chunks(CHUNK)
+        .map(|chunk| call.run(lane, chunk.to_vec()));
+    let mut chunks = stream::iter(chunks).buffered(4);
+    let mut all = Vec::with_capacity(images.len());
+    while let Some(chunk) = chunks.next().await {
+        for measurement in chunk? {
+            all.push(measurement??.values);
+        }
+        progress(all.len());
+    }
+    Ok(all)
+}
 
 /// The fewest images that may calibrate: fewer could not support a false-alarm rate of 1 %.
-pub(super) const LEAST_CALIBRATION: usize = 100;
-
-/// Images kept with the detector to check that a server judges as the calibration did.
-const GOLDEN: usize = 16;
-
-/// What a detector is to be made of.
-#[derive(Debug, Clone)]
-pub struct Recipe {
-    /// Its name.
-    pub name: String,
-    /// One line.
-    pub description: String,
-    /// The models it asks, each with a role of its own.
-    pub members: Vec<(Need, Arc<ServedModel>)>,
-    /// Whether it looks at flipped and turned images too.
-    pub stir: bool,
-    /// Whether it decodes posterior samples of its latent member too.
-    pub samples: bool,
-    /// Seed of the permutation that parts the images, and of the densities' starts.
-    pub seed: u64,
-    /// Where the images come from.
-    pub data: String,
-    /// Their licence.
-    pub licence: String,
-    /// The command that made it.
-    pub command: String,
-}
+pub const LEAST_CALIBRATION: usize = 100;
 
 /// The images that a detector is made from.
 #[derive(Debug, Clone, Default)]
@@ -64,23 +60,6 @@ pub struct Inliers {
     pub data: Vec<Image>,
     /// Images that fit and rank.
     pub fit: Vec<Image>,
-}
-
-/// A detector that was made.
-#[derive(Debug, Clone)]
-pub struct Made {
-    /// The folder of its version.
-    pub folder: PathBuf,
-    /// Images that fitted the densities.
-    pub fit: usize,
-    /// Images among which surprises are ranked.
-    pub rank: usize,
-    /// Images that calibrate.
-    pub calibrate: usize,
-    /// Images that came more than once and were counted once.
-    pub duplicates: usize,
-    /// False-alarm rates and what can be promised of them.
-    pub guarantees: Vec<Guarantee>,
 }
 
 /// What a calibration can promise of one false-alarm rate.
@@ -94,114 +73,14 @@ pub struct Guarantee {
     pub certified_threshold: Option<f64>,
 }
 
-impl Service {
-    /// Makes a detector and writes it as the next version of its name into `repository`. `progress` is told how many images have been
-    /// measured.
-    pub async fn calibrate(
-        &self,
-        recipe: &Recipe,
-        inliers: Inliers,
-        repository: &Path,
-        progress: impl Fn(usize),
-    ) -> Result<Made, ServiceError> {
-        let started = Instant::now();
-        let parts = part(inliers, recipe.seed)?;
-        for (role, member) in &recipe.members {
-            not_trained_on(role.name(), member, parts.all())?;
-        }
-        let plan = plan(&recipe.members, recipe.stir, recipe.samples);
-        let panel = panel(&recipe.members, &plan)?;
-        let lane = self.scheduler.lane(
-            Class::Interactive,
-            Measuring(Arc::new(panel)),
-            std::time::Duration::from_millis(5),
-            OperationMetrics::new(&self.metrics, &recipe.name, "calibrate"),
-        );
-        let all: Vec<Image> = parts.all().cloned().collect();
-        let measured = self.measure_all(&lane, &all, progress).await?;
-        let (fit, rest) = measured.split_at(parts.fit.len());
-        let (rank, calibrate) = rest.split_at(parts.rank.len());
-        let rule = Rule::fit(plan, fit, rank, recipe.seed)
-            .map_err(|error| invalid("data", error.to_string()))?;
-        let scores: Vec<f64> = calibrate
-            .iter()
-            .map(|m| rule.judge(m).strangeness)
-            .collect();
-        let calibration =
-            Calibration::new(scores.clone()).map_err(|e| invalid("data", e.to_string()))?;
-        let golden = parts.calibrate.len().min(GOLDEN);
-        let detector = NewDetector {
-            name: recipe.name.clone(),
-            description: recipe.description.clone(),
-            members: recipe
-                .members
-                .iter()
-                .map(|(role, model)| model.version.as_member(*role))
-                .collect(),
-            golden: parts.calibrate[..golden].to_vec(),
-            golden_scores: scores[..golden].to_vec(),
-            rule,
-            scores,
-            splits: Splits {
-                seed: recipe.seed,
-                fit: split(&parts.fit),
-                rank: split(&parts.rank),
-                calibrate: split(&parts.calibrate),
-            },
-            data: recipe.data.clone(),
-            licence: recipe.licence.clone(),
-            command: recipe.command.clone(),
-            seconds: started.elapsed().as_secs_f64(),
-        };
-        let folder = detector::write(repository, &detector)
-            .map_err(|error| invalid("output", format!("{}: {error}", repository.display())))?;
-        Ok(Made {
-            folder,
-            fit: parts.fit.len(),
-            rank: parts.rank.len(),
-            calibrate: parts.calibrate.len(),
-            duplicates: parts.duplicates,
-            guarantees: [0.001, 0.01, 0.05, 0.1]
-                .map(|rate| guarantee(&calibration, rate))
-                .to_vec(),
-        })
-    }
-
-    /// Statistics of many images, some chunks at a time.
-    async fn measure_all(
-        &self,
-        lane: &Lane<Measuring>,
-        images: &[Image],
-        progress: impl Fn(usize),
-    ) -> Result<Vec<Measured>, ServiceError> {
-        let deadline = Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600);
-        let chunks = images
-            .chunks(CHUNK)
-            .map(|chunk| detect::measure(self, lane, chunk.to_vec(), deadline));
-        let mut chunks = stream::iter(chunks).buffered(4);
-        let mut all = Vec::with_capacity(images.len());
-        while let Some(chunk) = chunks.next().await {
-            for measurement in chunk? {
-                all.push(measurement?.values);
-            }
-            progress(all.len());
-        }
-        Ok(all)
-    }
-}
-
-pub(super) fn invalid(option: &'static str, reason: String) -> ServiceError {
-    ServiceError::InvalidOption { option, reason }
-}
-
 /// The rule that is fitted: every number that the members give in one joint density, and one density more for each map of where in
 /// the image they are surprised or fail. A code alone is no map, but without a map it tells most of where things are.
-pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool, samples: bool) -> Plan {
+pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
     use Statistic::*;
     let has = |need: Need| match need {
         Need::Stirring => stir,
         Need::Samples => samples,
-        _ => members.iter().any(|(role, _)| *role == need),
+        _ => members.contains(&need),
     };
     let possible = |statistic: &Statistic| statistic.needs().iter().all(|&need| has(need));
     let mut numbers = vec![
@@ -259,16 +138,8 @@ pub fn plan(members: &[(Need, Arc<ServedModel>)], stir: bool, samples: bool) -> 
     }
 }
 
-fn panel(members: &[(Need, Arc<ServedModel>)], plan: &Plan) -> Result<Panel, ServiceError> {
-    let mut networks = Members::default();
-    for (role, model) in members {
-        detector::add(&mut networks, *role, &model.version)
-            .map_err(|cause| invalid("member", cause))?;
-    }
-    Panel::new(networks, plan.statistics.clone()).map_err(|cause| invalid("member", cause))
-}
-
-fn guarantee(calibration: &Calibration, rate: f64) -> Guarantee {
+/// What a calibration can promise of a false-alarm rate.
+pub fn guarantee(calibration: &Calibration, rate: f64) -> Guarantee {
     let k = certified_rank(calibration.size(), rate, 0.95);
     Guarantee {
         rate,
@@ -277,23 +148,63 @@ fn guarantee(calibration: &Calibration, rate: f64) -> Guarantee {
     }
 }
 
+/// Which images a detector was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Splits {
+    /// The seed of the permutation that parts the images, and of the densities' starts.
+    pub seed: u64,
+    /// Images that the densities were fitted to.
+    pub fit: Split,
+    /// Images among which surprises are ranked.
+    pub rank: Split,
+    /// Images that calibrate.
+    pub calibrate: Split,
+}
+
+/// Some images.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Split {
+    /// How many.
+    pub images: usize,
+    /// sha256 over the sha256 of the levels of each, in ascending order of these: the same for the same images in any order.
+    pub sha256: String,
+}
+
 /// Images for each purpose; none is in two.
-struct Parts {
-    fit: Vec<Image>,
-    rank: Vec<Image>,
-    calibrate: Vec<Image>,
-    duplicates: usize,
+#[derive(Debug)]
+pub struct Parts {
+    /// Images that fit the densities.
+    pub fit: Vec<Image>,
+    /// Images among which surprises are ranked.
+    pub rank: Vec<Image>,
+    /// Images that calibrate.
+    pub calibrate: Vec<Image>,
+    /// Images that came more than once and were counted once.
+    pub duplicates: usize,
 }
 
 impl Parts {
-    fn all(&self) -> impl Iterator<Item = &Image> {
+    /// All of them, in this order.
+    pub fn all(&self) -> impl Iterator<Item = &Image> {
         self.fit.iter().chain(&self.rank).chain(&self.calibrate)
+    }
+
+    /// How many they are, and which.
+    pub fn splits(&self, seed: u64) -> Splits {
+        Splits {
+            seed,
+            fit: split(&self.fit),
+            rank: split(&self.rank),
+            calibrate: split(&self.calibrate),
+        }
     }
 }
 
 /// Parts the images by a random permutation: without images to fit half of them fit, 15 % rank and the rest calibrate; with them three
 /// quarters of these fit and the rest rank. An image that comes more than once is taken once, where it comes first.
-fn part(inliers: Inliers, seed: u64) -> Result<Parts, ServiceError> {
+pub fn part(inliers: Inliers, seed: u64) -> Result<Parts, Refusal> {
     let mut seen = HashSet::new();
     let before = inliers.data.len() + inliers.fit.len();
     let mut unique = |images| not_seen(images, &mut seen);
@@ -323,7 +234,7 @@ fn part(inliers: Inliers, seed: u64) -> Result<Parts, ServiceError> {
     ];
     for (purpose, images, needed) in least {
         if images < needed {
-            return Err(invalid(
+            return Err(Refusal::option(
                 "data",
                 format!(
                     "{before} images, of which {duplicates} came twice, are too few: {images} are left to {purpose}, and at least \
@@ -336,7 +247,7 @@ fn part(inliers: Inliers, seed: u64) -> Result<Parts, ServiceError> {
 }
 
 /// Images, each taken once, where it comes first.
-pub(super) fn unique(images: Vec<Image>) -> Vec<Image> {
+pub fn unique(images: Vec<Image>) -> Vec<Image> {
     not_seen(images, &mut HashSet::new())
 }
 
@@ -384,12 +295,12 @@ fn shuffled(images: Vec<Image>, seed: u64) -> Vec<Image> {
 
 /// Refuses images that a member was trained on, if its manifest tells which these were: on them the model is surer than it will be on
 /// new images, so that nothing that is calibrated with them holds.
-pub(super) fn not_trained_on<'a>(
+pub fn not_trained_on<'a>(
     role: &str,
-    model: &ServedModel,
+    model: &Model,
     images: impl IntoIterator<Item = &'a Image>,
-) -> Result<(), ServiceError> {
-    let Some(trained_on) = &model.version.trained_on else {
+) -> Result<(), Refusal> {
+    let Ok(trained_on) = model.can::<TrainedOn>() else {
         return Ok(());
     };
     let found = images
@@ -399,11 +310,11 @@ pub(super) fn not_trained_on<'a>(
     if found == 0 {
         return Ok(());
     }
-    Err(invalid(
+    Err(Refusal::option(
         "data",
         format!(
             "{found} of the images are among those that {} ({role}) was trained on: calibrate with images that no member has seen",
-            model.name(),
+            model.name,
         ),
     ))
 }

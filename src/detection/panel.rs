@@ -1,22 +1,20 @@
 //! The members of a detector side by side: each runs once on a batch, and every statistic is taken from what they said.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use super::{
-    NetworkError,
-    autoencoder::Autoencoder,
-    autoregressive::{Autoregressive, Given, Head},
-    classifier::Classifier,
-    vae::{Posterior, Vae},
+    evidence::{Answers, Latents, Predicts, SquaredErrors, Surprises},
+    rule::Measured,
+    statistics::{Evidence, Need, Statistic, transformations},
 };
 use crate::{
     domain::{
-        detection::Measured,
-        image::ImageShape,
+        image::{Image, ImageShape},
         likelihood,
-        random::{Random, Stream},
-        statistics::{Evidence, Latent, Need, Statistic, transformations},
-        surprise::Surprise,
+    },
+    model::{
+        Model, Reason, Refusal,
+        work::{Batches, Workshop},
     },
     runtime::Threads,
 };
@@ -25,17 +23,18 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Members {
     /// The main density.
-    pub density: Option<Arc<Autoregressive>>,
+    density: Option<Arc<dyn Surprises>>,
     /// A density that sees only the nearest pixels.
-    pub local: Option<Arc<Autoregressive>>,
+    local: Option<Arc<dyn Surprises>>,
     /// A density of backgrounds.
-    pub background: Option<Arc<Autoregressive>>,
-    /// A variational autoencoder.
-    pub latent: Option<Arc<Vae>>,
-    /// An autoencoder.
-    pub autoencoder: Option<Arc<Autoencoder>>,
-    /// A classifier.
-    pub classifier: Option<Arc<Classifier>>,
+    background: Option<Arc<dyn Surprises>>,
+    /// A posterior over codes.
+    latent: Option<Arc<dyn Latents>>,
+    /// A bottleneck.
+    autoencoder: Option<Arc<dyn SquaredErrors>>,
+    /// A distribution over labels.
+    classifier: Option<Arc<dyn Predicts>>,
+    shape: Option<ImageShape>,
 }
 
 /// Members and the statistics that are taken from them.
@@ -60,7 +59,9 @@ pub struct Measurement {
 impl Panel {
     /// Puts members and statistics together. Answers what is missing or does not fit.
     pub fn new(members: Members, statistics: Vec<Statistic>) -> Result<Self, String> {
-        let shape = members.shape()?;
+        let shape = members
+            .shape
+            .ok_or("a detector needs at least one member")?;
         for &statistic in &statistics {
             for &need in statistic.needs() {
                 if !members.have(need) {
@@ -101,92 +102,91 @@ impl Panel {
         self.members
             .latent
             .as_ref()
-            .map_or(0, |vae| vae.latent_size())
+            .map_or(0, |latent| latent.latent_size())
     }
 
-    /// Measures images given as levels in channel, row, column order.
+    /// Measures images given as levels in channel, row, column order. An image of which a member gives no number has no measurement.
     pub fn measure(
         &self,
         images: &[&[u8]],
         threads: Threads,
-    ) -> Result<Vec<Measurement>, NetworkError> {
+    ) -> Answers<Result<Measurement, Refusal>> {
         let mut evidence = vec![Evidence::default(); images.len()];
-        if let Some(density) = &self.members.density {
-            for (evidence, surprise) in evidence
-                .iter_mut()
-                .zip(surprises(density, images, threads)?)
-            {
-                evidence.density = Some(surprise);
-            }
+        let Members {
+            density,
+            local,
+            background,
+            latent,
+            autoencoder,
+            classifier,
+            ..
+        } = &self.members;
+        if let Some(density) = density {
+            give(&mut evidence, density.surprises(images, threads)?, |own| {
+                &mut own.density
+            });
         }
-        if let Some(local) = self
-            .members
-            .local
-            .as_ref()
-            .filter(|_| self.uses(Need::Local))
-        {
-            let maps = local.log_probabilities(&given(images), threads)?;
-            for (evidence, map) in evidence.iter_mut().zip(maps) {
-                evidence.local = Some(map);
-            }
+        if let Some(local) = local.as_ref().filter(|_| self.uses(Need::Local)) {
+            give(
+                &mut evidence,
+                local.log_probabilities(images, threads)?,
+                |own| &mut own.local,
+            );
         }
-        if let Some(background) = self
-            .members
-            .background
-            .as_ref()
-            .filter(|_| self.uses(Need::Background))
-        {
-            let maps = background.log_probabilities(&given(images), threads)?;
-            for (evidence, map) in evidence.iter_mut().zip(maps) {
-                evidence.background = Some(map);
-            }
+        if let Some(background) = background.as_ref().filter(|_| self.uses(Need::Background)) {
+            give(
+                &mut evidence,
+                background.log_probabilities(images, threads)?,
+                |own| &mut own.background,
+            );
         }
-        if let Some(vae) = self
-            .members
-            .latent
-            .as_ref()
-            .filter(|_| self.uses(Need::Latent))
-        {
-            let latents = latents(vae, images, self.uses(Need::Samples), threads)?;
-            for (evidence, latent) in evidence.iter_mut().zip(latents) {
-                evidence.latent = Some(latent);
-            }
+        if let Some(latent) = latent.as_ref().filter(|_| self.uses(Need::Latent)) {
+            let latents = latent.latents(images, self.uses(Need::Samples), threads)?;
+            give(&mut evidence, latents, |own| &mut own.latent);
         }
-        if let Some(autoencoder) = self
-            .members
-            .autoencoder
+        if let Some(autoencoder) = autoencoder
             .as_ref()
             .filter(|_| self.uses(Need::Autoencoder))
         {
-            let errors = squared_errors(autoencoder, images, threads)?;
-            for (evidence, errors) in evidence.iter_mut().zip(errors) {
-                evidence.squared_errors = Some(errors);
-            }
+            give(
+                &mut evidence,
+                autoencoder.squared_errors(images, threads)?,
+                |own| &mut own.squared_errors,
+            );
         }
-        if let Some(classifier) = self
-            .members
-            .classifier
-            .as_ref()
-            .filter(|_| self.uses(Need::Classifier))
-        {
-            let predictions = classifier.classify(images, threads)?;
-            for (evidence, prediction) in evidence.iter_mut().zip(predictions) {
-                evidence.logits = Some(prediction.logits);
-            }
+        if let Some(classifier) = classifier.as_ref().filter(|_| self.uses(Need::Classifier)) {
+            give(&mut evidence, classifier.logits(images, threads)?, |own| {
+                &mut own.logits
+            });
         }
-        if let Some(density) = self
-            .members
-            .density
+        if let Some(density) = density
             .as_ref()
             .filter(|_| !self.transformations.is_empty())
         {
-            self.stir(density, images, &mut evidence, threads)?;
+            self.stir(&**density, images, &mut evidence, threads)?;
         }
         Ok(images
             .iter()
             .zip(&evidence)
-            .map(|(levels, evidence)| self.measurement(levels, evidence))
+            .map(|(levels, evidence)| match evidence.not_a_number() {
+                Some(what) => Err(Refusal::not_a_number(what)),
+                None => Ok(self.measurement(levels, evidence)),
+            })
             .collect())
+    }
+
+    /// The queue in which `model` has images measured, one of which takes about `time`.
+    pub fn queue(
+        self: &Arc<Self>,
+        workshop: &Workshop,
+        (model, operation): (&str, &str),
+        time: Duration,
+    ) -> Measuring {
+        let panel = Arc::clone(self);
+        workshop.batches(model, operation, time, move |images: &[Image], threads| {
+            let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+            panel.measure(&levels, threads)
+        })
     }
 
     fn uses(&self, need: Need) -> bool {
@@ -195,11 +195,11 @@ impl Panel {
 
     fn stir(
         &self,
-        density: &Autoregressive,
+        density: &dyn Surprises,
         images: &[&[u8]],
         evidence: &mut [Evidence],
         threads: Threads,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<(), String> {
         for transformation in &self.transformations {
             let turned: Vec<Vec<u8>> = images
                 .iter()
@@ -211,7 +211,7 @@ impl Panel {
                 })
                 .collect();
             let turned: Vec<&[u8]> = turned.iter().map(Vec::as_slice).collect();
-            let maps = density.log_probabilities(&given(&turned), threads)?;
+            let maps = density.log_probabilities(&turned, threads)?;
             for (evidence, map) in evidence.iter_mut().zip(maps) {
                 let own = evidence
                     .density
@@ -239,26 +239,54 @@ impl Panel {
     }
 }
 
+/// A queue of images to be measured.
+pub type Measuring = Batches<Image, Result<Measurement, Refusal>>;
+
+/// Puts what a member said of each image into its evidence.
+fn give<T>(
+    evidence: &mut [Evidence],
+    answers: Vec<T>,
+    place: impl Fn(&mut Evidence) -> &mut Option<T>,
+) {
+    for (evidence, answer) in evidence.iter_mut().zip(answers) {
+        *place(evidence) = Some(answer);
+    }
+}
+
 impl Members {
-    /// The one size of images that all members take.
-    fn shape(&self) -> Result<ImageShape, String> {
-        let densities = [&self.density, &self.local, &self.background];
-        let mut shapes = densities
-            .into_iter()
-            .flatten()
-            .map(|network| network.shape())
-            .chain(self.latent.iter().map(|vae| vae.shape()))
-            .chain(self.autoencoder.iter().map(|network| network.shape()))
-            .chain(self.classifier.iter().map(|network| network.shape()));
-        let first = shapes
-            .next()
-            .ok_or("a detector needs at least one member")?;
-        match shapes.find(|&other| other != first) {
-            None => Ok(first),
-            Some(other) => Err(format!(
-                "its members take images of different sizes: {first} and {other}"
+    /// Gives a model a role, if it can fill it.
+    pub fn add(&mut self, role: Need, model: &Model) -> Result<(), String> {
+        self.fill(role, model).map_err(|reason| {
+            format!(
+                "{:?}, a {}, cannot have the role {:?}, which takes {}: {reason}",
+                model.name,
+                model.card.family,
+                role.name(),
+                role.wanted()
+            )
+        })?;
+        match self.shape.replace(model.shape) {
+            Some(other) if other != model.shape => Err(format!(
+                "its members take images of different sizes: {other} and {}",
+                model.shape
             )),
+            _ => Ok(()),
         }
+    }
+
+    fn fill(&mut self, role: Need, model: &Model) -> Result<(), Reason> {
+        match role {
+            Need::Density => self.density = Some(model.can()?),
+            Need::Local => self.local = Some(model.can()?),
+            Need::Background => self.background = Some(model.can()?),
+            Need::Latent => self.latent = Some(model.can()?),
+            Need::Autoencoder => self.autoencoder = Some(model.can()?),
+            Need::Classifier => self.classifier = Some(model.can()?),
+            Need::Stirring | Need::Samples => {
+                return Err("it asks another member and has none of its own".into());
+            }
+        }
+        Ok(())
     }
 
     fn have(&self, need: Need) -> bool {
@@ -271,103 +299,4 @@ impl Members {
             Need::Classifier => self.classifier.is_some(),
         }
     }
-}
-
-/// Images for networks without labels.
-fn given<'a>(images: &[&'a [u8]]) -> Vec<Given<'a>> {
-    images.iter().map(|&levels| levels.into()).collect()
-}
-
-fn surprises(
-    density: &Autoregressive,
-    images: &[&[u8]],
-    threads: Threads,
-) -> Result<Vec<Surprise>, NetworkError> {
-    let logits = density.logits(&given(images), threads)?;
-    let surprise = |(row, levels): (usize, &&[u8])| match density.head() {
-        Head::Categorical => Surprise::of_categorical(logits.row(row), levels),
-        Head::Bernoulli => Surprise::of_bernoulli(logits.row(row), levels),
-    };
-    Ok(images.iter().enumerate().map(surprise).collect())
-}
-
-/// What an autoencoder's reconstructions differ by, at every dimension.
-fn squared_errors(
-    autoencoder: &Autoencoder,
-    images: &[&[u8]],
-    threads: Threads,
-) -> Result<Vec<Vec<f64>>, NetworkError> {
-    let codes = autoencoder.encode(images, threads)?.concat();
-    let pictures = autoencoder.decode(&codes, threads)?;
-    Ok(pictures
-        .iter()
-        .zip(images)
-        .map(|(picture, levels)| picture.squared_errors(levels).collect())
-        .collect())
-}
-
-/// Posterior samples behind the gap between bounds. Their noise is the same for every image.
-const SAMPLES: usize = 16;
-
-fn latents(
-    vae: &Vae,
-    images: &[&[u8]],
-    samples: bool,
-    threads: Threads,
-) -> Result<Vec<Latent>, NetworkError> {
-    let posteriors = vae.encode(images, threads)?;
-    let gaps = posteriors
-        .iter()
-        .zip(images)
-        .map(|(posterior, levels)| {
-            let gap = || iwae_gap(vae, posterior, levels, threads);
-            samples.then(gap).transpose()
-        })
-        .collect::<Result<Vec<_>, _>>()?;
-    let codes: Vec<f32> = posteriors
-        .iter()
-        .flat_map(|p| p.mean.iter().copied())
-        .collect();
-    let observations = vae.decode(&codes, threads)?;
-    Ok(posteriors
-        .into_iter()
-        .zip(observations)
-        .zip(images)
-        .zip(gaps)
-        .map(|(((posterior, observation), levels), iwae_gap)| {
-            let reconstruction = -observation.log_probabilities(levels).sum::<f64>();
-            Latent {
-                kl: posterior.kl(),
-                reconstruction,
-                attainable_gap: observation.attainable(levels).sum::<f64>() + reconstruction,
-                iwae_gap,
-                mean: posterior.mean,
-                log_variance: posterior.log_variance,
-            }
-        })
-        .collect())
-}
-
-/// log mean exp(w) − mean(w) in nats over log-weights w = log p(x | z) + log p(z) − log q(z | x) of posterior samples; never negative.
-fn iwae_gap(
-    vae: &Vae,
-    posterior: &Posterior,
-    levels: &[u8],
-    threads: Threads,
-) -> Result<f64, NetworkError> {
-    let random = Random::new(0, Stream::Posterior, 0);
-    let draws: Vec<(Vec<f32>, f64)> = (0..SAMPLES)
-        .map(|sample| posterior.draw(sample, &random))
-        .collect();
-    let codes: Vec<f32> = draws.iter().flat_map(|(code, _)| code).copied().collect();
-    let weights: Vec<f64> = vae
-        .decode(&codes, threads)?
-        .iter()
-        .zip(&draws)
-        .map(|(observation, (_, log_ratio))| {
-            observation.log_probabilities(levels).sum::<f64>() + log_ratio
-        })
-        .collect();
-    let mean = weights.iter().sum::<f64>() / SAMPLES as f64;
-    Ok(likelihood::log_mean_exp(&weights) - mean)
 }

@@ -7,10 +7,10 @@
 //! rank again, and the image is as strange as the more extreme of the two says. Which images that rejects is left to a third set of
 //! inliers, which calibrates the one number: its promise holds whatever the statistics are and however they depend on one another.
 
-use super::{
+use super::statistics::{Statistic, signed_log};
+use crate::domain::{
     algebra::{eigenvectors, moments},
     mixture::Mixture,
-    statistics::{Statistic, signed_log},
 };
 
 /// What a rule is made of, before it has seen an image.

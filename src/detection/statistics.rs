@@ -1,9 +1,10 @@
 //! Statistics of an image: numbers, or vectors of numbers, that come out differently for images of another kind.
 //!
 //! Each is a pure function of what a detector's members said of the image. None is a verdict: which values are usual is learnt from
-//! inliers (see [`super::detection`]).
+//! inliers (see [`super::rule`]).
 
-use super::{complexity, image::ImageShape, likelihood, surprise::Surprise};
+use super::evidence::Latent;
+use crate::domain::{complexity, image::ImageShape, likelihood, surprise::Surprise};
 
 mod kind;
 
@@ -28,21 +29,49 @@ pub struct Evidence {
     pub stirred: Option<Vec<f64>>,
 }
 
-/// What a variational autoencoder said of one image.
-#[derive(Debug, Clone)]
-pub struct Latent {
-    /// Posterior mean.
-    pub mean: Vec<f32>,
-    /// Logarithm of the posterior variance.
-    pub log_variance: Vec<f32>,
-    /// KL(q(z | x) ‖ p(z)) in nats.
-    pub kl: f64,
-    /// −log p(x | z) in nats at the posterior mean.
-    pub reconstruction: f64,
-    /// Σ(bᵢ − log p(xᵢ | z)) in nats at the posterior mean, bᵢ the best that the level could have had under the decoder's scale.
-    pub attainable_gap: f64,
-    /// IWAE − ELBO in nats over the same posterior samples, if any were drawn.
-    pub iwae_gap: Option<f64>,
+impl Evidence {
+    /// What of it is not a number, if anything: a member's graph has failed on this image. −∞ is a number, that of the impossible.
+    pub fn not_a_number(&self) -> Option<&'static str> {
+        let no_number = |values: &[f32]| values.iter().any(|value| value.is_nan());
+        let map = |values: &Option<Vec<f32>>| values.as_deref().is_some_and(no_number);
+        let latent = |latent: &Latent| {
+            no_number(&latent.mean)
+                || no_number(&latent.log_variance)
+                || latent.kl.is_nan()
+                || latent.reconstruction.is_nan()
+        };
+        let found = [
+            (
+                self.density
+                    .as_ref()
+                    .is_some_and(|own| no_number(&own.log_probability)),
+                "the log-probability",
+            ),
+            (
+                map(&self.local),
+                "the log-probability under the local density",
+            ),
+            (
+                map(&self.background),
+                "the log-probability under the background density",
+            ),
+            (
+                self.latent.as_ref().is_some_and(latent),
+                "the posterior over codes, or the likelihood at its mean,",
+            ),
+            (
+                self.squared_errors
+                    .iter()
+                    .flatten()
+                    .any(|error| !error.is_finite()),
+                "the reconstruction",
+            ),
+            (map(&self.logits), "a logit of a label"),
+        ];
+        found
+            .into_iter()
+            .find_map(|(is_no_number, what)| is_no_number.then_some(what))
+    }
 }
 
 /// Side of the grid over which maps are summed.

@@ -3,32 +3,28 @@
 //! In order: the manifest is valid, hashes are right, graphs keep their contract and run, an autoregressive graph is causal and its
 //! scores are its own normalised predictions, and golden scores are reproduced.
 
-mod autoencoder;
-mod autoregressive;
-mod causality;
-mod classifier;
-mod generator;
-mod vae;
-
 use std::{
+    collections::BTreeMap,
     fs,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Check, MANIFEST, Version,
-    digest::hexadecimal,
-    manifest::{GoldenFiles, Graphs, Manifest, Tolerance},
-    trained_on::TrainedOn,
+    NetworkError, Registry, Workshop,
+    manifest::{CalibrationFile, MANIFEST, Manifest, Scored, Tolerance, hexadecimal},
 };
 use crate::{
+    detection::trained_on::TrainedOn,
     domain::{conformal::Calibration, image::Image},
     graph, media,
-    network::NetworkError,
-    runtime::Engine,
+    model::{
+        Model,
+        info::{CalibrationInfo, Card, Check, Density, ProvenanceInfo},
+    },
 };
 
 /// Why a version does not serve.
@@ -63,6 +59,9 @@ pub enum GateError {
         /// What is wrong.
         cause: String,
     },
+    /// A stream that cannot be watched.
+    #[error("its stream cannot be watched for drift: {0}")]
+    Drift(String),
     /// A graph that cannot be used.
     #[error("{file}: {cause}")]
     Network {
@@ -131,117 +130,34 @@ pub enum GateError {
     },
 }
 
-/// Loads the version in `folder`, or says which check it failed.
-pub fn load(
-    engine: &dyn Engine,
-    folder: &Path,
-    name: &str,
-    number: u32,
-) -> Result<Version, GateError> {
-    let mut gate = Gate::new(folder);
-    let manifest = gate.manifest(name)?;
-    let label = format!("{name} version {number}");
-    let candidate = Candidate {
-        engine,
-        label: &label,
-        manifest: &manifest,
-    };
-    let (network, timings) = match &manifest.graphs {
-        Graphs::Autoregressive { file, contract } => {
-            autoregressive::load(&mut gate, &candidate, file, contract)?
-        }
-        Graphs::Recurrent { file, contract } => {
-            autoregressive::load_step(&mut gate, &candidate, file, contract)?
-        }
-        Graphs::Vae {
-            encoder,
-            decoder,
-            contract,
-        } => vae::load(&mut gate, &candidate, (encoder, decoder), contract)?,
-        Graphs::Autoencoder {
-            encoder,
-            decoder,
-            contract,
-        } => autoencoder::load(&mut gate, &candidate, (encoder, decoder), contract)?,
-        Graphs::Generator { file, contract } => {
-            generator::load(&mut gate, &candidate, file, contract)?
-        }
-        Graphs::Classifier { file, contract } => {
-            classifier::load(&mut gate, &candidate, file, contract)?
-        }
-        Graphs::Detector(_) | Graphs::Composite(_) => {
-            let reason = "it loads over its members only";
-            return Err(GateError::Manifest(reason.to_owned()));
-        }
-    };
-    let calibration = gate.calibration(&manifest)?;
-    let trained_on = gate.trained_on(&manifest)?;
-    Ok(Version {
-        number,
-        network,
-        calibration,
-        trained_on,
-        fingerprint: gate.fingerprint,
-        checks: gate.checks,
-        timings,
-        manifest,
-    })
+/// The files of a version as they were read, once: what is hashed is what is loaded.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What the manifest says.
+    pub manifest: Manifest,
+    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
+    pub fingerprint: String,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
-/// A version that is to prove itself.
-struct Candidate<'a> {
-    engine: &'a dyn Engine,
-    /// Its name and number, for messages.
-    label: &'a str,
-    manifest: &'a Manifest,
-}
-
-/// A load gate at work on one folder.
-pub(super) struct Gate<'a> {
-    folder: &'a Path,
-    checks: Vec<Check>,
-    /// sha256 of the manifest, once it is read.
-    fingerprint: String,
-}
-
-impl<'a> Gate<'a> {
-    pub(super) fn new(folder: &'a Path) -> Self {
-        Self {
-            folder,
-            checks: Vec::new(),
-            fingerprint: String::new(),
-        }
-    }
-
-    /// What was checked, and sha256 of the manifest.
-    pub(super) fn finish(self) -> (Vec<Check>, String) {
-        (self.checks, self.fingerprint)
-    }
-
-    pub(super) fn passed(&mut self, name: &'static str, finding: String) {
-        self.checks.push(Check { name, finding });
-    }
-
-    /// Says that graphs have the inputs and outputs that they should have.
-    fn contract_kept(&mut self) {
-        self.passed("graphs", "inputs and outputs keep the contract".to_owned());
-    }
-
-    pub(super) fn read(&self, file: &str) -> Result<Vec<u8>, GateError> {
-        fs::read(self.folder.join(file)).map_err(|error| GateError::Read {
-            file: file.to_owned(),
-            cause: error.to_string(),
-        })
-    }
-
-    pub(super) fn manifest(&mut self, name: &str) -> Result<Manifest, GateError> {
-        let bytes = self.read(MANIFEST)?;
-        self.fingerprint = hexadecimal(&Sha256::digest(&bytes));
+impl Snapshot {
+    /// Reads the version in `folder` of the model `name`, if its manifest is valid and its files have the stated hashes.
+    pub fn read(folder: &Path, name: &str, registry: &Registry) -> Result<Self, GateError> {
+        let read = |file: &str| {
+            fs::read(folder.join(file)).map_err(|error| GateError::Read {
+                file: file.to_owned(),
+                cause: error.to_string(),
+            })
+        };
+        let bytes = read(MANIFEST)?;
+        let fingerprint = hexadecimal(&Sha256::digest(&bytes));
         let text = String::from_utf8(bytes)
             .map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
-        let manifest = Manifest::parse(&text, name).map_err(GateError::Manifest)?;
+        let manifest = Manifest::parse(&text, name, registry).map_err(GateError::Manifest)?;
+        let mut files = BTreeMap::new();
         for (file, expected) in &manifest.sha256 {
-            let actual = hexadecimal(&Sha256::digest(self.read(file)?));
+            let bytes = read(file)?;
+            let actual = hexadecimal(&Sha256::digest(&bytes));
             if !actual.eq_ignore_ascii_case(expected) {
                 return Err(GateError::Hash {
                     file: file.clone(),
@@ -249,48 +165,169 @@ impl<'a> Gate<'a> {
                     actual,
                 });
             }
+            files.insert(file.clone(), bytes);
         }
-        self.passed(
-            "manifest",
-            format!(
-                "{} of {}, {} files with the stated sha256",
-                manifest.family,
-                manifest.shape,
-                manifest.sha256.len()
-            ),
-        );
-        Ok(manifest)
+        Ok(Self {
+            manifest,
+            fingerprint,
+            files,
+        })
+    }
+}
+
+/// Finds a version of a model that serves already, or says why there is none.
+pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Model>, String>;
+
+/// Loads a version and has it prove itself, or says which check it failed.
+pub fn prove(
+    snapshot: &Snapshot,
+    version: u32,
+    members: Lookup<'_>,
+    workshop: &Workshop,
+) -> Result<Model, GateError> {
+    let manifest = &snapshot.manifest;
+    let mut gate = Gate {
+        snapshot,
+        version,
+        members,
+        workshop,
+        checks: Vec::new(),
+    };
+    gate.passed(
+        "manifest",
+        format!(
+            "{} of {}, {} files with the stated sha256",
+            manifest.family,
+            manifest.shape,
+            manifest.sha256.len()
+        ),
+    );
+    let proved = manifest.contract.prove(&mut gate)?;
+    let capabilities = match gate.trained_on()? {
+        None => proved.capabilities,
+        Some(hashes) => proved.capabilities.offer(Arc::new(hashes)),
+    };
+    let provenance = &manifest.provenance;
+    Ok(Model {
+        name: manifest.name.clone(),
+        version,
+        identity: gate.identity(),
+        shape: manifest.shape,
+        card: Card {
+            description: manifest.description.clone(),
+            family: manifest.family,
+            density: proved.density,
+            conditional: proved.density != Density::None && proved.labels.is_some(),
+            likelihood: proved.likelihood,
+            sampler: proved.sampler,
+            latent_size: proved.latent_size,
+            calibration: proved.calibration,
+            provenance: ProvenanceInfo {
+                data: provenance.data.clone(),
+                licence: provenance.licence.clone(),
+                command: provenance.command.clone(),
+                parameters: provenance.parameters,
+                test_bits_per_dim: provenance.test_bits_per_dim,
+            },
+            checks: gate.checks,
+        },
+        labels: proved.labels,
+        capabilities,
+    })
+}
+
+/// A load gate at work on one version.
+pub struct Gate<'a> {
+    snapshot: &'a Snapshot,
+    version: u32,
+    members: Lookup<'a>,
+    workshop: &'a Workshop,
+    checks: Vec<Check>,
+}
+
+impl<'a> Gate<'a> {
+    /// What the manifest says.
+    pub fn manifest(&self) -> &'a Manifest {
+        &self.snapshot.manifest
     }
 
-    pub(super) fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
-        media::read_f64(&self.read(file)?).map_err(|error| GateError::File {
+    /// The version's number.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Name and number of the version, for messages.
+    pub fn label(&self) -> String {
+        format!("{} version {}", self.manifest().name, self.version)
+    }
+
+    /// sha256 of the manifest in hexadecimal digits.
+    pub fn fingerprint(&self) -> &'a str {
+        &self.snapshot.fingerprint
+    }
+
+    /// What identifies the numbers that the version computes, see [`Model::identity`].
+    pub fn identity(&self) -> String {
+        let graphs = self.manifest().graphs_sha256();
+        graphs.unwrap_or_else(|| self.fingerprint().to_owned())
+    }
+
+    /// The runtime, the workers and the metrics.
+    pub fn workshop(&self) -> &'a Workshop {
+        self.workshop
+    }
+
+    /// A version of a model that the version is made of.
+    pub fn member(&self, name: &str, version: u32) -> Result<Arc<Model>, String> {
+        (self.members)(name, version)
+    }
+
+    /// Notes a check that passed, and what it found.
+    pub fn passed(&mut self, name: &'static str, finding: String) {
+        self.checks.push(Check { name, finding });
+    }
+
+    /// Says that graphs have the inputs and outputs that they should have.
+    pub fn contract_kept(&mut self) {
+        self.passed("graphs", "inputs and outputs keep the contract".to_owned());
+    }
+
+    /// The bytes of a file that the manifest names.
+    pub fn read(&self, file: &str) -> Result<&'a [u8], GateError> {
+        let bytes = self.snapshot.files.get(file);
+        bytes.map(Vec::as_slice).ok_or_else(|| GateError::Read {
+            file: file.to_owned(),
+            cause: "the manifest has no hash of it".to_owned(),
+        })
+    }
+
+    /// Numbers of an npy file.
+    pub fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
+        media::read_f64(self.read(file)?).map_err(|error| GateError::File {
             file: file.to_owned(),
             cause: error.to_string(),
         })
     }
 
     /// Golden images and their scores: one each, or one for each of `labels`.
-    pub(super) fn golden_scores(
+    pub fn golden_scores(
         &self,
-        manifest: &Manifest,
+        golden: &Scored,
         labels: Option<usize>,
     ) -> Result<(Vec<Image>, Vec<f64>), GateError> {
-        let GoldenFiles::Scored {
+        let Scored {
             images: image_file,
             scores: score_file,
-        } = &manifest.golden.files
-        else {
-            let reason = "golden: scores of images are needed";
-            return Err(GateError::Manifest(reason.to_owned()));
-        };
+            ..
+        } = golden;
         let wrong = |file: &str, cause: String| GateError::File {
             file: file.to_owned(),
             cause,
         };
-        let images = media::read_images(&self.read(image_file)?, manifest.shape, usize::MAX)
+        let images = media::read_images(self.read(image_file)?, self.manifest().shape, usize::MAX)
             .map_err(|error| wrong(image_file, error.to_string()))?;
         let columns: Vec<usize> = labels.into_iter().collect();
-        let scores = media::read_f64_table(&self.read(score_file)?, &columns)
+        let scores = media::read_f64_table(self.read(score_file)?, &columns)
             .map_err(|error| wrong(score_file, error.to_string()))?;
         if images.is_empty() || images.len() * labels.unwrap_or(1) != scores.len() {
             let cause = format!(
@@ -304,15 +341,16 @@ impl<'a> Gate<'a> {
         Ok((images, scores))
     }
 
-    fn graph(&self, file: &str) -> Result<graph::protobuf::Model, GateError> {
-        graph::parse(&self.read(file)?).map_err(|cause| GateError::Network {
+    /// A graph.
+    pub fn graph(&self, file: &str) -> Result<graph::protobuf::Model, GateError> {
+        graph::parse(self.read(file)?).map_err(|cause| GateError::Network {
             file: file.to_owned(),
             cause: cause.into(),
         })
     }
 
     /// Compares numbers with the golden ones.
-    pub(super) fn golden(
+    pub fn golden(
         &mut self,
         (what, unit): (&'static str, &'static str),
         tolerance: Tolerance,
@@ -349,27 +387,42 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    fn calibration(&mut self, manifest: &Manifest) -> Result<Option<Calibration>, GateError> {
-        let Some(file) = &manifest.calibration else {
+    /// Scores of held-out inliers, which are strange on both sides, and what the model says of them.
+    pub fn calibration(
+        &mut self,
+        file: Option<&CalibrationFile>,
+        statistic: &'static str,
+    ) -> Result<Option<(Calibration, CalibrationInfo)>, GateError> {
+        let Some(file) = file else {
             return Ok(None);
         };
-        let calibration =
-            Calibration::new(self.scores(&file.scores)?).map_err(|error| GateError::File {
-                file: file.scores.clone(),
-                cause: error.to_string(),
-            })?;
+        let calibration = self.calibration_of(&file.scores)?;
         self.passed(
             "calibration",
             format!("{} scores of held-out inliers", calibration.size()),
         );
-        Ok(Some(calibration))
+        let info = CalibrationInfo {
+            size: calibration.size(),
+            statistic,
+            smallest_false_alarm_rate: calibration.smallest_p_value(),
+            description: file.description.clone(),
+        };
+        Ok(Some((calibration, info)))
     }
 
-    fn trained_on(&self, manifest: &Manifest) -> Result<Option<TrainedOn>, GateError> {
-        let Some(file) = &manifest.provenance.trained_on else {
+    /// The calibration of a file of scores.
+    pub fn calibration_of(&self, file: &str) -> Result<Calibration, GateError> {
+        Calibration::new(self.scores(file)?).map_err(|error| GateError::File {
+            file: file.to_owned(),
+            cause: error.to_string(),
+        })
+    }
+
+    fn trained_on(&self) -> Result<Option<TrainedOn>, GateError> {
+        let Some(file) = &self.manifest().provenance.trained_on else {
             return Ok(None);
         };
-        let hashes = TrainedOn::read(&self.read(file)?).map_err(|cause| GateError::File {
+        let hashes = TrainedOn::read(self.read(file)?).map_err(|cause| GateError::File {
             file: file.clone(),
             cause,
         })?;
@@ -378,9 +431,10 @@ impl<'a> Gate<'a> {
 }
 
 /// Golden scores of densities.
-pub(super) const GOLDEN_SCORES: (&str, &str) = ("golden scores", " nats");
+pub const GOLDEN_SCORES: (&str, &str) = ("golden scores", " nats");
 
-fn failed(file: &str, cause: NetworkError) -> GateError {
+/// A graph that cannot be used.
+pub fn failed(file: &str, cause: NetworkError) -> GateError {
     GateError::Network {
         file: file.to_owned(),
         cause,
@@ -388,9 +442,7 @@ fn failed(file: &str, cause: NetworkError) -> GateError {
 }
 
 /// The second of two runs: the first one pays for allocations.
-pub(super) fn time_of(
-    mut run: impl FnMut() -> Result<(), NetworkError>,
-) -> Result<Duration, NetworkError> {
+pub fn time_of<E>(mut run: impl FnMut() -> Result<(), E>) -> Result<Duration, E> {
     run()?;
     let start = Instant::now();
     run()?;

@@ -1,193 +1,48 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
+//!
+//! What every manifest says is read here; the other tables are the family's own, see [`Tables`].
 
-pub mod composite;
-pub mod detector;
-mod families;
+mod digest;
 pub mod members;
-mod parse;
+mod tables;
+pub mod text;
+pub mod write;
 
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use self::parse::{family_of, parse};
-use super::digest::hexadecimal;
-use crate::{
-    domain::{family::Family, image::ImageShape},
-    network::{autoencoder, autoregressive, classifier, generator, vae},
+pub use self::{
+    digest::hexadecimal,
+    tables::{
+        CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input,
+        refuse, tolerance,
+    },
 };
+use super::{Contract, Registry};
+use crate::domain::image::ImageShape;
+
+/// Name of the manifest in a version's folder.
+pub const MANIFEST: &str = "model.toml";
 
 /// A valid manifest.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Manifest {
     /// Name: that of the model's folder.
     pub name: String,
     /// Family.
-    pub family: Family,
+    pub family: &'static str,
     /// One line.
     pub description: String,
     /// Size of the images.
     pub shape: ImageShape,
-    /// The family's graphs.
-    pub graphs: Graphs,
-    /// The labels that the model is conditioned on, or that a classifier tells apart.
-    pub labels: Option<Labels>,
-    /// What the training framework computed.
-    pub golden: Golden,
-    /// Calibration scores.
-    pub calibration: Option<CalibrationFile>,
+    /// What the family says beside that.
+    pub contract: Box<dyn Contract>,
     /// Where the model came from.
     pub provenance: Provenance,
     /// sha256 of every file, in hexadecimal digits.
     pub sha256: BTreeMap<String, String>,
-}
-
-/// Labels of a conditional model or of a classifier.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Labels {
-    /// Their names, in the order of their numbers.
-    pub names: Vec<String>,
-    /// p(label), in the same order.
-    pub prior: Vec<f64>,
-}
-
-/// Graph files and their contracts.
-#[derive(Debug, Clone)]
-pub enum Graphs {
-    /// One graph of logits.
-    Autoregressive {
-        /// ONNX file.
-        file: String,
-        /// Contract.
-        contract: autoregressive::Contract,
-    },
-    /// One graph of a recurrent step.
-    Recurrent {
-        /// ONNX file.
-        file: String,
-        /// Contract.
-        contract: autoregressive::StepContract,
-    },
-    /// An encoder and a decoder.
-    Vae {
-        /// ONNX file of the encoder.
-        encoder: String,
-        /// ONNX file of the decoder.
-        decoder: String,
-        /// Contract.
-        contract: vae::Contract,
-    },
-    /// A deterministic encoder and decoder.
-    Autoencoder {
-        /// ONNX file of the encoder.
-        encoder: String,
-        /// ONNX file of the decoder.
-        decoder: String,
-        /// Contract.
-        contract: autoencoder::Contract,
-    },
-    /// A generator of images.
-    Generator {
-        /// ONNX file.
-        file: String,
-        /// Contract.
-        contract: generator::Contract,
-    },
-    /// One graph of logits of labels.
-    Classifier {
-        /// ONNX file.
-        file: String,
-        /// Contract.
-        contract: classifier::Contract,
-    },
-    /// No graphs of its own: other models are asked.
-    Detector(detector::Contract),
-    /// No graphs of its own: a classifier and a density are asked.
-    Composite(composite::Contract),
-}
-
-/// What the training framework computed, which the server has to reproduce.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Golden {
-    /// What was computed of what.
-    pub files: GoldenFiles,
-    /// How far off the server may be.
-    pub tolerance: Tolerance,
-}
-
-/// The files of golden values, all npy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum GoldenFiles {
-    /// Numbers of images.
-    Scored {
-        /// uint8 of shape (n, H, W) or (n, H, W, C).
-        images: String,
-        /// float64 of shape (n), or of a model with labels (n, labels): what the family's documentation says.
-        scores: String,
-    },
-    /// Images of codes.
-    Drawn {
-        /// float32 of shape (n, L).
-        latents: String,
-        /// int64 of shape (n), if the generator takes labels.
-        labels: Option<String>,
-        /// float32 of shape (n, C, H, W), in units of level / (levels − 1).
-        images: String,
-    },
-}
-
-/// How far a number may be from the golden one, in the unit of that number.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Tolerance {
-    /// Allowed difference.
-    pub absolute: f64,
-    /// Allowed difference as a share of the golden number.
-    pub relative: f64,
-}
-
-impl Tolerance {
-    /// The difference allowed to a golden number.
-    pub fn allows(self, expected: f64) -> f64 {
-        self.absolute + self.relative * expected.abs()
-    }
-}
-
-/// Calibration scores of held-out inliers.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CalibrationFile {
-    /// npy file, float64 of shape (n), nats; of a conditional model log p(image), over all labels.
-    pub scores: String,
-    /// The statistic they are of.
-    pub statistic: Statistic,
-    /// Where they came from.
-    pub description: String,
-}
-
-/// The statistic that detection looks at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Statistic {
-    /// The exact log-likelihood.
-    LogLikelihood,
-    /// log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)): the evidence lower bound with its expectation taken at the posterior mean. Not
-    /// itself a bound, but deterministic and cheap, which is what a statistic has to be.
-    ElboAtMean,
-    /// The one number that a detector makes of its statistics; see [`crate::domain::detection`].
-    Strangeness,
-}
-
-impl Statistic {
-    /// The name used in manifests and answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::LogLikelihood => "log_likelihood",
-            Self::ElboAtMean => "elbo_at_mean",
-            Self::Strangeness => "strangeness",
-        }
-    }
 }
 
 /// Where a model came from.
@@ -208,139 +63,99 @@ pub struct Provenance {
     pub test_bits_per_dim: Option<f64>,
     /// Anything else worth knowing.
     pub notes: Option<String>,
-    /// File of short hashes of the training images, see [`super::trained_on`].
+    /// File of short hashes of the training images, see [`crate::detection::trained_on`].
     pub trained_on: Option<String>,
 }
 
 impl Manifest {
     /// Parses `text`. `name` is the model's folder name, with which the manifest must agree.
-    pub fn parse(text: &str, name: &str) -> Result<Self, String> {
-        let manifest = match family_of(text)? {
-            Family::PixelCnn => parse::<families::PixelCnn>(text, name),
-            Family::PixelRnn => parse::<families::PixelRnn>(text, name),
-            Family::Vae => parse::<families::Vae>(text, name),
-            Family::Autoencoder => parse::<families::Autoencoder>(text, name),
-            Family::Gan => parse::<families::Gan>(text, name),
-            Family::Classifier => parse::<families::Classifier>(text, name),
-            Family::Bayes => composite::parse(text, name),
-            Family::Detector => detector::parse(text, name),
-        }?;
-        manifest.with_files_checked()
+    pub fn parse(text: &str, name: &str, registry: &Registry) -> Result<Self, String> {
+        let mut tables = Tables::read(text)?;
+        let family = registry
+            .family(&tables.needed::<String>("family")?)
+            .map_err(|error| format!("family: {error}"))?;
+        tables.set_family(family.name());
+        let own_name: String = tables.needed("name")?;
+        refuse(own_name != name, || {
+            format!("name: {own_name:?} is not the name of its folder, {name:?}")
+        })?;
+        let shape = tables.read_shape()?;
+        let (description, provenance, sha256) = (
+            tables.needed("description")?,
+            tables.needed("provenance")?,
+            tables.needed("sha256")?,
+        );
+        let contract = family.read(&mut tables)?;
+        tables.finish()?;
+        let manifest = Self {
+            name: own_name,
+            family: family.name(),
+            description,
+            shape,
+            contract,
+            provenance,
+            sha256,
+        };
+        manifest.check_files().map(|()| manifest)
     }
 
     /// Refuses files that are elsewhere, files without a hash and hashes without a file.
-    fn with_files_checked(self) -> Result<Self, String> {
-        for file in self.files() {
-            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
+    fn check_files(&self) -> Result<(), String> {
+        let files = self.files();
+        for file in &files {
+            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(*file) {
                 return Err(format!(
                     "{file:?} is not the plain name of a file beside the manifest"
                 ));
             }
-            if !self.sha256.contains_key(file) {
+            if !self.sha256.contains_key(*file) {
                 return Err(format!(
                     "sha256: {file:?} is named in the manifest but has no hash"
                 ));
             }
         }
-        if let Some(extra) = self
+        match self
             .sha256
             .keys()
-            .find(|file| !self.files().contains(&file.as_str()))
+            .find(|file| !files.contains(&file.as_str()))
         {
-            return Err(format!(
+            None => Ok(()),
+            Some(extra) => Err(format!(
                 "sha256: {extra:?} is not named anywhere in the manifest"
-            ));
-        }
-        Ok(self)
-    }
-
-    /// Files of graphs.
-    fn graph_files(&self) -> Vec<&str> {
-        match &self.graphs {
-            Graphs::Autoregressive { file, .. }
-            | Graphs::Recurrent { file, .. }
-            | Graphs::Generator { file, .. }
-            | Graphs::Classifier { file, .. } => vec![file.as_str()],
-            Graphs::Vae {
-                encoder, decoder, ..
-            }
-            | Graphs::Autoencoder {
-                encoder, decoder, ..
-            } => vec![encoder.as_str(), decoder.as_str()],
-            Graphs::Detector(_) | Graphs::Composite(_) => Vec::new(),
+            )),
         }
     }
 
-    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other.
-    pub fn graphs_sha256(&self) -> String {
-        let hashes = self
-            .graph_files()
-            .into_iter()
-            .filter_map(|file| self.sha256.get(file));
+    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other. `None` without graphs.
+    pub fn graphs_sha256(&self) -> Option<String> {
+        let graphs = self.contract.graphs();
+        let hashes = graphs.iter().filter_map(|file| self.sha256.get(*file));
         let text: String = hashes.map(|hash| hash.to_lowercase()).collect();
-        hexadecimal(&Sha256::digest(text))
+        (!graphs.is_empty()).then(|| hexadecimal(&Sha256::digest(text)))
     }
 
     /// Files that the manifest names.
     pub fn files(&self) -> Vec<&str> {
-        let graphs = self.graph_files();
-        let calibration = self.calibration.iter().map(|c| c.scores.as_str());
-        let ambiguity = match &self.graphs {
-            Graphs::Composite(contract) => Some(contract.ambiguity.as_str()),
-            _ => None,
-        };
-        graphs
-            .into_iter()
-            .chain(self.golden.files.names())
-            .chain(calibration)
-            .chain(ambiguity)
-            .chain(self.provenance.trained_on.as_deref())
-            .collect()
-    }
-
-    /// The name of the likelihood head.
-    pub fn likelihood(&self) -> &'static str {
-        match &self.graphs {
-            Graphs::Autoregressive { contract, .. } => contract.head.name(),
-            Graphs::Recurrent { contract, .. } => contract.head.name(),
-            Graphs::Vae { .. } => "discretized-logistic",
-            Graphs::Autoencoder { .. }
-            | Graphs::Generator { .. }
-            | Graphs::Classifier { .. }
-            | Graphs::Detector(_)
-            | Graphs::Composite(_) => "none",
-        }
+        let mut files = self.contract.graphs();
+        files.extend(self.contract.files());
+        files.extend(self.provenance.trained_on.as_deref());
+        files
     }
 }
 
-impl GoldenFiles {
-    /// The file of images.
-    pub fn images(&self) -> &str {
-        match self {
-            Self::Scored { images, .. } | Self::Drawn { images, .. } => images,
-        }
-    }
-
-    fn names(&self) -> Vec<&str> {
-        match self {
-            Self::Scored { images, scores } => vec![images, scores],
-            Self::Drawn {
-                latents,
-                labels,
-                images,
-            } => [latents]
-                .into_iter()
-                .chain(labels)
-                .chain([images])
-                .map(String::as_str)
-                .collect(),
-        }
-    }
+/// The number of a version's folder name: decimal, from 1, without leading zeros.
+pub fn version_number(name: &str) -> Option<u32> {
+    let number: u32 = name.parse().ok()?;
+    (number > 0 && number.to_string() == name).then_some(number)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(text: &str, name: &str) -> Result<Manifest, String> {
+        Manifest::parse(text, name, &Registry::standard())
+    }
 
     const VALID: &str = r#"
 name = "m"
@@ -384,7 +199,7 @@ training_seconds = 1
     fn refused_of(valid: &str, from: &str, to: &str) -> String {
         let text = valid.replace(from, to);
         assert_ne!(text, valid);
-        Manifest::parse(&text, "m").unwrap_err()
+        parse(&text, "m").unwrap_err()
     }
 
     fn valid_pixelrnn() -> String {
@@ -411,10 +226,9 @@ window = [[-1, 0], [0, -1]]
     #[test]
     fn each_mistake_of_a_recurrent_model_is_named() {
         let valid = valid_pixelrnn();
-        let manifest = Manifest::parse(&valid, "m").unwrap();
-        assert_eq!(manifest.family, Family::PixelRnn);
+        let manifest = parse(&valid, "m").unwrap();
+        assert_eq!(manifest.family, "pixelrnn");
         assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
-        assert_eq!(manifest.likelihood(), "categorical");
         let refused = |from: &str, to: &str| refused_of(&valid, from, to);
         let table =
             &valid[valid.find("[recurrence]").unwrap()..valid.find("[likelihood]").unwrap()];
@@ -442,18 +256,14 @@ window = [[-1, 0], [0, -1]]
 
     #[test]
     fn a_valid_manifest_parses() {
-        let manifest = Manifest::parse(VALID, "m").unwrap();
-        assert_eq!(manifest.family, Family::PixelCnn);
+        let manifest = parse(VALID, "m").unwrap();
+        assert_eq!(manifest.family, "pixelcnn");
         assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
     }
 
     #[test]
     fn each_mistake_is_named() {
-        assert!(
-            Manifest::parse(VALID, "other")
-                .unwrap_err()
-                .contains("folder")
-        );
+        assert!(parse(VALID, "other").unwrap_err().contains("folder"));
         assert!(refused("levels = 4", "levels = 4\ndepth = 3").contains("depth"));
         assert!(refused("levels = 4", "levels = 400").contains("400 levels"));
         assert!(refused("height = 2\n", "").contains("height"));
@@ -478,5 +288,13 @@ window = [[-1, 0], [0, -1]]
                 .contains("not named")
         );
         assert!(refused("scale = 1.0", "scale = ").contains("line"));
+    }
+
+    #[test]
+    fn versions_are_plain_numbers() {
+        assert_eq!(version_number("12"), Some(12));
+        for name in ["0", "01", "-1", "v1", "", "1.0", "99999999999"] {
+            assert_eq!(version_number(name), None, "{name}");
+        }
     }
 }

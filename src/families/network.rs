@@ -1,15 +1,7 @@
-//! What loaded graphs mean: autoregressive logits, encoders and decoders, a generator, a classifier.
+//! What the networks of all families share.
 //!
 //! Architecture invariant: a network turns levels or codes into numbers and back, a batch at a time on the calling thread. It
 //! knows nothing of requests, queues or files.
-
-pub mod autoencoder;
-pub mod autoregressive;
-pub mod classifier;
-pub mod generator;
-pub mod panel;
-pub mod vae;
-pub mod wavefront;
 
 use crate::{
     domain::image::ImageShape,
@@ -48,12 +40,12 @@ pub enum NetworkError {
 }
 
 /// The shape of a batch of images.
-fn batch_shape(shape: ImageShape, rows: usize) -> [usize; 4] {
+pub(super) fn batch_shape(shape: ImageShape, rows: usize) -> [usize; 4] {
     [rows, shape.channels(), shape.height(), shape.width()]
 }
 
 /// Levels of images for a graph that takes them, see [`rewrite::take_levels`].
-fn levels_input<'a>(levels: &'a [u8], shape: &'a [usize; 4]) -> Input<'a> {
+pub(super) fn levels_input<'a>(levels: &'a [u8], shape: &'a [usize; 4]) -> Input<'a> {
     Input {
         name: rewrite::LEVELS,
         shape,
@@ -62,7 +54,7 @@ fn levels_input<'a>(levels: &'a [u8], shape: &'a [usize; 4]) -> Input<'a> {
 }
 
 /// Checks an output's shape: a graph may declare less than it does.
-fn expect_shape(
+pub(super) fn expect_shape(
     name: &str,
     output: &crate::runtime::Output,
     expected: &[usize],

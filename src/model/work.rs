@@ -1,6 +1,11 @@
 //! What models share to work with: the runtime, the workers, the metrics, and the plainest kind of work for the workers.
 
-use std::{fmt, path::PathBuf, sync::Arc, time::{Duration, Instant}};
+use std::{
+    fmt,
+    path::PathBuf,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use super::{Call, Refusal};
 use crate::{
@@ -25,7 +30,12 @@ pub struct Workshop {
 impl Workshop {
     /// One that does not watch for drift.
     pub fn new(engine: Arc<dyn Engine>, scheduler: Arc<Scheduler>, metrics: Arc<Metrics>) -> Self {
-        Self { engine, scheduler, metrics, drift: None }
+        Self {
+            engine,
+            scheduler,
+            metrics,
+            drift: None,
+        }
     }
 
     /// From now on the streams that detectors judge are watched, and kept in `folder`.
@@ -36,7 +46,14 @@ impl Workshop {
     }
 
     /// The queue of one kind of work of a model, one row of which takes about `time` at first guess.
-    pub fn lane<W: Work>(&self, model: &str, operation: &str, class: Class, work: W, time: Duration) -> Arc<Lane<W>> {
+    pub fn lane<W: Work>(
+        &self,
+        model: &str,
+        operation: &str,
+        class: Class,
+        work: W,
+        time: Duration,
+    ) -> Arc<Lane<W>> {
         let metrics = OperationMetrics::new(&self.metrics, model, operation);
         self.scheduler.lane(class, work, time, metrics)
     }
@@ -59,7 +76,11 @@ impl Workshop {
 
     /// A request of the server's own.
     pub fn call(&self, deadline: Instant) -> Call {
-        Call::new(Arc::clone(&self.scheduler), Arc::clone(&self.metrics), deadline)
+        Call::new(
+            Arc::clone(&self.scheduler),
+            Arc::clone(&self.metrics),
+            deadline,
+        )
     }
 }
 
@@ -104,7 +125,11 @@ pub fn threads(parallelism: Parallelism) -> Threads {
 
 impl Call {
     /// Has interactive work done, one row an item; results come in the order of the items.
-    pub async fn run<W: Work>(&self, lane: &Lane<W>, items: Vec<W::Item>) -> Result<Vec<Result<W::Output, JobError>>, Refusal> {
+    pub async fn run<W: Work>(
+        &self,
+        lane: &Lane<W>,
+        items: Vec<W::Item>,
+    ) -> Result<Vec<Result<W::Output, JobError>>, Refusal> {
         let permit = self.admit(Class::Interactive, lane.estimate(items.len() as u64))?;
         Ok(lane.run(&permit, items, self.deadline).await)
     }

@@ -212,6 +212,14 @@ impl Statistic {
         )
     }
 
+    /// Whether it says something of every dimension.
+    pub fn is_map(self) -> bool {
+        matches!(
+            self,
+            Self::SurpriseMap | Self::LocalRatioMap | Self::AutoencoderErrorMap
+        )
+    }
+
     /// What the values of [`Self::map`] are in: `nats`, or `squared error` in units of level / (levels − 1).
     pub fn map_unit(self) -> &'static str {
         match self {
@@ -245,6 +253,20 @@ impl Need {
             Self::Classifier => "classifier",
             Self::Stirring => "stirring",
             Self::Samples => "samples",
+        }
+    }
+
+    /// What can fill the role.
+    pub fn wanted(self) -> &'static str {
+        match self {
+            Self::Density | Self::Local | Self::Background | Self::Stirring => {
+                "a model with the exact probability of every pixel given those before it, conditioned on nothing else"
+            }
+            Self::Latent | Self::Samples => "a model with a posterior over codes",
+            Self::Autoencoder => {
+                "a model that puts images through a bottleneck without a distribution"
+            }
+            Self::Classifier => "a model with a distribution over labels",
         }
     }
 

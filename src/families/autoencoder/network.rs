@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{NetworkError, expect_shape, levels_input};
+use crate::families::{
+    codes::Picture,
+    network::{NetworkError, batch_shape, expect_shape, levels_input},
+};
 use crate::{
-    domain::{image::ImageShape, sampling},
+    domain::image::ImageShape,
     graph::{
         self,
         protobuf::{ElementType, Model},
@@ -40,21 +43,13 @@ pub struct Names {
 
 /// An autoencoder.
 #[derive(Debug)]
-pub struct Autoencoder {
+pub struct Network {
     contract: Contract,
     encoder: Arc<dyn Program>,
     decoder: Arc<dyn Program>,
 }
 
-/// An image as a decoder or a generator gives it: real numbers, not levels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Picture {
-    levels: usize,
-    /// In channel, row, column order, in units of level / (levels − 1).
-    values: Vec<f32>,
-}
-
-impl Autoencoder {
+impl Network {
     /// Checks the graphs against their contract and makes them runnable.
     pub fn load(
         engine: &dyn Engine,
@@ -86,11 +81,6 @@ impl Autoencoder {
         })
     }
 
-    /// Size of the images.
-    pub fn shape(&self) -> ImageShape {
-        self.contract.shape
-    }
-
     /// Size of the code.
     pub fn latent_size(&self) -> usize {
         self.contract.latent_size
@@ -104,7 +94,7 @@ impl Autoencoder {
     ) -> Result<Vec<Vec<f32>>, NetworkError> {
         let (rows, name) = (images.len(), &self.contract.encoder.output);
         let levels = images.concat();
-        let shape = super::batch_shape(self.contract.shape, rows);
+        let shape = batch_shape(self.contract.shape, rows);
         let outputs = self
             .encoder
             .run(&[levels_input(&levels, &shape)], &[name], threads)?;
@@ -128,44 +118,5 @@ impl Autoencoder {
             threads,
         )?;
         Picture::all(&names.output, self.contract.shape, rows, &outputs[0])
-    }
-}
-
-impl Picture {
-    /// The images that an output of shape [rows, C, H, W] holds.
-    pub(super) fn all(
-        name: &str,
-        shape: ImageShape,
-        rows: usize,
-        output: &crate::runtime::Output,
-    ) -> Result<Vec<Self>, NetworkError> {
-        expect_shape(name, output, &super::batch_shape(shape, rows))?;
-        let picture = |row| Self {
-            levels: shape.levels(),
-            values: output.row(row, rows).to_vec(),
-        };
-        Ok((0..rows).map(picture).collect())
-    }
-
-    /// The numbers, in channel, row, column order, in units of level / (levels − 1).
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// The nearest levels.
-    pub fn nearest_levels(&self) -> Vec<u8> {
-        self.values
-            .iter()
-            .map(|&value| sampling::nearest_level(f64::from(value), self.levels))
-            .collect()
-    }
-
-    /// The squared difference to an image at every dimension, in units of level / (levels − 1).
-    pub fn squared_errors<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
-        let max = (self.levels - 1) as f64;
-        levels
-            .iter()
-            .zip(&self.values)
-            .map(move |(&level, &value)| (f64::from(level) / max - f64::from(value)).powi(2))
     }
 }

@@ -6,13 +6,13 @@
 //! at every cut from i to j, so trying every cut finds every dependency that the probe images excite. Several kinds of
 //! image are used, since saturated units can hide a dependency on one of them.
 
-use super::GateError;
+use super::network::{Given, Logits, Network};
 use crate::{
     domain::{
         image::ImageShape,
         random::{Random, Stream},
     },
-    network::autoregressive::{Autoregressive, Given, Logits},
+    families::gate::{GateError, failed},
     runtime::Threads,
 };
 
@@ -25,7 +25,7 @@ const TOLERANCE: f32 = 1e-5;
 
 /// Tries cuts through the order of dimensions; says how many, or where the graph leaks.
 pub(super) fn probe(
-    network: &Autoregressive,
+    network: &Network,
     golden: &[Given<'_>],
     file: &str,
 ) -> Result<String, GateError> {
@@ -45,7 +45,7 @@ pub(super) fn probe(
             .collect();
         let logits = network
             .logits(&rows, Threads::All)
-            .map_err(|cause| super::failed(file, cause))?;
+            .map_err(|cause| failed(file, cause))?;
         for (row, &cut) in cuts.iter().enumerate() {
             if let Some(place) = first_difference(&logits, row + 1, cut, shape) {
                 return Err(GateError::Leak {

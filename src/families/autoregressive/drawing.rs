@@ -5,24 +5,24 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use super::{progress::Progress, work::threads};
+use super::{
+    network::{Compilation, Given, Head, Logits, Network, STEPS_IN_A_TURN},
+    wavefront::{Walk, Wavefront},
+};
 use crate::{
     domain::{
         coding::{Decoder, Encoder, Frequencies},
         image::ImageShape,
         random::Random,
     },
-    network::{
-        autoregressive::{Autoregressive, Compilation, Given, Head, Logits, STEPS_IN_A_TURN},
-        wavefront::{Walk, Wavefront},
-    },
+    model::{progress::Progress, work::threads},
     scheduling::{Parallelism, Step, Turn, Work},
 };
 
 /// Images being drawn: along wavefronts where the graph could be compiled, else by fixed-point iteration over full passes.
 #[derive(Debug)]
 pub(super) struct Drawing {
-    network: Arc<Autoregressive>,
+    network: Arc<Network>,
     /// Smoothed turns that an image took.
     turns: AtomicU64,
 }
@@ -149,7 +149,7 @@ pub(super) struct Drawn {
 const GUESSED_ROWS: usize = 4;
 
 impl Drawing {
-    pub(super) fn new(network: Arc<Autoregressive>) -> Self {
+    pub(super) fn new(network: Arc<Network>) -> Self {
         let turns = match network.compilation() {
             Compilation::Wavefront(wavefront) => wavefront.steps().div_ceil(STEPS_IN_A_TURN),
             Compilation::Causal(_) | Compilation::Unknown(_) => network.shape().dimensions() as u64,
@@ -158,11 +158,6 @@ impl Drawing {
             network,
             turns: AtomicU64::new(turns),
         }
-    }
-
-    /// The network.
-    pub(super) fn network(&self) -> &Autoregressive {
-        &self.network
     }
 
     /// Turns that an image is expected to take.

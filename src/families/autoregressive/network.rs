@@ -11,9 +11,10 @@ use std::{fmt, sync::Arc};
 
 pub use self::logits::Logits;
 use self::passes::Passes;
-use super::{NetworkError, wavefront::Wavefront};
+use super::wavefront::Wavefront;
 use crate::{
     domain::image::ImageShape,
+    families::{NetworkError, manifest::LabelInput},
     graph::{
         protobuf::Model,
         recurrence::{self, Names, Recurrence},
@@ -63,15 +64,6 @@ pub struct StepContract {
     pub recurrence: Recurrence,
 }
 
-/// The label input of a conditional model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LabelInput {
-    /// Name in the graph: int64 `[batch]`.
-    pub input: String,
-    /// Labels are 0 to `classes` − 1.
-    pub classes: u32,
-}
-
 /// One image for a network.
 #[derive(Debug, Clone, Copy)]
 pub struct Given<'a> {
@@ -89,7 +81,7 @@ impl<'a> From<&'a [u8]> for Given<'a> {
 
 /// An autoregressive network.
 #[derive(Debug)]
-pub struct Autoregressive {
+pub struct Network {
     shape: ImageShape,
     head: Head,
     label: Option<LabelInput>,
@@ -153,7 +145,7 @@ impl fmt::Display for Compilation {
     }
 }
 
-impl Autoregressive {
+impl Network {
     /// Checks a graph of whole images against its contract, analyses it and makes it runnable.
     pub fn load(
         engine: &dyn Engine,

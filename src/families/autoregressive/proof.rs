@@ -1,108 +1,78 @@
 //! What an autoregressive model must prove: that it is causal, and that its scores are its own normalised predictions.
 
 use super::{
-    super::{Network, Timings},
-    Candidate, GOLDEN_SCORES, Gate, GateError, causality, failed, time_of,
+    Common, STATISTIC, Timings, causality,
+    network::{Compilation, Given, Head, Network},
 };
 use crate::{
     domain::{image::Image, likelihood},
-    network::{
-        NetworkError,
-        autoregressive::{Autoregressive, Compilation, Contract, Given, Head, StepContract},
+    families::{
+        NetworkError, Proved,
+        gate::{GOLDEN_SCORES, Gate, GateError, failed, time_of},
     },
+    graph::protobuf,
     runtime::Threads,
 };
 
-pub(super) fn load(
-    gate: &mut Gate<'_>,
-    candidate: &Candidate<'_>,
-    file: &str,
-    contract: &Contract,
-) -> Result<(Network, Timings), GateError> {
-    let manifest = candidate.manifest;
-    let labels = contract.label.as_ref().map(|label| label.classes);
-    let (images, expected) = gate.golden_scores(manifest, labels.map(|count| count as usize))?;
-    let golden = given(&images, labels.unwrap_or(1));
-    let model = gate.graph(file)?;
-    let network = Autoregressive::load(candidate.engine, candidate.label, &model, contract.clone())
-        .and_then(|network| verified(network, &golden))
-        .map_err(|cause| failed(file, cause))?;
-    gate.contract_kept();
-    let finding = match network.compilation() {
-        Compilation::Wavefront(_) | Compilation::Causal(_) => {
-            "no prediction can see its own or a later dimension: proven from the graph".to_owned()
-        }
-        Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
-    };
-    gate.passed("causality", finding);
-    prove(gate, candidate, file, network, (&golden, &expected))
+/// A graph that is to prove itself.
+pub(in crate::families) struct Candidate<'a> {
+    /// Its file.
+    pub(in crate::families) file: &'a str,
+    /// What decides on its predictions beside the file, as text.
+    pub(in crate::families) contract: String,
+    /// What the manifest says beside the graph.
+    pub(in crate::families) common: &'a Common,
 }
 
-/// The same for a network of which there is only the step that computes a pixel.
-pub(super) fn load_step(
-    gate: &mut Gate<'_>,
-    candidate: &Candidate<'_>,
-    file: &str,
-    contract: &StepContract,
-) -> Result<(Network, Timings), GateError> {
-    let (images, expected) = gate.golden_scores(candidate.manifest, None)?;
-    let golden = given(&images, 1);
-    let model = gate.graph(file)?;
-    let network = Autoregressive::load_step(candidate.engine, candidate.label, &model, contract)
-        .and_then(|network| verified(network, &golden))
-        .map_err(|cause| failed(file, cause))?;
-    gate.contract_kept();
-    let recurrence = &contract.recurrence;
-    let finding = format!(
-        "no prediction can see its own or a later dimension: the {} states and {} levels that a step reads all come before its pixel, and a golden \
-         image gets the same predictions alone and in company",
-        recurrence.neighbours().len(),
-        recurrence.window().len()
-    );
-    gate.passed("causality", finding);
-    prove(gate, candidate, file, network, (&golden, &expected))
-}
-
-fn verified(
-    mut network: Autoregressive,
-    golden: &[Given<'_>],
-) -> Result<Autoregressive, NetworkError> {
-    network.verify_program(golden)?;
-    Ok(network)
-}
-
-/// What holds for every causal network.
-fn prove(
-    gate: &mut Gate<'_>,
-    candidate: &Candidate<'_>,
-    file: &str,
-    network: Autoregressive,
-    (golden, expected): (&[Given<'_>], &[f64]),
-) -> Result<(Network, Timings), GateError> {
-    gate.passed("sampling", network.compilation().to_string());
-    let scores = normalised_scores(&network, golden, file)?;
-    gate.passed(
-        "normalisation",
-        "scores are the log-softmax of the logits".to_owned(),
-    );
-    let tolerance = candidate.manifest.golden.tolerance;
-    gate.golden(GOLDEN_SCORES, tolerance, expected, &scores)?;
-    let failed = |cause| failed(file, cause);
-    let forward = || {
-        network
-            .log_probabilities(&golden[..1], Threads::One)
-            .map(drop)
-    };
-    let timings = Timings {
-        forward: time_of(forward).map_err(failed)?,
-        backward: time_of(|| network.draw_for_a_while(golden[0])).map_err(failed)?,
-    };
-    Ok((Network::Autoregressive(network.into()), timings))
+impl Candidate<'_> {
+    /// Has the network that `load` makes of the graph prove itself. What `causal` says of a network whose graph could be analysed is the
+    /// finding of causality.
+    pub(in crate::families) fn prove(
+        &self,
+        gate: &mut Gate<'_>,
+        load: impl FnOnce(&protobuf::Model) -> Result<Network, NetworkError>,
+        causal: &str,
+    ) -> Result<Proved, GateError> {
+        let (file, common) = (self.file, self.common);
+        let failed = |cause| failed(file, cause);
+        let labels = common.labels.as_ref().map(|labels| labels.names.len());
+        let (images, expected) = gate.golden_scores(&common.golden, labels)?;
+        let golden = given(&images, labels.unwrap_or(1) as u32);
+        let mut network = load(&gate.graph(file)?).map_err(failed)?;
+        network.verify_program(&golden).map_err(failed)?;
+        gate.contract_kept();
+        let finding = match network.compilation() {
+            Compilation::Wavefront(_) | Compilation::Causal(_) => causal.to_owned(),
+            Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
+        };
+        gate.passed("causality", finding);
+        gate.passed("sampling", network.compilation().to_string());
+        let scores = normalised_scores(&network, &golden, file)?;
+        gate.passed(
+            "normalisation",
+            "scores are the log-softmax of the logits".to_owned(),
+        );
+        gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
+        let one = &golden[..1];
+        let timings = Timings {
+            score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
+                .map_err(failed)?,
+            draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
+        };
+        let calibration = gate.calibration(common.calibration.as_ref(), STATISTIC)?;
+        Ok(super::proved(
+            gate,
+            (file, &self.contract),
+            common,
+            (network, timings),
+            calibration,
+        ))
+    }
 }
 
 /// Log-likelihoods in nats by the scoring graph, once they agree with the logits.
 fn normalised_scores(
-    network: &Autoregressive,
+    network: &Network,
     golden: &[Given<'_>],
     file: &str,
 ) -> Result<Vec<f64>, GateError> {

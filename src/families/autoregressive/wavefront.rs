@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{NetworkError, expect_shape};
+use crate::families::network::{NetworkError, expect_shape};
 use crate::{
     domain::image::ImageShape,
     graph::{

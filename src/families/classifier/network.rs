@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{NetworkError, batch_shape, expect_shape, levels_input};
+use crate::families::network::{NetworkError, batch_shape, expect_shape, levels_input};
 use crate::{
-    domain::{image::ImageShape, likelihood},
+    domain::image::ImageShape,
     graph::{
         self,
         protobuf::{ElementType, Model},
@@ -33,7 +33,7 @@ pub struct Contract {
 
 /// A classifier.
 #[derive(Debug)]
-pub struct Classifier {
+pub struct Network {
     contract: Contract,
     program: Arc<dyn Program>,
     feature_size: Option<usize>,
@@ -48,7 +48,7 @@ pub struct Prediction {
     pub features: Vec<f32>,
 }
 
-impl Classifier {
+impl Network {
     /// Checks the graph against its contract and makes it runnable.
     pub fn load(
         engine: &dyn Engine,
@@ -78,16 +78,6 @@ impl Classifier {
             feature_size,
             contract,
         })
-    }
-
-    /// Size of the images.
-    pub fn shape(&self) -> ImageShape {
-        self.contract.shape
-    }
-
-    /// Number of labels.
-    pub fn classes(&self) -> usize {
-        self.contract.classes
     }
 
     /// Number of features, if the graph gives them.
@@ -123,14 +113,5 @@ impl Classifier {
                 .map_or_else(Vec::new, |output| output.row(row, rows).to_vec()),
         };
         Ok((0..rows).map(prediction).collect())
-    }
-}
-
-impl Prediction {
-    /// log p(label | image) of every label, in nats.
-    pub fn log_posterior(&self) -> Vec<f64> {
-        let logits: Vec<f64> = self.logits.iter().copied().map(f64::from).collect();
-        let total = likelihood::log_sum_exp(&logits);
-        logits.iter().map(|logit| logit - total).collect()
     }
 }

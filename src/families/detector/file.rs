@@ -4,46 +4,22 @@ use std::{collections::BTreeMap, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, NewDetector};
+use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, making::NewDetector, manifest::Own};
 use crate::{
+    detection::{
+        calibrate::Splits,
+        rule::{Density, Plan, Rule, Tail},
+        statistics::Statistic,
+    },
     domain::{
-        detection::{Density, Plan, Rule, Tail},
-        family::Family,
         image::ImageShape,
         mixture::{Component, Mixture},
     },
-    repository::{
-        manifest::detector::Contract,
-        text::{self, Origin},
-    },
+    families::manifest::text::{self, Origin},
 };
 
 /// The version of the format that is written, and the only one that is read.
 const FORMAT: u32 = 1;
-
-/// Which images a detector was made from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Splits {
-    /// The seed of the permutation that parts the images, and of the densities' starts.
-    pub seed: u64,
-    /// Images that the densities were fitted to.
-    pub fit: Split,
-    /// Images among which surprises are ranked.
-    pub rank: Split,
-    /// Images that calibrate.
-    pub calibrate: Split,
-}
-
-/// Some images.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Split {
-    /// How many.
-    pub images: usize,
-    /// sha256 over the sha256 of the levels of each, in ascending order of these: the same for the same images in any order.
-    pub sha256: String,
-}
 
 /// The calibration as it is written.
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,7 +129,7 @@ impl CalibrationText {
     }
 
     /// Whether the calibration is of this detector and no other.
-    pub(super) fn check(&self, contract: &Contract) -> Result<(), String> {
+    pub(super) fn check(&self, contract: &Own) -> Result<(), String> {
         let members: BTreeMap<String, String> = contract
             .members
             .iter()
@@ -162,7 +138,7 @@ impl CalibrationText {
         if members != self.members {
             return Err("it was made with other members than the manifest names".to_owned());
         }
-        let names = |statistics: &[crate::domain::statistics::Statistic]| -> Vec<String> {
+        let names = |statistics: &[Statistic]| -> Vec<String> {
             statistics.iter().map(|s| s.name().to_owned()).collect()
         };
         if names(&contract.plan.statistics) != self.statistics {
@@ -317,12 +293,7 @@ pub(super) fn manifest(
             d.centre.len() + d.scale.len() + axes + mixture
         })
         .sum();
-    let mut out = text::head(
-        &detector.name,
-        Family::Detector,
-        &detector.description,
-        shape,
-    );
+    let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
     out += &text::members(&detector.members);
     // Writing to a string cannot fail.
     let statistics = list(plan.statistics.iter().map(|s| s.name()).collect());

@@ -1,45 +1,32 @@
 //! The manifest of a detector: which models it asks, and what it makes of their answers.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::{
-    CalibrationFile, Graphs, Manifest, Provenance, Statistic,
-    members::{Member, MemberTable, members},
-    parse::{ImageTable, ScoredTable, check_name, shape},
-};
-use crate::domain::{
-    detection::{DensityPlan, Plan},
-    family::Family,
-    statistics::{self, Need},
+use crate::{
+    detection::{
+        rule::{DensityPlan, Plan},
+        statistics::{Need, Statistic},
+    },
+    families::manifest::{
+        Scored, Tables,
+        members::{Member, members},
+    },
 };
 
 /// What a detector's manifest says beside what every manifest says.
-#[derive(Debug, Clone)]
-pub struct Contract {
+#[derive(Debug)]
+pub(super) struct Own {
     /// The models it asks, each with a role of its own.
-    pub members: Vec<Member<Need>>,
+    pub(super) members: Vec<Member<Need>>,
     /// Its statistics and densities.
-    pub plan: Plan,
-}
-
-/// The file as it is written.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    name: String,
-    #[expect(dead_code, reason = "read before")]
-    family: String,
-    description: String,
-    image: ImageTable,
-    members: Vec<MemberTable>,
-    detector: DetectorTable,
-    densities: Vec<DensityTable>,
-    calibration: CalibrationTable,
-    golden: ScoredTable,
-    provenance: Provenance,
-    sha256: BTreeMap<String, String>,
+    pub(super) plan: Plan,
+    /// JSON file of its calibration.
+    pub(super) calibration: String,
+    /// Where the images that calibrated it came from.
+    pub(super) description: String,
+    pub(super) golden: Scored,
 }
 
 #[derive(Deserialize)]
@@ -64,29 +51,17 @@ struct CalibrationTable {
     description: String,
 }
 
-/// Parses the manifest of a detector whose folder is called `folder`.
-pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-    check_name(&file.name, folder)?;
-    let shape = shape(&file.image)?;
-    let plan = plan(file.detector, file.densities)?;
-    let members = own(members(file.members)?)?;
-    Ok(Manifest {
-        name: file.name,
-        family: Family::Detector,
-        description: file.description,
-        shape,
-        labels: None,
-        graphs: Graphs::Detector(Contract { members, plan }),
-        golden: file.golden.try_into()?,
-        calibration: Some(CalibrationFile {
-            scores: file.calibration.file,
-            statistic: Statistic::Strangeness,
-            description: file.calibration.description,
-        }),
-        provenance: file.provenance,
-        sha256: file.sha256,
-    })
+impl Own {
+    pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
+        let calibration: CalibrationTable = tables.needed("calibration")?;
+        Ok(Self {
+            members: own(members(tables)?)?,
+            plan: plan(tables.needed("detector")?, tables.needed("densities")?)?,
+            calibration: calibration.file,
+            description: calibration.description,
+            golden: tables.scored()?,
+        })
+    }
 }
 
 /// Needs that are met by asking another member have none of their own.
@@ -109,10 +84,7 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             }
             name.parse().map_err(|e| format!("{place}: {e}"))
         };
-        names
-            .iter()
-            .map(one)
-            .collect::<Result<Vec<statistics::Statistic>, _>>()
+        names.iter().map(one).collect::<Result<Vec<Statistic>, _>>()
     };
     let statistics = parse(&detector.statistics, "detector.statistics")?;
     if densities.is_empty() {

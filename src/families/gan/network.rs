@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-pub use super::autoregressive::LabelInput;
-use super::{NetworkError, autoencoder::Picture};
+use crate::families::{NetworkError, codes::Picture, manifest::LabelInput};
 use crate::{
     domain::image::ImageShape,
     graph::{
@@ -31,7 +30,7 @@ pub struct Contract {
 
 /// A generator.
 #[derive(Debug)]
-pub struct Generator {
+pub struct Network {
     contract: Contract,
     program: Arc<dyn Program>,
 }
@@ -45,7 +44,7 @@ pub struct Seed {
     pub label: u32,
 }
 
-impl Generator {
+impl Network {
     /// Checks the graph against its contract and makes it runnable.
     pub fn load(
         engine: &dyn Engine,
@@ -78,11 +77,6 @@ impl Generator {
     /// Size of the code.
     pub fn latent_size(&self) -> usize {
         self.contract.latent_size
-    }
-
-    /// The label that images are drawn for, if any.
-    pub fn label(&self) -> Option<&LabelInput> {
-        self.contract.label.as_ref()
     }
 
     /// The images of codes.

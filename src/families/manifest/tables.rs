@@ -1,311 +1,278 @@
-//! Reading a manifest: tables as they are written, checked into types that cannot be wrong in themselves.
+//! The tables of a manifest as they are written: each is taken once, by whoever has a use for it, and none may be left over.
 
-use std::collections::BTreeMap;
+use serde::{Deserialize, de::DeserializeOwned};
 
-use serde::Deserialize;
+pub use crate::graph::rewrite::InputMap;
+use crate::{domain::image::ImageShape, model::labels::Labels};
 
-use super::{
-    CalibrationFile, Golden, GoldenFiles, Labels, Manifest, Provenance, Tolerance,
-    families::FamilyTables,
-};
-use crate::{
-    domain::{family::Family, image::ImageShape},
-    graph::{
-        recurrence::{Offset, Recurrence},
-        rewrite::InputMap,
-    },
-};
-
-/// The file as it is written by families with graphs; `Tables` are those of the family.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, bound = "Tables: FamilyTables")]
-struct File<Tables: FamilyTables> {
-    name: String,
-    #[expect(dead_code, reason = "read before")]
-    family: String,
-    description: String,
-    image: ImageTable,
-    input: Option<InputTable>,
-    graphs: Tables,
-    latent: Option<LatentTable>,
-    recurrence: Option<RecurrenceTable>,
-    labels: Option<Labels>,
-    likelihood: Option<LikelihoodTable>,
-    golden: Tables::Golden,
-    calibration: Option<CalibrationFile>,
-    provenance: Provenance,
-    sha256: BTreeMap<String, String>,
+/// What is left of a manifest to be read.
+pub struct Tables {
+    family: &'static str,
+    shape: Option<ImageShape>,
+    rest: toml::Table,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ImageTable {
-    pub(super) channels: usize,
-    pub(super) height: usize,
-    pub(super) width: usize,
-    pub(super) levels: usize,
+struct ImageTable {
+    channels: usize,
+    height: usize,
+    width: usize,
+    levels: usize,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct InputTable {
-    pub(super) scale: f64,
-    pub(super) offset: f64,
+struct InputTable {
+    scale: f64,
+    offset: f64,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LatentTable {
-    pub(super) size: usize,
-}
-
-/// Places are [dy, dx]: rows down, columns to the right.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RecurrenceTable {
-    pub(super) state_size: usize,
-    pub(super) neighbours: Vec<Vec<i64>>,
-    pub(super) window: Vec<Vec<i64>>,
+struct LatentTable {
+    size: usize,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct LikelihoodTable {
-    pub(super) head: Head,
+struct LikelihoodTable {
+    head: Head,
 }
 
-#[derive(Deserialize, PartialEq, Clone, Copy)]
+/// `[likelihood]` `head`: the distribution over levels.
+#[derive(Debug, Deserialize, PartialEq, Eq, Clone, Copy)]
 #[serde(rename_all = "kebab-case")]
-pub(super) enum Head {
+pub enum Head {
+    /// Softmax over the levels.
     Categorical,
+    /// Sigmoid: two levels only.
     Bernoulli,
+    /// A logistic distribution, binned.
     DiscretizedLogistic,
 }
 
-/// `[golden]` of families that say something of images.
-#[derive(Deserialize)]
+/// `[golden]` of families that say something of images: what the training framework computed, which the server has to reproduce.
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ScoredTable {
-    images: String,
-    scores: String,
+pub struct Scored {
+    /// npy file of images: uint8 of shape (n, H, W) or (n, H, W, C).
+    pub images: String,
+    /// npy file of numbers: float64 of shape (n), or of a model with labels (n, labels). What they are is the family's affair.
+    pub scores: String,
     absolute_tolerance: f64,
     relative_tolerance: f64,
 }
 
-/// `[golden]` of families that only draw.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct DrawnTable {
-    latents: String,
-    labels: Option<String>,
-    images: String,
-    absolute_tolerance: f64,
-    relative_tolerance: f64,
+/// How far a number may be from the golden one, in the unit of that number.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    /// Allowed difference.
+    pub absolute: f64,
+    /// Allowed difference as a share of the golden number.
+    pub relative: f64,
 }
 
-impl TryFrom<ScoredTable> for Golden {
-    type Error = String;
-
-    fn try_from(table: ScoredTable) -> Result<Self, String> {
-        Ok(Self {
-            tolerance: tolerance(table.absolute_tolerance, table.relative_tolerance)?,
-            files: GoldenFiles::Scored {
-                images: table.images,
-                scores: table.scores,
-            },
-        })
+impl Tolerance {
+    /// The difference allowed to a golden number.
+    pub fn allows(self, expected: f64) -> f64 {
+        self.absolute + self.relative * expected.abs()
     }
 }
 
-impl TryFrom<DrawnTable> for Golden {
-    type Error = String;
-
-    fn try_from(table: DrawnTable) -> Result<Self, String> {
-        Ok(Self {
-            tolerance: tolerance(table.absolute_tolerance, table.relative_tolerance)?,
-            files: GoldenFiles::Drawn {
-                latents: table.latents,
-                labels: table.labels,
-                images: table.images,
-            },
-        })
-    }
-}
-
-pub(super) fn tolerance(absolute: f64, relative: f64) -> Result<Tolerance, String> {
+/// A tolerance, if it can be one.
+pub fn tolerance(absolute: f64, relative: f64) -> Result<Tolerance, String> {
     if absolute >= 0.0 && relative >= 0.0 {
         return Ok(Tolerance { absolute, relative });
     }
     Err("golden: tolerances must not be negative".to_owned())
 }
 
-/// What the tables of a family may need besides themselves. Each is to be asked for, or refused, by the family.
-pub(super) struct Common<'a> {
-    pub(super) family: Family,
-    pub(super) shape: ImageShape,
-    pub(super) input: Option<InputTable>,
-    pub(super) latent: Option<LatentTable>,
-    pub(super) recurrence: Option<RecurrenceTable>,
-    pub(super) labels: Option<&'a Labels>,
-    pub(super) head: Option<Head>,
+impl Scored {
+    /// How far off the server may be.
+    pub fn tolerance(&self) -> Tolerance {
+        Tolerance {
+            absolute: self.absolute_tolerance,
+            relative: self.relative_tolerance,
+        }
+    }
+
+    /// Its files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        [self.images.as_str(), &self.scores].into_iter()
+    }
 }
 
-impl Common<'_> {
-    pub(super) fn needs(&self, what: &str) -> String {
-        format!("a {} needs {what}", self.family)
+/// `[calibration]`: scores of held-out inliers.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CalibrationFile {
+    /// npy file, float64 of shape (n), nats; of a conditional model log p(image), over all labels.
+    pub scores: String,
+    /// The statistic they are of: `log_likelihood`, or `elbo_at_mean`, log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)), the evidence lower bound with its
+    /// expectation taken at the posterior mean. That is not itself a bound, but deterministic and cheap, which is what a statistic has to be.
+    statistic: String,
+    /// Where they came from.
+    pub description: String,
+}
+
+impl Tables {
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let rest = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
+        Ok(Self {
+            family: "model",
+            shape: None,
+            rest,
+        })
     }
 
-    pub(super) fn has_no(&self, what: &str) -> String {
-        format!("a {} has no {what}", self.family)
+    pub(super) fn set_family(&mut self, family: &'static str) {
+        self.family = family;
     }
 
-    /// The map from levels to what the graph takes.
-    pub(super) fn input_map(&self) -> Result<InputMap, String> {
-        let InputTable { scale, offset } =
-            self.input.as_ref().ok_or_else(|| self.needs("[input]"))?;
-        let map = InputMap {
-            scale: *scale,
-            offset: *offset,
-        };
-        if map.scale.is_finite() && map.offset.is_finite() && map.scale != 0.0 {
-            return Ok(map);
+    pub(super) fn read_shape(&mut self) -> Result<ImageShape, String> {
+        let image: ImageTable = self.needed("image")?;
+        let shape = ImageShape::new(image.channels, image.height, image.width, image.levels)
+            .map_err(|error| format!("image: {error}"))?;
+        self.shape = Some(shape);
+        Ok(shape)
+    }
+
+    /// Nothing may be left.
+    pub(super) fn finish(self) -> Result<(), String> {
+        match self.rest.iter().next() {
+            None => Ok(()),
+            Some((name, toml::Value::Table(_))) => Err(self.has_no(&format!("[{name}]"))),
+            Some((name, _)) => Err(self.has_no(name)),
+        }
+    }
+
+    /// A table, or another value, that must be there.
+    pub fn needed<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, String> {
+        self.optional(name)?
+            .ok_or_else(|| self.needs(&format!("[{name}]")))
+    }
+
+    /// A table that may be there.
+    pub fn optional<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>, String> {
+        let value = self.rest.remove(name);
+        value
+            .map(|value| {
+                value.try_into().map_err(|error: toml::de::Error| {
+                    format!("{name}: {}", error.to_string().trim())
+                })
+            })
+            .transpose()
+    }
+
+    /// Size of the images.
+    ///
+    /// # Panics
+    /// Before `[image]` was read, which comes before the family's tables.
+    pub fn shape(&self) -> ImageShape {
+        self.shape.expect("[image] is read first")
+    }
+
+    /// `[input]`: the map from levels to what the graph takes.
+    pub fn input_map(&mut self) -> Result<InputMap, String> {
+        let InputTable { scale, offset } = self.needed("input")?;
+        if scale.is_finite() && offset.is_finite() && scale != 0.0 {
+            return Ok(InputMap { scale, offset });
         }
         Err("input: scale and offset must be finite, and scale not 0".to_owned())
     }
 
-    pub(super) fn latent_size(&self) -> Result<usize, String> {
-        self.latent
-            .as_ref()
-            .map(|latent| latent.size)
-            .filter(|size| (1..=65_536).contains(size))
+    /// `[latent]` `size`: the size of a code.
+    pub fn latent_size(&mut self) -> Result<usize, String> {
+        let size = self
+            .optional::<LatentTable>("latent")?
+            .map(|latent| latent.size);
+        size.filter(|size| (1..=65_536).contains(size))
             .ok_or_else(|| self.needs("[latent] with a size from 1 to 65536"))
     }
 
-    pub(super) fn no_latent(&self) -> Result<(), String> {
-        refuse(self.latent.is_some(), || self.has_no("[latent]"))
+    /// `[likelihood]` `head`.
+    pub fn head(&mut self) -> Result<Head, String> {
+        Ok(self.needed::<LikelihoodTable>("likelihood")?.head)
     }
 
-    pub(super) fn recurrence(&self) -> Result<Recurrence, String> {
-        let channels = self.shape.channels();
-        refuse(channels != 1, || {
-            format!(
-                "image.channels: a {} has images of 1 channel, not of {channels}",
-                self.family
-            )
-        })?;
-        let table = self.recurrence.as_ref();
-        let table = table.ok_or_else(|| self.needs("[recurrence]"))?;
-        let neighbours = offsets("neighbours", &table.neighbours)?;
-        let window = offsets("window", &table.window)?;
-        Recurrence::new(self.shape, table.state_size, neighbours, window)
-            .map_err(|error| format!("recurrence.{error}"))
+    /// `[labels]`: names that differ, and a prior that is a distribution over them.
+    pub fn labels(&mut self) -> Result<Option<Labels>, String> {
+        let labels: Option<Labels> = self.optional("labels")?;
+        if let Some(labels) = &labels {
+            check_labels(labels)?;
+        }
+        Ok(labels)
     }
 
-    pub(super) fn no_recurrence(&self) -> Result<(), String> {
-        refuse(self.recurrence.is_some(), || self.has_no("[recurrence]"))
+    /// `[golden]` of numbers of images.
+    pub fn scored(&mut self) -> Result<Scored, String> {
+        let scored: Scored = self.needed("golden")?;
+        tolerance(scored.absolute_tolerance, scored.relative_tolerance)?;
+        Ok(scored)
     }
 
-    pub(super) fn no_labels(&self) -> Result<(), String> {
-        refuse(self.labels.is_some(), || self.has_no("[labels]"))
+    /// `[calibration]` on `statistic`.
+    pub fn calibration(&mut self, statistic: &str) -> Result<Option<CalibrationFile>, String> {
+        let file: Option<CalibrationFile> = self.optional("calibration")?;
+        refuse(
+            file.as_ref()
+                .is_some_and(|file| file.statistic != statistic),
+            || {
+                format!(
+                    "calibration.statistic: a {} is calibrated on {statistic:?}",
+                    self.family
+                )
+            },
+        )?;
+        Ok(file)
     }
 
-    pub(super) fn no_likelihood(&self) -> Result<(), String> {
-        refuse(self.head.is_some(), || {
-            format!(
-                "{}: it has no explicit density over images",
-                self.has_no("[likelihood]")
-            )
-        })
+    /// The refusal of a manifest in which something is missing.
+    pub fn needs(&self, what: &str) -> String {
+        format!("a {} needs {what}", self.family)
+    }
+
+    /// The refusal of a manifest in which something is too much.
+    pub fn has_no(&self, what: &str) -> String {
+        format!("a {} has no {what}", self.family)
     }
 }
 
-pub(super) fn offsets(list: &str, places: &[Vec<i64>]) -> Result<Vec<Offset>, String> {
-    places
-        .iter()
-        .map(|place| match place[..] {
-            [dy, dx] => Ok(Offset { dy, dx }),
-            _ => Err(format!("recurrence.{list}: {place:?} is not [dy, dx]")),
-        })
-        .collect()
+/// The label input of a conditional graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelInput {
+    /// Name in the graph: int64 `[batch]`.
+    pub input: String,
+    /// Labels are 0 to `classes` − 1.
+    pub classes: u32,
 }
 
-pub(super) fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
+/// The label input of a graph, which must be there exactly if there are labels.
+pub fn label_input(
+    input: Option<String>,
+    labels: Option<&Labels>,
+    table: &str,
+) -> Result<Option<LabelInput>, String> {
+    match (input, labels) {
+        (None, None) => Ok(None),
+        (Some(input), Some(labels)) => Ok(Some(LabelInput {
+            input,
+            classes: u32::try_from(labels.names.len()).unwrap_or(u32::MAX),
+        })),
+        (Some(_), None) => Err(format!("{table}.label: a conditional model needs [labels]")),
+        (None, Some(_)) => Err(format!(
+            "labels: [{table}] has no label input to give them to"
+        )),
+    }
+}
+
+/// An error, if something is wrong.
+pub fn refuse(wrong: bool, reason: impl FnOnce() -> String) -> Result<(), String> {
     if wrong { Err(reason()) } else { Ok(()) }
 }
 
-/// The manifest of a family with graphs.
-pub(super) fn parse<Tables: FamilyTables>(text: &str, folder: &str) -> Result<Manifest, String> {
-    let file: File<Tables> =
-        toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-    check_name(&file.name, folder)?;
-    if let Some(labels) = &file.labels {
-        check_labels(labels)?;
-    }
-    let shape = shape(&file.image)?;
-    let common = Common {
-        family: Tables::FAMILY,
-        shape,
-        input: file.input,
-        latent: file.latent,
-        recurrence: file.recurrence,
-        labels: file.labels.as_ref(),
-        head: file.likelihood.map(|likelihood| likelihood.head),
-    };
-    let graphs = file.graphs.into_graphs(&common)?;
-    if let Some(calibration) = &file.calibration {
-        let Some(wanted) = Tables::STATISTIC else {
-            return Err(format!(
-                "calibration: {}",
-                common.has_no("statistic to calibrate")
-            ));
-        };
-        if calibration.statistic != wanted {
-            return Err(format!(
-                "calibration.statistic: a {} is calibrated on {:?}",
-                Tables::FAMILY,
-                wanted.name()
-            ));
-        }
-    }
-    Ok(Manifest {
-        name: file.name,
-        family: Tables::FAMILY,
-        description: file.description,
-        shape,
-        graphs,
-        labels: file.labels,
-        golden: file.golden.try_into()?,
-        calibration: file.calibration,
-        provenance: file.provenance,
-        sha256: file.sha256,
-    })
-}
-
-/// The family that a manifest names, which decides on everything else in it.
-pub(super) fn family_of(text: &str) -> Result<Family, String> {
-    #[derive(Deserialize)]
-    struct Kind {
-        family: String,
-    }
-    let kind: Kind = toml::from_str(text).map_err(|error| error.to_string().trim().to_owned())?;
-    kind.family
-        .parse()
-        .map_err(|error| format!("family: {error}"))
-}
-
-pub(super) fn check_name(name: &str, folder: &str) -> Result<(), String> {
-    refuse(name != folder, || {
-        format!("name: {name:?} is not the name of its folder, {folder:?}")
-    })
-}
-
-pub(super) fn shape(image: &ImageTable) -> Result<ImageShape, String> {
-    ImageShape::new(image.channels, image.height, image.width, image.levels)
-        .map_err(|error| format!("image: {error}"))
-}
-
-/// Names that differ, and a prior that is a distribution over them.
-pub(super) fn check_labels(labels: &Labels) -> Result<(), String> {
+fn check_labels(labels: &Labels) -> Result<(), String> {
     let Labels { names, prior } = labels;
     if names.len() < 2 || names.iter().any(String::is_empty) {
         return Err("labels.names: at least two names, none of them empty, are needed".to_owned());

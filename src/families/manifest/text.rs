@@ -2,20 +2,20 @@
 
 use std::fmt::{Display, Write};
 
-use super::manifest::members::Member;
-use crate::domain::{family::Family, image::ImageShape};
+use super::members::Member;
+use crate::domain::image::ImageShape;
 
 /// A string of TOML.
-pub(super) fn quoted(value: &str) -> String {
+pub(crate) fn quoted(value: &str) -> String {
     toml::Value::String(value.to_owned()).to_string()
 }
 
 /// How a manifest begins: what the model is, and the size of its images.
-pub(super) fn head(name: &str, family: Family, description: &str, shape: ImageShape) -> String {
+pub(crate) fn head(name: &str, family: &str, description: &str, shape: ImageShape) -> String {
     format!(
         "name = {}\nfamily = {:?}\ndescription = {}\n\n[image]\nchannels = {}\nheight = {}\nwidth = {}\nlevels = {}\n",
         quoted(name),
-        family.name(),
+        family,
         quoted(description),
         shape.channels(),
         shape.height(),
@@ -25,7 +25,7 @@ pub(super) fn head(name: &str, family: Family, description: &str, shape: ImageSh
 }
 
 /// `[[members]]`.
-pub(super) fn members<Role: Display>(members: &[Member<Role>]) -> String {
+pub(crate) fn members<Role: Display>(members: &[Member<Role>]) -> String {
     let mut out = String::new();
     for member in members {
         // Writing to a string cannot fail.
@@ -42,16 +42,16 @@ pub(super) fn members<Role: Display>(members: &[Member<Role>]) -> String {
 }
 
 /// Where something that was made came from.
-pub(super) struct Origin<'a> {
-    pub(super) data: &'a str,
-    pub(super) licence: &'a str,
-    pub(super) command: &'a str,
-    pub(super) parameters: usize,
-    pub(super) seconds: f64,
+pub(crate) struct Origin<'a> {
+    pub(crate) data: &'a str,
+    pub(crate) licence: &'a str,
+    pub(crate) command: &'a str,
+    pub(crate) parameters: usize,
+    pub(crate) seconds: f64,
 }
 
 /// How a manifest ends: where the model came from, and the sha256 of its files.
-pub(super) fn tail(origin: &Origin<'_>, hashes: &[(&str, String)]) -> String {
+pub(crate) fn tail(origin: &Origin<'_>, hashes: &[(&str, String)]) -> String {
     let mut out = format!(
         "\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = {}\ntraining_seconds = {:.0}\n\n[sha256]\n",
         quoted(origin.data),

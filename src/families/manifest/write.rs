@@ -7,11 +7,11 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{MANIFEST, digest::hexadecimal, version_number};
+use super::{MANIFEST, hexadecimal, version_number};
 
 /// Writes files as the next version of the model `name` in `repository`, with the manifest that `manifest` makes of their sha256, and
 /// answers its folder. Everything is written beside its place, in a folder that no server looks at, and then moved there in one step.
-pub(super) fn version(
+pub(crate) fn version(
     repository: &Path,
     name: &str,
     files: Vec<(&'static str, Vec<u8>)>,

@@ -2,15 +2,24 @@
 
 use std::sync::Arc;
 
-use super::{NetworkError, batch_shape, expect_shape, levels_input};
+use crate::families::{
+    codes::{finite, image_of},
+    network::{NetworkError, batch_shape, expect_shape, levels_input},
+};
 use crate::{
-    domain::{image::ImageShape, likelihood, random::Random, sampling},
+    domain::{
+        image::{Image, ImageShape},
+        likelihood,
+        random::Random,
+        sampling,
+    },
     graph::{
         self,
         protobuf::ElementType,
         rewrite::{self, InputMap},
         signature::{self, Expected},
     },
+    model::Refusal,
     runtime::{Engine, Input, Output, Program, Threads, Values},
 };
 
@@ -53,7 +62,7 @@ pub struct DecoderNames {
 
 /// A VAE with a discretised logistic likelihood.
 #[derive(Debug)]
-pub struct Vae {
+pub struct Network {
     contract: Contract,
     encoder: Arc<dyn Program>,
     decoder: Arc<dyn Program>,
@@ -71,12 +80,12 @@ pub struct Posterior {
 /// p(x | z): independent discretised logistic distributions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Observation {
-    levels: usize,
+    shape: ImageShape,
     mean: Vec<f32>,
     log_scale: Vec<f32>,
 }
 
-impl Vae {
+impl Network {
     /// Checks the graphs against their contract and makes them runnable.
     pub fn load(
         engine: &dyn Engine,
@@ -115,11 +124,6 @@ impl Vae {
             decoder: engine.load(&format!("{name} (decoder)"), &graph::serialize(decoder))?,
             contract,
         })
-    }
-
-    /// Size of the images.
-    pub fn shape(&self) -> ImageShape {
-        self.contract.shape
     }
 
     /// Size of the code.
@@ -181,7 +185,7 @@ impl Vae {
         let row = |output: &Output, row| output.row(row, rows).to_vec();
         Ok((0..rows)
             .map(|index| Observation {
-                levels: shape.levels(),
+                shape,
                 mean: row(&outputs[0], index),
                 log_scale: row(&outputs[1], index),
             })
@@ -223,22 +227,23 @@ impl Observation {
             .iter()
             .zip(self.mean.iter().zip(&self.log_scale))
             .map(|(&level, (&mean, &log_scale))| {
-                likelihood::discretized_logistic(level, self.levels, mean, log_scale)
+                likelihood::discretized_logistic(level, self.shape.levels(), mean, log_scale)
             })
     }
 
-    /// The mean of the distribution, rounded to levels.
-    pub fn mean_levels(&self) -> Vec<u8> {
-        self.mean
-            .iter()
-            .map(|&mean| sampling::nearest_level(f64::from(mean), self.levels))
-            .collect()
+    /// The mean of the distribution, rounded to levels, if it is a number everywhere.
+    pub fn mean_image(&self) -> Result<Image, Refusal> {
+        let mean = finite("the mean of a pixel", &self.mean)?.iter();
+        image_of(
+            self.shape,
+            mean.map(|&mean| sampling::nearest_level(f64::from(mean), self.shape.levels())),
+        )
     }
 
     /// The best log-likelihood in nats that each level could have had, had the decoder put its mean where it is best for that level and kept its
     /// scale: on the level itself, or beyond the edge for the outermost levels, which is certainty.
     pub fn attainable<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
-        let max = self.levels - 1;
+        let max = self.shape.levels() - 1;
         levels
             .iter()
             .zip(&self.log_scale)
@@ -247,27 +252,33 @@ impl Observation {
                     return 0.0;
                 }
                 let mean = f32::from(level) / max as f32;
-                likelihood::discretized_logistic(level, self.levels, mean, log_scale)
+                likelihood::discretized_logistic(level, self.shape.levels(), mean, log_scale)
             })
     }
 
-    /// A draw from the distribution.
-    pub fn draw(&self, temperature: f64, random: &Random) -> Vec<u8> {
-        self.mean
-            .iter()
-            .zip(&self.log_scale)
-            .enumerate()
-            .map(|(index, (&mean, &log_scale))| {
+    /// A draw from the distribution, if there is one at every dimension.
+    pub fn draw(&self, temperature: f64, random: &Random) -> Result<Image, Refusal> {
+        let mean = finite("the mean of a pixel", &self.mean)?.iter();
+        let both = mean.zip(finite("the scale of a pixel", &self.log_scale)?);
+        image_of(
+            self.shape,
+            both.enumerate().map(|(index, (&mean, &log_scale))| {
                 let uniform = random.uniform(index as u32);
-                sampling::discretized_logistic(mean, log_scale, self.levels, temperature, uniform)
-            })
-            .collect()
+                sampling::discretized_logistic(
+                    mean,
+                    log_scale,
+                    self.shape.levels(),
+                    temperature,
+                    uniform,
+                )
+            }),
+        )
     }
 
     /// The squared difference of the mean to an image at every dimension, in units of level / (levels − 1). A mean beyond the edge, which a
     /// likelihood with open edges asks for where it is certain of an outermost level, counts as that level: the image has no other.
     pub fn squared_errors<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
-        let max = (self.levels - 1) as f64;
+        let max = (self.shape.levels() - 1) as f64;
         levels.iter().zip(&self.mean).map(move |(&level, &mean)| {
             (f64::from(level) / max - f64::from(mean).clamp(0.0, 1.0)).powi(2)
         })

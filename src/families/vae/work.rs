@@ -1,76 +1,17 @@
-//! The kinds of work that models give to the workers, and what one turn of each does.
+//! The work of a decoder: a code is an item of one row, some of the posterior samples of an image are an item of many.
 
 use std::{ops::Range, sync::Arc};
 
+use super::network::{Network, Observation, Posterior};
 use crate::{
     domain::{image::Image, random::Random},
-    network::{
-        autoencoder::{Autoencoder, Picture},
-        autoregressive::{Autoregressive, Given},
-        classifier::{Classifier, Prediction},
-        generator::{Generator, Seed},
-        vae::{Observation, Posterior, Vae},
-    },
-    runtime::Threads,
+    model::work::threads,
     scheduling::{Parallelism, Step, Turn, Work},
 };
 
-/// Log-probabilities of images.
-#[derive(Debug)]
-pub(super) struct Scoring(pub(super) Arc<Autoregressive>);
-
-/// An image and the label that its distribution is conditioned on.
-#[derive(Debug)]
-pub(super) struct Labelled {
-    pub(super) image: Image,
-    /// Ignored by models without labels.
-    pub(super) label: u32,
-}
-
-impl Work for Scoring {
-    type Item = Labelled;
-    /// log p of every dimension.
-    type Output = Vec<f32>;
-
-    fn rows(&self, _: &Labelled) -> usize {
-        1
-    }
-
-    fn run(&self, items: Vec<Labelled>, parallelism: Parallelism) -> Turn<Labelled, Vec<f32>> {
-        let given: Vec<Given<'_>> = items
-            .iter()
-            .map(|item| Given {
-                levels: item.image.levels(),
-                label: item.label,
-            })
-            .collect();
-        let maps = self.0.log_probabilities(&given, threads(parallelism));
-        done(maps.map_err(|error| error.to_string())?)
-    }
-}
-
-/// Posteriors of images.
-#[derive(Debug)]
-pub(super) struct Encoder(pub(super) Arc<Vae>);
-
-impl Work for Encoder {
-    type Item = Image;
-    type Output = Posterior;
-
-    fn rows(&self, _: &Image) -> usize {
-        1
-    }
-
-    fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Posterior> {
-        let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
-        let posteriors = self.0.encode(&levels, threads(parallelism));
-        done(posteriors.map_err(|error| error.to_string())?)
-    }
-}
-
 /// Images of codes, and how likely they make a given image.
 #[derive(Debug)]
-pub(super) struct Decoder(pub(super) Arc<Vae>);
+pub(super) struct Decoder(pub(super) Arc<Network>);
 
 /// What a decoder is given as one item.
 #[derive(Debug)]
@@ -190,89 +131,4 @@ fn likelihoods(
         })
         .collect();
     (totals, sums)
-}
-
-/// Codes of images, without a distribution over them.
-#[derive(Debug)]
-pub(super) struct Coding(pub(super) Arc<Autoencoder>);
-
-impl Work for Coding {
-    type Item = Image;
-    type Output = Vec<f32>;
-
-    fn rows(&self, _: &Image) -> usize {
-        1
-    }
-
-    fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Vec<f32>> {
-        let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
-        let codes = self.0.encode(&levels, threads(parallelism));
-        done(codes.map_err(|error| error.to_string())?)
-    }
-}
-
-/// Images of codes, without a distribution over them.
-#[derive(Debug)]
-pub(super) struct Depicting(pub(super) Arc<Autoencoder>);
-
-impl Work for Depicting {
-    type Item = Vec<f32>;
-    type Output = Picture;
-
-    fn rows(&self, _: &Vec<f32>) -> usize {
-        1
-    }
-
-    fn run(&self, items: Vec<Vec<f32>>, parallelism: Parallelism) -> Turn<Vec<f32>, Picture> {
-        let pictures = self.0.decode(&items.concat(), threads(parallelism));
-        done(pictures.map_err(|error| error.to_string())?)
-    }
-}
-
-/// Images drawn by a generator.
-#[derive(Debug)]
-pub(super) struct Generating(pub(super) Arc<Generator>);
-
-impl Work for Generating {
-    type Item = Seed;
-    type Output = Picture;
-
-    fn rows(&self, _: &Seed) -> usize {
-        1
-    }
-
-    fn run(&self, items: Vec<Seed>, parallelism: Parallelism) -> Turn<Seed, Picture> {
-        let pictures = self.0.generate(&items, threads(parallelism));
-        done(pictures.map_err(|error| error.to_string())?)
-    }
-}
-
-/// Labels and features of images.
-#[derive(Debug)]
-pub(super) struct Classifying(pub(super) Arc<Classifier>);
-
-impl Work for Classifying {
-    type Item = Image;
-    type Output = Prediction;
-
-    fn rows(&self, _: &Image) -> usize {
-        1
-    }
-
-    fn run(&self, items: Vec<Image>, parallelism: Parallelism) -> Turn<Image, Prediction> {
-        let levels: Vec<&[u8]> = items.iter().map(Image::levels).collect();
-        let predictions = self.0.classify(&levels, threads(parallelism));
-        done(predictions.map_err(|error| error.to_string())?)
-    }
-}
-
-fn done<I, O>(outputs: Vec<O>) -> Turn<I, O> {
-    Ok(outputs.into_iter().map(Step::Done).collect())
-}
-
-pub(super) fn threads(parallelism: Parallelism) -> Threads {
-    match parallelism {
-        Parallelism::Shared => Threads::One,
-        Parallelism::Alone => Threads::All,
-    }
 }

@@ -3,6 +3,7 @@
 use super::Head;
 use crate::{
     domain::{image::ImageShape, likelihood, random::Random, sampling},
+    families::manifest::{self, Tables},
     runtime::Output,
 };
 
@@ -46,6 +47,22 @@ impl Logits {
 }
 
 impl Head {
+    /// `[likelihood]` of a manifest.
+    pub(in crate::families) fn read(tables: &mut Tables) -> Result<Self, String> {
+        let levels = tables.shape().levels();
+        match tables.head()? {
+            manifest::Head::Categorical => Ok(Self::Categorical),
+            manifest::Head::Bernoulli if levels == 2 => Ok(Self::Bernoulli),
+            manifest::Head::Bernoulli => Err(format!(
+                "likelihood.head: \"bernoulli\" is a likelihood of 2 levels, not of {levels}: binary cross-entropy on grey levels is not \
+                 normalised"
+            )),
+            manifest::Head::DiscretizedLogistic => Err(
+                "likelihood.head: an autoregressive model has a \"categorical\" or \"bernoulli\" head".to_owned(),
+            ),
+        }
+    }
+
     /// The name used in manifests and answers.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use super::{Compilation, Contract, Given, Head, Logits};
 use crate::{
     domain::likelihood,
+    families::{
+        autoregressive::wavefront::Wavefront,
+        network::{NetworkError, batch_shape, expect_shape, levels_input},
+    },
     graph::{
         self,
         protobuf::{ElementType, Model},
@@ -12,7 +16,6 @@ use crate::{
         signature::{self, Expected},
         wavefront::{Analysis, Interface},
     },
-    network::{NetworkError, batch_shape, expect_shape, levels_input, wavefront::Wavefront},
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
 

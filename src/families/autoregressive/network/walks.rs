@@ -5,9 +5,9 @@
 use super::{Given, Head, Logits};
 use crate::{
     domain::image::ImageShape,
-    network::{
+    families::{
         NetworkError,
-        wavefront::{Settle, Wavefront},
+        autoregressive::wavefront::{Settle, Wavefront},
     },
     runtime::Output,
 };
