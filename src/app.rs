@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     model::info::ModelInfo,
     operations::{self, Limits, Service},
-    repository::{MANIFEST, Repository},
+    repository::Repository,
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::{Settings, SettingsError},
@@ -54,7 +54,7 @@ pub enum AppError {
     },
     /// A folder that is neither `<name>` nor `<name>/<version>`.
     #[error(
-        "{0} is not a model: a model is a folder <name>/<version> with a {MANIFEST}, where <version> is a number"
+        "{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number"
     )]
     NotAModel(PathBuf),
     /// The system refused threads or connections.

@@ -116,20 +116,20 @@ fn path_arg(name: &'static str, help: &'static str) -> Arg {
 
 /// A flag for an option, from its schema.
 fn option_arg(name: &str, schema: &Value) -> Arg {
-    let id: &'static str = name.to_owned().leak();
-    let long: &'static str = name.replace('_', "-").leak();
     let text = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut help = text("description").replace('\n', " ");
     if let Some(default) = schema.get("default").filter(|value| !value.is_boolean()) {
         let default = default.to_string();
         help.push_str(&format!(" [default: {}]", default.trim_matches('"')));
     }
-    let argument = Arg::new(id).long(long).help(help);
+    let argument = Arg::new(name.to_owned())
+        .long(name.replace('_', "-"))
+        .help(help);
     if schema.get("type").and_then(Value::as_str) == Some("boolean") {
         return argument.action(ArgAction::SetTrue);
     }
     let choices = choices(schema);
-    let argument = argument.value_name(id.to_uppercase());
+    let argument = argument.value_name(name.to_uppercase());
     if choices.is_empty() {
         // Judged with the same words as everywhere, when the request is made.
         return argument.allow_negative_numbers(true);

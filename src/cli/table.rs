@@ -227,7 +227,7 @@ impl Table {
                 columns: None,
                 waiting,
             } => {
-                let end = |rows: &mut csv::Writer<Box<dyn Write>>| {
+                let mut end = |rows: &mut csv::Writer<Box<dyn Write>>| {
                     write_header(rows, &[], is_labelled)?;
                     for (name, error) in std::mem::take(waiting) {
                         write_cells(rows, &name, is_labelled, &[], Err(&error))?;

@@ -1,5 +1,7 @@
 //! What is loaded, what each model can do, and whether the images that a detector judges have drifted.
 
+use std::sync::Arc;
+
 use axum::{extract::State, http::Uri, response::Response};
 use serde_json::{Value, json};
 
@@ -10,7 +12,7 @@ use super::super::{
     query::{About, Query},
 };
 use crate::model::{
-    Refusal,
+    Model, Refusal,
     detect::{DriftReport, WatchesDrift},
 };
 
@@ -33,7 +35,8 @@ pub(super) async fn drift(
     State(state): State<HttpState>,
     about: About,
 ) -> Result<Response, Problem> {
-    answer(&state, about, |watch| watch.drift())
+    let (model, watch) = watched(&state, about)?;
+    Ok(report(&model, watch.drift().await?))
 }
 
 /// Forgets the run, its alarm included, and begins another.
@@ -41,24 +44,32 @@ pub(super) async fn reset_drift(
     State(state): State<HttpState>,
     about: About,
 ) -> Result<Response, Problem> {
-    tracing::info!(model = about.0, version = about.1, "drift reset by a client");
-    answer(&state, about, |watch| watch.reset_drift())
+    let (model, watch) = watched(&state, about)?;
+    tracing::info!(
+        model = model.name,
+        version = model.version,
+        "drift is reset by a client"
+    );
+    Ok(report(&model, watch.reset_drift().await?))
 }
 
-fn answer(
+fn watched(
     state: &HttpState,
     About(name, version): About,
-    report: impl FnOnce(&dyn WatchesDrift) -> DriftReport,
-) -> Result<Response, Problem> {
+) -> Result<(Arc<Model>, Arc<dyn WatchesDrift>), Refusal> {
     let model = state.service.catalogue().model(&name, version)?;
     let watch = model
         .can::<dyn WatchesDrift>()
         .map_err(|reason| Refusal::unsupported(&model.name, "watch drift", &reason))?;
+    Ok((model, watch))
+}
+
+fn report(model: &Model, report: DriftReport) -> Response {
     let mut body = json!({"model": model.name, "version": model.version});
     if let (Some(body), Ok(Value::Object(report))) =
-        (body.as_object_mut(), serde_json::to_value(report(&*watch)))
+        (body.as_object_mut(), serde_json::to_value(report))
     {
         body.extend(report);
     }
-    Ok(json(&body))
+    json(&body)
 }
