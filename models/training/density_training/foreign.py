@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.export import drop_metadata
+from density_training.version import drop_metadata
 
 HEIGHT, WIDTH, CHANNELS, CLASSES = 7, 6, 8, 3
 
