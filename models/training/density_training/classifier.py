@@ -49,6 +49,8 @@ class Classifier(nn.Module):
     it is fitted after the training and on other images.
     """
 
+    temperature: Tensor
+
     def __init__(self, config: ClassifierConfig = ClassifierConfig()) -> None:
         super().__init__()
         self.config = config

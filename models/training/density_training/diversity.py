@@ -9,6 +9,7 @@ does; `DRAWS` expects its draws, uint8 arrays [N, 28, 28] in `<model>/*.npy`, `J
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def compare(data: Dataset, draws: Path = DRAWS, generator: Path = GAN) -> list[R
     sources: dict[str, Callable[[], Tensor]] = {
         "real: 10,000 training images": lambda: data.train_images[:JUDGED],
         "fashion-mnist-gan": lambda: draw_generator(generator)[0],
-        **{name: lambda name=name: read_draws(draws / name) for name in DRAWN_BY_THE_SERVER},
+        **{name: partial(read_draws, draws / name) for name in DRAWN_BY_THE_SERVER},
         "fashion-mnist-pixelrnn": lambda: _draw_pixelrnn(data.shape),
         "fashion-mnist-vae": lambda: _draw_vae(noise=True),
         "fashion-mnist-vae, means without the noise of pixels": lambda: _draw_vae(noise=False),

@@ -5,8 +5,9 @@ cheats. Convolutions are square with explicit zeros, as the textbook writes a ma
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from density_training import autoencoder, classifier, gan, pixelcnn, pixelcnn_co
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.model import Exported, parameter_count
 from density_training.scoring import bits_per_dim, log_likelihood
-from density_training.version import Family, Labels, Version, write_generator_version, write_version
+from density_training.version import Family, Graphs, Labels, Version, write_generator_version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
 LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
@@ -42,7 +43,14 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelcnn(folder / "refused", "leaking-attention", LeakingAttention())
 
 
-class TinyPixelCNN(nn.Module):
+class Tiny(nn.Module):
+    """What all of them say of their images."""
+
+    shape: tuple[int, int, int]
+    levels: int
+
+
+class TinyPixelCNN(Tiny):
     """Three masked layers; the channels of a pixel are ordered, so green sees red and blue sees both.
 
     With `leaks`, the first layer carries mask B where it needs mask A: every pixel sees itself.
@@ -69,7 +77,7 @@ class TinyPixelCNN(nn.Module):
         return logits.reshape(-1, self.outputs, *self.shape)
 
 
-class TinyConditionalPixelCNN(nn.Module):
+class TinyConditionalPixelCNN(Tiny):
     """One grey channel, conditioned on one of three labels by an embedding beside the first layer."""
 
     labels = LABELS
@@ -90,7 +98,7 @@ class TinyConditionalPixelCNN(nn.Module):
         return self.head_conv(F.relu(self.second(x)))
 
 
-class TinyPixelRNN(pixelrnn.PixelRNN):
+class TinyPixelRNN(pixelrnn.PixelRNN, Tiny):
     """The PixelRNN with few numbers in a state, every weight drawn at random."""
 
     def __init__(self, height: int, width: int, levels: int) -> None:
@@ -103,7 +111,7 @@ class TinyPixelRNN(pixelrnn.PixelRNN):
         self.shape, self.levels = (1, height, width), levels
 
 
-class LeakingAttention(nn.Module):
+class LeakingAttention(Tiny):
     """Attention over all pixels: a leak that only shows when pixels are changed."""
 
     shape, levels, head = (1, HEIGHT, WIDTH), 4, "categorical"
@@ -118,7 +126,7 @@ class LeakingAttention(nn.Module):
         return self.net(image)
 
 
-class TinyVAE(nn.Module):
+class TinyVAE(Tiny):
     """One linear layer each way and a convolution, enough to have every input and output of a VAE."""
 
     def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
@@ -155,7 +163,7 @@ class _TinyDecoder(nn.Module):
         return mean + 0.5, (log_scale - 2.0).clamp(-5.0, 1.0)
 
 
-class TinyAutoencoder(nn.Module):
+class TinyAutoencoder(Tiny):
     """One linear layer each way."""
 
     def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
@@ -169,7 +177,7 @@ class TinyAutoencoder(nn.Module):
             )
 
 
-class TinyGenerator(nn.Module):
+class TinyGenerator(Tiny):
     """One linear layer for a code beside the embedding of a label."""
 
     labels = LABELS
@@ -187,7 +195,7 @@ class TinyGenerator(nn.Module):
         return torch.sigmoid(2 * x).reshape(-1, *self.shape)
 
 
-class TinyClassifier(nn.Module):
+class TinyClassifier(Tiny):
     """One layer of features, one of logits."""
 
     labels = LABELS
@@ -219,7 +227,7 @@ def _masked_conv(
     fan_in = mask[-1].sum().clamp(min=1)
     with torch.no_grad():
         conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator) * mask * 3 / fan_in.sqrt())
-        conv.bias.copy_(torch.randn(outputs, generator=generator) * 0.5)
+        conv.get_parameter("bias").copy_(torch.randn(outputs, generator=generator) * 0.5)
     return conv
 
 
@@ -279,8 +287,8 @@ def _write(
     repository: Path,
     name: str,
     family: Family,
-    model: nn.Module,
-    graphs: dict[str, Exported],
+    model: Tiny,
+    graphs: Mapping[str, Exported],
     score: Callable[[Tensor], Tensor] | None = None,
     **particulars: Any,
 ) -> None:
@@ -292,8 +300,7 @@ def _write(
     for key, (module, example) in graphs.items():
         family.graphs[key].export(module, example, folder)
     version = _version(name, family, model, **particulars)
-    modules = {key: module for key, (module, _) in graphs.items()}
-    score = score or (lambda levels: family.score(modules, levels, version.interpretation))
+    score = score or partial(_family_score, family, {key: module for key, (module, _) in graphs.items()}, version)
     golden, calibration = _random_levels(model.shape, model.levels)
     calibration_scores = None
     if version.head is not None and version.labels is None:
@@ -308,6 +315,11 @@ def _write(
     write_version(folder, version, golden, score(golden), calibration_scores)
 
 
+def _family_score(family: Family, modules: Graphs, version: Version, levels: Tensor) -> Tensor:
+    assert family.score is not None, "a generator has a writer of its own"
+    return family.score(modules, levels, version.interpretation)
+
+
 def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]:
     """Golden and calibration images with every level equally likely."""
     generator = torch.Generator().manual_seed(3)
@@ -316,7 +328,7 @@ def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]
     return pictures[:GOLDEN_COUNT], pictures[GOLDEN_COUNT:]
 
 
-def _version(name: str, family: Family, model: nn.Module, **particulars: Any) -> Version:
+def _version(name: str, family: Family, model: Tiny, **particulars: Any) -> Version:
     channels, height, width = model.shape
     return Version(
         name=name,

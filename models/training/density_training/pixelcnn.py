@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -77,8 +78,8 @@ class PixelCNN(nn.Module):
         )
         self.head_hidden = nn.Conv2d(config.channels, config.head_channels, 1)
         self.head = nn.Conv2d(config.head_channels, config.levels, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
+        for parameter in self.head.parameters():
+            nn.init.zeros_(parameter)  # All levels are equally likely at first.
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.first(self.features(image))
@@ -148,6 +149,8 @@ class LevelFeatures(nn.Module):
     the level at octave frequencies, the shortest with a period of four levels.
     """
 
+    frequencies: Tensor
+
     def __init__(self, levels: int) -> None:
         super().__init__()
         self.levels = levels
@@ -174,7 +177,8 @@ def categorical_loss(network: PixelCNN, levels: Tensor) -> Tensor:
 
 def muon_parameters(network: PixelCNN) -> list[nn.Parameter]:
     """The hidden weight matrices; everything else (first layer, head, biases) is left to AdamW."""
-    return [layer.weight for block in network.blocks for layer in (block.spatial, block.mix)]
+    blocks: list[Any] = list(network.blocks)
+    return [layer.weight for block in blocks for layer in (block.spatial, block.mix)]
 
 
 FAMILY = Family(

@@ -66,6 +66,8 @@ class ConditionalPixelCNN(PixelCNN):
     All that depends on the label starts at zero, so the weights of a `PixelCNN` are a starting point.
     """
 
+    config: ConditionalPixelCNNConfig
+
     def __init__(self, config: ConditionalPixelCNNConfig = ConditionalPixelCNNConfig()) -> None:
         super().__init__(config)
         labels, channels = config.labels, config.channels
@@ -75,7 +77,7 @@ class ConditionalPixelCNN(PixelCNN):
             nn.Parameter(torch.zeros(labels, 2 * channels, 1, 1)) for _ in range(config.blocks)
         )
 
-    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:  # type: ignore[override]
         row, column = self.row + self.label_row, self.column + self.label_column
         first = self.first(self.features(image))
         # Of all labels' biases, those of the label that is asked for: the server compiles a table by place, and one by

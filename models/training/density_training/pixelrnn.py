@@ -115,6 +115,8 @@ class Step(nn.Module):
     `state` [N, S] and `logits` [N, levels].
     """
 
+    table: Tensor
+
     def __init__(self, config: PixelRNNConfig) -> None:
         super().__init__()
         self.config = config
@@ -227,13 +229,12 @@ def _run(
         rows = torch.arange(max(0, -(-(time - width + 1) // 2)), min(height, time // 2 + 1))
         columns = time - 2 * rows
         places = torch.stack([rows, columns], dim=1) + margin
-        neighbours, window = (
-            (places.unsqueeze(1) + torch.tensor(offsets)).unbind(2) for offsets in (NEIGHBOURS, WINDOW)
-        )
+        near_rows, near_columns = (places.unsqueeze(1) + torch.tensor(NEIGHBOURS)).unbind(2)
+        window_rows, window_columns = (places.unsqueeze(1) + torch.tensor(WINDOW)).unbind(2)
         state, logits = step(
-            states[:, *neighbours].flatten(0, 1),
-            levels[:, *window].flatten(0, 1).float() * (1 / (count - 1)),
-            inside[*window].repeat(images, 1),
+            states[:, near_rows, near_columns].flatten(0, 1),
+            levels[:, window_rows, window_columns].flatten(0, 1).float() * (1 / (count - 1)),
+            inside[window_rows, window_columns].repeat(images, 1),
             rows.repeat(images),
             columns.repeat(images),
         )
@@ -242,7 +243,7 @@ def _run(
     return levels[:, margin:, margin:-margin].unsqueeze(1).clone()
 
 
-def muon_parameters(network: PixelRNN) -> list[nn.Parameter]:
+def muon_parameters(network: PixelRNN) -> list[Tensor]:
     """The hidden weight matrices; the rest is left to AdamW."""
     return [network.step.weight, network.step.window.weight, network.step.hidden.weight]
 

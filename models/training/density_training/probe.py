@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from density_training.data import DEFAULT_FOLDER, FASHION_MNIST_LABELS, DataError, read_array
+from density_training.figures import Figures
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)
 """λ in mean cross-entropy + λ/2 · |W|², from strong to weak, so that each fit begins where a simpler one ended."""
@@ -26,10 +27,10 @@ ITERATIONS = 200
 
 def standardise(train: np.ndarray, test: np.ndarray) -> tuple[Tensor, Tensor]:
     """Features [N, …] as [N, F], with mean 0 and standard deviation 1 in training; a constant feature becomes 0."""
-    train, test = (torch.from_numpy(np.array(x.reshape(len(x), -1), np.float32)) for x in (train, test))
-    mean, deviation = train.mean(0), train.std(0)
+    known, new = (torch.from_numpy(np.array(x.reshape(len(x), -1), np.float32)) for x in (train, test))
+    mean, deviation = known.mean(0), known.std(0)
     scale = torch.where(deviation > 1e-6, 1 / deviation, torch.zeros_like(deviation))
-    return (train - mean) * scale, (test - mean) * scale
+    return (known - mean) * scale, (new - mean) * scale
 
 
 def fit(features: Tensor, labels: Tensor, classes: int, penalty: float, start: Tensor | None = None) -> Tensor:
@@ -72,8 +73,9 @@ def choose_penalty(features: Tensor, labels: Tensor, classes: int) -> float:
     for penalty in PENALTIES:
         loss = 0.0
         for place, fold in enumerate(held_out):
-            weights[place] = fit(features[~fold], labels[~fold], classes, penalty, weights[place])
-            loss += F.cross_entropy(logits(weights[place], features[fold]), labels[fold]).item()
+            fitted = fit(features[~fold], labels[~fold], classes, penalty, weights[place])
+            loss += F.cross_entropy(logits(fitted, features[fold]), labels[fold]).item()
+            weights[place] = fitted
         losses.append(loss)
         if len(losses) - 1 - int(np.argmin(losses)) == PATIENCE:
             break
@@ -91,7 +93,7 @@ def probe(
     counts: tuple[int, ...],
     draws: int,
     seed: int,
-) -> list[dict[str, object]]:
+) -> list[Figures]:
     """Accuracies on `test` (features, labels) of probes fitted with `counts` labels out of `train`; 0 stands for all.
 
     The same seed draws the same images whatever the features are. All labels can be drawn in one way only.
@@ -147,7 +149,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seed", type=int, default=0, help="of the draws")
 
 
-def run(options: argparse.Namespace) -> list[dict[str, object]]:
+def run(options: argparse.Namespace) -> list[Figures]:
     """The command line's `probe`."""
     train, test = (
         (read_array(o), read_array(y))

@@ -3,10 +3,11 @@
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -113,12 +114,13 @@ def train(
 def save(
     model: nn.Module, optimisers: list[torch.optim.Optimizer], recipe: Recipe, progress: Progress, path: Path
 ) -> None:
-    """Write a checkpoint so that a reader never sees half of one."""
+    """Write a checkpoint so that a reader never sees half of one; a model knows its sizes as `config`."""
+    config: Any = model.config
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(
         {
-            "config": asdict(model.config),
+            "config": asdict(config),
             "model": model.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
             "recipe": asdict(recipe),
@@ -158,7 +160,7 @@ def adamw(
     return [torch.optim.AdamW(network.parameters(), lr=rate, betas=betas, weight_decay=weight_decay)]
 
 
-def muon(network: nn.Module, matrices: list[nn.Parameter], rate: float = 1.0) -> list[torch.optim.Optimizer]:
+def muon(network: nn.Module, matrices: Sequence[Tensor], rate: float = 1.0) -> list[torch.optim.Optimizer]:
     """Muon for the given hidden matrices, AdamW for the other weights; `rate` multiplies both learning rates.
 
     Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) orthogonalises the updates of
