@@ -1,18 +1,23 @@
-"""Does a calibrated score tell outliers from inliers? Conformal p-values, and the area under the ROC curve."""
+"""The figures that model cards report: how well scores detect outliers, and how good probabilities of labels are.
 
-from pathlib import Path
+References
+- Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World" (2005): conformal p-values.
+- Guo et al., "On Calibration of Modern Neural Networks" (2017): the expected calibration error.
+"""
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from density_training.data import MNIST, load_images
-from density_training.golden import CLOTHES, ODDITIES
-from density_training.likelihood import bits_per_dim
-from density_training.scoring import to_levels
-from density_training.version import served_scores
+from density_training.data import CLOTHES, ODDITIES
+from density_training.scoring import bits_per_dim
 
+Figures = dict[str, Any]
+"""Name → number, or a table of numbers by name."""
 CALIBRATION_COUNT = 5_000
 SPLIT_SEED = 0
+BINS = 15
 
 
 def split_for_calibration(count: int) -> tuple[Tensor, Tensor]:
@@ -45,29 +50,49 @@ def auroc_of_low_scores(inliers: Tensor, outliers: Tensor) -> float:
     return ((below + up_to).double() / 2).mean().item() / len(ordered)
 
 
-def mnist_scores(folder: Path, mnist: Path | None) -> Tensor | None:
-    """Scores of the 10,000 MNIST test digits under a written version, if the digits are there."""
-    return served_scores(folder, to_levels(load_images(mnist, "test", MNIST))) if mnist else None
-
-
 def detection_figures(
     test_scores: Tensor, golden_scores: Tensor, digit_scores: Tensor | None, dimensions: int
-) -> dict[str, object]:
-    """What a model card reports: false alarms on the test images outside the calibration, oddities, digits rejected."""
+) -> Figures:
+    """False alarms on the test images outside the calibration, p-values of oddities, and digits rejected."""
     calibration, held_out = split_for_calibration(len(test_scores))
-    figures: dict[str, object] = {
+    oddities = golden_scores[CLOTHES:]
+    p_values = two_sided_p_values(test_scores[calibration], oddities)
+    figures: Figures = {
         "test_images": len(test_scores),
         "test_score_bits_per_dim": bits_per_dim(test_scores, dimensions),
         "false_alarm_rate": rejection_rates(test_scores[calibration], test_scores[held_out]),
-    }
-    oddities = golden_scores[CLOTHES:]
-    p_values = two_sided_p_values(test_scores[calibration], oddities)
-    figures["oddities"] = {
-        name: {"bits_per_dim": bits_per_dim(score, dimensions), "p_value": p_value.item()}
-        for name, score, p_value in zip(ODDITIES, oddities, p_values, strict=True)
+        "oddities": {
+            name: {"bits_per_dim": bits_per_dim(score, dimensions), "p_value": p_value.item()}
+            for name, score, p_value in zip(ODDITIES, oddities, p_values, strict=True)
+        },
     }
     if digit_scores is not None:
         figures["mnist_score_bits_per_dim"] = bits_per_dim(digit_scores, dimensions)
         figures["mnist_rejection_rate"] = rejection_rates(test_scores[calibration], digit_scores)
         figures["mnist_auroc_of_low_scores"] = auroc_of_low_scores(test_scores[held_out], digit_scores)
     return figures
+
+
+def classification_figures(log_probabilities: Tensor, labels: Tensor, names: tuple[str, ...]) -> Figures:
+    """Accuracy, log loss and calibration of log p(y|x), [N, labels], on labelled images."""
+    correct = log_probabilities.argmax(1) == labels
+    return {
+        "accuracy": correct.double().mean().item(),
+        "accuracy_by_label": {
+            name: correct[labels == label].double().mean().item() for label, name in enumerate(names)
+        },
+        "log_loss_nats": -log_probabilities.gather(1, labels.unsqueeze(1)).mean().item(),
+        "expected_calibration_error": expected_calibration_error(log_probabilities, labels),
+    }
+
+
+def expected_calibration_error(log_probabilities: Tensor, labels: Tensor) -> float:
+    """Σ over bins of confidence of (share of the images) · |accuracy − mean confidence|, 15 bins of equal width.
+
+    Confidence is the probability of the most probable label. `log_probabilities` [N, labels], `labels` int64 [N].
+    """
+    confidence, predicted = log_probabilities.double().exp().max(1)
+    correct = (predicted == labels).double()
+    index = (confidence * BINS).long().clamp(max=BINS - 1)
+    gaps = torch.zeros(BINS).double().index_add(0, index, correct - confidence)
+    return (gaps.abs().sum() / len(labels)).item()
