@@ -7,7 +7,9 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use density_server::{http::HttpConfig, scheduling::SchedulerConfig, service::Service};
+use density_server::{
+    operations::Service, scheduling::SchedulerConfig, transport::http::HttpConfig,
+};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::{
