@@ -7,19 +7,24 @@
 //! values.
 
 mod animation;
+mod base64;
 mod convert;
 mod decode;
 mod error;
 mod idx;
-mod jpeg;
 mod mask;
 mod npy;
 mod pixels;
 mod render;
+mod resize;
 
 pub use self::{
     animation::{Appearance, animation},
-    decode::{DecodeLimits, DecodeOptions, FORMATS, decode, file_dimensions},
+    base64::decode_base64,
+    decode::{
+        Cost, DecodeLimits, DecodeOptions, Decoded, FORMATS, Frames, Note, Orientation, cost, decode,
+        decode_file, file_dimensions,
+    },
     error::MediaError,
     idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
@@ -29,4 +34,5 @@ pub use self::{
     },
     pixels::{PixelFault, Pixels},
     render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
+    resize::RESIZE_FILTER,
 };

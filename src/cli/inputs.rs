@@ -120,6 +120,7 @@ impl InputArgs {
         DecodeOptions {
             resize: self.resize,
             convert: self.convert,
+            ..DecodeOptions::default()
         }
     }
 }

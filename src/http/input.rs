@@ -220,6 +220,7 @@ impl Reading {
         let decode = DecodeOptions {
             resize,
             convert: self.options.take("convert")?.unwrap_or(false),
+            ..DecodeOptions::default()
         };
         let options = std::mem::take(&mut self.options).parse()?;
         if content.sources.is_empty() {
@@ -228,6 +229,7 @@ impl Reading {
         check_count(content.sources.len(), self.config.max_images)?;
         let mut budget = DecodeLimits {
             max_pixels: self.config.max_decoded_pixels,
+            ..DecodeLimits::default()
         };
         let mask = content
             .mask
