@@ -1,8 +1,7 @@
 //! Files as text: base64 in the dialects that people send.
 
 use base64::{
-    Engine,
-    alphabet,
+    Engine, alphabet,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 
@@ -53,7 +52,10 @@ pub fn decode_base64(text: &str) -> Result<Vec<u8>, MediaError> {
             base64::DecodeError::InvalidByte(..) | base64::DecodeError::InvalidPadding => {
                 "padding (=) stands elsewhere than at the end".to_owned()
             }
-            _ => format!("{} digits are not a whole number of bytes: the text is cut short", digits.len()),
+            _ => format!(
+                "{} digits are not a whole number of bytes: the text is cut short",
+                digits.len()
+            ),
         };
         MediaError::Base64(reason)
     })
@@ -74,7 +76,9 @@ fn payload(text: &str) -> Result<&str, MediaError> {
         return Ok(text);
     }
     let wanted = |found: &str| {
-        MediaError::Base64(format!("{found}; wanted is data:image/png;base64, and then the text"))
+        MediaError::Base64(format!(
+            "{found}; wanted is data:image/png;base64, and then the text"
+        ))
     };
     let (head, payload) = text
         .split_once(',')
@@ -83,7 +87,10 @@ fn payload(text: &str) -> Result<&str, MediaError> {
         .rsplit_once(';')
         .is_some_and(|(_, encoding)| encoding.trim().eq_ignore_ascii_case("base64"));
     if !is_base64 {
-        return Err(wanted(&format!("the data: URL {:?} is not in base64", clip(head))));
+        return Err(wanted(&format!(
+            "the data: URL {:?} is not in base64",
+            clip(head)
+        )));
     }
     Ok(payload)
 }

@@ -147,7 +147,10 @@ impl Resizer {
             let (first, end) = self.across.sources(i);
             // Which of the pixels here lie between them.
             let from = first.saturating_sub(x).div_ceil(step);
-            let to = end.saturating_sub(x).div_ceil(step).min(pixels.len() as u64);
+            let to = end
+                .saturating_sub(x)
+                .div_ceil(step)
+                .min(pixels.len() as u64);
             let mut sums = [0; N];
             for pixel in from..to {
                 let weight = self.across.weight(x + pixel * step, i);

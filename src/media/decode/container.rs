@@ -71,16 +71,24 @@ pub(super) fn png_frames(bytes: &[u8]) -> u64 {
             _ => {}
         }
     }
-    declared.map_or(1, |frames| frames + u64::from(shows_default)).max(1)
+    declared
+        .map_or(1, |frames| frames + u64::from(shows_default))
+        .max(1)
 }
 
 /// Frames of a GIF file, as many as begin.
 pub(super) fn gif_frames(bytes: &[u8]) -> u64 {
     let colours = |flags: u8| {
-        if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
+        if flags & 0x80 == 0 {
+            0
+        } else {
+            3 << ((flags & 7) + 1)
+        }
     };
     // Behind the signature stand width, height and flags, then two bytes more.
-    let Some(&flags) = bytes.get(10) else { return 1 };
+    let Some(&flags) = bytes.get(10) else {
+        return 1;
+    };
     let mut position = 13 + colours(flags);
     let mut frames = 0;
     loop {
@@ -114,14 +122,18 @@ fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (head, after) = rest.split_at_checked(8)?;
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let data = &after[..length.min(after.len())];
-        rest = after.get(length.saturating_add(length % 2)..).unwrap_or_default();
+        rest = after
+            .get(length.saturating_add(length % 2)..)
+            .unwrap_or_default();
         Some((&head[..4], data))
     })
 }
 
 /// Frames of a WebP file.
 pub(super) fn webp_frames(bytes: &[u8]) -> u64 {
-    let frames = webp_chunks(bytes).filter(|(kind, _)| kind == b"ANMF").count();
+    let frames = webp_chunks(bytes)
+        .filter(|(kind, _)| kind == b"ANMF")
+        .count();
     (frames as u64).max(1)
 }
 
@@ -176,7 +188,8 @@ pub(super) fn pnm_images(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
         let pixels = usize::try_from(row.checked_mul(height.into())?).ok()?;
         let end = (image.len() - reader.len()).checked_add(pixels)?;
         let rest = image.get(end..)?.trim_ascii_start();
-        let is_image = matches!(rest, [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace());
+        let is_image =
+            matches!(rest, [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace());
         (is_binary && is_image).then(|| bytes.len() - rest.len())
     };
     iter::successors(Some(0), next)

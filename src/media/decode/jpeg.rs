@@ -25,16 +25,23 @@ pub(super) fn header(bytes: &[u8]) -> Result<((u32, u32), ColorType), MediaError
         .dimensions()
         .and_then(|(width, height)| Some((width.try_into().ok()?, height.try_into().ok()?)));
     let colour = decoder.input_colorspace().map(|space| output(space).1);
-    dimensions.zip(colour).ok_or_else(|| corrupt(ImageFormat::Jpeg, "it has no size"))
+    dimensions
+        .zip(colour)
+        .ok_or_else(|| corrupt(ImageFormat::Jpeg, "it has no size"))
 }
 
 /// The whole picture.
 pub(super) fn pixels(bytes: &[u8], watch: &Watch<'_>) -> Result<Vec<u8>, MediaError> {
     if !is_complete(bytes) {
-        return Err(corrupt(ImageFormat::Jpeg, "it ends before its last scan does"));
+        return Err(corrupt(
+            ImageFormat::Jpeg,
+            "it ends before its last scan does",
+        ));
     }
     let mut decoder = open(Watched::new(bytes, watch))?;
-    decoder.decode().map_err(|error| corrupt(ImageFormat::Jpeg, error))
+    decoder
+        .decode()
+        .map_err(|error| corrupt(ImageFormat::Jpeg, error))
 }
 
 fn open<R: ZByteReaderTrait>(reader: R) -> Result<JpegDecoder<R>, MediaError> {

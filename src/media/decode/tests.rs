@@ -115,7 +115,12 @@ fn bytes_that_are_no_image_are_refused() {
         refused(bytes, grey_shape(), CONVERT, &["PNG, JPEG, WebP"]);
     }
     // A format that can be told but is not read.
-    refused(b"\0\0\0\x1cftypavif\0\0\0\0", grey_shape(), CONVERT, &["TIFF"]);
+    refused(
+        b"\0\0\0\x1cftypavif\0\0\0\0",
+        grey_shape(),
+        CONVERT,
+        &["TIFF"],
+    );
     refused(b"", grey_shape(), CONVERT, &["empty"]);
     refused(b"\x89PNG", grey_shape(), CONVERT, &["PNG", "ends inside"]);
 }
@@ -256,7 +261,9 @@ fn apng(frames: &[GrayImage], shows_default: bool) -> Vec<u8> {
     let (width, height) = frames[0].dimensions();
     let mut encoder = ::png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(::png::ColorType::Grayscale);
-    encoder.set_animated(frames.len() as u32 - u32::from(shows_default), 0).unwrap();
+    encoder
+        .set_animated(frames.len() as u32 - u32::from(shows_default), 0)
+        .unwrap();
     encoder.set_sep_def_img(shows_default).unwrap();
     let mut writer = encoder.write_header().unwrap();
     for frame in frames {
@@ -284,34 +291,69 @@ fn frames_are_never_dropped_without_a_word() {
     let shade = |level| GrayImage::from_pixel(5, 4, Luma([level]));
     let colour = |level| DynamicImage::from(shade(level)).into_rgba8();
     let shades = [shade(10), shade(20), shade(30)];
-    let pnm: Vec<u8> = shades.iter().flat_map(|frame| file(frame.clone(), ImageFormat::Pnm)).collect();
+    let pnm: Vec<u8> = shades
+        .iter()
+        .flat_map(|frame| file(frame.clone(), ImageFormat::Pnm))
+        .collect();
     for (bytes, count, seen) in [
-        (gif(&[colour(10), colour(20), colour(30)]), "3 frames", &[10, 20, 30][..]),
+        (
+            gif(&[colour(10), colour(20), colour(30)]),
+            "3 frames",
+            &[10, 20, 30][..],
+        ),
         (apng(&shades, false), "3 frames", &[10, 20, 30]),
         (apng(&shades, true), "3 frames", &[20, 30]),
         (pnm, "3 frames", &[10, 20, 30]),
         (two_pages(), "2 frames", &[0, 0]),
     ] {
-        refused(&bytes, grey_shape(), CONVERT, &[count, "frames=first", "frames=all"]);
+        refused(
+            &bytes,
+            grey_shape(),
+            CONVERT,
+            &[count, "frames=first", "frames=all"],
+        );
         let of = |frames| {
             let options = DecodeOptions { frames, ..CONVERT };
             let limits = DecodeLimits::default();
-            decode_file(&bytes, grey_shape(), options, limits, &|| false).unwrap().images
+            decode_file(&bytes, grey_shape(), options, limits, &|| false)
+                .unwrap()
+                .images
         };
-        let levels = |images: &[Image]| -> Vec<u8> { images.iter().map(|image| image.levels()[0]).collect() };
+        let levels = |images: &[Image]| -> Vec<u8> {
+            images.iter().map(|image| image.levels()[0]).collect()
+        };
         assert_eq!(levels(&of(Frames::All)), seen);
         let first = of(Frames::First);
         assert_eq!(first.len(), 1);
         assert_eq!(first[0].levels()[0], if seen[0] == 0 { 0 } else { 10 });
-        let few = DecodeLimits { max_frames: 1, ..DecodeLimits::default() };
-        let all = DecodeOptions { frames: Frames::All, ..CONVERT };
+        let few = DecodeLimits {
+            max_frames: 1,
+            ..DecodeLimits::default()
+        };
+        let all = DecodeOptions {
+            frames: Frames::All,
+            ..CONVERT
+        };
         let error = decode_file(&bytes, grey_shape(), all, few, &|| false).unwrap_err();
-        assert!(error.is_too_large() && error.to_string().contains("at most 1 frames"), "{error}");
-        let few = DecodeLimits { max_pixels: 30, ..few };
-        assert!(decode_file(&bytes, grey_shape(), all, few, &|| false).unwrap_err().is_too_large());
+        assert!(
+            error.is_too_large() && error.to_string().contains("at most 1 frames"),
+            "{error}"
+        );
+        let few = DecodeLimits {
+            max_pixels: 30,
+            ..few
+        };
+        assert!(
+            decode_file(&bytes, grey_shape(), all, few, &|| false)
+                .unwrap_err()
+                .is_too_large()
+        );
     }
     for format in FORMATS_WRITTEN {
-        let options = DecodeOptions { frames: Frames::All, ..CONVERT };
+        let options = DecodeOptions {
+            frames: Frames::All,
+            ..CONVERT
+        };
         let bytes = file(RgbImage::new(5, 4), format);
         assert!(read(&bytes, grey_shape(), CONVERT).is_ok());
         assert!(read(&bytes, grey_shape(), options).is_ok(), "{format:?}");
@@ -361,23 +403,38 @@ fn an_image_that_is_not_upright_is_told_or_turned() {
         for tag in 1..=8 {
             let bytes = tagged(&image, format, tag);
             let of = |shape, orient| {
-                let options = DecodeOptions { orient, convert: true, ..DecodeOptions::default() };
+                let options = DecodeOptions {
+                    orient,
+                    convert: true,
+                    ..DecodeOptions::default()
+                };
                 decode_file(&bytes, shape, options, DecodeLimits::default(), &|| false)
             };
             let plain = read(&file(image.clone(), format), grey_shape(), CONVERT).unwrap();
             let stored = of(grey_shape(), false).unwrap();
             assert_eq!(stored.images, [plain.clone()]);
             assert_eq!(stored.notes.is_empty(), tag == 1, "{format:?} {tag}");
-            let mut wanted: DynamicImage = GrayImage::from_raw(5, 4, plain.levels().to_vec()).unwrap().into();
+            let mut wanted: DynamicImage = GrayImage::from_raw(5, 4, plain.levels().to_vec())
+                .unwrap()
+                .into();
             wanted.apply_orientation(image::metadata::Orientation::from_exif(tag).unwrap());
             let (width, height) = (wanted.width() as usize, wanted.height() as usize);
             let shape = ImageShape::new(1, height, width, 256).unwrap();
             let turned = of(shape, true).unwrap();
-            assert_eq!(turned.images[0].levels(), wanted.as_bytes(), "{format:?} {tag}");
+            assert_eq!(
+                turned.images[0].levels(),
+                wanted.as_bytes(),
+                "{format:?} {tag}"
+            );
             assert!(turned.notes.is_empty());
             // Turning and resizing can be exchanged.
             let small = ImageShape::new(1, 3, 2, 256).unwrap();
-            let options = DecodeOptions { resize: true, convert: true, orient: true, ..DecodeOptions::default() };
+            let options = DecodeOptions {
+                resize: true,
+                convert: true,
+                orient: true,
+                ..DecodeOptions::default()
+            };
             let upright = file(wanted, ImageFormat::Png);
             assert_eq!(read(&bytes, small, options), read(&upright, small, options));
         }
@@ -388,7 +445,9 @@ fn an_image_that_is_not_upright_is_told_or_turned() {
 fn rows_that_arrive_make_the_image_that_a_whole_picture_makes() {
     let noise = |x: u32, y: u32, c: u32| (x * 37 + y * 91 + c * 53 + x * y * 7) as u8;
     for (width, height) in [(61, 47), (5, 4), (1, 300), (300, 1), (28, 28), (3, 90)] {
-        let rgb = RgbImage::from_fn(width, height, |x, y| Rgb([noise(x, y, 0), noise(x, y, 1), noise(x, y, 2)]));
+        let rgb = RgbImage::from_fn(width, height, |x, y| {
+            Rgb([noise(x, y, 0), noise(x, y, 1), noise(x, y, 2)])
+        });
         for (rows, columns) in [(28, 28), (1, 1), (7, 50), (47, 61)] {
             let shape = ImageShape::new(3, rows, columns, 256).unwrap();
             let by_rows = read(&file(rgb.clone(), ImageFormat::Png), shape, RESIZE).unwrap();
@@ -400,7 +459,10 @@ fn rows_that_arrive_make_the_image_that_a_whole_picture_makes() {
             for (index, pixel) in wanted.pixels().enumerate() {
                 for channel in 0..3 {
                     let level = whole.levels()[channel * rows * columns + index];
-                    assert!(level.abs_diff(pixel.0[channel]) <= 1, "{width}×{height} to {columns}×{rows}");
+                    assert!(
+                        level.abs_diff(pixel.0[channel]) <= 1,
+                        "{width}×{height} to {columns}×{rows}"
+                    );
                 }
             }
         }
@@ -415,7 +477,10 @@ fn what_decoding_costs_is_known_before_it() {
     assert_eq!(cost(grey_shape(), CONVERT).unwrap().pixels, 20);
     let other = ImageShape::new(1, 8, 8, 256).unwrap();
     assert_eq!(cost(other, RESIZE).unwrap().pixels, 20);
-    assert_eq!(cost(other, CONVERT), Err(read(&bytes, other, CONVERT).unwrap_err()));
+    assert_eq!(
+        cost(other, CONVERT),
+        Err(read(&bytes, other, CONVERT).unwrap_err())
+    );
 }
 
 #[test]
@@ -423,7 +488,10 @@ fn decoding_stops_when_nobody_wants_the_image() {
     let image = GrayImage::from_fn(700, 700, |x, y| Luma([(x * y) as u8]));
     for format in FORMATS_WRITTEN {
         let bytes = file(DynamicImage::from(image.clone()).into_rgb8(), format);
-        let options = DecodeOptions { resize: true, ..CONVERT };
+        let options = DecodeOptions {
+            resize: true,
+            ..CONVERT
+        };
         let asked = Cell::new(0);
         let after = |limit: usize| {
             asked.set(0);
@@ -431,13 +499,23 @@ fn decoding_stops_when_nobody_wants_the_image() {
                 asked.set(asked.get() + 1);
                 asked.get() > limit
             };
-            decode_file(&bytes, grey_shape(), options, DecodeLimits::default(), &stop)
+            decode_file(
+                &bytes,
+                grey_shape(),
+                options,
+                DecodeLimits::default(),
+                &stop,
+            )
         };
         assert!(after(usize::MAX).is_ok());
         let all = asked.get();
         assert!(all > 10, "{format:?} asks {all} times");
         for limit in [0, 1, all / 2, all - 1] {
-            assert_eq!(after(limit), Err(MediaError::Cancelled), "{format:?} {limit} of {all}");
+            assert_eq!(
+                after(limit),
+                Err(MediaError::Cancelled),
+                "{format:?} {limit} of {all}"
+            );
             assert_eq!(asked.get(), limit + 1, "{format:?} goes on");
         }
     }
@@ -456,7 +534,15 @@ fn interlaced_files_are_read() {
     // 8 × 8 grey pixels in seven passes, compressed without compression.
     let value = |x: usize, y: usize| (x * 20 + y * 3) as u8;
     let mut raw = Vec::new();
-    for (x, y, dx, dy) in [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)] {
+    for (x, y, dx, dy) in [
+        (0, 0, 8, 8),
+        (4, 0, 8, 8),
+        (0, 4, 4, 8),
+        (2, 0, 4, 4),
+        (0, 2, 2, 4),
+        (1, 0, 2, 2),
+        (0, 1, 1, 2),
+    ] {
         for row in (y..8).step_by(dy) {
             raw.push(0);
             raw.extend((x..8).step_by(dx).map(|column| value(column, row)));
@@ -464,7 +550,12 @@ fn interlaced_files_are_read() {
     }
     let chunk = |kind: &[u8; 4], data: &[u8]| {
         let body = [&kind[..], data].concat();
-        [&(data.len() as u32).to_be_bytes()[..], &body, &crc32(&body).to_be_bytes()].concat()
+        [
+            &(data.len() as u32).to_be_bytes()[..],
+            &body,
+            &crc32(&body).to_be_bytes(),
+        ]
+        .concat()
     };
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::none());
     std::io::Write::write_all(&mut encoder, &raw).unwrap();
@@ -479,6 +570,9 @@ fn interlaced_files_are_read() {
     let plain = file(same, ImageFormat::Png);
     for side in [8, 3, 20] {
         let shape = ImageShape::new(1, side, side, 256).unwrap();
-        assert_eq!(read(&bytes, shape, RESIZE).unwrap(), read(&plain, shape, RESIZE).unwrap());
+        assert_eq!(
+            read(&bytes, shape, RESIZE).unwrap(),
+            read(&plain, shape, RESIZE).unwrap()
+        );
     }
 }

@@ -118,7 +118,9 @@ impl Seek for Watched<'_> {
         };
         let target = target
             .and_then(|target| usize::try_from(target).ok())
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a seek before the start"))?;
+            .ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidInput, "a seek before the start")
+            })?;
         self.position = target;
         Ok(target as u64)
     }
