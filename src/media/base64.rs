@@ -24,7 +24,7 @@ pub fn decode_base64(text: &str) -> Result<Vec<u8>, MediaError> {
     let text = payload(text.trim_ascii())?;
     let is_space = |byte: &u8| byte.is_ascii_whitespace();
     let joined: Vec<u8>;
-    let digits = if text.as_bytes().iter().any(|byte| is_space(byte)) {
+    let digits = if text.as_bytes().iter().any(is_space) {
         joined = text.bytes().filter(|byte| !is_space(byte)).collect();
         &joined[..]
     } else {

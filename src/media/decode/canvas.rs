@@ -9,7 +9,7 @@ use crate::{
     media::{DecodeOptions, MediaError, convert, resize::Resizer},
 };
 
-use super::header::Header;
+use super::{header::Header, watch::Watch};
 
 /// Pixels that are converted at a time.
 const RUN: usize = 1 << 12;
@@ -59,11 +59,17 @@ impl Canvas {
         }
     }
 
-    /// Takes pixels of the file.
-    pub(super) fn draw(&mut self, colour: ColorType, run: Run<'_>) -> Result<(), MediaError> {
+    /// Takes pixels of the file, as long as the image is wanted.
+    pub(super) fn draw(
+        &mut self,
+        colour: ColorType,
+        run: Run<'_>,
+        watch: &Watch<'_>,
+    ) -> Result<(), MediaError> {
         let channels = self.shape.channels();
         let size = usize::from(colour.bytes_per_pixel());
         for (number, bytes) in run.bytes.chunks(RUN * size).enumerate() {
+            watch.after((bytes.len() / size) as u64)?;
             let values = convert::to_channels(bytes, colour, channels, self.convert)?;
             let x = run.x + number * RUN * run.step;
             match &mut self.pixels {

@@ -67,7 +67,6 @@ pub(super) fn draw(
             continue;
         }
         for y in (first..height).step_by(rows) {
-            watch.after(columns as u64)?;
             let found = reader.read_row(&mut row).map_err(failed)?;
             if found.is_none() {
                 return Err(corrupt(ImageFormat::Png, "it has too few rows"));
@@ -79,7 +78,7 @@ pub(super) fn draw(
                     *value = u16::from_be_bytes(*value).to_ne_bytes();
                 }
             }
-            canvas.draw(colour, Run { x, step, y, bytes })?;
+            canvas.draw(colour, Run { x, step, y, bytes }, watch)?;
         }
     }
     // The checksum of the last chunk of pixels is read here.

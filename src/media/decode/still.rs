@@ -60,14 +60,13 @@ pub(super) fn draw(
         return Err(corrupt(header.format, "it has too few rows"));
     }
     for (y, bytes) in pixels.chunks_exact(row).enumerate() {
-        watch.after(header.width.into())?;
         let run = Run {
             x: 0,
             step: 1,
             y,
             bytes,
         };
-        canvas.draw(colour, run)?;
+        canvas.draw(colour, run, watch)?;
     }
     Ok(())
 }
