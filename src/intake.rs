@@ -13,7 +13,7 @@ pub mod options;
 use bytes::Bytes;
 
 pub use self::{
-    decode::{Budget, DecodeOptions, Decoding},
+    decode::{Budget, DecodeOptions, Decoding, Frames},
     json::read_json,
     ledger::{Held, Ledger},
 };
@@ -24,12 +24,13 @@ use crate::{
 };
 
 /// Image types that a raw body may declare. What counts is the content, not which of them it is.
-pub const IMAGE_TYPES: [&str; 9] = [
+pub const IMAGE_TYPES: [&str; 10] = [
     "image/png",
     "image/jpeg",
     "image/webp",
     "image/gif",
     "image/bmp",
+    "image/tiff",
     "image/x-portable-anymap",
     "image/x-portable-graymap",
     "image/x-portable-pixmap",
@@ -130,6 +131,8 @@ pub struct Given {
     pub codes: Vec<Vec<f32>>,
     /// Each compressed image, or what is wrong with it.
     pub streams: Vec<Result<Vec<u8>, Refusal>>,
+    /// What a user should know of an image: its place, and a sentence.
+    pub notes: Vec<(usize, String)>,
 }
 
 /// What a content type says a body is.

@@ -128,6 +128,7 @@ impl InputArgs {
         DecodeOptions {
             resize: self.resize,
             convert: self.convert,
+            ..DecodeOptions::default()
         }
     }
 }
