@@ -131,6 +131,13 @@ class LiveScrape(unittest.TestCase):
                     with self.subTest(rule=rule["name"]):
                         self.assertLessEqual(metrics, names)
 
+    def test_the_autoscaler_gets_a_wait_for_every_replica(self):
+        adapter = (DOCKER / "kubernetes" / "monitored" / "prometheus-adapter.yaml").read_text()
+        query = re.search(r"metricsQuery: \|-\n((?: {8}.*\n)+)", adapter)[1]
+        query = query.replace("<<.GroupBy>>", "instance").replace("<<.LabelMatchers>>", 'job="density-server"')
+        (series,) = self.query(query)
+        self.assertGreater(float(series["value"][1]), 0)
+
     def test_overload_raises_its_alert(self):
         ratio = float(self.query("instance:density_overload:ratio_rate5m")[0]["value"][1])
         self.assertGreater(ratio, 0.05)
