@@ -34,7 +34,7 @@ const DESCRIPTION: &str = "Puts a probability on an image: log-likelihoods, deci
 
 /// The whole document.
 pub fn document(service: &Service) -> Value {
-    let mut settings = SchemaSettings::draft2020_12();
+    let mut settings = SchemaSettings::draft2020_12().for_serialize();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
     let mut document = Document {
