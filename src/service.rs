@@ -54,7 +54,7 @@ use crate::{
     },
     metrics::Metrics,
     repository::Repository,
-    scheduling::{AdmissionError, Class, JobError, Permit, Scheduler},
+    scheduling::{AdmissionError, Ask, Class, JobError, Permit, Scheduler},
 };
 
 /// Sizes that requests may ask for.
@@ -514,18 +514,16 @@ impl Service {
 
     /// Leave to give the workers so much to do.
     fn admit(&self, class: Class, cost: Duration) -> Result<Permit, ServiceError> {
-        self.scheduler.admit(class, cost).map_err(|error| match error {
+        let ask = Ask {
+            class,
+            cost,
+            deadline: None,
+            client: None,
+        };
+        self.scheduler.admit(ask).map_err(|error| match error {
             AdmissionError::Full { retry_after } => {
                 self.metrics.reject("overloaded");
                 ServiceError::Overloaded { retry_after }
-            }
-            AdmissionError::TooLarge { cost, capacity } => {
-                self.metrics.reject("too_large");
-                ServiceError::TooLarge(format!(
-                    "this request alone is about {:.1} s of work, and at most {:.1} s may wait at once: split it",
-                    cost.as_secs_f64(),
-                    capacity.as_secs_f64()
-                ))
             }
             AdmissionError::Draining => {
                 self.metrics.reject("shutting_down");
