@@ -512,12 +512,17 @@ impl Service {
         self.models.load_full().ok_or(ServiceError::Loading)
     }
 
-    /// Leave to give the workers so much to do.
-    fn admit(&self, class: Class, cost: Duration) -> Result<Permit, ServiceError> {
+    /// Leave to give the workers so much to do until a deadline.
+    fn admit(
+        &self,
+        class: Class,
+        cost: Duration,
+        deadline: Instant,
+    ) -> Result<Permit, ServiceError> {
         let ask = Ask {
             class,
             cost,
-            deadline: None,
+            deadline: Some(deadline),
             client: None,
         };
         self.scheduler.admit(ask).map_err(|error| match error {

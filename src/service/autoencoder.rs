@@ -23,7 +23,11 @@ pub(super) async fn encode(
     images: Vec<Image>,
     deadline: Instant,
 ) -> Result<PerImage<Encoding>, ServiceError> {
-    let permit = service.admit(Class::Interactive, encode.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        encode.estimate(images.len() as u64),
+        deadline,
+    )?;
     let codes = encode.run(&permit, images, deadline).await;
     let encoding = |code: Result<Vec<f32>, JobError>| {
         Ok(Encoding {
@@ -42,7 +46,11 @@ pub(super) async fn decode(
     codes: Vec<Vec<f32>>,
     deadline: Instant,
 ) -> Result<PerImage<Image>, ServiceError> {
-    let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        decode.estimate(codes.len() as u64),
+        deadline,
+    )?;
     let pictures = decode.run(&permit, codes, deadline).await;
     Ok(pictures
         .into_iter()
@@ -61,7 +69,7 @@ pub(super) async fn reconstruct(
 ) -> Result<PerImage<Reconstruction>, ServiceError> {
     let count = images.len() as u64;
     let cost = encode.estimate(count) + decode.estimate(count);
-    let permit = service.admit(Class::Interactive, cost)?;
+    let permit = service.admit(Class::Interactive, cost, deadline)?;
     let codes = encode.run(&permit, images.clone(), deadline).await;
     let good = codes.iter().flatten().cloned().collect();
     let mut pictures = decode.run(&permit, good, deadline).await.into_iter();
@@ -86,7 +94,7 @@ pub(super) async fn interpolate(
     deadline: Instant,
 ) -> Result<Vec<Image>, ServiceError> {
     let cost = encode.estimate(2) + decode.estimate(u64::from(steps));
-    let permit = service.admit(Class::Interactive, cost)?;
+    let permit = service.admit(Class::Interactive, cost, deadline)?;
     let mut ends = Vec::new();
     for code in encode.run(&permit, vec![from, to], deadline).await {
         ends.push(code?);

@@ -207,7 +207,7 @@ pub(super) async fn follow(
     deadline: Instant,
 ) -> Result<Vec<Result<Drawn, JobError>>, ServiceError> {
     let turns = orders.len() as u64 * lane.work().expected_turns();
-    let permit = service.admit(Class::Bulk, lane.estimate(turns))?;
+    let permit = service.admit(Class::Bulk, lane.estimate(turns), deadline)?;
     let canvases = orders.into_iter().map(Into::into).collect();
     Ok(lane.run(&permit, canvases, deadline).await)
 }

@@ -21,7 +21,11 @@ pub(super) async fn features(
     images: Vec<Image>,
     deadline: Instant,
 ) -> Result<PerImage<Encoding>, ServiceError> {
-    let permit = service.admit(Class::Interactive, classify.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        classify.estimate(images.len() as u64),
+        deadline,
+    )?;
     let predictions = classify.run(&permit, images, deadline).await;
     let features = |prediction: Result<Prediction, JobError>| {
         Ok(Encoding {

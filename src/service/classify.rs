@@ -50,7 +50,11 @@ pub(super) async fn by_classifier(
 ) -> Result<ClassifyAnswer, ServiceError> {
     no_doubts(options)?;
     no_map(options)?;
-    let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        lane.estimate(images.len() as u64),
+        deadline,
+    )?;
     let predictions = lane.run(&permit, images, deadline).await;
     let classification = |prediction: Result<Prediction, JobError>| {
         Ok(Classification {

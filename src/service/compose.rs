@@ -144,7 +144,11 @@ impl Service {
         let deadline = Instant::now() + Duration::from_secs(365 * 24 * 3600);
         let mut all = Vec::with_capacity(images.len());
         for chunk in images.chunks(CHUNK) {
-            let permit = self.admit(Class::Interactive, classify.estimate(chunk.len() as u64))?;
+            let permit = self.admit(
+                Class::Interactive,
+                classify.estimate(chunk.len() as u64),
+                deadline,
+            )?;
             for prediction in classify.run(&permit, chunk.to_vec(), deadline).await {
                 all.push(ambiguity(&posterior(&prediction?)?));
             }

@@ -153,7 +153,11 @@ async fn predictions(
     deadline: Instant,
 ) -> Result<Vec<Result<Prediction, JobError>>, ServiceError> {
     let lane = &lanes.classify;
-    let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        lane.estimate(images.len() as u64),
+        deadline,
+    )?;
     Ok(lane.run(&permit, images, deadline).await)
 }
 

@@ -107,7 +107,11 @@ pub(super) async fn measure(
     images: Vec<Image>,
     deadline: Instant,
 ) -> Result<Vec<Result<Measurement, JobError>>, ServiceError> {
-    let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        lane.estimate(images.len() as u64),
+        deadline,
+    )?;
     Ok(lane.run(&permit, images, deadline).await)
 }
 

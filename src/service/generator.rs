@@ -26,7 +26,11 @@ pub(super) async fn sample(
 ) -> Result<SampleAnswer, ServiceError> {
     only_means(options.observation)?;
     let codes = codes_of_prior(generate.work().0.latent_size(), options);
-    let permit = service.admit(Class::Interactive, generate.estimate(codes.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        generate.estimate(codes.len() as u64),
+        deadline,
+    )?;
     let seeds = codes
         .into_iter()
         .zip(labels)

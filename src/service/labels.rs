@@ -132,7 +132,7 @@ pub(super) async fn ask_all(
 ) -> Result<PerImage<Vec<Vec<f32>>>, ServiceError> {
     let labels = prior.log().len();
     let rows = images.len() * labels;
-    let permit = service.admit(Class::Interactive, lane.estimate(rows as u64))?;
+    let permit = service.admit(Class::Interactive, lane.estimate(rows as u64), deadline)?;
     let items = images
         .iter()
         .flat_map(|image| {

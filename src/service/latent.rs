@@ -32,7 +32,11 @@ pub(super) async fn encode(
     images: Vec<Image>,
     deadline: Instant,
 ) -> Result<PerImage<Encoding>, ServiceError> {
-    let permit = service.admit(Class::Interactive, encode.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        encode.estimate(images.len() as u64),
+        deadline,
+    )?;
     let posteriors = encode.run(&permit, images, deadline).await;
     Ok(posteriors
         .into_iter()
@@ -96,7 +100,11 @@ pub(super) async fn decode(
     options: &DecodeOptions,
     deadline: Instant,
 ) -> Result<PerImage<Image>, ServiceError> {
-    let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        decode.estimate(codes.len() as u64),
+        deadline,
+    )?;
     let observations = observations(&permit, decode, codes, deadline).await;
     let image = |(index, observation): (usize, Result<Observation, JobError>)| {
         let random = Random::new(options.seed, Stream::Level, index as u64);
@@ -114,7 +122,11 @@ pub(super) async fn sample(
     deadline: Instant,
 ) -> Result<SampleAnswer, ServiceError> {
     let codes = codes_of_prior(decode.work().0.latent_size(), options);
-    let permit = service.admit(Class::Interactive, decode.estimate(codes.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        decode.estimate(codes.len() as u64),
+        deadline,
+    )?;
     let mut images = Vec::with_capacity(codes.len());
     let observations = observations(&permit, decode, codes, deadline).await;
     for (index, observation) in observations.into_iter().enumerate() {
@@ -190,7 +202,7 @@ pub(super) async fn interpolate(
     deadline: Instant,
 ) -> Result<Vec<Image>, ServiceError> {
     let cost = encode.estimate(2) + decode.estimate(u64::from(steps));
-    let permit = service.admit(Class::Interactive, cost)?;
+    let permit = service.admit(Class::Interactive, cost, deadline)?;
     let mut ends = Vec::new();
     for posterior in encode.run(&permit, vec![from, to], deadline).await {
         ends.push(posterior?.mean);
@@ -228,7 +240,7 @@ pub(super) async fn complete(
     };
     let count = (images.len() * options.n as usize) as u64;
     let each = encode.estimate(count) + decode.estimate(count);
-    let permit = service.admit(Class::Interactive, each * COMPLETION_ROUNDS)?;
+    let permit = service.admit(Class::Interactive, each * COMPLETION_ROUNDS, deadline)?;
     // Missing pixels start dark; the rounds forget where they started.
     let mut drawn: Vec<Image> = images
         .iter()
@@ -287,7 +299,7 @@ async fn at_mean(
 ) -> Result<PerImage<(Posterior, Observation)>, ServiceError> {
     let count = images.len() as u64;
     let cost = encode.estimate(count) + decode.estimate(count);
-    let permit = service.admit(Class::Interactive, cost)?;
+    let permit = service.admit(Class::Interactive, cost, deadline)?;
     let posteriors = encode.run(&permit, images.to_vec(), deadline).await;
     let codes = posteriors
         .iter()

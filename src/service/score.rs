@@ -111,7 +111,11 @@ async fn log_probabilities(
     label: u32,
     deadline: Instant,
 ) -> Result<Vec<Result<Vec<f32>, JobError>>, ServiceError> {
-    let permit = service.admit(Class::Interactive, lane.estimate(images.len() as u64))?;
+    let permit = service.admit(
+        Class::Interactive,
+        lane.estimate(images.len() as u64),
+        deadline,
+    )?;
     let items = images.into_iter().map(|image| Labelled { image, label });
     Ok(lane.run(&permit, items.collect(), deadline).await)
 }
@@ -146,7 +150,7 @@ pub(super) async fn lower_bound(
 ) -> Result<ScoreAnswer, ServiceError> {
     let (count, k) = (images.len() as u64, bound.samples().unwrap_or(1));
     let cost = encode.estimate(count) + decode.estimate(count * u64::from(k));
-    let permit = service.admit(Class::Interactive, cost)?;
+    let permit = service.admit(Class::Interactive, cost, deadline)?;
     let posteriors = encode.run(&permit, images.clone(), deadline).await;
     let scores = images
         .into_iter()
