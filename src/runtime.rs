@@ -11,6 +11,9 @@ pub trait Engine: Debug + Send + Sync {
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
 
+    /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program>;
+
     /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same results.
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError>;
 }

@@ -129,6 +129,9 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 /// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
 const PROGRAM_TOLERANCE: f32 = 1e-3;
 
+/// Logits in one run of a proof, 4 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
+const MOST_LOGITS: usize = 1 << 20;
+
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;
 
@@ -236,7 +239,7 @@ impl Autoregressive {
             return Ok(());
         };
         let expected = match &self.evaluation {
-            Evaluation::Passes(passes) => passes.logits(&[*given], Threads::All)?,
+            Evaluation::Passes(passes) => passes.scored_logits(&[*given], Threads::All)?.1,
             Evaluation::Walks(_) => {
                 let unlike = unlike(given.levels, self.shape);
                 let company: Vec<Given<'_>> = golden
@@ -315,6 +318,32 @@ impl Autoregressive {
             Evaluation::Walks(wavefront) => {
                 walks::log_probabilities(wavefront, self.shape, self.head, images)
             }
+        }
+    }
+
+    /// Both of one evaluation. Memory grows with the logits: ask for at most [`Self::company`] images.
+    pub fn scored_logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<(Vec<Vec<f32>>, Logits), NetworkError> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.scored_logits(images, threads),
+            Evaluation::Walks(wavefront) => {
+                let logits = walks::logits(wavefront, self.shape, self.head, images)?;
+                Ok((logits.log_probabilities(images), logits))
+            }
+        }
+    }
+
+    /// Images whose logits are best had at once: enough for the kernels, few enough that they take a bounded part of memory.
+    pub fn company(&self) -> usize {
+        match &self.evaluation {
+            Evaluation::Passes(_) => {
+                let one = self.head.outcomes(self.shape) * self.shape.dimensions();
+                (MOST_LOGITS / one).max(1)
+            }
+            Evaluation::Walks(_) => walks::COMPANY,
         }
     }
 

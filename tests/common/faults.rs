@@ -81,6 +81,13 @@ impl Engine for FaultyEngine {
         }))
     }
 
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+        Arc::new(FaultyProgram {
+            inner: self.inner.load_later(name, graph),
+            faults: Arc::clone(&self.faults),
+        })
+    }
+
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         self.inner.simplify(name, graph)
     }

@@ -8,7 +8,7 @@ use crate::{
     domain::{image::Image, likelihood},
     network::{
         NetworkError,
-        autoregressive::{Autoregressive, Compilation, Contract, Given, Head, StepContract},
+        autoregressive::{Autoregressive, Compilation, Contract, Given, Head, Logits, StepContract},
     },
     runtime::Threads,
 };
@@ -106,41 +106,59 @@ fn normalised_scores(
     golden: &[Given<'_>],
     file: &str,
 ) -> Result<Vec<f64>, GateError> {
-    let failed = |cause| failed(file, cause);
-    let maps = network
-        .log_probabilities(golden, Threads::All)
-        .map_err(failed)?;
-    let scores: Vec<f64> = maps.iter().map(|map| likelihood::total(map)).collect();
-    let logits = network.logits(golden, Threads::All).map_err(failed)?;
-    for (image, (&score, given)) in scores.iter().zip(golden).enumerate() {
-        let levels = given.levels;
-        let mut reference = 0.0;
-        for (index, &level) in levels.iter().enumerate() {
-            let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
-            let total = normaliser(network.head(), &logits);
-            if !total.is_finite() {
+    let company = network.company();
+    let mut scores = Vec::with_capacity(golden.len());
+    for (round, golden) in golden.chunks(company).enumerate() {
+        let (maps, logits) = network
+            .scored_logits(golden, Threads::All)
+            .map_err(|cause| failed(file, cause))?;
+        for (row, (map, given)) in maps.iter().zip(golden).enumerate() {
+            let image = round * company + row;
+            let score = likelihood::total(map);
+            let reference = total(network, &logits, row, given).map_err(|index| {
                 let shape = network.shape();
-                return Err(GateError::Undefined {
+                GateError::Undefined {
                     file: file.to_owned(),
                     image,
                     dimension: causality::describe(shape.order_of(index), shape),
+                }
+            })?;
+            // −∞ on both sides is agreement too.
+            let agree =
+                score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
+            if !agree {
+                return Err(GateError::Inconsistent {
+                    file: file.to_owned(),
+                    image,
+                    score,
+                    logits: reference,
                 });
             }
-            reference += logit(network.head(), &logits, level) - total;
-        }
-        // −∞ on both sides is agreement too.
-        let agree =
-            score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
-        if !agree {
-            return Err(GateError::Inconsistent {
-                file: file.to_owned(),
-                image,
-                score,
-                logits: reference,
-            });
+            scores.push(score);
         }
     }
     Ok(scores)
+}
+
+/// The log-likelihood in nats that the logits in `row` give, or the dimension where they give no distribution.
+fn total(
+    network: &Autoregressive,
+    logits: &Logits,
+    row: usize,
+    given: &Given<'_>,
+) -> Result<f64, usize> {
+    let mut own = Vec::new();
+    let mut sum = 0.0;
+    for (index, &level) in given.levels.iter().enumerate() {
+        own.clear();
+        own.extend(logits.at(row, index).map(f64::from));
+        let total = normaliser(network.head(), &own);
+        if !total.is_finite() {
+            return Err(index);
+        }
+        sum += logit(network.head(), &own, level) - total;
+    }
+    Ok(sum)
 }
 
 /// Golden images, each with every label.
