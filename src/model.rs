@@ -20,6 +20,7 @@ pub mod progress;
 pub mod refusal;
 pub mod score;
 pub mod value;
+pub mod work;
 
 use std::{fmt, sync::Arc};
 

@@ -107,13 +107,14 @@ pub struct EvidenceMap {
     pub values: Map,
 }
 
-/// A detector whose stream of judged images is watched for drift.
+/// A detector whose stream of judged images is watched for drift. What was judged before the question is in the answer.
+#[async_trait]
 pub trait WatchesDrift: Send + Sync {
     /// What is known of the stream.
-    fn drift(&self) -> DriftReport;
+    async fn drift(&self) -> Result<DriftReport, Refusal>;
 
     /// Forgets the stream and begins a new run.
-    fn reset_drift(&self) -> DriftReport;
+    async fn reset_drift(&self) -> Result<DriftReport, Refusal>;
 }
 
 /// What is known of the stream that a detector has judged.
