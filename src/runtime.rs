@@ -3,11 +3,17 @@
 //! Architecture invariant: nothing here knows what a graph means.
 
 pub mod onnx;
+mod processor;
 
 use std::{fmt::Debug, sync::Arc};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
+    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None` if that cannot be told.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
 

@@ -10,6 +10,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::UNIX_EPOCH,
 };
 
 use ort::{
@@ -22,7 +23,7 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Engine, Input, Program, RuntimeError, Threads, Values, View};
+use super::{Engine, Input, Program, RuntimeError, Threads, Values, View, processor};
 
 /// The version of ONNX Runtime that the server is built and tested with.
 pub const VERSION: &str = "1.31.1";
@@ -34,6 +35,8 @@ static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new(
 pub struct OnnxEngine {
     environment: Environment,
     workers: usize,
+    /// Which library it is, if its file tells.
+    library: Option<String>,
 }
 
 impl OnnxEngine {
@@ -45,6 +48,7 @@ impl OnnxEngine {
         Ok(Self {
             environment,
             workers: workers.max(1),
+            library: stamp(library),
         })
     }
 
@@ -68,6 +72,11 @@ impl fmt::Debug for OnnxEngine {
 }
 
 impl Engine for OnnxEngine {
+    fn identity(&self) -> Option<String> {
+        let processor = processor::identity()?;
+        Some(format!("{} on {processor}", self.library.as_ref()?))
+    }
+
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         let program = self.program(name, graph);
         let session = program
@@ -292,6 +301,14 @@ fn run(
         .collect::<Result<Vec<_>, String>>()?;
     read(&views);
     Ok(())
+}
+
+/// What tells a build of the library from others.
+fn stamp(library: &Path) -> Option<String> {
+    let metadata = library.metadata().ok()?;
+    let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let (build, size) = (ort::info(), metadata.len());
+    Some(format!("{build}, {size} bytes of {}", changed.as_nanos()))
 }
 
 fn initialize(library: &Path) -> Result<Environment, RuntimeError> {

@@ -9,6 +9,8 @@ mod walks;
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 pub use self::logits::Logits;
 use self::passes::Passes;
 use super::wavefront::Wavefront;
@@ -108,6 +110,15 @@ pub enum Compilation {
     Causal(String),
     /// It could not be analysed, for this reason; images are drawn by fixed-point iteration.
     Unknown(String),
+}
+
+/// What following an image through the compiled program showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// See [`Network::numerics`].
+    numerics: u64,
+    /// Why the program is not used.
+    given_up: Option<String>,
 }
 
 /// Steps of a wavefront after which other work gets its turn.
@@ -225,10 +236,10 @@ impl Network {
     ///
     /// Where there are no full passes, the logits must be those that the image has in company. If they are not, the graph lets pixels of the
     /// same step see each other, and that is an error.
-    pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<(), NetworkError> {
+    pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<Verdict, NetworkError> {
         let (Compilation::Wavefront(wavefront), Some(given)) = (&self.compilation, golden.first())
         else {
-            return Ok(());
+            return Ok(Verdict::default());
         };
         let expected = match &self.evaluation {
             Evaluation::Passes(passes) => passes.scored_logits(&[*given], Threads::All)?.1,
@@ -263,18 +274,30 @@ impl Network {
             },
         )?;
         wavefront.finish(walk);
-        self.numerics = numerics;
         let reproduced = difference <= PROGRAM_TOLERANCE * scale;
-        match self.evaluation {
-            _ if reproduced => {}
-            Evaluation::Passes(_) => {
-                self.compilation = Compilation::Causal(format!(
+        let verdict = match self.evaluation {
+            _ if reproduced => Verdict {
+                numerics,
+                given_up: None,
+            },
+            Evaluation::Passes(_) => Verdict {
+                numerics,
+                given_up: Some(format!(
                     "the compiled program differs from the graph by {difference:e}"
-                ));
-            }
+                )),
+            },
             Evaluation::Walks(_) => return Err(NetworkError::Company(difference)),
+        };
+        self.accept(&verdict);
+        Ok(verdict)
+    }
+
+    /// Takes a verdict on the same graph, runtime and processor for its own.
+    pub fn accept(&mut self, verdict: &Verdict) {
+        self.numerics = verdict.numerics;
+        if let Some(reason) = &verdict.given_up {
+            self.compilation = Compilation::Causal(reason.clone());
         }
-        Ok(())
     }
 
     /// A number that says to the last bit how this runtime on this processor computes the program's logits of the first golden image;

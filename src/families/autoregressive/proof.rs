@@ -39,26 +39,30 @@ impl Candidate<'_> {
         let (images, expected) = gate.golden_scores(&common.golden, labels)?;
         let golden = given(&images, labels.unwrap_or(1) as u32);
         let mut network = load(&gate.graph(file)?).map_err(failed)?;
-        network.verify_program(&golden).map_err(failed)?;
         gate.contract_kept();
-        let finding = match network.compilation() {
-            Compilation::Wavefront(_) | Compilation::Causal(_) => causal.to_owned(),
-            Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
-        };
-        gate.passed("causality", finding);
-        gate.passed("sampling", network.compilation().to_string());
-        let scores = normalised_scores(&network, &golden, file)?;
-        gate.passed(
-            "normalisation",
-            "scores are the log-softmax of the logits".to_owned(),
-        );
-        gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
-        let one = &golden[..1];
-        let timings = Timings {
-            score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
-                .map_err(failed)?,
-            draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
-        };
+        let (verdict, timings) = gate.settle("predictions", |gate| {
+            let verdict = network.verify_program(&golden).map_err(failed)?;
+            let finding = match network.compilation() {
+                Compilation::Wavefront(_) | Compilation::Causal(_) => causal.to_owned(),
+                Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
+            };
+            gate.passed("causality", finding);
+            gate.passed("sampling", network.compilation().to_string());
+            let scores = normalised_scores(&network, &golden, file)?;
+            gate.passed(
+                "normalisation",
+                "scores are the log-softmax of the logits".to_owned(),
+            );
+            gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
+            let one = &golden[..1];
+            let timings = Timings {
+                score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
+                    .map_err(failed)?,
+                draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
+            };
+            Ok((verdict, timings))
+        })?;
+        network.accept(&verdict);
         let calibration = gate.calibration(common.calibration.as_ref(), STATISTIC)?;
         Ok(super::proved(
             gate,
