@@ -4,7 +4,9 @@
 //!
 //! ```text
 //! main → cli → app (composition root) → everything below
-//! http         decode → one service call → encode
+//! transport    decode → one operation → encode; no default, no limit, no policy
+//! operations   one file an operation: options, answer, tensors, class of work; what a request goes through
+//! intake       bodies → images, codes, streams and options: formats, budgets, masks, failure image by image
 //! repository   versions on disk, which of them serve, hot swap
 //! families     one room a family: its manifest, its networks, its proof, what it can do and why it cannot do the rest
 //! detection    statistics of what models say of an image, joint densities, calibration, drift
@@ -16,19 +18,24 @@
 //! domain       images, likelihood, Bayes' rule, conformal p-values, sampling and coding arithmetic, random numbers
 //! ```
 //!
-//! Arrows point down only; a test holds them. Start reading at [`model`] for what can be asked of a model, at
+//! Arrows point down only; a test holds them. Start reading at [`operations`] for what can be asked of a model, at
 //! [`families::gate`] for what it must prove before it serves, at [`scheduling`] for what happens under load, and at
 //! [`graph::wavefront`] for how an image is drawn at the price of a score.
 
+pub mod app;
+pub mod cli;
 pub mod detection;
 pub mod domain;
 pub mod families;
 pub mod graph;
+pub mod intake;
 pub mod logging;
 pub mod media;
 pub mod metrics;
 pub mod model;
+pub mod operations;
 pub mod repository;
 pub mod runtime;
 pub mod scheduling;
 pub mod settings;
+pub mod transport;

@@ -74,6 +74,7 @@ impl Family for Autoencoder {
 
     fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String> {
         let Graphs { encoder, decoder } = tables.needed("graphs")?;
+        tables.no_density()?;
         Ok(Box::new(Own {
             contract: network::Contract {
                 shape: tables.shape(),

@@ -77,6 +77,7 @@ impl Family for Classifier {
             output,
             features,
         } = tables.needed::<Graphs>("graphs")?.logits;
+        tables.no_density()?;
         let labels = tables.labels()?.ok_or_else(|| tables.needs("[labels]"))?;
         Ok(Box::new(Own {
             file,

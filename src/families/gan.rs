@@ -89,6 +89,8 @@ impl Family for Gan {
             label,
             output,
         } = tables.needed::<Graphs>("graphs")?.generator;
+        tables.no_density()?;
+        tables.none("input", "it takes codes, not images")?;
         let labels = tables.labels()?;
         let golden: Golden = tables.needed("golden")?;
         Ok(Box::new(Own {

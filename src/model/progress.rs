@@ -8,6 +8,8 @@ use tokio::sync::Notify;
 /// ones.
 #[derive(Debug, Default)]
 pub struct Board {
+    /// Values of an image.
+    dimensions: usize,
     slots: Mutex<Vec<Slot>>,
     changed: Notify,
 }
@@ -31,15 +33,11 @@ pub struct Update {
 }
 
 impl Board {
-    /// A board for some images of `dimensions` values.
-    pub fn new(images: usize, dimensions: usize) -> Arc<Self> {
-        let slot = Slot {
-            levels: vec![0; dimensions],
-            ..Slot::default()
-        };
+    /// A board for images of `dimensions` values. It grows with the images that are told of.
+    pub fn new(dimensions: usize) -> Arc<Self> {
         Arc::new(Self {
-            slots: Mutex::new(vec![slot; images]),
-            changed: Notify::new(),
+            dimensions,
+            ..Self::default()
         })
     }
 
@@ -67,6 +65,15 @@ impl Board {
 
     /// Where the drawing of image `index` tells how far it is.
     pub fn progress(self: &Arc<Self>, index: usize, width: usize, height: usize) -> Progress {
+        let mut slots = self.slots();
+        if slots.len() <= index {
+            let blank = Slot {
+                levels: vec![0; self.dimensions],
+                ..Slot::default()
+            };
+            slots.resize(index + 1, blank);
+        }
+        drop(slots);
         Progress {
             board: Arc::clone(self),
             index,
@@ -117,7 +124,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_watcher_sees_settled_rows_only_and_the_latest_state() {
-        let board = Board::new(2, 6);
+        let board = Board::new(6);
         let progress = board.progress(1, 2, 3);
         progress.tell(1, &[1, 2, 9, 9, 9, 9]);
         progress.tell(2, &[1, 2, 3, 4, 9, 9]);

@@ -165,6 +165,19 @@ impl Tables {
             .transpose()
     }
 
+    /// Refuses a table that the family has no use for, with the reason.
+    pub fn none(&self, name: &str, why: &str) -> Result<(), String> {
+        refuse(self.rest.contains_key(name), || {
+            format!("{}: {why}", self.has_no(&format!("[{name}]")))
+        })
+    }
+
+    /// Refuses what only a density has: `[likelihood]` and `[calibration]`.
+    pub fn no_density(&self) -> Result<(), String> {
+        self.none("likelihood", "it has no explicit density over images")?;
+        self.none("calibration", "it has no statistic to calibrate")
+    }
+
     /// Size of the images.
     ///
     /// # Panics

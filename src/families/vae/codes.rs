@@ -207,23 +207,27 @@ impl Completes for Model {
                 .collect();
             let good = codes.iter().flatten().cloned().collect();
             let mut observations = self.observations(&permit, good, call).await.into_iter();
-            for (place, (slot, code)) in drawn.iter_mut().zip(codes).enumerate() {
-                let next = || {
-                    let image = slot.as_ref().map_err(Clone::clone)?;
+            let mut fill = |place| {
+                let observation = observations
+                    .next()
+                    .ok_or_else(|| Refusal::internal("a code was lost"))??;
+                // The last round shows what is expected rather than one more layer of pixel noise.
+                if round + 1 == COMPLETION_ROUNDS {
+                    observation.mean_image()
+                } else {
+                    observation.draw(ask.temperature, &random(Stream::Level, place))
+                }
+            };
+            drawn = drawn
+                .into_iter()
+                .zip(codes)
+                .enumerate()
+                .map(|(place, (image, code))| {
+                    let image = image?;
                     code?;
-                    let observation = observations
-                        .next()
-                        .ok_or_else(|| Refusal::internal("a code was lost"))??;
-                    // The last round shows what is expected rather than one more layer of pixel noise.
-                    let fill = if round + 1 == COMPLETION_ROUNDS {
-                        observation.mean_image()?
-                    } else {
-                        observation.draw(ask.temperature, &random(Stream::Level, place))?
-                    };
-                    complete_with(image, fill.levels())
-                };
-                *slot = next();
-            }
+                    complete_with(&image, fill(place)?.levels())
+                })
+                .collect();
         }
         let mut drawn = drawn.into_iter();
         let own = |_| {
