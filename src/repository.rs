@@ -224,7 +224,9 @@ impl Repository {
             Ok(model) => model,
             Err(error) => {
                 let needed = snapshot.manifest.contract.members();
-                let has_members = needed.iter().all(|&(name, number)| members(name, number).is_ok());
+                let has_members = needed
+                    .iter()
+                    .all(|&(name, number)| members(name, number).is_ok());
                 return refused(State::Failed, &error, has_members);
             }
         };

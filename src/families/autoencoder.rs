@@ -130,7 +130,8 @@ impl Contract for Own {
             let code = &codes[..network.latent_size()];
             let encoding =
                 time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
-            let decoding = time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+            let decoding =
+                time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
             Ok((encoding, decoding))
         })?;
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);

@@ -51,7 +51,7 @@ const NAME: &str = "bayes";
 const GOLDEN: (&str, &str) = ("golden scores", " nats");
 
 /// Golden images that are scored at once: the working memory that the members take for them stays taken.
-const COMPANY: usize = 4;
+const COMPANY: usize = 2;
 
 /// A composite that is ready.
 #[derive(Debug)]

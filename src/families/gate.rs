@@ -257,7 +257,9 @@ impl<'a> Gate<'a> {
             self.checks.extend(checks);
             self.passed(
                 "record",
-                format!("{what}: proved at an earlier start with the same files, runtime and processor"),
+                format!(
+                    "{what}: proved at an earlier start with the same files, runtime and processor"
+                ),
             );
             return Ok(value);
         }

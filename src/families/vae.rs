@@ -139,7 +139,9 @@ impl Contract for Own {
                 .iter()
                 .zip(&observations)
                 .zip(&golden)
-                .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))
+                .map(|((posterior, observation), levels)| {
+                    posterior.elbo_at_mean(observation, levels)
+                })
                 .collect();
             gate.passed(
                 "normalisation",

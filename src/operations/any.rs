@@ -8,8 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Answer, Context, Format, Input, Items, Operation, Rendering, Tensor, TensorSpec, Work,
-    answer::Json,
-    input::all,
+    answer::Json, input::all,
 };
 use crate::{
     intake::{
@@ -230,8 +229,8 @@ impl<O: Operation> Prepared for Ready<O> {
         given: Given,
         context: &Context,
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
-        let capability = O::ask(model)
-            .map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
+        let capability =
+            O::ask(model).map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
         let (input, problems) = O::Input::part(given)?;
         O::check_count(self.format, problems.len())?;
         let answer = O::run(&capability, model, input, self.options, context).await?;
@@ -312,7 +311,12 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             let cause = item.as_ref().err()?.cause()?;
             Some((index, cause.to_owned()))
         };
-        self.answer.items.iter().enumerate().filter_map(cause).collect()
+        self.answer
+            .items
+            .iter()
+            .enumerate()
+            .filter_map(cause)
+            .collect()
     }
 
     fn notes(&self) -> Vec<(&'static str, Value)> {
@@ -331,7 +335,9 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             Format::Gif => O::rendering(head, items).gif(),
             Format::Stream => match O::rendering(head, items) {
                 Rendering::File(bytes) => Ok(bytes),
-                _ => Err(Refusal::internal("an answer that is no file was asked for as one")),
+                _ => Err(Refusal::internal(
+                    "an answer that is no file was asked for as one",
+                )),
             },
             Format::Png | Format::Json | Format::Events => O::rendering(head, items).png(),
         }

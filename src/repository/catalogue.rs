@@ -86,8 +86,8 @@ impl Catalogue for Repository {
             }
         };
         let versions = all.get(name).filter(|versions| !versions.is_empty());
-        let versions = versions
-            .ok_or_else(|| missing(catalogue::no_such_model(name, all.keys().cloned())))?;
+        let versions =
+            versions.ok_or_else(|| missing(catalogue::no_such_model(name, all.keys().cloned())))?;
         let found = match version {
             Some(number) => versions.get_key_value(&number),
             None => versions
@@ -118,14 +118,15 @@ impl Catalogue for Repository {
 
     fn is_ready(&self) -> bool {
         let all = self.versions.load();
-        let serves = |versions: &BTreeMap<u32, Entry>| {
-            versions.values().any(|entry| entry.model.is_some())
-        };
+        let serves =
+            |versions: &BTreeMap<u32, Entry>| versions.values().any(|entry| entry.model.is_some());
         let required = &self.loading.required;
         let are_there = if required.is_empty() {
             all.values().any(serves)
         } else {
-            required.iter().all(|name| all.get(name).is_some_and(serves))
+            required
+                .iter()
+                .all(|name| all.get(name).is_some_and(serves))
         };
         self.has_looked() && are_there
     }

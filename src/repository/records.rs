@@ -7,6 +7,7 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
     time::UNIX_EPOCH,
 };
 
@@ -24,6 +25,8 @@ pub(super) struct Records {
     folder: PathBuf,
     /// The server, the runtime and the processor.
     machine: String,
+    /// Whether it was told that nothing can be written.
+    has_failed: AtomicBool,
 }
 
 /// The name of a version's record, and what it depends on.
@@ -48,6 +51,7 @@ impl Records {
         Some(Self {
             folder: folder.to_owned(),
             machine: format!("{FORM}\n{}\n{}", server()?, runtime?),
+            has_failed: AtomicBool::new(false),
         })
     }
 
@@ -74,9 +78,11 @@ impl Records {
 
     /// Keeps what they found. A server that cannot write works all the same, and proves again at its next start.
     pub(super) fn write(&self, key: Key, findings: Findings) {
-        let file = self.folder.join(&key.file);
-        if let Err(error) = self.write_record(key, findings) {
-            tracing::warn!(file = %file.display(), %error, "no record: the next start proves this version again");
+        if let Err(error) = self.write_record(key, findings)
+            && !self.has_failed.swap(true, Ordering::Relaxed)
+        {
+            let folder = self.folder.display();
+            tracing::warn!(%folder, %error, "proofs cannot be recorded: the next start does them again");
         }
     }
 
@@ -109,7 +115,9 @@ fn server() -> Option<String> {
 
 fn checksum(depends: &str, findings: &Findings) -> Option<String> {
     let findings = serde_json::to_string(findings).ok()?;
-    Some(hexadecimal(&Sha256::digest(format!("{depends}\n{findings}"))))
+    Some(hexadecimal(&Sha256::digest(format!(
+        "{depends}\n{findings}"
+    ))))
 }
 
 #[cfg(test)]
@@ -117,21 +125,31 @@ mod tests {
     use super::*;
 
     fn findings() -> Findings {
-        let text = r#"{"predictions":{"value":[1,2],"checks":[["golden scores","16 reproduced"]]}}"#;
+        let text =
+            r#"{"predictions":{"value":[1,2],"checks":[["golden scores","16 reproduced"]]}}"#;
         serde_json::from_str(text).unwrap()
     }
 
     #[test]
     fn a_record_is_read_only_where_everything_is_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let records = |runtime: &str| Records::new(folder.path(), Some(runtime.to_owned())).unwrap();
+        let records =
+            |runtime: &str| Records::new(folder.path(), Some(runtime.to_owned())).unwrap();
         let here = records("runtime 1 on processor 1");
         here.write(here.key("a", 1, &[1; 32]), findings());
         assert_eq!(here.read(&here.key("a", 1, &[1; 32])), findings());
 
         let nothing = Findings::default();
-        assert_eq!(here.read(&here.key("a", 1, &[2; 32])), nothing, "other files");
-        assert_eq!(here.read(&here.key("a", 2, &[1; 32])), nothing, "another version");
+        assert_eq!(
+            here.read(&here.key("a", 1, &[2; 32])),
+            nothing,
+            "other files"
+        );
+        assert_eq!(
+            here.read(&here.key("a", 2, &[1; 32])),
+            nothing,
+            "another version"
+        );
         let elsewhere = records("runtime 1 on processor 2");
         assert_eq!(elsewhere.read(&elsewhere.key("a", 1, &[1; 32])), nothing);
         assert!(Records::new(folder.path(), None).is_none());
@@ -144,7 +162,10 @@ mod tests {
         records.write(records.key("a", 1, &[1; 32]), findings());
         let file = folder.path().join("a-1.json");
         let text = fs::read_to_string(&file).unwrap();
-        for damaged in [text.replace("16 reproduced", "17 reproduced"), text[..20].to_owned()] {
+        for damaged in [
+            text.replace("16 reproduced", "17 reproduced"),
+            text[..20].to_owned(),
+        ] {
             assert_ne!(damaged, text);
             fs::write(&file, damaged).unwrap();
             assert!(records.read(&records.key("a", 1, &[1; 32])).is_empty());

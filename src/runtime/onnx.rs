@@ -92,8 +92,9 @@ impl Engine for OnnxEngine {
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         let simplified = || -> Result<Vec<u8>, String> {
-            let mut file = scratch::File::new()
-                .map_err(|error| format!("no file in memory or on disk to simplify it in: {error}"))?;
+            let mut file = scratch::File::new().map_err(|error| {
+                format!("no file in memory or on disk to simplify it in: {error}")
+            })?;
             Session::builder(&self.environment)
                 .and_then(|builder| {
                     Ok(builder.with_optimization_level(GraphOptimizationLevel::Level1)?)

@@ -128,7 +128,9 @@ impl Limits {
         let mut recording = found.expect("the gate loads the graph");
         if operation == "score" {
             // As the server does: it leaves the logits.
-            recording.outputs.retain(|name| name.starts_with("density_server/"));
+            recording
+                .outputs
+                .retain(|name| name.starts_with("density_server/"));
         }
         let images = std::fs::read(folder.join(version.manifest.golden.files.images())).unwrap();
         let images = npyz::NpyFile::new(&images[..]).unwrap();

@@ -74,6 +74,10 @@ struct FaultyEngine {
 }
 
 impl Engine for FaultyEngine {
+    fn identity(&self) -> Option<String> {
+        self.inner.identity()
+    }
+
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         Ok(Arc::new(FaultyProgram {
             inner: self.inner.load(name, graph)?,

@@ -132,8 +132,8 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 /// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
 const PROGRAM_TOLERANCE: f32 = 1e-3;
 
-/// Logits in one run of a proof, 4 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
-const MOST_LOGITS: usize = 1 << 20;
+/// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
+const MOST_LOGITS: usize = 1 << 19;
 
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;

@@ -115,12 +115,7 @@ fn normalised_scores(
 }
 
 /// The log-likelihood in nats that the logits in `row` give, or the dimension where they give no distribution.
-fn total(
-    network: &Network,
-    logits: &Logits,
-    row: usize,
-    given: &Given<'_>,
-) -> Result<f64, usize> {
+fn total(network: &Network, logits: &Logits, row: usize, given: &Given<'_>) -> Result<f64, usize> {
     let mut own = Vec::new();
     let mut sum = 0.0;
     for (index, &level) in given.levels.iter().enumerate() {
