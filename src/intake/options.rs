@@ -23,6 +23,7 @@ mod value;
 
 pub use self::value::{Value, ValueError};
 
+
 /// The names that options may have, with their bounds.
 #[derive(Debug)]
 pub struct Known {

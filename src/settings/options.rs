@@ -106,8 +106,8 @@ pub struct WorkOptions {
     )]
     pub max_step_rows: Option<usize>,
 
-    /// Scoring, judging, encoding and decoding that may be under way or waiting, in estimated seconds of one thread; more
-    /// is answered with 429 [default: 10]
+    /// Scoring, judging, encoding and decoding that may wait, in estimated seconds of one thread; while so much waits,
+    /// requests are answered with 429 [default: 10]
     #[arg(
         long,
         value_name = "SECONDS",
@@ -116,8 +116,8 @@ pub struct WorkOptions {
     )]
     pub interactive_queue: Option<f64>,
 
-    /// Sampling and completion that may be under way or waiting, in estimated seconds of one thread; more is answered
-    /// with 429 [default: 600]
+    /// Sampling and completion that may wait, in estimated seconds of one thread; while so much waits, requests are
+    /// answered with 429 [default: 600]
     #[arg(
         long,
         value_name = "SECONDS",

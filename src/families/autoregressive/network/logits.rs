@@ -46,6 +46,11 @@ impl Logits {
         maps.collect()
     }
 
+    /// Whether the logits of one dimension describe a distribution.
+    pub fn describe(&self, row: usize, index: usize) -> bool {
+        self.head.describes(self.at(row, index))
+    }
+
     /// Draws the level of one dimension with the uniform number that belongs to it.
     pub fn draw(
         &self,
@@ -107,6 +112,18 @@ impl Head {
                 let margin = (1.0 - 2.0 * f64::from(level)) * f64::from(logits[0]);
                 -likelihood::softplus(margin)
             }
+        }
+    }
+
+    /// Whether the logits of one dimension describe a distribution: numbers, and of several a largest one that is finite.
+    pub fn describes(self, mut logits: impl Iterator<Item = f32>) -> bool {
+        match self {
+            Self::Categorical => logits
+                .try_fold(f32::NEG_INFINITY, |max, logit| {
+                    (!logit.is_nan()).then(|| max.max(logit))
+                })
+                .is_some_and(f32::is_finite),
+            Self::Bernoulli => !logits.any(f32::is_nan),
         }
     }
 
