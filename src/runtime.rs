@@ -3,13 +3,22 @@
 //! Architecture invariant: nothing here knows what a graph means.
 
 pub mod onnx;
+mod processor;
 
 use std::{fmt::Debug, sync::Arc};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
+    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None` if that cannot be told.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
+
+    /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program>;
 
     /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same results.
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError>;

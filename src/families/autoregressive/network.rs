@@ -9,6 +9,8 @@ mod walks;
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 pub use self::logits::Logits;
 use self::passes::Passes;
 use super::wavefront::Wavefront;
@@ -110,6 +112,15 @@ pub enum Compilation {
     Unknown(String),
 }
 
+/// What following an image through the compiled program showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// See [`Network::numerics`].
+    numerics: u64,
+    /// Why the program is not used.
+    given_up: Option<String>,
+}
+
 /// Steps of a wavefront after which other work gets its turn.
 pub const STEPS_IN_A_TURN: u64 = 4;
 
@@ -120,6 +131,9 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
 /// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
 const PROGRAM_TOLERANCE: f32 = 1e-3;
+
+/// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
+const MOST_LOGITS: usize = 1 << 19;
 
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;
@@ -222,13 +236,13 @@ impl Network {
     ///
     /// Where there are no full passes, the logits must be those that the image has in company. If they are not, the graph lets pixels of the
     /// same step see each other, and that is an error.
-    pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<(), NetworkError> {
+    pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<Verdict, NetworkError> {
         let (Compilation::Wavefront(wavefront), Some(given)) = (&self.compilation, golden.first())
         else {
-            return Ok(());
+            return Ok(Verdict::default());
         };
         let expected = match &self.evaluation {
-            Evaluation::Passes(passes) => passes.logits(&[*given], Threads::All)?,
+            Evaluation::Passes(passes) => passes.scored_logits(&[*given], Threads::All)?.1,
             Evaluation::Walks(_) => {
                 let unlike = unlike(given.levels, self.shape);
                 let company: Vec<Given<'_>> = golden
@@ -260,18 +274,30 @@ impl Network {
             },
         )?;
         wavefront.finish(walk);
-        self.numerics = numerics;
         let reproduced = difference <= PROGRAM_TOLERANCE * scale;
-        match self.evaluation {
-            _ if reproduced => {}
-            Evaluation::Passes(_) => {
-                self.compilation = Compilation::Causal(format!(
+        let verdict = match self.evaluation {
+            _ if reproduced => Verdict {
+                numerics,
+                given_up: None,
+            },
+            Evaluation::Passes(_) => Verdict {
+                numerics,
+                given_up: Some(format!(
                     "the compiled program differs from the graph by {difference:e}"
-                ));
-            }
+                )),
+            },
             Evaluation::Walks(_) => return Err(NetworkError::Company(difference)),
+        };
+        self.accept(&verdict);
+        Ok(verdict)
+    }
+
+    /// Takes a verdict on the same graph, runtime and processor for its own.
+    pub fn accept(&mut self, verdict: &Verdict) {
+        self.numerics = verdict.numerics;
+        if let Some(reason) = &verdict.given_up {
+            self.compilation = Compilation::Causal(reason.clone());
         }
-        Ok(())
     }
 
     /// A number that says to the last bit how this runtime on this processor computes the program's logits of the first golden image;
@@ -307,6 +333,32 @@ impl Network {
             Evaluation::Walks(wavefront) => {
                 walks::log_probabilities(wavefront, self.shape, self.head, images)
             }
+        }
+    }
+
+    /// Both of one evaluation. Memory grows with the logits: ask for at most [`Self::company`] images.
+    pub fn scored_logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<(Vec<Vec<f32>>, Logits), NetworkError> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.scored_logits(images, threads),
+            Evaluation::Walks(wavefront) => {
+                let logits = walks::logits(wavefront, self.shape, self.head, images)?;
+                Ok((logits.log_probabilities(images), logits))
+            }
+        }
+    }
+
+    /// Images whose logits are best had at once: enough for the kernels, few enough that they take a bounded part of memory.
+    pub fn company(&self) -> usize {
+        match &self.evaluation {
+            Evaluation::Passes(_) => {
+                let one = self.head.outcomes(self.shape) * self.shape.dimensions();
+                (MOST_LOGITS / one).max(1)
+            }
+            Evaluation::Walks(_) => walks::COMPANY,
         }
     }
 

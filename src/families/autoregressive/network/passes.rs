@@ -19,7 +19,8 @@ use crate::{
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
 
-/// A graph in two forms: one gives scores, one gives logits.
+/// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of a pass that scores
+/// take. The second is made runnable when it first runs.
 #[derive(Debug)]
 pub(super) struct Passes {
     contract: Contract,
@@ -83,7 +84,7 @@ impl Passes {
         let compilation = compile(engine, name, model, &contract)?;
         let passes = Self {
             score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
-            logits: engine.load(&format!("{name} (logits)"), &graph::serialize(&logits))?,
+            logits: engine.load_later(&format!("{name} (logits)"), &graph::serialize(&logits)),
             logits_form,
             contract,
         };
@@ -96,14 +97,43 @@ impl Passes {
         images: &[Given<'_>],
         threads: Threads,
     ) -> Result<Vec<Vec<f32>>, NetworkError> {
-        let rows = images.len();
-        let names: &[&str] = match self.contract.head {
+        let outputs = self.run(&*self.score, self.score_names(), images, threads)?;
+        self.read_scores(&outputs, images.len())
+    }
+
+    /// Both of one pass: log p(xᵢ | x₍<ᵢ₎) and the logits.
+    pub(super) fn scored_logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<(Vec<Vec<f32>>, Logits), NetworkError> {
+        let names = [self.score_names(), &[&self.contract.output]].concat();
+        let mut outputs = self.run(&*self.score, &names, images, threads)?;
+        let logits = outputs.split_off(names.len() - 1).remove(0);
+        let logits = self.read_logits(logits, images.len())?;
+        Ok((self.read_scores(&outputs, images.len())?, logits))
+    }
+
+    /// The logits of every dimension.
+    pub(super) fn logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<Logits, NetworkError> {
+        let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
+        self.read_logits(outputs.remove(0), images.len())
+    }
+
+    fn score_names(&self) -> &'static [&'static str] {
+        match self.contract.head {
             Head::Categorical => &[rewrite::CHOSEN, rewrite::TOTAL],
             Head::Bernoulli => &[rewrite::MARGIN],
-        };
-        let outputs = self.run(&*self.score, names, images, threads)?;
+        }
+    }
+
+    fn read_scores(&self, outputs: &[Output], rows: usize) -> Result<Vec<Vec<f32>>, NetworkError> {
         let [_, c, h, w] = batch_shape(self.contract.shape, rows);
-        for (name, output) in names.iter().zip(&outputs) {
+        for (name, output) in self.score_names().iter().zip(outputs) {
             if output.values.len() != rows * c * h * w {
                 expect_shape(name, output, &[rows, c, h, w])?;
             }
@@ -129,22 +159,15 @@ impl Passes {
         Ok((0..rows).map(values).collect())
     }
 
-    /// The logits of every dimension.
-    pub(super) fn logits(
-        &self,
-        images: &[Given<'_>],
-        threads: Threads,
-    ) -> Result<Logits, NetworkError> {
-        let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
-        let output = outputs.swap_remove(0);
-        let expected: Vec<usize> = std::iter::once(images.len())
+    fn read_logits(&self, output: Output, rows: usize) -> Result<Logits, NetworkError> {
+        let expected: Vec<usize> = std::iter::once(rows)
             .chain(self.logits_form.iter().copied())
             .collect();
         expect_shape(&self.contract.output, &output, &expected)?;
         Ok(Logits {
             shape: self.contract.shape,
             head: self.contract.head,
-            rows: images.len(),
+            rows,
             output,
         })
     }
@@ -190,7 +213,10 @@ fn compile(
         .and_then(|bytes| graph::parse(&bytes).map_err(|error| error.to_string()));
     let simplified = match simplified {
         Ok(model) => model,
-        Err(reason) => return Ok(Compilation::Unknown(reason)),
+        Err(reason) => {
+            tracing::warn!(graph = name, %reason, "not analysed: images are drawn by full passes, and cannot be compressed");
+            return Ok(Compilation::Unknown(reason));
+        }
     };
     let interface = Interface {
         image: &contract.input,
