@@ -220,7 +220,7 @@ pub struct Tensor {
     pub(super) metadata: Vec<Vec<u8>>,
 }
 
-/// Element types that appear in the server's graph contracts.
+/// Element types that the server reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementType {
     /// 32-bit real.
@@ -229,6 +229,12 @@ pub enum ElementType {
     Uint8 = 2,
     /// 64-bit integer.
     Int64 = 7,
+    /// 16-bit real of IEEE 754.
+    Float16 = 10,
+    /// 64-bit real.
+    Double = 11,
+    /// The upper half of a 32-bit real.
+    Bfloat16 = 16,
 }
 
 /// A named, typed tensor.
@@ -314,6 +320,39 @@ impl Model {
             .find(|set| matches!(set.domain.as_deref(), None | Some("") | Some("ai.onnx")))
             .and_then(|set| set.version)
             .unwrap_or(1)
+    }
+}
+
+impl ElementType {
+    /// By its number in the format.
+    pub fn of(number: i32) -> Option<Self> {
+        [
+            Self::Float,
+            Self::Uint8,
+            Self::Int64,
+            Self::Float16,
+            Self::Double,
+            Self::Bfloat16,
+        ]
+        .into_iter()
+        .find(|kind| *kind as i32 == number)
+    }
+
+    /// Bytes of a number, if it is a real one.
+    pub fn real_width(self) -> Option<usize> {
+        match self {
+            Self::Float16 | Self::Bfloat16 => Some(2),
+            Self::Float => Some(4),
+            Self::Double => Some(8),
+            Self::Uint8 | Self::Int64 => None,
+        }
+    }
+}
+
+impl Attribute {
+    /// Whether there is a graph inside, as in branches and loops.
+    pub fn holds_graph(&self) -> bool {
+        self.graph.is_some() || !self.graphs.is_empty()
     }
 }
 

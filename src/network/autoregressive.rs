@@ -3,14 +3,16 @@
 //! A convolutional network gives all of them in one pass over the image, and is drawn from along wavefronts where its graph can be compiled.
 //! Of a recurrent one there is only the step that computes a pixel, so scores, too, are computed along wavefronts.
 
+mod agreement;
+mod cropping;
 mod logits;
 mod passes;
 mod walks;
 
 use std::{fmt, sync::Arc};
 
-pub use self::logits::Logits;
-use self::passes::Passes;
+use self::{agreement::Agreement, passes::Passes};
+pub use self::{cropping::Cropping, logits::Logits};
 use super::{NetworkError, wavefront::Wavefront};
 use crate::{
     domain::image::ImageShape,
@@ -102,7 +104,7 @@ pub struct Autoregressive {
 #[derive(Debug)]
 enum Evaluation {
     /// In one pass over whole images.
-    Passes(Passes),
+    Passes(Box<Passes>),
     /// Along wavefronts.
     Walks(Arc<Wavefront>),
 }
@@ -125,9 +127,6 @@ pub const STEPS_IN_A_TURN: u64 = 4;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 /// Likewise.
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-/// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
-const PROGRAM_TOLERANCE: f32 = 1e-3;
 
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;
@@ -167,7 +166,7 @@ impl Autoregressive {
             shape,
             head,
             label,
-            evaluation: Evaluation::Passes(passes),
+            evaluation: Evaluation::Passes(Box::new(passes)),
             compilation,
             numerics: 0,
         })
@@ -220,6 +219,14 @@ impl Autoregressive {
         self.label.as_ref()
     }
 
+    /// What was made of the zeros in its kernels; `None` if there are none that could be left out.
+    pub fn cropping(&self) -> Option<&Cropping> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.cropping(),
+            Evaluation::Walks(_) => None,
+        }
+    }
+
     /// What the analysis of the graph came to.
     pub fn compilation(&self) -> &Compilation {
         &self.compilation
@@ -249,19 +256,14 @@ impl Autoregressive {
             }
         };
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
-        let (mut difference, mut scale) = (0.0f32, 1.0f32);
+        let mut agreement = Agreement::default();
         let mut numerics = FNV_OFFSET;
         wavefront.advance(
             &mut [&mut walk],
             wavefront.steps(),
             &mut |_, index, level, logits| {
                 for (&actual, expected) in logits.iter().zip(expected.at(0, index)) {
-                    // Infinite logits may agree; written so that NaN does not.
-                    if actual != expected {
-                        let own = (actual - expected).abs();
-                        difference = if own <= difference { difference } else { own };
-                    }
-                    scale = scale.max(expected.abs());
+                    agreement.see(actual, expected);
                     numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
                 }
                 level
@@ -269,9 +271,9 @@ impl Autoregressive {
         )?;
         wavefront.finish(walk);
         self.numerics = numerics;
-        let reproduced = difference <= PROGRAM_TOLERANCE * scale;
+        let difference = agreement.difference();
         match self.evaluation {
-            _ if reproduced => {}
+            _ if agreement.holds() => {}
             Evaluation::Passes(_) => {
                 self.compilation = Compilation::Causal(format!(
                     "the compiled program differs from the graph by {difference:e}"

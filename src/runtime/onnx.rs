@@ -20,7 +20,7 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Engine, Input, Program, RuntimeError, Threads, Values, View};
+use super::{Engine, Input, Output, Program, RuntimeError, Threads, Values, View};
 
 /// The version of ONNX Runtime that the server is built and tested with.
 pub const VERSION: &str = "1.31.1";
@@ -95,6 +95,31 @@ impl Engine for OnnxEngine {
             wide: Mutex::new(session(Threads::All)?),
             _weights: weights,
         }))
+    }
+
+    fn evaluate(
+        &self,
+        name: &str,
+        graph: &[u8],
+        inputs: &[Input<'_>],
+        outputs: &[&str],
+    ) -> Result<Vec<Output>, RuntimeError> {
+        let mut session = self
+            .builder()
+            .and_then(|mut builder| builder.commit_from_memory(graph))
+            .map_err(|error| RuntimeError::Load {
+                name: name.to_owned(),
+                cause: error.to_string(),
+            })?;
+        let mut copies = Vec::new();
+        run(&mut session, inputs, outputs, &mut |views| {
+            copies.extend(views.iter().map(View::to_output));
+        })
+        .map_err(|cause| RuntimeError::Run {
+            name: name.to_owned(),
+            cause,
+        })?;
+        Ok(copies)
     }
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {

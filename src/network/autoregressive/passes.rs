@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Compilation, Contract, Given, Head, Logits};
+use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped};
 use crate::{
     domain::likelihood,
     graph::{
@@ -23,6 +23,7 @@ pub(super) struct Passes {
     score: Arc<dyn Program>,
     logits: Arc<dyn Program>,
     logits_form: Vec<usize>,
+    cropping: Option<Cropping>,
 }
 
 impl Passes {
@@ -68,23 +69,29 @@ impl Passes {
             (Head::Categorical, 3) => rewrite::Logits::CategoricalFlat,
             (Head::Categorical, _) => rewrite::Logits::Categorical,
         };
+        let compilation = compile(engine, name, model, &contract)?;
+        let (model, cropping) = cropped(engine, name, model, &contract);
         let score = rewrite::score(
-            model,
+            &model,
             &contract.input,
             &contract.output,
             shape,
             contract.map,
             kind,
         )?;
-        let logits = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
-        let compilation = compile(engine, name, model, &contract)?;
+        let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
             score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
             logits: engine.load(&format!("{name} (logits)"), &graph::serialize(&logits))?,
             logits_form,
+            cropping,
             contract,
         };
         Ok((passes, compilation))
+    }
+
+    pub(super) fn cropping(&self) -> Option<&Cropping> {
+        self.cropping.as_ref()
     }
 
     /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.

@@ -79,6 +79,9 @@ fn prove(
     network: Autoregressive,
     (golden, expected): (&[Given<'_>], &[f64]),
 ) -> Result<(Network, Timings), GateError> {
+    if let Some(cropping) = network.cropping() {
+        gate.passed("cropping", cropping.to_string());
+    }
     gate.passed("sampling", network.compilation().to_string());
     let scores = normalised_scores(&network, golden, file)?;
     gate.passed(
