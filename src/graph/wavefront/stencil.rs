@@ -1,6 +1,6 @@
 //! A network as a stencil: every tensor is a grid of feature vectors, and every operator says from which places it reads.
 //!
-//! [`build`](super::build::build) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
+//! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
 //! tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
 
 use crate::{
@@ -16,6 +16,13 @@ pub(super) struct Stencil {
     pub(super) tensors: Vec<StencilTensor>,
     /// The tensor of the logits: features are levels, then channels.
     pub(super) logits: usize,
+}
+
+impl Stencil {
+    /// The rows and columns of the image.
+    pub(super) fn window(&self) -> Window {
+        Window::of_size(self.shape.height() as i64, self.shape.width() as i64)
+    }
 }
 
 /// A tensor and the operator that makes it.

@@ -1,6 +1,6 @@
 //! Products with constant weights: convolutions, matrix products, and normalisation with constant statistics.
 
-use super::{Builder, Done, View, axes::Axis};
+use super::{Done, Lowering, View, axes::Axis};
 use crate::graph::{
     constant::Constant,
     protobuf::Node,
@@ -10,7 +10,7 @@ use crate::graph::{
     },
 };
 
-impl Builder {
+impl Lowering {
     pub(super) fn convolution(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let [

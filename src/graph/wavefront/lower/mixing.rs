@@ -1,7 +1,7 @@
 //! Operators that mix the features of a pixel: normalisation, softmax, reductions.
 
 use super::{
-    Builder, Done, Entity,
+    Done, Entity, Lowering,
     axes::{self, Axis},
 };
 use crate::graph::{
@@ -12,7 +12,7 @@ use crate::graph::{
     },
 };
 
-impl Builder {
+impl Lowering {
     pub(super) fn layer_normalization(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let from = axes::resolve(node.int("axis", -1), view.axes.len())?;
