@@ -4,6 +4,8 @@
 
 mod constant;
 pub mod crop;
+mod layer;
+pub mod precision;
 pub mod protobuf;
 pub mod recurrence;
 pub mod rewrite;

@@ -3,6 +3,8 @@
 //! Parts that the server never looks into (training information, functions, quantisation, …) are kept as opaque bytes, so
 //! that a graph which is read and written again loses nothing.
 
+use prost::Message as _;
+
 /// A file: a graph and what it needs.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Model {
@@ -220,6 +222,15 @@ pub struct Tensor {
     pub(super) metadata: Vec<Vec<u8>>,
 }
 
+/// A remark of the exporter.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Remark {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
 /// Element types that the server reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementType {
@@ -384,6 +395,26 @@ impl Node {
         self.attribute(name)
             .and_then(|a| a.s.as_deref())
             .unwrap_or_default()
+    }
+
+    /// A remark that the exporter left under `key`.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.metadata
+            .iter()
+            .filter_map(|bytes| Remark::decode(bytes.as_slice()).ok())
+            .find(|remark| remark.key == key)
+            .map(|remark| remark.value)
+    }
+
+    /// The same with a remark.
+    #[must_use]
+    pub fn with_metadata(mut self, key: &str, value: &str) -> Self {
+        let remark = Remark {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        self.metadata.push(remark.encode_to_vec());
+        self
     }
 
     /// A node of the standard operators without attributes.

@@ -16,12 +16,15 @@ mod step;
 mod trim;
 
 pub use self::causality::Leak;
-use super::protobuf::{Model, Node};
+use super::{
+    layer,
+    protobuf::{Model, Node},
+};
 use crate::domain::image::ImageShape;
 
 /// Why a graph cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}{}", .layer.as_ref().map(|layer| format!(" ({layer})")).unwrap_or_default())]
+#[error("{reason}{}", .layer.as_ref().map(|layer| format!(": layer {layer}")).unwrap_or_default())]
 pub struct Unsupported {
     reason: String,
     layer: Option<String>,
@@ -36,9 +39,7 @@ impl Unsupported {
     }
 
     fn at(mut self, node: &Node) -> Self {
-        let name = node.name.as_deref().unwrap_or_default();
-        self.layer
-            .get_or_insert_with(|| format!("{} {name:?}", node.op_type()));
+        self.layer.get_or_insert_with(|| layer::describe(node));
         self
     }
 }

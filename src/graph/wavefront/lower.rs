@@ -6,6 +6,7 @@
 
 mod axes;
 mod broadcast;
+mod coordinates;
 mod linear;
 mod lookup;
 mod mixing;
@@ -122,6 +123,14 @@ impl View {
 
     fn features(&self) -> Vec<usize> {
         axes::features(&self.axes)
+    }
+
+    /// The same with a second axis of features, where it is of size 1 and means nothing: a picture of one channel.
+    fn with_channels(mut self) -> Self {
+        if let Some(axis @ Axis::Unit) = self.axes.get_mut(1) {
+            *axis = Axis::Feature(1);
+        }
+        self
     }
 
     fn read(&self, features: Vec<usize>) -> Read {

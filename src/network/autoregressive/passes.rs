@@ -6,7 +6,7 @@ use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::crop
 use crate::{
     domain::likelihood,
     graph::{
-        self,
+        self, precision,
         protobuf::{ElementType, Model},
         rewrite,
         signature::{self, Expected},
@@ -63,6 +63,7 @@ impl Passes {
                 forms: forms.clone(),
             }],
         )?;
+        let model = &*precision::in_single(model);
         let logits_form = forms[found[0]].clone();
         let kind = match (contract.head, logits_form.len()) {
             (Head::Bernoulli, _) => rewrite::Logits::Bernoulli,

@@ -48,10 +48,10 @@ pub(super) fn aligned(own: &[Axis], result: &[Axis]) -> Vec<usize> {
     result
         .iter()
         .enumerate()
-        .filter(|(_, axis)| matches!(axis, Axis::Feature(_)))
-        .map(|(at, _)| match at.checked_sub(missing).map(|at| own[at]) {
-            Some(Axis::Feature(size)) => size,
-            _ => 1,
+        .filter(|(_, axis)| axis.features().is_some())
+        .map(|(at, _)| {
+            let own = at.checked_sub(missing).and_then(|at| own[at].features());
+            own.unwrap_or(1)
         })
         .collect()
 }
@@ -66,7 +66,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
     let features: Vec<usize> = axes
         .iter()
         .enumerate()
-        .filter(|(_, axis)| matches!(axis, Axis::Feature(_)))
+        .filter(|(_, axis)| axis.features().is_some())
         .map(|(at, _)| size(at))
         .collect();
     let (mut dims, mut sources) = (Vec::new(), Vec::new());
@@ -78,6 +78,11 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
         match axis {
             Axis::Batch | Axis::Unit if size(at) != 1 => {
                 return Err(Unsupported::new("a constant that differs within the batch"));
+            }
+            Axis::Flat(_) if size(at) != 1 => {
+                return Err(Unsupported::new(
+                    "a constant for every value of a flattened picture",
+                ));
             }
             _ => {}
         }
@@ -104,7 +109,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
     let feature_strides: Vec<usize> = axes
         .iter()
         .enumerate()
-        .filter(|(_, axis)| matches!(axis, Axis::Feature(_)))
+        .filter(|(_, axis)| axis.features().is_some())
         .map(|(at, _)| strides[at])
         .collect();
     let count: usize = features.iter().product();
@@ -145,7 +150,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
 }
 
 /// The value at every pixel, if it is the same one.
-fn uniform(table: &Constant, count: usize) -> Option<Constant> {
+pub(super) fn uniform(table: &Constant, count: usize) -> Option<Constant> {
     let first = table.rearranged(vec![count], 0..count);
     let same = match (&table.values, &first.values) {
         (Values::Floats(all), Values::Floats(first)) => all.chunks(count).all(|own| own == first),

@@ -1,8 +1,13 @@
 //! Products with constant weights: convolutions, matrix products, and normalisation with constant statistics.
 
-use super::{Done, Lowering, View, axes::Axis};
+use super::{
+    Done, Entity, Lowering, View,
+    axes::{self, Axis},
+    coordinates,
+};
 use crate::graph::{
     constant::Constant,
+    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -12,7 +17,7 @@ use crate::graph::{
 
 impl Lowering {
     pub(super) fn convolution(&mut self, node: &Node) -> Done {
-        let view = self.first_view(node)?;
+        let view = self.first_view(node)?.with_channels();
         let [
             Axis::Batch,
             Axis::Feature(channels),
@@ -24,9 +29,7 @@ impl Lowering {
                 "a convolution over other axes than rows and columns",
             ));
         };
-        let kernel = self
-            .constant_input(node, 1)?
-            .ok_or_else(|| Unsupported::new("a convolution without weights"))?;
+        let kernel = self.weights(node)?;
         let ([outputs, per_group, height, width], Some(weights)) =
             (&kernel.dims[..], kernel.as_floats())
         else {
@@ -40,7 +43,7 @@ impl Lowering {
             .is_some_and(|strides| strides.iter().any(|&s| s != 1))
         {
             return Err(Unsupported::new(
-                "a stride: its result is not a value for each pixel",
+                "a stride, so that its result is not a value for each pixel",
             ));
         }
         let dilations = node.ints("dilations").unwrap_or(&[1, 1]).to_vec();
@@ -94,6 +97,9 @@ impl Lowering {
             Axis::Row(extent.0),
             Axis::Column(extent.1),
         ];
+        if let Some(apart) = coordinates::apart(self, &view, &linear, extent) {
+            return self.sum(node, apart, axes);
+        }
         let read = view.read(vec![channels]);
         self.make(
             node,
@@ -101,6 +107,45 @@ impl Lowering {
             vec![Operand::Tensor(read)],
             axes,
         )
+    }
+
+    /// A convolution of what is computed, and what that of the constants beside it has come to.
+    fn sum(&mut self, node: &Node, apart: coordinates::Apart, axes: Vec<Axis>) -> Done {
+        let outputs = apart.linear.outputs;
+        let product = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator: Operator::Linear(apart.linear),
+            operands: vec![Operand::Tensor(apart.read)],
+            features: vec![outputs],
+            extent: axes::extent(&axes),
+            is_real: true,
+        });
+        let product = self.view(product, axes.clone()).read(vec![outputs]);
+        let add = Operator::Pointwise(Node::new("Add", &[], ""));
+        self.make(
+            node,
+            add,
+            vec![Operand::Tensor(product), apart.constant],
+            axes,
+        )
+    }
+
+    /// The weights of a product, input 1.
+    fn weights(&self, node: &Node) -> Result<Constant, Unsupported> {
+        let name = node.inputs.get(1).map(String::as_str).unwrap_or_default();
+        match self.entity(name)? {
+            Entity::Constant(constant) => Ok(constant.clone()),
+            Entity::View(other) => {
+                let is_spatial = |view: &View| view.axes.iter().any(|axis| axis.is_spatial());
+                let attends =
+                    is_spatial(other) || self.first_view(node).is_ok_and(|view| is_spatial(&view));
+                Err(Unsupported::new(if attends {
+                    "attention over places"
+                } else {
+                    "a product of two things that are both computed from the input"
+                }))
+            }
+        }
     }
 
     pub(super) fn gemm(&mut self, node: &Node) -> Done {
@@ -137,9 +182,10 @@ impl Lowering {
         alpha: f32,
         bias: Option<Vec<f32>>,
     ) -> Done {
-        let matrix = self
-            .constant_input(node, 1)?
-            .ok_or_else(|| Unsupported::new("a product without right factor"))?;
+        let matrix = self.weights(node)?;
+        if view.axes.last().is_some_and(|axis| axis.is_spatial()) {
+            return Err(Unsupported::new("a fully connected layer over places"));
+        }
         let rank = matrix.dims.len();
         let (Some(&Axis::Feature(inputs)), [.., a, b], Some(values)) =
             (view.axes.last(), &matrix.dims[..], matrix.as_floats())
@@ -194,7 +240,7 @@ impl Lowering {
 
     /// (x − mean) · scale / √(variance + ε) + bias, with the constants folded into one factor and one summand.
     pub(super) fn batch_normalization(&mut self, node: &Node) -> Done {
-        let view = self.first_view(node)?;
+        let view = self.first_view(node)?.with_channels();
         if node.int("training_mode", 0) != 0 || !matches!(view.axes.get(1), Some(Axis::Feature(_)))
         {
             return Err(Unsupported::new("normalisation over a batch"));
@@ -224,7 +270,7 @@ impl Lowering {
         dims[0] = features[0];
         let factor = Constant::floats(dims.clone(), factor.iter().map(|&f| f as f32).collect());
         let scaled = self.tensor(StencilTensor {
-            layer: node.name.clone().unwrap_or_default(),
+            layer: layer::describe(node),
             operator: Operator::Pointwise(Node::new("Mul", &[], "")),
             operands: vec![
                 Operand::Tensor(view.read(features.clone())),

@@ -21,13 +21,9 @@ impl Lowering {
         match (data, indices) {
             (Entity::Constant(table), Entity::View(view)) => {
                 let axis = axes::resolve(node.int("axis", 0), table.dims.len())?;
-                if axis != 0
-                    || view.extent().is_some()
-                    || table.as_floats().is_none()
-                    || !view.features().is_empty()
-                {
+                if axis != 0 || table.as_floats().is_none() {
                     return Err(Unsupported::new(
-                        "a table that is not looked up by the label",
+                        "a lookup of anything but rows of real numbers",
                     ));
                 }
                 self.embed(node, table, view)
@@ -58,7 +54,9 @@ impl Lowering {
                 }
                 Ok(())
             }
-            _ => Err(Unsupported::new("a gather by values of the image")),
+            _ => Err(Unsupported::new(
+                "a lookup in what is computed by what is computed",
+            )),
         }
     }
 
@@ -85,12 +83,14 @@ impl Lowering {
         }
     }
 
-    /// Rows of a table by the label. A table of labels, features, rows and columns, of which one or the other may be one for all, has
+    /// Rows of a table by the label, or by the level of each pixel. Of the label, a table of labels, features, rows and columns, of which one or the other may be one for all, has
     /// a place for every pixel.
     fn embed(&mut self, node: &Node, table: &Constant, view: &View) -> Done {
-        let read = Operand::Tensor(view.read(Vec::new()));
+        let read = Operand::Tensor(view.read(view.features()));
         let extent = self.tensors.first().and_then(|image| image.extent);
+        let is_of_label = view.extent().is_none() && view.features().is_empty();
         if let ([labels, features, down, across], Some((rows, columns))) = (&table.dims[..], extent)
+            && is_of_label
             && (*down == 1 || *down as i64 == rows)
             && (*across == 1 || *across as i64 == columns)
         {
@@ -125,9 +125,10 @@ impl Lowering {
         };
         let rank = view.axes.len() as i64;
         let axis = node.int("axis", -1);
-        if view.extent().is_some() || !(axis == -1 || axis == rank) || values.as_floats().is_none()
-        {
-            return Err(Unsupported::new("a one-hot code of anything but the label"));
+        if axis != -1 && axis != rank {
+            return Err(Unsupported::new(
+                "a one-hot code along another axis than the last",
+            ));
         }
         let size = size
             .and_then(|size| usize::try_from(size).ok())

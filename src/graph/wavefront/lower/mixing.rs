@@ -5,6 +5,7 @@ use super::{
     axes::{self, Axis},
 };
 use crate::graph::{
+    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -71,7 +72,11 @@ impl Lowering {
             .iter()
             .any(|&axis| !matches!(view.axes[axis], Axis::Feature(_) | Axis::Unit))
         {
-            return Err(Unsupported::new("a reduction over places"));
+            return Err(Unsupported::new(if node.op_type() == "ReduceMean" {
+                "a mean over places"
+            } else {
+                "a reduction over places"
+            }));
         }
         let features = view.features();
         let axes: Vec<usize> = over
@@ -92,7 +97,7 @@ impl Lowering {
             .map(|(at, &axis)| if over.contains(&at) { Axis::Unit } else { axis })
             .collect();
         let tensor = self.tensor(StencilTensor {
-            layer: node.name.clone().unwrap_or_default(),
+            layer: layer::describe(node),
             operator: Operator::Mix {
                 node: node.clone(),
                 axes,

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::graph::{
     constant::Constant,
+    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -116,13 +117,12 @@ impl Lowering {
             "Gather" => self.gather(node),
             "GatherND" => self.gather_rows(node),
             "OneHot" => self.one_hot(node),
+            "ScatterND" => self.scatter(node),
             "Transpose" => self.transpose(node),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
             "Expand" => self.expand(node),
             name if POINTWISE.contains(&name) => self.pointwise(node),
-            _ => Err(Unsupported::new(
-                "an operator that is not the same at every pixel, or not known",
-            )),
+            name => Err(Unsupported::new(reason(name))),
         }
     }
 
@@ -143,14 +143,15 @@ impl Lowering {
         operands: Vec<Operand>,
         axes: Vec<Axis>,
     ) -> Done {
-        let is_real = match node.op_type() {
-            name if TRUTH.contains(&name) => false,
-            "Cast" => node.int("to", FLOAT) == FLOAT,
-            "Gather" | "GatherND" | "OneHot" => true,
+        let is_real = match (&operator, node.op_type()) {
+            (Operator::OneHot { values, .. }, _) => values.as_floats().is_some(),
+            (Operator::Embed(_) | Operator::EmbedPlaced, _) => true,
+            (_, name) if TRUTH.contains(&name) => false,
+            (_, "Cast") => node.int("to", FLOAT) == FLOAT,
             _ => self.is_real(&operands),
         };
         let tensor = self.tensor(StencilTensor {
-            layer: node.name.clone().unwrap_or_default(),
+            layer: layer::describe(node),
             operator,
             operands,
             features: axes::features(&axes),
@@ -182,9 +183,9 @@ impl Lowering {
             None | Some("") => Ok(None),
             Some(name) => match self.entity(name)? {
                 Entity::Constant(constant) => Ok(Some(constant.clone())),
-                Entity::View(_) => Err(Unsupported::new(format!(
-                    "input {name:?} is not a constant"
-                ))),
+                Entity::View(_) => Err(Unsupported::new(
+                    "weights, sizes or indices that are computed from the image",
+                )),
             },
         }
     }
@@ -202,7 +203,7 @@ impl Lowering {
     pub(super) fn floats_input(&self, node: &Node, at: usize) -> Result<Vec<f32>, Unsupported> {
         self.constant_input(node, at)?
             .and_then(|constant| constant.as_floats().map(<[f32]>::to_vec))
-            .ok_or_else(|| Unsupported::new(format!("input {at} is not a constant of reals")))
+            .ok_or_else(|| Unsupported::new("parameters that are not constant real numbers"))
     }
 
     pub(super) fn alias(&mut self, node: &Node) -> Done {
@@ -271,5 +272,29 @@ impl Lowering {
             operands.push(Operand::Constant(bound.reshaped(Vec::new())));
         }
         self.make(node, Operator::Pointwise(node.clone()), operands, view.axes)
+    }
+}
+
+/// Why an operator that is not known has no place in a stencil, as the author of the network would say it.
+fn reason(operator: &str) -> &'static str {
+    match operator {
+        "InstanceNormalization"
+        | "GroupNormalization"
+        | "MeanVarianceNormalization"
+        | "LpNormalization" => "normalisation over places",
+        "Attention" | "MultiHeadAttention" => "attention over places",
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
+        "AveragePool" | "MaxPool" | "LpPool" => "pooling of neighbours",
+        "ConvTranspose" => "a transposed convolution",
+        "DepthToSpace" | "SpaceToDepth" => "channels and places traded for each other",
+        "Resize" | "Upsample" | "GridSample" => "resizing",
+        "CumSum" => "a running sum over places",
+        "LSTM" | "GRU" | "RNN" => {
+            "a recurrent layer over the image, of which a `pixelrnn` takes the step"
+        }
+        "If" | "Loop" | "Scan" => "a branch or a loop",
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
+        | "Bernoulli" | "Multinomial" => "a random draw",
+        _ => "an operator that the compiler does not know",
     }
 }

@@ -32,7 +32,7 @@ impl Lowering {
         let axes: Vec<Axis> = order.iter().map(|&axis| view.axes[axis]).collect();
         let permutation: Vec<usize> = order
             .iter()
-            .filter(|&&axis| matches!(view.axes[axis], Axis::Feature(_)))
+            .filter(|&&axis| view.axes[axis].features().is_some())
             .map(|&axis| axes::feature_index(&view.axes, axis))
             .collect();
         let features = view.features();
