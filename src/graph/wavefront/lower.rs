@@ -6,12 +6,14 @@
 
 mod axes;
 mod broadcast;
+mod convolution;
 mod coordinates;
 mod linear;
 mod lookup;
 mod mixing;
 mod operators;
 mod places;
+mod scatter;
 mod shape;
 
 use std::collections::HashMap;

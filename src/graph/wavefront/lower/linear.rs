@@ -1,137 +1,18 @@
-//! Products with constant weights: convolutions, matrix products, and normalisation with constant statistics.
+//! Products with constant weights at each pixel.
 
-use super::{
-    Done, Entity, Lowering, View,
-    axes::{self, Axis},
-    coordinates,
-};
+use super::{Done, Entity, Lowering, View, axes::Axis};
 use crate::graph::{
     constant::Constant,
-    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Linear, Operand, Operator, StencilTensor, Tap},
+        stencil::{Linear, Operand, Operator, Tap},
     },
 };
 
 impl Lowering {
-    pub(super) fn convolution(&mut self, node: &Node) -> Done {
-        let view = self.first_view(node)?.with_channels();
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(Unsupported::new(
-                "a convolution over other axes than rows and columns",
-            ));
-        };
-        let kernel = self.weights(node)?;
-        let ([outputs, per_group, height, width], Some(weights)) =
-            (&kernel.dims[..], kernel.as_floats())
-        else {
-            return Err(Unsupported::new(
-                "weights that are not real [out, in, rows, columns]",
-            ));
-        };
-        let (outputs, per_group, height, width) = (*outputs, *per_group, *height, *width);
-        if node
-            .ints("strides")
-            .is_some_and(|strides| strides.iter().any(|&s| s != 1))
-        {
-            return Err(Unsupported::new(
-                "a stride, so that its result is not a value for each pixel",
-            ));
-        }
-        let dilations = node.ints("dilations").unwrap_or(&[1, 1]).to_vec();
-        let groups = node.int("group", 1).max(1) as usize;
-        if per_group * groups != channels || !outputs.is_multiple_of(groups) || dilations.len() != 2
-        {
-            return Err(Unsupported::new("weights that do not fit the input"));
-        }
-        let reach = [
-            (height as i64 - 1) * dilations[0],
-            (width as i64 - 1) * dilations[1],
-        ];
-        let pads = paddings(node, reach)?;
-        let extent = (
-            rows + pads[0] + pads[2] - reach[0],
-            columns + pads[1] + pads[3] - reach[1],
-        );
-        let mut taps = Vec::new();
-        for y in 0..height {
-            for x in 0..width {
-                let mut matrix = vec![0.0; channels * outputs];
-                for out in 0..outputs {
-                    let group = out / (outputs / groups);
-                    for input in 0..per_group {
-                        matrix[(group * per_group + input) * outputs + out] =
-                            weights[((out * per_group + input) * height + y) * width + x];
-                    }
-                }
-                if matrix.iter().any(|&weight| weight != 0.0) {
-                    taps.push(Tap {
-                        dy: y as i64 * dilations[0] - pads[0],
-                        dx: x as i64 * dilations[1] - pads[1],
-                        weights: matrix,
-                    });
-                }
-            }
-        }
-        let bias = match node.inputs.get(2).map(String::as_str) {
-            None | Some("") => None,
-            Some(_) => Some(self.floats_input(node, 2)?),
-        };
-        let linear = Linear {
-            inputs: channels,
-            outputs,
-            taps,
-            bias,
-        };
-        let axes = vec![
-            Axis::Batch,
-            Axis::Feature(outputs),
-            Axis::Row(extent.0),
-            Axis::Column(extent.1),
-        ];
-        if let Some(apart) = coordinates::apart(self, &view, &linear, extent) {
-            return self.sum(node, apart, axes);
-        }
-        let read = view.read(vec![channels]);
-        self.make(
-            node,
-            Operator::Linear(linear),
-            vec![Operand::Tensor(read)],
-            axes,
-        )
-    }
-
-    /// A convolution of what is computed, and what that of the constants beside it has come to.
-    fn sum(&mut self, node: &Node, apart: coordinates::Apart, axes: Vec<Axis>) -> Done {
-        let outputs = apart.linear.outputs;
-        let product = self.tensor(StencilTensor {
-            layer: layer::describe(node),
-            operator: Operator::Linear(apart.linear),
-            operands: vec![Operand::Tensor(apart.read)],
-            features: vec![outputs],
-            extent: axes::extent(&axes),
-            is_real: true,
-        });
-        let product = self.view(product, axes.clone()).read(vec![outputs]);
-        let add = Operator::Pointwise(Node::new("Add", &[], ""));
-        self.make(
-            node,
-            add,
-            vec![Operand::Tensor(product), apart.constant],
-            axes,
-        )
-    }
-
-    /// The weights of a product, input 1.
-    fn weights(&self, node: &Node) -> Result<Constant, Unsupported> {
+    /// The weights of a product or a convolution, input 1.
+    pub(super) fn weights(&self, node: &Node) -> Result<Constant, Unsupported> {
         let name = node.inputs.get(1).map(String::as_str).unwrap_or_default();
         match self.entity(name)? {
             Entity::Constant(constant) => Ok(constant.clone()),
@@ -169,8 +50,133 @@ impl Lowering {
     }
 
     pub(super) fn product(&mut self, node: &Node) -> Done {
+        if let Ok(Entity::Constant(matrix)) =
+            self.entity(node.inputs.first().map_or("", |name| name))
+        {
+            return self.product_from_left(node, &matrix.clone());
+        }
         let view = self.first_view(node)?;
         self.linear(node, &view, false, 1.0, None)
+    }
+
+    /// A constant matrix times the last axis but one.
+    fn product_from_left(&mut self, node: &Node, matrix: &Constant) -> Done {
+        let Entity::View(view) = self
+            .entity(node.inputs.get(1).map_or("", |name| name))?
+            .clone()
+        else {
+            return Err(Unsupported::new("a product of constants"));
+        };
+        let ([.., outputs, inputs], Some(axis)) =
+            (&matrix.dims[..], view.axes.len().checked_sub(2))
+        else {
+            return Err(Unsupported::new(
+                "a product of tensors without rows and columns",
+            ));
+        };
+        let weights = matrix.clone().reshaped(vec![*outputs, *inputs]);
+        self.contract(node, view, axis, &weights, |axes| axes)
+    }
+
+    /// A sum over one axis of features with constant weights, written as an equation.
+    pub(super) fn einsum(&mut self, node: &Node) -> Done {
+        let unknown =
+            || Unsupported::new("a sum of products other than of features with constant weights");
+        let text = String::from_utf8_lossy(node.text("equation")).replace(' ', "");
+        let (terms, result) = text.split_once("->").ok_or_else(unknown)?;
+        let (first, second) = terms.split_once(',').ok_or_else(unknown)?;
+        let (view, letters, weights, of_weights) = match &self.inputs(node)?[..] {
+            [Entity::View(view), Entity::Constant(weights)] => {
+                (view.clone(), first, weights.clone(), second)
+            }
+            [Entity::Constant(weights), Entity::View(view)] => {
+                (view.clone(), second, weights.clone(), first)
+            }
+            [Entity::View(_), Entity::View(_)] => {
+                return Err(Unsupported::new("attention over places"));
+            }
+            _ => return Err(unknown()),
+        };
+        let letters: Vec<char> = letters.chars().collect();
+        let (weights, input, output) = match of_weights.chars().collect::<Vec<_>>()[..] {
+            [a, b] if weights.dims.len() == 2 && letters.contains(&b) && result.contains(a) => {
+                (weights, b, a)
+            }
+            [a, b] if weights.dims.len() == 2 && letters.contains(&a) && result.contains(b) => {
+                let (rows, columns) = (weights.dims[0], weights.dims[1]);
+                let turned = (0..rows * columns).map(|at| at % rows * columns + at / rows);
+                (weights.rearranged(vec![columns, rows], turned), a, b)
+            }
+            _ => return Err(unknown()),
+        };
+        let axis = letters
+            .iter()
+            .position(|&letter| letter == input)
+            .ok_or_else(unknown)?;
+        let mut after = letters.clone();
+        after[axis] = output;
+        let order: Vec<usize> = result
+            .chars()
+            .filter_map(|letter| after.iter().position(|&own| own == letter))
+            .collect();
+        let is_whole =
+            (0..letters.len()).all(|axis| order.contains(&axis)) && order.len() == letters.len();
+        if view.axes.len() != letters.len() || !is_whole || letters.contains(&output) {
+            return Err(unknown());
+        }
+        self.contract(node, view, axis, &weights, |axes| {
+            order.iter().map(|&axis| axes[axis]).collect()
+        })
+    }
+
+    /// `weights`, [outputs, inputs], times one axis of features, the only one; `arrange` says in what order the axes of the result are.
+    fn contract(
+        &mut self,
+        node: &Node,
+        view: View,
+        axis: usize,
+        weights: &Constant,
+        arrange: impl FnOnce(Vec<Axis>) -> Vec<Axis>,
+    ) -> Done {
+        let ([outputs, inputs], Some(values)) = (&weights.dims[..], weights.as_floats()) else {
+            return Err(Unsupported::new(
+                "weights that are not a matrix of real numbers",
+            ));
+        };
+        let (outputs, inputs) = (*outputs, *inputs);
+        match view.axes[axis] {
+            Axis::Feature(size) if size == inputs && view.features() == [inputs] => {}
+            own if own.is_spatial() => {
+                return Err(Unsupported::new("a fully connected layer over places"));
+            }
+            _ => {
+                return Err(Unsupported::new(
+                    "a product over some of several axes of channels",
+                ));
+            }
+        }
+        let transposed =
+            (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]);
+        let tap = Tap {
+            dy: 0,
+            dx: 0,
+            weights: transposed.collect(),
+        };
+        let linear = Linear {
+            inputs,
+            outputs,
+            taps: vec![tap],
+            bias: None,
+        };
+        let read = view.read(vec![inputs]);
+        let mut axes = view.axes;
+        axes[axis] = Axis::Feature(outputs);
+        self.make(
+            node,
+            Operator::Linear(linear),
+            vec![Operand::Tensor(read)],
+            arrange(axes),
+        )
     }
 
     /// The last axis times the constant matrix of input 1.
@@ -191,14 +197,14 @@ impl Lowering {
             (view.axes.last(), &matrix.dims[..], matrix.as_floats())
         else {
             return Err(Unsupported::new(
-                "a product over another axis than features",
+                "a product over another axis than the channels",
             ));
         };
         if view.features().iter().product::<usize>() != inputs
             || matrix.dims[..rank - 2].iter().any(|&size| size != 1)
         {
             return Err(Unsupported::new(
-                "a product over some of several axes of features",
+                "a product over some of several axes of channels",
             ));
         }
         let (rows, outputs) = if transposed { (*b, *a) } else { (*a, *b) };
@@ -236,77 +242,5 @@ impl Lowering {
             vec![Operand::Tensor(read)],
             axes,
         )
-    }
-
-    /// (x − mean) · scale / √(variance + ε) + bias, with the constants folded into one factor and one summand.
-    pub(super) fn batch_normalization(&mut self, node: &Node) -> Done {
-        let view = self.first_view(node)?.with_channels();
-        if node.int("training_mode", 0) != 0 || !matches!(view.axes.get(1), Some(Axis::Feature(_)))
-        {
-            return Err(Unsupported::new("normalisation over a batch"));
-        }
-        let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|at| self.floats_input(node, at));
-        let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
-        let epsilon = f64::from(node.float("epsilon", 1e-5));
-        let features = view.features();
-        if [&scale, &bias, &mean, &variance]
-            .iter()
-            .any(|values| values.len() != features[0])
-        {
-            return Err(Unsupported::new("constants that do not fit the input"));
-        }
-        let factor: Vec<f64> = scale
-            .iter()
-            .zip(&variance)
-            .map(|(&scale, &variance)| f64::from(scale) / (f64::from(variance) + epsilon).sqrt())
-            .collect();
-        let summand = bias
-            .iter()
-            .zip(&mean)
-            .zip(&factor)
-            .map(|((&bias, &mean), factor)| (f64::from(bias) - f64::from(mean) * factor) as f32)
-            .collect();
-        let mut dims = vec![1; features.len()];
-        dims[0] = features[0];
-        let factor = Constant::floats(dims.clone(), factor.iter().map(|&f| f as f32).collect());
-        let scaled = self.tensor(StencilTensor {
-            layer: layer::describe(node),
-            operator: Operator::Pointwise(Node::new("Mul", &[], "")),
-            operands: vec![
-                Operand::Tensor(view.read(features.clone())),
-                Operand::Constant(factor),
-            ],
-            features: features.clone(),
-            extent: view.extent(),
-            is_real: true,
-        });
-        let read = self.view(scaled, view.axes.clone()).read(features);
-        let operands = vec![
-            Operand::Tensor(read),
-            Operand::Constant(Constant::floats(dims, summand)),
-        ];
-        let add = Operator::Pointwise(Node::new("Add", &[], ""));
-        self.make(node, add, operands, view.axes)
-    }
-}
-
-/// Paddings as top, left, bottom, right.
-fn paddings(node: &Node, reach: [i64; 2]) -> Result<[i64; 4], Unsupported> {
-    match node.text("auto_pad") {
-        b"" | b"NOTSET" => match node.ints("pads") {
-            None => Ok([0; 4]),
-            Some(&[top, left, bottom, right]) => Ok([top, left, bottom, right]),
-            Some(_) => Err(Unsupported::new("paddings that do not fit the tensor")),
-        },
-        b"VALID" => Ok([0; 4]),
-        auto => {
-            let [before, after] = [0, 1].map(|extra| reach.map(|total| (total + extra) / 2));
-            let ([top, left], [bottom, right]) = if auto == b"SAME_UPPER" {
-                (before, after)
-            } else {
-                (after, before)
-            };
-            Ok([top, left, bottom, right])
-        }
     }
 }

@@ -118,6 +118,8 @@ impl Lowering {
             "GatherND" => self.gather_rows(node),
             "OneHot" => self.one_hot(node),
             "ScatterND" => self.scatter(node),
+            "Tile" => self.tile(node),
+            "Einsum" => self.einsum(node),
             "Transpose" => self.transpose(node),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
             "Expand" => self.expand(node),

@@ -7,13 +7,15 @@ use super::{
     broadcast::spread,
 };
 use crate::graph::{
-    constant::Constant,
     protobuf::Node,
     wavefront::{
         Unsupported,
         stencil::{self, Operand, Operator},
     },
 };
+
+/// Features that a repetition may come to.
+const MAX_TILED: usize = 1 << 20;
 
 impl Lowering {
     pub(super) fn concat(&mut self, node: &Node) -> Done {
@@ -215,59 +217,32 @@ impl Lowering {
         self.define(node, Entity::View(view))
     }
 
-    /// A block that is written into zeros is padding; zeros that are written over a border cut it away and pad.
-    pub(super) fn scatter(&mut self, node: &Node) -> Done {
-        let unknown = || {
-            Unsupported::new("an assignment to places that are not one block of constant indices")
-        };
-        let [data, Entity::Constant(indices), updates] = &self.inputs(node)?[..] else {
-            return Err(unknown());
-        };
-        let sizes: Vec<i64> = match data {
-            Entity::Constant(constant) => constant.dims.iter().map(|&size| size as i64).collect(),
-            Entity::View(view) => view.axes.iter().map(|axis| axis.size() as i64).collect(),
-        };
-        let block = block(indices)
-            .filter(|_| matches!(node.text("reduction"), b"" | b"none"))
-            .ok_or_else(unknown)?;
-        let is_inside =
-            |(&(first, count), &size): (&(i64, i64), &i64)| first >= 0 && first + count <= size;
-        if block.len() > sizes.len() || !block.iter().zip(&sizes).all(is_inside) {
-            return Err(unknown());
-        }
-        let mut view = match (data, updates) {
-            (Entity::Constant(zeros), Entity::View(view)) if zeros.is_zero() => view.clone(),
-            (Entity::View(view), Entity::Constant(zeros)) if zeros.is_zero() => view.clone(),
-            _ => {
+    /// Features side by side with copies of themselves.
+    pub(super) fn tile(&mut self, node: &Node) -> Done {
+        let mut view = self.first_view(node)?;
+        let repeats = self
+            .ints_input(node, 1)?
+            .filter(|repeats| repeats.len() == view.axes.len())
+            .ok_or_else(|| Unsupported::new("a repetition that is not constant"))?;
+        let mut selections = Vec::new();
+        for (at, &count) in repeats.iter().enumerate().filter(|&(_, &count)| count != 1) {
+            let axis = &mut view.axes[at];
+            if *axis == Axis::Unit {
+                *axis = Axis::Feature(1);
+            }
+            let Axis::Feature(size) = *axis else {
+                return Err(Unsupported::new("a repetition of places"));
+            };
+            let copies = usize::try_from(count).unwrap_or(0);
+            if copies == 0 || copies.saturating_mul(size) > MAX_TILED {
                 return Err(Unsupported::new(
-                    "an assignment of anything but a block to zeros, or of zeros",
+                    "a repetition without end, or without anything",
                 ));
             }
-        };
-        if let Entity::View(_) = data {
-            let mut partial = (0..block.len()).filter(|&axis| block[axis].1 < sizes[axis]);
-            let (Some(axis), None) = (partial.next(), partial.next()) else {
-                return Err(unknown());
-            };
-            let (first, count) = block[axis];
-            let (before, after) = match first {
-                0 => (count, 0),
-                _ if first + count == sizes[axis] => (0, count),
-                _ => return Err(unknown()),
-            };
-            widen(&mut view, axis, -before, -after)?;
-            widen(&mut view, axis, before, after)?;
-            return self.define(node, Entity::View(view));
+            let indices = (0..copies * size).map(|at| (at % size) as i64);
+            selections.push((at, indices.collect()));
         }
-        for (axis, (&(first, count), &size)) in block.iter().zip(&sizes).enumerate() {
-            if view.axes.get(axis).map(|axis| axis.size() as i64) != Some(count) {
-                return Err(unknown());
-            }
-            if count < size {
-                widen(&mut view, axis, first, size - first - count)?;
-            }
-        }
-        self.define(node, Entity::View(view))
+        self.cut(node, view, &selections)
     }
 
     pub(super) fn pad(&mut self, node: &Node) -> Done {
@@ -305,34 +280,8 @@ impl Lowering {
     }
 }
 
-/// Where a block of indices begins along each of the first axes, and how long it is; `None` if the indices are no such block.
-fn block(indices: &Constant) -> Option<Vec<(i64, i64)>> {
-    let (&width, grid) = indices.dims.split_last()?;
-    let values = indices.as_ints()?;
-    if width != grid.len() || values.is_empty() {
-        return None;
-    }
-    let first = values.get(..width)?;
-    for (number, place) in values.chunks_exact(width).enumerate() {
-        let mut rest = number;
-        for axis in (0..width).rev() {
-            if place[axis] != first[axis] + (rest % grid[axis]) as i64 {
-                return None;
-            }
-            rest /= grid[axis];
-        }
-    }
-    Some(
-        first
-            .iter()
-            .zip(grid)
-            .map(|(&first, &count)| (first, count as i64))
-            .collect(),
-    )
-}
-
 /// Adds zeros before and after along rows or columns; negative numbers cut.
-fn widen(view: &mut View, axis: usize, before: i64, after: i64) -> Done {
+pub(super) fn widen(view: &mut View, axis: usize, before: i64, after: i64) -> Done {
     let cut = |size: i64| size + before + after;
     let (rows, columns) = view
         .extent()
