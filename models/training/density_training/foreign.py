@@ -324,16 +324,18 @@ class Embedded(nn.Module):
 
 
 class OneHot(nn.Module):
-    """Levels as one-hot codes, dropout, and casts that do nothing."""
+    """Levels as one-hot codes, a matrix from the left, dropout, and casts that do nothing."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = MaskedConv2d("A", 4, CHANNELS, 5, padding=2)
+        self.turn = nn.Parameter(torch.randn(CHANNELS, CHANNELS))
         self.rest = nn.Sequential(nn.Identity(), nn.Dropout2d(0.3), nn.ReLU(), nn.Conv2d(CHANNELS, 4, 1))
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.one_hot((image * 3).round().long()[:, 0], 4).float().permute(0, 3, 1, 2)
-        return self.rest(self.first(x).to(torch.float32).contiguous())
+        x = self.turn @ self.first(x).to(torch.float32).contiguous().flatten(2)
+        return self.rest(x.view(-1, CHANNELS, HEIGHT, WIDTH))
 
 
 class Coordinates(nn.Module):
@@ -357,13 +359,13 @@ class Coordinates(nn.Module):
 
 
 class Assigned(nn.Module):
-    """Shifts by assignment into zeros, masks made by assignment at every call, and a border that is set to zero."""
+    """Shifts by assignment into zeros, masks made by assignment at every call, a border that is set to zero, a head by einsum."""
 
     def __init__(self) -> None:
         super().__init__()
         self.down = nn.Conv2d(1, CHANNELS, (1, 3), padding=(0, 1))
         self.right = nn.Conv2d(1, CHANNELS, 3, padding=1)
-        self.head = nn.Conv2d(CHANNELS, 4, 1)
+        self.head = nn.Parameter(torch.randn(CHANNELS, 4))
 
     def forward(self, image: Tensor) -> Tensor:
         above = self.down(image)
@@ -374,7 +376,7 @@ class Assigned(nn.Module):
         mask[:, :, 2] = 0
         x = F.relu(down + F.conv2d(image, self.right.weight * mask, self.right.bias, padding=1))
         x[:, :, :, -1:] = 0
-        return self.head(x)
+        return torch.einsum("nchw,ck->nkhw", x, self.head)
 
 
 class Half(nn.Module):
