@@ -1,13 +1,15 @@
 # Every command of the project. `make help` lists them.
 #
-# What make fetches goes to .runtime/: ONNX Runtime's shared library, out of its Python package, and the packages of the
-# training tests. They go to a folder of their own, so that neither the system's packages nor a virtual environment is needed. Packages come from whatever index pip is set up for; no address is written here.
+# What make fetches goes to .runtime/, out of packages that pip finds: ONNX Runtime's shared library, ruff, and the
+# packages of the training tests. Each has a folder of its own, so that neither the system's packages nor a virtual
+# environment is needed. Packages come from whatever index pip is set up for; no address is written here.
 
 PYTHON ?= python3
 CARGO ?= cargo
 
-# The version that the server is built and tested with; src/runtime/onnx.rs names the same one.
+# The version that the server is built and tested with; src/runtime/onnx.rs and models/training name the same one.
 ONNXRUNTIME_VERSION := 1.31.1
+RUFF_VERSION := 0.17.6
 
 ifeq ($(shell uname -s),Darwin)
 LIBRARY_NAME := libonnxruntime.$(ONNXRUNTIME_VERSION).dylib
@@ -17,11 +19,13 @@ endif
 
 LIBRARY := .runtime/$(LIBRARY_NAME)
 WHEEL := .runtime/wheel
+RUFF := .runtime/ruff-$(RUFF_VERSION)/bin/ruff
 PACKAGES := .runtime/python
 TRAINING := models/training
 
 PIP_DOWNLOAD = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL) \
 	onnxruntime==$(ONNXRUNTIME_VERSION)
+PIP_INSTALL = $(PYTHON) -m pip install --quiet --no-warn-script-location --root-user-action ignore --target
 
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
@@ -39,21 +43,30 @@ build: $(LIBRARY) ## Build the release binary
 	$(CARGO) build --locked --release
 
 .PHONY: test
-test: test-rust test-training ## Set up and run every test
+test: test-rust ## Prove everything that a user of the server relies on; sets up what it needs
 
 .PHONY: test-rust
-test-rust: $(LIBRARY) ## Run the server's tests
+test-rust: $(LIBRARY) ## Run the tests of the server and its command line
 	$(CARGO) test --locked
 
 .PHONY: test-training
-test-training: $(PACKAGES)/installed ## Run the tests of models/training (fetches PyTorch)
+test-training: $(PACKAGES)/installed ## Run the tests of models/training (PyTorch: 3 GB to fetch, 5.5 GB on disk)
 	cd $(TRAINING) && PYTHONPATH=$(CURDIR)/$(PACKAGES) $(PYTHON) -m pytest
 
 .PHONY: check
-check: ## Check formatting, lints and documentation, with warnings denied
+check: check-rust check-python ## Check formatting, lints and documentation, with warnings denied
+
+.PHONY: check-rust
+check-rust:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps
+
+# One set of rules for every Python file of the repository, wherever it lies.
+.PHONY: check-python
+check-python: $(RUFF)
+	$(RUFF) check --no-cache --config $(TRAINING)/pyproject.toml .
+	$(RUFF) format --no-cache --check --config $(TRAINING)/pyproject.toml .
 
 .PHONY: bench
 bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and drawing beside scoring
@@ -63,13 +76,14 @@ bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and draw
 .PHONY: runtime
 runtime: $(LIBRARY) ## Fetch ONNX Runtime's shared library into .runtime/
 
-# An interpreter too new or too old for the package's wheels still fetches one: the library inside does not depend on Python.
+# An interpreter too new or too old for the package's wheels still fetches one: the library inside does not depend on
+# Python.
 $(LIBRARY):
 	@rm -rf $(WHEEL)
 	@mkdir -p $(WHEEL)
 	@echo "fetching ONNX Runtime $(ONNXRUNTIME_VERSION)"
 	@$(PIP_DOWNLOAD) || $(PIP_DOWNLOAD) --python-version 3.12 || { \
-		echo "make: ONNX Runtime $(ONNXRUNTIME_VERSION) could not be fetched with '$(PYTHON) -m pip download' (see above)." >&2; \
+		echo "make: '$(PYTHON) -m pip download' could not fetch ONNX Runtime $(ONNXRUNTIME_VERSION) (see above)." >&2; \
 		echo "make: wanted are Python 3 with pip and a package index that has onnxruntime for this machine;" >&2; \
 		echo "make: or put $(LIBRARY_NAME) into .runtime/ yourself." >&2; \
 		exit 1; }
@@ -80,9 +94,15 @@ $(LIBRARY):
 	@mv $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) $@
 	@rm -rf $(WHEEL)
 
-$(PACKAGES)/installed: $(TRAINING)/pyproject.toml
+$(RUFF):
+	@rm -rf .runtime/ruff-*
+	@echo "fetching ruff $(RUFF_VERSION)"
+	@$(PIP_INSTALL) .runtime/ruff-$(RUFF_VERSION) ruff==$(RUFF_VERSION)
+
+$(PACKAGES)/installed: $(TRAINING)/requirements.lock
 	@rm -rf $(PACKAGES)
-	$(PYTHON) -m pip install --quiet --target $(PACKAGES) './$(TRAINING)[test]'
+	@echo "fetching PyTorch and what else models/training needs"
+	@$(PIP_INSTALL) $(PACKAGES) --requirement $<
 	@touch $@
 
 .PHONY: clean

@@ -1,4 +1,4 @@
-//! The composition root: settings become a runtime, a repository, workers, a service and a server.
+//! The composition root: settings become a runtime, workers, a repository, a service and a server.
 //!
 //! Architecture invariant: this is the only place that knows every layer; nothing below it does.
 
@@ -12,20 +12,24 @@ use std::{
 use tokio::net::TcpListener;
 
 use crate::{
-    http::{self, HttpConfig, HttpState, ServerLimits},
+    families::{self, Workshop},
     metrics::Metrics,
-    repository::{MANIFEST, Repository},
+    model::info::ModelInfo,
+    operations::{self, Limits, Service},
+    repository::Repository,
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
-    service::{Service, ServiceLimits, info::ModelInfo},
     settings::{Settings, SettingsError},
+    transport::http::{self, HttpConfig, HttpState, ServerLimits},
 };
 
 /// A running service, with or without a server in front of it.
 #[derive(Debug)]
 pub struct App {
-    /// The use cases.
+    /// What can be asked.
     pub service: Arc<Service>,
+    /// The models.
+    pub repository: Arc<Repository>,
     path: PathBuf,
     http: HttpConfig,
     limits: ServerLimits,
@@ -50,7 +54,7 @@ pub enum AppError {
     },
     /// A folder that is neither `<name>` nor `<name>/<version>`.
     #[error(
-        "{0} is not a model: a model is a folder <name>/<version> with a {MANIFEST}, where <version> is a number"
+        "{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number"
     )]
     NotAModel(PathBuf),
     /// The system refused threads or connections.
@@ -61,59 +65,93 @@ pub enum AppError {
 /// Loads models, also while the server runs.
 #[derive(Debug, Clone)]
 pub struct Loader {
-    service: Arc<Service>,
+    repository: Arc<Repository>,
     path: PathBuf,
+}
+
+/// What can be extended: the families that are loaded and the operations that are served.
+#[derive(Debug, Clone)]
+pub struct Registries {
+    /// Families of models.
+    pub families: families::Registry,
+    /// Operations.
+    pub operations: operations::Registry,
+}
+
+impl Default for Registries {
+    /// All that density-server has.
+    fn default() -> Self {
+        Self {
+            families: families::Registry::standard(),
+            operations: operations::Registry::standard(),
+        }
+    }
 }
 
 impl App {
     /// Loads the runtime and starts the workers. There are no models until [`Loader::load`] has run.
-    pub fn start(settings: &Settings) -> Result<Self, AppError> {
-        let repository = Repository::new(&settings.models.repository, engine(settings)?);
-        Self::over(settings, repository, &settings.models.repository)
+    pub fn start(settings: &Settings, registries: &Registries) -> Result<Self, AppError> {
+        let path = &settings.models.repository;
+        // Hidden, so that it is not taken for a model.
+        let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
+        let repository = Repository::new(path, registries.families.clone(), workshop);
+        Ok(Self::over(settings, registries, repository, path))
     }
 
     /// The same for a single model, in its folder `<name>` or that of one of its versions, `<name>/<version>`; answers its name.
-    pub fn load_one(settings: &Settings, folder: &Path) -> Result<(Self, String), AppError> {
-        let (repository, name) = Repository::of_model(folder, engine(settings)?)
+    pub fn load_one(
+        settings: &Settings,
+        registries: &Registries,
+        folder: &Path,
+    ) -> Result<(Self, String), AppError> {
+        let families = registries.families.clone();
+        let (repository, name) = Repository::of_model(folder, families, workshop(settings)?)
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
-        let app = Self::over(settings, repository, folder)?;
+        let app = Self::over(settings, registries, repository, folder);
         app.loader().load()?;
         Ok((app, name))
     }
 
-    fn over(settings: &Settings, repository: Repository, path: &Path) -> Result<Self, AppError> {
-        let metrics = Arc::new(Metrics::new());
-        let work = &settings.work;
-        let config = SchedulerConfig {
-            workers: work.workers,
-            interactive_capacity: work.interactive_queue,
-            bulk_capacity: work.bulk_queue,
-            interactive_rows: work.max_batch_rows,
-            bulk_rows: work.max_step_rows,
-            ..SchedulerConfig::default()
+    fn over(
+        settings: &Settings,
+        registries: &Registries,
+        repository: Repository,
+        path: &Path,
+    ) -> Self {
+        let repository = Arc::new(repository);
+        let http = &settings.http;
+        let limits = Limits {
+            max_images: http.max_images,
+            max_samples: http.max_samples,
+            max_decoded_pixels: http.max_decoded_pixels,
+            request_timeout: http.request_timeout,
+            max_request_timeout: http.max_request_timeout,
+            decoding: settings.work.workers,
+            ..Limits::default()
         };
-        let scheduler = Scheduler::start(config, &metrics)?;
-        let limits = ServiceLimits {
-            max_samples: settings.http.max_samples,
-            ..ServiceLimits::default()
-        };
-        Ok(Self {
-            service: Arc::new(Service::new(repository, scheduler, limits, metrics)),
+        let workshop = repository.workshop();
+        let service = Service::new(
+            Arc::<Repository>::clone(&repository),
+            &registries.operations,
+            Arc::clone(&workshop.scheduler),
+            limits,
+            Arc::clone(&workshop.metrics),
+        );
+        Self {
+            service: Arc::new(service),
+            repository,
             path: path.to_owned(),
             http: HttpConfig {
-                max_body_bytes: settings.http.max_body_bytes,
-                max_images: settings.http.max_images,
-                max_decoded_pixels: settings.http.max_decoded_pixels,
-                body_timeout: settings.http.body_timeout,
-                request_timeout: settings.http.request_timeout,
-                max_request_timeout: settings.http.max_request_timeout,
+                max_body_bytes: http.max_body_bytes,
+                body_timeout: http.body_timeout,
             },
             limits: ServerLimits {
-                header_timeout: settings.http.header_timeout,
-                max_connections: settings.http.max_connections,
-                drain_timeout: settings.http.drain_timeout,
+                header_timeout: http.header_timeout,
+                max_connections: http.max_connections,
+                drain_timeout: http.drain_timeout,
+                ..ServerLimits::default()
             },
-        })
+        }
     }
 
     /// Serves until `shutdown` comes; then readiness turns off and what was accepted is finished.
@@ -123,8 +161,6 @@ impl App {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let service = Arc::clone(&self.service);
-        // Hidden, so that it is not taken for a model.
-        service.watch_drift(self.path.join(".drift"));
         let metrics = Arc::clone(self.service.metrics());
         let router = http::router(HttpState::new(Arc::clone(&self.service), self.http));
         let shutdown = async move {
@@ -138,7 +174,7 @@ impl App {
     /// Something that loads the models, now and later.
     pub fn loader(&self) -> Loader {
         Loader {
-            service: Arc::clone(&self.service),
+            repository: Arc::clone(&self.repository),
             path: self.path.clone(),
         }
     }
@@ -147,16 +183,22 @@ impl App {
 impl Loader {
     /// Loads what is new in the repository and drops what is gone. Blocks for as long as load gates take.
     pub fn load(&self) -> Result<(), AppError> {
-        self.service.scan().map_err(|cause| AppError::Repository {
-            path: self.path.clone(),
-            cause,
-        })
+        self.repository
+            .scan()
+            .map_err(|cause| AppError::Repository {
+                path: self.path.clone(),
+                cause,
+            })
     }
 }
 
 /// Runs the load gate on one model and says what became of its newest version.
-pub fn check(settings: &Settings, folder: &Path) -> Result<ModelInfo, AppError> {
-    let (app, name) = App::load_one(settings, folder)?;
+pub fn check(
+    settings: &Settings,
+    registries: &Registries,
+    folder: &Path,
+) -> Result<ModelInfo, AppError> {
+    let (app, name) = App::load_one(settings, registries, folder)?;
     app.service
         .models()
         .into_iter()
@@ -164,7 +206,20 @@ pub fn check(settings: &Settings, folder: &Path) -> Result<ModelInfo, AppError> 
         .ok_or_else(|| AppError::NotAModel(folder.to_owned()))
 }
 
-fn engine(settings: &Settings) -> Result<Arc<dyn Engine>, AppError> {
+/// The runtime, the workers and the metrics.
+fn workshop(settings: &Settings) -> Result<Workshop, AppError> {
     let library = settings.onnxruntime_library()?;
-    Ok(Arc::new(OnnxEngine::new(&library, settings.work.workers)?))
+    let work = &settings.work;
+    let engine: Arc<dyn Engine> = Arc::new(OnnxEngine::new(&library, work.workers)?);
+    let metrics = Arc::new(Metrics::new());
+    let config = SchedulerConfig {
+        workers: work.workers,
+        interactive_capacity: work.interactive_queue,
+        bulk_capacity: work.bulk_queue,
+        interactive_rows: work.max_batch_rows,
+        bulk_rows: work.max_step_rows,
+        ..SchedulerConfig::default()
+    };
+    let scheduler = Arc::new(Scheduler::start(config, &metrics)?);
+    Ok(Workshop::new(engine, scheduler, metrics))
 }

@@ -1,21 +1,16 @@
 //! The command line: reads the arguments, calls the application, turns errors into a sentence and an exit code.
 //!
-//! Nothing here computes: a command is inputs, one service call a chunk, and output.
+//! Nothing here computes: a command is inputs, one operation a chunk, and output. The commands of operations come from their registry.
 
-mod calibrate;
 mod check;
-mod classify;
-mod compress;
-mod encode;
-mod evaluate;
+mod files;
 mod gather;
 mod inputs;
 mod labels;
 mod model;
 mod npy;
+mod operation;
 mod pipeline;
-mod sample;
-mod score;
 mod serve;
 mod table;
 
@@ -33,9 +28,9 @@ use clap::{
 };
 
 use crate::{
-    app::AppError,
+    app::{AppError, Registries},
     logging::{self, LoggingError},
-    service::error::ServiceError,
+    model::Refusal,
     settings::{
         Settings, SettingsError, Written,
         options::{HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
@@ -60,14 +55,6 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
-    Score(score::ScoreArgs),
-    Classify(classify::ClassifyArgs),
-    Sample(sample::SampleArgs),
-    Encode(encode::EncodeArgs),
-    Calibrate(calibrate::CalibrateArgs),
-    Evaluate(evaluate::EvaluateArgs),
-    Compress(compress::CompressArgs),
-    Decompress(compress::DecompressArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -115,8 +102,8 @@ enum CliError {
     Logging(#[from] LoggingError),
     #[error(transparent)]
     App(#[from] AppError),
-    #[error(transparent)]
-    Service(#[from] ServiceError),
+    #[error("{}", told(.0))]
+    Refused(#[from] Refusal),
     #[error("{0}")]
     Usage(String),
     #[error("{what}: {error}")]
@@ -128,29 +115,31 @@ enum CliError {
 
 /// Runs one command.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let matches = match command().try_get_matches_from(arguments) {
+    run_with(arguments, &Registries::default())
+}
+
+/// Runs one command of a binary that knows other families or operations.
+pub fn run_with(
+    arguments: impl IntoIterator<Item = OsString>,
+    registries: &Registries,
+) -> ExitCode {
+    let matches = match command(registries).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return report_usage(&error),
     };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => return report_usage(&error),
-    };
     // A subcommand is required, so there are matches of one.
-    let Some((_, matches)) = matches.subcommand() else {
+    let Some((name, own)) = matches.subcommand() else {
         return ExitCode::from(2);
     };
-    let outcome = match cli.command {
-        Command::Serve(arguments) => serve::run(arguments, matches),
-        Command::Check(arguments) => check::run(arguments, matches),
-        Command::Score(arguments) => score::run(arguments, matches),
-        Command::Classify(arguments) => classify::run(arguments, matches),
-        Command::Sample(arguments) => sample::run(arguments, matches),
-        Command::Encode(arguments) => encode::run(arguments, matches),
-        Command::Calibrate(arguments) => calibrate::run(arguments, matches),
-        Command::Evaluate(arguments) => evaluate::run(arguments, matches),
-        Command::Compress(arguments) => compress::compress(arguments, matches),
-        Command::Decompress(arguments) => compress::decompress(arguments, matches),
+    let outcome = match registries.operations.get(name) {
+        Some(operation) => operation::run(&**operation, registries, own),
+        None => match Cli::from_arg_matches(&matches) {
+            Ok(cli) => match cli.command {
+                Command::Serve(arguments) => serve::run(arguments, registries, own),
+                Command::Check(arguments) => check::run(arguments, registries, own),
+            },
+            Err(error) => return report_usage(&error),
+        },
     };
     match outcome {
         Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
@@ -162,19 +151,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn command() -> clap::Command {
+fn command(registries: &Registries) -> clap::Command {
     let mut command = Cli::command();
-    for name in [
-        "check",
-        "score",
-        "classify",
-        "sample",
-        "encode",
-        "calibrate",
-        "evaluate",
-        "compress",
-        "decompress",
-    ] {
+    for operation in registries.operations.iter() {
+        command = command.subcommand(operation::command(&**operation));
+    }
+    let offline: Vec<String> = command
+        .get_subcommands()
+        .map(|own| own.get_name().to_owned())
+        .filter(|name| name != "serve")
+        .collect();
+    for name in offline {
         command = command.mut_subcommand(name, |mut subcommand| {
             for id in NOT_OFFLINE {
                 subcommand = subcommand.mut_arg(id, |argument| argument.hide(true));
@@ -183,6 +170,15 @@ fn command() -> clap::Command {
         });
     }
     command
+}
+
+/// A refusal as a person at a terminal reads it: an option is a flag, and there is no server's log to look into.
+fn told(refusal: &Refusal) -> String {
+    let detail = refusal.cause().unwrap_or(refusal.detail());
+    match refusal.option_name() {
+        Some(option) => format!("--{}: {detail}", option.replace('_', "-")),
+        None => detail.to_owned(),
+    }
 }
 
 /// Prints what clap found, and where a bad value came from if that was not the command line.
@@ -265,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_consistent() {
-        command().debug_assert();
+        command(&Registries::default()).debug_assert();
     }
 
     #[test]

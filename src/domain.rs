@@ -3,16 +3,14 @@
 //! Architecture invariant: nothing here knows of threads, files, ONNX, HTTP or serialisation. Every function is
 //! deterministic, so the same image gives the same number wherever it is asked.
 
-mod algebra;
+pub(crate) mod algebra;
 pub mod bayes;
 pub mod binomial;
 pub mod coding;
 pub mod complexity;
 pub mod conformal;
 pub mod coverage;
-pub mod detection;
 pub mod drift;
-pub mod family;
 pub mod image;
 pub mod likelihood;
 pub mod mixture;
@@ -20,6 +18,5 @@ pub mod random;
 pub mod reliability;
 pub mod roc;
 pub mod sampling;
-pub mod statistics;
 pub mod summary;
 pub mod surprise;

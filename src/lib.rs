@@ -4,32 +4,38 @@
 //!
 //! ```text
 //! main → cli → app (composition root) → everything below
-//! http         decode → one service call → encode
-//! service      the use cases: score, detect, classify, sample, complete, compress, encode, decode, reconstruct, interpolate
+//! transport    decode → one operation → encode; no default, no limit, no policy
+//! operations   one file an operation: options, answer, tensors, class of work; what a request goes through
+//! intake       bodies → images, codes, streams and options: formats, budgets, masks, failure image by image
+//! repository   versions on disk, which of them serve, hot swap
+//! families     one room a family: its manifest, its networks, its proof, what it can do and why it cannot do the rest
+//! detection    statistics of what models say of an image, joint densities, calibration, drift
+//! model        what a loaded model is to everybody else: capabilities that are there or absent with a reason
 //! scheduling   queues, admission by cost, batch formation, workers; knows nothing of HTTP or of ONNX
-//! repository   manifests, versions, the load gate, hot swap
-//! network      what loaded graphs mean: logits, posteriors, distributions over images
 //! runtime      ONNX Runtime: the only place that says `ort::`
 //! graph        ONNX graphs as data: reading, checking, rewriting and compiling protobuf, without a runtime
 //! media        image files, npy arrays, heat maps and grids, to and from the domain's images
 //! domain       images, likelihood, Bayes' rule, conformal p-values, sampling and coding arithmetic, random numbers
 //! ```
 //!
-//! Arrows point down only; a test holds them. Start reading at [`service`] for what the server can do, at
-//! [`repository`] for what a model must prove before it serves, at [`scheduling`] for what happens under load, and at
+//! Arrows point down only; a test holds them. Start reading at [`operations`] for what can be asked of a model, at
+//! [`families::gate`] for what it must prove before it serves, at [`scheduling`] for what happens under load, and at
 //! [`graph::wavefront`] for how an image is drawn at the price of a score.
 
 pub mod app;
 pub mod cli;
+pub mod detection;
 pub mod domain;
+pub mod families;
 pub mod graph;
-pub mod http;
+pub mod intake;
 pub mod logging;
 pub mod media;
 pub mod metrics;
-pub mod network;
+pub mod model;
+pub mod operations;
 pub mod repository;
 pub mod runtime;
 pub mod scheduling;
-pub mod service;
 pub mod settings;
+pub mod transport;

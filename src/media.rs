@@ -25,8 +25,14 @@ pub use self::{
     mask::{decode_mask, mask_from_pixels},
     npy::{
         NPY_MAGIC, read_f64, read_f64_table, read_images, read_integers, read_numbers,
-        read_vectors, write_f32, write_f64, write_images,
+        read_vectors, write_f32, write_f64, write_images, write_levels,
     },
     pixels::{PixelFault, Pixels},
     render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
 };
+
+/// Base64.
+pub fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
+    use base64::Engine;
+    base64::prelude::BASE64_STANDARD.decode(text)
+}

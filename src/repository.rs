@@ -1,161 +1,72 @@
-//! Model versions on disk: manifests, the load gate, and which versions there are.
+//! Model versions on disk: which there are, in which order they are loaded, and which of them serve.
 //!
 //! A repository is a folder `<name>/<version>/model.toml`. A version serves only after its load gate has passed; one that
 //! fails stays listed with the reason, and the versions beside it keep serving.
 //!
-//! Architecture invariant: nothing here knows of requests or queues. What is loaded is immutable.
+//! Architecture invariant: nothing here knows of requests or queues, nor of families but through their registry. What is loaded is immutable.
 
-pub mod composite;
-pub mod detector;
-mod digest;
-pub mod gate;
-pub mod manifest;
 mod order;
-mod text;
-pub mod trained_on;
-mod write;
 
 use std::{
     collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
-use self::{
-    manifest::{Manifest, members::Member},
-    order::{Asks, Ordered},
-};
+use arc_swap::ArcSwapOption;
+
 use crate::{
-    domain::conformal::Calibration,
-    network::{
-        autoencoder::Autoencoder, autoregressive::Autoregressive, classifier::Classifier,
-        generator::Generator, vae::Vae,
+    families::{
+        GateError, Registry, Snapshot, Workshop,
+        manifest::{MANIFEST, version_number},
+        prove,
     },
-    runtime::Engine,
+    model::{
+        Model, Refusal,
+        catalogue::{self, Catalogue, Listing},
+        info::State,
+    },
 };
 
-/// Name of the manifest in a version's folder.
-pub const MANIFEST: &str = "model.toml";
+/// Finds a version of a model that serves already, or says why there is none.
+pub use crate::families::gate::Lookup;
 
-/// A version that passed its load gate.
-#[derive(Debug)]
-pub struct Version {
-    /// Its number: the name of its folder.
-    pub number: u32,
-    /// Its manifest.
-    pub manifest: Manifest,
-    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
-    pub fingerprint: String,
-    /// Its graphs.
-    pub network: Network,
-    /// Calibration scores, ready for p-values.
-    pub calibration: Option<Calibration>,
-    /// Which images it was trained on, where its provenance tells.
-    pub trained_on: Option<trained_on::TrainedOn>,
-    /// What the gate checked and found, in order.
-    pub checks: Vec<Check>,
-    /// What one row of each graph took at warm-up.
-    pub timings: Timings,
-}
-
-impl Version {
-    /// What identifies a version to those that are made of it: its graphs, or where it has none its manifest.
-    pub fn identity(&self) -> String {
-        match &self.network {
-            Network::Detector(_) | Network::Composite(_) => self.fingerprint.clone(),
-            _ => self.manifest.graphs_sha256(),
-        }
-    }
-
-    /// The version as a member that is asked for something.
-    pub fn as_member<Role>(&self, role: Role) -> Member<Role> {
-        Member {
-            role,
-            model: self.manifest.name.clone(),
-            version: self.number,
-            sha256: self.identity(),
-        }
-    }
-}
-
-/// Finds a version of a model, or says why there is none.
-pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Version>, String>;
-
-impl<Role> Member<Role> {
-    /// The version that is named, if it is the very one; else `of` says whose it was, and of what the hash is.
-    fn find(&self, lookup: Lookup<'_>, of: &str) -> Result<Arc<Version>, String> {
-        let (model, version) = (&self.model, self.version);
-        let found = lookup(model, version)
-            .map_err(|reason| format!("{model} version {version}: {reason}"))?;
-        let actual = found.identity();
-        if actual.eq_ignore_ascii_case(&self.sha256) {
-            return Ok(found);
-        }
-        Err(format!(
-            "{model} version {version} is not the one that {of} sha256 {actual}, not {}",
-            self.sha256
-        ))
-    }
-}
-
-/// The graphs of a version, by family.
-#[derive(Debug)]
-pub enum Network {
-    /// Exact density.
-    Autoregressive(Arc<Autoregressive>),
-    /// Lower bound and code.
-    Vae(Arc<Vae>),
-    /// Code.
-    Autoencoder(Arc<Autoencoder>),
-    /// Implicit density.
-    Generator(Arc<Generator>),
-    /// Labels of images.
-    Classifier(Arc<Classifier>),
-    /// Decisions from what other models say.
-    Detector(Arc<detector::Detector>),
-    /// A classifier and a density put together by Bayes' rule.
-    Composite(Arc<composite::Composite>),
-}
-
-/// Time of one row on one thread.
-#[derive(Debug, Clone, Copy)]
-pub struct Timings {
-    /// Scoring, encoding or classifying an image.
-    pub forward: Duration,
-    /// The logits of an image, or decoding a code.
-    pub backward: Duration,
-}
-
-/// One check of the load gate that passed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was checked.
-    pub name: &'static str,
-    /// What was found.
-    pub finding: String,
+/// Loads the version in `folder` of the model `name` over `members`, or says which check it failed.
+pub fn load(
+    folder: &Path,
+    (name, number): (&str, u32),
+    registry: &Registry,
+    members: Lookup<'_>,
+    workshop: &Workshop,
+) -> Result<Model, GateError> {
+    let snapshot = Snapshot::read(folder, name, registry)?;
+    prove(&snapshot, number, members, workshop)
 }
 
 /// What became of a version's folder.
 #[derive(Debug, Clone)]
-pub enum Outcome {
+enum Outcome {
     /// Loaded.
-    Ready(Arc<Version>),
+    Ready(Arc<Model>),
     /// Refused, with the reason.
     Failed(String),
 }
 
 /// All versions of all models, by name and number.
-pub type Catalog = BTreeMap<String, BTreeMap<u32, Outcome>>;
+type Versions = BTreeMap<String, BTreeMap<u32, Outcome>>;
 
-/// A folder of models, or a single model.
+/// A folder of models, or a single model, and the versions of it that serve.
 #[derive(Debug)]
 pub struct Repository {
     source: Source,
-    engine: Arc<dyn Engine>,
-    /// Outcomes by folder, with the hash of the manifest that they came from.
+    registry: Registry,
+    workshop: Workshop,
+    /// Outcomes by folder, with the hash of the manifests that they came from. Held while models are loaded, so that two scans do not load the
+    /// same version twice.
     known: Mutex<BTreeMap<PathBuf, ([u8; 32], Outcome)>>,
+    /// `None` until the first scan is over.
+    versions: ArcSwapOption<Versions>,
 }
 
 /// Where versions are looked for.
@@ -173,13 +84,17 @@ enum Source {
 
 impl Repository {
     /// All models in the folder `root`, which is read at the first [`Self::scan`].
-    pub fn new(root: impl Into<PathBuf>, engine: Arc<dyn Engine>) -> Self {
-        Self::of(Source::Root(root.into()), engine)
+    pub fn new(root: impl Into<PathBuf>, registry: Registry, workshop: Workshop) -> Self {
+        Self::of(Source::Root(root.into()), registry, workshop)
     }
 
     /// The model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`. Answers the
     /// model's name too; `None` if the folder is neither.
-    pub fn of_model(folder: &Path, engine: Arc<dyn Engine>) -> Option<(Self, String)> {
+    pub fn of_model(
+        folder: &Path,
+        registry: Registry,
+        workshop: Workshop,
+    ) -> Option<(Self, String)> {
         // The names matter, and they are not in a path such as `.`.
         let folder = folder.canonicalize().ok()?;
         let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
@@ -199,68 +114,164 @@ impl Repository {
             folder: model,
             only,
         };
-        Some((Self::of(source, engine), name))
+        Some((Self::of(source, registry, workshop), name))
     }
 
-    fn of(source: Source, engine: Arc<dyn Engine>) -> Self {
+    fn of(source: Source, registry: Registry, workshop: Workshop) -> Self {
         Self {
             source,
-            engine,
+            registry,
+            workshop,
             known: Mutex::default(),
+            versions: ArcSwapOption::empty(),
         }
     }
 
-    /// Reads the folder. Versions whose manifest has not changed since the last scan are kept as they are; a manifest carries
-    /// the hashes of its files, so that it stands for them all. A version that is replaced by one that fails its gate is gone:
-    /// publish a change as a new version.
-    pub fn scan(&self) -> io::Result<Catalog> {
+    /// What its models are made with.
+    pub fn workshop(&self) -> &Workshop {
+        &self.workshop
+    }
+
+    /// Reads the folder: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep it. Takes as long as
+    /// the load gates of new versions, so call it on a thread that may block.
+    ///
+    /// Versions whose manifest has not changed since the last scan are kept as they are; a manifest carries the hashes of its files, so that
+    /// it stands for them all. A version that is replaced by one that fails its gate is gone: publish a change as a new version.
+    pub fn scan(&self) -> io::Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = BTreeMap::new();
-        let mut catalog = Catalog::new();
-        for Ordered { candidate, asks } in order::by_dependence(self.source.candidates()?) {
-            let fingerprint = order::fingerprint(&candidate);
-            let Candidate {
-                name,
-                number,
-                folder,
+        let mut versions = Versions::new();
+        for candidate in order::by_dependence(self.source.candidates()?, &self.registry) {
+            let order::Ordered {
+                candidate:
+                    Candidate {
+                        name,
+                        number,
+                        folder,
+                    },
+                fingerprint,
             } = candidate;
             let outcome = match known.remove(&folder) {
                 Some((previous, outcome)) if previous == fingerprint => outcome,
-                _ => self.load(&name, number, &folder, asks, &catalog),
+                _ => self.load(&name, number, &folder, &versions),
             };
-            catalog
+            versions
                 .entry(name)
                 .or_default()
                 .insert(number, outcome.clone());
             seen.insert(folder, (fingerprint, outcome));
         }
         *known = seen;
-        Ok(catalog)
+        self.show(&versions);
+        self.versions.store(Some(Arc::new(versions)));
+        Ok(())
     }
 
-    fn load(
-        &self,
-        name: &str,
-        number: u32,
-        folder: &Path,
-        asks: Asks,
-        loaded: &Catalog,
-    ) -> Outcome {
+    fn load(&self, name: &str, number: u32, folder: &Path, loaded: &Versions) -> Outcome {
         let lookup = |name: &str, number| member(loaded, name, number);
-        let result = match asks {
-            Asks::Nobody => gate::load(&*self.engine, folder, name, number),
-            Asks::Models => detector::load(folder, name, number, &lookup),
-            Asks::ModelsAndDetectors => composite::load(folder, name, number, &lookup),
-        };
-        match result {
-            Ok(version) => {
-                tracing::info!(model = name, version = number, family = %version.manifest.family, "model ready");
-                Outcome::Ready(Arc::new(version))
+        match load(
+            folder,
+            (name, number),
+            &self.registry,
+            &lookup,
+            &self.workshop,
+        ) {
+            Ok(model) => {
+                tracing::info!(
+                    model = name,
+                    version = number,
+                    family = model.card.family,
+                    "model ready"
+                );
+                Outcome::Ready(Arc::new(model))
             }
             Err(error) => {
                 tracing::error!(model = name, version = number, reason = %error, "model refused");
                 Outcome::Failed(error.to_string())
             }
+        }
+    }
+
+    fn show(&self, versions: &Versions) {
+        let gauge = &self.workshop.metrics.model_ready;
+        gauge.reset();
+        for (name, versions) in versions {
+            for (number, outcome) in versions {
+                let is_ready = matches!(outcome, Outcome::Ready(_));
+                gauge
+                    .with_label_values(&[name.as_str(), &number.to_string()])
+                    .set(i64::from(is_ready));
+            }
+        }
+    }
+}
+
+impl Catalogue for Repository {
+    fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Refusal> {
+        let Listing {
+            version,
+            reason,
+            model,
+            ..
+        } = self.listing(name, version)?;
+        model.ok_or_else(|| catalogue::not_ready(name, version, &reason.unwrap_or_default()))
+    }
+
+    fn listing(&self, name: &str, version: Option<u32>) -> Result<Listing, Refusal> {
+        let all = self
+            .versions
+            .load_full()
+            .ok_or_else(catalogue::still_loading)?;
+        let versions = all.get(name).filter(|versions| !versions.is_empty());
+        let versions =
+            versions.ok_or_else(|| catalogue::no_such_model(name, all.keys().cloned()))?;
+        let found = match version {
+            Some(number) => versions.get_key_value(&number),
+            None => versions
+                .iter()
+                .rfind(|(_, outcome)| matches!(outcome, Outcome::Ready(_)))
+                .or_else(|| versions.last_key_value()),
+        };
+        found
+            .map(|(number, outcome)| outcome.listing(name, *number))
+            .ok_or_else(|| {
+                catalogue::no_such_version(
+                    name,
+                    version.unwrap_or_default(),
+                    versions.keys().copied(),
+                )
+            })
+    }
+
+    fn listings(&self) -> Vec<Listing> {
+        let all = self.versions.load_full().unwrap_or_default();
+        let listings = all.iter().flat_map(|(name, versions)| {
+            versions
+                .iter()
+                .map(|(number, outcome)| outcome.listing(name, *number))
+        });
+        listings.collect()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.listings()
+            .iter()
+            .any(|listing| listing.model.is_some())
+    }
+}
+
+impl Outcome {
+    fn listing(&self, name: &str, version: u32) -> Listing {
+        let (state, reason, model) = match self {
+            Self::Ready(model) => (State::Ready, None, Some(Arc::clone(model))),
+            Self::Failed(reason) => (State::Failed, Some(reason.clone()), None),
+        };
+        Listing {
+            name: name.to_owned(),
+            version,
+            state,
+            reason,
+            model,
         }
     }
 }
@@ -291,7 +302,12 @@ impl Source {
         };
         let mut found = Vec::new();
         for (name, model) in models {
-            for (version, folder) in folders(&model)? {
+            let versions = folders(&model).unwrap_or_else(|error| {
+                // One folder that cannot be read, such as `lost+found`, must not stop the others.
+                tracing::warn!(folder = %model.display(), %error, "ignored: it cannot be read");
+                Vec::new()
+            });
+            for (version, folder) in versions {
                 match version_number(&version) {
                     Some(number) if only.is_none_or(|only| only == number) => {
                         found.push(Candidate {
@@ -312,12 +328,6 @@ impl Source {
     }
 }
 
-/// The number of a version's folder name: decimal, from 1, without leading zeros.
-pub fn version_number(name: &str) -> Option<u32> {
-    let number: u32 = name.parse().ok()?;
-    (number > 0 && number.to_string() == name).then_some(number)
-}
-
 /// The folders in a folder, in order of name; hidden ones are left out.
 fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();
@@ -336,23 +346,10 @@ fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
 }
 
 /// A model that is loaded already.
-fn member(loaded: &Catalog, name: &str, number: u32) -> Result<Arc<Version>, String> {
+fn member(loaded: &Versions, name: &str, number: u32) -> Result<Arc<Model>, String> {
     match loaded.get(name).and_then(|versions| versions.get(&number)) {
-        Some(Outcome::Ready(version)) => Ok(Arc::clone(version)),
+        Some(Outcome::Ready(model)) => Ok(Arc::clone(model)),
         Some(Outcome::Failed(reason)) => Err(format!("it is refused itself: {reason}")),
         None => Err("there is no such model in this repository".to_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::version_number;
-
-    #[test]
-    fn versions_are_plain_numbers() {
-        assert_eq!(version_number("12"), Some(12));
-        for name in ["0", "01", "-1", "v1", "", "1.0", "99999999999"] {
-            assert_eq!(version_number(name), None, "{name}");
-        }
     }
 }

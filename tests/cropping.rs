@@ -10,12 +10,12 @@ use density_server::{
         image::ImageShape,
         random::{Random, Stream},
     },
+    families::autoregressive::network::{Contract, Given, Head, Network},
     graph::{
         self, crop,
         protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
         rewrite::InputMap,
     },
-    network::autoregressive::{Autoregressive, Contract, Given, Head},
     runtime::{Engine, Input, Output, Threads, Values},
 };
 use proptest::prelude::*;
@@ -311,7 +311,7 @@ fn masked_exports_run_cropped_and_score_the_same_bits_in_any_company() {
         for exporter in ["dynamo", "torchscript"] {
             let file = format!("tests/fixtures/exports/{name}.{exporter}.onnx");
             let model = graph::parse(&std::fs::read(root().join(file)).unwrap()).unwrap();
-            let network = Autoregressive::load(&*engine, name, &model, contract(channels)).unwrap();
+            let network = Network::load(&*engine, name, &model, contract(channels)).unwrap();
             let told = network.cropping().unwrap().to_string();
             assert!(told.contains("outer taps of zeros"), "{told}");
             let shape = network.shape();
@@ -352,7 +352,7 @@ fn a_graph_whose_zeros_meet_infinities_runs_as_given() {
     graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[1, 7, 6])];
     graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &[4, 7, 6])];
     let engine = engine();
-    let network = Autoregressive::load(&*engine, "infinite", &model(graph), contract(1)).unwrap();
+    let network = Network::load(&*engine, "infinite", &model(graph), contract(1)).unwrap();
     let told = network.cropping().unwrap().to_string();
     assert!(told.contains("zeros of kernels are computed"), "{told}");
 }

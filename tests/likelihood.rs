@@ -1,36 +1,42 @@
-//! Laws of served likelihoods, through the service, on tiny models with random weights.
+//! Laws of served likelihoods, on tiny models with random weights.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::sync::Arc;
-
-use common::{deadline, fixture_service};
+use common::{call, can, fixture_models, model};
 use density_server::{
     domain::image::{Image, ImageShape},
-    service::{
-        ServedModel, Service,
-        info::ModelState,
-        requests::{BoundChoice, Score, ScoreOptions},
+    model::{
+        Model,
+        catalogue::Catalogue,
+        labels::Condition,
+        score::{BoundChoice, Likelihood, ScoreAsk, Scores},
     },
+    repository::Repository,
 };
 
-fn model(service: &Service, name: &str) -> Arc<ServedModel> {
-    service.model(name, None).unwrap_or_else(|error| {
-        panic!("{error}; {:#?}", service.models());
-    })
+fn ask(map: bool) -> ScoreAsk {
+    ScoreAsk {
+        bound: None,
+        k: None,
+        seed: 3,
+        map,
+        condition: Condition::None,
+    }
 }
 
 async fn scores(
-    service: &Service,
-    model: &Arc<ServedModel>,
+    models: &Repository,
+    model: &Model,
     images: Vec<Image>,
-    options: &ScoreOptions,
-) -> Vec<Score> {
-    let answer = service.score(model, images, options, deadline()).await;
-    let results: Result<_, _> = answer.unwrap().results.into_iter().collect();
-    results.unwrap()
+    ask: &ScoreAsk,
+) -> Vec<Likelihood> {
+    let scored = can::<dyn Scores>(model)
+        .score(images, ask, &call(models))
+        .await
+        .unwrap();
+    scored.items.into_iter().collect::<Result<_, _>>().unwrap()
 }
 
 /// Every image of a shape with few dimensions.
@@ -58,67 +64,63 @@ fn varied_images(shape: ImageShape, count: usize) -> Vec<Image> {
 
 #[tokio::test]
 async fn every_fixture_passes_its_load_gate() {
-    let service = fixture_service();
-    let models = service.models();
-    assert_eq!(models.len(), 10);
-    for model in models {
-        assert!(matches!(model.state, ModelState::Ready(_)), "{model:#?}");
+    let listings = fixture_models().listings();
+    assert_eq!(listings.len(), 10);
+    for listing in listings {
+        assert!(listing.model.is_some(), "{listing:#?}");
     }
 }
 
 #[tokio::test]
 async fn probabilities_of_all_images_sum_to_one() {
-    let service = fixture_service();
+    let models = fixture_models();
     for name in ["tiny-binary-pixelcnn", "tiny-bernoulli-pixelcnn"] {
-        let model = model(&service, name);
-        let images = all_images(model.shape());
+        let model = model(&models, name);
+        let images = all_images(model.shape);
         assert_eq!(images.len(), 16);
-        let scores = scores(&service, &model, images, &ScoreOptions::default()).await;
-        let total: f64 = scores.iter().map(|s| s.log_likelihood_nats.exp()).sum();
+        let scores = scores(&models, &model, images, &ask(false)).await;
+        let total: f64 = scores.iter().map(|s| s.log_likelihood.0.exp()).sum();
         assert!((total - 1.0).abs() < 1e-5, "{name}: {total}");
         let (first, last) = (&scores[0], &scores[15]);
-        assert_ne!(first.log_likelihood_nats, last.log_likelihood_nats);
+        assert_ne!(first.log_likelihood.0, last.log_likelihood.0);
     }
 }
 
 #[tokio::test]
 async fn a_score_does_not_depend_on_company() {
-    let service = fixture_service();
-    let options = ScoreOptions {
-        map: true,
-        ..ScoreOptions::default()
-    };
+    let models = fixture_models();
+    let options = ask(true);
     for name in [
         "tiny-pixelcnn",
         "tiny-rgb-pixelcnn",
         "tiny-pixelrnn",
         "tiny-vae",
     ] {
-        let model = model(&service, name);
-        let images = varied_images(model.shape(), 37);
-        let together = scores(&service, &model, images.clone(), &options).await;
+        let model = model(&models, name);
+        let images = varied_images(model.shape, 37);
+        let together = scores(&models, &model, images.clone(), &options).await;
         for (image, together) in images.into_iter().zip(together) {
-            let alone = scores(&service, &model, vec![image], &options).await;
+            let alone = scores(&models, &model, vec![image], &options).await;
             assert_eq!(
-                alone[0].log_likelihood_nats.to_bits(),
-                together.log_likelihood_nats.to_bits(),
+                alone[0].log_likelihood.0.to_bits(),
+                together.log_likelihood.0.to_bits(),
                 "{name}"
             );
-            assert_eq!(alone[0].map, together.map, "{name}");
+            assert_eq!(
+                alone[0].log_probability_map, together.log_probability_map,
+                "{name}"
+            );
         }
     }
 }
 
 #[tokio::test]
 async fn a_later_dimension_leaves_earlier_log_probabilities_unchanged() {
-    let service = fixture_service();
-    let options = ScoreOptions {
-        map: true,
-        ..ScoreOptions::default()
-    };
+    let models = fixture_models();
+    let options = ask(true);
     for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn"] {
-        let model = model(&service, name);
-        let shape = model.shape();
+        let model = model(&models, name);
+        let shape = model.shape;
         let original = varied_images(shape, 1).remove(0);
         let changed: Vec<Image> = (0..shape.dimensions())
             .map(|place| {
@@ -128,12 +130,12 @@ async fn a_later_dimension_leaves_earlier_log_probabilities_unchanged() {
                 Image::new(shape, levels).unwrap()
             })
             .collect();
-        let before = scores(&service, &model, vec![original], &options).await;
-        let before = before[0].map.as_ref().unwrap();
-        let after = scores(&service, &model, changed, &options).await;
+        let before = scores(&models, &model, vec![original], &options).await;
+        let before = &before[0].log_probability_map.as_ref().unwrap().values;
+        let after = scores(&models, &model, changed, &options).await;
         let mut any_later_change = false;
         for (place, score) in after.iter().enumerate() {
-            let after = score.map.as_ref().unwrap();
+            let after = &score.log_probability_map.as_ref().unwrap().values;
             for earlier in 0..place {
                 let index = shape.index_of(earlier);
                 assert_eq!(before[index].to_bits(), after[index].to_bits(), "{name}");
@@ -147,50 +149,51 @@ async fn a_later_dimension_leaves_earlier_log_probabilities_unchanged() {
 
 #[tokio::test]
 async fn a_map_sums_to_the_log_likelihood() {
-    let service = fixture_service();
-    let options = ScoreOptions {
-        map: true,
-        ..ScoreOptions::default()
-    };
-    let model = model(&service, "tiny-rgb-pixelcnn");
-    let images = varied_images(model.shape(), 5);
-    for score in scores(&service, &model, images, &options).await {
-        let sum: f64 = score.map.unwrap().iter().map(|&v| f64::from(v)).sum();
-        assert!((sum - score.log_likelihood_nats).abs() < 1e-9);
+    let models = fixture_models();
+    let options = ask(true);
+    let model = model(&models, "tiny-rgb-pixelcnn");
+    let images = varied_images(model.shape, 5);
+    for score in scores(&models, &model, images, &options).await {
+        let sum: f64 = score
+            .log_probability_map
+            .unwrap()
+            .values
+            .iter()
+            .map(|&v| f64::from(v))
+            .sum();
+        assert!((sum - score.log_likelihood.0).abs() < 1e-9);
     }
 }
 
 #[tokio::test]
 async fn importance_weighted_bounds_are_tighter_and_repeatable() {
-    let service = fixture_service();
-    let model = model(&service, "tiny-vae");
-    let images = varied_images(model.shape(), 8);
-    let bound = |bound, k| ScoreOptions {
-        label: None,
+    let models = fixture_models();
+    let model = model(&models, "tiny-vae");
+    let images = varied_images(model.shape, 8);
+    let bound = |bound, k| ScoreAsk {
         bound: Some(bound),
         k: Some(k),
-        seed: 3,
-        map: false,
+        ..ask(false)
     };
-    let mean = |scores: &[Score]| {
-        scores.iter().map(|s| s.log_likelihood_nats).sum::<f64>() / scores.len() as f64
+    let mean = |scores: &[Likelihood]| {
+        scores.iter().map(|s| s.log_likelihood.0).sum::<f64>() / scores.len() as f64
     };
     let elbo = scores(
-        &service,
+        &models,
         &model,
         images.clone(),
         &bound(BoundChoice::Elbo, 512),
     )
     .await;
     let loose = scores(
-        &service,
+        &models,
         &model,
         images.clone(),
         &bound(BoundChoice::Iwae, 4),
     )
     .await;
     let tight = scores(
-        &service,
+        &models,
         &model,
         images.clone(),
         &bound(BoundChoice::Iwae, 1024),
@@ -207,11 +210,11 @@ async fn importance_weighted_bounds_are_tighter_and_repeatable() {
         let size = score.effective_sample_size.unwrap();
         assert!((1.0..=1024.0).contains(&size));
     }
-    let again = scores(&service, &model, images, &bound(BoundChoice::Iwae, 1024)).await;
+    let again = scores(&models, &model, images, &bound(BoundChoice::Iwae, 1024)).await;
     for (first, second) in tight.iter().zip(&again) {
         assert_eq!(
-            first.log_likelihood_nats.to_bits(),
-            second.log_likelihood_nats.to_bits()
+            first.log_likelihood.0.to_bits(),
+            second.log_likelihood.0.to_bits()
         );
     }
 }

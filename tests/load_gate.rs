@@ -6,12 +6,10 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{engine, fixtures, root, service_over};
+use common::{fixtures, load, model, models_of, root};
 use density_server::{
-    network::NetworkError,
-    repository::gate::{self, GateError, load},
-    scheduling::SchedulerConfig,
-    service::{error::ErrorKind, info::ModelState},
+    families::{GateError, NetworkError},
+    model::{Kind, catalogue::Catalogue},
 };
 use sha2::{Digest, Sha256};
 
@@ -36,7 +34,7 @@ fn changed(name: &str, from: &str, to: &str) -> tempfile::TempDir {
 }
 
 fn refused(folder: &Path, name: &str) -> GateError {
-    load(&*engine(), folder, name, 1).unwrap_err()
+    load(folder, name).unwrap_err()
 }
 
 #[test]
@@ -254,46 +252,48 @@ fn every_family_has_to_reproduce_its_golden_values() {
 #[test]
 fn a_version_that_fails_leaves_the_one_before_it_serving() {
     let repository = tempfile::tempdir().unwrap();
-    let model = repository.path().join("tiny-pixelcnn");
-    copy(&fixtures().join("tiny-pixelcnn/1"), &model.join("1"));
-    let service = service_over(repository.path(), engine(), SchedulerConfig::default());
-    let before = service.model("tiny-pixelcnn", None).unwrap();
+    let model_folder = repository.path().join("tiny-pixelcnn");
+    copy(&fixtures().join("tiny-pixelcnn/1"), &model_folder.join("1"));
+    let models = models_of(repository.path());
+    let before = model(&models, "tiny-pixelcnn");
 
-    copy(&fixtures().join("tiny-pixelcnn/1"), &model.join("2"));
-    fs::write(model.join("2/model.onnx"), b"not a graph").unwrap();
-    service.scan().unwrap();
-    let after = service.model("tiny-pixelcnn", None).unwrap();
-    assert_eq!(after.version(), 1);
+    copy(&fixtures().join("tiny-pixelcnn/1"), &model_folder.join("2"));
+    fs::write(model_folder.join("2/model.onnx"), b"not a graph").unwrap();
+    models.scan().unwrap();
+    let after = model(&models, "tiny-pixelcnn");
+    assert_eq!(after.version, 1);
     assert!(
         std::sync::Arc::ptr_eq(&before, &after),
         "version 1 was not loaded again"
     );
-    let error = service.model("tiny-pixelcnn", Some(2)).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::NotReady);
-    let state = service.model_info("tiny-pixelcnn", Some(2)).unwrap().state;
-    assert!(matches!(state, ModelState::Failed { reason } if reason.contains("sha256")));
+    let error = models.model("tiny-pixelcnn", Some(2)).unwrap_err();
+    assert_eq!(error.kind(), Kind::NotReady);
+    let reason = models.listing("tiny-pixelcnn", Some(2)).unwrap().reason;
+    assert!(reason.unwrap().contains("sha256"));
 
-    fs::copy(model.join("1/model.onnx"), model.join("2/model.onnx")).unwrap();
-    let manifest = model.join("2/model.toml");
+    fs::copy(
+        model_folder.join("1/model.onnx"),
+        model_folder.join("2/model.onnx"),
+    )
+    .unwrap();
+    let manifest = model_folder.join("2/model.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(manifest, format!("{text}\n# mended\n")).unwrap();
-    service.scan().unwrap();
-    assert_eq!(service.model("tiny-pixelcnn", None).unwrap().version(), 2);
+    models.scan().unwrap();
+    assert_eq!(model(&models, "tiny-pixelcnn").version, 2);
 
-    fs::remove_dir_all(model.join("2")).unwrap();
-    service.scan().unwrap();
-    assert_eq!(service.model("tiny-pixelcnn", None).unwrap().version(), 1);
-    assert_eq!(
-        service.model("tiny-pixelcnn", Some(2)).unwrap_err().kind(),
-        ErrorKind::NotFound
-    );
+    fs::remove_dir_all(model_folder.join("2")).unwrap();
+    models.scan().unwrap();
+    assert_eq!(model(&models, "tiny-pixelcnn").version, 1);
+    let gone = models.model("tiny-pixelcnn", Some(2)).unwrap_err();
+    assert_eq!(gone.kind(), Kind::NotFound);
 }
 
 #[test]
 fn the_gate_says_what_it_found() {
     let folder = fixtures().join("tiny-rgb-pixelcnn/1");
-    let version = gate::load(&*engine(), &folder, "tiny-rgb-pixelcnn", 1).unwrap();
-    let names: Vec<_> = version.checks.iter().map(|check| check.name).collect();
+    let version = load(&folder, "tiny-rgb-pixelcnn").unwrap();
+    let names: Vec<_> = version.card.checks.iter().map(|check| check.name).collect();
     assert_eq!(
         names,
         [
@@ -306,6 +306,10 @@ fn the_gate_says_what_it_found() {
             "calibration"
         ]
     );
-    assert!(version.checks[2].finding.contains("proven from the graph"));
-    assert!(version.checks[3].finding.contains("lag 3, 13 steps"));
+    assert!(
+        version.card.checks[2]
+            .finding
+            .contains("proven from the graph")
+    );
+    assert!(version.card.checks[3].finding.contains("lag 3, 13 steps"));
 }

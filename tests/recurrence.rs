@@ -15,14 +15,16 @@ use density_server::{
         likelihood,
         random::{Random, Stream},
     },
+    families::{
+        NetworkError,
+        autoregressive::{
+            network::{Compilation, Given, Network},
+            wavefront::Wavefront,
+        },
+    },
     graph::{
         protobuf::{Model, ValueInfo},
         recurrence::{Offset, Recurrence, RecurrenceError},
-    },
-    network::{
-        NetworkError,
-        autoregressive::{Autoregressive, Compilation, Given},
-        wavefront::Wavefront,
     },
     runtime::{Engine, Threads},
 };
@@ -74,16 +76,16 @@ fn sketch() -> StepSketch {
     }
 }
 
-fn load(sketch: &StepSketch) -> Result<Autoregressive, NetworkError> {
+fn load(sketch: &StepSketch) -> Result<Network, NetworkError> {
     load_model(&sketch.model(), sketch)
 }
 
-fn load_model(model: &Model, sketch: &StepSketch) -> Result<Autoregressive, NetworkError> {
+fn load_model(model: &Model, sketch: &StepSketch) -> Result<Network, NetworkError> {
     let engine: Arc<dyn Engine> = engine();
-    Autoregressive::load_step(&*engine, "random", model, &sketch.contract())
+    Network::load_step(&*engine, "random", model, &sketch.contract())
 }
 
-fn wavefront(network: &Autoregressive) -> &Wavefront {
+fn wavefront(network: &Network) -> &Wavefront {
     match network.compilation() {
         Compilation::Wavefront(wavefront) => wavefront,
         other => panic!("a recurrent network is drawn {other}"),
@@ -101,7 +103,7 @@ fn random_images(shape: ImageShape, count: usize) -> Vec<Vec<u8>> {
         .collect()
 }
 
-fn scores(network: &Autoregressive, images: &[Vec<u8>]) -> Vec<Vec<f32>> {
+fn scores(network: &Network, images: &[Vec<u8>]) -> Vec<Vec<f32>> {
     let given: Vec<Given<'_>> = images.iter().map(|levels| levels[..].into()).collect();
     network.log_probabilities(&given, Threads::All).unwrap()
 }
@@ -333,7 +335,7 @@ fn a_graph_that_does_not_keep_the_contract_is_refused() {
     let mut contract = sketch.contract();
     contract.names.inside = "levels".to_owned();
     let engine: Arc<dyn Engine> = engine();
-    let twice = Autoregressive::load_step(&*engine, "random", &sketch.model(), &contract);
+    let twice = Network::load_step(&*engine, "random", &sketch.model(), &contract);
     let twice = twice.unwrap_err().to_string();
     assert!(
         twice.contains("\"levels\" is named as two inputs"),

@@ -1,64 +1,89 @@
-//! The committed trained models, through the service: parity with the training framework, and what they are for.
+//! The committed trained models: parity with the training framework, and what they are for.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
 
-use std::{
-    fs,
-    sync::{Arc, LazyLock},
-};
+use std::{fs, sync::LazyLock};
 
-use common::{deadline, engine, service_over, trained};
+use common::{call, can, model, models_of, trained};
 use density_server::{
     domain::image::Image,
     media,
-    scheduling::SchedulerConfig,
-    service::{
-        ServedModel, Service,
-        requests::{
-            BoundChoice, Compressed, DetectOptions, Observation, SampleOptions, Sampler,
-            ScoreOptions,
-        },
+    model::{
+        Model,
+        compress::{Compressed, Compresses},
+        detect::{JudgeAsk, Judges},
+        draw::{DrawAsk, Draws, Observation},
+        labels::Condition,
+        score::{BoundChoice, ScoreAsk, Scores},
     },
+    repository::Repository,
 };
 
 /// One for all tests: proving causality takes a pass a pixel.
-fn service() -> &'static Service {
-    static SERVICE: LazyLock<Arc<Service>> =
-        LazyLock::new(|| service_over(&trained(), engine(), SchedulerConfig::default()));
-    &SERVICE
+fn models() -> &'static Repository {
+    static MODELS: LazyLock<Repository> = LazyLock::new(|| models_of(&trained()));
+    &MODELS
 }
 
-fn model(service: &Service, name: &str) -> Arc<ServedModel> {
-    service.model(name, None).unwrap()
+/// Log-likelihoods of images.
+async fn scores(model: &Model, images: Vec<Image>, bound: Option<BoundChoice>) -> Vec<f64> {
+    let k = bound.map(|_| 64);
+    let ask = ScoreAsk {
+        bound,
+        k,
+        seed: 0,
+        map: false,
+        condition: Condition::None,
+    };
+    let scored = can::<dyn Scores>(model)
+        .score(images, &ask, &call(models()))
+        .await
+        .unwrap();
+    scored
+        .items
+        .into_iter()
+        .map(|score| score.unwrap().log_likelihood.0)
+        .collect()
+}
+
+/// Which images are rejected at a false-alarm rate.
+async fn rejected(model: &Model, images: Vec<Image>, false_alarm_rate: f64) -> Vec<bool> {
+    let ask = JudgeAsk {
+        false_alarm_rate,
+        confidence: None,
+        false_discovery_rate: None,
+        map: false,
+    };
+    let judged = can::<dyn Judges>(model)
+        .judge(images, &ask, &call(models()))
+        .await
+        .unwrap();
+    judged
+        .items
+        .into_iter()
+        .map(|verdict| verdict.unwrap().reject)
+        .collect()
 }
 
 /// The golden images of a model and the log-likelihoods that PyTorch gave them.
-fn golden(model: &ServedModel) -> (Vec<Image>, Vec<f64>) {
-    let folder = trained()
-        .join(model.name())
-        .join(model.version().to_string());
+fn golden(model: &Model) -> (Vec<Image>, Vec<f64>) {
+    let folder = trained().join(&model.name).join(model.version.to_string());
     let images = fs::read(folder.join("golden_images.npy")).unwrap();
     let scores = fs::read(folder.join("golden_scores.npy")).unwrap();
     (
-        media::read_images(&images, model.shape(), usize::MAX).unwrap(),
+        media::read_images(&images, model.shape, usize::MAX).unwrap(),
         media::read_f64(&scores).unwrap(),
     )
 }
 
 #[tokio::test]
 async fn served_scores_are_those_of_the_training_framework() {
-    let service = service();
     for name in ["fashion-mnist-pixelcnn", "fashion-mnist-pixelrnn"] {
-        let model = model(service, name);
+        let model = model(models(), name);
         let (images, expected) = golden(&model);
-        let answer = service
-            .score(&model, images, &ScoreOptions::default(), deadline())
-            .await
-            .unwrap();
-        for (score, expected) in answer.results.into_iter().zip(expected) {
-            let score = score.unwrap().log_likelihood_nats;
+        for (score, expected) in scores(&model, images, None).await.into_iter().zip(expected) {
             let allowed = 1e-3 + 1e-6 * expected.abs();
             assert!(
                 (score - expected).abs() <= allowed,
@@ -70,129 +95,79 @@ async fn served_scores_are_those_of_the_training_framework() {
 
 #[tokio::test]
 async fn a_score_does_not_depend_on_company() {
-    let service = service();
     for name in [
         "fashion-mnist-pixelcnn",
         "fashion-mnist-pixelrnn",
         "fashion-mnist-vae",
     ] {
-        let model = model(service, name);
+        let model = model(models(), name);
         let (images, _) = golden(&model);
-        let score = async |images| {
-            let options = ScoreOptions::default();
-            let answer = service.score(&model, images, &options, deadline()).await;
-            let scores = answer.unwrap().results.into_iter();
-            let bits = scores.map(|score| score.unwrap().log_likelihood_nats.to_bits());
-            bits.collect::<Vec<_>>()
-        };
-        let together = score(images.clone()).await;
+        let together = scores(&model, images.clone(), None).await;
         for (image, together) in images.into_iter().zip(together) {
-            assert_eq!(score(vec![image]).await, [together], "{name}");
+            let alone = scores(&model, vec![image], None).await;
+            assert_eq!(alone[0].to_bits(), together.to_bits(), "{name}");
         }
     }
 }
 
 #[tokio::test]
 async fn the_importance_weighted_bound_lies_above_the_elbo() {
-    let service = service();
-    let vae = model(service, "fashion-mnist-vae");
+    let vae = model(models(), "fashion-mnist-vae");
     let (images, _) = golden(&vae);
-    let images = images[..4].to_vec();
     let mut means = Vec::new();
-    for (bound, k) in [(BoundChoice::Elbo, 64), (BoundChoice::Iwae, 64)] {
-        let options = ScoreOptions {
-            bound: Some(bound),
-            k: Some(k),
-            ..ScoreOptions::default()
-        };
-        let answer = service
-            .score(&vae, images.clone(), &options, deadline())
-            .await;
-        let scores = answer.unwrap().results;
-        let total: f64 = scores
-            .into_iter()
-            .map(|s| s.unwrap().log_likelihood_nats)
-            .sum();
-        means.push(total / 4.0);
+    for bound in [BoundChoice::Elbo, BoundChoice::Iwae] {
+        let scores = scores(&vae, images[..4].to_vec(), Some(bound)).await;
+        means.push(scores.iter().sum::<f64>() / 4.0);
     }
     assert!(means[1] > means[0], "{means:?}");
 }
 
 #[tokio::test]
 async fn clothes_are_accepted_and_noise_is_rejected() {
-    let service = service();
     for name in [
         "fashion-mnist-pixelcnn",
         "fashion-mnist-pixelrnn",
         "fashion-mnist-vae",
         "fashion-mnist-gate",
     ] {
-        let model = model(service, name);
+        let model = model(models(), name);
         let (clothes, _) = golden(&model);
         let noise: Vec<u8> = (0..784u32)
             .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8)
             .collect();
-        let noise = Image::new(model.shape(), noise).unwrap();
-        let images = vec![clothes[0].clone(), noise];
-        let options = DetectOptions::default();
-        let answer = service
-            .detect(&model, images, &options, deadline())
-            .await
-            .unwrap();
-        let rejected: Vec<bool> = answer
-            .results
-            .into_iter()
-            .map(|r| r.unwrap().reject)
-            .collect();
+        let noise = Image::new(model.shape, noise).unwrap();
+        let rejected = rejected(&model, vec![clothes[0].clone(), noise], 0.01).await;
         assert_eq!(rejected, [false, true], "{name}");
     }
 }
 
 #[tokio::test]
 async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
-    let service = service();
-    let pixelcnn = model(service, "fashion-mnist-pixelcnn");
-    let options = SampleOptions {
-        n: 1,
+    let pixelcnn = model(models(), "fashion-mnist-pixelcnn");
+    let draws = can::<dyn Draws>(&pixelcnn);
+    let ask = |n| DrawAsk {
+        n,
         seed: 1,
         temperature: 1.0,
         observation: Observation::Sample,
-        label: None,
+        condition: Condition::None,
     };
-    let answer = service.sample(&pixelcnn, &options, None, deadline()).await;
-    let answer = answer.unwrap();
-    let more = SampleOptions {
-        n: 3,
-        ..options.clone()
-    };
-    let among_others = service
-        .sample(&pixelcnn, &more, None, deadline())
-        .await
-        .unwrap();
-    assert_eq!(among_others.images[0], answer.images[0]);
-    assert!(
-        matches!(answer.sampler, Sampler::Wavefront { steps } if steps < 784),
-        "{:?}",
-        answer.sampler
-    );
-    let options = DetectOptions {
-        false_alarm_rate: 0.001,
-        ..DetectOptions::default()
-    };
-    let answer = service
-        .detect(&pixelcnn, answer.images, &options, deadline())
-        .await
-        .unwrap();
-    assert!(!answer.results[0].as_ref().unwrap().reject);
+    let drawn = draws.draw(&ask(1), &call(models())).await.unwrap();
+    let among_others = draws.draw(&ask(3), &call(models())).await.unwrap();
+    assert_eq!(among_others.images[0], drawn.images[0]);
+    assert_eq!(drawn.sampler.name, "wavefront");
+    assert!(drawn.sampler.steps.unwrap() < 784, "{:?}", drawn.sampler);
+    assert_eq!(rejected(&pixelcnn, drawn.images, 0.001).await, [false]);
 }
 
 #[tokio::test]
 async fn a_code_is_as_long_as_the_likelihood_allows_and_reads_back_in_any_company() {
-    let service = service();
-    let pixelcnn = model(service, "fashion-mnist-pixelcnn");
+    let pixelcnn = model(models(), "fashion-mnist-pixelcnn");
+    let compresses = can::<dyn Compresses>(&pixelcnn);
     let (images, scores) = golden(&pixelcnn);
-    let compressed = service
-        .compress(&pixelcnn, images.clone(), None, deadline())
+    let call = call(models());
+    let compressed = compresses
+        .compress(images.clone(), &Condition::None, &call)
         .await
         .unwrap();
     let mut streams = Vec::new();
@@ -208,22 +183,20 @@ async fn a_code_is_as_long_as_the_likelihood_allows_and_reads_back_in_any_compan
         streams.push(compressed.bytes);
     }
     // Images are compressed among others and read alone, and the other way round.
-    let all = service
-        .decompress(&pixelcnn, streams.clone(), deadline())
-        .await;
-    for (read, image) in all.unwrap().into_iter().zip(&images) {
+    let all = compresses.decompress(streams.clone(), &call).await.unwrap();
+    for (read, image) in all.into_iter().zip(&images) {
         assert_eq!(&read.unwrap(), image);
     }
     for (stream, image) in streams.into_iter().zip(images).take(3) {
-        let own = vec![stream.clone()];
-        let read = service
-            .decompress(&pixelcnn, own, deadline())
+        let read = compresses
+            .decompress(vec![stream.clone()], &call)
             .await
             .unwrap();
         assert_eq!(read[0].as_ref().unwrap(), &image);
-        let again = service
-            .compress(&pixelcnn, vec![image], None, deadline())
-            .await;
-        assert_eq!(again.unwrap()[0].as_ref().unwrap().bytes, stream);
+        let again = compresses
+            .compress(vec![image], &Condition::None, &call)
+            .await
+            .unwrap();
+        assert_eq!(again[0].as_ref().unwrap().bytes, stream);
     }
 }

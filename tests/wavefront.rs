@@ -21,16 +21,19 @@ use density_server::{
         image::ImageShape,
         random::{Random, Stream},
     },
+    families::{
+        NetworkError,
+        autoregressive::{
+            network::{Compilation, Contract, Given, Head, Network},
+            wavefront::Wavefront,
+        },
+        manifest::LabelInput,
+    },
     graph::{
         self,
         protobuf::Model,
         rewrite::{self, InputMap},
         wavefront::{Interface, analyse},
-    },
-    network::{
-        NetworkError,
-        autoregressive::{Autoregressive, Compilation, Contract, Given, Head, LabelInput},
-        wavefront::Wavefront,
     },
     runtime::{Engine, Threads},
 };
@@ -39,10 +42,10 @@ fn exports() -> PathBuf {
     root().join("tests/fixtures/exports")
 }
 
-fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Autoregressive {
+fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Network {
     let file = exports().join(format!("{name}.{exporter}.onnx"));
     let model = graph::parse(&std::fs::read(&file).unwrap()).unwrap();
-    Autoregressive::load(engine, name, &model, contract(name)).unwrap()
+    Network::load(engine, name, &model, contract(name)).unwrap()
 }
 
 fn contract(name: &str) -> Contract {
@@ -93,7 +96,7 @@ fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
 }
 
 /// Follows images through the program and holds its logits against those of a full pass.
-fn assert_reproduces(network: &Autoregressive, wavefront: &Wavefront, classes: u32, what: &str) {
+fn assert_reproduces(network: &Network, wavefront: &Wavefront, classes: u32, what: &str) {
     let images: Vec<Vec<u8>> = (0..3)
         .map(|seed| random_levels(network.shape(), seed))
         .collect();
@@ -233,12 +236,7 @@ fn sketches() -> impl Strategy<Value = Sketch> {
         )
 }
 
-fn assert_draws_as_the_naive_loop(
-    network: &Autoregressive,
-    wavefront: &Wavefront,
-    label: u32,
-    seed: u64,
-) {
+fn assert_draws_as_the_naive_loop(network: &Network, wavefront: &Wavefront, label: u32, seed: u64) {
     let (head, mut scratch) = (network.head(), Vec::new());
     let random = Random::new(seed, Stream::Level, 0);
     let mut walk = wavefront.start(vec![0; network.shape().dimensions()], label);
@@ -253,7 +251,7 @@ fn assert_draws_as_the_naive_loop(
 }
 
 /// One full pass a dimension: what drawing means.
-fn naive(network: &Autoregressive, label: u32, random: &Random) -> Vec<u8> {
+fn naive(network: &Network, label: u32, random: &Random) -> Vec<u8> {
     let shape = network.shape();
     let (mut levels, mut scratch) = (vec![0u8; shape.dimensions()], Vec::new());
     for place in 0..shape.dimensions() {
@@ -275,7 +273,7 @@ proptest! {
     fn random_networks_are_reproduced_and_drawn_from_as_the_naive_loop_does(sketch in sketches()) {
         let engine: Arc<dyn Engine> = engine();
         let network =
-            Autoregressive::load(&*engine, "random", &sketch.model(), sketch.contract()).unwrap();
+            Network::load(&*engine, "random", &sketch.model(), sketch.contract()).unwrap();
         let Compilation::Wavefront(wavefront) = network.compilation() else {
             panic!("{sketch:?} is drawn {}", network.compilation());
         };
@@ -293,7 +291,7 @@ proptest! {
         let leak = open[at.index(open.len())];
         let sketch = Sketch { leak: Some(leak), ..sketch };
         let engine: Arc<dyn Engine> = engine();
-        let loaded = Autoregressive::load(&*engine, "random", &sketch.model(), sketch.contract());
+        let loaded = Network::load(&*engine, "random", &sketch.model(), sketch.contract());
         match loaded {
             Err(NetworkError::Leak(leak)) => prop_assert!(leak.layer.contains("Conv"), "{leak}"),
             other => panic!("{sketch:?} was not refused: {other:?}"),

@@ -6,12 +6,12 @@ use std::{
 };
 
 use clap::{ArgMatches, Args};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{CliError, OfflineSettings, Outcome, model, say};
 use crate::{
-    app,
-    service::info::{CheckInfo, ModelInfo, ModelState, ReadyInfo, SamplerInfo},
+    app::{self, Registries},
+    model::info::{Details, DrawingMethod, ModelInfo, State},
 };
 
 /// Run the load gate on one model: print what it can do, or exactly why it is refused
@@ -21,7 +21,7 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "MODEL_DIR")]
     model: String,
 
-    /// Print JSON
+    /// Print JSON: what /v1/models/{model} answers
     #[arg(long)]
     json: bool,
 
@@ -29,10 +29,14 @@ pub(super) struct CheckArgs {
     settings: OfflineSettings,
 }
 
-pub(super) fn run(arguments: CheckArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+pub(super) fn run(
+    arguments: CheckArgs,
+    registries: &Registries,
+    matches: &ArgMatches,
+) -> Result<Outcome, CliError> {
     let settings = arguments.settings.start(matches)?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
-    let info = match app::check(&settings, &folder) {
+    let info = match app::check(&settings, registries, &folder) {
         Ok(info) => info,
         Err(error) => {
             if arguments.json {
@@ -44,13 +48,13 @@ pub(super) fn run(arguments: CheckArgs, matches: &ArgMatches) -> Result<Outcome,
         }
     };
     if arguments.json {
-        print(&to_json(&info))?;
+        print(&json!(info))?;
     } else {
         print(&Report(&info))?;
     }
     Ok(match info.state {
-        ModelState::Ready(_) => Outcome::Done,
-        ModelState::Failed { .. } => Outcome::Refused,
+        State::Ready => Outcome::Done,
+        _ => Outcome::Refused,
     })
 }
 
@@ -66,72 +70,73 @@ impl fmt::Display for Report<'_> {
         let ModelInfo {
             name,
             version,
-            state,
+            reason,
+            details,
+            ..
         } = self.0;
-        match state {
-            ModelState::Failed { reason } => {
-                write!(f, "{name} version {version} is refused: {reason}")
-            }
-            ModelState::Ready(ready) => {
-                writeln!(
-                    f,
-                    "{name} version {version} is ready: {}",
-                    ready.description
-                )?;
-                let blocks = [
-                    ("model", facts(ready)),
-                    ("checks", checks(ready)),
-                    ("capabilities", capabilities(ready)),
-                ];
-                f.write_str(
-                    blocks
-                        .map(|(title, rows)| block(title, &rows))
-                        .join("")
-                        .trim_end(),
-                )
-            }
-        }
+        let Some(details) = details else {
+            let reason = reason.as_deref().unwrap_or_default();
+            return write!(f, "{name} version {version} is refused: {reason}");
+        };
+        let description = &details.card.description;
+        writeln!(f, "{name} version {version} is ready: {description}")?;
+        let blocks = [
+            ("model", facts(details)),
+            ("checks", checks(details)),
+            ("capabilities", capabilities(details)),
+        ];
+        let text = blocks.map(|(title, rows)| block(title, &rows)).join("");
+        f.write_str(text.trim_end())
     }
 }
 
 type Rows = Vec<(String, String)>;
 
-fn facts(ready: &ReadyInfo) -> Rows {
+fn facts(details: &Details) -> Rows {
+    let card = &details.card;
+    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let size = details.image;
     let mut rows = vec![
-        ("family", ready.family.to_string()),
-        ("density", ready.density.name().to_owned()),
+        ("family", card.family.to_owned()),
+        ("density", word(json!(card.density))),
         (
             "conditional",
-            if ready.conditional {
+            if card.conditional {
                 "yes, on labels"
             } else {
                 "no"
             }
             .to_owned(),
         ),
-        ("images", ready.shape.to_string()),
-        ("likelihood", ready.likelihood.to_owned()),
+        (
+            "images",
+            format!(
+                "{}×{}×{} (channels × height × width) of {} levels",
+                size.channels, size.height, size.width, size.levels
+            ),
+        ),
+        ("likelihood", card.likelihood.to_owned()),
     ];
-    if !ready.labels.is_empty() {
-        let text = format!("{}: {}", ready.labels.len(), ready.labels.join(", "));
+    if !details.labels.is_empty() {
+        let text = format!("{}: {}", details.labels.len(), details.labels.join(", "));
         rows.push(("labels", text));
     }
-    if !ready.prior.is_empty() {
-        let prior: Vec<String> = ready.prior.iter().map(f64::to_string).collect();
+    if !details.prior.is_empty() {
+        let prior: Vec<String> = details.prior.iter().map(f64::to_string).collect();
         rows.push(("prior", prior.join(", ")));
     }
-    if let Some(sampler) = &ready.sampler {
+    if let Some(sampler) = &card.sampler {
         // What it costs, or why it is not the faster one, stands among the checks.
         let method = match sampler {
-            SamplerInfo::Wavefront(_) => "wavefront",
-            SamplerInfo::FixedPoint { .. } => "fixed point of full passes",
+            DrawingMethod::Wavefront { .. } => "wavefront",
+            DrawingMethod::FixedPoint { .. } => "fixed point of full passes",
         };
         rows.push(("sampler", method.to_owned()));
     }
-    if let Some(size) = ready.latent_size {
+    if let Some(size) = card.latent_size {
         rows.push(("latent size", size.to_string()));
     }
-    if let Some(calibration) = &ready.calibration {
+    if let Some(calibration) = &card.calibration {
         let text = format!(
             "{} scores of {} ({}); false-alarm rates from {:.2e}",
             calibration.size,
@@ -141,7 +146,7 @@ fn facts(ready: &ReadyInfo) -> Rows {
         );
         rows.push(("calibration", text));
     }
-    let provenance = &ready.provenance;
+    let provenance = &card.provenance;
     rows.push(("weights", provenance.parameters.to_string()));
     if let Some(bits) = provenance.test_bits_per_dim {
         rows.push(("test bits/dim", bits.to_string()));
@@ -154,23 +159,22 @@ fn facts(ready: &ReadyInfo) -> Rows {
         .collect()
 }
 
-fn checks(ready: &ReadyInfo) -> Rows {
-    let row = |check: &CheckInfo| (check.name.to_owned(), check.finding.clone());
-    ready.checks.iter().map(row).collect()
+fn checks(details: &Details) -> Rows {
+    let checks = details.card.checks.iter();
+    checks
+        .map(|check| (check.name.to_owned(), check.finding.clone()))
+        .collect()
 }
 
-fn capabilities(ready: &ReadyInfo) -> Rows {
-    ready
-        .capabilities
-        .iter()
-        .map(|(capability, lacking)| {
-            let answer = match lacking {
-                None => "yes".to_owned(),
-                Some(reason) => format!("no: {reason}"),
-            };
-            (capability.to_string(), answer)
-        })
-        .collect()
+fn capabilities(details: &Details) -> Rows {
+    let row = |capable: &crate::model::info::Capable| {
+        let answer = match &capable.reason {
+            None => "yes".to_owned(),
+            Some(reason) => format!("no: {reason}"),
+        };
+        (capable.name.to_owned(), answer)
+    };
+    details.capabilities.iter().map(row).collect()
 }
 
 fn block(title: &str, rows: &Rows) -> String {
@@ -182,76 +186,4 @@ fn block(title: &str, rows: &Rows) -> String {
         let _ = writeln!(text, "  {name:width$}  {finding}");
     }
     text
-}
-
-fn to_json(info: &ModelInfo) -> Value {
-    let ready = match &info.state {
-        ModelState::Failed { reason } => {
-            return json!({
-                "name": info.name, "version": info.version, "state": "failed", "reason": reason,
-            });
-        }
-        ModelState::Ready(ready) => ready,
-    };
-    let capabilities: serde_json::Map<String, Value> = ready
-        .capabilities
-        .iter()
-        .map(|(capability, lacking)| {
-            let answer = json!({"available": lacking.is_none(), "reason": lacking});
-            (capability.to_string(), answer)
-        })
-        .collect();
-    let checks: Vec<Value> = ready
-        .checks
-        .iter()
-        .map(|check| json!({"name": check.name, "finding": check.finding}))
-        .collect();
-    let sampler = ready.sampler.as_ref().map(|sampler| match sampler {
-        SamplerInfo::Wavefront(cost) => json!({
-            "method": "wavefront",
-            "lag": cost.lag,
-            "steps": cost.steps,
-            "multiply_adds": cost.multiply_adds,
-            "bytes_per_image": cost.bytes,
-        }),
-        SamplerInfo::FixedPoint { reason } => json!({"method": "fixed_point", "reason": reason}),
-    });
-    let calibration = ready.calibration.as_ref().map(|calibration| {
-        json!({
-            "size": calibration.size,
-            "statistic": calibration.statistic,
-            "smallest_false_alarm_rate": calibration.smallest_false_alarm_rate,
-            "description": calibration.description,
-        })
-    });
-    json!({
-        "name": info.name,
-        "version": info.version,
-        "state": "ready",
-        "description": ready.description,
-        "family": ready.family.name(),
-        "density": ready.density.name(),
-        "conditional": ready.conditional,
-        "image": {
-            "channels": ready.shape.channels(),
-            "height": ready.shape.height(),
-            "width": ready.shape.width(),
-            "levels": ready.shape.levels(),
-        },
-        "likelihood": ready.likelihood,
-        "labels": ready.labels,
-        "prior": ready.prior,
-        "sampler": sampler,
-        "latent_size": ready.latent_size,
-        "capabilities": capabilities,
-        "calibration": calibration,
-        "checks": checks,
-        "provenance": {
-            "data": ready.provenance.data,
-            "licence": ready.provenance.licence,
-            "command": ready.provenance.command,
-            "parameters": ready.provenance.parameters,
-            "test_bits_per_dim": ready.provenance.test_bits_per_dim,
-        },
-    })
 }

@@ -30,6 +30,7 @@ pub(super) fn images(
     let (sender, mut receiver) = mpsc::channel(2);
     let reader = Reader {
         shape,
+        roots: inputs.roots(),
         options: inputs.decode_options(),
         chunk: CHUNK,
         progress: ProgressBar::hidden(),

@@ -3,6 +3,7 @@
 //! A file that cannot be read is an item with an error: it does not stop the files after it.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -62,6 +63,8 @@ pub(super) struct Item {
 pub(super) struct Reader {
     /// What the model takes.
     pub(super) shape: ImageShape,
+    /// The inputs that were named, below which the files lie.
+    pub(super) roots: Vec<PathBuf>,
     pub(super) options: DecodeOptions,
     /// Images a chunk.
     pub(super) chunk: usize,
@@ -115,6 +118,11 @@ impl InputArgs {
         Ok(files)
     }
 
+    /// The inputs as they were named.
+    pub(super) fn roots(&self) -> Vec<PathBuf> {
+        self.inputs.clone()
+    }
+
     /// What may be done to an image that does not fit.
     pub(super) fn decode_options(&self) -> DecodeOptions {
         DecodeOptions {
@@ -124,19 +132,68 @@ impl InputArgs {
     }
 }
 
-/// Files below `folder` in order of name. Links to folders are not followed, because they can lead in circles.
+/// Files below `folder` in order of name. Links to folders are not followed, because they can lead in circles. What is left out is told:
+/// files of other endings by their number, a folder that cannot be read by its name.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut ignored = BTreeMap::new();
+    walk(folder, files, &mut ignored)?;
+    if !ignored.is_empty() {
+        let kinds: Vec<String> = ignored
+            .iter()
+            .map(|(ending, count)| format!("{count} × {ending}"))
+            .collect();
+        super::say(&format!(
+            "{}: left out are {}",
+            folder.display(),
+            kinds.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+fn walk(
+    folder: &Path,
+    files: &mut Vec<PathBuf>,
+    ignored: &mut BTreeMap<String, usize>,
+) -> io::Result<()> {
     let mut entries = folder.read_dir()?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let path = entry.path();
+        // Hidden files are nobody's images; archives made on macOS are full of them (`._shoe.png`).
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
-            collect(&path, files)?;
-        } else if is_wanted(&path) && path.is_file() {
+            if let Err(error) = walk(&path, files, ignored) {
+                super::say(&format!("{} cannot be read: {error}", path.display()));
+                *ignored.entry("unreadable folders".to_owned()).or_default() += 1;
+            }
+        } else if !is_wanted(&path) {
+            let ending = path
+                .extension()
+                .map_or("files without an ending".into(), |ending| {
+                    format!(".{}", ending.to_string_lossy())
+                });
+            *ignored.entry(ending).or_default() += 1;
+        } else if path.is_file() {
             files.push(path);
+        } else {
+            *ignored.entry("dangling links".to_owned()).or_default() += 1;
         }
     }
     Ok(())
+}
+
+/// The path of a file below the input that was named: its name alone, if it was named itself.
+fn below(path: &Path, roots: &[PathBuf]) -> PathBuf {
+    roots
+        .iter()
+        .filter_map(|root| path.strip_prefix(root).ok())
+        .find(|rest| !rest.as_os_str().is_empty())
+        .or_else(|| path.file_name().map(Path::new))
+        .unwrap_or(path)
+        .to_owned()
 }
 
 fn is_wanted(path: &Path) -> bool {
@@ -188,6 +245,7 @@ impl Reader {
         let named = |index: Option<u64>, image| Item {
             name: ImageName {
                 input: path.display().to_string(),
+                below: below(path, &self.roots),
                 index,
                 label: self.labels.of(path, first + index.unwrap_or_default()),
             },
@@ -215,6 +273,7 @@ impl Reader {
             Err(error) => send(Item {
                 name: ImageName {
                     input: path.display().to_string(),
+                    below: below(path, &self.roots),
                     index: None,
                     label: None,
                 },
@@ -228,6 +287,86 @@ impl Reader {
             .map_err(|error| error.to_string())
     }
 }
+
+/// Every image of the inputs, for commands that need them all. The first that cannot be read ends the command.
+pub(super) fn read_all(inputs: &InputArgs, shape: ImageShape) -> Result<Vec<Image>, CliError> {
+    let InputArgs {
+        inputs,
+        resize,
+        convert,
+    } = inputs;
+    super::gather::images(inputs, shape, *resize, *convert)
+}
+
+/// The codes of npy arrays, each of `size` numbers.
+pub(super) fn read_codes(paths: &[PathBuf], size: usize) -> Result<Vec<Part<Vec<f32>>>, CliError> {
+    let mut codes = Vec::new();
+    for path in paths {
+        let bytes = fs::read(path)
+            .map_err(|error| CliError::io(format!("{} cannot be read", path.display()), error))?;
+        let read = media::read_vectors(&bytes, size, usize::MAX)
+            .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
+        codes.extend((0..).zip(read).map(|(index, code)| {
+            let name = ImageName {
+                input: path.display().to_string(),
+                below: below(path, &[]),
+                index: Some(index),
+                label: None,
+            };
+            (name, Ok(code))
+        }));
+    }
+    Ok(codes)
+}
+
+/// The streams of files, and of those in folders whose names end in `dsi`.
+pub(super) fn read_streams(inputs: &[PathBuf]) -> Result<Vec<Part<Vec<u8>>>, CliError> {
+    let mut files = Vec::new();
+    for input in inputs {
+        let unreadable =
+            |error: io::Error| CliError::io(format!("{} cannot be read", input.display()), error);
+        if !fs::metadata(input).map_err(unreadable)?.is_dir() {
+            files.push(input.clone());
+            continue;
+        }
+        let mut all = Vec::new();
+        streams_below(input, &mut all).map_err(unreadable)?;
+        if all.is_empty() {
+            return Err(CliError::Usage(format!(
+                "the folder {} holds no streams: wanted are files that end in dsi",
+                input.display()
+            )));
+        }
+        files.extend(all);
+    }
+    let part = |path: PathBuf| {
+        let name = ImageName {
+            input: path.display().to_string(),
+            below: below(&path, inputs),
+            index: None,
+            label: None,
+        };
+        (name, fs::read(&path).map_err(|error| error.to_string()))
+    };
+    Ok(files.into_iter().map(part).collect())
+}
+
+fn streams_below(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
+    let mut entries = folder.read_dir()?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            streams_below(&path, files)?;
+        } else if path.extension().is_some_and(|ending| ending == "dsi") && path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Something of an input, or what is wrong with it.
+pub(super) type Part<T> = (ImageName, Result<T, String>);
 
 /// How many images files hold, as their headers say; for commands that must know before they begin.
 pub(super) fn count(files: &[PathBuf], shape: ImageShape) -> Result<u64, CliError> {

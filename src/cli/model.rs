@@ -8,24 +8,37 @@ use std::{
 use clap::ArgMatches;
 
 use super::{CliError, OfflineSettings};
-use crate::{app::App, domain::family::Capability, service::ServedModel, settings::Settings};
+use crate::{
+    app::{App, Registries},
+    model::{Model, Refusal},
+    settings::Settings,
+};
 
 /// A model that is loaded and can do what the command needs.
 pub(super) struct Loaded {
     pub(super) app: App,
-    pub(super) model: Arc<ServedModel>,
+    pub(super) model: Arc<Model>,
     pub(super) settings: Settings,
 }
 
-/// Loads the model that `model` means and nothing else; refuses it at once if it lacks `capability`.
+/// Loads the model that `model` means and nothing else; refuses it at once if it cannot do `operation`.
 pub(super) fn load(
     model: &str,
-    capability: Capability,
+    operation: &str,
     settings: OfflineSettings,
-    matches: &ArgMatches,
+    (registries, matches): (&Registries, &ArgMatches),
 ) -> Result<Loaded, CliError> {
-    let loaded = load_any(model, settings, matches)?;
-    loaded.model.require(capability)?;
+    let loaded = load_any(model, settings, (registries, matches))?;
+    let known = loaded
+        .app
+        .service
+        .operations()
+        .find(|own| own.about().name == operation);
+    if let Some(known) = known {
+        known
+            .available(&loaded.model)
+            .map_err(|reason| Refusal::unsupported(&loaded.model.name, operation, &reason))?;
+    }
     Ok(loaded)
 }
 
@@ -33,12 +46,12 @@ pub(super) fn load(
 pub(super) fn load_any(
     model: &str,
     settings: OfflineSettings,
-    matches: &ArgMatches,
+    (registries, matches): (&Registries, &ArgMatches),
 ) -> Result<Loaded, CliError> {
     let settings = settings.start(matches)?;
     let folder = folder(model, &settings.models.repository)?;
-    let (app, name) = App::load_one(&settings, &folder)?;
-    let model = app.service.model(&name, None)?;
+    let (app, name) = App::load_one(&settings, registries, &folder)?;
+    let model = app.service.catalogue().model(&name, None)?;
     Ok(Loaded {
         app,
         model,

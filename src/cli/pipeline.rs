@@ -8,19 +8,16 @@ use tokio::sync::mpsc;
 
 use super::{
     CliError, Outcome, UNLIMITED,
-    inputs::{InputArgs, Item, Reader},
+    inputs::{Item, Reader},
     labels::Labels,
     model::Loaded,
     say,
-    table::{Answer, ImageName, Layout, OutputArgs, Table},
+    table::ImageName,
 };
 use crate::{
     domain::image::Image,
     media::DecodeOptions,
-    service::{
-        error::{ErrorKind, ServiceError},
-        requests::PerImage,
-    },
+    model::{Kind, PerImage, Refusal},
 };
 
 /// A deadline that no work here is meant to meet: a person at a terminal can stop it at any time.
@@ -39,85 +36,38 @@ pub(super) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 /// Which images a command works on.
 pub(super) struct Images {
     pub(super) files: Vec<PathBuf>,
+    /// The inputs that were named, below which the files lie.
+    pub(super) roots: Vec<PathBuf>,
     pub(super) options: DecodeOptions,
     pub(super) labels: Labels,
-}
-
-impl From<(Vec<PathBuf>, DecodeOptions)> for Images {
-    fn from((files, options): (Vec<PathBuf>, DecodeOptions)) -> Self {
-        Self {
-            files,
-            options,
-            labels: Labels::None,
-        }
-    }
-}
-
-/// Applies `operation` to every image of the inputs and writes a row for each, in order.
-pub(super) fn run<A, F, Work>(
-    loaded: &Loaded,
-    inputs: &InputArgs,
-    output: &OutputArgs,
-    layout: Layout,
-    operation: F,
-) -> Result<Outcome, CliError>
-where
-    A: Answer,
-    F: Fn(Vec<Image>) -> Work,
-    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
-{
-    let images = (inputs.files()?, inputs.decode_options());
-    run_on(loaded, images.into(), output, layout, operation)
-}
-
-/// The same on images that may have labels, which are written beside their names.
-pub(super) fn run_on<A, F, Work>(
-    loaded: &Loaded,
-    images: Images,
-    output: &OutputArgs,
-    layout: Layout,
-    operation: F,
-) -> Result<Outcome, CliError>
-where
-    A: Answer,
-    F: Fn(Vec<Image>) -> Work,
-    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
-{
-    let mut table = Table::open_with(output, layout, images.labels.are_given())?;
-    let write = |name: &ImageName, answer: Result<&A, &str>| {
-        table.push(name, answer)?;
-        table.flush()?;
-        Ok(answer.is_ok())
-    };
-    let outcome = each(loaded, images, output.is_terminal(), operation, write)?;
-    table.finish()?;
-    Ok(outcome)
 }
 
 /// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went well.
 pub(super) fn each<A, F, Work>(
     loaded: &Loaded,
-    images: impl Into<Images>,
+    images: Images,
     rows_on_terminal: bool,
     operation: F,
-    mut write: impl FnMut(&ImageName, Result<&A, &str>) -> Result<bool, CliError>,
+    mut write: impl FnMut(&ImageName, Result<A, Arc<str>>) -> Result<bool, CliError>,
 ) -> Result<Outcome, CliError>
 where
     F: Fn(Vec<Image>) -> Work,
-    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
+    Work: Future<Output = Result<PerImage<A>, Refusal>>,
 {
     let Images {
         files,
+        roots,
         options,
         labels,
-    } = images.into();
+    } = images;
     let work = &loaded.settings.work;
     let progress = progress(files.len(), rows_on_terminal);
     // One chunk more than there are workers, so that none of them waits for files.
     let chunks_in_flight = work.workers + 1;
     let (sender, receiver) = mpsc::channel(chunks_in_flight);
     let reader = Reader {
-        shape: loaded.model.shape(),
+        shape: loaded.model.shape,
+        roots,
         options,
         chunk: work.max_batch_rows,
         progress: progress.clone(),
@@ -134,7 +84,6 @@ where
         let mut answers = Box::pin(answers.buffered(chunks_in_flight));
         while let Some(chunk) = answers.next().await {
             for (name, answer) in chunk? {
-                let answer = answer.as_ref().map_err(|error| &**error);
                 counts.add(write(&name, answer)?);
                 progress.inc(1);
             }
@@ -182,7 +131,7 @@ async fn answer<A, F, Work>(
 ) -> Result<Vec<(ImageName, Result<A, Arc<str>>)>, CliError>
 where
     F: Fn(Vec<Image>) -> Work,
-    Work: Future<Output = Result<PerImage<A>, ServiceError>>,
+    Work: Future<Output = Result<PerImage<A>, Refusal>>,
 {
     let images: Vec<Image> = chunk
         .iter()
@@ -205,10 +154,10 @@ where
         .into_iter()
         .map(|item| {
             let answer = item.image.map_err(Arc::from).and_then(|_| {
-                let answer = answers.next().unwrap_or_else(|| {
-                    Err(ServiceError::Inference("no answer came back".to_owned()))
-                });
-                answer.map_err(|error| Arc::from(error.to_string()))
+                let answer = answers
+                    .next()
+                    .unwrap_or_else(|| Err(Refusal::internal("no answer came back")));
+                answer.map_err(|refusal| Arc::from(super::told(&refusal)))
             });
             (item.name, answer)
         })
@@ -216,20 +165,11 @@ where
 }
 
 /// Whether an error lies in the options or in the model and not in the images at hand.
-fn is_everyones(error: &ServiceError) -> bool {
-    match error.kind() {
-        ErrorKind::InvalidImage
-        | ErrorKind::InvalidStream
-        | ErrorKind::DeadlineExceeded
-        | ErrorKind::Internal => false,
-        ErrorKind::NotFound
-        | ErrorKind::NotReady
-        | ErrorKind::Unsupported
-        | ErrorKind::InvalidOption
-        | ErrorKind::TooLarge
-        | ErrorKind::Overloaded
-        | ErrorKind::ShuttingDown => true,
-    }
+pub(super) fn is_everyones(refusal: &Refusal) -> bool {
+    !matches!(
+        refusal.kind(),
+        Kind::InvalidImage | Kind::InvalidStream | Kind::DeadlineExceeded | Kind::Internal
+    )
 }
 
 /// A bar on standard error if that is a terminal and rows do not go to the same one.
@@ -268,7 +208,7 @@ mod tests {
     }
 
     async fn run(
-        result: impl Fn(Vec<Image>) -> Result<PerImage<Level>, ServiceError>,
+        result: impl Fn(Vec<Image>) -> Result<PerImage<Level>, Refusal>,
     ) -> Result<Vec<Result<u8, String>>, CliError> {
         let answers = answer(chunk(), &|images| std::future::ready(result(images))).await?;
         Ok(answers
@@ -291,21 +231,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_failed_batch_is_an_error_of_each_of_its_images() {
-        let answers = run(|_| Err(ServiceError::Inference("broken".to_owned()))).await;
+        let answers = run(|_| Err(Refusal::internal("broken"))).await;
         let answers = answers.unwrap();
-        assert_eq!(answers[0], Err("inference failed: broken".to_owned()));
+        assert_eq!(answers[0], Err("broken".to_owned()));
         assert_eq!(answers[1], Err("not an image".to_owned()));
     }
 
     #[tokio::test]
     async fn a_bad_option_ends_the_command() {
-        let refused = run(|_| {
-            Err(ServiceError::InvalidOption {
-                option: "k",
-                reason: "too many".to_owned(),
-            })
-        })
-        .await;
-        assert!(matches!(refused, Err(CliError::Service(_))));
+        let refused = run(|_| Err(Refusal::option("k", "too many"))).await;
+        assert!(matches!(refused, Err(CliError::Refused(_))));
     }
 }

@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
-    app::{App, Loader},
+    app::{App, Loader, Registries},
     logging,
     settings::{
         Settings, Written,
@@ -70,7 +70,11 @@ pub(super) struct ServeArgs {
     log: LogOptions,
 }
 
-pub(super) fn run(arguments: ServeArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+pub(super) fn run(
+    arguments: ServeArgs,
+    registries: &Registries,
+    matches: &ArgMatches,
+) -> Result<Outcome, CliError> {
     let options = Options {
         models: arguments.models,
         work: arguments.work,
@@ -82,7 +86,7 @@ pub(super) fn run(arguments: ServeArgs, matches: &ArgMatches) -> Result<Outcome,
     logging::start(&settings.log)?;
     // The port is taken first: a port in use should not be found out only after all models are loaded.
     let listener = bind(settings.http.address)?;
-    let app = App::start(&settings)?;
+    let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")

@@ -8,14 +8,16 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::{
     CliError,
     npy::{Element, NpyWriter},
 };
+use crate::operations::{Tensor, tensor::Values};
 
 /// Where results go and in which form.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputArgs {
     /// Form of the results; an image that failed is a row with an error (in npy: NaN)
@@ -28,9 +30,10 @@ pub(super) struct OutputArgs {
 }
 
 /// The form of results.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(super) enum Format {
     /// Comma-separated values with a header.
+    #[default]
     Csv,
     /// One JSON object a line.
     Jsonl,
@@ -38,19 +41,14 @@ pub(super) enum Format {
     Npy,
 }
 
-/// What a command found out about one image.
-pub(super) trait Answer: Serialize {
-    /// Cells under the table's columns.
-    fn cells(&self) -> Vec<String>;
-    /// The row of an array.
-    fn numbers(&self) -> Vec<f64>;
-}
-
 /// Which image a row is about.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct ImageName {
     /// The file.
     pub(super) input: String,
+    /// Its path below the input that was named.
+    #[serde(skip)]
+    pub(super) below: PathBuf,
     /// Place in an array of images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) index: Option<u64>,
@@ -59,33 +57,51 @@ pub(super) struct ImageName {
     pub(super) label: Option<String>,
 }
 
-/// The columns and the array's shape, which a command knows before its first image.
-pub(super) struct Layout {
-    pub(super) columns: Vec<String>,
-    pub(super) element: Element,
-    pub(super) row_shape: Vec<usize>,
-}
-
 /// Rows on their way out.
 pub(super) struct Table {
     path: Option<PathBuf>,
     sink: Sink,
-    columns: usize,
     is_labelled: bool,
 }
 
 enum Sink {
-    Csv(Box<csv::Writer<Box<dyn Write>>>),
+    Csv {
+        rows: Box<csv::Writer<Box<dyn Write>>>,
+        /// Names of the columns, as the first good row has them.
+        columns: Option<Vec<String>>,
+        /// Failures before the first good row.
+        waiting: Vec<(ImageName, String)>,
+    },
     Jsonl(Box<dyn Write>),
-    Npy(NpyWriter<BufWriter<File>>),
+    Npy(Box<NpyRows>),
+}
+
+/// An array that begins with its first good row.
+struct NpyRows {
+    file: Option<BufWriter<File>>,
+    writer: Option<NpyWriter<BufWriter<File>>>,
+    /// Failures before the first good row.
+    waiting: usize,
+}
+
+/// What became of one image.
+pub(super) struct Row<'a> {
+    /// What its answer says once.
+    pub(super) head: &'a Map<String, Value>,
+    /// What it says of the image.
+    pub(super) item: &'a Value,
+    /// Its row of an array, where one is written.
+    pub(super) tensor: Option<&'a Tensor>,
 }
 
 #[derive(Serialize)]
-struct Line<'a, A> {
+struct Line<'a> {
     #[serde(flatten)]
     name: &'a ImageName,
     #[serde(flatten)]
-    answer: Option<&'a A>,
+    head: Option<&'a Map<String, Value>>,
+    #[serde(flatten)]
+    item: Option<&'a Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'a str>,
 }
@@ -98,93 +114,104 @@ impl OutputArgs {
 }
 
 impl Table {
-    /// Opens the output and writes what comes before the first row.
-    pub(super) fn open(arguments: &OutputArgs, layout: Layout) -> Result<Self, CliError> {
-        Self::open_with(arguments, layout, false)
-    }
-
-    /// The same with a column `label` after the name of an image, if images have labels. An array has no room for it.
-    pub(super) fn open_with(
-        arguments: &OutputArgs,
-        layout: Layout,
-        is_labelled: bool,
-    ) -> Result<Self, CliError> {
+    /// Opens the output, with a column `label` after the name of an image if images have labels. An array has no room for it.
+    pub(super) fn open(arguments: &OutputArgs, is_labelled: bool) -> Result<Self, CliError> {
         let path = arguments.output.clone();
         let failed = |error| CliError::writing(path.as_deref(), error);
         let sink = match (arguments.format, &path) {
-            (Format::Npy, Some(path)) => {
-                let file = BufWriter::new(File::create(path).map_err(failed)?);
-                let array = NpyWriter::new(file, layout.element, layout.row_shape);
-                Sink::Npy(array.map_err(failed)?)
-            }
+            (Format::Npy, Some(path)) => Sink::Npy(Box::new(NpyRows {
+                file: Some(BufWriter::new(File::create(path).map_err(failed)?)),
+                writer: None,
+                waiting: 0,
+            })),
             (Format::Npy, None) => {
                 return Err(CliError::Usage(
                     "an npy array cannot go to standard output, because its header tells the number of rows: add --output FILE"
                         .to_owned(),
                 ));
             }
-            (Format::Csv, path) => {
-                let mut rows = csv::Writer::from_writer(open(path.as_deref()).map_err(failed)?);
-                let name = ["input", "index", "label"];
-                let name = &name[..if is_labelled { 3 } else { 2 }];
-                let columns = layout.columns.iter().map(String::as_str);
-                rows.write_record(name.iter().copied().chain(columns).chain(["error"]))
-                    .map_err(|error| failed(io_error(error)))?;
-                Sink::Csv(Box::new(rows))
-            }
+            (Format::Csv, path) => Sink::Csv {
+                rows: Box::new(csv::Writer::from_writer(
+                    open(path.as_deref()).map_err(failed)?,
+                )),
+                columns: None,
+                waiting: Vec::new(),
+            },
             (Format::Jsonl, path) => Sink::Jsonl(open(path.as_deref()).map_err(failed)?),
         };
         Ok(Self {
             path,
             sink,
-            columns: layout.columns.len(),
             is_labelled,
         })
     }
 
+    /// Whether rows are those of an array.
+    pub(super) fn is_array(&self) -> bool {
+        matches!(self.sink, Sink::Npy(_))
+    }
+
     /// Writes one row.
-    pub(super) fn push<A: Answer>(
+    pub(super) fn push(
         &mut self,
         name: &ImageName,
-        answer: Result<&A, &str>,
+        row: Result<Row<'_>, &str>,
     ) -> Result<(), CliError> {
-        self.write(name, answer)
+        self.write(name, row)
             .map_err(|error| CliError::writing(self.path.as_deref(), error))
     }
 
-    fn write<A: Answer>(&mut self, name: &ImageName, answer: Result<&A, &str>) -> io::Result<()> {
+    fn write(&mut self, name: &ImageName, row: Result<Row<'_>, &str>) -> io::Result<()> {
+        let is_labelled = self.is_labelled;
         match &mut self.sink {
-            Sink::Csv(rows) => {
-                let index = name.index.map(|index| index.to_string());
-                let mut row = vec![name.input.clone(), index.unwrap_or_default()];
-                if self.is_labelled {
-                    row.push(name.label.clone().unwrap_or_default());
+            Sink::Csv {
+                rows,
+                columns,
+                waiting,
+            } => {
+                let cells = row.map(|row| cells(row.head, row.item));
+                if columns.is_none() {
+                    match &cells {
+                        Ok(cells) => {
+                            let names: Vec<String> =
+                                cells.iter().map(|(name, _)| name.clone()).collect();
+                            write_header(rows, &names, is_labelled)?;
+                            for (name, error) in std::mem::take(waiting) {
+                                write_cells(rows, &name, is_labelled, &names, Err(&error))?;
+                            }
+                            *columns = Some(names);
+                        }
+                        Err(error) => {
+                            waiting.push((name.clone(), (*error).to_owned()));
+                            return Ok(());
+                        }
+                    }
                 }
-                row.extend(answer.map_or_else(|_| vec![String::new(); self.columns], A::cells));
-                row.push(answer.err().unwrap_or_default().to_owned());
-                rows.write_record(row).map_err(io_error)?;
+                let columns = columns.as_deref().unwrap_or_default();
+                let cells = match &cells {
+                    Ok(cells) => Ok(&cells[..]),
+                    Err(error) => Err(*error),
+                };
+                write_cells(rows, name, is_labelled, columns, cells)
             }
             Sink::Jsonl(writer) => {
                 let line = Line {
                     name,
-                    answer: answer.ok(),
-                    error: answer.err(),
+                    head: row.as_ref().ok().map(|row| row.head),
+                    item: row.as_ref().ok().map(|row| row.item),
+                    error: row.as_ref().err().copied(),
                 };
                 serde_json::to_writer(&mut *writer, &line)?;
-                writer.write_all(b"\n")?;
+                writer.write_all(b"\n")
             }
-            Sink::Npy(array) => {
-                let numbers = answer.ok().map(A::numbers);
-                array.push(numbers.as_deref())?;
-            }
+            Sink::Npy(array) => array.push(row.ok().and_then(|row| row.tensor)),
         }
-        Ok(())
     }
 
     /// Lets a reader at the other end of a pipe see the rows so far.
     pub(super) fn flush(&mut self) -> Result<(), CliError> {
         let flushed = match &mut self.sink {
-            Sink::Csv(rows) => rows.flush(),
+            Sink::Csv { rows, .. } => rows.flush(),
             Sink::Jsonl(writer) => writer.flush(),
             Sink::Npy(_) => Ok(()),
         };
@@ -193,14 +220,147 @@ impl Table {
 
     /// Ends the output.
     pub(super) fn finish(mut self) -> Result<(), CliError> {
-        self.flush()?;
-        match self.sink {
-            Sink::Npy(array) => array
-                .finish()
-                .map_err(|error| CliError::writing(self.path.as_deref(), error)),
-            Sink::Csv(_) | Sink::Jsonl(_) => Ok(()),
+        let is_labelled = self.is_labelled;
+        let finished = match &mut self.sink {
+            Sink::Csv {
+                rows,
+                columns: None,
+                waiting,
+            } => {
+                let mut end = |rows: &mut csv::Writer<Box<dyn Write>>| {
+                    write_header(rows, &[], is_labelled)?;
+                    for (name, error) in std::mem::take(waiting) {
+                        write_cells(rows, &name, is_labelled, &[], Err(&error))?;
+                    }
+                    Ok(())
+                };
+                end(rows)
+            }
+            Sink::Npy(array) => array.finish(),
+            Sink::Csv { .. } | Sink::Jsonl(_) => Ok(()),
+        };
+        finished.map_err(|error| CliError::writing(self.path.as_deref(), error))?;
+        self.flush()
+    }
+}
+
+impl NpyRows {
+    fn push(&mut self, row: Option<&Tensor>) -> io::Result<()> {
+        let Some(row) = row else {
+            match &mut self.writer {
+                Some(writer) => writer.push(None)?,
+                None => self.waiting += 1,
+            }
+            return Ok(());
+        };
+        if self.writer.is_none()
+            && let Some(file) = self.file.take()
+        {
+            let element = match row.values {
+                Values::F32(_) => Element::F32,
+                _ => Element::F64,
+            };
+            let shape = row.shape.get(1..).unwrap_or_default().to_vec();
+            let mut writer = NpyWriter::new(file, element, shape)?;
+            for _ in 0..self.waiting {
+                writer.push(None)?;
+            }
+            self.writer = Some(writer);
+        }
+        let numbers: Vec<f64> = match &row.values {
+            Values::F64(values) => values.clone(),
+            Values::F32(values) => values.iter().copied().map(f64::from).collect(),
+            Values::U8(values) => values.iter().copied().map(f64::from).collect(),
+            Values::Bool(flags) => flags
+                .iter()
+                .map(|&flag| f64::from(u8::from(flag)))
+                .collect(),
+            Values::Bytes(_) => Vec::new(),
+        };
+        match &mut self.writer {
+            Some(writer) => writer.push(Some(&numbers)),
+            None => Ok(()),
         }
     }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if let Some(file) = self.file.take() {
+            // No image was good, so nobody knows the shape of a row.
+            let mut writer = NpyWriter::new(file, Element::F64, Vec::new())?;
+            for _ in 0..self.waiting {
+                writer.push(None)?;
+            }
+            self.writer = Some(writer);
+        }
+        self.writer.take().map_or(Ok(()), NpyWriter::finish)
+    }
+}
+
+/// The cells of a row: members of head and item, those of objects within them under `outer.inner`, numbers of a list under `name_0`, `name_1`
+/// and so on. What has no room in a cell is left out.
+fn cells(head: &Map<String, Value>, item: &Value) -> Vec<(String, String)> {
+    let mut cells = Vec::new();
+    for (name, value) in head {
+        add_cells(name.clone(), value, &mut cells);
+    }
+    for (name, value) in item.as_object().into_iter().flatten() {
+        add_cells(name.clone(), value, &mut cells);
+    }
+    cells
+}
+
+fn add_cells(name: String, value: &Value, cells: &mut Vec<(String, String)>) {
+    match value {
+        Value::Null => cells.push((name, String::new())),
+        Value::Bool(_) | Value::Number(_) => cells.push((name, value.to_string())),
+        Value::String(text) => cells.push((name, text.clone())),
+        // A file has no room in a cell.
+        Value::Object(members) if members.contains_key("base64") => {}
+        Value::Object(members) => {
+            for (inner, value) in members {
+                add_cells(format!("{name}.{inner}"), value, cells);
+            }
+        }
+        Value::Array(entries) => {
+            let is_flat = entries.iter().all(Value::is_number);
+            for (index, value) in entries.iter().enumerate().take_while(|_| is_flat) {
+                cells.push((format!("{name}_{index}"), value.to_string()));
+            }
+        }
+    }
+}
+
+fn write_header(
+    rows: &mut csv::Writer<Box<dyn Write>>,
+    columns: &[String],
+    is_labelled: bool,
+) -> io::Result<()> {
+    let name = ["input", "index", "label"];
+    let name = &name[..if is_labelled { 3 } else { 2 }];
+    let columns = columns.iter().map(String::as_str);
+    rows.write_record(name.iter().copied().chain(columns).chain(["error"]))
+        .map_err(io_error)
+}
+
+fn write_cells(
+    rows: &mut csv::Writer<Box<dyn Write>>,
+    name: &ImageName,
+    is_labelled: bool,
+    columns: &[String],
+    cells: Result<&[(String, String)], &str>,
+) -> io::Result<()> {
+    let index = name.index.map(|index| index.to_string());
+    let mut row = vec![name.input.clone(), index.unwrap_or_default()];
+    if is_labelled {
+        row.push(name.label.clone().unwrap_or_default());
+    }
+    let own = cells.unwrap_or_default();
+    row.extend(columns.iter().map(|column| {
+        let cell = own.iter().find(|(name, _)| name == column);
+        cell.map(|(_, text)| text.clone()).unwrap_or_default()
+    }));
+    row.push(cells.err().unwrap_or_default().to_owned());
+    rows.write_record(row).map_err(io_error)
 }
 
 fn open(path: Option<&Path>) -> io::Result<Box<dyn Write>> {

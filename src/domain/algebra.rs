@@ -39,7 +39,7 @@ pub(super) fn invert_lower(factor: &[f64], size: usize) -> Vec<f64> {
 
 /// Eigenvectors of a symmetric matrix as rows, with their eigenvalues, largest first (Jacobi's method: cyclic rotations until what
 /// lies off the diagonal is negligible).
-pub(super) fn eigenvectors(matrix: &[f64], size: usize) -> Vec<(f64, Vec<f64>)> {
+pub(crate) fn eigenvectors(matrix: &[f64], size: usize) -> Vec<(f64, Vec<f64>)> {
     let mut a = matrix.to_vec();
     let mut vectors = vec![0.0; size * size];
     for i in 0..size {
@@ -94,7 +94,7 @@ fn rotate(a: &mut [f64], vectors: &mut [f64], size: usize, p: usize, q: usize) {
 }
 
 /// Mean and covariance of points, which must be at least one.
-pub(super) fn moments(points: &[Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
+pub(crate) fn moments(points: &[Vec<f64>]) -> (Vec<f64>, Vec<f64>) {
     let (count, size) = (points.len() as f64, points[0].len());
     let mut mean = vec![0.0; size];
     for point in points {

@@ -3,7 +3,10 @@
 //! A number is a pure function of seed, stream, image and dimension, so neither batch nor order nor thread can change
 //! a sample.
 
-use std::f64::consts::TAU;
+use std::{
+    f64::consts::TAU,
+    hash::{BuildHasher, Hasher, RandomState},
+};
 
 /// What a random number is used for. Each use has a stream of its own, so that no two share a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,17 @@ fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
         ];
     }
     counter
+}
+
+/// A number that nobody can foresee, from the random keys of the standard library's hash maps: good for ids and for seeds
+/// that nobody chose, not for secrets.
+pub fn random_u64() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+/// A seed for a request that brings none. 53 bits, so that every JSON reader repeats it exactly.
+pub fn random_seed() -> u64 {
+    random_u64() >> 11
 }
 
 #[cfg(test)]

@@ -185,6 +185,25 @@ pub fn write_images(images: &[Image], shape: ImageShape) -> Vec<u8> {
     bytes
 }
 
+/// Writes levels of images of shape [N, C, H, W] as [`write_images`] does.
+///
+/// # Panics
+/// If `shape` has not four axes.
+pub fn write_levels(shape: &[usize], levels: &[u8]) -> Vec<u8> {
+    let &[count, channels, height, width] = shape else {
+        panic!("levels of images have four axes, not {}", shape.len());
+    };
+    let mut lengths = vec![count, height, width];
+    if channels > 1 {
+        lengths.push(channels);
+    }
+    let mut bytes = header("|u1", &lengths);
+    for image in levels.chunks((channels * height * width).max(1)) {
+        bytes.extend(convert::to_interleaved(image, channels));
+    }
+    bytes
+}
+
 /// Writes float32 numbers in C order.
 ///
 /// # Panics

@@ -1,104 +1,82 @@
 //! Which versions are made of which others, and so in which order they are loaded.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    Candidate, MANIFEST,
-    manifest::{Graphs, Manifest, members::Member},
-};
-
-/// Detectors ask models, composites ask both: nothing is made of more than this.
-const DEEPEST: usize = 2;
-
-/// Whom a version asks. Those that ask more are loaded later.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Asks {
-    /// It has graphs of its own.
-    Nobody,
-    /// A detector.
-    Models,
-    /// A composite.
-    ModelsAndDetectors,
-}
+use super::Candidate;
+use crate::families::{Manifest, Registry, manifest::MANIFEST};
 
 /// A candidate in its turn.
 pub(super) struct Ordered {
     pub(super) candidate: Candidate,
-    pub(super) asks: Asks,
+    /// Stands for everything that loading the candidate depends on.
+    pub(super) fingerprint: [u8; 32],
 }
 
-/// Candidates, and those that they are made of and that lie beside them, each after all that it is made of.
-pub(super) fn by_dependence(candidates: Vec<Candidate>) -> Vec<Ordered> {
-    let mut all = candidates;
-    let mut next = 0;
-    // Members that are not among the candidates, because only one model was asked for, and members of these.
-    while next < all.len() {
-        let (_, members) = members(&all[next]);
-        for (model, version) in members {
-            let folder = all[next].sibling(&model, version);
-            if folder.is_dir() && all.iter().all(|other| other.folder != folder) {
-                all.push(Candidate {
-                    name: model,
-                    number: version,
+/// Candidates, and those that they are made of and that lie beside them, each after all that it is made of. Of those that are made of each
+/// other one comes first, and is refused because its members are not there.
+pub(super) fn by_dependence(candidates: Vec<Candidate>, registry: &Registry) -> Vec<Ordered> {
+    let mut walk = Walk {
+        registry,
+        state: BTreeMap::new(),
+        ordered: Vec::new(),
+    };
+    for candidate in candidates {
+        walk.visit(candidate);
+    }
+    walk.ordered
+}
+
+struct Walk<'a> {
+    registry: &'a Registry,
+    /// Fingerprints of what has been visited; `None` while its members are.
+    state: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    ordered: Vec<Ordered>,
+}
+
+impl Walk<'_> {
+    /// The fingerprint of a candidate, which is put in its place after its members.
+    fn visit(&mut self, candidate: Candidate) -> [u8; 32] {
+        if let Some(known) = self.state.get(&candidate.folder) {
+            return known.unwrap_or_default();
+        }
+        self.state.insert(candidate.folder.clone(), None);
+        // A manifest that cannot be read is empty here; the gate says what is wrong with it.
+        let text = fs::read(candidate.folder.join(MANIFEST)).unwrap_or_default();
+        let mut hash = Sha256::new_with_prefix(&text);
+        for (name, number) in self.members(&candidate, text) {
+            let folder = candidate.sibling(&name, number);
+            if folder.is_dir() {
+                hash.update(self.visit(Candidate {
+                    name,
+                    number,
                     folder,
-                });
+                }));
             }
         }
-        next += 1;
-    }
-    let mut ordered: Vec<Ordered> = all
-        .into_iter()
-        .map(|candidate| Ordered {
-            asks: members(&candidate).0,
+        let fingerprint = hash.finalize().into();
+        self.state
+            .insert(candidate.folder.clone(), Some(fingerprint));
+        self.ordered.push(Ordered {
             candidate,
-        })
-        .collect();
-    ordered.sort_by_key(|ordered| ordered.asks);
-    ordered
-}
-
-/// Stands for everything that loading the candidate depends on.
-pub(super) fn fingerprint(candidate: &Candidate) -> [u8; 32] {
-    depth_limited(candidate, DEEPEST)
-}
-
-fn depth_limited(candidate: &Candidate, depth: usize) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    hash.update(text_of(&candidate.folder));
-    if depth > 0 {
-        for (model, version) in members(candidate).1 {
-            let folder = candidate.sibling(&model, version);
-            let member = Candidate {
-                name: model,
-                number: version,
-                folder,
-            };
-            hash.update(depth_limited(&member, depth - 1));
-        }
+            fingerprint,
+        });
+        fingerprint
     }
-    hash.finalize().into()
-}
 
-/// Names and versions of the models that the candidate asks; none if its manifest is not valid.
-fn members(candidate: &Candidate) -> (Asks, Vec<(String, u32)>) {
-    let text = String::from_utf8(text_of(&candidate.folder)).unwrap_or_default();
-    match Manifest::parse(&text, &candidate.name).map(|manifest| manifest.graphs) {
-        Ok(Graphs::Detector(contract)) => (Asks::Models, named(contract.members)),
-        Ok(Graphs::Composite(contract)) => (Asks::ModelsAndDetectors, named(contract.members)),
-        _ => (Asks::Nobody, Vec::new()),
+    /// Names and versions of the models that the candidate is made of; none if its manifest is not valid.
+    fn members(&self, candidate: &Candidate, text: Vec<u8>) -> Vec<(String, u32)> {
+        let text = String::from_utf8(text).unwrap_or_default();
+        let manifest = Manifest::parse(&text, &candidate.name, self.registry);
+        manifest.map_or_else(
+            |_| Vec::new(),
+            |manifest| {
+                let members = manifest.contract.members().into_iter();
+                members
+                    .map(|(name, number)| (name.to_owned(), number))
+                    .collect()
+            },
+        )
     }
-}
-
-fn named<Role>(members: Vec<Member<Role>>) -> Vec<(String, u32)> {
-    members
-        .into_iter()
-        .map(|member| (member.model, member.version))
-        .collect()
-}
-
-/// A manifest that cannot be read is empty here; the gate says what is wrong with it.
-fn text_of(folder: &Path) -> Vec<u8> {
-    fs::read(folder.join(MANIFEST)).unwrap_or_default()
 }

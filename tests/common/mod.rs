@@ -13,15 +13,12 @@ use std::{
 };
 
 use density_server::{
-    http::{
-        self, HttpConfig, HttpState, ServerLimits,
-        server::{Drained, serve},
-    },
+    families::{GateError, Registry, Workshop},
     metrics::Metrics,
-    repository::Repository,
+    model::{Call, Model, catalogue::Catalogue},
+    repository::{self, Repository},
     runtime::{Engine, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
-    service::{Service, ServiceLimits},
     settings::Settings,
 };
 
@@ -53,84 +50,76 @@ pub(crate) fn engine() -> Arc<dyn Engine> {
     Arc::new(OnnxEngine::new(&library(), 2).expect("the runtime loads"))
 }
 
-/// A service over a repository, its models loaded.
-pub(crate) fn service_over(
-    repository: &Path,
-    engine: Arc<dyn Engine>,
-    config: SchedulerConfig,
-) -> Arc<Service> {
-    let service = unloaded_service(repository, engine, config);
-    service.scan().expect("the repository is read");
-    service
-}
-
-/// The same before its models are loaded.
-pub(crate) fn unloaded_service(
-    repository: &Path,
-    engine: Arc<dyn Engine>,
-    config: SchedulerConfig,
-) -> Arc<Service> {
-    let metrics = Arc::new(Metrics::new());
-    let scheduler = Scheduler::start(config, &metrics).expect("workers start");
-    Arc::new(Service::new(
-        Repository::new(repository, engine),
-        scheduler,
-        ServiceLimits::default(),
-        metrics,
-    ))
-}
-
-/// A service over the fixtures with two workers.
-pub(crate) fn fixture_service() -> Arc<Service> {
+/// What models are made with, over two workers.
+pub(crate) fn workshop() -> Workshop {
     let config = SchedulerConfig {
         workers: 2,
         ..SchedulerConfig::default()
     };
-    service_over(&fixtures(), engine(), config)
+    workshop_of(engine(), config)
+}
+
+/// The same with other circumstances.
+pub(crate) fn workshop_of(engine: Arc<dyn Engine>, config: SchedulerConfig) -> Workshop {
+    let metrics = Arc::new(Metrics::new());
+    let scheduler = Scheduler::start(config, &metrics).expect("workers start");
+    Workshop::new(engine, Arc::new(scheduler), metrics)
+}
+
+/// A repository of models.
+pub(crate) fn repository_of(folder: &Path, workshop: Workshop) -> Repository {
+    Repository::new(folder, Registry::standard(), workshop)
+}
+
+/// A repository with its models loaded.
+pub(crate) fn models_of(folder: &Path) -> Repository {
+    let repository = repository_of(folder, workshop());
+    repository.scan().expect("the repository is read");
+    repository
+}
+
+/// The fixtures, loaded.
+pub(crate) fn fixture_models() -> Repository {
+    models_of(&fixtures())
+}
+
+/// A model that serves.
+pub(crate) fn model(repository: &Repository, name: &str) -> Arc<Model> {
+    repository.model(name, None).unwrap_or_else(|error| {
+        panic!("{error}; {:#?}", repository.listings());
+    })
+}
+
+/// A capability that the model has.
+pub(crate) fn can<C: ?Sized + Send + Sync + 'static>(model: &Model) -> Arc<C> {
+    model
+        .can::<C>()
+        .unwrap_or_else(|reason| panic!("{model:?}: {reason}"))
+}
+
+/// A request with time enough.
+pub(crate) fn call(repository: &Repository) -> Call {
+    repository.workshop().call(deadline())
+}
+
+/// Loads one version that is made of no others.
+pub(crate) fn load(folder: &Path, name: &str) -> Result<Model, GateError> {
+    load_with(folder, name, &workshop())
+}
+
+/// The same with other circumstances.
+pub(crate) fn load_with(
+    folder: &Path,
+    name: &str,
+    workshop: &Workshop,
+) -> Result<Model, GateError> {
+    let nobody = |_: &str, _| Err("there are no other models here".to_owned());
+    repository::load(folder, (name, 1), &Registry::standard(), &nobody, workshop)
 }
 
 /// Long enough for a busy machine.
 pub(crate) fn deadline() -> Instant {
     Instant::now() + Duration::from_secs(120)
-}
-
-/// A server in this process, on a free port.
-pub(crate) struct Server {
-    /// `http://…`
-    pub(crate) url: String,
-    stop: tokio::sync::oneshot::Sender<()>,
-    served: tokio::task::JoinHandle<Drained>,
-}
-
-impl Server {
-    /// Serves `service` within `config`.
-    pub(crate) async fn start(service: &Arc<Service>, config: HttpConfig) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let router = http::router(HttpState::new(Arc::clone(service), config));
-        let metrics = Arc::clone(service.metrics());
-        let service = Arc::clone(service);
-        let shutdown = async move {
-            let _ = stopped.await;
-            service.drain();
-        };
-        let limits = ServerLimits::default();
-        let served = tokio::spawn(serve(listener, router, metrics, limits, shutdown));
-        Self {
-            url: format!("http://{address}"),
-            stop,
-            served,
-        }
-    }
-
-    /// What SIGTERM does; the answer comes when everything accepted is finished.
-    pub(crate) fn shut_down(self) -> tokio::task::JoinHandle<Drained> {
-        let _ = self.stop.send(());
-        self.served
-    }
 }
 
 /// Asks `condition` until it holds; a condition that never does fails the test.

@@ -7,11 +7,14 @@ use density_server::{
         image::ImageShape,
         random::{Random, Stream},
     },
+    families::{
+        autoregressive::network::{Contract, Head},
+        manifest::LabelInput,
+    },
     graph::{
         protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
         rewrite::InputMap,
     },
-    network::autoregressive::{Contract, Head, LabelInput},
 };
 
 /// What a random network looks like. Its weights follow from the seed.

@@ -7,12 +7,12 @@ use density_server::{
         image::ImageShape,
         random::{Random, Stream},
     },
+    families::autoregressive::network::{Head, StepContract},
     graph::{
         protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
         recurrence::{Names, Offset, Recurrence},
         rewrite::InputMap,
     },
-    network::autoregressive::{Head, StepContract},
 };
 
 /// What a random recurrent network looks like. Its weights follow from the seed.

@@ -3,121 +3,145 @@
 import argparse
 import json
 import shutil
+import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import torch
 
 from density_training import (
-    autoencoder_task,
-    classifier_task,
-    diversity_task,
-    gan_task,
-    pixelcnn_background_task,
-    pixelcnn_conditional_task,
-    pixelcnn_local_task,
-    pixelcnn_task,
-    pixelrnn_task,
+    autoencoder,
+    classifier,
+    diversity,
+    gan,
+    pixelcnn,
+    pixelcnn_conditional,
+    pixelrnn,
     probe,
-    vae_task,
+    vae,
 )
-from density_training.data import DEFAULT_FOLDER
-from density_training.diversity import markdown
-from density_training.fashion_mnist import CACHE, LABELS, REPOSITORY
+from density_training.data import DEFAULT_FOLDER, LABELS, DataError, Dataset
 from density_training.fixtures import write_fixtures
+from density_training.model import CACHE, REPOSITORY, Model
 from density_training.training import Recipe
+from density_training.version import ParityError
 
-TASKS = (
-    pixelcnn_task,
-    pixelcnn_local_task,
-    pixelcnn_background_task,
-    pixelcnn_conditional_task,
-    pixelrnn_task,
-    vae_task,
-    autoencoder_task,
-    gan_task,
-    classifier_task,
+MODELS: tuple[Model[Any, Any], ...] = (
+    pixelcnn.MODEL,
+    pixelcnn.LOCAL,
+    pixelcnn.BACKGROUND,
+    pixelcnn_conditional.MODEL,
+    pixelrnn.MODEL,
+    vae.MODEL,
+    autoencoder.MODEL,
+    gan.MODEL,
+    classifier.MODEL,
 )
+"""Every model that can be trained; to add one is to write its file and name it here."""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None, models: tuple[Model[Any, Any], ...] = MODELS) -> None:
     """Parse and run one command."""
-    options = _parser().parse_args(arguments)
+    options = _parser(models).parse_args(arguments)
     torch.set_num_threads(options.threads)
-    options.run(options)
+    try:
+        options.run(options)
+    except (DataError, ParityError, FileNotFoundError) as error:
+        sys.exit(f"density_training: {error}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    formatter = argparse.ArgumentDefaultsHelpFormatter
+def _parser(models: tuple[Model[Any, Any], ...]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of PyTorch")
-    data = argparse.ArgumentParser(add_help=False)
+    data = argparse.ArgumentParser(add_help=False, parents=[common])
     data.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder of Fashion-MNIST, idx or idx.gz")
-    mnist = argparse.ArgumentParser(add_help=False)
+    mnist = argparse.ArgumentParser(add_help=False, parents=[data])
     mnist.add_argument("--mnist", type=Path, help="folder of MNIST, to report how many digits are rejected")
 
     parser = argparse.ArgumentParser(prog="python -m density_training", description=__doc__)
-    models = parser.add_subparsers(required=True)
-    for task in TASKS:
-        name = task.NAME.removeprefix("fashion-mnist-")
-        commands = models.add_parser(name, help=task.__doc__).add_subparsers(required=True)
-        version, checkpoint = REPOSITORY / task.NAME / "1", CACHE / f"{name}.pt"
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for model in models:
+        name = model.command
+        actions = commands.add_parser(name, help=model.description).add_subparsers(required=True, metavar="ACTION")
+        version, checkpoint = REPOSITORY / model.name / "1", CACHE / f"{name}.pt"
 
-        command = commands.add_parser(
-            "train", parents=[common, data], formatter_class=formatter, help=task.train.__doc__
-        )
-        command.add_argument("--checkpoint", type=Path, default=checkpoint, help="written often; resumed if it exists")
-        _add_recipe(command, task.DEFAULT_RECIPE)
-        command.set_defaults(run=lambda o, task=task: task.train(o.data, o.checkpoint, o.recipe(o)))
+        action = _add(actions, "train", data, model.train.__doc__, _train(model))
+        action.add_argument("--checkpoint", type=Path, default=checkpoint, help="written often; resumed if it exists")
+        _add_recipe(action, model.recipe)
 
-        command = commands.add_parser(
-            "export", parents=[common, data, mnist], formatter_class=formatter, help=task.export.__doc__
-        )
-        command.add_argument("--checkpoint", type=Path, default=checkpoint)
-        command.add_argument("--output", type=Path, default=version, help="folder of the version to write")
-        command.set_defaults(run=lambda o, task=task: _export(task, o))
+        action = _add(actions, "export", mnist, model.export.__doc__, _export(model))
+        action.add_argument("--checkpoint", type=Path, default=checkpoint, help="what was trained")
+        action.add_argument("--output", type=Path, default=version, help="folder of the version to write")
 
-        command = commands.add_parser(
-            "evaluate", parents=[common, data, mnist], formatter_class=formatter, help=task.evaluate.__doc__
-        )
-        command.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
-        command.set_defaults(
-            run=lambda o, task=task: print(json.dumps(task.evaluate(o.data, o.version, o.mnist), indent=2))
-        )
+        action = _add(actions, "evaluate", mnist, Model.evaluate.__doc__, _evaluate(model))
+        action.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
 
-    compare = diversity_task.compare
-    command = models.add_parser("diversity", parents=[common, data], formatter_class=formatter, help=compare.__doc__)
-    command.add_argument("--draws", type=Path, default=diversity_task.DRAWS, help="folder of <model>/*.npy")
-    command.set_defaults(run=lambda o: print(markdown(compare(o.data, o.draws), LABELS)))
-
-    command = models.add_parser("probe", parents=[common], formatter_class=formatter, help=probe.__doc__)
-    probe.add_arguments(command)
-    command.set_defaults(run=lambda o: print(json.dumps(probe.run(o), indent=2)))
-
-    command = models.add_parser("fixtures", parents=[common], formatter_class=formatter, help=write_fixtures.__doc__)
-    command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"))
-    command.set_defaults(run=lambda o: write_fixtures(o.output))
+    command = _add(commands, "diversity", data, diversity.compare.__doc__, _compare)
+    command.add_argument("--draws", type=Path, default=diversity.DRAWS, help="folder of <model>/*.npy")
+    probe.add_arguments(_add(commands, "probe", common, probe.__doc__, lambda o: _print(probe.run(o))))
+    command = _add(commands, "fixtures", common, write_fixtures.__doc__, lambda o: write_fixtures(o.output))
+    command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"), help="folder to write")
     return parser
 
 
-def _export(task: ModuleType, options: argparse.Namespace) -> None:
-    """Export aside and copy at the end, so that a watching server never sees half a version for long."""
-    with tempfile.TemporaryDirectory() as aside:
-        folder = Path(aside) / options.output.name
-        task.export(options.data, options.checkpoint, folder, options.mnist)
-        shutil.copytree(folder, options.output, dirs_exist_ok=True)
+def _add(
+    commands: Any,
+    name: str,
+    parent: argparse.ArgumentParser,
+    description: str | None,
+    run: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    summary = (description or "").split("\n\n")[0]
+    command: argparse.ArgumentParser = commands.add_parser(
+        name,
+        parents=[parent],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        help=summary,
+        description=description,
+    )
+    command.set_defaults(run=run)
+    return command
 
 
 def _add_recipe(command: argparse.ArgumentParser, default: Recipe) -> None:
-    command.add_argument("--steps", type=int, default=default.steps)
+    command.add_argument("--steps", type=int, default=default.steps, help="until which step")
     command.add_argument("--decay-steps", type=int, default=default.decay_steps, help="last steps, to rate zero")
-    command.add_argument("--batch", type=int, default=default.batch_size)
-    command.add_argument("--seed", type=int, default=default.seed)
-    command.set_defaults(
-        recipe=lambda o: replace(default, steps=o.steps, decay_steps=o.decay_steps, batch_size=o.batch, seed=o.seed)
-    )
+    command.add_argument("--batch", type=int, default=default.batch_size, help="images a step")
+    command.add_argument("--seed", type=int, default=default.seed, help="of weights, batches and noise")
+
+
+def _train(model: Model[Any, Any]) -> Callable[[argparse.Namespace], None]:
+    def run(o: argparse.Namespace) -> None:
+        recipe = replace(model.recipe, steps=o.steps, decay_steps=o.decay_steps, batch_size=o.batch, seed=o.seed)
+        model.train(Dataset.read(o.data), o.checkpoint, recipe)
+
+    return run
+
+
+def _export(model: Model[Any, Any]) -> Callable[[argparse.Namespace], None]:
+    def run(o: argparse.Namespace) -> None:
+        # Aside, and copied at the end, so that a watching server never sees half a version for long.
+        with tempfile.TemporaryDirectory() as aside:
+            folder = Path(aside) / o.output.name
+            model.export(Dataset.read(o.data, o.mnist), o.checkpoint, folder)
+            shutil.copytree(folder, o.output, dirs_exist_ok=True)
+
+    return run
+
+
+def _evaluate(model: Model[Any, Any]) -> Callable[[argparse.Namespace], None]:
+    return lambda o: _print(model.evaluate(Dataset.read(o.data, o.mnist), o.version))
+
+
+def _compare(o: argparse.Namespace) -> None:
+    print(diversity.markdown(diversity.compare(Dataset.read(o.data), o.draws), LABELS))
+
+
+def _print(figures: object) -> None:
+    print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

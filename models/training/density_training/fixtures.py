@@ -5,32 +5,28 @@ cheats. Convolutions are square with explicit zeros, as the textbook writes a ma
 """
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.export import export_graph
+from density_training import autoencoder, classifier, gan, pixelcnn, pixelcnn_conditional, pixelrnn, vae
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
-from density_training.likelihood import bits_per_dim
-from density_training.pixelrnn import PixelRNN, PixelRNNConfig, example, recurrence
-from density_training.scoring import (
-    elbo_at_mean,
-    label_log_likelihoods,
-    label_log_probabilities,
-    log_likelihood,
-    reconstruction_errors,
-)
-from density_training.version import Labels, Version, write_generator_version, write_version
+from density_training.model import Exported, parameter_count
+from density_training.scoring import bits_per_dim, log_likelihood
+from density_training.version import Family, Graphs, Labels, Version, write_generator_version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
 LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
 
 
 def write_fixtures(folder: Path) -> None:
-    """Write `repository/<name>/1` and `refused/<name>/1` below `folder`."""
+    """Write `repository/<name>/1`, `refused/<name>/1` and `exports/<network>.<exporter>.onnx` below `folder`."""
     repository = folder / "repository"
     _write_pixelcnn(repository, "tiny-binary-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2))
     _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))
@@ -47,7 +43,14 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelcnn(folder / "refused", "leaking-attention", LeakingAttention())
 
 
-class TinyPixelCNN(nn.Module):
+class Tiny(nn.Module):
+    """What all of them say of their images."""
+
+    shape: tuple[int, int, int]
+    levels: int
+
+
+class TinyPixelCNN(Tiny):
     """Three masked layers; the channels of a pixel are ordered, so green sees red and blue sees both.
 
     With `leaks`, the first layer carries mask B where it needs mask A: every pixel sees itself.
@@ -74,7 +77,7 @@ class TinyPixelCNN(nn.Module):
         return logits.reshape(-1, self.outputs, *self.shape)
 
 
-class TinyConditionalPixelCNN(nn.Module):
+class TinyConditionalPixelCNN(Tiny):
     """One grey channel, conditioned on one of three labels by an embedding beside the first layer."""
 
     labels = LABELS
@@ -95,11 +98,11 @@ class TinyConditionalPixelCNN(nn.Module):
         return self.head_conv(F.relu(self.second(x)))
 
 
-class TinyPixelRNN(PixelRNN):
+class TinyPixelRNN(pixelrnn.PixelRNN, Tiny):
     """The PixelRNN with few numbers in a state, every weight drawn at random."""
 
     def __init__(self, height: int, width: int, levels: int) -> None:
-        config = PixelRNNConfig(height, width, levels, state_size=4, window_channels=4, head_channels=6)
+        config = pixelrnn.PixelRNNConfig(height, width, levels, state_size=4, window_channels=4, head_channels=6)
         with torch.random.fork_rng():
             torch.manual_seed(6)
             super().__init__(config)
@@ -108,7 +111,7 @@ class TinyPixelRNN(PixelRNN):
         self.shape, self.levels = (1, height, width), levels
 
 
-class LeakingAttention(nn.Module):
+class LeakingAttention(Tiny):
     """Attention over all pixels: a leak that only shows when pixels are changed."""
 
     shape, levels, head = (1, HEIGHT, WIDTH), 4, "categorical"
@@ -123,7 +126,7 @@ class LeakingAttention(nn.Module):
         return self.net(image)
 
 
-class TinyVAE(nn.Module):
+class TinyVAE(Tiny):
     """One linear layer each way and a convolution, enough to have every input and output of a VAE."""
 
     def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
@@ -160,7 +163,7 @@ class _TinyDecoder(nn.Module):
         return mean + 0.5, (log_scale - 2.0).clamp(-5.0, 1.0)
 
 
-class TinyAutoencoder(nn.Module):
+class TinyAutoencoder(Tiny):
     """One linear layer each way."""
 
     def __init__(self, height: int, width: int, levels: int, latent_size: int) -> None:
@@ -174,7 +177,7 @@ class TinyAutoencoder(nn.Module):
             )
 
 
-class TinyGenerator(nn.Module):
+class TinyGenerator(Tiny):
     """One linear layer for a code beside the embedding of a label."""
 
     labels = LABELS
@@ -192,7 +195,7 @@ class TinyGenerator(nn.Module):
         return torch.sigmoid(2 * x).reshape(-1, *self.shape)
 
 
-class TinyClassifier(nn.Module):
+class TinyClassifier(Tiny):
     """One layer of features, one of logits."""
 
     labels = LABELS
@@ -224,79 +227,97 @@ def _masked_conv(
     fan_in = mask[-1].sum().clamp(min=1)
     with torch.no_grad():
         conv.weight.copy_(torch.randn(conv.weight.shape, generator=generator) * mask * 3 / fan_in.sqrt())
-        conv.bias.copy_(torch.randn(outputs, generator=generator) * 0.5)
+        conv.get_parameter("bias").copy_(torch.randn(outputs, generator=generator) * 0.5)
     return conv
 
 
 def _write_pixelcnn(repository: Path, name: str, model: TinyPixelCNN | LeakingAttention) -> None:
-    folder = repository / name / "1"
-    export_graph(model, {"image": torch.rand(2, *model.shape)}, ["logits"], folder / "model.onnx")
-    golden, calibration = _random_levels(model.shape, model.levels)
-    scores = [log_likelihood(model, levels, model.levels, model.head) for levels in (golden, calibration)]
-    write_version(folder, _version(name, "pixelcnn", model, model.head, scores[1]), golden, *scores)
+    graphs = {"logits": (model, (torch.rand(2, *model.shape),))}
+    _write(repository, name, pixelcnn.FAMILY, model, graphs, head=model.head)
 
 
 def _write_conditional(repository: Path, name: str, model: TinyConditionalPixelCNN) -> None:
-    folder = repository / name / "1"
-    example = {"image": torch.rand(2, *model.shape), "label": torch.tensor([0, 1])}
-    export_graph(model, example, ["logits"], folder / "model.onnx")
-    golden, _ = _random_levels(model.shape, model.levels)
-    scores = label_log_likelihoods(model, golden, model.levels, len(model.labels.names))
-    version = _version(name, "pixelcnn", model, "categorical", None)
-    write_version(folder, replace(version, labels=model.labels), golden, scores)
+    graphs = {"logits": (model, (torch.rand(2, *model.shape), torch.tensor([0, 1])))}
+    _write(repository, name, pixelcnn_conditional.FAMILY, model, graphs, head="categorical", labels=model.labels)
 
 
 def _write_pixelrnn(repository: Path, name: str, model: TinyPixelRNN) -> None:
-    folder = repository / name / "1"
-    export_graph(model.step, example(model.config), ["state", "logits"], folder / "step.onnx")
-    golden, calibration = _random_levels(model.shape, model.levels)
-    scores = [log_likelihood(model, levels, model.levels) for levels in (golden, calibration)]
-    version = _version(name, "pixelrnn", model, "categorical", scores[1])
-    write_version(folder, replace(version, recurrence=recurrence(model.config)), golden, *scores)
+    graphs = {"step": (model.step, pixelrnn.example(model.config))}
+    recurrence = pixelrnn.recurrence(model.config)
+
+    def score(levels: Tensor) -> Tensor:
+        """Over whole images, not along diagonals as the exported step will."""
+        return log_likelihood(model, levels, model.levels)
+
+    _write(repository, name, pixelrnn.FAMILY, model, graphs, score, head="categorical", recurrence=recurrence)
 
 
 def _write_vae(repository: Path, name: str, model: TinyVAE) -> None:
-    folder = repository / name / "1"
-    export_graph(
-        model.encoder, {"image": torch.rand(2, *model.shape)}, ["mean", "log_variance"], folder / "encoder.onnx"
-    )
-    export_graph(
-        model.decoder, {"latent": torch.rand(2, model.latent_size)}, ["mean", "log_scale"], folder / "decoder.onnx"
-    )
-    golden, calibration = _random_levels(model.shape, model.levels)
-    scores = [elbo_at_mean(model.encoder, model.decoder, levels, model.levels) for levels in (golden, calibration)]
-    version = _version(name, "vae", model, "discretized-logistic", scores[1], model.latent_size)
-    write_version(folder, version, golden, *scores)
+    graphs = _coder(model)
+    _write(repository, name, vae.FAMILY, model, graphs, head="discretized-logistic", latent_size=model.latent_size)
 
 
 def _write_autoencoder(repository: Path, name: str, model: TinyAutoencoder) -> None:
-    folder = repository / name / "1"
-    export_graph(model.encoder, {"image": torch.rand(2, *model.shape)}, ["latent"], folder / "encoder.onnx")
-    export_graph(model.decoder, {"latent": torch.rand(2, model.latent_size)}, ["image"], folder / "decoder.onnx")
-    golden, _ = _random_levels(model.shape, model.levels)
-    errors = reconstruction_errors(model.encoder, model.decoder, golden, model.levels)
-    write_version(folder, _version(name, "autoencoder", model, None, None, model.latent_size), golden, errors)
+    _write(repository, name, autoencoder.FAMILY, model, _coder(model), latent_size=model.latent_size)
+
+
+def _coder(model: TinyVAE | TinyAutoencoder) -> dict[str, Exported]:
+    return {
+        "encoder": (model.encoder, (torch.rand(2, *model.shape),)),
+        "decoder": (model.decoder, (torch.rand(2, model.latent_size),)),
+    }
+
+
+def _write_classifier(repository: Path, name: str, model: TinyClassifier) -> None:
+    graphs = {"logits": (model, (torch.rand(2, *model.shape),))}
+    _write(repository, name, classifier.FAMILY, model, graphs, labels=model.labels)
 
 
 def _write_generator(repository: Path, name: str, model: TinyGenerator) -> None:
     folder = repository / name / "1"
-    generator = torch.Generator().manual_seed(3)
-    latent = torch.randn(GOLDEN_COUNT, model.latent_size, generator=generator)
+    latent = torch.randn(GOLDEN_COUNT, model.latent_size, generator=torch.Generator().manual_seed(3))
     label = torch.arange(GOLDEN_COUNT) % len(model.labels.names)
-    example = {"latent": latent[:2], "label": label[:2]}
-    export_graph(model, example, ["image"], folder / "generator.onnx")
-    version = replace(_version(name, "gan", model, None, None, model.latent_size), labels=model.labels)
+    gan.FAMILY.graphs["generator"].export(model, (latent[:2], label[:2]), folder)
+    version = _version(name, gan.FAMILY, model, latent_size=model.latent_size, labels=model.labels)
     with torch.inference_mode():
         write_generator_version(folder, version, latent, label, model(latent, label))
 
 
-def _write_classifier(repository: Path, name: str, model: TinyClassifier) -> None:
+def _write(
+    repository: Path,
+    name: str,
+    family: Family,
+    model: Tiny,
+    graphs: Mapping[str, Exported],
+    score: Callable[[Tensor], Tensor] | None = None,
+    **particulars: Any,
+) -> None:
+    """Export the graphs and complete the version; scores are what the family says of them, or what `score` says.
+
+    A density without labels is calibrated with random images, by which its bits per dimension are measured as well.
+    """
     folder = repository / name / "1"
-    example = {"image": torch.rand(2, *model.shape)}
-    export_graph(model, example, ["logits", "features"], folder / "model.onnx")
-    golden, _ = _random_levels(model.shape, model.levels)
-    version = replace(_version(name, "classifier", model, None, None), labels=model.labels)
-    write_version(folder, version, golden, label_log_probabilities(model, golden, model.levels))
+    for key, (module, example) in graphs.items():
+        family.graphs[key].export(module, example, folder)
+    version = _version(name, family, model, **particulars)
+    score = score or partial(_family_score, family, {key: module for key, (module, _) in graphs.items()}, version)
+    golden, calibration = _random_levels(model.shape, model.levels)
+    calibration_scores = None
+    if version.head is not None and version.labels is None:
+        calibration_scores = score(calibration)
+        measured = {"test_bits_per_dim": bits_per_dim(calibration_scores, math.prod(model.shape))}
+        version = replace(
+            version,
+            calibration_description=f"{CALIBRATION_COUNT} images with uniformly random levels, seed 3",
+            provenance=version.provenance | measured,
+            notes="The test images are the calibration images.",
+        )
+    write_version(folder, version, golden, score(golden), calibration_scores)
+
+
+def _family_score(family: Family, modules: Graphs, version: Version, levels: Tensor) -> Tensor:
+    assert family.score is not None, "a generator has a writer of its own"
+    return family.score(modules, levels, version.interpretation)
 
 
 def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]:
@@ -307,27 +328,8 @@ def _random_levels(shape: tuple[int, ...], levels: int) -> tuple[Tensor, Tensor]
     return pictures[:GOLDEN_COUNT], pictures[GOLDEN_COUNT:]
 
 
-def _version(
-    name: str,
-    family: str,
-    model: nn.Module,
-    head: str | None,
-    calibration_scores: Tensor | None,
-    latent_size: int | None = None,
-) -> Version:
+def _version(name: str, family: Family, model: Tiny, **particulars: Any) -> Version:
     channels, height, width = model.shape
-    calibration_description = None
-    provenance: dict[str, object] = {
-        "data": "none, random weights",
-        "licence": "MIT OR Apache-2.0",
-        "command": "python -m density_training fixtures",
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "training_seconds": 0,
-    }
-    if calibration_scores is not None:
-        calibration_description = f"{CALIBRATION_COUNT} images with uniformly random levels, seed 3"
-        provenance["test_bits_per_dim"] = bits_per_dim(calibration_scores, math.prod(model.shape))
-        provenance["notes"] = "The test images are the calibration images."
     return Version(
         name=name,
         family=family,
@@ -336,8 +338,12 @@ def _version(
         height=height,
         width=width,
         levels=model.levels,
-        head=head,
-        calibration_description=calibration_description,
-        provenance=provenance,
-        latent_size=latent_size,
+        provenance={
+            "data": "none, random weights",
+            "licence": "MIT OR Apache-2.0",
+            "command": "python -m density_training fixtures",
+            "parameters": parameter_count(model),
+            "training_seconds": 0,
+        },
+        **particulars,
     )

@@ -8,13 +8,14 @@ normalisation, embeddings of classes and levels. Weights are random.
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.export import drop_metadata
+from density_training.version import drop_metadata
 
 HEIGHT, WIDTH, CHANNELS, CLASSES = 7, 6, 8, 3
 
@@ -65,7 +66,9 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
 class MaskedConv2d(nn.Conv2d):
     """The textbook's masked convolution: the mask is multiplied in at every call."""
 
-    def __init__(self, kind: str, *arguments: int, **options: int) -> None:
+    mask: Tensor
+
+    def __init__(self, kind: str, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         mask = torch.ones_like(self.weight)
         height, width = self.kernel_size
@@ -88,8 +91,11 @@ class MaskedStack(nn.Module):
         self.net = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(CHANNELS, 4, 1))
         for layer in self.net:
             if isinstance(layer, nn.BatchNorm2d):
-                nn.init.normal_(layer.running_mean, std=0.3)
-                nn.init.uniform_(layer.running_var, 0.5, 2.0)
+                mean, variance = layer.running_mean, layer.running_var
+                assert mean is not None, "tracked unless told otherwise"
+                assert variance is not None, "tracked unless told otherwise"
+                nn.init.normal_(mean, std=0.3)
+                nn.init.uniform_(variance, 0.5, 2.0)
 
     def forward(self, image: Tensor) -> Tensor:
         return self.net(image * 2 - 1)
@@ -442,7 +448,7 @@ class Connected(nn.Module):
 
 def _export(module: nn.Module, example: dict[str, Tensor], path: Path, *, dynamo: bool) -> None:
     """A plain call of `torch.onnx.export`, with nothing but a dynamic batch; only remarks are left out."""
-    options: dict[str, object] = (
+    options: dict[str, Any] = (
         {"dynamic_shapes": tuple({0: torch.export.Dim("batch")} for _ in example), "external_data": False}
         if dynamo
         else {"dynamic_axes": {name: {0: "batch"} for name in (*example, "logits")}}

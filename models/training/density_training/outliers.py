@@ -73,8 +73,12 @@ def glyphs(characters: str, fonts: list[Path], random: np.random.Generator, coun
 
 
 def main() -> None:
-    """Writes the arrays."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Write the arrays."""
+    parser = argparse.ArgumentParser(
+        prog="python -m density_training.outliers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=DEFAULT_FOLDER, help="folder of Fashion-MNIST")
     parser.add_argument("--mnist", type=Path, help="folder of MNIST")

@@ -6,7 +6,6 @@ measured on.
 """
 
 import argparse
-import gzip
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from density_training.data import DEFAULT_FOLDER, DataError
+from density_training.data import DEFAULT_FOLDER, FASHION_MNIST_LABELS, DataError, read_array
+from density_training.figures import Figures
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001, 0.00003, 0.00001)
 """λ in mean cross-entropy + λ/2 · |W|², from strong to weak, so that each fit begins where a simpler one ended."""
@@ -23,29 +23,14 @@ MANY = 10_000
 """From this number of labels on, one fold of five is enough to choose a penalty."""
 PATIENCE = 2
 ITERATIONS = 200
-LABELS = {"train": "train-labels-idx1-ubyte.gz", "test": "t10k-labels-idx1-ubyte.gz"}
-
-
-def read_array(path: Path) -> np.ndarray:
-    """Read an npy file, or an idx file of unsigned bytes, gzipped or not."""
-    content = Path(path).read_bytes()
-    if content[:2] == b"\x1f\x8b":
-        content = gzip.decompress(content)
-    if content[:6] == b"\x93NUMPY":
-        return np.load(path)
-    if content[:3] != b"\x00\x00\x08":
-        raise DataError(f"{path}: neither an npy file nor an idx file of unsigned bytes")
-    axes = content[3]
-    shape = np.frombuffer(content, ">u4", axes, offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
 
 
 def standardise(train: np.ndarray, test: np.ndarray) -> tuple[Tensor, Tensor]:
     """Features [N, …] as [N, F], with mean 0 and standard deviation 1 in training; a constant feature becomes 0."""
-    train, test = (torch.from_numpy(np.array(x.reshape(len(x), -1), np.float32)) for x in (train, test))
-    mean, deviation = train.mean(0), train.std(0)
+    known, new = (torch.from_numpy(np.array(x.reshape(len(x), -1), np.float32)) for x in (train, test))
+    mean, deviation = known.mean(0), known.std(0)
     scale = torch.where(deviation > 1e-6, 1 / deviation, torch.zeros_like(deviation))
-    return (train - mean) * scale, (test - mean) * scale
+    return (known - mean) * scale, (new - mean) * scale
 
 
 def fit(features: Tensor, labels: Tensor, classes: int, penalty: float, start: Tensor | None = None) -> Tensor:
@@ -88,8 +73,9 @@ def choose_penalty(features: Tensor, labels: Tensor, classes: int) -> float:
     for penalty in PENALTIES:
         loss = 0.0
         for place, fold in enumerate(held_out):
-            weights[place] = fit(features[~fold], labels[~fold], classes, penalty, weights[place])
-            loss += F.cross_entropy(logits(weights[place], features[fold]), labels[fold]).item()
+            fitted = fit(features[~fold], labels[~fold], classes, penalty, weights[place])
+            loss += F.cross_entropy(logits(fitted, features[fold]), labels[fold]).item()
+            weights[place] = fitted
         losses.append(loss)
         if len(losses) - 1 - int(np.argmin(losses)) == PATIENCE:
             break
@@ -107,7 +93,7 @@ def probe(
     counts: tuple[int, ...],
     draws: int,
     seed: int,
-) -> list[dict[str, object]]:
+) -> list[Figures]:
     """Accuracies on `test` (features, labels) of probes fitted with `counts` labels out of `train`; 0 stands for all.
 
     The same seed draws the same images whatever the features are. All labels can be drawn in one way only.
@@ -155,14 +141,15 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     """The arguments of `probe` on the command line."""
     command.add_argument("--train", type=Path, required=True, help="features or images of training, npy or idx [N, …]")
     command.add_argument("--test", type=Path, required=True, help="those of the test")
-    for part, name in LABELS.items():
-        command.add_argument(f"--{part}-labels", type=Path, default=DEFAULT_FOLDER / name, help="npy or idx [N]")
+    for part, (name, _) in FASHION_MNIST_LABELS.items():
+        default = DEFAULT_FOLDER / f"{name}.gz"
+        command.add_argument(f"--{part}-labels", type=Path, default=default, help="npy or idx [N]")
     command.add_argument("--labels", type=labels_count, nargs="+", default=(100, 1_000, 0), help="numbers, or all")
     command.add_argument("--draws", type=int, default=10, help="draws of the labels, if not all are taken")
     command.add_argument("--seed", type=int, default=0, help="of the draws")
 
 
-def run(options: argparse.Namespace) -> list[dict[str, object]]:
+def run(options: argparse.Namespace) -> list[Figures]:
     """The command line's `probe`."""
     train, test = (
         (read_array(o), read_array(y))

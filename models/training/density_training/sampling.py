@@ -1,16 +1,21 @@
-"""Exact samples from an autoregressive network by fixed-point iteration.
+"""Images drawn from networks, and sheets of them.
 
-Fix the random numbers, guess an image, and replace all its pixels at once by what the network draws given the guess.
-Each pass makes at least one more pixel final, usually many, and an image that no longer changes is the one that
-drawing pixel after pixel would have given (Song et al., "Accelerating Feedforward Computation via Parallel Nonlinear
-Equation Solving", 2021).
+Exact samples of an autoregressive network come by fixed-point iteration. Fix the random numbers, guess an image, and
+replace all its pixels at once by what the network draws given the guess. Each pass makes at least one more pixel final,
+usually many, and an image that no longer changes is the one that drawing pixel after pixel would have given (Song et
+al., "Accelerating Feedforward Computation via Parallel Nonlinear Equation Solving", 2021).
 """
 
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from density_training.scoring import Network, to_input
+from density_training.data import to_input
+from density_training.scoring import Network, TwoInputs
 
 
 @torch.no_grad()
@@ -29,3 +34,29 @@ def sample(network: Network, count: int, height: int, width: int, levels: int, s
         if len(changing) == 0:
             break
     return images
+
+
+@torch.no_grad()
+def generate(generator: TwoInputs, label: Tensor, latent_size: int, levels: int, seed: int) -> Tensor:
+    """One image a label, uint8 [N, 1, H, W], from a generator (latent, label → image between 0 and 1)."""
+    batch = 250
+    latent = torch.randn((len(label), latent_size), generator=torch.Generator().manual_seed(seed))
+    parts = [generator(*part) for part in zip(latent.split(batch), label.split(batch), strict=True)]
+    return (torch.cat(parts) * (levels - 1)).round().to(torch.uint8)
+
+
+def each_label(labels: int, count: int) -> Tensor:
+    """`count` of each label, int64, those of the same label together."""
+    return torch.arange(labels).repeat_interleave(count)
+
+
+def save_grid(levels: Tensor, columns: int, path: Path, magnify: int = 3) -> None:
+    """Write grey uint8 images [N, 1, H, W] as one PNG, row by row, two pixels apart."""
+    _, _, height, width = levels.shape
+    rows = -(-len(levels) // columns)
+    canvas = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2), 128, dtype=np.uint8)
+    for index, picture in enumerate(levels[:, 0].numpy()):
+        top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
+        canvas[top : top + height, left : left + width] = picture
+    image = Image.fromarray(canvas)
+    image.resize((image.width * magnify, image.height * magnify), Image.Resampling.NEAREST).save(path, optimize=True)

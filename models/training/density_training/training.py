@@ -1,13 +1,13 @@
-"""A resumable training loop with a warm-up / stable / decay learning rate, and nothing about any model."""
+"""A resumable training loop with a warm-up / stable / decay learning rate, and optimisers; nothing about any model."""
 
 import math
-import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -114,12 +114,13 @@ def train(
 def save(
     model: nn.Module, optimisers: list[torch.optim.Optimizer], recipe: Recipe, progress: Progress, path: Path
 ) -> None:
-    """Write a checkpoint so that a reader never sees half of one."""
+    """Write a checkpoint so that a reader never sees half of one; a model knows its sizes as `config`."""
+    config: Any = model.config
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     torch.save(
         {
-            "config": asdict(model.config),
+            "config": asdict(config),
             "model": model.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
             "recipe": asdict(recipe),
@@ -127,7 +128,7 @@ def save(
         },
         partial,
     )
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def resume(model: nn.Module, optimisers: list[torch.optim.Optimizer], path: Path) -> Progress:
@@ -150,6 +151,27 @@ def _batches(examples: Tensor, size: int, seed: int, start: int) -> Iterator[Ten
         for step in range(offset, epoch_steps):
             yield examples[order[step * size : (step + 1) * size]]
         epoch, offset = epoch + 1, 0
+
+
+def adamw(
+    network: nn.Module, rate: float = 2e-3, betas: tuple[float, float] = (0.9, 0.99), weight_decay: float = 0.0
+) -> list[torch.optim.Optimizer]:
+    """AdamW for all weights (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2019)."""
+    return [torch.optim.AdamW(network.parameters(), lr=rate, betas=betas, weight_decay=weight_decay)]
+
+
+def muon(network: nn.Module, matrices: Sequence[Tensor], rate: float = 1.0) -> list[torch.optim.Optimizer]:
+    """Muon for the given hidden matrices, AdamW for the other weights; `rate` multiplies both learning rates.
+
+    Muon (Jordan et al., "Muon: An optimizer for hidden layers in neural networks", 2024) orthogonalises the updates of
+    matrices, which takes far fewer steps than AdamW.
+    """
+    chosen = {id(matrix) for matrix in matrices}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in chosen]
+    return [
+        torch.optim.Muon(matrices, lr=0.02 * rate, weight_decay=0.05),
+        torch.optim.AdamW(others, lr=3e-3 * rate, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
 
 
 @dataclass(frozen=True)

@@ -1,62 +1,108 @@
-"""Writes one version of a model as the server loads it: a manifest, graphs, golden scores and calibration scores."""
+"""A version of a model on disk as the server loads it: graphs, manifest, golden arrays, and the proof that they agree.
+
+It knows no network. What is particular to a family of models is a `Family`, declared beside the network.
+"""
 
 import hashlib
+import logging
 import tomllib
+import warnings
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
+import onnxscript.optimizer
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from density_training import wavefront
-from density_training.scoring import (
-    elbo_at_mean,
-    label_log_likelihoods,
-    label_log_probabilities,
-    load_graph,
-    log_likelihood,
-    reconstruction_errors,
-    to_levels,
-    to_pictures,
-)
+from density_training.data import to_levels, to_pictures
+from density_training.scoring import load_graph
 
+OPSET = 18
+"""The oldest operator set that the exporter of PyTorch writes without conversion."""
 ABSOLUTE_TOLERANCE = 1e-3
 RELATIVE_TOLERANCE = 1e-6
 """A served golden score may differ from PyTorch's by absolute + relative · |score|; of a density, in nats."""
+MANIFEST, TRAINED_ON = "model.toml", "trained_on.bin"
 
-Table = dict[str, object]
-GRAPHS: dict[str, dict[str, Table]] = {
-    "pixelcnn": {"logits": {"file": "model.onnx", "input": "image", "output": "logits"}},
-    "pixelrnn": {
-        "step": {
-            "file": "step.onnx",
-            "states": "states",
-            "levels": "levels",
-            "inside": "inside",
-            "row": "row",
-            "column": "column",
-            "state": "state",
-            "output": "logits",
-        },
-    },
-    "vae": {
-        "encoder": {"file": "encoder.onnx", "input": "image", "mean": "mean", "log_variance": "log_variance"},
-        "decoder": {"file": "decoder.onnx", "input": "latent", "mean": "mean", "log_scale": "log_scale"},
-    },
-    "autoencoder": {
-        "encoder": {"file": "encoder.onnx", "input": "image", "output": "latent"},
-        "decoder": {"file": "decoder.onnx", "input": "latent", "output": "image"},
-    },
-    "gan": {"generator": {"file": "generator.onnx", "input": "latent", "label": "label", "output": "image"}},
-    "classifier": {
-        "logits": {"file": "model.onnx", "input": "image", "output": "logits", "features": "features"},
-    },
-}
-"""Family → graph → its file, and the names of its inputs and outputs."""
+Table = dict[str, Any]
+Graphs = Mapping[str, Callable[..., Any]]
+"""Networks by the key of their graph, called with tensors in order: PyTorch modules, or graphs in ONNX Runtime."""
 
 
-TRAINED_ON = "trained_on.bin"
+@dataclass(frozen=True)
+class Graph:
+    """One exported graph: its file, its tensors by their keys in a manifest, and which of these are its outputs."""
+
+    file: str
+    tensors: dict[str, str]
+    outputs: tuple[str, ...]
+
+    def export(self, module: nn.Module, example: tuple[Tensor, ...], folder: Path) -> None:
+        """Write `module` to `folder` as a self-contained file; axis 0 of all its tensors is the axis `batch`.
+
+        All that depends on weights alone is folded, however large: masked kernels become ordinary constants. Padding
+        becomes an attribute of its convolution. Source locations and other metadata of the exporter are dropped.
+        """
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.eval(),
+                example,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+                input_names=[name for name in self.tensors.values() if name not in self.outputs],
+                output_names=list(self.outputs),
+                opset_version=OPSET,
+                dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in example),
+            )
+            assert program is not None, "with dynamo=True the exporter returns a program"
+            onnxscript.optimizer.optimize(program.model, input_size_limit=2**30, output_size_limit=2**30)
+        graph = onnx.shape_inference.infer_shapes(program.model_proto)
+        drop_metadata(graph)
+        onnx.checker.check_model(graph, full_check=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / self.file).write_bytes(graph.SerializeToString(deterministic=True))
+
+
+def drop_metadata(model: onnx.ModelProto) -> None:
+    """Leave out source locations and other remarks of the exporter."""
+    graph = model.graph
+    for item in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer, *graph.value_info):
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    graph.name = "graph"
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """What a manifest says, besides the graphs, of how their outputs become scores."""
+
+    levels: int
+    head: str | None = None
+    labels: int = 0
+    state_size: int = 0
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kind of model: the graphs that one consists of, and what score they give to an image."""
+
+    name: str
+    graphs: dict[str, Graph]
+    score: Callable[[Graphs, Tensor, Interpretation], Tensor] | None
+    """Scores, float64 [N] or [N, labels], of uint8 images [N, C, H, W]; nothing scores an image for a generator."""
+    statistic: str | None = None
+    """What the calibration scores are, as the server calls it; a family without a density has none."""
+
+    def load(self, folder: Path) -> Graphs:
+        """The graphs of a version in ONNX Runtime."""
+        return {key: load_graph(folder / graph.file) for key, graph in self.graphs.items()}
 
 
 @dataclass(frozen=True)
@@ -72,20 +118,29 @@ class Version:
     """All that a manifest says about a model and that cannot be read off its files."""
 
     name: str
-    family: str
+    family: Family
     description: str
     channels: int
     height: int
     width: int
     levels: int
-    head: str | None
-    calibration_description: str | None
     provenance: Table
+    head: str | None = None
+    calibration_description: str | None = None
     latent_size: int | None = None
     labels: Labels | None = None
     recurrence: Table | None = None
+    notes: str | None = None
+    """Ends the provenance."""
     trained_on: Tensor | None = None
     """The training images, uint8 [N, C, H, W]: their hashes let the server refuse to calibrate with them."""
+
+    @property
+    def interpretation(self) -> Interpretation:
+        """How the outputs of the graphs become scores."""
+        labels = len(self.labels.names) if self.labels else 0
+        state_size = self.recurrence["state_size"] if self.recurrence else 0
+        return Interpretation(self.levels, self.head, labels, state_size)
 
 
 def write_version(
@@ -97,8 +152,8 @@ def write_version(
 ) -> None:
     """Complete `folder`, into which the graphs were exported, and prove that they reproduce the golden scores.
 
-    Graphs are the files in `GRAPHS`. The golden scores come from PyTorch: what `served_scores` gives for the family.
-    Only a density has calibration scores. Raises `ParityError` if ONNX Runtime disagrees with the golden scores.
+    The golden scores come from PyTorch and are what `Family.score` means. Only a density has calibration scores.
+    Raises `ParityError` if ONNX Runtime disagrees with the golden scores.
     """
     arrays = {"golden_images.npy": to_pictures(golden_levels), "golden_scores.npy": golden_scores.double().numpy()}
     if calibration_scores is not None:
@@ -114,13 +169,48 @@ def write_generator_version(folder: Path, version: Version, latent: Tensor, labe
     _write(folder, version, {name: array.numpy() for name, array in arrays.items()}, golden)
 
 
-def _write(folder: Path, version: Version, arrays: dict[str, np.ndarray], golden: Table) -> None:
-    for name, array in arrays.items():
-        np.save(folder / name, array)
-    if version.trained_on is not None:
-        (folder / TRAINED_ON).write_bytes(training_hashes(version.trained_on))
-    (folder / "model.toml").write_text(_to_toml(_manifest(folder, version, golden, list(arrays))))
-    check_parity(folder)
+class ParityError(Exception):
+    """An exported graph does not reproduce the scores of the model that it was exported from."""
+
+
+def check_parity(folder: Path, family: Family) -> float:
+    """Recompute the golden scores (or images) of a written version with ONNX Runtime; returns the largest deviation."""
+    files = read_manifest(folder)["golden"]
+    golden = {key: np.load(folder / file) for key, file in files.items() if str(file).endswith(".npy")}
+    if family.score is None:
+        (generator,) = family.load(folder).values()
+        expected = golden["images"]
+        served = generator(torch.from_numpy(golden["latents"]), torch.from_numpy(golden["labels"])).numpy()
+    else:
+        expected = golden["scores"]
+        served = served_scores(folder, family, to_levels(golden["images"])).numpy()
+    deviation = np.abs(served - expected)
+    if not (deviation <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected)).all():
+        raise ParityError(f"{folder}: golden scores deviate by up to {deviation.max():.3g}")
+    return float(deviation.max())
+
+
+def served_scores(folder: Path, family: Family, levels: Tensor) -> Tensor:
+    """Score uint8 images [N, C, H, W] with the graphs of a written version, as its manifest says."""
+    if family.score is None:
+        raise ValueError(f"a {family.name} gives no score to an image")
+    return family.score(family.load(folder), levels, read_interpretation(folder))
+
+
+def read_interpretation(folder: Path) -> Interpretation:
+    """What the manifest of a written version says of how outputs become scores."""
+    manifest = read_manifest(folder)
+    return Interpretation(
+        levels=manifest["image"]["levels"],
+        head=manifest.get("likelihood", {}).get("head"),
+        labels=len(manifest.get("labels", {}).get("names", ())),
+        state_size=manifest.get("recurrence", {}).get("state_size", 0),
+    )
+
+
+def read_manifest(folder: Path) -> Table:
+    """The manifest of a written version."""
+    return tomllib.loads((folder / MANIFEST).read_text())
 
 
 def training_hashes(levels: Tensor) -> bytes:
@@ -128,66 +218,30 @@ def training_hashes(levels: Tensor) -> bytes:
     return b"".join(sorted(hashlib.sha256(image.numpy().tobytes()).digest()[:8] for image in levels))
 
 
-class ParityError(Exception):
-    """An exported graph does not reproduce the scores of the model that it was exported from."""
-
-
-def check_parity(folder: Path) -> float:
-    """Recompute the golden scores (or images) of a written version with ONNX Runtime; returns the largest deviation."""
-    manifest = tomllib.loads((folder / "model.toml").read_text())
-    golden = {key: np.load(folder / file) for key, file in manifest["golden"].items() if str(file).endswith(".npy")}
-    if manifest["family"] == "gan":
-        generator = load_graph(folder / manifest["graphs"]["generator"]["file"])
-        expected = golden["images"]
-        served = generator(torch.from_numpy(golden["latents"]), torch.from_numpy(golden["labels"])).numpy()
-    else:
-        expected = golden["scores"]
-        served = served_scores(folder, to_levels(golden["images"])).numpy()
-    deviation = np.abs(served - expected)
-    if not (deviation <= ABSOLUTE_TOLERANCE + RELATIVE_TOLERANCE * np.abs(expected)).all():
-        raise ParityError(f"{folder}: golden scores deviate by up to {deviation.max():.3g}")
-    return float(deviation.max())
-
-
-def served_scores(folder: Path, levels: Tensor) -> Tensor:
-    """Score uint8 images [N, C, H, W] with the graphs of a written version, as its manifest says, in float64.
-
-    A density gives log p(x) in nats [N], or log p(x|y) [N, labels] if it is conditional; a classifier log p(y|x)
-    [N, labels]; an autoencoder the squared error of its reconstruction [N].
-    """
-    manifest = tomllib.loads((folder / "model.toml").read_text())
-    count = manifest["image"]["levels"]
-    graphs = {key: load_graph(folder / graph["file"]) for key, graph in manifest["graphs"].items()}
-    match manifest["family"]:
-        case "vae":
-            return elbo_at_mean(graphs["encoder"], graphs["decoder"], levels, count)
-        case "autoencoder":
-            return reconstruction_errors(graphs["encoder"], graphs["decoder"], levels, count)
-        case "pixelrnn":
-            return wavefront.log_likelihood(graphs["step"], levels, count, manifest["recurrence"]["state_size"])
-        case "classifier":
-            return label_log_probabilities(graphs["logits"], levels, count)
-        case _ if "labels" in manifest:
-            return label_log_likelihoods(graphs["logits"], levels, count, len(manifest["labels"]["names"]))
-        case _:
-            return log_likelihood(graphs["logits"], levels, count, manifest["likelihood"]["head"])
+def _write(folder: Path, version: Version, arrays: dict[str, np.ndarray], golden: Table) -> None:
+    for name, array in arrays.items():
+        np.save(folder / name, array)
+    if version.trained_on is not None:
+        (folder / TRAINED_ON).write_bytes(training_hashes(version.trained_on))
+    (folder / MANIFEST).write_text(_to_toml(_manifest(folder, version, golden, list(arrays))))
+    check_parity(folder, version.family)
 
 
 def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) -> Table:
-    graphs = {key: dict(graph) for key, graph in GRAPHS[version.family].items()}
-    if version.family == "pixelcnn" and version.labels is not None:
-        graphs["logits"]["label"] = "label"
+    family = version.family
     tables: Table = {
-        "": {"name": version.name, "family": version.family, "description": version.description},
+        "": {"name": version.name, "family": family.name, "description": version.description},
         "image": {
             "channels": version.channels,
             "height": version.height,
             "width": version.width,
             "levels": version.levels,
         },
-        **({} if version.family == "gan" else {"input": {"scale": 1 / (version.levels - 1), "offset": 0.0}}),
-        **{f"graphs.{key}": graph for key, graph in graphs.items()},
     }
+    if family.score is not None:
+        tables["input"] = {"scale": 1 / (version.levels - 1), "offset": 0.0}
+    for key, graph in family.graphs.items():
+        tables[f"graphs.{key}"] = {"file": graph.file, **graph.tensors}
     if version.latent_size is not None:
         tables["latent"] = {"size": version.latent_size}
     if version.recurrence is not None:
@@ -203,11 +257,11 @@ def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) 
     if version.calibration_description is not None:
         tables["calibration"] = {
             "scores": "calibration.npy",
-            "statistic": "elbo_at_mean" if version.family == "vae" else "log_likelihood",
+            "statistic": family.statistic,
             "description": version.calibration_description,
         }
-    tables["provenance"] = dict(version.provenance)
-    files = [graph["file"] for graph in graphs.values()] + arrays
+    files = [graph.file for graph in family.graphs.values()] + arrays
+    tables["provenance"] = version.provenance | ({} if version.notes is None else {"notes": version.notes})
     if version.trained_on is not None:
         tables["provenance"]["trained_on"] = TRAINED_ON
         files.append(TRAINED_ON)

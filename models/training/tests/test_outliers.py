@@ -1,16 +1,18 @@
+"""The images that calibrate and test the committed detectors."""
+
 import numpy as np
 
 from density_training.outliers import CALIBRATE, FIT, from_clothes, parts
 
 
-def test_no_image_is_in_two_parts():
+def test_no_image_is_in_two_parts() -> None:
     images = np.arange(10_000, dtype=np.uint16)
     split = parts(images)
     assert [len(split[name]) for name in ("fit", "calibrate", "report")] == [FIT, CALIBRATE - FIT, 10_000 - CALIBRATE]
     assert len(np.unique(np.concatenate(list(split.values())))) == 10_000
 
 
-def test_clothes_keep_their_pixels_where_only_places_change():
+def test_clothes_keep_their_pixels_where_only_places_change() -> None:
     random = np.random.default_rng(0)
     clothes = random.integers(0, 256, (3, 28, 28)).astype(np.uint8)
     sets = from_clothes(clothes, random)

@@ -1,0 +1,33 @@
+//! A fitted and calibrated detector: members, a rule, and how strange inliers are.
+
+use std::sync::Arc;
+
+use super::{
+    panel::{Measurement, Panel},
+    rule::Rule,
+    statistics::Statistic,
+};
+use crate::domain::conformal::Calibration;
+
+/// A detector that is ready.
+#[derive(Debug)]
+pub struct Detector {
+    /// Its members and statistics.
+    pub panel: Arc<Panel>,
+    /// What it makes of the statistics.
+    pub rule: Rule,
+    /// Strangeness of inliers that took part in nothing else.
+    pub calibration: Calibration,
+    /// What identifies its main density, if it has one: see [`crate::model::Model::identity`].
+    pub density: Option<String>,
+}
+
+impl Detector {
+    /// log p of an image under the main density in nats, if that was measured.
+    pub fn log_density(&self, measurement: &Measurement) -> Option<f64> {
+        let mut statistics = self.rule.plan.statistics.iter().zip(&measurement.values);
+        let (_, values) =
+            statistics.find(|(statistic, _)| **statistic == Statistic::NegativeLogLikelihood)?;
+        values.first().map(|surprise| -surprise)
+    }
+}

@@ -1,0 +1,302 @@
+//! The members of a detector side by side: each runs once on a batch, and every statistic is taken from what they said.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    evidence::{Answers, Latents, Predicts, SquaredErrors, Surprises},
+    rule::Measured,
+    statistics::{Evidence, Need, Statistic, transformations},
+};
+use crate::{
+    domain::{
+        image::{Image, ImageShape},
+        likelihood,
+    },
+    model::{
+        Model, Reason, Refusal,
+        work::{Batches, Workshop},
+    },
+    runtime::Threads,
+};
+
+/// The members of a detector by role.
+#[derive(Debug, Clone, Default)]
+pub struct Members {
+    /// The main density.
+    density: Option<Arc<dyn Surprises>>,
+    /// A density that sees only the nearest pixels.
+    local: Option<Arc<dyn Surprises>>,
+    /// A density of backgrounds.
+    background: Option<Arc<dyn Surprises>>,
+    /// A posterior over codes.
+    latent: Option<Arc<dyn Latents>>,
+    /// A bottleneck.
+    autoencoder: Option<Arc<dyn SquaredErrors>>,
+    /// A distribution over labels.
+    classifier: Option<Arc<dyn Predicts>>,
+    shape: Option<ImageShape>,
+}
+
+/// Members and the statistics that are taken from them.
+#[derive(Debug)]
+pub struct Panel {
+    shape: ImageShape,
+    members: Members,
+    statistics: Vec<Statistic>,
+    /// Where stirring takes each dimension from; empty if no statistic stirs.
+    transformations: Vec<Vec<usize>>,
+}
+
+/// What a panel measured of one image.
+#[derive(Debug, Clone)]
+pub struct Measurement {
+    /// The statistics, in the panel's order.
+    pub values: Measured,
+    /// For each statistic that is a map what it says of every dimension, in [`Statistic::map_unit`].
+    pub maps: Vec<(Statistic, Vec<f32>)>,
+}
+
+impl Panel {
+    /// Puts members and statistics together. Answers what is missing or does not fit.
+    pub fn new(members: Members, statistics: Vec<Statistic>) -> Result<Self, String> {
+        let shape = members
+            .shape
+            .ok_or("a detector needs at least one member")?;
+        for &statistic in &statistics {
+            for &need in statistic.needs() {
+                if !members.have(need) {
+                    let need = need.name();
+                    return Err(format!(
+                        "the statistic {statistic} needs a member with the role {need:?}"
+                    ));
+                }
+            }
+        }
+        let stirs = statistics
+            .iter()
+            .any(|s| s.needs().contains(&Need::Stirring));
+        Ok(Self {
+            shape,
+            members,
+            statistics,
+            transformations: if stirs {
+                transformations(shape)
+            } else {
+                Vec::new()
+            },
+        })
+    }
+
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// The statistics, in order.
+    pub fn statistics(&self) -> &[Statistic] {
+        &self.statistics
+    }
+
+    /// Numbers in a code of the latent member.
+    pub fn latent_size(&self) -> usize {
+        self.members
+            .latent
+            .as_ref()
+            .map_or(0, |latent| latent.latent_size())
+    }
+
+    /// Measures images given as levels in channel, row, column order. An image of which a member gives no number has no measurement.
+    pub fn measure(
+        &self,
+        images: &[&[u8]],
+        threads: Threads,
+    ) -> Answers<Result<Measurement, Refusal>> {
+        let mut evidence = vec![Evidence::default(); images.len()];
+        let Members {
+            density,
+            local,
+            background,
+            latent,
+            autoencoder,
+            classifier,
+            ..
+        } = &self.members;
+        if let Some(density) = density {
+            give(&mut evidence, density.surprises(images, threads)?, |own| {
+                &mut own.density
+            });
+        }
+        if let Some(local) = local.as_ref().filter(|_| self.uses(Need::Local)) {
+            give(
+                &mut evidence,
+                local.log_probabilities(images, threads)?,
+                |own| &mut own.local,
+            );
+        }
+        if let Some(background) = background.as_ref().filter(|_| self.uses(Need::Background)) {
+            give(
+                &mut evidence,
+                background.log_probabilities(images, threads)?,
+                |own| &mut own.background,
+            );
+        }
+        if let Some(latent) = latent.as_ref().filter(|_| self.uses(Need::Latent)) {
+            let latents = latent.latents(images, self.uses(Need::Samples), threads)?;
+            give(&mut evidence, latents, |own| &mut own.latent);
+        }
+        if let Some(autoencoder) = autoencoder
+            .as_ref()
+            .filter(|_| self.uses(Need::Autoencoder))
+        {
+            give(
+                &mut evidence,
+                autoencoder.squared_errors(images, threads)?,
+                |own| &mut own.squared_errors,
+            );
+        }
+        if let Some(classifier) = classifier.as_ref().filter(|_| self.uses(Need::Classifier)) {
+            give(&mut evidence, classifier.logits(images, threads)?, |own| {
+                &mut own.logits
+            });
+        }
+        if let Some(density) = density
+            .as_ref()
+            .filter(|_| !self.transformations.is_empty())
+        {
+            self.stir(&**density, images, &mut evidence, threads)?;
+        }
+        Ok(images
+            .iter()
+            .zip(&evidence)
+            .map(|(levels, evidence)| match evidence.not_a_number() {
+                Some(what) => Err(Refusal::not_a_number(what)),
+                None => Ok(self.measurement(levels, evidence)),
+            })
+            .collect())
+    }
+
+    /// The queue in which `model` has images measured, one of which takes about `time`.
+    pub fn queue(
+        self: &Arc<Self>,
+        workshop: &Workshop,
+        (model, operation): (&str, &str),
+        time: Duration,
+    ) -> Measuring {
+        let panel = Arc::clone(self);
+        workshop.batches(model, operation, time, move |images: &[Image], threads| {
+            let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+            panel.measure(&levels, threads)
+        })
+    }
+
+    fn uses(&self, need: Need) -> bool {
+        self.statistics.iter().any(|s| s.needs().contains(&need))
+    }
+
+    fn stir(
+        &self,
+        density: &dyn Surprises,
+        images: &[&[u8]],
+        evidence: &mut [Evidence],
+        threads: Threads,
+    ) -> Result<(), String> {
+        for transformation in &self.transformations {
+            let turned: Vec<Vec<u8>> = images
+                .iter()
+                .map(|levels| {
+                    transformation
+                        .iter()
+                        .map(|&source| levels[source])
+                        .collect()
+                })
+                .collect();
+            let turned: Vec<&[u8]> = turned.iter().map(Vec::as_slice).collect();
+            let maps = density.log_probabilities(&turned, threads)?;
+            for (evidence, map) in evidence.iter_mut().zip(maps) {
+                let own = evidence
+                    .density
+                    .as_ref()
+                    .map_or(f64::NAN, |d| likelihood::total(&d.log_probability));
+                let stirred = evidence.stirred.get_or_insert_default();
+                stirred.push(own - likelihood::total(&map));
+            }
+        }
+        Ok(())
+    }
+
+    fn measurement(&self, levels: &[u8], evidence: &Evidence) -> Measurement {
+        let values = self
+            .statistics
+            .iter()
+            .map(|statistic| statistic.of(evidence, levels, self.shape))
+            .collect();
+        let maps = self
+            .statistics
+            .iter()
+            .filter_map(|&statistic| Some((statistic, statistic.map(evidence)?)))
+            .collect();
+        Measurement { values, maps }
+    }
+}
+
+/// A queue of images to be measured.
+pub type Measuring = Batches<Image, Result<Measurement, Refusal>>;
+
+/// Puts what a member said of each image into its evidence.
+fn give<T>(
+    evidence: &mut [Evidence],
+    answers: Vec<T>,
+    place: impl Fn(&mut Evidence) -> &mut Option<T>,
+) {
+    for (evidence, answer) in evidence.iter_mut().zip(answers) {
+        *place(evidence) = Some(answer);
+    }
+}
+
+impl Members {
+    /// Gives a model a role, if it can fill it.
+    pub fn add(&mut self, role: Need, model: &Model) -> Result<(), String> {
+        self.fill(role, model).map_err(|reason| {
+            format!(
+                "{:?}, a {}, cannot have the role {:?}, which takes {}: {reason}",
+                model.name,
+                model.card.family,
+                role.name(),
+                role.wanted()
+            )
+        })?;
+        match self.shape.replace(model.shape) {
+            Some(other) if other != model.shape => Err(format!(
+                "its members take images of different sizes: {other} and {}",
+                model.shape
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn fill(&mut self, role: Need, model: &Model) -> Result<(), Reason> {
+        match role {
+            Need::Density => self.density = Some(model.can()?),
+            Need::Local => self.local = Some(model.can()?),
+            Need::Background => self.background = Some(model.can()?),
+            Need::Latent => self.latent = Some(model.can()?),
+            Need::Autoencoder => self.autoencoder = Some(model.can()?),
+            Need::Classifier => self.classifier = Some(model.can()?),
+            Need::Stirring | Need::Samples => {
+                return Err("it asks another member and has none of its own".into());
+            }
+        }
+        Ok(())
+    }
+
+    fn have(&self, need: Need) -> bool {
+        match need {
+            Need::Density | Need::Stirring => self.density.is_some(),
+            Need::Local => self.local.is_some(),
+            Need::Background => self.background.is_some(),
+            Need::Latent | Need::Samples => self.latent.is_some(),
+            Need::Autoencoder => self.autoencoder.is_some(),
+            Need::Classifier => self.classifier.is_some(),
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Families of models: a room for each, with everything that anybody says of it, its part of the manifest, its networks, its proof, what its
+//! models can do and why they cannot do the rest.
+//!
+//! Architecture invariant: a family is known by name in its own room and in [`Registry::standard`], nowhere else. Nothing here knows of
+//! requests or transports.
+
+pub mod autoencoder;
+pub mod autoregressive;
+pub mod bayes;
+pub mod classifier;
+mod codes;
+pub mod detector;
+pub mod gan;
+pub mod gate;
+pub mod manifest;
+pub mod network;
+pub mod pixelcnn;
+pub mod pixelrnn;
+mod two_sided;
+pub mod vae;
+
+use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
+
+pub use self::{
+    gate::{Gate, GateError, Snapshot, prove},
+    manifest::{Manifest, Tables},
+    network::NetworkError,
+};
+pub use crate::model::work::Workshop;
+use crate::model::{
+    Capabilities,
+    info::{CalibrationInfo, Density, DrawingMethod},
+    labels::Labels,
+};
+
+/// Why other models than autoregressive ones compress nothing.
+const NO_PIXELS: &str = "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive model has";
+
+/// A family of models.
+pub trait Family: Debug + Send + Sync + 'static {
+    /// The name used in manifests and answers.
+    fn name(&self) -> &'static str;
+
+    /// Takes the family's tables out of a manifest. What every manifest says has been taken already, and what nobody takes is refused.
+    fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String>;
+}
+
+/// What a version's manifest says beside what every manifest says.
+pub trait Contract: Debug + Send + Sync {
+    /// Files that decide on the numbers that a version computes: they identify it. None if it has no graphs of its own.
+    fn graphs(&self) -> Vec<&str> {
+        Vec::new()
+    }
+
+    /// The other files that it names.
+    fn files(&self) -> Vec<&str>;
+
+    /// Names and versions of the models that it is made of, which are loaded before it.
+    fn members(&self) -> Vec<(&str, u32)> {
+        Vec::new()
+    }
+
+    /// Loads the version and has it prove itself, or says which check it failed.
+    fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError>;
+}
+
+/// What a version turns out to be that has proved itself.
+#[derive(Debug)]
+pub struct Proved {
+    /// What it says about p(image).
+    pub density: Density,
+    /// The likelihood head; `none` without one.
+    pub likelihood: &'static str,
+    /// The labels that its density is conditioned on, or that it tells apart.
+    pub labels: Option<Labels>,
+    /// How images are drawn pixel by pixel, if they are.
+    pub sampler: Option<DrawingMethod>,
+    /// Numbers in its latent code, or in a classifier's features.
+    pub latent_size: Option<usize>,
+    /// What it is calibrated on.
+    pub calibration: Option<CalibrationInfo>,
+    /// What it can do.
+    pub capabilities: Capabilities,
+}
+
+impl Proved {
+    /// A version that says `density` about p(image), and nothing more so far.
+    pub fn new(density: Density, capabilities: Capabilities) -> Self {
+        Self {
+            density,
+            likelihood: "none",
+            labels: None,
+            sampler: None,
+            latent_size: None,
+            calibration: None,
+            capabilities,
+        }
+    }
+}
+
+/// The families that a server knows.
+#[derive(Debug, Clone, Default)]
+pub struct Registry(BTreeMap<&'static str, Arc<dyn Family>>);
+
+impl Registry {
+    /// Every family of this crate.
+    pub fn standard() -> Self {
+        Self::default()
+            .with(pixelcnn::PixelCnn)
+            .with(pixelrnn::PixelRnn)
+            .with(vae::Vae)
+            .with(autoencoder::Autoencoder)
+            .with(gan::Gan)
+            .with(classifier::Classifier)
+            .with(bayes::Bayes)
+            .with(detector::Detector)
+    }
+
+    /// One family more. It takes the place of one of the same name.
+    #[must_use]
+    pub fn with(mut self, family: impl Family) -> Self {
+        self.0.insert(family.name(), Arc::new(family));
+        self
+    }
+
+    /// The family of that name.
+    pub fn family(&self, name: &str) -> Result<&dyn Family, String> {
+        let family = self.0.get(name).map(|family| &**family);
+        family.ok_or_else(|| {
+            format!(
+                "unknown family {name:?}: one of {}",
+                self.names().collect::<Vec<_>>().join(", ")
+            )
+        })
+    }
+
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+}

@@ -1,0 +1,305 @@
+//! Autoencoders: a deterministic bottleneck, which gives codes and images of codes, and no distribution over either.
+
+pub mod network;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use self::network::Network;
+use super::{
+    Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
+    codes::{Picture, codes_between, encoding, finite, in_place, only_means},
+    gate::{failed, time_of},
+    manifest::Scored,
+};
+use crate::{
+    detection::evidence::{Answers, SquaredErrors},
+    domain::image::Image,
+    model::{
+        Call, Capabilities, PerImage, Refusal,
+        classify::Classifies,
+        codes::{
+            DecodeAsk, Decodes, Encodes, Encoding, Interpolates, Reconstruction, Reconstructs,
+            check_codes,
+        },
+        compress::Compresses,
+        detect::Judges,
+        draw::{Completes, Draws},
+        info::Density,
+        score::Scores,
+        work::Batches,
+    },
+    runtime::Threads,
+    scheduling::{Class, JobError},
+};
+
+/// Deterministic bottleneck: features, no density.
+#[derive(Debug)]
+pub struct Autoencoder;
+
+/// Golden numbers: Σ (reconstruction − image)² in units of level / (levels − 1).
+const GOLDEN: (&str, &str) = ("golden squared errors", "");
+
+/// `[graphs]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Graphs {
+    encoder: OneToOne,
+    decoder: OneToOne,
+}
+
+/// A graph with one input and one output.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OneToOne {
+    file: String,
+    input: String,
+    output: String,
+}
+
+#[derive(Debug)]
+struct Own {
+    encoder: String,
+    decoder: String,
+    contract: network::Contract,
+    golden: Scored,
+}
+
+impl Family for Autoencoder {
+    fn name(&self) -> &'static str {
+        "autoencoder"
+    }
+
+    fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String> {
+        let Graphs { encoder, decoder } = tables.needed("graphs")?;
+        tables.no_density()?;
+        Ok(Box::new(Own {
+            contract: network::Contract {
+                shape: tables.shape(),
+                latent_size: tables.latent_size()?,
+                map: tables.input_map()?,
+                encoder: network::Names {
+                    input: encoder.input,
+                    output: encoder.output,
+                },
+                decoder: network::Names {
+                    input: decoder.input,
+                    output: decoder.output,
+                },
+            },
+            encoder: encoder.file,
+            decoder: decoder.file,
+            golden: tables.scored()?,
+        }))
+    }
+}
+
+impl Contract for Own {
+    fn graphs(&self) -> Vec<&str> {
+        vec![&self.encoder, &self.decoder]
+    }
+
+    fn files(&self) -> Vec<&str> {
+        self.golden.files().collect()
+    }
+
+    fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
+        let (images, expected) = gate.golden_scores(&self.golden, None)?;
+        let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let files = format!("{}, {}", self.encoder, self.decoder);
+        let failed = |cause| failed(&files, cause);
+        let (encoder, decoder) = (gate.graph(&self.encoder)?, gate.graph(&self.decoder)?);
+        let (engine, label) = (&*gate.workshop().engine, gate.label());
+        let network = Network::load(engine, &label, &encoder, &decoder, self.contract.clone())
+            .map_err(failed)?;
+        gate.contract_kept();
+        let codes = network
+            .encode(&golden, Threads::All)
+            .map_err(failed)?
+            .concat();
+        let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
+        let errors: Vec<f64> = pictures
+            .iter()
+            .zip(&golden)
+            .map(|(picture, levels)| picture.squared_errors(levels).sum())
+            .collect();
+        gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
+        let code = &codes[..network.latent_size()];
+        let encoding =
+            time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+        let decoding = time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let network = Arc::new(network);
+        let (encoder, decoder) = (Arc::clone(&network), Arc::clone(&network));
+        let model = Arc::new(Model {
+            encode: workshop.batches(
+                name,
+                "encode",
+                encoding,
+                move |images: &[Image], threads| {
+                    let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                    encoder
+                        .encode(&levels, threads)
+                        .map_err(|error| error.to_string())
+                },
+            ),
+            decode: workshop.batches(
+                name,
+                "decode",
+                decoding,
+                move |codes: &[Vec<f32>], threads| {
+                    decoder
+                        .decode(&codes.concat(), threads)
+                        .map_err(|error| error.to_string())
+                },
+            ),
+            latent_size: network.latent_size(),
+        });
+        let no_density =
+            "an autoencoder has no density: its reconstruction error is not a likelihood";
+        let no_prior = "an autoencoder has no density and no prior over its codes to draw from";
+        let no_label = "only a classifier, or a density conditioned on labels, can name a label";
+        let capabilities = Capabilities::new(
+            "an autoencoder has codes and images of codes, and no distribution over either",
+        )
+        .offer::<dyn Encodes>(Arc::clone(&model) as _)
+        .offer::<dyn Decodes>(Arc::clone(&model) as _)
+        .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
+        .offer::<dyn Interpolates>(model)
+        .decline::<dyn Scores>(no_density)
+        .decline::<dyn Judges>(no_density)
+        .decline::<dyn Draws>(no_prior)
+        .decline::<dyn Completes>(no_prior)
+        .decline::<dyn Classifies>(no_label)
+        .decline::<dyn Compresses>(NO_PIXELS)
+        .offer::<dyn SquaredErrors>(network);
+        Ok(Proved {
+            latent_size: Some(self.contract.latent_size),
+            ..Proved::new(Density::None, capabilities)
+        })
+    }
+}
+
+/// An autoencoder with its queues.
+struct Model {
+    encode: Batches<Image, Vec<f32>>,
+    decode: Batches<Vec<f32>, Picture>,
+    latent_size: usize,
+}
+
+#[async_trait]
+impl Encodes for Model {
+    async fn encode(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Encoding>, Refusal> {
+        let codes = call.run(&self.encode, images).await?;
+        Ok(codes
+            .into_iter()
+            .map(|code| encoding("the code", code?))
+            .collect())
+    }
+
+    fn code_size(&self) -> usize {
+        self.latent_size
+    }
+
+    fn has_variance(&self) -> bool {
+        false
+    }
+}
+
+#[async_trait]
+impl Decodes for Model {
+    async fn decode(
+        &self,
+        codes: Vec<Vec<f32>>,
+        ask: &DecodeAsk,
+        call: &Call,
+    ) -> Result<PerImage<Image>, Refusal> {
+        check_codes(&codes, self.latent_size)?;
+        only_means(ask.observation)?;
+        let pictures = call.run(&self.decode, codes).await?;
+        Ok(pictures
+            .into_iter()
+            .map(|picture| picture?.image())
+            .collect())
+    }
+
+    fn code_size(&self) -> usize {
+        self.latent_size
+    }
+}
+
+#[async_trait]
+impl Reconstructs for Model {
+    /// Images through encoder and decoder, and how far they come out from where they went in.
+    async fn reconstruct(
+        &self,
+        images: Vec<Image>,
+        map: bool,
+        call: &Call,
+    ) -> Result<PerImage<Reconstruction>, Refusal> {
+        let count = images.len() as u64;
+        let cost = self.encode.estimate(count) + self.decode.estimate(count);
+        let permit = call.admit(Class::Interactive, cost)?;
+        let codes = self
+            .encode
+            .run(&permit, images.clone(), call.deadline)
+            .await;
+        let good = codes.iter().flatten().cloned().collect();
+        let pictures = self.decode.run(&permit, good, call.deadline).await;
+        let reconstruction = |(image, both): (&Image, Result<(Vec<f32>, Picture), JobError>)| {
+            let (_, picture) = both?;
+            let errors = picture.squared_errors(image.levels()).collect();
+            Reconstruction::new(picture.image()?, errors, None, map)
+        };
+        Ok(images
+            .iter()
+            .zip(in_place(codes, pictures))
+            .map(reconstruction)
+            .collect())
+    }
+}
+
+#[async_trait]
+impl Interpolates for Model {
+    async fn interpolate(
+        &self,
+        from: Image,
+        to: Image,
+        steps: u32,
+        call: &Call,
+    ) -> Result<Vec<Image>, Refusal> {
+        let cost = self.encode.estimate(2) + self.decode.estimate(u64::from(steps));
+        let permit = call.admit(Class::Interactive, cost)?;
+        let mut ends = Vec::new();
+        for code in self
+            .encode
+            .run(&permit, vec![from, to], call.deadline)
+            .await
+        {
+            let code = code?;
+            finite("the code", &code)?;
+            ends.push(code);
+        }
+        let codes = codes_between(&ends[0], &ends[1], steps);
+        let pictures = self.decode.run(&permit, codes, call.deadline).await;
+        pictures
+            .into_iter()
+            .map(|picture| picture?.image())
+            .collect()
+    }
+}
+
+impl SquaredErrors for Network {
+    fn squared_errors(&self, images: &[&[u8]], threads: Threads) -> Answers<Vec<f64>> {
+        let text = |error: super::NetworkError| error.to_string();
+        let codes = self.encode(images, threads).map_err(text)?.concat();
+        let pictures = self.decode(&codes, threads).map_err(text)?;
+        Ok(pictures
+            .iter()
+            .zip(images)
+            .map(|(picture, levels)| picture.squared_errors(levels).collect())
+            .collect())
+    }
+}

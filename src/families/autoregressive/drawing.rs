@@ -1,0 +1,326 @@
+//! Images being drawn, or followed to be coded, a few steps or a pass at a time.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use super::{
+    network::{Compilation, Given, Head, Logits, Network, STEPS_IN_A_TURN},
+    wavefront::{Walk, Wavefront},
+};
+use crate::{
+    domain::{
+        coding::{Decoder, Encoder, Frequencies},
+        image::ImageShape,
+        random::Random,
+    },
+    model::{progress::Progress, work::threads},
+    scheduling::{Parallelism, Step, Turn, Work},
+};
+
+/// Images being drawn: along wavefronts where the graph could be compiled, else by fixed-point iteration over full passes.
+#[derive(Debug)]
+pub(super) struct Drawing {
+    network: Arc<Network>,
+    /// Smoothed turns that an image took.
+    turns: AtomicU64,
+}
+
+/// An image to be drawn or followed.
+#[derive(Debug)]
+pub(super) struct Order {
+    /// Levels in channel, row, column order; only those of known dimensions count.
+    pub(super) levels: Vec<u8>,
+    /// The label, for a conditional model.
+    pub(super) label: u32,
+    /// What decides on levels.
+    pub(super) purpose: Purpose,
+    /// Whom to tell how far the image is.
+    pub(super) progress: Option<Progress>,
+}
+
+/// What becomes of the distribution of each dimension.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// A level is drawn from it.
+    Draw(Draw),
+    /// The level that is there is coded by it.
+    Encode(Box<Encoder>),
+    /// The level is read from a code by it.
+    Decode(Box<Decoder>),
+}
+
+/// How levels are drawn.
+#[derive(Debug)]
+pub(super) struct Draw {
+    /// Dimensions that are given, by storage index; none if empty.
+    pub(super) known: Arc<[bool]>,
+    /// The numbers that decide.
+    pub(super) random: Random,
+    /// Temperature.
+    pub(super) temperature: f64,
+}
+
+impl Draw {
+    fn knows(&self, index: usize) -> bool {
+        self.known.get(index).copied().unwrap_or(false)
+    }
+}
+
+impl Purpose {
+    /// The level of a dimension whose logits are known.
+    fn settle(
+        &mut self,
+        head: Head,
+        index: usize,
+        level: u8,
+        logits: &[f32],
+        scratch: &mut Vec<f32>,
+    ) -> u8 {
+        match self {
+            Self::Draw(draw) if draw.knows(index) => level,
+            Self::Draw(draw) => {
+                let uniform = draw.random.uniform(index as u32);
+                head.draw(logits.iter().copied(), draw.temperature, uniform, scratch)
+            }
+            Self::Encode(encoder) => {
+                predict(encoder.frequencies(), head, logits);
+                encoder.encode(level);
+                level
+            }
+            Self::Decode(decoder) => {
+                predict(decoder.frequencies(), head, logits);
+                decoder.decode()
+            }
+        }
+    }
+}
+
+fn predict(frequencies: &mut Frequencies, head: Head, logits: &[f32]) {
+    match head {
+        Head::Categorical => frequencies.set_categorical(logits.iter().copied()),
+        Head::Bernoulli => frequencies.set_bernoulli(logits[0]),
+    }
+}
+
+/// An image that is being drawn.
+#[derive(Debug)]
+pub(super) struct Canvas {
+    order: Order,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Not begun: it takes no memory while it waits.
+    Waiting,
+    Walk(Walk),
+    Guess(Guess),
+}
+
+/// An image by fixed-point iteration.
+///
+/// Every dimension has its own random number, so a draw is a deterministic function of the dimensions before it, and the image
+/// is the fixed point of "draw every dimension given the image". Each turn makes one pass and draws again; as far as the new
+/// image agrees with the one that went in, it is final, and so is the first dimension that differs. The result is that of
+/// drawing one dimension a pass, in fewer passes (Song et al. 2021; Wiggers and Hoogeboom 2020).
+#[derive(Debug)]
+struct Guess {
+    /// Final before `frontier`, guesses after it.
+    levels: Vec<u8>,
+    /// Places in the order of dimensions that are final.
+    frontier: usize,
+    passes: u64,
+}
+
+/// An image that is done.
+#[derive(Debug)]
+pub(super) struct Drawn {
+    pub(super) levels: Vec<u8>,
+    /// What decided on them.
+    pub(super) purpose: Purpose,
+    /// Full passes that it took, if it was drawn by fixed-point iteration.
+    pub(super) passes: Option<u64>,
+}
+
+/// Rows of the image beyond the frontier that are guessed anew in a turn. A guess farther out would rest on guesses that are
+/// still changing.
+const GUESSED_ROWS: usize = 4;
+
+impl Drawing {
+    pub(super) fn new(network: Arc<Network>) -> Self {
+        let turns = match network.compilation() {
+            Compilation::Wavefront(wavefront) => wavefront.steps().div_ceil(STEPS_IN_A_TURN),
+            Compilation::Causal(_) | Compilation::Unknown(_) => network.shape().dimensions() as u64,
+        };
+        Self {
+            network,
+            turns: AtomicU64::new(turns),
+        }
+    }
+
+    /// Turns that an image is expected to take.
+    pub(super) fn expected_turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
+    fn observe(&self, turns: u64) {
+        let previous = self.turns.load(Ordering::Relaxed);
+        self.turns
+            .store((previous * 7 + turns).div_ceil(8), Ordering::Relaxed);
+    }
+
+    /// Some steps of every image.
+    fn walk(&self, wavefront: &Wavefront, items: Vec<Canvas>) -> Turn<Canvas, Drawn> {
+        let (mut orders, mut walks) = (Vec::new(), Vec::new());
+        for Canvas { mut order, state } in items {
+            walks.push(match state {
+                State::Walk(walk) => walk,
+                State::Waiting | State::Guess(_) => {
+                    wavefront.start(std::mem::take(&mut order.levels), order.label)
+                }
+            });
+            orders.push(order);
+        }
+        let (head, mut scratch) = (self.network.head(), Vec::new());
+        let mut settle = |at: usize, index: usize, level: u8, logits: &[f32]| {
+            let order: &mut Order = &mut orders[at];
+            order
+                .purpose
+                .settle(head, index, level, logits, &mut scratch)
+        };
+        let mut moving: Vec<&mut Walk> = walks.iter_mut().collect();
+        wavefront
+            .advance(&mut moving, STEPS_IN_A_TURN, &mut settle)
+            .map_err(|error| error.to_string())?;
+        Ok(orders
+            .into_iter()
+            .zip(walks)
+            .map(|(order, walk)| {
+                if let Some(progress) = &order.progress {
+                    progress.tell(wavefront.settled_rows(&walk), walk.levels());
+                }
+                if !wavefront.is_finished(&walk) {
+                    let state = State::Walk(walk);
+                    return Step::Again(Canvas { order, state });
+                }
+                Step::Done(Drawn {
+                    levels: wavefront.finish(walk),
+                    purpose: order.purpose,
+                    passes: None,
+                })
+            })
+            .collect())
+    }
+
+    /// A full pass for every image.
+    fn guess(&self, items: Vec<Canvas>, parallelism: Parallelism) -> Turn<Canvas, Drawn> {
+        let mut guesses: Vec<(Order, Guess)> = items.into_iter().map(Canvas::into_guess).collect();
+        let given: Vec<Given<'_>> = guesses
+            .iter()
+            .map(|(order, guess)| Given {
+                levels: &guess.levels,
+                label: order.label,
+            })
+            .collect();
+        let logits = self
+            .network
+            .logits(&given, threads(parallelism))
+            .map_err(|error| error.to_string())?;
+        let (shape, mut scratch) = (self.network.shape(), Vec::new());
+        for (row, (order, guess)) in guesses.iter_mut().enumerate() {
+            guess.advance(order, &logits, row, shape, &mut scratch);
+        }
+        Ok(guesses
+            .into_iter()
+            .map(|(order, guess)| {
+                if let Some(progress) = &order.progress {
+                    let row = shape.width() * shape.channels();
+                    progress.tell(guess.frontier / row, &guess.levels);
+                }
+                if guess.frontier < shape.dimensions() {
+                    let state = State::Guess(guess);
+                    return Step::Again(Canvas { order, state });
+                }
+                self.observe(guess.passes);
+                Step::Done(Drawn {
+                    levels: guess.levels,
+                    purpose: order.purpose,
+                    passes: Some(guess.passes),
+                })
+            })
+            .collect())
+    }
+}
+
+impl Work for Drawing {
+    type Item = Canvas;
+    type Output = Drawn;
+
+    fn rows(&self, _: &Canvas) -> usize {
+        1
+    }
+
+    fn run(&self, items: Vec<Canvas>, parallelism: Parallelism) -> Turn<Canvas, Drawn> {
+        match self.network.compilation() {
+            Compilation::Wavefront(wavefront) => self.walk(wavefront, items),
+            Compilation::Causal(_) | Compilation::Unknown(_) => self.guess(items, parallelism),
+        }
+    }
+}
+
+impl From<Order> for Canvas {
+    fn from(order: Order) -> Self {
+        let state = State::Waiting;
+        Self { order, state }
+    }
+}
+
+impl Canvas {
+    fn into_guess(self) -> (Order, Guess) {
+        let Self { mut order, state } = self;
+        let guess = match state {
+            State::Guess(guess) => guess,
+            State::Waiting | State::Walk(_) => Guess {
+                levels: std::mem::take(&mut order.levels),
+                frontier: 0,
+                passes: 0,
+            },
+        };
+        (order, guess)
+    }
+}
+
+impl Guess {
+    fn advance(
+        &mut self,
+        order: &Order,
+        logits: &Logits,
+        row: usize,
+        shape: ImageShape,
+        scratch: &mut Vec<f32>,
+    ) {
+        self.passes += 1;
+        // Coding is refused where it would come to full passes: each level would take one.
+        let Purpose::Draw(draw) = &order.purpose else {
+            self.frontier = shape.dimensions();
+            return;
+        };
+        let horizon = self.frontier + GUESSED_ROWS * shape.width() * shape.channels();
+        let mut settled = true;
+        for place in self.frontier..horizon.min(shape.dimensions()) {
+            let index = shape.index_of(place);
+            if !draw.knows(index) {
+                let level = logits.draw(row, index, draw.temperature, &draw.random, scratch);
+                let guess = std::mem::replace(&mut self.levels[index], level);
+                if settled {
+                    self.frontier = place + 1;
+                }
+                settled &= guess == level;
+            } else if settled {
+                self.frontier = place + 1;
+            }
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! A network over whole images: one pass gives everything.
+
+use std::sync::Arc;
+
+use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped};
+use crate::{
+    domain::likelihood,
+    families::{
+        autoregressive::wavefront::Wavefront,
+        network::{NetworkError, batch_shape, expect_shape, levels_input},
+    },
+    graph::{
+        self, precision,
+        protobuf::{ElementType, Model},
+        rewrite,
+        signature::{self, Expected},
+        wavefront::{Analysis, Interface},
+    },
+    runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
+};
+
+/// A graph in two forms: one gives scores, one gives logits.
+#[derive(Debug)]
+pub(super) struct Passes {
+    contract: Contract,
+    score: Arc<dyn Program>,
+    logits: Arc<dyn Program>,
+    logits_form: Vec<usize>,
+    cropping: Option<Cropping>,
+}
+
+impl Passes {
+    /// Checks the graph against its contract, analyses it, and makes it runnable, once for scores and once for logits.
+    pub(super) fn load(
+        engine: &dyn Engine,
+        name: &str,
+        model: &Model,
+        contract: Contract,
+    ) -> Result<(Self, Compilation), NetworkError> {
+        let shape = contract.shape;
+        let image = vec![shape.channels(), shape.height(), shape.width()];
+        let forms = match contract.head {
+            Head::Bernoulli => vec![image.clone()],
+            Head::Categorical => {
+                let (k, c, h, w) = (shape.levels(), image[0], image[1], image[2]);
+                let flat = (c == 1).then(|| vec![k, h, w]);
+                flat.into_iter().chain([vec![k, c, h, w]]).collect()
+            }
+        };
+        let mut inputs = vec![Expected {
+            name: &contract.input,
+            element_type: ElementType::Float,
+            forms: vec![image],
+        }];
+        inputs.extend(contract.label.as_ref().map(|label| Expected {
+            name: &label.input,
+            element_type: ElementType::Int64,
+            forms: vec![Vec::new()],
+        }));
+        let found = signature::check(
+            model,
+            &inputs,
+            &[Expected {
+                name: &contract.output,
+                element_type: ElementType::Float,
+                forms: forms.clone(),
+            }],
+        )?;
+        let model = &*precision::in_single(model);
+        let logits_form = forms[found[0]].clone();
+        let kind = match (contract.head, logits_form.len()) {
+            (Head::Bernoulli, _) => rewrite::Logits::Bernoulli,
+            (Head::Categorical, 3) => rewrite::Logits::CategoricalFlat,
+            (Head::Categorical, _) => rewrite::Logits::Categorical,
+        };
+        let compilation = compile(engine, name, model, &contract)?;
+        let (model, cropping) = cropped(engine, name, model, &contract);
+        let score = rewrite::score(
+            &model,
+            &contract.input,
+            &contract.output,
+            shape,
+            contract.map,
+            kind,
+        )?;
+        let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
+        let passes = Self {
+            score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
+            logits: engine.load(&format!("{name} (logits)"), &graph::serialize(&logits))?,
+            logits_form,
+            cropping,
+            contract,
+        };
+        Ok((passes, compilation))
+    }
+
+    pub(super) fn cropping(&self) -> Option<&Cropping> {
+        self.cropping.as_ref()
+    }
+
+    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.
+    pub(super) fn log_probabilities(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<Vec<Vec<f32>>, NetworkError> {
+        let rows = images.len();
+        let names: &[&str] = match self.contract.head {
+            Head::Categorical => &[rewrite::CHOSEN, rewrite::TOTAL],
+            Head::Bernoulli => &[rewrite::MARGIN],
+        };
+        let outputs = self.run(&*self.score, names, images, threads)?;
+        let [_, c, h, w] = batch_shape(self.contract.shape, rows);
+        for (name, output) in names.iter().zip(&outputs) {
+            if output.values.len() != rows * c * h * w {
+                expect_shape(name, output, &[rows, c, h, w])?;
+            }
+        }
+        // Logarithms in double precision: the same for every batch, unlike those of the runtime's vectorised kernels.
+        let values = |row| -> Vec<f32> {
+            match self.contract.head {
+                Head::Categorical => {
+                    let (chosen, total) = (outputs[0].row(row, rows), outputs[1].row(row, rows));
+                    chosen
+                        .iter()
+                        .zip(total)
+                        .map(|(&chosen, &total)| (f64::from(chosen) - f64::from(total).ln()) as f32)
+                        .collect()
+                }
+                Head::Bernoulli => outputs[0]
+                    .row(row, rows)
+                    .iter()
+                    .map(|&margin| -likelihood::softplus(f64::from(margin)) as f32)
+                    .collect(),
+            }
+        };
+        Ok((0..rows).map(values).collect())
+    }
+
+    /// The logits of every dimension.
+    pub(super) fn logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<Logits, NetworkError> {
+        let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
+        let output = outputs.swap_remove(0);
+        let expected: Vec<usize> = std::iter::once(images.len())
+            .chain(self.logits_form.iter().copied())
+            .collect();
+        expect_shape(&self.contract.output, &output, &expected)?;
+        Ok(Logits {
+            shape: self.contract.shape,
+            head: self.contract.head,
+            rows: images.len(),
+            output,
+        })
+    }
+
+    fn run(
+        &self,
+        program: &dyn Program,
+        outputs: &[&str],
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<Vec<Output>, NetworkError> {
+        let rows = images.len();
+        let levels: Vec<u8> = images
+            .iter()
+            .flat_map(|image| image.levels)
+            .copied()
+            .collect();
+        let labels: Vec<i64> = images.iter().map(|image| i64::from(image.label)).collect();
+        let (shape, one_axis) = (batch_shape(self.contract.shape, rows), [rows]);
+        let mut inputs = vec![levels_input(&levels, &shape)];
+        inputs.extend(self.contract.label.as_ref().map(|label| Input {
+            name: &label.input,
+            shape: &one_axis,
+            values: Values::Ints(&labels),
+        }));
+        Ok(program.run(&inputs, outputs, threads)?)
+    }
+}
+
+/// Analyses the graph and compiles it if that is possible; fails only on a leak.
+fn compile(
+    engine: &dyn Engine,
+    name: &str,
+    model: &Model,
+    contract: &Contract,
+) -> Result<Compilation, NetworkError> {
+    let simplified = rewrite::for_one(model)
+        .map_err(|error| error.to_string())
+        .and_then(|one| {
+            let bytes = engine.simplify(name, &graph::serialize(&one));
+            bytes.map_err(|error: RuntimeError| error.to_string())
+        })
+        .and_then(|bytes| graph::parse(&bytes).map_err(|error| error.to_string()));
+    let simplified = match simplified {
+        Ok(model) => model,
+        Err(reason) => return Ok(Compilation::Unknown(reason)),
+    };
+    let interface = Interface {
+        image: &contract.input,
+        label: contract.label.as_ref().map(|label| label.input.as_str()),
+        logits: &contract.output,
+        shape: contract.shape,
+        outcomes: contract.head.outcomes(contract.shape),
+    };
+    Ok(match graph::wavefront::analyse(&simplified, &interface)? {
+        Analysis::Compiled(compiled) => {
+            match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
+                Ok(wavefront) => Compilation::Wavefront(Arc::new(wavefront)),
+                Err(error) => Compilation::Causal(error.to_string()),
+            }
+        }
+        Analysis::Causal(reason) => Compilation::Causal(reason.to_string()),
+        Analysis::Unknown(reason) => Compilation::Unknown(reason.to_string()),
+    })
+}

@@ -1,0 +1,562 @@
+//! Drawing from a compiled network: all rows that can move do so at once, and nothing is computed twice.
+//!
+//! The step graph computes one column of some rows of some images; this module decides which, hands it what earlier steps
+//! computed, and keeps what later ones will read. Rows of different images, at different steps, share a run, so images can start and
+//! finish at any time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::families::network::{NetworkError, expect_shape};
+use crate::{
+    domain::image::ImageShape,
+    graph::{
+        self,
+        protobuf::Model,
+        rewrite::InputMap,
+        wavefront::{Compiled, Gather, LABELS, LOGITS, Run, Source, TABLE_LEVELS},
+    },
+    runtime::{Engine, Input, Program, Threads, Values, View},
+};
+
+/// Buffers of finished images that are kept for new ones.
+const SPARE_MEMORIES: usize = 64;
+
+/// A compiled network with its runtime.
+#[derive(Debug)]
+pub struct Wavefront {
+    program: Arc<dyn Program>,
+    compiled: Compiled,
+    shape: ImageShape,
+    /// For each table: level by level, its features.
+    tables: Vec<Vec<f32>>,
+    rings: Vec<Ring>,
+    /// Values that are kept for an image.
+    memory_size: usize,
+    output_names: Vec<String>,
+    spare: Mutex<Spare>,
+}
+
+/// Buffers to be used again.
+#[derive(Debug, Default)]
+struct Spare {
+    memories: Vec<Vec<f32>>,
+    buffers: Vec<Buffers>,
+}
+
+/// Where the values of a cached tensor are kept: `rows` × `columns` feature vectors, used in turn.
+#[derive(Debug, Clone, Copy)]
+struct Ring {
+    offset: usize,
+    rows: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl Ring {
+    fn at(&self, row: usize, column: usize) -> usize {
+        self.offset + ((row % self.rows) * self.columns + column % self.columns) * self.width
+    }
+}
+
+/// An image that is being drawn, or followed.
+#[derive(Debug)]
+pub struct Walk {
+    levels: Vec<u8>,
+    label: i64,
+    step: i64,
+    memory: Vec<f32>,
+}
+
+impl Walk {
+    /// Levels in channel, row, column order; those that have not been settled yet are arbitrary.
+    pub fn levels(&self) -> &[u8] {
+        &self.levels
+    }
+}
+
+/// Input buffers of a run.
+#[derive(Debug, Default)]
+struct Buffers {
+    pairs: Vec<Pair>,
+    gathers: Vec<Vec<f32>>,
+    positions: Vec<Vec<i64>>,
+    masks: Vec<Vec<u8>>,
+    labels: Vec<i64>,
+    logits: Vec<f32>,
+}
+
+/// A row of an image that is somewhere on its way.
+#[derive(Debug, Clone, Copy)]
+struct Pair {
+    walk: usize,
+    row: i64,
+    /// Column of a tensor with delay 0.
+    column: i64,
+}
+
+/// Decides on the level of a dimension: it gets the number of the walk, the storage index of the dimension, the level that stands
+/// there, and the logits.
+pub type Settle<'a> = dyn FnMut(usize, usize, u8, &[f32]) -> u8 + 'a;
+
+/// What a program costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Columns by which a row runs behind the row above.
+    pub lag: u64,
+    /// Steps that an image takes.
+    pub steps: u64,
+    /// Multiplications of weights for an image.
+    pub multiply_adds: u64,
+    /// Bytes that are remembered for an image while it is drawn.
+    pub bytes: u64,
+}
+
+impl Wavefront {
+    /// Makes a program runnable.
+    pub fn load(
+        engine: &dyn Engine,
+        name: &str,
+        mut compiled: Compiled,
+        shape: ImageShape,
+        map: InputMap,
+    ) -> Result<Self, NetworkError> {
+        let program = engine.load(&format!("{name} (step)"), &graph::serialize(&compiled.step))?;
+        let tables = tables(engine, name, &compiled, shape, map)?;
+        // The runtime has its own copy of the weights.
+        compiled.step = Model::default();
+        compiled.tables.graph = Model::default();
+        let (mut rings, mut memory_size) = (Vec::new(), 0);
+        let (height, width) = (shape.height(), shape.width());
+        for cache in &compiled.caches {
+            let lifetime = cache.lifetime.max(1) as usize;
+            let ring = Ring {
+                offset: memory_size,
+                rows: (width - 1 + lifetime)
+                    .div_ceil(compiled.lag as usize)
+                    .clamp(1, height),
+                columns: lifetime.min(width),
+                width: cache.width,
+            };
+            memory_size += ring.rows * ring.columns * ring.width;
+            rings.push(ring);
+        }
+        let output_names = std::iter::once(LOGITS)
+            .chain(compiled.caches.iter().map(|cache| cache.output.as_str()))
+            .map(str::to_owned)
+            .collect();
+        Ok(Self {
+            program,
+            compiled,
+            shape,
+            tables,
+            rings,
+            memory_size,
+            output_names,
+            spare: Mutex::default(),
+        })
+    }
+
+    /// What an image costs.
+    pub fn cost(&self) -> Cost {
+        Cost {
+            lag: self.compiled.lag.unsigned_abs(),
+            steps: self.steps(),
+            multiply_adds: self.compiled.multiply_adds,
+            bytes: (self.memory_size * size_of::<f32>()) as u64,
+        }
+    }
+
+    /// Steps that an image takes.
+    pub fn steps(&self) -> u64 {
+        self.compiled.steps(self.shape)
+    }
+
+    /// Begins an image. Levels that are not known in advance may be anything. `label` is that of a conditional model, else 0.
+    pub fn start(&self, levels: Vec<u8>, label: u32) -> Walk {
+        let mut memory = self.spare().memories.pop().unwrap_or_default();
+        memory.resize(self.memory_size, 0.0);
+        Walk {
+            levels,
+            label: i64::from(label),
+            step: self.compiled.first_delay,
+            memory,
+        }
+    }
+
+    /// Whether every level is settled.
+    pub fn is_finished(&self, walk: &Walk) -> bool {
+        walk.step > self.last_step()
+    }
+
+    /// Gives the levels of a walk and keeps its memory for another.
+    pub fn finish(&self, walk: Walk) -> Vec<u8> {
+        let mut spare = self.spare();
+        if spare.memories.len() < SPARE_MEMORIES {
+            spare.memories.push(walk.memory);
+        }
+        walk.levels
+    }
+
+    /// Rows from the top whose levels are settled.
+    pub fn settled_rows(&self, walk: &Walk) -> usize {
+        let width = self.shape.width() as i64;
+        let done = (walk.step - width) / self.compiled.lag + 1;
+        if walk.step < width {
+            return 0;
+        }
+        (done.max(0) as usize).min(self.shape.height())
+    }
+
+    /// Moves walks on by at most `steps` steps. Whenever the distribution of a dimension is known, `settle` is asked for its level: it
+    /// gets the number of the walk, the storage index of the dimension, the level that stands there, and the logits. Within a
+    /// walk the order of these calls is always the same: by step, channel, row.
+    pub fn advance(
+        &self,
+        walks: &mut [&mut Walk],
+        steps: u64,
+        settle: &mut Settle<'_>,
+    ) -> Result<(), NetworkError> {
+        let mut buffers = self.spare().buffers.pop().unwrap_or_default();
+        let result = (0..steps).try_for_each(|_| self.step(walks, &mut buffers, settle));
+        self.spare().buffers.push(buffers);
+        result
+    }
+
+    fn step(
+        &self,
+        walks: &mut [&mut Walk],
+        buffers: &mut Buffers,
+        settle: &mut Settle<'_>,
+    ) -> Result<(), NetworkError> {
+        self.collect_pairs(walks, &mut buffers.pairs);
+        let channels = self.shape.channels();
+        if !buffers.pairs.is_empty() {
+            for channel in 0..channels {
+                self.fill(walks, buffers, channel == 0);
+                self.run(walks, buffers, channel, settle)?;
+            }
+        }
+        for walk in walks {
+            walk.step += 1;
+        }
+        Ok(())
+    }
+
+    /// Rows that compute anything in this step.
+    fn collect_pairs(&self, walks: &[&mut Walk], pairs: &mut Vec<Pair>) {
+        pairs.clear();
+        let (height, width) = (self.shape.height() as i64, self.shape.width() as i64);
+        let compiled = &self.compiled;
+        let last = self.last_step();
+        for (index, walk) in walks.iter().enumerate() {
+            if walk.step > last {
+                continue;
+            }
+            for row in 0..height {
+                let column = walk.step - compiled.lag * row;
+                if column < compiled.first_delay {
+                    break;
+                }
+                if column < width + compiled.last_delay {
+                    pairs.push(Pair {
+                        walk: index,
+                        row,
+                        column,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Lays out the inputs. What is cached stays the same while the channels of a pixel are drawn one after the other.
+    fn fill(&self, walks: &[&mut Walk], buffers: &mut Buffers, is_first_channel: bool) {
+        let compiled = &self.compiled;
+        let Buffers {
+            pairs,
+            gathers,
+            positions,
+            masks,
+            labels,
+            ..
+        } = buffers;
+        gathers.resize_with(compiled.gathers.len(), Vec::new);
+        positions.resize_with(compiled.positions.len(), Vec::new);
+        masks.resize_with(compiled.masks.len(), Vec::new);
+        for (gather, buffer) in compiled.gathers.iter().zip(gathers) {
+            match gather.source {
+                Source::Cache(place) if is_first_channel => {
+                    let ring = self.rings[place];
+                    fill(gather, pairs, buffer, |pair, row, column, into| {
+                        let memory = &walks[pair.walk].memory;
+                        copy_columns(ring, memory, row, column, into);
+                    });
+                }
+                Source::Cache(_) => {}
+                Source::Table(place) => {
+                    let (table, spec) = (&self.tables[place], &compiled.tables.tables[place]);
+                    fill(gather, pairs, buffer, |pair, row, column, into| {
+                        let levels = &walks[pair.walk].levels;
+                        self.look_up(table, &spec.channels, levels, row, column, into);
+                    });
+                }
+            }
+        }
+        if !is_first_channel {
+            return;
+        }
+        let width = self.shape.width() as i64;
+        for (position, buffer) in compiled.positions.iter().zip(positions) {
+            buffer.clear();
+            buffer.extend(pairs.iter().map(|pair| {
+                let column = (pair.column - position.delay).clamp(0, width - 1);
+                pair.row * width + column
+            }));
+        }
+        for (mask, buffer) in compiled.masks.iter().zip(masks) {
+            buffer.clear();
+            buffer.extend(pairs.iter().map(|pair| {
+                let column = pair.column - mask.delay;
+                let rows = mask.rows.0..mask.rows.1;
+                let columns = mask.columns.0..mask.columns.1;
+                u8::from(rows.contains(&pair.row) && columns.contains(&column))
+            }));
+        }
+        labels.clear();
+        if compiled.takes_labels {
+            labels.extend(pairs.iter().map(|pair| walks[pair.walk].label));
+        }
+    }
+
+    /// The features of pixels side by side.
+    fn look_up(
+        &self,
+        table: &[f32],
+        channels: &[usize],
+        levels: &[u8],
+        row: usize,
+        column: usize,
+        into: &mut [f32],
+    ) {
+        let width = channels.len();
+        let pixel = row * self.shape.width() + column;
+        if self.shape.channels() == 1 {
+            for (offset, into) in into.chunks_exact_mut(width).enumerate() {
+                let level = usize::from(levels[pixel + offset]);
+                into.copy_from_slice(&table[level * width..(level + 1) * width]);
+            }
+            return;
+        }
+        let pixels = self.shape.pixels();
+        for (offset, into) in into.chunks_exact_mut(width).enumerate() {
+            for ((feature, into), channel) in into.iter_mut().enumerate().zip(channels) {
+                let level = usize::from(levels[channel * pixels + pixel + offset]);
+                *into = table[level * width + feature];
+            }
+        }
+    }
+
+    fn run(
+        &self,
+        walks: &mut [&mut Walk],
+        buffers: &mut Buffers,
+        channel: usize,
+        settle: &mut Settle<'_>,
+    ) -> Result<(), NetworkError> {
+        let compiled = &self.compiled;
+        let rows = buffers.pairs.len();
+        let shapes: Vec<[usize; 2]> = buffers
+            .gathers
+            .iter()
+            .map(|buffer| [rows, buffer.len() / rows])
+            .collect();
+        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(shapes.len() + 2);
+        for ((gather, buffer), shape) in compiled.gathers.iter().zip(&buffers.gathers).zip(&shapes)
+        {
+            inputs.push(Input {
+                name: &gather.input,
+                shape,
+                values: Values::Floats(buffer),
+            });
+        }
+        let (one_axis, one_column) = ([rows], [rows, 1]);
+        for (mask, buffer) in compiled.masks.iter().zip(&buffers.masks) {
+            inputs.push(Input {
+                name: &mask.input,
+                shape: &one_column,
+                values: Values::Bytes(buffer),
+            });
+        }
+        for (position, buffer) in compiled.positions.iter().zip(&buffers.positions) {
+            inputs.push(Input {
+                name: &position.input,
+                shape: &one_axis,
+                values: Values::Ints(buffer),
+            });
+        }
+        if compiled.takes_labels {
+            inputs.push(Input {
+                name: LABELS,
+                shape: &one_axis,
+                values: Values::Ints(&buffers.labels),
+            });
+        }
+        let names: Vec<&str> = self.output_names.iter().map(String::as_str).collect();
+        let is_last_channel = channel + 1 == self.shape.channels();
+        let (pairs, scratch) = (&buffers.pairs, &mut buffers.logits);
+        self.program
+            .run_with(&inputs, &names, Threads::One, &mut |outputs| {
+                let Some((logits, kept)) = outputs.split_first() else {
+                    return;
+                };
+                if is_last_channel {
+                    self.remember(walks, pairs, kept);
+                }
+                self.settle(walks, pairs, logits, channel, scratch, settle);
+            })?;
+        Ok(())
+    }
+
+    /// Copies what later steps will read.
+    fn remember(&self, walks: &mut [&mut Walk], pairs: &[Pair], kept: &[View<'_>]) {
+        let width = self.shape.width() as i64;
+        for ((view, cache), ring) in kept.iter().zip(&self.compiled.caches).zip(&self.rings) {
+            for (pair, values) in pairs.iter().zip(view.values.chunks_exact(ring.width)) {
+                let column = pair.column - cache.delay;
+                if (0..width).contains(&column) {
+                    let at = ring.at(pair.row as usize, column as usize);
+                    walks[pair.walk].memory[at..at + ring.width].copy_from_slice(values);
+                }
+            }
+        }
+    }
+
+    fn settle(
+        &self,
+        walks: &mut [&mut Walk],
+        pairs: &[Pair],
+        logits: &View<'_>,
+        channel: usize,
+        scratch: &mut Vec<f32>,
+        settle: &mut Settle<'_>,
+    ) {
+        let (channels, width) = (self.shape.channels(), self.shape.width());
+        let size = logits.values.len() / pairs.len();
+        for (pair, values) in pairs.iter().zip(logits.values.chunks_exact(size)) {
+            if !(0..width as i64).contains(&pair.column) {
+                continue;
+            }
+            let pixel = pair.row as usize * width + pair.column as usize;
+            let index = channel * self.shape.pixels() + pixel;
+            let own: &[f32] = if channels == 1 {
+                values
+            } else {
+                scratch.clear();
+                scratch.extend(values.iter().skip(channel).step_by(channels));
+                scratch
+            };
+            let level = &mut walks[pair.walk].levels[index];
+            *level = settle(pair.walk, index, *level, own);
+        }
+    }
+
+    fn last_step(&self) -> i64 {
+        let (height, width) = (self.shape.height() as i64, self.shape.width() as i64);
+        self.compiled.lag * (height - 1) + width - 1
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Spare> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fills the input of a gather: for every pair its neighbours, zero where they lie outside. `copy` gets a pair, a row, the first
+/// column, and the place of so many columns as fit.
+fn fill(
+    gather: &Gather,
+    pairs: &[Pair],
+    buffer: &mut Vec<f32>,
+    mut copy: impl FnMut(&Pair, usize, usize, &mut [f32]),
+) {
+    let (width, size) = (gather.width, gather.size());
+    buffer.resize(pairs.len() * size, 0.0);
+    for (pair, mut into) in pairs.iter().zip(buffer.chunks_exact_mut(size.max(1))) {
+        for &Run { dy, dx, count } in &gather.runs {
+            let (own, rest) = into.split_at_mut(count * width);
+            into = rest;
+            let row = pair.row + dy;
+            let first = pair.column - gather.delay + dx;
+            let begin = first.max(gather.columns.0);
+            let end = (first + count as i64).min(gather.columns.1);
+            if row < gather.rows.0 || row >= gather.rows.1 || begin >= end {
+                own.fill(0.0);
+                continue;
+            }
+            let (from, to) = (
+                (begin - first) as usize * width,
+                (end - first) as usize * width,
+            );
+            own[..from].fill(0.0);
+            copy(pair, row as usize, begin as usize, &mut own[from..to]);
+            own[to..].fill(0.0);
+        }
+    }
+}
+
+/// Copies columns side by side out of a ring; they lie side by side there too, but where it wraps around.
+fn copy_columns(ring: Ring, memory: &[f32], row: usize, column: usize, into: &mut [f32]) {
+    let count = into.len() / ring.width;
+    let first = column % ring.columns;
+    let start = ring.at(row, column);
+    if first + count <= ring.columns {
+        into.copy_from_slice(&memory[start..start + into.len()]);
+        return;
+    }
+    for (offset, into) in into.chunks_exact_mut(ring.width).enumerate() {
+        let at = ring.at(row, column + offset);
+        into.copy_from_slice(&memory[at..at + ring.width]);
+    }
+}
+
+/// Runs the graph of tables on all levels.
+fn tables(
+    engine: &dyn Engine,
+    name: &str,
+    compiled: &Compiled,
+    shape: ImageShape,
+    map: InputMap,
+) -> Result<Vec<Vec<f32>>, NetworkError> {
+    if compiled.tables.tables.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (levels, channels) = (shape.levels(), shape.channels());
+    // As the graphs that take levels do it: 32-bit reals, product and sum rounded one after the other.
+    let values: Vec<f32> = (0..levels)
+        .flat_map(|level| {
+            let value = level as f32 * map.scale as f32 + map.offset as f32;
+            std::iter::repeat_n(value, channels)
+        })
+        .collect();
+    let names: Vec<&str> = compiled
+        .tables
+        .tables
+        .iter()
+        .map(|table| table.output.as_str())
+        .collect();
+    let input = Input {
+        name: TABLE_LEVELS,
+        shape: &[levels, channels],
+        values: Values::Floats(&values),
+    };
+    let outputs = engine.evaluate(
+        &format!("{name} (tables)"),
+        &graph::serialize(&compiled.tables.graph),
+        &[input],
+        &names,
+    )?;
+    for (output, table) in outputs.iter().zip(&compiled.tables.tables) {
+        if output.values.len() != levels * table.channels.len() {
+            expect_shape(&table.output, output, &[levels, table.channels.len()])?;
+        }
+    }
+    Ok(outputs.into_iter().map(|output| output.values).collect())
+}

@@ -1,0 +1,254 @@
+//! Classifiers: p(label | image). Labels compete, images do not.
+
+pub mod network;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+
+use self::network::{Network, Prediction};
+use super::{
+    Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
+    autoregressive::scores::no_doubts,
+    codes::encoding,
+    gate::{failed, time_of},
+    manifest::Scored,
+};
+use crate::{
+    detection::evidence::{Answers, Predicts, log_posterior},
+    domain::image::Image,
+    model::{
+        Call, Capabilities, PerImage, Reason, Refusal,
+        classify::{Classification, Classifies, ClassifyAsk},
+        codes::{Decodes, Encodes, Encoding, Interpolates, Reconstructs},
+        compress::Compresses,
+        detect::Judges,
+        draw::{Completes, Draws},
+        info::Density,
+        labels::Labels,
+        score::Scores,
+        work::Batches,
+    },
+    runtime::Threads,
+    scheduling::JobError,
+};
+
+/// p(label | image).
+#[derive(Debug)]
+pub struct Classifier;
+
+/// Golden numbers: log p(label | image) of every label.
+const GOLDEN: (&str, &str) = ("golden posteriors", " nats");
+
+/// `[graphs]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Graphs {
+    logits: Logits,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Logits {
+    file: String,
+    input: String,
+    output: String,
+    features: Option<String>,
+}
+
+#[derive(Debug)]
+struct Own {
+    file: String,
+    contract: network::Contract,
+    labels: Labels,
+    golden: Scored,
+}
+
+impl Family for Classifier {
+    fn name(&self) -> &'static str {
+        "classifier"
+    }
+
+    fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String> {
+        let Logits {
+            file,
+            input,
+            output,
+            features,
+        } = tables.needed::<Graphs>("graphs")?.logits;
+        tables.no_density()?;
+        let labels = tables.labels()?.ok_or_else(|| tables.needs("[labels]"))?;
+        Ok(Box::new(Own {
+            file,
+            contract: network::Contract {
+                shape: tables.shape(),
+                map: tables.input_map()?,
+                classes: labels.names.len(),
+                input,
+                output,
+                features,
+            },
+            labels,
+            golden: tables.scored()?,
+        }))
+    }
+}
+
+impl Contract for Own {
+    fn graphs(&self) -> Vec<&str> {
+        vec![&self.file]
+    }
+
+    fn files(&self) -> Vec<&str> {
+        self.golden.files().collect()
+    }
+
+    fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
+        let (images, expected) = gate.golden_scores(&self.golden, Some(self.contract.classes))?;
+        let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let failed = |cause| failed(&self.file, cause);
+        let graph = gate.graph(&self.file)?;
+        let (engine, label) = (&*gate.workshop().engine, gate.label());
+        let network =
+            Network::load(engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+        gate.contract_kept();
+        let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
+        let posteriors: Vec<f64> = predictions
+            .iter()
+            .flat_map(|prediction| log_posterior(&prediction.logits))
+            .collect();
+        gate.golden(GOLDEN, self.golden.tolerance(), &expected, &posteriors)?;
+        let time =
+            time_of(|| network.classify(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+        let network = Arc::new(network);
+        let classifier = Arc::clone(&network);
+        let queue = gate.workshop().batches(
+            &gate.manifest().name,
+            "classify",
+            time,
+            move |images: &[Image], threads| {
+                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                classifier
+                    .classify(&levels, threads)
+                    .map_err(|error| error.to_string())
+            },
+        );
+        let encodes: Result<Arc<dyn Encodes>, Reason> = match network.feature_size() {
+            Some(size) => Ok(Arc::new(Features {
+                classify: Arc::clone(&queue),
+                size,
+            })),
+            None => Err("its graph gives no features, only logits of labels".into()),
+        };
+        let no_density = "a classifier models p(label | image): labels compete, images do not, so it has no density over images";
+        let no_decoder = "a classifier has features and nothing that makes an image of them";
+        let capabilities = Capabilities::new(no_density)
+            .offer::<dyn Classifies>(Arc::new(Model { classify: queue }))
+            .with::<dyn Encodes>(encodes)
+            .decline::<dyn Scores>(no_density)
+            .decline::<dyn Judges>(no_density)
+            .decline::<dyn Draws>(no_density)
+            .decline::<dyn Completes>(no_density)
+            .decline::<dyn Decodes>(no_decoder)
+            .decline::<dyn Reconstructs>(no_decoder)
+            .decline::<dyn Interpolates>(no_decoder)
+            .decline::<dyn Compresses>(NO_PIXELS)
+            .offer::<dyn Predicts>(Arc::clone(&network) as _);
+        Ok(Proved {
+            labels: Some(self.labels.clone()),
+            latent_size: network.feature_size(),
+            ..Proved::new(Density::None, capabilities)
+        })
+    }
+}
+
+/// A queue of images to be classified.
+type Queue = Batches<Image, Prediction>;
+
+/// A classifier with its queue.
+struct Model {
+    classify: Queue,
+}
+
+/// A classifier that gives features, with the same queue.
+struct Features {
+    classify: Queue,
+    size: usize,
+}
+
+#[async_trait]
+impl Classifies for Model {
+    async fn classify(
+        &self,
+        images: Vec<Image>,
+        ask: &ClassifyAsk,
+        call: &Call,
+    ) -> Result<PerImage<Classification>, Refusal> {
+        no_doubts(ask)?;
+        no_map(ask)?;
+        let predictions = call.run(&self.classify, images).await?;
+        let classification = |prediction: Result<Prediction, JobError>| {
+            Ok(Classification {
+                log_posterior: posterior(&prediction?.logits)?,
+                log_likelihoods: None,
+                log_evidence: None,
+                maps: None,
+                doubts: None,
+            })
+        };
+        Ok(predictions.into_iter().map(classification).collect())
+    }
+}
+
+#[async_trait]
+impl Encodes for Features {
+    async fn encode(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Encoding>, Refusal> {
+        let predictions = call.run(&self.classify, images).await?;
+        Ok(predictions
+            .into_iter()
+            .map(|prediction| encoding("a feature", prediction?.features))
+            .collect())
+    }
+
+    fn code_size(&self) -> usize {
+        self.size
+    }
+
+    fn has_variance(&self) -> bool {
+        false
+    }
+}
+
+impl Predicts for Network {
+    fn logits(&self, images: &[&[u8]], threads: Threads) -> Answers<Vec<f32>> {
+        let predictions = self
+            .classify(images, threads)
+            .map_err(|error| error.to_string())?;
+        Ok(predictions
+            .into_iter()
+            .map(|prediction| prediction.logits)
+            .collect())
+    }
+}
+
+/// log p(y | x), unless the classifier gave no numbers.
+pub(super) fn posterior(logits: &[f32]) -> Result<Vec<f64>, Refusal> {
+    let log_posterior = log_posterior(logits);
+    if log_posterior.iter().any(|value| value.is_nan()) {
+        return Err(Refusal::not_a_number("the probability of a label"));
+    }
+    Ok(log_posterior)
+}
+
+/// Only a density knows what each dimension says.
+pub(super) fn no_map(ask: &ClassifyAsk) -> Result<(), Refusal> {
+    if !ask.map {
+        return Ok(());
+    }
+    Err(Refusal::option(
+        "map",
+        "a classifier sees the image as a whole: what each dimension says about a label only a density that is conditioned on labels can \
+         tell",
+    ))
+}

@@ -1,0 +1,194 @@
+//! Detectors: a decision made from what other models say of an image. No density of its own, one calibrated number.
+
+mod file;
+mod judging;
+mod making;
+mod manifest;
+
+use std::{io, sync::Arc, time::Duration};
+
+pub use self::making::{Made, Recipe, calibrate};
+use self::{file::CalibrationText, judging::Judge, manifest::Own};
+use super::{
+    Contract, Family, Gate, GateError, Proved, Tables,
+    gate::time_of,
+    manifest::{MANIFEST, members},
+};
+use crate::{
+    detection::{
+        detector::Detector as Fitted,
+        drift::Monitor,
+        panel::{Members, Panel},
+        statistics::Need,
+    },
+    domain::{conformal::Calibration, image::Image},
+    metrics::DriftMetrics,
+    model::{
+        Capabilities, Reason,
+        detect::{Calibrated, Judges, WatchesDrift},
+        info::{CalibrationInfo, Density},
+    },
+    runtime::Threads,
+};
+
+/// A decision from what other models say.
+#[derive(Debug)]
+pub struct Detector;
+
+const NAME: &str = "detector";
+
+/// Names of the files that are written.
+const CALIBRATION: &str = "calibration.json";
+const GOLDEN_IMAGES: &str = "golden_images.npy";
+const GOLDEN_SCORES: &str = "golden_scores.npy";
+
+impl Family for Detector {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String> {
+        Ok(Box::new(Own::read(tables)?))
+    }
+}
+
+impl Contract for Own {
+    fn files(&self) -> Vec<&str> {
+        self.golden
+            .files()
+            .chain([self.calibration.as_str()])
+            .collect()
+    }
+
+    fn members(&self) -> Vec<(&str, u32)> {
+        members::named(&self.members)
+    }
+
+    fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
+        let panel = Arc::new(
+            self.panel(gate)
+                .map_err(|cause| GateError::Manifest(format!("members: {cause}")))?,
+        );
+        let manifest = gate.manifest();
+        if panel.shape() != manifest.shape {
+            return Err(GateError::Manifest(format!(
+                "image: its members take {}, not {}",
+                panel.shape(),
+                manifest.shape
+            )));
+        }
+        gate.passed("members", members::roles(&self.members));
+        let wrong = |cause: String| GateError::File {
+            file: self.calibration.clone(),
+            cause,
+        };
+        let text = CalibrationText::read(gate.read(&self.calibration)?).map_err(wrong)?;
+        text.check(self).map_err(wrong)?;
+        let rule = text
+            .rule(&self.plan, panel.shape(), panel.latent_size())
+            .map_err(wrong)?;
+        let calibration =
+            Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
+        gate.passed(
+            "calibration",
+            format!(
+                "{} inliers calibrate, {} ranked, {} fitted the densities",
+                calibration.size(),
+                text.splits.rank.images,
+                text.splits.fit.images
+            ),
+        );
+        let (images, golden) = gate.golden_scores(&self.golden, None)?;
+        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let failed = |cause: String| GateError::File {
+            file: MANIFEST.to_owned(),
+            cause,
+        };
+        let measured = panel.measure(&levels, Threads::All).map_err(failed)?;
+        let scores = measured
+            .into_iter()
+            .map(|measured| {
+                Ok(rule
+                    .judge(&measured.map_err(|error| failed(error.to_string()))?.values)
+                    .strangeness)
+            })
+            .collect::<Result<Vec<f64>, GateError>>()?;
+        gate.golden(
+            ("golden scores", ""),
+            self.golden.tolerance(),
+            &golden,
+            &scores,
+        )?;
+        let time =
+            time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
+        let density = self
+            .members
+            .iter()
+            .find(|member| member.role == Need::Density);
+        let fitted = Arc::new(Fitted {
+            panel,
+            rule,
+            calibration,
+            density: density.map(|member| member.sha256.to_lowercase()),
+        });
+        self.proved(gate, fitted, time)
+            .map_err(|error| GateError::Drift(error.to_string()))
+    }
+}
+
+impl Own {
+    fn panel(&self, gate: &Gate<'_>) -> Result<Panel, String> {
+        let mut members = Members::default();
+        for member in &self.members {
+            let found = member.find(gate, "the detector was calibrated with: its graphs have")?;
+            members.add(member.role, &found)?;
+        }
+        Panel::new(members, self.plan.statistics.clone())
+    }
+
+    fn proved(&self, gate: &Gate<'_>, fitted: Arc<Fitted>, time: Duration) -> io::Result<Proved> {
+        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let monitor = workshop.drift.as_ref().map(|folder| {
+            let metrics = DriftMetrics::new(&workshop.metrics, name);
+            Monitor::open(
+                folder,
+                (name, gate.version(), gate.fingerprint()),
+                fitted.calibration.scores(),
+                metrics,
+            )
+            .map(Arc::new)
+        });
+        let monitor = monitor.transpose()?;
+        let info = CalibrationInfo {
+            size: fitted.calibration.size(),
+            statistic: "strangeness",
+            smallest_false_alarm_rate: fitted.calibration.smallest_upper_p_value(),
+            description: self.description.clone(),
+        };
+        let judge = Judge {
+            measure: fitted.panel.queue(workshop, (name, "detect"), time),
+            detector: Arc::clone(&fitted),
+            calibrated: Calibrated {
+                size: info.size,
+                description: info.description.clone(),
+            },
+            monitor: monitor.clone(),
+        };
+        let drift = monitor.map(|monitor| monitor as Arc<dyn WatchesDrift>);
+        let unwatched = || {
+            Reason::from(
+                "drift is watched by a server only, which keeps what it has seen in a folder",
+            )
+        };
+        let capabilities = Capabilities::new(
+            "a detector judges images by what other models say of them: ask one of its members",
+        )
+        .offer::<dyn Judges>(Arc::new(judge))
+        .with::<dyn WatchesDrift>(drift.ok_or_else(unwatched))
+        .offer::<Fitted>(fitted);
+        Ok(Proved {
+            calibration: Some(info),
+            ..Proved::new(Density::None, capabilities)
+        })
+    }
+}

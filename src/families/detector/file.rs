@@ -1,0 +1,333 @@
+//! The files of a detector: its calibration as JSON, and the text of its manifest.
+
+use std::{collections::BTreeMap, io};
+
+use serde::{Deserialize, Serialize};
+
+use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, making::NewDetector, manifest::Own};
+use crate::{
+    detection::{
+        calibrate::Splits,
+        rule::{Density, Plan, Rule, Tail},
+        statistics::Statistic,
+    },
+    domain::{
+        image::ImageShape,
+        mixture::{Component, Mixture},
+    },
+    families::manifest::text::{self, Origin},
+};
+
+/// The version of the format that is written, and the only one that is read.
+const FORMAT: u32 = 1;
+
+/// The calibration as it is written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CalibrationText {
+    format: u32,
+    /// What identifies the members' graphs, by role.
+    members: BTreeMap<String, String>,
+    statistics: Vec<String>,
+    pub(super) splits: Splits,
+    densities: Vec<DensityText>,
+    ranks: BTreeMap<String, Vec<f32>>,
+    fisher: Vec<f32>,
+    guard: Vec<f32>,
+    /// Strangeness of the calibration images in ascending order.
+    pub(super) scores: Vec<f64>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DensityText {
+    name: String,
+    statistics: Vec<String>,
+    centre: Vec<f32>,
+    scale: Vec<f32>,
+    axes: Vec<Vec<f32>>,
+    floor: f32,
+    components: Vec<ComponentText>,
+    tail: Vec<f32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ComponentText {
+    log_weight: f32,
+    mean: Vec<f32>,
+    whitening: Vec<f32>,
+}
+
+impl CalibrationText {
+    pub(super) fn of(detector: &NewDetector) -> Self {
+        let NewDetector { rule, .. } = detector;
+        let plan = &rule.plan;
+        let mut scores = detector.scores.clone();
+        scores.sort_by(f64::total_cmp);
+        let densities = plan.densities.iter().zip(&rule.densities);
+        let ranks = plan.statistics.iter().zip(&rule.ranks);
+        Self {
+            format: FORMAT,
+            members: detector
+                .members
+                .iter()
+                .map(|m| (m.role.name().to_owned(), m.sha256.clone()))
+                .collect(),
+            statistics: plan
+                .statistics
+                .iter()
+                .map(|s| s.name().to_owned())
+                .collect(),
+            splits: detector.splits.clone(),
+            densities: densities
+                .map(|(own, density)| DensityText {
+                    name: own.name.clone(),
+                    statistics: own.statistics.iter().map(|s| s.name().to_owned()).collect(),
+                    centre: density.centre.clone(),
+                    scale: density.scale.clone(),
+                    axes: density.axes.clone(),
+                    floor: density.floor,
+                    components: density
+                        .mixture
+                        .components
+                        .iter()
+                        .map(ComponentText::of)
+                        .collect(),
+                    tail: density.tail.values().to_vec(),
+                })
+                .collect(),
+            ranks: ranks
+                .filter_map(|(s, tail)| {
+                    Some((s.name().to_owned(), tail.as_ref()?.values().to_vec()))
+                })
+                .collect(),
+            fisher: rule.fisher.values().to_vec(),
+            guard: rule.guard.values().to_vec(),
+            scores,
+        }
+    }
+
+    pub(super) fn write(&self) -> io::Result<Vec<u8>> {
+        serde_json::to_vec(self).map_err(io::Error::other)
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, String> {
+        #[derive(Deserialize)]
+        struct Kind {
+            format: u32,
+        }
+        let kind: Kind = serde_json::from_slice(bytes)
+            .map_err(|error| format!("it is not a calibration: {error}"))?;
+        if kind.format != FORMAT {
+            return Err(format!(
+                "its format is {}, and {FORMAT} is read",
+                kind.format
+            ));
+        }
+        serde_json::from_slice(bytes).map_err(|error| format!("it is not a calibration: {error}"))
+    }
+
+    /// Whether the calibration is of this detector and no other.
+    pub(super) fn check(&self, contract: &Own) -> Result<(), String> {
+        let members: BTreeMap<String, String> = contract
+            .members
+            .iter()
+            .map(|m| (m.role.name().to_owned(), m.sha256.clone()))
+            .collect();
+        if members != self.members {
+            return Err("it was made with other members than the manifest names".to_owned());
+        }
+        let names = |statistics: &[Statistic]| -> Vec<String> {
+            statistics.iter().map(|s| s.name().to_owned()).collect()
+        };
+        if names(&contract.plan.statistics) != self.statistics {
+            return Err("it was made with other statistics than the manifest names".to_owned());
+        }
+        let same = contract.plan.densities.len() == self.densities.len()
+            && contract
+                .plan
+                .densities
+                .iter()
+                .zip(&self.densities)
+                .all(|(own, text)| {
+                    own.name == text.name && names(&own.statistics) == text.statistics
+                });
+        if !same {
+            return Err("it was made with other densities than the manifest names".to_owned());
+        }
+        Ok(())
+    }
+
+    /// The fitted rule, if every number of it is there.
+    pub(super) fn rule(
+        &self,
+        plan: &Plan,
+        shape: ImageShape,
+        latent_size: usize,
+    ) -> Result<Rule, String> {
+        let ranks = plan
+            .statistics
+            .iter()
+            .map(|statistic| match self.ranks.get(statistic.name()) {
+                Some(values) => tail(values).map(Some),
+                None if statistic.is_scalar() => Err(format!("it has no ranks of {statistic}")),
+                None => Ok(None),
+            })
+            .collect::<Result<_, _>>()?;
+        let densities = plan
+            .densities
+            .iter()
+            .zip(&self.densities)
+            .map(|(own, text)| {
+                let size = own
+                    .statistics
+                    .iter()
+                    .map(|s| s.length(shape, latent_size))
+                    .sum();
+                text.density(size)
+                    .map_err(|cause| format!("its density {:?} {cause}", own.name))
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Rule {
+            plan: plan.clone(),
+            ranks,
+            densities,
+            fisher: tail(&self.fisher)?,
+            guard: tail(&self.guard)?,
+        })
+    }
+}
+
+fn tail(values: &[f32]) -> Result<Tail, String> {
+    if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
+        return Err("its ranks must be finite numbers, at least one each".to_owned());
+    }
+    Ok(Tail::new(values.iter().map(|&value| f64::from(value))))
+}
+
+impl DensityText {
+    /// The density of vectors of `size` numbers.
+    fn density(&self, size: usize) -> Result<Density, String> {
+        let dimensions = self.axes.len() + usize::from(self.floor > 0.0);
+        let lengths_fit = self.centre.len() == size
+            && self.scale.len() == size
+            && (1..=size).contains(&self.axes.len())
+            && self.axes.iter().all(|axis| axis.len() == size)
+            && !self.components.is_empty()
+            && self.components.iter().all(|c| {
+                c.mean.len() == dimensions && c.whitening.len() == dimensions * (dimensions + 1) / 2
+            });
+        if !lengths_fit {
+            return Err(format!("is not one of vectors of {size} numbers"));
+        }
+        let numbers = self
+            .components
+            .iter()
+            .flat_map(|c| c.mean.iter().chain(&c.whitening).chain([&c.log_weight]))
+            .chain(&self.centre)
+            .chain(&self.scale)
+            .chain(self.axes.iter().flatten());
+        if numbers.into_iter().any(|value| !value.is_finite()) || self.scale.contains(&0.0) {
+            return Err("has parameters that are no numbers".to_owned());
+        }
+        Ok(Density {
+            centre: self.centre.clone(),
+            scale: self.scale.clone(),
+            axes: self.axes.clone(),
+            floor: self.floor,
+            mixture: Mixture {
+                components: self
+                    .components
+                    .iter()
+                    .map(ComponentText::component)
+                    .collect(),
+            },
+            tail: tail(&self.tail)?,
+        })
+    }
+}
+
+impl ComponentText {
+    fn of(component: &Component) -> Self {
+        Self {
+            log_weight: component.log_weight,
+            mean: component.mean.clone(),
+            whitening: component.whitening.clone(),
+        }
+    }
+
+    fn component(&self) -> Component {
+        Component {
+            log_weight: self.log_weight,
+            mean: self.mean.clone(),
+            whitening: self.whitening.clone(),
+        }
+    }
+}
+
+/// The text of a detector's manifest.
+pub(super) fn manifest(
+    detector: &NewDetector,
+    shape: ImageShape,
+    hashes: &[(&str, String)],
+) -> String {
+    use std::fmt::Write;
+    let list = |names: Vec<&'static str>| {
+        let quoted: Vec<String> = names.into_iter().map(|name| format!("{name:?}")).collect();
+        format!("[{}]", quoted.join(", "))
+    };
+    let plan = &detector.rule.plan;
+    let parameters: usize = detector
+        .rule
+        .densities
+        .iter()
+        .map(|d| {
+            let axes: usize = d.axes.iter().map(Vec::len).sum();
+            let mixture: usize = d
+                .mixture
+                .components
+                .iter()
+                .map(|c| 1 + c.mean.len() + c.whitening.len())
+                .sum();
+            d.centre.len() + d.scale.len() + axes + mixture
+        })
+        .sum();
+    let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
+    out += &text::members(&detector.members);
+    // Writing to a string cannot fail.
+    let statistics = list(plan.statistics.iter().map(|s| s.name()).collect());
+    let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
+    for density in &plan.densities {
+        let _ = write!(
+            out,
+            "\n[[densities]]\nname = {}\nstatistics = {}\naxes = {}\ncomponents = {}\n",
+            text::quoted(&density.name),
+            list(density.statistics.iter().map(|s| s.name()).collect()),
+            density.axes,
+            density.components
+        );
+    }
+    let splits = &detector.splits;
+    let _ = write!(
+        out,
+        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = {GOLDEN_SCORES:?}\n\
+         absolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
+        text::quoted(&format!(
+            "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
+            detector.data,
+            splits.calibrate.images,
+            splits.rank.images,
+            splits.fit.images,
+            splits.seed
+        ))
+    );
+    let origin = Origin {
+        data: &detector.data,
+        licence: &detector.licence,
+        command: &detector.command,
+        parameters,
+        seconds: detector.seconds,
+    };
+    out + &text::tail(&origin, hashes)
+}

@@ -1,0 +1,225 @@
+//! Judging by a detector: one number of many statistics, of which only large values are strange. False alarms are bounded, not misses: an
+//! image that no statistic tells from the inliers passes, whatever it shows.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    detection::{
+        detector::Detector,
+        drift::Monitor,
+        panel::{Measurement, Measuring},
+        rule::{Judgement, Rule},
+        statistics::Statistic,
+    },
+    domain::{
+        conformal::{self, Calibration},
+        image::Image,
+        likelihood,
+    },
+    families::two_sided::refused,
+    model::{
+        Call, PerImage, Refusal,
+        detect::{Calibrated, EvidenceMap, JudgeAsk, Judged, Judges, Measured, Verdict},
+        value::{Map, Number},
+    },
+    scheduling::JobError,
+};
+
+/// A detector with its queue.
+pub(super) struct Judge {
+    pub(super) detector: Arc<Detector>,
+    pub(super) measure: Measuring,
+    pub(super) calibrated: Calibrated,
+    /// Watches the stream of judged images, if a server does.
+    pub(super) monitor: Option<Arc<Monitor>>,
+}
+
+#[async_trait]
+impl Judges for Judge {
+    async fn judge(
+        &self,
+        images: Vec<Image>,
+        ask: &JudgeAsk,
+        call: &Call,
+    ) -> Result<Judged, Refusal> {
+        let calibration = &self.detector.calibration;
+        let threshold = threshold(calibration, ask)?;
+        let judged = if self.monitor.is_some() {
+            images.clone()
+        } else {
+            Vec::new()
+        };
+        let measured = call.run(&self.measure, images).await?;
+        let mut items: PerImage<Verdict> = measured
+            .into_iter()
+            .map(|measurement| self.verdict(measurement, ask))
+            .collect();
+        let p_values: Vec<f64> = items
+            .iter()
+            .flatten()
+            .map(|verdict| verdict.p_value)
+            .collect();
+        let rejections = match (threshold, ask.false_discovery_rate) {
+            (Some(threshold), _) => p_values.iter().map(|&p| p <= threshold).collect(),
+            (None, Some(rate)) => conformal::false_discovery_rejections(&p_values, rate),
+            (None, None) => vec![false; p_values.len()],
+        };
+        for (verdict, reject) in items.iter_mut().flatten().zip(rejections) {
+            verdict.reject = reject;
+        }
+        if let Some(monitor) = &self.monitor {
+            let both = judged.into_iter().zip(&items);
+            monitor.take(
+                both.filter_map(|(image, item)| Some((image, item.as_ref().ok()?.strangeness)))
+                    .collect(),
+            );
+        }
+        Ok(Judged {
+            threshold,
+            calibration: self.calibrated.clone(),
+            items,
+        })
+    }
+
+    fn has_maps(&self) -> bool {
+        let densities = &self.detector.rule.plan.densities;
+        densities
+            .iter()
+            .flat_map(|own| &own.statistics)
+            .any(|statistic| statistic.is_map())
+    }
+}
+
+impl Judge {
+    fn verdict(
+        &self,
+        measurement: Result<Result<Measurement, Refusal>, JobError>,
+        ask: &JudgeAsk,
+    ) -> Result<Verdict, Refusal> {
+        let (detector, measurement) = (&*self.detector, measurement??);
+        let dimensions = detector.panel.shape().dimensions();
+        let judgement = detector.rule.judge(&measurement.values);
+        Ok(Verdict {
+            // Whether it stands is known when all images are.
+            reject: false,
+            p_value: detector.calibration.upper_p_value(judgement.strangeness),
+            strangeness: judgement.strangeness,
+            statistics: statistics(&detector.rule, &measurement, &judgement, dimensions),
+            bits_per_dim: detector
+                .log_density(&measurement)
+                .map(|log_density| likelihood::bits_per_dim(log_density, dimensions)),
+            map: if ask.map {
+                Some(map(detector, measurement, &judgement)?)
+            } else {
+                None
+            },
+        })
+    }
+}
+
+/// The largest p-value to reject, unless false discoveries are to be controlled.
+fn threshold(calibration: &Calibration, ask: &JudgeAsk) -> Result<Option<f64>, Refusal> {
+    let Some(rate) = ask.false_discovery_rate else {
+        return calibration
+            .threshold(ask.false_alarm_rate, ask.confidence)
+            .map(Some)
+            .map_err(refused);
+    };
+    if ask.confidence.is_some() {
+        let reason = "it belongs to a false-alarm rate; a false discovery rate holds on average";
+        return Err(Refusal::option("confidence", reason));
+    }
+    if rate > 0.0 && rate < 1.0 {
+        return Ok(None);
+    }
+    Err(Refusal::option(
+        "fdr",
+        format!("{rate} must lie above 0 and below 1"),
+    ))
+}
+
+/// Numbers and densities.
+fn statistics(
+    rule: &Rule,
+    measurement: &Measurement,
+    judgement: &Judgement,
+    dimensions: usize,
+) -> BTreeMap<String, Measured> {
+    let numbers = rule
+        .plan
+        .statistics
+        .iter()
+        .zip(&measurement.values)
+        .zip(&judgement.statistics)
+        .filter_map(|((statistic, values), p_value)| {
+            let value = values[0];
+            let is_likelihood = *statistic == Statistic::NegativeLogLikelihood;
+            let measured = Measured {
+                value: Number(value),
+                p_value: (*p_value)?,
+                bits_per_dim: is_likelihood
+                    .then(|| Number(likelihood::bits_per_dim(-value, dimensions))),
+            };
+            Some((statistic.name().to_owned(), measured))
+        });
+    let densities = rule.plan.densities.iter().zip(&judgement.densities);
+    numbers
+        .chain(densities.map(|(own, density)| {
+            let measured = Measured {
+                value: Number(density.value),
+                p_value: density.p_value,
+                bits_per_dim: None,
+            };
+            (format!("density:{}", own.name), measured)
+        }))
+        .collect()
+}
+
+/// The map of the density that is most surprised, among those that look at one.
+fn map(
+    detector: &Detector,
+    mut measurement: Measurement,
+    judgement: &Judgement,
+) -> Result<EvidenceMap, Refusal> {
+    let mut best: Option<(f64, Statistic)> = None;
+    for (own, density) in detector
+        .rule
+        .plan
+        .densities
+        .iter()
+        .zip(&judgement.densities)
+    {
+        for &statistic in &own.statistics {
+            let has_map = measurement
+                .maps
+                .iter()
+                .any(|(other, _)| *other == statistic);
+            if has_map && best.is_none_or(|(evidence, _)| density.evidence > evidence) {
+                best = Some((density.evidence, statistic));
+            }
+        }
+    }
+    let place = best.and_then(|(_, statistic)| {
+        measurement
+            .maps
+            .iter()
+            .position(|(other, _)| *other == statistic)
+    });
+    let Some(place) = place else {
+        return Err(Refusal::option(
+            "map",
+            "none of this detector's densities looks at a map",
+        ));
+    };
+    let (statistic, values) = measurement.maps.swap_remove(place);
+    Ok(EvidenceMap {
+        statistic: statistic.name(),
+        unit: statistic.map_unit(),
+        values: Map {
+            shape: detector.panel.shape(),
+            values,
+        },
+    })
+}

@@ -1,0 +1,124 @@
+//! The manifest of a detector: which models it asks, and what it makes of their answers.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use crate::{
+    detection::{
+        rule::{DensityPlan, Plan},
+        statistics::{Need, Statistic},
+    },
+    families::manifest::{
+        Scored, Tables,
+        members::{Member, members},
+    },
+};
+
+/// What a detector's manifest says beside what every manifest says.
+#[derive(Debug)]
+pub(super) struct Own {
+    /// The models it asks, each with a role of its own.
+    pub(super) members: Vec<Member<Need>>,
+    /// Its statistics and densities.
+    pub(super) plan: Plan,
+    /// JSON file of its calibration.
+    pub(super) calibration: String,
+    /// Where the images that calibrated it came from.
+    pub(super) description: String,
+    pub(super) golden: Scored,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DetectorTable {
+    statistics: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DensityTable {
+    name: String,
+    statistics: Vec<String>,
+    axes: usize,
+    components: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CalibrationTable {
+    file: String,
+    description: String,
+}
+
+impl Own {
+    pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
+        let calibration: CalibrationTable = tables.needed("calibration")?;
+        Ok(Self {
+            members: own(members(tables)?)?,
+            plan: plan(tables.needed("detector")?, tables.needed("densities")?)?,
+            calibration: calibration.file,
+            description: calibration.description,
+            golden: tables.scored()?,
+        })
+    }
+}
+
+/// Needs that are met by asking another member have none of their own.
+fn own(members: Vec<Member<Need>>) -> Result<Vec<Member<Need>>, String> {
+    match members.iter().find(|member| member.role.is_derived()) {
+        None => Ok(members),
+        Some(member) => Err(format!(
+            "members: {:?} asks another member and has none of its own",
+            member.role.name()
+        )),
+    }
+}
+
+fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, String> {
+    let parse = |names: &[String], place: &str| {
+        let mut seen = BTreeSet::new();
+        let one = |name: &String| {
+            if !seen.insert(name.clone()) {
+                return Err(format!("{place}: {name:?} is named twice"));
+            }
+            name.parse().map_err(|e| format!("{place}: {e}"))
+        };
+        names.iter().map(one).collect::<Result<Vec<Statistic>, _>>()
+    };
+    let statistics = parse(&detector.statistics, "detector.statistics")?;
+    if densities.is_empty() {
+        return Err("densities: at least one is needed, because densities decide".to_owned());
+    }
+    let densities = densities
+        .into_iter()
+        .map(|table| {
+            let place = format!("densities: {:?}", table.name);
+            let own = parse(&table.statistics, &place)?;
+            if own.is_empty() {
+                return Err(format!("{place}: it has no statistics"));
+            }
+            if let Some(other) = own.iter().find(|s| !statistics.contains(s)) {
+                return Err(format!(
+                    "{place}: {:?} is not among detector.statistics",
+                    other.name()
+                ));
+            }
+            if !(1..=1024).contains(&table.axes) || !(1..=256).contains(&table.components) {
+                return Err(format!(
+                    "{place}: axes must be 1 to 1024 and components 1 to 256"
+                ));
+            }
+            Ok(DensityPlan {
+                name: table.name,
+                statistics: own,
+                axes: table.axes,
+                components: table.components,
+            })
+        })
+        .collect::<Result<Vec<_>, String>>()?;
+    Ok(Plan {
+        statistics,
+        densities,
+    })
+}

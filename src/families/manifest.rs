@@ -1,0 +1,300 @@
+//! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
+//!
+//! What every manifest says is read here; the other tables are the family's own, see [`Tables`].
+
+mod digest;
+pub mod members;
+mod tables;
+pub mod text;
+pub mod write;
+
+use std::{collections::BTreeMap, path::Path};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+pub use self::{
+    digest::hexadecimal,
+    tables::{
+        CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input,
+        refuse, tolerance,
+    },
+};
+use super::{Contract, Registry};
+use crate::domain::image::ImageShape;
+
+/// Name of the manifest in a version's folder.
+pub const MANIFEST: &str = "model.toml";
+
+/// A valid manifest.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Name: that of the model's folder.
+    pub name: String,
+    /// Family.
+    pub family: &'static str,
+    /// One line.
+    pub description: String,
+    /// Size of the images.
+    pub shape: ImageShape,
+    /// What the family says beside that.
+    pub contract: Box<dyn Contract>,
+    /// Where the model came from.
+    pub provenance: Provenance,
+    /// sha256 of every file, in hexadecimal digits.
+    pub sha256: BTreeMap<String, String>,
+}
+
+/// Where a model came from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provenance {
+    /// Training data.
+    pub data: String,
+    /// Licence.
+    pub licence: String,
+    /// Training command.
+    pub command: String,
+    /// Weights.
+    pub parameters: u64,
+    /// Training time.
+    pub training_seconds: f64,
+    /// Bits per dimension on test images, as measured at training.
+    pub test_bits_per_dim: Option<f64>,
+    /// Anything else worth knowing.
+    pub notes: Option<String>,
+    /// File of short hashes of the training images, see [`crate::detection::trained_on`].
+    pub trained_on: Option<String>,
+}
+
+impl Manifest {
+    /// Parses `text`. `name` is the model's folder name, with which the manifest must agree.
+    pub fn parse(text: &str, name: &str, registry: &Registry) -> Result<Self, String> {
+        let mut tables = Tables::read(text)?;
+        let family = registry
+            .family(&tables.needed::<String>("family")?)
+            .map_err(|error| format!("family: {error}"))?;
+        tables.set_family(family.name());
+        let own_name: String = tables.needed("name")?;
+        refuse(own_name != name, || {
+            format!("name: {own_name:?} is not the name of its folder, {name:?}")
+        })?;
+        let shape = tables.read_shape()?;
+        let (description, provenance, sha256) = (
+            tables.needed("description")?,
+            tables.needed("provenance")?,
+            tables.needed("sha256")?,
+        );
+        let contract = family.read(&mut tables)?;
+        tables.finish()?;
+        let manifest = Self {
+            name: own_name,
+            family: family.name(),
+            description,
+            shape,
+            contract,
+            provenance,
+            sha256,
+        };
+        manifest.check_files().map(|()| manifest)
+    }
+
+    /// Refuses files that are elsewhere, files without a hash and hashes without a file.
+    fn check_files(&self) -> Result<(), String> {
+        let files = self.files();
+        for file in &files {
+            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(*file) {
+                return Err(format!(
+                    "{file:?} is not the plain name of a file beside the manifest"
+                ));
+            }
+            if !self.sha256.contains_key(*file) {
+                return Err(format!(
+                    "sha256: {file:?} is named in the manifest but has no hash"
+                ));
+            }
+        }
+        match self
+            .sha256
+            .keys()
+            .find(|file| !files.contains(&file.as_str()))
+        {
+            None => Ok(()),
+            Some(extra) => Err(format!(
+                "sha256: {extra:?} is not named anywhere in the manifest"
+            )),
+        }
+    }
+
+    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other. `None` without graphs.
+    pub fn graphs_sha256(&self) -> Option<String> {
+        let graphs = self.contract.graphs();
+        let hashes = graphs.iter().filter_map(|file| self.sha256.get(*file));
+        let text: String = hashes.map(|hash| hash.to_lowercase()).collect();
+        (!graphs.is_empty()).then(|| hexadecimal(&Sha256::digest(text)))
+    }
+
+    /// Files that the manifest names.
+    pub fn files(&self) -> Vec<&str> {
+        let mut files = self.contract.graphs();
+        files.extend(self.contract.files());
+        files.extend(self.provenance.trained_on.as_deref());
+        files
+    }
+}
+
+/// The number of a version's folder name: decimal, from 1, without leading zeros.
+pub fn version_number(name: &str) -> Option<u32> {
+    let number: u32 = name.parse().ok()?;
+    (number > 0 && number.to_string() == name).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, name: &str) -> Result<Manifest, String> {
+        Manifest::parse(text, name, &Registry::standard())
+    }
+
+    const VALID: &str = r#"
+name = "m"
+family = "pixelcnn"
+description = "d"
+[image]
+channels = 1
+height = 2
+width = 2
+levels = 4
+[input]
+scale = 1.0
+offset = 0.0
+[graphs.logits]
+file = "model.onnx"
+input = "image"
+output = "logits"
+[likelihood]
+head = "categorical"
+[golden]
+images = "g.npy"
+scores = "s.npy"
+absolute_tolerance = 1e-3
+relative_tolerance = 1e-6
+[provenance]
+data = "d"
+licence = "l"
+command = "c"
+parameters = 1
+training_seconds = 1
+[sha256]
+"model.onnx" = "00"
+"g.npy" = "00"
+"s.npy" = "00"
+"#;
+
+    fn refused(from: &str, to: &str) -> String {
+        refused_of(VALID, from, to)
+    }
+
+    fn refused_of(valid: &str, from: &str, to: &str) -> String {
+        let text = valid.replace(from, to);
+        assert_ne!(text, valid);
+        parse(&text, "m").unwrap_err()
+    }
+
+    fn valid_pixelrnn() -> String {
+        let logits = VALID.find("[graphs.logits]").unwrap();
+        let likelihood = VALID.find("[likelihood]").unwrap();
+        let step = r#"[graphs.step]
+file = "model.onnx"
+states = "states"
+levels = "levels"
+inside = "inside"
+row = "row"
+column = "column"
+state = "state"
+output = "logits"
+[recurrence]
+state_size = 3
+neighbours = [[0, -1], [-1, 1]]
+window = [[-1, 0], [0, -1]]
+"#;
+        let text = format!("{}{step}{}", &VALID[..logits], &VALID[likelihood..]);
+        text.replace("pixelcnn", "pixelrnn")
+    }
+
+    #[test]
+    fn each_mistake_of_a_recurrent_model_is_named() {
+        let valid = valid_pixelrnn();
+        let manifest = parse(&valid, "m").unwrap();
+        assert_eq!(manifest.family, "pixelrnn");
+        assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
+        let refused = |from: &str, to: &str| refused_of(&valid, from, to);
+        let table =
+            &valid[valid.find("[recurrence]").unwrap()..valid.find("[likelihood]").unwrap()];
+        assert!(refused(table, "").contains("a pixelrnn needs [recurrence]"));
+        assert!(refused("channels = 1", "channels = 3").contains("image.channels"));
+        assert!(refused("state_size = 3", "state_size = 0").contains("recurrence.state_size: 0"));
+        assert!(refused("state_size = 3", "state_size = -3").contains("state_size"));
+        assert!(refused("[[-1, 0], ", "[[0, 0], ").contains("recurrence.window: [0, 0] leaks"));
+        assert!(refused("[-1, 1]]", "[0, 1]]").contains("recurrence.neighbours: [0, 1] leaks"));
+        assert!(refused("[-1, 1]]", "[-1, 2]]").contains("outside an image of 2×2"));
+        assert!(refused("[-1, 1]]", "[0, -1]]").contains("there twice"));
+        assert!(refused("[[0, -1], [-1, 1]]", "[]").contains("neighbours: at least one"));
+        assert!(refused("[-1, 1]]", "[-1, 1, 0]]").contains("[-1, 1, 0] is not [dy, dx]"));
+        assert!(refused("inside = \"inside\"\n", "").contains("inside"));
+        assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
+        let with_labels = "[labels]\nnames = [\"a\", \"b\"]\nprior = [0.5, 0.5]\n[likelihood]";
+        assert!(refused("[likelihood]", with_labels).contains("a pixelrnn has no [labels]"));
+        let with_latent = "[latent]\nsize = 3\n[likelihood]";
+        assert!(refused("[likelihood]", with_latent).contains("a pixelrnn has no [latent]"));
+        let foreign = format!("{table}[likelihood]");
+        assert!(
+            refused_of(VALID, "[likelihood]", &foreign).contains("a pixelcnn has no [recurrence]")
+        );
+    }
+
+    #[test]
+    fn a_valid_manifest_parses() {
+        let manifest = parse(VALID, "m").unwrap();
+        assert_eq!(manifest.family, "pixelcnn");
+        assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        assert!(parse(VALID, "other").unwrap_err().contains("folder"));
+        assert!(refused("levels = 4", "levels = 4\ndepth = 3").contains("depth"));
+        assert!(refused("levels = 4", "levels = 400").contains("400 levels"));
+        assert!(refused("height = 2\n", "").contains("height"));
+        assert!(refused("\"pixelcnn\"", "\"pixelcn\"").contains("unknown family"));
+        assert!(refused("\"pixelcnn\"", "\"vae\"").contains("unknown field `logits`"));
+        assert!(refused("family = \"pixelcnn\"\n", "").contains("family"));
+        assert!(
+            refused("head = \"categorical\"", "head = \"discretized-logistic\"")
+                .contains("categorical")
+        );
+        assert!(refused("[likelihood]\nhead = \"categorical\"\n", "").contains("[likelihood]"));
+        assert!(refused("[input]\nscale = 1.0\noffset = 0.0\n", "").contains("[input]"));
+        assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
+        assert!(refused("\"categorical\"", "\"gaussian\"").contains("gaussian"));
+        assert!(refused("scale = 1.0", "scale = 0.0").contains("scale"));
+        assert!(
+            refused("file = \"model.onnx\"", "file = \"../model.onnx\"").contains("plain name")
+        );
+        assert!(refused("\"s.npy\" = \"00\"", "").contains("no hash"));
+        assert!(
+            refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"x\" = \"0\"")
+                .contains("not named")
+        );
+        assert!(refused("scale = 1.0", "scale = ").contains("line"));
+    }
+
+    #[test]
+    fn versions_are_plain_numbers() {
+        assert_eq!(version_number("12"), Some(12));
+        for name in ["0", "01", "-1", "v1", "", "1.0", "99999999999"] {
+            assert_eq!(version_number(name), None, "{name}");
+        }
+    }
+}

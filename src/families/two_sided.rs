@@ -1,0 +1,92 @@
+//! Densities judged by the two-sided conformal p-value of one statistic. False alarms are bounded, not misses: an image that the
+//! statistic does not tell from the inliers passes, whatever it shows.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    domain::{
+        conformal::{Calibration, CalibrationError},
+        likelihood,
+    },
+    model::{
+        PerImage, Reason, Refusal,
+        detect::{Calibrated, JudgeAsk, Judged, Measured, Verdict},
+        info::CalibrationInfo,
+        value::Number,
+    },
+};
+
+/// Scores of held-out inliers, in nats, that are strange on both sides.
+#[derive(Debug, Clone)]
+pub(super) struct TwoSided {
+    pub(super) calibration: Calibration,
+    pub(super) info: CalibrationInfo,
+    pub(super) dimensions: usize,
+}
+
+impl TwoSided {
+    /// Refuses what only a detector can do, and rates that the scores do not support.
+    pub(super) fn check(&self, ask: &JudgeAsk) -> Result<(), Refusal> {
+        let asked = [
+            ("confidence", ask.confidence.is_some()),
+            ("fdr", ask.false_discovery_rate.is_some()),
+            ("map", ask.map),
+        ];
+        if let Some((option, _)) = asked.into_iter().find(|(_, given)| *given) {
+            let reason = "only a detector has it; this model is judged by its likelihood alone";
+            return Err(Refusal::option(option, reason));
+        }
+        self.calibration
+            .supports_two_sided(ask.false_alarm_rate)
+            .map_err(refused)
+    }
+
+    /// Verdicts on the statistics of images.
+    pub(super) fn judge(&self, ask: &JudgeAsk, statistics: PerImage<f64>) -> Judged {
+        let verdict = |value: f64| {
+            if value.is_nan() {
+                return Err(Refusal::not_a_number("the log-likelihood"));
+            }
+            let p_value = self.calibration.two_sided_p_value(value);
+            let bits_per_dim = likelihood::bits_per_dim(value, self.dimensions);
+            let measured = Measured {
+                value: Number(value),
+                p_value,
+                bits_per_dim: Some(Number(bits_per_dim)),
+            };
+            Ok(Verdict {
+                reject: p_value <= ask.false_alarm_rate,
+                p_value,
+                strangeness: -p_value.ln(),
+                statistics: BTreeMap::from([(self.info.statistic.to_owned(), measured)]),
+                bits_per_dim: Some(bits_per_dim),
+                map: None,
+            })
+        };
+        Judged {
+            threshold: Some(ask.false_alarm_rate),
+            calibration: Calibrated {
+                size: self.calibration.size(),
+                description: self.info.description.clone(),
+            },
+            items: statistics
+                .into_iter()
+                .map(|value| verdict(value?))
+                .collect(),
+        }
+    }
+}
+
+/// The reason why a version without a calibration judges nothing.
+pub(super) fn no_calibration() -> Reason {
+    "this version has no calibration: without scores of held-out inliers no false-alarm rate can be promised".into()
+}
+
+/// A rate that a calibration does not support.
+pub(super) fn refused(error: CalibrationError) -> Refusal {
+    let option = match error {
+        CalibrationError::Confidence(_) => "confidence",
+        _ => "false_alarm_rate",
+    };
+    Refusal::option(option, error)
+}

@@ -1,0 +1,65 @@
+//! The circumstances of one request: until when its answer is of use, and leave to give work to the workers.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Refusal, progress::Board};
+use crate::{
+    metrics::Metrics,
+    scheduling::{AdmissionError, Class, Permit, Scheduler},
+};
+
+/// One request on its way through a model.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// When the answer is of no more use.
+    pub deadline: Instant,
+    /// Who watches how far the images are, if anybody does.
+    pub watch: Option<Arc<Board>>,
+    scheduler: Arc<Scheduler>,
+    metrics: Arc<Metrics>,
+}
+
+impl Call {
+    /// A request whose work `scheduler` admits and does.
+    pub fn new(scheduler: Arc<Scheduler>, metrics: Arc<Metrics>, deadline: Instant) -> Self {
+        Self {
+            deadline,
+            watch: None,
+            scheduler,
+            metrics,
+        }
+    }
+
+    /// Leave to give the workers so much to do.
+    pub fn admit(&self, class: Class, cost: Duration) -> Result<Permit, Refusal> {
+        self.scheduler.admit(class, cost).map_err(|error| match error {
+            AdmissionError::Full { retry_after } => {
+                self.metrics.reject("overloaded");
+                Refusal::overloaded(retry_after)
+            }
+            AdmissionError::TooLarge { cost, capacity } => {
+                self.metrics.reject("too_large");
+                Refusal::new(
+                    super::Kind::TooLarge,
+                    format!(
+                        "this request alone is about {:.1} s of work, and at most {:.1} s may wait at once: split it",
+                        cost.as_secs_f64(),
+                        capacity.as_secs_f64()
+                    ),
+                )
+            }
+            AdmissionError::Draining => {
+                self.metrics.reject("shutting_down");
+                Refusal::shutting_down()
+            }
+        })
+    }
+
+    /// The server's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+}

@@ -1,0 +1,141 @@
+//! Detection: is an image reasonable, at a stated rate of false alarms?
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{
+    Call, PerImage, Refusal,
+    value::{Map, Number},
+};
+use crate::domain::image::Image;
+
+/// A model with a calibration, by which images are judged.
+#[async_trait]
+pub trait Judges: Send + Sync {
+    /// A verdict for each image.
+    async fn judge(
+        &self,
+        images: Vec<Image>,
+        ask: &JudgeAsk,
+        call: &Call,
+    ) -> Result<Judged, Refusal>;
+
+    /// Whether it can show what speaks against each dimension.
+    fn has_maps(&self) -> bool;
+}
+
+/// What is asked of a judge.
+#[derive(Debug, Clone)]
+pub struct JudgeAsk {
+    /// The share of inliers that may be rejected: above 0, below 1.
+    pub false_alarm_rate: f64,
+    /// With which probability over calibrations this very calibration is to keep the rate, instead of calibrations on average.
+    pub confidence: Option<f64>,
+    /// The expected share of inliers among the rejected images of the request, which replaces the false-alarm rate.
+    pub false_discovery_rate: Option<f64>,
+    /// Whether what speaks against each dimension is wanted.
+    pub map: bool,
+}
+
+/// The verdicts on the images of a request.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The largest p-value that is rejected; with a false discovery rate it depends on the other images of the request.
+    pub threshold: Option<f64>,
+    /// What the p-values are measured against.
+    pub calibration: Calibrated,
+    /// One for each image, in order.
+    pub items: PerImage<Verdict>,
+}
+
+/// The verdict on one image.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    /// Whether the image is rejected.
+    pub reject: bool,
+    /// Conformal p-value.
+    pub p_value: f64,
+    /// One number of which only large values are strange, and by which images can be put in order: what a detector makes of its
+    /// statistics, else −log p-value.
+    pub strangeness: f64,
+    /// What was measured, by name.
+    pub statistics: BTreeMap<String, Measured>,
+    /// −log p / (D ln 2), where a density was asked.
+    pub bits_per_dim: Option<f64>,
+    /// What speaks against each dimension, where it was asked for.
+    pub map: Option<EvidenceMap>,
+}
+
+/// One number measured of an image.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Measured {
+    /// Log-likelihoods in nats; null if it is not finite.
+    #[schemars(example = -1498.2)]
+    pub value: Number,
+    /// How often an ordinary image's is as far out.
+    #[schemars(example = 0.41)]
+    pub p_value: f64,
+    /// A log-likelihood in bits per dimension.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 2.757)]
+    pub bits_per_dim: Option<Number>,
+}
+
+/// Scores of held-out ordinary images.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Calibrated {
+    /// How many there are.
+    #[schemars(example = 5000)]
+    pub size: usize,
+    /// Where they came from.
+    pub description: String,
+}
+
+/// What speaks against each dimension of an image.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct EvidenceMap {
+    /// Of the statistics that are maps, the one whose density finds the image strangest.
+    #[schemars(example = &"local_ratio_map")]
+    pub statistic: &'static str,
+    /// `nats`, of which negative ones speak for the image, or `squared error` in units of level / (levels − 1).
+    #[schemars(example = &"nats")]
+    pub unit: &'static str,
+    /// Positive speaks against the image.
+    pub values: Map,
+}
+
+/// A detector whose stream of judged images is watched for drift. What was judged before the question is in the answer.
+#[async_trait]
+pub trait WatchesDrift: Send + Sync {
+    /// What is known of the stream.
+    async fn drift(&self) -> Result<DriftReport, Refusal>;
+
+    /// Forgets the stream and begins a new run.
+    async fn reset_drift(&self) -> Result<DriftReport, Refusal>;
+}
+
+/// What is known of the stream that a detector has judged.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct DriftReport {
+    /// Images that were counted in this run.
+    pub images: usize,
+    /// Images that were not, because the very same image had been.
+    pub repeated: u64,
+    /// Images after which the next run begins.
+    pub run_length: usize,
+    /// Natural logarithm of the capital that bets against "nothing has changed" have made: 0 at the start.
+    pub log_capital: f64,
+    /// The largest so far.
+    pub highest_log_capital: f64,
+    /// Whether that has reached log(1 / alarm rate).
+    pub alarm: bool,
+    /// The probability of an alarm, ever, in a run without drift.
+    pub alarm_rate: f64,
+    /// When the run began, in seconds since 1970.
+    pub since: u64,
+    /// Whether a restart will find it again.
+    pub kept: bool,
+}

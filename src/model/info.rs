@@ -1,0 +1,205 @@
+//! What a version of a model says of itself. One description for every transport and for the command line.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::domain::image::ImageShape;
+
+/// One version of one model. Only a ready one says what it can do.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ModelInfo {
+    /// Name.
+    #[schemars(example = &"fashion-mnist-pixelcnn")]
+    pub name: String,
+    /// Version.
+    #[schemars(example = 1)]
+    pub version: u32,
+    /// How far it is on its way to serving.
+    pub state: State,
+    /// Why it is not ready.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What a ready model says of itself.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+}
+
+/// How far a version is on its way to serving.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Its folder was seen; files may be missing.
+    Discovered,
+    /// Its files are complete and have the stated hashes.
+    Verified,
+    /// It has passed its load gate.
+    Proved,
+    /// It serves.
+    Ready,
+    /// It was refused, and `reason` says why.
+    Failed,
+}
+
+/// What a ready model says of itself.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Details {
+    /// What its family says of it.
+    #[serde(flatten)]
+    pub card: Card,
+    /// What can be asked of it.
+    pub capabilities: Vec<Capable>,
+    /// The images that it takes.
+    pub image: Size,
+    /// The labels that the model knows, which requests name so or by number from 0, if it knows any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The probability of each label before anything is seen, in the same order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub prior: Vec<f64>,
+}
+
+/// What a family says of one of its models.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Card {
+    /// One line.
+    pub description: String,
+    /// Its family.
+    #[schemars(example = &"pixelcnn")]
+    pub family: &'static str,
+    /// What it says about p(image).
+    pub density: Density,
+    /// Whether the density is conditioned on labels, p(image | label).
+    pub conditional: bool,
+    /// The likelihood head: `categorical`, `bernoulli`, `discretized-logistic`, or `none`.
+    #[schemars(example = &"categorical")]
+    pub likelihood: &'static str,
+    /// How images are drawn pixel by pixel, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sampler: Option<DrawingMethod>,
+    /// Numbers in its latent code, or in a classifier's features.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latent_size: Option<usize>,
+    /// What it is calibrated on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<CalibrationInfo>,
+    /// Where it came from.
+    pub provenance: ProvenanceInfo,
+    /// What was checked before it became ready, in order.
+    pub checks: Vec<Check>,
+}
+
+/// What a model says about p(image).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Density {
+    /// The exact value.
+    Exact,
+    /// A lower bound.
+    LowerBound,
+    /// Samples only.
+    Implicit,
+    /// Nothing.
+    None,
+}
+
+/// Something that can be asked of a model, and why not if it cannot.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Capable {
+    /// The operation.
+    #[schemars(example = &"score")]
+    pub name: &'static str,
+    /// Whether the model can.
+    pub available: bool,
+    /// Why it cannot.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The images that a model takes.
+#[derive(Debug, Clone, Copy, Serialize, JsonSchema)]
+pub struct Size {
+    /// 1 for grey, 3 for colour.
+    #[schemars(example = 1)]
+    pub channels: usize,
+    /// Rows.
+    #[schemars(example = 28)]
+    pub height: usize,
+    /// Columns.
+    #[schemars(example = 28)]
+    pub width: usize,
+    /// Values that one channel of one pixel takes.
+    #[schemars(example = 256)]
+    pub levels: usize,
+}
+
+impl From<ImageShape> for Size {
+    fn from(shape: ImageShape) -> Self {
+        Self {
+            channels: shape.channels(),
+            height: shape.height(),
+            width: shape.width(),
+            levels: shape.levels(),
+        }
+    }
+}
+
+/// How images are drawn pixel by pixel. Both ways draw what one full pass a pixel would draw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(tag = "method", rename_all = "snake_case")]
+pub enum DrawingMethod {
+    /// Through the compiled network, nothing of which is computed twice.
+    Wavefront {
+        /// Columns by which a row runs behind the row above.
+        lag: u64,
+        /// Steps that an image takes.
+        steps: u64,
+        /// Multiplications of weights for an image.
+        multiply_adds: u64,
+        /// Bytes that are remembered for an image while it is drawn.
+        bytes_per_image: u64,
+    },
+    /// By full passes, each of which settles some pixels.
+    FixedPoint {
+        /// Why the network could not be compiled.
+        reason: String,
+    },
+}
+
+/// Scores of held-out inliers behind `detect`, or behind the doubts of `classify`.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct CalibrationInfo {
+    /// How many there are.
+    pub size: usize,
+    /// The statistic they are of.
+    #[schemars(example = &"log_likelihood")]
+    pub statistic: &'static str,
+    /// The smallest false-alarm rate that they support.
+    pub smallest_false_alarm_rate: f64,
+    /// Where they came from.
+    pub description: String,
+}
+
+/// Where a model came from.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ProvenanceInfo {
+    /// Training data.
+    pub data: String,
+    /// Licence.
+    pub licence: String,
+    /// Training command.
+    pub command: String,
+    /// Weights.
+    pub parameters: u64,
+    /// Bits per dimension on test images, as measured at training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test_bits_per_dim: Option<f64>,
+}
+
+/// One check of the load gate that passed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Check {
+    /// What was checked.
+    pub name: &'static str,
+    /// What was found.
+    pub finding: String,
+}

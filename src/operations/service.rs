@@ -1,0 +1,416 @@
+//! A request on its way: from names to a model and an operation, through intake, to an answer. Every transport and the command line go
+//! this way, so that defaults, limits and deadlines exist once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use schemars::{JsonSchema, Schema};
+use serde::Deserialize;
+
+use super::{AnyAnswer, AnyOperation, Context, Format, Registry, Work, render::not_acceptable};
+use crate::{
+    domain::image::ImageShape,
+    intake::{
+        Budget, Content, DecodeOptions, Decoding, Ledger, Takes, check_count, check_present,
+        options::{Known, RawOptions, schema_of, seconds},
+    },
+    metrics::Metrics,
+    model::{
+        Call, Model, Refusal,
+        catalogue::{Catalogue, Listing},
+        info::{Capable, Details, ModelInfo},
+        progress::Board,
+    },
+    scheduling::Scheduler,
+};
+
+/// What one request may ask for and how long it may take.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Limits {
+    /// Images in one request, sent or asked for. Default 256.
+    pub max_images: usize,
+    /// Images drawn by one request, completions included. Default 64.
+    pub max_samples: u32,
+    /// Pixels that all image files of one request may decode to, checked from their headers, so that a small file cannot claim much
+    /// memory. Default 16 Mi.
+    pub max_decoded_pixels: u64,
+    /// Bytes that all requests together may hold: bodies, decoded pixels, answers. Default 512 MiB.
+    pub max_held_bytes: usize,
+    /// Requests whose images are decoded at once. Default: the number of cores.
+    pub decoding: usize,
+    /// Time for a whole request that names none. Default 60 s.
+    pub request_timeout: Duration,
+    /// The longest time that a client may ask for, and the time of bulk work that names none. Default 600 s.
+    pub max_request_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_images: 256,
+            max_samples: 64,
+            max_decoded_pixels: 16 << 20,
+            max_held_bytes: 512 << 20,
+            decoding: std::thread::available_parallelism().map_or(1, usize::from),
+            request_timeout: Duration::from_secs(60),
+            max_request_timeout: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Limits {
+    /// Refuses a time that the server does not grant.
+    fn check_timeout(&self, timeout: Duration) -> Result<Duration, Refusal> {
+        if timeout <= self.max_request_timeout {
+            return Ok(timeout);
+        }
+        let reason = format!(
+            "{} s is more than this server grants: at most {} s",
+            timeout.as_secs_f64(),
+            self.max_request_timeout.as_secs_f64()
+        );
+        Err(Refusal::option("timeout", reason))
+    }
+}
+
+/// Options of every operation.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+pub struct CommonOptions {
+    /// Seconds after which the answer is of no more use; the server grants so many at most. Also as the header X-Request-Timeout.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub timeout: Option<f64>,
+}
+
+/// The models of a catalogue and what can be asked of them.
+#[derive(Debug)]
+pub struct Service {
+    catalogue: Arc<dyn Catalogue>,
+    operations: Vec<Entry>,
+    scheduler: Arc<Scheduler>,
+    metrics: Arc<Metrics>,
+    limits: Arc<Limits>,
+    decoding: Arc<Decoding>,
+    ledger: Arc<Ledger>,
+    draining: AtomicBool,
+}
+
+/// An operation and the options that may come with it.
+#[derive(Debug, Clone)]
+struct Entry {
+    operation: Arc<dyn AnyOperation>,
+    known: Arc<Known>,
+}
+
+/// A request whose model and operation are known: the model is ready and can do what is asked. Its data has not been read yet.
+#[derive(Debug)]
+pub struct Opened {
+    /// The model.
+    pub model: Arc<Model>,
+    /// The operation.
+    pub operation: Arc<dyn AnyOperation>,
+    known: Arc<Known>,
+    context: Context,
+    decoding: Arc<Decoding>,
+    format: Format,
+    /// Whether the client named a deadline.
+    named: bool,
+}
+
+impl Service {
+    /// A service over the models of a catalogue.
+    pub fn new(
+        catalogue: Arc<dyn Catalogue>,
+        operations: &Registry,
+        scheduler: Arc<Scheduler>,
+        limits: Limits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self {
+            catalogue,
+            operations: operations.iter().map(Entry::new).collect(),
+            scheduler,
+            metrics,
+            decoding: Arc::new(Decoding::new(limits.decoding)),
+            ledger: Ledger::new(limits.max_held_bytes),
+            limits: Arc::new(limits),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The metrics of this server.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// What one request may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The books of the memory that requests hold.
+    pub fn ledger(&self) -> &Arc<Ledger> {
+        &self.ledger
+    }
+
+    /// The models.
+    pub fn catalogue(&self) -> &dyn Catalogue {
+        &*self.catalogue
+    }
+
+    /// What can be asked of models.
+    pub fn operations(&self) -> impl Iterator<Item = &Arc<dyn AnyOperation>> {
+        self.operations.iter().map(|entry| &entry.operation)
+    }
+
+    /// The options that an operation takes, the common ones included.
+    pub fn options_of(&self, operation: &str) -> Option<&Arc<Known>> {
+        self.entry(operation).map(|entry| &entry.known)
+    }
+
+    /// Whether the server takes new work: its models are ready and it is not draining.
+    pub fn is_ready(&self) -> bool {
+        self.catalogue.is_ready() && !self.is_draining()
+    }
+
+    /// Whether the server has begun to shut down.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or whose body is
+    /// still on its way, are served: it is the transport that stops taking them.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    /// Every version of every model, ready or not, in order of name and version.
+    pub fn models(&self) -> Vec<ModelInfo> {
+        let listings = self.catalogue.listings();
+        listings.into_iter().map(|own| self.describe(own)).collect()
+    }
+
+    /// One version; by default the one that serves, else the newest.
+    pub fn model_info(&self, name: &str, version: Option<u32>) -> Result<ModelInfo, Refusal> {
+        let listing = self.catalogue.listing(name, version)?;
+        Ok(self.describe(listing))
+    }
+
+    fn describe(&self, listing: Listing) -> ModelInfo {
+        let details = listing.model.map(|model| Details {
+            card: model.card.clone(),
+            capabilities: self
+                .operations()
+                .map(|operation| {
+                    let reason = operation.available(&model).err();
+                    Capable {
+                        name: operation.about().name,
+                        available: reason.is_none(),
+                        reason: reason.map(|reason| reason.to_string()),
+                    }
+                })
+                .collect(),
+            image: model.shape.into(),
+            labels: model.label_names().to_vec(),
+            prior: model
+                .labels
+                .as_ref()
+                .map_or_else(Vec::new, |labels| labels.prior.clone()),
+        });
+        ModelInfo {
+            name: listing.name,
+            version: listing.version,
+            state: listing.state,
+            reason: listing.reason,
+            details,
+        }
+    }
+
+    /// The circumstances of a request that no operation declares.
+    pub fn call(&self, deadline: Instant) -> Call {
+        Call::new(
+            Arc::clone(&self.scheduler),
+            Arc::clone(&self.metrics),
+            deadline,
+        )
+    }
+
+    /// Opens a request: the model must be there, ready, and able to do what is asked. `started` is when it came, `timeout` how many
+    /// seconds it wants to wait.
+    pub fn open(
+        &self,
+        operation: &str,
+        (model, version): (&str, Option<u32>),
+        timeout: Option<Duration>,
+        started: Instant,
+    ) -> Result<Opened, Refusal> {
+        let entry = self
+            .entry(operation)
+            .ok_or_else(|| self.no_such_operation(operation))?;
+        let model = self.catalogue.model(model, version)?;
+        let about = entry.operation.about();
+        entry
+            .operation
+            .available(&model)
+            .map_err(|reason| Refusal::unsupported(&model.name, about.name, &reason))?;
+        let default = match about.work {
+            Work::Interactive => self.limits.request_timeout,
+            Work::Bulk => self.limits.max_request_timeout,
+        };
+        let limit = match timeout {
+            Some(timeout) => self.limits.check_timeout(timeout)?,
+            None => default,
+        };
+        Ok(Opened {
+            model,
+            operation: Arc::clone(&entry.operation),
+            known: Arc::clone(&entry.known),
+            context: Context {
+                call: self.call(started + limit),
+                limits: Arc::clone(&self.limits),
+            },
+            decoding: Arc::clone(&self.decoding),
+            format: Format::Json,
+            named: timeout.is_some(),
+        })
+    }
+
+    fn entry(&self, name: &str) -> Option<&Entry> {
+        self.operations
+            .iter()
+            .find(|entry| entry.operation.about().name == name)
+    }
+
+    fn no_such_operation(&self, name: &str) -> Refusal {
+        let known: Vec<&str> = self.operations().map(|o| o.about().name).collect();
+        Refusal::new(
+            crate::model::Kind::UnknownRoute,
+            format!(
+                "there is no operation {:?}; there are: {}",
+                crate::model::refusal::clip(name),
+                known.join(", ")
+            ),
+        )
+    }
+}
+
+impl Entry {
+    fn new(operation: &Arc<dyn AnyOperation>) -> Self {
+        Self {
+            known: known_of(&**operation),
+            operation: Arc::clone(operation),
+        }
+    }
+}
+
+/// The options that may come with an operation: its own, those of decoding where it takes images, and those of every operation.
+pub fn known_of(operation: &dyn AnyOperation) -> Arc<Known> {
+    let about = operation.about();
+    let (decode, common) = (decode_schema(about.takes), schema_of::<CommonOptions>());
+    Known::of(&[&about.options, &decode, &common])
+}
+
+/// The options of decoding, where an operation takes images.
+fn decode_schema(takes: Takes) -> Schema {
+    if takes.images() {
+        schema_of::<DecodeOptions>()
+    } else {
+        Schema::default()
+    }
+}
+
+impl Opened {
+    /// When the answer is of no more use.
+    pub fn deadline(&self) -> Instant {
+        self.context.call.deadline
+    }
+
+    /// Takes the options that every operation has, as far as they have come.
+    pub fn set_common(
+        &mut self,
+        options: &mut RawOptions,
+        started: Instant,
+    ) -> Result<(), Refusal> {
+        let common: CommonOptions = options.take(&schema_of::<CommonOptions>())?;
+        if let Some(timeout) = common.timeout {
+            let limit = self
+                .context
+                .limits
+                .check_timeout(seconds("timeout", timeout)?)?;
+            // Of two that were named, the shorter counts.
+            let named = started + limit;
+            let deadline = &mut self.context.call.deadline;
+            *deadline = if self.named {
+                named.min(*deadline)
+            } else {
+                named
+            };
+            self.named = true;
+        }
+        Ok(())
+    }
+
+    /// The formats that the answer may have.
+    pub fn formats(&self) -> &'static [Format] {
+        self.operation.formats(&self.model)
+    }
+
+    /// Settles the format of the answer.
+    pub fn set_format(&mut self, format: Format) -> Result<(), Refusal> {
+        if !self.formats().contains(&format) {
+            return Err(not_acceptable(self.formats()));
+        }
+        self.format = format;
+        Ok(())
+    }
+
+    /// Lets somebody see how far the images are.
+    pub fn watch(&mut self, board: Arc<Board>) {
+        self.context.call.watch = Some(board);
+    }
+
+    /// No options yet, of those that may come.
+    pub fn options(&self) -> RawOptions {
+        RawOptions::new(Arc::clone(&self.known))
+    }
+
+    /// Size of the model's images.
+    pub fn shape(&self) -> ImageShape {
+        self.model.shape
+    }
+
+    /// What the request may bring.
+    pub fn budget(&self) -> Budget {
+        Budget {
+            max_images: self.context.limits.max_images,
+            max_pixels: self.context.limits.max_decoded_pixels,
+            code_size: self.operation.code_size(&self.model),
+        }
+    }
+
+    /// Understands the options, decodes the data and does it.
+    pub async fn answer(
+        mut self,
+        content: Content,
+        mut options: RawOptions,
+        started: Instant,
+    ) -> Result<Box<dyn AnyAnswer>, Refusal> {
+        self.set_common(&mut options, started)?;
+        let takes = self.operation.about().takes;
+        let decode: DecodeOptions = options.take(&decode_schema(takes))?;
+        let prepared = self.operation.prepare(&mut options, self.format)?;
+        let budget = self.budget();
+        let given = self
+            .decoding
+            .decode(content, self.shape(), decode, budget, self.deadline())
+            .await?;
+        check_present(&given, takes)?;
+        check_count(given.codes.len(), budget.max_images)?;
+        check_count(given.streams.len(), budget.max_images)?;
+        prepared.run(&self.model, given, &self.context).await
+    }
+}

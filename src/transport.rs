@@ -1,0 +1,5 @@
+//! The ways in: each decodes a request, has one operation do it, and encodes the answer.
+//!
+//! Architecture invariant: no default, no limit and no policy lives here, and no family or operation is known by name.
+
+pub mod http;

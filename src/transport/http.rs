@@ -1,0 +1,107 @@
+//! The HTTP transport: decode, one operation, encode.
+//!
+//! A request passes through `observe` (id, metrics, log line, bodies of problems), a net for panics and compression, and
+//! reaches a handler in `routes`. The handler of operations opens a request (path, model, operation, deadline and format of
+//! the answer, all before the body is read), has [`crate::intake`] take the body apart, and writes the answer as it is wanted, or a
+//! `stream` of events while the work goes on. Whatever goes wrong on the way is a [`problem::Problem`].
+//!
+//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP.
+//! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the work sees that.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, Version, header},
+    middleware,
+    response::{IntoResponse, Response},
+};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    compression::{
+        CompressionLayer,
+        predicate::{Predicate, SizeAbove},
+    },
+};
+
+use crate::{model::Refusal, operations::Service};
+
+mod accept;
+mod body;
+mod config;
+mod observe;
+mod openapi;
+mod output;
+pub mod problem;
+mod query;
+mod routes;
+mod scope;
+pub mod server;
+mod stream;
+
+pub use self::{
+    config::{HttpConfig, ServerLimits},
+    openapi::document,
+};
+
+/// Answers below this size are not worth the time that compressing them takes.
+const COMPRESS_ABOVE_BYTES: u64 = 16 << 10;
+
+/// What every handler has.
+#[derive(Debug, Clone)]
+pub struct HttpState {
+    service: Arc<Service>,
+    config: Arc<HttpConfig>,
+}
+
+impl HttpState {
+    /// A service behind limits.
+    pub fn new(service: Arc<Service>, config: HttpConfig) -> Self {
+        Self {
+            service,
+            config: Arc::new(config),
+        }
+    }
+}
+
+/// Everything that the server answers over HTTP.
+pub fn router(state: HttpState) -> Router {
+    let metrics = Arc::clone(state.service.metrics());
+    let document = openapi::document(&state.service);
+    routes::all(&state.service)
+        .with_state(state)
+        .merge(openapi::pages(document))
+        .layer(compression())
+        .layer(catch_panics())
+        .layer(middleware::from_fn_with_state(metrics, observe::observe))
+}
+
+/// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and events would
+/// wait for company in the compressor.
+fn compression() -> CompressionLayer<impl Predicate> {
+    let is_text = |_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Extensions| {
+        headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .is_some_and(|value| {
+                let is_stream = value.starts_with("text/event-stream");
+                value.starts_with("application/json") || value.starts_with("text/") && !is_stream
+            })
+    };
+    CompressionLayer::new()
+        .gzip(true)
+        .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES).and(is_text))
+}
+
+/// Turns a panic in a handler into a problem. The process's panic hook has already reported it where it happened.
+fn catch_panics() -> CatchPanicLayer<fn(Box<dyn std::any::Any + Send>) -> Response> {
+    CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
+        let message = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        let refusal = Refusal::internal(format!("a handler panicked: {message}"));
+        problem::Problem(refusal).into_response()
+    })
+}

@@ -1,0 +1,45 @@
+//! The limits of the transport, with their defaults and what each protects from.
+
+use std::time::Duration;
+
+/// Limits of one request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpConfig {
+    /// Bytes of one body, decompressed; more answers 413. Default 32 MiB.
+    pub max_body_bytes: usize,
+    /// Time for a body to arrive in full; a client that trickles gets 408. Default 30 s.
+    pub body_timeout: Duration,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            max_body_bytes: 32 << 20,
+            body_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Limits of the connections of one listener.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerLimits {
+    /// Time for the head of a request to arrive, from its first byte. Default 10 s.
+    pub header_timeout: Duration,
+    /// How long an idle connection is kept. Load balancers keep theirs for 60 s, and the server must not be the first to close. Default 75 s.
+    pub keep_alive_timeout: Duration,
+    /// Connections open at once; further ones wait in the backlog of the system. Default 1,024.
+    pub max_connections: usize,
+    /// Time for requests in flight to finish after the shutdown began; then their connections are cut. Default 60 s.
+    pub drain_timeout: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            max_connections: 1024,
+            drain_timeout: Duration::from_secs(60),
+        }
+    }
+}

@@ -1,0 +1,501 @@
+//! The OpenAPI document and the page to try it.
+//!
+//! Every operation is described from its own declaration: options stand once, as parameters of the query; answers and failures are the
+//! schemas of the types that are serialised; statuses and their examples come from the table of refusals.
+
+use axum::{Router, http::header, response::IntoResponse, routing::get};
+use bytes::Bytes;
+use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use serde_json::{Map, Value, json};
+use utoipa_swagger_ui::{Config, SwaggerUi};
+
+use super::{
+    problem::{Failure, ProblemBody, example, status_of},
+    routes::{Index, Status},
+    stream::Progress,
+};
+use crate::{
+    intake::{IMAGE_TYPES, STREAM_TYPE, Takes},
+    model::{Kind, detect::DriftReport, info::ModelInfo},
+    operations::{AnyOperation, Format, Service},
+};
+
+/// What the page sends for an image unless it is told another: an array that fits the committed models.
+const EXAMPLE_SIDE: usize = 28;
+
+/// Statuses of an operation's refusals.
+const OF_OPERATIONS: [u16; 12] = [400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504, 405];
+
+const DESCRIPTION: &str = "Puts a probability on an image: log-likelihoods, decisions, samples, completions, lossless codes and latent \
+    codes of generative models.\n\nImages come in as a file, as a form of files, as JSON or as an npy array. A batch answers per image: \
+    one bad image carries its own problem and does not fail its neighbours, unless the answer is a picture or an array, which have no \
+    place for a problem. Nothing is resized or converted unless asked for, because that changes the likelihood. Options come in the \
+    query; fields of a form and keys of a JSON body are read as options too. An unknown one is an error.";
+
+/// The whole document.
+pub fn document(service: &Service) -> Value {
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut document = Document {
+        generator: settings.into_generator(),
+        paths: Map::new(),
+    };
+    document.server();
+    document.models();
+    for operation in service.operations() {
+        document.operation(&**operation);
+    }
+    let schemas = document.generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": env!("CARGO_PKG_NAME"),
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": DESCRIPTION,
+            "license": {"name": env!("CARGO_PKG_LICENSE")},
+        },
+        "tags": [
+            {"name": "operations", "description": "What can be asked of a model"},
+            {"name": "models", "description": "What is loaded"},
+            {"name": "server", "description": "The server itself"},
+        ],
+        "paths": document.paths,
+        "components": {"schemas": schemas},
+    })
+}
+
+/// The document and its page.
+pub(super) fn pages(document: Value) -> Router {
+    let bytes = Bytes::from(document.to_string());
+    let serve = move || {
+        let bytes = bytes.clone();
+        async move { ([(header::CONTENT_TYPE, "application/json")], bytes).into_response() }
+    };
+    // Left alone, the page would send the document's address to a validator on the internet. The address is relative, so that it holds
+    // behind a prefix too.
+    let config = Config::new(["../openapi.json"]).validator_url("none");
+    Router::new()
+        .route("/openapi.json", get(serve))
+        .merge(SwaggerUi::new("/docs").config(config))
+}
+
+struct Document {
+    generator: SchemaGenerator,
+    paths: Map<String, Value>,
+}
+
+impl Document {
+    fn schema<T: JsonSchema>(&mut self) -> Value {
+        json!(self.generator.subschema_for::<T>())
+    }
+
+    fn answers_json<T: JsonSchema>(&mut self) -> Value {
+        let schema = self.schema::<T>();
+        json!({"application/json": {"schema": schema}})
+    }
+
+    fn server(&mut self) {
+        let index = self.answers_json::<Index>();
+        self.get(
+            "/",
+            ("index", "server", "Index", "Names the other paths."),
+            index,
+            &[],
+        );
+        let status = self.answers_json::<Status>();
+        let live = (
+            "livez",
+            "server",
+            "Liveness",
+            "200 while the process answers at all.",
+        );
+        self.get("/livez", live, status.clone(), &[]);
+        let ready = (
+            "readyz",
+            "server",
+            "Readiness",
+            "200 while the server takes new work: models are loaded and it is not shutting down.",
+        );
+        self.get("/readyz", ready, status, &[503]);
+        let text = json!({"text/plain": {"schema": {"type": "string"}}});
+        let metrics = (
+            "metrics",
+            "server",
+            "Metrics",
+            "In the Prometheus text format.",
+        );
+        self.get("/metrics", metrics, text, &[]);
+    }
+
+    fn models(&mut self) {
+        let info = self.schema::<ModelInfo>();
+        let list = json!({
+            "application/json": {
+                "schema": {
+                    "type": "object", "required": ["models"], "properties": {"models": {"type": "array", "items": info}}
+                }
+            }
+        });
+        let about = (
+            "list",
+            "models",
+            "List models",
+            "Every version of every model, ready or not.",
+        );
+        self.get("/v1/models", about, list, &[422]);
+        for versioned in [false, true] {
+            let path = if versioned {
+                "/v1/models/{model}/versions/{version}"
+            } else {
+                "/v1/models/{model}"
+            };
+            let id = |name: &str| {
+                if versioned {
+                    format!("{name}_version")
+                } else {
+                    name.to_owned()
+                }
+            };
+            let info = self.answers_json::<ModelInfo>();
+            let show = (
+                &*id("show"),
+                "models",
+                "Describe a model",
+                "The version that serves, else the newest, unless another is named.",
+            );
+            self.get(path, show, info, &[404, 422, 503]);
+            let mut report = self.schema::<DriftReport>();
+            report = json!({
+                "allOf": [
+                    {"type": "object", "required": ["model", "version"], "properties": {
+                        "model": {"type": "string"}, "version": {"type": "integer"}
+                    }},
+                    report,
+                ]
+            });
+            let content = json!({"application/json": {"schema": report}});
+            let path = format!("{path}/drift");
+            let show = (
+                &*id("drift"),
+                "models",
+                "Show drift",
+                "Bets against the images being exchangeable with those that calibrated the detector, since the run began.",
+            );
+            self.get(&path, show, content.clone(), &[404, 422, 503]);
+            let reset = (
+                &*id("reset_drift"),
+                "models",
+                "Reset drift",
+                "Forgets the run, its alarm included, and begins another.",
+            );
+            self.add(&path, "delete", reset, content, &[404, 422, 503]);
+        }
+        for (path, methods) in &mut self.paths {
+            let version_in_path = path.contains("{version}");
+            if path.contains("{model}") {
+                for operation in methods
+                    .as_object_mut()
+                    .into_iter()
+                    .flat_map(Map::values_mut)
+                {
+                    operation["parameters"] = json!(model_parameters(version_in_path));
+                }
+            }
+        }
+    }
+
+    fn get(
+        &mut self,
+        path: &str,
+        about: (&str, &str, &str, &str),
+        content: Value,
+        refusals: &[u16],
+    ) {
+        self.add(path, "get", about, content, refusals);
+    }
+
+    fn add(
+        &mut self,
+        path: &str,
+        method: &str,
+        (id, tag, summary, description): (&str, &str, &str, &str),
+        content: Value,
+        refusals: &[u16],
+    ) {
+        let mut responses = self.refusals(refusals);
+        responses.insert(
+            "200".to_owned(),
+            json!({"description": summary, "content": content}),
+        );
+        let operation = json!({
+            "operationId": id, "tags": [tag], "summary": summary, "description": description, "responses": responses,
+        });
+        let entry = self.paths.entry(path).or_insert_with(|| json!({}));
+        entry[method] = operation;
+    }
+
+    /// An operation on the version that serves, and on a version by number.
+    fn operation(&mut self, operation: &dyn AnyOperation) {
+        let about = operation.about();
+        let failure = self.schema::<Failure>();
+        let answer = operation.answer_schema(&mut self.generator, failure);
+        let name = format!("{}Answer", title_case(about.name));
+        self.generator
+            .definitions_mut()
+            .insert(name.clone(), answer);
+        let mut content = Map::new();
+        for format in about.formats {
+            let schema = match format {
+                Format::Json => json!({"$ref": format!("#/components/schemas/{name}")}),
+                Format::Events => {
+                    let progress = self.schema::<Progress>();
+                    json!({"type": "string", "description": "Events `progress`, each with data of this form", "x-data": progress})
+                }
+                Format::Png | Format::Npy | Format::Gif | Format::Stream => {
+                    json!({"type": "string", "format": "binary"})
+                }
+            };
+            content.insert(format.media_type().to_owned(), json!({"schema": schema}));
+        }
+        for versioned in [false, true] {
+            let mut parameters = model_parameters(versioned);
+            let known = crate::operations::service::known_of(operation);
+            let options = known.properties();
+            parameters.extend(options.map(|(name, schema)| query_parameter(name, schema)));
+            let mut responses = self.refusals(&OF_OPERATIONS);
+            responses.insert(
+                "200".to_owned(),
+                json!({"description": about.summary, "content": content}),
+            );
+            let mut described = json!({
+                "operationId": if versioned { format!("{}_version", about.name) } else { about.name.to_owned() },
+                "tags": ["operations"],
+                "summary": about.summary,
+                "description": about.description,
+                "parameters": parameters,
+                "responses": responses,
+            });
+            if let Some(body) = request_body(about.takes) {
+                described["requestBody"] = body;
+            }
+            let version = if versioned { "/versions/{version}" } else { "" };
+            let path = format!("/v1/models/{{model}}{version}/{}", about.name);
+            self.paths.insert(path, json!({"post": described}));
+        }
+    }
+
+    /// The responses of refusals with the given statuses, with what the table of kinds says of them.
+    fn refusals(&mut self, statuses: &[u16]) -> Map<String, Value> {
+        let problem = self.schema::<ProblemBody>();
+        let response = |status: u16| {
+            let kinds = Kind::ALL
+                .into_iter()
+                .filter(|&kind| status_of(kind) == status);
+            let words: Vec<String> = kinds
+                .clone()
+                .map(|kind| format!("{} (`{}`)", kind.title(), kind.slug()))
+                .collect();
+            let examples: Map<String, Value> = kinds
+                .map(|kind| (kind.slug().to_owned(), json!({"value": example(kind)})))
+                .collect();
+            let mut response = json!({
+                "description": words.join("; "),
+                "content": {"application/problem+json": {"schema": problem, "examples": examples}},
+            });
+            if matches!(status, 429 | 503) {
+                let seconds = json!({
+                    "schema": {"type": "integer"}, "description": "Seconds after which another try makes sense"
+                });
+                response["headers"] = json!({"Retry-After": seconds});
+            }
+            (status.to_string(), response)
+        };
+        statuses.iter().map(|&status| response(status)).collect()
+    }
+}
+
+fn model_parameters(versioned: bool) -> Vec<Value> {
+    let mut model =
+        json!({"name": "model", "in": "path", "required": true, "description": "Name of a model"});
+    model["schema"] = json!({"type": "string"});
+    let (place, description) = if versioned {
+        ("path", "Version of the model")
+    } else {
+        (
+            "query",
+            "Version of the model; by default its newest ready one",
+        )
+    };
+    let version = json!({
+        "name": "version", "in": place, "required": versioned, "description": description,
+        "schema": {"type": "integer", "minimum": 1},
+    });
+    vec![model, version]
+}
+
+fn query_parameter(name: &str, schema: &Value) -> Value {
+    let mut schema = schema.clone();
+    let description = schema
+        .as_object_mut()
+        .and_then(|schema| schema.remove("description"));
+    json!({
+        "name": name, "in": "query", "required": false, "description": description, "schema": schema,
+    })
+}
+
+/// What the body may be.
+fn request_body(takes: Takes) -> Option<Value> {
+    let binary = json!({"type": "string", "format": "binary"});
+    let (schema, example) = json_body(takes)?;
+    let mut content = Map::new();
+    content.insert(
+        "application/json".to_owned(),
+        json!({"schema": schema, "example": example}),
+    );
+    if takes.images() {
+        let files = json!({"type": "array", "items": binary, "description": "Image files; also as images or file"});
+        let mut form = json!({"image": files});
+        if takes == Takes::MaskedImages {
+            form["mask"] = binary.clone();
+        }
+        content.insert(
+            "multipart/form-data".to_owned(),
+            json!({"schema": {"type": "object", "required": ["image"], "properties": form}}),
+        );
+        for media_type in IMAGE_TYPES {
+            content.insert(media_type.to_owned(), json!({"schema": binary}));
+        }
+    }
+    if takes.images() || takes == Takes::Codes {
+        let array = if takes == Takes::Codes {
+            "float32 or float64 of shape [N, L]"
+        } else {
+            "uint8 levels of shape [N, H, W] or [N, H, W, C]"
+        };
+        let mut schema = binary.clone();
+        schema["description"] = json!(array);
+        content.insert("application/x-npy".to_owned(), json!({"schema": schema}));
+    }
+    if takes == Takes::Streams {
+        content.insert(STREAM_TYPE.to_owned(), json!({"schema": binary}));
+    }
+    Some(json!({"required": true, "content": content}))
+}
+
+/// The schema of a JSON body, and an example of one.
+fn json_body(takes: Takes) -> Option<(Value, Value)> {
+    let list = |key: &str, items: Value, least: usize, most: Option<usize>| {
+        let mut list = json!({"type": "array", "minItems": least, "items": items});
+        if let Some(most) = most {
+            list["maxItems"] = json!(most);
+        }
+        json!({"type": "object", "required": [key], "properties": {key: list}})
+    };
+    let row: Vec<usize> = (0..EXAMPLE_SIDE).map(|column| column * 9).collect();
+    let pixels = json!({"pixels": vec![row; EXAMPLE_SIDE]});
+    let image = json!({
+        "oneOf": [
+            {"type": "object", "title": "ImageFile", "required": ["base64"], "properties": {
+                "base64": {"type": "string", "contentEncoding": "base64", "description": "An image file"},
+                "media_type": {"type": "string", "description": "What it is; what counts is the content"}
+            }},
+            {"type": "object", "title": "ImagePixels", "required": ["pixels"], "properties": {
+                "pixels": {"type": "array", "items": {"type": "array", "items": {}},
+                    "description": "Levels as they are: rows of columns, or rows of columns of channels"}
+            }}
+        ]
+    });
+    match takes {
+        Takes::Nothing => None,
+        Takes::Images => Some((list("images", image, 1, None), json!({"images": [pixels]}))),
+        Takes::TwoImages => Some((
+            list("images", image, 2, Some(2)),
+            json!({"images": [pixels, pixels]}),
+        )),
+        Takes::MaskedImages => {
+            let mut schema = list("images", image, 1, None);
+            let rows =
+                json!({"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}});
+            let file = json!({"type": "string", "contentEncoding": "base64"});
+            schema["properties"]["mask"] =
+                json!({"oneOf": [rows, file], "description": "Which pixels are given"});
+            let mask: Vec<Vec<u8>> = (0..EXAMPLE_SIDE)
+                .map(|row| vec![u8::from(row < EXAMPLE_SIDE / 2); EXAMPLE_SIDE])
+                .collect();
+            Some((schema, json!({"images": [pixels], "mask": mask})))
+        }
+        Takes::Codes => {
+            let code = json!({"type": "array", "items": {"type": "number"}});
+            Some((
+                list("latents", code, 1, None),
+                json!({"latents": [vec![0.1; 16]]}),
+            ))
+        }
+        Takes::Streams => {
+            let stream = json!({"type": "string", "contentEncoding": "base64"});
+            Some((
+                list("streams", stream, 1, None),
+                json!({"streams": ["RFNJMQ=="]}),
+            ))
+        }
+    }
+}
+
+fn title_case(name: &str) -> String {
+    let mut letters = name.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::Body,
+        http::{Request, StatusCode},
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get(path: &str) -> (StatusCode, String) {
+        let request = Request::get(path).body(Body::empty()).unwrap();
+        let response = pages(json!({})).oneshot(request).await.unwrap();
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 24)
+            .await
+            .unwrap();
+        (status, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// The page must work without the internet and behind a prefix: whatever it loads comes from this server, by relative addresses.
+    #[tokio::test]
+    async fn the_page_loads_nothing_from_elsewhere() {
+        let (status, page) = get("/docs/").await;
+        assert_eq!(status, StatusCode::OK);
+        let mut loaded = 0;
+        for attribute in ["src=\"", "href=\""] {
+            for rest in page.split(attribute).skip(1) {
+                let link = rest.split('"').next().unwrap();
+                assert!(!link.contains("//") && !link.starts_with('/'), "{link}");
+                let (status, body) = get(&format!("/docs/{}", link.trim_start_matches("./"))).await;
+                assert_eq!(status, StatusCode::OK, "{link}");
+                assert!(!body.is_empty());
+                loaded += 1;
+            }
+        }
+        assert!(loaded >= 4, "{page}");
+        let (_, start) = get("/docs/swagger-initializer.js").await;
+        assert!(
+            start.contains("../openapi.json") && !start.contains("http"),
+            "{start}"
+        );
+        assert!(start.contains("\"none\""), "{start}");
+        assert_eq!(
+            get("/openapi.json").await,
+            (StatusCode::OK, "{}".to_owned())
+        );
+    }
+}

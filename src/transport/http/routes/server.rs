@@ -1,0 +1,81 @@
+//! What operators and their tools ask: is it alive, does it take work, what does it count.
+
+use axum::{
+    extract::State,
+    http::{HeaderName, header},
+    response::IntoResponse,
+};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::super::{HttpState, output::json, problem::Problem};
+use crate::model::{Kind, Refusal};
+
+/// Where to go from here.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Index {
+    name: &'static str,
+    version: &'static str,
+    links: Links,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Links {
+    models: &'static str,
+    docs: &'static str,
+    openapi: &'static str,
+    livez: &'static str,
+    readyz: &'static str,
+    metrics: &'static str,
+}
+
+/// A state of the server.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Status {
+    #[schemars(example = &"ready")]
+    status: &'static str,
+}
+
+/// Names the other paths, relative to this one.
+pub(super) async fn index() -> impl IntoResponse {
+    json(&Index {
+        name: env!("CARGO_PKG_NAME"),
+        version: env!("CARGO_PKG_VERSION"),
+        links: Links {
+            models: "/v1/models",
+            docs: "/docs/",
+            openapi: "/openapi.json",
+            livez: "/livez",
+            readyz: "/readyz",
+            metrics: "/metrics",
+        },
+    })
+}
+
+/// 200 while the process answers at all.
+pub(super) async fn livez() -> impl IntoResponse {
+    json(&Status { status: "live" })
+}
+
+/// 200 while the server takes new work.
+pub(super) async fn readyz(State(state): State<HttpState>) -> Result<impl IntoResponse, Problem> {
+    if state.service.is_ready() {
+        return Ok(json(&Status { status: "ready" }));
+    }
+    let refusal = Refusal::new(
+        Kind::NotReady,
+        "no model is ready, or the server is shutting down",
+    );
+    Err(Problem(refusal))
+}
+
+/// In the Prometheus text format.
+pub(super) async fn metrics(
+    State(state): State<HttpState>,
+) -> ([(HeaderName, &'static str); 1], String) {
+    let media_type = "text/plain; version=0.0.4; charset=utf-8";
+    (
+        [(header::CONTENT_TYPE, media_type)],
+        state.service.metrics().encode(),
+    )
+}

@@ -1,0 +1,134 @@
+//! What is known of one request while it runs: its id, its start, and what its handler found out for the log.
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+
+use crate::{
+    domain::random::random_u64,
+    model::{Model, Refusal},
+};
+
+/// The header that carries a request's id, in and out.
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The longest id that is taken from a client.
+const MAX_ID_LENGTH: usize = 128;
+
+/// One request.
+#[derive(Debug)]
+pub(crate) struct RequestScope {
+    id: HeaderValue,
+    started: Instant,
+    model: OnceLock<Arc<Model>>,
+    images: AtomicUsize,
+    failure: OnceLock<Refusal>,
+}
+
+impl RequestScope {
+    /// The scope of a request that has just arrived. An id in its headers is kept if it is short and visible ASCII, so that it
+    /// can be searched for in logs and cannot forge a line in them; else a new one is made.
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let given = headers.get(REQUEST_ID).filter(|id| {
+            (1..=MAX_ID_LENGTH).contains(&id.len())
+                && id.as_bytes().iter().all(u8::is_ascii_graphic)
+        });
+        Self {
+            id: given.cloned().unwrap_or_else(|| {
+                HeaderValue::try_from(format!("{:016x}", random_u64()))
+                    .unwrap_or(HeaderValue::from_static("unknown"))
+            }),
+            started: Instant::now(),
+            model: OnceLock::new(),
+            images: AtomicUsize::new(0),
+            failure: OnceLock::new(),
+        }
+    }
+
+    /// The scope that the outermost layer opened.
+    pub(crate) fn of(parts: &Parts) -> Arc<Self> {
+        let scope = parts.extensions.get::<Arc<Self>>().cloned();
+        scope.unwrap_or_else(|| Arc::new(Self::new(&parts.headers)))
+    }
+
+    /// The id.
+    pub(crate) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or("unknown")
+    }
+
+    /// The id as a header.
+    pub(crate) fn id_header(&self) -> HeaderValue {
+        self.id.clone()
+    }
+
+    /// When the head of the request had arrived.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Notes the model that the request is for.
+    pub(crate) fn set_model(&self, model: &Arc<Model>) {
+        // A request is for one model; a second call would say the same.
+        let _ = self.model.set(Arc::clone(model));
+    }
+
+    /// Notes how many images the request brings or asks for.
+    pub(crate) fn set_images(&self, images: usize) {
+        self.images.store(images, Ordering::Relaxed);
+    }
+
+    /// Notes that the request failed after the head of its answer had been sent.
+    pub(crate) fn set_failure(&self, refusal: Refusal) {
+        // A stream ends with its first failure.
+        let _ = self.failure.set(refusal);
+    }
+
+    /// Why the request failed after the head of its answer had been sent.
+    pub(crate) fn failure(&self) -> Option<&Refusal> {
+        self.failure.get()
+    }
+
+    /// The model, once it is known.
+    pub(crate) fn model(&self) -> Option<&Model> {
+        self.model.get().map(Arc::as_ref)
+    }
+
+    /// Images, 0 before they are counted.
+    pub(crate) fn images(&self) -> usize {
+        self.images.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id_for(given: &'static [u8]) -> String {
+        let mut headers = HeaderMap::new();
+        headers.insert(REQUEST_ID, HeaderValue::from_bytes(given).unwrap());
+        RequestScope::new(&headers).id().to_owned()
+    }
+
+    #[test]
+    fn sane_ids_are_kept_and_others_replaced() {
+        assert_eq!(id_for(b"trace-1/2:3"), "trace-1/2:3");
+        assert_eq!(id_for(&[b'a'; 128]).len(), 128);
+        for bad in [
+            &b""[..],
+            b"two words",
+            b"caf\xc3\xa9",
+            &[b'a'; 129],
+            b"a\tb",
+        ] {
+            assert_eq!(id_for(bad).len(), 16);
+        }
+        let none = HeaderMap::new();
+        assert_ne!(RequestScope::new(&none).id(), RequestScope::new(&none).id());
+    }
+}
