@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::{
     http::{self, HttpConfig, HttpState, ServerLimits},
     metrics::Metrics,
-    repository::{MANIFEST, Repository},
+    repository::{MANIFEST, Repository, gate::GateSettings},
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     service::{Service, ServiceLimits, info::ModelInfo},
@@ -68,15 +68,24 @@ pub struct Loader {
 impl App {
     /// Loads the runtime and starts the workers. There are no models until [`Loader::load`] has run.
     pub fn start(settings: &Settings) -> Result<Self, AppError> {
-        let repository = Repository::new(&settings.models.repository, engine(settings)?);
+        let repository = Repository::new(&settings.models.repository, engine(settings)?)
+            .with_gate(gate(settings));
         Self::over(settings, repository, &settings.models.repository)
     }
 
     /// The same for a single model, in its folder `<name>` or that of one of its versions, `<name>/<version>`; answers its name.
     pub fn load_one(settings: &Settings, folder: &Path) -> Result<(Self, String), AppError> {
+        Self::load_one_with(gate(settings), settings, folder)
+    }
+
+    fn load_one_with(
+        gate: GateSettings,
+        settings: &Settings,
+        folder: &Path,
+    ) -> Result<(Self, String), AppError> {
         let (repository, name) = Repository::of_model(folder, engine(settings)?)
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
-        let app = Self::over(settings, repository, folder)?;
+        let app = Self::over(settings, repository.with_gate(gate), folder)?;
         app.loader().load()?;
         Ok((app, name))
     }
@@ -154,14 +163,25 @@ impl Loader {
     }
 }
 
-/// Runs the load gate on one model and says what became of its newest version.
-pub fn check(settings: &Settings, folder: &Path) -> Result<ModelInfo, AppError> {
-    let (app, name) = App::load_one(settings, folder)?;
+/// Runs the load gate on one model and says what became of its newest version. `thorough` tries everything that can be tried.
+pub fn check(settings: &Settings, folder: &Path, thorough: bool) -> Result<ModelInfo, AppError> {
+    let gate = GateSettings {
+        thorough,
+        ..gate(settings)
+    };
+    let (app, name) = App::load_one_with(gate, settings, folder)?;
     app.service
         .models()
         .into_iter()
         .rfind(|info| info.name == name)
         .ok_or_else(|| AppError::NotAModel(folder.to_owned()))
+}
+
+fn gate(settings: &Settings) -> GateSettings {
+    GateSettings {
+        time_limit: settings.models.load_timeout,
+        ..GateSettings::default()
+    }
 }
 
 fn engine(settings: &Settings) -> Result<Arc<dyn Engine>, AppError> {

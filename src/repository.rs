@@ -8,6 +8,7 @@
 pub mod composite;
 pub mod detector;
 mod digest;
+mod files;
 pub mod gate;
 pub mod manifest;
 mod order;
@@ -24,6 +25,7 @@ use std::{
 };
 
 use self::{
+    gate::GateSettings,
     manifest::{Manifest, members::Member},
     order::{Asks, Ordered},
 };
@@ -154,6 +156,7 @@ pub type Catalog = BTreeMap<String, BTreeMap<u32, Outcome>>;
 pub struct Repository {
     source: Source,
     engine: Arc<dyn Engine>,
+    gate: GateSettings,
     /// Outcomes by folder, with the hash of the manifest that they came from.
     known: Mutex<BTreeMap<PathBuf, ([u8; 32], Outcome)>>,
 }
@@ -206,8 +209,16 @@ impl Repository {
         Self {
             source,
             engine,
+            gate: GateSettings::default(),
             known: Mutex::default(),
         }
+    }
+
+    /// The same with other settings of the load gate.
+    #[must_use]
+    pub fn with_gate(mut self, gate: GateSettings) -> Self {
+        self.gate = gate;
+        self
     }
 
     /// Reads the folder. Versions whose manifest has not changed since the last scan are kept as they are; a manifest carries
@@ -248,7 +259,7 @@ impl Repository {
     ) -> Outcome {
         let lookup = |name: &str, number| member(loaded, name, number);
         let result = match asks {
-            Asks::Nobody => gate::load(&*self.engine, folder, name, number),
+            Asks::Nobody => gate::load_with(self.gate, &*self.engine, folder, name, number),
             Asks::Models => detector::load(folder, name, number, &lookup),
             Asks::ModelsAndDetectors => composite::load(folder, name, number, &lookup),
         };

@@ -43,6 +43,8 @@ pub struct ModelSettings {
     pub repository: PathBuf,
     /// Time between looks for new and removed versions; `None` never looks unasked.
     pub poll_interval: Option<Duration>,
+    /// Time that loading and proving one version may take.
+    pub load_timeout: Duration,
     /// ONNX Runtime's library, or its folder, if one was named.
     pub onnxruntime: Option<PathBuf>,
 }
@@ -103,6 +105,7 @@ impl Default for ModelSettings {
         Self {
             repository: PathBuf::from("models/repository"),
             poll_interval: None,
+            load_timeout: Duration::from_secs(120),
             onnxruntime: None,
         }
     }

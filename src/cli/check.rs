@@ -21,6 +21,10 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "MODEL_DIR")]
     model: String,
 
+    /// Try causality at every dimension where it cannot be proven, instead of at some; takes as long as --load-timeout allows
+    #[arg(long)]
+    thorough: bool,
+
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -32,7 +36,7 @@ pub(super) struct CheckArgs {
 pub(super) fn run(arguments: CheckArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
     let settings = arguments.settings.start(matches)?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
-    let info = match app::check(&settings, &folder) {
+    let info = match app::check(&settings, &folder, arguments.thorough) {
         Ok(info) => info,
         Err(error) => {
             if arguments.json {

@@ -13,7 +13,7 @@ pub use self::logits::Logits;
 use self::passes::Passes;
 use super::{NetworkError, wavefront::Wavefront};
 use crate::{
-    domain::image::ImageShape,
+    domain::{assurance::Assurance, image::ImageShape},
     graph::{
         protobuf::Model,
         recurrence::{self, Names, Recurrence},
@@ -95,6 +95,8 @@ pub struct Autoregressive {
     label: Option<LabelInput>,
     evaluation: Evaluation,
     compilation: Compilation,
+    /// Dimensions at which causality was tried, where it is not proven.
+    tried: usize,
     numerics: u64,
 }
 
@@ -169,6 +171,7 @@ impl Autoregressive {
             label,
             evaluation: Evaluation::Passes(passes),
             compilation,
+            tried: 0,
             numerics: 0,
         })
     }
@@ -201,6 +204,7 @@ impl Autoregressive {
             label: None,
             evaluation: Evaluation::Walks(Arc::clone(&wavefront)),
             compilation: Compilation::Wavefront(wavefront),
+            tried: 0,
             numerics: 0,
         })
     }
@@ -223,6 +227,22 @@ impl Autoregressive {
     /// What the analysis of the graph came to.
     pub fn compilation(&self) -> &Compilation {
         &self.compilation
+    }
+
+    /// How sure it is that the network is causal.
+    pub fn assurance(&self) -> Assurance {
+        match self.compilation {
+            Compilation::Wavefront(_) | Compilation::Causal(_) => Assurance::Proven,
+            Compilation::Unknown(_) => Assurance::Tried {
+                places: self.tried,
+                of: self.shape.dimensions(),
+            },
+        }
+    }
+
+    /// Says at how many dimensions a network that could not be analysed was tried.
+    pub fn set_tried(&mut self, places: usize) {
+        self.tried = places;
     }
 
     /// Follows an image through the compiled program and compares its logits with those of a full pass. A program that does not

@@ -1,6 +1,7 @@
 //! `model.toml`: what a version is, parsed into types that cannot be wrong in themselves.
 
 pub mod composite;
+pub mod declared;
 pub mod detector;
 mod families;
 pub mod members;
@@ -39,6 +40,10 @@ pub struct Manifest {
     pub calibration: Option<CalibrationFile>,
     /// Where the model came from.
     pub provenance: Provenance,
+    /// How its graphs may be run.
+    pub serving: declared::Serving,
+    /// What the numbers of its graphs are.
+    pub declared: declared::Declared,
     /// sha256 of every file, in hexadecimal digits.
     pub sha256: BTreeMap<String, String>,
 }
@@ -228,9 +233,10 @@ impl Manifest {
         manifest.with_files_checked()
     }
 
-    /// Refuses files that are elsewhere, files without a hash and hashes without a file.
+    /// Refuses files that are elsewhere and files without a hash, and hashes without a file where there is no graph that could name it.
     fn with_files_checked(self) -> Result<Self, String> {
-        for file in self.files() {
+        let companions = self.companions();
+        for file in self.files().into_iter().chain(companions.iter().copied()) {
             if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
                 return Err(format!(
                     "{file:?} is not the plain name of a file beside the manifest"
@@ -242,16 +248,28 @@ impl Manifest {
                 ));
             }
         }
-        if let Some(extra) = self
-            .sha256
-            .keys()
-            .find(|file| !self.files().contains(&file.as_str()))
-        {
-            return Err(format!(
-                "sha256: {extra:?} is not named anywhere in the manifest"
-            ));
+        if self.graph_files().is_empty() {
+            self.without_companions_but(&[])?;
         }
         Ok(self)
+    }
+
+    /// Files that have a hash and are not named: those that graphs name, which hold their weights.
+    pub fn companions(&self) -> Vec<&str> {
+        let named = self.files();
+        let files = self.sha256.keys().map(String::as_str);
+        files.filter(|file| !named.contains(file)).collect()
+    }
+
+    /// Refuses hashes of files that neither the manifest nor, being `used`, a graph names.
+    pub fn without_companions_but(&self, used: &[String]) -> Result<(), String> {
+        let is_used = |file: &str| used.iter().any(|used| used == file);
+        match self.companions().into_iter().find(|file| !is_used(file)) {
+            Some(extra) => Err(format!(
+                "sha256: {extra:?} is named neither in the manifest nor by a graph"
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Files of graphs.
@@ -271,11 +289,13 @@ impl Manifest {
         }
     }
 
-    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other.
+    /// What identifies the graphs: sha256 of the sha256 of each and then of the files of their weights, as hexadecimal digits one after
+    /// the other.
     pub fn graphs_sha256(&self) -> String {
         let hashes = self
             .graph_files()
             .into_iter()
+            .chain(self.companions())
             .filter_map(|file| self.sha256.get(file));
         let text: String = hashes.map(|hash| hash.to_lowercase()).collect();
         hexadecimal(&Sha256::digest(text))
@@ -445,6 +465,22 @@ window = [[-1, 0], [0, -1]]
         let manifest = Manifest::parse(VALID, "m").unwrap();
         assert_eq!(manifest.family, Family::PixelCnn);
         assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
+        assert!(!manifest.serving.is_one_at_a_time());
+    }
+
+    #[test]
+    fn weights_beside_a_graph_have_a_hash_and_are_part_of_what_identifies_it() {
+        let text = format!("{VALID}\"model.onnx.data\" = \"01\"\n");
+        let manifest = Manifest::parse(&text, "m").unwrap();
+        assert_eq!(manifest.companions(), ["model.onnx.data"]);
+        let without = Manifest::parse(VALID, "m").unwrap();
+        assert_ne!(manifest.graphs_sha256(), without.graphs_sha256());
+        assert_eq!(
+            manifest.without_companions_but(&["model.onnx.data".to_owned()]),
+            Ok(())
+        );
+        let error = manifest.without_companions_but(&[]).unwrap_err();
+        assert!(error.contains("neither in the manifest nor by a graph"));
     }
 
     #[test]
@@ -474,9 +510,14 @@ window = [[-1, 0], [0, -1]]
         );
         assert!(refused("\"s.npy\" = \"00\"", "").contains("no hash"));
         assert!(
-            refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"x\" = \"0\"")
-                .contains("not named")
+            refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"a/x\" = \"0\"")
+                .contains("plain name")
         );
+        let with = |table: &str| refused("[likelihood]", &format!("{table}\n[likelihood]"));
+        assert!(with("[serving]\nbatch = 8").contains("on any number of images, or on 1"));
+        assert!(with("[declared]\nlog_scale = \"scale\"").contains("a pixelcnn gives no such"));
+        assert!(with("[declared]\nrandom = true").contains("must not be drawn"));
+        assert!(with("[declared]\nlogits = \"odds\"").contains("odds"));
         assert!(refused("scale = 1.0", "scale = ").contains("line"));
     }
 }

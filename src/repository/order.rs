@@ -1,11 +1,11 @@
 //! Which versions are made of which others, and so in which order they are loaded.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Candidate, MANIFEST,
+    Candidate, MANIFEST, files,
     manifest::{Graphs, Manifest, members::Member},
 };
 
@@ -100,5 +100,5 @@ fn named<Role>(members: Vec<Member<Role>>) -> Vec<(String, u32)> {
 
 /// A manifest that cannot be read is empty here; the gate says what is wrong with it.
 fn text_of(folder: &Path) -> Vec<u8> {
-    fs::read(folder.join(MANIFEST)).unwrap_or_default()
+    files::read(folder, MANIFEST).unwrap_or_default()
 }

@@ -8,19 +8,20 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use ort::{
     environment::{Environment, GlobalThreadPoolOptions},
     logging::LogLevel,
     session::{
-        Session,
+        RunOptions, Session,
         builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
     },
     value::TensorRef,
 };
 
-use super::{Engine, Input, Program, RuntimeError, Threads, Values, View};
+use super::{Engine, Input, Program, RuntimeError, Threads, Values, View, patience};
 
 /// The version of ONNX Runtime that the server is built and tested with.
 pub const VERSION: &str = "1.31.1";
@@ -58,7 +59,7 @@ impl OnnxEngine {
         graph: &[u8],
         weights: &PrepackedWeights,
         threads: Threads,
-    ) -> Result<Session, ort::Error> {
+    ) -> Result<Session, Failure> {
         let builder = self.builder()?.with_prepacked_weights(weights)?;
         let mut builder = match threads {
             Threads::One => builder
@@ -66,8 +67,59 @@ impl OnnxEngine {
                 .with_intra_threads(1)?,
             Threads::All => builder,
         };
-        builder.commit_from_memory(graph)
+        commit(&mut builder, graph)
     }
+}
+
+/// Why the runtime did not do what it was asked for.
+enum Failure {
+    /// For this reason.
+    Cause(String),
+    /// It was stopped after this time.
+    Impatient(Duration),
+}
+
+impl<T> From<ort::Error<T>> for Failure {
+    fn from(error: ort::Error<T>) -> Self {
+        Self::Cause(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(cause: String) -> Self {
+        Self::Cause(cause)
+    }
+}
+
+impl Failure {
+    /// The error of loading `name`.
+    fn of_load(self, name: &str) -> RuntimeError {
+        let name = name.to_owned();
+        match self {
+            Self::Cause(cause) => RuntimeError::Load { name, cause },
+            Self::Impatient(limit) => RuntimeError::Impatient { name, limit },
+        }
+    }
+
+    /// The error of running `name`.
+    fn of_run(self, name: &str) -> RuntimeError {
+        let name = name.to_owned();
+        match self {
+            Self::Cause(cause) => RuntimeError::Run { name, cause },
+            Self::Impatient(limit) => RuntimeError::Impatient { name, limit },
+        }
+    }
+}
+
+/// Makes a session, which may be given up on the way.
+fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure> {
+    let canceler = builder.canceler();
+    let stop = move || {
+        // What cannot be stopped goes on; there is nobody to tell.
+        let _ = canceler.cancel();
+    };
+    let session = patience::stoppable(stop, || builder.commit_from_memory(graph));
+    Ok(session.map_err(Failure::Impatient)??)
 }
 
 impl fmt::Debug for OnnxEngine {
@@ -81,10 +133,7 @@ impl Engine for OnnxEngine {
         let weights = PrepackedWeights::new();
         let session = |threads| {
             self.session(graph, &weights, threads)
-                .map_err(|error| RuntimeError::Load {
-                    name: name.to_owned(),
-                    cause: error.to_string(),
-                })
+                .map_err(|failure| failure.of_load(name))
         };
         let single = (0..self.workers)
             .map(|_| session(Threads::One))
@@ -99,22 +148,18 @@ impl Engine for OnnxEngine {
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         // The runtime writes what it made of a graph into a file, and nowhere else.
-        let simplified = || -> Result<Vec<u8>, String> {
+        let simplified = || -> Result<Vec<u8>, Failure> {
             let file = tempfile::NamedTempFile::new()
                 .map_err(|error| format!("no temporary file: {error}"))?;
-            Session::builder(&self.environment)
+            let mut builder = Session::builder(&self.environment)
                 .and_then(|builder| {
                     Ok(builder.with_optimization_level(GraphOptimizationLevel::Level1)?)
                 })
-                .and_then(|builder| Ok(builder.with_optimized_model_path(file.path())?))
-                .and_then(|mut builder| builder.commit_from_memory(graph))
-                .map_err(|error| error.to_string())?;
-            std::fs::read(file.path()).map_err(|error| error.to_string())
+                .and_then(|builder| Ok(builder.with_optimized_model_path(file.path())?))?;
+            commit(&mut builder, graph)?;
+            Ok(std::fs::read(file.path()).map_err(|error| error.to_string())?)
         };
-        simplified().map_err(|cause| RuntimeError::Load {
-            name: name.to_owned(),
-            cause,
-        })
+        simplified().map_err(|failure| failure.of_load(name))
     }
 }
 
@@ -148,10 +193,7 @@ impl Program for OnnxProgram {
             Threads::One => self.run_single(inputs, outputs, read),
             Threads::All => self.run_wide(inputs, outputs, read),
         };
-        result.map_err(|cause| RuntimeError::Run {
-            name: self.name.clone(),
-            cause,
-        })
+        result.map_err(|failure| failure.of_run(&self.name))
     }
 }
 
@@ -161,7 +203,7 @@ impl OnnxProgram {
         inputs: &[Input<'_>],
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let sessions = || self.single.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut session) = sessions().pop() else {
             return self.run_wide(inputs, outputs, read);
@@ -176,7 +218,7 @@ impl OnnxProgram {
         inputs: &[Input<'_>],
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let mut session = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
         run(&mut session, inputs, outputs, read)
     }
@@ -187,8 +229,8 @@ fn run(
     inputs: &[Input<'_>],
     outputs: &[&str],
     read: &mut dyn FnMut(&[View<'_>]),
-) -> Result<(), String> {
-    let answer = inputs
+) -> Result<(), Failure> {
+    let values = inputs
         .iter()
         .map(|input| {
             let value = match input.values {
@@ -204,9 +246,20 @@ fn run(
             };
             Ok((input.name, value))
         })
-        .collect::<Result<Vec<_>, ort::Error>>()
-        .and_then(|values| session.run(values))
-        .map_err(|error| error.to_string())?;
+        .collect::<Result<Vec<_>, ort::Error>>()?;
+    let options = patience::is_limited().then(RunOptions::new).transpose()?;
+    let options = options.map(Arc::new);
+    let answer = match &options {
+        None => session.run(values)?,
+        Some(options) => {
+            let running = Arc::clone(options);
+            let stop = move || {
+                let _ = running.terminate();
+            };
+            patience::stoppable(stop, || session.run_with_options(values, &**options))
+                .map_err(Failure::Impatient)??
+        }
+    };
     let views = outputs
         .iter()
         .map(|&name| {

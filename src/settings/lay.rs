@@ -21,6 +21,9 @@ impl ModelSettings {
             Some((value, source)) => self.poll_interval = Some(seconds(value, source)?),
             None => {}
         }
+        let key = Key::new("models.load_timeout", "load_timeout");
+        let given = written.pick(key, |o| &o.models.load_timeout);
+        set_seconds(&mut self.load_timeout, given)?;
         let key = Key::new("models.onnxruntime", "onnxruntime");
         let named = written.pick_path(key, |o| &o.models.onnxruntime);
         // ONNX Runtime's own variable is environment too: it beats the file, and our variable beats it.

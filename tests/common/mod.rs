@@ -5,6 +5,7 @@
 pub(crate) mod faults;
 pub(crate) mod networks;
 pub(crate) mod steps;
+pub(crate) mod versions;
 
 use std::{
     path::{Path, PathBuf},

@@ -2,10 +2,11 @@
 
 use super::{
     super::{Network, Timings},
-    Candidate, Gate, GateError, failed, time_of,
+    Candidate, Gate, GateError, company, failed, time_of, units,
 };
 use crate::{
     domain::image::Image,
+    graph::weights,
     network::autoencoder::{Autoencoder, Contract},
     runtime::Threads,
 };
@@ -23,7 +24,12 @@ pub(super) fn load(
     let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
     let files = format!("{encoder}, {decoder}");
     let failed = |cause| failed(&files, cause);
-    let (first, second) = (gate.graph(encoder)?, gate.graph(decoder)?);
+    let (declared, levels) = (candidate.manifest.declared, contract.shape.levels());
+    let to_pictures = declared.to_pictures(levels);
+    let first = gate.graph(encoder, &[])?;
+    let second = gate.graph(decoder, &[(&contract.decoder.output, &to_pictures)])?;
+    let factor = weights::input_factor(&first, &contract.encoder.input);
+    gate.suspect(encoder, units::input(contract.map.scale, factor, levels));
     let network = Autoencoder::load(
         candidate.engine,
         candidate.label,
@@ -33,11 +39,30 @@ pub(super) fn load(
     )
     .map_err(failed)?;
     gate.contract_kept();
+    let strange = company::images(contract.shape.dimensions(), levels, &gate.probe(encoder, 0));
+    gate.keeps_apart(encoder, &mut |items| {
+        let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
+        network.encode(&images, Threads::All)
+    })?;
+    let strange = company::codes(contract.latent_size, &gate.probe(decoder, 0));
+    gate.keeps_apart(decoder, &mut |items| {
+        let codes: Vec<f32> = items
+            .iter()
+            .flat_map(|&item| strange[item].clone())
+            .collect();
+        let pictures = network.decode(&codes, Threads::All)?;
+        Ok(pictures
+            .iter()
+            .map(|picture| picture.values().to_vec())
+            .collect())
+    })?;
     let codes = network
         .encode(&golden, Threads::All)
         .map_err(failed)?
         .concat();
     let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
+    let values: Vec<f32> = pictures.iter().flat_map(|p| p.values()).copied().collect();
+    gate.suspect(decoder, units::pictures(&values, false));
     let errors: Vec<f64> = pictures
         .iter()
         .zip(&golden)

@@ -2,7 +2,7 @@
 
 use super::{
     super::{Network, Timings, manifest::GoldenFiles},
-    Candidate, Gate, GateError, failed, time_of,
+    Candidate, Gate, GateError, company, failed, time_of, units,
 };
 use crate::{
     media,
@@ -21,10 +21,29 @@ pub(super) fn load(
 ) -> Result<(Network, Timings), GateError> {
     let failed = |cause| failed(file, cause);
     let (seeds, expected) = golden(gate, candidate, contract)?;
-    let model = gate.graph(file)?;
+    let to_pictures = candidate
+        .manifest
+        .declared
+        .to_pictures(contract.shape.levels());
+    let model = gate.graph(file, &[(&contract.output, &to_pictures)])?;
     let network = Generator::load(candidate.engine, candidate.label, &model, contract.clone())
         .map_err(failed)?;
     gate.contract_kept();
+    let strange = company::codes(contract.latent_size, &gate.probe(file, 0));
+    let classes = contract.label.as_ref().map_or(1, |label| label.classes);
+    let others = gate.keeps_apart(file, &mut |items| {
+        let seed = |&item: &usize| Seed {
+            code: strange[item].clone(),
+            label: item as u32 % classes,
+        };
+        let seeds: Vec<Seed> = items.iter().map(seed).collect();
+        let pictures = network.generate(&seeds, Threads::All)?;
+        Ok(pictures
+            .iter()
+            .map(|picture| picture.values().to_vec())
+            .collect())
+    })?;
+    gate.suspect(file, units::pictures(&others.concat(), false));
     let pictures = network.generate(&seeds, Threads::All).map_err(failed)?;
     let drawn: Vec<f64> = pictures
         .iter()

@@ -2,10 +2,11 @@
 
 use super::{
     super::{Network, Timings},
-    Candidate, GOLDEN_SCORES, Gate, GateError, failed, time_of,
+    Candidate, GOLDEN_SCORES, Gate, GateError, company, failed, time_of, units,
 };
 use crate::{
     domain::image::Image,
+    graph::weights,
     network::vae::{Contract, Vae},
     runtime::Threads,
 };
@@ -20,7 +21,21 @@ pub(super) fn load(
     let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
     let files = format!("{encoder}, {decoder}");
     let failed = |cause| failed(&files, cause);
-    let (first, second) = (gate.graph(encoder)?, gate.graph(decoder)?);
+    let (declared, levels) = (candidate.manifest.declared, contract.shape.levels());
+    let to_log_variance = declared.to_log_variance();
+    let first = gate.graph(
+        encoder,
+        &[(&contract.encoder.log_variance, to_log_variance)],
+    )?;
+    let second = gate.graph(
+        decoder,
+        &[
+            (&contract.decoder.mean, &declared.to_pictures(levels)),
+            (&contract.decoder.log_scale, &declared.to_log_scale(levels)),
+        ],
+    )?;
+    let factor = weights::input_factor(&first, &contract.encoder.input);
+    gate.suspect(encoder, units::input(contract.map.scale, factor, levels));
     let vae = Vae::load(
         candidate.engine,
         candidate.label,
@@ -30,9 +45,47 @@ pub(super) fn load(
     )
     .map_err(failed)?;
     gate.contract_kept();
+    let strange = company::images(contract.shape.dimensions(), levels, &gate.probe(encoder, 0));
+    gate.keeps_apart(encoder, &mut |items| {
+        let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
+        let posteriors = vae.encode(&images, Threads::All)?;
+        Ok(posteriors
+            .iter()
+            .map(|p| [&p.mean[..], &p.log_variance].concat())
+            .collect())
+    })?;
+    let strange = company::codes(contract.latent_size, &gate.probe(decoder, 0));
+    gate.keeps_apart(decoder, &mut |items| {
+        let codes: Vec<f32> = items
+            .iter()
+            .flat_map(|&item| strange[item].clone())
+            .collect();
+        let observations = vae.decode(&codes, Threads::All)?;
+        Ok(observations
+            .iter()
+            .map(|o| [o.mean(), o.log_scale()].concat())
+            .collect())
+    })?;
     let posteriors = vae.encode(&golden, Threads::All).map_err(failed)?;
     let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
     let observations = vae.decode(&codes, Threads::All).map_err(failed)?;
+    let log_variances: Vec<f32> = posteriors
+        .iter()
+        .flat_map(|p| p.log_variance.clone())
+        .collect();
+    let means: Vec<f32> = observations
+        .iter()
+        .flat_map(|o| o.mean())
+        .copied()
+        .collect();
+    let log_scales: Vec<f32> = observations
+        .iter()
+        .flat_map(|o| o.log_scale())
+        .copied()
+        .collect();
+    gate.suspect(encoder, units::posterior(&codes, &log_variances));
+    gate.suspect(decoder, units::pictures(&means, true));
+    gate.suspect(decoder, units::log_scale(&log_scales));
     let scores: Vec<f64> = posteriors
         .iter()
         .zip(&observations)

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{
     Graphs, Labels, Manifest, Provenance,
+    declared::{Declared, Serving},
     members::{Member, MemberTable, members},
     parse::{ImageTable, ScoredTable, check_labels, check_name, shape},
 };
@@ -65,6 +66,8 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
         golden: file.golden.try_into()?,
         calibration: None,
         provenance: file.provenance,
+        serving: Serving::default(),
+        declared: Declared::default(),
         sha256: file.sha256,
     })
 }

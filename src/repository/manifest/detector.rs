@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{
     CalibrationFile, Graphs, Manifest, Provenance, Statistic,
+    declared::{Declared, Serving},
     members::{Member, MemberTable, members},
     parse::{ImageTable, ScoredTable, check_name, shape},
 };
@@ -85,6 +86,8 @@ pub(super) fn parse(text: &str, folder: &str) -> Result<Manifest, String> {
             description: file.calibration.description,
         }),
         provenance: file.provenance,
+        serving: Serving::default(),
+        declared: Declared::default(),
         sha256: file.sha256,
     })
 }

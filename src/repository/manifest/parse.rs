@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{
     CalibrationFile, Golden, GoldenFiles, Labels, Manifest, Provenance, Tolerance,
+    declared::{Declared, Serving},
     families::FamilyTables,
 };
 use crate::{
@@ -34,6 +35,10 @@ struct File<Tables: FamilyTables> {
     golden: Tables::Golden,
     calibration: Option<CalibrationFile>,
     provenance: Provenance,
+    #[serde(default)]
+    serving: Serving,
+    #[serde(default)]
+    declared: Declared,
     sha256: BTreeMap<String, String>,
 }
 
@@ -133,10 +138,11 @@ impl TryFrom<DrawnTable> for Golden {
 }
 
 pub(super) fn tolerance(absolute: f64, relative: f64) -> Result<Tolerance, String> {
-    if absolute >= 0.0 && relative >= 0.0 {
+    let is_valid = |value: f64| value.is_finite() && value >= 0.0;
+    if is_valid(absolute) && is_valid(relative) {
         return Ok(Tolerance { absolute, relative });
     }
-    Err("golden: tolerances must not be negative".to_owned())
+    Err("golden: tolerances must be finite, and not negative".to_owned())
 }
 
 /// What the tables of a family may need besides themselves. Each is to be asked for, or refused, by the family.
@@ -277,6 +283,10 @@ pub(super) fn parse<Tables: FamilyTables>(text: &str, folder: &str) -> Result<Ma
         golden: file.golden.try_into()?,
         calibration: file.calibration,
         provenance: file.provenance,
+        serving: file.serving.checked(Tables::FAMILY)?,
+        declared: file
+            .declared
+            .checked(Tables::FAMILY, Tables::STATISTIC.is_some())?,
         sha256: file.sha256,
     })
 }

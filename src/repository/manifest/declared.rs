@@ -1,0 +1,170 @@
+//! What no file can tell, and what may be told of numbers that look like something else.
+
+use serde::Deserialize;
+
+use super::parse::refuse;
+use crate::{domain::family::Family, graph::convert::Step};
+
+/// `[serving]`: how the graphs may be run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serving {
+    batch: Option<u32>,
+}
+
+/// `[declared]`: the units of what graphs give. What is declared is not asked about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Declared {
+    /// Of a density's or a classifier's predictions.
+    pub logits: Option<Logits>,
+    /// Of what a generator or a decoder gives.
+    pub pictures: Option<Pictures>,
+    /// Of a `vae`'s decoder.
+    pub log_scale: Option<Scale>,
+    /// Of a `vae`'s encoder.
+    pub log_variance: Option<Spread>,
+    /// What the graph does to its input beyond `[input]`.
+    pub input: Option<Input>,
+    /// Graphs draw random numbers themselves.
+    pub random: bool,
+}
+
+/// What predictions are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Logits {
+    /// Log-odds, or logarithms of probabilities but for a term common to all.
+    Logits,
+    /// Probabilities.
+    Probabilities,
+}
+
+/// The range of pictures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub enum Pictures {
+    /// Units of level / (levels − 1).
+    #[serde(rename = "0..1")]
+    Unit,
+    /// From −1 to 1, such as a hyperbolic tangent gives.
+    #[serde(rename = "-1..1")]
+    Signed,
+    /// Levels.
+    #[serde(rename = "levels")]
+    Levels,
+}
+
+/// What stands for the scale of a decoder's distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Scale {
+    /// Its logarithm.
+    LogScale,
+    /// Itself.
+    Scale,
+}
+
+/// What stands for the variance of an encoder's distribution.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Spread {
+    /// log σ².
+    LogVariance,
+    /// σ².
+    Variance,
+    /// log σ.
+    LogDeviation,
+    /// σ.
+    Deviation,
+}
+
+/// What a graph does to its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Input {
+    /// It scales what `[input]` has scaled, and was trained like that.
+    ScaledTwice,
+}
+
+impl Serving {
+    /// Whether a run takes one image only.
+    pub fn is_one_at_a_time(self) -> bool {
+        self.batch.is_some()
+    }
+
+    pub(super) fn checked(self, family: Family) -> Result<Self, String> {
+        refuse(self.batch.is_some_and(|batch| batch != 1), || {
+            "serving.batch: a graph runs on any number of images, or on 1".to_owned()
+        })?;
+        refuse(
+            self.is_one_at_a_time() && family == Family::PixelRnn,
+            || "serving.batch: the step of a pixelrnn runs on many pixels at once".to_owned(),
+        )?;
+        Ok(self)
+    }
+}
+
+impl Declared {
+    /// What the family cannot have is an error. `is_density`: whether it gives numbers of images.
+    pub(super) fn checked(self, family: Family, is_density: bool) -> Result<Self, String> {
+        let foreign = |key: &str| format!("declared.{key}: a {family} gives no such numbers");
+        let predicts = matches!(
+            family,
+            Family::PixelCnn | Family::PixelRnn | Family::Classifier
+        );
+        let draws = matches!(family, Family::Gan | Family::Vae | Family::Autoencoder);
+        refuse(self.logits.is_some() && !predicts, || foreign("logits"))?;
+        refuse(self.pictures.is_some() && !draws, || foreign("pictures"))?;
+        let vae = family == Family::Vae;
+        refuse(self.log_scale.is_some() && !vae, || foreign("log_scale"))?;
+        refuse(self.log_variance.is_some() && !vae, || {
+            foreign("log_variance")
+        })?;
+        refuse(self.random && is_density, || {
+            format!(
+                "declared.random: a {family} gives numbers of images, and these must not be drawn: export the graph in evaluation \
+                 mode"
+            )
+        })?;
+        Ok(self)
+    }
+
+    /// From predictions to logits; `is_binary` if there is one log-odds for each.
+    pub fn to_logits(self, is_binary: bool) -> &'static [Step] {
+        match self.logits {
+            Some(Logits::Probabilities) if is_binary => &[Step::LogOdds],
+            Some(Logits::Probabilities) => &[Step::Log],
+            _ => &[],
+        }
+    }
+
+    /// From pictures to units of level / (levels − 1).
+    pub fn to_pictures(self, levels: usize) -> Vec<Step> {
+        match self.pictures {
+            Some(Pictures::Signed) => vec![Step::Times(0.5), Step::Plus(0.5)],
+            Some(Pictures::Levels) => vec![Step::Times(1.0 / (levels - 1) as f32)],
+            _ => Vec::new(),
+        }
+    }
+
+    /// To the logarithm of a scale in units of level / (levels − 1).
+    pub fn to_log_scale(self, levels: usize) -> Vec<Step> {
+        let log = (self.log_scale == Some(Scale::Scale)).then_some(Step::Log);
+        let unit = match self.pictures {
+            Some(Pictures::Signed) => Some(Step::Plus(-std::f32::consts::LN_2)),
+            Some(Pictures::Levels) => Some(Step::Plus(-((levels - 1) as f32).ln())),
+            _ => None,
+        };
+        log.into_iter().chain(unit).collect()
+    }
+
+    /// To log σ².
+    pub fn to_log_variance(self) -> &'static [Step] {
+        match self.log_variance {
+            Some(Spread::Variance) => &[Step::Log],
+            Some(Spread::LogDeviation) => &[Step::Times(2.0)],
+            Some(Spread::Deviation) => &[Step::Log, Step::Times(2.0)],
+            _ => &[],
+        }
+    }
+}
