@@ -259,7 +259,7 @@ impl Repository {
     ) -> Outcome {
         let lookup = |name: &str, number| member(loaded, name, number);
         let result = match asks {
-            Asks::Nobody => gate::load_with(self.gate, &*self.engine, folder, name, number),
+            Asks::Nobody => gate::load_apart(self.gate, &self.engine, folder, name, number),
             Asks::Models => detector::load(folder, name, number, &lookup),
             Asks::ModelsAndDetectors => composite::load(folder, name, number, &lookup),
         };

@@ -299,6 +299,7 @@ fn the_gate_says_what_it_found() {
         [
             "manifest",
             "graphs",
+            "company",
             "causality",
             "sampling",
             "normalisation",
@@ -306,6 +307,6 @@ fn the_gate_says_what_it_found() {
             "calibration"
         ]
     );
-    assert!(version.checks[2].finding.contains("proven from the graph"));
-    assert!(version.checks[3].finding.contains("lag 3, 13 steps"));
+    assert!(version.checks[3].finding.contains("proven from the graph"));
+    assert!(version.checks[4].finding.contains("lag 3, 13 steps"));
 }

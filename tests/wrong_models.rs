@@ -120,7 +120,7 @@ fn weights_beside_a_graph_are_served_and_hashed() {
         .files
         .push(("model.onnx.data".to_owned(), bytes.clone()));
     let listed = checked(&draft).unwrap();
-    assert_eq!(warnings(&listed).len(), 1, "{:?}", listed.checks);
+    assert!(warnings(&listed).is_empty(), "{:?}", listed.checks);
 
     // Without a hash in the manifest they are told, and identify the version all the same.
     draft.files.pop();
@@ -202,13 +202,18 @@ fn scalar(name: &str, value: i64) -> Tensor {
     tensor
 }
 
-/// Adds zero to the image, 2^62 times.
-fn endless() -> Model {
+/// Adds zero to the image, `turns` times; for ever if it does not say.
+fn turning(turns: &str) -> Model {
     let mut body = Graph::default();
     let typed = |name: &str, kind: i32| {
         let mut info = ValueInfo::batched(name, graph::protobuf::ElementType::Float, &[]);
         let tensor = info.type_info.as_mut().unwrap().tensor.as_mut().unwrap();
-        (tensor.element_type, tensor.shape) = (Some(kind), None);
+        tensor.element_type = Some(kind);
+        // Scalars, but for the image.
+        match kind {
+            1 => tensor.shape = None,
+            _ => tensor.shape.as_mut().unwrap().dims.clear(),
+        }
         info
     };
     body.name = Some("body".to_owned());
@@ -218,22 +223,24 @@ fn endless() -> Model {
         Node::new("Identity", &["go_on"], "goes_on"),
         Node::new("Add", &["before", "zero"], "after"),
     ];
-    let mut turns = Node::new("Loop", &["turns", "", "image"], "seen");
+    let mut node = Node::new("Loop", &[turns, "", "image"], "seen");
     let mut attribute = Attribute::default();
     attribute.name = Some("body".to_owned());
     attribute.kind = Some(5);
     attribute.graph = Some(Box::new(body));
-    turns.attributes = vec![attribute];
+    node.attributes = vec![attribute];
     behind(
         grey(),
-        vec![turns],
+        vec![node],
         vec![scalar("turns", 1 << 62), floats("zero", &[], vec![0.0])],
     )
 }
 
 #[test]
 fn a_loop_without_end_is_given_up() {
-    let draft = pixelcnn(grey(), Head::Categorical, &endless(), &sound(grey()));
+    let counted = pixelcnn(grey(), Head::Categorical, &turning("turns"), &sound(grey()));
+    assert!(refused(&counted).contains("turns 4611686018427387904 times"));
+    let draft = pixelcnn(grey(), Head::Categorical, &turning(""), &sound(grey()));
     let settings = GateSettings {
         time_limit: Duration::from_millis(500),
         ..GateSettings::default()
@@ -275,7 +282,7 @@ fn functions_that_write_themselves_out_without_end_are_refused() {
     call.domain = Some("made".to_owned());
     graph.nodes.insert(0, call);
     let draft = pixelcnn(grey(), Head::Categorical, &model, &sound(grey()));
-    assert!(refused(&draft).contains("1048576 nodes"));
+    assert!(refused(&draft).contains("1048577 nodes"));
 }
 
 // ---- causality ----
@@ -386,18 +393,25 @@ fn scaling_by_the_extremes_of_the_batch_is_refused() {
 fn batch_normalisation_in_training_mode_is_refused() {
     let mut node = Node::new(
         "BatchNormalization",
-        &["image", "one", "zero", "zero", "one"],
+        &["image", "scale", "bias", "mean", "variance"],
         "seen",
     )
     .with_int("training_mode", 1);
     node.outputs
-        .extend(["mean".to_owned(), "variance".to_owned()]);
-    let constants = vec![
-        floats("one", &[1], vec![1.0]),
-        floats("zero", &[1], vec![0.0]),
+        .extend(["new_mean".to_owned(), "new_variance".to_owned()]);
+    let constants = [
+        ("scale", 1.0),
+        ("bias", 0.0),
+        ("mean", 0.0),
+        ("variance", 1.0),
     ];
-    let error = refused(&of(grey(), &behind(grey(), vec![node], constants)));
-    assert!(error.contains("depends on the batch"), "{error}");
+    let constants = constants.map(|(name, value)| floats(name, &[1], vec![value]));
+    // The runtime may also keep its running mean from one run to the next, so that no run is like another.
+    let error = checked(&of(grey(), &behind(grey(), vec![node], constants.to_vec()))).unwrap_err();
+    assert!(
+        matches!(error, GateError::Company { .. } | GateError::Random { .. }),
+        "{error}"
+    );
 }
 
 /// A generator of 2×2 pixels; `nodes` make `seen` of the latents.

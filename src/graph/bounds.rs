@@ -16,6 +16,8 @@ use super::{
 const NODES: u64 = 100_000;
 /// Functions that call functions.
 const DEPTH: usize = 32;
+/// Turns of a loop, where a constant says how many.
+const TURNS: i64 = 1 << 20;
 /// Elements of a tensor that the file does not hold: made from a shape, or sparse.
 const MADE: u64 = 1 << 26;
 
@@ -190,6 +192,9 @@ fn made(model: &Model, list: &[Node]) -> Result<(), String> {
             Some("Range") => range(input(0), input(1), input(2)),
             _ => None,
         };
+        if node.op_type.as_deref() == Some("Loop") && refused.is_ok() {
+            refused = turns(node, input(0).and_then(|count| count.first().copied()));
+        }
         let elements = shape.map_or(0, |dims| elements(&dims).unwrap_or(u64::MAX));
         if elements > MADE && refused.is_ok() {
             refused = Err(format!(
@@ -200,6 +205,20 @@ fn made(model: &Model, list: &[Node]) -> Result<(), String> {
         }
     });
     refused
+}
+
+/// A loop of so many turns, if that is known. One that does nothing in a turn could not be stopped.
+fn turns(node: &Node, count: Option<i64>) -> Result<(), String> {
+    let name = node.name.as_deref().unwrap_or_default();
+    if let Some(count) = count.filter(|&count| count > TURNS) {
+        return Err(format!(
+            "Loop {name:?} turns {count} times; at most {TURNS} are run"
+        ));
+    }
+    match walk::subgraphs(node).find(|body| body.nodes.is_empty()) {
+        Some(_) => Err(format!("Loop {name:?} has nothing to do in a turn")),
+        None => Ok(()),
+    }
 }
 
 /// The shape of a range of integers.
@@ -314,6 +333,7 @@ mod tests {
                 nodes: vec![Node::new(operator, inputs, "y")],
                 initializers: vec![
                     Tensor::of_ints("large", &[1 << 20, 1 << 20]),
+                    Tensor::of_ints("endless", &[1 << 62]),
                     Tensor::of_ints("small", &[4, 4]),
                     Tensor::of_ints("zero", &[0]),
                     Tensor::of_ints("one", &[1]),
@@ -322,6 +342,8 @@ mod tests {
             }),
             ..Model::default()
         };
+        assert_eq!(check(&of("Loop", &["large"])), Ok(()));
+        assert!(refused(&of("Loop", &["endless"])).contains("times; at most 1048576"));
         assert_eq!(check(&of("ConstantOfShape", &["small"])), Ok(()));
         assert_eq!(check(&of("Range", &["zero", "large", "one"])), Ok(()));
         assert!(refused(&of("ConstantOfShape", &["large"])).contains("makes a tensor"));

@@ -18,6 +18,7 @@ use std::{
     borrow::Cow,
     collections::BTreeMap,
     path::Path,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -109,7 +110,8 @@ pub enum GateError {
     },
     /// A graph that draws random numbers.
     #[error(
-        "{file} is random: the same image twice gives different numbers{nodes}. Export it in evaluation mode and without draws inside{cure}"
+        "{file} is random, or keeps something from one run to the next: the same twice gives different numbers{nodes}. Export it in evaluation \
+         mode and without draws inside{cure}"
     )]
     Random {
         /// The graph's file.
@@ -119,6 +121,15 @@ pub enum GateError {
         /// What may be said instead; empty or a clause.
         cure: &'static str,
     },
+    /// Something that ran longer than a load may take, and did not stop when it was asked to.
+    #[error(
+        "loading took longer than {} s and could not be stopped: one of its graphs does not end, and goes on in a thread of its own until \
+         the process ends", .0.as_secs_f64()
+    )]
+    Unstoppable(Duration),
+    /// No thread to load in.
+    #[error("no thread to load in: {0}")]
+    Thread(String),
     /// More probability than there is.
     #[error(
         "{file} gives no probability: images of uniform noise have a log-likelihood of {actual:.1} nats, where no probability can give them more \
@@ -211,6 +222,27 @@ pub fn load_with(
     patience::within(settings.time_limit, || {
         prove(settings, engine, folder, name, number)
     })
+}
+
+/// Time that work which is asked to stop has to do so, before it is left to itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The same on a thread of its own, which is left to itself if nothing stops it in time.
+pub(super) fn load_apart(
+    settings: GateSettings,
+    engine: &Arc<dyn Engine>,
+    folder: &Path,
+    name: &str,
+    number: u32,
+) -> Result<Version, GateError> {
+    let limit = settings.time_limit.saturating_add(GRACE);
+    let (engine, folder, name) = (Arc::clone(engine), folder.to_owned(), name.to_owned());
+    let work = move || load_with(settings, &*engine, &folder, &name, number);
+    match patience::left_after(limit, work) {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(GateError::Unstoppable(settings.time_limit)),
+        Err(error) => Err(GateError::Thread(error.to_string())),
+    }
 }
 
 fn prove(

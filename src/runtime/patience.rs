@@ -5,7 +5,10 @@
 
 use std::{
     cell::RefCell,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{self, RecvTimeoutError},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -47,6 +50,29 @@ pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
         let _done = Done(&watch);
         work()
     })
+}
+
+/// Runs `work` on a thread of its own, and waits for it no longer than `limit`. `None` if it has not ended by then: it may be where nothing stops it,
+/// and is left to itself.
+pub fn left_after<T: Send + 'static>(
+    limit: Duration,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<Option<T>> {
+    let (send, receive) = mpsc::sync_channel(1);
+    let thread = thread::Builder::new()
+        .name("load".to_owned())
+        .spawn(move || {
+            // Nobody listens to what comes too late.
+            let _ = send.send(work());
+        })?;
+    match receive.recv_timeout(limit) {
+        Ok(result) => Ok(Some(result)),
+        Err(RecvTimeoutError::Timeout) => Ok(None),
+        Err(RecvTimeoutError::Disconnected) => match thread.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => Ok(None),
+        },
+    }
 }
 
 /// Runs `work`, which `stop` ends from another thread. Answers what `work` does, or the limit once it is passed.
@@ -125,9 +151,19 @@ impl Drop for End {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
+
+    #[test]
+    fn work_that_nothing_stops_is_left_to_itself() {
+        let (hold, held) = mpsc::channel::<()>();
+        let result = left_after(Duration::from_millis(1), move || held.recv().is_ok());
+        assert_eq!(result.unwrap(), None);
+        drop(hold);
+        assert_eq!(
+            left_after(Duration::from_secs(3600), || 3).unwrap(),
+            Some(3)
+        );
+    }
 
     #[test]
     fn work_is_stopped_when_the_time_is_over_and_nothing_starts_after() {

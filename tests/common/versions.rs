@@ -111,7 +111,11 @@ pub(crate) fn noise(shape: ImageShape, count: usize) -> Vec<Image> {
     let image = |number| {
         let random = Random::new(5, Stream::Probe, number as u64);
         let level = |i| (random.uniform(i as u32) * shape.levels() as f64) as u8;
-        Image::new(shape, (0..shape.dimensions()).map(level).collect()).unwrap()
+        Image::new(
+            shape,
+            (0..shape.dimensions()).map(level).collect::<Vec<u8>>(),
+        )
+        .unwrap()
     };
     (0..count).map(image).collect()
 }

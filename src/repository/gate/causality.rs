@@ -5,6 +5,7 @@
 //! just itself shows at one cut only. So every channel needs cuts of its own, and in a graph that strides or up-samples every phase of rows and
 //! columns, too; and only cuts at all places find every leak that the images excite. Places are drawn from a seed, so that no place is safe.
 
+use super::company;
 use crate::domain::{
     image::ImageShape,
     random::{Random, Stream},
@@ -16,6 +17,8 @@ const CUTS: usize = 1024;
 const STRIDES: [usize; 7] = [1, 2, 3, 4, 5, 8, 16];
 /// The first so many strides are tried even when the time is short.
 const ESSENTIAL_STRIDES: usize = 4;
+/// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places, each is tried on all of them.
+const KINDS: usize = 3;
 /// Images in one run: the unchanged one and its changed copies.
 const ROWS: usize = 32;
 /// Logits of one run, at most: 256 MiB.
@@ -37,7 +40,7 @@ pub(super) struct Trial<'a> {
     pub(super) shape: ImageShape,
     /// Logits of a dimension.
     pub(super) outcomes: usize,
-    /// Images to change, each with its label. Noise is tried in turn with them.
+    /// Images to change, each with its label. Others are made up.
     pub(super) images: &'a [(&'a [u8], u32)],
     /// Decides on places and changes.
     pub(super) seed: u64,
@@ -65,33 +68,40 @@ pub(super) fn probe<E>(
         places(shape, &random(0))
     };
     let rows = (LOGITS / (trial.outcomes * shape.dimensions())).clamp(2, ROWS);
+    let sweeps = if trial.thorough {
+        KINDS
+    } else {
+        (CUTS / places.len()).clamp(1, KINDS)
+    };
     let mut tried = 0;
-    for round in 1.. {
-        let left = &places[tried..];
-        if left.is_empty() || (tried >= essential && enough()) {
-            break;
-        }
-        let cuts = &left[..left.len().min(rows - 1)];
-        let random = random(round);
-        let (base, label) = base(trial, round, &random);
-        let changed: Vec<Vec<u8>> = cuts
-            .iter()
-            .map(|&cut| change_from(cut, &base, shape, &random))
-            .collect();
-        let images: Vec<&[u8]> = std::iter::once(&base)
-            .chain(&changed)
-            .map(Vec::as_slice)
-            .collect();
-        let answers = logits(&images, label)?;
-        for (&cut, after) in cuts.iter().zip(&answers[1..]) {
-            if let Some(predicted) = first_difference(&answers[0], after, cut, shape) {
-                return Ok(Err(Leak {
-                    predicted,
-                    changed: cut,
-                }));
+    for sweep in 0..sweeps {
+        for (chunk, cuts) in places.chunks(rows - 1).enumerate() {
+            if tried >= essential && enough() {
+                return Ok(Ok(tried));
+            }
+            let random = random(1 + sweep * places.len() + chunk);
+            let (base, label) = base(trial, sweep, chunk, &random);
+            let changed: Vec<Vec<u8>> = cuts
+                .iter()
+                .map(|&cut| change_from(cut, &base, shape, &random))
+                .collect();
+            let images: Vec<&[u8]> = std::iter::once(&base)
+                .chain(&changed)
+                .map(Vec::as_slice)
+                .collect();
+            let answers = logits(&images, label)?;
+            for (&cut, after) in cuts.iter().zip(&answers[1..]) {
+                if let Some(predicted) = first_difference(&answers[0], after, cut, shape) {
+                    return Ok(Err(Leak {
+                        predicted,
+                        changed: cut,
+                    }));
+                }
+            }
+            if sweep == 0 {
+                tried += cuts.len();
             }
         }
-        tried += cuts.len();
     }
     Ok(Ok(tried))
 }
@@ -118,7 +128,9 @@ fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
     // The first pixel can see nothing, the last one is seen by nothing.
     for channel in 0..channels {
         choose(channel, &mut chosen);
-        choose(all - 1 - channel, &mut chosen);
+    }
+    for channel in 0..channels {
+        choose(all - channels + channel, &mut chosen);
     }
     let mut essential = 0;
     for (number, &stride) in STRIDES.iter().enumerate() {
@@ -152,17 +164,17 @@ fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
     (chosen, essential)
 }
 
-/// The given images in turn with noise.
-fn base(trial: &Trial<'_>, round: usize, random: &Random) -> (Vec<u8>, u32) {
-    let (levels, label) = trial.images[round / 2 % trial.images.len()];
-    if round.is_multiple_of(2) {
-        return (levels.to_vec(), label);
-    }
-    let count = trial.shape.levels() as f64;
-    let noise = (0..trial.shape.dimensions())
-        .map(|index| (random.uniform(index as u32) * count) as u8)
-        .collect();
-    (noise, label)
+/// The given images in turn with noise and with a quiet one, beside which every change is large.
+fn base(trial: &Trial<'_>, sweep: usize, chunk: usize, random: &Random) -> (Vec<u8>, u32) {
+    let (levels, label) = trial.images[chunk / KINDS % trial.images.len()];
+    let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels() as f64);
+    let noise = |index| (random.uniform(index as u32) * count) as u8;
+    let image = match (sweep + chunk) % KINDS {
+        0 => levels.to_vec(),
+        1 => (0..dimensions).map(noise).collect(),
+        _ => company::alternating(dimensions, 1),
+    };
+    (image, label)
 }
 
 /// The image with another level at every place from `cut` on.
@@ -252,7 +264,7 @@ mod tests {
     fn a_channel_or_a_phase_that_sees_itself_is_found_whatever_the_seed() {
         let shape = ImageShape::new(3, 32, 32, 4).unwrap();
         let (width, channels) = (shape.width(), shape.channels());
-        for seed in 0..3 {
+        for seed in 0..2 {
             for channel in 0..channels {
                 let see = |image: &[u8], place: usize| {
                     f32::from(image[place]) * f32::from(u8::from(place % channels == channel))
@@ -275,21 +287,21 @@ mod tests {
 
     #[test]
     fn a_single_place_is_found_by_trying_all() {
-        let shape = ImageShape::new(3, 32, 32, 4).unwrap();
+        let shape = ImageShape::new(3, 24, 24, 4).unwrap();
         let leaking = |at: usize| {
             move |image: &[u8], place: usize| {
                 f32::from(image[at]) * f32::from(u8::from(place == at))
             }
         };
-        for at in [0, 1001, 3071] {
+        for at in [0, 1001, 1727] {
             let leak = tried(shape, 0, true, &leaking(at)).unwrap_err();
             assert_eq!((leak.predicted, leak.changed), (at, at));
         }
-        assert_eq!(tried(shape, 0, true, &|_, _| 1.0), Ok(3072));
+        assert_eq!(tried(shape, 0, true, &|_, _| 1.0), Ok(1728));
         assert_eq!(tried(shape, 0, false, &|_, _| 1.0), Ok(1024));
         // Other graphs are tried elsewhere.
-        let found = (0..12).filter(|&seed| tried(shape, seed, false, &leaking(1001)).is_err());
-        assert!((1..12).contains(&found.count()));
+        let found = (0..8).filter(|&seed| tried(shape, seed, false, &leaking(1001)).is_err());
+        assert!((1..8).contains(&found.count()));
     }
 
     #[test]

@@ -94,20 +94,30 @@ impl fmt::Display for Kept {
     }
 }
 
-/// Levels of images that are as different as can be: one of the two lowest levels in turn, one of the extremes in turn, and noise.
+/// Levels of images that are as different as can be: noise of the lower half of levels, the extremes in turn, and noise of all levels. The range of
+/// the first one is such that a quantisation by it and one by the range of all round differently.
 pub(super) fn images(
     dimensions: usize,
     levels: usize,
     random: &crate::domain::random::Random,
 ) -> [Vec<u8>; 3] {
-    let highest = (levels - 1) as u8;
-    let alternate = |level: u8| {
+    let noise = |count: usize| {
         (0..dimensions)
-            .map(|i| level * u8::from(i % 2 == 1))
+            .map(|i| (random.uniform(i as u32) * count as f64) as u8)
             .collect()
     };
-    let noise = (0..dimensions).map(|i| (random.uniform(i as u32) * levels as f64) as u8);
-    [alternate(1), alternate(highest), noise.collect()]
+    [
+        noise(levels.div_ceil(2)),
+        alternating(dimensions, (levels - 1) as u8),
+        noise(levels),
+    ]
+}
+
+/// 0 and `level` in turn; with level 1 as quiet as an image can be that is not the same everywhere.
+pub(super) fn alternating(dimensions: usize, level: u8) -> Vec<u8> {
+    (0..dimensions)
+        .map(|i| level * u8::from(i % 2 == 1))
+        .collect()
 }
 
 /// Codes that are as different as can be: near the mode of the prior, far out, and a draw.

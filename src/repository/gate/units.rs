@@ -160,7 +160,7 @@ pub(super) fn noise(scores: &[f64], dimensions: usize, levels: usize) -> Option<
 pub(super) enum Tolerated {
     /// Enough.
     Little,
-    /// Little: more than a hundredth of what there is.
+    /// Little: more than a twentieth of what there is.
     Much(f64),
     /// Nothing: any number would do.
     Anything(f64),
@@ -171,7 +171,7 @@ pub(super) fn tolerated(allowed: impl Iterator<Item = f64>, span: f64) -> Tolera
     let largest = allowed.fold(0.0, f64::max);
     if largest.is_nan() || largest >= span {
         Tolerated::Anything(largest)
-    } else if largest > span / 100.0 {
+    } else if largest > span / 20.0 {
         Tolerated::Much(largest)
     } else {
         Tolerated::Little
@@ -271,8 +271,8 @@ mod tests {
     fn tolerances_and_counts_that_say_nothing_are_found() {
         assert_eq!(tolerated([1e-3].into_iter(), 100.0), Tolerated::Little);
         assert_eq!(
-            tolerated([1e-3, 2.0].into_iter(), 100.0),
-            Tolerated::Much(2.0)
+            tolerated([1e-3, 7.0].into_iter(), 100.0),
+            Tolerated::Much(7.0)
         );
         assert_eq!(
             tolerated([1e300].into_iter(), 100.0),

@@ -168,3 +168,51 @@ impl Declared {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn applied(steps: &[Step], value: f32) -> f32 {
+        steps.iter().fold(value, |value, step| match *step {
+            Step::Log => value.ln(),
+            Step::LogOdds => (value / (1.0 - value)).ln(),
+            Step::Times(factor) => value * factor,
+            Step::Plus(term) => value + term,
+        })
+    }
+
+    #[test]
+    fn conversions_end_in_the_units_of_the_server() {
+        let declared = |text: &str| toml::from_str::<Declared>(text).unwrap();
+        let close = |steps: &[Step], value: f32, wanted: f32| {
+            let actual = applied(steps, value);
+            assert!((actual - wanted).abs() < 1e-5, "{actual} {wanted}");
+        };
+        let as_it_is = declared("");
+        assert!(as_it_is.to_logits(true).is_empty() && as_it_is.to_pictures(256).is_empty());
+        assert!(as_it_is.to_log_scale(256).is_empty() && as_it_is.to_log_variance().is_empty());
+
+        let signed = declared("pictures = \"-1..1\"\nlog_scale = \"scale\"");
+        close(&signed.to_pictures(256), -1.0, 0.0);
+        close(&signed.to_pictures(256), 1.0, 1.0);
+        // Half as wide in units that go half as far.
+        close(&signed.to_log_scale(256), 0.5, 0.25f32.ln());
+        let levels = declared("pictures = \"levels\"");
+        close(&levels.to_pictures(256), 51.0, 0.2);
+        close(&levels.to_log_scale(256), 51f32.ln(), 0.2f32.ln());
+
+        let spread = |word: &str| declared(&format!("log_variance = {word:?}"));
+        for (word, value) in [
+            ("log-variance", 0.25f32.ln()),
+            ("variance", 0.25),
+            ("log-deviation", 0.5f32.ln()),
+            ("deviation", 0.5),
+        ] {
+            close(spread(word).to_log_variance(), value, 0.25f32.ln());
+        }
+        let probabilities = declared("logits = \"probabilities\"");
+        close(probabilities.to_logits(true), 0.8, 4f32.ln());
+        close(probabilities.to_logits(false), 0.8, 0.8f32.ln());
+    }
+}
