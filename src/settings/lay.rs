@@ -26,6 +26,9 @@ impl ModelSettings {
             Some((value, source)) => self.poll_interval = Some(seconds(value, source)?),
             None => {}
         }
+        let key = Key::new("models.load_timeout", "load_timeout");
+        let given = written.pick(key, |o| &o.models.load_timeout);
+        set_seconds(&mut self.load_timeout, given)?;
         let key = Key::new("models.proof_records", "proof_records");
         let named = written.pick(key, |o| &o.models.proof_records);
         self.proof_records = match named {

@@ -45,6 +45,15 @@ pub struct ModelOptions {
     )]
     pub poll_interval: Option<f64>,
 
+    /// Seconds that loading and proving one version may take; what takes longer is refused [default: 120]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_LOAD_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub load_timeout: Option<f64>,
+
     /// Folder where it is kept what load gates found, so that a later start need not prove the same again; `none` proves everything at every
     /// start [default: `.proofs` in the repository]
     #[arg(
