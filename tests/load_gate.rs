@@ -300,6 +300,7 @@ fn the_gate_says_what_it_found() {
             "manifest",
             "graphs",
             "causality",
+            "cropping",
             "sampling",
             "normalisation",
             "golden scores",
@@ -311,5 +312,7 @@ fn the_gate_says_what_it_found() {
             .finding
             .contains("proven from the graph")
     );
-    assert!(version.card.checks[3].finding.contains("lag 3, 13 steps"));
+    let cropping = &version.card.checks[3].finding;
+    assert!(cropping.starts_with("2 of 3 convolutions"), "{cropping}");
+    assert!(version.card.checks[4].finding.contains("lag 3, 13 steps"));
 }
