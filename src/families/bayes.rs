@@ -19,8 +19,11 @@ use super::{
 };
 use crate::{
     detection::{
+        calibrate,
+        calibrated_on::CalibratedOn,
         detector::Detector,
         evidence::{Predicts, Surprises, log_posterior},
+        trained_on::TrainedOn,
     },
     domain::{
         bayes::{Prior, Role},
@@ -165,6 +168,10 @@ impl Contract for Own {
         let capabilities = Capabilities::new(no_graph)
             .offer::<dyn Scores>(Arc::clone(&judge) as _)
             .offer::<dyn Classifies>(judge)
+            .offer(Arc::new(CalibratedOn {
+                hashes: TrainedOn::of(images.iter().map(calibrate::hash)),
+                of: info.size,
+            }))
             .decline::<dyn Judges>(
                 "classify says it, with a p-value for novelty beside that for ambiguity",
             );

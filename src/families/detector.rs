@@ -99,6 +99,7 @@ impl Contract for Own {
             ),
         );
         let (images, golden) = gate.golden_scores(&self.golden, None)?;
+        let calibrated_on = text.calibrated_on(&images).map_err(wrong)?;
         let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let failed = |cause: String| GateError::File {
             file: MANIFEST.to_owned(),
@@ -131,8 +132,11 @@ impl Contract for Own {
             calibration,
             density: density.map(|member| member.sha256.to_lowercase()),
         });
-        self.proved(gate, fitted, time)
-            .map_err(|error| GateError::Drift(error.to_string()))
+        let mut proved = self
+            .proved(gate, fitted, time)
+            .map_err(|error| GateError::Drift(error.to_string()))?;
+        proved.capabilities = proved.capabilities.offer(Arc::new(calibrated_on));
+        Ok(proved)
     }
 }
 
