@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     model::info::ModelInfo,
     operations::{self, Limits, Service},
-    repository::Repository,
+    repository::{Loading, Repository},
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::{Settings, SettingsError},
@@ -94,7 +94,12 @@ impl App {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let repository = Repository::new(path, registries.families.clone(), workshop);
+        let repository =
+            Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+                records: settings.models.proof_records.clone(),
+                required: settings.models.required_models.clone(),
+                ..Loading::default()
+            });
         Ok(Self::over(settings, registries, repository, path))
     }
 

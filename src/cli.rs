@@ -84,7 +84,13 @@ struct OfflineSettings {
 }
 
 /// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
-const NOT_OFFLINE: [&str; 3] = ["poll_interval", "interactive_queue", "bulk_queue"];
+const NOT_OFFLINE: [&str; 5] = [
+    "poll_interval",
+    "proof_records",
+    "required_models",
+    "interactive_queue",
+    "bulk_queue",
+];
 
 /// Longer than anybody waits.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);

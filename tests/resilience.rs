@@ -14,7 +14,7 @@ use common::{
 };
 use density_server::{
     http::HttpConfig, network::autoregressive::STEPS_IN_A_TURN, scheduling::SchedulerConfig,
-    service::Service,
+    operations::Service,
 };
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};

@@ -133,6 +133,7 @@ impl InputArgs {
         DecodeOptions {
             resize: self.resize,
             convert: self.convert,
+            ..DecodeOptions::default()
         }
     }
 }

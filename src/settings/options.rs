@@ -45,6 +45,25 @@ pub struct ModelOptions {
     )]
     pub poll_interval: Option<f64>,
 
+    /// Folder where it is kept what load gates found, so that a later start need not prove the same again; `none` proves everything at every
+    /// start [default: `.proofs` in the repository]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "DENSITY_PROOF_RECORDS",
+        hide_env_values = true
+    )]
+    pub proof_records: Option<PathBuf>,
+
+    /// Names of the models, with commas between, that must serve before /readyz says so [default: any model will do]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "DENSITY_REQUIRED_MODELS",
+        hide_env_values = true
+    )]
+    pub required_models: Option<String>,
+
     /// ONNX Runtime's shared library, or the folder that holds it [default: ORT_DYLIB_PATH, else .runtime/ here or above the executable]
     #[arg(
         long,
@@ -87,8 +106,8 @@ pub struct WorkOptions {
     )]
     pub max_step_rows: Option<usize>,
 
-    /// Scoring, judging, encoding and decoding that may be under way or waiting, in estimated seconds of one thread; more
-    /// is answered with 429 [default: 10]
+    /// Scoring, judging, encoding and decoding that may wait, in estimated seconds of one thread; while so much waits,
+    /// requests are answered with 429 [default: 10]
     #[arg(
         long,
         value_name = "SECONDS",
@@ -97,8 +116,8 @@ pub struct WorkOptions {
     )]
     pub interactive_queue: Option<f64>,
 
-    /// Sampling and completion that may be under way or waiting, in estimated seconds of one thread; more is answered
-    /// with 429 [default: 600]
+    /// Sampling and completion that may wait, in estimated seconds of one thread; while so much waits, requests are
+    /// answered with 429 [default: 600]
     #[arg(
         long,
         value_name = "SECONDS",

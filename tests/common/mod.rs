@@ -16,10 +16,15 @@ use density_server::{
     families::{GateError, Registry, Workshop},
     metrics::Metrics,
     model::{Call, Model, catalogue::Catalogue},
+    operations::{self, Limits, Service},
     repository::{self, Repository},
     runtime::{Engine, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::Settings,
+    transport::http::{
+        self, HttpConfig, HttpState, ServerLimits,
+        server::{Drained, serve},
+    },
 };
 
 /// The project's folder.
@@ -115,6 +120,73 @@ pub(crate) fn load_with(
 ) -> Result<Model, GateError> {
     let nobody = |_: &str, _| Err("there are no other models here".to_owned());
     repository::load(folder, (name, 1), &Registry::standard(), &nobody, workshop)
+}
+
+/// A service over a repository.
+pub(crate) fn service_of(repository: Arc<Repository>, limits: Limits) -> Arc<Service> {
+    let workshop = repository.workshop().clone();
+    Arc::new(Service::new(
+        repository,
+        &operations::Registry::standard(),
+        workshop.scheduler,
+        limits,
+        workshop.metrics,
+    ))
+}
+
+/// A service over the models of a folder.
+pub(crate) fn service_over(
+    folder: &Path,
+    engine: Arc<dyn Engine>,
+    config: SchedulerConfig,
+) -> Arc<Service> {
+    let repository = Arc::new(repository_of(folder, workshop_of(engine, config)));
+    repository.scan().expect("the repository is read");
+    service_of(repository, Limits::default())
+}
+
+/// A service over the fixtures with two workers.
+pub(crate) fn fixture_service() -> Arc<Service> {
+    service_of(Arc::new(fixture_models()), Limits::default())
+}
+
+/// A server in this process, on a free port.
+pub(crate) struct Server {
+    /// `http://…`
+    pub(crate) url: String,
+    stop: tokio::sync::oneshot::Sender<()>,
+    served: tokio::task::JoinHandle<Drained>,
+}
+
+impl Server {
+    /// Serves `service` within `config`.
+    pub(crate) async fn start(service: &Arc<Service>, config: HttpConfig) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let router = http::router(HttpState::new(Arc::clone(service), config));
+        let metrics = Arc::clone(service.metrics());
+        let service = Arc::clone(service);
+        let shutdown = async move {
+            let _ = stopped.await;
+            service.drain();
+        };
+        let limits = ServerLimits::default();
+        let served = tokio::spawn(serve(listener, router, metrics, limits, shutdown));
+        Self {
+            url: format!("http://{address}"),
+            stop,
+            served,
+        }
+    }
+
+    /// What SIGTERM does; the answer comes when everything accepted is finished.
+    pub(crate) fn shut_down(self) -> tokio::task::JoinHandle<Drained> {
+        let _ = self.stop.send(());
+        self.served
+    }
 }
 
 /// Long enough for a busy machine.

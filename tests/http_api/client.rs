@@ -10,18 +10,25 @@ use axum::{
 };
 use density_server::{
     domain::image::{Image, ImageShape},
-    http::{self, HttpConfig, HttpState},
+    operations::{Limits, Service},
     media,
-    service::Service,
+    repository::Repository,
+    transport::http::{self, HttpConfig, HttpState},
 };
 use serde_json::Value;
 use tower::ServiceExt;
 
-use crate::common::fixture_service;
+use crate::common::{fixture_models, service_of};
 
 /// One service for all tests of this interface.
+pub(crate) fn limited(limits: Limits) -> Arc<Service> {
+    static MODELS: LazyLock<Arc<Repository>> = LazyLock::new(|| Arc::new(fixture_models()));
+    service_of(Arc::clone(&MODELS), limits)
+}
+
+/// The common one.
 pub(crate) fn service() -> &'static Arc<Service> {
-    static SERVICE: LazyLock<Arc<Service>> = LazyLock::new(fixture_service);
+    static SERVICE: LazyLock<Arc<Service>> = LazyLock::new(|| limited(Limits::default()));
     &SERVICE
 }
 
@@ -119,6 +126,11 @@ impl Call {
     pub(crate) fn within(mut self, config: HttpConfig) -> Self {
         self.router = router(config);
         self
+    }
+
+    /// Asks a service with other limits.
+    pub(crate) fn limited(self, limits: Limits) -> Self {
+        self.of(&limited(limits))
     }
 
     /// Asks another service than the common one.

@@ -5,7 +5,7 @@ use std::f64::consts::LN_2;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use density_server::{
     domain::image::{Image, ImageShape},
-    http::HttpConfig,
+    transport::http::HttpConfig,
     media,
 };
 use serde_json::{Value, json};

@@ -6,11 +6,11 @@ use density_server::{
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
-        statistics::Need,
     },
+    detection::{calibrate::Inliers, statistics::Need},
+    families::detector::{Recipe, calibrate},
     media,
     scheduling::SchedulerConfig,
-    service::calibrate::{Inliers, Recipe},
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -18,7 +18,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     classify::{LABELS, assert_near, flat, number, post, results},
     client::{self, COLUMNS, ROWS, npy},
-    common::{engine, fixtures, service_over},
+    common::{engine, fixture_models, fixtures, model, service_over},
 };
 
 const ARRAY: &str = "application/x-npy";
@@ -213,14 +213,14 @@ async fn detection_looks_at_the_evidence() {
 
 #[tokio::test]
 async fn a_conditional_model_is_no_member_of_a_detector() {
-    let service = client::service();
+    let models = fixture_models();
     let shape = ImageShape::new(1, ROWS, COLUMNS, 4).unwrap();
     let image = |number| {
         let random = Random::new(1, Stream::Probe, number);
         let levels = (0..30).map(|index| (random.uniform(index) * 4.0) as u8);
         Image::new(shape, levels.collect::<Vec<u8>>()).unwrap()
     };
-    let model = service.model("tiny-conditional-pixelcnn", None).unwrap();
+    let model = model(&models, "tiny-conditional-pixelcnn");
     let recipe = Recipe {
         name: "gate".to_owned(),
         description: "a gate".to_owned(),
@@ -237,7 +237,7 @@ async fn a_conditional_model_is_no_member_of_a_detector() {
         fit: Vec::new(),
     };
     let folder = tempfile::tempdir().unwrap();
-    let refused = service.calibrate(&recipe, inliers, folder.path(), |_| {});
+    let refused = calibrate(models.workshop(), &recipe, inliers, folder.path(), |_| {});
     let reason = refused.await.unwrap_err().to_string();
     assert!(reason.contains("conditioned on labels"), "{reason}");
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none());

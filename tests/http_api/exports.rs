@@ -10,7 +10,7 @@ use density_server::{
     domain::image::{Image, ImageShape},
     media,
     scheduling::SchedulerConfig,
-    service::Service,
+    operations::Service,
 };
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;

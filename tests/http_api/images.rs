@@ -3,7 +3,7 @@
 use std::io::Cursor;
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use density_server::http::HttpConfig;
+use density_server::operations::Limits;
 use image::{DynamicImage, GrayImage, ImageFormat, RgbImage};
 use serde_json::json;
 
@@ -181,9 +181,9 @@ async fn a_bomb_costs_nothing_and_gets_a_clear_error() {
 
 #[tokio::test]
 async fn more_images_than_allowed_are_refused() {
-    let config = HttpConfig {
+    let limits = Limits {
         max_images: 2,
-        ..HttpConfig::default()
+        ..Limits::default()
     };
     let images: Vec<_> = (0..3).map(|v| json!({"pixels": pixels(v)})).collect();
     let file = png(0, 4);
@@ -195,15 +195,17 @@ async fn more_images_than_allowed_are_refused() {
             ("file", "b", &file),
             ("file", "c", &file),
         ]),
-        post(MODEL, "sample?n=3"),
         post("tiny-vae", "decode").json(&json!({"latents": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]})),
     ] {
-        let answer = request.within(config.clone()).send().await;
+        let answer = request.limited(limits.clone()).send().await;
         answer.problem(413, "too_many_images");
         assert_eq!(answer.json()["limit"], 2);
     }
+    let drawn = post(MODEL, "sample?n=3").limited(limits.clone()).send().await;
+    drawn.problem(413, "too_large");
+    assert_eq!(drawn.json()["limit"], 2);
     let two = post(MODEL, "score")
         .body("application/x-npy", npy(2))
-        .within(config);
+        .limited(limits);
     two.send().await.ok();
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::call;
+use crate::client::{self, call};
 
 #[tokio::test]
 async fn models_say_what_they_can_do_and_why_not() {
@@ -68,6 +68,6 @@ async fn the_server_is_alive_and_ready_and_shows_the_way() {
         assert_eq!(answer.status, 200, "{link}");
     }
     let document = call("GET", "/openapi.json").send().await.ok();
-    assert_eq!(document, density_server::http::document());
+    assert_eq!(document, density_server::transport::http::document(client::service()));
     assert_eq!(call("GET", "/docs").send().await.status, 303);
 }

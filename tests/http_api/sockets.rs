@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use density_server::http::HttpConfig;
+use density_server::transport::http::HttpConfig;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,

@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use crate::{intake::Held, model::Refusal, operations::Format};
@@ -52,7 +52,8 @@ pub(crate) fn file(format: Format, bytes: Vec<u8>, mut held: Held) -> Result<Res
     // The end is asked for when the bytes are written; until then the state holds their room.
     let pieces = stream::unfold((Some(Bytes::from(bytes)), held), async |(bytes, held)| {
         Some((Ok::<_, std::convert::Infallible>(bytes?), (None, held)))
-    });
+    })
+    .fuse();
     let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
     headers.insert(
@@ -71,8 +72,8 @@ pub(crate) fn tell(
     for (name, value) in notes {
         let name = HeaderName::try_from(format!("x-{name}")).map_err(Refusal::internal)?;
         // JSON has escapes for all that a header cannot carry.
-        let value = HeaderValue::from_bytes(value.to_string().as_bytes())
-            .map_err(Refusal::internal)?;
+        let value =
+            HeaderValue::from_bytes(value.to_string().as_bytes()).map_err(Refusal::internal)?;
         response.headers_mut().insert(name, value);
     }
     Ok(())
