@@ -21,8 +21,11 @@ use super::{
 };
 use crate::{
     detection::{
+        calibrate,
+        calibrated_on::CalibratedOn,
         detector::Detector,
         evidence::{Predicts, Surprises, log_posterior},
+        trained_on::TrainedOn,
     },
     domain::{
         bayes::{Prior, Role},
@@ -150,6 +153,7 @@ impl Contract for Own {
                 composite.ambiguity.size()
             ),
         );
+        let (images, _) = gate.golden_scores(&self.golden, Some(self.labels.names.len()))?;
         let timings = gate.settle("scores", |gate| self.score_golden(gate, &composite))?;
         let info = CalibrationInfo {
             size: composite.ambiguity.size(),
@@ -162,6 +166,10 @@ impl Contract for Own {
         let capabilities = Capabilities::new(no_graph)
             .offer::<dyn Scores>(Arc::clone(&judge) as _)
             .offer::<dyn Classifies>(judge)
+            .offer(Arc::new(CalibratedOn {
+                hashes: TrainedOn::of(images.iter().map(calibrate::hash)),
+                of: info.size,
+            }))
             .decline::<dyn Judges>(
                 "classify says it, with a p-value for novelty beside that for ambiguity",
             );

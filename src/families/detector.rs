@@ -102,6 +102,8 @@ impl Contract for Own {
                 text.splits.fit.images
             ),
         );
+        let (images, _) = gate.golden_scores(&self.golden, None)?;
+        let calibrated_on = text.calibrated_on(&images).map_err(wrong)?;
         let time = gate.settle("judgements", |gate| self.judge_golden(gate, &panel, &rule))?;
         let density = self
             .members
@@ -113,8 +115,11 @@ impl Contract for Own {
             calibration,
             density: density.map(|member| member.sha256.to_lowercase()),
         });
-        self.proved(gate, fitted, time)
-            .map_err(|error| GateError::Drift(error.to_string()))
+        let mut proved = self
+            .proved(gate, fitted, time)
+            .map_err(|error| GateError::Drift(error.to_string()))?;
+        proved.capabilities = proved.capabilities.offer(Arc::new(calibrated_on));
+        Ok(proved)
     }
 }
 

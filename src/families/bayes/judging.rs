@@ -162,6 +162,10 @@ impl Judge {
 
 #[async_trait]
 impl Classifies for Judge {
+    fn has_doubts(&self) -> bool {
+        true
+    }
+
     async fn classify(
         &self,
         images: Vec<Image>,

@@ -4,75 +4,87 @@ use serde::Serialize;
 
 use super::{
     figures::{self, Figures, OfLabel},
-    measure::Measured,
+    measured::Measured,
 };
 use crate::domain::{
     image::ImageShape,
-    likelihood::{self, Bound},
+    likelihood,
     summary::{Summary, exp_of_mean},
 };
 
 /// Likelihoods of the images. All figures are of those with a probability above zero.
 #[derive(Debug, Serialize)]
-pub(super) struct DensityReport {
+pub struct DensityReport {
     /// `log p(x)`, or `log p(x|y)` of the label that the image has.
-    quantity: &'static str,
+    pub quantity: &'static str,
     /// `exact`, `elbo` or `iwae`.
-    pub(super) bound: &'static str,
+    pub bound: String,
     /// Posterior samples of a bound.
     #[serde(skip_serializing_if = "Option::is_none")]
-    k: Option<u32>,
+    pub k: Option<u32>,
     /// Their seed.
     #[serde(skip_serializing_if = "Option::is_none")]
-    seed: Option<u64>,
-    pub(super) dimensions: usize,
-    images: usize,
+    pub seed: Option<u64>,
+    /// Of an image.
+    pub dimensions: usize,
+    /// Images.
+    pub images: usize,
     /// Images of probability zero, whose log-likelihood is −∞.
-    zero_probability: usize,
+    pub zero_probability: usize,
     /// `None` if every image has probability zero.
     #[serde(flatten)]
-    pub(super) likelihoods: Option<Likelihoods>,
+    pub likelihoods: Option<Likelihoods>,
 }
 
 /// What the images of positive probability come to.
 #[derive(Debug, Serialize)]
-pub(super) struct Likelihoods {
-    pub(super) log_likelihood_nats: Figures,
-    pub(super) bits_per_dim: Figures,
-    pub(super) perplexity: Perplexity,
+pub struct Likelihoods {
+    /// In nats.
+    pub log_likelihood_nats: Figures,
+    /// −log-likelihood / (dimensions · ln 2).
+    pub bits_per_dim: Figures,
+    /// Of a dimension.
+    pub perplexity: Perplexity,
+    /// Of importance weights, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
-    mean_effective_sample_size: Option<f64>,
-    least_likely: Extreme,
-    most_likely: Extreme,
+    pub mean_effective_sample_size: Option<f64>,
+    /// The image at one end.
+    pub least_likely: Extreme,
+    /// The image at the other.
+    pub most_likely: Extreme,
+    /// Means, where images have labels.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(super) bits_per_dim_by_label: Vec<OfLabel>,
+    pub bits_per_dim_by_label: Vec<OfLabel>,
 }
 
 /// exp(mean of −log p per dimension).
 #[derive(Debug, Serialize)]
-pub(super) struct Perplexity {
-    pub(super) value: f64,
-    pub(super) standard_error: f64,
+pub struct Perplexity {
+    /// The value.
+    pub value: f64,
+    /// Over images.
+    pub standard_error: f64,
 }
 
 /// An image at one end.
 #[derive(Debug, Serialize)]
-struct Extreme {
+pub struct Extreme {
     /// Its place among all images, from 0.
-    index: usize,
+    pub index: usize,
     /// The file that it is in.
-    input: String,
-    log_likelihood_nats: f64,
+    pub input: String,
+    /// Its log-likelihood in nats.
+    pub log_likelihood_nats: f64,
 }
 
 impl DensityReport {
     /// log p(x), where it was measured.
-    pub(super) fn of(measured: &Measured, shape: ImageShape) -> Option<Self> {
+    pub fn of(measured: &Measured, shape: ImageShape) -> Option<Self> {
         Self::new("log p(x)", &measured.log_likelihoods, measured, shape)
     }
 
     /// log p(x|y) of each image's own label, where it was measured.
-    pub(super) fn given_label(measured: &Measured, shape: ImageShape) -> Option<Self> {
+    pub fn given_label(measured: &Measured, shape: ImageShape) -> Option<Self> {
         let values = &measured.log_likelihoods_given_label;
         Self::new("log p(x|y)", values, measured, shape)
     }
@@ -86,14 +98,16 @@ impl DensityReport {
         if log_likelihoods.is_empty() {
             return None;
         }
-        let bound = measured.bound.unwrap_or(Bound::Exact);
+        // Evidence over labels is exact.
+        let worth = measured.worth.as_deref();
+        let bound = worth.map_or("exact", |worth| &worth.bound);
         let likelihoods = Likelihoods::of(log_likelihoods, measured, shape);
         let counted = likelihoods.as_ref().map_or(0, |(_, count)| *count);
         Some(Self {
             quantity,
-            bound: bound.name(),
-            k: bound.samples(),
-            seed: measured.seed,
+            bound: bound.to_owned(),
+            k: worth.and_then(|worth| worth.k),
+            seed: worth.and_then(|worth| worth.seed),
             dimensions: shape.dimensions(),
             images: log_likelihoods.len(),
             zero_probability: log_likelihoods.len() - counted,
@@ -102,7 +116,7 @@ impl DensityReport {
     }
 
     /// What the numbers are, in words.
-    pub(super) fn title(&self) -> String {
+    pub fn title(&self) -> String {
         let mut title = format!("{}, {}", self.quantity, self.bound);
         if let Some(k) = self.k {
             title += &format!(" with {k} posterior samples");
@@ -114,7 +128,7 @@ impl DensityReport {
     }
 
     /// What must be said of images of probability zero, if there are any.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<String> {
         let (zero, images) = (self.zero_probability, self.images);
         match zero {
             0 => None,
@@ -124,40 +138,6 @@ impl DensityReport {
                 images - zero
             )),
         }
-    }
-
-    pub(super) fn text(&self) -> String {
-        let mut text = format!("\n{}\n", self.title());
-        if let Some(warning) = self.warning() {
-            text += &format!("{warning}\n");
-        }
-        let Some(likelihoods) = &self.likelihoods else {
-            return text;
-        };
-        text += &Figures::header();
-        text += &likelihoods
-            .log_likelihood_nats
-            .row("log-likelihood, nats", 1);
-        text += &likelihoods.bits_per_dim.row("bits/dim", 4);
-        text += &format!(
-            "{:<21} {:>10.4} {:>9}\n",
-            "perplexity",
-            likelihoods.perplexity.value,
-            figures::error(likelihoods.perplexity.standard_error, 5)
-        );
-        for (name, extreme) in [
-            ("least likely", &likelihoods.least_likely),
-            ("most likely", &likelihoods.most_likely),
-        ] {
-            text += &format!(
-                "{name:<21} image {} ({}): {:.1} nats\n",
-                extreme.index, extreme.input, extreme.log_likelihood_nats
-            );
-        }
-        if let Some(size) = likelihoods.mean_effective_sample_size {
-            text += &format!("{:<21} {size:>10.2}\n", "effective samples");
-        }
-        text + &figures::by_label_text("bits/dim by label", &likelihoods.bits_per_dim_by_label, 4)
     }
 }
 
@@ -181,7 +161,7 @@ impl Likelihoods {
         );
         let extreme = |(index, log_likelihood_nats): (usize, f64)| Extreme {
             index,
-            input: measured.names[index].input.clone(),
+            input: measured.inputs[index].clone(),
             log_likelihood_nats,
         };
         let labels = measured.labels.as_deref();

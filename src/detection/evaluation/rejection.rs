@@ -3,15 +3,21 @@
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::{detection::named, measure::Measured};
+use super::measured::Measured;
 use crate::{
-    cli::{CliError, gather, model::Loaded, pipeline},
     domain::{
         bayes::most_probable,
         coverage::{self, Point},
+        image::Image,
     },
-    service::requests::{ClassifyOptions, Doubts},
+    model::{
+        Call, PerImage, Refusal,
+        classify::{Classifies, ClassifyAsk, Doubts},
+    },
 };
+
+/// Chunks that are asked about at once.
+const IN_FLIGHT: usize = 4;
 
 /// Images classified in one call.
 const CHUNK: usize = 64;
@@ -24,42 +30,51 @@ const POINTS: usize = 200;
 
 /// What a composite does with images of the labels' kind and with others.
 #[derive(Debug, Serialize)]
-pub(super) struct RejectionReport {
+pub struct RejectionReport {
     /// The images themselves first, then the outliers.
-    pub(super) sets: Vec<Set>,
+    pub sets: Vec<Set>,
     /// Accuracy against coverage; none without labels.
-    pub(super) curves: Vec<Curve>,
+    pub curves: Vec<Curve>,
 }
 
 /// A set of images at several false-alarm rates.
 #[derive(Debug, Serialize)]
-pub(super) struct Set {
-    pub(super) name: String,
-    pub(super) images: usize,
-    pub(super) at: Vec<Shares>,
+pub struct Set {
+    /// Its name.
+    pub name: String,
+    /// Its images.
+    pub images: usize,
+    /// At several rates.
+    pub at: Vec<Shares>,
 }
 
 /// What becomes of a set when each reason may reject this share of ordinary images.
 #[derive(Debug, Serialize)]
-pub(super) struct Shares {
-    pub(super) false_alarm_rate: f64,
-    pub(super) labelled: f64,
-    pub(super) ambiguous: f64,
-    pub(super) none_of_these: f64,
+pub struct Shares {
+    /// The share.
+    pub false_alarm_rate: f64,
+    /// Got a label.
+    pub labelled: f64,
+    /// Lie between labels.
+    pub ambiguous: f64,
+    /// Are novel.
+    pub none_of_these: f64,
     /// Of the images that got a label, where it is known which they have.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) accuracy: Option<f64>,
+    pub accuracy: Option<f64>,
 }
 
 /// Accuracy against coverage by one degree of sureness. An outlier has no right label: any that it gets is wrong.
 #[derive(Debug, Serialize)]
-pub(super) struct Curve {
-    pub(super) name: &'static str,
-    pub(super) points: Vec<(f64, f64)>,
+pub struct Curve {
+    /// What it is of.
+    pub name: &'static str,
+    /// Coverage and accuracy.
+    pub points: Vec<(f64, f64)>,
     /// The accuracy if everything gets a label.
-    pub(super) accuracy_of_all: f64,
+    pub accuracy_of_all: f64,
     /// The accuracy at the coverages 50 %, 80 %, 90 % and 95 %.
-    pub(super) accuracy_at: Vec<(f64, Option<f64>)>,
+    pub accuracy_at: Vec<(f64, Option<f64>)>,
 }
 
 /// What was found of one image.
@@ -69,55 +84,58 @@ struct Found {
     right: Option<bool>,
 }
 
-/// Asks about the outliers; what is said of the images is known already. `None` if the model was not asked for labels.
-pub(super) fn measure(
-    loaded: &Loaded,
-    measured: &Measured,
-    outliers: &[String],
-    (resize, convert): (bool, bool),
-) -> Result<Option<RejectionReport>, CliError> {
-    if measured.doubts.is_empty() {
-        return Ok(None);
+/// A set of outliers and what was said of them.
+#[derive(Debug)]
+pub struct Doubted {
+    /// Its name.
+    pub name: String,
+    /// What was said of each image that could be judged.
+    pub doubts: Vec<Doubts>,
+}
+
+/// Asks about images, some chunks at a time. `progress` is told how many have been answered.
+pub async fn ask(
+    classifies: &dyn Classifies,
+    images: &[Image],
+    call: &Call,
+    progress: impl Fn(usize),
+) -> Result<PerImage<Option<Doubts>>, Refusal> {
+    let ask = ClassifyAsk::default();
+    let answers = images
+        .chunks(CHUNK)
+        .map(|chunk| classifies.classify(chunk.to_vec(), &ask, call));
+    let mut answers = Box::pin(stream::iter(answers).buffered(IN_FLIGHT));
+    let mut found = Vec::with_capacity(images.len());
+    while let Some(answer) = answers.next().await {
+        let own = answer?.into_iter();
+        found.extend(own.map(|result| result.map(|classification| classification.doubts)));
+        progress(found.len());
     }
-    let mut sets = vec![("the images".to_owned(), inliers(measured))];
-    let named = named(outliers)?;
-    let shape = loaded.model.shape();
-    let runtime = pipeline::runtime()?;
-    for (name, path) in named {
-        let images = gather::images(&[path], shape, resize, convert)?;
-        if images.is_empty() {
-            return Err(CliError::Usage(format!("{name}: it holds no images")));
+    Ok(found)
+}
+
+impl RejectionReport {
+    /// What is said of the images themselves and of outliers. `None` if the model gives no reasons to reject a label.
+    pub fn of(measured: &Measured, outliers: Vec<Doubted>) -> Option<Self> {
+        if measured.doubts.is_empty() {
+            return None;
         }
-        let bar = gather::progress(images.len());
-        let found = runtime.block_on(async {
-            let (options, model) = (ClassifyOptions::default(), &loaded.model);
-            let service = &loaded.app.service;
-            let answers = stream::iter(images.chunks(CHUNK)).map(|chunk| {
-                service.classify(model, chunk.to_vec(), &options, pipeline::no_deadline())
-            });
-            let mut answers = Box::pin(answers.buffered(loaded.settings.work.workers + 1));
-            let mut found = Vec::with_capacity(images.len());
-            while let Some(answer) = answers.next().await {
-                for result in answer?.results {
-                    found.extend(result?.doubts.map(|doubts| Found {
-                        doubts,
-                        right: Some(false),
-                    }));
-                }
-                bar.set_position(found.len() as u64);
-            }
-            Ok::<_, CliError>(found)
-        })?;
-        bar.finish_and_clear();
-        sets.push((name, found));
+        let mut sets = vec![("the images".to_owned(), inliers(measured))];
+        for Doubted { name, doubts } in outliers {
+            let wrong = |doubts| Found {
+                doubts,
+                right: Some(false),
+            };
+            sets.push((name, doubts.into_iter().map(wrong).collect()));
+        }
+        Some(Self {
+            curves: curves(&sets),
+            sets: sets
+                .into_iter()
+                .map(|(name, found)| set(name, &found))
+                .collect(),
+        })
     }
-    Ok(Some(RejectionReport {
-        curves: curves(&sets),
-        sets: sets
-            .into_iter()
-            .map(|(name, found)| set(name, &found))
-            .collect(),
-    }))
 }
 
 fn inliers(measured: &Measured) -> Vec<Found> {
@@ -209,47 +227,4 @@ fn curves(sets: &[(String, Vec<Found>)]) -> Vec<Curve> {
         curves.push(curve("with the outliers, by both", sets, &neither));
     }
     curves.into_iter().flatten().collect()
-}
-
-impl RejectionReport {
-    pub(super) fn text(&self) -> String {
-        let mut text = format!(
-            "\na label, or a reason to give none\n{:<21} {:>8} {:>11} {:>9} {:>10} {:>14} {:>9}\n",
-            "", "images", "each at", "labelled", "ambiguous", "none of these", "accuracy"
-        );
-        for set in &self.sets {
-            for shares in &set.at {
-                let accuracy = shares
-                    .accuracy
-                    .map_or_else(|| "–".to_owned(), |accuracy| format!("{accuracy:.4}"));
-                text += &format!(
-                    "{:<21} {:>8} {:>9.1} % {:>9.4} {:>10.4} {:>14.4} {accuracy:>9}\n",
-                    set.name,
-                    set.images,
-                    100.0 * shares.false_alarm_rate,
-                    shares.labelled,
-                    shares.ambiguous,
-                    shares.none_of_these,
-                );
-            }
-        }
-        if !self.curves.is_empty() {
-            text += &format!(
-                "\n{:<40} {:>9} {:>9} {:>9} {:>9} {:>9}\n",
-                "accuracy at coverage", "50 %", "80 %", "90 %", "95 %", "100 %"
-            );
-        }
-        for curve in &self.curves {
-            let cells: String = curve
-                .accuracy_at
-                .iter()
-                .map(|(_, accuracy)| match accuracy {
-                    Some(accuracy) => format!(" {accuracy:>9.4}"),
-                    None => format!(" {:>9}", "–"),
-                })
-                .collect();
-            text += &format!("{:<40}{cells} {:>9.4}\n", curve.name, curve.accuracy_of_all);
-        }
-        text
-    }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{figures::Figures, measure::Measured};
+use super::{figures::Figures, measured::Measured};
 use crate::domain::{
     bayes::most_probable,
     binomial::wilson_interval,
@@ -15,33 +15,43 @@ const BINS: usize = 15;
 
 /// p(y|x) beside the labels that images have.
 #[derive(Debug, Serialize)]
-pub(super) struct ClassificationReport {
-    images: usize,
-    pub(super) labels: Vec<String>,
-    right: usize,
-    pub(super) accuracy: f64,
+pub struct ClassificationReport {
+    /// Images.
+    pub images: usize,
+    /// Labels in the order of their numbers.
+    pub labels: Vec<String>,
+    /// Images whose label is the most probable one.
+    pub right: usize,
+    /// Share of images whose label is the most probable one.
+    pub accuracy: f64,
     /// Wilson's at 95 %.
-    pub(super) accuracy_interval: [f64; 2],
+    pub accuracy_interval: [f64; 2],
     /// Of the label that an image has; images whose label got probability zero are left out and counted.
-    pub(super) log_posterior_nats: Option<Figures>,
-    zero_probability: usize,
-    pub(super) expected_calibration_error: f64,
-    pub(super) reliability: Vec<ReliabilityBin>,
+    pub log_posterior_nats: Option<Figures>,
+    /// Images whose label got probability zero.
+    pub zero_probability: usize,
+    /// Mean distance of confidence and accuracy.
+    pub expected_calibration_error: f64,
+    /// Bins of equal width.
+    pub reliability: Vec<ReliabilityBin>,
     /// Images by the label that they have (row) and the label that they got (column).
-    pub(super) confusion: Vec<Vec<usize>>,
+    pub confusion: Vec<Vec<usize>>,
 }
 
 /// Answers of similar confidence.
 #[derive(Debug, Serialize)]
-pub(super) struct ReliabilityBin {
-    pub(super) images: usize,
-    pub(super) mean_confidence: f64,
-    pub(super) accuracy: f64,
+pub struct ReliabilityBin {
+    /// Answers.
+    pub images: usize,
+    /// Of these.
+    pub mean_confidence: f64,
+    /// Of these.
+    pub accuracy: f64,
 }
 
 impl ClassificationReport {
     /// `None` if nothing was classified or the images have no labels.
-    pub(super) fn of(measured: &Measured) -> Option<Self> {
+    pub fn of(measured: &Measured) -> Option<Self> {
         let labels = measured.labels.as_deref()?;
         if measured.log_posteriors.is_empty() {
             return None;
@@ -85,7 +95,7 @@ impl ClassificationReport {
     }
 
     /// What must be said of labels of probability zero, if there are any.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub fn warning(&self) -> Option<String> {
         (self.zero_probability > 0).then(|| {
             format!(
                 "{} of {} images have a label to which the model gives probability zero, so that the mean of log p(y|x) over all is −∞; \
@@ -93,41 +103,6 @@ impl ClassificationReport {
                 self.zero_probability, self.images
             )
         })
-    }
-
-    pub(super) fn text(&self) -> String {
-        let [low, high] = self.accuracy_interval;
-        let mut text = format!(
-            "\np(y|x)\n{:<21} {:>10.4}  95 % interval {low:.4} to {high:.4}, {} of {} right\n",
-            "accuracy", self.accuracy, self.right, self.images
-        );
-        text += &format!(
-            "{:<21} {:>10.4}  {BINS} bins\n",
-            "calibration error", self.expected_calibration_error
-        );
-        if let Some(warning) = self.warning() {
-            text += &format!("{warning}\n");
-        }
-        if let Some(figures) = &self.log_posterior_nats {
-            text += &Figures::header();
-            text += &figures.row("log p(y|x), nats", 4);
-        }
-        text + &self.confusion_text()
-    }
-
-    fn confusion_text(&self) -> String {
-        let numbers = |cells: &mut dyn Iterator<Item = String>| -> String {
-            cells.map(|cell| format!(" {cell:>6}")).collect()
-        };
-        let count = self.labels.len();
-        let header = numbers(&mut (0..count).map(|label| label.to_string()));
-        let mut text = format!("\n{:<21}{header}\n", "label \\ answer");
-        for (place, (name, row)) in self.labels.iter().zip(&self.confusion).enumerate() {
-            let name = format!("{place} {name}");
-            let cells = numbers(&mut row.iter().map(usize::to_string));
-            text += &format!("{name:<21}{cells}\n");
-        }
-        text
     }
 }
 
@@ -164,6 +139,11 @@ mod tests {
         let report = ClassificationReport::of(&measured).unwrap();
         assert_eq!(report.zero_probability, 1);
         assert_eq!(report.log_posterior_nats.as_ref().unwrap().mean, 0.0);
-        assert!(report.text().contains("1 of 2 images have a label"));
+        assert!(
+            report
+                .warning()
+                .unwrap()
+                .contains("1 of 2 images have a label")
+        );
     }
 }
