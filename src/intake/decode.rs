@@ -123,10 +123,11 @@ impl Decoding {
             let _slot = slot;
             work.run(content)
         });
-        run.await.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Refusal::shutting_down()),
-        })
+        run.await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Refusal::shutting_down()),
+            })
     }
 }
 

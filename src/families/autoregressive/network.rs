@@ -3,6 +3,8 @@
 //! A convolutional network gives all of them in one pass over the image, and is drawn from along wavefronts where its graph can be compiled.
 //! Of a recurrent one there is only the step that computes a pixel, so scores, too, are computed along wavefronts.
 
+mod agreement;
+mod cropping;
 mod logits;
 mod passes;
 mod walks;
@@ -11,8 +13,8 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::logits::Logits;
-use self::passes::Passes;
+use self::{agreement::Agreement, passes::Passes};
+pub use self::{cropping::Cropping, logits::Logits};
 use super::wavefront::Wavefront;
 use crate::{
     domain::image::ImageShape,
@@ -96,7 +98,7 @@ pub struct Network {
 #[derive(Debug)]
 enum Evaluation {
     /// In one pass over whole images.
-    Passes(Passes),
+    Passes(Box<Passes>),
     /// Along wavefronts.
     Walks(Arc<Wavefront>),
 }
@@ -128,9 +130,6 @@ pub const STEPS_IN_A_TURN: u64 = 4;
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 /// Likewise.
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
-
-/// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
-const PROGRAM_TOLERANCE: f32 = 1e-3;
 
 /// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
 const MOST_LOGITS: usize = 1 << 19;
@@ -173,7 +172,7 @@ impl Network {
             shape,
             head,
             label,
-            evaluation: Evaluation::Passes(passes),
+            evaluation: Evaluation::Passes(Box::new(passes)),
             compilation,
             numerics: 0,
         })
@@ -226,6 +225,14 @@ impl Network {
         self.label.as_ref()
     }
 
+    /// What was made of the zeros in its kernels; `None` if there are none that could be left out.
+    pub fn cropping(&self) -> Option<&Cropping> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.cropping(),
+            Evaluation::Walks(_) => None,
+        }
+    }
+
     /// What the analysis of the graph came to.
     pub fn compilation(&self) -> &Compilation {
         &self.compilation
@@ -255,28 +262,23 @@ impl Network {
             }
         };
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
-        let (mut difference, mut scale) = (0.0f32, 1.0f32);
+        let mut agreement = Agreement::default();
         let mut numerics = FNV_OFFSET;
         wavefront.advance(
             &mut [&mut walk],
             wavefront.steps(),
             &mut |_, index, level, logits| {
                 for (&actual, expected) in logits.iter().zip(expected.at(0, index)) {
-                    // Infinite logits may agree; written so that NaN does not.
-                    if actual != expected {
-                        let own = (actual - expected).abs();
-                        difference = if own <= difference { difference } else { own };
-                    }
-                    scale = scale.max(expected.abs());
+                    agreement.see(actual, expected);
                     numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
                 }
                 level
             },
         )?;
         wavefront.finish(walk);
-        let reproduced = difference <= PROGRAM_TOLERANCE * scale;
+        let difference = agreement.difference();
         let verdict = match self.evaluation {
-            _ if reproduced => Verdict {
+            _ if agreement.holds() => Verdict {
                 numerics,
                 given_up: None,
             },

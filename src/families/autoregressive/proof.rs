@@ -47,6 +47,9 @@ impl Candidate<'_> {
                 Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
             };
             gate.passed("causality", finding);
+            if let Some(cropping) = network.cropping() {
+                gate.passed("cropping", cropping.to_string());
+            }
             gate.passed("sampling", network.compilation().to_string());
             let scores = normalised_scores(&network, &golden, file)?;
             gate.passed(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Compilation, Contract, Given, Head, Logits};
+use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped};
 use crate::{
     domain::likelihood,
     families::{
@@ -10,7 +10,7 @@ use crate::{
         network::{NetworkError, batch_shape, expect_shape, levels_input},
     },
     graph::{
-        self,
+        self, precision,
         protobuf::{ElementType, Model},
         rewrite,
         signature::{self, Expected},
@@ -27,6 +27,7 @@ pub(super) struct Passes {
     score: Arc<dyn Program>,
     logits: Arc<dyn Program>,
     logits_form: Vec<usize>,
+    cropping: Option<Cropping>,
 }
 
 impl Passes {
@@ -66,29 +67,36 @@ impl Passes {
                 forms: forms.clone(),
             }],
         )?;
+        let model = &*precision::in_single(model);
         let logits_form = forms[found[0]].clone();
         let kind = match (contract.head, logits_form.len()) {
             (Head::Bernoulli, _) => rewrite::Logits::Bernoulli,
             (Head::Categorical, 3) => rewrite::Logits::CategoricalFlat,
             (Head::Categorical, _) => rewrite::Logits::Categorical,
         };
+        let compilation = compile(engine, name, model, &contract)?;
+        let (model, cropping) = cropped(engine, name, model, &contract);
         let score = rewrite::score(
-            model,
+            &model,
             &contract.input,
             &contract.output,
             shape,
             contract.map,
             kind,
         )?;
-        let logits = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
-        let compilation = compile(engine, name, model, &contract)?;
+        let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
             score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
             logits: engine.load_later(&format!("{name} (logits)"), &graph::serialize(&logits)),
             logits_form,
+            cropping,
             contract,
         };
         Ok((passes, compilation))
+    }
+
+    pub(super) fn cropping(&self) -> Option<&Cropping> {
+        self.cropping.as_ref()
     }
 
     /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.

@@ -1,11 +1,13 @@
 //! What each ONNX operator means to a stencil.
 
 use super::{
-    Builder, Done, Entity, View,
+    Done, Entity, Lowering, View,
     axes::{self, Axis},
+    broadcast::{aligned, broadcast_axis, spread},
 };
 use crate::graph::{
-    constant::{Constant, Values},
+    constant::Constant,
+    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -92,7 +94,7 @@ const TRUTH: &[&str] = &[
 
 const FLOAT: i64 = 1;
 
-impl Builder {
+impl Lowering {
     pub(super) fn node(&mut self, node: &Node) -> Done {
         if !matches!(node.domain.as_deref(), None | Some("" | "ai.onnx")) {
             return Err(Unsupported::new("an operator of another domain"));
@@ -115,13 +117,14 @@ impl Builder {
             "Gather" => self.gather(node),
             "GatherND" => self.gather_rows(node),
             "OneHot" => self.one_hot(node),
+            "ScatterND" => self.scatter(node),
+            "Tile" => self.tile(node),
+            "Einsum" => self.einsum(node),
             "Transpose" => self.transpose(node),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
             "Expand" => self.expand(node),
             name if POINTWISE.contains(&name) => self.pointwise(node),
-            _ => Err(Unsupported::new(
-                "an operator that is not the same at every pixel, or not known",
-            )),
+            name => Err(Unsupported::new(reason(name))),
         }
     }
 
@@ -142,14 +145,15 @@ impl Builder {
         operands: Vec<Operand>,
         axes: Vec<Axis>,
     ) -> Done {
-        let is_real = match node.op_type() {
-            name if TRUTH.contains(&name) => false,
-            "Cast" => node.int("to", FLOAT) == FLOAT,
-            "Gather" | "GatherND" | "OneHot" => true,
+        let is_real = match (&operator, node.op_type()) {
+            (Operator::OneHot { values, .. }, _) => values.as_floats().is_some(),
+            (Operator::Embed(_) | Operator::EmbedPlaced, _) => true,
+            (_, name) if TRUTH.contains(&name) => false,
+            (_, "Cast") => node.int("to", FLOAT) == FLOAT,
             _ => self.is_real(&operands),
         };
         let tensor = self.tensor(StencilTensor {
-            layer: node.name.clone().unwrap_or_default(),
+            layer: layer::describe(node),
             operator,
             operands,
             features: axes::features(&axes),
@@ -181,9 +185,9 @@ impl Builder {
             None | Some("") => Ok(None),
             Some(name) => match self.entity(name)? {
                 Entity::Constant(constant) => Ok(Some(constant.clone())),
-                Entity::View(_) => Err(Unsupported::new(format!(
-                    "input {name:?} is not a constant"
-                ))),
+                Entity::View(_) => Err(Unsupported::new(
+                    "weights, sizes or indices that are computed from the image",
+                )),
             },
         }
     }
@@ -201,7 +205,7 @@ impl Builder {
     pub(super) fn floats_input(&self, node: &Node, at: usize) -> Result<Vec<f32>, Unsupported> {
         self.constant_input(node, at)?
             .and_then(|constant| constant.as_floats().map(<[f32]>::to_vec))
-            .ok_or_else(|| Unsupported::new(format!("input {at} is not a constant of reals")))
+            .ok_or_else(|| Unsupported::new("parameters that are not constant real numbers"))
     }
 
     pub(super) fn alias(&mut self, node: &Node) -> Done {
@@ -273,148 +277,26 @@ impl Builder {
     }
 }
 
-/// The meaning of the axis that lies `from_end` places before the end in the result of broadcasting.
-fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axis, Unsupported> {
-    let mut result = Axis::Unit;
-    for entity in entities {
-        let axis = match entity {
-            Entity::View(view) if from_end <= view.axes.len() => {
-                view.axes[view.axes.len() - from_end]
-            }
-            Entity::Constant(constant) if from_end <= constant.dims.len() => {
-                match constant.dims[constant.dims.len() - from_end] {
-                    1 => Axis::Unit,
-                    size => Axis::Feature(size),
-                }
-            }
-            _ => Axis::Unit,
-        };
-        let is_constant = matches!(entity, Entity::Constant(_));
-        result = match (result, axis) {
-            (a, b) if a == b => a,
-            (a, Axis::Unit | Axis::Feature(1)) if a != Axis::Unit => a,
-            (Axis::Unit | Axis::Feature(1), b) => b,
-            (a, Axis::Feature(size)) if is_constant && a.is_spatial() && a.size() == size => a,
-            (Axis::Feature(size), b) if b.is_spatial() && b.size() == size => b,
-            _ => {
-                return Err(Unsupported::new(
-                    "operands whose axes mean different things",
-                ));
-            }
-        };
-    }
-    Ok(result)
-}
-
-/// The shape under which the features of a tensor with axes `own` align with those of the broadcast result.
-pub(super) fn aligned(own: &[Axis], result: &[Axis]) -> Vec<usize> {
-    let missing = result.len() - own.len();
-    result
-        .iter()
-        .enumerate()
-        .filter(|(_, axis)| matches!(axis, Axis::Feature(_)))
-        .map(|(at, _)| match at.checked_sub(missing).map(|at| own[at]) {
-            Some(Axis::Feature(size)) => size,
-            _ => 1,
-        })
-        .collect()
-}
-
-/// A constant beside tensors with the given axes: the same at every pixel, or a table by pixel.
-pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsupported> {
-    let missing = axes.len() - constant.dims.len().min(axes.len());
-    let size = |at: usize| match at.checked_sub(missing) {
-        Some(at) => constant.dims[at],
-        None => 1,
-    };
-    let features: Vec<usize> = axes
-        .iter()
-        .enumerate()
-        .filter(|(_, axis)| matches!(axis, Axis::Feature(_)))
-        .map(|(at, _)| size(at))
-        .collect();
-    let (mut dims, mut sources) = (Vec::new(), Vec::new());
-    let strides: Vec<usize> = (0..axes.len())
-        .map(|at| (at + 1..axes.len()).map(size).product())
-        .collect();
-    let (rows, columns) = axes::extent(axes).unwrap_or((1, 1));
-    for (at, &axis) in axes.iter().enumerate() {
-        match axis {
-            Axis::Batch | Axis::Unit if size(at) != 1 => {
-                return Err(Unsupported::new("a constant that differs within the batch"));
-            }
-            _ => {}
+/// Why an operator that is not known has no place in a stencil, as the author of the network would say it.
+fn reason(operator: &str) -> &'static str {
+    match operator {
+        "InstanceNormalization"
+        | "GroupNormalization"
+        | "MeanVarianceNormalization"
+        | "LpNormalization" => "normalisation over places",
+        "Attention" | "MultiHeadAttention" => "attention over places",
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
+        "AveragePool" | "MaxPool" | "LpPool" => "pooling of neighbours",
+        "ConvTranspose" => "a transposed convolution",
+        "DepthToSpace" | "SpaceToDepth" => "channels and places traded for each other",
+        "Resize" | "Upsample" | "GridSample" => "resizing",
+        "CumSum" => "a running sum over places",
+        "LSTM" | "GRU" | "RNN" => {
+            "a recurrent layer over the image, of which a `pixelrnn` takes the step"
         }
+        "If" | "Loop" | "Scan" => "a branch or a loop",
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
+        | "Bernoulli" | "Multinomial" => "a random draw",
+        _ => "an operator that the compiler does not know",
     }
-    // Where the value of a pixel begins, by row and column.
-    let place = |row: i64, column: i64| -> usize {
-        axes.iter()
-            .enumerate()
-            .map(|(at, &axis)| {
-                let index = match axis {
-                    Axis::Row(_) => row,
-                    Axis::Column(_) => column,
-                    Axis::Pixels(_, columns) => row * columns + column,
-                    _ => 0,
-                };
-                if size(at) == 1 {
-                    0
-                } else {
-                    index as usize * strides[at]
-                }
-            })
-            .sum()
-    };
-    let feature_strides: Vec<usize> = axes
-        .iter()
-        .enumerate()
-        .filter(|(_, axis)| matches!(axis, Axis::Feature(_)))
-        .map(|(at, _)| strides[at])
-        .collect();
-    let count: usize = features.iter().product();
-    let within: Vec<usize> = (0..count)
-        .map(|mut at| {
-            let mut offset = 0;
-            for axis in (0..features.len()).rev() {
-                offset += at % features[axis] * feature_strides[axis];
-                at /= features[axis];
-            }
-            offset
-        })
-        .collect();
-    for row in 0..rows {
-        for column in 0..columns {
-            let start = place(row, column);
-            sources.extend(within.iter().map(|offset| start + offset));
-        }
-    }
-    let is_spatial = axes
-        .iter()
-        .enumerate()
-        .any(|(at, axis)| axis.is_spatial() && size(at) > 1);
-    if !is_spatial {
-        sources.truncate(count);
-        return Ok(Operand::Constant(
-            constant.rearranged(features, sources.into_iter()),
-        ));
-    }
-    dims.extend([rows as usize, columns as usize]);
-    dims.extend(&features);
-    let table = constant.rearranged(dims, sources.into_iter());
-    Ok(
-        uniform(&table, count).map_or(Operand::Table(table), |values| {
-            Operand::Constant(values.reshaped(features))
-        }),
-    )
-}
-
-/// The value at every pixel, if it is the same one.
-fn uniform(table: &Constant, count: usize) -> Option<Constant> {
-    let first = table.rearranged(vec![count], 0..count);
-    let same = match (&table.values, &first.values) {
-        (Values::Floats(all), Values::Floats(first)) => all.chunks(count).all(|own| own == first),
-        (Values::Ints(all), Values::Ints(first)) => all.chunks(count).all(|own| own == first),
-        _ => false,
-    };
-    same.then_some(first)
 }

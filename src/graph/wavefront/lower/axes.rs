@@ -11,7 +11,19 @@ pub(super) enum Axis {
     /// Rows and columns in one axis.
     Pixels(i64, i64),
     Feature(usize),
+    /// Features, rows and columns in one axis: a flattened picture.
+    Flat(Flat),
     Unit,
+}
+
+/// A flattened picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flat {
+    pub(super) features: usize,
+    pub(super) rows: i64,
+    pub(super) columns: i64,
+    /// Whether all places of a feature lie together, or all features of a place.
+    pub(super) features_first: bool,
 }
 
 impl Axis {
@@ -21,11 +33,42 @@ impl Axis {
             Self::Row(size) | Self::Column(size) => size.max(0) as usize,
             Self::Pixels(rows, columns) => (rows * columns).max(0) as usize,
             Self::Feature(size) => size,
+            Self::Flat(flat) => flat.features * Self::Pixels(flat.rows, flat.columns).size(),
         }
     }
 
+    /// Whether places lie along it.
     pub(super) fn is_spatial(self) -> bool {
-        matches!(self, Self::Row(_) | Self::Column(_) | Self::Pixels(..))
+        matches!(
+            self,
+            Self::Row(_) | Self::Column(_) | Self::Pixels(..) | Self::Flat(_)
+        )
+    }
+
+    /// Number of features, if any lie along it.
+    pub(super) fn features(self) -> Option<usize> {
+        match self {
+            Self::Feature(size) => Some(size),
+            Self::Flat(flat) => Some(flat.features),
+            _ => None,
+        }
+    }
+
+    /// The axes of which it is made.
+    fn parts(self) -> Vec<Self> {
+        match self {
+            Self::Pixels(rows, columns) => vec![Self::Row(rows), Self::Column(columns)],
+            Self::Flat(flat) => {
+                let places = [Self::Row(flat.rows), Self::Column(flat.columns)];
+                let features = [Self::Feature(flat.features)];
+                if flat.features_first {
+                    [&features[..], &places[..]].concat()
+                } else {
+                    [&places[..], &features[..]].concat()
+                }
+            }
+            axis => vec![axis],
+        }
     }
 }
 
@@ -36,7 +79,9 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
         match axis {
             Axis::Row(rows) => extent.0 = Some(rows),
             Axis::Column(columns) => extent.1 = Some(columns),
-            Axis::Pixels(rows, columns) => extent = (Some(rows), Some(columns)),
+            Axis::Pixels(rows, columns) | Axis::Flat(Flat { rows, columns, .. }) => {
+                extent = (Some(rows), Some(columns));
+            }
             _ => {}
         }
     }
@@ -45,12 +90,7 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
 
 /// Sizes of the axes of features, in order.
 pub(super) fn features(axes: &[Axis]) -> Vec<usize> {
-    axes.iter()
-        .filter_map(|&axis| match axis {
-            Axis::Feature(size) => Some(size),
-            _ => None,
-        })
-        .collect()
+    axes.iter().filter_map(|axis| axis.features()).collect()
 }
 
 /// The place of axis `at` among the axes of features.
@@ -71,7 +111,7 @@ pub(super) fn resolve(axis: i64, rank: usize) -> Result<usize, Unsupported> {
 pub(super) fn reshaped(axes: &[Axis], dims: &[usize]) -> Result<Vec<Axis>, Unsupported> {
     let old: Vec<Axis> = axes
         .iter()
-        .copied()
+        .flat_map(|axis| axis.parts())
         .filter(|axis| axis.size() > 1)
         .collect();
     let mut meanings = Vec::new();
@@ -116,19 +156,59 @@ pub(super) fn reshaped(axes: &[Axis], dims: &[usize]) -> Result<Vec<Axis>, Unsup
 }
 
 fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
-    match (old, new) {
-        ([axis], [_]) => Ok(vec![*axis]),
-        ([Axis::Row(rows), Axis::Column(columns)], [_]) => Ok(vec![Axis::Pixels(*rows, *columns)]),
-        ([Axis::Pixels(rows, columns)], [r, c]) if (*rows, *columns) == (*r as i64, *c as i64) => {
-            Ok(vec![Axis::Row(*rows), Axis::Column(*columns)])
-        }
-        _ if old.iter().all(|axis| !axis.is_spatial()) => {
-            Ok(new.iter().map(|&size| Axis::Feature(size)).collect())
-        }
-        _ => Err(Unsupported::new(
-            "a reshape that mixes features with places",
-        )),
+    let mixes = || Unsupported::new("a reshape that mixes channels with places");
+    let width = |features: &[Axis]| -> Option<usize> {
+        let sizes = features.iter().map(|axis| match axis {
+            Axis::Feature(size) => Some(*size),
+            _ => None,
+        });
+        sizes.product()
+    };
+    if let ([axis], [_]) = (old, new) {
+        return Ok(vec![*axis]);
     }
+    if width(old).is_some() {
+        return Ok(new.iter().map(|&size| Axis::Feature(size)).collect());
+    }
+    // Places may become one axis, together with features before or after them, but not others.
+    let (features, rows, columns, features_first) = match old {
+        [features @ .., Axis::Row(rows), Axis::Column(columns)] => {
+            (features, *rows, *columns, true)
+        }
+        [Axis::Row(rows), Axis::Column(columns), features @ ..] => {
+            (features, *rows, *columns, false)
+        }
+        _ => return Err(mixes()),
+    };
+    let (all, pixels) = (
+        width(features).ok_or_else(mixes)?,
+        Axis::Pixels(rows, columns),
+    );
+    let (flat, others) = match new {
+        [others @ .., flat] if features_first => (*flat, others),
+        [flat, others @ ..] => (*flat, others),
+        [] => return Err(mixes()),
+    };
+    let inside = flat / pixels.size();
+    if inside == 0
+        || inside * pixels.size() != flat
+        || inside * others.iter().product::<usize>() != all
+    {
+        return Err(mixes());
+    }
+    let flat = if inside == 1 {
+        pixels
+    } else {
+        Axis::Flat(Flat {
+            features: inside,
+            rows,
+            columns,
+            features_first,
+        })
+    };
+    let mut axes: Vec<Axis> = others.iter().map(|&size| Axis::Feature(size)).collect();
+    axes.insert(if features_first { axes.len() } else { 0 }, flat);
+    Ok(axes)
 }
 
 #[cfg(test)]
@@ -164,6 +244,23 @@ mod tests {
             reshaped(&merged.unwrap(), &[1, 42, 4]).unwrap(),
             [Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)]
         );
+        let whole = reshaped(&image, &[1, 12 * 42]).unwrap();
+        assert_eq!(features(&whole), [12]);
+        assert_eq!(extent(&whole), Some((7, 6)));
+        assert_eq!(reshaped(&whole, &[1, 12, 7, 6]).unwrap(), image);
+        assert_eq!(
+            reshaped(&whole, &[1, 4, 3, 42]).unwrap()[3],
+            Axis::Pixels(7, 6)
+        );
+        // Groups of channels, each flattened.
+        let groups = reshaped(&image, &[1, 3, 4 * 42]).unwrap();
+        assert_eq!(groups[1], Axis::Feature(3));
+        assert_eq!(features(&groups), [3, 4]);
+        assert_eq!(reshaped(&groups, &[1, 12, 7, 6]).unwrap()[2..], image[2..]);
+        let last = [Axis::Batch, Axis::Row(7), Axis::Column(6), Axis::Feature(5)];
+        let whole = reshaped(&last, &[1, 42 * 5]).unwrap();
+        assert_eq!(reshaped(&whole, &[1, 7, 6, 5]).unwrap(), last);
+        assert!(reshaped(&whole, &[1, 5, 7, 6]).is_err());
         assert!(reshaped(&image, &[1, 84, 6]).is_err());
         assert!(reshaped(&flat, &[1, 12, 6, 7]).is_err());
         assert!(reshaped(&image, &[1, 12, 6]).is_err());

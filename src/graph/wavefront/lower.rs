@@ -1,14 +1,20 @@
-//! From a simplified ONNX graph to a [`Stencil`].
+//! Lowering: from a simplified ONNX graph to a [`Stencil`].
 //!
-//! The graph has been simplified for a batch of one, so that every shape in it is a number. The builder follows the meaning of each
+//! The graph has been simplified for a batch of one, so that every shape in it is a number. Lowering follows the meaning of each
 //! axis through the operators: batch, row, column, or features. Padding, cropping and shifting make no tensors of their own; they
 //! become the place from which the next operator reads.
 
 mod axes;
-mod layout;
+mod broadcast;
+mod convolution;
+mod coordinates;
 mod linear;
+mod lookup;
 mod mixing;
 mod operators;
+mod places;
+mod scatter;
+mod shape;
 
 use std::collections::HashMap;
 
@@ -23,7 +29,7 @@ use crate::graph::{
 };
 
 /// Reads the graph as a stencil, or says what in it is not one.
-pub(super) fn build(model: &Model, interface: &Interface<'_>) -> Result<Stencil, Unsupported> {
+pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil, Unsupported> {
     let graph = model
         .graph
         .as_ref()
@@ -32,18 +38,18 @@ pub(super) fn build(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
     if shape.height() < 2 || shape.width() < 2 {
         return Err(Unsupported::new("images of a single row or column"));
     }
-    let mut builder = Builder {
+    let mut lowering = Lowering {
         tensors: Vec::new(),
         entities: HashMap::new(),
     };
     for tensor in &graph.initializers {
         let name = tensor.name.clone().unwrap_or_default();
         if let Some(constant) = Constant::read(tensor) {
-            builder.entities.insert(name, Entity::Constant(constant));
+            lowering.entities.insert(name, Entity::Constant(constant));
         }
     }
     let (rows, columns) = (shape.height() as i64, shape.width() as i64);
-    let image = builder.tensor(StencilTensor {
+    let image = lowering.tensor(StencilTensor {
         layer: interface.image.to_owned(),
         operator: Operator::Image,
         operands: Vec::new(),
@@ -57,12 +63,12 @@ pub(super) fn build(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         Axis::Row(rows),
         Axis::Column(columns),
     ];
-    let view = builder.view(image, axes);
-    builder
+    let view = lowering.view(image, axes);
+    lowering
         .entities
         .insert(interface.image.to_owned(), Entity::View(view));
     if let Some(name) = interface.label {
-        let label = builder.tensor(StencilTensor {
+        let label = lowering.tensor(StencilTensor {
             layer: name.to_owned(),
             operator: Operator::Label,
             operands: Vec::new(),
@@ -70,16 +76,18 @@ pub(super) fn build(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
             extent: None,
             is_real: false,
         });
-        let view = builder.view(label, vec![Axis::Batch]);
-        builder.entities.insert(name.to_owned(), Entity::View(view));
+        let view = lowering.view(label, vec![Axis::Batch]);
+        lowering
+            .entities
+            .insert(name.to_owned(), Entity::View(view));
     }
     for node in &graph.nodes {
-        builder.node(node).map_err(|cause| cause.at(node))?;
+        lowering.node(node).map_err(|cause| cause.at(node))?;
     }
-    let logits = builder.logits(interface)?;
+    let logits = lowering.logits(interface)?;
     Ok(Stencil {
         shape,
-        tensors: builder.tensors,
+        tensors: lowering.tensors,
         logits,
     })
 }
@@ -87,7 +95,7 @@ pub(super) fn build(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
 /// What reading one node comes to.
 type Done = Result<(), Unsupported>;
 
-struct Builder {
+struct Lowering {
     tensors: Vec<StencilTensor>,
     entities: HashMap<String, Entity>,
 }
@@ -119,6 +127,14 @@ impl View {
         axes::features(&self.axes)
     }
 
+    /// The same with a second axis of features, where it is of size 1 and means nothing: a picture of one channel.
+    fn with_channels(mut self) -> Self {
+        if let Some(axis @ Axis::Unit) = self.axes.get_mut(1) {
+            *axis = Axis::Feature(1);
+        }
+        self
+    }
+
     fn read(&self, features: Vec<usize>) -> Read {
         Read {
             tensor: self.tensor,
@@ -130,7 +146,7 @@ impl View {
     }
 }
 
-impl Builder {
+impl Lowering {
     fn tensor(&mut self, tensor: StencilTensor) -> usize {
         self.tensors.push(tensor);
         self.tensors.len() - 1

@@ -1,10 +1,12 @@
-//! Operators that mix the features of a pixel: normalisation, softmax, reductions.
+//! Operators over the features of a pixel: normalisation, softmax, reductions.
 
 use super::{
-    Builder, Done, Entity,
+    Done, Entity, Lowering,
     axes::{self, Axis},
 };
 use crate::graph::{
+    constant::Constant,
+    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -12,7 +14,58 @@ use crate::graph::{
     },
 };
 
-impl Builder {
+impl Lowering {
+    /// (x − mean) · scale / √(variance + ε) + bias, with the constants folded into one factor and one summand.
+    pub(super) fn batch_normalization(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?.with_channels();
+        if node.int("training_mode", 0) != 0 || !matches!(view.axes.get(1), Some(Axis::Feature(_)))
+        {
+            return Err(Unsupported::new("normalisation over a batch"));
+        }
+        let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|at| self.floats_input(node, at));
+        let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
+        let epsilon = f64::from(node.float("epsilon", 1e-5));
+        let features = view.features();
+        if [&scale, &bias, &mean, &variance]
+            .iter()
+            .any(|values| values.len() != features[0])
+        {
+            return Err(Unsupported::new("constants that do not fit the input"));
+        }
+        let factor: Vec<f64> = scale
+            .iter()
+            .zip(&variance)
+            .map(|(&scale, &variance)| f64::from(scale) / (f64::from(variance) + epsilon).sqrt())
+            .collect();
+        let summand = bias
+            .iter()
+            .zip(&mean)
+            .zip(&factor)
+            .map(|((&bias, &mean), factor)| (f64::from(bias) - f64::from(mean) * factor) as f32)
+            .collect();
+        let mut dims = vec![1; features.len()];
+        dims[0] = features[0];
+        let factor = Constant::floats(dims.clone(), factor.iter().map(|&f| f as f32).collect());
+        let scaled = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator: Operator::Pointwise(Node::new("Mul", &[], "")),
+            operands: vec![
+                Operand::Tensor(view.read(features.clone())),
+                Operand::Constant(factor),
+            ],
+            features: features.clone(),
+            extent: view.extent(),
+            is_real: true,
+        });
+        let read = self.view(scaled, view.axes.clone()).read(features);
+        let operands = vec![
+            Operand::Tensor(read),
+            Operand::Constant(Constant::floats(dims, summand)),
+        ];
+        let add = Operator::Pointwise(Node::new("Add", &[], ""));
+        self.make(node, add, operands, view.axes)
+    }
+
     pub(super) fn layer_normalization(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let from = axes::resolve(node.int("axis", -1), view.axes.len())?;
@@ -71,7 +124,11 @@ impl Builder {
             .iter()
             .any(|&axis| !matches!(view.axes[axis], Axis::Feature(_) | Axis::Unit))
         {
-            return Err(Unsupported::new("a reduction over places"));
+            return Err(Unsupported::new(if node.op_type() == "ReduceMean" {
+                "a mean over places"
+            } else {
+                "a reduction over places"
+            }));
         }
         let features = view.features();
         let axes: Vec<usize> = over
@@ -92,7 +149,7 @@ impl Builder {
             .map(|(at, &axis)| if over.contains(&at) { Axis::Unit } else { axis })
             .collect();
         let tensor = self.tensor(StencilTensor {
-            layer: node.name.clone().unwrap_or_default(),
+            layer: layer::describe(node),
             operator: Operator::Mix {
                 node: node.clone(),
                 axes,
