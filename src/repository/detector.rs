@@ -86,7 +86,7 @@ pub fn load(
         .calibration
         .as_ref()
         .map_or(CALIBRATION, |c| &c.scores);
-    let text = CalibrationText::read(&gate.read(file)?).map_err(wrong)?;
+    let text = CalibrationText::read(gate.read(file)?).map_err(wrong)?;
     text.check(contract).map_err(wrong)?;
     let rule = text
         .rule(&contract.plan, panel.shape(), panel.latent_size())

@@ -82,7 +82,7 @@ fn golden(
         cause,
     };
     let table = |file: &str, columns: &[usize]| {
-        media::read_numbers(&gate.read(file)?, columns)
+        media::read_numbers(gate.read(file)?, columns)
             .map_err(|error| wrong(file, error.to_string()))
     };
     let size = contract.latent_size;
