@@ -12,7 +12,7 @@ use std::{
 
 use common::{engine, faults::Faults, fixtures, repository_of, workshop, workshop_of};
 use density_server::{
-    families::{Declared, Findings, Registry, prove},
+    families::{Declared, Findings, GateSettings, Registry, prove},
     model::{
         catalogue::{Catalogue, Listing},
         info::State,
@@ -94,7 +94,15 @@ fn the_bytes_that_were_hashed_are_the_bytes_that_are_loaded() {
     fs::remove_dir_all(folder.root().join(NAME)).unwrap();
     let nobody = |_: &str, _| Err("there are no other models here".to_owned());
     let mut findings = Findings::default();
-    prove(&snapshot, 1, &nobody, &workshop(), &mut findings).unwrap();
+    prove(
+        &snapshot,
+        1,
+        &nobody,
+        &workshop(),
+        GateSettings::default(),
+        &mut findings,
+    )
+    .unwrap();
 }
 
 #[test]

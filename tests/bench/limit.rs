@@ -12,7 +12,7 @@ use std::{
 
 use density_server::{
     domain::image::ImageShape,
-    families::{Registry, Workshop},
+    families::{GateSettings, Registry, Workshop},
     graph,
     metrics::Metrics,
     repository,
@@ -124,7 +124,15 @@ impl Limits {
         let workshop = Workshop::new(recording, Arc::new(scheduler), metrics);
         let nobody = |_: &str, _| Err("there are no other models here".to_owned());
         let families = Registry::standard();
-        let loaded = repository::load(folder, (model, 1), &families, &nobody, &workshop).unwrap();
+        let loaded = repository::load(
+            folder,
+            (model, 1),
+            &families,
+            &nobody,
+            &workshop,
+            GateSettings::default(),
+        )
+        .unwrap();
         let ending = match operation {
             "score" => "(score)",
             "encode" => "(encoder)",
