@@ -293,7 +293,12 @@ fn a_version_that_fails_leaves_the_one_before_it_serving() {
 fn the_gate_says_what_it_found() {
     let folder = fixtures().join("tiny-rgb-pixelcnn/1");
     let version = load(&folder, "tiny-rgb-pixelcnn").unwrap();
-    let names: Vec<_> = version.card.checks.iter().map(|check| &*check.name).collect();
+    let names: Vec<_> = version
+        .card
+        .checks
+        .iter()
+        .map(|check| &*check.name)
+        .collect();
     assert_eq!(
         names,
         [
