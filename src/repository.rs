@@ -246,7 +246,11 @@ impl Repository {
         );
         let model = match model {
             Ok(model) => model,
-            Err(error) => return refused(State::Failed, &error, has_members),
+            // What took too long may have had too little of the machine.
+            Err(error) => {
+                let is_settled = has_members && !error.is_of_time();
+                return refused(State::Failed, &error, is_settled);
+            }
         };
         at(State::Proved);
         if let Some((known, records, key)) = record

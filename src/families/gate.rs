@@ -35,7 +35,7 @@ use crate::{
         Model,
         info::{CalibrationInfo, Card, Check, Density, ProvenanceInfo},
     },
-    runtime::{Engine, patience, single::OneAtATime},
+    runtime::{Engine, RuntimeError, patience, single::OneAtATime},
 };
 
 /// Why a version does not serve.
@@ -199,6 +199,21 @@ pub enum GateError {
         /// Allowed difference.
         allowed: f64,
     },
+}
+
+impl GateError {
+    /// Whether a load took too long, which another one may not.
+    pub fn is_of_time(&self) -> bool {
+        matches!(
+            self,
+            Self::Unstoppable(_)
+                | Self::Thread(_)
+                | Self::Network {
+                    cause: NetworkError::Runtime(RuntimeError::Impatient { .. }),
+                    ..
+                }
+        )
+    }
 }
 
 /// Finds a version of a model that serves already, or says why there is none.
