@@ -5,7 +5,7 @@ use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    HttpSettings, LogSettings, ModelSettings, SettingsError, WorkSettings,
+    GrpcSettings, HttpSettings, LogSettings, ModelSettings, SettingsError, WorkSettings,
     merge::{Key, Source, Written},
 };
 
@@ -135,6 +135,15 @@ impl HttpSettings {
                 Err(refuse(source, value, reason))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl GrpcSettings {
+    pub(super) fn lay(&mut self, written: &Written) {
+        let key = Key::new("grpc.address", "grpc");
+        if let Some((address, _)) = written.pick(key, |o| &o.grpc.grpc) {
+            self.address = address;
         }
     }
 }
