@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     families::{self, GateSettings, Workshop},
@@ -20,7 +20,11 @@ use crate::{
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::{Settings, SettingsError},
-    transport::http::{self, HttpConfig, HttpState, ServerLimits},
+    transport::{
+        grpc,
+        http::{self, HttpConfig, HttpState, ServerLimits},
+        openinference::{self, OpenInference},
+    },
 };
 
 /// A running service, with or without a server in front of it.
@@ -57,9 +61,21 @@ pub enum AppError {
         "{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number"
     )]
     NotAModel(PathBuf),
+    /// The gRPC contracts are broken.
+    #[error("the gRPC services cannot be served: {0}")]
+    Grpc(#[from] grpc::Broken),
     /// The system refused threads or connections.
     #[error("{0}")]
     System(#[from] io::Error),
+}
+
+/// Where clients come in.
+#[derive(Debug)]
+pub struct Listeners {
+    /// HTTP.
+    pub http: TcpListener,
+    /// gRPC, if it is on.
+    pub grpc: Option<TcpListener>,
 }
 
 /// Loads models, also while the server runs.
@@ -176,17 +192,33 @@ impl App {
     /// Serves until `shutdown` comes; then readiness turns off and what was accepted is finished.
     pub async fn serve(
         self,
-        listener: TcpListener,
+        listeners: Listeners,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
         let service = Arc::clone(&self.service);
-        let metrics = Arc::clone(self.service.metrics());
-        let router = http::router(HttpState::new(Arc::clone(&self.service), self.http));
+        let protocol = Arc::new(OpenInference::new(Arc::clone(&service)));
+        let calls = grpc::router(&service, &protocol, self.http.max_body_bytes)?;
+        let others = openinference::rest::router(&protocol, self.http.clone());
+        let router = http::shared(HttpState::new(Arc::clone(&service), self.http), others);
+        let (stop, stopped) = watch::channel(false);
         let shutdown = async move {
             shutdown.await;
             service.drain();
+            // Without a listener nobody waits for it.
+            let _ = stop.send(true);
         };
-        http::server::serve(listener, router, metrics, self.limits, shutdown).await;
+        let serve = |listener, router| {
+            let metrics = Arc::clone(self.service.metrics());
+            let mut stopped = stopped.clone();
+            let shutdown = async move { drop(stopped.wait_for(|&stopped| stopped).await) };
+            http::server::serve(listener, router, metrics, self.limits.clone(), shutdown)
+        };
+        let grpc = async {
+            if let Some(listener) = listeners.grpc {
+                serve(listener, calls).await;
+            }
+        };
+        tokio::join!(serve(listeners.http, router), grpc, shutdown);
         Ok(())
     }
 

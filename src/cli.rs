@@ -35,7 +35,7 @@ use crate::{
     model::Refusal,
     settings::{
         Settings, SettingsError, Written,
-        options::{HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
+        options::{GrpcOptions, HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
     },
 };
 
@@ -252,6 +252,7 @@ impl OfflineSettings {
             models: self.models,
             work: self.work,
             http: HttpOptions::default(),
+            grpc: GrpcOptions::default(),
             log: self.log,
         };
         let written = Written::new(options, matches, self.config.as_deref())?;

@@ -16,6 +16,8 @@ pub struct Metrics {
     registry: Registry,
     /// HTTP requests by method, route and status.
     pub http_requests: IntCounterVec,
+    /// gRPC calls by status.
+    pub grpc_requests: IntCounterVec,
     /// Time from the request's head to the answer's head, by method and route.
     pub http_request_seconds: HistogramVec,
     /// HTTP requests that are being answered now.
@@ -73,6 +75,11 @@ impl Metrics {
                 "density_http_requests_total",
                 "HTTP requests by method, route and status.",
                 &["method", "route", "status"],
+            ),
+            grpc_requests: counters(
+                "density_grpc_requests_total",
+                "gRPC calls by status.",
+                &["status"],
             ),
             http_request_seconds: histograms(
                 "density_http_request_duration_seconds",
@@ -177,6 +184,7 @@ impl Metrics {
         };
         let collectors: Vec<Box<dyn prometheus::core::Collector>> = vec![
             Box::new(metrics.http_requests.clone()),
+            Box::new(metrics.grpc_requests.clone()),
             Box::new(metrics.http_request_seconds.clone()),
             Box::new(metrics.http_in_flight.clone()),
             Box::new(metrics.http_connections.clone()),

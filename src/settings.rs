@@ -20,7 +20,7 @@ use std::{
 pub use self::{
     error::SettingsError,
     merge::{Source, Written},
-    options::LogFormat,
+    options::{Listen, LogFormat},
 };
 
 /// Everything that can be set.
@@ -32,6 +32,8 @@ pub struct Settings {
     pub work: WorkSettings,
     /// The HTTP address and its limits.
     pub http: HttpSettings,
+    /// The gRPC address.
+    pub grpc: GrpcSettings,
     /// The log.
     pub log: LogSettings,
 }
@@ -95,6 +97,13 @@ pub struct HttpSettings {
     pub drain_timeout: Duration,
 }
 
+/// The gRPC address.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrpcSettings {
+    /// Address and port, if there is to be one.
+    pub address: Listen,
+}
+
 /// The log.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogSettings {
@@ -147,6 +156,14 @@ impl Default for HttpSettings {
     }
 }
 
+impl Default for GrpcSettings {
+    fn default() -> Self {
+        Self {
+            address: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))),
+        }
+    }
+}
+
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
@@ -162,6 +179,7 @@ impl Settings {
         self.models.lay(written)?;
         self.work.lay(written)?;
         self.http.lay(written)?;
+        self.grpc.lay(written);
         self.log.lay(written)?;
         Ok(self)
     }

@@ -31,7 +31,7 @@ impl Server {
     /// Starts the binary on a free port and waits for the log line that names it.
     fn start(repository: &Path, arguments: &[&str]) -> Self {
         let mut process = binary()
-            .args(["serve", "--http", "127.0.0.1:0", "--log-format", "json"])
+            .args(["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-format", "json"])
             .args(arguments)
             .env("DENSITY_REPOSITORY", repository)
             .stderr(Stdio::piped())

@@ -167,6 +167,12 @@ impl Service {
         self.operations.iter().map(|entry| &entry.operation)
     }
 
+    /// The operation of that name.
+    pub fn operation(&self, name: &str) -> Result<&Arc<dyn AnyOperation>, Refusal> {
+        let entry = self.entry(name).ok_or_else(|| self.no_such_operation(name))?;
+        Ok(&entry.operation)
+    }
+
     /// The options that an operation takes, the common ones included.
     pub fn options_of(&self, operation: &str) -> Option<&Arc<Known>> {
         self.entry(operation).map(|entry| &entry.known)

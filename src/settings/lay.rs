@@ -10,7 +10,7 @@ use std::{
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    HttpSettings, LogSettings, ModelSettings, SettingsError, WorkSettings,
+    GrpcSettings, HttpSettings, LogSettings, ModelSettings, SettingsError, WorkSettings,
     merge::{Key, Source, Written},
 };
 
@@ -161,6 +161,15 @@ impl HttpSettings {
                 Err(refuse(source, value, reason))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl GrpcSettings {
+    pub(super) fn lay(&mut self, written: &Written) {
+        let key = Key::new("grpc.address", "grpc");
+        if let Some((address, _)) = written.pick(key, |o| &o.grpc.grpc) {
+            self.address = address;
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The doc comments here are the text of `--help`. Nothing here judges a value or knows a default as a number; that is
 //! `settings`, and a test holds the defaults in the help to those.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -18,6 +18,8 @@ pub struct Options {
     pub work: WorkOptions,
     /// Section `[http]`.
     pub http: HttpOptions,
+    /// Section `[grpc]`.
+    pub grpc: GrpcOptions,
     /// Section `[log]`.
     pub log: LogOptions,
 }
@@ -240,6 +242,61 @@ pub struct HttpOptions {
         hide_env_values = true
     )]
     pub drain_timeout: Option<f64>,
+}
+
+/// Section `[grpc]`: the address; limits are those of HTTP.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "gRPC")]
+pub struct GrpcOptions {
+    /// Address and port, or `off`; port 0 takes a free one, which the log names [default: 127.0.0.1:8001]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DENSITY_GRPC",
+        hide_env_values = true
+    )]
+    #[serde(rename = "address")]
+    pub grpc: Option<Listen>,
+}
+
+/// Where to listen, if at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map(Self::At);
+        address.map_err(|_| "neither `off` nor an address with a port, as in 127.0.0.1:8001".to_owned())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Section `[log]`: what is told on standard error.

@@ -123,11 +123,13 @@ fn help_tells_the_real_defaults() {
     command = ModelOptions::augment_args(command);
     command = WorkOptions::augment_args(command);
     command = HttpOptions::augment_args(command);
+    command = GrpcOptions::augment_args(command);
     command = LogOptions::augment_args(command);
     let Settings {
         models,
         work,
         http,
+        grpc,
         log,
     } = Settings::default();
     let seconds = |time: Duration| time.as_secs_f64().to_string();
@@ -140,6 +142,7 @@ fn help_tells_the_real_defaults() {
         ("interactive_queue", seconds(work.interactive_queue)),
         ("bulk_queue", seconds(work.bulk_queue)),
         ("http", http.address.to_string()),
+        ("grpc", grpc.address.to_string()),
         ("max_connections", http.max_connections.to_string()),
         ("max_body_bytes", http.max_body_bytes.to_string()),
         ("max_images", http.max_images.to_string()),

@@ -27,15 +27,15 @@ use tower_http::{
 use crate::{model::Refusal, operations::Service};
 
 mod accept;
-mod body;
+pub(super) mod body;
 mod config;
-mod observe;
+pub(super) mod observe;
 mod openapi;
-mod output;
+pub(super) mod output;
 pub mod problem;
 mod query;
 mod routes;
-mod scope;
+pub(super) mod scope;
 pub mod server;
 mod stream;
 
@@ -64,13 +64,19 @@ impl HttpState {
     }
 }
 
-/// Everything that the server answers over HTTP.
+/// Everything that the server answers over HTTP in its own words.
 pub fn router(state: HttpState) -> Router {
+    shared(state, Router::new())
+}
+
+/// The same, with routes of other protocols that share the port, the log and the metrics.
+pub fn shared(state: HttpState, others: Router) -> Router {
     let metrics = Arc::clone(state.service.metrics());
     let document = openapi::document(&state.service);
     routes::all(&state.service)
         .with_state(state)
         .merge(openapi::pages(document))
+        .merge(others)
         .layer(compression())
         .layer(catch_panics())
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
@@ -94,7 +100,7 @@ fn compression() -> CompressionLayer<impl Predicate> {
 }
 
 /// Turns a panic in a handler into a problem. The process's panic hook has already reported it where it happened.
-fn catch_panics() -> CatchPanicLayer<fn(Box<dyn std::any::Any + Send>) -> Response> {
+pub(super) fn catch_panics() -> CatchPanicLayer<fn(Box<dyn std::any::Any + Send>) -> Response> {
     CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
         let message = panic
             .downcast_ref::<&str>()

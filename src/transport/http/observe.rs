@@ -41,7 +41,9 @@ pub(crate) async fn observe(
     let mut response = next.run(request).instrument(span).await;
 
     let status = response.status();
-    if response.extensions().get::<Problem>().is_none()
+    if let Some(Written(refusal)) = response.extensions_mut().remove::<Written>() {
+        observation.refused(&refusal);
+    } else if response.extensions().get::<Problem>().is_none()
         && (status.is_client_error() || status.is_server_error())
     {
         response
@@ -63,6 +65,10 @@ pub(crate) async fn observe(
 /// Marks a response whose work goes on while its body is sent: the request ends with the body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Streamed;
+
+/// Marks a response to a refusal that has its body already, in the words of another protocol.
+#[derive(Debug, Clone)]
+pub(crate) struct Written(pub(crate) Refusal);
 
 /// Gives a response the body of its problem and keeps its headers.
 fn write_problem(problem: &Problem, response: Response, scope: &RequestScope) -> Response {

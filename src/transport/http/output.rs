@@ -46,7 +46,16 @@ pub(crate) fn json(body: &impl Serialize) -> Response {
 }
 
 /// An answer whose bytes count as held until the client has taken them.
-pub(crate) fn file(format: Format, bytes: Vec<u8>, mut held: Held) -> Result<Response, Refusal> {
+pub(crate) fn file(format: Format, bytes: Vec<u8>, held: Held) -> Result<Response, Refusal> {
+    held_body(format.media_type(), bytes, held)
+}
+
+/// The same for any media type.
+pub(crate) fn held_body(
+    media_type: &'static str,
+    bytes: Vec<u8>,
+    mut held: Held,
+) -> Result<Response, Refusal> {
     held.grow(bytes.len())?;
     let length = HeaderValue::from(bytes.len());
     // The end is asked for when the bytes are written; until then the state holds their room.
@@ -56,10 +65,7 @@ pub(crate) fn file(format: Format, bytes: Vec<u8>, mut held: Held) -> Result<Res
     .fuse();
     let mut response = Body::from_stream(pieces).into_response();
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(format.media_type()),
-    );
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_LENGTH, length);
     Ok(response)
 }
