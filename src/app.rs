@@ -12,11 +12,11 @@ use std::{
 use tokio::net::TcpListener;
 
 use crate::{
-    families::{self, Workshop},
+    families::{self, GateSettings, Workshop},
     metrics::Metrics,
     model::info::ModelInfo,
     operations::{self, Limits, Service},
-    repository::Repository,
+    repository::{Loading, Repository},
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::{Settings, SettingsError},
@@ -94,7 +94,13 @@ impl App {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let repository = Repository::new(path, registries.families.clone(), workshop);
+        let repository =
+            Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+                records: settings.models.proof_records.clone(),
+                gate: gate(settings),
+                required: settings.models.required_models.clone(),
+                ..Loading::default()
+            });
         Ok(Self::over(settings, registries, repository, path))
     }
 
@@ -104,9 +110,22 @@ impl App {
         registries: &Registries,
         folder: &Path,
     ) -> Result<(Self, String), AppError> {
+        Self::load_one_with(gate(settings), settings, registries, folder)
+    }
+
+    fn load_one_with(
+        gate: GateSettings,
+        settings: &Settings,
+        registries: &Registries,
+        folder: &Path,
+    ) -> Result<(Self, String), AppError> {
         let families = registries.families.clone();
         let (repository, name) = Repository::of_model(folder, families, workshop(settings)?)
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
+        let repository = repository.loading(Loading {
+            gate,
+            ..Loading::default()
+        });
         let app = Self::over(settings, registries, repository, folder);
         app.loader().load()?;
         Ok((app, name))
@@ -192,18 +211,30 @@ impl Loader {
     }
 }
 
-/// Runs the load gate on one model and says what became of its newest version.
+/// Runs the load gate on one model and says what became of its newest version. `thorough` tries everything that can be tried.
 pub fn check(
     settings: &Settings,
     registries: &Registries,
     folder: &Path,
+    thorough: bool,
 ) -> Result<ModelInfo, AppError> {
-    let (app, name) = App::load_one(settings, registries, folder)?;
+    let gate = GateSettings {
+        thorough,
+        ..gate(settings)
+    };
+    let (app, name) = App::load_one_with(gate, settings, registries, folder)?;
     app.service
         .models()
         .into_iter()
         .rfind(|info| info.name == name)
         .ok_or_else(|| AppError::NotAModel(folder.to_owned()))
+}
+
+fn gate(settings: &Settings) -> GateSettings {
+    GateSettings {
+        time_limit: settings.models.load_timeout,
+        ..GateSettings::default()
+    }
 }
 
 /// The runtime, the workers and the metrics.

@@ -43,6 +43,12 @@ pub struct ModelSettings {
     pub repository: PathBuf,
     /// Time between looks for new and removed versions; `None` never looks unasked.
     pub poll_interval: Option<Duration>,
+    /// Time that loading and proving one version may take.
+    pub load_timeout: Duration,
+    /// Folder where it is kept what load gates found; `None` proves everything at every start.
+    pub proof_records: Option<PathBuf>,
+    /// Models that must serve before the server is ready; none if any will do.
+    pub required_models: Vec<String>,
     /// ONNX Runtime's library, or its folder, if one was named.
     pub onnxruntime: Option<PathBuf>,
 }
@@ -103,6 +109,9 @@ impl Default for ModelSettings {
         Self {
             repository: PathBuf::from("models/repository"),
             poll_interval: None,
+            load_timeout: Duration::from_secs(120),
+            proof_records: Some(PathBuf::from("models/repository/.proofs")),
+            required_models: Vec::new(),
             onnxruntime: None,
         }
     }

@@ -14,7 +14,12 @@ use flate2::bufread::MultiGzDecoder;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
-use super::{CliError, labels::Labels, table::ImageName};
+use super::{
+    CliError,
+    gather::{Gathered, Handling},
+    labels::Labels,
+    table::ImageName,
+};
 use crate::{
     domain::image::{Image, ImageShape},
     media::{self, DecodeLimits, DecodeOptions},
@@ -143,7 +148,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
             .iter()
             .map(|(ending, count)| format!("{count} × {ending}"))
             .collect();
-        super::say(&format!("{}: left out are {}", folder.display(), kinds.join(", ")));
+        super::say(&format!(
+            "{}: left out are {}",
+            folder.display(),
+            kinds.join(", ")
+        ));
     }
     Ok(())
 }
@@ -167,9 +176,11 @@ fn walk(
                 *ignored.entry("unreadable folders".to_owned()).or_default() += 1;
             }
         } else if !is_wanted(&path) {
-            let ending = path.extension().map_or("files without an ending".into(), |ending| {
-                format!(".{}", ending.to_string_lossy())
-            });
+            let ending = path
+                .extension()
+                .map_or("files without an ending".into(), |ending| {
+                    format!(".{}", ending.to_string_lossy())
+                });
             *ignored.entry(ending).or_default() += 1;
         } else if path.is_file() {
             files.push(path);
@@ -285,12 +296,12 @@ impl Reader {
 
 /// Every image of the inputs, for commands that need them all. The first that cannot be read ends the command.
 pub(super) fn read_all(inputs: &InputArgs, shape: ImageShape) -> Result<Vec<Image>, CliError> {
-    let InputArgs {
-        inputs,
-        resize,
-        convert,
-    } = inputs;
-    super::gather::images(inputs, shape, *resize, *convert)
+    let handling = Handling {
+        resize: inputs.resize,
+        convert: inputs.convert,
+        strict: true,
+    };
+    Ok(Gathered::read(&inputs.inputs, shape, handling)?.images)
 }
 
 /// The codes of npy arrays, each of `size` numbers.

@@ -226,7 +226,7 @@ fn not_seen(images: Vec<Image>, seen: &mut HashSet<[u8; 32]>) -> Vec<Image> {
 }
 
 /// sha256 of the levels of an image.
-fn hash(image: &Image) -> [u8; 32] {
+pub fn hash(image: &Image) -> [u8; 32] {
     Sha256::digest(image.levels()).into()
 }
 
@@ -285,4 +285,16 @@ pub fn not_trained_on<'a>(
             model.name,
         ),
     ))
+}
+
+/// What has to be said if nobody can tell whether a model was trained on the images that calibrate: its manifest does not say which it was
+/// trained on.
+pub fn unknown_training(model: &Model) -> Option<String> {
+    model.can::<TrainedOn>().is_err().then(|| {
+        format!(
+            "nothing says which images {} was trained on (its manifest has no provenance.trained_on), so that nobody can tell whether some \
+             of these are among them: what is promised holds only if none is",
+            model.name
+        )
+    })
 }

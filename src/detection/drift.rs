@@ -471,7 +471,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
         let first = monitor(folder.path(), &metrics);
-        first.take(images(40).into_iter().zip((0..).map(f64::from)).collect());
+        let scores = (0..).map(|i| f64::from(i) * 7.0);
+        first.take(images(40).into_iter().zip(scores).collect());
         drop(first);
         let path = file(folder.path());
         let whole = fs::read(&path).unwrap();

@@ -1,6 +1,11 @@
 //! Lays what was written over the defaults, key by key, and refuses what cannot be.
 
-use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    fmt::Display,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +25,27 @@ impl ModelSettings {
             Some((0.0, _)) => self.poll_interval = None,
             Some((value, source)) => self.poll_interval = Some(seconds(value, source)?),
             None => {}
+        }
+        let key = Key::new("models.load_timeout", "load_timeout");
+        let given = written.pick(key, |o| &o.models.load_timeout);
+        set_seconds(&mut self.load_timeout, given)?;
+        let key = Key::new("models.proof_records", "proof_records");
+        let named = written.pick(key, |o| &o.models.proof_records);
+        self.proof_records = match named {
+            // Hidden, so that it is not taken for a model.
+            None => Some(self.repository.join(".proofs")),
+            Some((word, _)) if word == Path::new("none") => None,
+            Some(_) => written
+                .pick_path(key, |o| &o.models.proof_records)
+                .map(|(path, _)| path),
+        };
+        let key = Key::new("models.required_models", "required_models");
+        if let Some((names, _)) = written.pick(key, |o| &o.models.required_models) {
+            let names = names.split(',').map(str::trim);
+            self.required_models = names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect();
         }
         let key = Key::new("models.onnxruntime", "onnxruntime");
         let named = written.pick_path(key, |o| &o.models.onnxruntime);

@@ -45,6 +45,34 @@ pub struct ModelOptions {
     )]
     pub poll_interval: Option<f64>,
 
+    /// Seconds that loading and proving one version may take; what takes longer is refused [default: 120]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_LOAD_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub load_timeout: Option<f64>,
+
+    /// Folder where it is kept what load gates found, so that a later start need not prove the same again; `none` proves everything at every
+    /// start [default: `.proofs` in the repository]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "DENSITY_PROOF_RECORDS",
+        hide_env_values = true
+    )]
+    pub proof_records: Option<PathBuf>,
+
+    /// Names of the models, with commas between, that must serve before /readyz says so [default: any model will do]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "DENSITY_REQUIRED_MODELS",
+        hide_env_values = true
+    )]
+    pub required_models: Option<String>,
+
     /// ONNX Runtime's shared library, or the folder that holds it [default: ORT_DYLIB_PATH, else .runtime/ here or above the executable]
     #[arg(
         long,

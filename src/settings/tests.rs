@@ -70,6 +70,22 @@ fn paths_in_the_file_are_relative_to_its_folder() {
 }
 
 #[test]
+fn records_lie_in_the_repository_unless_they_are_put_elsewhere_or_off() {
+    let records = |file| with(Options::default(), file).unwrap().models.proof_records;
+    let own = PathBuf::from("/etc/density/models/.proofs");
+    assert_eq!(records("[models]\nrepository = 'models'"), Some(own));
+    let other = PathBuf::from("/etc/density/proofs");
+    assert_eq!(records("[models]\nproof_records = 'proofs'"), Some(other));
+    assert_eq!(records("[models]\nproof_records = 'none'"), None);
+}
+
+#[test]
+fn required_models_are_names_with_commas_between() {
+    let settings = with(Options::default(), "[models]\nrequired_models = 'a, b,'").unwrap();
+    assert_eq!(settings.models.required_models, ["a", "b"]);
+}
+
+#[test]
 fn the_runtimes_own_variable_stands_between_ours_and_the_file() {
     let mut written =
         Written::for_testing(Options::default(), "[models]\nonnxruntime = '/file.so'");

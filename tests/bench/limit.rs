@@ -12,7 +12,7 @@ use std::{
 
 use density_server::{
     domain::image::ImageShape,
-    families::{Registry, Workshop},
+    families::{GateSettings, Registry, Workshop},
     graph,
     metrics::Metrics,
     repository,
@@ -96,6 +96,10 @@ impl Engine for Recorder {
         Ok(program)
     }
 
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+        self.engine.load_later(name, graph)
+    }
+
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         self.engine.simplify(name, graph)
     }
@@ -120,7 +124,15 @@ impl Limits {
         let workshop = Workshop::new(recording, Arc::new(scheduler), metrics);
         let nobody = |_: &str, _| Err("there are no other models here".to_owned());
         let families = Registry::standard();
-        let loaded = repository::load(folder, (model, 1), &families, &nobody, &workshop).unwrap();
+        let loaded = repository::load(
+            folder,
+            (model, 1),
+            &families,
+            &nobody,
+            &workshop,
+            GateSettings::default(),
+        )
+        .unwrap();
         let ending = match operation {
             "score" => "(score)",
             "encode" => "(encoder)",
@@ -130,7 +142,13 @@ impl Limits {
         let found = recordings
             .iter()
             .position(|recording| recording.name.ends_with(ending));
-        let recording = recordings.swap_remove(found.expect("the gate loads the graph"));
+        let mut recording = recordings.swap_remove(found.expect("the gate loads the graph"));
+        if operation == "score" {
+            // As the server does: it leaves the logits.
+            recording
+                .outputs
+                .retain(|name| name.starts_with("density_server/"));
+        }
         let images = std::fs::read(folder.join("golden_images.npy")).unwrap();
         let images = npyz::NpyFile::new(&images[..]).unwrap();
         Self {

@@ -2,17 +2,20 @@
 
 use std::{collections::BTreeMap, io};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, making::NewDetector, manifest::Own};
 use crate::{
     detection::{
-        calibrate::Splits,
+        calibrate::{self, Splits},
+        calibrated_on::CalibratedOn,
         rule::{Density, Plan, Rule, Tail},
         statistics::Statistic,
+        trained_on::TrainedOn,
     },
     domain::{
-        image::ImageShape,
+        image::{Image, ImageShape},
         mixture::{Component, Mixture},
     },
     families::manifest::text::{self, Origin},
@@ -30,6 +33,9 @@ pub(super) struct CalibrationText {
     members: BTreeMap<String, String>,
     statistics: Vec<String>,
     pub(super) splits: Splits,
+    /// Short hashes of the calibration images in base64, where they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibrated_on: Option<String>,
     densities: Vec<DensityText>,
     ranks: BTreeMap<String, Vec<f32>>,
     fisher: Vec<f32>,
@@ -80,6 +86,7 @@ impl CalibrationText {
                 .map(|s| s.name.to_owned())
                 .collect(),
             splits: detector.splits.clone(),
+            calibrated_on: Some(BASE64_STANDARD.encode(detector.calibrated_on.bytes())),
             densities: densities
                 .map(|(own, density)| DensityText {
                     name: own.name.clone(),
@@ -126,6 +133,25 @@ impl CalibrationText {
             ));
         }
         serde_json::from_slice(bytes).map_err(|error| format!("it is not a calibration: {error}"))
+    }
+
+    /// The images that calibrated, or those of them that are kept as golden images.
+    pub(super) fn calibrated_on(&self, golden: &[Image]) -> Result<CalibratedOn, String> {
+        let hashes = match &self.calibrated_on {
+            None => TrainedOn::of(golden.iter().map(calibrate::hash)),
+            Some(text) => {
+                let bytes = BASE64_STANDARD
+                    .decode(text)
+                    .map_err(|error| error.to_string());
+                bytes
+                    .and_then(|bytes| TrainedOn::read(&bytes))
+                    .map_err(|error| format!("calibrated_on: {error}"))?
+            }
+        };
+        Ok(CalibratedOn {
+            hashes,
+            of: self.scores.len(),
+        })
     }
 
     /// Whether the calibration is of this detector and no other.

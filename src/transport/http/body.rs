@@ -140,9 +140,15 @@ mod tests {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
         let ledger = Ledger::new(64);
-        read(body, &headers, 8, Duration::from_secs(5), &mut ledger.open())
-            .await
-            .map_err(|refusal| refusal.kind())
+        read(
+            body,
+            &headers,
+            8,
+            Duration::from_secs(5),
+            &mut ledger.open(),
+        )
+        .await
+        .map_err(|refusal| refusal.kind())
     }
 
     #[tokio::test]
@@ -160,14 +166,23 @@ mod tests {
 
     #[tokio::test]
     async fn larger_bodies_are_refused_whether_declared_or_not() {
-        assert_eq!(read_all(pieces(&["1"]), Some(9)).await, Err(Kind::BodyTooLarge));
-        assert_eq!(read_all(pieces(&["123456789"]), None).await, Err(Kind::BodyTooLarge));
+        assert_eq!(
+            read_all(pieces(&["1"]), Some(9)).await,
+            Err(Kind::BodyTooLarge)
+        );
+        assert_eq!(
+            read_all(pieces(&["123456789"]), None).await,
+            Err(Kind::BodyTooLarge)
+        );
         assert_eq!(
             read_all(pieces(&["1234", "5678", "9"]), None).await,
             Err(Kind::BodyTooLarge)
         );
         let endless = stream::iter(std::iter::repeat_with(|| Ok::<_, Infallible>("1234")));
-        assert_eq!(read_all(Body::from_stream(endless), None).await, Err(Kind::BodyTooLarge));
+        assert_eq!(
+            read_all(Body::from_stream(endless), None).await,
+            Err(Kind::BodyTooLarge)
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,8 +191,14 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             Some((Ok::<_, Infallible>("1"), count + 1))
         });
-        assert_eq!(read_all(Body::from_stream(trickle), None).await, Err(Kind::BodyTimeout));
+        assert_eq!(
+            read_all(Body::from_stream(trickle), None).await,
+            Err(Kind::BodyTimeout)
+        );
         let broken = stream::iter([Ok("12"), Err("reset")]);
-        assert_eq!(read_all(Body::from_stream(broken), None).await, Err(Kind::Malformed));
+        assert_eq!(
+            read_all(Body::from_stream(broken), None).await,
+            Err(Kind::Malformed)
+        );
     }
 }
