@@ -16,7 +16,12 @@ use density_server::{
     detection::{
         calibrate::Inliers,
         panel::{Measurement, Members, Panel},
-        statistics::{Need, Statistic},
+        statistics::{
+            Need,
+            autoencoder::{AUTOENCODER_ERROR, AUTOENCODER_ERROR_MAP},
+            classifier::{CLASSIFIER_AMBIGUITY, CLASSIFIER_ENERGY},
+            latent::{ATTAINABLE_GAP, IWAE_GAP},
+        },
     },
     domain::{
         binomial::beta_binomial_interval,
@@ -622,7 +627,7 @@ fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
     let vae = common::load(&fixtures().join("tiny-vae/1"), "tiny-vae").unwrap();
     let mut members = Members::default();
     members.add(Need::Latent, &vae).unwrap();
-    let panel = Panel::new(members, vec![Statistic::IwaeGap, Statistic::AttainableGap]).unwrap();
+    let panel = Panel::new(members, vec![IWAE_GAP, ATTAINABLE_GAP]).unwrap();
     let images = noise(vae.shape, 6);
     let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
     let together = measure(&panel, &levels);
@@ -635,7 +640,7 @@ fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
     }
     let first = |measured: &Measurement| measured.values[0][0];
     assert!(together.iter().any(|measured| first(measured) > 0.0));
-    assert!(Panel::new(Members::default(), vec![Statistic::IwaeGap]).is_err());
+    assert!(Panel::new(Members::default(), vec![IWAE_GAP]).is_err());
 }
 
 /// A command on a repository: its end, what it said and what it complained of.
@@ -910,10 +915,10 @@ fn errors_and_logits_do_not_depend_on_company() {
         .add(Need::Classifier, &load("tiny-classifier"))
         .unwrap();
     let statistics = vec![
-        Statistic::AutoencoderError,
-        Statistic::ClassifierEnergy,
-        Statistic::ClassifierAmbiguity,
-        Statistic::AutoencoderErrorMap,
+        AUTOENCODER_ERROR,
+        CLASSIFIER_ENERGY,
+        CLASSIFIER_AMBIGUITY,
+        AUTOENCODER_ERROR_MAP,
     ];
     for &statistic in &statistics {
         let error = Panel::new(Members::default(), vec![statistic]);
