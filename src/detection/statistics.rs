@@ -151,6 +151,11 @@ impl Statistic {
         }
     }
 
+    /// Whether it is a number for every dimension, which can be shown.
+    pub fn is_map(self) -> bool {
+        matches!(self.values, Values::Map { .. })
+    }
+
     /// Whether it is one number, which has a tail rank of its own.
     pub fn is_number(self) -> bool {
         matches!(self.values, Values::Number(_))
