@@ -7,12 +7,14 @@ mod check;
 mod evaluate;
 mod files;
 mod gather;
+mod growing;
 mod inputs;
 mod labels;
 mod model;
 mod npy;
 mod operation;
 mod pipeline;
+mod resume;
 mod serve;
 mod table;
 
