@@ -161,11 +161,6 @@ impl Statistic {
         matches!(self.values, Values::Number(_))
     }
 
-    /// Whether it says something of every dimension.
-    pub fn is_map(self) -> bool {
-        matches!(self.values, Values::Map { .. })
-    }
-
     /// Whether a new detector measures it that meets some needs.
     pub fn suits(self, has: impl Fn(Need) -> bool) -> bool {
         let is_replaced = matches!(self.part, Part::DecidesWithout(other) if has(other));

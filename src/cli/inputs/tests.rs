@@ -18,7 +18,6 @@ fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
         chunk,
         progress: ProgressBar::hidden(),
         labels: Labels::None,
-        roots: Vec::new(),
         done: Done::default(),
     };
     reader.read(files, &sender);
