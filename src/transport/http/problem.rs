@@ -20,6 +20,10 @@ const TYPE_PREFIX: &str = "urn:density-server:error:";
 #[derive(Debug, Clone)]
 pub struct Problem(pub Refusal);
 
+/// What the connection found wrong with the head of a request, as an extension of it.
+#[derive(Debug, Clone)]
+pub(crate) struct BadHead(pub(crate) Refusal);
+
 /// The members of a problem, as clients see them.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
@@ -110,7 +114,7 @@ impl Problem {
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::new(
                 Kind::UnsupportedMediaType,
-                "the content type is not read here",
+                "the Content-Encoding is not read here; the header Accept-Encoding names those that are",
             ),
             _ if status.is_client_error() => {
                 Refusal::new(Kind::Malformed, "the request could not be understood")
