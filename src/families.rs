@@ -10,21 +10,26 @@ pub mod bayes;
 pub mod classifier;
 mod codes;
 pub mod detector;
+mod files;
+mod findings;
 pub mod gan;
 pub mod gate;
 pub mod manifest;
 pub mod network;
 pub mod pixelcnn;
 pub mod pixelrnn;
+mod snapshot;
 mod two_sided;
 pub mod vae;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 pub use self::{
-    gate::{Gate, GateError, Snapshot, prove},
+    findings::Findings,
+    gate::{Gate, GateError, prove},
     manifest::{Manifest, Tables},
     network::NetworkError,
+    snapshot::{Declared, Snapshot},
 };
 pub use crate::model::work::Workshop;
 use crate::model::{

@@ -1,8 +1,11 @@
-//! ONNX graphs as data: reading, checking signatures, rewriting, compiling.
+//! ONNX graphs as data: reading, checking signatures, rewriting, cropping, compiling.
 //!
 //! Architecture invariant: protobuf only. Nothing here runs a graph or knows of a runtime.
 
 mod constant;
+pub mod crop;
+mod layer;
+pub mod precision;
 pub mod protobuf;
 pub mod recurrence;
 pub mod rewrite;

@@ -13,7 +13,7 @@ pub mod options;
 use bytes::Bytes;
 
 pub use self::{
-    decode::{Budget, DecodeOptions, Decoding},
+    decode::{Budget, DecodeOptions, Decoding, Frames},
     json::read_json,
     ledger::{Held, Ledger},
 };
@@ -24,12 +24,13 @@ use crate::{
 };
 
 /// Image types that a raw body may declare. What counts is the content, not which of them it is.
-pub const IMAGE_TYPES: [&str; 9] = [
+pub const IMAGE_TYPES: [&str; 10] = [
     "image/png",
     "image/jpeg",
     "image/webp",
     "image/gif",
     "image/bmp",
+    "image/tiff",
     "image/x-portable-anymap",
     "image/x-portable-graymap",
     "image/x-portable-pixmap",
@@ -130,6 +131,8 @@ pub struct Given {
     pub codes: Vec<Vec<f32>>,
     /// Each compressed image, or what is wrong with it.
     pub streams: Vec<Result<Vec<u8>, Refusal>>,
+    /// What a user should know of an image: its place, and a sentence.
+    pub notes: Vec<(usize, String)>,
 }
 
 /// What a content type says a body is.
@@ -178,7 +181,9 @@ impl BodyType {
             Ok(Self::Form { boundary })
         } else {
             let found = clip(essence);
-            Err(refused(&format!("bodies of type {found:?} are not read here")))
+            Err(refused(&format!(
+                "bodies of type {found:?} are not read here"
+            )))
         }
     }
 }
@@ -194,9 +199,7 @@ fn wanted(takes: Takes) -> String {
              application/x-npy",
             IMAGE_TYPES.join(", ")
         ),
-        Takes::Codes => {
-            "latent codes come as application/json or as application/x-npy".to_owned()
-        }
+        Takes::Codes => "latent codes come as application/json or as application/x-npy".to_owned(),
         Takes::Streams => {
             format!("streams come as application/json, or one of them as {STREAM_TYPE}")
         }
@@ -218,13 +221,15 @@ pub fn take_apart(
             ..Content::default()
         }),
         BodyType::Npy if takes == Takes::Codes => Ok(Content {
-            codes: media::read_vectors(&body, budget.code_size, budget.max_images).map_err(|error| {
-                if error.is_too_large() {
-                    Refusal::from(error)
-                } else {
-                    Refusal::option("latents", error)
-                }
-            })?,
+            codes: media::read_vectors(&body, budget.code_size, budget.max_images).map_err(
+                |error| {
+                    if error.is_too_large() {
+                        Refusal::from(error)
+                    } else {
+                        Refusal::option("latents", error)
+                    }
+                },
+            )?,
             ..Content::default()
         }),
         BodyType::Npy => Ok(Content {
@@ -277,4 +282,3 @@ pub fn check_present(given: &Given, takes: Takes) -> Result<(), Refusal> {
         _ => Ok(()),
     }
 }
-

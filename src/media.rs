@@ -7,32 +7,32 @@
 //! values.
 
 mod animation;
+mod base64;
 mod convert;
 mod decode;
 mod error;
 mod idx;
-mod jpeg;
 mod mask;
 mod npy;
 mod pixels;
 mod render;
+mod resize;
 
 pub use self::{
     animation::{Appearance, animation},
-    decode::{DecodeLimits, DecodeOptions, FORMATS, decode, file_dimensions},
+    base64::decode_base64,
+    decode::{
+        Cost, DecodeLimits, DecodeOptions, Decoded, FORMATS, Frames, Note, Orientation, cost,
+        decode, decode_file, file_dimensions,
+    },
     error::MediaError,
     idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
     npy::{
-        NPY_MAGIC, read_f64, read_f64_table, read_images, read_integers, read_numbers,
-        read_vectors, write_f32, write_f64, write_images, write_levels,
+        NPY_MAGIC, NpyImages, NpyReader, read_f64, read_f64_table, read_images, read_integers,
+        read_numbers, read_vectors, write_f32, write_f64, write_images, write_levels,
     },
     pixels::{PixelFault, Pixels},
     render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
+    resize::RESIZE_FILTER,
 };
-
-/// Base64.
-pub fn decode_base64(text: &str) -> Result<Vec<u8>, base64::DecodeError> {
-    use base64::Engine;
-    base64::prelude::BASE64_STANDARD.decode(text)
-}

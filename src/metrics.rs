@@ -34,7 +34,7 @@ pub struct Metrics {
     pub inference_seconds: HistogramVec,
     /// Runs that failed, by model and operation.
     pub inference_failures: IntCounterVec,
-    /// Items whose client had gone before they cost anything, by model and operation.
+    /// Items whose client had gone, or whose deadline could not be kept, before they cost anything, by model and operation.
     pub abandoned: IntCounterVec,
     /// Images answered, by model and operation.
     pub images: IntCounterVec,
@@ -120,7 +120,7 @@ impl Metrics {
             ),
             abandoned: counters(
                 "density_abandoned_items_total",
-                "Items dropped because their client had gone or their deadline had passed.",
+                "Items dropped because their client had gone or their deadline could not be kept.",
                 model_operation,
             ),
             images: counters("density_images_total", "Images answered.", model_operation),

@@ -3,13 +3,33 @@
 //! Architecture invariant: nothing here knows what a graph means.
 
 pub mod onnx;
+mod processor;
 
 use std::{fmt::Debug, sync::Arc};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
+    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None` if that cannot be told.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
+
+    /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program>;
+
+    /// Runs a graph once and answers the named outputs, in that order.
+    fn evaluate(
+        &self,
+        name: &str,
+        graph: &[u8],
+        inputs: &[Input<'_>],
+        outputs: &[&str],
+    ) -> Result<Vec<Output>, RuntimeError> {
+        self.load(name, graph)?.run(inputs, outputs, Threads::One)
+    }
 
     /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same results.
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError>;
@@ -35,10 +55,7 @@ pub trait Program: Debug + Send + Sync {
     ) -> Result<Vec<Output>, RuntimeError> {
         let mut copies = Vec::new();
         self.run_with(inputs, outputs, threads, &mut |views| {
-            copies.extend(views.iter().map(|view| Output {
-                shape: view.shape.clone(),
-                values: view.values.to_vec(),
-            }));
+            copies.extend(views.iter().map(View::to_output));
         })?;
         Ok(copies)
     }
@@ -82,6 +99,16 @@ pub struct View<'a> {
     pub shape: Vec<usize>,
     /// Values, row-major.
     pub values: &'a [f32],
+}
+
+impl View<'_> {
+    /// A copy of it.
+    pub fn to_output(&self) -> Output {
+        Output {
+            shape: self.shape.clone(),
+            values: self.values.to_vec(),
+        }
+    }
 }
 
 /// One output of a run: 32-bit reals.

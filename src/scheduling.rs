@@ -1,24 +1,38 @@
 //! From requests to batches on worker threads.
 //!
-//! A request is *admitted* once, by its whole cost, or refused at once: a [`Permit`] is a promise that everything the request
-//! submits under it will be worked on. Items then wait in the [`Lane`] of their kind of work. Batches form while workers are
-//! busy and never by waiting: a worker that comes free takes what has gathered. Items whose client has gone, or whose deadline
-//! has passed, are dropped before they cost anything. A batch that fails or panics answers its own items only.
+//! A request is *admitted* once, by its whole cost, or refused at once: a [`Permit`] says that what the request submits
+//! under it will be worked on, and in time if it has a deadline. Items then wait in the [`Lane`] of their kind of work.
+//! Batches form while workers are busy and never by waiting: a worker that comes free takes what has gathered. Items
+//! whose client has gone, or that cannot be finished before their deadline, are dropped before they cost anything. A
+//! batch that fails or panics answers its own items only.
 //!
-//! There are two classes of work. `Interactive` work is short (scoring, encoding). `Bulk` work is long and comes in steps
-//! (sampling): between two steps of an image other work gets its turn, and workers are shared between the classes by
-//! weighted fair queueing, so that neither can starve the other. A batch ends at some milliseconds of work, which bounds what an
-//! item that comes next has to wait for.
+//! There are two classes of work. `Interactive` work is short (scoring, encoding). `Bulk` work is long and comes in
+//! steps (sampling): between two steps of an image other work gets its turn, and workers are shared between the classes
+//! by weighted fair queueing, so that neither can starve the other. Within a class, requests have equal shares
+//! (`shares`), as long as no promised deadline is in danger (`promises`). A batch ends at some milliseconds of work,
+//! which bounds what an item that comes next has to wait for.
 //!
 //! Architecture invariant: nothing here knows of HTTP, of ONNX or of images.
 
 mod admission;
+mod batch;
+mod book;
+mod clock;
 mod lane;
+mod pace;
+mod promises;
+mod queue;
+mod shares;
+#[cfg(test)]
+mod simulation;
+mod work;
 mod worker;
 
 pub use self::{
-    admission::{AdmissionError, Permit},
-    lane::{Lane, Step, Turn, Work},
+    admission::{AdmissionError, Ask, Permit},
+    clock::{Clock, SystemClock},
+    lane::Lane,
+    work::{Step, Turn, Work},
     worker::{Scheduler, SchedulerConfig},
 };
 
@@ -53,6 +67,11 @@ impl Class {
             Self::Bulk => 1.0,
         }
     }
+
+    /// The same as a fraction.
+    fn share(self) -> f64 {
+        self.weight() / Self::ALL.map(Self::weight).iter().sum::<f64>()
+    }
 }
 
 /// Whether a run of work has the machine to itself.
@@ -67,7 +86,7 @@ pub enum Parallelism {
 /// Why admitted work has no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum JobError {
-    /// Its deadline passed.
+    /// Its deadline passed, or would have before it could be finished.
     #[error("the deadline passed")]
     DeadlineExceeded,
     /// Its batch failed.

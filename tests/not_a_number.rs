@@ -167,6 +167,8 @@ async fn drawings_are_refused() {
         ("tiny-vae", Observation::Mean),
         ("tiny-vae", Observation::Sample),
         ("tiny-gan", Observation::Mean),
+        ("tiny-pixelcnn", Observation::Mean),
+        ("tiny-pixelrnn", Observation::Mean),
     ] {
         let model = model(&models, name);
         let condition = model.condition(None).unwrap_or(Condition::None);
@@ -179,21 +181,23 @@ async fn drawings_are_refused() {
         };
         says_so(name, can::<dyn Draws>(&model).draw(&ask, &call).await);
     }
-    let vae = model(&models, "tiny-vae");
-    let known = (0..vae.shape.pixels())
-        .map(|pixel| pixel % 2 == 0)
-        .collect();
-    let ask = CompleteAsk {
-        known,
-        n: 2,
-        seed: 1,
-        temperature: 1.0,
-        condition: Condition::None,
-    };
-    let completed = can::<dyn Completes>(&vae)
-        .complete(images(&vae), &ask, &call)
-        .await;
-    none_is_a_number("completions", completed.unwrap().items);
+    for name in ["tiny-vae", "tiny-pixelcnn"] {
+        let model = model(&models, name);
+        let known = (0..model.shape.pixels())
+            .map(|pixel| pixel % 2 == 0)
+            .collect();
+        let ask = CompleteAsk {
+            known,
+            n: 2,
+            seed: 1,
+            temperature: 1.0,
+            condition: Condition::None,
+        };
+        let completed = can::<dyn Completes>(&model)
+            .complete(images(&model), &ask, &call)
+            .await;
+        none_is_a_number(name, completed.unwrap().items);
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Laws of the scheduler, with work that the tests control: no clocks, no sleeps.
+//! Laws of the scheduler, with work and a clock that the tests control: no sleeps.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,14 +8,15 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
 use density_server::{
     metrics::{Metrics, OperationMetrics},
     scheduling::{
-        AdmissionError, Class, JobError, Lane, Parallelism, Scheduler, SchedulerConfig, Step, Turn,
-        Work,
+        AdmissionError, Ask, Class, Clock, JobError, Lane, Parallelism, Scheduler, SchedulerConfig,
+        Step, SystemClock, Turn, Work,
     },
 };
 
@@ -89,6 +90,38 @@ fn config(workers: usize) -> SchedulerConfig {
         bulk_rows: 2,
         // Waiting at the gate must not count against the size of batches.
         batch_duration: Duration::MAX,
+        hop_duration: Duration::ZERO,
+        clock: Arc::new(SystemClock),
+    }
+}
+
+fn ask(class: Class, cost: Duration) -> Ask {
+    Ask {
+        class,
+        cost,
+        deadline: None,
+        client: None,
+    }
+}
+
+/// A clock that stands still until it is moved. It starts far from now, so that no deadline passes on the machine's own
+/// clock.
+#[derive(Debug)]
+struct Still(Mutex<Instant>);
+
+impl Still {
+    fn new() -> Arc<Self> {
+        Arc::new(Self(Mutex::new(far())))
+    }
+
+    fn advance(&self, time: Duration) {
+        *self.0.lock().unwrap() += time;
+    }
+}
+
+impl Clock for Still {
+    fn now(&self) -> Instant {
+        *self.0.lock().unwrap()
     }
 }
 
@@ -144,7 +177,9 @@ fn spawn(
     items: Vec<u32>,
     deadline: Instant,
 ) -> tokio::task::JoinHandle<Vec<Result<u32, JobError>>> {
-    let permit = scheduler.admit(Class::Interactive, Duration::ZERO).unwrap();
+    let permit = scheduler
+        .admit(ask(Class::Interactive, Duration::ZERO))
+        .unwrap();
     let lane = Arc::clone(lane);
     tokio::spawn(async move { lane.run(&permit, items, deadline).await })
 }
@@ -215,7 +250,7 @@ async fn bulk_work_in_steps_shares_one_worker_with_short_work() {
         operation,
     );
     let permit = scheduler
-        .admit(Class::Bulk, Duration::from_secs(1))
+        .admit(ask(Class::Bulk, Duration::from_secs(1)))
         .unwrap();
     // So many turns that they cannot all be over before the short work comes.
     let long = bulk.run(&permit, vec![u32::MAX], far());
@@ -234,7 +269,7 @@ async fn bulk_work_in_steps_shares_one_worker_with_short_work() {
     assert!(bulk.work().turns.load(Ordering::SeqCst) > 0);
     // Dropping the future abandoned the long item: it must not take turns for ever.
     let permit = scheduler
-        .admit(Class::Bulk, Duration::from_secs(1))
+        .admit(ask(Class::Bulk, Duration::from_secs(1)))
         .unwrap();
     let done = bulk.run(&permit, vec![3, 1, 2], far()).await;
     assert_eq!(done, [Ok("done"), Ok("done"), Ok("done")]);
@@ -254,7 +289,7 @@ async fn what_was_admitted_is_finished_when_the_scheduler_goes() {
     scheduler.drain();
     assert_eq!(
         scheduler
-            .admit(Class::Interactive, Duration::ZERO)
+            .admit(ask(Class::Interactive, Duration::ZERO))
             .unwrap_err(),
         AdmissionError::Draining
     );
@@ -264,4 +299,184 @@ async fn what_was_admitted_is_finished_when_the_scheduler_goes() {
         .unwrap();
     let done = work.await.unwrap();
     assert_eq!(done, (0..10).map(Ok).collect::<Vec<_>>());
+}
+
+/// Work that takes as long as its items say, and remembers which threads did it.
+#[derive(Debug)]
+struct Timed {
+    clock: Arc<Still>,
+    threads: Mutex<Vec<ThreadId>>,
+}
+
+impl Work for Timed {
+    type Item = Duration;
+    type Output = Parallelism;
+
+    fn rows(&self, _: &Duration) -> usize {
+        1
+    }
+
+    fn run(&self, items: Vec<Duration>, parallelism: Parallelism) -> Turn<Duration, Parallelism> {
+        self.threads.lock().unwrap().push(thread::current().id());
+        self.clock.advance(items.iter().sum());
+        Ok(items.iter().map(|_| Step::Done(parallelism)).collect())
+    }
+}
+
+fn timed(scheduler: &Scheduler, metrics: &Metrics, clock: &Arc<Still>) -> Arc<Lane<Timed>> {
+    let work = Timed {
+        clock: Arc::clone(clock),
+        threads: Mutex::default(),
+    };
+    let metrics = OperationMetrics::new(metrics, "model", "encode");
+    scheduler.lane(Class::Interactive, work, Duration::from_millis(1), metrics)
+}
+
+async fn run_one(
+    scheduler: &Scheduler,
+    lane: &Lane<Timed>,
+    time: Duration,
+) -> Result<Parallelism, JobError> {
+    let permit = scheduler
+        .admit(ask(Class::Interactive, lane.estimate(1)))
+        .unwrap();
+    let deadline = far() + Duration::from_secs(3600);
+    lane.run(&permit, vec![time], deadline).await.remove(0)
+}
+
+#[tokio::test]
+async fn short_work_is_done_by_the_thread_that_asks_if_a_worker_is_idle() {
+    let (metrics, clock) = (Metrics::new(), Still::new());
+    let config = SchedulerConfig {
+        hop_duration: Duration::from_micros(100),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..config(1)
+    };
+    let scheduler = Scheduler::start(config, &metrics).unwrap();
+    let lane = timed(&scheduler, &metrics, &clock);
+    let here = thread::current().id();
+    let done_here = || lane.work().threads.lock().unwrap().pop() == Some(here);
+    let short = Duration::from_micros(40);
+
+    run_one(&scheduler, &lane, short).await.unwrap();
+    assert!(!done_here(), "nobody knew that it is short");
+    let parallelism = run_one(&scheduler, &lane, short).await.unwrap();
+    assert!(done_here());
+    assert_eq!(
+        parallelism,
+        Parallelism::Shared,
+        "other cores are a hop too"
+    );
+
+    run_one(&scheduler, &lane, Duration::from_secs(1))
+        .await
+        .unwrap();
+    assert!(done_here(), "nobody knew that it is long");
+    run_one(&scheduler, &lane, short).await.unwrap();
+    assert!(!done_here(), "it was long");
+
+    // While the only worker is busy, no second run begins.
+    let quick = timed(&scheduler, &metrics, &clock);
+    run_one(&scheduler, &quick, short).await.unwrap();
+    let mut gate = Gate::new(&scheduler, &metrics);
+    let blocker = spawn(
+        &scheduler,
+        &gate.lane,
+        vec![0],
+        far() + Duration::from_secs(3600),
+    );
+    gate.occupied().await;
+    let opened = async {
+        // By now the work has been asked for.
+        assert_eq!(quick.work().threads.lock().unwrap().len(), 1);
+        gate.open(1);
+    };
+    let (done, ()) = tokio::join!(run_one(&scheduler, &quick, short), opened);
+    done.unwrap();
+    blocker.await.unwrap();
+    assert_ne!(quick.work().threads.lock().unwrap()[1], here);
+}
+
+#[tokio::test]
+async fn what_cannot_be_finished_in_time_makes_room_for_what_can() {
+    let (metrics, clock) = (Metrics::new(), Still::new());
+    let config = SchedulerConfig {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..config(1)
+    };
+    let scheduler = Scheduler::start(config, &metrics).unwrap();
+    let mut gate = Gate::new(&scheduler, &metrics);
+    let now = clock.now();
+    // A row takes ten milliseconds.
+    let measured = spawn(
+        &scheduler,
+        &gate.lane,
+        vec![0],
+        now + Duration::from_secs(1),
+    );
+    gate.occupied().await;
+    clock.advance(Duration::from_millis(10));
+    gate.open(1);
+    measured.await.unwrap();
+
+    let blocker = spawn(
+        &scheduler,
+        &gate.lane,
+        vec![1],
+        now + Duration::from_secs(1),
+    );
+    gate.occupied().await;
+    let soon = clock.now() + Duration::from_millis(15);
+    let hopeless = spawn(&scheduler, &gate.lane, vec![2], soon);
+    let good = spawn(
+        &scheduler,
+        &gate.lane,
+        vec![3],
+        now + Duration::from_secs(1),
+    );
+    tokio::task::yield_now().await;
+    clock.advance(Duration::from_millis(10));
+    gate.open(2);
+    // Its deadline is still to come.
+    assert_eq!(hopeless.await.unwrap(), [Err(JobError::DeadlineExceeded)]);
+    assert_eq!(good.await.unwrap(), [Ok(3)]);
+    assert_eq!(blocker.await.unwrap(), [Ok(1)]);
+    assert_eq!(gate.batches(), [[0], [1], [3]]);
+
+    // If there is nothing else to do it is tried: the estimate may be wrong.
+    let soon = clock.now() + Duration::from_millis(1);
+    let tried = spawn(&scheduler, &gate.lane, vec![4], soon);
+    gate.open(1);
+    assert_eq!(tried.await.unwrap(), [Ok(4)]);
+}
+
+#[tokio::test]
+async fn what_a_busy_machine_taught_neither_refuses_nor_stays() {
+    let (metrics, clock) = (Metrics::new(), Still::new());
+    let config = SchedulerConfig {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        interactive_capacity: Duration::from_secs(10),
+        ..config(1)
+    };
+    let scheduler = Scheduler::start(config, &metrics).unwrap();
+    let lane = timed(&scheduler, &metrics, &clock);
+    run_one(&scheduler, &lane, Duration::from_millis(40))
+        .await
+        .unwrap();
+    for _ in 0..50 {
+        run_one(&scheduler, &lane, Duration::from_secs(1))
+            .await
+            .unwrap();
+    }
+    let stale = lane.estimate(25);
+    assert!(stale > Duration::from_secs(20), "{stale:?}");
+    let permit = scheduler.admit(Ask {
+        deadline: Some(clock.now() + Duration::from_secs(2)),
+        ..ask(Class::Interactive, stale)
+    });
+    assert!(permit.is_ok(), "nothing waits before it");
+    drop(permit);
+    clock.advance(Duration::from_secs(120));
+    let later = lane.estimate(25);
+    assert!(later < Duration::from_millis(1_100), "{later:?}");
 }

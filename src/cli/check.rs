@@ -162,7 +162,7 @@ fn facts(details: &Details) -> Rows {
 fn checks(details: &Details) -> Rows {
     let checks = details.card.checks.iter();
     checks
-        .map(|check| (check.name.to_owned(), check.finding.clone()))
+        .map(|check| (check.name.to_string(), check.finding.clone()))
         .collect()
 }
 

@@ -49,8 +49,9 @@ impl Form {
             Self::Folder => {
                 let mut folder = Folder::create(output)?;
                 for (index, image) in images(rendering).iter().enumerate() {
-                    let written = png(image)
-                        .and_then(|bytes| folder.write(Path::new(&format!("{index:05}.png")), &bytes));
+                    let written = png(image).and_then(|bytes| {
+                        folder.write(Path::new(&format!("{index:05}.png")), &bytes)
+                    });
                     written.map_err(|error| {
                         CliError::writing(Some(output), io::Error::other(error))
                     })?;
@@ -90,14 +91,18 @@ pub(super) enum Sink {
 
 impl Sink {
     /// Takes the answer for one image.
-    pub(super) fn push(&mut self, name: &ImageName, answer: Box<dyn AnyAnswer>) -> Result<(), String> {
+    pub(super) fn push(
+        &mut self,
+        name: &ImageName,
+        answer: Box<dyn AnyAnswer>,
+    ) -> Result<(), String> {
         let told = |refusal: Refusal| refusal.to_string();
         let rendering = answer.rendering().map_err(told)?;
         match self {
             Self::Folder(folder) => match rendering {
-                Rendering::File(bytes) => {
-                    folder.write(&file_name(name, None, "dsi"), &bytes).map(drop)
-                }
+                Rendering::File(bytes) => folder
+                    .write(&file_name(name, None, "dsi"), &bytes)
+                    .map(drop),
                 rendering => {
                     let images = images(rendering);
                     let several = images.len() > 1;
@@ -212,7 +217,9 @@ fn save(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
 
 /// Writes beside the file and renames, so that what stands under its name is whole.
 pub(super) fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
     io::Write::write_all(&mut file, bytes)?;
     file.persist(path)?;

@@ -128,6 +128,7 @@ impl InputArgs {
         DecodeOptions {
             resize: self.resize,
             convert: self.convert,
+            ..DecodeOptions::default()
         }
     }
 }
@@ -142,7 +143,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
             .iter()
             .map(|(ending, count)| format!("{count} × {ending}"))
             .collect();
-        super::say(&format!("{}: left out are {}", folder.display(), kinds.join(", ")));
+        super::say(&format!(
+            "{}: left out are {}",
+            folder.display(),
+            kinds.join(", ")
+        ));
     }
     Ok(())
 }
@@ -166,9 +171,11 @@ fn walk(
                 *ignored.entry("unreadable folders".to_owned()).or_default() += 1;
             }
         } else if !is_wanted(&path) {
-            let ending = path.extension().map_or("files without an ending".into(), |ending| {
-                format!(".{}", ending.to_string_lossy())
-            });
+            let ending = path
+                .extension()
+                .map_or("files without an ending".into(), |ending| {
+                    format!(".{}", ending.to_string_lossy())
+                });
             *ignored.entry(ending).or_default() += 1;
         } else if path.is_file() {
             files.push(path);

@@ -141,7 +141,12 @@ fn option_arg(name: &str, schema: &Value) -> Arg {
 fn choices(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for list in ["enum", "oneOf", "anyOf"] {
-        for choice in schema.get(list).and_then(Value::as_array).into_iter().flatten() {
+        for choice in schema
+            .get(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let constant = choice.get("const").unwrap_or(choice);
             found.extend(constant.as_str().map(str::to_owned));
             if choice.is_object() {
@@ -172,7 +177,9 @@ pub(super) fn run(
         Gives::Numbers => OutputArgs::from_arg_matches(matches).map_err(usage)?,
         Gives::Images | Gives::Streams => OutputArgs::default(),
     };
-    let wants_map = known_of(operation).properties().any(|(name, _)| name == "map")
+    let wants_map = known_of(operation)
+        .properties()
+        .any(|(name, _)| name == "map")
         && matches.get_flag("map");
     if wants_map && gives == Gives::Numbers && table.format == Format::Csv {
         return Err(CliError::Usage(
@@ -331,25 +338,35 @@ impl Request<'_> {
         };
         let is_array = table.is_array();
         let write = |name: &ImageName, answer: Result<Box<dyn AnyAnswer>, Arc<str>>| {
-            let row = answer.map_err(|error| error.to_string()).and_then(|answer| {
-                let mut row = OwnRow {
-                    head: answer.head(),
-                    item: one(answer.items())?,
-                    tensor: None,
-                };
-                if let Some(sink) = &mut sink {
-                    sink.push(name, answer)?;
-                } else if is_array {
-                    row.tensor = answer.tensors().map_err(|e| e.to_string())?.pop();
-                }
-                Ok(row)
-            });
-            table.push(name, row.as_ref().map(OwnRow::borrow).map_err(String::as_str))?;
+            let row = answer
+                .map_err(|error| error.to_string())
+                .and_then(|answer| {
+                    let mut row = OwnRow {
+                        head: answer.head(),
+                        item: one(answer.items())?,
+                        tensor: None,
+                    };
+                    if let Some(sink) = &mut sink {
+                        sink.push(name, answer)?;
+                    } else if is_array {
+                        row.tensor = answer.tensors().map_err(|e| e.to_string())?.pop();
+                    }
+                    Ok(row)
+                });
+            table.push(
+                name,
+                row.as_ref().map(OwnRow::borrow).map_err(String::as_str),
+            )?;
             table.flush()?;
             Ok(row.is_ok())
         };
-        let outcome =
-            pipeline::each(self.loaded, images, table_args.is_terminal(), operation, write)?;
+        let outcome = pipeline::each(
+            self.loaded,
+            images,
+            table_args.is_terminal(),
+            operation,
+            write,
+        )?;
         if let Some(sink) = sink {
             sink.finish()?;
         }
@@ -447,11 +464,12 @@ fn one(items: Vec<Result<Value, Refusal>>) -> Result<Value, String> {
 
 /// Whether the table of an operation has a column for what images are called: not if a label is what is asked for or answered.
 fn has_labels(operation: &dyn AnyOperation) -> bool {
-    let takes_label = known_of(operation).properties().any(|(name, _)| name == "label");
+    let takes_label = known_of(operation)
+        .properties()
+        .any(|(name, _)| name == "label");
     Gives::of(operation) == Gives::Numbers
         && operation.about().takes == Takes::Images
         && !takes_label
-       
 }
 
 fn output(matches: &ArgMatches) -> Result<&PathBuf, CliError> {

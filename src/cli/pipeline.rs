@@ -154,9 +154,9 @@ where
         .into_iter()
         .map(|item| {
             let answer = item.image.map_err(Arc::from).and_then(|_| {
-                let answer = answers.next().unwrap_or_else(|| {
-                    Err(Refusal::internal("no answer came back"))
-                });
+                let answer = answers
+                    .next()
+                    .unwrap_or_else(|| Err(Refusal::internal("no answer came back")));
                 answer.map_err(|refusal| Arc::from(super::told(&refusal)))
             });
             (item.name, answer)

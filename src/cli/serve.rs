@@ -86,13 +86,14 @@ pub(super) fn run(
     logging::start(&settings.log)?;
     // The port is taken first: a port in use should not be found out only after all models are loaded.
     let listener = bind(settings.http.address)?;
+    let probes = settings.http.probes.map(bind).transpose()?;
     let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
         .build()
         .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
-    let outcome = runtime.block_on(serve(app, listener, &settings));
+    let outcome = runtime.block_on(serve(app, listener, probes, &settings));
     // A load gate that is under way when the server is told to stop has nobody left to load for.
     runtime.shutdown_background();
     outcome
@@ -106,7 +107,12 @@ fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
     listener.map_err(|error| CliError::io(format!("cannot listen on {address}"), error))
 }
 
-async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<Outcome, CliError> {
+async fn serve(
+    app: App,
+    listener: TcpListener,
+    probes: Option<TcpListener>,
+    settings: &Settings,
+) -> Result<Outcome, CliError> {
     let no_signals = |error| CliError::io("signals cannot be handled", error);
     let listener = tokio::net::TcpListener::from_std(listener)
         .map_err(|error| CliError::io("cannot listen", error))?;
@@ -127,7 +133,10 @@ async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<O
         tracing::info!(%address, "listening on http://{address}");
         std::future::pending().await
     };
-    let serving = app.serve(listener, async move {
+    if let Some(address) = probes.as_ref().and_then(|probes| probes.local_addr().ok()) {
+        tracing::info!(probes = %address, "probes and metrics on http://{address}");
+    }
+    let serving = app.serve(listener, probes, async move {
         let name = stops.next().await;
         tracing::info!(signal = name, "draining: accepted work is finished");
         tokio::spawn(async move {

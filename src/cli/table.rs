@@ -271,7 +271,10 @@ impl NpyRows {
             Values::F64(values) => values.clone(),
             Values::F32(values) => values.iter().copied().map(f64::from).collect(),
             Values::U8(values) => values.iter().copied().map(f64::from).collect(),
-            Values::Bool(flags) => flags.iter().map(|&flag| f64::from(u8::from(flag))).collect(),
+            Values::Bool(flags) => flags
+                .iter()
+                .map(|&flag| f64::from(u8::from(flag)))
+                .collect(),
             Values::Bytes(_) => Vec::new(),
         };
         match &mut self.writer {

@@ -115,21 +115,25 @@ impl Contract for Own {
         let network = Network::load(engine, &label, &encoder, &decoder, self.contract.clone())
             .map_err(failed)?;
         gate.contract_kept();
-        let codes = network
-            .encode(&golden, Threads::All)
-            .map_err(failed)?
-            .concat();
-        let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
-        let errors: Vec<f64> = pictures
-            .iter()
-            .zip(&golden)
-            .map(|(picture, levels)| picture.squared_errors(levels).sum())
-            .collect();
-        gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
-        let code = &codes[..network.latent_size()];
-        let encoding =
-            time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
-        let decoding = time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+        let (encoding, decoding) = gate.settle("reconstructions", |gate| {
+            let codes = network
+                .encode(&golden, Threads::All)
+                .map_err(failed)?
+                .concat();
+            let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
+            let errors: Vec<f64> = pictures
+                .iter()
+                .zip(&golden)
+                .map(|(picture, levels)| picture.squared_errors(levels).sum())
+                .collect();
+            gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
+            let code = &codes[..network.latent_size()];
+            let encoding =
+                time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+            let decoding =
+                time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+            Ok((encoding, decoding))
+        })?;
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
         let network = Arc::new(network);
         let (encoder, decoder) = (Arc::clone(&network), Arc::clone(&network));

@@ -13,6 +13,8 @@ pub mod wavefront;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use self::{
     drawing::Drawing,
     network::{Compilation, Given, Network},
@@ -103,6 +105,7 @@ impl Model {
 }
 
 /// What a row of each kind of work took.
+#[derive(Serialize, Deserialize)]
 struct Timings {
     score: std::time::Duration,
     draw: std::time::Duration,

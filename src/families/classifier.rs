@@ -113,14 +113,15 @@ impl Contract for Own {
         let network =
             Network::load(engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
-        let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
-        let posteriors: Vec<f64> = predictions
-            .iter()
-            .flat_map(|prediction| log_posterior(&prediction.logits))
-            .collect();
-        gate.golden(GOLDEN, self.golden.tolerance(), &expected, &posteriors)?;
-        let time =
-            time_of(|| network.classify(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+        let time = gate.settle("posteriors", |gate| {
+            let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
+            let posteriors: Vec<f64> = predictions
+                .iter()
+                .flat_map(|prediction| log_posterior(&prediction.logits))
+                .collect();
+            gate.golden(GOLDEN, self.golden.tolerance(), &expected, &posteriors)?;
+            time_of(|| network.classify(&golden[..1], Threads::One).map(drop)).map_err(failed)
+        })?;
         let network = Arc::new(network);
         let classifier = Arc::clone(&network);
         let queue = gate.workshop().batches(

@@ -137,16 +137,17 @@ impl Contract for Own {
         let network =
             Network::load(engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
-        let pictures = network.generate(&seeds, Threads::All).map_err(failed)?;
-        let drawn: Vec<f64> = pictures
-            .iter()
-            .flat_map(Picture::values)
-            .copied()
-            .map(f64::from)
-            .collect();
-        gate.golden(GOLDEN, self.tolerance, &expected, &drawn)?;
-        let time =
-            time_of(|| network.generate(&seeds[..1], Threads::One).map(drop)).map_err(failed)?;
+        let time = gate.settle("samples", |gate| {
+            let pictures = network.generate(&seeds, Threads::All).map_err(failed)?;
+            let drawn: Vec<f64> = pictures
+                .iter()
+                .flat_map(Picture::values)
+                .copied()
+                .map(f64::from)
+                .collect();
+            gate.golden(GOLDEN, self.tolerance, &expected, &drawn)?;
+            time_of(|| network.generate(&seeds[..1], Threads::One).map(drop)).map_err(failed)
+        })?;
         let model = Model {
             latent_size: network.latent_size(),
             conditional: self.labels.is_some(),

@@ -4,18 +4,17 @@
 //! scores are its own normalised predictions, and golden scores are reproduced.
 
 use std::{
-    collections::BTreeMap,
-    fs,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
+use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    NetworkError, Registry, Workshop,
-    manifest::{CalibrationFile, MANIFEST, Manifest, Scored, Tolerance, hexadecimal},
+    NetworkError, Workshop,
+    findings::{Findings, Settled},
+    manifest::{CalibrationFile, MANIFEST, Manifest, Scored, Tolerance},
+    snapshot::Snapshot,
 };
 use crate::{
     detection::trained_on::TrainedOn,
@@ -130,60 +129,17 @@ pub enum GateError {
     },
 }
 
-/// The files of a version as they were read, once: what is hashed is what is loaded.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// What the manifest says.
-    pub manifest: Manifest,
-    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
-    pub fingerprint: String,
-    files: BTreeMap<String, Vec<u8>>,
-}
-
-impl Snapshot {
-    /// Reads the version in `folder` of the model `name`, if its manifest is valid and its files have the stated hashes.
-    pub fn read(folder: &Path, name: &str, registry: &Registry) -> Result<Self, GateError> {
-        let read = |file: &str| {
-            fs::read(folder.join(file)).map_err(|error| GateError::Read {
-                file: file.to_owned(),
-                cause: error.to_string(),
-            })
-        };
-        let bytes = read(MANIFEST)?;
-        let fingerprint = hexadecimal(&Sha256::digest(&bytes));
-        let text = String::from_utf8(bytes)
-            .map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
-        let manifest = Manifest::parse(&text, name, registry).map_err(GateError::Manifest)?;
-        let mut files = BTreeMap::new();
-        for (file, expected) in &manifest.sha256 {
-            let bytes = read(file)?;
-            let actual = hexadecimal(&Sha256::digest(&bytes));
-            if !actual.eq_ignore_ascii_case(expected) {
-                return Err(GateError::Hash {
-                    file: file.clone(),
-                    expected: expected.clone(),
-                    actual,
-                });
-            }
-            files.insert(file.clone(), bytes);
-        }
-        Ok(Self {
-            manifest,
-            fingerprint,
-            files,
-        })
-    }
-}
-
 /// Finds a version of a model that serves already, or says why there is none.
 pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Model>, String>;
 
-/// Loads a version and has it prove itself, or says which check it failed.
+/// Loads a version and has it prove itself, or says which check it failed. What `findings` hold is not proved again; what is proved is added
+/// to them.
 pub fn prove(
     snapshot: &Snapshot,
     version: u32,
     members: Lookup<'_>,
     workshop: &Workshop,
+    findings: &mut Findings,
 ) -> Result<Model, GateError> {
     let manifest = &snapshot.manifest;
     let mut gate = Gate {
@@ -191,6 +147,7 @@ pub fn prove(
         version,
         members,
         workshop,
+        findings,
         checks: Vec::new(),
     };
     gate.passed(
@@ -242,6 +199,7 @@ pub struct Gate<'a> {
     version: u32,
     members: Lookup<'a>,
     workshop: &'a Workshop,
+    findings: &'a mut Findings,
     checks: Vec<Check>,
 }
 
@@ -284,7 +242,31 @@ impl<'a> Gate<'a> {
 
     /// Notes a check that passed, and what it found.
     pub fn passed(&mut self, name: &'static str, finding: String) {
+        let name = name.into();
         self.checks.push(Check { name, finding });
+    }
+
+    /// What `proof`, which is costly and depends on nothing but the files, the members, the runtime and the processor, comes to: from the
+    /// findings of an earlier start if they have it, with the checks that it passed, else by doing it.
+    pub fn settle<T: Serialize + DeserializeOwned>(
+        &mut self,
+        what: &'static str,
+        proof: impl FnOnce(&mut Self) -> Result<T, GateError>,
+    ) -> Result<T, GateError> {
+        if let Some(Settled { value, checks }) = self.findings.get(what) {
+            self.checks.extend(checks);
+            self.passed(
+                "record",
+                format!(
+                    "{what}: proved at an earlier start with the same files, runtime and processor"
+                ),
+            );
+            return Ok(value);
+        }
+        let before = self.checks.len();
+        let value = proof(self)?;
+        self.findings.add(what, &value, &self.checks[before..]);
+        Ok(value)
     }
 
     /// Says that graphs have the inputs and outputs that they should have.
@@ -294,8 +276,8 @@ impl<'a> Gate<'a> {
 
     /// The bytes of a file that the manifest names.
     pub fn read(&self, file: &str) -> Result<&'a [u8], GateError> {
-        let bytes = self.snapshot.files.get(file);
-        bytes.map(Vec::as_slice).ok_or_else(|| GateError::Read {
+        let bytes = self.snapshot.file(file);
+        bytes.ok_or_else(|| GateError::Read {
             file: file.to_owned(),
             cause: "the manifest has no hash of it".to_owned(),
         })

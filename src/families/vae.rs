@@ -131,24 +131,29 @@ impl Contract for Own {
         let vae = Network::load(engine, &label, &encoder, &decoder, self.contract.clone())
             .map_err(failed)?;
         gate.contract_kept();
-        let posteriors = vae.encode(&golden, Threads::All).map_err(failed)?;
-        let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
-        let observations = vae.decode(&codes, Threads::All).map_err(failed)?;
-        let scores: Vec<f64> = posteriors
-            .iter()
-            .zip(&observations)
-            .zip(&golden)
-            .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))
-            .collect();
-        gate.passed(
-            "normalisation",
-            "the discretised logistic likelihood sums to 1 by construction".to_owned(),
-        );
-        gate.golden(GOLDEN_SCORES, self.golden.tolerance(), &expected, &scores)?;
-        let code = &codes[..vae.latent_size()];
-        let encoding =
-            time_of(|| vae.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
-        let decoding = time_of(|| vae.decode(code, Threads::One).map(drop)).map_err(failed)?;
+        let (encoding, decoding) = gate.settle("bounds", |gate| {
+            let posteriors = vae.encode(&golden, Threads::All).map_err(failed)?;
+            let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
+            let observations = vae.decode(&codes, Threads::All).map_err(failed)?;
+            let scores: Vec<f64> = posteriors
+                .iter()
+                .zip(&observations)
+                .zip(&golden)
+                .map(|((posterior, observation), levels)| {
+                    posterior.elbo_at_mean(observation, levels)
+                })
+                .collect();
+            gate.passed(
+                "normalisation",
+                "the discretised logistic likelihood sums to 1 by construction".to_owned(),
+            );
+            gate.golden(GOLDEN_SCORES, self.golden.tolerance(), &expected, &scores)?;
+            let code = &codes[..vae.latent_size()];
+            let encoding =
+                time_of(|| vae.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+            let decoding = time_of(|| vae.decode(code, Threads::One).map(drop)).map_err(failed)?;
+            Ok((encoding, decoding))
+        })?;
         let calibration = gate.calibration(self.calibration.as_ref(), STATISTIC)?;
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
         let network = Arc::new(vae);

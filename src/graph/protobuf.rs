@@ -3,6 +3,8 @@
 //! Parts that the server never looks into (training information, functions, quantisation, …) are kept as opaque bytes, so
 //! that a graph which is read and written again loses nothing.
 
+use prost::Message as _;
+
 /// A file: a graph and what it needs.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Model {
@@ -220,7 +222,16 @@ pub struct Tensor {
     pub(super) metadata: Vec<Vec<u8>>,
 }
 
-/// Element types that appear in the server's graph contracts.
+/// A remark of the exporter.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Remark {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+/// Element types that the server reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementType {
     /// 32-bit real.
@@ -229,6 +240,12 @@ pub enum ElementType {
     Uint8 = 2,
     /// 64-bit integer.
     Int64 = 7,
+    /// 16-bit real of IEEE 754.
+    Float16 = 10,
+    /// 64-bit real.
+    Double = 11,
+    /// The upper half of a 32-bit real.
+    Bfloat16 = 16,
 }
 
 /// A named, typed tensor.
@@ -317,6 +334,39 @@ impl Model {
     }
 }
 
+impl ElementType {
+    /// By its number in the format.
+    pub fn of(number: i32) -> Option<Self> {
+        [
+            Self::Float,
+            Self::Uint8,
+            Self::Int64,
+            Self::Float16,
+            Self::Double,
+            Self::Bfloat16,
+        ]
+        .into_iter()
+        .find(|kind| *kind as i32 == number)
+    }
+
+    /// Bytes of a number, if it is a real one.
+    pub fn real_width(self) -> Option<usize> {
+        match self {
+            Self::Float16 | Self::Bfloat16 => Some(2),
+            Self::Float => Some(4),
+            Self::Double => Some(8),
+            Self::Uint8 | Self::Int64 => None,
+        }
+    }
+}
+
+impl Attribute {
+    /// Whether there is a graph inside, as in branches and loops.
+    pub fn holds_graph(&self) -> bool {
+        self.graph.is_some() || !self.graphs.is_empty()
+    }
+}
+
 impl Node {
     /// An attribute by name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
@@ -345,6 +395,26 @@ impl Node {
         self.attribute(name)
             .and_then(|a| a.s.as_deref())
             .unwrap_or_default()
+    }
+
+    /// A remark that the exporter left under `key`.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.metadata
+            .iter()
+            .filter_map(|bytes| Remark::decode(bytes.as_slice()).ok())
+            .find(|remark| remark.key == key)
+            .map(|remark| remark.value)
+    }
+
+    /// The same with a remark.
+    #[must_use]
+    pub fn with_metadata(mut self, key: &str, value: &str) -> Self {
+        let remark = Remark {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        self.metadata.push(remark.encode_to_vec());
+        self
     }
 
     /// A node of the standard operators without attributes.

@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 
 use super::{Content, Given, MaskSource, Source, check_count};
 use crate::{
-    domain::image::{Image, ImageShape},
+    domain::image::ImageShape,
     media::{self, DecodeLimits},
-    model::{Refusal, refusal::clip},
+    model::Refusal,
 };
 
 /// What one request may bring.
@@ -30,15 +30,50 @@ pub struct Budget {
     pub code_size: usize,
 }
 
-/// What may be done to image files that do not fit. Either changes the likelihood, so it has to be asked for.
+/// What may be done to image files that do not fit. Each changes the likelihood, so it has to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub struct DecodeOptions {
-    /// Whether to resize image files that are not of the model's size, by a triangle filter.
+    /// Whether to resize image files that are not of the model's size, by a triangle filter (bilinear, widened when it shrinks).
     #[serde(default)]
     pub resize: bool,
     /// Whether to convert between colour and grey, blend transparent pixels over black and reduce 16 bits to 8 in image files.
     #[serde(default)]
     pub convert: bool,
+    /// Whether to turn and mirror image files as the orientation tag of a camera asks; otherwise they are judged as they are stored, and
+    /// the answer notes it.
+    #[serde(default)]
+    pub orient: bool,
+    /// What becomes of files with several frames or pages: `only` refuses them, `first` takes the first, `all` makes an image of each.
+    #[serde(default)]
+    pub frames: Frames,
+}
+
+/// Which frames of a file are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Frames {
+    /// The only one; a file with more is refused.
+    #[default]
+    Only,
+    /// The first.
+    First,
+    /// Each.
+    All,
+}
+
+impl From<DecodeOptions> for media::DecodeOptions {
+    fn from(options: DecodeOptions) -> Self {
+        Self {
+            resize: options.resize,
+            convert: options.convert,
+            orient: options.orient,
+            frames: match options.frames {
+                Frames::Only => media::Frames::Only,
+                Frames::First => media::Frames::First,
+                Frames::All => media::Frames::All,
+            },
+        }
+    }
 }
 
 /// Decodes the images of requests, a bounded number at once.
@@ -88,10 +123,11 @@ impl Decoding {
             let _slot = slot;
             work.run(content)
         });
-        run.await.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Refusal::shutting_down()),
-        })
+        run.await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Refusal::shutting_down()),
+            })
     }
 }
 
@@ -112,19 +148,18 @@ impl Content {
             Source::Image(_) => 0,
             Source::Pixels(_) => own,
             Source::Array(bytes) => bytes.len() as u64,
-            // Without a resize another size is refused by its header.
-            Source::File(_) | Source::Base64(_) if !options.resize => own,
-            Source::File(bytes) => pixels_of_file(bytes),
+            Source::File(bytes) => {
+                let limits = DecodeLimits::default();
+                media::cost(bytes, shape, options.into(), limits).map_or(0, |cost| cost.pixels)
+            }
+            // Its size is known when the text is decoded. Without a resize another size is refused by its header.
+            Source::Base64(_) if options == DecodeOptions::default() => own,
             Source::Base64(_) => u64::MAX,
         };
         let images = self.sources.iter().map(cost);
         let mask = self.mask.iter().map(|_| own);
         images.chain(mask).fold(0, u64::saturating_add)
     }
-}
-
-fn pixels_of_file(bytes: &[u8]) -> u64 {
-    media::file_dimensions(bytes).map_or(0, |(width, height)| u64::from(width) * u64::from(height))
 }
 
 /// Everything that decoding needs, in one place that can move to another thread.
@@ -139,69 +174,79 @@ struct Work {
 
 impl Work {
     fn run(mut self, content: Content) -> Result<Given, Refusal> {
-        let limits = DecodeLimits {
-            max_pixels: self.budget.max_pixels,
-        };
-        let mask = content
-            .mask
-            .map(|mask| self.mask(mask, limits))
-            .transpose()?;
-        let mut images = Vec::with_capacity(content.sources.len());
-        for source in content.sources {
-            if self.gone.load(Ordering::Relaxed) || Instant::now() >= self.deadline {
-                return Err(Refusal::deadline_exceeded());
-            }
-            self.source(source, &mut images);
-            check_count(images.len(), self.budget.max_images)?;
-        }
-        Ok(Given {
-            images,
+        let mask = content.mask.map(|mask| self.mask(mask)).transpose()?;
+        let mut given = Given {
+            images: Vec::with_capacity(content.sources.len()),
             mask,
             codes: content.codes,
             streams: content.streams,
-        })
+            notes: Vec::new(),
+        };
+        for source in content.sources {
+            if self.is_over() {
+                return Err(Refusal::deadline_exceeded());
+            }
+            self.source(source, &mut given);
+            check_count(given.images.len(), self.budget.max_images)?;
+        }
+        Ok(given)
     }
 
-    /// Decodes one source, which is one image, or several if it is an array.
-    fn source(&mut self, source: Source, images: &mut Vec<Result<Image, Refusal>>) {
+    /// Whether nobody waits any more.
+    fn is_over(&self) -> bool {
+        self.gone.load(Ordering::Relaxed) || Instant::now() >= self.deadline
+    }
+
+    fn limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            max_pixels: self.budget.max_pixels,
+            max_frames: self.budget.max_images,
+        }
+    }
+
+    /// Decodes one source, which is one image, or several if it is an array or has frames.
+    fn source(&mut self, source: Source, given: &mut Given) {
         let image = match source {
             Source::Array(bytes) => {
                 // One more than allowed is enough to see that there are too many.
                 match media::read_images(&bytes, self.shape, self.budget.max_images) {
-                    Ok(read) => images.extend(read.into_iter().map(Ok)),
-                    Err(error) => images.push(Err(error.into())),
+                    Ok(read) => given.images.extend(read.into_iter().map(Ok)),
+                    Err(error) => given.images.push(Err(error.into())),
                 }
                 return;
             }
             Source::Image(image) => Ok(image),
             Source::Pixels(pixels) => pixels.into_image(self.shape).map_err(Refusal::from),
-            Source::File(bytes) => self.file(&bytes),
-            Source::Base64(text) => base64(&text).and_then(|bytes| self.file(&bytes)),
+            Source::File(bytes) => return self.file(&bytes, given),
+            Source::Base64(text) => match media::decode_base64(&text) {
+                Ok(bytes) => return self.file(&bytes, given),
+                Err(error) => Err(Refusal::from(error)),
+            },
         };
-        images.push(image);
+        given.images.push(image);
     }
 
     /// Decodes one file and takes its pixels off what the request may still decode.
-    fn file(&mut self, bytes: &[u8]) -> Result<Image, Refusal> {
-        let options = media::DecodeOptions {
-            resize: self.options.resize,
-            convert: self.options.convert,
-        };
-        let limits = DecodeLimits {
-            max_pixels: self.budget.max_pixels,
-        };
-        let image = media::decode(bytes, self.shape, options, limits)?;
-        let pixels = if self.options.resize {
-            pixels_of_file(bytes)
-        } else {
-            self.shape.pixels() as u64
-        };
-        self.budget.max_pixels = self.budget.max_pixels.saturating_sub(pixels);
-        Ok(image)
+    fn file(&mut self, bytes: &[u8], given: &mut Given) {
+        let (options, limits) = (self.options.into(), self.limits());
+        let cost = media::cost(bytes, self.shape, options, limits);
+        let decoded = cost.and_then(|cost| {
+            self.budget.max_pixels = self.budget.max_pixels.saturating_sub(cost.pixels);
+            media::decode_file(bytes, self.shape, options, limits, &|| self.is_over())
+        });
+        match decoded {
+            Ok(decoded) => {
+                let first = given.images.len();
+                let notes = decoded.notes.iter().map(|note| (first, note.to_string()));
+                given.notes.extend(notes);
+                given.images.extend(decoded.images.into_iter().map(Ok));
+            }
+            Err(error) => given.images.push(Err(error.into())),
+        }
     }
 
-    fn mask(&self, mask: MaskSource, limits: DecodeLimits) -> Result<Vec<bool>, Refusal> {
-        let shape = self.shape;
+    fn mask(&self, mask: MaskSource) -> Result<Vec<bool>, Refusal> {
+        let (shape, limits) = (self.shape, self.limits());
         let flags = match mask {
             MaskSource::Flags(flags) if flags.len() == shape.pixels() => return Ok(flags),
             MaskSource::Flags(flags) => {
@@ -217,23 +262,9 @@ impl Work {
             MaskSource::Pixels(pixels) => media::mask_from_pixels(pixels, shape),
             MaskSource::File(bytes) => media::decode_mask(&bytes, shape, limits),
             MaskSource::Base64(text) => {
-                let bytes = base64(&text).map_err(|e| Refusal::option("mask", e.detail()))?;
-                media::decode_mask(&bytes, shape, limits)
+                media::decode_base64(&text).and_then(|bytes| media::decode_mask(&bytes, shape, limits))
             }
         };
         flags.map_err(|error| Refusal::option("mask", error))
-    }
-}
-
-fn base64(text: &str) -> Result<Vec<u8>, Refusal> {
-    media::decode_base64(text).map_err(|error| Refusal::image(clip_message(&error.to_string())))
-}
-
-/// Messages of decoders may repeat what they read.
-fn clip_message(text: &str) -> String {
-    if text.len() < 200 {
-        text.to_owned()
-    } else {
-        clip(text)
     }
 }

@@ -7,6 +7,9 @@ use super::pixels::PixelFault;
 /// Why bytes did not become an image.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum MediaError {
+    /// There are no bytes.
+    #[error("the file is empty (0 bytes)")]
+    Empty,
     /// No known signature.
     #[error(
         "the bytes are not an image file of a known format ({})",
@@ -33,6 +36,62 @@ pub enum MediaError {
         height: u32,
         /// Pixels allowed.
         limit: u64,
+    },
+    /// More than one frame, of which none was asked for.
+    #[error(
+        "the {format} file holds {count} frames or pages; send a single image, or frames=first or frames=all to say which are \
+         meant"
+    )]
+    Frames {
+        /// The format that the signature names.
+        format: &'static str,
+        /// Frames in the file.
+        count: u64,
+    },
+    /// All frames are wanted, and they are too many; nothing was decoded.
+    #[error(
+        "the file holds {count} frames of {pixels} pixels, {} in all; at most {max_frames} frames and {max_pixels} pixels may be \
+         decoded",
+        count.saturating_mul(*pixels)
+    )]
+    TooManyFrames {
+        /// Frames in the file.
+        count: u64,
+        /// Pixels of one.
+        pixels: u64,
+        /// Frames allowed.
+        max_frames: usize,
+        /// Pixels allowed.
+        max_pixels: u64,
+    },
+    /// The header shows that decoding would need more memory than the limit; nothing was decoded.
+    #[error("decoding the file would take {bytes} bytes of memory; at most {limit} may be used")]
+    TooMuchMemory {
+        /// Bytes needed.
+        bytes: u64,
+        /// Bytes allowed.
+        limit: u64,
+    },
+    /// Floating-point pixels.
+    #[error(
+        "the file holds floating-point values, which have no levels; send whole numbers of 8 bits, or of 16 with convert=true"
+    )]
+    Floats,
+    /// Decoding was given up because nobody waits for the image any more.
+    #[error("decoding was given up before its end, because its result was no longer wanted")]
+    Cancelled,
+    /// Not base64.
+    #[error("base64: {0}")]
+    Base64(String),
+    /// A map to be drawn that holds no number at some place.
+    #[error("the map at index {map} has {value} at {place}, which no colour stands for")]
+    NotANumber {
+        /// Which of the maps.
+        map: usize,
+        /// Position in row order.
+        place: usize,
+        /// What stands there.
+        value: f64,
     },
     /// Not the size of the model's images.
     #[error(
@@ -124,7 +183,36 @@ impl MediaError {
     pub fn is_too_large(&self) -> bool {
         matches!(
             self,
-            Self::TooManyPixels { .. } | Self::TooManyItems { .. } | Self::Encode(_)
+            Self::TooManyPixels { .. }
+                | Self::TooManyFrames { .. }
+                | Self::TooMuchMemory { .. }
+                | Self::TooManyItems { .. }
+                | Self::Encode(_)
         )
+    }
+
+    /// The same, with options written as a command line takes them: --resize for resize=true.
+    pub fn for_command_line(&self) -> String {
+        let mut text = self.to_string();
+        for (option, flag) in [
+            ("resize=true", "--resize"),
+            ("convert=true", "--convert"),
+            ("frames=first", "--frames first"),
+            ("frames=all", "--frames all"),
+        ] {
+            text = text.replace(option, flag);
+        }
+        text
+    }
+}
+
+/// Characters of somebody else's text that are repeated in a message.
+const CLIP: usize = 200;
+
+/// A text as far as a message should repeat it.
+pub(super) fn clip(text: &str) -> String {
+    match text.char_indices().nth(CLIP) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

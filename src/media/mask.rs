@@ -2,28 +2,28 @@
 
 use crate::domain::image::ImageShape;
 
-use super::{DecodeLimits, MediaError, Pixels, convert, decode};
+use super::{DecodeLimits, DecodeOptions, MediaError, Pixels, decode};
 
 /// Reads a mask from an image file of the model's size: light pixels (128 and above, after conversion to grey) are given.
-/// One flag a pixel in row order.
+/// One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation.
 pub fn decode_mask(
     bytes: &[u8],
     shape: ImageShape,
     limits: DecodeLimits,
 ) -> Result<Vec<bool>, MediaError> {
-    let (format, decoder) = decode::open(bytes, limits)?;
-    let (width, height) = image::ImageDecoder::dimensions(&decoder);
-    if (width as usize, height as usize) != (shape.width(), shape.height()) {
-        return Err(MediaError::MaskSize {
+    let flags = ImageShape::new(1, shape.height(), shape.width(), 2).expect("the model's own size");
+    let options = DecodeOptions {
+        convert: true,
+        ..DecodeOptions::default()
+    };
+    let image = decode(bytes, flags, options, limits).map_err(|error| match error {
+        MediaError::Size { width, height, .. } => MediaError::MaskSize {
             width,
             height,
             shape,
-        });
-    }
-    let picture = decode::pixels(bytes, format, decoder)?;
-    let picture = convert::to_channels(picture, 1, true)?;
-    let flags = ImageShape::new(1, shape.height(), shape.width(), 2).expect("the model's own size");
-    let image = picture.into_image(flags);
+        },
+        other => other,
+    })?;
     Ok(image.levels().iter().map(|&level| level == 1).collect())
 }
 

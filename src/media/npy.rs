@@ -8,9 +8,13 @@ use crate::domain::image::{Image, ImageShape};
 use super::{MediaError, convert};
 
 mod header;
+mod reader;
 
-pub use self::header::NPY_MAGIC;
 use self::header::{Header, header};
+pub use self::{
+    header::NPY_MAGIC,
+    reader::{NpyImages, NpyReader},
+};
 
 /// Reads uint8 levels [N, H, W, C], [N, H, W] of a model with one channel, or one image [H, W, C] or [H, W] alone.
 /// `limit` is the number of images allowed.
@@ -20,32 +24,14 @@ pub fn read_images(
     limit: usize,
 ) -> Result<Vec<Image>, MediaError> {
     let header = Header::read(bytes)?;
-    let (height, width, channels) = (shape.height(), shape.width(), shape.channels());
-    let wanted = || {
-        let mut wanted = format!("uint8 of shape [N, {height}, {width}, {channels}]");
-        if channels == 1 {
-            wanted += &format!(" or [N, {height}, {width}]");
-        }
-        wanted
-            + " in C order, one level a value (resize=true and convert=true apply to image files only)"
-    };
-    if !matches!(header.descr.as_str(), "|u1" | "<u1" | ">u1" | "=u1" | "u1") {
-        return Err(header.unwanted(wanted()));
-    }
-    let (h, w, c) = (height as u64, width as u64, channels as u64);
-    let count = match header.shape[..] {
-        [n, rows, columns, planes] if (rows, columns, planes) == (h, w, c) => n,
-        [n, rows, columns] if c == 1 && (rows, columns) == (h, w) => n,
-        [rows, columns, planes] if (rows, columns, planes) == (h, w, c) => 1,
-        [rows, columns] if c == 1 && (rows, columns) == (h, w) => 1,
-        _ => return Err(header.unwanted(wanted())),
-    };
+    let count = reader::images(&header, shape)?;
+    let wanted = || reader::wanted(shape);
     let data = header.data(bytes, 1, wanted)?;
     check_count(count, limit)?;
     data.chunks_exact(shape.dimensions())
         .enumerate()
         .map(|(index, levels)| {
-            let planes = convert::to_planes(levels.to_vec(), channels);
+            let planes = convert::to_planes(levels.to_vec(), shape.channels());
             Image::new(shape, planes).map_err(|error| MediaError::NpyArray {
                 found: format!("is not one of images: image {index}: {error}"),
                 wanted: wanted(),

@@ -18,6 +18,8 @@ pub struct Pixels {
     levels: Vec<u8>,
     /// Length of the lists at each depth, as far as any was read.
     lengths: Vec<usize>,
+    /// Where the first 1 stands that is written as a fraction.
+    one: Option<Vec<usize>>,
     fault: Option<PixelFault>,
 }
 
@@ -34,6 +36,18 @@ pub enum PixelFault {
         position: Vec<usize>,
         /// What stands there.
         value: String,
+        /// The largest level.
+        max: usize,
+    },
+    /// Fractions of which none is above 1.
+    #[error(
+        "1.0 at {}, and no value above it: that looks like an image scaled to the unit interval; send levels from 0 to {max}, as \
+         whole numbers if this is one",
+        place(position)
+    )]
+    Scaled {
+        /// Index at each depth.
+        position: Vec<usize>,
         /// The largest level.
         max: usize,
     },
@@ -85,6 +99,12 @@ impl Pixels {
             }
             return Err(fault.into());
         }
+        if let Some(position) = self.one
+            && max > 1
+            && self.levels.iter().all(|&level| level <= 1)
+        {
+            return Err(PixelFault::Scaled { position, max }.into());
+        }
         let (rows, columns, channels) = (shape.height(), shape.width(), shape.channels());
         let fits = match self.lengths[..] {
             [r, c] => channels == 1 && (r, c) == (rows, columns),
@@ -135,6 +155,7 @@ impl<'de> Deserialize<'de> for Pixels {
                 .into_iter()
                 .map_while(|length| length)
                 .collect(),
+            one: state.one,
             fault: state.fault,
         })
     }
@@ -150,6 +171,7 @@ struct State {
     lengths: [Option<usize>; MAX_DEPTH],
     /// Depth of the first level.
     leaf_depth: Option<usize>,
+    one: Option<Vec<usize>>,
     fault: Option<PixelFault>,
 }
 
@@ -236,10 +258,15 @@ impl<'de> Visitor<'de> for Element<'_> {
         Ok(())
     }
 
-    /// Whole numbers that are written as fractions (1.0) are refused too: lists of fractions are usually images scaled to
-    /// the unit interval, and reading those as levels would be wrong without a word.
+    /// Whole numbers may be written as fractions (3.0). Images scaled to the unit interval are told by their fractions, or, if they
+    /// are black and white, by having none above 1.0: reading those as levels would be wrong without a word.
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
-        self.0.leaf(None, || format!("{value:?}"));
+        let is_level = value.fract() == 0.0 && (0.0..=255.0).contains(&value);
+        if value == 1.0 && self.0.one.is_none() {
+            self.0.one = Some(self.0.position.clone());
+        }
+        let level = is_level.then_some(value as u8);
+        self.0.leaf(level, || format!("{value:?}"));
         Ok(())
     }
 
@@ -280,74 +307,4 @@ fn shape_of(lengths: &[usize]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str, shape: ImageShape) -> Result<Image, MediaError> {
-        serde_json::from_str::<Pixels>(text)
-            .unwrap()
-            .into_image(shape)
-    }
-
-    #[test]
-    fn rows_and_columns_arrive_in_order() {
-        let grey = ImageShape::new(1, 2, 3, 256).unwrap();
-        let image = read("[[0, 1, 2], [3, 4, 255]]", grey).unwrap();
-        assert_eq!(image.levels(), [0, 1, 2, 3, 4, 255]);
-        assert_eq!(read("[[[0],[1],[2]],[[3],[4],[255]]]", grey), Ok(image));
-        let colour = ImageShape::new(3, 1, 2, 256).unwrap();
-        let image = read("[[[1, 2, 3], [4, 5, 6]]]", colour).unwrap();
-        assert_eq!(image.levels(), [1, 4, 2, 5, 3, 6]);
-    }
-
-    #[test]
-    fn every_fault_names_its_place_and_what_would_be_right() {
-        let grey = ImageShape::new(1, 2, 2, 256).unwrap();
-        for (text, parts) in [
-            ("[[0, 300], [0, 0]]", &["300 at [0][1]", "0 to 255"][..]),
-            ("[[0, 0], [-1, 0]]", &["-1 at [1][0]"]),
-            ("[[0, 0], [0, 1.5]]", &["1.5 at [1][1]", "whole numbers"]),
-            ("[[0, 0], [0, 1.0]]", &["1.0 at [1][1]"]),
-            ("[[0, 1e99], [0, 1]]", &["1e99 at [0][1]"]),
-            ("[[0, 0], [0, null]]", &["null at [1][1]"]),
-            ("[[0, 0], [0, \"x\"]]", &["the text \"x\" at [1][1]"]),
-            ("[[0, 0], [0, true]]", &["true at [1][1]"]),
-            ("[[0, 0], [0, {\"a\": [1]}]]", &["an object at [1][1]"]),
-            ("[[0, 0], [0]]", &["at [1] has length 1", "length 2"]),
-            ("[[0, 0], 7]", &["no list at [1]"]),
-            ("[[0, [0]], [0, 0]]", &["further list at [0][1]"]),
-            ("[[[[0]]]]", &["further list at [0][0][0]"]),
-            ("7", &["no list at the top"]),
-            ("\"AAAA\"", &["no list at the top"]),
-            ("[]", &["shape [0]", "2×2"]),
-            (
-                "[[0, 0, 0], [0, 0, 0]]",
-                &["[2, 3]", "2×2 (rows × columns)"],
-            ),
-            (
-                "[[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]]",
-                &["[2, 2, 3]"],
-            ),
-        ] {
-            let message = read(text, grey).unwrap_err().to_string();
-            for part in parts {
-                assert!(message.contains(part), "{text}: {message:?} lacks {part:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_model_with_fewer_levels_refuses_bytes_above_them() {
-        let grey = ImageShape::new(1, 2, 2, 16).unwrap();
-        let message = read("[[0, 15], [16, 0]]", grey).unwrap_err().to_string();
-        assert!(
-            message.contains("16 at [1][0]") && message.contains("0 to 15"),
-            "{message}"
-        );
-        let colour = ImageShape::new(3, 1, 2, 16).unwrap();
-        let message = read("[[[1, 2, 3], [4, 55, 6]]]", colour)
-            .unwrap_err()
-            .to_string();
-        assert!(message.contains("55 at [0][1][1]"), "{message}");
-    }
-}
+mod tests;

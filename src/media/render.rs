@@ -59,12 +59,16 @@ pub fn heat_map(log_probabilities: &[f32], shape: ImageShape) -> Result<Vec<u8>,
 
 /// Log-probabilities in nats, in channel, row, column order, of one or more images as one PNG heat map. The channels of a
 /// pixel are added up. Dark is expected, bright is surprising; the scale runs from 0 to the largest finite surprise among all the
-/// images. An impossible pixel (−∞) is as bright as can be; one that is not a number is grey.
+/// images. An impossible pixel (−∞) is as bright as can be.
+///
+/// # Errors
+/// [`MediaError::NotANumber`] where a log-probability is NaN or +∞: no colour stands for what is no number.
 ///
 /// # Panics
 /// If a map does not have the shape's dimensions.
 pub fn heat_map_grid(maps: &[&[f32]], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     let surprises: Vec<Vec<f64>> = maps.iter().map(|map| surprise(map, shape)).collect();
+    check_numbers(&surprises, |value| value > f64::NEG_INFINITY)?;
     let brightest = surprises
         .iter()
         .flatten()
@@ -80,6 +84,23 @@ pub fn heat_map_grid(maps: &[&[f32]], shape: ImageShape) -> Result<Vec<u8>, Medi
         canvas.draw(cell, &bytes);
     }
     canvas.encode()
+}
+
+/// Refuses maps that hold what is not acceptable, and NaN in any case.
+fn check_numbers(maps: &[Vec<f64>], is_accepted: fn(f64) -> bool) -> Result<(), MediaError> {
+    for (map, values) in maps.iter().enumerate() {
+        let found = values
+            .iter()
+            .position(|&value| value.is_nan() || !is_accepted(value));
+        if let Some(place) = found {
+            return Err(MediaError::NotANumber {
+                map,
+                place,
+                value: values[place],
+            });
+        }
+    }
+    Ok(())
 }
 
 /// −log p of every pixel in nats.
@@ -102,9 +123,6 @@ fn by_pixel(map: &[f32], shape: ImageShape) -> Vec<f64> {
 }
 
 fn colour(surprise: f64, brightest: f64) -> [u8; 3] {
-    if surprise.is_nan() {
-        return [128; 3];
-    }
     if surprise == f64::INFINITY {
         return colormap::inferno(1.0);
     }
@@ -214,18 +232,24 @@ mod tests {
     }
 
     #[test]
-    fn heat_maps_survive_every_number() {
+    fn what_is_impossible_is_bright_and_what_is_no_number_is_refused() {
         let shape = ImageShape::new(1, 2, 2, 256).unwrap();
-        let map = [0.0, -5.0, f32::NEG_INFINITY, f32::NAN];
+        let map = [0.0, -5.0, f32::NEG_INFINITY, -2.5];
         let picture = picture(&heat_map(&map, shape).unwrap()).to_rgb8();
         let (width, height) = picture.dimensions();
         let at = |x, y| picture.get_pixel(x, y).0;
         assert_eq!(at(0, 0), colormap::inferno(0.0));
         assert_eq!(at(width - 1, 0), colormap::inferno(1.0));
         assert_eq!(at(0, height - 1), colormap::inferno(1.0));
-        assert_eq!(at(width - 1, height - 1), [128; 3]);
-        for value in [0.0, f32::NAN, f32::NEG_INFINITY, f32::INFINITY, f32::MIN] {
+        assert_eq!(at(width - 1, height - 1), colormap::inferno(0.5));
+        for value in [0.0, f32::NEG_INFINITY, f32::MIN] {
             heat_map(&[value; 4], shape).unwrap();
+        }
+        for value in [f32::NAN, f32::INFINITY] {
+            let error = heat_map(&[0.0, 0.0, value, 0.0], shape)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains("at 2"), "{error}");
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
 use super::{Refusal, progress::Board};
 use crate::{
     metrics::Metrics,
-    scheduling::{AdmissionError, Class, Permit, Scheduler},
+    scheduling::{AdmissionError, Ask, Class, Permit, Scheduler},
 };
 
 /// One request on its way through a model.
@@ -18,6 +18,8 @@ pub struct Call {
     pub deadline: Instant,
     /// Who watches how far the images are, if anybody does.
     pub watch: Option<Arc<Board>>,
+    /// Whose request it is, where requests of one client share one client's part of the workers.
+    pub client: Option<u64>,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
 }
@@ -28,6 +30,7 @@ impl Call {
         Self {
             deadline,
             watch: None,
+            client: None,
             scheduler,
             metrics,
         }
@@ -35,21 +38,16 @@ impl Call {
 
     /// Leave to give the workers so much to do.
     pub fn admit(&self, class: Class, cost: Duration) -> Result<Permit, Refusal> {
-        self.scheduler.admit(class, cost).map_err(|error| match error {
+        let ask = Ask {
+            class,
+            cost,
+            deadline: Some(self.deadline),
+            client: self.client,
+        };
+        self.scheduler.admit(ask).map_err(|error| match error {
             AdmissionError::Full { retry_after } => {
                 self.metrics.reject("overloaded");
                 Refusal::overloaded(retry_after)
-            }
-            AdmissionError::TooLarge { cost, capacity } => {
-                self.metrics.reject("too_large");
-                Refusal::new(
-                    super::Kind::TooLarge,
-                    format!(
-                        "this request alone is about {:.1} s of work, and at most {:.1} s may wait at once: split it",
-                        cost.as_secs_f64(),
-                        capacity.as_secs_f64()
-                    ),
-                )
             }
             AdmissionError::Draining => {
                 self.metrics.reject("shutting_down");

@@ -339,6 +339,7 @@ impl From<JobError> for Refusal {
 impl From<MediaError> for Refusal {
     fn from(error: MediaError) -> Self {
         let (kind, limit) = match error {
+            MediaError::Cancelled => return Self::deadline_exceeded(),
             MediaError::TooManyItems { limit, .. } => (Kind::TooManyImages, Some(limit as u64)),
             MediaError::TooManyPixels { limit, .. } => (Kind::TooLarge, Some(limit)),
             _ if error.is_too_large() => (Kind::TooLarge, None),

@@ -1,5 +1,6 @@
 //! An answer: what holds once, and an item for each image, which is its result or why it has none.
 
+use schemars::JsonSchema;
 use serde::{
     Serialize, Serializer,
     ser::{SerializeMap, SerializeSeq},
@@ -46,9 +47,9 @@ impl<O: Operation> Answer<O> {
             .into_iter()
             .map(|problem| match problem {
                 Some(refusal) => Err(refusal),
-                None => results
-                    .next()
-                    .unwrap_or_else(|| Err(Refusal::internal("there are fewer results than images"))),
+                None => results.next().unwrap_or_else(|| {
+                    Err(Refusal::internal("there are fewer results than images"))
+                }),
             })
             .collect();
         if items.iter().all(Result::is_err) {
@@ -68,6 +69,15 @@ impl<O: Operation> Answer<O> {
     }
 }
 
+/// Something that a user should know of an image that was read.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct Note {
+    /// Which image, counted from 0.
+    pub index: usize,
+    /// What there is to know.
+    pub note: String,
+}
+
 /// A refusal in the words of a transport.
 pub(super) type Failure<'a> = &'a dyn Fn(usize, &Refusal) -> serde_json::Value;
 
@@ -75,6 +85,7 @@ pub(super) type Failure<'a> = &'a dyn Fn(usize, &Refusal) -> serde_json::Value;
 pub(super) struct Json<'a, O: Operation> {
     pub(super) model: (&'a str, u32),
     pub(super) answer: &'a Answer<O>,
+    pub(super) notes: &'a [Note],
     pub(super) failure: Failure<'a>,
 }
 
@@ -87,6 +98,9 @@ impl<O: Operation> Serialize for Json<'_, O> {
         let head = serde_json::to_value(&self.answer.head).map_err(S::Error::custom)?;
         for (name, value) in head.as_object().into_iter().flatten() {
             map.serialize_entry(name, value)?;
+        }
+        if !self.notes.is_empty() {
+            map.serialize_entry("notes", self.notes)?;
         }
         map.serialize_entry(O::ITEMS.key(), &List(self))?;
         map.end()

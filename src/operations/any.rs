@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Answer, Context, Format, Input, Items, Operation, Rendering, Tensor, TensorSpec, Work,
-    answer::Json,
+    answer::{Json, Note},
     input::all,
 };
 use crate::{
@@ -177,6 +177,11 @@ impl<O: Operation> AnyOperation for Erased<O> {
             properties.extend(own.clone());
             let list = json!({"type": "array", "items": item, "description": "One for each image, in order."});
             properties.insert(O::ITEMS.key().to_owned(), list);
+            if O::Input::TAKES.images() {
+                let note = generator.subschema_for::<Note>();
+                let notes = json!({"type": "array", "items": note, "description": "What a user should know of images that were read."});
+                properties.insert("notes".to_owned(), notes);
+            }
         }
         required.extend(
             head.get("required")
@@ -232,6 +237,11 @@ impl<O: Operation> Prepared for Ready<O> {
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
         let capability = O::ask(model)
             .map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
+        let notes = given.notes.iter().map(|(index, note)| Note {
+            index: *index,
+            note: note.clone(),
+        });
+        let notes = notes.collect();
         let (input, problems) = O::Input::part(given)?;
         O::check_count(self.format, problems.len())?;
         let answer = O::run(&capability, model, input, self.options, context).await?;
@@ -246,6 +256,7 @@ impl<O: Operation> Prepared for Ready<O> {
         Ok(Box::new(Answered {
             model: Arc::clone(model),
             answer,
+            notes,
         }))
     }
 }
@@ -253,6 +264,7 @@ impl<O: Operation> Prepared for Ready<O> {
 struct Answered<O: Operation> {
     model: Arc<Model>,
     answer: Answer<O>,
+    notes: Vec<Note>,
 }
 
 impl<O: Operation> Answered<O> {
@@ -274,6 +286,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
         let json = Json {
             model: (&self.model.name, self.model.version),
             answer: &self.answer,
+            notes: &self.notes,
             failure: &|index, refusal| voice(index, refusal),
         };
         serde_json::to_vec(&json).map_err(Refusal::internal)
@@ -295,16 +308,26 @@ impl<O: Operation> AnyAnswer for Answered<O> {
     }
 
     fn split(self: Box<Self>) -> Vec<Result<Box<dyn AnyAnswer>, Refusal>> {
-        let Self { model, answer } = *self;
-        let single = |item: Result<O::Item, Refusal>| {
+        let Self {
+            model,
+            answer,
+            notes,
+        } = *self;
+        let single = |(index, item): (usize, Result<O::Item, Refusal>)| {
+            let own = notes.iter().filter(|note| note.index == index);
+            let notes = own.cloned().collect();
             let answer = Answer::<O> {
                 head: answer.head.clone(),
                 items: vec![Ok(item?)],
             };
             let model = Arc::clone(&model);
-            Ok(Box::new(Answered { model, answer }) as Box<dyn AnyAnswer>)
+            Ok(Box::new(Answered {
+                model,
+                answer,
+                notes,
+            }) as Box<dyn AnyAnswer>)
         };
-        answer.items.into_iter().map(single).collect()
+        answer.items.into_iter().enumerate().map(single).collect()
     }
 
     fn causes(&self) -> Vec<(usize, String)> {
@@ -316,7 +339,11 @@ impl<O: Operation> AnyAnswer for Answered<O> {
     }
 
     fn notes(&self) -> Vec<(&'static str, Value)> {
-        O::notes(&self.answer.head, &self.answer.good())
+        let mut notes = O::notes(&self.answer.head, &self.answer.good());
+        if !self.notes.is_empty() {
+            notes.push(("notes", json!(self.notes)));
+        }
+        notes
     }
 
     fn tensors(self: Box<Self>) -> Result<Vec<Tensor>, Refusal> {

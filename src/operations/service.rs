@@ -337,11 +337,18 @@ impl Opened {
     ) -> Result<(), Refusal> {
         let common: CommonOptions = options.take(&schema_of::<CommonOptions>())?;
         if let Some(timeout) = common.timeout {
-            let limit = self.context.limits.check_timeout(seconds("timeout", timeout)?)?;
+            let limit = self
+                .context
+                .limits
+                .check_timeout(seconds("timeout", timeout)?)?;
             // Of two that were named, the shorter counts.
             let named = started + limit;
             let deadline = &mut self.context.call.deadline;
-            *deadline = if self.named { named.min(*deadline) } else { named };
+            *deadline = if self.named {
+                named.min(*deadline)
+            } else {
+                named
+            };
             self.named = true;
         }
         Ok(())

@@ -1,36 +1,35 @@
-//! Admission by cost: how much work may be in the house at once. Cost is the worker time that work is estimated to take, from what
-//! the same work took before.
+//! Admission: which requests are let in, and the books of the work that was. Cost is the worker time that work is
+//! expected to take, from what the same work took before. The rules are those of a class's own book (`book`).
+//!
+//! A decision takes one lock and some dozens of steps, however much waits.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use super::Class;
+use super::{
+    Class,
+    book::{Book, Wish},
+    clock::{Timeline, nanoseconds},
+    promises::Supply,
+};
 
-/// The books of one scheduler.
-#[derive(Debug)]
-pub(super) struct Admission {
-    classes: [Account; 2],
-    draining: AtomicBool,
-    workers: u32,
-}
-
-#[derive(Debug)]
-struct Account {
-    capacity: Duration,
-    admitted_nanoseconds: AtomicU64,
-}
-
-/// Leave to submit work of a certain cost; gives the room back when it is dropped.
-#[derive(Debug)]
-pub struct Permit {
-    admission: Arc<Admission>,
-    class: Class,
-    cost_nanoseconds: u64,
+/// What a request asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Ask {
+    /// The class of its work.
+    pub class: Class,
+    /// The time of one worker that all of it is expected to take (see [`super::Lane::estimate`]).
+    pub cost: Duration,
+    /// When the answer is of no use any more.
+    pub deadline: Option<Instant>,
+    /// A number for the client that sent it: requests of one client have one fair share between them. Requests without
+    /// have one each.
+    pub client: Option<u64>,
 }
 
 /// Why a request is not admitted.
@@ -38,131 +37,317 @@ pub struct Permit {
 pub enum AdmissionError {
     /// There is no room now.
     Full {
-        /// When there should be.
+        /// The time in which the work that stands in the way will be done.
         retry_after: Duration,
-    },
-    /// There would never be room: the request alone costs more than may be in the house.
-    TooLarge {
-        /// What it costs.
-        cost: Duration,
-        /// What there may be.
-        capacity: Duration,
     },
     /// No new work is taken.
     Draining,
 }
 
+/// Leave to submit work of a certain cost; gives the room back when it is dropped.
+#[derive(Debug)]
+pub struct Permit(Arc<Charge>);
+
+/// The entry of one request in the books.
+#[derive(Debug)]
+pub(super) struct Charge {
+    admission: Arc<Admission>,
+    class: Class,
+    /// The place of the request in the fair order.
+    tag: u64,
+    /// The key of the time by which it is promised to be finished.
+    due: u64,
+    /// Cost that no worker has begun to work off. Changed under the lock of the books only, like `is_open`.
+    waiting: AtomicU64,
+    /// Whether the permit is still there.
+    is_open: AtomicBool,
+    /// Rows of the request that wait in lanes.
+    rows: AtomicU64,
+}
+
+/// The books of one scheduler.
+#[derive(Debug)]
+pub(super) struct Admission {
+    timeline: Timeline,
+    workers: u64,
+    draining: AtomicBool,
+    books: Mutex<[Book; 2]>,
+}
+
+/// Work that a worker has begun; it leaves the books when this is dropped.
+#[derive(Debug)]
+pub(super) struct Begun {
+    admission: Arc<Admission>,
+    class: Class,
+    /// Each with the time by which it is due.
+    parts: Vec<(u64, u64)>,
+}
+
 impl Admission {
-    pub(super) fn new(interactive: Duration, bulk: Duration, workers: usize) -> Arc<Self> {
-        let account = |capacity| Account {
-            capacity,
-            admitted_nanoseconds: AtomicU64::new(0),
-        };
+    pub(super) fn new(
+        timeline: Timeline,
+        workers: usize,
+        interactive: Duration,
+        bulk: Duration,
+    ) -> Arc<Self> {
+        let book = |capacity| Book::new(nanoseconds(capacity));
         Arc::new(Self {
-            classes: [account(interactive), account(bulk)],
+            timeline,
+            workers: workers.max(1) as u64,
             draining: AtomicBool::new(false),
-            workers: u32::try_from(workers).unwrap_or(u32::MAX).max(1),
+            books: Mutex::new([book(interactive), book(bulk)]),
         })
     }
 
-    pub(super) fn admit(
-        self: &Arc<Self>,
-        class: Class,
-        cost: Duration,
-    ) -> Result<Permit, AdmissionError> {
-        if self.is_draining() {
+    pub(super) fn admit(self: &Arc<Self>, ask: Ask) -> Result<Permit, AdmissionError> {
+        if self.draining.load(Ordering::SeqCst) {
             return Err(AdmissionError::Draining);
         }
-        let account = &self.classes[class.index()];
-        let capacity = account.capacity;
-        if cost > capacity {
-            return Err(AdmissionError::TooLarge { cost, capacity });
-        }
-        let cost_nanoseconds = nanoseconds(cost);
-        account
-            .admitted_nanoseconds
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |admitted| {
-                let total = admitted.checked_add(cost_nanoseconds)?;
-                (total <= nanoseconds(capacity)).then_some(total)
-            })
-            .map_err(|admitted| {
-                let excess = (Duration::from_nanos(admitted) + cost).saturating_sub(capacity);
-                AdmissionError::Full {
-                    retry_after: excess / self.workers,
+        let now = self.timeline.now();
+        let cost = nanoseconds(ask.cost);
+        let deadline = ask.deadline.map(|deadline| self.timeline.at(deadline));
+        let mut books = self.books();
+        let supply = self.supply(&books, ask.class);
+        let book = &mut books[ask.class.index()];
+        let wish = Wish {
+            cost,
+            deadline,
+            client: ask.client,
+        };
+        let due = book.consider(now, &wish, supply).map_err(|in_the_way| {
+            let retry_after = Duration::from_nanos(supply.time_for(in_the_way));
+            book.leave_claim(now, &wish, supply, retry_after);
+            AdmissionError::Full { retry_after }
+        })?;
+        book.waiting += cost;
+        book.promises.add(due, cost);
+        Ok(Permit(Arc::new(Charge {
+            admission: Arc::clone(self),
+            class: ask.class,
+            tag: book.shares.join(ask.client, cost),
+            due,
+            waiting: AtomicU64::new(cost),
+            is_open: AtomicBool::new(true),
+            rows: AtomicU64::new(0),
+        })))
+    }
+
+    /// Whether a promise of the class is about to be broken, so that the earliest deadline must go first.
+    pub(super) fn is_late(&self, class: Class) -> bool {
+        let now = self.timeline.now();
+        let books = self.books();
+        let supply = self.supply(&books, class);
+        books[class.index()].promises.are_endangered(now, supply)
+    }
+
+    /// A worker begins with rows of requests of one class, each of which is expected to take `row`.
+    pub(super) fn begin<'a>(
+        self: &Arc<Self>,
+        class: Class,
+        row: u64,
+        parts: impl Iterator<Item = (&'a Charge, usize)>,
+    ) -> Begun {
+        let mut books = self.books();
+        let book = &mut books[class.index()];
+        let parts = parts
+            .map(|(charge, rows)| {
+                let all = row.saturating_mul(charge.rows.load(Ordering::Relaxed));
+                charge.unqueue(rows);
+                let mut left = charge.waiting.load(Ordering::Relaxed);
+                if left < all && charge.is_open.load(Ordering::Relaxed) {
+                    // It takes longer than it was expected to when it was let in.
+                    book.waiting += all - left;
+                    book.promises.add(charge.due, all - left);
+                    left = all;
                 }
-            })?;
-        Ok(Permit {
+                let cost = row.saturating_mul(rows as u64).min(left);
+                charge.waiting.store(left - cost, Ordering::Relaxed);
+                book.waiting = book.waiting.saturating_sub(cost);
+                book.running += cost;
+                (charge.due, cost)
+            })
+            .collect();
+        Begun {
             admission: Arc::clone(self),
             class,
-            cost_nanoseconds,
-        })
+            parts,
+        }
     }
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+    fn supply(&self, books: &[Book; 2], class: Class) -> Supply {
+        let other = &books[1 - class.index()];
+        Supply {
+            workers: self.workers,
+            share: class.share(),
+            other: other.waiting + other.running,
+        }
+    }
+
+    fn books(&self) -> MutexGuard<'_, [Book; 2]> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl Permit {
-    pub(super) fn class(&self) -> Class {
-        self.class
+    pub(super) fn charge(&self) -> &Arc<Charge> {
+        &self.0
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.admission.classes[self.class.index()]
-            .admitted_nanoseconds
-            .fetch_sub(self.cost_nanoseconds, Ordering::SeqCst);
+        let charge = &self.0;
+        let mut books = charge.admission.books();
+        let book = &mut books[charge.class.index()];
+        charge.is_open.store(false, Ordering::Relaxed);
+        let left = charge.waiting.swap(0, Ordering::Relaxed);
+        book.waiting = book.waiting.saturating_sub(left);
+        book.leave(charge.due, left);
+    }
+}
+
+impl Charge {
+    pub(super) fn class(&self) -> Class {
+        self.class
+    }
+
+    pub(super) fn tag(&self) -> u64 {
+        self.tag
+    }
+
+    pub(super) fn due(&self) -> u64 {
+        self.due
+    }
+
+    /// So many rows of it wait in a lane.
+    pub(super) fn queue(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// They do not any more.
+    pub(super) fn unqueue(&self, rows: usize) {
+        self.rows.fetch_sub(rows as u64, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut books = self.admission.books();
+        let book = &mut books[self.class.index()];
+        for (due, work) in std::mem::take(&mut self.parts) {
+            book.running = book.running.saturating_sub(work);
+            book.leave(due, work);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::SystemClock, *};
 
     const fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
 
-    #[test]
-    fn room_is_given_back_and_classes_do_not_mix() {
-        let admission = Admission::new(seconds(10), seconds(100), 2);
-        let first = admission.admit(Class::Interactive, seconds(8)).unwrap();
-        assert_eq!(
-            admission.admit(Class::Interactive, seconds(4)).unwrap_err(),
-            AdmissionError::Full {
-                retry_after: seconds(1)
-            }
-        );
-        let _bulk = admission.admit(Class::Bulk, seconds(100)).unwrap();
-        drop(first);
-        let _second = admission.admit(Class::Interactive, seconds(10)).unwrap();
+    /// Two workers; ten seconds of interactive work may wait.
+    fn admission() -> Arc<Admission> {
+        let timeline = Timeline::new(Arc::new(SystemClock));
+        Admission::new(timeline, 2, seconds(10), seconds(100))
+    }
+
+    fn ask(class: Class, cost: u64, deadline: Option<u64>) -> Ask {
+        Ask {
+            class,
+            cost: seconds(cost),
+            deadline: deadline.map(|d| Instant::now() + seconds(d)),
+            client: None,
+        }
+    }
+
+    fn refused(admission: &Arc<Admission>, ask: Ask) -> Duration {
+        match admission.admit(ask) {
+            Err(AdmissionError::Full { retry_after }) => retry_after,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]
-    fn what_can_never_fit_says_so_and_draining_takes_nothing() {
-        let admission = Admission::new(seconds(10), seconds(100), 2);
-        assert_eq!(
-            admission
-                .admit(Class::Interactive, seconds(11))
-                .unwrap_err(),
-            AdmissionError::TooLarge {
-                cost: seconds(11),
-                capacity: seconds(10)
-            }
+    fn what_waits_decides_and_not_the_size() {
+        let admission = admission();
+        let huge = ask(Class::Interactive, 1_000, Some(1));
+        let permit = admission.admit(huge).unwrap();
+        // The time in which what is there is done.
+        let small = ask(Class::Interactive, 0, None);
+        assert_eq!(refused(&admission, small), seconds(500));
+        let _other_class = admission.admit(ask(Class::Bulk, 1_000, None)).unwrap();
+        drop(permit);
+        let _first = admission.admit(ask(Class::Interactive, 9, None)).unwrap();
+        let _second = admission
+            .admit(ask(Class::Interactive, 1_000, None))
+            .unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_in_time_is_refused_if_something_waits() {
+        let admission = admission();
+        let _waiting = admission.admit(ask(Class::Interactive, 8, None)).unwrap();
+        let late = ask(Class::Interactive, 1, Some(1));
+        // The one that waits was promised for in twelve seconds at least: there is time for a second of work before.
+        drop(admission.admit(late).unwrap());
+        let hopeless = ask(Class::Interactive, 2, Some(1));
+        let wait = refused(&admission, hopeless);
+        assert!(wait <= seconds(4), "{wait:?}");
+    }
+
+    #[test]
+    fn room_is_kept_for_who_was_refused() {
+        let admission = admission();
+        let filling: Vec<Permit> = (0..10)
+            .map(|_| admission.admit(ask(Class::Interactive, 1, None)).unwrap())
+            .collect();
+        let large = ask(Class::Interactive, 6, None);
+        assert_eq!(refused(&admission, large), seconds(5));
+        drop(filling);
+        let _small: Vec<Permit> = (0..5)
+            .map(|_| admission.admit(ask(Class::Interactive, 1, None)).unwrap())
+            .collect();
+        // Half of the room is kept for the large one.
+        refused(&admission, ask(Class::Interactive, 1, None));
+        let _large = admission.admit(large).unwrap();
+        refused(&admission, ask(Class::Interactive, 1, None));
+    }
+
+    #[test]
+    fn work_that_was_begun_or_given_up_leaves_room() {
+        let admission = admission();
+        let permit = admission.admit(ask(Class::Interactive, 10, None)).unwrap();
+        permit.charge().queue(10);
+        let row = nanoseconds(seconds(1));
+        let begun = admission.begin(
+            Class::Interactive,
+            row,
+            std::iter::once((&**permit.charge(), 4)),
         );
+        drop(admission.admit(ask(Class::Interactive, 1, None)).unwrap());
+        // A row takes five times as long as was thought: six of them are more than may wait.
+        let slow = std::iter::once((&**permit.charge(), 1));
+        let slow = admission.begin(Class::Interactive, 5 * row, slow);
+        refused(&admission, ask(Class::Interactive, 1, None));
+        drop((begun, slow, permit));
+        let books = admission.books();
+        assert_eq!((books[0].waiting, books[0].running), (0, 0));
+    }
+
+    #[test]
+    fn draining_takes_nothing() {
+        let admission = admission();
         admission.drain();
         assert_eq!(
-            admission.admit(Class::Bulk, seconds(1)).unwrap_err(),
+            admission.admit(ask(Class::Bulk, 1, None)).unwrap_err(),
             AdmissionError::Draining
         );
     }

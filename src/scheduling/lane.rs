@@ -1,101 +1,51 @@
-//! A lane: the queue of one kind of work, and how a batch of it runs.
+//! A lane: the queue of one kind of work, and which of it makes the next batch.
 
 use std::{
-    collections::VecDeque,
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use super::{Class, JobError, Parallelism, Permit, worker::Shared};
+use super::{
+    Class, JobError, Parallelism, Permit,
+    batch::{AnyLane, Batch, BatchLimits, LaneBatch, Ticket},
+    clock::nanoseconds,
+    pace::Pace,
+    queue::{Order, Place, Queue},
+    work::{Step, Work},
+    worker::Shared,
+};
 use crate::metrics::OperationMetrics;
 
-/// A kind of work that is done in batches.
-pub trait Work: fmt::Debug + Send + Sync + 'static {
-    /// What goes in.
-    type Item: Send + 'static;
-    /// What comes out.
-    type Output: Send + 'static;
-
-    /// Rows that the item adds to a batch: at least 1.
-    fn rows(&self, item: &Self::Item) -> usize;
-
-    /// One turn for a batch: for each item, in order, its result or the item itself if it needs another turn. An error, a
-    /// panic or a wrong number of steps fails every item of the batch.
-    fn run(
-        &self,
-        items: Vec<Self::Item>,
-        parallelism: Parallelism,
-    ) -> Turn<Self::Item, Self::Output>;
-}
-
-/// What a turn comes to: a step for each item, or why the batch failed.
-pub type Turn<I, O> = Result<Vec<Step<I, O>>, String>;
-
-/// Where an item stands after a turn.
-#[derive(Debug)]
-pub enum Step<I, O> {
-    /// Finished.
-    Done(O),
-    /// It needs another turn.
-    Again(I),
-}
+/// What an entry's client is told.
+pub(super) type Answer<O> = (Ticket<O>, Result<O, JobError>);
 
 /// The queue of one kind of work. Made by [`super::Scheduler::lane`].
 pub struct Lane<W: Work> {
     work: W,
     class: Class,
     limits: BatchLimits,
-    /// Smoothed time of one worker for one row.
-    row_nanoseconds: AtomicU64,
+    pace: Pace,
     metrics: OperationMetrics,
-    queue: Mutex<VecDeque<Entry<W>>>,
+    queue: Mutex<Queue<Entry<W>>>,
     shared: Arc<Shared>,
     this: Weak<Self>,
 }
 
-/// How large a batch may get.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BatchLimits {
-    /// In rows.
-    pub(super) rows: usize,
-    /// In expected time, but always one item.
-    pub(super) duration: Duration,
-}
-
-struct Entry<W: Work> {
+pub(super) struct Entry<W: Work> {
     item: W::Item,
     ticket: Ticket<W::Output>,
 }
 
-/// What remains of an entry while its item is being worked on.
-struct Ticket<O> {
-    reply: oneshot::Sender<Result<O, JobError>>,
-    deadline: Instant,
-    submitted: Instant,
-    /// Whether it has had a turn already: the wait is counted once.
-    started: bool,
-}
-
-/// A lane of any kind of work, as the workers see it.
-pub(super) trait AnyLane: Send + Sync {
-    fn class(&self) -> Class;
-    /// Items that wait.
-    fn len(&self) -> usize;
-    /// Takes a batch of at most a `share`-th of what waits; `None` if nobody waits any more for any of it.
-    fn take(&self, share: usize) -> Option<Box<dyn Batch>>;
-}
-
-/// A batch ready to run.
-pub(super) trait Batch: Send {
-    /// Runs it and answers.
-    fn run(self: Box<Self>, parallelism: Parallelism);
+/// What a batch is made of while it is being gathered.
+struct Gathered<W: Work> {
+    items: Vec<W::Item>,
+    tickets: Vec<Ticket<W::Output>>,
+    rows: usize,
+    /// The earliest deadline among them: all are answered together.
+    deadline: u64,
 }
 
 impl<W: Work> Lane<W> {
@@ -111,7 +61,7 @@ impl<W: Work> Lane<W> {
             work,
             class,
             limits,
-            row_nanoseconds: AtomicU64::new(row_duration.as_nanos() as u64),
+            pace: Pace::new(nanoseconds(row_duration)),
             metrics,
             queue: Mutex::default(),
             shared,
@@ -124,49 +74,17 @@ impl<W: Work> Lane<W> {
         &self.work
     }
 
-    /// The time of one worker that `rows` rows are expected to take, from what rows took before.
+    /// The time of one worker that `rows` rows are expected to take, from what rows took before. What was learnt while
+    /// the machine was busy is forgotten in some seconds without a run.
     pub fn estimate(&self, rows: u64) -> Duration {
-        Duration::from_nanos(
-            self.row_nanoseconds
-                .load(Ordering::Relaxed)
-                .saturating_mul(rows),
-        )
+        let row = self.pace.row(self.shared.timeline.now());
+        Duration::from_nanos(row.saturating_mul(rows))
     }
 
-    /// Rows that a batch may have now.
-    fn max_rows(&self) -> usize {
-        let row = self.row_nanoseconds.load(Ordering::Relaxed).max(1);
-        let in_time = self.limits.duration.as_nanos() / u128::from(row);
-        usize::try_from(in_time)
-            .unwrap_or(usize::MAX)
-            .clamp(1, self.limits.rows.max(1))
-    }
-
-    /// Rows of one batch if what waits is to be shared out between `workers`. The queue can be long, so counting ends where more
-    /// would not matter.
-    fn share_of(&self, queue: &VecDeque<Entry<W>>, workers: usize) -> usize {
-        let max_rows = self.max_rows();
-        let enough = max_rows.saturating_mul(workers);
-        let mut waiting = 0;
-        for entry in queue {
-            waiting += self.work.rows(&entry.item);
-            if waiting >= enough {
-                return max_rows;
-            }
-        }
-        waiting.div_ceil(workers)
-    }
-
-    fn observe(&self, rows: usize, duration: Duration) {
-        let measured = duration.as_nanos() as u64 / rows.max(1) as u64;
-        let previous = self.row_nanoseconds.load(Ordering::Relaxed);
-        // An eighth of each new value: a few slow runs do not close the door, a lasting change is followed in seconds.
-        self.row_nanoseconds
-            .store(previous - previous / 8 + measured / 8, Ordering::Relaxed);
-    }
-
-    /// Has every item worked on; results come in the order of the items. If the future is dropped, items that have not been
-    /// started cost nothing, and items that take several turns stop before their next.
+    /// Has every item worked on; results come in the order of the items. If the future is dropped, items that have not
+    /// been started cost nothing, and items that take several turns stop before their next.
+    ///
+    /// If a worker is idle and the work is shorter than waking it would take, it is done here, by the calling thread.
     ///
     /// # Panics
     /// If the permit is for another class of work.
@@ -176,11 +94,15 @@ impl<W: Work> Lane<W> {
         items: Vec<W::Item>,
         deadline: Instant,
     ) -> Vec<Result<W::Output, JobError>> {
-        assert_eq!(permit.class(), self.class, "permit for another class");
-        let receivers = self.submit(items, deadline);
-        let mut results = Vec::with_capacity(receivers.len());
+        assert_eq!(
+            permit.charge().class(),
+            self.class,
+            "permit for another class"
+        );
+        let mut submitted = self.submit(permit, items, deadline);
+        let mut results = Vec::with_capacity(submitted.receivers.len());
         let until = tokio::time::Instant::from_std(deadline);
-        for receiver in receivers {
+        for receiver in &mut submitted.receivers {
             results.push(match tokio::time::timeout_at(until, receiver).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => Err(JobError::Failed(
@@ -192,41 +114,178 @@ impl<W: Work> Lane<W> {
         results
     }
 
-    fn submit(
+    /// Queues items, or runs them at once if that is shorter.
+    pub(super) fn submit(
         &self,
+        permit: &Permit,
         items: Vec<W::Item>,
         deadline: Instant,
-    ) -> Vec<oneshot::Receiver<Result<W::Output, JobError>>> {
-        let submitted = Instant::now();
+    ) -> Submitted<'_, W> {
+        let timeline = &self.shared.timeline;
+        let (now, deadline) = (timeline.now(), timeline.at(deadline));
+        let charge = permit.charge();
+        let first = Place {
+            tag: charge.tag(),
+            due: charge.due(),
+            sequence: self.shared.sequence(items.len() as u64),
+        };
         let mut receivers = Vec::with_capacity(items.len());
-        {
-            let mut queue = self.queue();
-            for item in items {
+        let entries: Vec<Entry<W>> = (first.sequence..)
+            .zip(items)
+            .map(|(sequence, item)| {
+                charge.queue(self.work.rows(&item));
                 let (reply, receiver) = oneshot::channel();
                 receivers.push(receiver);
-                queue.push_back(Entry {
-                    item,
-                    ticket: Ticket {
-                        reply,
-                        deadline,
-                        submitted,
-                        started: false,
-                    },
-                });
-            }
+                let ticket = Ticket {
+                    reply,
+                    charge: Arc::clone(charge),
+                    place: Place { sequence, ..first },
+                    deadline,
+                    submitted: now,
+                    started: false,
+                };
+                Entry { item, ticket }
+            })
+            .collect();
+        self.dispatch(entries, now);
+        Submitted {
+            lane: self,
+            first,
+            receivers,
         }
-        self.announce();
-        receivers
     }
 
-    fn announce(&self) {
+    fn dispatch(&self, entries: Vec<Entry<W>>, now: u64) {
+        if entries.is_empty() {
+            return;
+        }
+        let rows: usize = entries.iter().map(|e| self.work.rows(&e.item)).sum();
+        let is_short = rows <= self.limits.rows
+            && entries[0].ticket.deadline > now
+            && self
+                .pace
+                .small_run(rows)
+                .is_some_and(|run| run < nanoseconds(self.limits.hop));
+        if is_short && self.shared.stand_in(self.class) {
+            let mut gathered = Gathered::new();
+            for entry in entries {
+                self.gather(&mut gathered, entry, now);
+            }
+            if let Some(batch) = self.batch(gathered, now) {
+                // Other cores would have to be woken too.
+                batch.run(Parallelism::Shared);
+            }
+            return;
+        }
+        self.enqueue(entries);
+    }
+
+    fn enqueue(&self, entries: Vec<Entry<W>>) {
+        {
+            let mut queue = self.queue();
+            self.shared.depth(self.class).add(entries.len() as i64);
+            for entry in entries {
+                queue.push(entry.ticket.place, entry);
+            }
+        }
         if let Some(this) = self.this.upgrade() {
             self.shared.announce(this);
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, VecDeque<Entry<W>>> {
+    /// Takes an entry out of the queue.
+    fn withdraw(&self, queue: &mut Queue<Entry<W>>, place: Place) -> Option<Entry<W>> {
+        let entry = queue.remove(place)?;
+        self.shared.depth(self.class).dec();
+        Some(entry)
+    }
+
+    /// Rows of one batch if what waits is to be shared out between `workers`. The queue can be long, so counting ends
+    /// where more would not matter.
+    fn share_of(&self, queue: &Queue<Entry<W>>, row: u64, workers: usize) -> usize {
+        let in_time = nanoseconds(self.limits.duration) / row;
+        let max_rows = usize::try_from(in_time)
+            .unwrap_or(usize::MAX)
+            .clamp(1, self.limits.rows.max(1));
+        let enough = max_rows.saturating_mul(workers);
+        let mut waiting = 0;
+        for entry in queue.iter() {
+            waiting += self.work.rows(&entry.item);
+            if waiting >= enough {
+                return max_rows;
+            }
+        }
+        waiting.div_ceil(workers)
+    }
+
+    fn gather(&self, gathered: &mut Gathered<W>, entry: Entry<W>, now: u64) {
+        let Entry { item, mut ticket } = entry;
+        if !ticket.started {
+            ticket.started = true;
+            let wait = now.saturating_sub(ticket.submitted);
+            self.metrics.waited(Duration::from_nanos(wait));
+        }
+        gathered.rows += self.work.rows(&item);
+        gathered.deadline = gathered.deadline.min(ticket.deadline);
+        gathered.items.push(item);
+        gathered.tickets.push(ticket);
+    }
+
+    fn batch(&self, gathered: Gathered<W>, now: u64) -> Option<Box<LaneBatch<W>>> {
+        if gathered.items.is_empty() {
+            return None;
+        }
+        let row = self.pace.row(now);
+        let parts = gathered.items.iter().zip(&gathered.tickets);
+        let parts = parts.map(|(item, ticket)| (&*ticket.charge, self.work.rows(item)));
+        Some(Box::new(LaneBatch {
+            begun: self.shared.admission.begin(self.class, row, parts),
+            begun_at: now,
+            lane: self.this.upgrade()?,
+            items: gathered.items,
+            tickets: gathered.tickets,
+            rows: gathered.rows,
+        }))
+    }
+
+    /// An entry that will not be worked on. Its client may have gone already.
+    fn give_up(&self, entry: Entry<W>) {
+        self.metrics.abandoned.inc();
+        entry.ticket.charge.unqueue(self.work.rows(&entry.item));
+        entry.ticket.answer(Err(JobError::DeadlineExceeded));
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue<Entry<W>>> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is needed to account for a run.
+    pub(super) fn books(&self) -> (&Pace, &OperationMetrics, &Shared) {
+        (&self.pace, &self.metrics, &self.shared)
+    }
+
+    /// The answers of what is done. What needs another turn goes back to its old place, so that images finish in the
+    /// order in which they came and new ones fill the room that finished ones leave.
+    pub(super) fn settle(
+        &self,
+        steps: Vec<Step<W::Item, W::Output>>,
+        tickets: Vec<Ticket<W::Output>>,
+    ) -> Vec<Answer<W::Output>> {
+        let (mut answers, mut unfinished) = (Vec::new(), Vec::new());
+        for (step, ticket) in steps.into_iter().zip(tickets) {
+            match step {
+                Step::Done(output) => answers.push((ticket, Ok(output))),
+                Step::Again(_) if ticket.reply.is_closed() => self.metrics.abandoned.inc(),
+                Step::Again(item) => {
+                    ticket.charge.queue(self.work.rows(&item));
+                    unfinished.push(Entry { item, ticket });
+                }
+            }
+        }
+        if !unfinished.is_empty() {
+            self.enqueue(unfinished);
+        }
+        answers
     }
 }
 
@@ -236,123 +295,104 @@ impl<W: Work> fmt::Debug for Lane<W> {
     }
 }
 
+impl<W: Work> Gathered<W> {
+    fn new() -> Self {
+        Self {
+            items: Vec::new(),
+            tickets: Vec::new(),
+            rows: 0,
+            deadline: u64::MAX,
+        }
+    }
+}
+
 impl<W: Work> AnyLane for Lane<W> {
     fn class(&self) -> Class {
         self.class
     }
 
-    fn len(&self) -> usize {
-        self.queue().len()
+    fn first_rank(&self, order: Order) -> Option<(u64, u64, u64)> {
+        self.queue().first_rank(order)
     }
 
-    fn take(&self, share: usize) -> Option<Box<dyn Batch>> {
-        let now = Instant::now();
+    fn take(&self, order: Order, share: usize) -> Option<Box<dyn Batch>> {
+        let now = self.shared.timeline.now();
+        let row = self.pace.row(now);
+        let ends = |rows: usize, turns: u64| {
+            let time = row.saturating_mul(rows as u64).saturating_mul(turns);
+            // An eighth more, because an answer that comes just too late has cost as much as one in time.
+            now.saturating_add(time).saturating_add(time / 8)
+        };
         let mut queue = self.queue();
-        let limit = self.share_of(&queue, share.max(1));
-        let (mut items, mut tickets, mut rows) = (Vec::new(), Vec::new(), 0);
-        while let Some(entry) = queue.front() {
+        let limit = self.share_of(&queue, row, share.max(1));
+        let mut gathered = Gathered::new();
+        // Of those that cannot be finished in time, the one that has most time left.
+        let mut last_hope: Option<Entry<W>> = None;
+        while let Some((place, entry)) = queue.first(order) {
             let more = self.work.rows(&entry.item);
-            if rows > 0 && rows + more > limit {
-                break;
+            let ticket = &entry.ticket;
+            let is_open = !ticket.reply.is_closed();
+            let is_late = ticket.deadline <= now;
+            let is_hopeless = ends(more, self.work.turns(&entry.item)) > ticket.deadline;
+            let rows = gathered.rows + more;
+            if is_open && !is_late && !is_hopeless && gathered.rows > 0 {
+                let deadline = gathered.deadline.min(ticket.deadline);
+                if rows > limit || ends(rows, 1) > deadline {
+                    break;
+                }
             }
-            let Some(Entry { item, mut ticket }) = queue.pop_front() else {
+            let Some(entry) = self.withdraw(&mut queue, place) else {
                 break;
             };
-            if ticket.reply.is_closed() {
-                self.metrics.abandoned.inc();
-                continue;
+            if !is_open || is_late {
+                self.give_up(entry);
+            } else if is_hopeless {
+                let has_less_time = last_hope
+                    .as_ref()
+                    .is_some_and(|hope| entry.ticket.deadline <= hope.ticket.deadline);
+                let given_up = if has_less_time {
+                    Some(entry)
+                } else {
+                    last_hope.replace(entry)
+                };
+                given_up.into_iter().for_each(|entry| self.give_up(entry));
+            } else {
+                self.gather(&mut gathered, entry, now);
             }
-            if ticket.deadline <= now {
-                self.metrics.abandoned.inc();
-                // The client may just have gone; then nobody needs the answer.
-                let _ = ticket.reply.send(Err(JobError::DeadlineExceeded));
-                continue;
-            }
-            if !ticket.started {
-                ticket.started = true;
-                self.metrics.waited(now - ticket.submitted);
-            }
-            rows += more;
-            items.push(item);
-            tickets.push(ticket);
         }
-        if items.is_empty() {
-            return None;
+        drop(queue);
+        // An estimate can be wrong, and only a run can correct it: a worker that has nothing better to do tries.
+        match last_hope {
+            Some(hope) if gathered.items.is_empty() => self.gather(&mut gathered, hope, now),
+            Some(hope) => self.give_up(hope),
+            None => {}
         }
-        Some(Box::new(LaneBatch {
-            lane: self.this.upgrade()?,
-            items,
-            tickets,
-            rows,
-        }))
+        Some(self.batch(gathered, now)?)
     }
 }
 
-struct LaneBatch<W: Work> {
-    lane: Arc<Lane<W>>,
-    items: Vec<W::Item>,
-    tickets: Vec<Ticket<W::Output>>,
-    rows: usize,
+/// Items that were submitted. When it is dropped, what still waits of them leaves the queue.
+pub(super) struct Submitted<'a, W: Work> {
+    lane: &'a Lane<W>,
+    /// The place of the first item; the others follow.
+    first: Place,
+    pub(super) receivers: Vec<oneshot::Receiver<Result<W::Output, JobError>>>,
 }
 
-impl<W: Work> Batch for LaneBatch<W> {
-    fn run(self: Box<Self>, parallelism: Parallelism) {
-        let Self {
-            lane,
-            items,
-            tickets,
-            rows,
-        } = *self;
-        let start = Instant::now();
-        // Items are moved into the run and lost if it panics; tickets stay here, so that everyone gets an answer.
-        let outcome = catch_unwind(AssertUnwindSafe(|| lane.work.run(items, parallelism)));
-        let duration = start.elapsed();
-        lane.metrics.ran(rows, duration);
-        lane.observe(rows, duration);
-        let steps = match outcome {
-            Ok(Ok(steps)) if steps.len() == tickets.len() => Ok(steps),
-            Ok(Ok(_)) => Err("a batch came back with the wrong number of results".to_owned()),
-            Ok(Err(cause)) => Err(cause),
-            Err(_) => {
-                lane.metrics.panics.inc();
-                Err("a worker panicked".to_owned())
-            }
-        };
-        match steps {
-            Ok(steps) => lane.settle(steps, tickets),
-            Err(cause) => {
-                lane.metrics.failures.inc();
-                tracing::error!(work = ?lane.work, rows, %cause, "a batch failed");
-                for ticket in tickets {
-                    let _ = ticket.reply.send(Err(JobError::Failed(cause.clone())));
-                }
-            }
-        }
-    }
-}
-
-impl<W: Work> Lane<W> {
-    /// Answers what is done; what needs another turn goes back to the front in its old order, so that images finish in the
-    /// order in which they came and new ones fill the room that finished ones leave.
-    fn settle(&self, steps: Vec<Step<W::Item, W::Output>>, tickets: Vec<Ticket<W::Output>>) {
-        let mut unfinished = Vec::new();
-        for (step, ticket) in steps.into_iter().zip(tickets) {
-            match step {
-                Step::Done(output) => {
-                    let _ = ticket.reply.send(Ok(output));
-                }
-                Step::Again(item) => unfinished.push(Entry { item, ticket }),
-            }
-        }
-        if unfinished.is_empty() {
+impl<W: Work> Drop for Submitted<'_, W> {
+    fn drop(&mut self) {
+        if self.receivers.iter().all(oneshot::Receiver::is_terminated) {
             return;
         }
-        {
-            let mut queue = self.queue();
-            for entry in unfinished.into_iter().rev() {
-                queue.push_front(entry);
+        let mut queue = self.lane.queue();
+        for sequence in (self.first.sequence..).take(self.receivers.len()) {
+            let place = Place {
+                sequence,
+                ..self.first
+            };
+            if let Some(entry) = self.lane.withdraw(&mut queue, place) {
+                self.lane.give_up(entry);
             }
         }
-        self.announce();
     }
 }

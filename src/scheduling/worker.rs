@@ -1,26 +1,33 @@
-//! The worker threads, and which lane a free worker serves next.
+//! The worker threads, and what a free worker does next.
 
 use std::{
-    collections::VecDeque,
     fmt,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{
-    AdmissionError, Class, Parallelism, Permit,
+    AdmissionError, Ask, Class, Clock, Parallelism, Permit, SystemClock,
     admission::Admission,
-    lane::{AnyLane, Batch, BatchLimits, Lane, Work},
+    batch::{AnyLane, Batch, BatchLimits},
+    clock::Timeline,
+    lane::Lane,
+    queue::Order,
+    work::Work,
 };
 use crate::metrics::{Metrics, OperationMetrics};
 
 /// Sizes of a scheduler.
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
-    /// Worker threads.
+    /// Worker threads, and runs at once.
     pub workers: usize,
-    /// Interactive work that may be admitted at once, in estimated time of one worker.
+    /// Interactive work that may wait, in estimated time of one worker. What waits can be more by one request, which is
+    /// never refused for its own size.
     pub interactive_capacity: Duration,
     /// The same for bulk work.
     pub bulk_capacity: Duration,
@@ -28,9 +35,15 @@ pub struct SchedulerConfig {
     pub interactive_rows: usize,
     /// Rows in one step of bulk work.
     pub bulk_rows: usize,
-    /// A batch gets no further row once it is expected to take this long. What a batch saves is spent after some milliseconds;
-    /// beyond them it only makes others wait, and large activations fall out of the caches.
+    /// A batch gets no further row once it is expected to take this long. What a batch saves is spent after some
+    /// milliseconds; beyond them it only makes others wait, and large activations fall out of the caches.
     pub batch_duration: Duration,
+    /// What is expected to take less is run by the thread that asks for it, if a worker is idle: waking the worker and
+    /// being woken would take about as long. It is also the time for which such a thread may be kept from its other
+    /// tasks.
+    pub hop_duration: Duration,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for SchedulerConfig {
@@ -42,6 +55,8 @@ impl Default for SchedulerConfig {
             interactive_rows: 32,
             bulk_rows: 16,
             batch_duration: Duration::from_millis(8),
+            hop_duration: Duration::from_micros(100),
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -50,53 +65,89 @@ impl Default for SchedulerConfig {
 #[derive(Debug)]
 pub struct Scheduler {
     config: SchedulerConfig,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 pub(super) struct Shared {
-    admission: Arc<Admission>,
+    pub(super) timeline: Timeline,
+    pub(super) admission: Arc<Admission>,
     state: Mutex<State>,
     work_arrived: Condvar,
     depth: [prometheus::IntGauge; 2],
+    sequence: AtomicU64,
     workers: usize,
 }
 
 #[derive(Default)]
 struct State {
-    /// Lanes that may have work, in turn; by class.
-    lanes: [VecDeque<Arc<dyn AnyLane>>; 2],
+    /// Lanes that may have work, by class.
+    lanes: [Vec<Arc<dyn AnyLane>>; 2],
     /// Worker time that a class has had, divided by its weight: the class with less of it goes first.
     virtual_seconds: [f64; 2],
+    /// Runs, those of callers included.
     running: [usize; 2],
     stopping: bool,
+}
+
+/// A batch in the hands of a worker.
+pub(super) struct Running {
+    batch: Box<dyn Batch>,
+    parallelism: Parallelism,
+}
+
+impl Running {
+    pub(super) fn finish(self) {
+        self.batch.run(self.parallelism);
+    }
+
+    /// Rows of its batch.
+    #[cfg(test)]
+    pub(super) fn rows(&self) -> usize {
+        self.batch.rows()
+    }
 }
 
 impl Scheduler {
     /// Starts the workers.
     pub fn start(config: SchedulerConfig, metrics: &Metrics) -> std::io::Result<Self> {
-        let workers = config.workers.max(1);
-        metrics.workers.set(workers as f64);
-        let shared = Arc::new(Shared {
-            admission: Admission::new(config.interactive_capacity, config.bulk_capacity, workers),
-            state: Mutex::default(),
-            work_arrived: Condvar::new(),
-            depth: Class::ALL.map(|class| metrics.queue_depth.with_label_values(&[class.name()])),
-            workers,
-        });
-        let threads = (0..workers)
+        let scheduler = Self::without_threads(config, metrics);
+        let threads = (0..scheduler.shared.workers)
             .map(|index| {
-                let shared = Arc::clone(&shared);
+                let shared = Arc::clone(&scheduler.shared);
                 std::thread::Builder::new()
                     .name(format!("worker-{index}"))
                     .spawn(move || shared.work())
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self {
+        *scheduler.threads() = threads;
+        Ok(scheduler)
+    }
+
+    /// A scheduler whose workers are somebody else: see [`Shared::begin`].
+    pub(super) fn without_threads(config: SchedulerConfig, metrics: &Metrics) -> Self {
+        let workers = config.workers.max(1);
+        metrics.workers.set(workers as f64);
+        let timeline = Timeline::new(Arc::clone(&config.clock));
+        let shared = Arc::new(Shared {
+            admission: Admission::new(
+                timeline.clone(),
+                workers,
+                config.interactive_capacity,
+                config.bulk_capacity,
+            ),
+            timeline,
+            state: Mutex::default(),
+            work_arrived: Condvar::new(),
+            depth: Class::ALL.map(|class| metrics.queue_depth.with_label_values(&[class.name()])),
+            sequence: AtomicU64::new(0),
+            workers,
+        });
+        Self {
             config,
             shared,
-            threads: Mutex::new(threads),
-        })
+            threads: Mutex::default(),
+        }
     }
 
     /// A queue for a kind of work, one row of which takes about `row_duration` at first guess.
@@ -114,6 +165,7 @@ impl Scheduler {
         let limits = BatchLimits {
             rows,
             duration: self.config.batch_duration,
+            hop: self.config.hop_duration,
         };
         Lane::new(
             work,
@@ -125,14 +177,18 @@ impl Scheduler {
         )
     }
 
-    /// Admits a request that takes `cost` of one worker's time (see [`Lane::estimate`]), or refuses it at once.
-    pub fn admit(&self, class: Class, cost: Duration) -> Result<Permit, AdmissionError> {
-        self.shared.admission.admit(class, cost)
+    /// Admits a request, or refuses it at once: in a time that does not depend on how much waits.
+    pub fn admit(&self, ask: Ask) -> Result<Permit, AdmissionError> {
+        self.shared.admission.admit(ask)
     }
 
     /// From now on nothing new is admitted; what was admitted goes on.
     pub fn drain(&self) {
         self.shared.admission.drain();
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -142,10 +198,10 @@ impl Drop for Scheduler {
         self.drain();
         self.shared.state().stopping = true;
         self.shared.work_arrived.notify_all();
-        let threads =
-            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads = std::mem::take(&mut *self.threads());
         for thread in threads {
-            // A worker catches the panics of its work; one that died of its own has already been reported by the runtime.
+            // A worker catches the panics of its work; one that died of its own has already been reported by the
+            // runtime.
             let _ = thread.join();
         }
     }
@@ -158,25 +214,45 @@ impl Shared {
         let mut state = self.state();
         let lanes = &state.lanes[class.index()];
         if !lanes.iter().any(|known| Arc::ptr_eq(known, &lane)) {
-            if lanes.is_empty() && state.running[class.index()] == 0 {
-                // A class that was idle must not claim the time that it did not want.
-                let floor = state.virtual_seconds[1 - class.index()];
-                let own = &mut state.virtual_seconds[class.index()];
-                *own = own.max(floor);
-            }
-            state.lanes[class.index()].push_back(lane);
+            state.wake(class);
+            state.lanes[class.index()].push(lane);
         }
-        self.update_depth(&state, class);
         drop(state);
         // More than one worker may be of use: what waits is shared out between them.
         self.work_arrived.notify_all();
     }
 
-    fn work(&self) {
+    /// Items that wait, by class.
+    pub(super) fn depth(&self, class: Class) -> &prometheus::IntGauge {
+        &self.depth[class.index()]
+    }
+
+    /// The first of so many numbers that nobody else gets.
+    pub(super) fn sequence(&self, count: u64) -> u64 {
+        self.sequence.fetch_add(count, Ordering::Relaxed)
+    }
+
+    /// Lets the calling thread take the place of an idle worker for one batch, if there is one and nothing waits for
+    /// it.
+    pub(super) fn stand_in(&self, class: Class) -> bool {
         let mut state = self.state();
+        let is_free = state.runs() < self.workers && state.lanes.iter().all(Vec::is_empty);
+        if is_free && !state.stopping {
+            state.wake(class);
+            state.running[class.index()] += 1;
+        }
+        is_free && !state.stopping
+    }
+
+    fn work(&self) {
         loop {
-            let Some((batch, class, parallelism)) = self.next(&mut state) else {
-                if state.stopping && state.running == [0, 0] {
+            let mut state = self.state();
+            let running = loop {
+                if let Some(running) = self.next(&mut state) {
+                    break running;
+                }
+                let is_empty = state.lanes.iter().all(Vec::is_empty);
+                if state.stopping && state.runs() == 0 && is_empty {
                     self.work_arrived.notify_all();
                     return;
                 }
@@ -184,42 +260,60 @@ impl Shared {
                     .work_arrived
                     .wait(state)
                     .unwrap_or_else(PoisonError::into_inner);
-                continue;
             };
-            state.running[class.index()] += 1;
             drop(state);
-            let start = Instant::now();
-            batch.run(parallelism);
-            let duration = start.elapsed();
-            state = self.state();
-            state.running[class.index()] -= 1;
-            state.virtual_seconds[class.index()] += duration.as_secs_f64() / class.weight();
-            if state.stopping {
-                self.work_arrived.notify_all();
-            }
+            running.finish();
         }
     }
 
-    /// The next batch for a free worker.
-    fn next(&self, state: &mut State) -> Option<(Box<dyn Batch>, Class, Parallelism)> {
+    /// The next batch for a free worker, begun now.
+    #[cfg(test)]
+    pub(super) fn begin(&self) -> Option<Running> {
+        self.next(&mut self.state())
+    }
+
+    /// Accounts for a run that has ended.
+    pub(super) fn end(&self, class: Class, begun_at: u64) {
+        let duration = self.timeline.now().saturating_sub(begun_at) as f64 / 1e9;
+        let mut state = self.state();
+        state.running[class.index()] -= 1;
+        state.virtual_seconds[class.index()] += duration / class.weight();
+        if state.stopping || !state.lanes.iter().all(Vec::is_empty) {
+            self.work_arrived.notify_all();
+        }
+    }
+
+    fn next(&self, state: &mut State) -> Option<Running> {
+        if state.runs() >= self.workers {
+            return None;
+        }
         loop {
             let class = self.next_class(state)?;
-            let lane = state.lanes[class.index()].pop_front()?;
-            // An equal share, even while the other workers are busy: they come free soon, and a batch that took everything
-            // would make its last item wait for the first worker while the second one has nothing to do.
-            let batch = lane.take(self.workers);
-            if lane.len() > 0 {
-                state.lanes[class.index()].push_back(lane);
+            let order = if self.admission.is_late(class) {
+                Order::Due
+            } else {
+                Order::Fair
+            };
+            let Some(lane) = state.next_lane(class, order) else {
+                continue;
+            };
+            // An equal share, even while the other workers are busy: they come free soon, and a batch that took
+            // everything would make its last item wait for the first worker while the second one has nothing to do.
+            let batch = lane.take(order, self.workers);
+            if lane.first_rank(order).is_none() {
+                state.lanes[class.index()].retain(|known| !Arc::ptr_eq(known, &lane));
             }
-            self.update_depth(state, class);
             if let Some(batch) = batch {
-                let alone = state.running == [0, 0] && state.lanes.iter().all(VecDeque::is_empty);
-                let parallelism = if alone {
-                    Parallelism::Alone
-                } else {
-                    Parallelism::Shared
-                };
-                return Some((batch, class, parallelism));
+                let is_alone = state.runs() == 0 && state.lanes.iter().all(Vec::is_empty);
+                state.running[class.index()] += 1;
+                return Some(Running {
+                    batch,
+                    parallelism: if is_alone {
+                        Parallelism::Alone
+                    } else {
+                        Parallelism::Shared
+                    },
+                });
             }
         }
     }
@@ -235,16 +329,39 @@ impl Shared {
             })
     }
 
-    fn update_depth(&self, state: &State, class: Class) {
-        let depth: usize = state.lanes[class.index()]
-            .iter()
-            .map(|lane| lane.len())
-            .sum();
-        self.depth[class.index()].set(depth as i64);
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn runs(&self) -> usize {
+        self.running.iter().sum()
+    }
+
+    /// A class that was idle must not claim the time that it did not want.
+    fn wake(&mut self, class: Class) {
+        let index = class.index();
+        if self.lanes[index].is_empty() && self.running[index] == 0 {
+            let floor = self.virtual_seconds[1 - index];
+            self.virtual_seconds[index] = self.virtual_seconds[index].max(floor);
+        }
+    }
+
+    /// The lane of a class whose first entry goes first. Lanes whose entries have all been withdrawn are forgotten.
+    fn next_lane(&mut self, class: Class, order: Order) -> Option<Arc<dyn AnyLane>> {
+        let lanes = &mut self.lanes[class.index()];
+        let mut first = None;
+        lanes.retain(|lane| {
+            let Some(rank) = lane.first_rank(order) else {
+                return false;
+            };
+            if first.as_ref().is_none_or(|(least, _)| rank < *least) {
+                first = Some((rank, Arc::clone(lane)));
+            }
+            true
+        });
+        Some(first?.1)
     }
 }
 

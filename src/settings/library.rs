@@ -13,7 +13,8 @@ const FOLDER: &str = ".runtime";
 /// How many folders above the executable are searched: `target/release/deps` of a checkout is three below its root.
 const LEVELS_ABOVE_EXECUTABLE: usize = 4;
 
-/// The library that was named, or else the one in the first `.runtime/` in the working folder or above the executable.
+/// The library that was named, or else the first one in a `.runtime/` above the executable, in the Python package
+/// `onnxruntime` that was installed beside the executable, or in a `.runtime/` of the working folder.
 pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, SettingsError> {
     match named {
         Some(path) => resolve_named(path),
@@ -38,13 +39,39 @@ fn search(folders: &[PathBuf]) -> Result<PathBuf, SettingsError> {
         .ok_or_else(|| SettingsError::NoLibrary(folders.to_vec()))
 }
 
+/// The working folder comes last, so that an installed server never runs what lies about where it was started.
 fn folders() -> Vec<PathBuf> {
-    let mut folders = vec![PathBuf::from(FOLDER)];
+    let mut folders = Vec::new();
     if let Ok(executable) = env::current_exe() {
         let above = executable.ancestors().skip(1).take(LEVELS_ABOVE_EXECUTABLE);
         folders.extend(above.map(|folder| folder.join(FOLDER)));
+        folders.extend(beside_in_python(&executable));
     }
+    folders.push(PathBuf::from(FOLDER));
     folders
+}
+
+/// Where Python packages keep `onnxruntime`'s library if they were installed together with this executable, which is then
+/// `<prefix>/bin/density-server`: in an environment, for a user, for the system or by `pip install --target`.
+fn beside_in_python(executable: &Path) -> Vec<PathBuf> {
+    let Some(prefix) = executable.parent().and_then(Path::parent) else {
+        return Vec::new();
+    };
+    let interpreters = prefix.join("lib").read_dir().into_iter().flatten();
+    let mut libraries: Vec<PathBuf> = interpreters
+        .filter_map(Result::ok)
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with("python3"))
+        .map(|entry| entry.path())
+        .collect();
+    libraries.sort();
+    let packages = libraries
+        .iter()
+        .flat_map(|library| ["site-packages", "dist-packages"].map(|name| library.join(name)));
+    packages
+        .chain([prefix.join("Lib").join("site-packages"), prefix.to_owned()])
+        .map(|packages| packages.join("onnxruntime").join("capi"))
+        .filter(|folder| folder.is_dir())
+        .collect()
 }
 
 /// The library of the greatest file name, so that one answer does not depend on the order in which a folder is listed.
@@ -87,6 +114,28 @@ mod tests {
         }
         let found = find(Some(folder.path())).unwrap();
         assert_eq!(found, folder.path().join("libonnxruntime.so.1.31.1"));
+    }
+
+    #[test]
+    fn packages_that_python_installed_with_the_executable_are_searched() {
+        for packages in [
+            "lib/python3.13/site-packages",
+            "lib/python3/dist-packages",
+            ".",
+        ] {
+            let prefix = tempfile::tempdir().unwrap();
+            let library = prefix.path().join(packages).join("onnxruntime/capi");
+            fs::create_dir_all(&library).unwrap();
+            fs::write(library.join("libonnxruntime.so.1.31.1"), "").unwrap();
+            let folders = beside_in_python(&prefix.path().join("bin/density-server"));
+            let found = search(&folders).unwrap();
+            assert!(
+                found.ends_with("capi/libonnxruntime.so.1.31.1"),
+                "{found:?}"
+            );
+        }
+        let prefix = tempfile::tempdir().unwrap();
+        assert!(beside_in_python(&prefix.path().join("bin/density-server")).is_empty());
     }
 
     #[test]

@@ -42,7 +42,7 @@ use density_server::{
     settings::Settings,
 };
 
-use self::networks::{Activation, Block, Sketch};
+use self::networks::{Activation, Block, Entry, Sketch};
 
 const MODEL: &str = "fashion-mnist-pixelcnn";
 
@@ -306,6 +306,7 @@ fn draw_size(side: usize) {
             .to_vec(),
         classes: 0,
         places: false,
+        entry: Entry::Plain,
         two_stacks: false,
         leak: None,
     };

@@ -18,5 +18,6 @@ mod full_passes;
 mod images;
 mod labels;
 mod models;
+mod openapi;
 mod sockets;
 mod streams;

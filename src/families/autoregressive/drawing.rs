@@ -60,9 +60,20 @@ pub(super) struct Draw {
     pub(super) random: Random,
     /// Temperature.
     pub(super) temperature: f64,
+    /// Whether a level was drawn from logits that describe no distribution.
+    pub(super) undefined: bool,
 }
 
 impl Draw {
+    pub(super) fn new(known: &Arc<[bool]>, random: Random, temperature: f64) -> Self {
+        Self {
+            known: Arc::clone(known),
+            random,
+            temperature,
+            undefined: false,
+        }
+    }
+
     fn knows(&self, index: usize) -> bool {
         self.known.get(index).copied().unwrap_or(false)
     }
@@ -82,6 +93,7 @@ impl Purpose {
             Self::Draw(draw) if draw.knows(index) => level,
             Self::Draw(draw) => {
                 let uniform = draw.random.uniform(index as u32);
+                draw.undefined |= !head.describes(logits.iter().copied());
                 head.draw(logits.iter().copied(), draw.temperature, uniform, scratch)
             }
             Self::Encode(encoder) => {
@@ -295,7 +307,7 @@ impl Canvas {
 impl Guess {
     fn advance(
         &mut self,
-        order: &Order,
+        order: &mut Order,
         logits: &Logits,
         row: usize,
         shape: ImageShape,
@@ -303,7 +315,7 @@ impl Guess {
     ) {
         self.passes += 1;
         // Coding is refused where it would come to full passes: each level would take one.
-        let Purpose::Draw(draw) = &order.purpose else {
+        let Purpose::Draw(draw) = &mut order.purpose else {
             self.frontier = shape.dimensions();
             return;
         };
@@ -316,6 +328,7 @@ impl Guess {
                 let guess = std::mem::replace(&mut self.levels[index], level);
                 if settled {
                     self.frontier = place + 1;
+                    draw.undefined |= !logits.describe(row, index);
                 }
                 settled &= guess == level;
             } else if settled {

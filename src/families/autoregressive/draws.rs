@@ -37,11 +37,11 @@ impl Draws for Model {
             .map(|(index, &label)| Order {
                 levels: vec![0; self.shape.dimensions()],
                 label,
-                purpose: Purpose::Draw(drawing::Draw {
-                    known: Arc::clone(&nothing_known),
-                    random: Random::new(ask.seed, Stream::Level, u64::from(index)),
-                    temperature: ask.temperature,
-                }),
+                purpose: Purpose::Draw(drawing::Draw::new(
+                    &nothing_known,
+                    Random::new(ask.seed, Stream::Level, u64::from(index)),
+                    ask.temperature,
+                )),
                 progress: call.watch.as_ref().map(|board| {
                     board.progress(index as usize, self.shape.width(), self.shape.height())
                 }),
@@ -127,11 +127,11 @@ impl Completes for Model {
             .map(|(image, (index, &label))| Order {
                 levels: image.levels().to_vec(),
                 label,
-                purpose: Purpose::Draw(drawing::Draw {
-                    known: Arc::clone(&known),
-                    random: Random::new(ask.seed, Stream::Level, u64::from(index)),
-                    temperature: ask.temperature,
-                }),
+                purpose: Purpose::Draw(drawing::Draw::new(
+                    &known,
+                    Random::new(ask.seed, Stream::Level, u64::from(index)),
+                    ask.temperature,
+                )),
                 progress: None,
             })
             .collect();
@@ -217,6 +217,9 @@ impl Model {
             .map(|result| {
                 let drawn = result?;
                 passes.inc_by(drawn.passes.unwrap_or(0));
+                if matches!(&drawn.purpose, Purpose::Draw(draw) if draw.undefined) {
+                    return Err(Refusal::not_a_number("a logit of a pixel"));
+                }
                 Ok((image_of(self.shape, drawn.levels)?, drawn.passes))
             })
             .collect())

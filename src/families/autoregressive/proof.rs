@@ -2,7 +2,7 @@
 
 use super::{
     Common, STATISTIC, Timings, causality,
-    network::{Compilation, Given, Head, Network},
+    network::{Compilation, Given, Head, Logits, Network},
 };
 use crate::{
     domain::{image::Image, likelihood},
@@ -39,26 +39,33 @@ impl Candidate<'_> {
         let (images, expected) = gate.golden_scores(&common.golden, labels)?;
         let golden = given(&images, labels.unwrap_or(1) as u32);
         let mut network = load(&gate.graph(file)?).map_err(failed)?;
-        network.verify_program(&golden).map_err(failed)?;
         gate.contract_kept();
-        let finding = match network.compilation() {
-            Compilation::Wavefront(_) | Compilation::Causal(_) => causal.to_owned(),
-            Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
-        };
-        gate.passed("causality", finding);
-        gate.passed("sampling", network.compilation().to_string());
-        let scores = normalised_scores(&network, &golden, file)?;
-        gate.passed(
-            "normalisation",
-            "scores are the log-softmax of the logits".to_owned(),
-        );
-        gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
-        let one = &golden[..1];
-        let timings = Timings {
-            score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
-                .map_err(failed)?,
-            draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
-        };
+        let (verdict, timings) = gate.settle("predictions", |gate| {
+            let verdict = network.verify_program(&golden).map_err(failed)?;
+            let finding = match network.compilation() {
+                Compilation::Wavefront(_) | Compilation::Causal(_) => causal.to_owned(),
+                Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
+            };
+            gate.passed("causality", finding);
+            if let Some(cropping) = network.cropping() {
+                gate.passed("cropping", cropping.to_string());
+            }
+            gate.passed("sampling", network.compilation().to_string());
+            let scores = normalised_scores(&network, &golden, file)?;
+            gate.passed(
+                "normalisation",
+                "scores are the log-softmax of the logits".to_owned(),
+            );
+            gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
+            let one = &golden[..1];
+            let timings = Timings {
+                score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
+                    .map_err(failed)?,
+                draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
+            };
+            Ok((verdict, timings))
+        })?;
+        network.accept(&verdict);
         let calibration = gate.calibration(common.calibration.as_ref(), STATISTIC)?;
         Ok(super::proved(
             gate,
@@ -76,41 +83,54 @@ fn normalised_scores(
     golden: &[Given<'_>],
     file: &str,
 ) -> Result<Vec<f64>, GateError> {
-    let failed = |cause| failed(file, cause);
-    let maps = network
-        .log_probabilities(golden, Threads::All)
-        .map_err(failed)?;
-    let scores: Vec<f64> = maps.iter().map(|map| likelihood::total(map)).collect();
-    let logits = network.logits(golden, Threads::All).map_err(failed)?;
-    for (image, (&score, given)) in scores.iter().zip(golden).enumerate() {
-        let levels = given.levels;
-        let mut reference = 0.0;
-        for (index, &level) in levels.iter().enumerate() {
-            let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
-            let total = normaliser(network.head(), &logits);
-            if !total.is_finite() {
+    let company = network.company();
+    let mut scores = Vec::with_capacity(golden.len());
+    for (round, golden) in golden.chunks(company).enumerate() {
+        let (maps, logits) = network
+            .scored_logits(golden, Threads::All)
+            .map_err(|cause| failed(file, cause))?;
+        for (row, (map, given)) in maps.iter().zip(golden).enumerate() {
+            let image = round * company + row;
+            let score = likelihood::total(map);
+            let reference = total(network, &logits, row, given).map_err(|index| {
                 let shape = network.shape();
-                return Err(GateError::Undefined {
+                GateError::Undefined {
                     file: file.to_owned(),
                     image,
                     dimension: causality::describe(shape.order_of(index), shape),
+                }
+            })?;
+            // −∞ on both sides is agreement too.
+            let agree =
+                score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
+            if !agree {
+                return Err(GateError::Inconsistent {
+                    file: file.to_owned(),
+                    image,
+                    score,
+                    logits: reference,
                 });
             }
-            reference += logit(network.head(), &logits, level) - total;
-        }
-        // −∞ on both sides is agreement too.
-        let agree =
-            score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
-        if !agree {
-            return Err(GateError::Inconsistent {
-                file: file.to_owned(),
-                image,
-                score,
-                logits: reference,
-            });
+            scores.push(score);
         }
     }
     Ok(scores)
+}
+
+/// The log-likelihood in nats that the logits in `row` give, or the dimension where they give no distribution.
+fn total(network: &Network, logits: &Logits, row: usize, given: &Given<'_>) -> Result<f64, usize> {
+    let mut own = Vec::new();
+    let mut sum = 0.0;
+    for (index, &level) in given.levels.iter().enumerate() {
+        own.clear();
+        own.extend(logits.at(row, index).map(f64::from));
+        let total = normaliser(network.head(), &own);
+        if !total.is_finite() {
+            return Err(index);
+        }
+        sum += logit(network.head(), &own, level) - total;
+    }
+    Ok(sum)
 }
 
 /// Golden images, each with every label.

@@ -1,6 +1,6 @@
 //! A network as a stencil: every tensor is a grid of feature vectors, and every operator says from which places it reads.
 //!
-//! [`build`](super::build::build) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
+//! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
 //! tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
 
 use crate::{
@@ -16,6 +16,13 @@ pub(super) struct Stencil {
     pub(super) tensors: Vec<StencilTensor>,
     /// The tensor of the logits: features are levels, then channels.
     pub(super) logits: usize,
+}
+
+impl Stencil {
+    /// The rows and columns of the image.
+    pub(super) fn window(&self) -> Window {
+        Window::of_size(self.shape.height() as i64, self.shape.width() as i64)
+    }
 }
 
 /// A tensor and the operator that makes it.
@@ -59,11 +66,11 @@ pub(super) enum Operator {
     Select { axis: usize, indices: Vec<usize> },
     /// Permutes the axes of the features.
     Permute(Vec<usize>),
-    /// Rows of a constant table by an integer tensor that is the same at every pixel.
+    /// Rows of a constant table by an integer tensor, one for each of its features.
     Embed(Constant),
-    /// The same with a table for each pixel, the first operand; its first feature axis is the one that is looked up.
+    /// Rows by the label out of a table for each pixel, the first operand; its first feature axis is the one that is looked up.
     EmbedPlaced,
-    /// One-hot code of an integer tensor: the node, and its constants for depth and values.
+    /// One-hot code of an integer tensor, along a last axis of the features: the node, and its constants for depth and values.
     OneHot {
         node: OnnxNode,
         depth: Constant,
@@ -273,8 +280,11 @@ impl StencilTensor {
                     }
                 }
                 Operator::Embed(_) | Operator::EmbedPlaced | Operator::OneHot { .. } => {
+                    // Each number that is looked up becomes as many features as its row has.
+                    let looked_up: usize = read.features.iter().product();
+                    let row = self.width() / looked_up.max(1);
                     for feature in 0..self.width() {
-                        depends(feature, 0, 0, 0);
+                        depends(feature, feature / row, 0, 0);
                     }
                 }
             }

@@ -1,5 +1,7 @@
 //! The header of an array file: a magic number, a version, a length and the text of a Python dictionary.
 
+use std::io::{self, Read};
+
 use crate::media::MediaError;
 
 /// The bytes that every array file begins with.
@@ -19,46 +21,87 @@ pub(super) struct Header {
     /// Length of each axis.
     pub(super) shape: Vec<u64>,
     fortran_order: bool,
-    /// Where the items begin.
+    /// Where the items begin in a file that is read as a whole.
     start: usize,
 }
 
 impl Header {
     /// Reads the header of `bytes`.
     pub(super) fn read(bytes: &[u8]) -> Result<Self, MediaError> {
+        let mut rest = bytes;
+        let header = Self::from_reader(&mut rest)?;
+        Ok(Self {
+            start: bytes.len() - rest.len(),
+            ..header
+        })
+    }
+
+    /// Reads a header and not a byte more.
+    pub(super) fn from_reader(mut reader: impl Read) -> Result<Self, MediaError> {
         let malformed = |reason: &str| MediaError::Npy(reason.to_owned());
-        let Some([major, _, rest @ ..]) = bytes.strip_prefix(NPY_MAGIC) else {
-            return Err(malformed(
-                "it does not begin with the magic number \\x93NUMPY",
-            ));
+        let mut fill = |buffer: &mut [u8], otherwise: &str| {
+            reader
+                .read_exact(buffer)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::UnexpectedEof => malformed(otherwise),
+                    _ => MediaError::Npy(error.to_string()),
+                })
         };
-        let (length, rest) = match (major, rest) {
-            (1, [a, b, rest @ ..]) => (u32::from(u16::from_le_bytes([*a, *b])), rest),
-            (2 | 3, [a, b, c, d, rest @ ..]) => (u32::from_le_bytes([*a, *b, *c, *d]), rest),
-            (1..=3, _) => return Err(malformed("it ends inside its header")),
-            _ => {
+        const NO_MAGIC: &str = "it does not begin with the magic number \\x93NUMPY";
+        const CUT_SHORT: &str = "it ends inside its header";
+        let mut magic = [0; NPY_MAGIC.len()];
+        fill(&mut magic, NO_MAGIC)?;
+        if magic != NPY_MAGIC {
+            return Err(malformed(NO_MAGIC));
+        }
+        let mut version = [0; 2];
+        fill(&mut version, CUT_SHORT)?;
+        let mut length = [0; 4];
+        match version[0] {
+            1 => fill(&mut length[..2], CUT_SHORT)?,
+            2 | 3 => fill(&mut length, CUT_SHORT)?,
+            major => {
                 return Err(MediaError::Npy(format!(
                     "format version {major} is unknown; versions 1 to 3 are read"
                 )));
             }
-        };
-        let length = length as usize;
+        }
+        let length = u32::from_le_bytes(length) as usize;
         if length > MAX_HEADER_BYTES {
             return Err(MediaError::Npy(format!(
                 "its header claims {length} bytes; a plain array needs no more than {MAX_HEADER_BYTES}"
             )));
         }
-        let text = rest
-            .get(..length)
-            .ok_or_else(|| malformed("it ends inside its header"))?;
-        let text = std::str::from_utf8(text).map_err(|_| malformed("its header is not text"))?;
-        let start = bytes.len() - rest.len() + length;
-        Dictionary { rest: text }
-            .read(start)
+        let mut text = vec![0; length];
+        fill(&mut text, CUT_SHORT)?;
+        let text = std::str::from_utf8(&text).map_err(|_| malformed("its header is not text"))?;
+        Dictionary { rest: text }.read().ok_or_else(|| {
+            malformed(
+                "its header is not of the form {'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3)}",
+            )
+        })
+    }
+
+    /// How many bytes the items take, `item` bytes each, if they are in C order.
+    pub(super) fn declared(
+        &self,
+        item: usize,
+        wanted: impl Fn() -> String,
+    ) -> Result<u64, MediaError> {
+        if self.fortran_order {
+            return Err(MediaError::NpyArray {
+                found: "is in Fortran order".to_owned(),
+                wanted: wanted() + "; numpy.ascontiguousarray makes it so",
+            });
+        }
+        self.shape
+            .iter()
+            .try_fold(item as u64, |product, &length| product.checked_mul(length))
             .ok_or_else(|| {
-                malformed(
-                    "its header is not of the form {'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3)}",
-                )
+                MediaError::Npy(format!(
+                    "its shape {:?} declares more bytes than can exist",
+                    self.shape
+                ))
             })
     }
 
@@ -69,29 +112,16 @@ impl Header {
         item: usize,
         wanted: impl Fn() -> String,
     ) -> Result<&'a [u8], MediaError> {
-        if self.fortran_order {
-            return Err(MediaError::NpyArray {
-                found: "is in Fortran order".to_owned(),
-                wanted: wanted() + "; numpy.ascontiguousarray makes it so",
-            });
-        }
+        let declared = self.declared(item, wanted)?;
         let data = &bytes[self.start..];
-        let declared = self
-            .shape
-            .iter()
-            .try_fold(item as u64, |product, &length| product.checked_mul(length));
-        match declared {
-            Some(declared) if declared == data.len() as u64 => Ok(data),
-            Some(declared) => Err(MediaError::Npy(format!(
+        if declared != data.len() as u64 {
+            return Err(MediaError::Npy(format!(
                 "its shape {:?} declares {declared} bytes, but {} follow the header",
                 self.shape,
                 data.len()
-            ))),
-            None => Err(MediaError::Npy(format!(
-                "its shape {:?} declares more bytes than can exist",
-                self.shape
-            ))),
+            )));
         }
+        Ok(data)
     }
 
     /// The error for an array of another type or shape.
@@ -137,7 +167,7 @@ struct Dictionary<'a> {
 }
 
 impl Dictionary<'_> {
-    fn read(mut self, start: usize) -> Option<Header> {
+    fn read(mut self) -> Option<Header> {
         let (mut descr, mut fortran_order, mut shape) = (None, None, None);
         self.take("{")?;
         while self.take("}").is_none() {
@@ -161,7 +191,7 @@ impl Dictionary<'_> {
             descr: descr?,
             fortran_order: fortran_order?,
             shape: shape?,
-            start,
+            start: 0,
         })
     }
 

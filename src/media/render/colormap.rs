@@ -28,11 +28,8 @@ pub(super) fn inferno(value: f64) -> [u8; 3] {
 const AGAINST: [f64; 3] = [24.0, 92.0, 200.0];
 const FOR: [f64; 3] = [200.0, 48.0, 32.0];
 
-/// The colour of a value from −1 (blue) over 0 (white) to 1 (red); values outside are cut, and what is not a number is grey.
+/// The colour of a value from −1 (blue) over 0 (white) to 1 (red); values outside are cut. Callers have refused what is no number.
 pub(super) fn diverging(value: f64) -> [u8; 3] {
-    if value.is_nan() {
-        return [128; 3];
-    }
     let strength = value.abs().min(1.0);
     let end = if value > 0.0 { FOR } else { AGAINST };
     end.map(|channel| (255.0 + (channel - 255.0) * strength).round() as u8)

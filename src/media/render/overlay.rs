@@ -1,6 +1,6 @@
 //! Evidence laid over the image that it is about.
 
-use super::{Canvas, by_pixel, stretch};
+use super::{Canvas, by_pixel, check_numbers, stretch};
 use crate::{
     domain::image::{Image, ImageShape},
     media::{MediaError, convert},
@@ -8,8 +8,10 @@ use crate::{
 
 /// Evidence in nats, in channel, row, column order, over each image, as one PNG file. The image is shown in greys at half its
 /// brightness; where the evidence speaks against it, red is laid over it, where it speaks for it, blue. The channels of a pixel are
-/// added up, and the colours run to the largest finite evidence among all the images; what is not finite is as strong as can be, what
-/// is not a number is left grey.
+/// added up, and the colours run to the largest finite evidence among all the images; what is not finite is as strong as can be.
+///
+/// # Errors
+/// [`MediaError::NotANumber`] where the sum is NaN: no colour stands for what is no number.
 ///
 /// # Panics
 /// If a map does not have the shape's dimensions, or there are not as many maps as images.
@@ -20,6 +22,7 @@ pub fn overlay_grid(
 ) -> Result<Vec<u8>, MediaError> {
     assert_eq!(images.len(), maps.len(), "one map an image");
     let evidence: Vec<Vec<f64>> = maps.iter().map(|map| by_pixel(map, shape)).collect();
+    check_numbers(&evidence, |_| true)?;
     let finite = evidence.iter().flatten().filter(|value| value.is_finite());
     let strongest = finite.fold(f64::MIN_POSITIVE, |max, value| max.max(value.abs()));
     let mut canvas = Canvas::new(images.len(), 3, shape.height(), shape.width())?;
@@ -41,11 +44,7 @@ pub fn overlay_grid(
 
 /// Grey with red for positive and blue for negative evidence between −1 and 1.
 fn blend(grey: f64, evidence: f64) -> [u8; 3] {
-    let strength = if evidence.is_nan() {
-        0.0
-    } else {
-        evidence.abs().min(1.0)
-    };
+    let strength = evidence.abs().min(1.0);
     let colour = if evidence > 0.0 {
         [255.0, 48.0, 32.0]
     } else {
@@ -59,11 +58,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn red_speaks_against_blue_for_and_every_number_is_survived() {
+    fn red_speaks_against_blue_for_and_what_is_no_number_is_refused() {
         let shape = ImageShape::new(1, 2, 2, 256).unwrap();
         let image = Image::new(shape, vec![0, 0, 200, 200]).unwrap();
-        let map = [4.0, -4.0, f32::INFINITY, f32::NAN];
-        let file = overlay_grid(&[image], &[&map], shape).unwrap();
+        let map = [4.0, -4.0, f32::INFINITY, 0.0];
+        let file = overlay_grid(std::slice::from_ref(&image), &[&map], shape).unwrap();
+        assert!(overlay_grid(&[image], &[&[f32::NAN; 4]], shape).is_err());
         let picture = image::load_from_memory(&file).unwrap().to_rgb8();
         let (width, height) = picture.dimensions();
         let at = |x, y| picture.get_pixel(x, y).0;

@@ -12,12 +12,9 @@ use crate::{
 pub(crate) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Format, Refusal> {
     let mut ranges = Vec::new();
     for value in headers.get_all(header::ACCEPT) {
-        let text = value.to_str().map_err(|_| {
-            Refusal::new(
-                Kind::Malformed,
-                "the header Accept is not readable text",
-            )
-        })?;
+        let text = value
+            .to_str()
+            .map_err(|_| Refusal::new(Kind::Malformed, "the header Accept is not readable text"))?;
         ranges.extend(text.split(',').filter_map(Range::parse));
     }
     if ranges.is_empty() {

@@ -181,8 +181,14 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn larger_bodies_are_refused_whether_declared_or_not() {
-        assert_eq!(read_all(pieces(&["1"]), Some(9)).await, Err(Kind::BodyTooLarge));
-        assert_eq!(read_all(pieces(&["123456789"]), None).await, Err(Kind::BodyTooLarge));
+        assert_eq!(
+            read_all(pieces(&["1"]), Some(9)).await,
+            Err(Kind::BodyTooLarge)
+        );
+        assert_eq!(
+            read_all(pieces(&["123456789"]), None).await,
+            Err(Kind::BodyTooLarge)
+        );
         assert_eq!(
             read_all(pieces(&["1234", "5678", "9"]), None).await,
             Err(Kind::BodyTooLarge)
@@ -218,8 +224,14 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             Some((Ok::<_, Infallible>("1"), count + 1))
         });
-        assert_eq!(read_all(Body::from_stream(trickle), None).await, Err(Kind::BodyTimeout));
+        assert_eq!(
+            read_all(Body::from_stream(trickle), None).await,
+            Err(Kind::BodyTimeout)
+        );
         let broken = stream::iter([Ok("12"), Err("reset")]);
-        assert_eq!(read_all(Body::from_stream(broken), None).await, Err(Kind::Malformed));
+        assert_eq!(
+            read_all(Body::from_stream(broken), None).await,
+            Err(Kind::Malformed)
+        );
     }
 }

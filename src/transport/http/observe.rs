@@ -231,9 +231,7 @@ mod tests {
             .route("/things/{name}", get(|| async { "fine" }))
             .route(
                 "/busy",
-                get(|| async {
-                    Problem(Refusal::overloaded(Duration::from_secs(3)))
-                }),
+                get(|| async { Problem(Refusal::overloaded(Duration::from_secs(3))) }),
             )
             .route(
                 "/bad",

@@ -118,8 +118,8 @@ pub(crate) fn tell(
     for (name, value) in notes {
         let name = HeaderName::try_from(format!("x-{name}")).map_err(Refusal::internal)?;
         // JSON has escapes for all that a header cannot carry.
-        let value = HeaderValue::from_bytes(value.to_string().as_bytes())
-            .map_err(Refusal::internal)?;
+        let value =
+            HeaderValue::from_bytes(value.to_string().as_bytes()).map_err(Refusal::internal)?;
         response.headers_mut().insert(name, value);
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The logits of a batch, and what they say of a level.
 
-use super::Head;
+use super::{Given, Head};
 use crate::{
     domain::{image::ImageShape, likelihood, random::Random, sampling},
     families::manifest::{self, Tables},
@@ -29,6 +29,26 @@ impl Logits {
     /// All logits of one image: level by level, each in channel, row, column order.
     pub fn row(&self, row: usize) -> &[f32] {
         self.output.row(row, self.rows)
+    }
+
+    /// log p of every dimension of the images that they are the logits of, as [`Head::log_probability`] gives it.
+    pub(super) fn log_probabilities(&self, images: &[Given<'_>]) -> Vec<Vec<f32>> {
+        let mut scratch = Vec::new();
+        let mut log_probability = |row, (index, &level)| {
+            scratch.clear();
+            scratch.extend(self.at(row, index));
+            self.head.log_probability(&scratch, level) as f32
+        };
+        let maps = images.iter().enumerate().map(|(row, given)| {
+            let levels = given.levels.iter().enumerate();
+            levels.map(|at| log_probability(row, at)).collect()
+        });
+        maps.collect()
+    }
+
+    /// Whether the logits of one dimension describe a distribution.
+    pub fn describe(&self, row: usize, index: usize) -> bool {
+        self.head.describes(self.at(row, index))
     }
 
     /// Draws the level of one dimension with the uniform number that belongs to it.
@@ -92,6 +112,18 @@ impl Head {
                 let margin = (1.0 - 2.0 * f64::from(level)) * f64::from(logits[0]);
                 -likelihood::softplus(margin)
             }
+        }
+    }
+
+    /// Whether the logits of one dimension describe a distribution: numbers, and of several a largest one that is finite.
+    pub fn describes(self, mut logits: impl Iterator<Item = f32>) -> bool {
+        match self {
+            Self::Categorical => logits
+                .try_fold(f32::NEG_INFINITY, |max, logit| {
+                    (!logit.is_nan()).then(|| max.max(logit))
+                })
+                .is_some_and(f32::is_finite),
+            Self::Bernoulli => !logits.any(f32::is_nan),
         }
     }
 

@@ -20,7 +20,10 @@ use super::super::{
     stream,
 };
 use crate::{
-    intake::{self, BodyType, Content, Held, Takes, options::{RawOptions, seconds}},
+    intake::{
+        self, BodyType, Content, Held, Takes,
+        options::{RawOptions, seconds},
+    },
     model::{Refusal, progress::Board},
     operations::{AnyAnswer, Format, Opened},
 };
@@ -64,8 +67,7 @@ pub(super) async fn answer(
             let (takes, budget) = (opened.operation.about().takes, opened.budget());
             let size = bytes.len();
             let apart = offload(size, move || {
-                let content =
-                    intake::take_apart(bytes, &body_type, takes, &mut options, budget)?;
+                let content = intake::take_apart(bytes, &body_type, takes, &mut options, budget)?;
                 Ok::<_, Refusal>((content, options))
             });
             let (content, own) = apart.await?;
@@ -98,8 +100,7 @@ impl Head {
         };
         let timeout = header_seconds(&parts.headers)?;
         let service = &state.service;
-        let mut opened =
-            service.open(name, (&path.model, version), timeout, scope.started())?;
+        let mut opened = service.open(name, (&path.model, version), timeout, scope.started())?;
         scope.set_model(&opened.model);
         let format = accept::negotiate(&parts.headers, opened.formats())?;
         opened.set_format(format)?;
@@ -129,7 +130,10 @@ fn header_seconds(headers: &HeaderMap) -> Result<Option<std::time::Duration>, Re
     let Some(value) = headers.get("x-request-timeout") else {
         return Ok(None);
     };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let number = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     seconds("X-Request-Timeout", number.unwrap_or(f64::NAN)).map(Some)
 }
 
@@ -148,9 +152,9 @@ async fn read(
     let time = config.body_timeout.min(left);
     let bytes = body::read(body, announced, config.max_body_bytes, time, held).await?;
     if head.body_type.is_none() && !bytes.is_empty() {
-        return Err(BodyType::of(None, Takes::Nothing).err().unwrap_or_else(|| {
-            Refusal::internal("a body without a type was accepted")
-        }));
+        return Err(BodyType::of(None, Takes::Nothing)
+            .err()
+            .unwrap_or_else(|| Refusal::internal("a body without a type was accepted")));
     }
     Ok(bytes)
 }

@@ -1,0 +1,124 @@
+//! Batches: how large they are, and how one runs. Whatever becomes of it, everybody in it is answered.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use super::{
+    Class, JobError, Parallelism,
+    admission::{Begun, Charge},
+    lane::Lane,
+    queue::{Order, Place},
+    work::Work,
+};
+
+/// How large a batch may get.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLimits {
+    /// In rows.
+    pub(super) rows: usize,
+    /// In expected time, but always one item.
+    pub(super) duration: Duration,
+    /// A run that is expected to take less is no longer than a hop to another thread.
+    pub(super) hop: Duration,
+}
+
+/// A lane of any kind of work, as the workers see it.
+pub(super) trait AnyLane: Send + Sync {
+    fn class(&self) -> Class;
+    /// Rank of what goes first; `None` if nothing waits.
+    fn first_rank(&self, order: Order) -> Option<(u64, u64, u64)>;
+    /// Takes a batch of at most a `share`-th of what waits; `None` if nobody waits any more for any of it.
+    fn take(&self, order: Order, share: usize) -> Option<Box<dyn Batch>>;
+}
+
+/// A batch ready to run.
+pub(super) trait Batch: Send {
+    /// Runs it, accounts for the run and answers.
+    fn run(self: Box<Self>, parallelism: Parallelism);
+
+    /// Its size.
+    #[cfg(test)]
+    fn rows(&self) -> usize;
+}
+
+/// What remains of an entry while its item is being worked on.
+pub(super) struct Ticket<O> {
+    pub(super) reply: oneshot::Sender<Result<O, JobError>>,
+    pub(super) charge: Arc<Charge>,
+    pub(super) place: Place,
+    pub(super) deadline: u64,
+    pub(super) submitted: u64,
+    /// Whether it has had a turn already: the wait is counted once.
+    pub(super) started: bool,
+}
+
+impl<O> Ticket<O> {
+    /// The client may just have gone; then nobody needs the answer.
+    pub(super) fn answer(self, result: Result<O, JobError>) {
+        let _ = self.reply.send(result);
+    }
+}
+
+/// A batch of one lane.
+pub(super) struct LaneBatch<W: Work> {
+    pub(super) lane: Arc<Lane<W>>,
+    pub(super) items: Vec<W::Item>,
+    pub(super) tickets: Vec<Ticket<W::Output>>,
+    pub(super) rows: usize,
+    pub(super) begun_at: u64,
+    pub(super) begun: Begun,
+}
+
+impl<W: Work> Batch for LaneBatch<W> {
+    #[cfg(test)]
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn run(self: Box<Self>, parallelism: Parallelism) {
+        let Self {
+            lane,
+            items,
+            tickets,
+            rows,
+            begun_at,
+            begun,
+        } = *self;
+        // Items are moved into the run and lost if it panics; tickets stay here, so that everyone gets an answer.
+        let outcome = catch_unwind(AssertUnwindSafe(|| lane.work().run(items, parallelism)));
+        let (pace, metrics, shared) = lane.books();
+        let now = shared.timeline.now();
+        let duration = now.saturating_sub(begun_at);
+        metrics.ran(rows, Duration::from_nanos(duration));
+        pace.observe(rows, duration, now);
+        let steps = match outcome {
+            Ok(Ok(steps)) if steps.len() == tickets.len() => Ok(steps),
+            Ok(Ok(_)) => Err("a batch came back with the wrong number of results".to_owned()),
+            Ok(Err(cause)) => Err(cause),
+            Err(_) => {
+                metrics.panics.inc();
+                Err("a worker panicked".to_owned())
+            }
+        };
+        let answers = match steps {
+            Ok(steps) => lane.settle(steps, tickets),
+            Err(cause) => {
+                metrics.failures.inc();
+                tracing::error!(work = ?lane.work(), rows, %cause, "a batch failed");
+                let failed = |ticket| (ticket, Err(JobError::Failed(cause.clone())));
+                tickets.into_iter().map(failed).collect()
+            }
+        };
+        // Before anybody is answered: who asks again at once must find the room, and the worker idle.
+        drop(begun);
+        shared.end(lane.class(), begun_at);
+        for (ticket, result) in answers {
+            ticket.answer(result);
+        }
+    }
+}

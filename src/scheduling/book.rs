@@ -1,0 +1,149 @@
+//! The book of one class of work: what waits, what was promised, and the rules by which more is let in.
+//!
+//! What decides is what waits already and the caller's deadline, not the size of the request:
+//! 1. If nothing waits, a request is let in, whatever it is expected to cost.
+//! 2. As long as less waits than may, the next request is let in, small or large.
+//! 3. It must be possible to finish it by its deadline without breaking a promise made to another (`promises`).
+//!
+//! Whoever is let in is promised to be finished by the deadline, or earlier: within [`SLOWDOWN`] times the time that it
+//! and all that is there would take. That is what ages a large request, which in the fair order alone (`shares`) would
+//! have to wait as long as many small ones keep coming.
+//!
+//! Small requests would take every bit of room before a large one comes by again, so a refused request leaves a
+//! *claim*: until it had time to come back, others find its room taken, up to half of all room. So a request that needs
+//! at most three eighths of the time to its deadline waits for one `retry_after`, not for a lucky moment.
+
+use std::time::Duration;
+
+use super::{
+    clock::nanoseconds,
+    promises::{Promises, Supply},
+    shares::Shares,
+};
+
+/// The books of one class: work in nanoseconds of one worker.
+#[derive(Debug)]
+pub(super) struct Book {
+    /// How much may wait.
+    capacity: u64,
+    pub(super) waiting: u64,
+    pub(super) running: u64,
+    pub(super) promises: Promises,
+    pub(super) shares: Shares,
+    claim: Option<Claim>,
+}
+
+/// An [`super::Ask`] in the scheduler's time.
+pub(super) struct Wish {
+    pub(super) cost: u64,
+    pub(super) deadline: Option<u64>,
+    pub(super) client: Option<u64>,
+}
+
+/// Room that is kept for a request which was refused.
+#[derive(Debug)]
+struct Claim {
+    cost: u64,
+    client: Option<u64>,
+    until: u64,
+}
+
+/// Whoever waits is served in at most so many times the time that first come, first served would take. The more, the
+/// more freely small requests pass large ones.
+const SLOWDOWN: u64 = 3;
+/// A refused request has the time that it was told, rounded up to whole seconds as protocols do, and this much to come
+/// back.
+const RETURN: Duration = Duration::from_secs(1);
+
+impl Book {
+    pub(super) fn new(capacity: u64) -> Self {
+        Self {
+            capacity,
+            waiting: 0,
+            running: 0,
+            promises: Promises::default(),
+            shares: Shares::default(),
+            claim: None,
+        }
+    }
+
+    /// By when the request will be finished if it is let in, or how much work stands in the way.
+    pub(super) fn consider(&mut self, now: u64, wish: &Wish, supply: Supply) -> Result<u64, u64> {
+        self.claim.take_if(|claim| claim.until < now);
+        let is_own = |claim: &Claim| claim.is_of(wish);
+        let held = match &self.claim {
+            // Half more, because estimates change until it comes back.
+            Some(claim) if !is_own(claim) => claim.cost.saturating_add(claim.cost / 2),
+            _ => 0,
+        };
+        let total = self.waiting + self.running;
+        let time = supply.time_for(total.saturating_add(wish.cost));
+        let aged = now.saturating_add(time.saturating_mul(SLOWDOWN));
+        let aged = Promises::key(now, aged);
+        let by = |due: u64| {
+            let work = (wish.cost, held);
+            self.promises.fits(now, due, work, supply).map(|()| due)
+        };
+        let deadline = wish.deadline.map(|deadline| Promises::key(now, deadline));
+        let fits = match deadline {
+            Some(deadline) if deadline <= aged => by(deadline),
+            // If too much was promised to others for that, it goes behind them.
+            Some(deadline) => by(aged).or_else(|_| by(deadline)),
+            None => Ok(by(aged).unwrap_or(aged.max(self.promises.last()))),
+        };
+        if self.waiting == 0 {
+            self.claim.take_if(|claim| is_own(claim));
+            // If it cannot hope for its deadline it may try; others need not make way for it.
+            return Ok(fits.unwrap_or(aged));
+        }
+        if self.waiting.saturating_add(held.min(self.capacity / 2)) >= self.capacity {
+            return Err(total);
+        }
+        let due = fits?;
+        self.claim.take_if(|claim| is_own(claim));
+        Ok(due)
+    }
+
+    pub(super) fn leave_claim(
+        &mut self,
+        now: u64,
+        wish: &Wish,
+        supply: Supply,
+        retry_after: Duration,
+    ) {
+        let can_be_kept = wish
+            .deadline
+            .is_none_or(|d| Promises::fits_half(now, Promises::key(now, d), wish.cost, supply));
+        let is_largest = self
+            .claim
+            .as_ref()
+            .is_none_or(|claim| wish.cost > claim.cost);
+        if can_be_kept && is_largest {
+            let wait = Duration::from_secs(retry_after.as_secs() + 1) + RETURN;
+            self.claim = Some(Claim {
+                cost: wish.cost,
+                client: wish.client,
+                until: now.saturating_add(nanoseconds(wait)),
+            });
+        }
+    }
+
+    /// Work was done or given up.
+    pub(super) fn leave(&mut self, due: u64, work: u64) {
+        self.promises.remove(due, work);
+        self.shares.advance(work);
+        if self.waiting == 0 && self.running == 0 {
+            self.shares.clear();
+        }
+    }
+}
+
+impl Claim {
+    /// Whether a request is the one that left the claim, or takes its place. Estimates change a little meanwhile.
+    fn is_of(&self, wish: &Wish) -> bool {
+        match (self.client, wish.client) {
+            (Some(own), Some(client)) => own == client,
+            _ => wish.cost.saturating_mul(2) >= self.cost,
+        }
+    }
+}
