@@ -134,6 +134,11 @@ impl Activity {
         state.last && state.read
     }
 
+    /// Whether the head of a request has begun that is not complete, or that could not be understood.
+    pub(super) fn has_head_open(&self) -> bool {
+        self.state().head_since.is_some()
+    }
+
     /// Whether the client may have sent what nobody has read. To close then would reset the connection and destroy the answer on its way.
     pub(super) fn has_unread_input(&self) -> bool {
         let state = self.state();
