@@ -39,7 +39,7 @@ class Server:
 
         command = [str(binary), "serve", "--http", "127.0.0.1:0", "--probes", "127.0.0.1:0", "--log-format", "json"]
         command += ["--repository", str(repository), "--proof-records", "none", *arguments]
-        self.process = subprocess.Popen(  # noqa: S603 (the binary that was built)
+        self.process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
             text=True,
@@ -68,9 +68,11 @@ class Server:
                 self.ready.set()
 
     def __enter__(self) -> Self:
+        """Begins."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Ends, whatever has happened."""
         self.process.kill()
         self.process.wait()
 
@@ -104,7 +106,9 @@ class Server:
 
 
 def _probe(address: Address, stop: Event, times: multiprocessing.SimpleQueue) -> None:
-    os.nice(-5) if os.geteuid() == 0 else None
+    if os.geteuid() == 0:
+        # What is measured is how long the server takes, not how long this process waits beside the attackers.
+        os.nice(-5)
     taken: list[float] = []
     while not stop.is_set():
         start = time.monotonic()
@@ -129,10 +133,12 @@ class Probes:
         self.process = multiprocessing.Process(target=_probe, args=(address, self.stop, self.times), daemon=True)
 
     def __enter__(self) -> Self:
+        """Begins."""
         self.process.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Ends, whatever has happened."""
         self.stop.set()
         taken = sorted(self.times.get())
         self.process.join()
