@@ -190,10 +190,17 @@ impl Service {
         let refused = self.catalogue.listings().into_iter();
         refused
             .filter(|listing| listing.state == State::Failed)
-            .map(|Listing { name, version, reason, .. }| {
-                let reason = reason.unwrap_or_default();
-                format!("model {name:?} version {version} is refused: {reason}")
-            })
+            .map(
+                |Listing {
+                     name,
+                     version,
+                     reason,
+                     ..
+                 }| {
+                    let reason = reason.unwrap_or_default();
+                    format!("model {name:?} version {version} is refused: {reason}")
+                },
+            )
             .collect()
     }
 

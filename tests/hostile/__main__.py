@@ -37,6 +37,9 @@ LATE_SECONDS = 0.5
 # The slowest hundredth of the answers of /livez.
 LIVEZ_SECONDS = 0.1
 
+# Seconds after which the measurement of goodput is given up.
+OVERLOAD_TIME = 90
+
 # Goodput beside capacity.
 GOODPUT = 0.9
 
@@ -163,7 +166,7 @@ def main() -> int:
             tell(("load", "answered in time", "goodput", "of capacity"))
             tell(("---",) * 4)
             if server.is_alive() and arguments.only in "overload":
-                asyncio.run(overload(server, verdict))
+                asyncio.run(asyncio.wait_for(overload(server, verdict), OVERLOAD_TIME))
             verdict.hold(server.is_alive() and server.stop() == 0, "the server did not end as it should")
     for failure in verdict.failures:
         print(f"not reached: {failure}", file=sys.stderr)

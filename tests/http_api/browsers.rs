@@ -33,7 +33,10 @@ async fn compressed_bodies_are_unpacked() {
     let file = png(0, 4);
     let plain = score("identity", file.clone()).await.ok()["results"].clone();
     assert_eq!(score("gzip", gzip(&file)).await.ok()["results"], plain);
-    assert_eq!(score("deflate", deflate(&file)).await.ok()["results"], plain);
+    assert_eq!(
+        score("deflate", deflate(&file)).await.ok()["results"],
+        plain
+    );
 }
 
 #[tokio::test]
@@ -41,7 +44,10 @@ async fn other_codings_are_refused_with_those_that_are_read() {
     let answer = score("br", png(0, 4)).await;
     answer.problem(415, "unsupported_media_type");
     let accepted = answer.header("accept-encoding");
-    assert!(accepted.contains("gzip") && accepted.contains("deflate"), "{accepted}");
+    assert!(
+        accepted.contains("gzip") && accepted.contains("deflate"),
+        "{accepted}"
+    );
 }
 
 #[tokio::test]
@@ -54,7 +60,10 @@ async fn what_counts_is_the_unpacked_size() {
     };
     let call = post("tiny-pixelcnn", "score").within(config);
     let call = call.header("content-encoding", "gzip");
-    call.body("image/png", bomb).send().await.problem(413, "body_too_large");
+    call.body("image/png", bomb)
+        .send()
+        .await
+        .problem(413, "body_too_large");
 }
 
 #[tokio::test]
@@ -75,8 +84,12 @@ fn open_to(origins: &[&str]) -> HttpConfig {
 
 async fn preflight(config: HttpConfig, origin: &str) -> Answer {
     let call = call(Method::OPTIONS.as_str(), "/v1/models/tiny-pixelcnn/score").within(config);
-    let call = call.header("origin", origin).header("access-control-request-method", "POST");
-    call.header("access-control-request-headers", "content-type").send().await
+    let call = call
+        .header("origin", origin)
+        .header("access-control-request-method", "POST");
+    call.header("access-control-request-headers", "content-type")
+        .send()
+        .await
 }
 
 #[tokio::test]
@@ -84,17 +97,32 @@ async fn pages_of_named_origins_may_ask() {
     let config = open_to(&["https://a.example", "https://b.example"]);
     let answer = preflight(config.clone(), "https://b.example").await;
     assert_eq!(answer.status, 200);
-    assert_eq!(answer.header("access-control-allow-origin"), "https://b.example");
-    assert!(answer.header("access-control-allow-methods").contains("POST"));
-    assert_eq!(answer.header("access-control-allow-headers"), "content-type");
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        "https://b.example"
+    );
+    assert!(
+        answer
+            .header("access-control-allow-methods")
+            .contains("POST")
+    );
+    assert_eq!(
+        answer.header("access-control-allow-headers"),
+        "content-type"
+    );
     let answer = preflight(config.clone(), "https://c.example").await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
 
     // Refusals too: a page that cannot read why is no help to anybody.
-    let call = post("none", "score").within(config).header("origin", "https://a.example");
+    let call = post("none", "score")
+        .within(config)
+        .header("origin", "https://a.example");
     let answer = call.body("image/png", png(0, 4)).send().await;
     answer.problem(404, "model_not_found");
-    assert_eq!(answer.header("access-control-allow-origin"), "https://a.example");
+    assert_eq!(
+        answer.header("access-control-allow-origin"),
+        "https://a.example"
+    );
     let exposed = answer.header("access-control-expose-headers");
     for name in ["x-request-id", "x-seed", "x-labels", "retry-after"] {
         assert!(exposed.contains(name), "{exposed}");

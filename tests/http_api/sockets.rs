@@ -146,7 +146,11 @@ async fn who_sends_too_much_is_heard_to_the_end() {
     };
     let server = Server::start(service(), config).await;
     let body = vec![0; 48 << 20];
-    for path in ["/v1/models/tiny-pixelcnn/score", "/v1/models/none/score", "/nowhere"] {
+    for path in [
+        "/v1/models/tiny-pixelcnn/score",
+        "/v1/models/none/score",
+        "/nowhere",
+    ] {
         let request = [head(path, body.len()).as_bytes(), &body].concat();
         let mut stream = connect(&server).await;
         // All of it can be sent, and only then is the answer read.
@@ -161,14 +165,21 @@ async fn a_request_names_one_host() {
     let server = Server::start(service(), HttpConfig::default()).await;
     for (head, status) in [
         ("GET /livez HTTP/1.1\r\nConnection: close\r\n", 400),
-        ("GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n", 400),
+        (
+            "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n",
+            400,
+        ),
         ("GET /livez HTTP/1.0\r\n", 200),
         ("GET /livez HTTP/1.1\r\nHost:\r\nConnection: close\r\n", 200),
         ("NONSENSE\r\n", 400),
     ] {
         let answer = told(&server, format!("{head}\r\n").as_bytes()).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")) || answer.starts_with("HTTP/1.0 200"), "{head}: {answer}");
-        let is_problem = answer.contains("application/problem+json") && answer.contains("urn:density-server:error:malformed");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) || answer.starts_with("HTTP/1.0 200"),
+            "{head}: {answer}"
+        );
+        let is_problem = answer.contains("application/problem+json")
+            && answer.contains("urn:density-server:error:malformed");
         assert_eq!(is_problem, status == 400, "{answer}");
     }
 }

@@ -179,7 +179,11 @@ pub(crate) fn in_place_of(answer: &[u8]) -> Option<Vec<u8>> {
         status: status.as_u16(),
         ..body(&Refusal::new(Kind::Malformed, detail), scope.id())
     };
-    tracing::info!(request_id = scope.id(), status = status.as_u16(), "a head that is no request");
+    tracing::info!(
+        request_id = scope.id(),
+        status = status.as_u16(),
+        "a head that is no request"
+    );
     let problem = serde_json::to_string(&problem).unwrap_or_default();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nx-request-id: {}\r\ncontent-length: {}\r\n\

@@ -190,7 +190,10 @@ impl Activity {
         }
         match state.closing_since {
             Some(since) if state.in_flight == 0 => {
-                at(since.max(state.quiet_since) + CLOSING_TIME, Expired::Closing);
+                at(
+                    since.max(state.quiet_since) + CLOSING_TIME,
+                    Expired::Closing,
+                );
             }
             Some(_) => {}
             None => {
@@ -263,7 +266,11 @@ impl Flight {
         let before = state.refusals;
         state.refusals = before.saturating_add(1);
         let doublings = before.checked_sub(1)?;
-        Some(FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE))
+        Some(
+            FIRST_PAUSE
+                .saturating_mul(1 << doublings.min(16))
+                .min(LONGEST_PAUSE),
+        )
     }
 
     /// Notes that the client is to take something before the answer goes on.

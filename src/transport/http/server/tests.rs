@@ -220,7 +220,9 @@ async fn an_address_has_as_many_connections_as_it_may() {
     loop {
         // The place is free when the server has seen that the first is gone.
         let mut next = connect(&server).await;
-        let _ = next.write_all(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n").await;
+        let _ = next
+            .write_all(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+            .await;
         if rest(&mut next).await.ends_with("hello") {
             break;
         }
@@ -239,7 +241,10 @@ fn connection(limits: ServerLimits) -> (DuplexStream, JoinHandle<()>) {
         .route("/", get(|| async { "hello" }))
         .route("/wait", get(wait))
         .route("/big", get(|| async { vec![b'x'; 1 << 20] }))
-        .route("/full", get(|| async { axum::http::StatusCode::TOO_MANY_REQUESTS }))
+        .route(
+            "/full",
+            get(|| async { axum::http::StatusCode::TOO_MANY_REQUESTS }),
+        )
         .route("/ignored", post(|| async { "not read" }));
     let connections = Connections::new(router, Arc::new(limits), draining);
     let served = tokio::spawn(async move {
@@ -331,7 +336,11 @@ async fn an_answer_that_nobody_reads_is_given_up() {
         sleep(Duration::from_secs(2)).await;
         let mut bytes = vec![0; 32 << 10];
         let count = client.read(&mut bytes).await.unwrap();
-        assert!(count > 0, "cut after {taken} bytes and {:?}", start.elapsed());
+        assert!(
+            count > 0,
+            "cut after {taken} bytes and {:?}",
+            start.elapsed()
+        );
         taken += count;
     }
     assert!(start.elapsed().as_secs() > 60);
@@ -340,7 +349,11 @@ async fn an_answer_that_nobody_reads_is_given_up() {
 #[tokio::test(start_paused = true)]
 async fn what_comes_after_a_refusal_is_read_so_that_the_refusal_is() {
     let (mut client, served) = connection(ServerLimits::default());
-    say(&mut client, "POST /ignored HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n").await;
+    say(
+        &mut client,
+        "POST /ignored HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n",
+    )
+    .await;
     let body = vec![b'x'; 1_000_000];
     client.write_all(&body).await.unwrap();
     let mut answer = String::new();
@@ -360,7 +373,10 @@ async fn refusals_in_a_row_take_longer_and_longer() {
         assert!(hear(&mut client).await.starts_with("HTTP/1.1 429"));
         times.push(start.elapsed().as_millis());
     }
-    assert_eq!(times, [0, 25, 50, 100, 200, 400, 800, 1000]);
+    // The clock of tests is as coarse as that of timers: a millisecond.
+    for (time, wanted) in times.into_iter().zip([0, 25, 50, 100, 200, 400, 800, 1000]) {
+        assert!((wanted..=wanted + 1).contains(&time), "{time} for {wanted}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -379,7 +395,10 @@ async fn heads_that_are_no_requests_get_a_problem() {
             reading.read_to_string(&mut answer)
         );
         read.unwrap();
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
         let problem: serde_json::Value =
             serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         assert_eq!(problem["status"].to_string(), answer[9..12], "{answer}");
@@ -416,7 +435,11 @@ async fn an_http2_client_that_only_answers_pings_is_closed() {
     assert_eq!(axum::body::to_bytes(body, 100).await.unwrap(), "hello");
     let start = Instant::now();
     served.await.unwrap();
-    assert!((75..=80).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+    assert!(
+        (75..=80).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
