@@ -149,3 +149,6 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     };
     let _ = timeout(LINGER_TIME, rest).await;
 }
+
+#[cfg(test)]
+mod tests;
