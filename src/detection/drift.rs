@@ -471,7 +471,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let metrics = Metrics::new();
         let first = monitor(folder.path(), &metrics);
-        let scores = (0..).map(|i| f64::from(i) * 7.0);
+        let scores = (0..).map(|i| f64::from(i * 37 % 40) * 5.0);
         first.take(images(40).into_iter().zip(scores).collect());
         drop(first);
         let path = file(folder.path());
