@@ -1,4 +1,5 @@
-//! Composites of Bayes' rule from end to end: made from a classifier and a density, served, asked, refused where something is wrong.
+//! Composites of Bayes' rule from end to end: made from a classifier and a density, served, asked, refused where
+//! something is wrong.
 
 #![allow(clippy::unwrap_used)]
 

@@ -1,4 +1,5 @@
-//! Detectors from end to end: made from a folder of pictures, served, asked, measured, refused where something is wrong.
+//! Detectors from end to end: made from a folder of pictures, served, asked, measured, refused where something is
+//! wrong.
 
 #![allow(clippy::unwrap_used)]
 

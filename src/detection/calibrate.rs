@@ -73,7 +73,8 @@ pub struct Guarantee {
     pub certified_threshold: Option<f64>,
 }
 
-/// The rule that is fitted: every number that decides in one joint density, and one density more for each vector or map that does.
+/// The rule that is fitted: every number that decides in one joint density, and one density more for each vector or map
+/// that does.
 pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
     let has = |need: Need| match need {
         Need::Stirring => stir,

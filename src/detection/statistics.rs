@@ -1,8 +1,9 @@
 //! Statistics of an image: numbers, vectors or maps that come out differently for images of another kind.
 //!
-//! Each is a declaration: what it is called, what it is in, which [evidence](Evidence) it needs, what part it takes in a judgement, and how
-//! it is computed from what a detector's members said of the image. [`ALL`] lists them, one line each; manifests, calibrations, panels and
-//! answers are derived from the declarations. None is a verdict: which values are usual is learnt from inliers (see [`super::rule`]).
+//! Each is a declaration: what it is called, what it is in, which [evidence](Evidence) it needs, what part it takes in
+//! a judgement, and how it is computed from what a detector's members said of the image. [`ALL`] lists them, one line
+//! each; manifests, calibrations, panels and answers are derived from the declarations. None is a verdict: which values
+//! are usual is learnt from inliers (see [`super::rule`]).
 
 mod arithmetic;
 pub mod autoencoder;
@@ -76,7 +77,8 @@ pub struct Statistic {
     pub values: Values,
 }
 
-/// What part a statistic takes in the judgement of a new detector. A detector that was made keeps what its manifest says.
+/// What part a statistic takes in the judgement of a new detector. A detector that was made keeps what its manifest
+/// says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     /// It decides: a number in the one joint density of all numbers, a vector or a map in a density of its own.

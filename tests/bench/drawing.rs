@@ -1,15 +1,16 @@
 //! Drawing beside scoring and beside the naive loop: same model, same machine, same minute.
 //!
-//! `make bench` runs it. Everything goes through the queues and workers in process, with a worker for each core. The naive loop makes one full
-//! pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run and multiplied, because the whole
-//! would take minutes. The rounds alternate, so that a change of the machine's mood falls on all.
+//! `make bench` runs it. Everything goes through the queues and workers in process, with a worker for each core. The
+//! naive loop makes one full pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run
+//! and multiplied, because the whole would take minutes. The rounds alternate, so that a change of the machine's mood
+//! falls on all.
 //!
-//! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and networks
-//! with random weights draw images of growing size, each size in a process of its own, so that its peak of memory is its own.
+//! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and
+//! networks with random weights draw images of growing size, each size in a process of its own, so that its peak of
+//! memory is its own.
 //!
-//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--beside MODEL` to score and draw with another model in the same rounds,
-//! `--draw-only N` to draw N images again and again and nothing else (for a
-//! profile).
+//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--beside MODEL` to score and draw with another model
+//! in the same rounds, `--draw-only N` to draw N images again and again and nothing else (for a profile).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

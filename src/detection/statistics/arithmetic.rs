@@ -30,7 +30,8 @@ pub(super) fn grid(shape: ImageShape) -> (usize, usize) {
     (shape.height().min(GRID), shape.width().min(GRID))
 }
 
-/// Sums of a map of all dimensions over a grid of at most 7×7 regions as equal as can be, channels together, in row order.
+/// Sums of a map of all dimensions over a grid of at most 7×7 regions as equal as can be, channels together, in row
+/// order.
 pub(super) fn regions(map: &[f32], shape: ImageShape) -> Vec<f64> {
     let (height, width) = (shape.height(), shape.width());
     let (rows, columns) = grid(shape);

@@ -1,10 +1,10 @@
-//! Statistics of autoencoders: how far an image is from what comes out of the bottleneck. x̂ is what the autoencoder makes of x, both in
-//! units of level / (levels − 1).
+//! Statistics of autoencoders: how far an image is from what comes out of the bottleneck. x̂ is what the autoencoder
+//! makes of x, both in units of level / (levels − 1).
 
 use super::{Need, Part, Statistic, Values};
 
-/// Σ (x̂ᵢ − xᵢ)². The sum and not the mean, because joint densities see log(1 + Σ), which is nearly linear in a mean, far below 1. One
-/// encoding and one decoding.
+/// Σ (x̂ᵢ − xᵢ)². The sum and not the mean, because joint densities see log(1 + Σ), which is nearly linear in a mean,
+/// far below 1. One encoding and one decoding.
 pub const AUTOENCODER_ERROR: Statistic = Statistic {
     name: "autoencoder_error",
     unit: "squared error",
@@ -13,7 +13,8 @@ pub const AUTOENCODER_ERROR: Statistic = Statistic {
     values: Values::Number(|seen| Some(seen.evidence.squared_errors.as_ref()?.iter().sum())),
 };
 
-/// √Σ (x̂ᵢ − xᵢ)² over each region of a 7×7 grid: where the autoencoder fails. A length, because the spread of the square grows with it.
+/// √Σ (x̂ᵢ − xᵢ)² over each region of a 7×7 grid: where the autoencoder fails. A length, because the spread of the
+/// square grows with it.
 pub const AUTOENCODER_ERROR_MAP: Statistic = Statistic {
     name: "autoencoder_error_map",
     unit: "squared error",

@@ -3,8 +3,8 @@
 use super::{Need, Part, Statistic, Values};
 use crate::domain::likelihood;
 
-/// −log Σₗ exp(fₗ) over the classifier's logits f (Liu et al. 2020): high where no label is claimed. Its zero is the network's own, because
-/// adding a number to all logits changes no probability. A pass of the classifier.
+/// −log Σₗ exp(fₗ) over the classifier's logits f (Liu et al. 2020): high where no label is claimed. Its zero is the
+/// network's own, because adding a number to all logits changes no probability. A pass of the classifier.
 pub const CLASSIFIER_ENERGY: Statistic = Statistic {
     name: "classifier_energy",
     unit: "nats",
@@ -13,8 +13,8 @@ pub const CLASSIFIER_ENERGY: Statistic = Statistic {
     values: Values::Number(|seen| seen.evidence.logits.as_deref().map(energy)),
 };
 
-/// −log maxₗ p(l | x) under the classifier, which composites call by this name, too. It puts images in the order of 1 − maxₗ p(l | x)
-/// (Hendrycks and Gimpel 2017), but is exact where that is lost beside 1. The same pass.
+/// −log maxₗ p(l | x) under the classifier, which composites call by this name, too. It puts images in the order of 1 −
+/// maxₗ p(l | x) (Hendrycks and Gimpel 2017), but is exact where that is lost beside 1. The same pass.
 pub const CLASSIFIER_AMBIGUITY: Statistic = Statistic {
     name: "classifier_ambiguity",
     unit: "nats",
@@ -32,8 +32,8 @@ fn energy(logits: &[f32]) -> f64 {
     -likelihood::log_sum_exp(&logits)
 }
 
-/// −log of the largest probability of a label: log(1 + Σ exp(fₗ − max f)) over the labels beside one of the largest logit, so that what little
-/// the others have is not rounded away. NaN if a logit is, or if the largest is infinite.
+/// −log of the largest probability of a label: log(1 + Σ exp(fₗ − max f)) over the labels beside one of the largest
+/// logit, so that what little the others have is not rounded away. NaN if a logit is, or if the largest is infinite.
 fn ambiguity(logits: &[f32]) -> f64 {
     let largest = (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]));
     let Some(largest) = largest.filter(|&largest| logits[largest].is_finite()) else {

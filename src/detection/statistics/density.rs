@@ -1,7 +1,7 @@
 //! Statistics of exact densities: of the main one, and of its ratio to densities that see less.
 //!
-//! In formulas sums run over dimensions i, logarithms are natural and Hᵢ is the entropy of the distribution that the main density
-//! predicts for dimension i. Costs are in passes of the main density, which all its statistics share.
+//! In formulas sums run over dimensions i, logarithms are natural and Hᵢ is the entropy of the distribution that the
+//! main density predicts for dimension i. Costs are in passes of the main density, which all its statistics share.
 
 use super::{
     Need, Part, Seen, Statistic, Values,
@@ -27,9 +27,9 @@ pub const ENTROPY: Statistic = Statistic {
     values: Values::Number(|seen| Some(total(&seen.density()?.entropy))),
 };
 
-/// Σ(−log pᵢ − Hᵢ) / √(1 + Σ Vᵢ), Vᵢ the predicted variance of −log pᵢ: how far the surprise is from what was expected of this
-/// very image, in standard deviations. The typical set of Nalisnick et al. 2019b, taken step by step: under the model the
-/// sum is a martingale. The same pass.
+/// Σ(−log pᵢ − Hᵢ) / √(1 + Σ Vᵢ), Vᵢ the predicted variance of −log pᵢ: how far the surprise is from what was expected
+/// of this very image, in standard deviations. The typical set of Nalisnick et al. 2019b, taken step by step: under the
+/// model the sum is a martingale. The same pass.
 pub const TYPICALITY: Statistic = Statistic {
     name: "typicality",
     unit: "standard deviations",
@@ -115,8 +115,8 @@ pub const LOCAL_RATIO: Statistic = Statistic {
     values: Values::Number(|seen| ratio(seen, seen.evidence.local.as_deref())),
 };
 
-/// log p_background − log p (Ren et al. 2019): p_background was trained on images whose pixels were replaced at random. A
-/// pass of the background member.
+/// log p_background − log p (Ren et al. 2019): p_background was trained on images whose pixels were replaced at random.
+/// A pass of the background member.
 pub const BACKGROUND_RATIO: Statistic = Statistic {
     name: "background_ratio",
     unit: "nats",
@@ -125,7 +125,8 @@ pub const BACKGROUND_RATIO: Statistic = Statistic {
     values: Values::Number(|seen| ratio(seen, seen.evidence.background.as_deref())),
 };
 
-/// r = Σ(log p_local,ᵢ − log pᵢ) over each region of a 7×7 grid, as sign(r) log(1 + |r|): where the wider view helps or misleads.
+/// r = Σ(log p_local,ᵢ − log pᵢ) over each region of a 7×7 grid, as sign(r) log(1 + |r|): where the wider view helps or
+/// misleads.
 pub const LOCAL_RATIO_MAP: Statistic = Statistic {
     name: "local_ratio_map",
     unit: "nats",

@@ -42,8 +42,8 @@ pub const LATENT_LOG_VARIANCE: Statistic = Statistic {
     values: Values::Number(|seen| Some(total(&seen.latent()?.log_variance))),
 };
 
-/// Σ(bᵢ − log p(xᵢ | z = μ)), bᵢ the best log-likelihood that its level could have had under the scale that the decoder gave: what the
-/// likelihood owes to the level alone is taken out (after Chauhan et al. 2022). The same decoding.
+/// Σ(bᵢ − log p(xᵢ | z = μ)), bᵢ the best log-likelihood that its level could have had under the scale that the decoder
+/// gave: what the likelihood owes to the level alone is taken out (after Chauhan et al. 2022). The same decoding.
 pub const ATTAINABLE_GAP: Statistic = Statistic {
     name: "attainable_gap",
     unit: "nats",
@@ -61,7 +61,8 @@ pub const IWAE_GAP: Statistic = Statistic {
     values: Values::Number(|seen| seen.latent()?.iwae_gap),
 };
 
-/// μ: which inlier it would be. A code is no map, but without a density, which has one, it tells most of where things are.
+/// μ: which inlier it would be. A code is no map, but without a density, which has one, it tells most of where things
+/// are.
 pub const LATENT_MEAN: Statistic = Statistic {
     name: "latent_mean",
     unit: "standard deviations",

@@ -1,4 +1,5 @@
-//! What a detector must have so that a statistic can be measured: members by their roles, and more work for some of them.
+//! What a detector must have so that a statistic can be measured: members by their roles, and more work for some of
+//! them.
 
 use std::{fmt, str::FromStr};
 

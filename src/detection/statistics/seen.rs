@@ -31,12 +31,14 @@ pub struct Evidence {
     pub squared_errors: Option<Vec<f64>>,
     /// Logits of a classifier, one for each label.
     pub logits: Option<Vec<f32>>,
-    /// log p(x) − log p(Tx) in nats under the main density, for each flip and rotation T of [`super::stirring::transformations`].
+    /// log p(x) − log p(Tx) in nats under the main density, for each flip and rotation T of
+    /// [`super::stirring::transformations`].
     pub stirred: Option<Vec<f64>>,
 }
 
 impl Evidence {
-    /// What of it is not a number, if anything: a member's graph has failed on this image. −∞ is a number, that of the impossible.
+    /// What of it is not a number, if anything: a member's graph has failed on this image. −∞ is a number, that of the
+    /// impossible.
     pub fn not_a_number(&self) -> Option<&'static str> {
         let no_number = |values: &[f32]| values.iter().any(|value| value.is_nan());
         let map = |values: &Option<Vec<f32>>| values.as_deref().is_some_and(no_number);

@@ -3,8 +3,8 @@
 use super::{Need, Part, Statistic, Values};
 use crate::domain::image::ImageShape;
 
-/// Σ over flips and rotations T of log p(x) − log p(Tx); low for pictures that stand as well on their heads. Seven passes for
-/// square images, three for others.
+/// Σ over flips and rotations T of log p(x) − log p(Tx); low for pictures that stand as well on their heads. Seven
+/// passes for square images, three for others.
 pub const STIRRING: Statistic = Statistic {
     name: "stirring",
     unit: "nats",
@@ -25,8 +25,8 @@ pub const STIRRING_VECTOR: Statistic = Statistic {
     },
 };
 
-/// The flips and rotations under which stirring looks at an image, as the storage index that each dimension is taken from: the
-/// seven others of a square's symmetries, or the three of a rectangle's.
+/// The flips and rotations under which stirring looks at an image, as the storage index that each dimension is taken
+/// from: the seven others of a square's symmetries, or the three of a rectangle's.
 pub fn transformations(shape: ImageShape) -> Vec<Vec<usize>> {
     let (height, width) = (shape.height(), shape.width());
     let square = height == width;
