@@ -5,7 +5,7 @@ use std::{env, error::Error, fs, path::PathBuf};
 use prost::Message;
 use tonic_prost_build::{Config, configure};
 
-const FILES: [&str; 1] = ["proto/inference.proto"];
+const FILES: [&str; 2] = ["proto/density_v1.proto", "proto/inference.proto"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");
@@ -16,6 +16,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut config = Config::new();
     // Tensors are taken out of messages without a copy.
     config.bytes(["."]);
+    // The fields of options are read by their names.
+    config.type_attribute("Options", "#[derive(serde::Serialize)]");
     configure()
         .build_client(false)
         .build_transport(false)

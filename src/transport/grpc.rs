@@ -1,7 +1,8 @@
 //! The gRPC transport: services on one port, with health and reflection beside them.
 //!
-//! Connections, limits and draining are those of the HTTP server, which speaks HTTP/2 anyway; here is what makes gRPC of it: messages,
-//! statuses, deadlines and the one log line of a call. A call that its client cancels is dropped, and the work sees that.
+//! Connections, limits and draining are those of the HTTP server, which speaks HTTP/2 anyway; here is what makes gRPC
+//! of it: messages, statuses, deadlines and the one log line of a call. A call that its client cancels is dropped, and
+//! the work sees that.
 
 use std::{
     sync::Arc,
@@ -18,14 +19,23 @@ use crate::{metrics::Metrics, operations::Service};
 mod health;
 pub(super) mod status;
 
+/// What is generated from `proto/density_v1.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
+pub(super) mod density {
+    tonic::include_proto!("density.v1");
+}
+
 /// What is generated from `proto/inference.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
 pub(super) mod inference {
     tonic::include_proto!("inference");
 }
 
-use self::inference::grpc_inference_service_server::{
-    GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE,
+use self::{
+    density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
+    inference::grpc_inference_service_server::{
+        GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE,
+    },
 };
 
 /// The contracts, for reflection.
@@ -47,13 +57,21 @@ pub fn router(
         .accept_compressed(CompressionEncoding::Deflate)
         .send_compressed(CompressionEncoding::Gzip)
         .send_compressed(CompressionEncoding::Deflate);
+    let density = DensityServer::new(protocol.typed())
+        .max_decoding_message_size(max_message_bytes)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
     let reflection = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
     let routes = Routes::new(inference)
-        .add_service(health::service(service, &[INFERENCE]))
+        .add_service(density)
+        .add_service(health::service(service, &[DENSITY, INFERENCE]))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
     let metrics = Arc::clone(service.metrics());
@@ -90,7 +108,8 @@ fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     status.into_http::<axum::body::Body>()
 }
 
-/// The time that a client grants a call, in the header `grpc-timeout`: digits and a unit. One that cannot be read grants all there is.
+/// The time that a client grants a call, in the header `grpc-timeout`: digits and a unit. One that cannot be read
+/// grants all there is.
 pub(super) fn timeout(metadata: &MetadataMap, service: &Service) -> Option<Duration> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

@@ -1,8 +1,9 @@
 //! The Open Inference Protocol, version 2: models as named tensors in and named tensors out.
 //!
-//! Every operation of a model is one model of the protocol: `name:operation`, or `name` with the request parameter `operation`; `name` alone
-//! is the first operation that the model can do. What it takes and answers is read off the operation's declaration, so that nothing here
-//! knows an operation by name. Requests go through the [`Service`] like those of every transport: same options, limits, deadlines, refusals.
+//! Every operation of a model is one model of the protocol: `name:operation`, or `name` with the request parameter
+//! `operation`; `name` alone is the first operation that the model can do. What it takes and answers is read off the
+//! operation's declaration, so that nothing here knows an operation by name. Requests go through the [`Service`] like
+//! those of every transport: same options, limits, deadlines, refusals.
 //!
 //! Here is what the ways of speaking the protocol share; [`rest`] speaks JSON and bytes over HTTP.
 
@@ -15,6 +16,7 @@ mod request;
 pub mod rest;
 mod signature;
 mod target;
+mod typed;
 
 use std::sync::Arc;
 

@@ -71,7 +71,8 @@ struct RetryInfo {
     retry_delay: Option<prost_types::Duration>,
 }
 
-/// The status of a refusal. One that says when to come back says it as a detail, and in the metadata that client libraries obey.
+/// The status of a refusal. One that says when to come back says it as a detail, and in the metadata that client
+/// libraries obey.
 pub(crate) fn status(refusal: &Refusal, message: String) -> Status {
     if let Some(cause) = refusal.cause() {
         tracing::error!(cause, "the call failed");

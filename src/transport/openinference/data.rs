@@ -1,4 +1,5 @@
-//! The values of tensors as they come and go: bytes, or lists of JSON. Every declared length is checked before it is used.
+//! The values of tensors as they come and go: bytes, or lists of JSON. Every declared length is checked before it is
+//! used.
 
 use bytes::{BufMut, Bytes};
 

@@ -1,4 +1,5 @@
-//! What the protocol says of the server and its models: metadata, configuration, statistics and the index of the repository.
+//! What the protocol says of the server and its models: metadata, configuration, statistics and the index of the
+//! repository.
 
 use serde::Serialize;
 
@@ -167,7 +168,8 @@ impl OpenInference {
         })
     }
 
-    /// Of one model, or of all that are ready: each under its own name for what it does by default, and as `name:operation` for the rest.
+    /// Of one model, or of all that are ready: each under its own name for what it does by default, and as
+    /// `name:operation` for the rest.
     pub(super) fn statistics(
         &self,
         name: Option<(&str, Option<u32>)>,

@@ -1,4 +1,5 @@
-//! A request for tensors on its way: names and parameters become an opened request, tensors its content, the answer tensors again.
+//! A request for tensors on its way: names and parameters become an opened request, tensors its content, the answer
+//! tensors again.
 
 use std::{
     sync::Arc,
@@ -17,7 +18,7 @@ use super::{
 };
 use crate::{
     intake::options::{RawOptions, Value as OptionValue},
-    model::{Kind, Model, Refusal, refusal::clip},
+    model::{Kind, Model, Refusal, progress::Board, refusal::clip},
     operations::{Opened, Tensor, TensorSpec},
 };
 
@@ -139,6 +140,11 @@ impl Head {
     /// The model.
     pub(super) fn model(&self) -> &Arc<Model> {
         &self.opened.model
+    }
+
+    /// Lets somebody see how far the images are.
+    pub(super) fn watch(&mut self, board: Arc<Board>) {
+        self.opened.watch(board);
     }
 
     /// Reads the tensors and does what is asked.

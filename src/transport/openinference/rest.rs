@@ -1,6 +1,7 @@
 //! The protocol over HTTP: `/v2`, with JSON, with bytes behind JSON, or with bytes alone; compressed if that is wanted.
 //!
-//! Refusals are `{"error": …}`. The routes share the port, the log line, the metrics and the limits of bodies with the others.
+//! Refusals are `{"error": …}`. The routes share the port, the log line, the metrics and the limits of bodies with the
+//! others.
 
 use std::sync::Arc;
 

@@ -31,7 +31,8 @@ pub(super) fn name_of(model: &str, operation: &str) -> String {
 }
 
 impl OpenInference {
-    /// The model and the operation that are meant by a name and by the parameter `operation`. Both are there and go together.
+    /// The model and the operation that are meant by a name and by the parameter `operation`. Both are there and go
+    /// together.
     pub(super) fn target(
         &self,
         name: &str,
