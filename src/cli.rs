@@ -263,6 +263,7 @@ impl OfflineSettings {
         // Chunks in flight bound the work here. Admission protects many clients from one another, and there is one.
         settings.work.interactive_queue = UNLIMITED;
         settings.work.bulk_queue = UNLIMITED;
+        settings.http.max_images = usize::MAX;
         settings.http.max_samples = u32::MAX;
         logging::start(&settings.log)?;
         Ok(settings)
