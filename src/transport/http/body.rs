@@ -232,13 +232,8 @@ mod tests {
         };
         let ledger = Ledger::new(64);
         let body = Body::from_stream(asked);
-        let read = read(
-            body,
-            announced,
-            8,
-            Duration::from_secs(5),
-            &mut ledger.open(),
-        );
+        let mut held = ledger.open();
+        let read = read(body, announced, 8, Duration::from_secs(5), &mut held);
         assert_eq!(read.await.unwrap_err().kind(), Kind::BodyTooLarge);
     }
 
