@@ -170,8 +170,8 @@ fn what_was_proved_with_the_same_files_is_not_proved_again() {
     };
     let (first, proofs) = start(&loading);
     let (second, runs) = start(&loading);
-    // What remains are the tables of a drawing program, which it is made with.
-    assert!(runs <= 1 && proofs > runs, "{runs} of {proofs}");
+    // What remains are the tables of a drawing program and the comparison of cropped kernels, which it is made with.
+    assert!(runs <= 3 && proofs > runs, "{runs} of {proofs}");
     assert!(!first.contains(&"record".to_owned()));
     let replayed: Vec<_> = second
         .iter()

@@ -334,12 +334,45 @@ fn colour(shape: ImageShape, seen_by_itself: [f32; 3]) -> Model {
 fn a_channel_that_sees_itself_is_named_at_any_size() {
     for size in [16, 32] {
         let shape = ImageShape::new(3, size, size, 4).unwrap();
-        let error = refused(&of(shape, &colour(shape, [0.0, 5.0, 0.0])));
-        assert!(
-            error.contains("not causal") && error.contains("channel 1"),
-            "{error}"
-        );
+        let named = |draft: &Draft| {
+            let error = refused(draft);
+            assert!(
+                error.contains("not causal") && error.contains("channel 1"),
+                "{error}"
+            );
+        };
+        named(&of(shape, &colour(shape, [0.0, 5.0, 0.0])));
+        // The same by analysis of the graph.
+        let analysed = |own| analysed(colour(shape, own));
+        let causal = analysed([0.0; 3]);
+        let leaking = analysed([0.0, 5.0, 5.0]);
+        named(&pixelcnn(shape, Head::Categorical, &leaking, &causal));
     }
+}
+
+/// A network of [`colour`] without the softmax, so that it can be analysed.
+fn analysed(mut model: Model) -> Model {
+    let graph = model.graph.as_mut().unwrap();
+    graph.nodes.retain(|node| node.op_type() != "Softmax");
+    let none = graph
+        .nodes
+        .iter_mut()
+        .find(|node| node.outputs[0] == "none");
+    none.unwrap().inputs[0] = "image".to_owned();
+    model
+}
+
+#[test]
+fn a_product_with_zero_sees_nothing() {
+    let shape = ImageShape::new(3, 6, 5, 4).unwrap();
+    let version = checked(&of(shape, &analysed(colour(shape, [0.0; 3])))).unwrap();
+    assert_eq!(can::<Network>(&version).assurance(), Assurance::Proven);
+    let sampling = version
+        .card
+        .checks
+        .iter()
+        .find(|check| check.name == "sampling");
+    assert!(sampling.unwrap().finding.contains("wavefronts"));
 }
 
 #[test]

@@ -11,12 +11,13 @@ use clap::{ArgMatches, Args, ValueEnum};
 use self::page::Shown;
 use super::{
     CliError, OfflineSettings, Outcome,
-    files::write_beside,
     gather::{self, Gathered, Handling},
-    inputs::InputArgs,
+    growing::write_beside,
+    inputs::{InputArgs, shown},
     labels::LabelArgs,
     model::{self, Loaded},
     pipeline::{self, Images},
+    resume::Done,
     say,
 };
 use crate::{
@@ -193,11 +194,7 @@ impl Evaluation<'_> {
             }
             _ => None,
         };
-        let data = self
-            .request
-            .data
-            .iter()
-            .map(|path| path.display().to_string());
+        let data = self.request.data.iter().map(shown);
         let mut report = Report::new(model, data.collect(), measured.as_ref());
         report.rejection = rejection;
         if let Some(detection) = detection {
@@ -215,7 +212,7 @@ impl Evaluation<'_> {
     fn measure(&self, judged: bool) -> Result<(Option<Measured>, Vec<Failure>), CliError> {
         let (request, model) = (self.request, &self.loaded.model);
         let handling = request.handling;
-        let inputs = InputArgs::of(request.data.clone(), handling.resize, handling.convert);
+        let inputs = InputArgs::of(request.data.clone(), handling.decoding);
         let files = inputs.files()?;
         let labels = request.labels.read(&files, model.shape)?;
         let plan = Plan::new(
@@ -239,6 +236,7 @@ impl Evaluation<'_> {
             roots: inputs.roots(),
             options: inputs.decode_options(),
             labels,
+            done: Done::default(),
         };
         let ask = |images| plan.ask(images, &self.call);
         pipeline::each(self.loaded, images, false, ask, |name, found| {

@@ -8,8 +8,9 @@ use tokio::sync::mpsc;
 
 use super::{
     CliError, Outcome,
-    inputs::{InputArgs, Reader},
+    inputs::{DecodeArgs, InputArgs, Reader},
     labels::Labels,
+    resume::Done,
     say,
 };
 use crate::{
@@ -24,13 +25,8 @@ const CHUNK: usize = 256;
 /// What may be done to images, and what if that does not help.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Handling {
-    /// Resize images of another size than the model's
-    #[arg(long)]
-    pub(super) resize: bool,
-
-    /// Convert between grey and colour and reduce 16 bits to 8
-    #[arg(long)]
-    pub(super) convert: bool,
+    #[command(flatten)]
+    pub(super) decoding: DecodeArgs,
 
     /// Stop at the first image that cannot be read or measured, instead of leaving it out and saying so
     #[arg(long)]
@@ -56,7 +52,7 @@ impl Gathered {
         if inputs.is_empty() {
             return Ok(gathered);
         }
-        let inputs = InputArgs::of(inputs.to_vec(), handling.resize, handling.convert);
+        let inputs = InputArgs::of(inputs.to_vec(), handling.decoding);
         let files = inputs.files()?;
         let (sender, mut receiver) = mpsc::channel(2);
         let reader = Reader {
@@ -66,6 +62,7 @@ impl Gathered {
             chunk: CHUNK,
             progress: ProgressBar::hidden(),
             labels: Labels::None,
+            done: Done::default(),
         };
         let reading = thread::spawn(move || reader.read(&files, &sender));
         while let Some(chunk) = receiver.blocking_recv() {

@@ -153,14 +153,14 @@ impl Statistic {
         }
     }
 
+    /// Whether it is a number for every dimension, which can be shown.
+    pub fn is_map(self) -> bool {
+        matches!(self.values, Values::Map { .. })
+    }
+
     /// Whether it is one number, which has a tail rank of its own.
     pub fn is_number(self) -> bool {
         matches!(self.values, Values::Number(_))
-    }
-
-    /// Whether it says something of every dimension.
-    pub fn is_map(self) -> bool {
-        matches!(self.values, Values::Map { .. })
     }
 
     /// Whether a new detector measures it that meets some needs.

@@ -5,8 +5,7 @@ use super::*;
 fn inputs(paths: &[&Path]) -> InputArgs {
     InputArgs {
         inputs: paths.iter().map(|path| path.to_path_buf()).collect(),
-        resize: false,
-        convert: false,
+        decoding: DecodeArgs::default(),
     }
 }
 
@@ -19,6 +18,7 @@ fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
         chunk,
         progress: ProgressBar::hidden(),
         labels: Labels::None,
+        done: Done::default(),
     };
     reader.read(files, &sender);
     drop(sender);
