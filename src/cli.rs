@@ -8,6 +8,7 @@ mod evaluate;
 mod files;
 mod gather;
 mod growing;
+mod health;
 mod inputs;
 mod labels;
 mod model;
@@ -37,7 +38,7 @@ use crate::{
     model::Refusal,
     settings::{
         Settings, SettingsError, Written,
-        options::{HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
+        options::{GrpcOptions, HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
     },
 };
 
@@ -61,6 +62,7 @@ enum Command {
     Check(check::CheckArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Health(health::HealthArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -151,6 +153,7 @@ pub fn run_with(
                 Command::Check(arguments) => check::run(arguments, registries, own),
                 Command::Calibrate(arguments) => calibrate::run(arguments, registries, own),
                 Command::Evaluate(arguments) => evaluate::run(arguments, registries, own),
+                Command::Health(arguments) => health::run(arguments, own),
             },
             Err(error) => return report_usage(&error),
         },
@@ -173,7 +176,7 @@ fn command(registries: &Registries) -> clap::Command {
     let offline: Vec<String> = command
         .get_subcommands()
         .map(|own| own.get_name().to_owned())
-        .filter(|name| name != "serve")
+        .filter(|name| !["serve", "health"].contains(&name.as_str()))
         .collect();
     for name in offline {
         command = command.mut_subcommand(name, |mut subcommand| {
@@ -254,6 +257,7 @@ impl OfflineSettings {
             models: self.models,
             work: self.work,
             http: HttpOptions::default(),
+            grpc: GrpcOptions::default(),
             log: self.log,
         };
         let written = Written::new(options, matches, self.config.as_deref())?;

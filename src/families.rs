@@ -26,7 +26,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 pub use self::{
     findings::Findings,
-    gate::{Gate, GateError, prove},
+    gate::{Gate, GateError, GateSettings, prove, prove_apart},
     manifest::{Manifest, Tables},
     network::NetworkError,
     snapshot::{Declared, Snapshot},
@@ -59,6 +59,11 @@ pub trait Contract: Debug + Send + Sync {
 
     /// The other files that it names.
     fn files(&self) -> Vec<&str>;
+
+    /// What its manifest may say of its graphs beside their names: keys of `[declared]`, and `batch` of `[serving]`.
+    fn declarable(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Names and versions of the models that it is made of, which are loaded before it.
     fn members(&self) -> Vec<(&str, u32)> {

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 pub use self::{
     decode::{Budget, DecodeOptions, Decoding, Frames},
-    json::read_json,
+    json::{read_json, read_stream},
     ledger::{Held, Ledger},
 };
 use crate::{

@@ -16,6 +16,8 @@ pub struct Metrics {
     registry: Registry,
     /// HTTP requests by method, route and status.
     pub http_requests: IntCounterVec,
+    /// gRPC calls by status.
+    pub grpc_requests: IntCounterVec,
     /// Time from the request's head to the answer's head, by method and route.
     pub http_request_seconds: HistogramVec,
     /// HTTP requests that are being answered now.
@@ -56,6 +58,8 @@ pub struct Metrics {
     pub drift_log_capital: GaugeVec,
     /// Drift alarms, by detector.
     pub drift_alarms: IntCounterVec,
+    /// 1, with what is running as labels.
+    pub build_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -73,6 +77,11 @@ impl Metrics {
                 "density_http_requests_total",
                 "HTTP requests by method, route and status.",
                 &["method", "route", "status"],
+            ),
+            grpc_requests: counters(
+                "density_grpc_requests_total",
+                "gRPC calls by status.",
+                &["status"],
             ),
             http_request_seconds: histograms(
                 "density_http_request_duration_seconds",
@@ -173,10 +182,22 @@ impl Metrics {
                 "Runs whose capital has reached 100, which at most 1 % do where nothing drifts.",
                 &["model"],
             ),
+            build_info: gauges(
+                "density_build_info",
+                "1, with the version of the server and what it was built for as labels.",
+                &["version", "os", "architecture"],
+            ),
             registry: registry.clone(),
         };
+        let build = [
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+        ];
+        metrics.build_info.with_label_values(&build).set(1);
         let collectors: Vec<Box<dyn prometheus::core::Collector>> = vec![
             Box::new(metrics.http_requests.clone()),
+            Box::new(metrics.grpc_requests.clone()),
             Box::new(metrics.http_request_seconds.clone()),
             Box::new(metrics.http_in_flight.clone()),
             Box::new(metrics.http_connections.clone()),
@@ -197,6 +218,7 @@ impl Metrics {
             Box::new(metrics.workers.clone()),
             Box::new(metrics.drift_log_capital.clone()),
             Box::new(metrics.drift_alarms.clone()),
+            Box::new(metrics.build_info.clone()),
         ];
         for collector in collectors {
             registry.register(collector).unwrap();
@@ -321,6 +343,7 @@ mod tests {
         let operation = OperationMetrics::new(&metrics, "m", "score");
         operation.ran(3, Duration::from_millis(2));
         let text = metrics.encode();
+        assert!(text.contains("\ndensity_build_info{"), "{text}");
         assert!(text.contains("density_rejected_requests_total{reason=\"overloaded\"} 1"));
         assert!(text.contains("density_batch_size_rows_sum{model=\"m\",operation=\"score\"} 3"));
     }

@@ -33,7 +33,10 @@ use self::{
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
 use crate::{
-    families::{Declared, Findings, GateError, Registry, Workshop, prove},
+    families::{
+        Declared, Findings, GateError, GateSettings, Registry, Workshop, gate::Found, prove,
+        prove_apart,
+    },
     model::{Model, info::State},
 };
 
@@ -44,10 +47,11 @@ pub fn load(
     registry: &Registry,
     members: Lookup<'_>,
     workshop: &Workshop,
+    gate: GateSettings,
 ) -> Result<Model, GateError> {
     let snapshot = Declared::read(folder, name, registry)?.verify(folder)?;
     let mut findings = Findings::default();
-    prove(&snapshot, number, members, workshop, &mut findings)
+    prove(&snapshot, number, members, workshop, gate, &mut findings)
 }
 
 /// How a repository loads.
@@ -57,6 +61,8 @@ pub struct Loading {
     pub at_once: usize,
     /// The folder where it is kept what proofs found, so that they are not done again; without it every start proves everything.
     pub records: Option<PathBuf>,
+    /// What a load may take, and how much it tries.
+    pub gate: GateSettings,
     /// Names of the models that must serve before the server is ready. If there are none, any model will do.
     pub required: Vec<String>,
 }
@@ -67,6 +73,7 @@ impl Default for Loading {
         Self {
             at_once: std::thread::available_parallelism().map_or(1, usize::from),
             records: None,
+            gate: GateSettings::default(),
             required: Vec::new(),
         }
     }
@@ -219,15 +226,30 @@ impl Repository {
             (records.read(&key), records, key)
         });
         let known = record.as_ref().map(|(findings, ..)| findings.clone());
-        let mut findings = known.unwrap_or_default();
-        let model = match prove(&snapshot, number, members, &self.workshop, &mut findings) {
+        let needed = snapshot.manifest.contract.members();
+        let found: Vec<Found> = needed
+            .iter()
+            .map(|&(name, version)| Found {
+                name: name.to_owned(),
+                version,
+                model: members(name, version),
+            })
+            .collect();
+        let has_members = found.iter().all(|one| one.model.is_ok());
+        let (model, findings) = prove_apart(
+            snapshot,
+            number,
+            found,
+            &self.workshop,
+            self.loading.gate,
+            known.clone().unwrap_or_default(),
+        );
+        let model = match model {
             Ok(model) => model,
+            // What took too long may have had too little of the machine.
             Err(error) => {
-                let needed = snapshot.manifest.contract.members();
-                let has_members = needed
-                    .iter()
-                    .all(|&(name, number)| members(name, number).is_ok());
-                return refused(State::Failed, &error, has_members);
+                let is_settled = has_members && !error.is_of_time();
+                return refused(State::Failed, &error, is_settled);
             }
         };
         at(State::Proved);

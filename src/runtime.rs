@@ -3,9 +3,11 @@
 //! Architecture invariant: nothing here knows what a graph means.
 
 pub mod onnx;
+pub mod patience;
 mod processor;
+pub mod single;
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
@@ -152,5 +154,16 @@ pub enum RuntimeError {
         name: String,
         /// What the runtime said.
         cause: String,
+    },
+    /// Loading or running took too long; see [`patience`].
+    #[error(
+        "{name} was given up: a load may take {} s in all, and this was still at work or yet to be done",
+        limit.as_secs_f64()
+    )]
+    Impatient {
+        /// The graph.
+        name: String,
+        /// What the whole load may take.
+        limit: Duration,
     },
 }

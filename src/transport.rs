@@ -2,4 +2,6 @@
 //!
 //! Architecture invariant: no default, no limit and no policy lives here, and no family or operation is known by name.
 
+pub mod grpc;
 pub mod http;
+pub mod openinference;

@@ -21,7 +21,7 @@ struct Layer {
 }
 
 /// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
-const GUARDED: [&str; 15] = [
+const GUARDED: [&str; 18] = [
     "axum",
     "clap",
     "csv",
@@ -35,6 +35,9 @@ const GUARDED: [&str; 15] = [
     "schemars",
     "serde",
     "tokio",
+    "tonic",
+    "tonic_health",
+    "tonic_reflection",
     "tower",
     "tower_http",
 ];
@@ -116,9 +119,13 @@ const LAYERS: [Layer; 17] = [
             "axum",
             "hyper",
             "hyper_util",
+            "prost",
             "schemars",
             "serde",
             "tokio",
+            "tonic",
+            "tonic_health",
+            "tonic_reflection",
             "tower",
             "tower_http",
         ],

@@ -111,7 +111,7 @@ class Server(Program):
     def __init__(self, *arguments, command=(str(BINARY),), environment=None, address="127.0.0.1:0", **options):
         self.started = time.monotonic()
         super().__init__(
-            [*command, "serve", "--http", address, *arguments],
+            [*command, "serve", "--http", address, "--grpc", "off", *arguments],
             env=clean_environment(environment),
             **{"cwd": ROOT, **options},
         )

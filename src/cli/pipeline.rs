@@ -209,7 +209,7 @@ mod tests {
             .map(|image| Item {
                 name: ImageName {
                     input: "x".to_owned(),
-                    below: PathBuf::new(),
+                    below: "x".into(),
                     index: None,
                     label: None,
                 },

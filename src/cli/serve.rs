@@ -12,11 +12,11 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
-    app::{App, Loader, Registries},
+    app::{App, Listeners, Loader, Registries},
     logging,
     settings::{
-        Settings, Written,
-        options::{HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
+        Listen, Settings, Written,
+        options::{GrpcOptions, HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
     },
 };
 
@@ -33,6 +33,8 @@ the headings above, and paths in it are relative to its folder:
   [http]
   address = \"0.0.0.0:8000\"
   max_body_bytes = 1048576
+  [grpc]
+  address = \"off\"
   [log]
   format = \"json\"
 
@@ -44,7 +46,7 @@ Exit codes:
   1  stopped by a second signal, with work dropped
   2  the arguments, the configuration or the environment do not allow it";
 
-/// Serve the models of a repository over HTTP
+/// Serve the models of a repository over HTTP and gRPC
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct ServeArgs {
@@ -67,6 +69,9 @@ pub(super) struct ServeArgs {
     http: HttpOptions,
 
     #[command(flatten)]
+    grpc: GrpcOptions,
+
+    #[command(flatten)]
     log: LogOptions,
 }
 
@@ -79,20 +84,26 @@ pub(super) fn run(
         models: arguments.models,
         work: arguments.work,
         http: arguments.http,
+        grpc: arguments.grpc,
         log: arguments.log,
     };
     let written = Written::new(options, matches, arguments.config.as_deref())?;
     let settings = Settings::default().with(&written)?;
     logging::start(&settings.log)?;
-    // The port is taken first: a port in use should not be found out only after all models are loaded.
-    let listener = bind(settings.http.address)?;
+    // The ports are taken first: a port in use should not be found out only after all models are loaded.
+    let http = bind(settings.http.address)?;
+    let grpc = match settings.grpc.address {
+        Listen::Off => None,
+        Listen::At(address) => Some(bind(address)?),
+    };
+    let probes = settings.http.probes.map(bind).transpose()?;
     let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
         .build()
         .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
-    let outcome = runtime.block_on(serve(app, listener, &settings));
+    let outcome = runtime.block_on(serve(app, (http, grpc, probes), &settings));
     // A load gate that is under way when the server is told to stop has nobody left to load for.
     runtime.shutdown_background();
     outcome
@@ -106,13 +117,22 @@ fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
     listener.map_err(|error| CliError::io(format!("cannot listen on {address}"), error))
 }
 
-async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<Outcome, CliError> {
+async fn serve(
+    app: App,
+    (http, grpc, probes): (TcpListener, Option<TcpListener>, Option<TcpListener>),
+    settings: &Settings,
+) -> Result<Outcome, CliError> {
     let no_signals = |error| CliError::io("signals cannot be handled", error);
-    let listener = tokio::net::TcpListener::from_std(listener)
-        .map_err(|error| CliError::io("cannot listen", error))?;
-    let address = listener
-        .local_addr()
-        .map_err(|error| CliError::io("cannot listen", error))?;
+    let no_listener = |error| CliError::io("cannot listen", error);
+    let listener = |own| tokio::net::TcpListener::from_std(own).map_err(no_listener);
+    let listeners = Listeners {
+        http: listener(http)?,
+        grpc: grpc.map(listener).transpose()?,
+        probes,
+    };
+    let address = listeners.http.local_addr().map_err(no_listener)?;
+    let grpc = listeners.grpc.as_ref().map(|own| own.local_addr()).transpose();
+    let grpc = grpc.map_err(no_listener)?.map_or(Listen::Off, Listen::At);
     let mut stops = Stops::new().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
     let rescans = tokio::spawn(rescan(app.loader(), hangups, settings.models.poll_interval));
@@ -124,10 +144,16 @@ async fn serve(app: App, listener: TcpListener, settings: &Settings) -> Result<O
             Ok(Err(error)) => return CliError::from(error),
             Err(error) => tracing::error!(%error, "loading the models failed"),
         }
-        tracing::info!(%address, "listening on http://{address}");
+        tracing::info!(%address, %grpc, "listening on http://{address}, gRPC on {grpc}");
         std::future::pending().await
     };
-    let serving = app.serve(listener, async move {
+    if let Some(address) = listeners
+        .probes
+        .as_ref()
+        .and_then(|probes| probes.local_addr().ok()) {
+        tracing::info!(probes = %address, "probes and metrics on http://{address}");
+    }
+    let serving = app.serve(listeners, async move {
         let name = stops.next().await;
         tracing::info!(signal = name, "draining: accepted work is finished");
         tokio::spawn(async move {

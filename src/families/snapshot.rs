@@ -1,6 +1,9 @@
 //! The files of a version as they were read, once: what is hashed is what is loaded.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -51,11 +54,12 @@ impl Declared {
             manifest: self.manifest,
             fingerprint: self.fingerprint,
             files,
+            folder: folder.to_owned(),
         })
     }
 }
 
-/// A complete version in memory. Its folder is not looked at again.
+/// A complete version in memory. Its folder is looked at again only for weights that a graph names and the manifest does not.
 #[derive(Debug)]
 pub struct Snapshot {
     /// What the manifest says.
@@ -63,9 +67,17 @@ pub struct Snapshot {
     /// sha256 of the manifest's file in hexadecimal digits.
     pub fingerprint: String,
     files: BTreeMap<String, Vec<u8>>,
+    folder: PathBuf,
 }
 
 impl Snapshot {
+    /// The bytes of a file in the same folder that the manifest has no hash of, and their sha256 in hexadecimal digits.
+    pub(super) fn unlisted(&self, name: &str) -> std::io::Result<(Vec<u8>, String)> {
+        let bytes = files::read(&self.folder, name)?;
+        let hash = hexadecimal(&Sha256::digest(&bytes));
+        Ok((bytes, hash))
+    }
+
     /// The bytes of a file that the manifest has a hash of.
     pub fn file(&self, name: &str) -> Option<&[u8]> {
         self.files.get(name).map(Vec::as_slice)

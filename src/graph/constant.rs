@@ -87,6 +87,14 @@ impl Constant {
         }
     }
 
+    /// The value of a scalar.
+    pub(super) fn single(&self) -> Option<f64> {
+        match &self.values {
+            Values::Floats(values) => <[f32; 1]>::try_from(&values[..]).ok().map(|[v]| v.into()),
+            Values::Ints(values) => <[i64; 1]>::try_from(&values[..]).ok().map(|[v]| v as f64),
+        }
+    }
+
     pub(super) fn as_floats(&self) -> Option<&[f32]> {
         match &self.values {
             Values::Floats(values) => Some(values),

@@ -339,9 +339,14 @@ impl<'de> Entry<'de> for Stream {
     const LIST: &'static str = "a list of streams, each base64";
 
     fn read(self) -> Result<Self::Output, String> {
-        let decoded = media::decode_base64(&self.0);
-        Ok(decoded.map_err(|error| Refusal::new(Kind::InvalidStream, error.to_string())))
+        Ok(read_stream(&self.0))
     }
+}
+
+/// A compressed image in base64.
+pub fn read_stream(base64: &str) -> Result<Vec<u8>, Refusal> {
+    let decoded = media::decode_base64(base64);
+    decoded.map_err(|error| Refusal::new(Kind::InvalidStream, error.to_string()))
 }
 
 impl<'de> Deserialize<'de> for Stream {

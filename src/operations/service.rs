@@ -23,7 +23,7 @@ use crate::{
     model::{
         Call, Model, Refusal,
         catalogue::{Catalogue, Listing},
-        info::{Capable, Details, ModelInfo},
+        info::{Capable, Details, ModelInfo, State},
         progress::Board,
     },
     scheduling::Scheduler,
@@ -167,6 +167,12 @@ impl Service {
         self.operations.iter().map(|entry| &entry.operation)
     }
 
+    /// The operation of that name.
+    pub fn operation(&self, name: &str) -> Result<&Arc<dyn AnyOperation>, Refusal> {
+        let entry = self.entry(name).ok_or_else(|| self.no_such_operation(name))?;
+        Ok(&entry.operation)
+    }
+
     /// The options that an operation takes, the common ones included.
     pub fn options_of(&self, operation: &str) -> Option<&Arc<Known>> {
         self.entry(operation).map(|entry| &entry.known)
@@ -174,7 +180,34 @@ impl Service {
 
     /// Whether the server takes new work: its models are ready and it is not draining.
     pub fn is_ready(&self) -> bool {
-        self.catalogue.is_ready() && !self.is_draining()
+        self.unready().is_none()
+    }
+
+    /// Why the server takes no new work, if it takes none.
+    pub fn unready(&self) -> Option<String> {
+        if self.is_draining() {
+            return Some("the server is shutting down".to_owned());
+        }
+        self.catalogue.unready()
+    }
+
+    /// What the operator should know though the server takes work: versions that were refused.
+    pub fn weaknesses(&self) -> Vec<String> {
+        let refused = self.catalogue.listings().into_iter();
+        refused
+            .filter(|listing| listing.state == State::Failed)
+            .map(
+                |Listing {
+                     name,
+                     version,
+                     reason,
+                     ..
+                 }| {
+                    let reason = reason.unwrap_or_default();
+                    format!("model {name:?} version {version} is refused: {reason}")
+                },
+            )
+            .collect()
     }
 
     /// Whether the server has begun to shut down.

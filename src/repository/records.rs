@@ -17,7 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::families::{Findings, manifest::hexadecimal};
 
 /// Changes when the form of a record does.
-const FORM: &str = "density-server record 1";
+const FORM: &str = "density-server record 2";
 
 /// A folder of records, of proofs by one server on one runtime.
 #[derive(Debug)]

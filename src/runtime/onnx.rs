@@ -10,7 +10,7 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    time::UNIX_EPOCH,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use ort::{
@@ -18,12 +18,12 @@ use ort::{
     logging::LogLevel,
     session::{
         OutputSelector, RunOptions, Session,
-        builder::{GraphOptimizationLevel, PrepackedWeights},
+        builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
     },
     value::TensorRef,
 };
 
-use super::{Engine, Input, Program, RuntimeError, Threads, Values, View, processor};
+use super::{Engine, Input, Program, RuntimeError, Threads, Values, View, patience, processor};
 
 /// The version of ONNX Runtime that the server is built and tested with.
 pub const VERSION: &str = "1.31.1";
@@ -65,6 +65,57 @@ impl OnnxEngine {
     }
 }
 
+/// Why the runtime did not do what it was asked for.
+enum Failure {
+    /// For this reason.
+    Cause(String),
+    /// It was stopped after this time.
+    Impatient(Duration),
+}
+
+impl<T> From<ort::Error<T>> for Failure {
+    fn from(error: ort::Error<T>) -> Self {
+        Self::Cause(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(cause: String) -> Self {
+        Self::Cause(cause)
+    }
+}
+
+impl Failure {
+    /// The error of loading `name`.
+    fn of_load(self, name: &str) -> RuntimeError {
+        let name = name.to_owned();
+        match self {
+            Self::Cause(cause) => RuntimeError::Load { name, cause },
+            Self::Impatient(limit) => RuntimeError::Impatient { name, limit },
+        }
+    }
+
+    /// The error of running `name`.
+    fn of_run(self, name: &str) -> RuntimeError {
+        let name = name.to_owned();
+        match self {
+            Self::Cause(cause) => RuntimeError::Run { name, cause },
+            Self::Impatient(limit) => RuntimeError::Impatient { name, limit },
+        }
+    }
+}
+
+/// Makes a session, which may be given up on the way.
+fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure> {
+    let canceler = builder.canceler();
+    let stop = move || {
+        // What cannot be stopped goes on; there is nobody to tell.
+        let _ = canceler.cancel();
+    };
+    let session = patience::stoppable(stop, || builder.commit_from_memory(graph));
+    Ok(session.map_err(Failure::Impatient)??)
+}
+
 impl fmt::Debug for OnnxEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "OnnxEngine({} workers)", self.workers)
@@ -81,7 +132,7 @@ impl Engine for OnnxEngine {
         let program = self.program(name, graph);
         let session = program
             .session(Threads::One)
-            .map_err(|error| refused(name, error.to_string()))?;
+            .map_err(|failure| failure.of_load(name))?;
         program.narrow().put_new(session);
         Ok(Arc::new(program))
     }
@@ -91,27 +142,17 @@ impl Engine for OnnxEngine {
     }
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
-        let simplified = || -> Result<Vec<u8>, String> {
+        let simplified = || -> Result<Vec<u8>, Failure> {
             let mut file = scratch::File::new().map_err(|error| {
                 format!("no file in memory or on disk to simplify it in: {error}")
             })?;
-            Session::builder(&self.environment)
-                .and_then(|builder| {
-                    Ok(builder.with_optimization_level(GraphOptimizationLevel::Level1)?)
-                })
-                .and_then(|builder| Ok(builder.with_optimized_model_path(file.path())?))
-                .and_then(|mut builder| builder.commit_from_memory(graph))
-                .map_err(|error| error.to_string())?;
-            file.read().map_err(|error| error.to_string())
+            let mut builder = Session::builder(&self.environment)?
+                .with_optimization_level(GraphOptimizationLevel::Level1)?
+                .with_optimized_model_path(file.path())?;
+            commit(&mut builder, graph)?;
+            Ok(file.read().map_err(|error| error.to_string())?)
         };
-        simplified().map_err(|cause| refused(name, cause))
-    }
-}
-
-fn refused(name: &str, cause: String) -> RuntimeError {
-    RuntimeError::Load {
-        name: name.to_owned(),
-        cause,
+        simplified().map_err(|failure| failure.of_load(name))
     }
 }
 
@@ -167,10 +208,7 @@ impl Program for OnnxProgram {
             Threads::One => self.run_narrow(inputs, outputs, read),
             Threads::All => self.run_wide(inputs, outputs, read),
         };
-        result.map_err(|cause| RuntimeError::Run {
-            name: self.name.clone(),
-            cause,
-        })
+        result.map_err(|failure| failure.of_run(&self.name))
     }
 }
 
@@ -180,7 +218,7 @@ impl OnnxProgram {
         inputs: &[Input<'_>],
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         // More callers than workers: somebody from outside, such as the load gate. They share the wide session.
         let Some(mut session) = self.take_narrow()? else {
             return self.run_wide(inputs, outputs, read);
@@ -195,17 +233,17 @@ impl OnnxProgram {
         inputs: &[Input<'_>],
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), String> {
+    ) -> Result<(), Failure> {
         let mut wide = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
         let session = match &mut *wide {
             Some(session) => session,
-            empty => empty.insert(self.session(Threads::All).map_err(|e| e.to_string())?),
+            empty => empty.insert(self.session(Threads::All)?),
         };
         run(session, inputs, outputs, read)
     }
 
     /// An idle session or a new one; `None` if there are as many as there may be.
-    fn take_narrow(&self) -> Result<Option<Session>, String> {
+    fn take_narrow(&self) -> Result<Option<Session>, Failure> {
         let mut narrow = self.narrow();
         if let Some(session) = narrow.idle.pop() {
             return Ok(Some(session));
@@ -220,14 +258,14 @@ impl OnnxProgram {
         if session.is_err() {
             self.narrow().made -= 1;
         }
-        session.map(Some).map_err(|error| error.to_string())
+        session.map(Some)
     }
 
     fn narrow(&self) -> MutexGuard<'_, Narrow> {
         self.narrow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn session(&self, threads: Threads) -> Result<Session, ort::Error> {
+    fn session(&self, threads: Threads) -> Result<Session, Failure> {
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::Level3)?
             .with_intra_op_spinning(false)?
@@ -242,7 +280,7 @@ impl OnnxProgram {
                 .with_intra_threads(1)?,
             Threads::All => builder,
         };
-        builder.commit_from_memory(&self.graph)
+        commit(&mut builder, &self.graph)
     }
 }
 
@@ -251,19 +289,8 @@ fn run(
     inputs: &[Input<'_>],
     outputs: &[&str],
     read: &mut dyn FnMut(&[View<'_>]),
-) -> Result<(), String> {
-    // Outputs that nobody asked for stay in the runtime's own buffers.
-    let wanted = if outputs.len() < session.outputs().len() {
-        let none = OutputSelector::no_default();
-        Some(outputs.iter().fold(none, |all, &name| all.with(name)))
-    } else {
-        None
-    };
-    let options = wanted
-        .map(|wanted| Ok(RunOptions::new()?.with_outputs(wanted)))
-        .transpose()
-        .map_err(|error: ort::Error| error.to_string())?;
-    let answer = inputs
+) -> Result<(), Failure> {
+    let values = inputs
         .iter()
         .map(|input| {
             let value = match input.values {
@@ -279,12 +306,26 @@ fn run(
             };
             Ok((input.name, value))
         })
-        .collect::<Result<Vec<_>, ort::Error>>()
-        .and_then(|values| match &options {
-            Some(options) => session.run_with_options(values, options),
-            None => session.run(values),
-        })
-        .map_err(|error| error.to_string())?;
+        .collect::<Result<Vec<_>, ort::Error>>()?;
+    let (stoppable, selective);
+    let answer = if patience::is_limited() {
+        // Options that say which outputs are wanted cannot be shared with whoever looks at the clock.
+        stoppable = Arc::new(RunOptions::new()?);
+        let running = Arc::clone(&stoppable);
+        let stop = move || {
+            let _ = running.terminate();
+        };
+        patience::stoppable(stop, || session.run_with_options(values, &*stoppable))
+            .map_err(Failure::Impatient)??
+    } else if outputs.len() < session.outputs().len() {
+        // Outputs that nobody asked for stay in the runtime's own buffers.
+        let none = OutputSelector::no_default();
+        let wanted = outputs.iter().fold(none, |all, &name| all.with(name));
+        selective = RunOptions::new()?.with_outputs(wanted);
+        session.run_with_options(values, &selective)?
+    } else {
+        session.run(values)?
+    };
     let views = outputs
         .iter()
         .map(|&name| {

@@ -3,7 +3,7 @@
 //! The doc comments here are the text of `--help`. Nothing here judges a value or knows a default as a number; that is
 //! `settings`, and a test holds the defaults in the help to those.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr};
 
 use clap::{Args, ValueEnum};
 use serde::Deserialize;
@@ -18,6 +18,8 @@ pub struct Options {
     pub work: WorkOptions,
     /// Section `[http]`.
     pub http: HttpOptions,
+    /// Section `[grpc]`.
+    pub grpc: GrpcOptions,
     /// Section `[log]`.
     pub log: LogOptions,
 }
@@ -44,6 +46,15 @@ pub struct ModelOptions {
         hide_env_values = true
     )]
     pub poll_interval: Option<f64>,
+
+    /// Seconds that loading and proving one version may take; what takes longer is refused [default: 120]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_LOAD_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub load_timeout: Option<f64>,
 
     /// Folder where it is kept what load gates found, so that a later start need not prove the same again; `none` proves everything at every
     /// start [default: `.proofs` in the repository]
@@ -132,7 +143,7 @@ pub struct WorkOptions {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "HTTP")]
 pub struct HttpOptions {
-    /// Address and port; port 0 takes a free one, which the log names [default: 127.0.0.1:8000]
+    /// Address and port, `NAME:PORT` or, for every address, `:PORT`; port 0 takes a free one, which the log names [default: 127.0.0.1:8000]
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -140,7 +151,28 @@ pub struct HttpOptions {
         hide_env_values = true
     )]
     #[serde(rename = "address")]
-    pub http: Option<SocketAddr>,
+    pub http: Option<String>,
+
+    /// Address and port at which /livez, /readyz and /metrics are answered too, whatever clients do to the other one [default: none]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DENSITY_PROBES",
+        hide_env_values = true
+    )]
+    pub probes: Option<String>,
+
+    /// Origins whose pages may read answers, with commas between or as several flags; `*` for all [default: none]
+    #[arg(
+        long = "cors-origin",
+        id = "cors_origin",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        env = "DENSITY_CORS_ORIGIN",
+        hide_env_values = true
+    )]
+    #[serde(rename = "cors_origins")]
+    pub cors_origin: Option<Vec<String>>,
 
     /// Most connections open at once; more wait in the system's backlog [default: 1024]
     #[arg(
@@ -151,7 +183,16 @@ pub struct HttpOptions {
     )]
     pub max_connections: Option<usize>,
 
-    /// Largest body of a request in bytes [default: 33554432]
+    /// Most connections open at once from one address, further ones are closed; 0 for no limit, as behind a proxy [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "DENSITY_MAX_CONNECTIONS_PER_ADDRESS",
+        hide_env_values = true
+    )]
+    pub max_connections_per_address: Option<usize>,
+
+    /// Largest body of a request in bytes, unpacked [default: 33554432]
     #[arg(
         long,
         value_name = "BYTES",
@@ -187,7 +228,16 @@ pub struct HttpOptions {
     )]
     pub max_decoded_pixels: Option<u64>,
 
-    /// Seconds a client may take to send the head of a request [default: 10]
+    /// Seconds an idle connection is kept; more than those of the load balancer before the server [default: 75]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_KEEP_ALIVE_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub keep_alive_timeout: Option<f64>,
+
+    /// Seconds a client may take to send the head of a request, from its first byte [default: 10]
     #[arg(
         long,
         value_name = "SECONDS",
@@ -223,6 +273,15 @@ pub struct HttpOptions {
     )]
     pub max_request_timeout: Option<f64>,
 
+    /// Seconds between /readyz saying no and the end of new connections after SIGTERM or SIGINT, for load balancers to notice [default: 0]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_DRAIN_DELAY",
+        hide_env_values = true
+    )]
+    pub drain_delay: Option<f64>,
+
     /// Seconds that accepted work may take to finish after SIGTERM or SIGINT [default: 60]
     #[arg(
         long,
@@ -231,6 +290,61 @@ pub struct HttpOptions {
         hide_env_values = true
     )]
     pub drain_timeout: Option<f64>,
+}
+
+/// Section `[grpc]`: the address; limits are those of HTTP.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[command(next_help_heading = "gRPC")]
+pub struct GrpcOptions {
+    /// Address and port, or `off`; port 0 takes a free one, which the log names [default: 127.0.0.1:8001]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DENSITY_GRPC",
+        hide_env_values = true
+    )]
+    #[serde(rename = "address")]
+    pub grpc: Option<Listen>,
+}
+
+/// Where to listen, if at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Listen {
+    /// Nowhere.
+    Off,
+    /// There.
+    At(SocketAddr),
+}
+
+impl FromStr for Listen {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let address = text.parse().map(Self::At);
+        address.map_err(|_| "neither `off` nor an address with a port, as in 127.0.0.1:8001".to_owned())
+    }
+}
+
+impl TryFrom<String> for Listen {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Off => f.write_str("off"),
+            Self::At(address) => address.fmt(f),
+        }
+    }
 }
 
 /// Section `[log]`: what is told on standard error.

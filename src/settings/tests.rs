@@ -118,16 +118,74 @@ fn a_poll_interval_of_zero_is_none() {
 }
 
 #[test]
+fn addresses_may_leave_out_the_machine_or_name_it() {
+    let address = |text: &str| {
+        let file = format!("[http]\naddress = '{text}'");
+        with(Options::default(), &file).map(|settings| settings.http.address.to_string())
+    };
+    assert_eq!(address("127.0.0.1:1").unwrap(), "127.0.0.1:1");
+    assert_eq!(address("[::1]:1").unwrap(), "[::1]:1");
+    assert_eq!(address(":80").unwrap(), "0.0.0.0:80");
+    let local: SocketAddr = address("localhost:80").unwrap().parse().unwrap();
+    assert!(local.ip().is_loopback());
+    for wrong in ["8000", "127.0.0.1", "127.0.0.1:70000", ""] {
+        let error = address(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains("http.address") && error.contains("localhost:8000"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn origins_are_those_that_browsers_send() {
+    let origins = |text: &str| {
+        let file = format!("[http]\ncors_origins = ['{text}']");
+        with(Options::default(), &file).map(|settings| settings.http.cors_origins)
+    };
+    for right in [
+        "*",
+        "null",
+        "https://example.org",
+        "http://localhost:3000",
+        "http://[::1]:1",
+    ] {
+        assert_eq!(origins(right).unwrap(), [right]);
+    }
+    for wrong in [
+        "",
+        "example.org",
+        "https://",
+        "https://example.org/",
+        "https://a, https://b",
+    ] {
+        assert!(origins(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_drain_delay_of_zero_is_none() {
+    let delay = |text| with(Options::default(), text).unwrap().http.drain_delay;
+    assert_eq!(delay("[http]\ndrain_delay = 0"), Duration::ZERO);
+    assert_eq!(
+        delay("[http]\ndrain_delay = 2.5"),
+        Duration::from_millis(2500)
+    );
+}
+
+#[test]
 fn help_tells_the_real_defaults() {
     let mut command = Command::new("serve");
     command = ModelOptions::augment_args(command);
     command = WorkOptions::augment_args(command);
     command = HttpOptions::augment_args(command);
+    command = GrpcOptions::augment_args(command);
     command = LogOptions::augment_args(command);
     let Settings {
         models,
         work,
         http,
+        grpc,
         log,
     } = Settings::default();
     let seconds = |time: Duration| time.as_secs_f64().to_string();
@@ -140,11 +198,18 @@ fn help_tells_the_real_defaults() {
         ("interactive_queue", seconds(work.interactive_queue)),
         ("bulk_queue", seconds(work.bulk_queue)),
         ("http", http.address.to_string()),
+        ("grpc", grpc.address.to_string()),
         ("max_connections", http.max_connections.to_string()),
         ("max_body_bytes", http.max_body_bytes.to_string()),
         ("max_images", http.max_images.to_string()),
         ("max_samples", http.max_samples.to_string()),
         ("max_decoded_pixels", http.max_decoded_pixels.to_string()),
+        (
+            "max_connections_per_address",
+            http.max_connections_per_address.to_string(),
+        ),
+        ("keep_alive_timeout", seconds(http.keep_alive_timeout)),
+        ("drain_delay", seconds(http.drain_delay)),
         ("header_timeout", seconds(http.header_timeout)),
         ("body_timeout", seconds(http.body_timeout)),
         ("request_timeout", seconds(http.request_timeout)),

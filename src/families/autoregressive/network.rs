@@ -17,7 +17,7 @@ use self::{agreement::Agreement, passes::Passes};
 pub use self::{cropping::Cropping, logits::Logits};
 use super::wavefront::Wavefront;
 use crate::{
-    domain::image::ImageShape,
+    domain::{assurance::Assurance, image::ImageShape},
     families::{NetworkError, manifest::LabelInput},
     graph::{
         protobuf::Model,
@@ -91,6 +91,8 @@ pub struct Network {
     label: Option<LabelInput>,
     evaluation: Evaluation,
     compilation: Compilation,
+    /// Dimensions at which causality was tried, where it is not proven.
+    tried: usize,
     numerics: u64,
 }
 
@@ -174,6 +176,7 @@ impl Network {
             label,
             evaluation: Evaluation::Passes(Box::new(passes)),
             compilation,
+            tried: 0,
             numerics: 0,
         })
     }
@@ -206,6 +209,7 @@ impl Network {
             label: None,
             evaluation: Evaluation::Walks(Arc::clone(&wavefront)),
             compilation: Compilation::Wavefront(wavefront),
+            tried: 0,
             numerics: 0,
         })
     }
@@ -236,6 +240,22 @@ impl Network {
     /// What the analysis of the graph came to.
     pub fn compilation(&self) -> &Compilation {
         &self.compilation
+    }
+
+    /// How sure it is that the network is causal.
+    pub fn assurance(&self) -> Assurance {
+        match self.compilation {
+            Compilation::Wavefront(_) | Compilation::Causal(_) => Assurance::Proven,
+            Compilation::Unknown(_) => Assurance::Tried {
+                places: self.tried,
+                of: self.shape.dimensions(),
+            },
+        }
+    }
+
+    /// Says at how many dimensions a network that could not be analysed was tried.
+    pub fn set_tried(&mut self, places: usize) {
+        self.tried = places;
     }
 
     /// Follows an image through the compiled program and compares its logits with those of a full pass. A program that does not

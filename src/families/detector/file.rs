@@ -83,14 +83,14 @@ impl CalibrationText {
             statistics: plan
                 .statistics
                 .iter()
-                .map(|s| s.name().to_owned())
+                .map(|s| s.name.to_owned())
                 .collect(),
             splits: detector.splits.clone(),
             calibrated_on: Some(BASE64_STANDARD.encode(detector.calibrated_on.bytes())),
             densities: densities
                 .map(|(own, density)| DensityText {
                     name: own.name.clone(),
-                    statistics: own.statistics.iter().map(|s| s.name().to_owned()).collect(),
+                    statistics: own.statistics.iter().map(|s| s.name.to_owned()).collect(),
                     centre: density.centre.clone(),
                     scale: density.scale.clone(),
                     axes: density.axes.clone(),
@@ -106,7 +106,7 @@ impl CalibrationText {
                 .collect(),
             ranks: ranks
                 .filter_map(|(s, tail)| {
-                    Some((s.name().to_owned(), tail.as_ref()?.values().to_vec()))
+                    Some((s.name.to_owned(), tail.as_ref()?.values().to_vec()))
                 })
                 .collect(),
             fisher: rule.fisher.values().to_vec(),
@@ -165,7 +165,7 @@ impl CalibrationText {
             return Err("it was made with other members than the manifest names".to_owned());
         }
         let names = |statistics: &[Statistic]| -> Vec<String> {
-            statistics.iter().map(|s| s.name().to_owned()).collect()
+            statistics.iter().map(|s| s.name.to_owned()).collect()
         };
         if names(&contract.plan.statistics) != self.statistics {
             return Err("it was made with other statistics than the manifest names".to_owned());
@@ -195,9 +195,9 @@ impl CalibrationText {
         let ranks = plan
             .statistics
             .iter()
-            .map(|statistic| match self.ranks.get(statistic.name()) {
+            .map(|statistic| match self.ranks.get(statistic.name) {
                 Some(values) => tail(values).map(Some),
-                None if statistic.is_scalar() => Err(format!("it has no ranks of {statistic}")),
+                None if statistic.is_number() => Err(format!("it has no ranks of {statistic}")),
                 None => Ok(None),
             })
             .collect::<Result<_, _>>()?;
@@ -322,14 +322,14 @@ pub(super) fn manifest(
     let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
     out += &text::members(&detector.members);
     // Writing to a string cannot fail.
-    let statistics = list(plan.statistics.iter().map(|s| s.name()).collect());
+    let statistics = list(plan.statistics.iter().map(|s| s.name).collect());
     let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
     for density in &plan.densities {
         let _ = write!(
             out,
             "\n[[densities]]\nname = {}\nstatistics = {}\naxes = {}\ncomponents = {}\n",
             text::quoted(&density.name),
-            list(density.statistics.iter().map(|s| s.name()).collect()),
+            list(density.statistics.iter().map(|s| s.name).collect()),
             density.axes,
             density.components
         );

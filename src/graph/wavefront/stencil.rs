@@ -209,6 +209,7 @@ impl StencilTensor {
     /// Calls `found` for every pair of features of which one really depends on the other: zero weights do not count.
     pub(super) fn dependencies(&self, mut found: impl FnMut(Dependency)) {
         let mut offset = 0;
+        let silent = self.silent();
         for operand in &self.operands {
             let read = match operand {
                 Operand::Tensor(read) => read,
@@ -241,7 +242,9 @@ impl StencilTensor {
                 }
                 Operator::Pointwise(_) => {
                     for (feature, source) in broadcast(&self.features, &read.features).enumerate() {
-                        depends(feature, source, 0, 0);
+                        if !silent.get(feature).copied().unwrap_or_default() {
+                            depends(feature, source, 0, 0);
+                        }
                     }
                 }
                 Operator::Mix { axes, .. } => {
@@ -289,6 +292,29 @@ impl StencilTensor {
                 }
             }
         }
+    }
+
+    /// Features that are a product with a constant of zero; empty if the operator is no product.
+    fn silent(&self) -> Vec<bool> {
+        let is_product =
+            matches!(&self.operator, Operator::Pointwise(node) if node.op_type() == "Mul");
+        if !is_product {
+            return Vec::new();
+        }
+        let mut silent = vec![false; self.width()];
+        for operand in &self.operands {
+            let Operand::Constant(constant) = operand else {
+                continue;
+            };
+            let Some(factors) = constant.as_floats() else {
+                continue;
+            };
+            let places = broadcast(&self.features, &constant.dims);
+            for (silent, place) in silent.iter_mut().zip(places) {
+                *silent |= factors[place] == 0.0;
+            }
+        }
+        silent
     }
 
     fn concatenated(&self, features: &[usize]) -> usize {

@@ -7,7 +7,7 @@ use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
 use tracing::Instrument;
@@ -15,7 +15,7 @@ use tracing::Instrument;
 use crate::{metrics::Metrics, model::Refusal};
 
 use super::{
-    problem::{Problem, is_of_the_transport, status_of},
+    problem::{BadHead, Problem, is_of_the_transport, status_of},
     scope::{REQUEST_ID, RequestScope},
 };
 
@@ -38,10 +38,15 @@ pub(crate) async fn observe(
     let observation = Observation::begin(metrics, &request, Arc::clone(&scope));
     let span = tracing::info_span!("request", id = scope.id());
     request.extensions_mut().insert(Arc::clone(&scope));
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = match request.extensions_mut().remove::<BadHead>() {
+        Some(BadHead(refusal)) => Problem(refusal).into_response(),
+        None => next.run(request).instrument(span).await,
+    };
 
     let status = response.status();
-    if response.extensions().get::<Problem>().is_none()
+    if let Some(Written(refusal)) = response.extensions_mut().remove::<Written>() {
+        observation.refused(&refusal);
+    } else if response.extensions().get::<Problem>().is_none()
         && (status.is_client_error() || status.is_server_error())
     {
         response
@@ -63,6 +68,10 @@ pub(crate) async fn observe(
 /// Marks a response whose work goes on while its body is sent: the request ends with the body.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Streamed;
+
+/// Marks a response to a refusal that has its body already, in the words of another protocol.
+#[derive(Debug, Clone)]
+pub(crate) struct Written(pub(crate) Refusal);
 
 /// Gives a response the body of its problem and keeps its headers.
 fn write_problem(problem: &Problem, response: Response, scope: &RequestScope) -> Response {

@@ -92,7 +92,7 @@ impl Head {
     }
 
     /// Logits of a dimension: one a level, or 1 for a Bernoulli head.
-    pub(super) fn outcomes(self, shape: ImageShape) -> usize {
+    pub(in crate::families::autoregressive) fn outcomes(self, shape: ImageShape) -> usize {
         match self {
             Self::Categorical => shape.levels(),
             Self::Bernoulli => 1,

@@ -16,7 +16,7 @@ use super::super::{
     output::{self, offload, tell},
     problem::{self, Problem},
     query::{ModelPath, Query, model_path},
-    scope::RequestScope,
+    scope::{Announced, RequestScope},
     stream,
 };
 use crate::{
@@ -50,12 +50,12 @@ pub(super) async fn answer(
     let head = match head {
         Ok(head) => head,
         Err(refusal) => {
-            body::refuse(body, &parts.headers, state.config.max_body_bytes).await;
+            body::refuse(body, scope.announced()).await;
             return Err(Problem(refusal));
         }
     };
     let mut held = state.service.ledger().open();
-    let bytes = read(&state, &head, &parts.headers, body, &mut held).await?;
+    let bytes = read(&state, &head, scope.announced(), body, &mut held).await?;
     let Head {
         opened,
         mut options,
@@ -78,7 +78,7 @@ pub(super) async fn answer(
     };
     scope.set_images(content.len());
     if format == Format::Events {
-        return Ok(watched(opened, content, options, &scope)?);
+        return Ok(watched(opened, content, options, &scope, held)?);
     }
     let answer = opened.answer(content, options, scope.started()).await?;
     scope.set_images(answer.len());
@@ -140,7 +140,7 @@ fn header_seconds(headers: &HeaderMap) -> Result<Option<std::time::Duration>, Re
 async fn read(
     state: &HttpState,
     head: &Head,
-    headers: &HeaderMap,
+    announced: Announced,
     body: Body,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
@@ -150,7 +150,7 @@ async fn read(
         .saturating_duration_since(Instant::now());
     let config = &state.config;
     let time = config.body_timeout.min(left);
-    let bytes = body::read(body, headers, config.max_body_bytes, time, held).await?;
+    let bytes = body::read(body, announced, config.max_body_bytes, time, held).await?;
     if head.body_type.is_none() && !bytes.is_empty() {
         return Err(BodyType::of(None, Takes::Nothing)
             .err()
@@ -194,12 +194,14 @@ fn watched(
     content: Content,
     options: RawOptions,
     scope: &Arc<RequestScope>,
+    held: Held,
 ) -> Result<Response, Refusal> {
     let shape = opened.shape();
     let board = Board::new(shape.dimensions());
     opened.watch(Arc::clone(&board));
     let own = Arc::clone(scope);
     let work = async move {
+        let _held = held;
         let answer = opened.answer(content, options, own.started()).await?;
         own.set_images(answer.len());
         let weight = answer.weight();

@@ -1,0 +1,131 @@
+//! The gRPC transport: services on one port, with health and reflection beside them.
+//!
+//! Connections, limits and draining are those of the HTTP server, which speaks HTTP/2 anyway; here is what makes gRPC
+//! of it: messages, statuses, deadlines and the one log line of a call. A call that its client cancels is dropped, and
+//! the work sees that.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{Router, extract::Request, middleware::Next, response::Response};
+use tonic::{codec::CompressionEncoding, metadata::MetadataMap, service::Routes};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use super::openinference::OpenInference;
+use crate::{metrics::Metrics, operations::Service};
+
+mod health;
+pub(super) mod status;
+
+/// What is generated from `proto/density_v1.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
+pub(super) mod density {
+    tonic::include_proto!("density.v1");
+}
+
+/// What is generated from `proto/inference.proto`.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
+pub(super) mod inference {
+    tonic::include_proto!("inference");
+}
+
+use self::{
+    density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
+    inference::grpc_inference_service_server::{
+        GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE,
+    },
+};
+
+/// The contracts, for reflection.
+const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+/// Why the services cannot be served, which a test excludes.
+pub type Broken = tonic_reflection::server::Error;
+
+/// Every service, ready for the HTTP server. Messages have at most so many bytes.
+pub fn router(
+    service: &Arc<Service>,
+    protocol: &Arc<OpenInference>,
+    max_message_bytes: usize,
+) -> Result<Router, Broken> {
+    let inference = GrpcInferenceServiceServer::new(protocol.grpc())
+        .max_decoding_message_size(max_message_bytes)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
+    let density = DensityServer::new(protocol.typed())
+        .max_decoding_message_size(max_message_bytes)
+        .max_encoding_message_size(usize::MAX)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Deflate)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Deflate);
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let routes = Routes::new(inference)
+        .add_service(density)
+        .add_service(health::service(service, &[DENSITY, INFERENCE]))
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?);
+    let metrics = Arc::clone(service.metrics());
+    let observe = axum::middleware::from_fn_with_state(metrics, observe);
+    Ok(routes
+        .prepare()
+        .into_axum_router()
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(observe))
+}
+
+/// One log line and the metrics of a call.
+async fn observe(
+    axum::extract::State(metrics): axum::extract::State<Arc<Metrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let started = Instant::now();
+    let path = request.uri().path().to_owned();
+    let response = next.run(request).await;
+    // A call that is refused carries its status in its head, a stream in its trailers.
+    let code = tonic::Status::from_header_map(response.headers())
+        .map_or(tonic::Code::Ok, |status| status.code());
+    let name = status::name(code);
+    metrics.grpc_requests.with_label_values(&[name]).inc();
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::info!(path, status = name, latency_seconds = seconds, "call");
+    response
+}
+
+/// The answer to a call whose handler panicked. The process's panic hook has already reported it where it happened.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
+    let status = tonic::Status::internal("the server failed to answer this call");
+    status.into_http::<axum::body::Body>()
+}
+
+/// The time that a client grants a call, in the header `grpc-timeout`: digits and a unit. One that cannot be read
+/// grants all there is.
+pub(super) fn timeout(metadata: &MetadataMap, service: &Service) -> Option<Duration> {
+    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > 8 {
+        return None;
+    }
+    let number: u64 = digits.parse().ok()?;
+    let timeout = match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    };
+    // A client may have more patience than the server grants.
+    Some(timeout.min(service.limits().max_request_timeout))
+}

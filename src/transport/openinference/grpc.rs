@@ -1,0 +1,459 @@
+//! The protocol over gRPC: the service `inference.GRPCInferenceService`.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::{Stream, stream};
+use prost::Message;
+use serde_json::Value;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{
+    OpenInference, counters,
+    data::{Data, InputTensor, binary_size, datatype, write_binary},
+    documents, message,
+    request::{Asked, Inferred},
+    target,
+};
+use crate::{
+    model::{Kind, Refusal, refusal::clip},
+    transport::grpc::{
+        inference::{
+            grpc_inference_service_server::GrpcInferenceService, infer_parameter::ParameterChoice,
+            model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,
+            model_metadata_response::TensorMetadata, repository_index_response::ModelIndex, *,
+        },
+        status, timeout,
+    },
+};
+
+/// How often a stream that waits for its client looks whether the server is shutting down.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The service.
+#[derive(Debug, Clone)]
+pub(in crate::transport) struct Inference(Arc<OpenInference>);
+
+impl OpenInference {
+    /// The service of the protocol over gRPC.
+    pub(in crate::transport) fn grpc(self: &Arc<Self>) -> Inference {
+        Inference(Arc::clone(self))
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Parameters = HashMap<String, InferParameter>;
+
+fn refused(refusal: Refusal) -> Status {
+    status::status(&refusal, message(&refusal))
+}
+
+fn not_enabled() -> Status {
+    Status::unimplemented(
+        "loading and unloading by clients is not enabled; the server loads what is in its repository when it gets SIGHUP",
+    )
+}
+
+#[tonic::async_trait]
+impl GrpcInferenceService for Inference {
+    async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answer<ServerLiveResponse> {
+        Ok(Response::new(ServerLiveResponse { live: true }))
+    }
+
+    async fn server_ready(&self, _: Request<ServerReadyRequest>) -> Answer<ServerReadyResponse> {
+        let ready = self.0.service.is_ready();
+        Ok(Response::new(ServerReadyResponse { ready }))
+    }
+
+    async fn model_ready(&self, request: Request<ModelReadyRequest>) -> Answer<ModelReadyResponse> {
+        let ModelReadyRequest { name, version } = request.into_inner();
+        let target = version_of(&version).and_then(|version| self.0.target(&name, version, None));
+        let ready = match target {
+            Ok(_) => true,
+            Err(refusal) if refusal.kind() == Kind::NotReady => false,
+            Err(refusal) => return Err(refused(refusal)),
+        };
+        Ok(Response::new(ModelReadyResponse { ready }))
+    }
+
+    async fn server_metadata(
+        &self,
+        _: Request<ServerMetadataRequest>,
+    ) -> Answer<ServerMetadataResponse> {
+        let own = OpenInference::server_metadata();
+        Ok(Response::new(ServerMetadataResponse {
+            name: own.name.to_owned(),
+            version: own.version.to_owned(),
+            extensions: own.extensions.iter().map(|&name| name.to_owned()).collect(),
+        }))
+    }
+
+    async fn model_metadata(
+        &self,
+        request: Request<ModelMetadataRequest>,
+    ) -> Answer<ModelMetadataResponse> {
+        let ModelMetadataRequest { name, version } = request.into_inner();
+        let own = version_of(&version).and_then(|version| self.0.model_metadata(&name, version));
+        let own = own.map_err(refused)?;
+        let tensor = |tensor: documents::TensorMetadata| TensorMetadata {
+            name: tensor.name.to_owned(),
+            datatype: tensor.datatype.to_owned(),
+            shape: tensor.shape,
+        };
+        Ok(Response::new(ModelMetadataResponse {
+            name: own.name,
+            versions: own.versions,
+            platform: own.platform.to_owned(),
+            inputs: own.inputs.into_iter().map(tensor).collect(),
+            outputs: own.outputs.into_iter().map(tensor).collect(),
+        }))
+    }
+
+    async fn model_config(
+        &self,
+        request: Request<ModelConfigRequest>,
+    ) -> Answer<ModelConfigResponse> {
+        let ModelConfigRequest { name, version } = request.into_inner();
+        let own = version_of(&version).and_then(|version| self.0.model_config(&name, version));
+        let own = own.map_err(refused)?;
+        let data_type = |name: &str| DataType::from_str_name(name).unwrap_or_default().into();
+        let input = |input: documents::ConfigInput| ModelInput {
+            name: input.name.to_owned(),
+            data_type: data_type(input.data_type),
+            dims: input.dims,
+            optional: input.optional,
+        };
+        let output = |output: documents::ConfigOutput| ModelOutput {
+            name: output.name.to_owned(),
+            data_type: data_type(output.data_type),
+            dims: output.dims,
+        };
+        let config = ModelConfig {
+            name: own.name,
+            platform: own.platform.to_owned(),
+            max_batch_size: i32::try_from(own.max_batch_size).unwrap_or(i32::MAX),
+            input: own.input.into_iter().map(input).collect(),
+            output: own.output.into_iter().map(output).collect(),
+            backend: own.backend.to_owned(),
+        };
+        let config = Some(config);
+        Ok(Response::new(ModelConfigResponse { config }))
+    }
+
+    async fn model_statistics(
+        &self,
+        request: Request<ModelStatisticsRequest>,
+    ) -> Answer<ModelStatisticsResponse> {
+        let ModelStatisticsRequest { name, version } = request.into_inner();
+        let named = version_of(&version).and_then(|version| {
+            let named = (!name.is_empty()).then_some((name.as_str(), version));
+            self.0.statistics(named)
+        });
+        let own = named.map_err(refused)?.into_iter();
+        let model_stats = own.map(statistics).collect();
+        Ok(Response::new(ModelStatisticsResponse { model_stats }))
+    }
+
+    async fn repository_index(
+        &self,
+        request: Request<RepositoryIndexRequest>,
+    ) -> Answer<RepositoryIndexResponse> {
+        let own = self.0.index(request.get_ref().ready).into_iter();
+        let models = own.map(|own| ModelIndex {
+            name: own.name,
+            version: own.version,
+            state: own.state.to_owned(),
+            reason: own.reason,
+        });
+        let models = models.collect();
+        Ok(Response::new(RepositoryIndexResponse { models }))
+    }
+
+    async fn repository_model_load(
+        &self,
+        _: Request<RepositoryModelLoadRequest>,
+    ) -> Answer<RepositoryModelLoadResponse> {
+        Err(not_enabled())
+    }
+
+    async fn repository_model_unload(
+        &self,
+        _: Request<RepositoryModelUnloadRequest>,
+    ) -> Answer<RepositoryModelUnloadResponse> {
+        Err(not_enabled())
+    }
+
+    async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
+        let started = Instant::now();
+        let timeout = timeout(request.metadata(), &self.0.service);
+        let answer = self.infer(request.into_inner(), timeout, started).await;
+        answer.map(Response::new).map_err(refused)
+    }
+
+    type ModelStreamInferStream =
+        Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
+
+    async fn model_stream_infer(
+        &self,
+        request: Request<Streaming<ModelInferRequest>>,
+    ) -> Answer<Self::ModelStreamInferStream> {
+        let requests = request.into_inner();
+        let answers = stream::unfold(Some((self.clone(), requests)), |state| async move {
+            let (own, mut requests) = state?;
+            match own.next(&mut requests).await {
+                Ok(None) => None,
+                Ok(Some(request)) => {
+                    let answer = own.answer_in_stream(request).await;
+                    Some((Ok(answer), Some((own, requests))))
+                }
+                Err(status) => Some((Err(status), None)),
+            }
+        });
+        Ok(Response::new(Box::pin(answers)))
+    }
+}
+
+impl Inference {
+    /// The next request of a stream, unless the server is shutting down.
+    async fn next(
+        &self,
+        requests: &mut Streaming<ModelInferRequest>,
+    ) -> Result<Option<ModelInferRequest>, Status> {
+        loop {
+            tokio::select! {
+                biased;
+                request = requests.message() => return request,
+                () = tokio::time::sleep(LOOK) => {
+                    if self.0.service.is_draining() {
+                        return Err(refused(Refusal::shutting_down()));
+                    }
+                }
+            }
+        }
+    }
+
+    async fn answer_in_stream(&self, request: ModelInferRequest) -> ModelStreamInferResponse {
+        let nothing = ModelInferResponse {
+            model_name: request.model_name.clone(),
+            model_version: request.model_version.clone(),
+            id: request.id.clone(),
+            ..ModelInferResponse::default()
+        };
+        let (error_message, answer) = match self.infer(request, None, Instant::now()).await {
+            Ok(answer) => (String::new(), answer),
+            Err(refusal) => (message(&refusal), nothing),
+        };
+        ModelStreamInferResponse {
+            error_message,
+            infer_response: Some(answer),
+        }
+    }
+
+    async fn infer(
+        &self,
+        request: ModelInferRequest,
+        timeout: Option<Duration>,
+        started: Instant,
+    ) -> Result<ModelInferResponse, Refusal> {
+        let protocol = &self.0;
+        let mut held = protocol.service.ledger().open();
+        held.grow(request.encoded_len())?;
+        let ModelInferRequest {
+            model_name,
+            model_version,
+            id,
+            parameters,
+            inputs,
+            outputs,
+            raw_input_contents,
+        } = request;
+        let asked = Asked {
+            model: model_name.clone(),
+            version: target::version(&model_version)?,
+            parameters: parameters
+                .into_iter()
+                .map(parameter)
+                .collect::<Result<_, _>>()?,
+            outputs: outputs
+                .into_iter()
+                .map(|output| {
+                    nothing_asked(&output.parameters, &["binary_data"])?;
+                    Ok(output.name)
+                })
+                .collect::<Result<_, Refusal>>()?,
+        };
+        let head = protocol.open(asked, timeout, started)?;
+        let inputs = tensors(inputs, raw_input_contents)?;
+        let inferred = head.infer(&inputs).await?;
+        answer(model_name, id, inferred)
+    }
+}
+
+fn version_of(text: &str) -> Result<Option<u32>, Refusal> {
+    target::version(text)
+}
+
+fn parameter((name, value): (String, InferParameter)) -> Result<(String, Value), Refusal> {
+    let value = match value.parameter_choice {
+        Some(ParameterChoice::BoolParam(flag)) => flag.into(),
+        Some(ParameterChoice::Int64Param(number)) => number.into(),
+        Some(ParameterChoice::Uint64Param(number)) => number.into(),
+        Some(ParameterChoice::StringParam(text)) => text.into(),
+        Some(ParameterChoice::DoubleParam(number)) => {
+            let number = serde_json::Number::from_f64(number);
+            number
+                .map(Value::Number)
+                .ok_or_else(|| Refusal::option(clip(&name), "the number has to be finite"))?
+        }
+        None => Value::Null,
+    };
+    Ok((name, value))
+}
+
+/// A parameter that is not understood asks for something that would not be done.
+fn nothing_asked(parameters: &Parameters, but: &[&str]) -> Result<(), Refusal> {
+    match parameters.keys().find(|name| !but.contains(&name.as_str())) {
+        None => Ok(()),
+        Some(name) => Err(Refusal::new(
+            Kind::Unsupported,
+            format!(
+                "the parameter {:?} of a tensor is not supported",
+                clip(name)
+            ),
+        )),
+    }
+}
+
+/// The tensors of a request: all with raw contents, or none.
+fn tensors(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<InputTensor>, Refusal> {
+    if !raw.is_empty() && raw.len() != inputs.len() {
+        return Err(Refusal::new(
+            Kind::Malformed,
+            format!(
+                "{} raw contents came for {} inputs",
+                raw.len(),
+                inputs.len()
+            ),
+        ));
+    }
+    let mut raw = raw.into_iter();
+    let tensor = |input: InferInputTensor| {
+        nothing_asked(&input.parameters, &["binary_data_size"])?;
+        let data = match (raw.next(), input.contents) {
+            (Some(bytes), None) => Data::Raw(bytes),
+            (None, Some(contents)) => values(contents),
+            (None, None) => Data::Numbers(Vec::new()),
+            (Some(_), Some(_)) => {
+                return Err(Refusal::new(
+                    Kind::Malformed,
+                    format!("input {:?} has two contents", clip(&input.name)),
+                ));
+            }
+        };
+        Ok(InputTensor {
+            name: input.name,
+            datatype: input.datatype,
+            shape: input.shape,
+            data,
+        })
+    };
+    inputs.into_iter().map(tensor).collect()
+}
+
+fn values(contents: InferTensorContents) -> Data {
+    let InferTensorContents {
+        bool_contents,
+        int_contents,
+        int64_contents,
+        uint_contents,
+        uint64_contents,
+        fp32_contents,
+        fp64_contents,
+        bytes_contents,
+    } = contents;
+    if !bytes_contents.is_empty() {
+        return Data::Strings(bytes_contents);
+    }
+    if !bool_contents.is_empty() {
+        return Data::Flags(bool_contents);
+    }
+    let mut numbers = fp64_contents;
+    numbers.extend(fp32_contents.into_iter().map(f64::from));
+    numbers.extend(uint_contents.into_iter().map(f64::from));
+    numbers.extend(int_contents.into_iter().map(f64::from));
+    numbers.extend(uint64_contents.into_iter().map(|number| number as f64));
+    numbers.extend(int64_contents.into_iter().map(|number| number as f64));
+    Data::Numbers(numbers)
+}
+
+fn answer(name: String, id: String, inferred: Inferred) -> Result<ModelInferResponse, Refusal> {
+    let mut raw = Vec::with_capacity(inferred.tensors.len());
+    let mut outputs = Vec::with_capacity(inferred.tensors.len());
+    for tensor in &inferred.tensors {
+        let mut bytes = Vec::with_capacity(binary_size(tensor));
+        write_binary(tensor, &mut bytes)?;
+        raw.push(Bytes::from(bytes));
+        outputs.push(InferOutputTensor {
+            name: tensor.name.to_owned(),
+            datatype: datatype(tensor).name().to_owned(),
+            shape: tensor.shape.iter().map(|&length| length as i64).collect(),
+            ..InferOutputTensor::default()
+        });
+    }
+    let parameters = inferred.notes.iter().map(|(name, value)| {
+        let choice = match value {
+            Value::Bool(flag) => ParameterChoice::BoolParam(*flag),
+            Value::String(text) => ParameterChoice::StringParam(text.clone()),
+            value => match (value.as_i64(), value.as_u64(), value.as_f64()) {
+                (Some(number), _, _) => ParameterChoice::Int64Param(number),
+                (None, Some(number), _) => ParameterChoice::Uint64Param(number),
+                (None, None, Some(number)) => ParameterChoice::DoubleParam(number),
+                (None, None, None) => ParameterChoice::StringParam(value.to_string()),
+            },
+        };
+        let parameter_choice = Some(choice);
+        ((*name).to_owned(), InferParameter { parameter_choice })
+    });
+    let answer = ModelInferResponse {
+        model_name: name,
+        model_version: inferred.model.version.to_string(),
+        id,
+        parameters: parameters.collect(),
+        outputs,
+        raw_output_contents: raw,
+    };
+    inferred.recording.written();
+    Ok(answer)
+}
+
+fn statistics(own: documents::ModelStatistics) -> ModelStatistics {
+    let tally = |tally: counters::Tally| {
+        Some(StatisticDuration {
+            count: tally.count,
+            ns: tally.ns,
+        })
+    };
+    let stats = own.counts.inference_stats;
+    ModelStatistics {
+        name: own.name,
+        version: own.version,
+        last_inference: own.counts.last_inference,
+        inference_count: own.counts.inference_count,
+        execution_count: own.counts.execution_count,
+        inference_stats: Some(InferStatistics {
+            success: tally(stats.success),
+            fail: tally(stats.fail),
+            queue: tally(stats.queue),
+            compute_input: tally(stats.compute_input),
+            compute_infer: tally(stats.compute_infer),
+            compute_output: tally(stats.compute_output),
+            cache_hit: tally(stats.cache_hit),
+            cache_miss: tally(stats.cache_miss),
+        }),
+    }
+}

@@ -1,0 +1,445 @@
+//! The body of a request: JSON, and the bytes of tensors behind it in the order in which JSON lists them.
+
+use std::{fmt, io::Read};
+
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use flate2::read::{MultiGzDecoder, ZlibDecoder};
+use serde::{
+    Deserialize,
+    de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor},
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    intake::Held,
+    model::{Kind, Refusal, refusal::clip},
+    transport::{
+        http::output::offload,
+        openinference::{
+            data::{Data, InputTensor},
+            signature::Declared,
+        },
+    },
+};
+
+/// The most axes of a tensor; none that is taken has more than four.
+const MAX_AXES: usize = 8;
+
+/// A body taken apart.
+pub(super) struct Body {
+    pub(super) id: Option<String>,
+    pub(super) parameters: Vec<(String, Value)>,
+    pub(super) inputs: Vec<InputTensor>,
+    pub(super) outputs: Outputs,
+}
+
+/// Which outputs are wanted, and which of them as bytes.
+pub(super) struct Outputs {
+    named: Vec<(String, bool)>,
+    /// For those that are not named.
+    binary: bool,
+}
+
+impl Outputs {
+    /// Those that are named.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.named.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether an output is wanted as bytes.
+    pub(super) fn is_binary(&self, output: &str) -> bool {
+        let named = self.named.iter().find(|(name, _)| name == output);
+        named.map_or(self.binary, |(_, binary)| *binary)
+    }
+}
+
+#[derive(Deserialize)]
+struct RequestJson {
+    id: Option<String>,
+    parameters: Option<Map<String, Value>>,
+    #[serde(default)]
+    inputs: Vec<InputJson>,
+    outputs: Option<Vec<OutputJson>>,
+}
+
+#[derive(Deserialize)]
+struct InputJson {
+    name: String,
+    datatype: String,
+    shape: Vec<i64>,
+    parameters: Option<Map<String, Value>>,
+    data: Option<Flat>,
+}
+
+#[derive(Deserialize)]
+struct OutputJson {
+    name: String,
+    parameters: Option<Map<String, Value>>,
+}
+
+impl Body {
+    /// A body that is one tensor, for one image; the answer is bytes too.
+    pub(super) fn raw(bytes: Bytes, declared: &Declared) -> Self {
+        // One string needs no length before it.
+        let data = match declared.datatype {
+            crate::operations::tensor::Datatype::Bytes => Data::Strings(vec![bytes]),
+            _ => Data::Raw(bytes),
+        };
+        Self {
+            id: None,
+            parameters: Vec::new(),
+            inputs: vec![InputTensor {
+                name: declared.name.to_owned(),
+                datatype: declared.datatype.name().to_owned(),
+                shape: declared.shape.clone(),
+                data,
+            }],
+            outputs: Outputs {
+                named: Vec::new(),
+                binary: true,
+            },
+        }
+    }
+
+    /// A body that is JSON, of the given length if bytes follow.
+    pub(super) fn read(bytes: &Bytes, json_length: Option<usize>) -> Result<Self, Refusal> {
+        let length = json_length.unwrap_or(bytes.len());
+        if length > bytes.len() {
+            return Err(malformed(format!(
+                "the body has {} bytes, of which {length} are said to be JSON",
+                bytes.len()
+            )));
+        }
+        let mut rest = bytes.slice(length..);
+        let json: RequestJson = serde_json::from_slice(&bytes[..length]).map_err(|error| {
+            let text: String = error.to_string().chars().take(200).collect();
+            malformed(format!("the JSON body cannot be read: {text}"))
+        })?;
+        let mut parameters = json.parameters.unwrap_or_default();
+        let binary = flag(&mut parameters, "binary_data_output")?.unwrap_or(false);
+        let inputs = json.inputs.into_iter().map(|input| input.read(&mut rest));
+        let inputs = inputs.collect::<Result<_, _>>()?;
+        if !rest.is_empty() {
+            return Err(malformed(format!(
+                "{} bytes behind the JSON belong to no input",
+                rest.len()
+            )));
+        }
+        let named = json.outputs.unwrap_or_default().into_iter().map(|output| {
+            let mut parameters = output.parameters.unwrap_or_default();
+            let own = flag(&mut parameters, "binary_data")?.unwrap_or(binary);
+            nothing_else(&parameters)?;
+            Ok((output.name, own))
+        });
+        Ok(Self {
+            id: json.id.filter(|id| !id.is_empty()),
+            parameters: parameters.into_iter().collect(),
+            inputs,
+            outputs: Outputs {
+                named: named.collect::<Result<_, Refusal>>()?,
+                binary,
+            },
+        })
+    }
+}
+
+impl InputJson {
+    fn read(self, rest: &mut Bytes) -> Result<InputTensor, Refusal> {
+        let name = clip(&self.name);
+        if self.shape.len() > MAX_AXES {
+            return Err(malformed(format!(
+                "input {name:?} has more than {MAX_AXES} axes"
+            )));
+        }
+        let mut parameters = self.parameters.unwrap_or_default();
+        let size = parameters.remove("binary_data_size");
+        nothing_else(&parameters)?;
+        let data = match (size, self.data) {
+            (None, Some(flat)) => flat.into_data(),
+            (Some(size), None) => {
+                let size = size.as_u64().and_then(|size| usize::try_from(size).ok());
+                let size = size.filter(|&size| size <= rest.len()).ok_or_else(|| {
+                    malformed(format!(
+                        "input {name:?}: binary_data_size is no number of the {} bytes that are left",
+                        rest.len()
+                    ))
+                })?;
+                Data::Raw(rest.split_to(size))
+            }
+            (None, None) | (Some(_), Some(_)) => {
+                return Err(malformed(format!(
+                    "input {name:?} needs either data or the parameter binary_data_size"
+                )));
+            }
+        };
+        Ok(InputTensor {
+            name: self.name,
+            datatype: self.datatype,
+            shape: self.shape,
+            data,
+        })
+    }
+}
+
+fn flag(parameters: &mut Map<String, Value>, name: &'static str) -> Result<Option<bool>, Refusal> {
+    match parameters.remove(name) {
+        None => Ok(None),
+        Some(Value::Bool(flag)) => Ok(Some(flag)),
+        Some(_) => Err(Refusal::option(name, "must be true or false")),
+    }
+}
+
+/// A parameter that is not understood asks for something that would not be done.
+fn nothing_else(parameters: &Map<String, Value>) -> Result<(), Refusal> {
+    match parameters.keys().next() {
+        None => Ok(()),
+        Some(name) => Err(Refusal::new(
+            Kind::Unsupported,
+            format!(
+                "the parameter {:?} of a tensor is not supported",
+                clip(name)
+            ),
+        )),
+    }
+}
+
+fn malformed(detail: String) -> Refusal {
+    Refusal::new(Kind::Malformed, detail)
+}
+
+/// Values of JSON, nested or flat, in order.
+#[derive(Debug, Default)]
+struct Flat {
+    numbers: Vec<f64>,
+    flags: Vec<bool>,
+    texts: Vec<String>,
+}
+
+impl Flat {
+    fn into_data(self) -> Data {
+        if !self.texts.is_empty() {
+            Data::Base64(self.texts)
+        } else if !self.flags.is_empty() {
+            Data::Flags(self.flags)
+        } else {
+            Data::Numbers(self.numbers)
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Flat {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut flat = Self::default();
+        Flatten(&mut flat).deserialize(deserializer)?;
+        let kinds = [
+            flat.numbers.is_empty(),
+            flat.flags.is_empty(),
+            flat.texts.is_empty(),
+        ];
+        if kinds.iter().filter(|empty| !**empty).count() > 1 {
+            return Err(D::Error::custom("data mixes numbers, flags and text"));
+        }
+        Ok(flat)
+    }
+}
+
+/// Puts one value, or a list of them, behind those that are there.
+struct Flatten<'a>(&'a mut Flat);
+
+impl<'de> DeserializeSeed<'de> for Flatten<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Flatten<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("numbers, true and false, or text, in lists")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        while list.next_element_seed(Flatten(self.0))?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<(), E> {
+        self.0.flags.push(value);
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<(), E> {
+        self.0.numbers.push(value as f64);
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<(), E> {
+        self.0.numbers.push(value as f64);
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<(), E> {
+        self.0.numbers.push(value);
+        Ok(())
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<(), E> {
+        self.0.texts.push(value.to_owned());
+        Ok(())
+    }
+}
+
+/// How a body is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Plain,
+    Gzip,
+    Deflate,
+}
+
+impl Encoding {
+    /// What the header says.
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
+        let Some(value) = headers.get(header::CONTENT_ENCODING) else {
+            return Ok(Self::Plain);
+        };
+        match value.to_str().unwrap_or_default().trim() {
+            "" | "identity" => Ok(Self::Plain),
+            "gzip" | "x-gzip" => Ok(Self::Gzip),
+            "deflate" => Ok(Self::Deflate),
+            other => Err(Refusal::new(
+                Kind::UnsupportedMediaType,
+                format!(
+                    "bodies come plain, as gzip or as deflate, not as {:?}",
+                    clip(other)
+                ),
+            )),
+        }
+    }
+
+    /// The body as it was before; no more than so many bytes.
+    pub(super) async fn decode(
+        self,
+        bytes: Bytes,
+        max_bytes: usize,
+        held: &mut Held,
+    ) -> Result<Bytes, Refusal> {
+        if self == Self::Plain {
+            return Ok(bytes);
+        }
+        // What comes out is longer than what goes in.
+        let size = bytes.len().saturating_mul(16);
+        let plain = offload(size, move || match self {
+            Self::Gzip => unpack(MultiGzDecoder::new(&bytes[..]), max_bytes),
+            _ => unpack(ZlibDecoder::new(&bytes[..]), max_bytes),
+        })
+        .await?;
+        held.grow(plain.len())?;
+        Ok(plain.into())
+    }
+}
+
+fn unpack(stream: impl Read, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
+    let mut plain = Vec::new();
+    let limit = (max_bytes as u64).saturating_add(1);
+    stream
+        .take(limit)
+        .read_to_end(&mut plain)
+        .map_err(|_| malformed("the body is not what its Content-Encoding says".to_owned()))?;
+    if plain.len() > max_bytes {
+        let detail = format!("the body unpacks to more than {max_bytes} bytes");
+        return Err(Refusal::new(Kind::BodyTooLarge, detail).with_limit(max_bytes as u64));
+    }
+    Ok(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn read(json: &str, behind: &[u8]) -> Result<Body, Refusal> {
+        let bytes = [json.as_bytes(), behind].concat();
+        Body::read(&bytes.into(), Some(json.len()))
+    }
+
+    #[test]
+    fn lists_are_flattened_whatever_their_nesting() {
+        let data = |data: &str| {
+            let json = format!(
+                r#"{{"inputs": [{{"name": "x", "datatype": "UINT8", "shape": [4], "data": {data}}}]}}"#
+            );
+            read(&json, b"").map(|mut body| body.inputs.remove(0).data)
+        };
+        let numbers = Data::Numbers(vec![1.0, 2.0, -3.0, 4.5]);
+        for same in [
+            "[1, 2, -3, 4.5]",
+            "[[1, 2], [-3, 4.5]]",
+            "[[[1], [2]], [[-3, 4.5]]]",
+        ] {
+            assert_eq!(data(same).unwrap(), numbers);
+        }
+        assert_eq!(
+            data("[true, [false]]").unwrap(),
+            Data::Flags(vec![true, false])
+        );
+        assert_eq!(
+            data(r#"["YQ=="]"#).unwrap(),
+            Data::Base64(vec!["YQ==".to_owned()])
+        );
+        for bad in ["[1, true]", "[null]", r#"[{"a": 1}]"#] {
+            assert_eq!(data(bad).unwrap_err().kind(), Kind::Malformed, "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_belong_to_inputs_in_order_and_none_is_left_over() {
+        let json = r#"{"id": "", "model_name": "extra", "inputs": [
+            {"name": "a", "datatype": "UINT8", "shape": [2], "parameters": {"binary_data_size": 2}},
+            {"name": "b", "datatype": "UINT8", "shape": [1], "parameters": {"binary_data_size": 1}}]}"#;
+        let body = read(json, b"abc").unwrap();
+        assert_eq!(body.id, None);
+        let data: Vec<_> = body.inputs.iter().map(|input| input.data.clone()).collect();
+        assert_eq!(data, [Data::Raw("ab".into()), Data::Raw("c".into())]);
+        for wrong in [&b"ab"[..], b"abcd", b""] {
+            assert_eq!(read(json, wrong).err().unwrap().kind(), Kind::Malformed);
+        }
+        for size in ["-1", "1.5", "\"1\"", "18446744073709551615", "null"] {
+            let json = json.replace("size\": 2", &format!("size\": {size}"));
+            assert!(read(&json, b"abc").is_err(), "{size}");
+        }
+        assert!(Body::read(&"{}".into(), Some(3)).is_err());
+        assert!(Body::read(&"{}".into(), Some(usize::MAX)).is_err());
+    }
+
+    #[test]
+    fn outputs_are_binary_where_it_is_said() {
+        let json = r#"{"parameters": {"binary_data_output": true, "k": 4}, "outputs": [
+            {"name": "a", "parameters": {"binary_data": false}}, {"name": "b"}]}"#;
+        let body = read(json, b"").unwrap();
+        assert_eq!(body.outputs.names(), ["a", "b"]);
+        let binary = ["a", "b", "c"].map(|name| body.outputs.is_binary(name));
+        assert_eq!(binary, [false, true, true]);
+        assert_eq!(body.parameters, [("k".to_owned(), Value::from(4))]);
+        let json = r#"{"outputs": [{"name": "a", "parameters": {"classification": 3}}]}"#;
+        assert_eq!(read(json, b"").err().unwrap().kind(), Kind::Unsupported);
+    }
+
+    #[test]
+    fn a_small_body_cannot_unpack_to_a_large_one() {
+        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+        zlib.write_all(&vec![0; 1 << 20]).unwrap();
+        let packed = zlib.finish().unwrap();
+        let unpack = |limit| unpack(ZlibDecoder::new(&packed[..]), limit).map(|bytes| bytes.len());
+        assert_eq!(unpack(1 << 20).unwrap(), 1 << 20);
+        assert_eq!(
+            unpack((1 << 20) - 1).unwrap_err().kind(),
+            Kind::BodyTooLarge
+        );
+    }
+}
