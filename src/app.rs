@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    net::TcpListener,
-    sync::{oneshot, watch},
-};
+use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
     families::{self, GateSettings, Workshop},
@@ -26,7 +23,7 @@ use crate::{
     settings::{Settings, SettingsError},
     transport::{
         grpc,
-        http::{self, HttpConfig, HttpState, ServerLimits},
+        http::{self, HttpConfig, HttpState, ServerLimits, server::Apart},
         openinference::{self, OpenInference},
     },
 };
@@ -215,7 +212,7 @@ impl App {
         let metrics = Arc::clone(service.metrics());
         let apart = listeners
             .probes
-            .map(|listener| Probes::start(listener, http::probes(state.clone()), &metrics))
+            .map(|listener| Apart::start(listener, http::probes(state.clone()), &metrics))
             .transpose()?;
         let router = http::shared(state, others);
         let delay = self.drain_delay;
@@ -261,52 +258,6 @@ impl Loader {
                 path: self.path.clone(),
                 cause,
             })
-    }
-}
-
-/// The listener of probes, on a thread of its own: however busy the others are, it is asked by few and for little.
-#[derive(Debug)]
-struct Probes {
-    /// Dropped, it ends the thread.
-    _stop: oneshot::Sender<()>,
-}
-
-impl Probes {
-    /// Connections of probes at once.
-    const MAX_CONNECTIONS: usize = 64;
-
-    fn start(
-        listener: std::net::TcpListener,
-        router: axum::Router,
-        metrics: &Arc<Metrics>,
-    ) -> io::Result<Self> {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let listener = {
-            let _inside = runtime.enter();
-            TcpListener::from_std(listener)?
-        };
-        let metrics = Arc::clone(metrics);
-        let limits = ServerLimits {
-            max_connections: Self::MAX_CONNECTIONS,
-            drain_timeout: Duration::from_secs(1),
-            ..ServerLimits::default()
-        };
-        let serve = move || {
-            let stopped = async {
-                // Either way it is over.
-                let _ = stopped.await;
-            };
-            runtime.block_on(http::server::serve(
-                listener, router, metrics, limits, stopped,
-            ));
-        };
-        std::thread::Builder::new()
-            .name("probes".to_owned())
-            .spawn(serve)?;
-        Ok(Self { _stop: stop })
     }
 }
 

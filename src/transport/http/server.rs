@@ -22,10 +22,12 @@ use crate::metrics::Metrics;
 use super::config::ServerLimits;
 
 mod activity;
+mod apart;
 mod connection;
 mod service;
 mod stream;
 
+pub use self::apart::Apart;
 use self::connection::Connections;
 
 /// How long the loop rests when the system has no room for another connection, most often for want of file descriptors.
