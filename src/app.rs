@@ -185,7 +185,14 @@ impl App {
             service.drain();
             tokio::time::sleep(delay).await;
         };
-        http::server::serve(listener, http::router(state), metrics, self.limits, shutdown).await;
+        http::server::serve(
+            listener,
+            http::router(state),
+            metrics,
+            self.limits,
+            shutdown,
+        )
+        .await;
         drop(apart);
         Ok(())
     }
@@ -246,7 +253,9 @@ impl Probes {
                 // Either way it is over.
                 let _ = stopped.await;
             };
-            runtime.block_on(http::server::serve(listener, router, metrics, limits, stopped));
+            runtime.block_on(http::server::serve(
+                listener, router, metrics, limits, stopped,
+            ));
         };
         std::thread::Builder::new()
             .name("probes".to_owned())

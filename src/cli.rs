@@ -54,7 +54,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Check(check::CheckArgs),
     Health(health::HealthArgs),
 }
@@ -143,7 +143,7 @@ pub fn run_with(
         Some(operation) => operation::run(&**operation, registries, own),
         None => match Cli::from_arg_matches(&matches) {
             Ok(cli) => match cli.command {
-                Command::Serve(arguments) => serve::run(arguments, registries, own),
+                Command::Serve(arguments) => serve::run(*arguments, registries, own),
                 Command::Check(arguments) => check::run(arguments, registries, own),
                 Command::Health(arguments) => health::run(arguments, own),
             },

@@ -13,8 +13,8 @@ use common::{
     fixtures, service_over, unloaded_service,
 };
 use density_server::{
-    http::HttpConfig, network::autoregressive::STEPS_IN_A_TURN, scheduling::SchedulerConfig,
-    operations::Service,
+    http::HttpConfig, network::autoregressive::STEPS_IN_A_TURN, operations::Service,
+    scheduling::SchedulerConfig,
 };
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};

@@ -81,7 +81,9 @@ pub(super) fn run(arguments: HealthArgs, matches: &ArgMatches) -> Result<Outcome
     };
     let Some((host, path)) = parts(&url) else {
         let wanted = "it must be http://HOST:PORT/PATH";
-        return Err(CliError::Usage(format!("--url: {url:?} is not possible: {wanted}")));
+        return Err(CliError::Usage(format!(
+            "--url: {url:?} is not possible: {wanted}"
+        )));
     };
     match ask(&host, path) {
         Ok(answer) if answer.is_good() => Ok(Outcome::Done),
@@ -116,8 +118,14 @@ fn parts(url: &str) -> Option<(String, &str)> {
     if host.is_empty() || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
         return None;
     }
-    let has_port = host.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
-    let host = if has_port { host.to_owned() } else { format!("{host}:80") };
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let host = if has_port {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
     Some((host, if path.is_empty() { "/" } else { path }))
 }
 
@@ -137,7 +145,10 @@ fn ask(host: &str, path: &str) -> io::Result<Answer> {
             Ok(mut stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
-                write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n")?;
+                write!(
+                    stream,
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+                )?;
                 let mut bytes = Vec::new();
                 stream.take(MAX_ANSWER_BYTES).read_to_end(&mut bytes)?;
                 return Ok(Answer(String::from_utf8_lossy(&bytes).into_owned()));
@@ -168,7 +179,14 @@ mod tests {
         assert_eq!(apart("http://a:1/b/c?d").as_deref(), Some("a:1 /b/c?d"));
         assert_eq!(apart("http://a").as_deref(), Some("a:80 /"));
         assert_eq!(apart("http://[::1]:1/x").as_deref(), Some("[::1]:1 /x"));
-        for wrong in ["https://a/", "a/b", "http://", "http:///x", "http://a/ b", "http://a/\r\nb"] {
+        for wrong in [
+            "https://a/",
+            "a/b",
+            "http://",
+            "http:///x",
+            "http://a/ b",
+            "http://a/\r\nb",
+        ] {
             assert_eq!(apart(wrong), None, "{wrong}");
         }
     }

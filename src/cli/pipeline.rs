@@ -199,6 +199,7 @@ mod tests {
             .map(|image| Item {
                 name: ImageName {
                     input: "x".to_owned(),
+                    below: "x".into(),
                     index: None,
                     label: None,
                 },

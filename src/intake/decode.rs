@@ -261,9 +261,8 @@ impl Work {
             }
             MaskSource::Pixels(pixels) => media::mask_from_pixels(pixels, shape),
             MaskSource::File(bytes) => media::decode_mask(&bytes, shape, limits),
-            MaskSource::Base64(text) => {
-                media::decode_base64(&text).and_then(|bytes| media::decode_mask(&bytes, shape, limits))
-            }
+            MaskSource::Base64(text) => media::decode_base64(&text)
+                .and_then(|bytes| media::decode_mask(&bytes, shape, limits)),
         };
         flags.map_err(|error| Refusal::option("mask", error))
     }

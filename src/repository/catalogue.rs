@@ -116,18 +116,23 @@ impl Catalogue for Repository {
         listings.collect()
     }
 
-    fn is_ready(&self) -> bool {
+    fn unready(&self) -> Option<String> {
+        if !self.has_looked() {
+            return Some("the models are still being loaded".to_owned());
+        }
         let all = self.versions.load();
         let serves =
             |versions: &BTreeMap<u32, Entry>| versions.values().any(|entry| entry.model.is_some());
         let required = &self.loading.required;
-        let are_there = if required.is_empty() {
-            all.values().any(serves)
-        } else {
-            required
-                .iter()
-                .all(|name| all.get(name).is_some_and(serves))
-        };
-        self.has_looked() && are_there
+        if required.is_empty() {
+            return (!all.values().any(serves)).then(|| "no model serves".to_owned());
+        }
+        let missing: Vec<&str> = required
+            .iter()
+            .map(String::as_str)
+            .filter(|&name| !all.get(name).is_some_and(serves))
+            .collect();
+        let names = missing.join(", ");
+        (!missing.is_empty()).then(|| format!("models that must serve do not: {names}"))
     }
 }

@@ -104,7 +104,10 @@ impl HttpSettings {
             }
             self.cors_origins = origins;
         }
-        let key = Key::new("http.max_connections_per_address", "max_connections_per_address");
+        let key = Key::new(
+            "http.max_connections_per_address",
+            "max_connections_per_address",
+        );
         set(
             &mut self.max_connections_per_address,
             written.pick(key, |o| &o.http.max_connections_per_address),
@@ -261,9 +264,9 @@ fn is_origin(text: &str) -> bool {
     let is_known = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     text == "*"
         || text == "null"
-        || text
-            .split_once("://")
-            .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && host.chars().all(is_known))
+        || text.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && host.chars().all(is_known)
+        })
 }
 
 fn refuse(origin: Source, value: impl Display, reason: impl Display) -> SettingsError {

@@ -130,7 +130,10 @@ fn addresses_may_leave_out_the_machine_or_name_it() {
     assert!(local.ip().is_loopback());
     for wrong in ["8000", "127.0.0.1", "127.0.0.1:70000", ""] {
         let error = address(wrong).unwrap_err().to_string();
-        assert!(error.contains("http.address") && error.contains("localhost:8000"), "{error}");
+        assert!(
+            error.contains("http.address") && error.contains("localhost:8000"),
+            "{error}"
+        );
     }
 }
 
@@ -140,10 +143,22 @@ fn origins_are_those_that_browsers_send() {
         let file = format!("[http]\ncors_origins = ['{text}']");
         with(Options::default(), &file).map(|settings| settings.http.cors_origins)
     };
-    for right in ["*", "null", "https://example.org", "http://localhost:3000", "http://[::1]:1"] {
+    for right in [
+        "*",
+        "null",
+        "https://example.org",
+        "http://localhost:3000",
+        "http://[::1]:1",
+    ] {
         assert_eq!(origins(right).unwrap(), [right]);
     }
-    for wrong in ["", "example.org", "https://", "https://example.org/", "https://a, https://b"] {
+    for wrong in [
+        "",
+        "example.org",
+        "https://",
+        "https://example.org/",
+        "https://a, https://b",
+    ] {
         assert!(origins(wrong).is_err(), "{wrong}");
     }
 }
@@ -152,7 +167,10 @@ fn origins_are_those_that_browsers_send() {
 fn a_drain_delay_of_zero_is_none() {
     let delay = |text| with(Options::default(), text).unwrap().http.drain_delay;
     assert_eq!(delay("[http]\ndrain_delay = 0"), Duration::ZERO);
-    assert_eq!(delay("[http]\ndrain_delay = 2.5"), Duration::from_millis(2500));
+    assert_eq!(
+        delay("[http]\ndrain_delay = 2.5"),
+        Duration::from_millis(2500)
+    );
 }
 
 #[test]
@@ -183,7 +201,10 @@ fn help_tells_the_real_defaults() {
         ("max_images", http.max_images.to_string()),
         ("max_samples", http.max_samples.to_string()),
         ("max_decoded_pixels", http.max_decoded_pixels.to_string()),
-        ("max_connections_per_address", http.max_connections_per_address.to_string()),
+        (
+            "max_connections_per_address",
+            http.max_connections_per_address.to_string(),
+        ),
         ("keep_alive_timeout", seconds(http.keep_alive_timeout)),
         ("drain_delay", seconds(http.drain_delay)),
         ("header_timeout", seconds(http.header_timeout)),

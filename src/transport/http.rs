@@ -104,7 +104,11 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()))
+        AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::try_from(origin).ok()),
+        )
     };
     let exposed = ["x-request-id", "x-seed", "x-labels"].map(HeaderName::from_static);
     Some(
@@ -112,7 +116,12 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(exposed.into_iter().chain([header::RETRY_AFTER]).collect::<Vec<_>>())
+            .expose_headers(
+                exposed
+                    .into_iter()
+                    .chain([header::RETRY_AFTER])
+                    .collect::<Vec<_>>(),
+            )
             .max_age(PREFLIGHT_TIME),
     )
 }

@@ -14,6 +14,7 @@ fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
     let (sender, mut receiver) = mpsc::channel(100);
     let reader = Reader {
         shape,
+        roots: files.to_vec(),
         options: DecodeOptions::default(),
         chunk,
         progress: ProgressBar::hidden(),

@@ -124,12 +124,12 @@ mod tests {
 
     #[test]
     fn the_refusal_names_what_there_is() {
-        let problem = not_acceptable(ALL);
-        assert_eq!(problem.status(), 406);
-        let body = serde_json::to_string(&problem.body("x")).unwrap();
+        let refusal = not_acceptable(ALL);
+        assert_eq!(refusal.kind(), Kind::NotAcceptable);
+        let detail = refusal.detail();
         assert!(
-            body.contains("application/json, image/png, application/x-npy"),
-            "{body}"
+            detail.contains("application/json, image/png, application/x-npy"),
+            "{detail}"
         );
     }
 }

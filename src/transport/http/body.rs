@@ -31,11 +31,17 @@ pub(crate) async fn read(
     time: Duration,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
-    if announced.length.is_some_and(|length| length > max_bytes as u64) {
+    if announced
+        .length
+        .is_some_and(|length| length > max_bytes as u64)
+    {
         refuse(body, announced).await;
         return Err(too_large(max_bytes));
     }
-    let capacity = announced.length.unwrap_or(0).min(MAX_FIRST_ALLOCATION as u64) as usize;
+    let capacity = announced
+        .length
+        .unwrap_or(0)
+        .min(MAX_FIRST_ALLOCATION as u64) as usize;
     let mut stream = Arriving {
         stream: body.into_data_stream(),
         deadline: Instant::now() + time,
@@ -98,7 +104,10 @@ impl Arriving {
             )),
             Err(_) => Err(Refusal::new(
                 Kind::BodyTimeout,
-                format!("the body did not arrive within {} s", self.time.as_secs_f64()),
+                format!(
+                    "the body did not arrive within {} s",
+                    self.time.as_secs_f64()
+                ),
             )),
         }
     }
@@ -161,9 +170,15 @@ mod tests {
             ..Announced::default()
         };
         let ledger = Ledger::new(64);
-        read(body, announced, 8, Duration::from_secs(5), &mut ledger.open())
-            .await
-            .map_err(|refusal| refusal.kind())
+        read(
+            body,
+            announced,
+            8,
+            Duration::from_secs(5),
+            &mut ledger.open(),
+        )
+        .await
+        .map_err(|refusal| refusal.kind())
     }
 
     #[tokio::test]
@@ -198,7 +213,10 @@ mod tests {
             tokio::time::sleep(Duration::from_millis(100)).await;
             Some((Ok::<_, Infallible>("1234"), ()))
         });
-        assert_eq!(read_all(Body::from_stream(endless), None).await, Err(Kind::BodyTooLarge));
+        assert_eq!(
+            read_all(Body::from_stream(endless), None).await,
+            Err(Kind::BodyTooLarge)
+        );
         assert!(start.elapsed() > DISCARD_TIME && start.elapsed() < 2 * DISCARD_TIME);
     }
 
@@ -214,7 +232,8 @@ mod tests {
         };
         let ledger = Ledger::new(64);
         let body = Body::from_stream(asked);
-        let read = read(body, announced, 8, Duration::from_secs(5), &mut ledger.open());
+        let mut held = ledger.open();
+        let read = read(body, announced, 8, Duration::from_secs(5), &mut held);
         assert_eq!(read.await.unwrap_err().kind(), Kind::BodyTooLarge);
     }
 

@@ -3,7 +3,13 @@
 //! Every operation is described from its own declaration: options stand once, as parameters of the query; answers and failures are the
 //! schemas of the types that are serialised; statuses and their examples come from the table of refusals.
 
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use bytes::Bytes;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -55,6 +61,8 @@ pub fn document(service: &Service) -> Value {
             "description": DESCRIPTION,
             "license": {"name": env!("CARGO_PKG_LICENSE")},
         },
+        // Relative to the document itself, so that it holds behind a prefix too.
+        "servers": [{"url": "."}],
         "tags": [
             {"name": "operations", "description": "What can be asked of a model"},
             {"name": "models", "description": "What is loaded"},
@@ -78,6 +86,17 @@ pub(super) fn pages(document: Value) -> Router {
     Router::new()
         .route("/openapi.json", get(serve))
         .merge(SwaggerUi::new("/docs").config(config))
+        .layer(map_response(relative))
+}
+
+/// Keeps the way to the page within the prefix that a proxy may have put before it.
+async fn relative(mut response: Response) -> Response {
+    if let Some(location) = response.headers_mut().get_mut(header::LOCATION)
+        && location == "/docs/"
+    {
+        *location = HeaderValue::from_static("docs/");
+    }
+    response
 }
 
 struct Document {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
-    intake::{Held, Ledger}, 
+    intake::{Held, Ledger},
     model::Refusal,
     operations::Format,
 };
@@ -101,7 +101,9 @@ pub(crate) async fn count(
     let bytes = async {
         let mut held = ledger.open();
         held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
-        let bytes = to_bytes(body, usize::MAX).await.map_err(Refusal::internal)?;
+        let bytes = to_bytes(body, usize::MAX)
+            .await
+            .map_err(Refusal::internal)?;
         Ok(counted(bytes, held))
     };
     match bytes.await {

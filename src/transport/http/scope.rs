@@ -40,7 +40,10 @@ impl Announced {
         Self {
             length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
             waits: headers.contains_key(header::EXPECT),
-            is_coded: !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain),
+            is_coded: !headers
+                .get_all(header::CONTENT_ENCODING)
+                .iter()
+                .all(is_plain),
         }
     }
 }

@@ -134,6 +134,11 @@ impl Activity {
         state.last && state.read
     }
 
+    /// Whether the head of a request has begun that is not complete, or that could not be understood.
+    pub(super) fn has_head_open(&self) -> bool {
+        self.state().head_since.is_some()
+    }
+
     /// Whether the client may have sent what nobody has read. To close then would reset the connection and destroy the answer on its way.
     pub(super) fn has_unread_input(&self) -> bool {
         let state = self.state();
@@ -185,7 +190,10 @@ impl Activity {
         }
         match state.closing_since {
             Some(since) if state.in_flight == 0 => {
-                at(since.max(state.quiet_since) + CLOSING_TIME, Expired::Closing);
+                at(
+                    since.max(state.quiet_since) + CLOSING_TIME,
+                    Expired::Closing,
+                );
             }
             Some(_) => {}
             None => {
@@ -258,7 +266,11 @@ impl Flight {
         let before = state.refusals;
         state.refusals = before.saturating_add(1);
         let doublings = before.checked_sub(1)?;
-        Some(FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE))
+        Some(
+            FIRST_PAUSE
+                .saturating_mul(1 << doublings.min(16))
+                .min(LONGEST_PAUSE),
+        )
     }
 
     /// Notes that the client is to take something before the answer goes on.

@@ -1,10 +1,6 @@
 //! One connection from its first byte to its end.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::Duration,
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -89,7 +85,8 @@ impl Connections {
         let (watched, back) = Watched::new(stream, Arc::clone(&activity));
         let is_done = self.speak(watched, &activity).await;
         // HTTP closed its side; what the client sent beyond must be read all the same.
-        if is_done && activity.has_unread_input()
+        if is_done
+            && activity.has_unread_input()
             && let Some(stream) = back.take()
         {
             linger(stream).await;
@@ -152,3 +149,6 @@ async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     };
     let _ = timeout(LINGER_TIME, rest).await;
 }
+
+#[cfg(test)]
+mod tests;

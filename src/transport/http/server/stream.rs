@@ -1,5 +1,5 @@
-//! The stream of a connection: it tells what arrives, hides the end that a client has announced, and is handed back when HTTP is
-//! done with it.
+//! The stream of a connection: it tells what arrives, hides the end that a client has announced, gives a problem to answers of the
+//! library that have none, and is handed back when HTTP is done with it.
 
 use std::{
     io,
@@ -8,9 +8,10 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::{Buf, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::Activity;
+use super::{super::problem, activity::Activity};
 
 /// Where a stream lies after HTTP is done with it.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Watched<S> {
     back: Arc<Mutex<Option<S>>>,
     /// The client has stopped sending and waits.
     ended: bool,
+    /// What is to be written in place of an answer of the library.
+    instead: Bytes,
 }
 
 impl<S> Watched<S> {
@@ -42,6 +45,7 @@ impl<S> Watched<S> {
             activity,
             back: Arc::clone(&back),
             ended: false,
+            instead: Bytes::new(),
         };
         (watched, HandedBack(back))
     }
@@ -86,20 +90,45 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     }
 }
 
+impl<S: AsyncWrite + Unpin> Watched<S> {
+    /// Writes what stands in place of an answer.
+    fn poll_instead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.instead.is_empty() {
+            let bytes = self.instead.clone();
+            let written = ready!(self.inner()?.poll_write(context, &bytes))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.instead.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        ready!(self.poll_instead(context))?;
+        // A head that is no request is answered by the library, with a status alone.
+        if self.activity.has_head_open()
+            && let Some(answer) = problem::in_place_of(bytes)
+        {
+            self.instead = answer.into();
+            return Poll::Ready(Ok(bytes.len()));
+        }
         self.inner()?.poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(context))?;
         self.inner()?.poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_instead(context))?;
         self.inner()?.poll_shutdown(context)
     }
 
@@ -112,6 +141,10 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         context: &mut Context<'_>,
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.activity.has_head_open() || !self.instead.is_empty() {
+            let first = pieces.iter().find(|piece| !piece.is_empty());
+            return self.poll_write(context, first.map_or(&[], |piece| piece));
+        }
         self.inner()?.poll_write_vectored(context, pieces)
     }
 }
