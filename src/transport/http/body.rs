@@ -231,8 +231,8 @@ mod tests {
             is_coded: false,
         };
         let ledger = Ledger::new(64);
-        let mut held = ledger.open();
         let body = Body::from_stream(asked);
+        let mut held = ledger.open();
         let read = read(body, announced, 8, Duration::from_secs(5), &mut held);
         assert_eq!(read.await.unwrap_err().kind(), Kind::BodyTooLarge);
     }
