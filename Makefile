@@ -85,6 +85,10 @@ bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and draw
 	$(CARGO) bench --locked --bench http
 	$(CARGO) bench --locked --bench drawing
 
+.PHONY: hostile
+hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 3 minutes)
+	$(PYTHON) tests/hostile
+
 .PHONY: runtime
 runtime: $(LIBRARY) ## Fetch ONNX Runtime's shared library into .runtime/
 

@@ -7,16 +7,20 @@ use std::{
     io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{
+    net::TcpListener,
+    sync::{oneshot, watch},
+};
 
 use crate::{
-    families::{self, Workshop},
+    families::{self, GateSettings, Workshop},
     metrics::Metrics,
     model::info::ModelInfo,
     operations::{self, Limits, Service},
-    repository::Repository,
+    repository::{Loading, Repository},
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::{Settings, SettingsError},
@@ -36,6 +40,7 @@ pub struct App {
     pub repository: Arc<Repository>,
     path: PathBuf,
     http: HttpConfig,
+    drain_delay: Duration,
     limits: ServerLimits,
 }
 
@@ -76,6 +81,8 @@ pub struct Listeners {
     pub http: TcpListener,
     /// gRPC, if it is on.
     pub grpc: Option<TcpListener>,
+    /// Probes and metrics, if they have a listener of their own.
+    pub probes: Option<std::net::TcpListener>,
 }
 
 /// Loads models, also while the server runs.
@@ -110,7 +117,13 @@ impl App {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let repository = Repository::new(path, registries.families.clone(), workshop);
+        let repository =
+            Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+                records: settings.models.proof_records.clone(),
+                gate: gate(settings),
+                required: settings.models.required_models.clone(),
+                ..Loading::default()
+            });
         Ok(Self::over(settings, registries, repository, path))
     }
 
@@ -120,9 +133,22 @@ impl App {
         registries: &Registries,
         folder: &Path,
     ) -> Result<(Self, String), AppError> {
+        Self::load_one_with(gate(settings), settings, registries, folder)
+    }
+
+    fn load_one_with(
+        gate: GateSettings,
+        settings: &Settings,
+        registries: &Registries,
+        folder: &Path,
+    ) -> Result<(Self, String), AppError> {
         let families = registries.families.clone();
         let (repository, name) = Repository::of_model(folder, families, workshop(settings)?)
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
+        let repository = repository.loading(Loading {
+            gate,
+            ..Loading::default()
+        });
         let app = Self::over(settings, registries, repository, folder);
         app.loader().load()?;
         Ok((app, name))
@@ -160,17 +186,22 @@ impl App {
             http: HttpConfig {
                 max_body_bytes: http.max_body_bytes,
                 body_timeout: http.body_timeout,
+                cors_origins: http.cors_origins.clone(),
             },
+            drain_delay: http.drain_delay,
             limits: ServerLimits {
                 header_timeout: http.header_timeout,
+                keep_alive_timeout: http.keep_alive_timeout,
                 max_connections: http.max_connections,
+                max_connections_per_address: http.max_connections_per_address,
                 drain_timeout: http.drain_timeout,
                 ..ServerLimits::default()
             },
         }
     }
 
-    /// Serves until `shutdown` comes; then readiness turns off and what was accepted is finished.
+    /// Serves until `shutdown` comes; then readiness turns off, and after the drain delay what was accepted is finished. Where there is a
+    /// listener for `probes`, it answers until the end.
     pub async fn serve(
         self,
         listeners: Listeners,
@@ -180,11 +211,19 @@ impl App {
         let protocol = Arc::new(OpenInference::new(Arc::clone(&service)));
         let calls = grpc::router(&service, &protocol, self.http.max_body_bytes)?;
         let others = openinference::rest::router(&protocol, self.http.clone());
-        let router = http::shared(HttpState::new(Arc::clone(&service), self.http), others);
+        let state = HttpState::new(Arc::clone(&service), self.http);
+        let metrics = Arc::clone(service.metrics());
+        let apart = listeners
+            .probes
+            .map(|listener| Probes::start(listener, http::probes(state.clone()), &metrics))
+            .transpose()?;
+        let router = http::shared(state, others);
+        let delay = self.drain_delay;
         let (stop, stopped) = watch::channel(false);
         let shutdown = async move {
             shutdown.await;
             service.drain();
+            tokio::time::sleep(delay).await;
             // Without a listener nobody waits for it.
             let _ = stop.send(true);
         };
@@ -200,6 +239,7 @@ impl App {
             }
         };
         tokio::join!(serve(listeners.http, router), grpc, shutdown);
+        drop(apart);
         Ok(())
     }
 
@@ -224,18 +264,76 @@ impl Loader {
     }
 }
 
-/// Runs the load gate on one model and says what became of its newest version.
+/// The listener of probes, on a thread of its own: however busy the others are, it is asked by few and for little.
+#[derive(Debug)]
+struct Probes {
+    /// Dropped, it ends the thread.
+    _stop: oneshot::Sender<()>,
+}
+
+impl Probes {
+    /// Connections of probes at once.
+    const MAX_CONNECTIONS: usize = 64;
+
+    fn start(
+        listener: std::net::TcpListener,
+        router: axum::Router,
+        metrics: &Arc<Metrics>,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let metrics = Arc::clone(metrics);
+        let limits = ServerLimits {
+            max_connections: Self::MAX_CONNECTIONS,
+            drain_timeout: Duration::from_secs(1),
+            ..ServerLimits::default()
+        };
+        let serve = move || {
+            let stopped = async {
+                // Either way it is over.
+                let _ = stopped.await;
+            };
+            runtime.block_on(http::server::serve(
+                listener, router, metrics, limits, stopped,
+            ));
+        };
+        std::thread::Builder::new()
+            .name("probes".to_owned())
+            .spawn(serve)?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+/// Runs the load gate on one model and says what became of its newest version. `thorough` tries everything that can be tried.
 pub fn check(
     settings: &Settings,
     registries: &Registries,
     folder: &Path,
+    thorough: bool,
 ) -> Result<ModelInfo, AppError> {
-    let (app, name) = App::load_one(settings, registries, folder)?;
+    let gate = GateSettings {
+        thorough,
+        ..gate(settings)
+    };
+    let (app, name) = App::load_one_with(gate, settings, registries, folder)?;
     app.service
         .models()
         .into_iter()
         .rfind(|info| info.name == name)
         .ok_or_else(|| AppError::NotAModel(folder.to_owned()))
+}
+
+fn gate(settings: &Settings) -> GateSettings {
+    GateSettings {
+        time_limit: settings.models.load_timeout,
+        ..GateSettings::default()
+    }
 }
 
 /// The runtime, the workers and the metrics.

@@ -2,15 +2,20 @@
 //!
 //! Nothing here computes: a command is inputs, one operation a chunk, and output. The commands of operations come from their registry.
 
+mod calibrate;
 mod check;
+mod evaluate;
 mod files;
 mod gather;
+mod growing;
+mod health;
 mod inputs;
 mod labels;
 mod model;
 mod npy;
 mod operation;
 mod pipeline;
+mod resume;
 mod serve;
 mod table;
 
@@ -55,6 +60,9 @@ struct Cli {
 enum Command {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
+    Calibrate(calibrate::CalibrateArgs),
+    Evaluate(evaluate::EvaluateArgs),
+    Health(health::HealthArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -80,7 +88,13 @@ struct OfflineSettings {
 }
 
 /// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
-const NOT_OFFLINE: [&str; 3] = ["poll_interval", "interactive_queue", "bulk_queue"];
+const NOT_OFFLINE: [&str; 5] = [
+    "poll_interval",
+    "proof_records",
+    "required_models",
+    "interactive_queue",
+    "bulk_queue",
+];
 
 /// Longer than anybody waits.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -137,6 +151,9 @@ pub fn run_with(
             Ok(cli) => match cli.command {
                 Command::Serve(arguments) => serve::run(arguments, registries, own),
                 Command::Check(arguments) => check::run(arguments, registries, own),
+                Command::Calibrate(arguments) => calibrate::run(arguments, registries, own),
+                Command::Evaluate(arguments) => evaluate::run(arguments, registries, own),
+                Command::Health(arguments) => health::run(arguments, own),
             },
             Err(error) => return report_usage(&error),
         },
@@ -159,7 +176,7 @@ fn command(registries: &Registries) -> clap::Command {
     let offline: Vec<String> = command
         .get_subcommands()
         .map(|own| own.get_name().to_owned())
-        .filter(|name| name != "serve")
+        .filter(|name| !["serve", "health"].contains(&name.as_str()))
         .collect();
     for name in offline {
         command = command.mut_subcommand(name, |mut subcommand| {

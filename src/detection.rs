@@ -3,8 +3,10 @@
 //! Architecture invariant: models are asked for [`evidence`] by capability; no family and no transport is known here.
 
 pub mod calibrate;
+pub mod calibrated_on;
 pub mod detector;
 pub mod drift;
+pub mod evaluation;
 pub mod evidence;
 pub mod panel;
 pub mod rule;

@@ -4,6 +4,7 @@
 //! deterministic, so the same image gives the same number wherever it is asked.
 
 pub(crate) mod algebra;
+pub mod assurance;
 pub mod bayes;
 pub mod binomial;
 pub mod coding;

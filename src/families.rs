@@ -10,21 +10,26 @@ pub mod bayes;
 pub mod classifier;
 mod codes;
 pub mod detector;
+mod files;
+mod findings;
 pub mod gan;
 pub mod gate;
 pub mod manifest;
 pub mod network;
 pub mod pixelcnn;
 pub mod pixelrnn;
+mod snapshot;
 mod two_sided;
 pub mod vae;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 pub use self::{
-    gate::{Gate, GateError, Snapshot, prove},
+    findings::Findings,
+    gate::{Gate, GateError, GateSettings, prove, prove_apart},
     manifest::{Manifest, Tables},
     network::NetworkError,
+    snapshot::{Declared, Snapshot},
 };
 pub use crate::model::work::Workshop;
 use crate::model::{
@@ -54,6 +59,11 @@ pub trait Contract: Debug + Send + Sync {
 
     /// The other files that it names.
     fn files(&self) -> Vec<&str>;
+
+    /// What its manifest may say of its graphs beside their names: keys of `[declared]`, and `batch` of `[serving]`.
+    fn declarable(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// Names and versions of the models that it is made of, which are loaded before it.
     fn members(&self) -> Vec<(&str, u32)> {

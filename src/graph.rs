@@ -1,13 +1,22 @@
-//! ONNX graphs as data: reading, checking signatures, rewriting, compiling.
+//! ONNX graphs as data: reading, checking signatures, rewriting, cropping, compiling.
 //!
 //! Architecture invariant: protobuf only. Nothing here runs a graph or knows of a runtime.
 
+pub mod bounds;
+pub mod chance;
 mod constant;
+pub mod convert;
+pub mod crop;
+pub mod external;
+mod layer;
+pub mod precision;
 pub mod protobuf;
 pub mod recurrence;
 pub mod rewrite;
 pub mod signature;
+mod walk;
 pub mod wavefront;
+pub mod weights;
 
 use prost::Message;
 
@@ -17,6 +26,17 @@ pub enum GraphError {
     /// Not an ONNX file.
     #[error("not an ONNX model: {0}")]
     Malformed(String),
+    /// A tensor whose values lie where nothing may be read.
+    #[error("tensor {tensor:?}: {cause}")]
+    External {
+        /// Its name.
+        tensor: String,
+        /// What is wrong.
+        cause: String,
+    },
+    /// A graph that is out of proportion to its file.
+    #[error("{0}")]
+    Bounds(String),
     /// An input or output that is not there or is not of the needed form.
     #[error("{0}")]
     Signature(String),

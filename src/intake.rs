@@ -181,7 +181,9 @@ impl BodyType {
             Ok(Self::Form { boundary })
         } else {
             let found = clip(essence);
-            Err(refused(&format!("bodies of type {found:?} are not read here")))
+            Err(refused(&format!(
+                "bodies of type {found:?} are not read here"
+            )))
         }
     }
 }
@@ -197,9 +199,7 @@ fn wanted(takes: Takes) -> String {
              application/x-npy",
             IMAGE_TYPES.join(", ")
         ),
-        Takes::Codes => {
-            "latent codes come as application/json or as application/x-npy".to_owned()
-        }
+        Takes::Codes => "latent codes come as application/json or as application/x-npy".to_owned(),
         Takes::Streams => {
             format!("streams come as application/json, or one of them as {STREAM_TYPE}")
         }
@@ -221,13 +221,15 @@ pub fn take_apart(
             ..Content::default()
         }),
         BodyType::Npy if takes == Takes::Codes => Ok(Content {
-            codes: media::read_vectors(&body, budget.code_size, budget.max_images).map_err(|error| {
-                if error.is_too_large() {
-                    Refusal::from(error)
-                } else {
-                    Refusal::option("latents", error)
-                }
-            })?,
+            codes: media::read_vectors(&body, budget.code_size, budget.max_images).map_err(
+                |error| {
+                    if error.is_too_large() {
+                        Refusal::from(error)
+                    } else {
+                        Refusal::option("latents", error)
+                    }
+                },
+            )?,
             ..Content::default()
         }),
         BodyType::Npy => Ok(Content {
@@ -280,4 +282,3 @@ pub fn check_present(given: &Given, takes: Takes) -> Result<(), Refusal> {
         _ => Ok(()),
     }
 }
-

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub drift_log_capital: GaugeVec,
     /// Drift alarms, by detector.
     pub drift_alarms: IntCounterVec,
+    /// 1, with what is running as labels.
+    pub build_info: IntGaugeVec,
 }
 
 impl Metrics {
@@ -180,8 +182,19 @@ impl Metrics {
                 "Runs whose capital has reached 100, which at most 1 % do where nothing drifts.",
                 &["model"],
             ),
+            build_info: gauges(
+                "density_build_info",
+                "1, with the version of the server and what it was built for as labels.",
+                &["version", "os", "architecture"],
+            ),
             registry: registry.clone(),
         };
+        let build = [
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH,
+        ];
+        metrics.build_info.with_label_values(&build).set(1);
         let collectors: Vec<Box<dyn prometheus::core::Collector>> = vec![
             Box::new(metrics.http_requests.clone()),
             Box::new(metrics.grpc_requests.clone()),
@@ -205,6 +218,7 @@ impl Metrics {
             Box::new(metrics.workers.clone()),
             Box::new(metrics.drift_log_capital.clone()),
             Box::new(metrics.drift_alarms.clone()),
+            Box::new(metrics.build_info.clone()),
         ];
         for collector in collectors {
             registry.register(collector).unwrap();
@@ -329,6 +343,7 @@ mod tests {
         let operation = OperationMetrics::new(&metrics, "m", "score");
         operation.ran(3, Duration::from_millis(2));
         let text = metrics.encode();
+        assert!(text.contains("\ndensity_build_info{"), "{text}");
         assert!(text.contains("density_rejected_requests_total{reason=\"overloaded\"} 1"));
         assert!(text.contains("density_batch_size_rows_sum{model=\"m\",operation=\"score\"} 3"));
     }

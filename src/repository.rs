@@ -1,36 +1,44 @@
 //! Model versions on disk: which there are, in which order they are loaded, and which of them serve.
 //!
-//! A repository is a folder `<name>/<version>/model.toml`. A version serves only after its load gate has passed; one that
-//! fails stays listed with the reason, and the versions beside it keep serving.
+//! A repository is a folder `<name>/<version>/model.toml`. A version is discovered, then verified (its files are complete and have the stated
+//! hashes; they are read once, and what was hashed is what is loaded), then proved (it has passed its load gate), and only then ready. One
+//! that stays behind is listed with the reason, and the versions beside it keep serving.
 //!
 //! Architecture invariant: nothing here knows of requests or queues, nor of families but through their registry. What is loaded is immutable.
 
+mod catalogue;
 mod order;
+mod parallel;
+mod records;
+mod source;
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use arc_swap::ArcSwapOption;
-
-use crate::{
-    families::{
-        GateError, Registry, Snapshot, Workshop,
-        manifest::{MANIFEST, version_number},
-        prove,
-    },
-    model::{
-        Model, Refusal,
-        catalogue::{self, Catalogue, Listing},
-        info::State,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
 };
 
+use arc_swap::ArcSwap;
+
+use self::{
+    catalogue::{Entry, Versions},
+    order::Ordered,
+    records::Records,
+    source::{Candidate, Ignored, Source},
+};
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
+use crate::{
+    families::{
+        Declared, Findings, GateError, GateSettings, Registry, Workshop, gate::Found, prove,
+        prove_apart,
+    },
+    model::{Model, info::State},
+};
 
 /// Loads the version in `folder` of the model `name` over `members`, or says which check it failed.
 pub fn load(
@@ -39,22 +47,37 @@ pub fn load(
     registry: &Registry,
     members: Lookup<'_>,
     workshop: &Workshop,
+    gate: GateSettings,
 ) -> Result<Model, GateError> {
-    let snapshot = Snapshot::read(folder, name, registry)?;
-    prove(&snapshot, number, members, workshop)
+    let snapshot = Declared::read(folder, name, registry)?.verify(folder)?;
+    let mut findings = Findings::default();
+    prove(&snapshot, number, members, workshop, gate, &mut findings)
 }
 
-/// What became of a version's folder.
+/// How a repository loads.
 #[derive(Debug, Clone)]
-enum Outcome {
-    /// Loaded.
-    Ready(Arc<Model>),
-    /// Refused, with the reason.
-    Failed(String),
+pub struct Loading {
+    /// Versions that are loaded at once.
+    pub at_once: usize,
+    /// The folder where it is kept what proofs found, so that they are not done again; without it every start proves everything.
+    pub records: Option<PathBuf>,
+    /// What a load may take, and how much it tries.
+    pub gate: GateSettings,
+    /// Names of the models that must serve before the server is ready. If there are none, any model will do.
+    pub required: Vec<String>,
 }
 
-/// All versions of all models, by name and number.
-type Versions = BTreeMap<String, BTreeMap<u32, Outcome>>;
+impl Default for Loading {
+    /// As many at once as there are cores, no records, and ready with any model.
+    fn default() -> Self {
+        Self {
+            at_once: std::thread::available_parallelism().map_or(1, usize::from),
+            records: None,
+            gate: GateSettings::default(),
+            required: Vec::new(),
+        }
+    }
+}
 
 /// A folder of models, or a single model, and the versions of it that serve.
 #[derive(Debug)]
@@ -62,24 +85,22 @@ pub struct Repository {
     source: Source,
     registry: Registry,
     workshop: Workshop,
-    /// Outcomes by folder, with the hash of the manifests that they came from. Held while models are loaded, so that two scans do not load the
-    /// same version twice.
-    known: Mutex<BTreeMap<PathBuf, ([u8; 32], Outcome)>>,
-    /// `None` until the first scan is over.
-    versions: ArcSwapOption<Versions>,
+    loading: Loading,
+    records: Option<Records>,
+    /// Held while models are loaded, so that two scans do not load the same version twice.
+    known: Mutex<Known>,
+    /// What requests see.
+    versions: ArcSwap<Versions>,
+    /// Whether the first scan is over.
+    has_looked: AtomicBool,
 }
 
-/// Where versions are looked for.
-#[derive(Debug)]
-enum Source {
-    /// `<root>/<name>/<version>`.
-    Root(PathBuf),
-    /// `<model>/<version>`, or the one version that is given.
-    Model {
-        name: String,
-        folder: PathBuf,
-        only: Option<u32>,
-    },
+/// What earlier scans came to.
+#[derive(Debug, Default)]
+struct Known {
+    /// Versions that are ready, or failed their proof with complete files, by folder, with the fingerprint of what they were proved with.
+    settled: BTreeMap<PathBuf, ([u8; 32], Entry)>,
+    ignored: Ignored,
 }
 
 impl Repository {
@@ -95,25 +116,7 @@ impl Repository {
         registry: Registry,
         workshop: Workshop,
     ) -> Option<(Self, String)> {
-        // The names matter, and they are not in a path such as `.`.
-        let folder = folder.canonicalize().ok()?;
-        let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
-        let (model, only) = if folder.join(MANIFEST).is_file() {
-            let number = version_number(&name(&folder)?)?;
-            (folder.parent()?.to_owned(), Some(number))
-        } else {
-            let versions = folders(&folder).ok()?;
-            versions
-                .iter()
-                .find(|(name, _)| version_number(name).is_some())?;
-            (folder, None)
-        };
-        let name = name(&model)?;
-        let source = Source::Model {
-            name: name.clone(),
-            folder: model,
-            only,
-        };
+        let (source, name) = Source::of_model(folder)?;
         Some((Self::of(source, registry, workshop), name))
     }
 
@@ -122,9 +125,22 @@ impl Repository {
             source,
             registry,
             workshop,
+            loading: Loading::default(),
+            records: None,
             known: Mutex::default(),
-            versions: ArcSwapOption::empty(),
+            versions: ArcSwap::default(),
+            has_looked: AtomicBool::new(false),
         }
+    }
+
+    /// The same, loading in this way.
+    #[must_use]
+    pub fn loading(mut self, loading: Loading) -> Self {
+        let folder = loading.records.as_deref();
+        self.records =
+            folder.and_then(|folder| Records::new(folder, self.workshop.engine.identity()));
+        self.loading = loading;
+        self
     }
 
     /// What its models are made with.
@@ -135,221 +151,173 @@ impl Repository {
     /// Reads the folder: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep it. Takes as long as
     /// the load gates of new versions, so call it on a thread that may block.
     ///
-    /// Versions whose manifest has not changed since the last scan are kept as they are; a manifest carries the hashes of its files, so that
-    /// it stands for them all. A version that is replaced by one that fails its gate is gone: publish a change as a new version.
+    /// A version that is ready, or that failed its proof with complete files, is kept as it is while its manifest and those of its members
+    /// stay the same: a manifest carries the hashes of its files. Whatever was missing or did not fit is looked at again. A version that is
+    /// replaced by one that fails its gate is gone: publish a change as a new version.
     pub fn scan(&self) -> io::Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut seen = BTreeMap::new();
-        let mut versions = Versions::new();
-        for candidate in order::by_dependence(self.source.candidates()?, &self.registry) {
-            let order::Ordered {
-                candidate:
-                    Candidate {
-                        name,
-                        number,
-                        folder,
-                    },
-                fingerprint,
-            } = candidate;
-            let outcome = match known.remove(&folder) {
-                Some((previous, outcome)) if previous == fingerprint => outcome,
-                _ => self.load(&name, number, &folder, &versions),
-            };
-            versions
-                .entry(name)
-                .or_default()
-                .insert(number, outcome.clone());
-            seen.insert(folder, (fingerprint, outcome));
-        }
-        *known = seen;
-        self.show(&versions);
-        self.versions.store(Some(Arc::new(versions)));
+        let candidates = self.source.candidates(&mut known.ignored)?;
+        let ordered = order::by_dependence(candidates, &self.registry);
+        let settled = std::mem::take(&mut known.settled);
+        let seen = Mutex::new(BTreeMap::new());
+        let loaded = Mutex::new(Versions::new());
+        parallel::in_order(
+            ordered,
+            self.loading.at_once,
+            |one| one.after.clone(),
+            |_, one| {
+                let (folder, fingerprint) = (one.candidate.folder.clone(), one.fingerprint);
+                let (name, number) = (one.candidate.name.clone(), one.candidate.number);
+                let entry = match settled.get(&folder) {
+                    Some((previous, entry)) if *previous == fingerprint => entry.clone(),
+                    _ => self.load(one, &|name, number| member(&lock(&loaded), name, number)),
+                };
+                if entry.is_settled {
+                    lock(&seen).insert(folder, (fingerprint, entry.clone()));
+                }
+                self.show(&name, number, &entry);
+                lock(&loaded).entry(name).or_default().insert(number, entry);
+            },
+        );
+        known.settled = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.count(&loaded);
+        self.versions.store(Arc::new(loaded));
+        self.has_looked.store(true, Ordering::Release);
         Ok(())
     }
 
-    fn load(&self, name: &str, number: u32, folder: &Path, loaded: &Versions) -> Outcome {
-        let lookup = |name: &str, number| member(loaded, name, number);
-        match load(
-            folder,
-            (name, number),
-            &self.registry,
-            &lookup,
+    fn has_looked(&self) -> bool {
+        self.has_looked.load(Ordering::Acquire)
+    }
+
+    /// Takes a version from its folder to ready, or as far as it comes.
+    fn load(&self, one: Ordered, members: Lookup<'_>) -> Entry {
+        let Ordered {
+            candidate:
+                Candidate {
+                    name,
+                    number,
+                    folder,
+                },
+            declared,
+            fingerprint,
+            ..
+        } = one;
+        let at = |state| self.show(&name, number, &Entry::at(state));
+        let refused = |state, error: &GateError, is_settled| {
+            let entry = Entry::stuck(state, error.to_string(), is_settled);
+            self.tell_refused(&name, number, &entry);
+            entry
+        };
+
+        at(State::Discovered);
+        let snapshot = match declared.and_then(|declared| declared.verify(&folder)) {
+            Ok(snapshot) => snapshot,
+            // A file that is not there may be on its way.
+            Err(error @ GateError::Read { .. }) => {
+                return refused(State::Discovered, &error, false);
+            }
+            Err(error) => return refused(State::Failed, &error, false),
+        };
+        at(State::Verified);
+        let record = self.records.as_ref().map(|records| {
+            let key = records.key(&name, number, &fingerprint);
+            (records.read(&key), records, key)
+        });
+        let known = record.as_ref().map(|(findings, ..)| findings.clone());
+        let needed = snapshot.manifest.contract.members();
+        let found: Vec<Found> = needed
+            .iter()
+            .map(|&(name, version)| Found {
+                name: name.to_owned(),
+                version,
+                model: members(name, version),
+            })
+            .collect();
+        let has_members = found.iter().all(|one| one.model.is_ok());
+        let (model, findings) = prove_apart(
+            snapshot,
+            number,
+            found,
             &self.workshop,
-        ) {
-            Ok(model) => {
-                tracing::info!(
-                    model = name,
-                    version = number,
-                    family = model.card.family,
-                    "model ready"
-                );
-                Outcome::Ready(Arc::new(model))
-            }
+            self.loading.gate,
+            known.clone().unwrap_or_default(),
+        );
+        let model = match model {
+            Ok(model) => model,
+            // What took too long may have had too little of the machine.
             Err(error) => {
-                tracing::error!(model = name, version = number, reason = %error, "model refused");
-                Outcome::Failed(error.to_string())
+                let is_settled = has_members && !error.is_of_time();
+                return refused(State::Failed, &error, is_settled);
             }
+        };
+        at(State::Proved);
+        if let Some((known, records, key)) = record
+            && known != findings
+        {
+            records.write(key, findings);
+        }
+        tracing::info!(
+            model = name,
+            version = number,
+            family = model.card.family,
+            "model ready"
+        );
+        Entry::ready(model)
+    }
+
+    /// Tells the log of a version that comes no further, once for each reason.
+    fn tell_refused(&self, name: &str, number: u32, entry: &Entry) {
+        let shown = self.versions.load();
+        let shown = shown.get(name).and_then(|versions| versions.get(&number));
+        let reason = entry.reason.as_deref().unwrap_or_default();
+        if shown.and_then(|shown| shown.reason.as_deref()) != Some(reason) {
+            tracing::error!(model = name, version = number, reason, "model refused");
         }
     }
 
-    fn show(&self, versions: &Versions) {
+    /// Lets requests see how far a version is; one that serves keeps serving until its successor takes its place.
+    fn show(&self, name: &str, number: u32, entry: &Entry) {
+        self.versions.rcu(|all| {
+            let mut all = Versions::clone(all);
+            let versions = all.entry(name.to_owned()).or_default();
+            let shown = versions.get(&number);
+            let on_its_way = |shown: &Entry| shown.model.is_none() && shown.reason.is_none();
+            if shown.is_none_or(on_its_way) || entry.model.is_some() {
+                versions.insert(number, entry.clone());
+            }
+            all
+        });
+    }
+
+    fn count(&self, versions: &Versions) {
         let gauge = &self.workshop.metrics.model_ready;
         gauge.reset();
         for (name, versions) in versions {
-            for (number, outcome) in versions {
-                let is_ready = matches!(outcome, Outcome::Ready(_));
+            for (number, entry) in versions {
                 gauge
                     .with_label_values(&[name.as_str(), &number.to_string()])
-                    .set(i64::from(is_ready));
+                    .set(i64::from(entry.model.is_some()));
             }
         }
     }
-}
-
-impl Catalogue for Repository {
-    fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Refusal> {
-        let Listing {
-            version,
-            reason,
-            model,
-            ..
-        } = self.listing(name, version)?;
-        model.ok_or_else(|| catalogue::not_ready(name, version, &reason.unwrap_or_default()))
-    }
-
-    fn listing(&self, name: &str, version: Option<u32>) -> Result<Listing, Refusal> {
-        let all = self
-            .versions
-            .load_full()
-            .ok_or_else(catalogue::still_loading)?;
-        let versions = all.get(name).filter(|versions| !versions.is_empty());
-        let versions =
-            versions.ok_or_else(|| catalogue::no_such_model(name, all.keys().cloned()))?;
-        let found = match version {
-            Some(number) => versions.get_key_value(&number),
-            None => versions
-                .iter()
-                .rfind(|(_, outcome)| matches!(outcome, Outcome::Ready(_)))
-                .or_else(|| versions.last_key_value()),
-        };
-        found
-            .map(|(number, outcome)| outcome.listing(name, *number))
-            .ok_or_else(|| {
-                catalogue::no_such_version(
-                    name,
-                    version.unwrap_or_default(),
-                    versions.keys().copied(),
-                )
-            })
-    }
-
-    fn listings(&self) -> Vec<Listing> {
-        let all = self.versions.load_full().unwrap_or_default();
-        let listings = all.iter().flat_map(|(name, versions)| {
-            versions
-                .iter()
-                .map(|(number, outcome)| outcome.listing(name, *number))
-        });
-        listings.collect()
-    }
-
-    fn is_ready(&self) -> bool {
-        self.listings()
-            .iter()
-            .any(|listing| listing.model.is_some())
-    }
-}
-
-impl Outcome {
-    fn listing(&self, name: &str, version: u32) -> Listing {
-        let (state, reason, model) = match self {
-            Self::Ready(model) => (State::Ready, None, Some(Arc::clone(model))),
-            Self::Failed(reason) => (State::Failed, Some(reason.clone()), None),
-        };
-        Listing {
-            name: name.to_owned(),
-            version,
-            state,
-            reason,
-            model,
-        }
-    }
-}
-
-/// A folder that should hold a version.
-struct Candidate {
-    name: String,
-    number: u32,
-    folder: PathBuf,
-}
-
-impl Candidate {
-    /// The folder of a version of another model in the same repository.
-    fn sibling(&self, model: &str, version: u32) -> PathBuf {
-        let repository = self.folder.parent().and_then(Path::parent);
-        repository
-            .unwrap_or(Path::new(""))
-            .join(model)
-            .join(version.to_string())
-    }
-}
-
-impl Source {
-    fn candidates(&self) -> io::Result<Vec<Candidate>> {
-        let (models, only) = match self {
-            Self::Root(root) => (folders(root)?, None),
-            Self::Model { name, folder, only } => (vec![(name.clone(), folder.clone())], *only),
-        };
-        let mut found = Vec::new();
-        for (name, model) in models {
-            let versions = folders(&model).unwrap_or_else(|error| {
-                // One folder that cannot be read, such as `lost+found`, must not stop the others.
-                tracing::warn!(folder = %model.display(), %error, "ignored: it cannot be read");
-                Vec::new()
-            });
-            for (version, folder) in versions {
-                match version_number(&version) {
-                    Some(number) if only.is_none_or(|only| only == number) => {
-                        found.push(Candidate {
-                            name: name.clone(),
-                            number,
-                            folder,
-                        });
-                    }
-                    Some(_) => {}
-                    None => {
-                        let folder = folder.display();
-                        tracing::warn!(%folder, "ignored: the name of a version is a number from 1");
-                    }
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// The folders in a folder, in order of name; hidden ones are left out.
-fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(parent)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        if let Some(name) = name
-            && !name.starts_with('.')
-            && path.is_dir()
-        {
-            found.push((name.to_owned(), path.clone()));
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 /// A model that is loaded already.
 fn member(loaded: &Versions, name: &str, number: u32) -> Result<Arc<Model>, String> {
     match loaded.get(name).and_then(|versions| versions.get(&number)) {
-        Some(Outcome::Ready(model)) => Ok(Arc::clone(model)),
-        Some(Outcome::Failed(reason)) => Err(format!("it is refused itself: {reason}")),
+        Some(Entry {
+            model: Some(model), ..
+        }) => Ok(Arc::clone(model)),
+        Some(Entry { reason, .. }) => Err(format!(
+            "it is refused itself: {}",
+            reason.as_deref().unwrap_or_default()
+        )),
         None => Err("there is no such model in this repository".to_owned()),
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -3,13 +3,35 @@
 //! Architecture invariant: nothing here knows what a graph means.
 
 pub mod onnx;
+pub mod patience;
+mod processor;
+pub mod single;
 
-use std::{fmt::Debug, sync::Arc};
+use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
+    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None` if that cannot be told.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
+
+    /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program>;
+
+    /// Runs a graph once and answers the named outputs, in that order.
+    fn evaluate(
+        &self,
+        name: &str,
+        graph: &[u8],
+        inputs: &[Input<'_>],
+        outputs: &[&str],
+    ) -> Result<Vec<Output>, RuntimeError> {
+        self.load(name, graph)?.run(inputs, outputs, Threads::One)
+    }
 
     /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same results.
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError>;
@@ -35,10 +57,7 @@ pub trait Program: Debug + Send + Sync {
     ) -> Result<Vec<Output>, RuntimeError> {
         let mut copies = Vec::new();
         self.run_with(inputs, outputs, threads, &mut |views| {
-            copies.extend(views.iter().map(|view| Output {
-                shape: view.shape.clone(),
-                values: view.values.to_vec(),
-            }));
+            copies.extend(views.iter().map(View::to_output));
         })?;
         Ok(copies)
     }
@@ -84,6 +103,16 @@ pub struct View<'a> {
     pub values: &'a [f32],
 }
 
+impl View<'_> {
+    /// A copy of it.
+    pub fn to_output(&self) -> Output {
+        Output {
+            shape: self.shape.clone(),
+            values: self.values.to_vec(),
+        }
+    }
+}
+
 /// One output of a run: 32-bit reals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
@@ -125,5 +154,16 @@ pub enum RuntimeError {
         name: String,
         /// What the runtime said.
         cause: String,
+    },
+    /// Loading or running took too long; see [`patience`].
+    #[error(
+        "{name} was given up: a load may take {} s in all, and this was still at work or yet to be done",
+        limit.as_secs_f64()
+    )]
+    Impatient {
+        /// The graph.
+        name: String,
+        /// What the whole load may take.
+        limit: Duration,
     },
 }

@@ -45,6 +45,12 @@ pub struct ModelSettings {
     pub repository: PathBuf,
     /// Time between looks for new and removed versions; `None` never looks unasked.
     pub poll_interval: Option<Duration>,
+    /// Time that loading and proving one version may take.
+    pub load_timeout: Duration,
+    /// Folder where it is kept what load gates found; `None` proves everything at every start.
+    pub proof_records: Option<PathBuf>,
+    /// Models that must serve before the server is ready; none if any will do.
+    pub required_models: Vec<String>,
     /// ONNX Runtime's library, or its folder, if one was named.
     pub onnxruntime: Option<PathBuf>,
 }
@@ -69,8 +75,14 @@ pub struct WorkSettings {
 pub struct HttpSettings {
     /// Address and port.
     pub address: SocketAddr,
+    /// Address and port of probes and metrics, if they have one of their own.
+    pub probes: Option<SocketAddr>,
+    /// Origins whose pages may read answers, `*` for all.
+    pub cors_origins: Vec<String>,
     /// Most connections open at once.
     pub max_connections: usize,
+    /// Most connections open at once from one address; 0 for no limit.
+    pub max_connections_per_address: usize,
     /// Largest body in bytes.
     pub max_body_bytes: usize,
     /// Most images in one request.
@@ -79,6 +91,8 @@ pub struct HttpSettings {
     pub max_samples: u32,
     /// Most pixels that the image files of one request may unpack to.
     pub max_decoded_pixels: u64,
+    /// Time that an idle connection is kept.
+    pub keep_alive_timeout: Duration,
     /// Time for the head of a request.
     pub header_timeout: Duration,
     /// Time for its body.
@@ -87,6 +101,8 @@ pub struct HttpSettings {
     pub request_timeout: Duration,
     /// The longest deadline, and that of sampling and completion.
     pub max_request_timeout: Duration,
+    /// Time between the end of readiness and the end of new connections at shutdown.
+    pub drain_delay: Duration,
     /// Time for accepted work to finish at shutdown.
     pub drain_timeout: Duration,
 }
@@ -112,6 +128,9 @@ impl Default for ModelSettings {
         Self {
             repository: PathBuf::from("models/repository"),
             poll_interval: None,
+            load_timeout: Duration::from_secs(120),
+            proof_records: Some(PathBuf::from("models/repository/.proofs")),
+            required_models: Vec::new(),
             onnxruntime: None,
         }
     }
@@ -133,15 +152,20 @@ impl Default for HttpSettings {
     fn default() -> Self {
         Self {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
+            probes: None,
+            cors_origins: Vec::new(),
             max_connections: 1024,
+            max_connections_per_address: 0,
             max_body_bytes: 32 << 20,
             max_images: 256,
             max_samples: 64,
             max_decoded_pixels: 16 << 20,
+            keep_alive_timeout: Duration::from_secs(75),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             request_timeout: Duration::from_secs(60),
             max_request_timeout: Duration::from_secs(600),
+            drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(60),
         }
     }

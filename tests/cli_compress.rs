@@ -74,7 +74,7 @@ fn a_damaged_stream_is_named_and_the_others_are_read() {
     let said = stderr(&output);
     assert!(said.contains("golden_images-00001.dsi: "), "{said}");
     assert!(
-        said.contains(&format!("1 of {count} streams failed")),
+        said.contains(&format!("1 of {count} inputs failed")),
         "{said}"
     );
     assert_eq!(back.read_dir().unwrap().count(), count - 1);

@@ -11,7 +11,7 @@ use std::{
     process::Output,
 };
 
-use command::{binary, golden_images, golden_scores, stderr, stdout, text};
+use command::{binary, fixtures, golden_images, golden_scores, stderr, stdout, text};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
 
@@ -572,13 +572,13 @@ fn mistakes_are_told_with_what_would_be_right() {
     let whole = idx(&shape, &levels);
     fs::write(&cut, &whole[..whole.len() - 1]).unwrap();
     expect(
-        &["evaluate", Forms::MODEL, "--data", text(&cut)],
+        &["evaluate", Forms::MODEL, "--strict", "--data", text(&cut)],
         &["cut-idx3-ubyte", "ends after"],
     );
     let long = folder.join("long-idx3-ubyte");
     fs::write(&long, [&whole[..], &[0]].concat()).unwrap();
     expect(
-        &["evaluate", Forms::MODEL, "--data", text(&long)],
+        &["evaluate", Forms::MODEL, "--strict", "--data", text(&long)],
         &["more bytes follow"],
     );
     let none = folder.join("none-idx3-ubyte");
@@ -600,7 +600,13 @@ fn mistakes_are_told_with_what_would_be_right() {
     )
     .unwrap();
     expect(
-        &["evaluate", Forms::MODEL, "--data", text(&claims)],
+        &[
+            "evaluate",
+            Forms::MODEL,
+            "--strict",
+            "--data",
+            text(&claims),
+        ],
         &["ends after"],
     );
     expect(
@@ -625,4 +631,113 @@ fn score_reads_idx_files() {
     let wanted = rows(&golden_images(Forms::MODEL));
     assert_eq!(rows(&forms.path("images-idx3-ubyte")), wanted);
     assert_eq!(rows(&forms.path("images-idx3-ubyte.gz")), wanted);
+}
+
+/// One bad file among many costs that file and no other.
+#[test]
+fn an_image_that_fails_is_named_and_the_others_are_measured() {
+    let forms = Forms::new();
+    let images = forms.path("folders");
+    let whole = report(&[Forms::MODEL, "--data", text(&images)]);
+    let bad = images.join(LABELS[0]).join("bad.png");
+    fs::write(&bad, "not an image").unwrap();
+    let folder = forms.path("report");
+    let arguments = ["evaluate", Forms::MODEL, "--data", text(&images)];
+    let output = run(&[&arguments[..], &["--output", text(&folder)]].concat());
+    let said = stdout(&output, 1);
+    assert!(
+        said.contains("1 images could not be measured") && said.contains("bad.png"),
+        "{said}"
+    );
+    let told = stderr(&output);
+    assert!(
+        told.contains(&format!("1 of {} images failed", forms.images + 1)),
+        "{told}"
+    );
+    let json = fs::read(folder.join("report.json")).unwrap();
+    let found: Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(
+        found["density"]["bits_per_dim"],
+        whole["density"]["bits_per_dim"]
+    );
+    assert_eq!(found["failed"].as_array().unwrap().len(), 1);
+    assert!(
+        found["failed"][0]["error"]
+            .as_str()
+            .unwrap()
+            .contains("not an image")
+    );
+    assert_eq!(whole["failed"], Value::Null);
+    let page = fs::read_to_string(folder.join("report.html")).unwrap();
+    assert!(page.contains("could not be measured"));
+
+    let message = refused(&[&arguments[..], &["--strict"]].concat());
+    assert!(message.contains("bad.png"), "{message}");
+    let only = refused(&["evaluate", Forms::MODEL, "--data", text(&bad)]);
+    assert!(
+        only.contains("nothing of --data could be measured"),
+        "{only}"
+    );
+}
+
+/// A detector is measured on the images that calibrated it, on others, and on such as it was not made for.
+#[test]
+fn images_that_say_nothing_of_new_ones_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (model, version) = (folder.path().join(MODEL), fixtures().join(MODEL).join("1"));
+    fs::create_dir_all(model.join("1")).unwrap();
+    for file in version.read_dir().unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), model.join("1").join(file.file_name())).unwrap();
+    }
+    let path = |name: &str| folder.path().join(name);
+    let run = |arguments: &[&str]| {
+        let mut command = binary();
+        command
+            .env("DENSITY_REPOSITORY", folder.path())
+            .args(arguments);
+        stdout(&command.output().unwrap(), 0)
+    };
+    let draw = |seed: &str, count: &str, temperature: &str, file: &Path| {
+        let options = ["--temperature", temperature, "-o", text(file)];
+        run(&[
+            &["sample", MODEL, "-n", count, "--seed", seed],
+            &options[..],
+        ]
+        .concat());
+    };
+    let (data, fresh, other) = (path("data.npy"), path("fresh.npy"), path("other.npy"));
+    draw("1", "1000", "1", &data);
+    draw("2", "200", "1", &fresh);
+    draw("3", "200", "0.3", &other);
+    let made = run(&["calibrate", MODEL, "--data", text(&data), "--name", "gate"]);
+    assert!(
+        made.contains("nothing says which images tiny-pixelcnn was trained on"),
+        "{made}"
+    );
+
+    let evaluate = |images: &Path| {
+        let output = path("report");
+        let said = run(&[
+            "evaluate",
+            "gate",
+            "--data",
+            text(images),
+            "--output",
+            text(&output),
+        ]);
+        let report: Value =
+            serde_json::from_slice(&fs::read(output.join("report.json")).unwrap()).unwrap();
+        let warnings = serde_json::to_string(&report["warnings"]).unwrap();
+        (said, warnings)
+    };
+    let (said, warnings) = evaluate(&data);
+    let seen = "350 of 1000 images are among those that gate was calibrated with";
+    assert!(said.contains(seen) && warnings.contains(seen), "{said}");
+    let (said, warnings) = evaluate(&fresh);
+    assert!(!said.contains("was calibrated with"), "{said}");
+    let outside = |text: &str| text.contains("outside the");
+    assert_eq!(outside(&said), outside(&warnings));
+    let (said, warnings) = evaluate(&other);
+    assert!(outside(&said) && outside(&warnings), "{said}");
 }

@@ -27,6 +27,14 @@ fn lines(jsonl: &str) -> Vec<Value> {
         .collect()
 }
 
+/// The sum over nested lists of numbers.
+fn sum(value: &Value) -> f64 {
+    match value.as_array() {
+        Some(entries) => entries.iter().map(sum).sum(),
+        None => value.as_f64().unwrap(),
+    }
+}
+
 #[test]
 fn golden_scores_come_out_as_csv() {
     for model in [
@@ -61,8 +69,7 @@ fn json_lines_hold_the_map_whose_sum_is_the_likelihood() {
         "jsonl",
     ]);
     for line in lines(&stdout(&output, 0)) {
-        let map = line["map"].as_array().unwrap();
-        let sum: f64 = map.iter().map(|value| value.as_f64().unwrap()).sum();
+        let sum = sum(&line["log_probability_map"]);
         let nats = line["log_likelihood"].as_f64().unwrap();
         assert!((sum - nats).abs() < 1e-3, "{sum} {nats}");
     }
@@ -99,12 +106,8 @@ fn arrays_hold_what_the_table_holds() {
         assert!((nats - golden).abs() <= 1e-3);
     }
     let piped = run(["score", model, text(&images), "--format", "npy"]);
-    assert_eq!(piped.status.code(), Some(2));
-    assert!(
-        stderr(&piped).contains("--output FILE"),
-        "{}",
-        stderr(&piped)
-    );
+    assert_eq!(piped.status.code(), Some(0), "{}", stderr(&piped));
+    assert_eq!(piped.stdout, bytes, "a pipe gets what a file gets");
 }
 
 #[test]
@@ -273,4 +276,133 @@ fn many_images(from: &Path, to: &Path) {
     file.extend(format!("{text:<117}\n").as_bytes());
     file.extend(levels.repeat(times as usize));
     fs::write(to, file).unwrap();
+}
+
+/// Runs the binary with something on standard input.
+fn piped(arguments: &[&str], input: &[u8]) -> std::process::Output {
+    let mut child = binary()
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_dash_is_standard_input_and_standard_output() {
+    let model = "tiny-pixelcnn";
+    let images = golden_images(model);
+    let bytes = fs::read(&images).unwrap();
+    let scores = |csv: &str| -> Vec<String> {
+        rows(csv)
+            .iter()
+            .map(|row| row["log_likelihood"].clone())
+            .collect()
+    };
+    let wanted = scores(&stdout(&run(["score", model, text(&images)]), 0));
+    let found = stdout(&piped(&["score", model, "-", "-o", "-"], &bytes), 0);
+    assert_eq!(scores(&found), wanted);
+    assert!(rows(&found).iter().all(|row| row["input"] == "-"));
+
+    let drawn = run(["sample", model, "-n", "1", "-o", "-"]);
+    assert!(drawn.stdout.starts_with(b"\x89PNG"), "{}", stderr(&drawn));
+    let scored = stdout(&piped(&["score", model, "-"], &drawn.stdout), 0);
+    assert_eq!(rows(&scored).len(), 1);
+}
+
+#[test]
+fn two_runs_without_a_seed_draw_the_same() {
+    let draw = || run(["sample", "tiny-pixelcnn", "-n", "3", "-o", "-"]).stdout;
+    assert_eq!(draw(), draw());
+}
+
+#[test]
+fn an_image_of_probability_zero_is_minus_infinity_in_a_table_and_null_in_json() {
+    let images = golden_images("tiny-binary-pixelcnn");
+    let csv = stdout(&run(["score", "tiny-binary-pixelcnn", text(&images)]), 0);
+    assert!(rows(&csv).iter().all(|row| {
+        let nats: f64 = row["log_likelihood"].parse().unwrap();
+        nats == f64::NEG_INFINITY || nats.is_finite()
+    }));
+}
+
+#[test]
+fn a_table_appears_when_it_is_whole_and_what_was_interrupted_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, part) = (folder.path().join("rows"), folder.path().join("rows.part"));
+    let images = golden_images("tiny-pixelcnn");
+    for format in ["csv", "jsonl"] {
+        let arguments = ["score", "tiny-pixelcnn", text(&images), "--format", format];
+        let score = |more: &[&str]| {
+            let output = binary()
+                .args(arguments)
+                .args(["-o", text(&file)])
+                .args(more)
+                .output();
+            stdout(&output.unwrap(), 0);
+            fs::read_to_string(&file).unwrap()
+        };
+        let whole = score(&[]);
+        assert!(!part.exists());
+        // A run that was killed in the middle of a row; the first score tells which rows are kept.
+        let cut = whole.len() * 2 / 3;
+        let marked = whole[..cut].replacen("exact", "EXACT", 1);
+        fs::remove_file(&file).unwrap();
+        fs::write(&part, &marked).unwrap();
+        let resumed = score(&["--resume"]);
+        assert_eq!(resumed, whole.replacen("exact", "EXACT", 1), "{format}");
+        assert!(!part.exists());
+    }
+    fs::write(&part, "another,table\n1,2\n").unwrap();
+    let refused = binary()
+        .args([
+            "score",
+            "tiny-pixelcnn",
+            text(&images),
+            "-o",
+            text(&file),
+            "--resume",
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(
+        stderr(&refused).contains("input,index"),
+        "{}",
+        stderr(&refused)
+    );
+    assert!(
+        part.exists(),
+        "what this command did not write is left alone"
+    );
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn names_that_are_not_utf_8_keep_apart() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    let drawn = run(["sample", "tiny-pixelcnn", "-o", "-"]).stdout;
+    let inputs = folder.path().join("in");
+    fs::create_dir(&inputs).unwrap();
+    for name in [&b"a\xff.png"[..], b"a\xfe.png"] {
+        fs::write(inputs.join(std::ffi::OsStr::from_bytes(name)), &drawn).unwrap();
+    }
+    let table = stdout(&run(["score", "tiny-pixelcnn", text(&inputs)]), 0);
+    let rows = rows(&table);
+    assert!(rows[0]["input"].ends_with("a\\xfe.png"), "{table}");
+    assert!(rows[1]["input"].ends_with("a\\xff.png"), "{table}");
+    let streams = folder.path().join("out");
+    let output = run([
+        "compress",
+        "tiny-pixelcnn",
+        text(&inputs),
+        "-o",
+        text(&streams),
+    ]);
+    stdout(&output, 0);
+    assert_eq!(streams.read_dir().unwrap().count(), 2);
 }

@@ -25,6 +25,8 @@ struct Server {
     process: Child,
     log: BufReader<ChildStderr>,
     address: String,
+    /// Where probes have a listener of their own.
+    probes: String,
 }
 
 impl Server {
@@ -42,6 +44,7 @@ impl Server {
             process,
             log,
             address: String::new(),
+            probes: String::new(),
         };
         let mut seen = String::new();
         while server.address.is_empty() {
@@ -51,6 +54,9 @@ impl Server {
             let line: Value = serde_json::from_str(&seen[start..]).unwrap();
             if let Some(address) = line["address"].as_str() {
                 server.address = address.to_owned();
+            }
+            if let Some(address) = line["probes"].as_str() {
+                server.probes = address.to_owned();
             }
         }
         server
@@ -213,4 +219,39 @@ fn sigterm_finishes_the_requests_in_flight() {
     }
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
+}
+
+#[test]
+fn probes_have_a_listener_of_their_own_that_a_full_server_does_not_reach() {
+    let arguments = ["--probes", "127.0.0.1:0", "--max-connections", "1"];
+    let server = Server::start(&fixtures(), &arguments);
+    let health = |url: &str| {
+        let output = binary().args(["health", "--url", url]).output().unwrap();
+        output.status.code()
+    };
+    let url = format!("http://{}", server.probes);
+    // The one place is taken.
+    let _client = TcpStream::connect(&server.address).unwrap();
+    for path in ["/livez", "/readyz", "/metrics"] {
+        assert_eq!(health(&format!("{url}{path}")), Some(0), "{path}");
+    }
+    assert_eq!(health(&format!("{url}/v1/models")), Some(1));
+    assert_eq!(health("ftp://127.0.0.1/"), Some(2));
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert_eq!(health(&format!("{url}/readyz")), Some(1));
+}
+
+#[test]
+fn between_the_end_of_readiness_and_the_end_of_connections_there_is_time() {
+    let server = Server::start(&fixtures(), &["--drain-delay", "3600"]);
+    server.signal("TERM");
+    eventually("the end of readiness", || {
+        let answer = server.get("/readyz");
+        answer.starts_with("HTTP/1.1 503") && answer.contains("shutting down")
+    });
+    assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
+    server.signal("TERM");
+    assert_eq!(server.wait().0.code(), Some(1));
 }

@@ -1,4 +1,5 @@
-//! Composites of Bayes' rule from end to end: made from a classifier and a density, served, asked, refused where something is wrong.
+//! Composites of Bayes' rule from end to end: made from a classifier and a density, served, asked, refused where
+//! something is wrong.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,21 +12,23 @@ use std::{
     sync::Arc,
 };
 
-use common::{Server, deadline, engine, fixtures, service_over};
+use common::{Server, call, can, fixtures, model, models_of, service_of};
 use density_server::{
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
     },
-    http::HttpConfig,
     media,
-    scheduling::SchedulerConfig,
-    service::{
-        Service,
-        error::ErrorKind,
-        info::ModelState,
-        requests::{ClassifyOptions, ScoreOptions, Verdict},
+    model::{
+        Kind, Model,
+        catalogue::Catalogue,
+        classify::{Classification, Classifies, ClassifyAsk, Decision},
+        info::State,
+        score::{ScoreAsk, Scores},
     },
+    operations::Limits,
+    repository::Repository,
+    transport::http::HttpConfig,
 };
 use serde_json::Value;
 
@@ -96,54 +99,52 @@ fn with_composite() -> tempfile::TempDir {
     folder
 }
 
-fn service(repository: &Path) -> Arc<Service> {
-    let config = SchedulerConfig {
-        workers: 2,
-        ..SchedulerConfig::default()
+async fn classify(
+    models: &Repository,
+    name: &str,
+    images: Vec<Image>,
+    ask: &ClassifyAsk,
+) -> Vec<Classification> {
+    let classifies = can::<dyn Classifies>(&model(models, name));
+    let answer = classifies.classify(images, ask, &call(models)).await;
+    answer.unwrap().into_iter().map(Result::unwrap).collect()
+}
+
+async fn log_likelihoods(
+    models: &Repository,
+    model: &Model,
+    images: Vec<Image>,
+    label: Option<&str>,
+) -> Vec<f64> {
+    let ask = ScoreAsk {
+        bound: None,
+        k: None,
+        seed: 0,
+        map: false,
+        condition: model.condition(label).unwrap(),
     };
-    service_over(repository, engine(), config)
+    let scores = can::<dyn Scores>(model);
+    let answer = scores.score(images, &ask, &call(models)).await.unwrap();
+    let items = answer.items.into_iter();
+    items.map(|item| item.unwrap().log_likelihood.0).collect()
 }
 
 #[tokio::test]
 async fn its_answers_are_those_of_its_members_put_together() {
     let folder = with_composite();
-    let service = service(folder.path());
-    let model = |name: &str| service.model(name, None).unwrap();
-    let (composite, classifier, density) = (
-        model(NAME),
-        model("tiny-classifier"),
-        model("tiny-pixelcnn"),
-    );
+    let models = models_of(folder.path());
+    let (composite, density) = (model(&models, NAME), model(&models, "tiny-pixelcnn"));
     let images = images(20, 2);
-    let classify = async |model| {
-        let options = ClassifyOptions::default();
-        let answer = service
-            .classify(model, images.clone(), &options, deadline())
-            .await;
-        answer.unwrap().results
-    };
-    let score = async |model, label: Option<&str>| {
-        let options = ScoreOptions {
-            label: label.map(str::to_owned),
-            ..ScoreOptions::default()
-        };
-        let answer = service
-            .score(model, images.clone(), &options, deadline())
-            .await;
-        let results = answer.unwrap().results.into_iter();
-        results
-            .map(|score| score.unwrap().log_likelihood_nats)
-            .collect::<Vec<f64>>()
-    };
-    let together = classify(&composite).await;
-    let alone = classify(&classifier).await;
+    let ask = ClassifyAsk::default();
+    let together = classify(&models, NAME, images.clone(), &ask).await;
+    let alone = classify(&models, "tiny-classifier", images.clone(), &ask).await;
+    let score = async |model, label| log_likelihoods(&models, model, images.clone(), label).await;
     let log_density = score(&density, None).await;
     assert_eq!(score(&composite, None).await, log_density);
     let given_square = score(&composite, Some("square")).await;
     // The prior of the fixture.
     let prior = [0.5f64, 0.25, 0.25];
     for (place, (own, alone)) in together.iter().zip(&alone).enumerate() {
-        let (own, alone) = (own.as_ref().unwrap(), alone.as_ref().unwrap());
         assert_eq!(own.log_posterior, alone.log_posterior);
         assert!((own.log_evidence.unwrap() - log_density[place]).abs() < 1e-9);
         let likelihoods = own.log_likelihoods.as_ref().unwrap();
@@ -161,22 +162,13 @@ async fn its_answers_are_those_of_its_members_put_together() {
 #[tokio::test]
 async fn each_reason_rejects_no_more_than_it_may() {
     let folder = with_composite();
-    let service = service(folder.path());
-    let composite = service.model(NAME, None).unwrap();
-    let options = ClassifyOptions {
+    let models = models_of(folder.path());
+    let ask = ClassifyAsk {
         false_alarm_rate: Some(0.1),
-        ..ClassifyOptions::default()
+        ..ClassifyAsk::default()
     };
-    let fresh = images(1_000, 3);
-    let answer = service
-        .classify(&composite, fresh, &options, deadline())
-        .await
-        .unwrap();
-    let doubts: Vec<_> = answer
-        .results
-        .into_iter()
-        .map(|own| own.unwrap().doubts.unwrap())
-        .collect();
+    let answer = classify(&models, NAME, images(1_000, 3), &ask).await;
+    let doubts: Vec<_> = answer.into_iter().map(|own| own.doubts.unwrap()).collect();
     let ambiguous = doubts.iter().filter(|own| own.ambiguity.reject).count();
     let novel = doubts.iter().filter(|own| own.novelty.reject).count();
     // The rates are Beta(30, 271) and, two-sided among 200, near Beta(20, 181): six standard deviations either way.
@@ -184,18 +176,18 @@ async fn each_reason_rejects_no_more_than_it_may() {
     assert!((15..=240).contains(&novel), "{novel}");
     for own in &doubts {
         let expected = match (own.novelty.p_value <= 0.1, own.ambiguity.p_value <= 0.1) {
-            (true, _) => Verdict::NoneOfThese,
-            (false, true) => Verdict::Ambiguous,
-            (false, false) => Verdict::Accept,
+            (true, _) => Decision::NoneOfThese,
+            (false, true) => Decision::Ambiguous,
+            (false, false) => Decision::Accept,
         };
-        assert_eq!(own.verdict(), expected);
+        assert_eq!(own.decision(), expected);
     }
 }
 
 #[tokio::test]
 async fn over_http_a_rejected_image_has_no_label() {
     let folder = with_composite();
-    let service = service(folder.path());
+    let service = service_of(Arc::new(models_of(folder.path())), Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
     let client = reqwest::Client::new();
     let ask = async |query: &str, images: &[Image]| {
@@ -285,17 +277,16 @@ async fn over_http_a_rejected_image_has_no_label() {
 #[tokio::test]
 async fn a_model_that_always_names_a_label_has_no_false_alarm_rate() {
     let folder = repository();
-    let service = service(folder.path());
-    let classifier = service.model("tiny-classifier", None).unwrap();
-    let options = ClassifyOptions {
+    let models = models_of(folder.path());
+    let ask = ClassifyAsk {
         false_alarm_rate: Some(0.1),
-        ..ClassifyOptions::default()
+        ..ClassifyAsk::default()
     };
-    let error = service
-        .classify(&classifier, images(1, 5), &options, deadline())
+    let error = can::<dyn Classifies>(&model(&models, "tiny-classifier"))
+        .classify(images(1, 5), &ask, &call(&models))
         .await
         .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidOption);
+    assert_eq!(error.kind(), Kind::InvalidOption);
     assert!(error.to_string().contains("none of these"), "{error}");
 }
 
@@ -363,6 +354,13 @@ fn what_does_not_fit_together_is_refused_when_it_is_made() {
     assert!(!folder.path().join("tiny-pixelcnn/2").exists());
 }
 
+/// Why the composite does not serve.
+fn refused(models: &Repository) -> String {
+    let listing = models.listing(NAME, None).unwrap();
+    assert_eq!(listing.state, State::Failed);
+    listing.reason.unwrap()
+}
+
 #[test]
 fn a_member_that_is_another_one_now_takes_the_composite_down_and_nothing_else() {
     let folder = with_composite();
@@ -373,22 +371,18 @@ fn a_member_that_is_another_one_now_takes_the_composite_down_and_nothing_else() 
         .find(|line| line.starts_with("sha256 = "))
         .unwrap();
     fs::write(&manifest, text.replace(line, "sha256 = \"00\"")).unwrap();
-    let service = service(folder.path());
-    let ModelState::Failed { reason } = service.model_info(NAME, None).unwrap().state else {
-        panic!("it loaded");
-    };
+    let models = models_of(folder.path());
+    let reason = refused(&models);
     assert!(
         reason.contains("is not the one that the composite was made of"),
         "{reason}"
     );
-    assert!(service.model("tiny-classifier", None).is_ok());
+    assert!(models.model("tiny-classifier", None).is_ok());
 
     fs::remove_dir_all(folder.path().join("tiny-pixelcnn")).unwrap();
     fs::write(&manifest, text).unwrap();
-    service.scan().unwrap();
-    let ModelState::Failed { reason } = service.model_info(NAME, None).unwrap().state else {
-        panic!("it loaded without its density");
-    };
+    models.scan().unwrap();
+    let reason = refused(&models);
     assert!(
         reason.contains("tiny-pixelcnn version 1: there is no such model"),
         "{reason}"

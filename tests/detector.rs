@@ -1,4 +1,5 @@
-//! Detectors from end to end: made from a folder of pictures, served, asked, measured, refused where something is wrong.
+//! Detectors from end to end: made from a folder of pictures, served, asked, measured, refused where something is
+//! wrong.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,30 +12,39 @@ use std::{
     sync::Arc,
 };
 
-use common::{Server, deadline, engine, fixtures, service_over, trained};
+use common::{Server, call, can, fixtures, model, models_of, repository_of, service_of, trained};
 use density_server::{
-    domain::{
-        binomial::beta_binomial_interval,
-        image::Image,
-        random::{Random, Stream},
-        statistics::{Need, Statistic},
-    },
-    http::HttpConfig,
-    media,
-    network::panel::{Measurement, Members, Panel},
-    repository::{Network, gate},
-    runtime::Threads,
-    scheduling::SchedulerConfig,
-    service::{
-        Service,
-        calibrate::{Inliers, Recipe},
-        error::ServiceError,
-        info::ModelState,
-        requests::{
-            ClassifyOptions, DetectOptions, Detection, Observation, ReconstructOptions,
-            SampleOptions,
+    detection::{
+        calibrate::Inliers,
+        panel::{Measurement, Members, Panel},
+        statistics::{
+            Need,
+            autoencoder::{AUTOENCODER_ERROR, AUTOENCODER_ERROR_MAP},
+            classifier::{CLASSIFIER_AMBIGUITY, CLASSIFIER_ENERGY},
+            latent::{ATTAINABLE_GAP, IWAE_GAP},
         },
     },
+    domain::{
+        binomial::beta_binomial_interval,
+        image::{Image, ImageShape},
+        random::{Random, Stream},
+    },
+    families::detector::{self, Recipe},
+    media,
+    model::{
+        Refusal,
+        catalogue::Catalogue,
+        classify::{Classifies, ClassifyAsk},
+        codes::Reconstructs,
+        detect::{JudgeAsk, Judged, Judges, Verdict},
+        draw::{DrawAsk, Draws, Observation},
+        info::State,
+        labels::Condition,
+    },
+    operations::Limits,
+    repository::Repository as Models,
+    runtime::Threads,
+    transport::http::HttpConfig,
 };
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -71,12 +81,8 @@ impl Repository {
         self.folder.path()
     }
 
-    fn service(&self) -> Arc<Service> {
-        let config = SchedulerConfig {
-            workers: 2,
-            ..SchedulerConfig::default()
-        };
-        service_over(self.path(), engine(), config)
+    fn models(&self) -> Models {
+        models_of(self.path())
     }
 
     fn version(&self, number: u32) -> PathBuf {
@@ -93,24 +99,18 @@ fn copy(from: &Path, to: &Path) {
 }
 
 /// Independent draws of the model: inliers that are exchangeable by construction.
-async fn draw(service: &Service, count: usize, first_seed: u64) -> Vec<Image> {
-    let model = service.model("tiny-pixelcnn", None).unwrap();
+async fn draw(models: &Models, count: usize, first_seed: u64) -> Vec<Image> {
+    let draws = can::<dyn Draws>(&model(models, "tiny-pixelcnn"));
     let mut images = Vec::new();
     for seed in first_seed.. {
-        let options = SampleOptions {
+        let ask = DrawAsk {
             n: 50,
             seed,
             temperature: 1.0,
             observation: Observation::Sample,
-            label: None,
+            condition: Condition::None,
         };
-        images.extend(
-            service
-                .sample(&model, &options, None, deadline())
-                .await
-                .unwrap()
-                .images,
-        );
+        images.extend(draws.draw(&ask, &call(models)).await.unwrap().images);
         if images.len() >= count {
             break;
         }
@@ -119,38 +119,61 @@ async fn draw(service: &Service, count: usize, first_seed: u64) -> Vec<Image> {
     images
 }
 
+async fn detect(
+    models: &Models,
+    name: &str,
+    images: Vec<Image>,
+    false_alarm_rate: f64,
+) -> (Judged, Vec<Verdict>) {
+    let ask = JudgeAsk {
+        false_alarm_rate,
+        confidence: None,
+        false_discovery_rate: None,
+        map: false,
+    };
+    let judges = can::<dyn Judges>(&model(models, name));
+    let mut answer = judges.judge(images, &ask, &call(models)).await.unwrap();
+    let items = std::mem::take(&mut answer.items);
+    (answer, items.into_iter().map(Result::unwrap).collect())
+}
+
 fn constant(like: &Image, level: u8) -> Image {
     Image::new(like.shape(), vec![level; like.levels().len()]).unwrap()
 }
 
 /// A gate over the model alone.
-fn recipe(service: &Service) -> Result<Recipe, ServiceError> {
-    Ok(Recipe {
+fn recipe(models: &Models) -> Recipe {
+    Recipe {
         name: "tiny-gate".to_owned(),
         description: "a gate".to_owned(),
-        members: vec![(Need::Density, service.model("tiny-pixelcnn", None)?)],
+        members: vec![(Need::Density, model(models, "tiny-pixelcnn"))],
         stir: false,
         samples: false,
         seed: 3,
         data: "draws".to_owned(),
         licence: "none".to_owned(),
         command: "none".to_owned(),
-    })
+    }
 }
 
 async fn calibrate(
     repository: &Repository,
-    service: &Service,
+    models: &Models,
     images: Vec<Image>,
-) -> Result<PathBuf, ServiceError> {
+) -> Result<PathBuf, Refusal> {
     let inliers = Inliers {
         data: images,
         fit: Vec::new(),
     };
-    Ok(service
-        .calibrate(&recipe(service)?, inliers, repository.path(), |_| {})
-        .await?
-        .folder)
+    let recipe = recipe(models);
+    let made = detector::calibrate(
+        models.workshop(),
+        &recipe,
+        inliers,
+        repository.path(),
+        |_| {},
+    );
+    Ok(made.await?.folder)
 }
 
 fn write_pictures(folder: &Path, images: &[Image]) {
@@ -167,9 +190,9 @@ fn write_pictures(folder: &Path, images: &[Image]) {
 #[tokio::test]
 async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
     let repository = Repository::new();
-    let service = repository.service();
-    let images = draw(&service, 1000, 0).await;
-    let fresh = draw(&service, 200, 1000).await;
+    let models = repository.models();
+    let images = draw(&models, 1000, 0).await;
+    let fresh = draw(&models, 200, 1000).await;
     let data = tempfile::tempdir().unwrap();
     let (inliers, held_out) = (data.path().join("inliers"), data.path().join("held-out"));
     write_pictures(&inliers, &images);
@@ -228,44 +251,26 @@ async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
     let page = fs::read_to_string(report.join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
 
-    service.scan().unwrap();
-    let model = service.model("tiny-gate", None).unwrap();
-    let options = DetectOptions {
-        false_alarm_rate: 0.1,
-        ..DetectOptions::default()
-    };
-    let answer = service
-        .detect(&model, fresh.clone(), &options, deadline())
-        .await
-        .unwrap();
-    assert_eq!(answer.calibration_size, 350);
-    let rejected = answer
-        .results
-        .iter()
-        .filter(|r| r.as_ref().unwrap().reject)
-        .count() as u64;
+    models.scan().unwrap();
+    let (answer, verdicts) = detect(&models, "tiny-gate", fresh.clone(), 0.1).await;
+    assert_eq!(answer.calibration.size, 350);
+    let rejected = verdicts.iter().filter(|own| own.reject).count() as u64;
     // 35 of 351 ranks are rejected, so that the rate is Beta(35, 316): nine in ten thousand fall outside.
     let (low, high) = beta_binomial_interval(200, 35.0, 316.0, 0.999);
     assert!(
         (low..=high).contains(&rejected),
         "{rejected} not in {low}..={high}"
     );
-    let alone = service
-        .detect(&model, fresh[..1].to_vec(), &options, deadline())
-        .await
-        .unwrap();
-    let p_value = |answer: &density_server::service::requests::DetectAnswer| {
-        answer.results[0].as_ref().unwrap().p_value
-    };
-    assert_eq!(p_value(&alone), p_value(&answer));
+    let (_, alone) = detect(&models, "tiny-gate", fresh[..1].to_vec(), 0.1).await;
+    assert_eq!(alone[0].p_value, verdicts[0].p_value);
 }
 
 #[tokio::test]
 async fn what_cannot_promise_anything_is_refused() {
     let repository = Repository::new();
-    let service = repository.service();
-    let images = draw(&service, 800, 0).await;
-    let few = calibrate(&repository, &service, images[..300].to_vec())
+    let models = repository.models();
+    let images = draw(&models, 800, 0).await;
+    let few = calibrate(&repository, &models, images[..300].to_vec())
         .await
         .unwrap_err();
     assert!(
@@ -273,7 +278,7 @@ async fn what_cannot_promise_anything_is_refused() {
         "{few}"
     );
     let one = vec![images[0].clone(); 1000];
-    let repeated = calibrate(&repository, &service, one).await.unwrap_err();
+    let repeated = calibrate(&repository, &models, one).await.unwrap_err();
     assert!(
         repeated.to_string().contains("999 came twice"),
         "{repeated}"
@@ -282,8 +287,8 @@ async fn what_cannot_promise_anything_is_refused() {
 
     // The same model, but its manifest tells that it was trained on one of the images.
     say_trained_on(&repository.path().join("tiny-pixelcnn/1"), &images[7]);
-    service.scan().unwrap();
-    let seen = calibrate(&repository, &service, images.clone())
+    models.scan().unwrap();
+    let seen = calibrate(&repository, &models, images.clone())
         .await
         .unwrap_err();
     assert!(seen.to_string().contains("1 of the images"), "{seen}");
@@ -293,7 +298,7 @@ async fn what_cannot_promise_anything_is_refused() {
         .filter(|(i, _)| *i != 7)
         .map(|(_, x)| x.clone())
         .collect();
-    calibrate(&repository, &service, others).await.unwrap();
+    calibrate(&repository, &models, others).await.unwrap();
 }
 
 /// Makes the manifest of a version tell that it was trained on one image.
@@ -333,15 +338,10 @@ fn change_calibration(version: &Path, from: &str, to: &str) {
     fs::write(manifest, text.replace(&before, &after)).unwrap();
 }
 
-fn reason(service: &Service, version: u32) -> String {
-    match service
-        .model_info("tiny-gate", Some(version))
-        .unwrap()
-        .state
-    {
-        ModelState::Failed { reason } => reason,
-        ModelState::Ready(_) => panic!("version {version} is ready"),
-    }
+fn reason(models: &Models, version: u32) -> String {
+    let listing = models.listing("tiny-gate", Some(version)).unwrap();
+    assert_eq!(listing.state, State::Failed, "version {version}");
+    listing.reason.unwrap()
 }
 
 /// What is done to a version.
@@ -350,9 +350,9 @@ type Damage = (u32, fn(&Path));
 #[tokio::test]
 async fn a_version_that_is_not_whole_is_refused_and_the_one_before_it_serves() {
     let repository = Repository::new();
-    let service = repository.service();
-    let images = draw(&service, 800, 0).await;
-    let first = calibrate(&repository, &service, images).await.unwrap();
+    let models = repository.models();
+    let images = draw(&models, 800, 0).await;
+    let first = calibrate(&repository, &models, images).await.unwrap();
     let damages: [Damage; 7] = [
         (2, |folder| {
             let file = folder.join("calibration.json");
@@ -399,57 +399,58 @@ async fn a_version_that_is_not_whole_is_refused_and_the_one_before_it_serves() {
         copy(&first, &folder);
         damage(&folder);
     }
-    service.scan().unwrap();
+    models.scan().unwrap();
     assert!(
-        reason(&service, 2).contains("sha256"),
+        reason(&models, 2).contains("sha256"),
         "{}",
-        reason(&service, 2)
+        reason(&models, 2)
     );
     assert!(
-        reason(&service, 3).contains("other members"),
+        reason(&models, 3).contains("other members"),
         "{}",
-        reason(&service, 3)
+        reason(&models, 3)
     );
     assert!(
-        reason(&service, 4).contains("format is 2"),
+        reason(&models, 4).contains("format is 2"),
         "{}",
-        reason(&service, 4)
+        reason(&models, 4)
     );
     // Numbers that parse but are not those that were fitted no longer judge the golden images as they did.
     assert!(
-        reason(&service, 5).contains("golden")
-            || reason(&service, 5).contains("not one of vectors"),
+        reason(&models, 5).contains("golden") || reason(&models, 5).contains("not one of vectors"),
         "{}",
-        reason(&service, 5)
+        reason(&models, 5)
     );
     assert!(
-        reason(&service, 6).contains("no such model"),
+        reason(&models, 6).contains("no such model"),
         "{}",
-        reason(&service, 6)
+        reason(&models, 6)
     );
     assert!(
-        reason(&service, 7).contains("local"),
+        reason(&models, 7).contains("local"),
         "{}",
-        reason(&service, 7)
+        reason(&models, 7)
     );
     assert!(
-        reason(&service, 8).contains("not the one"),
+        reason(&models, 8).contains("not the one"),
         "{}",
-        reason(&service, 8)
+        reason(&models, 8)
     );
-    assert_eq!(service.model("tiny-gate", None).unwrap().version(), 1);
+    assert_eq!(model(&models, "tiny-gate").version, 1);
 }
 
 #[tokio::test]
 async fn a_detector_answers_over_http() {
     let repository = Repository::new();
-    let service = repository.service();
-    let images = draw(&service, 800, 0).await;
-    let fresh = draw(&service, 3, 500).await;
-    calibrate(&repository, &service, images).await.unwrap();
+    let models = repository.models();
+    let images = draw(&models, 800, 0).await;
+    let fresh = draw(&models, 3, 500).await;
+    calibrate(&repository, &models, images).await.unwrap();
     let drift = tempfile::tempdir().unwrap();
-    service.watch_drift(drift.path().to_owned());
-    service.scan().unwrap();
+    let workshop = common::workshop().watching_drift(drift.path());
+    let models = Arc::new(repository_of(repository.path(), workshop));
+    models.scan().unwrap();
+    let service = service_of(models, Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
     let client = reqwest::Client::new();
     let body = media::write_images(&fresh, fresh[0].shape());
@@ -607,38 +608,40 @@ async fn a_detector_answers_over_http() {
     server.shut_down().await.unwrap();
 }
 
+/// Images with every level equally likely.
+fn noise(shape: ImageShape, count: u64) -> Vec<Vec<u8>> {
+    let image = |seed| {
+        let random = Random::new(seed, Stream::Probe, 0);
+        let level = |index| (random.uniform(index as u32) * shape.levels() as f64) as u8;
+        (0..shape.dimensions()).map(level).collect()
+    };
+    (0..count).map(image).collect()
+}
+
+fn measure(panel: &Panel, images: &[&[u8]]) -> Vec<Measurement> {
+    let measured = panel.measure(images, Threads::One).unwrap();
+    measured.into_iter().map(Result::unwrap).collect()
+}
+
 #[test]
 fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
-    let version = gate::load(&*engine(), &fixtures().join("tiny-vae/1"), "tiny-vae", 1).unwrap();
-    let Network::Vae(vae) = version.network else {
-        panic!("tiny-vae is no VAE");
-    };
-    let shape = vae.shape();
-    let members = Members {
-        latent: Some(vae),
-        ..Members::default()
-    };
-    let panel = Panel::new(members, vec![Statistic::IwaeGap, Statistic::AttainableGap]).unwrap();
-    let images: Vec<Vec<u8>> = (0..6u64)
-        .map(|seed| {
-            let random = Random::new(seed, Stream::Probe, 0);
-            (0..shape.dimensions())
-                .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)
-                .collect()
-        })
-        .collect();
+    let vae = common::load(&fixtures().join("tiny-vae/1"), "tiny-vae").unwrap();
+    let mut members = Members::default();
+    members.add(Need::Latent, &vae).unwrap();
+    let panel = Panel::new(members, vec![IWAE_GAP, ATTAINABLE_GAP]).unwrap();
+    let images = noise(vae.shape, 6);
     let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-    let together = panel.measure(&levels, Threads::One).unwrap();
+    let together = measure(&panel, &levels);
     for (measured, levels) in together.iter().zip(&levels) {
         for value in measured.values.iter().flatten() {
             assert!(value.is_finite() && *value >= 0.0, "{value}");
         }
-        let alone = panel.measure(&[levels], Threads::One).unwrap();
+        let alone = measure(&panel, &[levels]);
         assert_eq!(alone[0].values, measured.values);
     }
     let first = |measured: &Measurement| measured.values[0][0];
     assert!(together.iter().any(|measured| first(measured) > 0.0));
-    assert!(Panel::new(Members::default(), vec![Statistic::IwaeGap]).is_err());
+    assert!(Panel::new(Members::default(), vec![IWAE_GAP]).is_err());
 }
 
 /// A command on a repository: its end, what it said and what it complained of.
@@ -656,18 +659,18 @@ fn run(repository: &Repository, arguments: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// The value of a statistic in an answer of `detect`.
-fn value(detection: &Detection, name: &str) -> f64 {
-    let found = detection.statistics.iter().find(|s| s.name == name);
-    found.unwrap_or_else(|| panic!("no {name}")).value
+/// The value of a statistic in a verdict.
+fn value(verdict: &Verdict, name: &str) -> f64 {
+    let found = verdict.statistics.get(name);
+    found.unwrap_or_else(|| panic!("no {name}")).value.0
 }
 
 #[tokio::test]
 async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
     let repository = Repository::with_helpers();
-    let service = repository.service();
-    let images = draw(&service, 800, 0).await;
-    let fresh = draw(&service, 20, 800).await;
+    let models = repository.models();
+    let images = draw(&models, 800, 0).await;
+    let fresh = draw(&models, 20, 800).await;
     let inliers = repository.path().join("inliers.npy");
     fs::write(&inliers, media::write_images(&images, images[0].shape())).unwrap();
     let calibrate = |name: &str, members: &[&str]| {
@@ -681,7 +684,7 @@ async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
     let helpers = ["autoencoder=tiny-autoencoder", "classifier=tiny-classifier"];
     calibrate("helped", &helpers);
     fs::remove_file(&inliers).unwrap();
-    service.scan().unwrap();
+    models.scan().unwrap();
 
     let manifest = |name: &str| -> toml::Table {
         let file = repository.path().join(name).join("1/model.toml");
@@ -723,59 +726,34 @@ async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
 
     // What the detector measures is what the members answer when they are asked themselves.
     let (shape, count) = (fresh[0].shape(), fresh.len());
-    let ask = |name: &str| service.model(name, None).unwrap();
-    let answer = service
-        .detect(
-            &ask("helped"),
-            fresh.clone(),
-            &DetectOptions::default(),
-            deadline(),
-        )
-        .await;
-    let answer = answer.unwrap();
-    let reconstructions = service
-        .reconstruct(
-            &ask("tiny-autoencoder"),
-            fresh.clone(),
-            &ReconstructOptions::default(),
-            deadline(),
-        )
+    let (_, verdicts) = detect(&models, "helped", fresh.clone(), 0.01).await;
+    let reconstructions = can::<dyn Reconstructs>(&model(&models, "tiny-autoencoder"))
+        .reconstruct(fresh.clone(), false, &call(&models))
         .await
         .unwrap();
-    let labels = service
-        .classify(
-            &ask("tiny-classifier"),
-            fresh,
-            &ClassifyOptions::default(),
-            deadline(),
-        )
+    let labels = can::<dyn Classifies>(&model(&models, "tiny-classifier"))
+        .classify(fresh, &ClassifyAsk::default(), &call(&models))
         .await
         .unwrap();
-    assert_eq!(answer.results.len(), count);
-    for ((detection, reconstruction), label) in answer
-        .results
-        .iter()
-        .zip(reconstructions)
-        .zip(labels.results)
-    {
-        let (detection, reconstruction) = (detection.as_ref().unwrap(), reconstruction.unwrap());
-        let error = reconstruction.mean_squared_error * shape.dimensions() as f64;
-        assert!((value(detection, "autoencoder_error") - error).abs() < 1e-9);
+    assert_eq!(verdicts.len(), count);
+    for ((verdict, reconstruction), label) in verdicts.iter().zip(reconstructions).zip(labels) {
+        let error = reconstruction.unwrap().mean_squared_error * shape.dimensions() as f64;
+        assert!((value(verdict, "autoencoder_error") - error).abs() < 1e-9);
         let log_posterior = label.unwrap().log_posterior;
         let most = log_posterior
             .iter()
             .fold(f64::NEG_INFINITY, |m, &l| m.max(l));
-        assert!((value(detection, "classifier_ambiguity") + most).abs() < 1e-9);
-        assert!(value(detection, "classifier_energy").is_finite());
+        assert!((value(verdict, "classifier_ambiguity") + most).abs() < 1e-9);
+        assert!(value(verdict, "classifier_energy").is_finite());
     }
 }
 
 #[tokio::test]
 async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
     let repository = Repository::with_helpers();
-    let service = repository.service();
-    let images = draw(&service, 800, 0).await;
-    let fresh = draw(&service, 3, 800).await;
+    let models = repository.models();
+    let images = draw(&models, 800, 0).await;
+    let fresh = draw(&models, 3, 800).await;
     let inliers = repository.path().join("inliers.npy");
     fs::write(&inliers, media::write_images(&images, images[0].shape())).unwrap();
     let data = command::text(&inliers);
@@ -791,7 +769,8 @@ async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
     assert_ne!(code, 0);
     assert!(complaint.contains("exact likelihoods"), "{complaint}");
     fs::remove_file(&inliers).unwrap();
-    service.scan().unwrap();
+    models.scan().unwrap();
+    let service = service_of(Arc::new(models), Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
     let answer: Value = reqwest::Client::new()
         .post(format!(
@@ -838,8 +817,8 @@ async fn a_model_that_cannot_fill_a_role_is_refused() {
         let version = Path::new(model).join("1");
         copy(&origin.join(&version), &repository.path().join(&version));
     }
-    let service = repository.service();
-    let images = draw(&service, 700, 0).await;
+    let models = repository.models();
+    let images = draw(&models, 700, 0).await;
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("inliers.npy");
     fs::write(&data, media::write_images(&images, images[0].shape())).unwrap();
@@ -862,15 +841,28 @@ async fn a_model_that_cannot_fill_a_role_is_refused() {
     for (member, reason) in [
         (
             "autoencoder=tiny-classifier",
-            "\"tiny-classifier\", of the family classifier, cannot have the role \"autoencoder\": it takes an autoencoder",
+            "\"tiny-classifier\", a classifier, cannot have the role \"autoencoder\", which takes a model that puts images \
+             through a bottleneck",
         ),
-        ("autoencoder=tiny-pixelcnn", "it takes an autoencoder"),
-        ("classifier=tiny-autoencoder", "it takes a classifier"),
-        ("latent=tiny-autoencoder", "it takes a vae"),
-        ("local=tiny-classifier", "it takes a pixelcnn or a pixelrnn"),
+        (
+            "autoencoder=tiny-pixelcnn",
+            "takes a model that puts images through a bottleneck",
+        ),
+        (
+            "classifier=tiny-autoencoder",
+            "takes a model with a distribution over labels",
+        ),
+        (
+            "latent=tiny-autoencoder",
+            "takes a model with a posterior over codes",
+        ),
+        (
+            "local=tiny-classifier",
+            "takes a model with the exact probability of every pixel",
+        ),
         (
             "classifier=tiny-conditional-pixelcnn",
-            "conditioned on labels",
+            "cannot have the role",
         ),
         ("autoencoder=fashion-mnist-autoencoder", "different sizes"),
         ("classifier=fashion-mnist-classifier", "different sizes"),
@@ -888,18 +880,22 @@ async fn what_a_helper_was_trained_on_does_not_calibrate() {
         (Need::Classifier, "tiny-classifier"),
     ] {
         let repository = Repository::with_helpers();
-        let images = draw(&repository.service(), 700, 0).await;
+        let images = draw(&repository.models(), 700, 0).await;
         say_trained_on(&repository.path().join(name).join("1"), &images[7]);
-        let service = repository.service();
-        let mut recipe = recipe(&service).unwrap();
-        recipe
-            .members
-            .push((role, service.model(name, None).unwrap()));
+        let models = repository.models();
+        let mut recipe = recipe(&models);
+        recipe.members.push((role, model(&models, name)));
         let inliers = Inliers {
             data: images,
             fit: Vec::new(),
         };
-        let made = service.calibrate(&recipe, inliers, repository.path(), |_| {});
+        let made = detector::calibrate(
+            models.workshop(),
+            &recipe,
+            inliers,
+            repository.path(),
+            |_| {},
+        );
         let seen = made.await.unwrap_err().to_string();
         let expected = format!(
             "1 of the images are among those that {name} ({})",
@@ -911,44 +907,30 @@ async fn what_a_helper_was_trained_on_does_not_calibrate() {
 
 #[test]
 fn errors_and_logits_do_not_depend_on_company() {
-    let load = |name: &str| {
-        let folder = fixtures().join(name).join("1");
-        gate::load(&*engine(), &folder, name, 1).unwrap().network
-    };
-    let (Network::Autoencoder(autoencoder), Network::Classifier(classifier)) =
-        (load("tiny-autoencoder"), load("tiny-classifier"))
-    else {
-        panic!("they are of other families");
-    };
-    let shape = autoencoder.shape();
-    let members = Members {
-        autoencoder: Some(autoencoder),
-        classifier: Some(classifier),
-        ..Members::default()
-    };
+    let load = |name: &str| common::load(&fixtures().join(name).join("1"), name).unwrap();
+    let autoencoder = load("tiny-autoencoder");
+    let shape = autoencoder.shape;
+    let mut members = Members::default();
+    members.add(Need::Autoencoder, &autoencoder).unwrap();
+    members
+        .add(Need::Classifier, &load("tiny-classifier"))
+        .unwrap();
     let statistics = vec![
-        Statistic::AutoencoderError,
-        Statistic::ClassifierEnergy,
-        Statistic::ClassifierAmbiguity,
-        Statistic::AutoencoderErrorMap,
+        AUTOENCODER_ERROR,
+        CLASSIFIER_ENERGY,
+        CLASSIFIER_AMBIGUITY,
+        AUTOENCODER_ERROR_MAP,
     ];
     for &statistic in &statistics {
         let error = Panel::new(Members::default(), vec![statistic]);
         assert!(error.is_err(), "{statistic} has no members to ask");
     }
     let panel = Panel::new(members, statistics).unwrap();
-    let images: Vec<Vec<u8>> = (0..7u64)
-        .map(|seed| {
-            let random = Random::new(seed, Stream::Probe, 0);
-            (0..shape.dimensions())
-                .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)
-                .collect()
-        })
-        .collect();
+    let images = noise(shape, 7);
     let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-    let together = panel.measure(&levels, Threads::One).unwrap();
+    let together = measure(&panel, &levels);
     for (measured, levels) in together.iter().zip(&levels) {
-        let alone = &panel.measure(&[levels], Threads::One).unwrap()[0];
+        let alone = &measure(&panel, &[levels])[0];
         assert_eq!(alone.values, measured.values);
         assert_eq!(alone.maps, measured.maps);
         assert_eq!(measured.maps.len(), 1);

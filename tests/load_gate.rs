@@ -49,7 +49,7 @@ fn a_leaking_graph_is_refused_by_the_place_of_its_leak() {
     else {
         panic!("{error}");
     };
-    assert!(leak.to_string().contains("conv"), "{leak}");
+    assert!(leak.to_string().starts_with("layer \"first\" (Conv) lets"), "{leak}");
     assert!(error.to_string().contains("the same pixel"), "{error}");
     // Attention is not: its leak shows when pixels are changed.
     let error = refused(&folder("leaking-attention"), "leaking-attention");
@@ -293,13 +293,20 @@ fn a_version_that_fails_leaves_the_one_before_it_serving() {
 fn the_gate_says_what_it_found() {
     let folder = fixtures().join("tiny-rgb-pixelcnn/1");
     let version = load(&folder, "tiny-rgb-pixelcnn").unwrap();
-    let names: Vec<_> = version.card.checks.iter().map(|check| check.name).collect();
+    let names: Vec<_> = version
+        .card
+        .checks
+        .iter()
+        .map(|check| &*check.name)
+        .collect();
     assert_eq!(
         names,
         [
             "manifest",
             "graphs",
+            "company",
             "causality",
+            "cropping",
             "sampling",
             "normalisation",
             "golden scores",
@@ -307,9 +314,11 @@ fn the_gate_says_what_it_found() {
         ]
     );
     assert!(
-        version.card.checks[2]
+        version.card.checks[3]
             .finding
             .contains("proven from the graph")
     );
-    assert!(version.card.checks[3].finding.contains("lag 3, 13 steps"));
+    let cropping = &version.card.checks[4].finding;
+    assert!(cropping.starts_with("2 of 3 convolutions"), "{cropping}");
+    assert!(version.card.checks[5].finding.contains("lag 3, 13 steps"));
 }

@@ -46,6 +46,12 @@ impl Engine for Breaking {
         Ok(Arc::new(BreakingProgram { inner, broken }))
     }
 
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+        let inner = self.inner.load_later(name, graph);
+        let broken = Arc::clone(&self.broken);
+        Arc::new(BreakingProgram { inner, broken })
+    }
+
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         self.inner.simplify(name, graph)
     }

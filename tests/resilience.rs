@@ -10,11 +10,13 @@ use std::{sync::Arc, time::Duration};
 use common::{
     Server, engine, eventually,
     faults::{BREAKING_LEVEL, Faults},
-    fixtures, service_over, unloaded_service,
+    fixtures, repository_of, service_of, service_over, workshop_of,
 };
 use density_server::{
-    http::HttpConfig, network::autoregressive::STEPS_IN_A_TURN, scheduling::SchedulerConfig,
-    operations::Service,
+    families::autoregressive::network::STEPS_IN_A_TURN,
+    operations::{Limits, Service},
+    scheduling::SchedulerConfig,
+    transport::http::HttpConfig,
 };
 use reqwest::{Client, StatusCode};
 use serde_json::{Value, json};
@@ -243,7 +245,9 @@ async fn a_shutdown_finishes_what_was_accepted() {
 
 #[tokio::test]
 async fn a_server_is_alive_but_not_ready_while_its_models_load() {
-    let service = unloaded_service(&fixtures(), engine(), workers(1));
+    let workshop = workshop_of(engine(), workers(1));
+    let models = Arc::new(repository_of(&fixtures(), workshop));
+    let service = service_of(Arc::clone(&models), Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
     let get = async |path: &str| reqwest::get(format!("{}{path}", server.url)).await.unwrap();
     assert_eq!(get("/livez").await.status(), StatusCode::OK);
@@ -260,7 +264,7 @@ async fn a_server_is_alive_but_not_ready_while_its_models_load() {
             .unwrap()
             .contains("still being loaded")
     );
-    service.scan().unwrap();
+    models.scan().unwrap();
     assert_eq!(get("/readyz").await.status(), StatusCode::OK);
     let answer = post(&server.url, SCORE, &image(0)).await.unwrap();
     assert_eq!(answer.status(), StatusCode::OK);

@@ -9,17 +9,22 @@ use std::{
 
 use clap::{ArgMatches, Args};
 
-use super::{CliError, OfflineSettings, Outcome, gather, model, pipeline};
+use super::{
+    CliError, OfflineSettings, Outcome,
+    gather::{self, Gathered, Handling},
+    model, pipeline,
+};
 use crate::{
-    app::App,
-    domain::{
-        family::{Density, Family},
+    app::{App, Registries},
+    detection::{
+        calibrate::{self, Guarantee, Inliers},
+        detector::Detector,
+        evaluation::Failure,
+        evidence::{Latents, Predicts, SquaredErrors, Surprises},
         statistics::Need,
     },
-    service::{
-        ServedModel,
-        calibrate::{Guarantee, Inliers, Made, Recipe},
-    },
+    families::detector::{self, Made, Recipe},
+    model::Model,
 };
 
 /// Make a detector, or a composite of a classifier, from models and images that are as they should be
@@ -85,25 +90,25 @@ struct Request {
     #[arg(long, default_value_t = 0)]
     seed: u64,
 
-    /// Resize images of another size than the model's
-    #[arg(long)]
-    resize: bool,
-
-    /// Convert between grey and colour and reduce 16 bits to 8
-    #[arg(long)]
-    convert: bool,
+    #[command(flatten)]
+    handling: Handling,
 }
 
-pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+pub(super) fn run(
+    arguments: CalibrateArgs,
+    registries: &Registries,
+    matches: &ArgMatches,
+) -> Result<Outcome, CliError> {
     let CalibrateArgs { request, settings } = arguments;
     let mut settings = settings.start(matches)?;
     let folder = model::folder(&request.model, &settings.models.repository)?;
     let (repository, model_name) = place(&folder)?;
     settings.models.repository = repository.clone();
-    let app = App::start(&settings)?;
+    let app = App::start(&settings, registries)?;
     app.loader().load()?;
-    let main = app.service.model(&model_name, None)?;
-    if main.family() == Family::Classifier {
+    let find = |name: &str| app.service.catalogue().model(name, None);
+    let main = find(&model_name)?;
+    if main.can::<dyn Predicts>().is_ok() {
         return composite::run(request, &app, main, &repository);
     }
     let role = own_role(&main)?;
@@ -116,7 +121,7 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
                 role.name()
             )));
         }
-        members.push((role, app.service.model(&name, None)?));
+        members.push((role, find(&name)?));
     }
     if request.stir && role != Need::Density {
         return Err(CliError::Usage(
@@ -129,18 +134,19 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
                 .to_owned(),
         ));
     }
-    let shape = members[0].1.shape();
-    let read = |inputs: &[PathBuf]| gather::images(inputs, shape, request.resize, request.convert);
+    let shape = members[0].1.shape;
+    let read = |inputs: &[PathBuf]| Gathered::read(inputs, shape, request.handling);
+    let (data, fit) = (read(&request.data)?, read(&request.fit)?);
+    let failures = [data.failures, fit.failures].concat();
     let inliers = Inliers {
-        data: read(&request.data)?,
-        fit: read(&request.fit)?,
+        data: data.images,
+        fit: fit.images,
     };
-    let name = name_of(
-        request.name,
-        &format!("{model_name}-gate"),
-        (&app, Family::Detector),
-    )?;
-    let names: Vec<String> = members.iter().map(|(_, m)| m.name().to_owned()).collect();
+    let images = inliers.data.len() + inliers.fit.len();
+    let name = name_of(request.name, &format!("{model_name}-gate"), &app, |other| {
+        other.can::<Detector>().is_ok()
+    })?;
+    let names: Vec<String> = members.iter().map(|(_, m)| m.name.clone()).collect();
     let recipe = Recipe {
         description: format!(
             "Detector of images unlike those it was calibrated with, over {}",
@@ -161,16 +167,22 @@ pub(super) fn run(arguments: CalibrateArgs, matches: &ArgMatches) -> Result<Outc
         samples: request.samples,
         seed: request.seed,
     };
-    let bar = gather::progress(inliers.data.len() + inliers.fit.len());
-    let made = pipeline::runtime()?.block_on(app.service.calibrate(
+    let bar = gather::progress(images);
+    let made = pipeline::runtime()?.block_on(detector::calibrate(
+        app.repository.workshop(),
         &recipe,
         inliers,
         &repository,
         |images| bar.set_position(images as u64),
     ));
     bar.finish_and_clear();
-    report(&made?)?;
-    Ok(Outcome::Done)
+    let made = made?;
+    let notes = recipe
+        .members
+        .iter()
+        .filter_map(|(_, model)| calibrate::unknown_training(model));
+    print(&[report(&made), notes_of(notes, &failures)].concat())?;
+    Ok(gather::outcome(failures.len(), images))
 }
 
 /// The repository and the name of the model in `folder`.
@@ -194,14 +206,20 @@ fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
         })
 }
 
-fn own_role(model: &ServedModel) -> Result<Need, CliError> {
-    match (model.family(), model.family().density()) {
-        (Family::Vae, _) => Ok(Need::Latent),
-        (Family::Autoencoder, _) => Ok(Need::Autoencoder),
-        (_, Density::Exact) => Ok(Need::Density),
-        (family, _) => Err(CliError::Usage(format!(
-            "{:?} is of the family {family}: a detector is made from a model with an exact density, a vae or an autoencoder",
-            model.name()
+/// What the model itself is to the detector, by what it has for one.
+fn own_role(model: &Model) -> Result<Need, CliError> {
+    if model.can::<dyn Surprises>().is_ok() {
+        return Ok(Need::Density);
+    }
+    if model.can::<dyn Latents>().is_ok() {
+        return Ok(Need::Latent);
+    }
+    match model.can::<dyn SquaredErrors>() {
+        Ok(_) => Ok(Need::Autoencoder),
+        Err(_) => Err(CliError::Usage(format!(
+            "{:?} is of the family {}: a detector is made from a model with an exact density that is conditioned on nothing, a vae or an \
+             autoencoder",
+            model.name, model.card.family
         ))),
     }
 }
@@ -220,12 +238,13 @@ fn member(text: &str) -> Result<(Need, String), CliError> {
     Ok((role, name.to_owned()))
 }
 
-/// The name that was asked for, or the default. It may be that of a model of the same `family`, of which a new version is made, and not
-/// that of another, whose clients would get something else from then on.
+/// The name that was asked for, or the default. It may be that of a model of the same kind, of which a new version is made, and not that of
+/// another, whose clients would get something else from then on.
 fn name_of(
     name: Option<String>,
     default: &str,
-    (app, family): (&App, Family),
+    app: &App,
+    is_of_the_kind: impl Fn(&Model) -> bool,
 ) -> Result<String, CliError> {
     let name = name.unwrap_or_else(|| default.to_owned());
     if !is_name(&name) {
@@ -233,10 +252,10 @@ fn name_of(
             "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
         )));
     }
-    match app.service.model(&name, None) {
-        Ok(other) if other.family() != family => Err(CliError::Usage(format!(
-            "--name {name:?}: there is such a model already, of the family {}, and a {family} would take its place: choose another name",
-            other.family()
+    match app.service.catalogue().model(&name, None) {
+        Ok(other) if !is_of_the_kind(&other) => Err(CliError::Usage(format!(
+            "--name {name:?}: there is such a model already, of the family {}, and something else would take its place: choose another name",
+            other.card.family
         ))),
         _ => Ok(name),
     }
@@ -270,7 +289,7 @@ fn command(
     format!("density-server calibrate {model}{members}{stir}{samples} --name {name} --seed {seed}")
 }
 
-fn report(made: &Made) -> Result<(), CliError> {
+fn report(made: &Made) -> String {
     let mut text = format!(
         "{}\n\nimages\n  {} fit the densities, {} rank, {} calibrate",
         made.folder.display(),
@@ -300,6 +319,25 @@ fn report(made: &Made) -> Result<(), CliError> {
             )),
         );
     }
+    text
+}
+
+/// What has to be known of the images.
+fn notes_of(notes: impl Iterator<Item = String>, failures: &[Failure]) -> String {
+    let mut text = String::new();
+    for note in notes {
+        text += &format!("\nnote: {note}\n");
+    }
+    for failure in failures {
+        text += &format!("\nleft out: {failure}");
+    }
+    if !failures.is_empty() {
+        text += "\n";
+    }
+    text
+}
+
+fn print(text: &str) -> Result<(), CliError> {
     io::stdout()
         .lock()
         .write_all(text.as_bytes())

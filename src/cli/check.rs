@@ -21,6 +21,10 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "MODEL_DIR")]
     model: String,
 
+    /// Try causality at every dimension where it cannot be proven, instead of at some; takes as long as --load-timeout allows
+    #[arg(long)]
+    thorough: bool,
+
     /// Print JSON: what /v1/models/{model} answers
     #[arg(long)]
     json: bool,
@@ -36,7 +40,7 @@ pub(super) fn run(
 ) -> Result<Outcome, CliError> {
     let settings = arguments.settings.start(matches)?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
-    let info = match app::check(&settings, registries, &folder) {
+    let info = match app::check(&settings, registries, &folder, arguments.thorough) {
         Ok(info) => info,
         Err(error) => {
             if arguments.json {
@@ -162,7 +166,7 @@ fn facts(details: &Details) -> Rows {
 fn checks(details: &Details) -> Rows {
     let checks = details.card.checks.iter();
     checks
-        .map(|check| (check.name.to_owned(), check.finding.clone()))
+        .map(|check| (check.name.to_string(), check.finding.clone()))
         .collect()
 }
 

@@ -6,39 +6,37 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{ArgMatches, Args};
-use serde::Serialize;
+use clap::{ArgMatches, Args, ValueEnum};
 
-use self::{
-    classification::ClassificationReport,
-    density::DensityReport,
-    detection::{DetectionReport, Judged},
-    measure::Measured,
-    reconstruction::ReconstructionReport,
-    rejection::RejectionReport,
-};
+use self::page::Shown;
 use super::{
     CliError, OfflineSettings, Outcome,
-    inputs::InputArgs,
+    gather::{self, Gathered, Handling},
+    growing::write_beside,
+    inputs::{InputArgs, shown},
     labels::LabelArgs,
     model::{self, Loaded},
-    pipeline::Images,
+    pipeline::{self, Images},
+    resume::Done,
     say,
-    score::BoundName,
 };
 use crate::{
-    domain::family::{Capability, Family},
-    service::requests::ScoreOptions,
+    app::Registries,
+    detection::{
+        detector::Detector,
+        evaluation::{
+            DetectionReport, Failure, Measured, Plan, Questions, RejectionReport, Report,
+            detection::{self, Judged},
+            maps,
+            rejection::{self, Doubted},
+        },
+    },
+    domain::image::Image,
+    model::{Call, Refusal, classify::Classifies, detect::Judges, score::BoundChoice},
 };
 
-mod classification;
-mod density;
-mod detection;
-mod figures;
-mod measure;
 mod page;
-mod reconstruction;
-mod rejection;
+mod text;
 
 /// Measure what a model is worth on a set of images
 ///
@@ -51,6 +49,16 @@ mod rejection;
 /// statistic; the images must then be others than those that calibrated.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
+    #[command(flatten)]
+    request: Request,
+
+    #[command(flatten)]
+    settings: OfflineSettings,
+}
+
+/// What is to be measured.
+#[derive(Debug, Args)]
+struct Request {
     /// Name of a model in the repository, or path of a model's folder
     model: String,
 
@@ -83,157 +91,300 @@ pub(super) struct EvaluateArgs {
     seed: u64,
 
     /// Folder for report.json and report.html
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, short, value_name = "FOLDER")]
     output: Option<PathBuf>,
 
-    /// Resize images of another size than the model's
-    #[arg(long)]
-    resize: bool,
-
-    /// Convert between grey and colour and reduce 16 bits to 8
-    #[arg(long)]
-    convert: bool,
-
     #[command(flatten)]
-    settings: OfflineSettings,
+    handling: Handling,
 }
 
-/// Everything that was found.
-#[derive(Debug, Serialize)]
-struct Report {
-    model: String,
-    version: u32,
-    family: &'static str,
-    data: Vec<String>,
-    images: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    density: Option<DensityReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    density_given_label: Option<DensityReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    classification: Option<ClassificationReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reconstruction: Option<ReconstructionReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rejection: Option<RejectionReport>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    detection: Option<DetectionReport>,
+/// What a likelihood is worth.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum BoundName {
+    /// The log-likelihood itself
+    Exact,
+    /// The evidence lower bound
+    Elbo,
+    /// The importance-weighted bound
+    Iwae,
 }
 
-/// What the page shows beside the report.
-struct Shown {
-    measured: Option<Measured>,
-    judged: Vec<Judged>,
-}
-
-pub(super) fn run(arguments: EvaluateArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
-    let loaded = model::load_any(&arguments.model, arguments.settings, matches)?;
-    let model = &loaded.model;
-    let rejects = model.family() == Family::Bayes;
-    let detects = !rejects && !arguments.outliers.is_empty() || model.family() == Family::Detector;
-    if detects {
-        model.require(Capability::Detect)?;
-    }
-    let inputs = InputArgs::of(arguments.data.clone(), arguments.resize, arguments.convert);
-    let files = inputs.files()?;
-    let images = Images {
-        labels: arguments.labels.read(&files, model.shape())?,
-        files,
-        options: inputs.decode_options(),
-    };
-    let options = ScoreOptions {
-        bound: arguments.bound.map(BoundName::choice),
-        k: arguments.k,
-        seed: arguments.seed,
-        ..ScoreOptions::default()
-    };
-    let plan = measure::Plan::new(&loaded, &images, &options, detects)?;
-    let measured = if plan.is_empty() {
-        None
-    } else {
-        Some(measure::measure(&loaded, &plan, images, &options)?)
-    };
-    let (detection, judged) = if detects {
-        let change = (arguments.resize, arguments.convert);
-        let (report, judged) =
-            detection::measure(&loaded, &arguments.data, &arguments.outliers, change)?;
-        (Some(report), judged)
-    } else {
-        (None, Vec::new())
-    };
-    let inliers = judged.first().map_or(0, |inliers| inliers.images.len());
-    let rejection = match &measured {
-        Some(measured) if rejects => {
-            let change = (arguments.resize, arguments.convert);
-            rejection::measure(&loaded, measured, &arguments.outliers, change)?
+impl From<BoundName> for BoundChoice {
+    fn from(name: BoundName) -> Self {
+        match name {
+            BoundName::Exact => Self::Exact,
+            BoundName::Elbo => Self::Elbo,
+            BoundName::Iwae => Self::Iwae,
         }
-        _ => None,
+    }
+}
+
+pub(super) fn run(
+    arguments: EvaluateArgs,
+    registries: &Registries,
+    matches: &ArgMatches,
+) -> Result<Outcome, CliError> {
+    let EvaluateArgs { request, settings } = arguments;
+    let loaded = model::load_any(&request.model, settings, (registries, matches))?;
+    let outliers = named(&request.outliers)?;
+    let evaluation = Evaluation {
+        call: loaded.app.service.call(pipeline::no_deadline()),
+        loaded: &loaded,
+        request: &request,
+        outliers,
     };
-    let report = Report {
-        detection,
-        rejection,
-        ..report(&loaded, &arguments.data, measured.as_ref(), inliers)
-    };
+    let (report, shown) = evaluation.carry_out()?;
     print(&report)?;
-    if let Some(folder) = &arguments.output {
-        write(folder, &report, &Shown { measured, judged })?;
+    if let Some(folder) = &request.output {
+        write(folder, &report, &shown)?;
         say(&format!(
             "written: {0}/report.json, {0}/report.html",
             folder.display()
         ));
     }
-    Ok(Outcome::Done)
+    Ok(gather::outcome(report.failed.len(), report.images))
 }
 
-fn report(
-    loaded: &Loaded,
-    data: &[PathBuf],
-    measured: Option<&Measured>,
-    in_detection: usize,
-) -> Report {
-    let model = &loaded.model;
-    Report {
-        model: model.name().to_owned(),
-        version: model.version(),
-        family: model.family().name(),
-        data: data.iter().map(|path| path.display().to_string()).collect(),
-        images: measured.map_or(in_detection, |measured| measured.names.len()),
-        density: measured.and_then(|measured| DensityReport::of(measured, model.shape())),
-        density_given_label: measured
-            .and_then(|measured| DensityReport::given_label(measured, model.shape())),
-        classification: measured.and_then(ClassificationReport::of),
-        reconstruction: measured.and_then(ReconstructionReport::of),
-        rejection: None,
-        detection: None,
+/// Names and paths of sets that are given as NAME=PATH.
+fn named(outliers: &[String]) -> Result<Vec<(String, PathBuf)>, CliError> {
+    outliers
+        .iter()
+        .map(|text| {
+            text.split_once('=')
+                .filter(|(name, path)| !name.is_empty() && !path.is_empty())
+                .map(|(name, path)| (name.to_owned(), PathBuf::from(path)))
+                .ok_or_else(|| CliError::Usage(format!("--outliers {text}: it must be NAME=PATH")))
+        })
+        .collect()
+}
+
+/// A command that is under way.
+struct Evaluation<'a> {
+    loaded: &'a Loaded,
+    request: &'a Request,
+    outliers: Vec<(String, PathBuf)>,
+    call: Call,
+}
+
+impl Evaluation<'_> {
+    fn carry_out(&self) -> Result<(Report, Shown), CliError> {
+        let model = &self.loaded.model;
+        let doubting = model.can::<dyn Classifies>();
+        let doubting = doubting.ok().filter(|classifies| classifies.has_doubts());
+        let detects =
+            doubting.is_none() && !self.outliers.is_empty() || model.can::<Detector>().is_ok();
+        let judges = if detects {
+            let judges = model.can::<dyn Judges>();
+            Some(judges.map_err(|reason| Refusal::unsupported(&model.name, "detect", &reason))?)
+        } else {
+            None
+        };
+        let (measured, mut failures) = self.measure(detects)?;
+        let (detection, judged) = match &judges {
+            Some(judges) => {
+                let (report, judged) = self.judge(&**judges, &mut failures)?;
+                (Some(report), judged)
+            }
+            None => (None, Vec::new()),
+        };
+        let rejection = match (&measured, &doubting) {
+            (Some(measured), Some(classifies)) => {
+                let doubted = self.doubt(&**classifies, &mut failures)?;
+                RejectionReport::of(measured, doubted)
+            }
+            _ => None,
+        };
+        let data = self.request.data.iter().map(shown);
+        let mut report = Report::new(model, data.collect(), measured.as_ref());
+        report.rejection = rejection;
+        if let Some(detection) = detection {
+            report = report.with_detection(detection);
+        }
+        report.fail(failures);
+        let shown = match self.request.output {
+            Some(_) => self.look(measured, judged)?,
+            None => Shown::default(),
+        };
+        Ok((report, shown))
     }
+
+    /// One pass over the images, if there is anything to ask about each alone.
+    fn measure(&self, judged: bool) -> Result<(Option<Measured>, Vec<Failure>), CliError> {
+        let (request, model) = (self.request, &self.loaded.model);
+        let handling = request.handling;
+        let inputs = InputArgs::of(request.data.clone(), handling.decoding);
+        let files = inputs.files()?;
+        let labels = request.labels.read(&files, model.shape)?;
+        let plan = Plan::new(
+            model,
+            &Questions {
+                bound: request.bound.map(BoundChoice::from),
+                k: request.k,
+                seed: request.seed,
+                labelled: labels.are_given(),
+                labels: labels.distinct(&files),
+                judged,
+            },
+        )?;
+        let mut failures = Vec::new();
+        if plan.is_empty() {
+            return Ok((None, failures));
+        }
+        let mut measured = Measured::new(plan.label_names.clone(), labels.are_given());
+        let images = Images {
+            files,
+            roots: inputs.roots(),
+            options: inputs.decode_options(),
+            labels,
+            done: Done::default(),
+        };
+        let ask = |images| plan.ask(images, &self.call);
+        pipeline::each(self.loaded, images, false, ask, |name, found| {
+            match found {
+                Ok(found) => {
+                    let label = name.label.as_ref().map(|label| plan.number(label));
+                    measured.add(model, &name.input, label.transpose()?, &found);
+                }
+                Err(error) => {
+                    let place = (name.input.clone(), name.index);
+                    failures.push(handling.failure(place, error.to_string())?);
+                }
+            }
+            Ok(true)
+        })?;
+        if measured.is_empty() {
+            return Err(nothing("--data", &failures));
+        }
+        Ok((Some(measured), failures))
+    }
+
+    /// Judges the images as inliers, and every set of outliers.
+    fn judge(
+        &self,
+        judges: &dyn Judges,
+        failures: &mut Vec<Failure>,
+    ) -> Result<(DetectionReport, Vec<Judged>), CliError> {
+        let handling = self.request.handling;
+        let shape = self.loaded.model.shape;
+        let mut sets = vec![(
+            "inliers".to_owned(),
+            Gathered::read(&self.request.data, shape, handling)?,
+        )];
+        for (name, path) in &self.outliers {
+            let images = Gathered::read(std::slice::from_ref(path), shape, handling)?;
+            sets.push((name.clone(), images));
+        }
+        let bar = gather::progress(sets.iter().map(|(_, set)| set.images.len()).sum());
+        let runtime = pipeline::runtime()?;
+        let (mut all, mut calibration) = (Vec::new(), None);
+        let mut done = 0;
+        for (name, set) in sets {
+            let progress = |count: usize| bar.set_position((done + count) as u64);
+            let judging = detection::judge(judges, &set.images, &self.call, progress);
+            let (verdicts, own) = runtime.block_on(judging)?;
+            done += set.images.len();
+            calibration = calibration.or(own);
+            let (images, verdicts, failed) = set.answered(verdicts, handling)?;
+            if images.len() < 2 {
+                let first = failed
+                    .first()
+                    .map_or(String::new(), |first| format!(" ({first})"));
+                return Err(CliError::Usage(format!(
+                    "{name}: at least two images are needed, and {} can be used{first}",
+                    images.len()
+                )));
+            }
+            failures.extend(failed);
+            all.push(Judged {
+                name,
+                images,
+                verdicts,
+            });
+        }
+        bar.finish_and_clear();
+        let (Some((inliers, outliers)), Some(calibration)) = (all.split_first(), calibration)
+        else {
+            return Err(nothing("--data", failures));
+        };
+        let report = DetectionReport::of(&self.loaded.model, &calibration, inliers, outliers);
+        Ok((report, all))
+    }
+
+    /// What a model that can give no label says of every set of outliers.
+    fn doubt(
+        &self,
+        classifies: &dyn Classifies,
+        failures: &mut Vec<Failure>,
+    ) -> Result<Vec<Doubted>, CliError> {
+        let (shape, handling) = (self.loaded.model.shape, self.request.handling);
+        let runtime = pipeline::runtime()?;
+        let mut all = Vec::new();
+        for (name, path) in &self.outliers {
+            let set = Gathered::read(std::slice::from_ref(path), shape, handling)?;
+            let bar = gather::progress(set.images.len());
+            let progress = |count: usize| bar.set_position(count as u64);
+            let asking = rejection::ask(classifies, &set.images, &self.call, progress);
+            let answers = runtime.block_on(asking)?;
+            bar.finish_and_clear();
+            let (images, doubts, failed) = set.answered(answers, handling)?;
+            if images.is_empty() {
+                return Err(nothing(name, &failed));
+            }
+            failures.extend(failed);
+            all.push(Doubted {
+                name: name.clone(),
+                doubts: doubts.into_iter().flatten().collect(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Where in the images at the ends the surprise lies.
+    fn look(&self, measured: Option<Measured>, judged: Vec<Judged>) -> Result<Shown, CliError> {
+        let (model, call) = (&self.loaded.model, &self.call);
+        let runtime = pipeline::runtime()?;
+        let maps = match &measured {
+            Some(measured) => [&measured.most_likely, &measured.least_likely]
+                .map(|end| runtime.block_on(maps::log_probabilities(model, &end.images(), call))),
+            None => [None, None],
+        };
+        let strangest = judged
+            .iter()
+            .map(|set| {
+                let images: Vec<Image> = set
+                    .images_in_order()
+                    .rev()
+                    .take(page::SHOWN)
+                    .cloned()
+                    .collect();
+                let maps = runtime.block_on(maps::evidence(model, &images, call));
+                (images, maps)
+            })
+            .collect();
+        Ok(Shown {
+            measured,
+            judged,
+            maps,
+            strangest,
+        })
+    }
+}
+
+/// What is said if nothing of a set could be measured.
+fn nothing(set: &str, failures: &[Failure]) -> CliError {
+    CliError::Usage(match failures.first() {
+        None => format!("{set} holds no images: its arrays are empty"),
+        Some(first) => format!(
+            "nothing of {set} could be measured: {} images failed, the first of them {first}",
+            failures.len()
+        ),
+    })
 }
 
 fn print(report: &Report) -> Result<(), CliError> {
-    let mut text = format!(
-        "{} version {} ({}), {} images\n",
-        report.model, report.version, report.family, report.images
-    );
-    for density in [&report.density, &report.density_given_label]
-        .into_iter()
-        .flatten()
-    {
-        text += &density.text();
-    }
-    if let Some(classification) = &report.classification {
-        text += &classification.text();
-    }
-    if let Some(reconstruction) = &report.reconstruction {
-        text += &reconstruction.text();
-    }
-    if let Some(rejection) = &report.rejection {
-        text += &rejection.text();
-    }
-    if let Some(detection) = &report.detection {
-        text += &detection.text();
-    }
     io::stdout()
         .lock()
-        .write_all(text.as_bytes())
+        .write_all(text::report(report).as_bytes())
         .map_err(|error| CliError::writing(None, error))
 }
 
@@ -242,7 +393,7 @@ fn write(folder: &Path, report: &Report, shown: &Shown) -> Result<(), CliError> 
     fs::create_dir_all(folder).map_err(failed)?;
     let json =
         serde_json::to_string_pretty(report).map_err(|error| failed(io::Error::other(error)))?;
-    fs::write(folder.join("report.json"), json + "\n").map_err(failed)?;
+    write_beside(&folder.join("report.json"), (json + "\n").as_bytes()).map_err(failed)?;
     let page = page::page(report, shown).map_err(|error| failed(io::Error::other(error)))?;
-    fs::write(folder.join("report.html"), page).map_err(failed)
+    write_beside(&folder.join("report.html"), page.as_bytes()).map_err(failed)
 }

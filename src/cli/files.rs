@@ -2,11 +2,12 @@
 
 use std::{
     collections::HashSet,
-    fs, io,
+    fs,
+    io::{self, Write},
     path::{Path, PathBuf},
 };
 
-use super::{CliError, table::ImageName};
+use super::{CliError, growing::write_beside, inputs::is_standard, table::ImageName};
 use crate::{
     domain::image::Image,
     media,
@@ -28,13 +29,14 @@ impl Form {
     pub(super) fn of(output: &Path) -> Result<Self, CliError> {
         let ending = output.extension().unwrap_or_default().to_string_lossy();
         match ending.to_lowercase().as_str() {
+            _ if is_standard(output) => Ok(Self::Grid),
             _ if output.is_dir() => Ok(Self::Folder),
             "png" => Ok(Self::Grid),
             "gif" => Ok(Self::Animation),
             "npy" => Ok(Self::Array),
             "" => Ok(Self::Folder),
             _ => Err(CliError::Usage(format!(
-                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .gif (an animation), .npy (one array), or a folder",
+                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .gif (an animation), .npy (one array), a folder, or - for a PNG grid to standard output",
                 output.display()
             ))),
         }
@@ -49,8 +51,11 @@ impl Form {
             Self::Folder => {
                 let mut folder = Folder::create(output)?;
                 for (index, image) in images(rendering).iter().enumerate() {
-                    let written = png(image)
-                        .and_then(|bytes| folder.write(Path::new(&format!("{index:05}.png")), &bytes));
+                    let written = png(image).and_then(|bytes| {
+                        folder
+                            .write(Path::new(&format!("{index:05}.png")), &bytes)
+                            .map(drop)
+                    });
                     written.map_err(|error| {
                         CliError::writing(Some(output), io::Error::other(error))
                     })?;
@@ -89,23 +94,28 @@ pub(super) enum Sink {
 }
 
 impl Sink {
-    /// Takes the answer for one image.
-    pub(super) fn push(&mut self, name: &ImageName, answer: Box<dyn AnyAnswer>) -> Result<(), String> {
+    /// Takes the answer for one image, and tells the file that it went into if it has one of its own.
+    pub(super) fn push(
+        &mut self,
+        name: &ImageName,
+        answer: Box<dyn AnyAnswer>,
+    ) -> Result<Option<PathBuf>, String> {
         let told = |refusal: Refusal| refusal.to_string();
         let rendering = answer.rendering().map_err(told)?;
         match self {
             Self::Folder(folder) => match rendering {
-                Rendering::File(bytes) => {
-                    folder.write(&file_name(name, None, "dsi"), &bytes).map(drop)
-                }
+                Rendering::File(bytes) => folder
+                    .write(&file_name(name, None, "dsi"), &bytes)
+                    .map(Some),
                 rendering => {
                     let images = images(rendering);
                     let several = images.len() > 1;
+                    let mut written = None;
                     for (index, image) in images.iter().enumerate() {
                         let path = file_name(name, several.then_some(index), "png");
-                        folder.write(&path, &png(image)?)?;
+                        written = Some(folder.write(&path, &png(image)?)?);
                     }
-                    Ok(())
+                    Ok(written.filter(|_| !several))
                 }
             },
             Self::Gathered {
@@ -115,7 +125,7 @@ impl Sink {
                     how.get_or_insert_with(|| (known.clone(), *order));
                 }
                 all.extend(images(rendering));
-                Ok(())
+                Ok(None)
             }
         }
     }
@@ -180,7 +190,7 @@ impl Folder {
         })
     }
 
-    fn write(&mut self, name: &Path, bytes: &[u8]) -> Result<(), String> {
+    fn write(&mut self, name: &Path, bytes: &[u8]) -> Result<PathBuf, String> {
         let path = self.path.join(name);
         if !self.written.insert(name.to_owned()) {
             return Err(format!(
@@ -191,7 +201,8 @@ impl Folder {
         let parent = path.parent().unwrap_or(&self.path);
         fs::create_dir_all(parent)
             .and_then(|()| write_beside(&path, bytes))
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        Ok(path)
     }
 }
 
@@ -207,16 +218,14 @@ fn file_name(name: &ImageName, completion: Option<usize>, ending: &str) -> PathB
 }
 
 fn save(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    if is_standard(path) {
+        let mut output = io::stdout().lock();
+        return output
+            .write_all(bytes)
+            .and_then(|()| output.flush())
+            .map_err(|error| CliError::writing(None, error));
+    }
     write_beside(path, bytes).map_err(|error| CliError::writing(Some(path), error))
-}
-
-/// Writes beside the file and renames, so that what stands under its name is whole.
-pub(super) fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mut file = tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new(".")))?;
-    io::Write::write_all(&mut file, bytes)?;
-    file.persist(path)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,58 +2,139 @@
 
 use std::{path::PathBuf, thread};
 
+use clap::Args;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use super::{
-    CliError,
-    inputs::{InputArgs, Reader},
+    CliError, Outcome,
+    inputs::{DecodeArgs, InputArgs, Reader},
     labels::Labels,
+    resume::Done,
+    say,
 };
-use crate::domain::image::{Image, ImageShape};
+use crate::{
+    detection::evaluation::Failure,
+    domain::image::{Image, ImageShape},
+    model::PerImage,
+};
 
 /// Images read at a time.
 const CHUNK: usize = 256;
 
-/// Every image of files and folders, in order. The first that cannot be read ends the command: a set with holes is another set.
-pub(super) fn images(
-    inputs: &[PathBuf],
-    shape: ImageShape,
-    resize: bool,
-    convert: bool,
-) -> Result<Vec<Image>, CliError> {
-    if inputs.is_empty() {
-        return Ok(Vec::new());
-    }
-    let inputs = InputArgs::of(inputs.to_vec(), resize, convert);
-    let files = inputs.files()?;
-    let (sender, mut receiver) = mpsc::channel(2);
-    let reader = Reader {
-        shape,
-        roots: inputs.roots(),
-        options: inputs.decode_options(),
-        chunk: CHUNK,
-        progress: ProgressBar::hidden(),
-        labels: Labels::None,
-    };
-    let reading = thread::spawn(move || reader.read(&files, &sender));
-    let mut images = Vec::new();
-    while let Some(chunk) = receiver.blocking_recv() {
-        for item in chunk {
-            match item.image {
-                Ok(image) => images.push(image),
-                Err(reason) => {
-                    return Err(CliError::Usage(format!("{}: {reason}", item.name.input)));
+/// What may be done to images, and what if that does not help.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Handling {
+    #[command(flatten)]
+    pub(super) decoding: DecodeArgs,
+
+    /// Stop at the first image that cannot be read or measured, instead of leaving it out and saying so
+    #[arg(long)]
+    pub(super) strict: bool,
+}
+
+/// Images, where each came from, and those that could not be read.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) images: Vec<Image>,
+    places: Vec<(String, Option<u64>)>,
+    pub(super) failures: Vec<Failure>,
+}
+
+impl Gathered {
+    /// Every image of files and folders, in order.
+    pub(super) fn read(
+        inputs: &[PathBuf],
+        shape: ImageShape,
+        handling: Handling,
+    ) -> Result<Self, CliError> {
+        let mut gathered = Self::default();
+        if inputs.is_empty() {
+            return Ok(gathered);
+        }
+        let inputs = InputArgs::of(inputs.to_vec(), handling.decoding);
+        let files = inputs.files()?;
+        let (sender, mut receiver) = mpsc::channel(2);
+        let reader = Reader {
+            shape,
+            roots: inputs.roots(),
+            options: inputs.decode_options(),
+            chunk: CHUNK,
+            progress: ProgressBar::hidden(),
+            labels: Labels::None,
+            done: Done::default(),
+        };
+        let reading = thread::spawn(move || reader.read(&files, &sender));
+        while let Some(chunk) = receiver.blocking_recv() {
+            for item in chunk {
+                let place = (item.name.input, item.name.index);
+                match item.image {
+                    Ok(image) => {
+                        gathered.images.push(image);
+                        gathered.places.push(place);
+                    }
+                    Err(error) => gathered.failures.push(handling.failure(place, error)?),
                 }
             }
         }
+        if reading.join().is_err() {
+            return Err(CliError::Usage(
+                "the thread that reads files panicked".to_owned(),
+            ));
+        }
+        Ok(gathered)
     }
-    if reading.join().is_err() {
-        return Err(CliError::Usage(
-            "the thread that reads files panicked".to_owned(),
-        ));
+
+    /// Keeps the images that have an answer; the others join the failures.
+    pub(super) fn answered<T>(
+        self,
+        answers: PerImage<T>,
+        handling: Handling,
+    ) -> Result<(Vec<Image>, Vec<T>, Vec<Failure>), CliError> {
+        let (mut images, mut good, mut failures) = (Vec::new(), Vec::new(), self.failures);
+        let all = self.images.into_iter().zip(self.places).zip(answers);
+        for ((image, place), answer) in all {
+            match answer {
+                Ok(answer) => {
+                    images.push(image);
+                    good.push(answer);
+                }
+                Err(refusal) => failures.push(handling.failure(place, super::told(&refusal))?),
+            }
+        }
+        Ok((images, good, failures))
     }
-    Ok(images)
+}
+
+impl Handling {
+    /// An image that could not be measured; an error if the command is to stop at it.
+    pub(super) fn failure(
+        self,
+        (input, index): (String, Option<u64>),
+        error: String,
+    ) -> Result<Failure, CliError> {
+        let failure = Failure {
+            input,
+            index,
+            error,
+        };
+        if self.strict {
+            return Err(CliError::Usage(failure.to_string()));
+        }
+        Ok(failure)
+    }
+}
+
+/// Says how many images of how many failed.
+pub(super) fn outcome(failed: usize, images: usize) -> Outcome {
+    if failed == 0 {
+        return Outcome::Done;
+    }
+    say(&format!(
+        "{failed} of {} images failed and are left out",
+        failed + images
+    ));
+    Outcome::Refused
 }
 
 /// A bar on standard error, if that is a terminal.

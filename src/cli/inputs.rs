@@ -5,19 +5,26 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    io::{self, BufRead, BufReader, Read},
+    io::{self, BufRead, BufReader, Cursor, Read},
     path::{Path, PathBuf},
+    sync::OnceLock,
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use flate2::bufread::MultiGzDecoder;
 use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
-use super::{CliError, labels::Labels, table::ImageName};
+use super::{
+    CliError,
+    gather::{Gathered, Handling},
+    labels::Labels,
+    resume::Done,
+    table::ImageName,
+};
 use crate::{
     domain::image::{Image, ImageShape},
-    media::{self, DecodeLimits, DecodeOptions},
+    media::{self, DecodeLimits, DecodeOptions, Decoded, Frames},
 };
 
 mod array;
@@ -39,10 +46,17 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug, Args)]
 pub(super) struct InputArgs {
     /// Image files (PNG, JPEG, WebP, GIF, BMP, PNM), npy arrays of levels (uint8 [N, H, W] or [N, H, W, C]), IDX arrays
-    /// (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name
+    /// (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name; - is standard input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
+    #[command(flatten)]
+    decoding: DecodeArgs,
+}
+
+/// What may be done to image files.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub(super) struct DecodeArgs {
     /// Resize images of another size than the model's, which changes their likelihood
     #[arg(long)]
     resize: bool,
@@ -50,6 +64,41 @@ pub(super) struct InputArgs {
     /// Convert between grey and colour and reduce 16 bits to 8, which changes the likelihood
     #[arg(long)]
     convert: bool,
+
+    /// Turn and mirror images as the orientation tag of a camera asks; otherwise they are judged as they are stored
+    #[arg(long)]
+    orient: bool,
+
+    /// What becomes of files with several frames or pages
+    #[arg(long, value_enum, default_value_t = FramesName::Only)]
+    frames: FramesName,
+}
+
+/// Which frames of a file are taken.
+#[derive(Debug, Clone, Copy, Default, ValueEnum)]
+enum FramesName {
+    /// The only one; a file with more fails
+    #[default]
+    Only,
+    /// The first
+    First,
+    /// All, each an image
+    All,
+}
+
+impl DecodeArgs {
+    fn options(self) -> DecodeOptions {
+        DecodeOptions {
+            resize: self.resize,
+            convert: self.convert,
+            orient: self.orient,
+            frames: match self.frames {
+                FramesName::Only => Frames::Only,
+                FramesName::First => Frames::First,
+                FramesName::All => Frames::All,
+            },
+        }
+    }
 }
 
 /// One image, or why there is none.
@@ -72,6 +121,8 @@ pub(super) struct Reader {
     pub(super) progress: ProgressBar,
     /// What the images are called.
     pub(super) labels: Labels,
+    /// Images that are not wanted again.
+    pub(super) done: Done,
 }
 
 /// What a file turned out to be.
@@ -86,12 +137,8 @@ struct Gone;
 
 impl InputArgs {
     /// Inputs that came by another way than as arguments.
-    pub(super) fn of(inputs: Vec<PathBuf>, resize: bool, convert: bool) -> Self {
-        Self {
-            inputs,
-            resize,
-            convert,
-        }
+    pub(super) fn of(inputs: Vec<PathBuf>, decoding: DecodeArgs) -> Self {
+        Self { inputs, decoding }
     }
 
     /// Every file that was named or lies in a folder that was. Only names are held, not images.
@@ -100,7 +147,7 @@ impl InputArgs {
         for input in &self.inputs {
             let unreadable =
                 |error| CliError::io(format!("{} cannot be read", input.display()), error);
-            if !fs::metadata(input).map_err(unreadable)?.is_dir() {
+            if is_standard(input) || !fs::metadata(input).map_err(unreadable)?.is_dir() {
                 files.push(input.clone());
                 continue;
             }
@@ -125,11 +172,7 @@ impl InputArgs {
 
     /// What may be done to an image that does not fit.
     pub(super) fn decode_options(&self) -> DecodeOptions {
-        DecodeOptions {
-            resize: self.resize,
-            convert: self.convert,
-            ..DecodeOptions::default()
-        }
+        self.decoding.options()
     }
 }
 
@@ -143,7 +186,11 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
             .iter()
             .map(|(ending, count)| format!("{count} × {ending}"))
             .collect();
-        super::say(&format!("{}: left out are {}", folder.display(), kinds.join(", ")));
+        super::say(&format!(
+            "{}: left out are {}",
+            folder.display(),
+            kinds.join(", ")
+        ));
     }
     Ok(())
 }
@@ -167,9 +214,11 @@ fn walk(
                 *ignored.entry("unreadable folders".to_owned()).or_default() += 1;
             }
         } else if !is_wanted(&path) {
-            let ending = path.extension().map_or("files without an ending".into(), |ending| {
-                format!(".{}", ending.to_string_lossy())
-            });
+            let ending = path
+                .extension()
+                .map_or("files without an ending".into(), |ending| {
+                    format!(".{}", ending.to_string_lossy())
+                });
             *ignored.entry(ending).or_default() += 1;
         } else if path.is_file() {
             files.push(path);
@@ -182,6 +231,9 @@ fn walk(
 
 /// The path of a file below the input that was named: its name alone, if it was named itself.
 fn below(path: &Path, roots: &[PathBuf]) -> PathBuf {
+    if is_standard(path) {
+        return PathBuf::from("stdin");
+    }
     roots
         .iter()
         .filter_map(|root| path.strip_prefix(root).ok())
@@ -219,27 +271,33 @@ impl Reader {
                 .blocking_send(std::mem::take(&mut chunk))
                 .map_err(|_| Gone)
         };
-        let mut position = 0;
+        let (mut position, mut turned) = (0, 0);
         let sent = files
             .iter()
-            .try_for_each(|file| self.file(file, &mut position, &mut send));
+            .try_for_each(|file| self.file(file, (&mut position, &mut turned), &mut send));
+        if turned > 0 {
+            super::say(&format!(
+                "{turned} files ask to be shown another way up and are judged as they are stored: --orient turns them"
+            ));
+        }
         if sent.is_ok() && !chunk.is_empty() {
             // The receiver may have gone after the last full chunk; then nobody wants this one either.
             let _ = sender.blocking_send(chunk);
         }
     }
 
-    /// Sends the images of one file, the first of which is at `position` among all.
+    /// Sends the images of one file, the first of which is at `position` among all; counts files that were to be `turned` and are not.
     fn file(
         &self,
         path: &Path,
-        position: &mut u64,
+        (position, turned): (&mut u64, &mut u64),
         send: &mut impl FnMut(Item) -> Result<(), Gone>,
     ) -> Result<(), Gone> {
         let first = *position;
+        let input = shown(path);
         let named = |index: Option<u64>, image| Item {
             name: ImageName {
-                input: path.display().to_string(),
+                input: input.clone(),
                 below: below(path, &self.roots),
                 index,
                 label: self.labels.of(path, first + index.unwrap_or_default()),
@@ -247,9 +305,26 @@ impl Reader {
             image,
         };
         *position += 1;
+        if self.done.has(&input, None) {
+            return Ok(());
+        }
         let mut array = match open(path, self.shape) {
             Ok(Source::Array(array)) => array,
-            Ok(Source::Picture(bytes)) => return send(named(None, self.picture(&bytes))),
+            Ok(Source::Picture(bytes)) => match self.picture(&bytes) {
+                Ok(decoded) => {
+                    *turned += u64::from(!decoded.notes.is_empty());
+                    let several = decoded.images.len() > 1;
+                    *position = first.saturating_add(decoded.images.len() as u64);
+                    for (index, image) in (0..).zip(decoded.images) {
+                        let index = several.then_some(index);
+                        if !self.done.has(&input, index) {
+                            send(named(index, Ok(image)))?;
+                        }
+                    }
+                    return Ok(());
+                }
+                Err(error) => return send(named(None, Err(error))),
+            },
             Err(error) => return send(named(None, Err(error))),
         };
         *position = first.saturating_add(array.images());
@@ -257,6 +332,9 @@ impl Reader {
         for index in 0..array.images() {
             let image = array.next(self.shape);
             let ended = image.is_err() && array.is_cut_short();
+            if self.done.has(&input, Some(index)) {
+                continue;
+            }
             send(named(Some(index), image))?;
             if ended {
                 // Nothing after the place where the file ends can be read, and one row says so.
@@ -267,7 +345,7 @@ impl Reader {
             Ok(()) => Ok(()),
             Err(error) => send(Item {
                 name: ImageName {
-                    input: path.display().to_string(),
+                    input: input.clone(),
                     below: below(path, &self.roots),
                     index: None,
                     label: None,
@@ -277,33 +355,33 @@ impl Reader {
         }
     }
 
-    fn picture(&self, bytes: &[u8]) -> Result<Image, String> {
-        media::decode(bytes, self.shape, self.options, DecodeLimits::default())
+    fn picture(&self, bytes: &[u8]) -> Result<Decoded, String> {
+        let limits = DecodeLimits::default();
+        media::decode_file(bytes, self.shape, self.options, limits, &|| false)
             .map_err(|error| error.to_string())
     }
 }
 
 /// Every image of the inputs, for commands that need them all. The first that cannot be read ends the command.
 pub(super) fn read_all(inputs: &InputArgs, shape: ImageShape) -> Result<Vec<Image>, CliError> {
-    let InputArgs {
-        inputs,
-        resize,
-        convert,
-    } = inputs;
-    super::gather::images(inputs, shape, *resize, *convert)
+    let handling = Handling {
+        decoding: inputs.decoding,
+        strict: true,
+    };
+    Ok(Gathered::read(&inputs.inputs, shape, handling)?.images)
 }
 
 /// The codes of npy arrays, each of `size` numbers.
 pub(super) fn read_codes(paths: &[PathBuf], size: usize) -> Result<Vec<Part<Vec<f32>>>, CliError> {
     let mut codes = Vec::new();
     for path in paths {
-        let bytes = fs::read(path)
+        let bytes = read_file(path)
             .map_err(|error| CliError::io(format!("{} cannot be read", path.display()), error))?;
         let read = media::read_vectors(&bytes, size, usize::MAX)
             .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
         codes.extend((0..).zip(read).map(|(index, code)| {
             let name = ImageName {
-                input: path.display().to_string(),
+                input: shown(path),
                 below: below(path, &[]),
                 index: Some(index),
                 label: None,
@@ -320,7 +398,7 @@ pub(super) fn read_streams(inputs: &[PathBuf]) -> Result<Vec<Part<Vec<u8>>>, Cli
     for input in inputs {
         let unreadable =
             |error: io::Error| CliError::io(format!("{} cannot be read", input.display()), error);
-        if !fs::metadata(input).map_err(unreadable)?.is_dir() {
+        if is_standard(input) || !fs::metadata(input).map_err(unreadable)?.is_dir() {
             files.push(input.clone());
             continue;
         }
@@ -336,12 +414,12 @@ pub(super) fn read_streams(inputs: &[PathBuf]) -> Result<Vec<Part<Vec<u8>>>, Cli
     }
     let part = |path: PathBuf| {
         let name = ImageName {
-            input: path.display().to_string(),
+            input: shown(&path),
             below: below(&path, inputs),
             index: None,
             label: None,
         };
-        (name, fs::read(&path).map_err(|error| error.to_string()))
+        (name, read_file(&path).map_err(|error| error.to_string()))
     };
     Ok(files.into_iter().map(part).collect())
 }
@@ -377,15 +455,57 @@ pub(super) fn count(files: &[PathBuf], shape: ImageShape) -> Result<u64, CliErro
     })
 }
 
+/// Whether a path means standard input or output.
+pub(super) fn is_standard(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// A path as text. What is not UTF-8 is written as `\\xff`, so that files whose names differ only there keep apart.
+pub(super) fn shown(path: impl AsRef<Path>) -> String {
+    let mut text = String::new();
+    for chunk in path.as_ref().as_os_str().as_encoded_bytes().utf8_chunks() {
+        text += chunk.valid();
+        for byte in chunk.invalid() {
+            text += &format!("\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+/// All of standard input, which can only be read once.
+fn standard_input() -> io::Result<&'static [u8]> {
+    static ALL: OnceLock<Result<Vec<u8>, io::ErrorKind>> = OnceLock::new();
+    let all = ALL.get_or_init(|| {
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().read_to_end(&mut bytes);
+        read.map(|_| bytes).map_err(|error| error.kind())
+    });
+    all.as_deref().map_err(|kind| io::Error::from(*kind))
+}
+
+/// A whole file, or standard input.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if is_standard(path) {
+        return standard_input().map(<[u8]>::to_vec);
+    }
+    fs::read(path)
+}
+
+fn has_ending(path: &Path, wanted: &str) -> bool {
+    let ending = path.extension();
+    ending.is_some_and(|ending| ending.eq_ignore_ascii_case(wanted))
+}
+
 /// Opens a file and tells by its name and its first bytes what it is.
 fn open(path: &Path, shape: ImageShape) -> Result<Source, String> {
     let failed = |error: io::Error| error.to_string();
-    let mut file = BufReader::new(File::open(path).map_err(failed)?);
+    let mut file: Box<dyn BufRead> = if is_standard(path) {
+        Box::new(Cursor::new(standard_input().map_err(failed)?))
+    } else {
+        Box::new(BufReader::new(File::open(path).map_err(failed)?))
+    };
     let start = file.fill_buf().map_err(failed)?;
-    if path
-        .extension()
-        .is_some_and(|ending| ending.eq_ignore_ascii_case("npy"))
-    {
+    if start.starts_with(media::NPY_MAGIC) || has_ending(path, "npy") {
         return Array::npy(file, shape).map(Source::Array);
     }
     if start.starts_with(&GZIP_MAGIC) {
@@ -397,7 +517,7 @@ fn open(path: &Path, shape: ImageShape) -> Result<Source, String> {
         return Array::idx(Box::new(inside), shape).map(Source::Array);
     }
     if media::is_idx(start) || is_named_idx(path) {
-        return Array::idx(Box::new(file), shape).map(Source::Array);
+        return Array::idx(file, shape).map(Source::Array);
     }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(failed)?;

@@ -102,7 +102,7 @@ impl Labels {
 
 /// The name of the folder that a file lies in.
 fn folder_of(file: &Path) -> Option<String> {
-    let name = |path: &Path| Some(path.parent()?.file_name()?.to_string_lossy().into_owned());
+    let name = |path: &Path| Some(inputs::shown(path.parent()?.file_name()?));
     name(file).or_else(|| name(&file.canonicalize().ok()?))
 }
 

@@ -29,7 +29,11 @@ pub(super) fn load(
     (registries, matches): (&Registries, &ArgMatches),
 ) -> Result<Loaded, CliError> {
     let loaded = load_any(model, settings, (registries, matches))?;
-    let known = loaded.app.service.operations().find(|own| own.about().name == operation);
+    let known = loaded
+        .app
+        .service
+        .operations()
+        .find(|own| own.about().name == operation);
     if let Some(known) = known {
         known
             .available(&loaded.model)

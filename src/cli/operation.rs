@@ -24,8 +24,15 @@ use crate::{
     domain::image::Image,
     intake::{Content, MaskSource, Source, Takes, options::RawOptions},
     model::Refusal,
-    operations::{AnyAnswer, AnyOperation, Tensor, service::known_of, tensor::Datatype},
+    operations::{
+        AnyAnswer, AnyOperation, Tensor,
+        service::known_of,
+        tensor::{Datatype, Values},
+    },
 };
+
+/// Options that are no flags of a command: what decoding may do stands among the inputs, and one caller at a terminal needs no deadline.
+const ELSEWHERE: [&str; 5] = ["resize", "convert", "orient", "frames", "timeout"];
 
 /// What an operation's answer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,13 +87,12 @@ pub(super) fn command(operation: &dyn AnyOperation) -> Command {
         Gives::Numbers => OutputArgs::augment_args(command),
         Gives::Images => command.arg(output_arg(
             "A grid in one file (ends in .png), an animation of how they appear (ends in .gif), a uint8 array (ends in .npy), or a \
-             folder, which gets a PNG file for every image",
+             folder, which gets a PNG file for every image; - is a grid to standard output",
         )),
         Gives::Streams => command.arg(output_arg("Folder that gets a file for every image")),
     };
     for (name, schema) in known_of(operation).properties() {
-        // What decoding may do stands among the inputs, and one caller at a terminal needs no deadline.
-        if !matches!(name, "resize" | "convert" | "timeout") {
+        if !ELSEWHERE.contains(&name) {
             command = command.arg(option_arg(name, schema));
         }
     }
@@ -118,13 +124,18 @@ fn path_arg(name: &'static str, help: &'static str) -> Arg {
 fn option_arg(name: &str, schema: &Value) -> Arg {
     let text = |key: &str| schema.get(key).and_then(Value::as_str).unwrap_or_default();
     let mut help = text("description").replace('\n', " ");
-    if let Some(default) = schema.get("default").filter(|value| !value.is_boolean()) {
-        let default = default.to_string();
-        help.push_str(&format!(" [default: {}]", default.trim_matches('"')));
+    let declared = schema.get("default").filter(|value| !value.is_boolean());
+    let declared = declared.map(|value| value.to_string().trim_matches('"').to_owned());
+    if let Some(default) = declared.as_deref().or(own_default(name, schema)) {
+        help.push_str(&format!(" [default: {default}]"));
     }
-    let argument = Arg::new(name.to_owned())
+    let mut argument = Arg::new(name.to_owned())
         .long(name.replace('_', "-"))
         .help(help);
+    let mut letters = name.chars();
+    if let (Some(letter), None) = (letters.next(), letters.next()) {
+        argument = argument.short(letter);
+    }
     if schema.get("type").and_then(Value::as_str) == Some("boolean") {
         return argument.action(ArgAction::SetTrue);
     }
@@ -137,11 +148,22 @@ fn option_arg(name: &str, schema: &Value) -> Arg {
     argument.value_parser(PossibleValuesParser::new(choices))
 }
 
+/// What a command takes for an option that is not given and has no default: two runs of one command are to draw the same, where a server
+/// chooses and tells.
+fn own_default(name: &str, schema: &Value) -> Option<&'static str> {
+    (name == "seed" && schema.get("default").is_none()).then_some("0")
+}
+
 /// The values of an option that has few.
 fn choices(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for list in ["enum", "oneOf", "anyOf"] {
-        for choice in schema.get(list).and_then(Value::as_array).into_iter().flatten() {
+        for choice in schema
+            .get(list)
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+        {
             let constant = choice.get("const").unwrap_or(choice);
             found.extend(constant.as_str().map(str::to_owned));
             if choice.is_object() {
@@ -165,6 +187,11 @@ pub(super) fn run(
     let gives = Gives::of(operation);
     let form = match gives {
         Gives::Images => Some(Form::of(output(matches)?)?),
+        Gives::Streams if inputs::is_standard(output(matches)?) => {
+            return Err(CliError::Usage(
+                "--output -: every image gets a stream of its own, which needs a folder".to_owned(),
+            ));
+        }
         Gives::Streams => Some(Form::Folder),
         Gives::Numbers => None,
     };
@@ -172,7 +199,9 @@ pub(super) fn run(
         Gives::Numbers => OutputArgs::from_arg_matches(matches).map_err(usage)?,
         Gives::Images | Gives::Streams => OutputArgs::default(),
     };
-    let wants_map = known_of(operation).properties().any(|(name, _)| name == "map")
+    let wants_map = known_of(operation)
+        .properties()
+        .any(|(name, _)| name == "map")
         && matches.get_flag("map");
     if wants_map && gives == Gives::Numbers && table.format == Format::Csv {
         return Err(CliError::Usage(
@@ -246,15 +275,18 @@ impl Request<'_> {
         let known = known_of(self.operation);
         let mut options = RawOptions::new(Arc::clone(&known));
         for (name, schema) in known.properties() {
-            if matches!(name, "resize" | "convert" | "timeout") {
+            if ELSEWHERE.contains(&name) {
                 continue;
             }
             if schema.get("type").and_then(Value::as_str) == Some("boolean") {
                 if self.matches.get_flag(name) {
                     options.add_json(name, Value::Bool(true))?;
                 }
-            } else if let Some(value) = self.matches.get_one::<String>(name) {
-                options.add_text(name, value.clone())?;
+            } else {
+                let given = self.matches.get_one::<String>(name).map(String::as_str);
+                if let Some(value) = given.or(own_default(name, schema)) {
+                    options.add_text(name, value.to_owned())?;
+                }
             }
         }
         Ok(options)
@@ -288,8 +320,9 @@ impl Request<'_> {
     fn together(&self, content: Content, form: Option<Form>) -> Result<Outcome, CliError> {
         let answer = pipeline::runtime()?.block_on(self.answer(content))?;
         for (name, value) in answer.notes() {
-            if name == "labels" {
-                super::say(&format!("{name}: {value}"));
+            if let ("labels", Some(labels)) = (name, value.as_array()) {
+                let labels: Vec<&str> = labels.iter().filter_map(Value::as_str).collect();
+                super::say(&format!("{name}: {}", labels.join(", ")));
             }
         }
         let form = form.ok_or_else(|| missing("output"))?;
@@ -310,10 +343,17 @@ impl Request<'_> {
             Some(labels) => labels.read(&files, self.loaded.model.shape)?,
             None => Labels::None,
         };
-        let mut table = Table::open(table_args, labels.are_given())?;
-        let mut sink = match form {
-            Some(form) => Some(form.open(output(self.matches)?)?),
-            None => None,
+        let (mut table, mut sink) = match form {
+            Some(form) => {
+                let output = output(self.matches)?;
+                let table = if inputs::is_standard(output) {
+                    Table::untold()
+                } else {
+                    Table::open(table_args, labels.are_given())?
+                };
+                (table, Some(form.open(output)?))
+            }
+            None => (Table::open(table_args, labels.are_given())?, None),
         };
         let operation = async |images: Vec<Image>| {
             let content = Content {
@@ -328,33 +368,62 @@ impl Request<'_> {
             roots: inputs.roots(),
             options: inputs.decode_options(),
             labels,
+            done: table.done().clone(),
         };
-        let is_array = table.is_array();
+        let (is_array, is_csv) = (table.is_array(), table.is_csv());
         let write = |name: &ImageName, answer: Result<Box<dyn AnyAnswer>, Arc<str>>| {
-            let row = answer.map_err(|error| error.to_string()).and_then(|answer| {
-                let mut row = OwnRow {
-                    head: answer.head(),
-                    item: one(answer.items())?,
-                    tensor: None,
-                };
-                if let Some(sink) = &mut sink {
-                    sink.push(name, answer)?;
-                } else if is_array {
-                    row.tensor = answer.tensors().map_err(|e| e.to_string())?.pop();
-                }
-                Ok(row)
-            });
-            table.push(name, row.as_ref().map(OwnRow::borrow).map_err(String::as_str))?;
+            let row = answer
+                .map_err(|error| error.to_string())
+                .and_then(|answer| {
+                    let mut row = OwnRow {
+                        head: answer.head(),
+                        item: one(answer.items())?,
+                        tensor: None,
+                    };
+                    if let Some(sink) = &mut sink {
+                        let file = sink.push(name, answer)?;
+                        self.name_file(&mut row.item, file);
+                    } else if is_array {
+                        row.tensor = answer.tensors().map_err(|e| super::told(&e))?.pop();
+                    } else if is_csv {
+                        name_infinities(
+                            &mut row.item,
+                            &answer.tensors().map_err(|e| super::told(&e))?,
+                        );
+                    }
+                    Ok(row)
+                });
+            table.push(
+                name,
+                row.as_ref().map(OwnRow::borrow).map_err(String::as_str),
+            )?;
             table.flush()?;
             Ok(row.is_ok())
         };
-        let outcome =
-            pipeline::each(self.loaded, images, table_args.is_terminal(), operation, write)?;
+        let counts = pipeline::each(
+            self.loaded,
+            images,
+            table_args.is_terminal(),
+            operation,
+            write,
+        )?;
         if let Some(sink) = sink {
             sink.finish()?;
         }
+        let where_told = table.where_told();
         table.finish()?;
-        Ok(outcome)
+        Ok(counts.outcome(where_told))
+    }
+
+    /// Puts the file of an image or a stream in the place that its bytes have in an answer.
+    fn name_file(&self, item: &mut Value, file: Option<PathBuf>) {
+        let files = [Datatype::Bytes, Datatype::U8];
+        let tensors = self.operation.about().tensors.iter();
+        let mut held = tensors.filter(|tensor| files.contains(&tensor.datatype));
+        if let (Some(tensor), Some(members), Some(file)) = (held.next(), item.as_object_mut(), file)
+        {
+            members.insert(tensor.name.to_owned(), Value::String(inputs::shown(file)));
+        }
     }
 
     /// The labels that images have, where the operation leaves room for such a column.
@@ -439,6 +508,17 @@ impl OwnRow {
     }
 }
 
+/// Numbers that JSON has no word for, as a cell has them: a null beside a tensor of one such number.
+fn name_infinities(item: &mut Value, tensors: &[Tensor]) {
+    for tensor in tensors {
+        if let (Values::F64(values), Some(place)) = (&tensor.values, item.get_mut(tensor.name))
+            && let ([value], true) = (values.as_slice(), place.is_null())
+        {
+            *place = Value::String(value.to_string());
+        }
+    }
+}
+
 /// The one item of an answer about one image.
 fn one(items: Vec<Result<Value, Refusal>>) -> Result<Value, String> {
     let item = items.into_iter().next().ok_or("no answer came back")?;
@@ -447,11 +527,12 @@ fn one(items: Vec<Result<Value, Refusal>>) -> Result<Value, String> {
 
 /// Whether the table of an operation has a column for what images are called: not if a label is what is asked for or answered.
 fn has_labels(operation: &dyn AnyOperation) -> bool {
-    let takes_label = known_of(operation).properties().any(|(name, _)| name == "label");
+    let takes_label = known_of(operation)
+        .properties()
+        .any(|(name, _)| name == "label");
     Gives::of(operation) == Gives::Numbers
         && operation.about().takes == Takes::Images
         && !takes_label
-       
 }
 
 fn output(matches: &ArgMatches) -> Result<&PathBuf, CliError> {

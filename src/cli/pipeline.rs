@@ -11,6 +11,7 @@ use super::{
     inputs::{Item, Reader},
     labels::Labels,
     model::Loaded,
+    resume::Done,
     say,
     table::ImageName,
 };
@@ -40,16 +41,19 @@ pub(super) struct Images {
     pub(super) roots: Vec<PathBuf>,
     pub(super) options: DecodeOptions,
     pub(super) labels: Labels,
+    /// Those that have been worked on before.
+    pub(super) done: Done,
 }
 
-/// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went well.
+/// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went well; answers how
+/// many were worked on, and how many of them failed.
 pub(super) fn each<A, F, Work>(
     loaded: &Loaded,
     images: Images,
     rows_on_terminal: bool,
     operation: F,
     mut write: impl FnMut(&ImageName, Result<A, Arc<str>>) -> Result<bool, CliError>,
-) -> Result<Outcome, CliError>
+) -> Result<Counts, CliError>
 where
     F: Fn(Vec<Image>) -> Work,
     Work: Future<Output = Result<PerImage<A>, Refusal>>,
@@ -59,7 +63,12 @@ where
         roots,
         options,
         labels,
+        done,
     } = images;
+    let mut counts = Counts {
+        images: done.len(),
+        failed: done.failed,
+    };
     let work = &loaded.settings.work;
     let progress = progress(files.len(), rows_on_terminal);
     // One chunk more than there are workers, so that none of them waits for files.
@@ -72,10 +81,9 @@ where
         chunk: work.max_batch_rows,
         progress: progress.clone(),
         labels,
+        done,
     };
     let reading = thread::spawn(move || reader.read(&files, &sender));
-
-    let mut counts = Counts::default();
     let written: Result<(), CliError> = runtime()?.block_on(async {
         let chunks = stream::unfold(receiver, async |mut receiver| {
             receiver.recv().await.map(|chunk| (chunk, receiver))
@@ -97,11 +105,12 @@ where
             "the thread that reads files panicked: the output is not complete".to_owned(),
         ));
     }
-    Ok(counts.outcome())
+    Ok(counts)
 }
 
-#[derive(Default)]
-struct Counts {
+/// How many images there were.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Counts {
     images: u64,
     failed: u64,
 }
@@ -112,12 +121,13 @@ impl Counts {
         self.failed += u64::from(!succeeded);
     }
 
-    fn outcome(&self) -> Outcome {
+    /// Says how many failed; `where_told` is where the reasons stand.
+    pub(super) fn outcome(self, where_told: &str) -> Outcome {
         if self.failed == 0 {
             return Outcome::Done;
         }
         say(&format!(
-            "{} of {} images failed: the column `error` says why",
+            "{} of {} images failed{where_told}",
             self.failed, self.images
         ));
         Outcome::Refused
@@ -154,9 +164,9 @@ where
         .into_iter()
         .map(|item| {
             let answer = item.image.map_err(Arc::from).and_then(|_| {
-                let answer = answers.next().unwrap_or_else(|| {
-                    Err(Refusal::internal("no answer came back"))
-                });
+                let answer = answers
+                    .next()
+                    .unwrap_or_else(|| Err(Refusal::internal("no answer came back")));
                 answer.map_err(|refusal| Arc::from(super::told(&refusal)))
             });
             (item.name, answer)
@@ -199,6 +209,7 @@ mod tests {
             .map(|image| Item {
                 name: ImageName {
                     input: "x".to_owned(),
+                    below: "x".into(),
                     index: None,
                     label: None,
                 },

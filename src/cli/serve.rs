@@ -96,13 +96,14 @@ pub(super) fn run(
         Listen::Off => None,
         Listen::At(address) => Some(bind(address)?),
     };
+    let probes = settings.http.probes.map(bind).transpose()?;
     let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
         .build()
         .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
-    let outcome = runtime.block_on(serve(app, http, grpc, &settings));
+    let outcome = runtime.block_on(serve(app, (http, grpc, probes), &settings));
     // A load gate that is under way when the server is told to stop has nobody left to load for.
     runtime.shutdown_background();
     outcome
@@ -118,8 +119,7 @@ fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
 
 async fn serve(
     app: App,
-    http: TcpListener,
-    grpc: Option<TcpListener>,
+    (http, grpc, probes): (TcpListener, Option<TcpListener>, Option<TcpListener>),
     settings: &Settings,
 ) -> Result<Outcome, CliError> {
     let no_signals = |error| CliError::io("signals cannot be handled", error);
@@ -128,6 +128,7 @@ async fn serve(
     let listeners = Listeners {
         http: listener(http)?,
         grpc: grpc.map(listener).transpose()?,
+        probes,
     };
     let address = listeners.http.local_addr().map_err(no_listener)?;
     let grpc = listeners.grpc.as_ref().map(|own| own.local_addr()).transpose();
@@ -146,6 +147,12 @@ async fn serve(
         tracing::info!(%address, %grpc, "listening on http://{address}, gRPC on {grpc}");
         std::future::pending().await
     };
+    if let Some(address) = listeners
+        .probes
+        .as_ref()
+        .and_then(|probes| probes.local_addr().ok()) {
+        tracing::info!(probes = %address, "probes and metrics on http://{address}");
+    }
     let serving = app.serve(listeners, async move {
         let name = stops.next().await;
         tracing::info!(signal = name, "draining: accepted work is finished");

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufWriter, IsTerminal, Write},
+    io::{self, BufWriter, IsTerminal, Seek, Write},
     path::{Path, PathBuf},
 };
 
@@ -12,7 +12,10 @@ use serde_json::{Map, Value};
 
 use super::{
     CliError,
+    growing::Growing,
+    inputs::is_standard,
     npy::{Element, NpyWriter},
+    resume::{self, Done, Rows},
 };
 use crate::operations::{Tensor, tensor::Values};
 
@@ -24,9 +27,13 @@ pub(super) struct OutputArgs {
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     pub(super) format: Format,
 
-    /// File to write instead of standard output
+    /// File to write instead of standard output, which is `-`; until it is whole it is called FILE.part
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
+
+    /// Go on where the same command was interrupted: the rows of FILE.part are kept and their images skipped (csv and jsonl)
+    #[arg(long, requires = "output")]
+    pub(super) resume: bool,
 }
 
 /// The form of results.
@@ -37,7 +44,7 @@ pub(super) enum Format {
     Csv,
     /// One JSON object a line.
     Jsonl,
-    /// One NumPy array; needs --output.
+    /// One NumPy array.
     Npy,
 }
 
@@ -60,8 +67,12 @@ pub(super) struct ImageName {
 /// Rows on their way out.
 pub(super) struct Table {
     path: Option<PathBuf>,
+    /// The file that the output becomes at its end.
+    growing: Option<Growing>,
     sink: Sink,
     is_labelled: bool,
+    /// Rows that were there before.
+    done: Done,
 }
 
 enum Sink {
@@ -74,6 +85,8 @@ enum Sink {
     },
     Jsonl(Box<dyn Write>),
     Npy(Box<NpyRows>),
+    /// Something else goes to standard output.
+    Nothing,
 }
 
 /// An array that begins with its first good row.
@@ -82,6 +95,8 @@ struct NpyRows {
     writer: Option<NpyWriter<BufWriter<File>>>,
     /// Failures before the first good row.
     waiting: usize,
+    /// The same file, if it goes to standard output once its header is known.
+    copied: Option<File>,
 }
 
 /// What became of one image.
@@ -109,41 +124,119 @@ struct Line<'a> {
 impl OutputArgs {
     /// Whether rows appear on a terminal, where a progress bar would only get in their way.
     pub(super) fn is_terminal(&self) -> bool {
-        self.output.is_none() && io::stdout().is_terminal()
+        self.path().is_none() && io::stdout().is_terminal()
+    }
+
+    /// The file, if it is not standard output.
+    fn path(&self) -> Option<&Path> {
+        self.output.as_deref().filter(|path| !is_standard(path))
     }
 }
 
 impl Table {
     /// Opens the output, with a column `label` after the name of an image if images have labels. An array has no room for it.
     pub(super) fn open(arguments: &OutputArgs, is_labelled: bool) -> Result<Self, CliError> {
-        let path = arguments.output.clone();
+        let path = arguments.path().map(Path::to_owned);
         let failed = |error| CliError::writing(path.as_deref(), error);
-        let sink = match (arguments.format, &path) {
-            (Format::Npy, Some(path)) => Sink::Npy(Box::new(NpyRows {
-                file: Some(BufWriter::new(File::create(path).map_err(failed)?)),
-                writer: None,
-                waiting: 0,
-            })),
-            (Format::Npy, None) => {
-                return Err(CliError::Usage(
-                    "an npy array cannot go to standard output, because its header tells the number of rows: add --output FILE"
-                        .to_owned(),
-                ));
+        if arguments.resume {
+            let path = path.as_deref().ok_or_else(|| {
+                CliError::Usage("--resume goes on with a file: add --output FILE".to_owned())
+            })?;
+            return Self::resume(path, arguments.format, is_labelled);
+        }
+        if arguments.format == Format::Npy && path.is_none() && io::stdout().is_terminal() {
+            return Err(CliError::Usage(
+                "an npy array is nothing to read on a terminal: add --output FILE".to_owned(),
+            ));
+        }
+        let (growing, file) = match &path {
+            Some(path) => {
+                let (growing, file) = Growing::create(path).map_err(failed)?;
+                (Some(growing), Some(file))
             }
-            (Format::Csv, path) => Sink::Csv {
-                rows: Box::new(csv::Writer::from_writer(
-                    open(path.as_deref()).map_err(failed)?,
-                )),
+            None => (None, None),
+        };
+        let sink = match (arguments.format, file) {
+            (Format::Npy, file) => Sink::Npy(Box::new(NpyRows::new(file).map_err(failed)?)),
+            (Format::Csv, file) => Sink::Csv {
+                rows: Box::new(csv::Writer::from_writer(text_writer(file))),
                 columns: None,
                 waiting: Vec::new(),
             },
-            (Format::Jsonl, path) => Sink::Jsonl(open(path.as_deref()).map_err(failed)?),
+            (Format::Jsonl, file) => Sink::Jsonl(text_writer(file)),
         };
         Ok(Self {
             path,
+            growing,
             sink,
             is_labelled,
+            done: Done::default(),
         })
+    }
+
+    /// A table of which only the failures are told, for commands whose output is something else.
+    pub(super) fn untold() -> Self {
+        Self {
+            path: None,
+            growing: None,
+            sink: Sink::Nothing,
+            is_labelled: false,
+            done: Done::default(),
+        }
+    }
+
+    fn resume(path: &Path, format: Format, is_labelled: bool) -> Result<Self, CliError> {
+        let failed = |error| CliError::writing(Some(path), error);
+        let names = name_columns(is_labelled);
+        let read: fn(&[u8], &[&str]) -> Result<Rows, String> = match format {
+            Format::Csv => resume::csv_rows,
+            Format::Jsonl => resume::json_lines,
+            Format::Npy => {
+                return Err(CliError::Usage(
+                    "--resume goes on with csv and jsonl; an array does not name its images"
+                        .to_owned(),
+                ));
+            }
+        };
+        let (growing, file, rows) = Growing::resume(path, |bytes| read(bytes, names))
+            .map_err(failed)?
+            .map_err(|reason| {
+                CliError::Usage(format!("--resume {}.part: {reason}", path.display()))
+            })?;
+        let writer = text_writer(Some(file));
+        Ok(Self {
+            path: Some(path.to_owned()),
+            growing: Some(growing),
+            sink: match format {
+                Format::Jsonl => Sink::Jsonl(writer),
+                _ => Sink::Csv {
+                    rows: Box::new(csv::Writer::from_writer(writer)),
+                    columns: rows.columns,
+                    waiting: Vec::new(),
+                },
+            },
+            is_labelled,
+            done: rows.done,
+        })
+    }
+
+    /// Images whose rows are there already.
+    pub(super) fn done(&self) -> &Done {
+        &self.done
+    }
+
+    /// Where the reader finds why an image failed.
+    pub(super) fn where_told(&self) -> &'static str {
+        match self.sink {
+            Sink::Csv { .. } | Sink::Jsonl(_) => ": the column `error` says why",
+            Sink::Npy(_) => ": their rows are NaN",
+            Sink::Nothing => "",
+        }
+    }
+
+    /// Whether rows are of cells.
+    pub(super) fn is_csv(&self) -> bool {
+        matches!(self.sink, Sink::Csv { .. })
     }
 
     /// Whether rows are those of an array.
@@ -205,6 +298,12 @@ impl Table {
                 writer.write_all(b"\n")
             }
             Sink::Npy(array) => array.push(row.ok().and_then(|row| row.tensor)),
+            Sink::Nothing => {
+                if let Err(error) = row {
+                    super::say(&format!("{}: {error}", name.input));
+                }
+                Ok(())
+            }
         }
     }
 
@@ -213,7 +312,7 @@ impl Table {
         let flushed = match &mut self.sink {
             Sink::Csv { rows, .. } => rows.flush(),
             Sink::Jsonl(writer) => writer.flush(),
-            Sink::Npy(_) => Ok(()),
+            Sink::Npy(_) | Sink::Nothing => Ok(()),
         };
         flushed.map_err(|error| CliError::writing(self.path.as_deref(), error))
     }
@@ -237,14 +336,35 @@ impl Table {
                 end(rows)
             }
             Sink::Npy(array) => array.finish(),
-            Sink::Csv { .. } | Sink::Jsonl(_) => Ok(()),
+            Sink::Csv { .. } | Sink::Jsonl(_) | Sink::Nothing => Ok(()),
         };
         finished.map_err(|error| CliError::writing(self.path.as_deref(), error))?;
-        self.flush()
+        self.flush()?;
+        match self.growing.take().map(Growing::finish) {
+            Some(Err(error)) => Err(CliError::writing(self.path.as_deref(), error)),
+            _ => Ok(()),
+        }
     }
 }
 
 impl NpyRows {
+    /// An array in a file; without one in a file of no name, until it is copied to standard output.
+    fn new(file: Option<File>) -> io::Result<Self> {
+        let (file, copied) = match file {
+            Some(file) => (file, None),
+            None => {
+                let file = tempfile::tempfile()?;
+                (file.try_clone()?, Some(file))
+            }
+        };
+        Ok(Self {
+            file: Some(BufWriter::new(file)),
+            writer: None,
+            waiting: 0,
+            copied,
+        })
+    }
+
     fn push(&mut self, row: Option<&Tensor>) -> io::Result<()> {
         let Some(row) = row else {
             match &mut self.writer {
@@ -271,7 +391,10 @@ impl NpyRows {
             Values::F64(values) => values.clone(),
             Values::F32(values) => values.iter().copied().map(f64::from).collect(),
             Values::U8(values) => values.iter().copied().map(f64::from).collect(),
-            Values::Bool(flags) => flags.iter().map(|&flag| f64::from(u8::from(flag))).collect(),
+            Values::Bool(flags) => flags
+                .iter()
+                .map(|&flag| f64::from(u8::from(flag)))
+                .collect(),
             Values::Bytes(_) => Vec::new(),
         };
         match &mut self.writer {
@@ -289,7 +412,14 @@ impl NpyRows {
             }
             self.writer = Some(writer);
         }
-        self.writer.take().map_or(Ok(()), NpyWriter::finish)
+        self.writer.take().map_or(Ok(()), NpyWriter::finish)?;
+        if let Some(mut file) = self.copied.take() {
+            file.seek(io::SeekFrom::Start(0))?;
+            let mut output = io::stdout().lock();
+            io::copy(&mut file, &mut output)?;
+            output.flush()?;
+        }
+        Ok(())
     }
 }
 
@@ -327,13 +457,18 @@ fn add_cells(name: String, value: &Value, cells: &mut Vec<(String, String)>) {
     }
 }
 
+/// The columns that name an image.
+fn name_columns(is_labelled: bool) -> &'static [&'static str] {
+    let all = &["input", "index", "label"];
+    if is_labelled { all } else { &all[..2] }
+}
+
 fn write_header(
     rows: &mut csv::Writer<Box<dyn Write>>,
     columns: &[String],
     is_labelled: bool,
 ) -> io::Result<()> {
-    let name = ["input", "index", "label"];
-    let name = &name[..if is_labelled { 3 } else { 2 }];
+    let name = name_columns(is_labelled);
     let columns = columns.iter().map(String::as_str);
     rows.write_record(name.iter().copied().chain(columns).chain(["error"]))
         .map_err(io_error)
@@ -360,11 +495,11 @@ fn write_cells(
     rows.write_record(row).map_err(io_error)
 }
 
-fn open(path: Option<&Path>) -> io::Result<Box<dyn Write>> {
-    Ok(match path {
-        Some(path) => Box::new(BufWriter::new(File::create(path)?)),
+fn text_writer(file: Option<File>) -> Box<dyn Write> {
+    match file {
+        Some(file) => Box::new(BufWriter::new(file)),
         None => Box::new(BufWriter::new(io::stdout())),
-    })
+    }
 }
 
 /// The system's own error inside one of `csv`, whose conversion would hide that a pipe was closed.

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     panel::Measuring,
     rule::{DensityPlan, LEAST_IMAGES, Measured, Plan},
-    statistics::{Need, Statistic},
+    statistics::{self, Need, Part, Statistic},
     trained_on::TrainedOn,
 };
 use crate::{
@@ -73,67 +73,36 @@ pub struct Guarantee {
     pub certified_threshold: Option<f64>,
 }
 
-/// The rule that is fitted: every number that the members give in one joint density, and one density more for each map of where in
-/// the image they are surprised or fail. A code alone is no map, but without a map it tells most of where things are.
+/// The rule that is fitted: every number that decides in one joint density, and one density more for each vector or map
+/// that does.
 pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
-    use Statistic::*;
     let has = |need: Need| match need {
         Need::Stirring => stir,
         Need::Samples => samples,
         _ => members.contains(&need),
     };
-    let possible = |statistic: &Statistic| statistic.needs().iter().all(|&need| has(need));
-    let mut numbers = vec![
-        NegativeLogLikelihood,
-        Entropy,
-        Typicality,
-        Improbable3,
-        Improbable6,
-        Improbable9,
-        SurpriseSpread,
-        LocalRatio,
-        BackgroundRatio,
-        Reconstruction,
-        Kl,
-        LatentNorm,
-        LatentLogVariance,
-        IwaeGap,
-        AutoencoderError,
-        ClassifierEnergy,
-        ClassifierAmbiguity,
-        CodeLength,
-        DarkShare,
-        Brightness,
-        Contrast,
-        TotalVariation,
-    ];
-    numbers.retain(possible);
-    let mut vectors = vec![
-        SurpriseMap,
-        LocalRatioMap,
-        AutoencoderErrorMap,
-        StirringVector,
-    ];
-    vectors.retain(possible);
-    if !has(Need::Density) && has(Need::Latent) {
-        vectors.push(LatentMean);
-    }
+    let suits = |statistic: &Statistic| statistic.suits(has);
+    let statistics: Vec<Statistic> = statistics::ALL.iter().copied().filter(suits).collect();
+    let deciding = statistics
+        .iter()
+        .copied()
+        .filter(|own| own.part != Part::Reported);
+    let (numbers, others): (Vec<Statistic>, Vec<Statistic>) =
+        deciding.partition(|statistic| statistic.is_number());
     let density = |name: &str, statistics: Vec<Statistic>, axes| DensityPlan {
         name: name.to_owned(),
         statistics,
         axes,
         components: 8,
     };
-    let mut densities = vec![density("numbers", numbers.clone(), 64)];
+    let mut densities = vec![density("numbers", numbers, 64)];
     densities.extend(
-        vectors
-            .iter()
-            .map(|&vector| density(vector.name(), vec![vector], 30)),
+        others
+            .into_iter()
+            .map(|own| density(own.name, vec![own], 30)),
     );
-    let mut reported = vec![InputComplexity, AttainableGap, Stirring];
-    reported.retain(possible);
     Plan {
-        statistics: numbers.into_iter().chain(reported).chain(vectors).collect(),
+        statistics,
         densities,
     }
 }
@@ -258,7 +227,7 @@ fn not_seen(images: Vec<Image>, seen: &mut HashSet<[u8; 32]>) -> Vec<Image> {
 }
 
 /// sha256 of the levels of an image.
-fn hash(image: &Image) -> [u8; 32] {
+pub fn hash(image: &Image) -> [u8; 32] {
     Sha256::digest(image.levels()).into()
 }
 
@@ -317,4 +286,16 @@ pub fn not_trained_on<'a>(
             model.name,
         ),
     ))
+}
+
+/// What has to be said if nobody can tell whether a model was trained on the images that calibrate: its manifest does not say which it was
+/// trained on.
+pub fn unknown_training(model: &Model) -> Option<String> {
+    model.can::<TrainedOn>().is_err().then(|| {
+        format!(
+            "nothing says which images {} was trained on (its manifest has no provenance.trained_on), so that nobody can tell whether some \
+             of these are among them: what is promised holds only if none is",
+            model.name
+        )
+    })
 }

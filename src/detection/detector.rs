@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     panel::{Measurement, Panel},
     rule::Rule,
-    statistics::Statistic,
+    statistics::density::NEGATIVE_LOG_LIKELIHOOD,
 };
 use crate::domain::conformal::Calibration;
 
@@ -27,7 +27,7 @@ impl Detector {
     pub fn log_density(&self, measurement: &Measurement) -> Option<f64> {
         let mut statistics = self.rule.plan.statistics.iter().zip(&measurement.values);
         let (_, values) =
-            statistics.find(|(statistic, _)| **statistic == Statistic::NegativeLogLikelihood)?;
+            statistics.find(|(statistic, _)| **statistic == NEGATIVE_LOG_LIKELIHOOD)?;
         values.first().map(|surprise| -surprise)
     }
 }

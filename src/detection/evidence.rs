@@ -6,7 +6,7 @@
 use std::fmt::Debug;
 
 use crate::{
-    domain::{likelihood, surprise::Surprise},
+    domain::{assurance::Assurance, likelihood, surprise::Surprise},
     runtime::Threads,
 };
 
@@ -15,6 +15,9 @@ pub type Answers<T> = Result<Vec<T>, String>;
 
 /// An exact density that is conditioned on nothing.
 pub trait Surprises: Debug + Send + Sync {
+    /// How sure it is that the density is one.
+    fn assurance(&self) -> Assurance;
+
     /// log p of every dimension given those before it, in nats.
     fn log_probabilities(&self, images: &[&[u8]], threads: Threads) -> Answers<Vec<f32>>;
 

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     evidence::{Answers, Latents, Predicts, SquaredErrors, Surprises},
     rule::Measured,
-    statistics::{Evidence, Need, Statistic, transformations},
+    statistics::{Evidence, Need, Seen, Statistic, stirring::transformations},
 };
 use crate::{
     domain::{
@@ -52,7 +52,7 @@ pub struct Panel {
 pub struct Measurement {
     /// The statistics, in the panel's order.
     pub values: Measured,
-    /// For each statistic that is a map what it says of every dimension, in [`Statistic::map_unit`].
+    /// For each statistic that is a map what it says of every dimension, in [`Statistic::unit`].
     pub maps: Vec<(Statistic, Vec<f32>)>,
 }
 
@@ -63,7 +63,7 @@ impl Panel {
             .shape
             .ok_or("a detector needs at least one member")?;
         for &statistic in &statistics {
-            for &need in statistic.needs() {
+            for &need in statistic.needs {
                 if !members.have(need) {
                     let need = need.name();
                     return Err(format!(
@@ -72,9 +72,7 @@ impl Panel {
                 }
             }
         }
-        let stirs = statistics
-            .iter()
-            .any(|s| s.needs().contains(&Need::Stirring));
+        let stirs = statistics.iter().any(|s| s.needs.contains(&Need::Stirring));
         Ok(Self {
             shape,
             members,
@@ -190,7 +188,7 @@ impl Panel {
     }
 
     fn uses(&self, need: Need) -> bool {
-        self.statistics.iter().any(|s| s.needs().contains(&need))
+        self.statistics.iter().any(|s| s.needs.contains(&need))
     }
 
     fn stir(
@@ -225,10 +223,15 @@ impl Panel {
     }
 
     fn measurement(&self, levels: &[u8], evidence: &Evidence) -> Measurement {
+        let seen = Seen {
+            evidence,
+            levels,
+            shape: self.shape,
+        };
         let values = self
             .statistics
             .iter()
-            .map(|statistic| statistic.of(evidence, levels, self.shape))
+            .map(|statistic| statistic.of(&seen))
             .collect();
         let maps = self
             .statistics

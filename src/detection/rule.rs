@@ -150,7 +150,7 @@ impl Rule {
             .enumerate()
             .map(|(place, statistic)| {
                 let values = rank.iter().map(|measured| measured[place][0]);
-                statistic.is_scalar().then(|| Tail::new(values))
+                statistic.is_number().then(|| Tail::new(values))
             })
             .collect();
         let mut rule = Self {
@@ -211,7 +211,7 @@ fn gather(plan: &Plan, own: &DensityPlan, measured: &Measured) -> Vec<f64> {
     for statistic in &own.statistics {
         let place = plan.statistics.iter().position(|other| other == statistic);
         let values = place.map_or(&[][..], |place| &measured[place]);
-        if statistic.is_scalar() {
+        if statistic.is_number() {
             vector.extend(values.iter().map(|&x| signed_log(x)));
         } else {
             vector.extend_from_slice(values);

@@ -14,6 +14,21 @@ impl TrainedOn {
         Ok(Self(hashes.to_vec()))
     }
 
+    /// The hashes of these images, from their sha256.
+    pub fn of(hashes: impl IntoIterator<Item = [u8; 32]>) -> Self {
+        let mut short: Vec<[u8; 8]> = hashes
+            .into_iter()
+            .map(|hash| hash.as_chunks::<8>().0[0])
+            .collect();
+        short.sort_unstable();
+        Self(short)
+    }
+
+    /// The hashes one after the other, as [`Self::read`] takes them.
+    pub fn bytes(&self) -> Vec<u8> {
+        self.0.concat()
+    }
+
     /// Whether the image with this sha256 is among them. By chance one image in 2⁶⁴ / n is taken for one of n.
     pub fn contains(&self, sha256: &[u8; 32]) -> bool {
         let (first, _) = sha256.as_chunks::<8>();

@@ -11,12 +11,13 @@ use self::network::Network;
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     codes::{Picture, codes_between, encoding, finite, in_place, only_means},
-    gate::{failed, time_of},
+    gate::{company, failed, time_of, units},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::{Answers, SquaredErrors},
     domain::image::Image,
+    graph::weights,
     model::{
         Call, Capabilities, PerImage, Refusal,
         classify::Classifies,
@@ -105,31 +106,50 @@ impl Contract for Own {
         self.golden.files().collect()
     }
 
+    fn declarable(&self) -> &'static [&'static str] {
+        &["pictures", "input", "random", "batch"]
+    }
+
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, None)?;
         let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let files = format!("{}, {}", self.encoder, self.decoder);
         let failed = |cause| failed(&files, cause);
-        let (encoder, decoder) = (gate.graph(&self.encoder)?, gate.graph(&self.decoder)?);
-        let (engine, label) = (&*gate.workshop().engine, gate.label());
-        let network = Network::load(engine, &label, &encoder, &decoder, self.contract.clone())
+        let (contract, levels) = (&self.contract, self.contract.shape.levels());
+        let to_pictures = gate.declared().to_pictures(levels);
+        let encoder = gate.graph(&self.encoder, &[])?;
+        let decoder = gate.graph(&self.decoder, &[(&contract.decoder.output, &to_pictures)])?;
+        let factor = weights::input_factor(&encoder, &contract.encoder.input);
+        gate.suspect(
+            &self.encoder,
+            units::input(contract.map.scale, factor, levels),
+        );
+        let (engine, label) = (gate.engine(), gate.label());
+        let network = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone())
             .map_err(failed)?;
         gate.contract_kept();
-        let codes = network
-            .encode(&golden, Threads::All)
-            .map_err(failed)?
-            .concat();
-        let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
-        let errors: Vec<f64> = pictures
-            .iter()
-            .zip(&golden)
-            .map(|(picture, levels)| picture.squared_errors(levels).sum())
-            .collect();
-        gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
-        let code = &codes[..network.latent_size()];
-        let encoding =
-            time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
-        let decoding = time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+        let (encoding, decoding) = gate.settle("reconstructions", |gate| {
+            self.keeps_apart(gate, &network)?;
+            let codes = network
+                .encode(&golden, Threads::All)
+                .map_err(failed)?
+                .concat();
+            let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
+            let values: Vec<f32> = pictures.iter().flat_map(|p| p.values()).copied().collect();
+            gate.suspect(&self.decoder, units::pictures(&values, false));
+            let errors: Vec<f64> = pictures
+                .iter()
+                .zip(&golden)
+                .map(|(picture, levels)| picture.squared_errors(levels).sum())
+                .collect();
+            gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
+            let code = &codes[..network.latent_size()];
+            let encoding =
+                time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+            let decoding =
+                time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+            Ok((encoding, decoding))
+        })?;
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
         let network = Arc::new(network);
         let (encoder, decoder) = (Arc::clone(&network), Arc::clone(&network));
@@ -179,6 +199,28 @@ impl Contract for Own {
             latent_size: Some(self.contract.latent_size),
             ..Proved::new(Density::None, capabilities)
         })
+    }
+}
+
+impl Own {
+    /// No code and no picture may depend on those that share its run.
+    fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
+        let shape = self.contract.shape;
+        let strange = company::images(shape, &gate.probe(&self.encoder, 0));
+        gate.keeps_apart(&self.encoder, &mut |items| {
+            let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
+            network.encode(&images, Threads::All)
+        })?;
+        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.decoder, 0));
+        gate.keeps_apart(&self.decoder, &mut |items| {
+            let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
+            let pictures = network.decode(&codes.concat(), Threads::All)?;
+            Ok(pictures
+                .iter()
+                .map(|picture| picture.values().to_vec())
+                .collect())
+        })?;
+        Ok(())
     }
 }
 

@@ -13,6 +13,8 @@ pub mod wavefront;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use self::{
     drawing::Drawing,
     network::{Compilation, Given, Network},
@@ -103,6 +105,7 @@ impl Model {
 }
 
 /// What a row of each kind of work took.
+#[derive(Serialize, Deserialize)]
 struct Timings {
     score: std::time::Duration,
     draw: std::time::Duration,
@@ -118,7 +121,7 @@ fn proved(
 ) -> Proved {
     let (manifest, workshop) = (gate.manifest(), gate.workshop());
     let network = Arc::new(network);
-    let sha256 = manifest.sha256.get(file).map_or("", String::as_str);
+    let sha256 = gate.graph_sha256(file);
     let scoring = Arc::clone(&network);
     let model = Arc::new(Model {
         name: manifest.name.clone(),
@@ -149,7 +152,7 @@ fn proved(
             Drawing::new(Arc::clone(&network)),
             timings.draw,
         ),
-        identity: compression::identity(sha256, contract),
+        identity: compression::identity(&sha256, contract),
         network: Arc::clone(&network),
     });
     Proved {

@@ -12,12 +12,13 @@ use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     autoregressive::scores::no_doubts,
     codes::encoding,
-    gate::{failed, time_of},
+    gate::{company, failed, time_of, units},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::{Answers, Predicts, log_posterior},
     domain::image::Image,
+    graph::weights,
     model::{
         Call, Capabilities, PerImage, Reason, Refusal,
         classify::{Classification, Classifies, ClassifyAsk},
@@ -104,23 +105,43 @@ impl Contract for Own {
         self.golden.files().collect()
     }
 
+    fn declarable(&self) -> &'static [&'static str] {
+        &["logits", "input", "random", "batch"]
+    }
+
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, Some(self.contract.classes))?;
         let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let failed = |cause| failed(&self.file, cause);
-        let graph = gate.graph(&self.file)?;
-        let (engine, label) = (&*gate.workshop().engine, gate.label());
+        let (contract, levels) = (&self.contract, self.contract.shape.levels());
+        let to_logits = gate.declared().to_logits(false);
+        let graph = gate.graph(&self.file, &[(&contract.output, to_logits)])?;
+        let factor = weights::input_factor(&graph, &contract.input);
+        gate.suspect(&self.file, units::input(contract.map.scale, factor, levels));
+        let (engine, label) = (gate.engine(), gate.label());
         let network =
-            Network::load(engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+            Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
-        let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
-        let posteriors: Vec<f64> = predictions
-            .iter()
-            .flat_map(|prediction| log_posterior(&prediction.logits))
-            .collect();
-        gate.golden(GOLDEN, self.golden.tolerance(), &expected, &posteriors)?;
-        let time =
-            time_of(|| network.classify(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+        let time = gate.settle("posteriors", |gate| {
+            let strange = company::images(contract.shape, &gate.probe(&self.file, 0));
+            gate.keeps_apart(&self.file, &mut |items| {
+                let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
+                let predictions = network.classify(&images, Threads::All)?;
+                Ok(predictions
+                    .iter()
+                    .map(|p| [&p.logits[..], &p.features].concat())
+                    .collect())
+            })?;
+            let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
+            let logits: Vec<f32> = predictions.iter().flat_map(|p| p.logits.clone()).collect();
+            gate.suspect(&self.file, units::logits(&logits, contract.classes));
+            let posteriors: Vec<f64> = predictions
+                .iter()
+                .flat_map(|prediction| log_posterior(&prediction.logits))
+                .collect();
+            gate.golden(GOLDEN, self.golden.tolerance(), &expected, &posteriors)?;
+            time_of(|| network.classify(&golden[..1], Threads::One).map(drop)).map_err(failed)
+        })?;
         let network = Arc::new(network);
         let classifier = Arc::clone(&network);
         let queue = gate.workshop().batches(

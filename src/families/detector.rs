@@ -19,6 +19,7 @@ use crate::{
         detector::Detector as Fitted,
         drift::Monitor,
         panel::{Members, Panel},
+        rule::Rule,
         statistics::Need,
     },
     domain::{conformal::Calibration, image::Image},
@@ -36,6 +37,9 @@ use crate::{
 pub struct Detector;
 
 const NAME: &str = "detector";
+
+/// Golden images that are judged at once: the working memory that their members take for them stays taken.
+const COMPANY: usize = 2;
 
 /// Names of the files that are written.
 const CALIBRATION: &str = "calibration.json";
@@ -98,29 +102,9 @@ impl Contract for Own {
                 text.splits.fit.images
             ),
         );
-        let (images, golden) = gate.golden_scores(&self.golden, None)?;
-        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-        let failed = |cause: String| GateError::File {
-            file: MANIFEST.to_owned(),
-            cause,
-        };
-        let measured = panel.measure(&levels, Threads::All).map_err(failed)?;
-        let scores = measured
-            .into_iter()
-            .map(|measured| {
-                Ok(rule
-                    .judge(&measured.map_err(|error| failed(error.to_string()))?.values)
-                    .strangeness)
-            })
-            .collect::<Result<Vec<f64>, GateError>>()?;
-        gate.golden(
-            ("golden scores", ""),
-            self.golden.tolerance(),
-            &golden,
-            &scores,
-        )?;
-        let time =
-            time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)?;
+        let (images, _) = gate.golden_scores(&self.golden, None)?;
+        let calibrated_on = text.calibrated_on(&images).map_err(wrong)?;
+        let time = gate.settle("judgements", |gate| self.judge_golden(gate, &panel, &rule))?;
         let density = self
             .members
             .iter()
@@ -131,12 +115,44 @@ impl Contract for Own {
             calibration,
             density: density.map(|member| member.sha256.to_lowercase()),
         });
-        self.proved(gate, fitted, time)
-            .map_err(|error| GateError::Drift(error.to_string()))
+        let mut proved = self
+            .proved(gate, fitted, time)
+            .map_err(|error| GateError::Drift(error.to_string()))?;
+        proved.capabilities = proved.capabilities.offer(Arc::new(calibrated_on));
+        Ok(proved)
     }
 }
 
 impl Own {
+    /// Judges the golden images as their scores say; answers how long one takes.
+    fn judge_golden(
+        &self,
+        gate: &mut Gate<'_>,
+        panel: &Panel,
+        rule: &Rule,
+    ) -> Result<Duration, GateError> {
+        let (images, golden) = gate.golden_scores(&self.golden, None)?;
+        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let failed = |cause: String| GateError::File {
+            file: MANIFEST.to_owned(),
+            cause,
+        };
+        let mut scores = Vec::with_capacity(golden.len());
+        for levels in levels.chunks(COMPANY) {
+            for measured in panel.measure(levels, Threads::All).map_err(failed)? {
+                let measured = measured.map_err(|error| failed(error.to_string()))?;
+                scores.push(rule.judge(&measured.values).strangeness);
+            }
+        }
+        gate.golden(
+            ("golden scores", ""),
+            self.golden.tolerance(),
+            &golden,
+            &scores,
+        )?;
+        time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)
+    }
+
     fn panel(&self, gate: &Gate<'_>) -> Result<Panel, String> {
         let mut members = Members::default();
         for member in &self.members {

@@ -11,7 +11,7 @@ use self::network::{Network, Seed};
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     codes::{Picture, codes_of_prior, only_means},
-    gate::{failed, time_of},
+    gate::{company, failed, time_of, units},
     manifest::{Tolerance, label_input, tolerance},
 };
 use crate::{
@@ -128,25 +128,32 @@ impl Contract for Own {
             .collect()
     }
 
+    fn declarable(&self) -> &'static [&'static str] {
+        &["pictures", "random", "batch"]
+    }
+
     /// It must draw the images of its golden codes.
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let failed = |cause| failed(&self.file, cause);
         let (seeds, expected) = self.golden(gate)?;
-        let graph = gate.graph(&self.file)?;
-        let (engine, label) = (&*gate.workshop().engine, gate.label());
+        let to_pictures = gate.declared().to_pictures(self.contract.shape.levels());
+        let graph = gate.graph(&self.file, &[(&self.contract.output, &to_pictures)])?;
+        let (engine, label) = (gate.engine(), gate.label());
         let network =
-            Network::load(engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+            Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
-        let pictures = network.generate(&seeds, Threads::All).map_err(failed)?;
-        let drawn: Vec<f64> = pictures
-            .iter()
-            .flat_map(Picture::values)
-            .copied()
-            .map(f64::from)
-            .collect();
-        gate.golden(GOLDEN, self.tolerance, &expected, &drawn)?;
-        let time =
-            time_of(|| network.generate(&seeds[..1], Threads::One).map(drop)).map_err(failed)?;
+        let time = gate.settle("samples", |gate| {
+            self.keeps_apart(gate, &network)?;
+            let pictures = network.generate(&seeds, Threads::All).map_err(failed)?;
+            let drawn: Vec<f64> = pictures
+                .iter()
+                .flat_map(Picture::values)
+                .copied()
+                .map(f64::from)
+                .collect();
+            gate.golden(GOLDEN, self.tolerance, &expected, &drawn)?;
+            time_of(|| network.generate(&seeds[..1], Threads::One).map(drop)).map_err(failed)
+        })?;
         let model = Model {
             latent_size: network.latent_size(),
             conditional: self.labels.is_some(),
@@ -186,6 +193,30 @@ impl Contract for Own {
 }
 
 impl Own {
+    /// No picture may depend on those that are drawn with it.
+    fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
+        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.file, 0));
+        let classes = self
+            .contract
+            .label
+            .as_ref()
+            .map_or(1, |label| label.classes);
+        let others = gate.keeps_apart(&self.file, &mut |items| {
+            let seed = |&item: &usize| Seed {
+                code: strange[item].clone(),
+                label: item as u32 % classes,
+            };
+            let seeds: Vec<Seed> = items.iter().map(seed).collect();
+            let pictures = network.generate(&seeds, Threads::All)?;
+            Ok(pictures
+                .iter()
+                .map(|picture| picture.values().to_vec())
+                .collect())
+        })?;
+        gate.suspect(&self.file, units::pictures(&others.concat(), false));
+        Ok(())
+    }
+
     /// Golden codes, and the dimensions of their images.
     fn golden(&self, gate: &Gate<'_>) -> Result<(Vec<Seed>, Vec<f64>), GateError> {
         let Golden {

@@ -3,187 +3,125 @@
 //! In order: the manifest is valid, hashes are right, graphs keep their contract and run, an autoregressive graph is causal and its
 //! scores are its own normalised predictions, and golden scores are reproduced.
 
+pub(super) mod company;
+mod error;
+mod settings;
+mod trials;
+pub(super) mod units;
+
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
-    fs,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use sha2::{Digest, Sha256};
+use serde::{Serialize, de::DeserializeOwned};
+
+use self::units::{Suspicion, Tolerated};
+pub use self::{error::GateError, settings::GateSettings};
 
 use super::{
-    NetworkError, Registry, Workshop,
-    manifest::{CalibrationFile, MANIFEST, Manifest, Scored, Tolerance, hexadecimal},
+    NetworkError, Workshop,
+    findings::{Findings, Settled},
+    manifest::{CalibrationFile, Declared, MANIFEST, Manifest, Scored, Tolerance},
+    snapshot::Snapshot,
 };
 use crate::{
     detection::trained_on::TrainedOn,
     domain::{conformal::Calibration, image::Image},
-    graph, media,
+    graph::{self, convert::Step},
+    media,
     model::{
         Model,
         info::{CalibrationInfo, Card, Check, Density, ProvenanceInfo},
     },
+    runtime::{Engine, RuntimeError, patience, single::OneAtATime},
 };
-
-/// Why a version does not serve.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum GateError {
-    /// A file that cannot be read.
-    #[error("{file} cannot be read: {cause}")]
-    Read {
-        /// The file's name.
-        file: String,
-        /// What the system said.
-        cause: String,
-    },
-    /// The manifest is not valid.
-    #[error("{MANIFEST}: {0}")]
-    Manifest(String),
-    /// A file is not the one that the manifest describes.
-    #[error("{file} has sha256 {actual}, but {MANIFEST} says {expected}")]
-    Hash {
-        /// The file's name.
-        file: String,
-        /// What the manifest says.
-        expected: String,
-        /// What the file has.
-        actual: String,
-    },
-    /// A file is not what it should be.
-    #[error("{file}: {cause}")]
-    File {
-        /// The file's name.
-        file: String,
-        /// What is wrong.
-        cause: String,
-    },
-    /// A stream that cannot be watched.
-    #[error("its stream cannot be watched for drift: {0}")]
-    Drift(String),
-    /// A graph that cannot be used.
-    #[error("{file}: {cause}")]
-    Network {
-        /// The graph's file.
-        file: String,
-        /// What is wrong.
-        cause: NetworkError,
-    },
-    /// A logit depends on its own or a later dimension: the product of the predictions is not a probability.
-    #[error(
-        "{file} is not causal: the prediction of {predicted} changed when only dimensions from {changed} on were changed, so the \
-         product of its predictions is not a probability"
-    )]
-    Leak {
-        /// The graph's file.
-        file: String,
-        /// The dimension whose prediction changed.
-        predicted: String,
-        /// The first dimension that was changed.
-        changed: String,
-    },
-    /// Logits that describe no distribution.
-    #[error(
-        "{file}: the logits of {dimension} of golden image {image} give no distribution: they are not finite"
-    )]
-    Undefined {
-        /// The graph's file.
-        file: String,
-        /// Index of the golden image.
-        image: usize,
-        /// The dimension that they predict.
-        dimension: String,
-    },
-    /// Scores and logits disagree.
-    #[error(
-        "{file}: scores and logits disagree: image {image} has log-likelihood {score} by its scores and {logits} by its logits"
-    )]
-    Inconsistent {
-        /// The graph's file.
-        file: String,
-        /// Index of the golden image.
-        image: usize,
-        /// Σ of the scoring graph.
-        score: f64,
-        /// The same from logits.
-        logits: f64,
-    },
-    /// A golden number was not reproduced.
-    #[error(
-        "{what}: number {index} is {expected}{unit}, but the graph gives {actual}: off by {:.3e}, allowed are {allowed:.3e}",
-        (actual - expected).abs()
-    )]
-    Golden {
-        /// What was compared.
-        what: &'static str,
-        /// Their unit, with a space before it; empty if they have none.
-        unit: &'static str,
-        /// Which of them.
-        index: usize,
-        /// The golden number.
-        expected: f64,
-        /// What the graph gives.
-        actual: f64,
-        /// Allowed difference.
-        allowed: f64,
-    },
-}
-
-/// The files of a version as they were read, once: what is hashed is what is loaded.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// What the manifest says.
-    pub manifest: Manifest,
-    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
-    pub fingerprint: String,
-    files: BTreeMap<String, Vec<u8>>,
-}
-
-impl Snapshot {
-    /// Reads the version in `folder` of the model `name`, if its manifest is valid and its files have the stated hashes.
-    pub fn read(folder: &Path, name: &str, registry: &Registry) -> Result<Self, GateError> {
-        let read = |file: &str| {
-            fs::read(folder.join(file)).map_err(|error| GateError::Read {
-                file: file.to_owned(),
-                cause: error.to_string(),
-            })
-        };
-        let bytes = read(MANIFEST)?;
-        let fingerprint = hexadecimal(&Sha256::digest(&bytes));
-        let text = String::from_utf8(bytes)
-            .map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
-        let manifest = Manifest::parse(&text, name, registry).map_err(GateError::Manifest)?;
-        let mut files = BTreeMap::new();
-        for (file, expected) in &manifest.sha256 {
-            let bytes = read(file)?;
-            let actual = hexadecimal(&Sha256::digest(&bytes));
-            if !actual.eq_ignore_ascii_case(expected) {
-                return Err(GateError::Hash {
-                    file: file.clone(),
-                    expected: expected.clone(),
-                    actual,
-                });
-            }
-            files.insert(file.clone(), bytes);
-        }
-        Ok(Self {
-            manifest,
-            fingerprint,
-            files,
-        })
-    }
-}
 
 /// Finds a version of a model that serves already, or says why there is none.
 pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Model>, String>;
 
-/// Loads a version and has it prove itself, or says which check it failed.
+/// Loads a version and has it prove itself, or says which check it failed. What `findings` hold is not proved again; what is proved is added
+/// to them.
 pub fn prove(
     snapshot: &Snapshot,
     version: u32,
     members: Lookup<'_>,
     workshop: &Workshop,
+    settings: GateSettings,
+    findings: &mut Findings,
+) -> Result<Model, GateError> {
+    patience::within(settings.time_limit, || {
+        prove_at_leisure(snapshot, version, members, workshop, settings, findings)
+    })
+}
+
+/// Time that work which is asked to stop has to do so, before it is left to itself.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The same on a thread of its own, which is left to itself if nothing stops it in time. Answers the findings, too.
+pub fn prove_apart(
+    snapshot: Snapshot,
+    version: u32,
+    members: Vec<Found>,
+    workshop: &Workshop,
+    settings: GateSettings,
+    mut findings: Findings,
+) -> (Result<Model, GateError>, Findings) {
+    let limit = settings.time_limit.saturating_add(GRACE);
+    let workshop = workshop.clone();
+    let work = move || {
+        let lookup = |name: &str, number: u32| {
+            let found = members
+                .iter()
+                .find(|one| one.name == name && one.version == number);
+            found.map_or_else(
+                || Err("it is not named as a member".to_owned()),
+                |one| one.model.clone(),
+            )
+        };
+        let model = prove(
+            &snapshot,
+            version,
+            &lookup,
+            &workshop,
+            settings,
+            &mut findings,
+        );
+        (model, findings)
+    };
+    match patience::left_after(limit, work) {
+        Ok(Some(answer)) => answer,
+        Ok(None) => (
+            Err(GateError::Unstoppable(settings.time_limit)),
+            Findings::default(),
+        ),
+        Err(error) => (
+            Err(GateError::Thread(error.to_string())),
+            Findings::default(),
+        ),
+    }
+}
+
+/// A member of a version that is to be proved, or why there is none.
+#[derive(Debug)]
+pub struct Found {
+    /// The model's name.
+    pub name: String,
+    /// Its version.
+    pub version: u32,
+    /// The model.
+    pub model: Result<Arc<Model>, String>,
+}
+
+fn prove_at_leisure(
+    snapshot: &Snapshot,
+    version: u32,
+    members: Lookup<'_>,
+    workshop: &Workshop,
+    settings: GateSettings,
+    findings: &mut Findings,
 ) -> Result<Model, GateError> {
     let manifest = &snapshot.manifest;
     let mut gate = Gate {
@@ -191,7 +129,14 @@ pub fn prove(
         version,
         members,
         workshop,
+        settings,
+        findings,
         checks: Vec::new(),
+        beside: Vec::new(),
+        unlisted: BTreeMap::new(),
+        suspicions: Vec::new(),
+        drawing: Vec::new(),
+        weights: 0,
     };
     gate.passed(
         "manifest",
@@ -203,6 +148,8 @@ pub fn prove(
         ),
     );
     let proved = manifest.contract.prove(&mut gate)?;
+    gate.answered()?;
+    gate.told()?;
     let capabilities = match gate.trained_on()? {
         None => proved.capabilities,
         Some(hashes) => proved.capabilities.offer(Arc::new(hashes)),
@@ -242,7 +189,19 @@ pub struct Gate<'a> {
     version: u32,
     members: Lookup<'a>,
     workshop: &'a Workshop,
+    settings: GateSettings,
+    findings: &'a mut Findings,
     checks: Vec<Check>,
+    /// Files that graphs name.
+    beside: Vec<String>,
+    /// Those of them that the manifest has no hashes of, with theirs.
+    unlisted: BTreeMap<String, String>,
+    /// What numbers look like, each with its file.
+    suspicions: Vec<(String, Suspicion)>,
+    /// Nodes of all graphs that draw.
+    drawing: Vec<String>,
+    /// Weights of all graphs.
+    weights: u64,
 }
 
 impl<'a> Gate<'a> {
@@ -268,13 +227,45 @@ impl<'a> Gate<'a> {
 
     /// What identifies the numbers that the version computes, see [`Model::identity`].
     pub fn identity(&self) -> String {
-        let graphs = self.manifest().graphs_sha256();
+        let unlisted = self.unlisted.values().map(String::as_str);
+        let graphs = self.manifest().graphs_sha256(unlisted);
         graphs.unwrap_or_else(|| self.fingerprint().to_owned())
+    }
+
+    /// sha256 of a graph and of the files that weights of graphs lie in, in hexadecimal digits one after the other.
+    pub fn graph_sha256(&self, file: &str) -> String {
+        let manifest = self.manifest();
+        std::iter::once(file)
+            .chain(manifest.companions())
+            .filter_map(|file| manifest.sha256.get(file))
+            .chain(self.unlisted.values())
+            .map(String::as_str)
+            .collect()
     }
 
     /// The runtime, the workers and the metrics.
     pub fn workshop(&self) -> &'a Workshop {
         self.workshop
+    }
+
+    /// What runs its graphs: one image at a time, if the manifest says so.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        let engine = Arc::clone(&self.workshop.engine);
+        if self.manifest().serving.is_one_at_a_time() {
+            Arc::new(OneAtATime(engine))
+        } else {
+            engine
+        }
+    }
+
+    /// How long the gate may take, and how much it tries.
+    pub fn settings(&self) -> GateSettings {
+        self.settings
+    }
+
+    /// What its manifest says that its numbers are.
+    pub fn declared(&self) -> Declared {
+        self.manifest().declared
     }
 
     /// A version of a model that the version is made of.
@@ -284,7 +275,48 @@ impl<'a> Gate<'a> {
 
     /// Notes a check that passed, and what it found.
     pub fn passed(&mut self, name: &'static str, finding: String) {
+        let name = name.into();
         self.checks.push(Check { name, finding });
+    }
+
+    /// Tells what is no reason to refuse a version, but should be known.
+    fn warn(&mut self, finding: String) {
+        tracing::warn!(
+            model = self.manifest().name,
+            version = self.version,
+            "{finding}"
+        );
+        self.passed("warning", finding);
+    }
+
+    /// What `proof`, which is costly and depends on nothing but the files, the members, the runtime and the processor, comes to: from the
+    /// findings of an earlier start if they have it, with the checks that it passed, else by doing it.
+    pub fn settle<T: Serialize + DeserializeOwned>(
+        &mut self,
+        what: &'static str,
+        proof: impl FnOnce(&mut Self) -> Result<T, GateError>,
+    ) -> Result<T, GateError> {
+        // What the manifest does not name it does not stand for.
+        let is_known = self.unlisted.is_empty();
+        if let Some(Settled { value, checks }) = self.findings.get(what).filter(|_| is_known) {
+            self.checks.extend(checks);
+            // What numbers look like was asked then, too.
+            self.suspicions.clear();
+            self.passed(
+                "record",
+                format!(
+                    "{what}: proved at an earlier start with the same files, runtime and processor"
+                ),
+            );
+            return Ok(value);
+        }
+        let before = self.checks.len();
+        let value = proof(self)?;
+        self.answered()?;
+        if is_known {
+            self.findings.add(what, &value, &self.checks[before..]);
+        }
+        Ok(value)
     }
 
     /// Says that graphs have the inputs and outputs that they should have.
@@ -294,8 +326,8 @@ impl<'a> Gate<'a> {
 
     /// The bytes of a file that the manifest names.
     pub fn read(&self, file: &str) -> Result<&'a [u8], GateError> {
-        let bytes = self.snapshot.files.get(file);
-        bytes.map(Vec::as_slice).ok_or_else(|| GateError::Read {
+        let bytes = self.snapshot.file(file);
+        bytes.ok_or_else(|| GateError::Read {
             file: file.to_owned(),
             cause: "the manifest has no hash of it".to_owned(),
         })
@@ -341,12 +373,79 @@ impl<'a> Gate<'a> {
         Ok((images, scores))
     }
 
-    /// A graph.
-    pub fn graph(&self, file: &str) -> Result<graph::protobuf::Model, GateError> {
-        graph::parse(self.read(file)?).map_err(|cause| GateError::Network {
-            file: file.to_owned(),
-            cause: cause.into(),
+    /// Reads a graph, with all its weights, and converts outputs to the server's units. Only this goes to the runtime: it names no other file.
+    pub fn graph(
+        &mut self,
+        file: &str,
+        conversions: &[(&str, &[Step])],
+    ) -> Result<graph::protobuf::Model, GateError> {
+        let refused = |cause: graph::GraphError| failed(file, cause.into());
+        let mut model = graph::parse(self.read(file)?).map_err(refused)?;
+        let (snapshot, unlisted) = (self.snapshot, &mut self.unlisted);
+        let beside = graph::external::inline(&mut model, |name| match snapshot.file(name) {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => {
+                let (bytes, hash) = snapshot
+                    .unlisted(name)
+                    .map_err(|e| format!("{name}: {e}"))?;
+                unlisted.insert(name.to_owned(), hash);
+                Ok(Cow::Owned(bytes))
+            }
         })
+        .map_err(refused)?;
+        graph::bounds::check(&model).map_err(refused)?;
+        self.beside.extend(beside);
+        self.drawing.extend(graph::chance::nodes(&model));
+        self.weights += graph::weights::count(&model);
+        for (output, steps) in conversions {
+            graph::convert::output(&mut model, output, steps).map_err(refused)?;
+        }
+        Ok(model)
+    }
+
+    /// Keeps what numbers look like, to be asked about together.
+    pub(super) fn suspect(&mut self, file: &str, suspicion: Option<Suspicion>) {
+        let new = suspicion.map(|suspicion| (file.to_owned(), suspicion));
+        self.suspicions
+            .extend(new.filter(|new| !self.suspicions.contains(new)));
+    }
+
+    /// Whether the manifest says what all numbers are that look like something else.
+    fn answered(&mut self) -> Result<(), GateError> {
+        let (answered, open): (Vec<_>, Vec<_>) = std::mem::take(&mut self.suspicions)
+            .into_iter()
+            .partition(|(_, suspicion)| suspicion.is_answered(self.declared()));
+        if !open.is_empty() {
+            let reasons = open
+                .iter()
+                .map(|(file, suspicion)| format!("{file}: {suspicion}"));
+            return Err(GateError::Undeclared(reasons.collect()));
+        }
+        for (file, suspicion) in answered {
+            self.warn(format!("{file}: as declared, although {suspicion}"));
+        }
+        Ok(())
+    }
+
+    /// Tells what a manifest leaves out or does not say as it is.
+    fn told(&mut self) -> Result<(), GateError> {
+        let manifest = self.manifest();
+        manifest
+            .without_companions_but(&self.beside)
+            .map_err(GateError::Manifest)?;
+        for (file, hash) in self.unlisted.clone() {
+            self.warn(format!(
+                "weights are read from {file}, which {MANIFEST} has no hash of; add {file:?} = \"{hash}\" to [sha256]"
+            ));
+        }
+        let (stated, found) = (manifest.provenance.parameters, self.weights);
+        let has_graphs = !manifest.contract.graphs().is_empty();
+        if has_graphs && !units::is_plausible_count(stated, found) {
+            self.warn(format!(
+                "provenance.parameters is {stated}, but the graphs hold {found} weights and constants"
+            ));
+        }
+        Ok(())
     }
 
     /// Compares numbers with the golden ones.
@@ -357,6 +456,21 @@ impl<'a> Gate<'a> {
         expected: &[f64],
         actual: &[f64],
     ) -> Result<(), GateError> {
+        let size = expected
+            .iter()
+            .map(|value| value.abs())
+            .filter(|value| value.is_finite());
+        let span = (size.sum::<f64>() / expected.len().max(1) as f64).max(1.0);
+        let allowed = expected.iter().map(|&value| tolerance.allows(value));
+        match units::tolerated(allowed.filter(|allowed| !allowed.is_infinite()), span) {
+            Tolerated::Little => {}
+            Tolerated::Much(allowed) => {
+                self.warn(format!(
+                    "{what}: the tolerance allows {allowed:.1e}, which proves little"
+                ));
+            }
+            Tolerated::Anything(allowed) => return Err(GateError::Tolerance { what, allowed }),
+        }
         let mut largest = 0.0f64;
         for (index, (&expected, &actual)) in expected.iter().zip(actual).enumerate() {
             let allowed = tolerance.allows(expected);
@@ -435,9 +549,10 @@ pub const GOLDEN_SCORES: (&str, &str) = ("golden scores", " nats");
 
 /// A graph that cannot be used.
 pub fn failed(file: &str, cause: NetworkError) -> GateError {
-    GateError::Network {
-        file: file.to_owned(),
-        cause,
+    let file = file.to_owned();
+    match cause {
+        NetworkError::Runtime(cause @ RuntimeError::Run { .. }) => GateError::Run { file, cause },
+        cause => GateError::Network { file, cause },
     }
 }
 

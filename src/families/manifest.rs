@@ -2,6 +2,7 @@
 //!
 //! What every manifest says is read here; the other tables are the family's own, see [`Tables`].
 
+pub mod declared;
 mod digest;
 pub mod members;
 mod tables;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 pub use self::{
+    declared::{Declared, Serving},
     digest::hexadecimal,
     tables::{
         CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input,
@@ -41,6 +43,10 @@ pub struct Manifest {
     pub contract: Box<dyn Contract>,
     /// Where the model came from.
     pub provenance: Provenance,
+    /// How its graphs may be run.
+    pub serving: Serving,
+    /// What the numbers of its graphs are.
+    pub declared: Declared,
     /// sha256 of every file, in hexadecimal digits.
     pub sha256: BTreeMap<String, String>,
 }
@@ -86,7 +92,12 @@ impl Manifest {
             tables.needed("sha256")?,
         );
         let contract = family.read(&mut tables)?;
+        let serving: Serving = tables.optional("serving")?.unwrap_or_default();
+        let declared: Declared = tables.optional("declared")?.unwrap_or_default();
         tables.finish()?;
+        let declarable = contract.declarable();
+        let serving = serving.checked(family.name(), declarable)?;
+        let declared = declared.checked(family.name(), declarable)?;
         let manifest = Self {
             name: own_name,
             family: family.name(),
@@ -94,43 +105,60 @@ impl Manifest {
             shape,
             contract,
             provenance,
+            serving,
+            declared,
             sha256,
         };
         manifest.check_files().map(|()| manifest)
     }
 
-    /// Refuses files that are elsewhere, files without a hash and hashes without a file.
+    /// Refuses files that are elsewhere and files without a hash, and hashes without a file where there is no graph that could name it.
     fn check_files(&self) -> Result<(), String> {
-        let files = self.files();
-        for file in &files {
-            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(*file) {
+        for file in self.files().into_iter().chain(self.companions()) {
+            if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
                 return Err(format!(
                     "{file:?} is not the plain name of a file beside the manifest"
                 ));
             }
-            if !self.sha256.contains_key(*file) {
+            if !self.sha256.contains_key(file) {
                 return Err(format!(
                     "sha256: {file:?} is named in the manifest but has no hash"
                 ));
             }
         }
-        match self
-            .sha256
-            .keys()
-            .find(|file| !files.contains(&file.as_str()))
-        {
-            None => Ok(()),
+        if self.contract.graphs().is_empty() {
+            self.without_companions_but(&[])?;
+        }
+        Ok(())
+    }
+
+    /// Files that have a hash and are not named: those that graphs name, which hold their weights.
+    pub fn companions(&self) -> Vec<&str> {
+        let named = self.files();
+        let files = self.sha256.keys().map(String::as_str);
+        files.filter(|file| !named.contains(file)).collect()
+    }
+
+    /// Refuses hashes of files that neither the manifest nor, being `used`, a graph names.
+    pub fn without_companions_but(&self, used: &[String]) -> Result<(), String> {
+        let is_used = |file: &str| used.iter().any(|used| used == file);
+        match self.companions().into_iter().find(|file| !is_used(file)) {
             Some(extra) => Err(format!(
-                "sha256: {extra:?} is not named anywhere in the manifest"
+                "sha256: {extra:?} is named neither in the manifest nor by a graph"
             )),
+            None => Ok(()),
         }
     }
 
-    /// What identifies the graphs: sha256 of the sha256 of each, as hexadecimal digits one after the other. `None` without graphs.
-    pub fn graphs_sha256(&self) -> Option<String> {
+    /// What identifies the graphs: sha256 of the sha256 of each and then of the files of their weights, as hexadecimal digits one after
+    /// the other. `unlisted` are hashes of weights that
+    /// the manifest does not name. `None` without graphs.
+    pub fn graphs_sha256<'a>(&'a self, unlisted: impl Iterator<Item = &'a str>) -> Option<String> {
         let graphs = self.contract.graphs();
-        let hashes = graphs.iter().filter_map(|file| self.sha256.get(*file));
-        let text: String = hashes.map(|hash| hash.to_lowercase()).collect();
+        let files = graphs.iter().copied().chain(self.companions());
+        let listed = files.filter_map(|file| self.sha256.get(file));
+        let hashes = listed.map(String::as_str).chain(unlisted);
+        let text: String = hashes.map(str::to_lowercase).collect();
         (!graphs.is_empty()).then(|| hexadecimal(&Sha256::digest(text)))
     }
 
@@ -259,6 +287,27 @@ window = [[-1, 0], [0, -1]]
         let manifest = parse(VALID, "m").unwrap();
         assert_eq!(manifest.family, "pixelcnn");
         assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
+        assert!(!manifest.serving.is_one_at_a_time());
+    }
+
+    #[test]
+    fn weights_beside_a_graph_have_a_hash_and_are_part_of_what_identifies_it() {
+        let text = format!("{VALID}\"model.onnx.data\" = \"01\"\n");
+        let manifest = parse(&text, "m").unwrap();
+        assert_eq!(manifest.companions(), ["model.onnx.data"]);
+        let without = parse(VALID, "m").unwrap();
+        let identity = |manifest: &Manifest| manifest.graphs_sha256(std::iter::empty());
+        assert_ne!(identity(&manifest), identity(&without));
+        assert_eq!(
+            identity(&manifest),
+            without.graphs_sha256(["01"].into_iter())
+        );
+        assert_eq!(
+            manifest.without_companions_but(&["model.onnx.data".to_owned()]),
+            Ok(())
+        );
+        let error = manifest.without_companions_but(&[]).unwrap_err();
+        assert!(error.contains("neither in the manifest nor by a graph"));
     }
 
     #[test]
@@ -284,9 +333,14 @@ window = [[-1, 0], [0, -1]]
         );
         assert!(refused("\"s.npy\" = \"00\"", "").contains("no hash"));
         assert!(
-            refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"x\" = \"0\"")
-                .contains("not named")
+            refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"a/x\" = \"0\"")
+                .contains("plain name")
         );
+        let with = |table: &str| refused("[likelihood]", &format!("{table}\n[likelihood]"));
+        assert!(with("[serving]\nbatch = 8").contains("on any number of images, or on 1"));
+        assert!(with("[declared]\nlog_scale = \"scale\"").contains("a pixelcnn gives no such"));
+        assert!(with("[declared]\nrandom = true").contains("must not be drawn"));
+        assert!(with("[declared]\nlogits = \"odds\"").contains("odds"));
         assert!(refused("scale = 1.0", "scale = ").contains("line"));
     }
 

@@ -76,15 +76,21 @@ impl Contract for Own {
         self.common.files()
     }
 
+    fn declarable(&self) -> &'static [&'static str] {
+        &["logits", "input", "batch"]
+    }
+
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let candidate = Candidate {
             file: &self.file,
+            output: &self.contract.output,
+            input: Some((&self.contract.input, self.contract.map.scale)),
             contract: format!("{:?}", self.contract),
             common: &self.common,
         };
-        let (engine, name) = (&*gate.workshop().engine, gate.label());
-        let load = |graph: &_| network::Network::load(engine, &name, graph, self.contract.clone());
-        let causal = "no prediction can see its own or a later dimension: proven from the graph";
-        candidate.prove(gate, load, causal)
+        let (engine, name) = (gate.engine(), gate.label());
+        let load =
+            |graph: &_| network::Network::load(&*engine, &name, graph, self.contract.clone());
+        candidate.prove(gate, load, None)
     }
 }

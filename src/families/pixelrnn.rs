@@ -115,6 +115,10 @@ impl Contract for Own {
         self.common.files()
     }
 
+    fn declarable(&self) -> &'static [&'static str] {
+        &["logits"]
+    }
+
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let recurrence = &self.contract.recurrence;
         let causal = format!(
@@ -125,11 +129,13 @@ impl Contract for Own {
         );
         let candidate = Candidate {
             file: &self.file,
+            output: &self.contract.names.logits,
+            input: None,
             contract: format!("{:?}", self.contract),
             common: &self.common,
         };
-        let (engine, name) = (&*gate.workshop().engine, gate.label());
-        let load = |graph: &_| network::Network::load_step(engine, &name, graph, &self.contract);
-        candidate.prove(gate, load, &causal)
+        let (engine, name) = (gate.engine(), gate.label());
+        let load = |graph: &_| network::Network::load_step(&*engine, &name, graph, &self.contract);
+        candidate.prove(gate, load, Some(&causal))
     }
 }

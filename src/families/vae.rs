@@ -13,13 +13,14 @@ use serde::Deserialize;
 use self::{network::Network, work::Decoder};
 use super::{
     Contract, Family, Gate, GateError, Proved, Tables,
-    gate::{GOLDEN_SCORES, failed, time_of},
+    gate::{GOLDEN_SCORES, company, failed, time_of, units},
     manifest::{CalibrationFile, Head, Scored, refuse},
     two_sided::{TwoSided, no_calibration},
 };
 use crate::{
     detection::evidence::{Latents, SquaredErrors, Surprises},
     domain::image::Image,
+    graph::{convert::Step, protobuf, weights},
     model::{
         Capabilities,
         classify::Classifies,
@@ -121,34 +122,45 @@ impl Contract for Own {
         self.golden.files().chain(calibration).collect()
     }
 
+    fn declarable(&self) -> &'static [&'static str] {
+        &["pictures", "log_scale", "log_variance", "input", "batch"]
+    }
+
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, None)?;
         let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let files = format!("{}, {}", self.encoder, self.decoder);
         let failed = |cause| failed(&files, cause);
-        let (encoder, decoder) = (gate.graph(&self.encoder)?, gate.graph(&self.decoder)?);
-        let (engine, label) = (&*gate.workshop().engine, gate.label());
-        let vae = Network::load(engine, &label, &encoder, &decoder, self.contract.clone())
+        let (encoder, decoder) = self.converted(gate)?;
+        let (engine, label) = (gate.engine(), gate.label());
+        let vae = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone())
             .map_err(failed)?;
         gate.contract_kept();
-        let posteriors = vae.encode(&golden, Threads::All).map_err(failed)?;
-        let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
-        let observations = vae.decode(&codes, Threads::All).map_err(failed)?;
-        let scores: Vec<f64> = posteriors
-            .iter()
-            .zip(&observations)
-            .zip(&golden)
-            .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))
-            .collect();
-        gate.passed(
-            "normalisation",
-            "the discretised logistic likelihood sums to 1 by construction".to_owned(),
-        );
-        gate.golden(GOLDEN_SCORES, self.golden.tolerance(), &expected, &scores)?;
-        let code = &codes[..vae.latent_size()];
-        let encoding =
-            time_of(|| vae.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
-        let decoding = time_of(|| vae.decode(code, Threads::One).map(drop)).map_err(failed)?;
+        let (encoding, decoding) = gate.settle("bounds", |gate| {
+            self.keeps_apart(gate, &vae)?;
+            let posteriors = vae.encode(&golden, Threads::All).map_err(failed)?;
+            let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
+            let observations = vae.decode(&codes, Threads::All).map_err(failed)?;
+            self.have_units(gate, &posteriors, &observations);
+            let scores: Vec<f64> = posteriors
+                .iter()
+                .zip(&observations)
+                .zip(&golden)
+                .map(|((posterior, observation), levels)| {
+                    posterior.elbo_at_mean(observation, levels)
+                })
+                .collect();
+            gate.passed(
+                "normalisation",
+                "the discretised logistic likelihood sums to 1 by construction".to_owned(),
+            );
+            gate.golden(GOLDEN_SCORES, self.golden.tolerance(), &expected, &scores)?;
+            let code = &codes[..vae.latent_size()];
+            let encoding =
+                time_of(|| vae.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+            let decoding = time_of(|| vae.decode(code, Threads::One).map(drop)).map_err(failed)?;
+            Ok((encoding, decoding))
+        })?;
         let calibration = gate.calibration(self.calibration.as_ref(), STATISTIC)?;
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
         let network = Arc::new(vae);
@@ -217,4 +229,68 @@ struct Model {
     encode: Batches<Image, network::Posterior>,
     decode: Arc<Lane<Decoder>>,
     latent_size: usize,
+}
+
+impl Own {
+    /// Encoder and decoder, in the server's units.
+    fn converted(
+        &self,
+        gate: &mut Gate<'_>,
+    ) -> Result<(protobuf::Model, protobuf::Model), GateError> {
+        let (declared, levels) = (gate.declared(), self.contract.shape.levels());
+        let names = &self.contract.encoder;
+        let to_log_variance = declared.to_log_variance();
+        let encoder = gate.graph(&self.encoder, &[(&names.log_variance, to_log_variance)])?;
+        let factor = weights::input_factor(&encoder, &names.input);
+        let scale = self.contract.map.scale;
+        gate.suspect(&self.encoder, units::input(scale, factor, levels));
+        let names = &self.contract.decoder;
+        let (to_pictures, to_log_scale) =
+            (declared.to_pictures(levels), declared.to_log_scale(levels));
+        let conversions: [(&str, &[Step]); 2] = [
+            (&names.mean, &to_pictures),
+            (&names.log_scale, &to_log_scale),
+        ];
+        Ok((encoder, gate.graph(&self.decoder, &conversions)?))
+    }
+
+    /// Nothing that the graphs give may depend on what shares its run.
+    fn keeps_apart(&self, gate: &mut Gate<'_>, vae: &Network) -> Result<(), GateError> {
+        let strange = company::images(self.contract.shape, &gate.probe(&self.encoder, 0));
+        gate.keeps_apart(&self.encoder, &mut |items| {
+            let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
+            let posteriors = vae.encode(&images, Threads::All)?;
+            Ok(posteriors
+                .iter()
+                .map(|p| [&p.mean[..], &p.log_variance].concat())
+                .collect())
+        })?;
+        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.decoder, 0));
+        gate.keeps_apart(&self.decoder, &mut |items| {
+            let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
+            let observations = vae.decode(&codes.concat(), Threads::All)?;
+            Ok(observations
+                .iter()
+                .map(|o| [o.mean(), o.log_scale()].concat())
+                .collect())
+        })?;
+        Ok(())
+    }
+
+    /// Asks what the numbers of golden images are that look like something else.
+    fn have_units(
+        &self,
+        gate: &mut Gate<'_>,
+        posteriors: &[network::Posterior],
+        observations: &[network::Observation],
+    ) {
+        let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
+        let spreads = posteriors.iter().flat_map(|p| p.log_variance.clone());
+        let spreads: Vec<f32> = spreads.collect();
+        gate.suspect(&self.encoder, units::posterior(&codes, &spreads));
+        let means: Vec<&[f32]> = observations.iter().map(|o| o.mean()).collect();
+        gate.suspect(&self.decoder, units::pictures(&means.concat(), true));
+        let scales: Vec<&[f32]> = observations.iter().map(|o| o.log_scale()).collect();
+        gate.suspect(&self.decoder, units::log_scale(&scales.concat()));
+    }
 }

@@ -24,8 +24,8 @@ impl Constant {
         }
     }
 
-    /// `None` if the tensor is of another type than 32-bit reals and 64-bit integers, lies in another file, or has not as many
-    /// values as its shape says.
+    /// Reals of any precision, as reals of 32 bits, and 64-bit integers; `None` if the tensor is of another type, lies in another file, or
+    /// has not as many values as its shape says.
     pub(super) fn read(tensor: &Tensor) -> Option<Self> {
         if !tensor.external_data.is_empty() {
             return None;
@@ -36,19 +36,40 @@ impl Constant {
             .map(|&size| usize::try_from(size).ok())
             .collect::<Option<_>>()?;
         let raw = tensor.raw_data.as_deref();
-        let kind = tensor.data_type?;
-        let values = if kind == ElementType::Float as i32 {
-            Values::Floats(match raw {
+        // Numbers of 16 bits that are not raw are written one in each integer.
+        let short = |&value: &i32| value as u16;
+        let values = match ElementType::of(tensor.data_type?)? {
+            ElementType::Float => Values::Floats(match raw {
                 Some(bytes) => words(bytes).map(f32::from_le_bytes).collect(),
                 None => tensor.float_data.clone(),
-            })
-        } else if kind == ElementType::Int64 as i32 {
-            Values::Ints(match raw {
+            }),
+            ElementType::Double => Values::Floats(match raw {
+                Some(bytes) => words(bytes)
+                    .map(|word| f64::from_le_bytes(word) as f32)
+                    .collect(),
+                None => tensor
+                    .double_data
+                    .iter()
+                    .map(|&value| value as f32)
+                    .collect(),
+            }),
+            ElementType::Float16 => Values::Floats(match raw {
+                Some(bytes) => words(bytes)
+                    .map(|word| half(u16::from_le_bytes(word)))
+                    .collect(),
+                None => tensor.int32_data.iter().map(short).map(half).collect(),
+            }),
+            ElementType::Bfloat16 => Values::Floats(match raw {
+                Some(bytes) => words(bytes)
+                    .map(|word| bfloat(u16::from_le_bytes(word)))
+                    .collect(),
+                None => tensor.int32_data.iter().map(short).map(bfloat).collect(),
+            }),
+            ElementType::Int64 => Values::Ints(match raw {
                 Some(bytes) => words(bytes).map(i64::from_le_bytes).collect(),
                 None => tensor.int64_data.clone(),
-            })
-        } else {
-            return None;
+            }),
+            ElementType::Uint8 => return None,
         };
         let constant = Self { dims, values };
         (constant.len() == constant.size()).then_some(constant)
@@ -63,6 +84,14 @@ impl Constant {
         match &self.values {
             Values::Floats(values) => values.len(),
             Values::Ints(values) => values.len(),
+        }
+    }
+
+    /// The value of a scalar.
+    pub(super) fn single(&self) -> Option<f64> {
+        match &self.values {
+            Values::Floats(values) => <[f32; 1]>::try_from(&values[..]).ok().map(|[v]| v.into()),
+            Values::Ints(values) => <[i64; 1]>::try_from(&values[..]).ok().map(|[v]| v as f64),
         }
     }
 
@@ -129,4 +158,69 @@ fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {
     bytes
         .chunks_exact(N)
         .map(|chunk| <[u8; N]>::try_from(chunk).unwrap_or([0; N]))
+}
+
+/// A 16-bit real of IEEE 754: a sign, 5 bits of exponent, 10 of fraction.
+fn half(bits: u16) -> f32 {
+    let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f32::from(bits & 0x3ff));
+    sign * match exponent {
+        0 => fraction * 2f32.powi(-24),
+        0x1f if fraction == 0.0 => f32::INFINITY,
+        0x1f => f32::NAN,
+        exponent => (1024.0 + fraction) * 2f32.powi(exponent - 25),
+    }
+}
+
+/// The upper half of a 32-bit real.
+fn bfloat(bits: u16) -> f32 {
+    f32::from_bits(u32::from(bits) << 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reals_of_sixteen_bits_are_read_exactly() {
+        let halves = [
+            0x3c00, 0xc000, 0x3555, 0x0001, 0x0400, 0x7bff, 0x8000, 0x7c00,
+        ];
+        let expected = [
+            1.0,
+            -2.0,
+            0.333_251_95,
+            5.960_464_5e-8,
+            6.103_515_6e-5,
+            65504.0,
+            -0.0,
+            f32::INFINITY,
+        ];
+        let mut tensor = Tensor {
+            dims: vec![8],
+            data_type: Some(ElementType::Float16 as i32),
+            int32_data: halves.to_vec(),
+            ..Tensor::default()
+        };
+        let read = |tensor: &Tensor| {
+            Constant::read(tensor)
+                .unwrap()
+                .as_floats()
+                .unwrap()
+                .to_vec()
+        };
+        assert_eq!(read(&tensor), expected);
+        tensor.raw_data = Some(
+            halves
+                .iter()
+                .flat_map(|&v| (v as u16).to_le_bytes())
+                .collect(),
+        );
+        assert_eq!(read(&tensor), expected);
+        assert!(half(0x7e00).is_nan());
+        tensor.data_type = Some(ElementType::Bfloat16 as i32);
+        tensor.dims = vec![2];
+        tensor.raw_data = Some(vec![0x80, 0x3f, 0x00, 0xc0]);
+        assert_eq!(read(&tensor), [1.0, -2.0]);
+    }
 }

@@ -1,7 +1,10 @@
 //! The messages of the ONNX format (IR version 13 and before), with the field numbers of its specification.
 //!
-//! Parts that the server never looks into (training information, functions, quantisation, …) are kept as opaque bytes, so
-//! that a graph which is read and written again loses nothing.
+//! Everything that may hold a tensor or a node is typed, so that no part of a file escapes what is asked of all its tensors.
+//! Parts that can hold neither (quantisation, metadata, …) are kept as opaque bytes, so that a graph which is read and written
+//! again loses nothing.
+
+use prost::Message as _;
 
 /// A file: a graph and what it needs.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -34,10 +37,50 @@ pub struct Model {
     pub(super) metadata: Vec<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "20")]
     pub(super) training: Vec<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "25")]
-    pub(super) functions: Vec<Vec<u8>>,
+    /// Functions that nodes may call as operators.
+    #[prost(message, repeated, tag = "25")]
+    pub functions: Vec<Function>,
     #[prost(bytes = "vec", repeated, tag = "26")]
     pub(super) configurations: Vec<Vec<u8>>,
+}
+
+/// An operator made of others.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Function {
+    /// Name: the operator that calls it.
+    #[prost(string, optional, tag = "1")]
+    pub name: Option<String>,
+    /// Names of inputs inside.
+    #[prost(string, repeated, tag = "4")]
+    pub inputs: Vec<String>,
+    /// Names of outputs inside.
+    #[prost(string, repeated, tag = "5")]
+    pub outputs: Vec<String>,
+    /// Names of attributes without a default.
+    #[prost(string, repeated, tag = "6")]
+    pub attributes: Vec<String>,
+    /// Nodes in topological order.
+    #[prost(message, repeated, tag = "7")]
+    pub nodes: Vec<Node>,
+    #[prost(string, optional, tag = "8")]
+    pub(super) doc_string: Option<String>,
+    /// Operator sets that its nodes use.
+    #[prost(message, repeated, tag = "9")]
+    pub opset_imports: Vec<OperatorSet>,
+    /// Operator set that it belongs to.
+    #[prost(string, optional, tag = "10")]
+    pub domain: Option<String>,
+    /// Attributes with a default.
+    #[prost(message, repeated, tag = "11")]
+    pub attribute_defaults: Vec<Attribute>,
+    /// Types of inner tensors.
+    #[prost(message, repeated, tag = "12")]
+    pub value_infos: Vec<ValueInfo>,
+    /// Tells functions of one name apart.
+    #[prost(string, optional, tag = "13")]
+    pub overload: Option<String>,
+    #[prost(bytes = "vec", repeated, tag = "14")]
+    pub(super) metadata: Vec<Vec<u8>>,
 }
 
 /// A set of operators and its version.
@@ -77,8 +120,9 @@ pub struct Graph {
     pub value_infos: Vec<ValueInfo>,
     #[prost(bytes = "vec", repeated, tag = "14")]
     pub(super) quantization: Vec<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "15")]
-    pub(super) sparse_initializers: Vec<Vec<u8>>,
+    /// Constant tensors of which most values are zero.
+    #[prost(message, repeated, tag = "15")]
+    pub sparse_initializers: Vec<SparseTensor>,
     #[prost(bytes = "vec", repeated, tag = "16")]
     pub(super) metadata: Vec<Vec<u8>>,
 }
@@ -107,8 +151,9 @@ pub struct Node {
     /// Operator set.
     #[prost(string, optional, tag = "7")]
     pub domain: Option<String>,
+    /// Tells functions of one name apart.
     #[prost(string, optional, tag = "8")]
-    pub(super) overload: Option<String>,
+    pub overload: Option<String>,
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub(super) metadata: Vec<Vec<u8>>,
     #[prost(bytes = "vec", repeated, tag = "10")]
@@ -136,8 +181,9 @@ pub struct Attribute {
     /// A tensor.
     #[prost(message, optional, tag = "5")]
     pub t: Option<Tensor>,
-    #[prost(bytes = "vec", optional, tag = "6")]
-    pub(super) graph: Option<Vec<u8>>,
+    /// A graph, such as the body of a loop.
+    #[prost(message, optional, boxed, tag = "6")]
+    pub graph: Option<Box<Graph>>,
     /// Real numbers.
     #[prost(float, repeated, packed = "false", tag = "7")]
     pub floats: Vec<f32>,
@@ -147,10 +193,12 @@ pub struct Attribute {
     /// Texts.
     #[prost(bytes = "vec", repeated, tag = "9")]
     pub strings: Vec<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "10")]
-    pub(super) tensors: Vec<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "11")]
-    pub(super) graphs: Vec<Vec<u8>>,
+    /// Tensors.
+    #[prost(message, repeated, tag = "10")]
+    pub tensors: Vec<Tensor>,
+    /// Graphs.
+    #[prost(message, repeated, tag = "11")]
+    pub graphs: Vec<Graph>,
     #[prost(string, optional, tag = "13")]
     pub(super) doc_string: Option<String>,
     #[prost(bytes = "vec", optional, tag = "14")]
@@ -159,10 +207,12 @@ pub struct Attribute {
     pub(super) type_protos: Vec<Vec<u8>>,
     #[prost(string, optional, tag = "21")]
     pub(super) reference: Option<String>,
-    #[prost(bytes = "vec", optional, tag = "22")]
-    pub(super) sparse_tensor: Option<Vec<u8>>,
-    #[prost(bytes = "vec", repeated, tag = "23")]
-    pub(super) sparse_tensors: Vec<Vec<u8>>,
+    /// A tensor of which most values are zero.
+    #[prost(message, optional, boxed, tag = "22")]
+    pub sparse_tensor: Option<Box<SparseTensor>>,
+    /// Tensors of which most values are zero.
+    #[prost(message, repeated, tag = "23")]
+    pub sparse_tensors: Vec<SparseTensor>,
 }
 
 /// Kinds of attribute that the server writes.
@@ -212,15 +262,50 @@ pub struct Tensor {
     #[prost(string, optional, tag = "12")]
     pub(super) doc_string: Option<String>,
     /// Where the values are, if not in this file.
-    #[prost(bytes = "vec", repeated, tag = "13")]
-    pub external_data: Vec<Vec<u8>>,
+    #[prost(message, repeated, tag = "13")]
+    pub external_data: Vec<Entry>,
+    /// Whether they are in this file (0) or in another (1).
     #[prost(int32, optional, tag = "14")]
-    pub(super) data_location: Option<i32>,
+    pub data_location: Option<i32>,
     #[prost(bytes = "vec", repeated, tag = "16")]
     pub(super) metadata: Vec<Vec<u8>>,
 }
 
-/// Element types that appear in the server's graph contracts.
+/// A remark of the exporter.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Remark {
+    #[prost(string, tag = "1")]
+    key: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+/// A tensor given by its values that are not zero.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SparseTensor {
+    /// Values that are not zero.
+    #[prost(message, optional, tag = "1")]
+    pub values: Option<Tensor>,
+    /// Where they are.
+    #[prost(message, optional, tag = "2")]
+    pub indices: Option<Tensor>,
+    /// Shape.
+    #[prost(int64, repeated, packed = "false", tag = "3")]
+    pub dims: Vec<i64>,
+}
+
+/// A key and its value.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entry {
+    /// Key.
+    #[prost(string, optional, tag = "1")]
+    pub key: Option<String>,
+    /// Value.
+    #[prost(string, optional, tag = "2")]
+    pub value: Option<String>,
+}
+
+/// Element types that the server reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ElementType {
     /// 32-bit real.
@@ -229,6 +314,12 @@ pub enum ElementType {
     Uint8 = 2,
     /// 64-bit integer.
     Int64 = 7,
+    /// 16-bit real of IEEE 754.
+    Float16 = 10,
+    /// 64-bit real.
+    Double = 11,
+    /// The upper half of a 32-bit real.
+    Bfloat16 = 16,
 }
 
 /// A named, typed tensor.
@@ -317,6 +408,39 @@ impl Model {
     }
 }
 
+impl ElementType {
+    /// By its number in the format.
+    pub fn of(number: i32) -> Option<Self> {
+        [
+            Self::Float,
+            Self::Uint8,
+            Self::Int64,
+            Self::Float16,
+            Self::Double,
+            Self::Bfloat16,
+        ]
+        .into_iter()
+        .find(|kind| *kind as i32 == number)
+    }
+
+    /// Bytes of a number, if it is a real one.
+    pub fn real_width(self) -> Option<usize> {
+        match self {
+            Self::Float16 | Self::Bfloat16 => Some(2),
+            Self::Float => Some(4),
+            Self::Double => Some(8),
+            Self::Uint8 | Self::Int64 => None,
+        }
+    }
+}
+
+impl Attribute {
+    /// Whether there is a graph inside, as in branches and loops.
+    pub fn holds_graph(&self) -> bool {
+        self.graph.is_some() || !self.graphs.is_empty()
+    }
+}
+
 impl Node {
     /// An attribute by name.
     pub fn attribute(&self, name: &str) -> Option<&Attribute> {
@@ -345,6 +469,26 @@ impl Node {
         self.attribute(name)
             .and_then(|a| a.s.as_deref())
             .unwrap_or_default()
+    }
+
+    /// A remark that the exporter left under `key`.
+    pub fn metadata(&self, key: &str) -> Option<String> {
+        self.metadata
+            .iter()
+            .filter_map(|bytes| Remark::decode(bytes.as_slice()).ok())
+            .find(|remark| remark.key == key)
+            .map(|remark| remark.value)
+    }
+
+    /// The same with a remark.
+    #[must_use]
+    pub fn with_metadata(mut self, key: &str, value: &str) -> Self {
+        let remark = Remark {
+            key: key.to_owned(),
+            value: value.to_owned(),
+        };
+        self.metadata.push(remark.encode_to_vec());
+        self
     }
 
     /// A node of the standard operators without attributes.
@@ -384,6 +528,57 @@ impl Node {
 }
 
 impl Tensor {
+    /// Bits of one element; none for text and for types that are not known.
+    fn bits(&self) -> Option<usize> {
+        Some(match self.data_type? {
+            2 | 3 | 9 | 17..=20 | 24 => 8,
+            4 | 5 | 10 | 16 => 16,
+            1 | 6 | 12 => 32,
+            7 | 11 | 13 | 14 => 64,
+            15 => 128,
+            21..=23 => 4,
+            25 | 26 => 2,
+            _ => return None,
+        })
+    }
+
+    /// Bytes that all elements take; none if type and shape do not tell.
+    pub fn byte_size(&self) -> Option<usize> {
+        let elements = self.dims.iter().try_fold(1usize, |product, &size| {
+            product.checked_mul(usize::try_from(size).ok()?)
+        })?;
+        Some(elements.checked_mul(self.bits()?)?.div_ceil(8))
+    }
+
+    /// Elements that the message has values for, at most.
+    pub fn held(&self) -> u64 {
+        let raw = self.raw_data.as_ref().map_or(0, Vec::len) * 8 / self.bits().unwrap_or(8);
+        // Elements of less than a byte share one number.
+        let small = self.int32_data.len() * (8 / self.bits().unwrap_or(8)).max(1);
+        let others = [
+            raw,
+            small,
+            self.float_data.len(),
+            self.string_data.len(),
+            self.int64_data.len(),
+            self.double_data.len(),
+            self.uint64_data.len(),
+        ];
+        others.into_iter().max().unwrap_or_default() as u64
+    }
+
+    /// The values, if they are 64-bit integers.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        if self.data_type != Some(ElementType::Int64 as i32) {
+            return None;
+        }
+        let word = |bytes: &[u8]| bytes.try_into().ok().map(i64::from_le_bytes);
+        match &self.raw_data {
+            Some(bytes) => bytes.chunks_exact(8).map(word).collect(),
+            None => Some(self.int64_data.clone()),
+        }
+    }
+
     /// A one-dimensional constant of 64-bit integers.
     pub fn of_ints(name: &str, values: &[i64]) -> Self {
         Self {

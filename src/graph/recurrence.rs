@@ -218,7 +218,7 @@ pub fn compile(
         source,
         width,
         delay: 0,
-        runs: runs(offsets),
+        runs: Run::side_by_side(offsets.iter().map(|offset| (offset.dy, offset.dx))),
         rows: (0, shape.height() as i64),
         columns: (0, shape.width() as i64),
     };
@@ -287,16 +287,4 @@ fn check_graph(
         float(&names.logits, vec![outcomes]),
     ];
     signature::check(model, &inputs, &outputs).map(drop)
-}
-
-/// Offsets that lie side by side, in the order given, are read at once.
-fn runs(offsets: &[Offset]) -> Vec<Run> {
-    let mut runs: Vec<Run> = Vec::new();
-    for &Offset { dy, dx } in offsets {
-        match runs.last_mut() {
-            Some(run) if run.dy == dy && run.dx + run.count as i64 == dx => run.count += 1,
-            _ => runs.push(Run { dy, dx, count: 1 }),
-        }
-    }
-    runs
 }

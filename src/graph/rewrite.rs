@@ -100,7 +100,8 @@ pub fn for_one(model: &Model) -> Result<Model, GraphError> {
 }
 
 /// The graph that scores: [`LEVELS`] in; [`CHOSEN`] and [`TOTAL`] out for a categorical head, so that log p = chosen − ln total;
-/// [`MARGIN`] out for a Bernoulli head, so that log p = −softplus(margin).
+/// [`MARGIN`] out for a Bernoulli head, so that log p = −softplus(margin). The logits stay its last output, so that both can be had of
+/// one pass and compared.
 ///
 /// The sum over levels is a 1×1 convolution with ones, and logarithms are left to the caller. ONNX Runtime's `ReduceLogSumExp` and
 /// `LogSoftmax` over a strided axis take three to four times as long, and its `ReduceSum`, `Log` and `Softplus` round differently
@@ -137,10 +138,11 @@ pub fn score(
             (&[MARGIN], &image)
         }
     };
-    graph.outputs = outputs
+    let scores = outputs
         .iter()
-        .map(|name| ValueInfo::batched(name, ElementType::Float, sizes))
-        .collect();
+        .map(|name| ValueInfo::batched(name, ElementType::Float, sizes));
+    graph.outputs.retain(|value| value.name() == output);
+    graph.outputs.splice(0..0, scores);
     Ok(model)
 }
 

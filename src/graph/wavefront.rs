@@ -8,20 +8,23 @@
 //!
 //! A graph that is not a stencil (attention, strides) is not compiled, and the reason is told; a leak is an error.
 
-mod build;
 mod causality;
+mod lower;
 mod schedule;
 mod stencil;
 mod step;
 mod trim;
 
 pub use self::causality::Leak;
-use super::protobuf::{Model, Node};
+use super::{
+    layer,
+    protobuf::{Model, Node},
+};
 use crate::domain::image::ImageShape;
 
 /// Why a graph cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{reason}{}", .layer.as_ref().map(|layer| format!(" ({layer})")).unwrap_or_default())]
+#[error("{reason}{}", .layer.as_ref().map(|layer| format!(": layer {layer}")).unwrap_or_default())]
 pub struct Unsupported {
     reason: String,
     layer: Option<String>,
@@ -36,9 +39,7 @@ impl Unsupported {
     }
 
     fn at(mut self, node: &Node) -> Self {
-        let name = node.name.as_deref().unwrap_or_default();
-        self.layer
-            .get_or_insert_with(|| format!("{} {name:?}", node.op_type()));
+        self.layer.get_or_insert_with(|| layer::describe(node));
         self
     }
 }
@@ -169,6 +170,20 @@ pub struct Run {
     pub count: usize,
 }
 
+impl Run {
+    /// Places in the order given; those that lie side by side are read at once.
+    pub(super) fn side_by_side(places: impl IntoIterator<Item = (i64, i64)>) -> Vec<Self> {
+        let mut runs: Vec<Self> = Vec::new();
+        for (dy, dx) in places {
+            match runs.last_mut() {
+                Some(run) if run.dy == dy && run.dx + run.count as i64 == dx => run.count += 1,
+                _ => runs.push(Self { dy, dx, count: 1 }),
+            }
+        }
+        runs
+    }
+}
+
 /// An input of the step graph, int64 `[pairs]`: row · width + column of each pair, kept inside the image.
 #[derive(Debug, Clone)]
 pub struct Position {
@@ -214,7 +229,7 @@ impl Compiled {
 
 /// Compiles a graph that was simplified for a batch of one.
 pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Leak> {
-    let stencil = match build::build(model, interface) {
+    let stencil = match lower::lower(model, interface) {
         Ok(stencil) => stencil,
         Err(reason) => return Ok(Analysis::Unknown(reason)),
     };

@@ -123,10 +123,11 @@ impl Decoding {
             let _slot = slot;
             work.run(content)
         });
-        run.await.unwrap_or_else(|error| match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Refusal::shutting_down()),
-        })
+        run.await
+            .unwrap_or_else(|error| match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Refusal::shutting_down()),
+            })
     }
 }
 
@@ -260,9 +261,8 @@ impl Work {
             }
             MaskSource::Pixels(pixels) => media::mask_from_pixels(pixels, shape),
             MaskSource::File(bytes) => media::decode_mask(&bytes, shape, limits),
-            MaskSource::Base64(text) => {
-                media::decode_base64(&text).and_then(|bytes| media::decode_mask(&bytes, shape, limits))
-            }
+            MaskSource::Base64(text) => media::decode_base64(&text)
+                .and_then(|bytes| media::decode_mask(&bytes, shape, limits)),
         };
         flags.map_err(|error| Refusal::option("mask", error))
     }

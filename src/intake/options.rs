@@ -23,7 +23,6 @@ mod value;
 
 pub use self::value::{Value, ValueError};
 
-
 /// The names that options may have, with their bounds.
 #[derive(Debug)]
 pub struct Known {

@@ -15,8 +15,13 @@ pub trait Catalogue: Debug + Send + Sync {
     /// Every version of every model, in order of name and version.
     fn listings(&self) -> Vec<Listing>;
 
-    /// Whether the first look at the repository is over and those models serve that must.
-    fn is_ready(&self) -> bool;
+    /// What keeps the server from taking work: the first look at the models is not over, or one that must serve does not.
+    fn unready(&self) -> Option<String>;
+
+    /// Whether nothing does.
+    fn is_ready(&self) -> bool {
+        self.unready().is_none()
+    }
 }
 
 /// One version of one model.

@@ -15,6 +15,11 @@ pub trait Classifies: Send + Sync {
         ask: &ClassifyAsk,
         call: &Call,
     ) -> Result<PerImage<Classification>, Refusal>;
+
+    /// Whether it can find reasons to give no label.
+    fn has_doubts(&self) -> bool {
+        false
+    }
 }
 
 /// What is asked of a classification.

@@ -1,5 +1,7 @@
 //! What a version of a model says of itself. One description for every transport and for the command line.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -199,7 +201,7 @@ pub struct ProvenanceInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
     /// What was checked.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What was found.
     pub finding: String,
 }

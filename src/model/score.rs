@@ -53,7 +53,8 @@ pub enum BoundChoice {
 /// What holds for the likelihoods of a request.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Worth {
-    /// What the numbers are worth: `exact`, or the lower bound `elbo` or `iwae`.
+    /// What the numbers are worth: `exact`; `exact_as_far_as_tried` where causality was tried and not proven, see the check `causality` of the
+    /// model; or the lower bound `elbo` or `iwae`.
     #[schemars(example = &"exact")]
     pub bound: String,
     /// Of a model that is conditioned on labels: `p(x|y)`, the likelihood given `label`, or `p(x)`, the evidence over all labels.

@@ -47,9 +47,9 @@ impl<O: Operation> Answer<O> {
             .into_iter()
             .map(|problem| match problem {
                 Some(refusal) => Err(refusal),
-                None => results
-                    .next()
-                    .unwrap_or_else(|| Err(Refusal::internal("there are fewer results than images"))),
+                None => results.next().unwrap_or_else(|| {
+                    Err(Refusal::internal("there are fewer results than images"))
+                }),
             })
             .collect();
         if items.iter().all(Result::is_err) {

@@ -235,8 +235,8 @@ impl<O: Operation> Prepared for Ready<O> {
         given: Given,
         context: &Context,
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
-        let capability = O::ask(model)
-            .map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
+        let capability =
+            O::ask(model).map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
         let notes = given.notes.iter().map(|(index, note)| Note {
             index: *index,
             note: note.clone(),
@@ -335,7 +335,12 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             let cause = item.as_ref().err()?.cause()?;
             Some((index, cause.to_owned()))
         };
-        self.answer.items.iter().enumerate().filter_map(cause).collect()
+        self.answer
+            .items
+            .iter()
+            .enumerate()
+            .filter_map(cause)
+            .collect()
     }
 
     fn notes(&self) -> Vec<(&'static str, Value)> {
@@ -358,7 +363,9 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             Format::Gif => O::rendering(head, items).gif(),
             Format::Stream => match O::rendering(head, items) {
                 Rendering::File(bytes) => Ok(bytes),
-                _ => Err(Refusal::internal("an answer that is no file was asked for as one")),
+                _ => Err(Refusal::internal(
+                    "an answer that is no file was asked for as one",
+                )),
             },
             Format::Png | Format::Json | Format::Events => O::rendering(head, items).png(),
         }

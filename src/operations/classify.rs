@@ -142,7 +142,11 @@ impl Operation for Classify {
             map: options.map,
             false_alarm_rate: options.false_alarm_rate,
         };
-        let names: Vec<Arc<str>> = model.label_names().iter().map(|n| n.as_str().into()).collect();
+        let names: Vec<Arc<str>> = model
+            .label_names()
+            .iter()
+            .map(|n| n.as_str().into())
+            .collect();
         let items = classifier.classify(images, &ask, &context.call).await?;
         let labelling =
             |own: Result<Classification, Refusal>| Labelling::new(&names, own?, model.shape);
@@ -162,7 +166,9 @@ impl Operation for Classify {
 
     fn tensors(_: &NoHead, items: &[Labelling]) -> Vec<Tensor> {
         let labels = items.first().map_or(0, |item| item.probabilities.0.len());
-        let probabilities = items.iter().flat_map(|item| item.probabilities.values().copied());
+        let probabilities = items
+            .iter()
+            .flat_map(|item| item.probabilities.values().copied());
         let mut tensors = vec![Tensor {
             name: "probabilities",
             shape: vec![items.len(), labels],

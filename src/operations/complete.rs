@@ -157,7 +157,10 @@ impl Operation for Complete {
     ) -> Vec<(&'static str, serde_json::Value)> {
         let labels: Vec<&String> = items.iter().flat_map(|item| &item.labels).collect();
         let labels = (!labels.is_empty()).then(|| ("labels", json!(labels)));
-        [("seed", json!(head.seed))].into_iter().chain(labels).collect()
+        [("seed", json!(head.seed))]
+            .into_iter()
+            .chain(labels)
+            .collect()
     }
 }
 

@@ -78,7 +78,9 @@ impl Operation for Compress {
     ) -> Result<Answer<Self>, Refusal> {
         let condition = model.condition(options.label.as_ref().map(|label| label.0.as_str()))?;
         let dimensions = model.shape.dimensions();
-        let compressed = compresses.compress(images, &condition, &context.call).await?;
+        let compressed = compresses
+            .compress(images, &condition, &context.call)
+            .await?;
         let item = |own: Result<Compressed, Refusal>| {
             let own = own?;
             Ok(CompressedImage {

@@ -71,7 +71,9 @@ impl Operation for Decode {
     type Item = OneImage;
 
     fn code_size(model: &Model) -> usize {
-        model.can::<dyn Decodes>().map_or(0, |decodes| decodes.code_size())
+        model
+            .can::<dyn Decodes>()
+            .map_or(0, |decodes| decodes.code_size())
     }
 
     async fn run(

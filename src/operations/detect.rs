@@ -209,7 +209,10 @@ impl Operation for Detect {
             Tensor::numbers("strangeness", items.iter().map(|item| item.strangeness)),
             Tensor::numbers("p_value", items.iter().map(|item| item.p_value)),
         ];
-        let maps: Vec<_> = items.iter().filter_map(|item| Some(&item.map.as_ref()?.values)).collect();
+        let maps: Vec<_> = items
+            .iter()
+            .filter_map(|item| Some(&item.map.as_ref()?.values))
+            .collect();
         if let Some(first) = maps.first() {
             let values = maps.iter().map(|map| map.values.as_slice());
             tensors.push(Tensor::maps("evidence_map", first.shape, values));

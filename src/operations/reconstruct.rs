@@ -75,7 +75,9 @@ impl Operation for Reconstruct {
     ) -> Result<Answer<Self>, Refusal> {
         Ok(Answer {
             head: NoHead {},
-            items: reconstructs.reconstruct(images, options.map, &context.call).await?,
+            items: reconstructs
+                .reconstruct(images, options.map, &context.call)
+                .await?,
         })
     }
 
@@ -84,7 +86,10 @@ impl Operation for Reconstruct {
         let images: Vec<Picture> = items.iter().map(|item| item.image.clone()).collect();
         let mut tensors = vec![Tensor::numbers("mean_squared_error", errors)];
         tensors.extend(pictures("image", &images));
-        let maps: Vec<_> = items.iter().filter_map(|item| item.squared_error_map.as_ref()).collect();
+        let maps: Vec<_> = items
+            .iter()
+            .filter_map(|item| item.squared_error_map.as_ref())
+            .collect();
         if let Some(first) = maps.first() {
             let values = maps.iter().map(|map| map.values.as_slice());
             tensors.push(Tensor::maps("squared_error_map", first.shape, values));
@@ -93,10 +98,15 @@ impl Operation for Reconstruct {
     }
 
     fn rendering(_: NoHead, items: Vec<Reconstruction>) -> Rendering {
-        if let Some(shape) = items.first().and_then(|item| Some(item.squared_error_map.as_ref()?.shape)) {
+        if let Some(shape) = items
+            .first()
+            .and_then(|item| Some(item.squared_error_map.as_ref()?.shape))
+        {
             let maps = items.into_iter().filter_map(|item| item.squared_error_map);
             // A heat map shows log-probabilities, of which the lowest are bright.
-            let maps = maps.map(|map| map.values.into_iter().map(|error| -error).collect()).collect();
+            let maps = maps
+                .map(|map| map.values.into_iter().map(|error| -error).collect())
+                .collect();
             return Rendering::HeatMaps { shape, maps };
         }
         Rendering::Images {

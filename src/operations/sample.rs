@@ -124,7 +124,11 @@ impl Operation for Sample {
                 labels: model.names_of(&drawn.labels),
                 order: Some(draws.order()),
             },
-            items: drawn.images.into_iter().map(|image| Ok(Picture(image))).collect(),
+            items: drawn
+                .images
+                .into_iter()
+                .map(|image| Ok(Picture(image)))
+                .collect(),
         })
     }
 
@@ -142,7 +146,10 @@ impl Operation for Sample {
 
     fn notes(head: &SampleHead, _: &[&Picture]) -> Vec<(&'static str, serde_json::Value)> {
         let labels = (!head.labels.is_empty()).then(|| ("labels", json!(head.labels)));
-        [("seed", json!(head.seed))].into_iter().chain(labels).collect()
+        [("seed", json!(head.seed))]
+            .into_iter()
+            .chain(labels)
+            .collect()
     }
 }
 
@@ -159,12 +166,16 @@ pub(super) fn pictures(name: &'static str, items: &[Picture]) -> Vec<Tensor> {
 /// Refuses more images than one request may have drawn.
 pub(super) fn check_draws(images: usize, n: u32, context: &Context) -> Result<(), Refusal> {
     let total = images.saturating_mul(n as usize);
-    check_count(total, context.limits.max_images.min(context.limits.max_samples as usize)).map_err(
-        |refusal| {
-            let limit = refusal.limit().unwrap_or_default();
-            let detail =
-                format!("{total} images to draw in one request; at most {limit} are allowed");
-            Refusal::new(Kind::TooLarge, detail).with_limit(limit)
-        },
+    check_count(
+        total,
+        context
+            .limits
+            .max_images
+            .min(context.limits.max_samples as usize),
     )
+    .map_err(|refusal| {
+        let limit = refusal.limit().unwrap_or_default();
+        let detail = format!("{total} images to draw in one request; at most {limit} are allowed");
+        Refusal::new(Kind::TooLarge, detail).with_limit(limit)
+    })
 }

@@ -106,12 +106,16 @@ impl Operation for Score {
     }
 
     fn tensors(_: &Worth, items: &[Likelihood]) -> Vec<Tensor> {
-        let numbers = |name, of: fn(&Likelihood) -> f64| Tensor::numbers(name, items.iter().map(of));
+        let numbers =
+            |name, of: fn(&Likelihood) -> f64| Tensor::numbers(name, items.iter().map(of));
         let mut tensors = vec![
             numbers("bits_per_dim", |item| item.bits_per_dim.0),
             numbers("log_likelihood", |item| item.log_likelihood.0),
         ];
-        let maps: Vec<_> = items.iter().filter_map(|item| item.log_probability_map.as_ref()).collect();
+        let maps: Vec<_> = items
+            .iter()
+            .filter_map(|item| item.log_probability_map.as_ref())
+            .collect();
         if let Some(first) = maps.first() {
             let values = maps.iter().map(|map| map.values.as_slice());
             tensors.push(Tensor::maps("log_probability_map", first.shape, values));
@@ -120,7 +124,10 @@ impl Operation for Score {
     }
 
     fn rendering(_: Worth, items: Vec<Likelihood>) -> Rendering {
-        let maps: Vec<_> = items.into_iter().filter_map(|item| item.log_probability_map).collect();
+        let maps: Vec<_> = items
+            .into_iter()
+            .filter_map(|item| item.log_probability_map)
+            .collect();
         match maps.first() {
             None => Rendering::Nothing,
             Some(first) => Rendering::HeatMaps {

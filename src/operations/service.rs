@@ -23,7 +23,7 @@ use crate::{
     model::{
         Call, Model, Refusal,
         catalogue::{Catalogue, Listing},
-        info::{Capable, Details, ModelInfo},
+        info::{Capable, Details, ModelInfo, State},
         progress::Board,
     },
     scheduling::Scheduler,
@@ -180,7 +180,34 @@ impl Service {
 
     /// Whether the server takes new work: its models are ready and it is not draining.
     pub fn is_ready(&self) -> bool {
-        self.catalogue.is_ready() && !self.is_draining()
+        self.unready().is_none()
+    }
+
+    /// Why the server takes no new work, if it takes none.
+    pub fn unready(&self) -> Option<String> {
+        if self.is_draining() {
+            return Some("the server is shutting down".to_owned());
+        }
+        self.catalogue.unready()
+    }
+
+    /// What the operator should know though the server takes work: versions that were refused.
+    pub fn weaknesses(&self) -> Vec<String> {
+        let refused = self.catalogue.listings().into_iter();
+        refused
+            .filter(|listing| listing.state == State::Failed)
+            .map(
+                |Listing {
+                     name,
+                     version,
+                     reason,
+                     ..
+                 }| {
+                    let reason = reason.unwrap_or_default();
+                    format!("model {name:?} version {version} is refused: {reason}")
+                },
+            )
+            .collect()
     }
 
     /// Whether the server has begun to shut down.
@@ -343,11 +370,18 @@ impl Opened {
     ) -> Result<(), Refusal> {
         let common: CommonOptions = options.take(&schema_of::<CommonOptions>())?;
         if let Some(timeout) = common.timeout {
-            let limit = self.context.limits.check_timeout(seconds("timeout", timeout)?)?;
+            let limit = self
+                .context
+                .limits
+                .check_timeout(seconds("timeout", timeout)?)?;
             // Of two that were named, the shorter counts.
             let named = started + limit;
             let deadline = &mut self.context.call.deadline;
-            *deadline = if self.named { named.min(*deadline) } else { named };
+            *deadline = if self.named {
+                named.min(*deadline)
+            } else {
+                named
+            };
             self.named = true;
         }
         Ok(())

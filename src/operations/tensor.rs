@@ -113,10 +113,7 @@ impl Tensor {
     }
 
     /// One vector of 32-bit reals an image, all of one length.
-    pub fn vectors<'a>(
-        name: &'static str,
-        vectors: impl IntoIterator<Item = &'a [f32]>,
-    ) -> Self {
+    pub fn vectors<'a>(name: &'static str, vectors: impl IntoIterator<Item = &'a [f32]>) -> Self {
         let (mut count, mut size, mut values) = (0, 0, Vec::new());
         for vector in vectors {
             count += 1;
@@ -170,9 +167,10 @@ impl Tensor {
             Values::F64(values) => media::write_f64(&self.shape, values.iter().copied()),
             Values::F32(values) => media::write_f32(&self.shape, values.iter().copied()),
             Values::U8(values) => media::write_levels(&self.shape, values),
-            Values::Bool(values) => {
-                media::write_f64(&self.shape, values.iter().map(|&flag| f64::from(u8::from(flag))))
-            }
+            Values::Bool(values) => media::write_f64(
+                &self.shape,
+                values.iter().map(|&flag| f64::from(u8::from(flag))),
+            ),
             Values::Bytes(strings) => strings.concat(),
         }
     }

@@ -1,17 +1,21 @@
 //! Which versions are made of which others, and so in which order they are loaded.
 
-use std::{collections::BTreeMap, fs, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::Candidate;
-use crate::families::{Manifest, Registry, manifest::MANIFEST};
+use super::source::Candidate;
+use crate::families::{Declared, GateError, Registry};
 
 /// A candidate in its turn.
 pub(super) struct Ordered {
     pub(super) candidate: Candidate,
-    /// Stands for everything that loading the candidate depends on.
+    /// What its manifest says. It is not read again.
+    pub(super) declared: Result<Declared, GateError>,
+    /// Stands for everything that the proof of the candidate depends on: its manifest and those of its members.
     pub(super) fingerprint: [u8; 32],
+    /// Places of its members in the order, all before its own.
+    pub(super) after: Vec<usize>,
 }
 
 /// Candidates, and those that they are made of and that lie beside them, each after all that it is made of. Of those that are made of each
@@ -19,7 +23,7 @@ pub(super) struct Ordered {
 pub(super) fn by_dependence(candidates: Vec<Candidate>, registry: &Registry) -> Vec<Ordered> {
     let mut walk = Walk {
         registry,
-        state: BTreeMap::new(),
+        places: BTreeMap::new(),
         ordered: Vec::new(),
     };
     for candidate in candidates {
@@ -30,53 +34,51 @@ pub(super) fn by_dependence(candidates: Vec<Candidate>, registry: &Registry) -> 
 
 struct Walk<'a> {
     registry: &'a Registry,
-    /// Fingerprints of what has been visited; `None` while its members are.
-    state: BTreeMap<PathBuf, Option<[u8; 32]>>,
+    /// Places of what has been visited; `None` while its members are.
+    places: BTreeMap<PathBuf, Option<usize>>,
     ordered: Vec<Ordered>,
 }
 
 impl Walk<'_> {
-    /// The fingerprint of a candidate, which is put in its place after its members.
-    fn visit(&mut self, candidate: Candidate) -> [u8; 32] {
-        if let Some(known) = self.state.get(&candidate.folder) {
-            return known.unwrap_or_default();
+    /// The place of a candidate, which it gets after its members; `None` if it is one of its own members.
+    fn visit(&mut self, candidate: Candidate) -> Option<usize> {
+        if let Some(known) = self.places.get(&candidate.folder) {
+            return *known;
         }
-        self.state.insert(candidate.folder.clone(), None);
-        // A manifest that cannot be read is empty here; the gate says what is wrong with it.
-        let text = fs::read(candidate.folder.join(MANIFEST)).unwrap_or_default();
-        let mut hash = Sha256::new_with_prefix(&text);
-        for (name, number) in self.members(&candidate, text) {
-            let folder = candidate.sibling(&name, number);
-            if folder.is_dir() {
-                hash.update(self.visit(Candidate {
-                    name,
-                    number,
-                    folder,
-                }));
+        self.places.insert(candidate.folder.clone(), None);
+        let declared = Declared::read(&candidate.folder, &candidate.name, self.registry);
+        let (text, members) = match &declared {
+            Ok(Declared {
+                manifest,
+                fingerprint,
+            }) => (fingerprint.as_str(), manifest.contract.members()),
+            Err(_) => ("", Vec::new()),
+        };
+        let mut hash = Sha256::new_with_prefix(text);
+        let mut after = Vec::new();
+        for (name, number) in members {
+            let folder = candidate.sibling(name, number);
+            if !folder.is_dir() {
+                continue;
+            }
+            let place = self.visit(Candidate {
+                name: name.to_owned(),
+                number,
+                folder,
+            });
+            if let Some(place) = place {
+                hash.update(self.ordered[place].fingerprint);
+                after.push(place);
             }
         }
-        let fingerprint = hash.finalize().into();
-        self.state
-            .insert(candidate.folder.clone(), Some(fingerprint));
+        let place = self.ordered.len();
+        self.places.insert(candidate.folder.clone(), Some(place));
         self.ordered.push(Ordered {
             candidate,
-            fingerprint,
+            declared,
+            fingerprint: hash.finalize().into(),
+            after,
         });
-        fingerprint
-    }
-
-    /// Names and versions of the models that the candidate is made of; none if its manifest is not valid.
-    fn members(&self, candidate: &Candidate, text: Vec<u8>) -> Vec<(String, u32)> {
-        let text = String::from_utf8(text).unwrap_or_default();
-        let manifest = Manifest::parse(&text, &candidate.name, self.registry);
-        manifest.map_or_else(
-            |_| Vec::new(),
-            |manifest| {
-                let members = manifest.contract.members().into_iter();
-                members
-                    .map(|(name, number)| (name.to_owned(), number))
-                    .collect()
-            },
-        )
+        Some(place)
     }
 }

@@ -1,26 +1,29 @@
 //! ONNX Runtime, loaded from a shared library when the server starts.
 //!
-//! One thread policy holds for all sessions. Every graph has one session without threads of its own for each worker, so that
-//! workers run side by side without sharing anything, and one that spreads a single run over the pool that all graphs share.
-//! No thread ever spins: idle spinning of several sessions on few cores costs more than half of the throughput.
+//! One thread policy holds for all sessions. A graph has sessions without threads of their own, at most one for each worker, so that
+//! workers run side by side without sharing anything, and one that spreads a single run over the pool that all graphs share. Each
+//! is made when a run first needs it. No thread ever spins: idle spinning of several sessions on few cores costs more than half of the throughput.
+
+mod scratch;
 
 use std::{
     fmt,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, UNIX_EPOCH},
 };
 
 use ort::{
     environment::{Environment, GlobalThreadPoolOptions},
     logging::LogLevel,
     session::{
-        Session,
+        OutputSelector, RunOptions, Session,
         builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder},
     },
     value::TensorRef,
 };
 
-use super::{Engine, Input, Program, RuntimeError, Threads, Values, View};
+use super::{Engine, Input, Program, RuntimeError, Threads, Values, View, patience, processor};
 
 /// The version of ONNX Runtime that the server is built and tested with.
 pub const VERSION: &str = "1.31.1";
@@ -32,6 +35,8 @@ static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new(
 pub struct OnnxEngine {
     environment: Environment,
     workers: usize,
+    /// Which library it is, if its file tells.
+    library: Option<String>,
 }
 
 impl OnnxEngine {
@@ -43,31 +48,72 @@ impl OnnxEngine {
         Ok(Self {
             environment,
             workers: workers.max(1),
+            library: stamp(library),
         })
     }
 
-    fn builder(&self) -> Result<SessionBuilder, ort::Error> {
-        Ok(Session::builder(&self.environment)?
-            .with_optimization_level(GraphOptimizationLevel::Level3)?
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?)
+    fn program(&self, name: &str, graph: &[u8]) -> OnnxProgram {
+        OnnxProgram {
+            name: name.to_owned(),
+            environment: self.environment.clone(),
+            graph: graph.to_owned(),
+            weights: PrepackedWeights::new(),
+            narrow: Mutex::default(),
+            most_narrow: self.workers,
+            wide: Mutex::default(),
+        }
+    }
+}
+
+/// Why the runtime did not do what it was asked for.
+enum Failure {
+    /// For this reason.
+    Cause(String),
+    /// It was stopped after this time.
+    Impatient(Duration),
+}
+
+impl<T> From<ort::Error<T>> for Failure {
+    fn from(error: ort::Error<T>) -> Self {
+        Self::Cause(error.to_string())
+    }
+}
+
+impl From<String> for Failure {
+    fn from(cause: String) -> Self {
+        Self::Cause(cause)
+    }
+}
+
+impl Failure {
+    /// The error of loading `name`.
+    fn of_load(self, name: &str) -> RuntimeError {
+        let name = name.to_owned();
+        match self {
+            Self::Cause(cause) => RuntimeError::Load { name, cause },
+            Self::Impatient(limit) => RuntimeError::Impatient { name, limit },
+        }
     }
 
-    fn session(
-        &self,
-        graph: &[u8],
-        weights: &PrepackedWeights,
-        threads: Threads,
-    ) -> Result<Session, ort::Error> {
-        let builder = self.builder()?.with_prepacked_weights(weights)?;
-        let mut builder = match threads {
-            Threads::One => builder
-                .with_independent_thread_pool()?
-                .with_intra_threads(1)?,
-            Threads::All => builder,
-        };
-        builder.commit_from_memory(graph)
+    /// The error of running `name`.
+    fn of_run(self, name: &str) -> RuntimeError {
+        let name = name.to_owned();
+        match self {
+            Self::Cause(cause) => RuntimeError::Run { name, cause },
+            Self::Impatient(limit) => RuntimeError::Impatient { name, limit },
+        }
     }
+}
+
+/// Makes a session, which may be given up on the way.
+fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure> {
+    let canceler = builder.canceler();
+    let stop = move || {
+        // What cannot be stopped goes on; there is nobody to tell.
+        let _ = canceler.cancel();
+    };
+    let session = patience::stoppable(stop, || builder.commit_from_memory(graph));
+    Ok(session.map_err(Failure::Impatient)??)
 }
 
 impl fmt::Debug for OnnxEngine {
@@ -77,57 +123,71 @@ impl fmt::Debug for OnnxEngine {
 }
 
 impl Engine for OnnxEngine {
+    fn identity(&self) -> Option<String> {
+        let processor = processor::identity()?;
+        Some(format!("{} on {processor}", self.library.as_ref()?))
+    }
+
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
-        let weights = PrepackedWeights::new();
-        let session = |threads| {
-            self.session(graph, &weights, threads)
-                .map_err(|error| RuntimeError::Load {
-                    name: name.to_owned(),
-                    cause: error.to_string(),
-                })
-        };
-        let single = (0..self.workers)
-            .map(|_| session(Threads::One))
-            .collect::<Result<_, _>>()?;
-        Ok(Arc::new(OnnxProgram {
-            name: name.to_owned(),
-            single: Mutex::new(single),
-            wide: Mutex::new(session(Threads::All)?),
-            _weights: weights,
-        }))
+        let program = self.program(name, graph);
+        let session = program
+            .session(Threads::One)
+            .map_err(|failure| failure.of_load(name))?;
+        program.narrow().put_new(session);
+        Ok(Arc::new(program))
+    }
+
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+        Arc::new(self.program(name, graph))
     }
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
-        // The runtime writes what it made of a graph into a file, and nowhere else.
-        let simplified = || -> Result<Vec<u8>, String> {
-            let file = tempfile::NamedTempFile::new()
-                .map_err(|error| format!("no temporary file: {error}"))?;
-            Session::builder(&self.environment)
-                .and_then(|builder| {
-                    Ok(builder.with_optimization_level(GraphOptimizationLevel::Level1)?)
-                })
-                .and_then(|builder| Ok(builder.with_optimized_model_path(file.path())?))
-                .and_then(|mut builder| builder.commit_from_memory(graph))
-                .map_err(|error| error.to_string())?;
-            std::fs::read(file.path()).map_err(|error| error.to_string())
+        let simplified = || -> Result<Vec<u8>, Failure> {
+            let mut file = scratch::File::new().map_err(|error| {
+                format!("no file in memory or on disk to simplify it in: {error}")
+            })?;
+            let mut builder = Session::builder(&self.environment)?
+                .with_optimization_level(GraphOptimizationLevel::Level1)?
+                .with_optimized_model_path(file.path())?;
+            commit(&mut builder, graph)?;
+            Ok(file.read().map_err(|error| error.to_string())?)
         };
-        simplified().map_err(|cause| RuntimeError::Load {
-            name: name.to_owned(),
-            cause,
-        })
+        simplified().map_err(|failure| failure.of_load(name))
     }
 }
 
-/// A graph in as many sessions as there are workers: `ort` runs a session through `&mut`, because some of the runtime's
-/// allocators are not safe to share.
+/// A graph with the sessions that its runs needed so far: `ort` runs a session through `&mut`, because some of the runtime's
+/// allocators are not safe to share. A session costs about two copies of the weights and its working memory, so none is made
+/// before a run needs it.
 struct OnnxProgram {
     name: String,
-    /// Sessions that no worker uses now. Never empty when a worker asks, as long as only workers ask; a caller from outside
-    /// (the load gate) falls back to the wide session.
-    single: Mutex<Vec<Session>>,
-    wide: Mutex<Session>,
+    environment: Environment,
+    /// The graph's file: what further sessions are made from.
+    graph: Vec<u8>,
     /// Weights in the layout of the kernels, shared by all sessions.
-    _weights: PrepackedWeights,
+    weights: PrepackedWeights,
+    /// Sessions without threads of their own.
+    narrow: Mutex<Narrow>,
+    /// How many of those there may be.
+    most_narrow: usize,
+    /// The one that spreads a run over all cores.
+    wide: Mutex<Option<Session>>,
+}
+
+/// Sessions without threads of their own.
+#[derive(Default)]
+struct Narrow {
+    /// Those that no run uses now.
+    idle: Vec<Session>,
+    /// Idle or not, or being made.
+    made: usize,
+}
+
+impl Narrow {
+    fn put_new(&mut self, session: Session) {
+        self.idle.push(session);
+        self.made += 1;
+    }
 }
 
 impl fmt::Debug for OnnxProgram {
@@ -145,29 +205,26 @@ impl Program for OnnxProgram {
         read: &mut dyn FnMut(&[View<'_>]),
     ) -> Result<(), RuntimeError> {
         let result = match threads {
-            Threads::One => self.run_single(inputs, outputs, read),
+            Threads::One => self.run_narrow(inputs, outputs, read),
             Threads::All => self.run_wide(inputs, outputs, read),
         };
-        result.map_err(|cause| RuntimeError::Run {
-            name: self.name.clone(),
-            cause,
-        })
+        result.map_err(|failure| failure.of_run(&self.name))
     }
 }
 
 impl OnnxProgram {
-    fn run_single(
+    fn run_narrow(
         &self,
         inputs: &[Input<'_>],
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), String> {
-        let sessions = || self.single.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut session) = sessions().pop() else {
+    ) -> Result<(), Failure> {
+        // More callers than workers: somebody from outside, such as the load gate. They share the wide session.
+        let Some(mut session) = self.take_narrow()? else {
             return self.run_wide(inputs, outputs, read);
         };
         let result = run(&mut session, inputs, outputs, read);
-        sessions().push(session);
+        self.narrow().idle.push(session);
         result
     }
 
@@ -176,9 +233,54 @@ impl OnnxProgram {
         inputs: &[Input<'_>],
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), String> {
-        let mut session = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
-        run(&mut session, inputs, outputs, read)
+    ) -> Result<(), Failure> {
+        let mut wide = self.wide.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = match &mut *wide {
+            Some(session) => session,
+            empty => empty.insert(self.session(Threads::All)?),
+        };
+        run(session, inputs, outputs, read)
+    }
+
+    /// An idle session or a new one; `None` if there are as many as there may be.
+    fn take_narrow(&self) -> Result<Option<Session>, Failure> {
+        let mut narrow = self.narrow();
+        if let Some(session) = narrow.idle.pop() {
+            return Ok(Some(session));
+        }
+        if narrow.made == self.most_narrow {
+            return Ok(None);
+        }
+        // Counted first, so that nobody waits for the lock while the session is made.
+        narrow.made += 1;
+        drop(narrow);
+        let session = self.session(Threads::One);
+        if session.is_err() {
+            self.narrow().made -= 1;
+        }
+        session.map(Some)
+    }
+
+    fn narrow(&self) -> MutexGuard<'_, Narrow> {
+        self.narrow.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn session(&self, threads: Threads) -> Result<Session, Failure> {
+        let builder = Session::builder(&self.environment)?
+            .with_optimization_level(GraphOptimizationLevel::Level3)?
+            .with_intra_op_spinning(false)?
+            .with_inter_op_spinning(false)?
+            // A plan of all memory of a run, kept for every size of batch, takes a block beside what the arena holds already:
+            // a quarter more memory for no time.
+            .with_memory_pattern(false)?
+            .with_prepacked_weights(&self.weights)?;
+        let mut builder = match threads {
+            Threads::One => builder
+                .with_independent_thread_pool()?
+                .with_intra_threads(1)?,
+            Threads::All => builder,
+        };
+        commit(&mut builder, &self.graph)
     }
 }
 
@@ -187,8 +289,8 @@ fn run(
     inputs: &[Input<'_>],
     outputs: &[&str],
     read: &mut dyn FnMut(&[View<'_>]),
-) -> Result<(), String> {
-    let answer = inputs
+) -> Result<(), Failure> {
+    let values = inputs
         .iter()
         .map(|input| {
             let value = match input.values {
@@ -204,9 +306,26 @@ fn run(
             };
             Ok((input.name, value))
         })
-        .collect::<Result<Vec<_>, ort::Error>>()
-        .and_then(|values| session.run(values))
-        .map_err(|error| error.to_string())?;
+        .collect::<Result<Vec<_>, ort::Error>>()?;
+    let (stoppable, selective);
+    let answer = if patience::is_limited() {
+        // Options that say which outputs are wanted cannot be shared with whoever looks at the clock.
+        stoppable = Arc::new(RunOptions::new()?);
+        let running = Arc::clone(&stoppable);
+        let stop = move || {
+            let _ = running.terminate();
+        };
+        patience::stoppable(stop, || session.run_with_options(values, &*stoppable))
+            .map_err(Failure::Impatient)??
+    } else if outputs.len() < session.outputs().len() {
+        // Outputs that nobody asked for stay in the runtime's own buffers.
+        let none = OutputSelector::no_default();
+        let wanted = outputs.iter().fold(none, |all, &name| all.with(name));
+        selective = RunOptions::new()?.with_outputs(wanted);
+        session.run_with_options(values, &selective)?
+    } else {
+        session.run(values)?
+    };
     let views = outputs
         .iter()
         .map(|&name| {
@@ -224,6 +343,14 @@ fn run(
         .collect::<Result<Vec<_>, String>>()?;
     read(&views);
     Ok(())
+}
+
+/// What tells a build of the library from others.
+fn stamp(library: &Path) -> Option<String> {
+    let metadata = library.metadata().ok()?;
+    let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    let (build, size) = (ort::info(), metadata.len());
+    Some(format!("{build}, {size} bytes of {}", changed.as_nanos()))
 }
 
 fn initialize(library: &Path) -> Result<Environment, RuntimeError> {

@@ -1,6 +1,12 @@
 //! Lays what was written over the defaults, key by key, and refuses what cannot be.
 
-use std::{fmt::Display, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    fmt::Display,
+    net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +26,27 @@ impl ModelSettings {
             Some((0.0, _)) => self.poll_interval = None,
             Some((value, source)) => self.poll_interval = Some(seconds(value, source)?),
             None => {}
+        }
+        let key = Key::new("models.load_timeout", "load_timeout");
+        let given = written.pick(key, |o| &o.models.load_timeout);
+        set_seconds(&mut self.load_timeout, given)?;
+        let key = Key::new("models.proof_records", "proof_records");
+        let named = written.pick(key, |o| &o.models.proof_records);
+        self.proof_records = match named {
+            // Hidden, so that it is not taken for a model.
+            None => Some(self.repository.join(".proofs")),
+            Some((word, _)) if word == Path::new("none") => None,
+            Some(_) => written
+                .pick_path(key, |o| &o.models.proof_records)
+                .map(|(path, _)| path),
+        };
+        let key = Key::new("models.required_models", "required_models");
+        if let Some((names, _)) = written.pick(key, |o| &o.models.required_models) {
+            let names = names.split(',').map(str::trim);
+            self.required_models = names
+                .filter(|name| !name.is_empty())
+                .map(str::to_owned)
+                .collect();
         }
         let key = Key::new("models.onnxruntime", "onnxruntime");
         let named = written.pick_path(key, |o| &o.models.onnxruntime);
@@ -65,9 +92,30 @@ impl WorkSettings {
 impl HttpSettings {
     pub(super) fn lay(&mut self, written: &Written) -> Result<(), SettingsError> {
         let key = Key::new("http.address", "http");
-        if let Some((address, _)) = written.pick(key, |o| &o.http.http) {
-            self.address = address;
+        if let Some((address, source)) = written.pick(key, |o| &o.http.http) {
+            self.address = socket_address(&address, source)?;
         }
+        let key = Key::new("http.probes", "probes");
+        if let Some((address, source)) = written.pick(key, |o| &o.http.probes) {
+            self.probes = Some(socket_address(&address, source)?);
+        }
+        let key = Key::new("http.cors_origins", "cors_origin");
+        if let Some((origins, source)) = written.pick(key, |o| &o.http.cors_origin) {
+            if let Some(wrong) = origins.iter().find(|origin| !is_origin(origin)) {
+                let reason = "an origin is a scheme, a host and perhaps a port, such as https://example.org, or it is *";
+                return Err(refuse(source, wrong, reason));
+            }
+            self.cors_origins = origins;
+        }
+        let key = Key::new(
+            "http.max_connections_per_address",
+            "max_connections_per_address",
+        );
+        set(
+            &mut self.max_connections_per_address,
+            written.pick(key, |o| &o.http.max_connections_per_address),
+            0..=1_000_000,
+        )?;
         let key = Key::new("http.max_connections", "max_connections");
         set(
             &mut self.max_connections,
@@ -107,6 +155,17 @@ impl HttpSettings {
             &mut self.header_timeout,
             written.pick(key, |o| &o.http.header_timeout),
         )?;
+        let key = Key::new("http.keep_alive_timeout", "keep_alive_timeout");
+        set_seconds(
+            &mut self.keep_alive_timeout,
+            written.pick(key, |o| &o.http.keep_alive_timeout),
+        )?;
+        let key = Key::new("http.drain_delay", "drain_delay");
+        self.drain_delay = match written.pick(key, |o| &o.http.drain_delay) {
+            Some((0.0, _)) => Duration::ZERO,
+            Some((value, source)) => seconds(value, source)?,
+            None => self.drain_delay,
+        };
         let key = Key::new("http.body_timeout", "body_timeout");
         set_seconds(
             &mut self.body_timeout,
@@ -196,6 +255,30 @@ fn seconds(value: f64, source: Source) -> Result<Duration, SettingsError> {
         let reason = "it must be between 0.001 and 86400 seconds";
         Err(refuse(source, value, reason))
     }
+}
+
+/// An address to listen on: `ADDRESS:PORT`, `NAME:PORT`, or `:PORT` for every address of the machine.
+fn socket_address(text: &str, source: Source) -> Result<SocketAddr, SettingsError> {
+    let whole = if text.starts_with(':') {
+        format!("{}{text}", Ipv4Addr::UNSPECIFIED)
+    } else {
+        text.to_owned()
+    };
+    let found = whole.to_socket_addrs().ok().and_then(|mut all| all.next());
+    found.ok_or_else(|| {
+        let reason = "it must be an address or the name of this machine and a port, such as 127.0.0.1:8000, localhost:8000 or :8000";
+        refuse(source, text, reason)
+    })
+}
+
+/// Whether this is an origin as browsers send it: `scheme://host` or `scheme://host:port`; a page in a file has the origin `null`.
+fn is_origin(text: &str) -> bool {
+    let is_known = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    text == "*"
+        || text == "null"
+        || text.split_once("://").is_some_and(|(scheme, host)| {
+            !scheme.is_empty() && !host.is_empty() && host.chars().all(is_known)
+        })
 }
 
 fn refuse(origin: Source, value: impl Display, reason: impl Display) -> SettingsError {

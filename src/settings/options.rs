@@ -47,6 +47,34 @@ pub struct ModelOptions {
     )]
     pub poll_interval: Option<f64>,
 
+    /// Seconds that loading and proving one version may take; what takes longer is refused [default: 120]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_LOAD_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub load_timeout: Option<f64>,
+
+    /// Folder where it is kept what load gates found, so that a later start need not prove the same again; `none` proves everything at every
+    /// start [default: `.proofs` in the repository]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        env = "DENSITY_PROOF_RECORDS",
+        hide_env_values = true
+    )]
+    pub proof_records: Option<PathBuf>,
+
+    /// Names of the models, with commas between, that must serve before /readyz says so [default: any model will do]
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "DENSITY_REQUIRED_MODELS",
+        hide_env_values = true
+    )]
+    pub required_models: Option<String>,
+
     /// ONNX Runtime's shared library, or the folder that holds it [default: ORT_DYLIB_PATH, else .runtime/ here or above the executable]
     #[arg(
         long,
@@ -115,7 +143,7 @@ pub struct WorkOptions {
 #[serde(default, deny_unknown_fields)]
 #[command(next_help_heading = "HTTP")]
 pub struct HttpOptions {
-    /// Address and port; port 0 takes a free one, which the log names [default: 127.0.0.1:8000]
+    /// Address and port, `NAME:PORT` or, for every address, `:PORT`; port 0 takes a free one, which the log names [default: 127.0.0.1:8000]
     #[arg(
         long,
         value_name = "ADDRESS",
@@ -123,7 +151,28 @@ pub struct HttpOptions {
         hide_env_values = true
     )]
     #[serde(rename = "address")]
-    pub http: Option<SocketAddr>,
+    pub http: Option<String>,
+
+    /// Address and port at which /livez, /readyz and /metrics are answered too, whatever clients do to the other one [default: none]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DENSITY_PROBES",
+        hide_env_values = true
+    )]
+    pub probes: Option<String>,
+
+    /// Origins whose pages may read answers, with commas between or as several flags; `*` for all [default: none]
+    #[arg(
+        long = "cors-origin",
+        id = "cors_origin",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        env = "DENSITY_CORS_ORIGIN",
+        hide_env_values = true
+    )]
+    #[serde(rename = "cors_origins")]
+    pub cors_origin: Option<Vec<String>>,
 
     /// Most connections open at once; more wait in the system's backlog [default: 1024]
     #[arg(
@@ -134,7 +183,16 @@ pub struct HttpOptions {
     )]
     pub max_connections: Option<usize>,
 
-    /// Largest body of a request in bytes [default: 33554432]
+    /// Most connections open at once from one address, further ones are closed; 0 for no limit, as behind a proxy [default: 0]
+    #[arg(
+        long,
+        value_name = "N",
+        env = "DENSITY_MAX_CONNECTIONS_PER_ADDRESS",
+        hide_env_values = true
+    )]
+    pub max_connections_per_address: Option<usize>,
+
+    /// Largest body of a request in bytes, unpacked [default: 33554432]
     #[arg(
         long,
         value_name = "BYTES",
@@ -170,7 +228,16 @@ pub struct HttpOptions {
     )]
     pub max_decoded_pixels: Option<u64>,
 
-    /// Seconds a client may take to send the head of a request [default: 10]
+    /// Seconds an idle connection is kept; more than those of the load balancer before the server [default: 75]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_KEEP_ALIVE_TIMEOUT",
+        hide_env_values = true
+    )]
+    pub keep_alive_timeout: Option<f64>,
+
+    /// Seconds a client may take to send the head of a request, from its first byte [default: 10]
     #[arg(
         long,
         value_name = "SECONDS",
@@ -205,6 +272,15 @@ pub struct HttpOptions {
         hide_env_values = true
     )]
     pub max_request_timeout: Option<f64>,
+
+    /// Seconds between /readyz saying no and the end of new connections after SIGTERM or SIGINT, for load balancers to notice [default: 0]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        env = "DENSITY_DRAIN_DELAY",
+        hide_env_values = true
+    )]
+    pub drain_delay: Option<f64>,
 
     /// Seconds that accepted work may take to finish after SIGTERM or SIGINT [default: 60]
     #[arg(

@@ -70,6 +70,22 @@ fn paths_in_the_file_are_relative_to_its_folder() {
 }
 
 #[test]
+fn records_lie_in_the_repository_unless_they_are_put_elsewhere_or_off() {
+    let records = |file| with(Options::default(), file).unwrap().models.proof_records;
+    let own = PathBuf::from("/etc/density/models/.proofs");
+    assert_eq!(records("[models]\nrepository = 'models'"), Some(own));
+    let other = PathBuf::from("/etc/density/proofs");
+    assert_eq!(records("[models]\nproof_records = 'proofs'"), Some(other));
+    assert_eq!(records("[models]\nproof_records = 'none'"), None);
+}
+
+#[test]
+fn required_models_are_names_with_commas_between() {
+    let settings = with(Options::default(), "[models]\nrequired_models = 'a, b,'").unwrap();
+    assert_eq!(settings.models.required_models, ["a", "b"]);
+}
+
+#[test]
 fn the_runtimes_own_variable_stands_between_ours_and_the_file() {
     let mut written =
         Written::for_testing(Options::default(), "[models]\nonnxruntime = '/file.so'");
@@ -98,6 +114,62 @@ fn a_poll_interval_of_zero_is_none() {
     assert_eq!(
         settings.models.poll_interval,
         Some(Duration::from_millis(2500))
+    );
+}
+
+#[test]
+fn addresses_may_leave_out_the_machine_or_name_it() {
+    let address = |text: &str| {
+        let file = format!("[http]\naddress = '{text}'");
+        with(Options::default(), &file).map(|settings| settings.http.address.to_string())
+    };
+    assert_eq!(address("127.0.0.1:1").unwrap(), "127.0.0.1:1");
+    assert_eq!(address("[::1]:1").unwrap(), "[::1]:1");
+    assert_eq!(address(":80").unwrap(), "0.0.0.0:80");
+    let local: SocketAddr = address("localhost:80").unwrap().parse().unwrap();
+    assert!(local.ip().is_loopback());
+    for wrong in ["8000", "127.0.0.1", "127.0.0.1:70000", ""] {
+        let error = address(wrong).unwrap_err().to_string();
+        assert!(
+            error.contains("http.address") && error.contains("localhost:8000"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn origins_are_those_that_browsers_send() {
+    let origins = |text: &str| {
+        let file = format!("[http]\ncors_origins = ['{text}']");
+        with(Options::default(), &file).map(|settings| settings.http.cors_origins)
+    };
+    for right in [
+        "*",
+        "null",
+        "https://example.org",
+        "http://localhost:3000",
+        "http://[::1]:1",
+    ] {
+        assert_eq!(origins(right).unwrap(), [right]);
+    }
+    for wrong in [
+        "",
+        "example.org",
+        "https://",
+        "https://example.org/",
+        "https://a, https://b",
+    ] {
+        assert!(origins(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_drain_delay_of_zero_is_none() {
+    let delay = |text| with(Options::default(), text).unwrap().http.drain_delay;
+    assert_eq!(delay("[http]\ndrain_delay = 0"), Duration::ZERO);
+    assert_eq!(
+        delay("[http]\ndrain_delay = 2.5"),
+        Duration::from_millis(2500)
     );
 }
 
@@ -132,6 +204,12 @@ fn help_tells_the_real_defaults() {
         ("max_images", http.max_images.to_string()),
         ("max_samples", http.max_samples.to_string()),
         ("max_decoded_pixels", http.max_decoded_pixels.to_string()),
+        (
+            "max_connections_per_address",
+            http.max_connections_per_address.to_string(),
+        ),
+        ("keep_alive_timeout", seconds(http.keep_alive_timeout)),
+        ("drain_delay", seconds(http.drain_delay)),
         ("header_timeout", seconds(http.header_timeout)),
         ("body_timeout", seconds(http.body_timeout)),
         ("request_timeout", seconds(http.request_timeout)),

@@ -1,27 +1,30 @@
 //! The HTTP transport: decode, one operation, encode.
 //!
-//! A request passes through `observe` (id, metrics, log line, bodies of problems), a net for panics and compression, and
-//! reaches a handler in `routes`. The handler of operations opens a request (path, model, operation, deadline and format of
+//! A connection of `server` passes its requests through `observe` (id, metrics, log line, bodies of problems), a net for panics, both ways
+//! of compression and the count of bytes held, to a handler in `routes`. The handler of operations opens a request (path, model, operation, deadline and format of
 //! the answer, all before the body is read), has [`crate::intake`] take the body apart, and writes the answer as it is wanted, or a
 //! `stream` of events while the work goes on. Whatever goes wrong on the way is a [`problem::Problem`].
 //!
 //! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP.
 //! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the work sees that.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    http::{HeaderMap, StatusCode, Version, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
     middleware,
     response::{IntoResponse, Response},
 };
+use tower::util::option_layer;
 use tower_http::{
     catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
         predicate::{Predicate, SizeAbove},
     },
+    cors::{AllowHeaders, AllowOrigin, CorsLayer},
+    decompression::RequestDecompressionLayer,
 };
 
 use crate::{model::Refusal, operations::Service};
@@ -46,6 +49,9 @@ pub use self::{
 
 /// Answers below this size are not worth the time that compressing them takes.
 const COMPRESS_ABOVE_BYTES: u64 = 16 << 10;
+
+/// How long a browser may rely on what it was told of other origins.
+const PREFLIGHT_TIME: Duration = Duration::from_secs(600);
 
 /// What every handler has.
 #[derive(Debug, Clone)]
@@ -72,14 +78,58 @@ pub fn router(state: HttpState) -> Router {
 /// The same, with routes of other protocols that share the port, the log and the metrics.
 pub fn shared(state: HttpState, others: Router) -> Router {
     let metrics = Arc::clone(state.service.metrics());
+    let ledger = Arc::clone(state.service.ledger());
     let document = openapi::document(&state.service);
+    let cors = cors(&state.config.cors_origins);
     routes::all(&state.service)
         .with_state(state)
         .merge(openapi::pages(document))
         .merge(others)
+        .layer(middleware::from_fn_with_state(ledger, output::count))
+        .layer(RequestDecompressionLayer::new())
         .layer(compression())
         .layer(catch_panics())
+        .layer(option_layer(cors))
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
+}
+
+/// Only what operators and their tools ask, for a listener that clients cannot reach.
+pub fn probes(state: HttpState) -> Router {
+    let metrics = Arc::clone(state.service.metrics());
+    routes::probes()
+        .with_state(state)
+        .layer(catch_panics())
+        .layer(middleware::from_fn_with_state(metrics, observe::observe))
+}
+
+/// Lets pages of other origins read answers, where the operator names such origins.
+fn cors(origins: &[String]) -> Option<CorsLayer> {
+    if origins.is_empty() {
+        return None;
+    }
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(
+            origins
+                .iter()
+                .filter_map(|origin| HeaderValue::try_from(origin).ok()),
+        )
+    };
+    let exposed = ["x-request-id", "x-seed", "x-labels"].map(HeaderName::from_static);
+    Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST, Method::DELETE])
+            .allow_headers(AllowHeaders::mirror_request())
+            .expose_headers(
+                exposed
+                    .into_iter()
+                    .chain([header::RETRY_AFTER])
+                    .collect::<Vec<_>>(),
+            )
+            .max_age(PREFLIGHT_TIME),
+    )
 }
 
 /// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and events would

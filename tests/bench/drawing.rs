@@ -1,15 +1,16 @@
 //! Drawing beside scoring and beside the naive loop: same model, same machine, same minute.
 //!
-//! `make bench` runs it. Everything goes through the service in process, with a worker for each core. The naive loop makes one full
-//! pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run and multiplied, because the whole
-//! would take minutes. The rounds alternate, so that a change of the machine's mood falls on all.
+//! `make bench` runs it. Everything goes through the queues and workers in process, with a worker for each core. The
+//! naive loop makes one full pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run
+//! and multiplied, because the whole would take minutes. The rounds alternate, so that a change of the machine's mood
+//! falls on all.
 //!
-//! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and networks
-//! with random weights draw images of growing size, each size in a process of its own, so that its peak of memory is its own.
+//! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and
+//! networks with random weights draw images of growing size, each size in a process of its own, so that its peak of
+//! memory is its own.
 //!
-//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--beside MODEL` to score and draw with another model in the same rounds,
-//! `--draw-only N` to draw N images again and again and nothing else (for a
-//! profile).
+//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--beside MODEL` to score and draw with another model
+//! in the same rounds, `--draw-only N` to draw N images again and again and nothing else (for a profile).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -29,20 +30,25 @@ use density_server::{
         image::Image,
         random::{Random, Stream},
     },
+    families::{
+        Registry, Workshop,
+        autoregressive::network::{Compilation, Network},
+    },
     media,
     metrics::Metrics,
-    network::autoregressive::{Autoregressive, Compilation},
-    repository::{Network, Repository, gate},
+    model::{
+        Model,
+        catalogue::Catalogue,
+        draw::{DrawAsk, Draws, Observation},
+        score::{ScoreAsk, Scores},
+    },
+    repository::Repository,
     runtime::{Engine, Threads, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
-    service::{
-        ServedModel, Service, ServiceLimits,
-        requests::{Observation, SampleOptions, ScoreOptions},
-    },
     settings::Settings,
 };
 
-use self::networks::{Activation, Block, Sketch};
+use self::networks::{Activation, Block, Entry, Sketch};
 
 const MODEL: &str = "fashion-mnist-pixelcnn";
 
@@ -67,47 +73,34 @@ fn main() {
     }
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let engine = engine(cores);
-    let folder = repository.join(MODEL).join("1");
-    let version = gate::load(&*engine, &folder, MODEL, 1).unwrap();
-    let Network::Autoregressive(network) = &version.network else {
-        panic!("{MODEL} is not autoregressive");
-    };
-    println!("{MODEL}, {cores} cores; drawn {}", network.compilation());
     let metrics = Arc::new(Metrics::new());
     let config = SchedulerConfig {
         workers: cores,
         ..SchedulerConfig::default()
     };
-    let scheduler = Scheduler::start(config, &metrics).unwrap();
-    let service = Service::new(
-        Repository::new(&repository, Arc::clone(&engine)),
-        scheduler,
-        ServiceLimits::default(),
-        metrics,
-    );
-    service.scan().unwrap();
-    let model = service.model(MODEL, None).unwrap();
-    let shape = model.shape();
-    let bytes = std::fs::read(folder.join(version.manifest.golden.files.images())).unwrap();
-    let golden = media::read_images(&bytes, shape, 64).unwrap();
+    let scheduler = Arc::new(Scheduler::start(config, &metrics).unwrap());
+    let workshop = Workshop::new(engine, scheduler, metrics);
+    let golden = repository.join(MODEL).join("1/golden_images.npy");
+    let repository = Repository::new(repository, Registry::standard(), workshop.clone());
+    repository.scan().unwrap();
+    let model = repository.model(MODEL, None).unwrap();
+    let network = model.can::<Network>().unwrap();
+    println!("{MODEL}, {cores} cores; drawn {}", network.compilation());
+    let shape = model.shape;
+    let golden = media::read_images(&std::fs::read(golden).unwrap(), shape, 64).unwrap();
     let many: Vec<Image> = golden.iter().cycle().take(64).cloned().collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
-    let far = || Instant::now() + Duration::from_secs(600);
-    let score = |model: &Arc<ServedModel>, images: &[Image]| {
-        let options = ScoreOptions::default();
+    let score = |model: &Model, images: &[Image]| {
         let start = Instant::now();
-        let answer = runtime.block_on(service.score(model, images.to_vec(), &options, far()));
-        answer.unwrap();
+        runtime.block_on(scored(&workshop, model, images));
         start.elapsed().as_secs_f64() / images.len() as f64
     };
-    let draw = |model: &Arc<ServedModel>, n: u32, seed: u64| {
-        let options = options_of(n, seed);
+    let draw = |model: &Model, n: u32, seed: u64| {
         let start = Instant::now();
-        let answer = runtime.block_on(service.sample(model, &options, None, far()));
-        answer.unwrap();
+        runtime.block_on(drawn(&workshop, model, n, seed));
         start.elapsed().as_secs_f64() / f64::from(n)
     };
     if drawing > 0 {
@@ -125,7 +118,7 @@ fn main() {
         let pass = start.elapsed().as_secs_f64() / f64::from(passes);
         pass * shape.dimensions() as f64 / images.len() as f64
     };
-    let measure = |model: &Arc<ServedModel>, round: u64| {
+    let measure = |model: &Model, round: u64| {
         [
             median((0..32).map(|_| score(model, &many[..1]))),
             score(model, &many),
@@ -133,7 +126,7 @@ fn main() {
             draw(model, 64, round),
         ]
     };
-    let beside = beside.map(|name| service.model(&name, None).unwrap());
+    let beside = beside.map(|name| repository.model(&name, None).unwrap());
     let mut times_beside: [Vec<f64>; 4] = Default::default();
     let mut times: [Vec<f64>; 6] = Default::default();
     for round in 0..rounds {
@@ -199,7 +192,7 @@ fn main() {
         ] {
             println!(
                 "{}, an image {what}: {:.2} ms alone, {:.2} ms among 64; {:.2} and {:.2} of the above",
-                model.name(),
+                model.name,
                 ms(one),
                 ms(many),
                 one / first_one,
@@ -208,20 +201,18 @@ fn main() {
         }
     }
 
-    let alone = runtime.block_on(score_durations(&service, &model, &many[0], |count| {
+    let image = &many[0];
+    let alone = runtime.block_on(score_durations(&workshop, &model, image, |count| {
         count == 500
     }));
-    let (service, model, image) = (Arc::new(service), Arc::clone(&model), many[0].clone());
     let beside = runtime.block_on(async {
-        let (drawer, drawn_model) = (Arc::clone(&service), Arc::clone(&model));
+        let (drawer, drawn_model) = (workshop.clone(), Arc::clone(&model));
         let drawing = tokio::spawn(async move {
             for seed in 0..3 {
-                let options = options_of(64, seed);
-                let answer = drawer.sample(&drawn_model, &options, None, far()).await;
-                answer.unwrap();
+                drawn(&drawer, &drawn_model, 64, seed).await;
             }
         });
-        let durations = score_durations(&service, &model, &image, |_| drawing.is_finished()).await;
+        let durations = score_durations(&workshop, &model, image, |_| drawing.is_finished()).await;
         drawing.await.unwrap();
         durations
     });
@@ -243,14 +234,37 @@ fn main() {
     }
 }
 
-fn options_of(n: u32, seed: u64) -> SampleOptions {
-    SampleOptions {
+/// Time enough.
+fn far() -> Instant {
+    Instant::now() + Duration::from_secs(600)
+}
+
+async fn scored(workshop: &Workshop, model: &Model, images: &[Image]) {
+    let ask = ScoreAsk {
+        bound: None,
+        k: None,
+        seed: 0,
+        map: false,
+        condition: model.condition(None).unwrap(),
+    };
+    let scores = model.can::<dyn Scores>().unwrap();
+    let call = workshop.call(far());
+    let answer = scores.score(images.to_vec(), &ask, &call).await.unwrap();
+    for item in answer.items {
+        item.unwrap();
+    }
+}
+
+async fn drawn(workshop: &Workshop, model: &Model, n: u32, seed: u64) {
+    let ask = DrawAsk {
         n,
         seed,
         temperature: 1.0,
         observation: Observation::Sample,
-        label: None,
-    }
+        condition: model.condition(None).unwrap(),
+    };
+    let draws = model.can::<dyn Draws>().unwrap();
+    draws.draw(&ask, &workshop.call(far())).await.unwrap();
 }
 
 fn engine(workers: usize) -> Arc<dyn Engine> {
@@ -263,19 +277,15 @@ fn engine(workers: usize) -> Arc<dyn Engine> {
 
 /// Milliseconds of single scores, one after the other, until `enough`.
 async fn score_durations(
-    service: &Service,
-    model: &Arc<ServedModel>,
+    workshop: &Workshop,
+    model: &Model,
     image: &Image,
     enough: impl Fn(usize) -> bool,
 ) -> Vec<f64> {
     let mut durations = Vec::new();
     while !enough(durations.len()) {
         let start = Instant::now();
-        let options = ScoreOptions::default();
-        let deadline = start + Duration::from_secs(60);
-        let images = vec![image.clone()];
-        let answer = service.score(model, images, &options, deadline).await;
-        answer.unwrap();
+        scored(workshop, model, std::slice::from_ref(image)).await;
         durations.push(1000.0 * start.elapsed().as_secs_f64());
     }
     durations.sort_by(f64::total_cmp);
@@ -306,11 +316,12 @@ fn draw_size(side: usize) {
             .to_vec(),
         classes: 0,
         places: false,
+        entry: Entry::Plain,
         two_stacks: false,
         leak: None,
     };
     let model = sketch.model();
-    let network = Autoregressive::load(&*engine(1), "random", &model, sketch.contract()).unwrap();
+    let network = Network::load(&*engine(1), "random", &model, sketch.contract()).unwrap();
     let Compilation::Wavefront(wavefront) = network.compilation() else {
         panic!("drawn {}", network.compilation());
     };

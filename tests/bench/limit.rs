@@ -12,9 +12,12 @@ use std::{
 
 use density_server::{
     domain::image::ImageShape,
+    families::{GateSettings, Registry, Workshop},
     graph,
-    repository::gate,
+    metrics::Metrics,
+    repository,
     runtime::{Engine, Input, Program, RuntimeError, Threads, Values, onnx::OnnxEngine},
+    scheduling::{Scheduler, SchedulerConfig},
     settings::Settings,
 };
 use serde_json::{Value, json};
@@ -46,9 +49,9 @@ pub(crate) struct Limits {
 }
 
 /// The runtime with the server's own settings.
-pub(crate) fn engine(cores: usize) -> OnnxEngine {
+pub(crate) fn engine(cores: usize) -> Arc<dyn Engine> {
     let library = Settings::default().onnxruntime_library().unwrap();
-    OnnxEngine::new(&library, cores).unwrap()
+    Arc::new(OnnxEngine::new(&library, cores).unwrap())
 }
 
 /// The best way, or the best of those with one caller and one image.
@@ -72,12 +75,12 @@ struct Recording {
 
 /// Keeps what the load gate makes runnable, so that the loop runs the very graph that the server runs.
 #[derive(Debug)]
-struct Recorder<'a> {
-    engine: &'a OnnxEngine,
+struct Recorder {
+    engine: Arc<dyn Engine>,
     recordings: Mutex<Vec<Recording>>,
 }
 
-impl Engine for Recorder<'_> {
+impl Engine for Recorder {
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         let program = self.engine.load(name, graph)?;
         let graph = graph::parse(graph).unwrap().graph.unwrap();
@@ -93,6 +96,10 @@ impl Engine for Recorder<'_> {
         Ok(program)
     }
 
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+        self.engine.load_later(name, graph)
+    }
+
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         self.engine.simplify(name, graph)
     }
@@ -101,31 +108,52 @@ impl Engine for Recorder<'_> {
 impl Limits {
     /// Loads the graph behind `operation` of the model in `folder`.
     pub(crate) fn load(
-        engine: &OnnxEngine,
+        engine: &Arc<dyn Engine>,
         folder: &Path,
         model: &str,
         operation: &str,
         cores: usize,
     ) -> Self {
-        let recorder = Recorder {
-            engine,
+        let recorder = Arc::new(Recorder {
+            engine: Arc::clone(engine),
             recordings: Mutex::default(),
-        };
-        let version = gate::load(&recorder, folder, model, 1).unwrap();
+        });
+        let metrics = Arc::new(Metrics::new());
+        let scheduler = Scheduler::start(SchedulerConfig::default(), &metrics).unwrap();
+        let recording = Arc::<Recorder>::clone(&recorder);
+        let workshop = Workshop::new(recording, Arc::new(scheduler), metrics);
+        let nobody = |_: &str, _| Err("there are no other models here".to_owned());
+        let families = Registry::standard();
+        let loaded = repository::load(
+            folder,
+            (model, 1),
+            &families,
+            &nobody,
+            &workshop,
+            GateSettings::default(),
+        )
+        .unwrap();
         let ending = match operation {
             "score" => "(score)",
             "encode" => "(encoder)",
             other => panic!("there is no loop for {other}"),
         };
-        let recordings = recorder.recordings.into_inner().unwrap();
+        let mut recordings = recorder.recordings.lock().unwrap();
         let found = recordings
-            .into_iter()
-            .find(|recording| recording.name.ends_with(ending));
-        let images = std::fs::read(folder.join(version.manifest.golden.files.images())).unwrap();
+            .iter()
+            .position(|recording| recording.name.ends_with(ending));
+        let mut recording = recordings.swap_remove(found.expect("the gate loads the graph"));
+        if operation == "score" {
+            // As the server does: it leaves the logits.
+            recording
+                .outputs
+                .retain(|name| name.starts_with("density_server/"));
+        }
+        let images = std::fs::read(folder.join("golden_images.npy")).unwrap();
         let images = npyz::NpyFile::new(&images[..]).unwrap();
         Self {
-            recording: found.expect("the gate loads the graph"),
-            shape: version.manifest.shape,
+            recording,
+            shape: loaded.shape,
             levels: images.into_vec().unwrap(),
             cores,
         }

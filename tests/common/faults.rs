@@ -74,11 +74,22 @@ struct FaultyEngine {
 }
 
 impl Engine for FaultyEngine {
+    fn identity(&self) -> Option<String> {
+        self.inner.identity()
+    }
+
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         Ok(Arc::new(FaultyProgram {
             inner: self.inner.load(name, graph)?,
             faults: Arc::clone(&self.faults),
         }))
+    }
+
+    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+        Arc::new(FaultyProgram {
+            inner: self.inner.load_later(name, graph),
+            faults: Arc::clone(&self.faults),
+        })
     }
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {

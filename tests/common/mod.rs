@@ -5,6 +5,7 @@
 pub(crate) mod faults;
 pub(crate) mod networks;
 pub(crate) mod steps;
+pub(crate) mod versions;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use std::{
 };
 
 use density_server::{
-    families::{GateError, Registry, Workshop},
+    families::{GateError, GateSettings, Registry, Workshop},
     metrics::Metrics,
     model::{Call, Model, catalogue::Catalogue},
     operations::{self, Limits, Service},
@@ -118,8 +119,25 @@ pub(crate) fn load_with(
     name: &str,
     workshop: &Workshop,
 ) -> Result<Model, GateError> {
+    load_gated(folder, name, workshop, GateSettings::default())
+}
+
+/// The same, tried in this way.
+pub(crate) fn load_gated(
+    folder: &Path,
+    name: &str,
+    workshop: &Workshop,
+    gate: GateSettings,
+) -> Result<Model, GateError> {
     let nobody = |_: &str, _| Err("there are no other models here".to_owned());
-    repository::load(folder, (name, 1), &Registry::standard(), &nobody, workshop)
+    repository::load(
+        folder,
+        (name, 1),
+        &Registry::standard(),
+        &nobody,
+        workshop,
+        gate,
+    )
 }
 
 /// A service over a repository.

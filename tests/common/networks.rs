@@ -34,10 +34,25 @@ pub(crate) struct Sketch {
     pub(crate) classes: usize,
     /// Whether a constant for every pixel is added, one of each label if there are labels.
     pub(crate) places: bool,
+    /// How the image comes to the first layer.
+    pub(crate) entry: Entry,
     /// A vertical stack beside the horizontal one, shifted down by slicing and padding.
     pub(crate) two_stacks: bool,
     /// Where a weight is put that must not be there: in the first layer (0) or in a block.
     pub(crate) leak: Option<usize>,
+}
+
+/// What happens to the image before the first layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Entry {
+    /// Nothing.
+    Plain,
+    /// It is flattened and given its shape again.
+    Viewed,
+    /// Coordinates are laid beside it, of which every kernel sees all.
+    Coordinates,
+    /// Each level becomes a row of a table.
+    Embedded,
 }
 
 /// A hidden layer.
@@ -97,7 +112,8 @@ impl Sketch {
             sees_itself: false,
             leaks: self.leak == Some(0),
         };
-        let mut x = writer.convolution("image", self.channels, features, &first);
+        let (entry, inputs) = writer.entry();
+        let mut x = writer.convolution(&entry, inputs, features, &first);
         if self.places && self.classes > 0 {
             let places = writer.label_at_places(features);
             x = writer.node("Add", &[&x, &places]);
@@ -139,6 +155,9 @@ struct Kernel {
     /// Whether one weight is put where none may be.
     leaks: bool,
 }
+
+/// Channels of coordinates.
+const COORDINATES: usize = 2;
 
 struct Writer<'a> {
     sketch: &'a Sketch,
@@ -188,8 +207,65 @@ impl Writer<'_> {
         name
     }
 
+    /// What the first layer reads, and how many features it has; feature i belongs to channel i mod C, but for coordinates at the end.
+    fn entry(&mut self) -> (String, usize) {
+        let (c, h, w) = (self.sketch.channels, self.sketch.height, self.sketch.width);
+        match self.sketch.entry {
+            Entry::Plain => ("image".to_owned(), c),
+            Entry::Viewed => {
+                let flat = self.ints(&[-1, (c * h * w) as i64]);
+                let flat = self.node("Reshape", &["image", &flat]);
+                let shape = self.ints(&[-1, c as i64, h as i64, w as i64]);
+                (self.node("Reshape", &[&flat, &shape]), c)
+            }
+            Entry::Coordinates => {
+                // One for every image of the batch: the shape is that of the image.
+                let coordinates = self.random(&[1, COORDINATES, h, w], 1.0);
+                let shape = self.node("Shape", &["image"]);
+                let (batch, start, end) = (self.name("batch"), self.ints(&[0]), self.ints(&[1]));
+                let slice = Node::new("Slice", &[&shape, &start, &end], &batch);
+                self.graph.nodes.push(slice);
+                let sizes = self.ints(&[COORDINATES as i64, h as i64, w as i64]);
+                let (target, all) = (self.name("target"), self.name("beside"));
+                let target_node =
+                    Node::new("Concat", &[&batch, &sizes], &target).with_int("axis", 0);
+                self.graph.nodes.push(target_node);
+                let coordinates = self.node("Expand", &[&coordinates, &target]);
+                let beside =
+                    Node::new("Concat", &["image", &coordinates], &all).with_int("axis", 1);
+                self.graph.nodes.push(beside);
+                (all, c + COORDINATES)
+            }
+            Entry::Embedded => {
+                // (value + 1) · (levels − 1) / 2 is the level again; half a level more, against rounding.
+                let levels = self.sketch.levels;
+                let one = self.floats(&[], vec![1.0]);
+                let half = self.floats(&[], vec![0.5]);
+                let scale = self.floats(&[], vec![(levels - 1) as f32 / 2.0]);
+                let shifted = self.node("Add", &["image", &one]);
+                let scaled = self.node("Mul", &[&shifted, &scale]);
+                let raised = self.node("Add", &[&scaled, &half]);
+                let index = self.name("index");
+                let cast =
+                    Node::new("Cast", &[&raised], &index).with_int("to", ElementType::Int64 as i64);
+                self.graph.nodes.push(cast);
+                let table = self.random(&[levels, self.sketch.hidden], 1.0);
+                let rows = self.node("Gather", &[&table, &index]);
+                let moved = self.name("moved");
+                let order =
+                    Node::new("Transpose", &[&rows], &moved).with_ints("perm", &[0, 4, 1, 2, 3]);
+                self.graph.nodes.push(order);
+                let features = self.sketch.hidden * c;
+                let shape = self.ints(&[0, features as i64, h as i64, w as i64]);
+                (self.node("Reshape", &[&moved, &shape]), features)
+            }
+        }
+    }
+
     fn convolution(&mut self, x: &str, inputs: usize, outputs: usize, kernel: &Kernel) -> String {
         let (size, channels) = (kernel.size, self.sketch.channels);
+        let has_coordinates =
+            self.sketch.entry == Entry::Coordinates && inputs == channels + COORDINATES;
         let centre = size / 2;
         let scale = 2.0 / (inputs as f64 * (size * size) as f64 / 2.0).sqrt();
         let mut allowed = Vec::new();
@@ -197,13 +273,17 @@ impl Writer<'_> {
             for input in 0..inputs {
                 for at in 0..size * size {
                     let (target, source) = (out % channels, input % channels);
-                    allowed.push(match at.cmp(&(centre * size + centre)) {
-                        std::cmp::Ordering::Less => true,
-                        std::cmp::Ordering::Equal => {
-                            source < target || (kernel.sees_itself && source == target)
-                        }
-                        std::cmp::Ordering::Greater => false,
-                    });
+                    let is_known = has_coordinates && input >= channels;
+                    allowed.push(
+                        is_known
+                            || match at.cmp(&(centre * size + centre)) {
+                                std::cmp::Ordering::Less => true,
+                                std::cmp::Ordering::Equal => {
+                                    source < target || (kernel.sees_itself && source == target)
+                                }
+                                std::cmp::Ordering::Greater => false,
+                            },
+                    );
                 }
             }
         }

@@ -7,6 +7,7 @@ mod common;
 
 mod animations;
 mod answers;
+mod browsers;
 mod classify;
 mod client;
 mod codes;

@@ -119,3 +119,67 @@ async fn a_client_that_goes_away_while_it_sends_is_not_waited_for() {
     drop(stream);
     eventually("the request has ended", ended).await;
 }
+
+/// Everything that is answered to `text`, sent at once.
+async fn told(server: &Server, text: &[u8]) -> String {
+    let mut stream = connect(server).await;
+    stream.write_all(text).await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn who_asks_before_sending_too_much_is_not_told_to_go_on() {
+    let server = Server::start(service(), HttpConfig::default()).await;
+    let head = "POST /v1/models/tiny-pixelcnn/score HTTP/1.1\r\nHost: t\r\nContent-Type: image/png\r\n\
+                Content-Length: 1000000000\r\nExpect: 100-continue\r\n\r\n";
+    let answer = told(&server, head.as_bytes()).await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn who_sends_too_much_is_heard_to_the_end() {
+    let config = HttpConfig {
+        max_body_bytes: 1 << 20,
+        ..HttpConfig::default()
+    };
+    let server = Server::start(service(), config).await;
+    let body = vec![0; 48 << 20];
+    for path in [
+        "/v1/models/tiny-pixelcnn/score",
+        "/v1/models/none/score",
+        "/nowhere",
+    ] {
+        let request = [head(path, body.len()).as_bytes(), &body].concat();
+        let mut stream = connect(&server).await;
+        // All of it can be sent, and only then is the answer read.
+        stream.write_all(&request).await.unwrap();
+        let answer = answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_names_one_host() {
+    let server = Server::start(service(), HttpConfig::default()).await;
+    for (head, status) in [
+        ("GET /livez HTTP/1.1\r\nConnection: close\r\n", 400),
+        (
+            "GET /livez HTTP/1.1\r\nHost: a\r\nHost: b\r\nConnection: close\r\n",
+            400,
+        ),
+        ("GET /livez HTTP/1.0\r\n", 200),
+        ("GET /livez HTTP/1.1\r\nHost:\r\nConnection: close\r\n", 200),
+        ("NONSENSE\r\n", 400),
+    ] {
+        let answer = told(&server, format!("{head}\r\n").as_bytes()).await;
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) || answer.starts_with("HTTP/1.0 200"),
+            "{head}: {answer}"
+        );
+        let is_problem = answer.contains("application/problem+json")
+            && answer.contains("urn:density-server:error:malformed");
+        assert_eq!(is_problem, status == 400, "{answer}");
+    }
+}

@@ -1,7 +1,8 @@
 """Small causal networks written as people write them, exported plainly by both exporters of PyTorch.
 
 The server has to understand graphs that it did not have a hand in: masks multiplied in at run time, padding and
-cropping, shifts by slicing, shapes computed in the graph, normalisation, class embeddings. Weights are random.
+cropping, shifts by slicing or assignment, shapes computed in the graph, views, coordinates, weights of 16 bits,
+normalisation, embeddings of classes and levels. Weights are random.
 """
 
 import warnings
@@ -42,6 +43,15 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "normalised": (Normalised, {"image": grey}),
         "attention": (Attention, {"image": grey}),
         "strided": (Strided, {"image": grey}),
+        "viewed": (Viewed, {"image": colour}),
+        "embedded": (Embedded, {"image": colour}),
+        "one-hot": (OneHot, {"image": grey}),
+        "coordinates": (Coordinates, {"image": grey}),
+        "assigned": (Assigned, {"image": grey}),
+        "half": (Half, {"image": grey}),
+        "deep": (Deep, {"image": grey}),
+        "group-normalised": (GroupNormalised, {"image": grey}),
+        "connected": (Connected, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():
@@ -283,6 +293,157 @@ class Strided(nn.Module):
         x = F.relu(self.first(image))
         y = F.pad(self.up(F.relu(self.down(x))), (0, 0, 2, 0))[:, :, :HEIGHT]
         return self.head(x + y)
+
+
+class Viewed(nn.Module):
+    """Views, squeezes and flattenings between layers that change nothing, and channels beside levels in the head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.second = MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1)
+        self.mix = _ordered_conv(3 * CHANNELS, 3 * CHANNELS, 1, sees_itself=True)
+        self.head = _ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        n = image.shape[0]
+        x = image[:, 0].view(-1, 1, HEIGHT, WIDTH).squeeze(1).unsqueeze(1)
+        x = F.relu(self.first(x)).flatten(1).view(-1, CHANNELS, HEIGHT, WIDTH)
+        x = F.relu(self.second(x)).reshape(n, -1)
+        x = torch.tanh(x.reshape(n, CHANNELS, HEIGHT, WIDTH)).repeat(1, 3, 1, 1)
+        return torch.stack(self.head(F.elu(self.mix(x))).chunk(3, dim=1), dim=2)
+
+
+class Embedded(nn.Module):
+    """An embedding of the level of each channel in place of its value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, CHANNELS)
+        self.first = _ordered_conv(3 * CHANNELS, 3 * CHANNELS, 5, sees_itself=False)
+        self.head = _ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.table((image * 3).round().long()).permute(0, 1, 4, 2, 3).flatten(1, 2)
+        logits = self.head(F.relu(self.first(x)))
+        return logits.view(logits.shape[0], 3, 4, HEIGHT, WIDTH).transpose(1, 2)
+
+
+class OneHot(nn.Module):
+    """Levels as one-hot codes, a matrix from the left, dropout, and casts that do nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 4, CHANNELS, 5, padding=2)
+        self.turn = nn.Parameter(torch.randn(CHANNELS, CHANNELS))
+        self.rest = nn.Sequential(nn.Identity(), nn.Dropout2d(0.3), nn.ReLU(), nn.Conv2d(CHANNELS, 4, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.one_hot((image * 3).round().long()[:, 0], 4).float().permute(0, 3, 1, 2)
+        x = self.turn @ self.first(x).to(torch.float32).contiguous().flatten(2)
+        return self.rest(x.view(-1, CHANNELS, HEIGHT, WIDTH))
+
+
+class Coordinates(nn.Module):
+    """Coordinates beside the image and beside features: all of them are seen, at later pixels too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 3, CHANNELS, 5, padding=2)
+        self.second = MaskedConv2d("B", CHANNELS + 2, CHANNELS, 3, padding=1)
+        for layer in (self.first, self.second):
+            layer.mask[:, -2:] = 1
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        n, _, height, width = image.shape
+        rows = torch.linspace(-1, 1, height).view(1, 1, height, 1).expand(n, 1, height, width)
+        columns = (torch.arange(width) / width).view(1, 1, 1, width).expand(n, 1, height, width)
+        places = torch.cat([rows, columns], dim=1)
+        x = F.relu(self.first(torch.cat([image, places], dim=1)))
+        return self.head(F.relu(self.second(torch.cat([x, places], dim=1))))
+
+
+class Assigned(nn.Module):
+    """Shifts by assignment into zeros, masks made by assignment at every call, a border that is set to zero, a head by einsum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(1, CHANNELS, (1, 3), padding=(0, 1))
+        self.right = nn.Conv2d(1, CHANNELS, 3, padding=1)
+        self.head = nn.Parameter(torch.randn(CHANNELS, 4))
+
+    def forward(self, image: Tensor) -> Tensor:
+        above = self.down(image)
+        down = torch.zeros_like(above)
+        down[:, :, 1:] = above[:, :, :-1]
+        mask = torch.ones_like(self.right.weight)
+        mask[:, :, 1, 1:] = 0
+        mask[:, :, 2] = 0
+        x = F.relu(down + F.conv2d(image, self.right.weight * mask, self.right.bias, padding=1))
+        x[:, :, :, -1:] = 0
+        return torch.einsum("nchw,ck->nkhw", x, self.head)
+
+
+class Half(nn.Module):
+    """Weights and features of 16 bits between an image and logits of 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(
+            MaskedConv2d("A", 1, CHANNELS, 5, padding=2),
+            nn.ReLU(),
+            MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1),
+            nn.Tanh(),
+            nn.Conv2d(CHANNELS, 4, 1),
+        ).half()
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net(image.half()).float()
+
+
+class Deep(nn.Module):
+    """A vertical stack so deep that its features are needed at many delays, each masked at the border."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Conv2d(1 if i == 0 else 2, 2, (2, 3), padding=(1, 1)) for i in range(7))
+        self.row = nn.Conv2d(1, 4, (1, 2), padding=(0, 2))
+        self.head = nn.Conv2d(2, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.pad(image, (0, 0, 1, 0))[:, :, :-1]
+        for layer in self.layers:
+            x = torch.tanh(layer(x)[:, :, :-1])
+        return self.head(x) + self.row(image)[:, :, :, :WIDTH]
+
+
+class GroupNormalised(nn.Module):
+    """Group normalisation averages over places, later ones included: not causal, and no stencil."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.norm = nn.GroupNorm(2, CHANNELS)
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(F.relu(self.norm(self.first(image))))
+
+
+class Connected(nn.Module):
+    """A masked autoencoder (Germain et al. 2015): causal, but its layers connect all places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixels = HEIGHT * WIDTH
+        self.first, self.last = nn.Linear(pixels, pixels), nn.Linear(pixels, 4 * pixels)
+        self.register_buffer("before", torch.ones(pixels, pixels).tril(-1))
+        self.register_buffer("until", torch.ones(pixels, pixels).tril(0).repeat(4, 1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(F.linear(image.flatten(1), self.first.weight * self.before, self.first.bias))
+        return F.linear(x, self.last.weight * self.until, self.last.bias).view(-1, 4, HEIGHT, WIDTH)
 
 
 def _export(module: nn.Module, example: dict[str, Tensor], path: Path, *, dynamo: bool) -> None:

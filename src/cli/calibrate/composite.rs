@@ -1,26 +1,25 @@
 //! A composite of Bayes' rule from a classifier, a density and inliers.
 
-use std::{
-    io::{self, Write},
-    path::Path,
-    sync::Arc,
-};
+use std::{path::Path, sync::Arc};
 
-use super::{Request, name_of, paths};
+use super::{Request, name_of, notes_of, paths, print};
 use crate::{
     app::App,
-    cli::{CliError, Outcome, gather, pipeline},
-    domain::{bayes::Role, family::Family},
-    service::{
-        ServedModel,
-        compose::{Composed, Recipe},
+    cli::{
+        CliError, Outcome,
+        gather::{self, Gathered},
+        pipeline,
     },
+    detection::calibrate,
+    domain::bayes::Role,
+    families::bayes::{self, Composed, Recipe},
+    model::{Model, classify::Classifies},
 };
 
 pub(super) fn run(
     request: Request,
     app: &App,
-    classifier: Arc<ServedModel>,
+    classifier: Arc<Model>,
     repository: &Path,
 ) -> Result<Outcome, CliError> {
     no_detector_options(&request)?;
@@ -33,11 +32,14 @@ pub(super) fn run(
             Role::Classifier => {
                 return Err(CliError::Usage(format!(
                     "--member {text}: the classifier is the model itself, {:?}",
-                    classifier.name()
+                    classifier.name
                 )));
             }
         };
-        if place.replace(app.service.model(&name, None)?).is_some() {
+        if place
+            .replace(app.service.catalogue().model(&name, None)?)
+            .is_some()
+        {
             return Err(CliError::Usage(format!(
                 "--member {text}: there is a {role} already"
             )));
@@ -48,17 +50,12 @@ pub(super) fn run(
             "a composite of a classifier needs a density: add --member density=NAME".to_owned(),
         )
     })?;
-    let images = gather::images(
-        &request.data,
-        classifier.shape(),
-        request.resize,
-        request.convert,
-    )?;
-    let name = name_of(
-        request.name,
-        &format!("{}-bayes", classifier.name()),
-        (app, Family::Bayes),
-    )?;
+    let gathered = Gathered::read(&request.data, classifier.shape, request.handling)?;
+    let default = format!("{}-bayes", classifier.name);
+    let name = name_of(request.name, &default, app, |other| {
+        let classifies = other.can::<dyn Classifies>();
+        classifies.is_ok_and(|classifies| classifies.has_doubts())
+    })?;
     let members: String = request
         .members
         .iter()
@@ -67,7 +64,7 @@ pub(super) fn run(
     let recipe = Recipe {
         command: format!(
             "density-server calibrate {}{members} --name {name}",
-            classifier.name()
+            classifier.name
         ),
         name,
         classifier,
@@ -76,14 +73,26 @@ pub(super) fn run(
         data: request.description.unwrap_or_else(|| paths(&request.data)),
         licence: request.licence,
     };
-    let bar = gather::progress(images.len());
-    let made =
-        pipeline::runtime()?.block_on(app.service.compose(&recipe, images, repository, |images| {
-            bar.set_position(images as u64)
-        }));
+    let Gathered {
+        images, failures, ..
+    } = gathered;
+    let count = images.len();
+    let bar = gather::progress(count);
+    let made = pipeline::runtime()?.block_on(bayes::compose(
+        app.repository.workshop(),
+        &recipe,
+        images,
+        repository,
+        |images| bar.set_position(images as u64),
+    ));
     bar.finish_and_clear();
-    report(&made?)?;
-    Ok(Outcome::Done)
+    let made = made?;
+    let members = [&recipe.classifier, &recipe.density];
+    let notes = members
+        .into_iter()
+        .filter_map(|model| calibrate::unknown_training(model));
+    print(&[report(&made), notes_of(notes, &failures)].concat())?;
+    Ok(gather::outcome(failures.len(), count))
 }
 
 /// Options that only mean something to a detector.
@@ -109,8 +118,8 @@ fn member(text: &str) -> Result<(Role, String), CliError> {
     Ok((role.parse().map_err(wrong)?, name.to_owned()))
 }
 
-fn report(made: &Composed) -> Result<(), CliError> {
-    let text = format!(
+fn report(made: &Composed) -> String {
+    format!(
         "{}: {} images calibrate how ambiguous an image is{}\n",
         made.folder.display(),
         made.calibrate,
@@ -118,9 +127,5 @@ fn report(made: &Composed) -> Result<(), CliError> {
             0 => String::new(),
             count => format!("; {count} came more than once and were counted once"),
         }
-    );
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| CliError::writing(None, error))
+    )
 }

@@ -1,52 +1,27 @@
 //! Arrays of images in npy and IDX files, whose images are read as they are asked for.
 
-use std::{
-    fs::File,
-    io::{BufRead, BufReader},
-};
-
-use npyz::{NpyFile, Order};
+use std::io::BufRead;
 
 use crate::{
     domain::image::{Image, ImageShape},
-    media::{IdxError, IdxReader},
+    media::{IdxError, IdxReader, NpyImages},
 };
 
 /// An array file of which the header has been read.
-pub(super) struct Array {
-    images: u64,
-    levels: Levels,
-    is_cut_short: bool,
-}
-
-/// Levels in the order of the file.
-enum Levels {
-    Npy(npyz::NpyReader<u8, BufReader<File>>),
-    Idx(IdxReader<Box<dyn BufRead>>),
+pub(super) enum Array {
+    Npy(NpyImages<Box<dyn BufRead>>),
+    Idx {
+        images: u64,
+        levels: IdxReader<Box<dyn BufRead>>,
+        is_cut_short: bool,
+    },
 }
 
 impl Array {
     /// uint8 levels in C order.
-    pub(super) fn npy(file: BufReader<File>, shape: ImageShape) -> Result<Self, String> {
-        let array = NpyFile::new(file)
-            .map_err(|error| format!("the npy header cannot be read: {error}"))?;
-        let images = images(array.shape(), shape);
-        let found = array.shape().to_vec();
-        let is_c_order = array.order() == Order::C;
-        let levels = array.data::<u8>();
-        match (images, levels) {
-            (Some(images), Ok(levels)) if is_c_order => Ok(Self {
-                images,
-                levels: Levels::Npy(levels),
-                is_cut_short: false,
-            }),
-            (_, levels) => Err(format!(
-                "the array is {}{} of shape {found:?}; the model takes uint8 levels in C order of shape {}",
-                if levels.is_ok() { "uint8" } else { "not uint8" },
-                if is_c_order { "" } else { " in Fortran order" },
-                wanted(shape)
-            )),
-        }
+    pub(super) fn npy(file: Box<dyn BufRead>, shape: ImageShape) -> Result<Self, String> {
+        let images = NpyImages::new(file, shape);
+        images.map(Self::Npy).map_err(|error| error.to_string())
     }
 
     /// Unsigned bytes; the format has C order only.
@@ -59,43 +34,44 @@ impl Array {
                 wanted(shape)
             )
         })?;
-        Ok(Self {
+        Ok(Self::Idx {
             images,
-            levels: Levels::Idx(levels),
+            levels,
             is_cut_short: false,
         })
     }
 
     /// Images that the header declares.
     pub(super) fn images(&self) -> u64 {
-        self.images
+        match self {
+            Self::Npy(array) => array.count(),
+            Self::Idx { images, .. } => *images,
+        }
     }
 
     /// Whether the file turned out to end before its array.
     pub(super) fn is_cut_short(&self) -> bool {
-        self.is_cut_short
+        match self {
+            Self::Npy(array) => array.is_cut_short(),
+            Self::Idx { is_cut_short, .. } => *is_cut_short,
+        }
     }
 
     /// The next image, whose channels come last in the file and first in memory.
     pub(super) fn next(&mut self, shape: ImageShape) -> Result<Image, String> {
-        let mut interleaved = vec![0; shape.dimensions()];
-        let read = match &mut self.levels {
-            Levels::Npy(levels) => interleaved.iter_mut().try_for_each(|place| {
-                *place = match levels.next() {
-                    Some(Ok(level)) => level,
-                    Some(Err(error)) => return Err(npy_cut_short(&error.to_string())),
-                    None => return Err(npy_cut_short("there are no more levels")),
-                };
-                Ok(())
-            }),
-            Levels::Idx(levels) => levels
-                .next_into(&mut interleaved)
-                .map_err(|error| idx_error(&error)),
+        let (levels, is_cut_short) = match self {
+            Self::Npy(array) => return array.next_image().map_err(|error| error.to_string()),
+            Self::Idx {
+                levels,
+                is_cut_short,
+                ..
+            } => (levels, is_cut_short),
         };
-        if let Err(error) = read {
-            self.is_cut_short = true;
-            return Err(error);
-        }
+        let mut interleaved = vec![0; shape.dimensions()];
+        levels.next_into(&mut interleaved).map_err(|error| {
+            *is_cut_short = true;
+            idx_error(&error)
+        })?;
         let mut planes = vec![0; shape.dimensions()];
         for (place, level) in interleaved.into_iter().enumerate() {
             planes[shape.index_of(place)] = level;
@@ -103,11 +79,11 @@ impl Array {
         Image::new(shape, planes).map_err(|error| error.to_string())
     }
 
-    /// What is wrong with the file behind its last image. Only IDX files, which may be compressed, are looked at.
+    /// What is wrong with the file behind its last image.
     pub(super) fn finish(&mut self) -> Result<(), String> {
-        match &mut self.levels {
-            Levels::Npy(_) => Ok(()),
-            Levels::Idx(levels) => levels.finish().map_err(|error| idx_error(&error)),
+        match self {
+            Self::Npy(array) => array.finish().map_err(|error| error.to_string()),
+            Self::Idx { levels, .. } => levels.finish().map_err(|error| idx_error(&error)),
         }
     }
 }
@@ -134,10 +110,6 @@ fn wanted(shape: ImageShape) -> String {
         1 => format!("[N, {height}, {width}]"),
         channels => format!("[N, {height}, {width}, {channels}]"),
     }
-}
-
-fn npy_cut_short(reason: &str) -> String {
-    format!("the file ends before its array: {reason}")
 }
 
 fn idx_error(error: &IdxError) -> String {

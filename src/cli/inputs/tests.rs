@@ -5,8 +5,7 @@ use super::*;
 fn inputs(paths: &[&Path]) -> InputArgs {
     InputArgs {
         inputs: paths.iter().map(|path| path.to_path_buf()).collect(),
-        resize: false,
-        convert: false,
+        decoding: DecodeArgs::default(),
     }
 }
 
@@ -14,10 +13,12 @@ fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
     let (sender, mut receiver) = mpsc::channel(100);
     let reader = Reader {
         shape,
+        roots: files.to_vec(),
         options: DecodeOptions::default(),
         chunk,
         progress: ProgressBar::hidden(),
         labels: Labels::None,
+        done: Done::default(),
     };
     reader.read(files, &sender);
     drop(sender);

@@ -1,4 +1,7 @@
 use super::*;
+use crate::detection::statistics::{
+    density::NEGATIVE_LOG_LIKELIHOOD, image::CODE_LENGTH, latent::LATENT_MEAN,
+};
 use crate::domain::random::{Random, Stream};
 
 fn plan() -> Plan {
@@ -10,17 +13,17 @@ fn plan() -> Plan {
     };
     Plan {
         statistics: vec![
-            Statistic::NegativeLogLikelihood,
-            Statistic::CodeLength,
-            Statistic::LatentMean,
+            NEGATIVE_LOG_LIKELIHOOD,
+            CODE_LENGTH,
+            LATENT_MEAN,
         ],
         densities: vec![
             density(
                 "numbers",
-                &[Statistic::NegativeLogLikelihood, Statistic::CodeLength],
+                &[NEGATIVE_LOG_LIKELIHOOD, CODE_LENGTH],
                 8,
             ),
-            density("code", &[Statistic::LatentMean], 2),
+            density("code", &[LATENT_MEAN], 2),
         ],
     }
 }

@@ -1,7 +1,21 @@
-use super::*;
+use std::collections::BTreeSet;
+
+use super::{
+    arithmetic::regions, autoencoder::*, classifier::*, density::*, image::*, latent::*,
+    stirring::*, *,
+};
+use crate::{detection::evidence::Latent, domain::surprise::Surprise};
 
 fn shape() -> ImageShape {
     ImageShape::new(1, 8, 8, 256).unwrap()
+}
+
+fn seen<'a>(evidence: &'a Evidence, levels: &'a [u8]) -> Seen<'a> {
+    Seen {
+        evidence,
+        levels,
+        shape: shape(),
+    }
 }
 
 fn evidence(dimensions: usize) -> Evidence {
@@ -31,39 +45,41 @@ fn evidence(dimensions: usize) -> Evidence {
 #[test]
 fn numbers_are_those_of_the_formulas() {
     let image = vec![51u8; 64];
-    let one = |statistic: Statistic| statistic.of(&evidence(64), &image, shape())[0];
-    assert_eq!(one(Statistic::NegativeLogLikelihood), 128.0);
-    assert_eq!(one(Statistic::Entropy), 96.0);
-    assert!((one(Statistic::Typicality) - 32.0 / 17f64.sqrt()).abs() < 1e-12);
-    assert_eq!(one(Statistic::Improbable3), 0.0);
-    assert_eq!(one(Statistic::LocalRatio), -64.0);
-    assert_eq!(one(Statistic::BackgroundRatio), -32.0);
-    assert_eq!(one(Statistic::LatentNorm), 5.0);
-    assert_eq!(one(Statistic::LatentLogVariance), -3.0);
-    assert_eq!(one(Statistic::Kl), 7.0);
-    assert_eq!(one(Statistic::Reconstruction), 100.0);
-    assert_eq!(one(Statistic::AutoencoderError), 16.0);
+    let evidence = evidence(64);
+    let one = |statistic: Statistic| statistic.of(&seen(&evidence, &image))[0];
+    assert_eq!(one(NEGATIVE_LOG_LIKELIHOOD), 128.0);
+    assert_eq!(one(ENTROPY), 96.0);
+    assert!((one(TYPICALITY) - 32.0 / 17f64.sqrt()).abs() < 1e-12);
+    assert_eq!(one(IMPROBABLE_3), 0.0);
+    assert_eq!(one(LOCAL_RATIO), -64.0);
+    assert_eq!(one(BACKGROUND_RATIO), -32.0);
+    assert_eq!(one(LATENT_NORM), 5.0);
+    assert_eq!(one(LATENT_LOG_VARIANCE), -3.0);
+    assert_eq!(one(KL), 7.0);
+    assert_eq!(one(RECONSTRUCTION), 100.0);
+    assert_eq!(one(AUTOENCODER_ERROR), 16.0);
     let sum = 2.0 + 2f64.exp();
-    assert!((one(Statistic::ClassifierEnergy) + sum.ln()).abs() < 1e-12);
-    assert!((one(Statistic::ClassifierAmbiguity) - (sum.ln() - 2.0)).abs() < 1e-12);
-    assert_eq!(one(Statistic::Stirring), 7.0);
-    assert!((one(Statistic::Brightness) - 0.2).abs() < 1e-12);
-    assert_eq!(one(Statistic::TotalVariation), 0.0);
+    assert!((one(CLASSIFIER_ENERGY) + sum.ln()).abs() < 1e-12);
+    assert!((one(CLASSIFIER_AMBIGUITY) - (sum.ln() - 2.0)).abs() < 1e-12);
+    assert_eq!(one(STIRRING), 7.0);
+    assert!((one(BRIGHTNESS) - 0.2).abs() < 1e-12);
+    assert_eq!(one(TOTAL_VARIATION), 0.0);
     let bits = 128.0 / std::f64::consts::LN_2;
-    assert_eq!(
-        one(Statistic::InputComplexity),
-        bits - one(Statistic::CodeLength)
-    );
+    assert_eq!(one(INPUT_COMPLEXITY), bits - one(CODE_LENGTH));
 }
 
 #[test]
 fn every_statistic_has_its_length_and_its_name() {
     let image = vec![9u8; 64];
-    for statistic in Statistic::ALL {
-        let values = statistic.of(&evidence(64), &image, shape());
+    let evidence = evidence(64);
+    let mut names = BTreeSet::new();
+    for &statistic in ALL {
+        let values = statistic.of(&seen(&evidence, &image));
         assert_eq!(values.len(), statistic.length(shape(), 2), "{statistic}");
-        assert_eq!(statistic.is_scalar(), values.len() == 1);
-        assert_eq!(statistic.name().parse(), Ok(statistic));
+        assert_eq!(statistic.is_number(), values.len() == 1);
+        assert_eq!(statistic.name.parse(), Ok(statistic));
+        assert!(names.insert(statistic.name), "{statistic} comes twice");
+        assert!(!statistic.unit.is_empty());
     }
     assert!(
         "tpyicality"
@@ -79,8 +95,8 @@ fn of_logits(logits: &[f32]) -> [f64; 2] {
         logits: Some(logits.to_vec()),
         ..Evidence::default()
     };
-    [Statistic::ClassifierEnergy, Statistic::ClassifierAmbiguity]
-        .map(|statistic| statistic.of(&evidence, &[0; 64], shape())[0])
+    [CLASSIFIER_ENERGY, CLASSIFIER_AMBIGUITY]
+        .map(|statistic| statistic.of(&seen(&evidence, &[0; 64]))[0])
 }
 
 #[test]
@@ -129,18 +145,18 @@ fn regions_part_the_squared_error_and_the_map_holds_all_of_it() {
         squared_errors: Some(errors.clone()),
         ..Evidence::default()
     };
-    let of = |statistic: Statistic| statistic.of(&evidence, &[0; 64], shape());
+    let of = |statistic: Statistic| statistic.of(&seen(&evidence, &[0; 64]));
     let total: f64 = errors.iter().sum();
-    assert_eq!(of(Statistic::AutoencoderError), [total]);
-    let lengths = of(Statistic::AutoencoderErrorMap);
+    assert_eq!(of(AUTOENCODER_ERROR), [total]);
+    let lengths = of(AUTOENCODER_ERROR_MAP);
     let squares: f64 = lengths.iter().map(|length| length * length).sum();
     assert!((squares - total).abs() < 1e-9);
     assert!(lengths[0] < lengths[48]);
-    let map = Statistic::AutoencoderErrorMap.map(&evidence).unwrap();
+    let map = AUTOENCODER_ERROR_MAP.map(&evidence).unwrap();
     assert!(map.iter().zip(&errors).all(|(&m, &e)| m == e as f32));
-    assert_eq!(Statistic::AutoencoderErrorMap.map_unit(), "squared error");
+    assert_eq!(AUTOENCODER_ERROR_MAP.unit, "squared error");
     // No density is needed for it, and without one the other maps have nothing to say.
-    assert!(Statistic::SurpriseMap.map(&evidence).is_none());
+    assert!(SURPRISE_MAP.map(&evidence).is_none());
 }
 
 #[test]
@@ -152,13 +168,13 @@ fn an_impossible_image_is_extreme_and_finite() {
     evidence.squared_errors.as_mut().unwrap()[7] = f64::NAN;
     evidence.logits.as_mut().unwrap()[1] = f32::NAN;
     let image = vec![9u8; 64];
-    for statistic in Statistic::ALL {
-        let values = statistic.of(&evidence, &image, shape());
+    for &statistic in ALL {
+        let values = statistic.of(&seen(&evidence, &image));
         assert!(values.iter().all(|value| value.is_finite()), "{statistic}");
     }
-    let nll = Statistic::NegativeLogLikelihood.of(&evidence, &image, shape());
+    let nll = NEGATIVE_LOG_LIKELIHOOD.of(&seen(&evidence, &image));
     assert_eq!(nll, [1e12]);
-    assert_eq!(Statistic::Improbable9.of(&evidence, &image, shape()), [2.0]);
+    assert_eq!(IMPROBABLE_9.of(&seen(&evidence, &image)), [2.0]);
 }
 
 #[test]

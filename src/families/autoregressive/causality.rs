@@ -1,81 +1,215 @@
-//! Causality by perturbation, for graphs that cannot be analysed: no prediction may change when only its own or later
-//! dimensions change.
+//! Causality by trial, for graphs that cannot be analysed: no prediction may change when only its own or later dimensions change.
 //!
-//! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level. Every
-//! prediction up to and including place c must then stay what it was. A dependency of prediction i on dimension j ≥ i shows
-//! at every cut from i to j, so trying every cut finds every dependency that the probe images excite. Several kinds of
-//! image are used, since saturated units can hide a dependency on one of them.
+//! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level. Every prediction up to and
+//! including place c must then stay what it was. A prediction of place t that sees dimension s ≥ t shows at every cut from t to s; one that sees
+//! just itself shows at one cut only. So every channel needs cuts of its own, and in a graph that strides or up-samples every phase of rows and
+//! columns, too; and only cuts at all places find every leak that the images excite. Places are drawn from a seed, so that no place is safe.
 
-use super::network::{Given, Logits, Network};
+use std::time::Instant;
+
 use crate::{
     domain::{
         image::ImageShape,
         random::{Random, Stream},
     },
-    families::gate::{GateError, failed},
-    runtime::Threads,
+    families::{
+        NetworkError,
+        gate::{Gate, GateError, company, failed},
+    },
 };
 
-/// Cuts that are tried at most; images with more dimensions are tried at evenly spread ones.
-const MAX_CUTS: usize = 1024;
+/// Cuts that are tried if not all are.
+const CUTS: usize = 1024;
+/// Rows and columns are told apart by their rests modulo each of these: the strides of networks, and what strides make together.
+const STRIDES: [usize; 7] = [1, 2, 3, 4, 5, 8, 16];
+/// The first so many strides are tried even when the time is short.
+const ESSENTIAL_STRIDES: usize = 4;
+/// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places, each is tried on all of them.
+const KINDS: usize = 3;
 /// Images in one run: the unchanged one and its changed copies.
 const ROWS: usize = 32;
-/// Predictions may differ by this share of the largest logit: rounding, should a runtime's kernels depend on company.
+/// Logits of one run, at most: 256 MiB.
+const LOGITS: usize = 1 << 26;
+/// Predictions may differ by this share of the largest logit: rounding, should a runtime's kernels depend on what they multiply by zero.
 const TOLERANCE: f32 = 1e-5;
 
-/// Tries cuts through the order of dimensions; says how many, or where the graph leaks.
-pub(super) fn probe(
-    network: &Network,
-    golden: &[Given<'_>],
+/// A prediction that changed with what it must not see. Places are in autoregressive order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Leak {
+    /// The prediction.
+    predicted: usize,
+    /// The first dimension that was changed.
+    changed: usize,
+}
+
+/// Tries causality as a step of the gate. Answers at how many places.
+pub(super) fn is_causal(
+    gate: &Gate<'_>,
     file: &str,
-) -> Result<String, GateError> {
-    let shape = network.shape();
-    let cuts = cuts(shape.dimensions());
-    for (round, cuts) in cuts.chunks(ROWS - 1).enumerate() {
-        let random = Random::new(0, Stream::Probe, round as u64);
-        let label = golden[round % golden.len()].label;
-        let base = base(shape, golden, round, &random);
-        let changed: Vec<Vec<u8>> = cuts
-            .iter()
-            .map(|&cut| change_from(cut, &base, shape, &random))
-            .collect();
-        let rows: Vec<Given<'_>> = std::iter::once(&base)
-            .chain(&changed)
-            .map(|levels| Given { levels, label })
-            .collect();
-        let logits = network
-            .logits(&rows, Threads::All)
-            .map_err(|cause| failed(file, cause))?;
-        for (row, &cut) in cuts.iter().enumerate() {
-            if let Some(place) = first_difference(&logits, row + 1, cut, shape) {
-                return Err(GateError::Leak {
-                    file: file.to_owned(),
-                    predicted: describe(place, shape),
-                    changed: describe(cut, shape),
-                });
+    (shape, outcomes): (ImageShape, usize),
+    images: &[(&[u8], u32)],
+    logits: &mut Logits<'_, NetworkError>,
+) -> Result<usize, GateError> {
+    let settings = gate.settings();
+    let trial = Trial {
+        shape,
+        outcomes,
+        images,
+        seed: gate.seed(file),
+        thorough: settings.thorough,
+    };
+    let (start, limit) = (Instant::now(), settings.trial_limit());
+    let mut enough = || !settings.thorough && start.elapsed() > limit;
+    match probe(&trial, logits, &mut enough).map_err(|cause| failed(file, cause))? {
+        Ok(places) => Ok(places),
+        Err(leak) => Err(GateError::Leak {
+            file: file.to_owned(),
+            predicted: describe(leak.predicted, shape),
+            changed: describe(leak.changed, shape),
+        }),
+    }
+}
+
+/// What is tried.
+struct Trial<'a> {
+    shape: ImageShape,
+    /// Logits of a dimension.
+    outcomes: usize,
+    /// Images to change, each with its label. Others are made up.
+    images: &'a [(&'a [u8], u32)],
+    /// Decides on places and changes.
+    seed: u64,
+    /// Tries every place.
+    thorough: bool,
+}
+
+/// Logits of images with one label: of each image those of the first level of every dimension in storage order, then of the second, ….
+pub(super) type Logits<'a, E> = dyn FnMut(&[&[u8]], u32) -> Result<Vec<Vec<f32>>, E> + 'a;
+
+/// Tries cuts until all that should be are tried, or until `enough` says so after the essential ones. Answers the number of places that were
+/// tried, or the first leak.
+fn probe<E>(
+    trial: &Trial<'_>,
+    logits: &mut Logits<'_, E>,
+    enough: &mut dyn FnMut() -> bool,
+) -> Result<Result<usize, Leak>, E> {
+    let shape = trial.shape;
+    let random = |round: usize| Random::new(trial.seed, Stream::Probe, round as u64);
+    let (places, essential) = if trial.thorough {
+        let all: Vec<usize> = (0..shape.dimensions()).collect();
+        let count = all.len();
+        (all, count)
+    } else {
+        places(shape, &random(0))
+    };
+    let rows = (LOGITS / (trial.outcomes * shape.dimensions())).clamp(2, ROWS);
+    let sweeps = if trial.thorough {
+        KINDS
+    } else {
+        (CUTS / places.len()).clamp(1, KINDS)
+    };
+    let mut tried = 0;
+    for sweep in 0..sweeps {
+        for (chunk, cuts) in places.chunks(rows - 1).enumerate() {
+            if tried >= essential && enough() {
+                return Ok(Ok(tried));
+            }
+            let random = random(1 + sweep * places.len() + chunk);
+            let (base, label) = base(trial, sweep, chunk, &random);
+            let changed: Vec<Vec<u8>> = cuts
+                .iter()
+                .map(|&cut| change_from(cut, &base, shape, &random))
+                .collect();
+            let images: Vec<&[u8]> = std::iter::once(&base)
+                .chain(&changed)
+                .map(Vec::as_slice)
+                .collect();
+            let answers = logits(&images, label)?;
+            for (&cut, after) in cuts.iter().zip(&answers[1..]) {
+                if let Some(predicted) = first_difference(&answers[0], after, cut, shape) {
+                    return Ok(Err(Leak {
+                        predicted,
+                        changed: cut,
+                    }));
+                }
+            }
+            if sweep == 0 {
+                tried += cuts.len();
             }
         }
     }
-    Ok(format!(
-        "no prediction depends on its own or a later dimension: tried by perturbation at {} of {} places",
-        cuts.len(),
-        shape.dimensions()
-    ))
+    Ok(Ok(tried))
 }
 
-fn cuts(dimensions: usize) -> Vec<usize> {
-    let count = dimensions.min(MAX_CUTS);
-    (0..count).map(|i| i * dimensions / count).collect()
-}
-
-/// Golden images in turn with noise.
-fn base(shape: ImageShape, golden: &[Given<'_>], round: usize, random: &Random) -> Vec<u8> {
-    if round.is_multiple_of(2) {
-        return golden[round / 2 % golden.len()].levels.to_vec();
+/// Places to cut at, the essential ones first, and how many these are.
+fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
+    let (all, channels) = (shape.dimensions(), shape.channels());
+    let count = all.min(CUTS);
+    if count == all {
+        return ((0..all).collect(), all);
     }
-    (0..shape.dimensions())
-        .map(|index| (random.uniform(index as u32) * shape.levels() as f64) as u8)
-        .collect()
+    let mut drawn = 0;
+    let mut below = |limit: usize| {
+        drawn += 1;
+        ((random.uniform(drawn) * limit as f64) as usize).min(limit - 1)
+    };
+    let mut chosen = Vec::with_capacity(count);
+    let mut is_chosen = vec![false; all];
+    let mut choose = |place: usize, chosen: &mut Vec<usize>| {
+        if chosen.len() < count && !std::mem::replace(&mut is_chosen[place], true) {
+            chosen.push(place);
+        }
+    };
+    // The first pixel can see nothing, the last one is seen by nothing.
+    for channel in 0..channels {
+        choose(channel, &mut chosen);
+    }
+    for channel in 0..channels {
+        choose(all - channels + channel, &mut chosen);
+    }
+    let mut essential = 0;
+    for (number, &stride) in STRIDES.iter().enumerate() {
+        let (rows, columns) = (stride.min(shape.height()), stride.min(shape.width()));
+        let kind = |place: usize| {
+            let (pixel, channel) = (place / channels, place % channels);
+            let (row, column) = (pixel / shape.width(), pixel % shape.width());
+            ((row % rows) * columns + column % columns) * channels + channel
+        };
+        let mut has_one = vec![false; rows * columns * channels];
+        for &place in &chosen {
+            has_one[kind(place)] = true;
+        }
+        for (kind, _) in has_one.iter().enumerate().filter(|(_, has)| !**has) {
+            let (phase, channel) = (kind / channels, kind % channels);
+            let (row, column) = (phase / columns, phase % columns);
+            let row = row + rows * below((shape.height() - row).div_ceil(rows));
+            let column = column + columns * below((shape.width() - column).div_ceil(columns));
+            choose(
+                (row * shape.width() + column) * channels + channel,
+                &mut chosen,
+            );
+        }
+        if number < ESSENTIAL_STRIDES {
+            essential = chosen.len();
+        }
+    }
+    while chosen.len() < count {
+        choose(below(all), &mut chosen);
+    }
+    (chosen, essential)
+}
+
+/// The given images in turn with noise and with a quiet one, beside which every change is large.
+fn base(trial: &Trial<'_>, sweep: usize, chunk: usize, random: &Random) -> (Vec<u8>, u32) {
+    let (levels, label) = trial.images[chunk / KINDS % trial.images.len()];
+    let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels() as f64);
+    let noise = |index| (random.uniform(index as u32) * count) as u8;
+    let image = match (sweep + chunk) % KINDS {
+        0 => levels.to_vec(),
+        1 => (0..dimensions).map(noise).collect(),
+        _ => company::alternating(dimensions, 1),
+    };
+    (image, label)
 }
 
 /// The image with another level at every place from `cut` on.
@@ -91,18 +225,19 @@ fn change_from(cut: usize, base: &[u8], shape: ImageShape, random: &Random) -> V
     changed
 }
 
-/// The first place up to the cut whose prediction in `row` differs from that in row 0.
-fn first_difference(logits: &Logits, row: usize, cut: usize, shape: ImageShape) -> Option<usize> {
-    let (before, after) = (logits.row(0), logits.row(row));
+/// The first place up to the cut whose prediction differs.
+fn first_difference(before: &[f32], after: &[f32], cut: usize, shape: ImageShape) -> Option<usize> {
+    let dimensions = shape.dimensions();
+    let of_dimension = |index: usize| before[index..].iter().step_by(dimensions);
     before
         .iter()
         .zip(after)
         .enumerate()
         .filter(|(_, (a, b))| a.to_bits() != b.to_bits())
-        .map(|(at, (a, b))| (at % shape.dimensions(), a, b))
+        .map(|(at, (a, b))| (at % dimensions, a, b))
         .filter(|&(index, a, b)| {
             shape.order_of(index) <= cut && {
-                let scale = logits.at(0, index).fold(1.0f32, |max, v| max.max(v.abs()));
+                let scale = of_dimension(index).fold(1.0f32, |max, v| max.max(v.abs()));
                 let close = (a - b).abs() <= TOLERANCE * scale;
                 // NaN is close to nothing.
                 !close
@@ -112,6 +247,7 @@ fn first_difference(logits: &Logits, row: usize, cut: usize, shape: ImageShape) 
         .min()
 }
 
+/// A place in words.
 pub(super) fn describe(place: usize, shape: ImageShape) -> String {
     let (pixel, channel) = (place / shape.channels(), place % shape.channels());
     let (row, column) = (pixel / shape.width(), pixel % shape.width());
@@ -119,5 +255,113 @@ pub(super) fn describe(place: usize, shape: ImageShape) -> String {
         format!("row {row}, column {column}")
     } else {
         format!("row {row}, column {column}, channel {channel}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+
+    /// Two logits a dimension, by a rule that sees the image in autoregressive order.
+    fn tried(
+        shape: ImageShape,
+        seed: u64,
+        thorough: bool,
+        see: &dyn Fn(&[u8], usize) -> f32,
+    ) -> Result<usize, Leak> {
+        let image = vec![1; shape.dimensions()];
+        let mut logits = |images: &[&[u8]], _: u32| {
+            assert!(images.len() <= ROWS);
+            let of_image = |levels: &&[u8]| -> Vec<f32> {
+                let ordered: Vec<u8> = (0..shape.dimensions())
+                    .map(|place| levels[shape.index_of(place)])
+                    .collect();
+                let first: Vec<f32> = (0..shape.dimensions())
+                    .map(|index| see(&ordered, shape.order_of(index)))
+                    .collect();
+                [first.clone(), first].concat()
+            };
+            Ok::<_, Infallible>(images.iter().map(of_image).collect())
+        };
+        let trial = Trial {
+            shape,
+            outcomes: 2,
+            images: &[(&image, 0)],
+            seed,
+            thorough,
+        };
+        probe(&trial, &mut logits, &mut || false).unwrap()
+    }
+
+    #[test]
+    fn a_channel_or_a_phase_that_sees_itself_is_found_whatever_the_seed() {
+        let shape = ImageShape::new(3, 32, 32, 4).unwrap();
+        let (width, channels) = (shape.width(), shape.channels());
+        for seed in 0..2 {
+            for channel in 0..channels {
+                let see = |image: &[u8], place: usize| {
+                    f32::from(image[place]) * f32::from(u8::from(place % channels == channel))
+                };
+                let leak = tried(shape, seed, false, &see).unwrap_err();
+                assert_eq!(leak.predicted, leak.changed);
+                assert_eq!(leak.predicted % channels, channel);
+            }
+            // One channel of one pixel in each block.
+            for (stride, row, column) in [(2, 1, 1), (3, 2, 0), (5, 4, 3), (8, 5, 7), (16, 15, 3)] {
+                let see = |image: &[u8], place: usize| {
+                    let pixel = place / channels;
+                    let hit = pixel / width % stride == row && pixel % width % stride == column;
+                    f32::from(image[place]) * f32::from(u8::from(hit && place % channels == 1))
+                };
+                assert!(tried(shape, seed, false, &see).is_err(), "stride {stride}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_single_place_is_found_by_trying_all() {
+        let shape = ImageShape::new(3, 24, 24, 4).unwrap();
+        let leaking = |at: usize| {
+            move |image: &[u8], place: usize| {
+                f32::from(image[at]) * f32::from(u8::from(place == at))
+            }
+        };
+        for at in [0, 1001, 1727] {
+            let leak = tried(shape, 0, true, &leaking(at)).unwrap_err();
+            assert_eq!((leak.predicted, leak.changed), (at, at));
+        }
+        assert_eq!(tried(shape, 0, true, &|_, _| 1.0), Ok(1728));
+        assert_eq!(tried(shape, 0, false, &|_, _| 1.0), Ok(1024));
+        // Other graphs are tried elsewhere.
+        let found = (0..8).filter(|&seed| tried(shape, seed, false, &leaking(1001)).is_err());
+        assert!((1..8).contains(&found.count()));
+    }
+
+    #[test]
+    fn a_causal_rule_passes_and_an_image_of_few_places_is_tried_everywhere() {
+        let shape = ImageShape::new(1, 6, 5, 4).unwrap();
+        let sum = |image: &[u8], place: usize| image[..place].iter().map(|&v| f32::from(v)).sum();
+        assert_eq!(tried(shape, 7, false, &sum), Ok(30));
+        let next = |image: &[u8], place: usize| f32::from(*image.get(place + 4).unwrap_or(&0));
+        assert!(tried(shape, 7, false, &next).is_err());
+    }
+
+    #[test]
+    fn short_of_time_the_essential_places_are_still_tried() {
+        let shape = ImageShape::new(3, 32, 32, 4).unwrap();
+        let image = vec![0; shape.dimensions()];
+        let trial = Trial {
+            shape,
+            outcomes: 2,
+            images: &[(&image, 0)],
+            seed: 0,
+            thorough: false,
+        };
+        let mut logits =
+            |images: &[&[u8]], _: u32| Ok::<_, Infallible>(vec![vec![0.0; 3072]; images.len()]);
+        let tried = probe(&trial, &mut logits, &mut || true).unwrap().unwrap();
+        assert!((48..200).contains(&tried), "{tried}");
     }
 }

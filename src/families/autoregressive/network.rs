@@ -3,17 +3,21 @@
 //! A convolutional network gives all of them in one pass over the image, and is drawn from along wavefronts where its graph can be compiled.
 //! Of a recurrent one there is only the step that computes a pixel, so scores, too, are computed along wavefronts.
 
+mod agreement;
+mod cropping;
 mod logits;
 mod passes;
 mod walks;
 
 use std::{fmt, sync::Arc};
 
-pub use self::logits::Logits;
-use self::passes::Passes;
+use serde::{Deserialize, Serialize};
+
+use self::{agreement::Agreement, passes::Passes};
+pub use self::{cropping::Cropping, logits::Logits};
 use super::wavefront::Wavefront;
 use crate::{
-    domain::image::ImageShape,
+    domain::{assurance::Assurance, image::ImageShape},
     families::{NetworkError, manifest::LabelInput},
     graph::{
         protobuf::Model,
@@ -87,6 +91,8 @@ pub struct Network {
     label: Option<LabelInput>,
     evaluation: Evaluation,
     compilation: Compilation,
+    /// Dimensions at which causality was tried, where it is not proven.
+    tried: usize,
     numerics: u64,
 }
 
@@ -94,7 +100,7 @@ pub struct Network {
 #[derive(Debug)]
 enum Evaluation {
     /// In one pass over whole images.
-    Passes(Passes),
+    Passes(Box<Passes>),
     /// Along wavefronts.
     Walks(Arc<Wavefront>),
 }
@@ -110,6 +116,15 @@ pub enum Compilation {
     Unknown(String),
 }
 
+/// What following an image through the compiled program showed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// See [`Network::numerics`].
+    numerics: u64,
+    /// Why the program is not used.
+    given_up: Option<String>,
+}
+
 /// Steps of a wavefront after which other work gets its turn.
 pub const STEPS_IN_A_TURN: u64 = 4;
 
@@ -118,8 +133,8 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 /// Likewise.
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// A compiled program may differ from the graph by this share of the largest logit: rounding in another order.
-const PROGRAM_TOLERANCE: f32 = 1e-3;
+/// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
+const MOST_LOGITS: usize = 1 << 19;
 
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;
@@ -159,8 +174,9 @@ impl Network {
             shape,
             head,
             label,
-            evaluation: Evaluation::Passes(passes),
+            evaluation: Evaluation::Passes(Box::new(passes)),
             compilation,
+            tried: 0,
             numerics: 0,
         })
     }
@@ -193,6 +209,7 @@ impl Network {
             label: None,
             evaluation: Evaluation::Walks(Arc::clone(&wavefront)),
             compilation: Compilation::Wavefront(wavefront),
+            tried: 0,
             numerics: 0,
         })
     }
@@ -212,9 +229,33 @@ impl Network {
         self.label.as_ref()
     }
 
+    /// What was made of the zeros in its kernels; `None` if there are none that could be left out.
+    pub fn cropping(&self) -> Option<&Cropping> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.cropping(),
+            Evaluation::Walks(_) => None,
+        }
+    }
+
     /// What the analysis of the graph came to.
     pub fn compilation(&self) -> &Compilation {
         &self.compilation
+    }
+
+    /// How sure it is that the network is causal.
+    pub fn assurance(&self) -> Assurance {
+        match self.compilation {
+            Compilation::Wavefront(_) | Compilation::Causal(_) => Assurance::Proven,
+            Compilation::Unknown(_) => Assurance::Tried {
+                places: self.tried,
+                of: self.shape.dimensions(),
+            },
+        }
+    }
+
+    /// Says at how many dimensions a network that could not be analysed was tried.
+    pub fn set_tried(&mut self, places: usize) {
+        self.tried = places;
     }
 
     /// Follows an image through the compiled program and compares its logits with those of a full pass. A program that does not
@@ -222,13 +263,13 @@ impl Network {
     ///
     /// Where there are no full passes, the logits must be those that the image has in company. If they are not, the graph lets pixels of the
     /// same step see each other, and that is an error.
-    pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<(), NetworkError> {
+    pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<Verdict, NetworkError> {
         let (Compilation::Wavefront(wavefront), Some(given)) = (&self.compilation, golden.first())
         else {
-            return Ok(());
+            return Ok(Verdict::default());
         };
         let expected = match &self.evaluation {
-            Evaluation::Passes(passes) => passes.logits(&[*given], Threads::All)?,
+            Evaluation::Passes(passes) => passes.scored_logits(&[*given], Threads::All)?.1,
             Evaluation::Walks(_) => {
                 let unlike = unlike(given.levels, self.shape);
                 let company: Vec<Given<'_>> = golden
@@ -241,37 +282,44 @@ impl Network {
             }
         };
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
-        let (mut difference, mut scale) = (0.0f32, 1.0f32);
+        let mut agreement = Agreement::default();
         let mut numerics = FNV_OFFSET;
         wavefront.advance(
             &mut [&mut walk],
             wavefront.steps(),
             &mut |_, index, level, logits| {
                 for (&actual, expected) in logits.iter().zip(expected.at(0, index)) {
-                    // Infinite logits may agree; written so that NaN does not.
-                    if actual != expected {
-                        let own = (actual - expected).abs();
-                        difference = if own <= difference { difference } else { own };
-                    }
-                    scale = scale.max(expected.abs());
+                    agreement.see(actual, expected);
                     numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
                 }
                 level
             },
         )?;
         wavefront.finish(walk);
-        self.numerics = numerics;
-        let reproduced = difference <= PROGRAM_TOLERANCE * scale;
-        match self.evaluation {
-            _ if reproduced => {}
-            Evaluation::Passes(_) => {
-                self.compilation = Compilation::Causal(format!(
+        let difference = agreement.difference();
+        let verdict = match self.evaluation {
+            _ if agreement.holds() => Verdict {
+                numerics,
+                given_up: None,
+            },
+            Evaluation::Passes(_) => Verdict {
+                numerics,
+                given_up: Some(format!(
                     "the compiled program differs from the graph by {difference:e}"
-                ));
-            }
+                )),
+            },
             Evaluation::Walks(_) => return Err(NetworkError::Company(difference)),
+        };
+        self.accept(&verdict);
+        Ok(verdict)
+    }
+
+    /// Takes a verdict on the same graph, runtime and processor for its own.
+    pub fn accept(&mut self, verdict: &Verdict) {
+        self.numerics = verdict.numerics;
+        if let Some(reason) = &verdict.given_up {
+            self.compilation = Compilation::Causal(reason.clone());
         }
-        Ok(())
     }
 
     /// A number that says to the last bit how this runtime on this processor computes the program's logits of the first golden image;
@@ -307,6 +355,32 @@ impl Network {
             Evaluation::Walks(wavefront) => {
                 walks::log_probabilities(wavefront, self.shape, self.head, images)
             }
+        }
+    }
+
+    /// Both of one evaluation. Memory grows with the logits: ask for at most [`Self::company`] images.
+    pub fn scored_logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<(Vec<Vec<f32>>, Logits), NetworkError> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.scored_logits(images, threads),
+            Evaluation::Walks(wavefront) => {
+                let logits = walks::logits(wavefront, self.shape, self.head, images)?;
+                Ok((logits.log_probabilities(images), logits))
+            }
+        }
+    }
+
+    /// Images whose logits are best had at once: enough for the kernels, few enough that they take a bounded part of memory.
+    pub fn company(&self) -> usize {
+        match &self.evaluation {
+            Evaluation::Passes(_) => {
+                let one = self.head.outcomes(self.shape) * self.shape.dimensions();
+                (MOST_LOGITS / one).max(1)
+            }
+            Evaluation::Walks(_) => walks::COMPANY,
         }
     }
 

@@ -2,15 +2,18 @@
 
 use super::{
     Common, STATISTIC, Timings, causality,
-    network::{Compilation, Given, Head, Network},
+    network::{Compilation, Given, Head, Logits, Network},
 };
 use crate::{
-    domain::{image::Image, likelihood},
+    domain::{
+        image::{Image, ImageShape},
+        likelihood,
+    },
     families::{
         NetworkError, Proved,
-        gate::{GOLDEN_SCORES, Gate, GateError, failed, time_of},
+        gate::{GOLDEN_SCORES, Gate, GateError, company, failed, time_of, units},
     },
-    graph::protobuf,
+    graph::{protobuf, weights},
     runtime::Threads,
 };
 
@@ -18,6 +21,10 @@ use crate::{
 pub(in crate::families) struct Candidate<'a> {
     /// Its file.
     pub(in crate::families) file: &'a str,
+    /// Its output of predictions.
+    pub(in crate::families) output: &'a str,
+    /// Its input of images, if it takes any, and the factor that the manifest scales levels by.
+    pub(in crate::families) input: Option<(&'a str, f64)>,
     /// What decides on its predictions beside the file, as text.
     pub(in crate::families) contract: String,
     /// What the manifest says beside the graph.
@@ -25,40 +32,77 @@ pub(in crate::families) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Has the network that `load` makes of the graph prove itself. What `causal` says of a network whose graph could be analysed is the
-    /// finding of causality.
+    /// Has the network that `load` makes of the graph prove itself. `causal` is the finding of causality, where it follows from the
+    /// contract.
     pub(in crate::families) fn prove(
         &self,
         gate: &mut Gate<'_>,
         load: impl FnOnce(&protobuf::Model) -> Result<Network, NetworkError>,
-        causal: &str,
+        causal: Option<&str>,
     ) -> Result<Proved, GateError> {
         let (file, common) = (self.file, self.common);
         let failed = |cause| failed(file, cause);
         let labels = common.labels.as_ref().map(|labels| labels.names.len());
         let (images, expected) = gate.golden_scores(&common.golden, labels)?;
         let golden = given(&images, labels.unwrap_or(1) as u32);
-        let mut network = load(&gate.graph(file)?).map_err(failed)?;
-        network.verify_program(&golden).map_err(failed)?;
+        let to_logits = gate.declared().to_logits(common.head == Head::Bernoulli);
+        let graph = gate.graph(file, &[(self.output, to_logits)])?;
+        if let Some((input, scale)) = self.input {
+            let factor = weights::input_factor(&graph, input);
+            let levels = gate.manifest().shape.levels();
+            gate.suspect(file, units::input(scale, factor, levels));
+        }
+        let mut network = load(&graph).map_err(failed)?;
         gate.contract_kept();
-        let finding = match network.compilation() {
-            Compilation::Wavefront(_) | Compilation::Causal(_) => causal.to_owned(),
-            Compilation::Unknown(_) => causality::probe(&network, &golden, file)?,
-        };
-        gate.passed("causality", finding);
-        gate.passed("sampling", network.compilation().to_string());
-        let scores = normalised_scores(&network, &golden, file)?;
-        gate.passed(
-            "normalisation",
-            "scores are the log-softmax of the logits".to_owned(),
-        );
-        gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
-        let one = &golden[..1];
-        let timings = Timings {
-            score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
-                .map_err(failed)?,
-            draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
-        };
+        let (verdict, tried, timings) = gate.settle("predictions", |gate| {
+            let verdict = network.verify_program(&golden).map_err(failed)?;
+            let others = keeps_apart(gate, file, &network, &golden)?;
+            let tried = match network.compilation() {
+                Compilation::Wavefront(_) | Compilation::Causal(_) => 0,
+                Compilation::Unknown(_) => {
+                    let mut logits =
+                        |images: &[&[u8]], label| rows_of_logits(&network, images, label);
+                    causality::is_causal(
+                        gate,
+                        file,
+                        form(&network),
+                        &labelled(&golden),
+                        &mut logits,
+                    )?
+                }
+            };
+            network.set_tried(tried);
+            let finding = causal.map_or_else(
+                || {
+                    format!(
+                        "no prediction can see its own or a later dimension: {}",
+                        network.assurance()
+                    )
+                },
+                str::to_owned,
+            );
+            gate.passed("causality", finding);
+            noise_is_improbable(file, network.shape(), &others)?;
+            if let Some(cropping) = network.cropping() {
+                gate.passed("cropping", cropping.to_string());
+            }
+            gate.passed("sampling", network.compilation().to_string());
+            let scores = normalised_scores(gate, &network, &golden, file)?;
+            gate.passed(
+                "normalisation",
+                "scores are the log-softmax of the logits".to_owned(),
+            );
+            gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
+            let one = &golden[..1];
+            let timings = Timings {
+                score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
+                    .map_err(failed)?,
+                draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
+            };
+            Ok((verdict, tried, timings))
+        })?;
+        network.accept(&verdict);
+        network.set_tried(tried);
         let calibration = gate.calibration(common.calibration.as_ref(), STATISTIC)?;
         Ok(super::proved(
             gate,
@@ -70,47 +114,161 @@ impl Candidate<'_> {
     }
 }
 
+/// The place of noise among the images of [`company::images`] that others are.
+const NOISE: usize = 1;
+
+/// Tries whether scores depend on the batch. A graph of which they do is tried for more that is wrong, image by image. Answers the scores of
+/// the images that were the company.
+fn keeps_apart(
+    gate: &mut Gate<'_>,
+    file: &str,
+    network: &Network,
+    golden: &[Given<'_>],
+) -> Result<Vec<Vec<f32>>, GateError> {
+    let images = company::images(network.shape(), &gate.probe(file, 0));
+    let classes = network.label().map_or(1, |label| label.classes);
+    let mut scores = |items: &[usize]| {
+        let given: Vec<Given<'_>> = items
+            .iter()
+            .map(|&item| Given {
+                levels: &images[item],
+                label: item as u32 % classes,
+            })
+            .collect();
+        network.log_probabilities(&given, Threads::All)
+    };
+    let difference = match gate.keeps_apart(file, &mut scores) {
+        Err(GateError::Company { difference, .. }) => difference,
+        other => return other,
+    };
+    let mut logits = |images: &[&[u8]], label| {
+        let alone = images
+            .iter()
+            .map(|image| rows_of_logits(network, &[image], label));
+        Ok(alone.collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let causal = causality::is_causal(gate, file, form(network), &labelled(golden), &mut logits);
+    let also = match causal {
+        Err(GateError::Leak { predicted, .. }) => {
+            format!(", and its prediction of {predicted} depends on its own or later dimensions")
+        }
+        _ => String::new(),
+    };
+    Err(GateError::Company {
+        file: file.to_owned(),
+        difference,
+        also,
+    })
+}
+
+fn rows_of_logits(
+    network: &Network,
+    images: &[&[u8]],
+    label: u32,
+) -> Result<Vec<Vec<f32>>, NetworkError> {
+    let given: Vec<Given<'_>> = images
+        .iter()
+        .map(|levels| Given { levels, label })
+        .collect();
+    let logits = network.logits(&given, Threads::All)?;
+    Ok((0..given.len())
+        .map(|row| logits.row(row).to_vec())
+        .collect())
+}
+
+/// Size of the images, and logits of a dimension.
+fn form(network: &Network) -> (ImageShape, usize) {
+    let shape = network.shape();
+    (shape, network.head().outcomes(shape))
+}
+
+fn labelled<'a>(golden: &[Given<'a>]) -> Vec<(&'a [u8], u32)> {
+    golden
+        .iter()
+        .map(|given| (given.levels, given.label))
+        .collect()
+}
+
+/// Whether noise, by the log-probabilities of the images that [`company::images`] makes, has no more probability than there is.
+fn noise_is_improbable(
+    file: &str,
+    shape: ImageShape,
+    others: &[Vec<f32>],
+) -> Result<(), GateError> {
+    let noise = others.get(NOISE).into_iter();
+    let scores: Vec<f64> = noise.map(|map| likelihood::total(map)).collect();
+    match units::noise(&scores, shape.dimensions(), shape.levels()) {
+        None => Ok(()),
+        Some((actual, most)) => Err(GateError::Noise {
+            file: file.to_owned(),
+            actual,
+            most,
+        }),
+    }
+}
+
 /// Log-likelihoods in nats by the scoring graph, once they agree with the logits.
 fn normalised_scores(
+    gate: &mut Gate<'_>,
     network: &Network,
     golden: &[Given<'_>],
     file: &str,
 ) -> Result<Vec<f64>, GateError> {
-    let failed = |cause| failed(file, cause);
-    let maps = network
-        .log_probabilities(golden, Threads::All)
-        .map_err(failed)?;
-    let scores: Vec<f64> = maps.iter().map(|map| likelihood::total(map)).collect();
-    let logits = network.logits(golden, Threads::All).map_err(failed)?;
-    for (image, (&score, given)) in scores.iter().zip(golden).enumerate() {
-        let levels = given.levels;
-        let mut reference = 0.0;
-        for (index, &level) in levels.iter().enumerate() {
-            let logits: Vec<f64> = logits.at(image, index).map(f64::from).collect();
-            let total = normaliser(network.head(), &logits);
-            if !total.is_finite() {
+    let company = network.company();
+    let mut scores = Vec::with_capacity(golden.len());
+    for (round, golden) in golden.chunks(company).enumerate() {
+        let (maps, logits) = network
+            .scored_logits(golden, Threads::All)
+            .map_err(|cause| failed(file, cause))?;
+        if round == 0 {
+            let (shape, outcomes) = form(network);
+            let of_first: Vec<f32> = (0..shape.dimensions())
+                .flat_map(|index| logits.at(0, index))
+                .collect();
+            gate.suspect(file, units::logits(&of_first, outcomes));
+        }
+        for (row, (map, given)) in maps.iter().zip(golden).enumerate() {
+            let image = round * company + row;
+            let score = likelihood::total(map);
+            let reference = total(network, &logits, row, given).map_err(|index| {
                 let shape = network.shape();
-                return Err(GateError::Undefined {
+                GateError::Undefined {
                     file: file.to_owned(),
                     image,
                     dimension: causality::describe(shape.order_of(index), shape),
+                }
+            })?;
+            // −∞ on both sides is agreement too.
+            let agree =
+                score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
+            if !agree {
+                return Err(GateError::Inconsistent {
+                    file: file.to_owned(),
+                    image,
+                    score,
+                    logits: reference,
                 });
             }
-            reference += logit(network.head(), &logits, level) - total;
-        }
-        // −∞ on both sides is agreement too.
-        let agree =
-            score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
-        if !agree {
-            return Err(GateError::Inconsistent {
-                file: file.to_owned(),
-                image,
-                score,
-                logits: reference,
-            });
+            scores.push(score);
         }
     }
     Ok(scores)
+}
+
+/// The log-likelihood in nats that the logits in `row` give, or the dimension where they give no distribution.
+fn total(network: &Network, logits: &Logits, row: usize, given: &Given<'_>) -> Result<f64, usize> {
+    let mut own = Vec::new();
+    let mut sum = 0.0;
+    for (index, &level) in given.levels.iter().enumerate() {
+        own.clear();
+        own.extend(logits.at(row, index).map(f64::from));
+        let total = normaliser(network.head(), &own);
+        if !total.is_finite() {
+            return Err(index);
+        }
+        sum += logit(network.head(), &own, level) - total;
+    }
+    Ok(sum)
 }
 
 /// Golden images, each with every label.

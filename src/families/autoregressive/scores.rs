@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::{Labelled, Model, labels::Witness};
 use crate::{
     detection::evidence::{Answers, Surprises},
-    domain::{bayes::Prior, image::Image, likelihood, surprise::Surprise},
+    domain::{assurance::Assurance, bayes::Prior, image::Image, likelihood, surprise::Surprise},
     families::{
         autoregressive::network::{Given, Head, Network},
         two_sided::TwoSided,
@@ -39,14 +39,18 @@ pub(in crate::families) fn only_exact(ask: &ScoreAsk) -> Result<(), Refusal> {
 }
 
 /// What an exact likelihood is worth: p(x), or of a conditional model p(x | y) or the evidence over all labels.
-pub(in crate::families) fn worth(condition: &Condition, names: &[String]) -> Worth {
+pub(in crate::families) fn worth(
+    assurance: Assurance,
+    condition: &Condition,
+    names: &[String],
+) -> Worth {
     let (likelihood_of, label) = match condition {
         Condition::None => (None, None),
         Condition::Label(label) => (Some("p(x|y)"), names.get(*label as usize).cloned()),
         Condition::Open(_) => (Some("p(x)"), None),
     };
     Worth {
-        bound: "exact".to_owned(),
+        bound: assurance.bound().to_owned(),
         likelihood_of,
         label,
         k: None,
@@ -111,7 +115,7 @@ impl Scores for Model {
         only_exact(ask)?;
         let items = self.log_likelihoods(images, &ask.condition, call).await?;
         Ok(Scored {
-            worth: worth(&ask.condition, self.label_names()),
+            worth: worth(self.network.assurance(), &ask.condition, self.label_names()),
             items: items
                 .into_iter()
                 .map(|item| likelihood_of(item?, self.shape, ask.map))
@@ -202,6 +206,10 @@ fn classification(Witness { maps, beliefs }: Witness, map: bool) -> Classificati
 }
 
 impl Surprises for Network {
+    fn assurance(&self) -> Assurance {
+        Self::assurance(self)
+    }
+
     fn log_probabilities(&self, images: &[&[u8]], threads: Threads) -> Answers<Vec<f32>> {
         self.log_probabilities(&given(images), threads)
             .map_err(|error| error.to_string())

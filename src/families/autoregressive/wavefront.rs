@@ -536,10 +536,6 @@ fn tables(
             std::iter::repeat_n(value, channels)
         })
         .collect();
-    let program = engine.load(
-        &format!("{name} (tables)"),
-        &graph::serialize(&compiled.tables.graph),
-    )?;
     let names: Vec<&str> = compiled
         .tables
         .tables
@@ -551,7 +547,12 @@ fn tables(
         shape: &[levels, channels],
         values: Values::Floats(&values),
     };
-    let outputs = program.run(&[input], &names, Threads::One)?;
+    let outputs = engine.evaluate(
+        &format!("{name} (tables)"),
+        &graph::serialize(&compiled.tables.graph),
+        &[input],
+        &names,
+    )?;
     for (output, table) in outputs.iter().zip(&compiled.tables.tables) {
         if output.values.len() != levels * table.channels.len() {
             expect_shape(&table.output, output, &[levels, table.channels.len()])?;

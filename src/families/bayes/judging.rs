@@ -162,6 +162,10 @@ impl Judge {
 
 #[async_trait]
 impl Classifies for Judge {
+    fn has_doubts(&self) -> bool {
+        true
+    }
+
     async fn classify(
         &self,
         images: Vec<Image>,
@@ -217,7 +221,8 @@ impl Scores for Judge {
         call: &Call,
     ) -> Result<Scored, Refusal> {
         only_exact(ask)?;
-        let worth = worth(&ask.condition, &self.labels.names);
+        let assurance = self.composite.density.assurance();
+        let worth = worth(assurance, &ask.condition, &self.labels.names);
         let items = match ask.condition {
             Condition::Label(_) if ask.map => {
                 return Err(Refusal::option(

@@ -2,17 +2,20 @@
 
 use std::{collections::BTreeMap, io};
 
+use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
 use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, making::NewDetector, manifest::Own};
 use crate::{
     detection::{
-        calibrate::Splits,
+        calibrate::{self, Splits},
+        calibrated_on::CalibratedOn,
         rule::{Density, Plan, Rule, Tail},
         statistics::Statistic,
+        trained_on::TrainedOn,
     },
     domain::{
-        image::ImageShape,
+        image::{Image, ImageShape},
         mixture::{Component, Mixture},
     },
     families::manifest::text::{self, Origin},
@@ -30,6 +33,9 @@ pub(super) struct CalibrationText {
     members: BTreeMap<String, String>,
     statistics: Vec<String>,
     pub(super) splits: Splits,
+    /// Short hashes of the calibration images in base64, where they were written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    calibrated_on: Option<String>,
     densities: Vec<DensityText>,
     ranks: BTreeMap<String, Vec<f32>>,
     fisher: Vec<f32>,
@@ -77,13 +83,14 @@ impl CalibrationText {
             statistics: plan
                 .statistics
                 .iter()
-                .map(|s| s.name().to_owned())
+                .map(|s| s.name.to_owned())
                 .collect(),
             splits: detector.splits.clone(),
+            calibrated_on: Some(BASE64_STANDARD.encode(detector.calibrated_on.bytes())),
             densities: densities
                 .map(|(own, density)| DensityText {
                     name: own.name.clone(),
-                    statistics: own.statistics.iter().map(|s| s.name().to_owned()).collect(),
+                    statistics: own.statistics.iter().map(|s| s.name.to_owned()).collect(),
                     centre: density.centre.clone(),
                     scale: density.scale.clone(),
                     axes: density.axes.clone(),
@@ -99,7 +106,7 @@ impl CalibrationText {
                 .collect(),
             ranks: ranks
                 .filter_map(|(s, tail)| {
-                    Some((s.name().to_owned(), tail.as_ref()?.values().to_vec()))
+                    Some((s.name.to_owned(), tail.as_ref()?.values().to_vec()))
                 })
                 .collect(),
             fisher: rule.fisher.values().to_vec(),
@@ -128,6 +135,25 @@ impl CalibrationText {
         serde_json::from_slice(bytes).map_err(|error| format!("it is not a calibration: {error}"))
     }
 
+    /// The images that calibrated, or those of them that are kept as golden images.
+    pub(super) fn calibrated_on(&self, golden: &[Image]) -> Result<CalibratedOn, String> {
+        let hashes = match &self.calibrated_on {
+            None => TrainedOn::of(golden.iter().map(calibrate::hash)),
+            Some(text) => {
+                let bytes = BASE64_STANDARD
+                    .decode(text)
+                    .map_err(|error| error.to_string());
+                bytes
+                    .and_then(|bytes| TrainedOn::read(&bytes))
+                    .map_err(|error| format!("calibrated_on: {error}"))?
+            }
+        };
+        Ok(CalibratedOn {
+            hashes,
+            of: self.scores.len(),
+        })
+    }
+
     /// Whether the calibration is of this detector and no other.
     pub(super) fn check(&self, contract: &Own) -> Result<(), String> {
         let members: BTreeMap<String, String> = contract
@@ -139,7 +165,7 @@ impl CalibrationText {
             return Err("it was made with other members than the manifest names".to_owned());
         }
         let names = |statistics: &[Statistic]| -> Vec<String> {
-            statistics.iter().map(|s| s.name().to_owned()).collect()
+            statistics.iter().map(|s| s.name.to_owned()).collect()
         };
         if names(&contract.plan.statistics) != self.statistics {
             return Err("it was made with other statistics than the manifest names".to_owned());
@@ -169,9 +195,9 @@ impl CalibrationText {
         let ranks = plan
             .statistics
             .iter()
-            .map(|statistic| match self.ranks.get(statistic.name()) {
+            .map(|statistic| match self.ranks.get(statistic.name) {
                 Some(values) => tail(values).map(Some),
-                None if statistic.is_scalar() => Err(format!("it has no ranks of {statistic}")),
+                None if statistic.is_number() => Err(format!("it has no ranks of {statistic}")),
                 None => Ok(None),
             })
             .collect::<Result<_, _>>()?;
@@ -296,14 +322,14 @@ pub(super) fn manifest(
     let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
     out += &text::members(&detector.members);
     // Writing to a string cannot fail.
-    let statistics = list(plan.statistics.iter().map(|s| s.name()).collect());
+    let statistics = list(plan.statistics.iter().map(|s| s.name).collect());
     let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
     for density in &plan.densities {
         let _ = write!(
             out,
             "\n[[densities]]\nname = {}\nstatistics = {}\naxes = {}\ncomponents = {}\n",
             text::quoted(&density.name),
-            list(density.statistics.iter().map(|s| s.name()).collect()),
+            list(density.statistics.iter().map(|s| s.name).collect()),
             density.axes,
             density.components
         );

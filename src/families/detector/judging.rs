@@ -11,7 +11,7 @@ use crate::{
         drift::Monitor,
         panel::{Measurement, Measuring},
         rule::{Judgement, Rule},
-        statistics::Statistic,
+        statistics::{Statistic, density::NEGATIVE_LOG_LIKELIHOOD},
     },
     domain::{
         conformal::{self, Calibration},
@@ -155,14 +155,14 @@ fn statistics(
         .zip(&judgement.statistics)
         .filter_map(|((statistic, values), p_value)| {
             let value = values[0];
-            let is_likelihood = *statistic == Statistic::NegativeLogLikelihood;
+            let is_likelihood = *statistic == NEGATIVE_LOG_LIKELIHOOD;
             let measured = Measured {
                 value: Number(value),
                 p_value: (*p_value)?,
                 bits_per_dim: is_likelihood
                     .then(|| Number(likelihood::bits_per_dim(-value, dimensions))),
             };
-            Some((statistic.name().to_owned(), measured))
+            Some((statistic.name.to_owned(), measured))
         });
     let densities = rule.plan.densities.iter().zip(&judgement.densities);
     numbers
@@ -215,8 +215,8 @@ fn map(
     };
     let (statistic, values) = measurement.maps.swap_remove(place);
     Ok(EvidenceMap {
-        statistic: statistic.name(),
-        unit: statistic.map_unit(),
+        statistic: statistic.name,
+        unit: statistic.unit,
         values: Map {
             shape: detector.panel.shape(),
             values,

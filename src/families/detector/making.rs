@@ -17,6 +17,7 @@ use crate::{
         panel::{Members, Panel},
         rule::Rule,
         statistics::Need,
+        trained_on::TrainedOn,
     },
     domain::{conformal::Calibration, image::Image},
     families::manifest::{members::Member, write},
@@ -120,6 +121,7 @@ pub async fn calibrate(
         rule,
         scores,
         splits: parts.splits(recipe.seed),
+        calibrated_on: TrainedOn::of(parts.calibrate.iter().map(calibrate::hash)),
         data: recipe.data.clone(),
         licence: recipe.licence.clone(),
         command: recipe.command.clone(),
@@ -154,6 +156,8 @@ pub(super) struct NewDetector {
     pub(super) scores: Vec<f64>,
     /// Which images were used for what.
     pub(super) splits: Splits,
+    /// The images that calibrate.
+    pub(super) calibrated_on: TrainedOn,
     /// Where the images came from.
     pub(super) data: String,
     /// Their licence.

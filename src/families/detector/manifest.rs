@@ -101,7 +101,7 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             if let Some(other) = own.iter().find(|s| !statistics.contains(s)) {
                 return Err(format!(
                     "{place}: {:?} is not among detector.statistics",
-                    other.name()
+                    other.name
                 ));
             }
             if !(1..=1024).contains(&table.axes) || !(1..=256).contains(&table.components) {

@@ -82,10 +82,11 @@ impl Tolerance {
 
 /// A tolerance, if it can be one.
 pub fn tolerance(absolute: f64, relative: f64) -> Result<Tolerance, String> {
-    if absolute >= 0.0 && relative >= 0.0 {
+    let is_valid = |value: f64| value.is_finite() && value >= 0.0;
+    if is_valid(absolute) && is_valid(relative) {
         return Ok(Tolerance { absolute, relative });
     }
-    Err("golden: tolerances must not be negative".to_owned())
+    Err("golden: tolerances must be finite, and not negative".to_owned())
 }
 
 impl Scored {

@@ -221,6 +221,16 @@ impl Posterior {
 }
 
 impl Observation {
+    /// The mean of every dimension, in units of level / (levels − 1).
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// The logarithm of every dimension's scale, in the same units.
+    pub fn log_scale(&self) -> &[f32] {
+        &self.log_scale
+    }
+
     /// log p(xᵢ | z) of every dimension in nats.
     pub fn log_probabilities<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
         levels

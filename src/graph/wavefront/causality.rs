@@ -62,7 +62,7 @@ impl fmt::Display for Leak {
         };
         write!(
             f,
-            "layer {:?} lets the prediction of channel {} of a pixel see channel {} of {place}",
+            "layer {} lets the prediction of channel {} of a pixel see channel {} of {place}",
             self.layer, self.predicted_channel, self.seen_channel
         )
     }

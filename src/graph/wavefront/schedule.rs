@@ -72,7 +72,7 @@ pub(super) fn schedule(stencil: &Stencil) -> Result<Schedule, Unsupported> {
 
 /// For each tensor whose features depend on one channel of their own pixel each, and on nothing else, those channels.
 fn tables(stencil: &Stencil) -> Vec<Option<Vec<usize>>> {
-    let whole = whole(stencil);
+    let whole = stencil.window();
     let mut tables: Vec<Option<Vec<usize>>> = Vec::new();
     for (at, tensor) in stencil.tensors.iter().enumerate() {
         tables.push(if let Operator::Image = tensor.operator {
@@ -112,10 +112,6 @@ fn channels_of(
     });
     // A feature without any source is constant: any channel tells it.
     single.then(|| channels.into_iter().map(|c| c.unwrap_or(0)).collect())
-}
-
-fn whole(stencil: &Stencil) -> Window {
-    Window::of_size(stencil.shape.height() as i64, stencil.shape.width() as i64)
 }
 
 /// The latest delays for this lag, or `None` if a pixel would be read before it is drawn.

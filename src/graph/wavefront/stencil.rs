@@ -1,6 +1,6 @@
 //! A network as a stencil: every tensor is a grid of feature vectors, and every operator says from which places it reads.
 //!
-//! [`build`](super::build::build) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
+//! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
 //! tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
 
 use crate::{
@@ -16,6 +16,13 @@ pub(super) struct Stencil {
     pub(super) tensors: Vec<StencilTensor>,
     /// The tensor of the logits: features are levels, then channels.
     pub(super) logits: usize,
+}
+
+impl Stencil {
+    /// The rows and columns of the image.
+    pub(super) fn window(&self) -> Window {
+        Window::of_size(self.shape.height() as i64, self.shape.width() as i64)
+    }
 }
 
 /// A tensor and the operator that makes it.
@@ -59,11 +66,11 @@ pub(super) enum Operator {
     Select { axis: usize, indices: Vec<usize> },
     /// Permutes the axes of the features.
     Permute(Vec<usize>),
-    /// Rows of a constant table by an integer tensor that is the same at every pixel.
+    /// Rows of a constant table by an integer tensor, one for each of its features.
     Embed(Constant),
-    /// The same with a table for each pixel, the first operand; its first feature axis is the one that is looked up.
+    /// Rows by the label out of a table for each pixel, the first operand; its first feature axis is the one that is looked up.
     EmbedPlaced,
-    /// One-hot code of an integer tensor: the node, and its constants for depth and values.
+    /// One-hot code of an integer tensor, along a last axis of the features: the node, and its constants for depth and values.
     OneHot {
         node: OnnxNode,
         depth: Constant,
@@ -202,6 +209,7 @@ impl StencilTensor {
     /// Calls `found` for every pair of features of which one really depends on the other: zero weights do not count.
     pub(super) fn dependencies(&self, mut found: impl FnMut(Dependency)) {
         let mut offset = 0;
+        let silent = self.silent();
         for operand in &self.operands {
             let read = match operand {
                 Operand::Tensor(read) => read,
@@ -234,7 +242,9 @@ impl StencilTensor {
                 }
                 Operator::Pointwise(_) => {
                     for (feature, source) in broadcast(&self.features, &read.features).enumerate() {
-                        depends(feature, source, 0, 0);
+                        if !silent.get(feature).copied().unwrap_or_default() {
+                            depends(feature, source, 0, 0);
+                        }
                     }
                 }
                 Operator::Mix { axes, .. } => {
@@ -273,12 +283,38 @@ impl StencilTensor {
                     }
                 }
                 Operator::Embed(_) | Operator::EmbedPlaced | Operator::OneHot { .. } => {
+                    // Each number that is looked up becomes as many features as its row has.
+                    let looked_up: usize = read.features.iter().product();
+                    let row = self.width() / looked_up.max(1);
                     for feature in 0..self.width() {
-                        depends(feature, 0, 0, 0);
+                        depends(feature, feature / row, 0, 0);
                     }
                 }
             }
         }
+    }
+
+    /// Features that are a product with a constant of zero; empty if the operator is no product.
+    fn silent(&self) -> Vec<bool> {
+        let is_product =
+            matches!(&self.operator, Operator::Pointwise(node) if node.op_type() == "Mul");
+        if !is_product {
+            return Vec::new();
+        }
+        let mut silent = vec![false; self.width()];
+        for operand in &self.operands {
+            let Operand::Constant(constant) = operand else {
+                continue;
+            };
+            let Some(factors) = constant.as_floats() else {
+                continue;
+            };
+            let places = broadcast(&self.features, &constant.dims);
+            for (silent, place) in silent.iter_mut().zip(places) {
+                *silent |= factors[place] == 0.0;
+            }
+        }
+        silent
     }
 
     fn concatenated(&self, features: &[usize]) -> usize {

@@ -9,7 +9,7 @@ use crate::graph::constant::Constant;
 /// After this, every tensor with places has the image's rows and columns, and windows lie inside them.
 pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
     let (rows, columns) = (stencil.shape.height() as i64, stencil.shape.width() as i64);
-    let whole = Window::of_size(rows, columns);
+    let whole = stencil.window();
     let nothing = Window::of_size(0, 0);
     let mut needed = vec![None; stencil.tensors.len()];
     needed[stencil.logits] = Some(whole);

@@ -2,22 +2,23 @@
 
 use std::time::Duration;
 
-use axum::{
-    body::{Body, BodyDataStream, HttpBody},
-    http::{HeaderMap, header},
-};
+use axum::body::{Body, BodyDataStream, HttpBody};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, timeout, timeout_at},
+};
 
+use super::scope::Announced;
 use crate::{
     intake::Held,
     model::{Kind, Refusal},
 };
 
-/// How long a body that is not wanted is thrown away for. A client that is cut off while it sends may never
+/// How long a body that is not wanted is read and thrown away for. A client, or a proxy before it, that is cut off while it sends may never
 /// read the answer that explains why.
-const DISCARD_TIME: Duration = Duration::from_secs(1);
+const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// How much memory a declared length may claim before any byte has come.
 const MAX_FIRST_ALLOCATION: usize = 1 << 20;
@@ -25,31 +26,38 @@ const MAX_FIRST_ALLOCATION: usize = 1 << 20;
 /// Reads a body of at most `max_bytes` that arrives within `time`; its bytes count as `held` as they come.
 pub(crate) async fn read(
     body: Body,
-    headers: &HeaderMap,
+    announced: Announced,
     max_bytes: usize,
     time: Duration,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
-    let declared = headers
-        .get(header::CONTENT_LENGTH)
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let mut stream = body.into_data_stream();
-    if declared.is_some_and(|length| length > max_bytes as u64) {
-        discard(stream, max_bytes).await;
+    if announced
+        .length
+        .is_some_and(|length| length > max_bytes as u64)
+    {
+        refuse(body, announced).await;
         return Err(too_large(max_bytes));
     }
-    let capacity = declared.unwrap_or(0).min(MAX_FIRST_ALLOCATION as u64) as usize;
-    let deadline = Instant::now() + time;
+    let capacity = announced
+        .length
+        .unwrap_or(0)
+        .min(MAX_FIRST_ALLOCATION as u64) as usize;
+    let mut stream = Arriving {
+        stream: body.into_data_stream(),
+        deadline: Instant::now() + time,
+        time,
+        announced,
+    };
     // Small bodies come in one piece, which is then taken as it is instead of being copied.
-    let Some(first) = next(&mut stream, deadline, time).await? else {
+    let Some(first) = stream.next().await? else {
         return Ok(Bytes::new());
     };
     if first.len() > max_bytes {
-        discard(stream, max_bytes).await;
+        stream.discard().await;
         return Err(too_large(max_bytes));
     }
     held.grow(first.len())?;
-    let Some(second) = next(&mut stream, deadline, time).await? else {
+    let Some(second) = stream.next().await? else {
         return Ok(first);
     };
     let mut whole = BytesMut::with_capacity(capacity.max(first.len() + second.len()));
@@ -58,52 +66,74 @@ pub(crate) async fn read(
     while let Some(bytes) = piece {
         if whole.len() + bytes.len() > max_bytes {
             drop(whole);
-            discard(stream, max_bytes).await;
+            stream.discard().await;
             return Err(too_large(max_bytes));
         }
         held.grow(bytes.len())?;
         whole.extend_from_slice(&bytes);
-        piece = next(&mut stream, deadline, time).await?;
+        piece = stream.next().await?;
     }
     Ok(whole.freeze())
 }
 
-async fn next(
-    stream: &mut BodyDataStream,
+/// A body on its way.
+struct Arriving {
+    stream: BodyDataStream,
     deadline: Instant,
     time: Duration,
-) -> Result<Option<Bytes>, Refusal> {
-    match timeout_at(deadline, stream.next()).await {
-        Ok(None) => Ok(None),
-        Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
-        Ok(Some(Err(_))) => Err(Refusal::new(
-            Kind::Malformed,
-            "the body ended before its declared length",
-        )),
-        Err(_) => Err(Refusal::new(
-            Kind::BodyTimeout,
-            format!("the body did not arrive within {} s", time.as_secs_f64()),
-        )),
+    announced: Announced,
+}
+
+impl Arriving {
+    async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
+        let piece = async {
+            // Unpacking never waits, and must not keep the thread from other connections.
+            consume_budget().await;
+            self.stream.next().await
+        };
+        match timeout_at(self.deadline, piece).await {
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+            Ok(Some(Err(_))) if self.announced.is_coded => Err(Refusal::new(
+                Kind::Malformed,
+                "the body is not what its Content-Encoding says, or it ended early",
+            )),
+            Ok(Some(Err(_))) => Err(Refusal::new(
+                Kind::Malformed,
+                "the body ended before its declared length",
+            )),
+            Err(_) => Err(Refusal::new(
+                Kind::BodyTimeout,
+                format!(
+                    "the body did not arrive within {} s",
+                    self.time.as_secs_f64()
+                ),
+            )),
+        }
+    }
+
+    /// Throws the rest away.
+    async fn discard(self) {
+        discard(self.stream, self.announced).await;
     }
 }
 
 /// Throws away the body of a request that is refused for its head alone, so that the client gets to read why. A client
-/// that waits for leave to send its body (`Expect: 100-continue`) is answered at once: it has sent nothing.
-pub(crate) async fn refuse(body: Body, headers: &HeaderMap, max_bytes: usize) {
-    if !body.is_end_stream() && !headers.contains_key(header::EXPECT) {
-        discard(body.into_data_stream(), max_bytes).await;
+/// that waits for leave to send its body is answered at once: it has sent nothing.
+pub(crate) async fn refuse(body: Body, announced: Announced) {
+    if !body.is_end_stream() && !announced.waits {
+        discard(body.into_data_stream(), announced).await;
     }
 }
 
-/// Throws away as much as is allowed, in bounded time.
-async fn discard(mut stream: BodyDataStream, max_bytes: usize) {
+/// Throws a body away, in bounded time. One that is compressed would have to be unpacked for that; it is left to the end of the connection.
+async fn discard(mut stream: BodyDataStream, announced: Announced) {
+    if announced.is_coded {
+        return;
+    }
     let rest = async {
-        let mut left = max_bytes;
-        while let Some(Ok(bytes)) = stream.next().await {
-            let Some(less) = left.checked_sub(bytes.len()) else {
-                return;
-            };
-            left = less;
+        while let Some(Ok(_)) = stream.next().await {
+            consume_budget().await;
         }
     };
     // Whether it ended or time ran out makes no difference: the answer is the same.
@@ -135,14 +165,20 @@ mod tests {
     }
 
     async fn read_all(body: Body, declared: Option<u64>) -> Result<Bytes, Kind> {
-        let mut headers = HeaderMap::new();
-        if let Some(length) = declared {
-            headers.insert(header::CONTENT_LENGTH, length.into());
-        }
+        let announced = Announced {
+            length: declared,
+            ..Announced::default()
+        };
         let ledger = Ledger::new(64);
-        read(body, &headers, 8, Duration::from_secs(5), &mut ledger.open())
-            .await
-            .map_err(|refusal| refusal.kind())
+        read(
+            body,
+            announced,
+            8,
+            Duration::from_secs(5),
+            &mut ledger.open(),
+        )
+        .await
+        .map_err(|refusal| refusal.kind())
     }
 
     #[tokio::test]
@@ -158,16 +194,47 @@ mod tests {
         );
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn larger_bodies_are_refused_whether_declared_or_not() {
-        assert_eq!(read_all(pieces(&["1"]), Some(9)).await, Err(Kind::BodyTooLarge));
-        assert_eq!(read_all(pieces(&["123456789"]), None).await, Err(Kind::BodyTooLarge));
+        assert_eq!(
+            read_all(pieces(&["1"]), Some(9)).await,
+            Err(Kind::BodyTooLarge)
+        );
+        assert_eq!(
+            read_all(pieces(&["123456789"]), None).await,
+            Err(Kind::BodyTooLarge)
+        );
         assert_eq!(
             read_all(pieces(&["1234", "5678", "9"]), None).await,
             Err(Kind::BodyTooLarge)
         );
-        let endless = stream::iter(std::iter::repeat_with(|| Ok::<_, Infallible>("1234")));
-        assert_eq!(read_all(Body::from_stream(endless), None).await, Err(Kind::BodyTooLarge));
+        let start = Instant::now();
+        let endless = stream::unfold((), |()| async {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            Some((Ok::<_, Infallible>("1234"), ()))
+        });
+        assert_eq!(
+            read_all(Body::from_stream(endless), None).await,
+            Err(Kind::BodyTooLarge)
+        );
+        assert!(start.elapsed() > DISCARD_TIME && start.elapsed() < 2 * DISCARD_TIME);
+    }
+
+    #[tokio::test]
+    async fn a_client_that_waits_for_leave_is_refused_before_it_is_given() {
+        let asked = stream::poll_fn(|_| -> std::task::Poll<Option<Result<Bytes, Infallible>>> {
+            panic!("reading gives leave")
+        });
+        let announced = Announced {
+            length: Some(9),
+            waits: true,
+            is_coded: false,
+        };
+        let ledger = Ledger::new(64);
+        let mut held = ledger.open();
+        let body = Body::from_stream(asked);
+        let read = read(body, announced, 8, Duration::from_secs(5), &mut held);
+        assert_eq!(read.await.unwrap_err().kind(), Kind::BodyTooLarge);
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,8 +243,14 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             Some((Ok::<_, Infallible>("1"), count + 1))
         });
-        assert_eq!(read_all(Body::from_stream(trickle), None).await, Err(Kind::BodyTimeout));
+        assert_eq!(
+            read_all(Body::from_stream(trickle), None).await,
+            Err(Kind::BodyTimeout)
+        );
         let broken = stream::iter([Ok("12"), Err("reset")]);
-        assert_eq!(read_all(Body::from_stream(broken), None).await, Err(Kind::Malformed));
+        assert_eq!(
+            read_all(Body::from_stream(broken), None).await,
+            Err(Kind::Malformed)
+        );
     }
 }

@@ -9,6 +9,8 @@ pub struct HttpConfig {
     pub max_body_bytes: usize,
     /// Time for a body to arrive in full; a client that trickles gets 408. Default 30 s.
     pub body_timeout: Duration,
+    /// Origins whose pages may read answers, or `*` for all. Default none.
+    pub cors_origins: Vec<String>,
 }
 
 impl Default for HttpConfig {
@@ -16,6 +18,7 @@ impl Default for HttpConfig {
         Self {
             max_body_bytes: 32 << 20,
             body_timeout: Duration::from_secs(30),
+            cors_origins: Vec::new(),
         }
     }
 }
@@ -27,8 +30,14 @@ pub struct ServerLimits {
     pub header_timeout: Duration,
     /// How long an idle connection is kept. Load balancers keep theirs for 60 s, and the server must not be the first to close. Default 75 s.
     pub keep_alive_timeout: Duration,
+    /// How long an answer may wait for its client to take some more of it. Default 30 s.
+    pub unread_timeout: Duration,
+    /// Age at which an HTTP/2 connection is asked to make room for a new one. Default 1 h.
+    pub max_connection_age: Duration,
     /// Connections open at once; further ones wait in the backlog of the system. Default 1,024.
     pub max_connections: usize,
+    /// Connections open at once from one address; further ones are closed. 0, the default, is no limit: behind a proxy all have one address.
+    pub max_connections_per_address: usize,
     /// Time for requests in flight to finish after the shutdown began; then their connections are cut. Default 60 s.
     pub drain_timeout: Duration,
 }
@@ -38,7 +47,10 @@ impl Default for ServerLimits {
         Self {
             header_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
+            unread_timeout: Duration::from_secs(30),
+            max_connection_age: Duration::from_secs(3600),
             max_connections: 1024,
+            max_connections_per_address: 0,
             drain_timeout: Duration::from_secs(60),
         }
     }

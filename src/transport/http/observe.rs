@@ -7,7 +7,7 @@ use axum::{
     extract::{MatchedPath, Request, State},
     http::{HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
 use tracing::Instrument;
@@ -15,7 +15,7 @@ use tracing::Instrument;
 use crate::{metrics::Metrics, model::Refusal};
 
 use super::{
-    problem::{Problem, is_of_the_transport, status_of},
+    problem::{BadHead, Problem, is_of_the_transport, status_of},
     scope::{REQUEST_ID, RequestScope},
 };
 
@@ -38,7 +38,10 @@ pub(crate) async fn observe(
     let observation = Observation::begin(metrics, &request, Arc::clone(&scope));
     let span = tracing::info_span!("request", id = scope.id());
     request.extensions_mut().insert(Arc::clone(&scope));
-    let mut response = next.run(request).instrument(span).await;
+    let mut response = match request.extensions_mut().remove::<BadHead>() {
+        Some(BadHead(refusal)) => Problem(refusal).into_response(),
+        None => next.run(request).instrument(span).await,
+    };
 
     let status = response.status();
     if let Some(Written(refusal)) = response.extensions_mut().remove::<Written>() {
@@ -234,9 +237,7 @@ mod tests {
             .route("/things/{name}", get(|| async { "fine" }))
             .route(
                 "/busy",
-                get(|| async {
-                    Problem(Refusal::overloaded(Duration::from_secs(3)))
-                }),
+                get(|| async { Problem(Refusal::overloaded(Duration::from_secs(3))) }),
             )
             .route(
                 "/bad",

@@ -3,7 +3,13 @@
 //! Every operation is described from its own declaration: options stand once, as parameters of the query; answers and failures are the
 //! schemas of the types that are serialised; statuses and their examples come from the table of refusals.
 
-use axum::{Router, http::header, response::IntoResponse, routing::get};
+use axum::{
+    Router,
+    http::{HeaderValue, header},
+    middleware::map_response,
+    response::{IntoResponse, Response},
+    routing::get,
+};
 use bytes::Bytes;
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -55,6 +61,8 @@ pub fn document(service: &Service) -> Value {
             "description": DESCRIPTION,
             "license": {"name": env!("CARGO_PKG_LICENSE")},
         },
+        // Relative to the document itself, so that it holds behind a prefix too.
+        "servers": [{"url": "."}],
         "tags": [
             {"name": "operations", "description": "What can be asked of a model"},
             {"name": "models", "description": "What is loaded"},
@@ -78,6 +86,17 @@ pub(super) fn pages(document: Value) -> Router {
     Router::new()
         .route("/openapi.json", get(serve))
         .merge(SwaggerUi::new("/docs").config(config))
+        .layer(map_response(relative))
+}
+
+/// Keeps the way to the page within the prefix that a proxy may have put before it.
+async fn relative(mut response: Response) -> Response {
+    if let Some(location) = response.headers_mut().get_mut(header::LOCATION)
+        && location == "/docs/"
+    {
+        *location = HeaderValue::from_static("docs/");
+    }
+    response
 }
 
 struct Document {
@@ -97,9 +116,19 @@ impl Document {
 
     fn server(&mut self) {
         let index = self.answers_json::<Index>();
-        self.get("/", ("index", "server", "Index", "Names the other paths."), index, &[]);
+        self.get(
+            "/",
+            ("index", "server", "Index", "Names the other paths."),
+            index,
+            &[],
+        );
         let status = self.answers_json::<Status>();
-        let live = ("livez", "server", "Liveness", "200 while the process answers at all.");
+        let live = (
+            "livez",
+            "server",
+            "Liveness",
+            "200 while the process answers at all.",
+        );
         self.get("/livez", live, status.clone(), &[]);
         let ready = (
             "readyz",
@@ -109,7 +138,12 @@ impl Document {
         );
         self.get("/readyz", ready, status, &[503]);
         let text = json!({"text/plain": {"schema": {"type": "string"}}});
-        let metrics = ("metrics", "server", "Metrics", "In the Prometheus text format.");
+        let metrics = (
+            "metrics",
+            "server",
+            "Metrics",
+            "In the Prometheus text format.",
+        );
         self.get("/metrics", metrics, text, &[]);
     }
 
@@ -122,7 +156,12 @@ impl Document {
                 }
             }
         });
-        let about = ("list", "models", "List models", "Every version of every model, ready or not.");
+        let about = (
+            "list",
+            "models",
+            "List models",
+            "Every version of every model, ready or not.",
+        );
         self.get("/v1/models", about, list, &[422]);
         for versioned in [false, true] {
             let path = if versioned {
@@ -130,7 +169,13 @@ impl Document {
             } else {
                 "/v1/models/{model}"
             };
-            let id = |name: &str| if versioned { format!("{name}_version") } else { name.to_owned() };
+            let id = |name: &str| {
+                if versioned {
+                    format!("{name}_version")
+                } else {
+                    name.to_owned()
+                }
+            };
             let info = self.answers_json::<ModelInfo>();
             let show = (
                 &*id("show"),
@@ -168,14 +213,24 @@ impl Document {
         for (path, methods) in &mut self.paths {
             let version_in_path = path.contains("{version}");
             if path.contains("{model}") {
-                for operation in methods.as_object_mut().into_iter().flat_map(Map::values_mut) {
+                for operation in methods
+                    .as_object_mut()
+                    .into_iter()
+                    .flat_map(Map::values_mut)
+                {
                     operation["parameters"] = json!(model_parameters(version_in_path));
                 }
             }
         }
     }
 
-    fn get(&mut self, path: &str, about: (&str, &str, &str, &str), content: Value, refusals: &[u16]) {
+    fn get(
+        &mut self,
+        path: &str,
+        about: (&str, &str, &str, &str),
+        content: Value,
+        refusals: &[u16],
+    ) {
         self.add(path, "get", about, content, refusals);
     }
 
@@ -253,7 +308,9 @@ impl Document {
     fn refusals(&mut self, statuses: &[u16]) -> Map<String, Value> {
         let problem = self.schema::<ProblemBody>();
         let response = |status: u16| {
-            let kinds = Kind::ALL.into_iter().filter(|&kind| status_of(kind) == status);
+            let kinds = Kind::ALL
+                .into_iter()
+                .filter(|&kind| status_of(kind) == status);
             let words: Vec<String> = kinds
                 .clone()
                 .map(|kind| format!("{} (`{}`)", kind.title(), kind.slug()))
@@ -278,12 +335,16 @@ impl Document {
 }
 
 fn model_parameters(versioned: bool) -> Vec<Value> {
-    let mut model = json!({"name": "model", "in": "path", "required": true, "description": "Name of a model"});
+    let mut model =
+        json!({"name": "model", "in": "path", "required": true, "description": "Name of a model"});
     model["schema"] = json!({"type": "string"});
     let (place, description) = if versioned {
         ("path", "Version of the model")
     } else {
-        ("query", "Version of the model; by default its newest ready one")
+        (
+            "query",
+            "Version of the model; by default its newest ready one",
+        )
     };
     let version = json!({
         "name": "version", "in": place, "required": versioned, "description": description,
@@ -294,7 +355,9 @@ fn model_parameters(versioned: bool) -> Vec<Value> {
 
 fn query_parameter(name: &str, schema: &Value) -> Value {
     let mut schema = schema.clone();
-    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
+    let description = schema
+        .as_object_mut()
+        .and_then(|schema| schema.remove("description"));
     json!({
         "name": name, "in": "query", "required": false, "description": description, "schema": schema,
     })
@@ -371,7 +434,8 @@ fn json_body(takes: Takes) -> Option<(Value, Value)> {
         )),
         Takes::MaskedImages => {
             let mut schema = list("images", image, 1, None);
-            let rows = json!({"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}});
+            let rows =
+                json!({"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}});
             let file = json!({"type": "string", "contentEncoding": "base64"});
             schema["properties"]["mask"] =
                 json!({"oneOf": [rows, file], "description": "Which pixels are given"});

@@ -1,20 +1,30 @@
 //! Answers as HTTP has them, and work that is kept off the threads that serve connections.
 
+use std::sync::Arc;
+
 use axum::{
-    body::Body,
+    body::{Body, HttpBody, to_bytes},
+    extract::{Request, State},
     http::{HeaderName, HeaderValue, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::{intake::Held, model::Refusal, operations::Format};
+use crate::{
+    intake::{Held, Ledger},
+    model::Refusal,
+    operations::Format,
+};
 
 use super::problem::Problem;
 
 /// Work below this many bytes is done where it is.
 const INLINE_BYTES: usize = 256 << 10;
+
+/// Answers up to this size do not count as held: a stream costs as much by itself, and probes are answered whatever else is.
+const UNCOUNTED_BYTES: u64 = 1 << 10;
 
 /// Runs `work` here if it is small, else on a thread that may block. `bytes` is how much it has to read or write.
 pub(crate) async fn offload<T: Send + 'static>(
@@ -58,16 +68,54 @@ pub(crate) fn held_body(
 ) -> Result<Response, Refusal> {
     held.grow(bytes.len())?;
     let length = HeaderValue::from(bytes.len());
-    // The end is asked for when the bytes are written; until then the state holds their room.
-    let pieces = stream::unfold((Some(Bytes::from(bytes)), held), async |(bytes, held)| {
-        Some((Ok::<_, std::convert::Infallible>(bytes?), (None, held)))
-    })
-    .fuse();
-    let mut response = Body::from_stream(pieces).into_response();
+    let mut response = Body::from(counted(bytes, held)).into_response();
+    response.extensions_mut().insert(Counted);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_LENGTH, length);
     Ok(response)
+}
+
+/// Bytes that count as held for as long as anything has them: a handler, a buffer of HTTP, or a stream whose client does not read.
+fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Held) -> Bytes {
+    struct Owner<B>(B, #[allow(dead_code)] Held);
+    impl<B: AsRef<[u8]>> AsRef<[u8]> for Owner<B> {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_ref()
+        }
+    }
+    Bytes::from_owner(Owner(bytes, held))
+}
+
+/// Marks an answer whose bytes count already.
+#[derive(Debug, Clone, Copy)]
+struct Counted;
+
+/// Counts the bytes of every answer that is not tiny as held until the client has taken them, and refuses answers for which there is no
+/// room. Without that, clients that ask and never read could make the server hold as much as they like.
+pub(crate) async fn count(
+    State(ledger): State<Arc<Ledger>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut head, body) = next.run(request).await.into_parts();
+    let size = body.size_hint().exact().unwrap_or(0);
+    let is_counted = head.extensions.remove::<Counted>().is_some();
+    if is_counted || size <= UNCOUNTED_BYTES {
+        return Response::from_parts(head, body);
+    }
+    let bytes = async {
+        let mut held = ledger.open();
+        held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
+        let bytes = to_bytes(body, usize::MAX)
+            .await
+            .map_err(Refusal::internal)?;
+        Ok(counted(bytes, held))
+    };
+    match bytes.await {
+        Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
+        Err(refusal) => Problem(refusal).into_response(),
+    }
 }
 
 /// Says in headers what has no place in a picture or an array: `X-Seed`, `X-Labels` and so on.
@@ -78,8 +126,8 @@ pub(crate) fn tell(
     for (name, value) in notes {
         let name = HeaderName::try_from(format!("x-{name}")).map_err(Refusal::internal)?;
         // JSON has escapes for all that a header cannot carry.
-        let value = HeaderValue::from_bytes(value.to_string().as_bytes())
-            .map_err(Refusal::internal)?;
+        let value =
+            HeaderValue::from_bytes(value.to_string().as_bytes()).map_err(Refusal::internal)?;
         response.headers_mut().insert(name, value);
     }
     Ok(())
@@ -87,7 +135,34 @@ pub(crate) fn tell(
 
 #[cfg(test)]
 mod tests {
+    use axum::{Router, middleware, routing::get};
+    use tower::ServiceExt;
+
     use super::*;
+
+    #[tokio::test]
+    async fn an_answer_counts_until_the_last_of_its_bytes_is_gone() {
+        let ledger = Ledger::new(5000);
+        let app = Router::new()
+            .route("/long", get(|| async { vec![b'x'; 3000] }))
+            .route("/short", get(|| async { "short" }))
+            .layer(middleware::from_fn_with_state(Arc::clone(&ledger), count));
+        let ask = |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            app.clone().oneshot(request)
+        };
+        let first = ask("/long").await.unwrap();
+        assert_eq!(ledger.held(), 3000);
+        assert_eq!(ask("/long").await.unwrap().status(), 429);
+        assert_eq!(ask("/short").await.unwrap().status(), 200);
+        let mut bytes = to_bytes(first.into_body(), usize::MAX).await.unwrap();
+        let last = bytes.split_off(2999);
+        drop(bytes);
+        assert_eq!(ledger.held(), 3000);
+        drop(last);
+        assert_eq!(ledger.held(), 0);
+        assert_eq!(ask("/long").await.unwrap().status(), 200);
+    }
 
     #[tokio::test]
     async fn work_of_every_size_gives_its_result() {

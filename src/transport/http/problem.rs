@@ -4,13 +4,14 @@
 //! (`observe`) writes the body, because it alone knows the request's id.
 
 use axum::{
-    http::{HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::scope::RequestScope;
 use crate::model::{Kind, Refusal};
 
 /// What every `type` begins with.
@@ -19,6 +20,10 @@ const TYPE_PREFIX: &str = "urn:density-server:error:";
 /// A refusal on its way to an HTTP client.
 #[derive(Debug, Clone)]
 pub struct Problem(pub Refusal);
+
+/// What the connection found wrong with the head of a request, as an extension of it.
+#[derive(Debug, Clone)]
+pub(crate) struct BadHead(pub(crate) Refusal);
 
 /// The members of a problem, as clients see them.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -110,7 +115,7 @@ impl Problem {
             }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::new(
                 Kind::UnsupportedMediaType,
-                "the content type is not read here",
+                "the Content-Encoding is not read here; the header Accept-Encoding names those that are",
             ),
             _ if status.is_client_error() => {
                 Refusal::new(Kind::Malformed, "the request could not be understood")
@@ -148,6 +153,45 @@ pub(crate) fn body(refusal: &Refusal, request_id: &str) -> ProblemBody {
             .map(|other| body(other, request_id))
             .collect(),
     }
+}
+
+/// The answer with a problem that stands in place of one that the library of HTTP wrote by itself, to a head that it could not understand.
+/// `None` for an answer to a request: that one has an id.
+pub(crate) fn in_place_of(answer: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(answer).ok()?;
+    let head = text.strip_suffix("\r\n\r\n")?.to_ascii_lowercase();
+    let is_own = head.starts_with("http/1.")
+        && head.contains("\r\ncontent-length: 0")
+        && !head.contains("\r\nx-request-id:");
+    let status = StatusCode::from_bytes(head.split(' ').nth(1)?.as_bytes()).ok()?;
+    if !is_own || !status.is_client_error() {
+        return None;
+    }
+    let detail = match status {
+        StatusCode::URI_TOO_LONG => "the address of the request is too long",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+            "the head of the request is too large; a head has at most 64 KiB and 100 headers"
+        }
+        _ => "what came is not the head of a request of HTTP/1.1",
+    };
+    let scope = RequestScope::new(&HeaderMap::new());
+    let problem = ProblemBody {
+        status: status.as_u16(),
+        ..body(&Refusal::new(Kind::Malformed, detail), scope.id())
+    };
+    tracing::info!(
+        request_id = scope.id(),
+        status = status.as_u16(),
+        "a head that is no request"
+    );
+    let problem = serde_json::to_string(&problem).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nx-request-id: {}\r\ncontent-length: {}\r\n\
+         connection: close\r\n\r\n",
+        scope.id(),
+        problem.len()
+    );
+    Some((head + &problem).into_bytes())
 }
 
 /// An example of a problem with the given status, for the document.

@@ -18,10 +18,8 @@ pub(super) use self::server::{Index, Status};
 pub(super) fn all(service: &Service) -> Router<HttpState> {
     let drift = || get(models::drift).delete(models::reset_drift);
     let mut router = Router::new()
+        .merge(probes())
         .route("/", get(server::index))
-        .route("/livez", get(server::livez))
-        .route("/readyz", get(server::readyz))
-        .route("/metrics", get(server::metrics))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/versions/{version}", get(models::show))
@@ -35,4 +33,12 @@ pub(super) fn all(service: &Service) -> Router<HttpState> {
         }
     }
     router
+}
+
+/// What operators and their tools ask.
+pub(super) fn probes() -> Router<HttpState> {
+    Router::new()
+        .route("/livez", get(server::livez))
+        .route("/readyz", get(server::readyz))
+        .route("/metrics", get(server::metrics))
 }

@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, request::Parts};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use crate::{
     domain::random::random_u64,
@@ -21,10 +21,38 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 /// The longest id that is taken from a client.
 const MAX_ID_LENGTH: usize = 128;
 
+/// What a client says of the body that it sends, before anything on the way has unpacked it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Announced {
+    /// Bytes, if it says how many.
+    pub(crate) length: Option<u64>,
+    /// It waits for leave to send them (`Expect: 100-continue`). Leave is given by reading.
+    pub(crate) waits: bool,
+    /// They are compressed.
+    pub(crate) is_coded: bool,
+}
+
+impl Announced {
+    /// What headers say.
+    pub(crate) fn new(headers: &HeaderMap) -> Self {
+        let length = headers.get(header::CONTENT_LENGTH);
+        let is_plain = |coding: &HeaderValue| coding == "identity";
+        Self {
+            length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
+            waits: headers.contains_key(header::EXPECT),
+            is_coded: !headers
+                .get_all(header::CONTENT_ENCODING)
+                .iter()
+                .all(is_plain),
+        }
+    }
+}
+
 /// One request.
 #[derive(Debug)]
 pub(crate) struct RequestScope {
     id: HeaderValue,
+    announced: Announced,
     started: Instant,
     model: OnceLock<Arc<Model>>,
     images: AtomicUsize,
@@ -44,6 +72,7 @@ impl RequestScope {
                 HeaderValue::try_from(format!("{:016x}", random_u64()))
                     .unwrap_or(HeaderValue::from_static("unknown"))
             }),
+            announced: Announced::new(headers),
             started: Instant::now(),
             model: OnceLock::new(),
             images: AtomicUsize::new(0),
@@ -65,6 +94,11 @@ impl RequestScope {
     /// The id as a header.
     pub(crate) fn id_header(&self) -> HeaderValue {
         self.id.clone()
+    }
+
+    /// The body, as the client announced it.
+    pub(crate) fn announced(&self) -> Announced {
+        self.announced
     }
 
     /// When the head of the request had arrived.

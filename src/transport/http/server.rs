@@ -1,19 +1,15 @@
 //! The accept loop: connections within limits, and a shutdown that loses nothing that was accepted.
 
 use std::{
-    convert::Infallible,
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use axum::Router;
 use futures_util::FutureExt;
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto::Builder,
-    service::TowerToHyperService,
-};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -25,21 +21,15 @@ use crate::metrics::Metrics;
 
 use super::config::ServerLimits;
 
-mod first_bytes;
+mod activity;
+mod connection;
+mod service;
+mod stream;
 
-use self::first_bytes::FirstBytes;
+use self::connection::Connections;
 
 /// How long the loop rests when the system has no room for another connection, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long a connection that has not said anything yet may do so after the shutdown began: its request may be under way.
-const LATE_REQUEST_TIME: Duration = Duration::from_millis(250);
-
-/// How often an HTTP/2 client that is silent is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// Requests of one HTTP/2 connection at once.
-const MAX_STREAMS: u32 = 256;
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,13 +49,12 @@ pub async fn serve(
 ) -> Drained {
     let (drain, draining) = watch::channel(false);
     let mut connections = JoinSet::new();
+    let limits = Arc::new(limits);
     let server = Server {
-        builder: Arc::new(builder(&limits)),
+        connections: Arc::new(Connections::new(router, Arc::clone(&limits), draining)),
         slots: Arc::new(Semaphore::new(limits.max_connections)),
-        draining,
-        router,
+        addresses: Arc::new(Addresses::new(limits.max_connections_per_address)),
         metrics,
-        header_timeout: limits.header_timeout,
     };
     let mut shutdown = pin!(shutdown);
     loop {
@@ -73,12 +62,12 @@ pub async fn serve(
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => {}
-            (stream, slot) = server.accept(&listener) => server.spawn(&mut connections, stream, slot),
+            accepted = server.accept(&listener) => server.spawn(&mut connections, accepted),
         }
     }
     // Connections that the system has already accepted for us would be reset if the listener just went away.
-    while let Some((stream, slot)) = server.accept(&listener).now_or_never() {
-        server.spawn(&mut connections, stream, slot);
+    while let Some(accepted) = server.accept(&listener).now_or_never() {
+        server.spawn(&mut connections, accepted);
     }
     drop(listener);
     // Without connections nobody listens, which is fine.
@@ -98,33 +87,22 @@ pub async fn serve(
     Drained { cut_off: 0 }
 }
 
-fn builder(limits: &ServerLimits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(limits.header_timeout)
-        .max_concurrent_streams(MAX_STREAMS);
-    builder
+struct Server {
+    connections: Arc<Connections>,
+    slots: Arc<Semaphore>,
+    addresses: Arc<Addresses>,
+    metrics: Arc<Metrics>,
 }
 
-struct Server {
-    builder: Arc<Builder<TokioExecutor>>,
-    slots: Arc<Semaphore>,
-    draining: watch::Receiver<bool>,
-    router: Router,
-    metrics: Arc<Metrics>,
-    header_timeout: Duration,
+/// A connection with its place among those of all clients and those of its own address.
+struct Accepted {
+    stream: TcpStream,
+    places: (OwnedSemaphorePermit, Place),
 }
 
 impl Server {
     /// The next connection, as soon as there is a slot for it. Until then it waits in the backlog of the system.
-    async fn accept(&self, listener: &TcpListener) -> (TcpStream, OwnedSemaphorePermit) {
+    async fn accept(&self, listener: &TcpListener) -> Accepted {
         let slot = match Arc::clone(&self.slots).acquire_owned().await {
             Ok(slot) => slot,
             // The semaphore is never closed.
@@ -132,7 +110,13 @@ impl Server {
         };
         loop {
             match listener.accept().await {
-                Ok((stream, _)) => return (stream, slot),
+                Ok((stream, address)) => {
+                    if let Some(place) = self.addresses.place(address) {
+                        let places = (slot, place);
+                        return Accepted { stream, places };
+                    }
+                    tracing::debug!(%address, "closed: this address has as many connections as it may");
+                }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "no connection can be accepted");
@@ -142,42 +126,17 @@ impl Server {
         }
     }
 
-    fn spawn(&self, connections: &mut JoinSet<()>, stream: TcpStream, slot: OwnedSemaphorePermit) {
+    fn spawn(&self, connections: &mut JoinSet<()>, accepted: Accepted) {
+        let Accepted { stream, places } = accepted;
         // Answers are written whole; waiting for more to send would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let open = Open::new(&self.metrics);
-        let (stream, heard) = FirstBytes::new(stream, self.header_timeout);
-        let service = TowerToHyperService::new(self.router.clone());
-        let builder = Arc::clone(&self.builder);
-        let mut draining = self.draining.clone();
+        let all = Arc::clone(&self.connections);
         connections.spawn(async move {
-            let _held = (slot, open);
-            let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-            let result = tokio::select! {
-                biased;
-                result = connection.as_mut() => result,
-                () = async { drop(draining.wait_for(|&draining| draining).await) } => {
-                    let late = async {
-                        if heard.load(Ordering::Relaxed) {
-                            return None;
-                        }
-                        timeout(LATE_REQUEST_TIME, connection.as_mut()).await.ok()
-                    };
-                    match late.await {
-                        Some(result) => result,
-                        None => {
-                            connection.as_mut().graceful_shutdown();
-                            connection.await
-                        }
-                    }
-                }
-            };
-            if let Err(error) = result {
-                // A client that goes away or sends nonsense is its own business.
-                tracing::debug!(%error, "a connection ended early");
-            }
+            let _held = (places, open);
+            all.serve(stream).await;
         });
     }
 }
@@ -189,6 +148,61 @@ fn is_of_the_client(error: &std::io::Error) -> bool {
         error.kind(),
         ConnectionAborted | ConnectionRefused | ConnectionReset
     )
+}
+
+/// How many connections each address has, where that is limited.
+#[derive(Debug)]
+struct Addresses {
+    /// 0 for no limit.
+    limit: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// The place of a connection among those of its address.
+struct Place {
+    addresses: Arc<Addresses>,
+    address: IpAddr,
+}
+
+impl Addresses {
+    fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            open: Mutex::default(),
+        }
+    }
+
+    fn place(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
+        let address = address.ip().to_canonical();
+        if self.limit > 0 {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = open.entry(address).or_default();
+            if *count >= self.limit {
+                return None;
+            }
+            *count += 1;
+        }
+        Some(Place {
+            addresses: Arc::clone(self),
+            address,
+        })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.addresses.limit == 0 {
+            return;
+        }
+        let open = &self.addresses.open;
+        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.address);
+            }
+        }
+    }
 }
 
 /// Counts a connection while it is open.
@@ -206,12 +220,6 @@ impl Drop for Open {
         self.0.http_connections.dec();
     }
 }
-
-/// A router is a service that cannot fail; this holds it to that.
-const _: fn() = || {
-    fn infallible<S: tower::Service<axum::extract::Request, Error = Infallible>>() {}
-    infallible::<Router>();
-};
 
 #[cfg(test)]
 mod tests;

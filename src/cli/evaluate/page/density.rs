@@ -1,71 +1,68 @@
 //! Likelihoods on the page.
 
 use std::f64::consts::LN_2;
-use std::fmt::Write;
 
-use super::{by_label, chart, escape, figure, pictures, quantities, warning};
+use maud::{Markup, html};
+
+use super::{chart, figure, picture, pictures, slices, table};
 use crate::{
-    cli::evaluate::{density::DensityReport, measure::Measured},
-    media::MediaError,
+    detection::evaluation::{DensityReport, Measured},
+    media::{self, MediaError},
 };
 
-/// log p(x), its histogram and the images at its ends.
-pub(super) fn section(
-    html: &mut String,
+/// The histogram of log p(x), and the images at its ends with where they are surprising.
+pub(super) fn charts(
     report: &DensityReport,
     measured: &Measured,
-) -> Result<(), MediaError> {
-    *html += "<h2>Density</h2>";
-    table(html, report);
+    maps: &[Option<Vec<Vec<f32>>>; 2],
+) -> Result<Markup, MediaError> {
     let bits = measured.bits_per_dim(report.dimensions);
-    if let (Some(likelihoods), false) = (&report.likelihoods, bits.is_empty()) {
-        let nats_per_bit = report.dimensions as f64 * LN_2;
-        let histogram = chart::histogram(
-            &bits,
-            likelihoods.bits_per_dim.mean,
-            ("bits/dim", "log-likelihood, nats", -nats_per_bit),
-        );
-        *html += &figure(
-            &histogram,
-            "Images by likelihood; the dashed line is the mean.",
-        );
-        *html += "<div class=\"row\">";
-        *html += &pictures(
-            &measured.most_likely.images(),
-            "Most likely, the first at the top left",
-        )?;
-        *html += &pictures(
-            &measured.least_likely.images(),
-            "Least likely, the first at the top left",
-        )?;
-        *html += "</div>";
-        by_label(html, "bits/dim", &likelihoods.bits_per_dim_by_label, 4);
-    }
-    Ok(())
-}
-
-/// log p(x|y) of the label that each image has.
-pub(super) fn given_label(html: &mut String, report: &DensityReport) {
-    *html += "<h2>Density given the label</h2>";
-    table(html, report);
-    if let Some(likelihoods) = &report.likelihoods {
-        by_label(html, "bits/dim", &likelihoods.bits_per_dim_by_label, 4);
-    }
-}
-
-fn table(html: &mut String, report: &DensityReport) {
-    let _ = write!(html, "<p>{}</p>", escape(&report.title()));
-    warning(html, report.warning());
-    let Some(likelihoods) = &report.likelihoods else {
-        return;
+    let Some(likelihoods) = report.likelihoods.as_ref().filter(|_| !bits.is_empty()) else {
+        return Ok(html! {});
     };
-    let perplexity = &likelihoods.perplexity;
-    quantities(
-        html,
-        &[
-            ("log-likelihood, nats", &likelihoods.log_likelihood_nats, 1),
-            ("bits/dim", &likelihoods.bits_per_dim, 4),
-        ],
-        &[("perplexity", perplexity.value, perplexity.standard_error, 4)],
-    );
+    let nats = -(report.dimensions as f64) * LN_2;
+    let histogram = chart::histogram(&bits, likelihoods.bits_per_dim.mean, nats);
+    let ends = [
+        (
+            &measured.most_likely,
+            "Most likely, the first at the top left",
+        ),
+        (
+            &measured.least_likely,
+            "Least likely, the first at the top left",
+        ),
+    ];
+    let mut shown = Vec::new();
+    for ((end, caption), maps) in ends.into_iter().zip(maps) {
+        let images = end.images();
+        shown.push(pictures(&images, caption)?);
+        if let (Some(maps), Some(first)) = (maps, images.first()) {
+            let png = media::heat_map_grid(&slices(maps), first.shape())?;
+            shown.push(picture(
+                &png,
+                "Their surprise: dark is expected, bright is surprising",
+            ));
+        }
+    }
+    Ok(html! {
+        h2 { "Likelihood of the images" }
+        div.charts { (figure(&histogram, "Images by likelihood; the dashed line is the mean.")) }
+        div.pictures { @for picture in &shown { (picture) } }
+    })
+}
+
+/// Figures of log p(x), or of log p(x|y) of the label that each image has.
+pub(super) fn table(report: &DensityReport, title: &str) -> Markup {
+    html! {
+        h2 { (title) }
+        p.soft { (report.title()) }
+        @if let Some(warning) = report.warning() { p.warning { (warning) "." } }
+        @if let Some(own) = &report.likelihoods {
+            (table::quantities(
+                &[("log-likelihood, nats", &own.log_likelihood_nats, 1), ("bits/dim", &own.bits_per_dim, 4)],
+                &[("perplexity", own.perplexity.value, own.perplexity.standard_error, 4)],
+            ))
+            (table::by_label("bits/dim", &own.bits_per_dim_by_label, 4))
+        }
+    }
 }

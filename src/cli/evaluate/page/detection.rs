@@ -1,172 +1,218 @@
 //! Detection on the page.
 
-use std::fmt::Write;
+use maud::{Markup, html};
 
-use super::{chart, escape, figure, pictures};
+use super::{
+    SHOWN, Shown, chart, figure, picture, pictures, slices,
+    table::{percent, table},
+};
 use crate::{
-    cli::evaluate::detection::{DetectionReport, Judged, Set},
+    detection::evaluation::{DetectionReport, detection::Judged},
     domain::image::Image,
-    media::MediaError,
+    media::{self, MediaError},
 };
 
-/// Images shown at either end.
-const SHOWN: usize = 16;
-
-/// False alarms, figures of every set and the images at their ends.
-pub(super) fn section(
-    html: &mut String,
-    report: &DetectionReport,
-    judged: &[Judged],
-) -> Result<(), MediaError> {
-    let _ = write!(
-        html,
-        "<h2>Detection</h2><p>{} inliers that took part in nothing else; calibrated with {} ({}). Larger is stranger. \
-         Intervals cover 95 %.</p>",
-        report.inliers,
-        report.calibration_size,
-        escape(&report.calibration),
-    );
-    false_alarms(html, report);
-    if !report.sets.is_empty() {
-        overview(html, report);
-        statistics(html, report);
+/// ROC and strangeness of every set, and the images at the ends.
+pub(super) fn charts(report: &DetectionReport, shown: &Shown) -> Result<Markup, MediaError> {
+    let Some((inliers, outliers)) = shown.judged.split_first() else {
+        return Ok(html! {});
+    };
+    let thresholds = thresholds(report, &shown.judged);
+    let mut sets = Vec::new();
+    for (place, set) in outliers.iter().enumerate() {
+        let (inside, outside) = (inliers.strangeness(), set.strangeness());
+        let roc = chart::roc(&inside, &outside);
+        let compared = chart::comparison(&inside, Some((&set.name, &outside)), &thresholds);
+        sets.push(html! {
+            h3 { (set.name) }
+            div.charts {
+                (figure(&roc, "ROC: share of outliers rejected over share of inliers rejected"))
+                (figure(&compared, "Strangeness; images to the right of a dashed line are rejected at that false-alarm rate"))
+            }
+            (ends(set, shown.strangest.get(place + 1))?)
+        });
     }
-    for (set, outliers) in report.sets.iter().zip(&judged[1..]) {
-        of_set(html, set, &judged[0], outliers)?;
-    }
-    *html += "<h3>Inliers</h3>";
-    ends(html, &judged[0])
+    let alone = chart::comparison(&inliers.strangeness(), None, &thresholds);
+    Ok(html! {
+        h2 { "Detection" }
+        @for set in &sets { (set) }
+        h3 { "Inliers" }
+        @if outliers.is_empty() {
+            div.charts { (figure(&alone, "Strangeness; images to the right of a dashed line are rejected at that false-alarm rate")) }
+        }
+        (ends(inliers, shown.strangest.first())?)
+    })
 }
 
-fn false_alarms(html: &mut String, report: &DetectionReport) {
-    *html += "<h3>False alarms</h3><table><tr><th>promised</th><th>reject p up to</th><th>inliers rejected</th><th>share</th>\
-              <th>predicted</th></tr>";
-    for alarms in &report.false_alarms {
-        let _ = write!(
-            html,
-            "<tr><td>{} % {}</td><td>{:.5}</td><td>{}</td><td>{:.2} %</td><td>{}</td></tr>",
-            100.0 * alarms.rate,
-            alarms
+/// Where between accepted and rejected images each rate's threshold lies on the scale of strangeness.
+fn thresholds(report: &DetectionReport, judged: &[Judged]) -> Vec<(String, f64)> {
+    let verdicts = || judged.iter().flat_map(|set| &set.verdicts);
+    let alarms = report
+        .false_alarms
+        .iter()
+        .filter(|alarms| alarms.confidence.is_none());
+    alarms
+        .filter_map(|alarms| {
+            let accepted = verdicts().filter(|verdict| verdict.p_value > alarms.threshold);
+            let rejected = verdicts().filter(|verdict| verdict.p_value <= alarms.threshold);
+            let low = accepted
+                .map(|verdict| verdict.strangeness)
+                .fold(f64::NEG_INFINITY, f64::max);
+            let high = rejected
+                .map(|verdict| verdict.strangeness)
+                .fold(f64::INFINITY, f64::min);
+            let middle = (low + high) / 2.0;
+            middle
+                .is_finite()
+                .then(|| (format!("{} %", 100.0 * alarms.rate), middle))
+        })
+        .collect()
+}
+
+/// The least strange images of a set, and the strangest with what speaks against them.
+fn ends(
+    set: &Judged,
+    strangest: Option<&(Vec<Image>, Option<Vec<Vec<f32>>>)>,
+) -> Result<Markup, MediaError> {
+    let least: Vec<Image> = set.images_in_order().take(SHOWN).cloned().collect();
+    let mut shown = vec![pictures(&least, "Least strange")?];
+    if let Some((images, maps)) = strangest {
+        shown.push(pictures(images, "Strangest")?);
+        if let (Some(maps), Some(first)) = (maps, images.first()) {
+            let png = media::overlay_grid(images, &slices(maps), first.shape())?;
+            shown.push(picture(&png, "What speaks against them, in red"));
+        }
+    }
+    Ok(html! { div.pictures { @for picture in &shown { (picture) } } })
+}
+
+/// False alarms, figures of the decision and of every statistic.
+pub(super) fn tables(report: &DetectionReport) -> Markup {
+    html! {
+        h2 { "Detection in figures" }
+        p.soft {
+            (report.inliers) " inliers that took part in nothing else; calibrated with " (report.calibration_size) " ("
+            (report.calibration) "). Larger is stranger. Intervals cover 95 %."
+        }
+        h3 { "False alarms" }
+        (false_alarms(report))
+        @if !report.sets.is_empty() {
+            h3 { "The decision" }
+            (decision(report))
+            h3 { "Every statistic" }
+            p.soft {
+                "AUROC of the value ± its standard error, large values counting as strange, and in brackets of its p-value, which looks at \
+                 both sides."
+            }
+            (statistics(report))
+        }
+    }
+}
+
+fn false_alarms(report: &DetectionReport) -> Markup {
+    let columns = [
+        "promised",
+        "reject p up to",
+        "inliers rejected",
+        "share",
+        "predicted",
+        "",
+    ];
+    let rows: Vec<Vec<String>> = report
+        .false_alarms
+        .iter()
+        .map(|alarms| {
+            let kind = alarms
                 .confidence
-                .map_or("on average".to_owned(), |c| format!(
-                    "with {} % confidence",
-                    100.0 * c
-                )),
-            alarms.threshold,
-            alarms.rejected,
-            100.0 * alarms.measured_rate,
-            alarms.predicted.map_or("–".to_owned(), |[low, high]| {
-                format!("{:.2} to {:.2} %", 100.0 * low, 100.0 * high)
-            }),
-        );
-    }
-    *html += "</table>";
+                .map_or("on average".to_owned(), |confidence| {
+                    format!("with {} % confidence", 100.0 * confidence)
+                });
+            let predicted = alarms.predicted.map_or("–".to_owned(), |[low, high]| {
+                format!("{} to {}", percent(low), percent(high))
+            });
+            let outside = if alarms.is_outside() { "outside" } else { "" };
+            vec![
+                format!("{} % {kind}", 100.0 * alarms.rate),
+                format!("{:.5}", alarms.threshold),
+                alarms.rejected.to_string(),
+                percent(alarms.measured_rate),
+                predicted,
+                outside.to_owned(),
+            ]
+        })
+        .collect();
+    table(&columns.map(str::to_owned), &rows)
 }
 
-fn overview(html: &mut String, report: &DetectionReport) {
-    *html += "<h3>The decision</h3><div class=\"wide\"><table><tr><th>outliers</th><th>images</th><th>AUROC</th><th>AUPR-in</th><th>AUPR-out</th>\
-              <th>FPR at 95 %</th><th>FPR at 80 %</th>";
-    for alarms in &report.false_alarms {
-        let star = if alarms.confidence.is_some() {
-            ", certified"
-        } else {
-            ""
-        };
-        let _ = write!(html, "<th>detected at {} %{star}</th>", 100.0 * alarms.rate);
-    }
-    *html += "</tr>";
-    let with = |value: f64, [low, high]: [f64; 2]| {
-        format!("<td title=\"{low:.4} to {high:.4}\">{value:.4}</td>")
-    };
-    for set in &report.sets {
-        let c = &set.combined;
-        let _ = write!(
-            html,
-            "<tr><td>{}</td><td>{}</td>",
-            escape(&set.name),
-            set.images
-        );
-        *html += &with(c.auroc, c.auroc_interval);
-        *html += &with(c.aupr_in, c.aupr_in_interval);
-        *html += &with(c.aupr_out, c.aupr_out_interval);
-        *html += &with(c.fpr_at_95, c.fpr_at_95_interval);
-        *html += &with(c.fpr_at_80, c.fpr_at_80_interval);
-        for detected in &set.detection {
-            *html += &with(detected.detected, detected.interval);
-        }
-        *html += "</tr>";
-    }
-    *html += "</table></div><p>Point at a number for its interval.</p>";
-}
-
-fn statistics(html: &mut String, report: &DetectionReport) {
-    *html += "<h3>Every statistic</h3><p>AUROC of the value, large values counting as strange, and in brackets of its p-value, which \
-              looks at both sides.</p><div class=\"wide\"><table><tr><th>statistic</th>";
-    for set in &report.sets {
-        let _ = write!(html, "<th>{}</th>", escape(&set.name));
-    }
-    *html += "</tr>";
-    let names = report.sets.first().map_or(&[][..], |set| &set.statistics);
-    for (place, statistic) in names.iter().enumerate() {
-        let _ = write!(html, "<tr><td>{}</td>", escape(&statistic.name));
-        for set in &report.sets {
-            let own = &set.statistics[place];
-            let _ = write!(
-                html,
-                "<td title=\"standard error {:.4}\">{:.3} ({:.3})</td>",
-                own.auroc_error, own.auroc, own.auroc_of_p_value
+fn decision(report: &DetectionReport) -> Markup {
+    let names = [
+        "outliers",
+        "images",
+        "AUROC",
+        "AUPR-in",
+        "AUPR-out",
+        "FPR at 95 %",
+        "FPR at 80 %",
+    ];
+    let mut columns: Vec<String> = names.map(str::to_owned).into();
+    columns.extend(report.false_alarms.iter().map(|alarms| {
+        let certified = alarms.confidence.map_or("", |_| ", certified");
+        format!("detected at {} %{certified}", 100.0 * alarms.rate)
+    }));
+    let with = |value: f64, [low, high]: [f64; 2]| format!("{value:.4} ({low:.4} to {high:.4})");
+    let rows: Vec<Vec<String>> = report
+        .sets
+        .iter()
+        .map(|set| {
+            let own = &set.combined;
+            let mut row = vec![
+                set.name.clone(),
+                set.images.to_string(),
+                with(own.auroc, own.auroc_interval),
+                with(own.aupr_in, own.aupr_in_interval),
+                with(own.aupr_out, own.aupr_out_interval),
+                with(own.fpr_at_95, own.fpr_at_95_interval),
+                with(own.fpr_at_80, own.fpr_at_80_interval),
+            ];
+            row.extend(
+                set.detection
+                    .iter()
+                    .map(|own| with(own.detected, own.interval)),
             );
-        }
-        *html += "</tr>";
-    }
-    *html += "<tr><td><b>the decision</b></td>";
-    for set in &report.sets {
-        let _ = write!(html, "<td><b>{:.3}</b></td>", set.combined.auroc);
-    }
-    *html += "</tr></table></div>";
+            row
+        })
+        .collect();
+    table(&columns, &rows)
 }
 
-fn of_set(
-    html: &mut String,
-    set: &Set,
-    inliers: &Judged,
-    outliers: &Judged,
-) -> Result<(), MediaError> {
-    let (inside, outside) = (inliers.strangeness(), outliers.strangeness());
-    let _ = write!(html, "<h3>{}</h3><div class=\"row\">", escape(&set.name));
-    *html += &figure(
-        &chart::curve(&inside, &outside),
-        "ROC: share of outliers rejected over share of inliers rejected",
+fn statistics(report: &DetectionReport) -> Markup {
+    let mut columns = vec!["statistic".to_owned()];
+    columns.extend(report.sets.iter().map(|set| set.name.clone()));
+    let names = report.sets.first().map_or(&[][..], |set| &set.statistics);
+    let mut rows: Vec<Vec<String>> = names
+        .iter()
+        .enumerate()
+        .map(|(place, statistic)| {
+            let cells = report.sets.iter().map(|set| {
+                let own = &set.statistics[place];
+                format!(
+                    "{:.3} ± {:.3} ({:.3})",
+                    own.auroc, own.auroc_error, own.auroc_of_p_value
+                )
+            });
+            std::iter::once(statistic.name.clone())
+                .chain(cells)
+                .collect()
+        })
+        .collect();
+    let decision = report
+        .sets
+        .iter()
+        .map(|set| format!("{:.3}", set.combined.auroc));
+    rows.push(
+        std::iter::once("the decision".to_owned())
+            .chain(decision)
+            .collect(),
     );
-    *html += &figure(
-        &chart::comparison(&inside, &outside),
-        "Strangeness, on a logarithmic scale: inliers blue, outliers red",
-    );
-    *html += "</div>";
-    ends(html, outliers)
-}
-
-/// The least and the most strange images of a set.
-fn ends(html: &mut String, set: &Judged) -> Result<(), MediaError> {
-    let mut order: Vec<usize> = (0..set.images.len()).collect();
-    order.sort_by(|&a, &b| {
-        set.detections[a]
-            .strangeness
-            .total_cmp(&set.detections[b].strangeness)
-    });
-    let pick = |places: Vec<usize>, caption: &str| {
-        let images: Vec<Image> = places
-            .into_iter()
-            .map(|place| set.images[place].clone())
-            .collect();
-        pictures(&images, caption)
-    };
-    *html += "<div class=\"row\">";
-    *html += &pick(order.iter().copied().take(SHOWN).collect(), "Least strange")?;
-    *html += &pick(
-        order.iter().rev().copied().take(SHOWN).collect(),
-        "Strangest",
-    )?;
-    *html += "</div>";
-    Ok(())
+    table(&columns, &rows)
 }

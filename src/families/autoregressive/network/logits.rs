@@ -1,6 +1,6 @@
 //! The logits of a batch, and what they say of a level.
 
-use super::Head;
+use super::{Given, Head};
 use crate::{
     domain::{image::ImageShape, likelihood, random::Random, sampling},
     families::manifest::{self, Tables},
@@ -29,6 +29,21 @@ impl Logits {
     /// All logits of one image: level by level, each in channel, row, column order.
     pub fn row(&self, row: usize) -> &[f32] {
         self.output.row(row, self.rows)
+    }
+
+    /// log p of every dimension of the images that they are the logits of, as [`Head::log_probability`] gives it.
+    pub(super) fn log_probabilities(&self, images: &[Given<'_>]) -> Vec<Vec<f32>> {
+        let mut scratch = Vec::new();
+        let mut log_probability = |row, (index, &level)| {
+            scratch.clear();
+            scratch.extend(self.at(row, index));
+            self.head.log_probability(&scratch, level) as f32
+        };
+        let maps = images.iter().enumerate().map(|(row, given)| {
+            let levels = given.levels.iter().enumerate();
+            levels.map(|at| log_probability(row, at)).collect()
+        });
+        maps.collect()
     }
 
     /// Whether the logits of one dimension describe a distribution.
@@ -77,7 +92,7 @@ impl Head {
     }
 
     /// Logits of a dimension: one a level, or 1 for a Bernoulli head.
-    pub(super) fn outcomes(self, shape: ImageShape) -> usize {
+    pub(in crate::families::autoregressive) fn outcomes(self, shape: ImageShape) -> usize {
         match self {
             Self::Categorical => shape.levels(),
             Self::Bernoulli => 1,

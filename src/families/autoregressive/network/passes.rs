@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Compilation, Contract, Given, Head, Logits};
+use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped};
 use crate::{
     domain::likelihood,
     families::{
@@ -10,7 +10,7 @@ use crate::{
         network::{NetworkError, batch_shape, expect_shape, levels_input},
     },
     graph::{
-        self,
+        self, precision,
         protobuf::{ElementType, Model},
         rewrite,
         signature::{self, Expected},
@@ -19,13 +19,15 @@ use crate::{
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
 
-/// A graph in two forms: one gives scores, one gives logits.
+/// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of a pass that scores
+/// take. The second is made runnable when it first runs.
 #[derive(Debug)]
 pub(super) struct Passes {
     contract: Contract,
     score: Arc<dyn Program>,
     logits: Arc<dyn Program>,
     logits_form: Vec<usize>,
+    cropping: Option<Cropping>,
 }
 
 impl Passes {
@@ -65,29 +67,36 @@ impl Passes {
                 forms: forms.clone(),
             }],
         )?;
+        let model = &*precision::in_single(model);
         let logits_form = forms[found[0]].clone();
         let kind = match (contract.head, logits_form.len()) {
             (Head::Bernoulli, _) => rewrite::Logits::Bernoulli,
             (Head::Categorical, 3) => rewrite::Logits::CategoricalFlat,
             (Head::Categorical, _) => rewrite::Logits::Categorical,
         };
+        let compilation = compile(engine, name, model, &contract)?;
+        let (model, cropping) = cropped(engine, name, model, &contract);
         let score = rewrite::score(
-            model,
+            &model,
             &contract.input,
             &contract.output,
             shape,
             contract.map,
             kind,
         )?;
-        let logits = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
-        let compilation = compile(engine, name, model, &contract)?;
+        let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
             score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
-            logits: engine.load(&format!("{name} (logits)"), &graph::serialize(&logits))?,
+            logits: engine.load_later(&format!("{name} (logits)"), &graph::serialize(&logits)),
             logits_form,
+            cropping,
             contract,
         };
         Ok((passes, compilation))
+    }
+
+    pub(super) fn cropping(&self) -> Option<&Cropping> {
+        self.cropping.as_ref()
     }
 
     /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.
@@ -96,14 +105,43 @@ impl Passes {
         images: &[Given<'_>],
         threads: Threads,
     ) -> Result<Vec<Vec<f32>>, NetworkError> {
-        let rows = images.len();
-        let names: &[&str] = match self.contract.head {
+        let outputs = self.run(&*self.score, self.score_names(), images, threads)?;
+        self.read_scores(&outputs, images.len())
+    }
+
+    /// Both of one pass: log p(xᵢ | x₍<ᵢ₎) and the logits.
+    pub(super) fn scored_logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<(Vec<Vec<f32>>, Logits), NetworkError> {
+        let names = [self.score_names(), &[&self.contract.output]].concat();
+        let mut outputs = self.run(&*self.score, &names, images, threads)?;
+        let logits = outputs.split_off(names.len() - 1).remove(0);
+        let logits = self.read_logits(logits, images.len())?;
+        Ok((self.read_scores(&outputs, images.len())?, logits))
+    }
+
+    /// The logits of every dimension.
+    pub(super) fn logits(
+        &self,
+        images: &[Given<'_>],
+        threads: Threads,
+    ) -> Result<Logits, NetworkError> {
+        let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
+        self.read_logits(outputs.remove(0), images.len())
+    }
+
+    fn score_names(&self) -> &'static [&'static str] {
+        match self.contract.head {
             Head::Categorical => &[rewrite::CHOSEN, rewrite::TOTAL],
             Head::Bernoulli => &[rewrite::MARGIN],
-        };
-        let outputs = self.run(&*self.score, names, images, threads)?;
+        }
+    }
+
+    fn read_scores(&self, outputs: &[Output], rows: usize) -> Result<Vec<Vec<f32>>, NetworkError> {
         let [_, c, h, w] = batch_shape(self.contract.shape, rows);
-        for (name, output) in names.iter().zip(&outputs) {
+        for (name, output) in self.score_names().iter().zip(outputs) {
             if output.values.len() != rows * c * h * w {
                 expect_shape(name, output, &[rows, c, h, w])?;
             }
@@ -129,22 +167,15 @@ impl Passes {
         Ok((0..rows).map(values).collect())
     }
 
-    /// The logits of every dimension.
-    pub(super) fn logits(
-        &self,
-        images: &[Given<'_>],
-        threads: Threads,
-    ) -> Result<Logits, NetworkError> {
-        let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
-        let output = outputs.swap_remove(0);
-        let expected: Vec<usize> = std::iter::once(images.len())
+    fn read_logits(&self, output: Output, rows: usize) -> Result<Logits, NetworkError> {
+        let expected: Vec<usize> = std::iter::once(rows)
             .chain(self.logits_form.iter().copied())
             .collect();
         expect_shape(&self.contract.output, &output, &expected)?;
         Ok(Logits {
             shape: self.contract.shape,
             head: self.contract.head,
-            rows: images.len(),
+            rows,
             output,
         })
     }
@@ -190,7 +221,10 @@ fn compile(
         .and_then(|bytes| graph::parse(&bytes).map_err(|error| error.to_string()));
     let simplified = match simplified {
         Ok(model) => model,
-        Err(reason) => return Ok(Compilation::Unknown(reason)),
+        Err(reason) => {
+            tracing::warn!(graph = name, %reason, "not analysed: images are drawn by full passes, and cannot be compressed");
+            return Ok(Compilation::Unknown(reason));
+        }
     };
     let interface = Interface {
         image: &contract.input,

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Images that are followed at once: enough for the kernels, few enough for the processor's caches.
-const COMPANY: usize = 16;
+pub(super) const COMPANY: usize = 16;
 
 /// log p of every dimension. Logarithms in double precision: the same in every company.
 pub(super) fn log_probabilities(

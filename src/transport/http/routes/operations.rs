@@ -16,11 +16,14 @@ use super::super::{
     output::{self, offload, tell},
     problem::{self, Problem},
     query::{ModelPath, Query, model_path},
-    scope::RequestScope,
+    scope::{Announced, RequestScope},
     stream,
 };
 use crate::{
-    intake::{self, BodyType, Content, Held, Takes, options::{RawOptions, seconds}},
+    intake::{
+        self, BodyType, Content, Held, Takes,
+        options::{RawOptions, seconds},
+    },
     model::{Refusal, progress::Board},
     operations::{AnyAnswer, Format, Opened},
 };
@@ -47,12 +50,12 @@ pub(super) async fn answer(
     let head = match head {
         Ok(head) => head,
         Err(refusal) => {
-            body::refuse(body, &parts.headers, state.config.max_body_bytes).await;
+            body::refuse(body, scope.announced()).await;
             return Err(Problem(refusal));
         }
     };
     let mut held = state.service.ledger().open();
-    let bytes = read(&state, &head, &parts.headers, body, &mut held).await?;
+    let bytes = read(&state, &head, scope.announced(), body, &mut held).await?;
     let Head {
         opened,
         mut options,
@@ -64,8 +67,7 @@ pub(super) async fn answer(
             let (takes, budget) = (opened.operation.about().takes, opened.budget());
             let size = bytes.len();
             let apart = offload(size, move || {
-                let content =
-                    intake::take_apart(bytes, &body_type, takes, &mut options, budget)?;
+                let content = intake::take_apart(bytes, &body_type, takes, &mut options, budget)?;
                 Ok::<_, Refusal>((content, options))
             });
             let (content, own) = apart.await?;
@@ -76,7 +78,7 @@ pub(super) async fn answer(
     };
     scope.set_images(content.len());
     if format == Format::Events {
-        return Ok(watched(opened, content, options, &scope)?);
+        return Ok(watched(opened, content, options, &scope, held)?);
     }
     let answer = opened.answer(content, options, scope.started()).await?;
     scope.set_images(answer.len());
@@ -98,8 +100,7 @@ impl Head {
         };
         let timeout = header_seconds(&parts.headers)?;
         let service = &state.service;
-        let mut opened =
-            service.open(name, (&path.model, version), timeout, scope.started())?;
+        let mut opened = service.open(name, (&path.model, version), timeout, scope.started())?;
         scope.set_model(&opened.model);
         let format = accept::negotiate(&parts.headers, opened.formats())?;
         opened.set_format(format)?;
@@ -129,14 +130,17 @@ fn header_seconds(headers: &HeaderMap) -> Result<Option<std::time::Duration>, Re
     let Some(value) = headers.get("x-request-timeout") else {
         return Ok(None);
     };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
+    let number = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok());
     seconds("X-Request-Timeout", number.unwrap_or(f64::NAN)).map(Some)
 }
 
 async fn read(
     state: &HttpState,
     head: &Head,
-    headers: &HeaderMap,
+    announced: Announced,
     body: Body,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
@@ -146,11 +150,11 @@ async fn read(
         .saturating_duration_since(Instant::now());
     let config = &state.config;
     let time = config.body_timeout.min(left);
-    let bytes = body::read(body, headers, config.max_body_bytes, time, held).await?;
+    let bytes = body::read(body, announced, config.max_body_bytes, time, held).await?;
     if head.body_type.is_none() && !bytes.is_empty() {
-        return Err(BodyType::of(None, Takes::Nothing).err().unwrap_or_else(|| {
-            Refusal::internal("a body without a type was accepted")
-        }));
+        return Err(BodyType::of(None, Takes::Nothing)
+            .err()
+            .unwrap_or_else(|| Refusal::internal("a body without a type was accepted")));
     }
     Ok(bytes)
 }
@@ -190,12 +194,14 @@ fn watched(
     content: Content,
     options: RawOptions,
     scope: &Arc<RequestScope>,
+    held: Held,
 ) -> Result<Response, Refusal> {
     let shape = opened.shape();
     let board = Board::new(shape.dimensions());
     opened.watch(Arc::clone(&board));
     let own = Arc::clone(scope);
     let work = async move {
+        let _held = held;
         let answer = opened.answer(content, options, own.started()).await?;
         own.set_images(answer.len());
         let weight = answer.weight();

@@ -34,6 +34,9 @@ struct Links {
 pub(crate) struct Status {
     #[schemars(example = &"ready")]
     status: &'static str,
+    /// What the server does without though it is ready: versions of models that were refused, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    weaknesses: Vec<String>,
 }
 
 /// Names the other paths, relative to this one.
@@ -42,31 +45,33 @@ pub(super) async fn index() -> impl IntoResponse {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         links: Links {
-            models: "/v1/models",
-            docs: "/docs/",
-            openapi: "/openapi.json",
-            livez: "/livez",
-            readyz: "/readyz",
-            metrics: "/metrics",
+            models: "v1/models",
+            docs: "docs/",
+            openapi: "openapi.json",
+            livez: "livez",
+            readyz: "readyz",
+            metrics: "metrics",
         },
     })
 }
 
 /// 200 while the process answers at all.
 pub(super) async fn livez() -> impl IntoResponse {
-    json(&Status { status: "live" })
+    json(&Status {
+        status: "live",
+        weaknesses: Vec::new(),
+    })
 }
 
-/// 200 while the server takes new work.
+/// 200 while the server takes new work; else what it waits for.
 pub(super) async fn readyz(State(state): State<HttpState>) -> Result<impl IntoResponse, Problem> {
-    if state.service.is_ready() {
-        return Ok(json(&Status { status: "ready" }));
+    if let Some(reason) = state.service.unready() {
+        return Err(Problem(Refusal::new(Kind::NotReady, reason)));
     }
-    let refusal = Refusal::new(
-        Kind::NotReady,
-        "no model is ready, or the server is shutting down",
-    );
-    Err(Problem(refusal))
+    Ok(json(&Status {
+        status: "ready",
+        weaknesses: state.service.weaknesses(),
+    }))
 }
 
 /// In the Prometheus text format.

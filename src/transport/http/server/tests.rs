@@ -199,3 +199,29 @@ async fn http2_is_spoken_without_tls() {
     stream.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame[3], 4);
 }
+
+#[tokio::test]
+async fn an_address_has_as_many_connections_as_it_may() {
+    let server = start(ServerLimits {
+        max_connections_per_address: 1,
+        ..ServerLimits::default()
+    })
+    .await;
+    let mut first = connect(&server).await;
+    ask(&mut first, "/slow").await;
+    server.entered.notified().await;
+    assert_eq!(rest(&mut connect(&server).await).await, "");
+    server.release.notify_one();
+    assert!(some(&mut first).await.ends_with("done"));
+    drop(first);
+    loop {
+        // The place is free when the server has seen that the first is gone.
+        let mut next = connect(&server).await;
+        let _ = next
+            .write_all(b"GET / HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+            .await;
+        if rest(&mut next).await.ends_with("hello") {
+            break;
+        }
+    }
+}

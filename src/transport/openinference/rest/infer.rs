@@ -36,12 +36,18 @@ pub(super) async fn infer(
     // A model that is not there is refused before anything is read.
     let target = protocol.target(&name, version, None);
     if let Err(refusal) = target {
-        body::refuse(body, headers, config.max_body_bytes).await;
+        body::refuse(body, scope.announced()).await;
         return Err(Problem(refusal));
     }
     let mut held = protocol.service.ledger().open();
     let max_bytes = config.max_body_bytes;
-    let bytes = body::read(body, headers, max_bytes, config.body_timeout, &mut held).await?;
+    let bytes = body::read(
+        body,
+        scope.announced(),
+        max_bytes,
+        config.body_timeout,
+        &mut held,
+    ).await?;
     let encoding = super::body::Encoding::of(headers)?;
     let bytes = encoding.decode(bytes, max_bytes, &mut held).await?;
 

@@ -11,7 +11,7 @@ use super::RestState;
 use crate::{
     model::{Kind, Refusal},
     transport::{
-        http::{body, output, problem::Problem},
+        http::{body, output, problem::Problem, scope::RequestScope},
         openinference::OpenInference,
     },
 };
@@ -48,8 +48,9 @@ pub(super) async fn index(
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let mut held = state.protocol.service.ledger().open();
+    let announced = RequestScope::of(&parts).announced();
     let time = state.config.body_timeout;
-    let bytes = body::read(body, &parts.headers, MAX_QUESTION_BYTES, time, &mut held).await?;
+    let bytes = body::read(body, announced, MAX_QUESTION_BYTES, time, &mut held).await?;
     let question = if bytes.is_empty() {
         Question::default()
     } else {

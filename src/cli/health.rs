@@ -1,0 +1,193 @@
+//! `health`: asks a running server whether it takes work, for health checks of containers, in which there is nothing else to ask with.
+
+use std::{
+    io::{self, Read, Write},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    path::PathBuf,
+    time::Duration,
+};
+
+use clap::{ArgMatches, Args};
+
+use super::{CliError, Outcome, say};
+use crate::settings::{
+    HttpSettings, Settings, Written,
+    options::{HttpOptions, Options},
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  the server takes work
+  1  it does not, or there is none
+  2  the arguments, the configuration or the environment do not allow it";
+
+/// How long the server may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// More of an answer than it has.
+const MAX_ANSWER_BYTES: u64 = 64 << 10;
+
+/// Ask a running server whether it is ready
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub(super) struct HealthArgs {
+    /// What to ask [default: /readyz at the address of the settings, that of probes if there is one]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
+    /// TOML file of settings, as for `serve`
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "DENSITY_CONFIG",
+        hide_env_values = true
+    )]
+    config: Option<PathBuf>,
+
+    /// The server's address, as for `serve`
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DENSITY_HTTP",
+        hide_env_values = true
+    )]
+    http: Option<String>,
+
+    /// Its address of probes, as for `serve`
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "DENSITY_PROBES",
+        hide_env_values = true
+    )]
+    probes: Option<String>,
+}
+
+pub(super) fn run(arguments: HealthArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
+    let url = match arguments.url {
+        Some(url) => url,
+        None => {
+            let options = Options {
+                http: HttpOptions {
+                    http: arguments.http,
+                    probes: arguments.probes,
+                    ..HttpOptions::default()
+                },
+                ..Options::default()
+            };
+            let written = Written::new(options, matches, arguments.config.as_deref())?;
+            readiness(&Settings::default().with(&written)?.http)
+        }
+    };
+    let Some((host, path)) = parts(&url) else {
+        let wanted = "it must be http://HOST:PORT/PATH";
+        return Err(CliError::Usage(format!(
+            "--url: {url:?} is not possible: {wanted}"
+        )));
+    };
+    match ask(&host, path) {
+        Ok(answer) if answer.is_good() => Ok(Outcome::Done),
+        Ok(answer) => {
+            say(&format!("{url}: {}", answer.0));
+            Ok(Outcome::Refused)
+        }
+        Err(error) => {
+            say(&format!("{url}: {error}"));
+            Ok(Outcome::Refused)
+        }
+    }
+}
+
+/// Where the server of these settings tells whether it is ready.
+fn readiness(http: &HttpSettings) -> String {
+    let mut address: SocketAddr = http.probes.unwrap_or(http.address);
+    if address.ip().is_unspecified() {
+        // Who listens everywhere listens here.
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}/readyz")
+}
+
+/// Host with port, and path.
+fn parts(url: &str) -> Option<(String, &str)> {
+    let rest = url.strip_prefix("http://")?;
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    if host.is_empty() || !url.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return None;
+    }
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let host = if has_port {
+        host.to_owned()
+    } else {
+        format!("{host}:80")
+    };
+    Some((host, if path.is_empty() { "/" } else { path }))
+}
+
+/// The text of an answer.
+struct Answer(String);
+
+impl Answer {
+    fn is_good(&self) -> bool {
+        self.0.split(' ').nth(1) == Some("200")
+    }
+}
+
+fn ask(host: &str, path: &str) -> io::Result<Answer> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in host.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, PATIENCE) {
+            Ok(mut stream) => {
+                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_write_timeout(Some(PATIENCE))?;
+                write!(
+                    stream,
+                    "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+                )?;
+                let mut bytes = Vec::new();
+                stream.take(MAX_ANSWER_BYTES).read_to_end(&mut bytes)?;
+                return Ok(Answer(String::from_utf8_lossy(&bytes).into_owned()));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_of_probes_comes_first_and_everywhere_is_here() {
+        let mut http = HttpSettings::default();
+        assert_eq!(readiness(&http), "http://127.0.0.1:8000/readyz");
+        http.address = "[::]:80".parse().unwrap();
+        assert_eq!(readiness(&http), "http://[::1]:80/readyz");
+        http.probes = Some("0.0.0.0:9000".parse().unwrap());
+        assert_eq!(readiness(&http), "http://127.0.0.1:9000/readyz");
+    }
+
+    #[test]
+    fn urls_are_taken_apart() {
+        let apart = |url| parts(url).map(|(host, path)| format!("{host} {path}"));
+        assert_eq!(apart("http://a:1/b/c?d").as_deref(), Some("a:1 /b/c?d"));
+        assert_eq!(apart("http://a").as_deref(), Some("a:80 /"));
+        assert_eq!(apart("http://[::1]:1/x").as_deref(), Some("[::1]:1 /x"));
+        for wrong in [
+            "https://a/",
+            "a/b",
+            "http://",
+            "http:///x",
+            "http://a/ b",
+            "http://a/\r\nb",
+        ] {
+            assert_eq!(apart(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a detector must have so that a statistic can be measured: members by their roles, and more work for some of
+//! them.
+
+use std::{fmt, str::FromStr};
+
+/// What a detector must have for a statistic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Need {
+    /// The main density.
+    Density,
+    /// A local density beside it.
+    Local,
+    /// A background density beside it.
+    Background,
+    /// A variational autoencoder.
+    Latent,
+    /// An autoencoder.
+    Autoencoder,
+    /// A classifier.
+    Classifier,
+    /// Passes of the main density over flipped and turned images.
+    Stirring,
+    /// Decodings of posterior samples of the latent member.
+    Samples,
+}
+
+impl Need {
+    /// Every need.
+    pub const ALL: [Self; 8] = [
+        Self::Density,
+        Self::Local,
+        Self::Background,
+        Self::Latent,
+        Self::Autoencoder,
+        Self::Classifier,
+        Self::Stirring,
+        Self::Samples,
+    ];
+
+    /// The name used in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Density => "density",
+            Self::Local => "local",
+            Self::Background => "background",
+            Self::Latent => "latent",
+            Self::Autoencoder => "autoencoder",
+            Self::Classifier => "classifier",
+            Self::Stirring => "stirring",
+            Self::Samples => "samples",
+        }
+    }
+
+    /// What can fill the role.
+    pub fn wanted(self) -> &'static str {
+        match self {
+            Self::Density | Self::Local | Self::Background | Self::Stirring => {
+                "a model with the exact probability of every pixel given those before it, conditioned on nothing else"
+            }
+            Self::Latent | Self::Samples => "a model with a posterior over codes",
+            Self::Autoencoder => {
+                "a model that puts images through a bottleneck without a distribution"
+            }
+            Self::Classifier => "a model with a distribution over labels",
+        }
+    }
+
+    /// Whether it is more work for another member, and not a member of its own.
+    pub fn is_derived(self) -> bool {
+        matches!(self, Self::Stirring | Self::Samples)
+    }
+}
+
+impl fmt::Display for Need {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Need {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|need| need.name() == name);
+        found.ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(|need| need.name()).collect();
+            format!("unknown role {name:?}: one of {}", known.join(", "))
+        })
+    }
+}

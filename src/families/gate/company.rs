@@ -1,0 +1,202 @@
+//! What an image gives must not depend on the images that it shares a run with.
+//!
+//! Requests of different clients share runs. A graph that computes anything over the batch (batch normalisation in training mode, scaling by the
+//! extremes of all images, quantisation by a range found on the way) gives other numbers in other company. One item is run alone and again behind
+//! others that are as different from it as can be.
+
+use std::fmt;
+
+use crate::domain::{image::ImageShape, random::Random};
+
+/// Numbers may differ by this share of the largest one of the item: some kernels of a runtime round otherwise when there are more rows.
+const ROUNDING: f32 = 1e-5;
+
+/// What was found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::families) enum Kept {
+    /// The same bits.
+    Exactly,
+    /// The same but for rounding, up to this difference.
+    Rounded(f32),
+}
+
+/// What was found instead.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::families) enum Broken {
+    /// Two runs of the same item alone differ.
+    Random,
+    /// Company changes the numbers by up to this.
+    Company(f32),
+}
+
+/// Runs the items of these indices together and answers the numbers of each.
+pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>, E> + 'a;
+
+/// Tries item 0 alone and behind items 1 to `others`. Answers also the numbers of the others.
+#[expect(
+    clippy::type_complexity,
+    reason = "two ways to fail: the run, and the graph"
+)]
+pub(in crate::families) fn probe<E>(
+    others: usize,
+    run: &mut Run<'_, E>,
+) -> Result<Result<(Kept, Vec<Vec<f32>>), Broken>, E> {
+    let alone = run(&[0])?.swap_remove(0);
+    let order: Vec<usize> = (1..=others).chain([0]).collect();
+    let mut together = run(&order)?;
+    let behind = together.pop().unwrap_or_default();
+    if same_bits(&alone, &behind) {
+        return Ok(Ok((Kept::Exactly, together)));
+    }
+    let again = run(&[0])?.swap_remove(0);
+    if !same_bits(&alone, &again) {
+        return Ok(Err(Broken::Random));
+    }
+    let scale = alone.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+    let difference = difference(&alone, &behind);
+    Ok(if difference <= ROUNDING * scale {
+        Ok((Kept::Rounded(difference), together))
+    } else {
+        Err(Broken::Company(difference))
+    })
+}
+
+fn same_bits(one: &[f32], other: &[f32]) -> bool {
+    let bits =
+        |values: &[f32]| -> Vec<u32> { values.iter().map(|value| value.to_bits()).collect() };
+    bits(one) == bits(other)
+}
+
+/// The largest difference; infinite where only one is a number.
+fn difference(one: &[f32], other: &[f32]) -> f32 {
+    if one.len() != other.len() {
+        return f32::INFINITY;
+    }
+    one.iter().zip(other).fold(0.0, |largest, (&a, &b)| {
+        let own = (a - b).abs();
+        if a.to_bits() == b.to_bits() || own <= largest {
+            largest
+        } else if own.is_nan() {
+            f32::INFINITY
+        } else {
+            own
+        }
+    })
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exactly => f.write_str("an item alone and behind others gives the same bits"),
+            Self::Rounded(difference) => write!(
+                f,
+                "an item alone and behind others gives the same but for rounding, up to {difference:.1e}"
+            ),
+        }
+    }
+}
+
+/// Levels of images that are as different as can be: noise of the lower half of levels, the extremes in turn, and noise of all levels. The range of
+/// the first one is such that a quantisation by it and one by the range of all round differently.
+pub(in crate::families) fn images(shape: ImageShape, random: &Random) -> [Vec<u8>; 3] {
+    let (dimensions, levels) = (shape.dimensions(), shape.levels());
+    let noise = |count: usize| {
+        (0..dimensions)
+            .map(|i| (random.uniform(i as u32) * count as f64) as u8)
+            .collect()
+    };
+    [
+        noise(levels.div_ceil(2)),
+        alternating(dimensions, (levels - 1) as u8),
+        noise(levels),
+    ]
+}
+
+/// 0 and `level` in turn; with level 1 as quiet as an image can be that is not the same everywhere.
+pub(in crate::families) fn alternating(dimensions: usize, level: u8) -> Vec<u8> {
+    (0..dimensions)
+        .map(|i| level * u8::from(i % 2 == 1))
+        .collect()
+}
+
+/// Codes that are as different as can be: near the mode of the prior, far out, and a draw.
+pub(in crate::families) fn codes(size: usize, random: &Random) -> [Vec<f32>; 3] {
+    let alternate = |value: f32| {
+        (0..size)
+            .map(|i| if i % 2 == 0 { value } else { -value })
+            .collect()
+    };
+    let draw = (0..size).map(|i| random.normal(i as u32) as f32);
+    [alternate(0.1), alternate(3.0), draw.collect()]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use super::*;
+    use crate::domain::random::Stream;
+
+    fn probed(of: &dyn Fn(&[Vec<u8>]) -> Vec<Vec<f32>>) -> Result<Kept, Broken> {
+        let images = images(
+            ImageShape::new(1, 4, 4, 4).unwrap(),
+            &Random::new(0, Stream::Probe, 0),
+        );
+        let mut run = |indices: &[usize]| {
+            let images: Vec<Vec<u8>> = indices.iter().map(|&i| images[i].clone()).collect();
+            Ok::<_, Infallible>(of(&images))
+        };
+        probe(2, &mut run).unwrap().map(|(kept, others)| {
+            assert_eq!(others.len(), 2);
+            kept
+        })
+    }
+
+    fn floats(image: &[u8]) -> Vec<f32> {
+        image.iter().map(|&level| f32::from(level)).collect()
+    }
+
+    #[test]
+    fn what_is_computed_over_the_batch_is_found() {
+        let each = |images: &[Vec<u8>]| images.iter().map(|image| floats(image)).collect();
+        assert_eq!(probed(&each), Ok(Kept::Exactly));
+        let scaled = |images: &[Vec<u8>]| {
+            let largest = f32::from(*images.iter().flatten().max().unwrap());
+            let of = |image: &Vec<u8>| floats(image).iter().map(|v| v / largest).collect();
+            images.iter().map(of).collect()
+        };
+        assert!(matches!(probed(&scaled), Err(Broken::Company(_))));
+        let first = |images: &[Vec<u8>]| {
+            let first = floats(&images[0]);
+            let of = |image: &Vec<u8>| {
+                floats(image)
+                    .iter()
+                    .zip(&first)
+                    .map(|(a, b)| a - b)
+                    .collect()
+            };
+            images.iter().map(of).collect()
+        };
+        assert!(matches!(probed(&first), Err(Broken::Company(_))));
+        let count = |images: &[Vec<u8>]| vec![vec![images.len() as f32]; images.len()];
+        assert_eq!(probed(&count), Err(Broken::Company(2.0)));
+        let nothing = |images: &[Vec<u8>]| {
+            vec![vec![if images.len() == 1 { 1.0 } else { f32::NAN }]; images.len()]
+        };
+        assert_eq!(probed(&nothing), Err(Broken::Company(f32::INFINITY)));
+    }
+
+    #[test]
+    fn rounding_is_told_and_chance_is_found_however_small() {
+        let rounded = |images: &[Vec<u8>]| {
+            vec![vec![1.0, if images.len() == 1 { 0.5 } else { 0.500_001 }]; images.len()]
+        };
+        assert!(matches!(probed(&rounded), Ok(Kept::Rounded(_))));
+        let runs = std::cell::Cell::new(0u32);
+        let random = |images: &[Vec<u8>]| {
+            runs.set(runs.get() + 1);
+            vec![vec![1.0 + runs.get() as f32 * f32::EPSILON]; images.len()]
+        };
+        assert_eq!(probed(&random), Err(Broken::Random));
+    }
+}

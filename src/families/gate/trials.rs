@@ -1,0 +1,72 @@
+//! Trials of a graph on images made up for the purpose, as steps of the gate.
+
+use super::{
+    Gate, GateError,
+    company::{self, Broken},
+    failed,
+};
+use crate::{
+    domain::random::{Random, Stream},
+    families::NetworkError,
+};
+
+/// Others that item 0 is run behind.
+const OTHERS: usize = 2;
+
+impl Gate<'_> {
+    /// Numbers for trials of the graph in `file`: others for every graph.
+    pub(in crate::families) fn probe(&self, file: &str, number: u64) -> Random {
+        Random::new(self.seed(file), Stream::Probe, number)
+    }
+
+    /// The first bytes of the file's hash, so that every graph is tried elsewhere.
+    pub(in crate::families) fn seed(&self, file: &str) -> u64 {
+        let hash = self.manifest().sha256.get(file);
+        let start = hash.and_then(|hash| hash.get(..16));
+        start
+            .and_then(|digits| u64::from_str_radix(digits, 16).ok())
+            .unwrap_or_default()
+    }
+
+    /// Tries whether items 0 to 2 give the same alone and in company. Answers the numbers of items 1 and 2.
+    pub(in crate::families) fn keeps_apart(
+        &mut self,
+        file: &str,
+        run: &mut company::Run<'_, NetworkError>,
+    ) -> Result<Vec<Vec<f32>>, GateError> {
+        let refused = |cause| failed(file, cause);
+        if self.declared().random {
+            self.warn(format!(
+                "{file} draws random numbers, as declared: no two answers are the same"
+            ));
+            return run(&[1, 2]).map_err(refused);
+        }
+        match company::probe(OTHERS, run).map_err(refused)? {
+            Ok((kept, others)) => {
+                self.passed("company", format!("{file}: {kept}"));
+                Ok(others)
+            }
+            Err(Broken::Random) => Err(GateError::Random {
+                file: file.to_owned(),
+                nodes: match self.drawing.as_slice() {
+                    [] => String::new(),
+                    nodes => format!(", drawn by {}", nodes.join(", ")),
+                },
+                cure: self.cure_of_chance(),
+            }),
+            Err(Broken::Company(difference)) => Err(GateError::Company {
+                file: file.to_owned(),
+                difference,
+                also: String::new(),
+            }),
+        }
+    }
+
+    fn cure_of_chance(&self) -> &'static str {
+        if self.manifest().contract.declarable().contains(&"random") {
+            ", or say [declared] random = true"
+        } else {
+            ""
+        }
+    }
+}

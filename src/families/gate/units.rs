@@ -1,0 +1,289 @@
+//! Numbers that look like something else than they are taken for.
+//!
+//! Nothing in a graph tells a logit from a probability. But the range of numbers does: what looks wrong has to be answered in the manifest, where its
+//! author says what it is. Golden scores do not help, since they may have been made with the same mistake.
+
+use std::fmt;
+
+use crate::families::manifest::Declared;
+
+/// What numbers look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::families) enum Suspicion {
+    /// Logits that all lie in [0, 1], and sum to 1 over levels or labels where there are several.
+    Probabilities,
+    /// Pictures that use all of [−1, 1].
+    Signed,
+    /// Pictures far above 1.
+    Levels,
+    /// Pictures of which much lies outside [0, 1].
+    Outside,
+    /// Log-scales that are all positive.
+    Scale,
+    /// Log-variances that are all positive.
+    Spread,
+    /// Means that are all negative beside log-variances of both signs.
+    Swapped,
+    /// Inputs that are scaled by the manifest and again by the graph.
+    ScaledTwice,
+}
+
+impl Suspicion {
+    /// Whether the manifest says what the numbers are.
+    pub(in crate::families) fn is_answered(self, declared: Declared) -> bool {
+        match self {
+            Self::Probabilities => declared.logits.is_some(),
+            Self::Signed | Self::Levels | Self::Outside => declared.pictures.is_some(),
+            Self::Scale => declared.log_scale.is_some(),
+            Self::Spread | Self::Swapped => declared.log_variance.is_some(),
+            Self::ScaledTwice => declared.input.is_some(),
+        }
+    }
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Probabilities => {
+                "its logits look like probabilities: all lie between 0 and 1, and where there are several they sum to 1; say \
+                 logits = \"probabilities\", or logits = \"logits\" if they are that after all"
+            }
+            Self::Signed => {
+                "its pictures look as if they went from -1 to 1, and are taken as going from 0 to 1; say pictures = \"-1..1\", or \
+                 pictures = \"0..1\" if they do and the rest is to be cut off"
+            }
+            Self::Levels => {
+                "its pictures look like levels, and are taken as level / (levels - 1); say pictures = \"levels\", or \
+                 pictures = \"0..1\" if the rest is to be cut off"
+            }
+            Self::Outside => {
+                "more than half of the numbers of its pictures lie outside of 0 to 1; say pictures = \"0..1\" if the rest is to be cut off, \
+                 else \"-1..1\" or \"levels\""
+            }
+            Self::Scale => {
+                "its log-scales look like scales: none is negative, which would be a spread wider than all levels; say \
+                 log_scale = \"scale\", or log_scale = \"log-scale\" if they are that after all"
+            }
+            Self::Spread => {
+                "its log-variances look like variances or deviations: none is negative, which would be a code less certain than without \
+                 the image; say log_variance = \"variance\", \"deviation\" or \"log-deviation\", or \"log-variance\" if they are that after all"
+            }
+            Self::Swapped => {
+                "its mean and its log-variance look exchanged: every mean is negative, and log-variances have both signs; exchange the \
+                 names of the outputs, or say log_variance = \"log-variance\" if they are right"
+            }
+            Self::ScaledTwice => {
+                "its input looks scaled twice: [input] scales levels, and the graph divides what it is given again; set [input] \
+                 scale = 1.0, or say input = \"scaled-twice\" if it was trained like that"
+            }
+        })
+    }
+}
+
+/// Looks at predictions: `outcomes` logits of each dimension or image, one after the other.
+pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Suspicion> {
+    let inside = |value: &f32| (0.0..=1.0).contains(value);
+    // Equal logits tell nothing.
+    let varied = values.iter().any(|value| *value != values[0]);
+    let sums =
+        |chunk: &[f32]| (chunk.iter().map(|&v| f64::from(v)).sum::<f64>() - 1.0).abs() < 1e-3;
+    let one_each = outcomes == 1 || values.chunks(outcomes).all(sums);
+    (varied && values.iter().all(inside) && one_each).then_some(Suspicion::Probabilities)
+}
+
+/// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them, which may lie outside.
+pub(in crate::families) fn pictures(values: &[f32], are_means: bool) -> Option<Suspicion> {
+    let share = |holds: &dyn Fn(f32) -> bool| {
+        let count = values.iter().filter(|&&value| holds(value)).count();
+        count as f64 / values.len().max(1) as f64
+    };
+    let within_one = values.iter().all(|value| value.abs() <= 1.0001);
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    if within_one && least < -0.5 && share(&|value| value < -0.25) > 0.05 {
+        return Some(Suspicion::Signed);
+    }
+    if share(&|value| value > 2.0) > 0.25 && share(&|value| value < -0.5) < 0.05 {
+        return Some(Suspicion::Levels);
+    }
+    let outside = share(&|value| !(-0.1..=1.1).contains(&value));
+    (!are_means && outside > 0.5).then_some(Suspicion::Outside)
+}
+
+/// Looks at the log-scales of a decoder, in units of the whole range of levels.
+pub(in crate::families) fn log_scale(values: &[f32]) -> Option<Suspicion> {
+    let positive = !values.is_empty() && values.iter().all(|&value| value >= 0.0);
+    positive.then_some(Suspicion::Scale)
+}
+
+/// Numbers from which on signs tell something.
+const ENOUGH: usize = 16;
+
+/// Looks at what an encoder gives.
+pub(in crate::families) fn posterior(mean: &[f32], log_variance: &[f32]) -> Option<Suspicion> {
+    let negative = |values: &[f32]| values.iter().filter(|&&value| value < 0.0).count();
+    if log_variance.len() < ENOUGH {
+        return None;
+    }
+    let (of_mean, of_variance) = (negative(mean), negative(log_variance));
+    // A collapsed dimension has a log-variance about 0, on either side of it.
+    if log_variance.iter().all(|&value| value > -1e-6) && log_variance.iter().any(|&v| v > 0.05) {
+        return Some(Suspicion::Spread);
+    }
+    let mixed = (log_variance.len() / 5..=log_variance.len() * 4 / 5).contains(&of_variance);
+    (of_mean == mean.len() && mixed).then_some(Suspicion::Swapped)
+}
+
+/// Looks at the factor by which a graph scales what the manifest has scaled by `scale`.
+pub(in crate::families) fn input(scale: f64, factor: f64, levels: usize) -> Option<Suspicion> {
+    let widest = (levels - 1) as f64;
+    let (given, left) = (scale.abs() * widest, scale.abs() * factor.abs() * widest);
+    // Scaled once, the levels of an image span about 1 or 2; twice, about a level.
+    let twice = levels > 16 && given <= 8.0 && left <= 8.0 / widest;
+    twice.then_some(Suspicion::ScaledTwice)
+}
+
+/// How sure it must be that a density gives noise more probability than there is: nats, and so at most one honest density of 10⁹ is refused.
+const SURE: f64 = 20.7;
+
+/// Log-likelihoods in nats of images drawn uniformly. Of any probability, p(x) times the number of images has the mean 1 over them, so that
+/// its product over independent images passes e^t with probability at most e^−t. Answers what it is on average and what it can be, if it passes.
+pub(in crate::families) fn noise(
+    scores: &[f64],
+    dimensions: usize,
+    levels: usize,
+) -> Option<(f64, f64)> {
+    let most = -(dimensions as f64) * (levels as f64).ln();
+    let excess: f64 = scores.iter().map(|score| score - most).sum();
+    let rounding = 1e-5 * most.abs() * scores.len() as f64;
+    let mean = scores.iter().sum::<f64>() / scores.len().max(1) as f64;
+    (excess > SURE + rounding).then_some((mean, most))
+}
+
+/// What a tolerance of golden numbers proves.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::families) enum Tolerated {
+    /// Enough.
+    Little,
+    /// Little: more than a twentieth of what there is.
+    Much(f64),
+    /// Nothing: any number would do.
+    Anything(f64),
+}
+
+/// Compares what is allowed to golden numbers with `span`, the size of numbers that say nothing.
+pub(in crate::families) fn tolerated(allowed: impl Iterator<Item = f64>, span: f64) -> Tolerated {
+    let largest = allowed.fold(0.0, f64::max);
+    if largest.is_nan() || largest >= span {
+        Tolerated::Anything(largest)
+    } else if largest > span / 20.0 {
+        Tolerated::Much(largest)
+    } else {
+        Tolerated::Little
+    }
+}
+
+/// Whether the number of weights that a manifest states is about that of its graphs, which hold constants besides.
+pub(in crate::families) fn is_plausible_count(stated: u64, found: u64) -> bool {
+    stated.saturating_mul(2) >= found && stated <= found.saturating_mul(2).max(found + 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probabilities_are_told_from_logits() {
+        assert_eq!(
+            logits(&[0.25, 0.75, 0.5, 0.5], 2),
+            Some(Suspicion::Probabilities)
+        );
+        assert_eq!(logits(&[0.25, 0.5, 0.5, 0.5], 2), None);
+        assert_eq!(logits(&[0.25, 0.5, 0.9], 1), Some(Suspicion::Probabilities));
+        assert_eq!(logits(&[-0.25, 0.5, 0.9], 1), None);
+        assert_eq!(logits(&[f32::NAN, 0.5], 1), None);
+        // Logarithms of probabilities are logits, and a constant tells nothing.
+        assert_eq!(logits(&[0.25f32.ln(), 0.75f32.ln()], 2), None);
+        assert_eq!(logits(&[0.5, 0.5], 2), None);
+        assert_eq!(logits(&[0.0, 0.0], 1), None);
+    }
+
+    #[test]
+    fn ranges_of_pictures_are_told_apart() {
+        let ramp = |from: f32, to: f32| -> Vec<f32> {
+            (0..=100)
+                .map(|i| from + (to - from) * i as f32 / 100.0)
+                .collect()
+        };
+        for means in [false, true] {
+            assert_eq!(pictures(&ramp(0.0, 1.0), means), None);
+            assert_eq!(pictures(&ramp(-0.1, 1.1), means), None);
+            assert_eq!(pictures(&ramp(-1.0, 1.0), means), Some(Suspicion::Signed));
+            assert_eq!(pictures(&ramp(0.0, 255.0), means), Some(Suspicion::Levels));
+        }
+        let dark = [vec![-0.3; 60], ramp(0.0, 1.3)].concat();
+        assert_eq!(pictures(&dark, true), None);
+        assert_eq!(
+            pictures(&[vec![-0.3; 120], ramp(0.0, 1.3)].concat(), false),
+            Some(Suspicion::Outside)
+        );
+    }
+
+    #[test]
+    fn spreads_are_told_from_their_logarithms() {
+        assert_eq!(log_scale(&[0.1, 0.3]), Some(Suspicion::Scale));
+        assert_eq!(log_scale(&[-2.0, 0.3]), None);
+        let constant = |value: f32| vec![value; ENOUGH];
+        let mixed: Vec<f32> = (0..ENOUGH)
+            .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })
+            .collect();
+        assert_eq!(posterior(&mixed, &constant(-2.0)), None);
+        assert_eq!(posterior(&mixed, &constant(0.3)), Some(Suspicion::Spread));
+        assert_eq!(posterior(&constant(-2.0), &mixed), Some(Suspicion::Swapped));
+        assert_eq!(posterior(&constant(-2.0)[..3], &mixed[..3]), None);
+    }
+
+    #[test]
+    fn levels_scaled_twice_are_found() {
+        assert_eq!(input(1.0 / 255.0, 1.0, 256), None);
+        assert_eq!(input(1.0, 1.0 / 255.0, 256), None);
+        assert_eq!(input(1.0 / 255.0, 2.0, 256), None);
+        assert_eq!(
+            input(1.0 / 255.0, 1.0 / 255.0, 256),
+            Some(Suspicion::ScaledTwice)
+        );
+        assert_eq!(
+            input(2.0 / 255.0, 1.0 / 127.5, 256),
+            Some(Suspicion::ScaledTwice)
+        );
+        assert_eq!(input(1.0, 0.5, 2), None);
+    }
+
+    #[test]
+    fn noise_has_no_more_probability_than_there_is() {
+        let most = -64.0 * 4f64.ln();
+        assert_eq!(noise(&[most, most], 64, 4), None);
+        assert_eq!(noise(&[most - 100.0, most + 30.0], 64, 4), None);
+        assert_eq!(noise(&[most + 15.0], 64, 4), None);
+        assert_eq!(
+            noise(&[most + 15.0, most + 15.0], 64, 4),
+            Some((most + 15.0, most))
+        );
+        assert_eq!(noise(&[f64::NEG_INFINITY], 64, 4), None);
+    }
+
+    #[test]
+    fn tolerances_and_counts_that_say_nothing_are_found() {
+        assert_eq!(tolerated([1e-3].into_iter(), 100.0), Tolerated::Little);
+        assert_eq!(
+            tolerated([1e-3, 7.0].into_iter(), 100.0),
+            Tolerated::Much(7.0)
+        );
+        assert_eq!(
+            tolerated([1e300].into_iter(), 100.0),
+            Tolerated::Anything(1e300)
+        );
+        assert!(is_plausible_count(100, 150) && is_plausible_count(150, 100));
+        assert!(is_plausible_count(600, 0));
+        assert!(!is_plausible_count(0, 150) && !is_plausible_count(1_000_000, 150));
+    }
+}

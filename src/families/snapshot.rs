@@ -1,0 +1,92 @@
+//! The files of a version as they were read, once: what is hashed is what is loaded.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    GateError, Registry, files,
+    manifest::{MANIFEST, Manifest, hexadecimal},
+};
+
+/// What a version's folder says of itself: its manifest alone was read.
+#[derive(Debug)]
+pub struct Declared {
+    /// What the manifest says.
+    pub manifest: Manifest,
+    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
+    pub fingerprint: String,
+}
+
+impl Declared {
+    /// Reads the manifest in `folder` of the model `name`.
+    pub fn read(folder: &Path, name: &str, registry: &Registry) -> Result<Self, GateError> {
+        let bytes = read(folder, MANIFEST)?;
+        let fingerprint = hexadecimal(&Sha256::digest(&bytes));
+        let text = String::from_utf8(bytes)
+            .map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
+        let manifest = Manifest::parse(&text, name, registry).map_err(GateError::Manifest)?;
+        Ok(Self {
+            manifest,
+            fingerprint,
+        })
+    }
+
+    /// Reads the files beside the manifest, which must be those that it describes.
+    pub fn verify(self, folder: &Path) -> Result<Snapshot, GateError> {
+        let mut files = BTreeMap::new();
+        for (file, expected) in &self.manifest.sha256 {
+            let bytes = read(folder, file)?;
+            let actual = hexadecimal(&Sha256::digest(&bytes));
+            if !actual.eq_ignore_ascii_case(expected) {
+                return Err(GateError::Hash {
+                    file: file.clone(),
+                    expected: expected.clone(),
+                    actual,
+                });
+            }
+            files.insert(file.clone(), bytes);
+        }
+        Ok(Snapshot {
+            manifest: self.manifest,
+            fingerprint: self.fingerprint,
+            files,
+            folder: folder.to_owned(),
+        })
+    }
+}
+
+/// A complete version in memory. Its folder is looked at again only for weights that a graph names and the manifest does not.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// What the manifest says.
+    pub manifest: Manifest,
+    /// sha256 of the manifest's file in hexadecimal digits.
+    pub fingerprint: String,
+    files: BTreeMap<String, Vec<u8>>,
+    folder: PathBuf,
+}
+
+impl Snapshot {
+    /// The bytes of a file in the same folder that the manifest has no hash of, and their sha256 in hexadecimal digits.
+    pub(super) fn unlisted(&self, name: &str) -> std::io::Result<(Vec<u8>, String)> {
+        let bytes = files::read(&self.folder, name)?;
+        let hash = hexadecimal(&Sha256::digest(&bytes));
+        Ok((bytes, hash))
+    }
+
+    /// The bytes of a file that the manifest has a hash of.
+    pub fn file(&self, name: &str) -> Option<&[u8]> {
+        self.files.get(name).map(Vec::as_slice)
+    }
+}
+
+fn read(folder: &Path, file: &str) -> Result<Vec<u8>, GateError> {
+    files::read(folder, file).map_err(|error| GateError::Read {
+        file: file.to_owned(),
+        cause: error.to_string(),
+    })
+}

@@ -1,0 +1,229 @@
+//! Lowering: from a simplified ONNX graph to a [`Stencil`].
+//!
+//! The graph has been simplified for a batch of one, so that every shape in it is a number. Lowering follows the meaning of each
+//! axis through the operators: batch, row, column, or features. Padding, cropping and shifting make no tensors of their own; they
+//! become the place from which the next operator reads.
+
+mod axes;
+mod broadcast;
+mod convolution;
+mod coordinates;
+mod linear;
+mod lookup;
+mod mixing;
+mod operators;
+mod places;
+mod scatter;
+mod shape;
+
+use std::collections::HashMap;
+
+use self::axes::Axis;
+use super::{
+    Interface, Unsupported,
+    stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
+};
+use crate::graph::{
+    constant::Constant,
+    protobuf::{Model, Node},
+};
+
+/// Reads the graph as a stencil, or says what in it is not one.
+pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil, Unsupported> {
+    let graph = model
+        .graph
+        .as_ref()
+        .ok_or_else(|| Unsupported::new("the file has no graph"))?;
+    let shape = interface.shape;
+    if shape.height() < 2 || shape.width() < 2 {
+        return Err(Unsupported::new("images of a single row or column"));
+    }
+    let mut lowering = Lowering {
+        tensors: Vec::new(),
+        entities: HashMap::new(),
+    };
+    for tensor in &graph.initializers {
+        let name = tensor.name.clone().unwrap_or_default();
+        if let Some(constant) = Constant::read(tensor) {
+            lowering.entities.insert(name, Entity::Constant(constant));
+        }
+    }
+    let (rows, columns) = (shape.height() as i64, shape.width() as i64);
+    let image = lowering.tensor(StencilTensor {
+        layer: interface.image.to_owned(),
+        operator: Operator::Image,
+        operands: Vec::new(),
+        features: vec![shape.channels()],
+        extent: Some((rows, columns)),
+        is_real: true,
+    });
+    let axes = vec![
+        Axis::Batch,
+        Axis::Feature(shape.channels()),
+        Axis::Row(rows),
+        Axis::Column(columns),
+    ];
+    let view = lowering.view(image, axes);
+    lowering
+        .entities
+        .insert(interface.image.to_owned(), Entity::View(view));
+    if let Some(name) = interface.label {
+        let label = lowering.tensor(StencilTensor {
+            layer: name.to_owned(),
+            operator: Operator::Label,
+            operands: Vec::new(),
+            features: Vec::new(),
+            extent: None,
+            is_real: false,
+        });
+        let view = lowering.view(label, vec![Axis::Batch]);
+        lowering
+            .entities
+            .insert(name.to_owned(), Entity::View(view));
+    }
+    for node in &graph.nodes {
+        lowering.node(node).map_err(|cause| cause.at(node))?;
+    }
+    let logits = lowering.logits(interface)?;
+    Ok(Stencil {
+        shape,
+        tensors: lowering.tensors,
+        logits,
+    })
+}
+
+/// What reading one node comes to.
+type Done = Result<(), Unsupported>;
+
+struct Lowering {
+    tensors: Vec<StencilTensor>,
+    entities: HashMap<String, Entity>,
+}
+
+/// What a name in the graph stands for.
+#[derive(Debug, Clone)]
+enum Entity {
+    Constant(Constant),
+    View(View),
+}
+
+/// A tensor of the graph as a window on a tensor of the stencil: view(i, j) = tensor(i + dy, j + dx), or zero outside the window.
+#[derive(Debug, Clone)]
+struct View {
+    tensor: usize,
+    axes: Vec<Axis>,
+    dy: i64,
+    dx: i64,
+    window: Window,
+}
+
+impl View {
+    /// Rows and columns of the graph's tensor, if it has them.
+    fn extent(&self) -> Option<(i64, i64)> {
+        axes::extent(&self.axes)
+    }
+
+    fn features(&self) -> Vec<usize> {
+        axes::features(&self.axes)
+    }
+
+    /// The same with a second axis of features, where it is of size 1 and means nothing: a picture of one channel.
+    fn with_channels(mut self) -> Self {
+        if let Some(axis @ Axis::Unit) = self.axes.get_mut(1) {
+            *axis = Axis::Feature(1);
+        }
+        self
+    }
+
+    fn read(&self, features: Vec<usize>) -> Read {
+        Read {
+            tensor: self.tensor,
+            dy: self.dy,
+            dx: self.dx,
+            window: self.window,
+            features,
+        }
+    }
+}
+
+impl Lowering {
+    fn tensor(&mut self, tensor: StencilTensor) -> usize {
+        self.tensors.push(tensor);
+        self.tensors.len() - 1
+    }
+
+    /// The whole of a tensor.
+    fn view(&self, tensor: usize, axes: Vec<Axis>) -> View {
+        let (rows, columns) = self.tensors[tensor].extent.unwrap_or((1, 1));
+        View {
+            tensor,
+            axes,
+            dy: 0,
+            dx: 0,
+            window: Window::of_size(rows, columns),
+        }
+    }
+
+    fn entity(&self, name: &str) -> Result<&Entity, Unsupported> {
+        self.entities.get(name).ok_or_else(|| {
+            Unsupported::new(format!(
+                "{name:?} is neither computed from the image nor a constant of a known type"
+            ))
+        })
+    }
+
+    /// The entities of a node's inputs; optional ones that are left out at the end are missing.
+    fn inputs(&self, node: &Node) -> Result<Vec<Entity>, Unsupported> {
+        node.inputs
+            .iter()
+            .filter(|name| !name.is_empty())
+            .map(|name| self.entity(name).cloned())
+            .collect()
+    }
+
+    fn is_real(&self, operands: &[Operand]) -> bool {
+        let reals = |operand: &Operand| match operand {
+            Operand::Tensor(read) => self.tensors[read.tensor].is_real,
+            Operand::Constant(constant) | Operand::Table(constant) => {
+                constant.as_floats().is_some()
+            }
+        };
+        // The first operand of `Where` is a condition; all others agree with each other.
+        operands.last().is_none_or(reals)
+    }
+
+    /// The tensor of the logits, its features in the order levels, channels.
+    fn logits(&mut self, interface: &Interface<'_>) -> Result<usize, Unsupported> {
+        let Entity::View(view) = self.entity(interface.logits)?.clone() else {
+            return Err(Unsupported::new("the logits do not depend on the image"));
+        };
+        let shape = interface.shape;
+        let (rows, columns) = (shape.height() as i64, shape.width() as i64);
+        let spatial = [Axis::Row(rows), Axis::Column(columns)];
+        let width: usize = view.features().iter().product();
+        if !view.axes.ends_with(&spatial)
+            || view.axes.first() != Some(&Axis::Batch)
+            || width != interface.outcomes * shape.channels()
+        {
+            return Err(Unsupported::new(
+                "the logits are not laid out as batch, levels, channels, rows, columns",
+            ));
+        }
+        let whole = self.view(view.tensor, view.axes.clone());
+        if (view.dy, view.dx, view.window) == (0, 0, whole.window)
+            && self.tensors[view.tensor].is_real
+            && !matches!(self.tensors[view.tensor].operator, Operator::Image)
+        {
+            return Ok(view.tensor);
+        }
+        let features = view.features();
+        Ok(self.tensor(StencilTensor {
+            layer: interface.logits.to_owned(),
+            operator: Operator::Pointwise(Node::new("Identity", &[], "")),
+            operands: vec![Operand::Tensor(view.read(features.clone()))],
+            features,
+            extent: Some((rows, columns)),
+            is_real: true,
+        }))
+    }
+}

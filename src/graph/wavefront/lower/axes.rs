@@ -1,0 +1,268 @@
+//! What the axes of a tensor of the graph mean.
+
+use super::super::Unsupported;
+
+/// An axis. Axes of features keep their order; an axis of size 1 that means nothing is a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Axis {
+    Batch,
+    Row(i64),
+    Column(i64),
+    /// Rows and columns in one axis.
+    Pixels(i64, i64),
+    Feature(usize),
+    /// Features, rows and columns in one axis: a flattened picture.
+    Flat(Flat),
+    Unit,
+}
+
+/// A flattened picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Flat {
+    pub(super) features: usize,
+    pub(super) rows: i64,
+    pub(super) columns: i64,
+    /// Whether all places of a feature lie together, or all features of a place.
+    pub(super) features_first: bool,
+}
+
+impl Axis {
+    pub(super) fn size(self) -> usize {
+        match self {
+            Self::Batch | Self::Unit => 1,
+            Self::Row(size) | Self::Column(size) => size.max(0) as usize,
+            Self::Pixels(rows, columns) => (rows * columns).max(0) as usize,
+            Self::Feature(size) => size,
+            Self::Flat(flat) => flat.features * Self::Pixels(flat.rows, flat.columns).size(),
+        }
+    }
+
+    /// Whether places lie along it.
+    pub(super) fn is_spatial(self) -> bool {
+        matches!(
+            self,
+            Self::Row(_) | Self::Column(_) | Self::Pixels(..) | Self::Flat(_)
+        )
+    }
+
+    /// Number of features, if any lie along it.
+    pub(super) fn features(self) -> Option<usize> {
+        match self {
+            Self::Feature(size) => Some(size),
+            Self::Flat(flat) => Some(flat.features),
+            _ => None,
+        }
+    }
+
+    /// The axes of which it is made.
+    fn parts(self) -> Vec<Self> {
+        match self {
+            Self::Pixels(rows, columns) => vec![Self::Row(rows), Self::Column(columns)],
+            Self::Flat(flat) => {
+                let places = [Self::Row(flat.rows), Self::Column(flat.columns)];
+                let features = [Self::Feature(flat.features)];
+                if flat.features_first {
+                    [&features[..], &places[..]].concat()
+                } else {
+                    [&places[..], &features[..]].concat()
+                }
+            }
+            axis => vec![axis],
+        }
+    }
+}
+
+/// Rows and columns, if the axes have both.
+pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
+    let mut extent = (None, None);
+    for &axis in axes {
+        match axis {
+            Axis::Row(rows) => extent.0 = Some(rows),
+            Axis::Column(columns) => extent.1 = Some(columns),
+            Axis::Pixels(rows, columns) | Axis::Flat(Flat { rows, columns, .. }) => {
+                extent = (Some(rows), Some(columns));
+            }
+            _ => {}
+        }
+    }
+    extent.0.zip(extent.1)
+}
+
+/// Sizes of the axes of features, in order.
+pub(super) fn features(axes: &[Axis]) -> Vec<usize> {
+    axes.iter().filter_map(|axis| axis.features()).collect()
+}
+
+/// The place of axis `at` among the axes of features.
+pub(super) fn feature_index(axes: &[Axis], at: usize) -> usize {
+    features(&axes[..at]).len()
+}
+
+/// An axis attribute as an index.
+pub(super) fn resolve(axis: i64, rank: usize) -> Result<usize, Unsupported> {
+    let axis = if axis < 0 { axis + rank as i64 } else { axis };
+    usize::try_from(axis)
+        .ok()
+        .filter(|&axis| axis < rank)
+        .ok_or_else(|| Unsupported::new("an axis that the tensor does not have"))
+}
+
+/// The meaning of axes after a reshape to `dims`, which must have as many elements. Fails where features and space would mix.
+pub(super) fn reshaped(axes: &[Axis], dims: &[usize]) -> Result<Vec<Axis>, Unsupported> {
+    let old: Vec<Axis> = axes
+        .iter()
+        .flat_map(|axis| axis.parts())
+        .filter(|axis| axis.size() > 1)
+        .collect();
+    let mut meanings = Vec::new();
+    let (mut at, mut to) = (0, 0);
+    let new: Vec<usize> = dims.iter().copied().filter(|&size| size > 1).collect();
+    while at < old.len() || to < new.len() {
+        let (from_at, from_to) = (at, to);
+        let (mut left, mut right) = (1, 1);
+        loop {
+            if left <= right && at < old.len() {
+                left *= old[at].size();
+                at += 1;
+            } else if to < new.len() {
+                right *= new[to];
+                to += 1;
+            } else {
+                return Err(Unsupported::new("a reshape to another number of elements"));
+            }
+            if left == right {
+                break;
+            }
+        }
+        meanings.extend(regrouped(&old[from_at..at], &new[from_to..to])?);
+    }
+    let mut meanings = meanings.into_iter();
+    // A batch of one may have been merged with other axes; the first axis of size 1 is where it comes out again.
+    let mut batch = true;
+    dims.iter()
+        .map(|&size| {
+            if size > 1 {
+                return meanings
+                    .next()
+                    .ok_or_else(|| Unsupported::new("a reshape to another number of elements"));
+            }
+            Ok(if std::mem::take(&mut batch) {
+                Axis::Batch
+            } else {
+                Axis::Unit
+            })
+        })
+        .collect()
+}
+
+fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
+    let mixes = || Unsupported::new("a reshape that mixes channels with places");
+    let width = |features: &[Axis]| -> Option<usize> {
+        let sizes = features.iter().map(|axis| match axis {
+            Axis::Feature(size) => Some(*size),
+            _ => None,
+        });
+        sizes.product()
+    };
+    if let ([axis], [_]) = (old, new) {
+        return Ok(vec![*axis]);
+    }
+    if width(old).is_some() {
+        return Ok(new.iter().map(|&size| Axis::Feature(size)).collect());
+    }
+    // Places may become one axis, together with features before or after them, but not others.
+    let (features, rows, columns, features_first) = match old {
+        [features @ .., Axis::Row(rows), Axis::Column(columns)] => {
+            (features, *rows, *columns, true)
+        }
+        [Axis::Row(rows), Axis::Column(columns), features @ ..] => {
+            (features, *rows, *columns, false)
+        }
+        _ => return Err(mixes()),
+    };
+    let (all, pixels) = (
+        width(features).ok_or_else(mixes)?,
+        Axis::Pixels(rows, columns),
+    );
+    let (flat, others) = match new {
+        [others @ .., flat] if features_first => (*flat, others),
+        [flat, others @ ..] => (*flat, others),
+        [] => return Err(mixes()),
+    };
+    let inside = flat / pixels.size();
+    if inside == 0
+        || inside * pixels.size() != flat
+        || inside * others.iter().product::<usize>() != all
+    {
+        return Err(mixes());
+    }
+    let flat = if inside == 1 {
+        pixels
+    } else {
+        Axis::Flat(Flat {
+            features: inside,
+            rows,
+            columns,
+            features_first,
+        })
+    };
+    let mut axes: Vec<Axis> = others.iter().map(|&size| Axis::Feature(size)).collect();
+    axes.insert(if features_first { axes.len() } else { 0 }, flat);
+    Ok(axes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reshapes_keep_meanings_apart() {
+        let image = [
+            Axis::Batch,
+            Axis::Feature(12),
+            Axis::Row(7),
+            Axis::Column(6),
+        ];
+        assert_eq!(
+            reshaped(&image, &[1, 4, 3, 7, 6]).unwrap(),
+            [
+                Axis::Batch,
+                Axis::Feature(4),
+                Axis::Feature(3),
+                Axis::Row(7),
+                Axis::Column(6)
+            ]
+        );
+        let flat = reshaped(&image, &[1, 12, 42]).unwrap();
+        assert_eq!(flat[2], Axis::Pixels(7, 6));
+        assert_eq!(reshaped(&flat, &[1, 12, 7, 6]).unwrap(), image);
+        let merged = reshaped(
+            &[Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)],
+            &[42, 4],
+        );
+        assert_eq!(
+            reshaped(&merged.unwrap(), &[1, 42, 4]).unwrap(),
+            [Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)]
+        );
+        let whole = reshaped(&image, &[1, 12 * 42]).unwrap();
+        assert_eq!(features(&whole), [12]);
+        assert_eq!(extent(&whole), Some((7, 6)));
+        assert_eq!(reshaped(&whole, &[1, 12, 7, 6]).unwrap(), image);
+        assert_eq!(
+            reshaped(&whole, &[1, 4, 3, 42]).unwrap()[3],
+            Axis::Pixels(7, 6)
+        );
+        // Groups of channels, each flattened.
+        let groups = reshaped(&image, &[1, 3, 4 * 42]).unwrap();
+        assert_eq!(groups[1], Axis::Feature(3));
+        assert_eq!(features(&groups), [3, 4]);
+        assert_eq!(reshaped(&groups, &[1, 12, 7, 6]).unwrap()[2..], image[2..]);
+        let last = [Axis::Batch, Axis::Row(7), Axis::Column(6), Axis::Feature(5)];
+        let whole = reshaped(&last, &[1, 42 * 5]).unwrap();
+        assert_eq!(reshaped(&whole, &[1, 7, 6, 5]).unwrap(), last);
+        assert!(reshaped(&whole, &[1, 5, 7, 6]).is_err());
+        assert!(reshaped(&image, &[1, 84, 6]).is_err());
+        assert!(reshaped(&flat, &[1, 12, 6, 7]).is_err());
+        assert!(reshaped(&image, &[1, 12, 6]).is_err());
+    }
+}

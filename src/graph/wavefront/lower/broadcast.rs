@@ -1,0 +1,161 @@
+//! How operands of a pointwise operator align: tensors by the meaning of their axes, constants as values for all pixels or for each.
+
+use super::{
+    Entity,
+    axes::{self, Axis},
+};
+use crate::graph::{
+    constant::{Constant, Values},
+    wavefront::{Unsupported, stencil::Operand},
+};
+
+/// The meaning of the axis that lies `from_end` places before the end in the result of broadcasting.
+pub(super) fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axis, Unsupported> {
+    let mut result = Axis::Unit;
+    for entity in entities {
+        let axis = match entity {
+            Entity::View(view) if from_end <= view.axes.len() => {
+                view.axes[view.axes.len() - from_end]
+            }
+            Entity::Constant(constant) if from_end <= constant.dims.len() => {
+                match constant.dims[constant.dims.len() - from_end] {
+                    1 => Axis::Unit,
+                    size => Axis::Feature(size),
+                }
+            }
+            _ => Axis::Unit,
+        };
+        let is_constant = matches!(entity, Entity::Constant(_));
+        result = match (result, axis) {
+            (a, b) if a == b => a,
+            (a, Axis::Unit | Axis::Feature(1)) if a != Axis::Unit => a,
+            (Axis::Unit | Axis::Feature(1), b) => b,
+            (a, Axis::Feature(size)) if is_constant && a.is_spatial() && a.size() == size => a,
+            (Axis::Feature(size), b) if b.is_spatial() && b.size() == size => b,
+            _ => {
+                return Err(Unsupported::new(
+                    "operands whose axes mean different things",
+                ));
+            }
+        };
+    }
+    Ok(result)
+}
+
+/// The shape under which the features of a tensor with axes `own` align with those of the broadcast result.
+pub(super) fn aligned(own: &[Axis], result: &[Axis]) -> Vec<usize> {
+    let missing = result.len() - own.len();
+    result
+        .iter()
+        .enumerate()
+        .filter(|(_, axis)| axis.features().is_some())
+        .map(|(at, _)| {
+            let own = at.checked_sub(missing).and_then(|at| own[at].features());
+            own.unwrap_or(1)
+        })
+        .collect()
+}
+
+/// A constant beside tensors with the given axes: the same at every pixel, or a table by pixel.
+pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsupported> {
+    let missing = axes.len() - constant.dims.len().min(axes.len());
+    let size = |at: usize| match at.checked_sub(missing) {
+        Some(at) => constant.dims[at],
+        None => 1,
+    };
+    let features: Vec<usize> = axes
+        .iter()
+        .enumerate()
+        .filter(|(_, axis)| axis.features().is_some())
+        .map(|(at, _)| size(at))
+        .collect();
+    let (mut dims, mut sources) = (Vec::new(), Vec::new());
+    let strides: Vec<usize> = (0..axes.len())
+        .map(|at| (at + 1..axes.len()).map(size).product())
+        .collect();
+    let (rows, columns) = axes::extent(axes).unwrap_or((1, 1));
+    for (at, &axis) in axes.iter().enumerate() {
+        match axis {
+            Axis::Batch | Axis::Unit if size(at) != 1 => {
+                return Err(Unsupported::new("a constant that differs within the batch"));
+            }
+            Axis::Flat(_) if size(at) != 1 => {
+                return Err(Unsupported::new(
+                    "a constant for every value of a flattened picture",
+                ));
+            }
+            _ => {}
+        }
+    }
+    // Where the value of a pixel begins, by row and column.
+    let place = |row: i64, column: i64| -> usize {
+        axes.iter()
+            .enumerate()
+            .map(|(at, &axis)| {
+                let index = match axis {
+                    Axis::Row(_) => row,
+                    Axis::Column(_) => column,
+                    Axis::Pixels(_, columns) => row * columns + column,
+                    _ => 0,
+                };
+                if size(at) == 1 {
+                    0
+                } else {
+                    index as usize * strides[at]
+                }
+            })
+            .sum()
+    };
+    let feature_strides: Vec<usize> = axes
+        .iter()
+        .enumerate()
+        .filter(|(_, axis)| axis.features().is_some())
+        .map(|(at, _)| strides[at])
+        .collect();
+    let count: usize = features.iter().product();
+    let within: Vec<usize> = (0..count)
+        .map(|mut at| {
+            let mut offset = 0;
+            for axis in (0..features.len()).rev() {
+                offset += at % features[axis] * feature_strides[axis];
+                at /= features[axis];
+            }
+            offset
+        })
+        .collect();
+    for row in 0..rows {
+        for column in 0..columns {
+            let start = place(row, column);
+            sources.extend(within.iter().map(|offset| start + offset));
+        }
+    }
+    let is_spatial = axes
+        .iter()
+        .enumerate()
+        .any(|(at, axis)| axis.is_spatial() && size(at) > 1);
+    if !is_spatial {
+        sources.truncate(count);
+        return Ok(Operand::Constant(
+            constant.rearranged(features, sources.into_iter()),
+        ));
+    }
+    dims.extend([rows as usize, columns as usize]);
+    dims.extend(&features);
+    let table = constant.rearranged(dims, sources.into_iter());
+    Ok(
+        uniform(&table, count).map_or(Operand::Table(table), |values| {
+            Operand::Constant(values.reshaped(features))
+        }),
+    )
+}
+
+/// The value at every pixel, if it is the same one.
+pub(super) fn uniform(table: &Constant, count: usize) -> Option<Constant> {
+    let first = table.rearranged(vec![count], 0..count);
+    let same = match (&table.values, &first.values) {
+        (Values::Floats(all), Values::Floats(first)) => all.chunks(count).all(|own| own == first),
+        (Values::Ints(all), Values::Ints(first)) => all.chunks(count).all(|own| own == first),
+        _ => false,
+    };
+    same.then_some(first)
+}

@@ -1,0 +1,165 @@
+//! Operators over the features of a pixel: normalisation, softmax, reductions.
+
+use super::{
+    Done, Entity, Lowering,
+    axes::{self, Axis},
+};
+use crate::graph::{
+    constant::Constant,
+    layer,
+    protobuf::Node,
+    wavefront::{
+        Unsupported,
+        stencil::{Operand, Operator, StencilTensor},
+    },
+};
+
+impl Lowering {
+    /// (x − mean) · scale / √(variance + ε) + bias, with the constants folded into one factor and one summand.
+    pub(super) fn batch_normalization(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?.with_channels();
+        if node.int("training_mode", 0) != 0 || !matches!(view.axes.get(1), Some(Axis::Feature(_)))
+        {
+            return Err(Unsupported::new("normalisation over a batch"));
+        }
+        let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|at| self.floats_input(node, at));
+        let (scale, bias, mean, variance) = (scale?, bias?, mean?, variance?);
+        let epsilon = f64::from(node.float("epsilon", 1e-5));
+        let features = view.features();
+        if [&scale, &bias, &mean, &variance]
+            .iter()
+            .any(|values| values.len() != features[0])
+        {
+            return Err(Unsupported::new("constants that do not fit the input"));
+        }
+        let factor: Vec<f64> = scale
+            .iter()
+            .zip(&variance)
+            .map(|(&scale, &variance)| f64::from(scale) / (f64::from(variance) + epsilon).sqrt())
+            .collect();
+        let summand = bias
+            .iter()
+            .zip(&mean)
+            .zip(&factor)
+            .map(|((&bias, &mean), factor)| (f64::from(bias) - f64::from(mean) * factor) as f32)
+            .collect();
+        let mut dims = vec![1; features.len()];
+        dims[0] = features[0];
+        let factor = Constant::floats(dims.clone(), factor.iter().map(|&f| f as f32).collect());
+        let scaled = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator: Operator::Pointwise(Node::new("Mul", &[], "")),
+            operands: vec![
+                Operand::Tensor(view.read(features.clone())),
+                Operand::Constant(factor),
+            ],
+            features: features.clone(),
+            extent: view.extent(),
+            is_real: true,
+        });
+        let read = self.view(scaled, view.axes.clone()).read(features);
+        let operands = vec![
+            Operand::Tensor(read),
+            Operand::Constant(Constant::floats(dims, summand)),
+        ];
+        let add = Operator::Pointwise(Node::new("Add", &[], ""));
+        self.make(node, add, operands, view.axes)
+    }
+
+    pub(super) fn layer_normalization(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let from = axes::resolve(node.int("axis", -1), view.axes.len())?;
+        let normalised = &view.axes[from..];
+        if normalised
+            .iter()
+            .any(|axis| !matches!(axis, Axis::Feature(_) | Axis::Unit))
+        {
+            return Err(Unsupported::new("normalisation over places"));
+        }
+        let sizes = axes::features(normalised);
+        let features = view.features();
+        let mut operands = vec![Operand::Tensor(view.read(features.clone()))];
+        for at in [1, 2] {
+            if let Some(constant) = self.constant_input(node, at)? {
+                if constant.size() != sizes.iter().product::<usize>() {
+                    return Err(Unsupported::new("constants that do not fit the input"));
+                }
+                operands.push(Operand::Constant(constant.reshaped(sizes.clone())));
+            }
+        }
+        let operator = Operator::Mix {
+            node: node.clone(),
+            axes: (features.len() - sizes.len()..features.len()).collect(),
+        };
+        self.make(node, operator, operands, view.axes)
+    }
+
+    pub(super) fn softmax(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let axis = axes::resolve(node.int("axis", -1), view.axes.len())?;
+        let Axis::Feature(_) = view.axes[axis] else {
+            return Err(Unsupported::new("a softmax over places"));
+        };
+        let operator = Operator::Mix {
+            node: node.clone(),
+            axes: vec![axes::feature_index(&view.axes, axis)],
+        };
+        let read = view.read(view.features());
+        self.make(node, operator, vec![Operand::Tensor(read)], view.axes)
+    }
+
+    pub(super) fn reduce(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let given = match node.ints("axes") {
+            Some(axes) => Some(axes.to_vec()),
+            None => self.ints_input(node, 1)?,
+        };
+        let over = given
+            .filter(|axes| !axes.is_empty())
+            .ok_or_else(|| Unsupported::new("a reduction over everything"))?
+            .into_iter()
+            .map(|axis| axes::resolve(axis, view.axes.len()))
+            .collect::<Result<Vec<_>, _>>()?;
+        if over
+            .iter()
+            .any(|&axis| !matches!(view.axes[axis], Axis::Feature(_) | Axis::Unit))
+        {
+            return Err(Unsupported::new(if node.op_type() == "ReduceMean" {
+                "a mean over places"
+            } else {
+                "a reduction over places"
+            }));
+        }
+        let features = view.features();
+        let axes: Vec<usize> = over
+            .iter()
+            .filter(|&&axis| matches!(view.axes[axis], Axis::Feature(_)))
+            .map(|&axis| axes::feature_index(&view.axes, axis))
+            .collect();
+        let mut reduced = features.clone();
+        for &axis in &axes {
+            reduced[axis] = 1;
+        }
+        let keeps = node.int("keepdims", 1) != 0;
+        let axes_after: Vec<Axis> = view
+            .axes
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| keeps || !over.contains(at))
+            .map(|(at, &axis)| if over.contains(&at) { Axis::Unit } else { axis })
+            .collect();
+        let tensor = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator: Operator::Mix {
+                node: node.clone(),
+                axes,
+            },
+            operands: vec![Operand::Tensor(view.read(features))],
+            features: reduced,
+            extent: view.extent(),
+            is_real: true,
+        });
+        let view = self.view(tensor, axes_after);
+        self.define(node, Entity::View(view))
+    }
+}

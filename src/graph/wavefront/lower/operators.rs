@@ -1,0 +1,302 @@
+//! What each ONNX operator means to a stencil.
+
+use super::{
+    Done, Entity, Lowering, View,
+    axes::{self, Axis},
+    broadcast::{aligned, broadcast_axis, spread},
+};
+use crate::graph::{
+    constant::Constant,
+    layer,
+    protobuf::Node,
+    wavefront::{
+        Unsupported,
+        stencil::{Operand, Operator, StencilTensor},
+    },
+};
+
+/// Operators that work on each number by itself.
+const POINTWISE: &[&str] = &[
+    "Abs",
+    "Acos",
+    "Acosh",
+    "Add",
+    "And",
+    "Asin",
+    "Asinh",
+    "Atan",
+    "Atanh",
+    "Cast",
+    "Ceil",
+    "Celu",
+    "Clip",
+    "Cos",
+    "Cosh",
+    "Div",
+    "Elu",
+    "Equal",
+    "Erf",
+    "Exp",
+    "Floor",
+    "Gelu",
+    "Greater",
+    "GreaterOrEqual",
+    "HardSigmoid",
+    "HardSwish",
+    "LeakyRelu",
+    "Less",
+    "LessOrEqual",
+    "Log",
+    "Max",
+    "Mean",
+    "Min",
+    "Mish",
+    "Mod",
+    "Mul",
+    "Neg",
+    "Not",
+    "Or",
+    "PRelu",
+    "Pow",
+    "Reciprocal",
+    "Relu",
+    "Round",
+    "Selu",
+    "Sigmoid",
+    "Sign",
+    "Sin",
+    "Sinh",
+    "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Sub",
+    "Sum",
+    "Swish",
+    "Tan",
+    "Tanh",
+    "ThresholdedRelu",
+    "Where",
+    "Xor",
+];
+
+/// Pointwise operators whose result is not made of 32-bit reals.
+const TRUTH: &[&str] = &[
+    "And",
+    "Equal",
+    "Greater",
+    "GreaterOrEqual",
+    "Less",
+    "LessOrEqual",
+    "Not",
+    "Or",
+    "Xor",
+];
+
+const FLOAT: i64 = 1;
+
+impl Lowering {
+    pub(super) fn node(&mut self, node: &Node) -> Done {
+        if !matches!(node.domain.as_deref(), None | Some("" | "ai.onnx")) {
+            return Err(Unsupported::new("an operator of another domain"));
+        }
+        match node.op_type() {
+            "Identity" | "Dropout" => self.alias(node),
+            "Constant" => self.constant(node),
+            "Conv" => self.convolution(node),
+            "Gemm" => self.gemm(node),
+            "MatMul" => self.product(node),
+            "BatchNormalization" => self.batch_normalization(node),
+            "LayerNormalization" => self.layer_normalization(node),
+            "Softmax" | "LogSoftmax" => self.softmax(node),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2"
+            | "ReduceSumSquare" | "ReduceLogSumExp" | "ReduceProd" => self.reduce(node),
+            "Concat" => self.concat(node),
+            "Split" => self.split(node),
+            "Slice" => self.slice(node),
+            "Pad" => self.pad(node),
+            "Gather" => self.gather(node),
+            "GatherND" => self.gather_rows(node),
+            "OneHot" => self.one_hot(node),
+            "ScatterND" => self.scatter(node),
+            "Tile" => self.tile(node),
+            "Einsum" => self.einsum(node),
+            "Transpose" => self.transpose(node),
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
+            "Expand" => self.expand(node),
+            name if POINTWISE.contains(&name) => self.pointwise(node),
+            name => Err(Unsupported::new(reason(name))),
+        }
+    }
+
+    pub(super) fn define(&mut self, node: &Node, entity: Entity) -> Done {
+        let name = node
+            .outputs
+            .first()
+            .ok_or_else(|| Unsupported::new("a node without output"))?;
+        self.entities.insert(name.clone(), entity);
+        Ok(())
+    }
+
+    /// Makes a tensor and calls it what the node's output is called.
+    pub(super) fn make(
+        &mut self,
+        node: &Node,
+        operator: Operator,
+        operands: Vec<Operand>,
+        axes: Vec<Axis>,
+    ) -> Done {
+        let is_real = match (&operator, node.op_type()) {
+            (Operator::OneHot { values, .. }, _) => values.as_floats().is_some(),
+            (Operator::Embed(_) | Operator::EmbedPlaced, _) => true,
+            (_, name) if TRUTH.contains(&name) => false,
+            (_, "Cast") => node.int("to", FLOAT) == FLOAT,
+            _ => self.is_real(&operands),
+        };
+        let tensor = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator,
+            operands,
+            features: axes::features(&axes),
+            extent: axes::extent(&axes),
+            is_real,
+        });
+        let view = self.view(tensor, axes);
+        self.define(node, Entity::View(view))
+    }
+
+    pub(super) fn first_view(&self, node: &Node) -> Result<View, Unsupported> {
+        let name = node
+            .inputs
+            .first()
+            .ok_or_else(|| Unsupported::new("a node without input"))?;
+        match self.entity(name)? {
+            Entity::View(view) => Ok(view.clone()),
+            Entity::Constant(_) => Err(Unsupported::new("a constant that was not folded")),
+        }
+    }
+
+    /// The constant of input `at`, if that input is given.
+    pub(super) fn constant_input(
+        &self,
+        node: &Node,
+        at: usize,
+    ) -> Result<Option<Constant>, Unsupported> {
+        match node.inputs.get(at).map(String::as_str) {
+            None | Some("") => Ok(None),
+            Some(name) => match self.entity(name)? {
+                Entity::Constant(constant) => Ok(Some(constant.clone())),
+                Entity::View(_) => Err(Unsupported::new(
+                    "weights, sizes or indices that are computed from the image",
+                )),
+            },
+        }
+    }
+
+    pub(super) fn ints_input(
+        &self,
+        node: &Node,
+        at: usize,
+    ) -> Result<Option<Vec<i64>>, Unsupported> {
+        Ok(self
+            .constant_input(node, at)?
+            .and_then(|constant| constant.as_ints().map(<[i64]>::to_vec)))
+    }
+
+    pub(super) fn floats_input(&self, node: &Node, at: usize) -> Result<Vec<f32>, Unsupported> {
+        self.constant_input(node, at)?
+            .and_then(|constant| constant.as_floats().map(<[f32]>::to_vec))
+            .ok_or_else(|| Unsupported::new("parameters that are not constant real numbers"))
+    }
+
+    pub(super) fn alias(&mut self, node: &Node) -> Done {
+        let name = node.inputs.first().map(String::as_str).unwrap_or_default();
+        let entity = self.entity(name)?.clone();
+        self.define(node, entity)
+    }
+
+    pub(super) fn constant(&mut self, node: &Node) -> Done {
+        let constant = node
+            .attribute("value")
+            .and_then(|attribute| attribute.t.as_ref())
+            .and_then(Constant::read)
+            .ok_or_else(|| Unsupported::new("a constant of an unknown type"))?;
+        self.define(node, Entity::Constant(constant))
+    }
+
+    pub(super) fn pointwise(&mut self, node: &Node) -> Done {
+        let entities = self.inputs(node)?;
+        if node.op_type() == "Clip" {
+            return self.clip(node);
+        }
+        let rank = entities
+            .iter()
+            .map(|entity| match entity {
+                Entity::View(view) => view.axes.len(),
+                Entity::Constant(constant) => constant.dims.len(),
+            })
+            .max()
+            .unwrap_or(0);
+        let axes = (0..rank)
+            .map(|at| broadcast_axis(&entities, rank - at))
+            .collect::<Result<Vec<_>, _>>()?;
+        let extent = axes::extent(&axes);
+        let operands = entities
+            .iter()
+            .map(|entity| match entity {
+                Entity::View(view) => {
+                    if view.extent().is_some() && view.extent() != extent {
+                        return Err(Unsupported::new("operands of unlike sizes"));
+                    }
+                    Ok(Operand::Tensor(view.read(aligned(&view.axes, &axes))))
+                }
+                Entity::Constant(constant) => spread(constant, &axes),
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        if !operands
+            .iter()
+            .any(|operand| matches!(operand, Operand::Tensor(_)))
+        {
+            return Err(Unsupported::new("a constant that was not folded"));
+        }
+        self.make(node, Operator::Pointwise(node.clone()), operands, axes)
+    }
+
+    /// Bounds are scalars, not broadcast operands; they travel with the node as constants without axes.
+    pub(super) fn clip(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let features = view.features();
+        let mut operands = vec![Operand::Tensor(view.read(features))];
+        for (at, unbounded) in [(1, f32::NEG_INFINITY), (2, f32::INFINITY)] {
+            let bound = match self.constant_input(node, at)? {
+                Some(constant) => constant,
+                None => Constant::floats(Vec::new(), vec![unbounded]),
+            };
+            operands.push(Operand::Constant(bound.reshaped(Vec::new())));
+        }
+        self.make(node, Operator::Pointwise(node.clone()), operands, view.axes)
+    }
+}
+
+/// Why an operator that is not known has no place in a stencil, as the author of the network would say it.
+fn reason(operator: &str) -> &'static str {
+    match operator {
+        "InstanceNormalization"
+        | "GroupNormalization"
+        | "MeanVarianceNormalization"
+        | "LpNormalization" => "normalisation over places",
+        "Attention" | "MultiHeadAttention" => "attention over places",
+        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
+        "AveragePool" | "MaxPool" | "LpPool" => "pooling of neighbours",
+        "ConvTranspose" => "a transposed convolution",
+        "DepthToSpace" | "SpaceToDepth" => "channels and places traded for each other",
+        "Resize" | "Upsample" | "GridSample" => "resizing",
+        "CumSum" => "a running sum over places",
+        "LSTM" | "GRU" | "RNN" => {
+            "a recurrent layer over the image, of which a `pixelrnn` takes the step"
+        }
+        "If" | "Loop" | "Scan" => "a branch or a loop",
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
+        | "Bernoulli" | "Multinomial" => "a random draw",
+        _ => "an operator that the compiler does not know",
+    }
+}

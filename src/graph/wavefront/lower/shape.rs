@@ -1,0 +1,178 @@
+//! Operators that give a tensor other axes: their order, their grouping, or more of them.
+
+use super::{
+    Done, Entity, Lowering, View,
+    axes::{self, Axis},
+    broadcast::aligned,
+};
+use crate::graph::{
+    protobuf::Node,
+    wavefront::{
+        Unsupported,
+        stencil::{Operand, Operator},
+    },
+};
+
+impl Lowering {
+    pub(super) fn transpose(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let rank = view.axes.len();
+        let order: Vec<usize> = match node.ints("perm") {
+            Some(order) => order
+                .iter()
+                .map(|&axis| axes::resolve(axis, rank))
+                .collect::<Result<_, _>>()?,
+            None => (0..rank).rev().collect(),
+        };
+        if order.len() != rank {
+            return Err(Unsupported::new(
+                "a permutation that does not fit the tensor",
+            ));
+        }
+        let axes: Vec<Axis> = order.iter().map(|&axis| view.axes[axis]).collect();
+        let permutation: Vec<usize> = order
+            .iter()
+            .filter(|&&axis| view.axes[axis].features().is_some())
+            .map(|&axis| axes::feature_index(&view.axes, axis))
+            .collect();
+        let features = view.features();
+        let long = |axis: &&usize| features[**axis] > 1;
+        if permutation.iter().filter(long).is_sorted() {
+            return self.define(node, Entity::View(View { axes, ..view }));
+        }
+        let read = view.read(features);
+        self.make(
+            node,
+            Operator::Permute(permutation),
+            vec![Operand::Tensor(read)],
+            axes,
+        )
+    }
+
+    pub(super) fn reshape(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let sizes: Vec<usize> = view.axes.iter().map(|axis| axis.size()).collect();
+        let rank = sizes.len();
+        let given = match node.ints("axes") {
+            Some(axes) => Some(axes.to_vec()),
+            None => self.ints_input(node, 1)?,
+        };
+        let dims: Vec<usize> = match node.op_type() {
+            "Flatten" => {
+                let axis = node.int("axis", 1);
+                let at = if axis == rank as i64 {
+                    rank
+                } else {
+                    axes::resolve(axis, rank)?
+                };
+                vec![sizes[..at].iter().product(), sizes[at..].iter().product()]
+            }
+            "Squeeze" => {
+                let axes: Vec<usize> = match given {
+                    Some(axes) => axes
+                        .into_iter()
+                        .map(|axis| axes::resolve(axis, rank))
+                        .collect::<Result<_, _>>()?,
+                    None => (0..rank).filter(|&axis| sizes[axis] == 1).collect(),
+                };
+                (0..rank)
+                    .filter(|axis| !axes.contains(axis))
+                    .map(|axis| sizes[axis])
+                    .collect()
+            }
+            "Unsqueeze" => {
+                let axes = given.ok_or_else(|| Unsupported::new("axes that are not constant"))?;
+                let rank = rank + axes.len();
+                let axes: Vec<usize> = axes
+                    .into_iter()
+                    .map(|axis| axes::resolve(axis, rank))
+                    .collect::<Result<_, _>>()?;
+                let mut sizes = sizes.into_iter();
+                (0..rank)
+                    .map(|axis| {
+                        if axes.contains(&axis) {
+                            1
+                        } else {
+                            sizes.next().unwrap_or(1)
+                        }
+                    })
+                    .collect()
+            }
+            _ => target(
+                &given.ok_or_else(|| Unsupported::new("a shape that is not constant"))?,
+                &sizes,
+                node.int("allowzero", 0) != 0,
+            )?,
+        };
+        let axes = axes::reshaped(&view.axes, &dims)?;
+        self.define(node, Entity::View(View { axes, ..view }))
+    }
+
+    pub(super) fn expand(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let shape = self
+            .ints_input(node, 1)?
+            .ok_or_else(|| Unsupported::new("a shape that is not constant"))?;
+        let rank = shape.len();
+        if view.axes.len() > rank {
+            return Err(Unsupported::new("an expansion to fewer axes"));
+        }
+        let mut axes = vec![Axis::Unit; rank - view.axes.len()];
+        axes.extend(&view.axes);
+        for (at, axis) in axes.iter_mut().enumerate() {
+            let size = shape[at];
+            if size <= 1 || axis.size() > 1 {
+                continue;
+            }
+            // A picture has its rows and columns last.
+            *axis = match rank - at {
+                2 if rank >= 4 && shape[rank - 1] > 1 => Axis::Row(size),
+                1 if rank >= 4 && shape[rank - 2] > 1 => Axis::Column(size),
+                _ if rank == 4 && at == 1 => Axis::Feature(size as usize),
+                _ => {
+                    return Err(Unsupported::new(
+                        "an expansion of an axis of unknown meaning",
+                    ));
+                }
+            };
+        }
+        let features = axes::features(&axes);
+        let seen = aligned(&view.axes, &axes);
+        let identity = Operator::Pointwise(Node::new("Identity", &[], ""));
+        if seen != features {
+            return Err(Unsupported::new("an expansion of features"));
+        }
+        self.make(node, identity, vec![Operand::Tensor(view.read(seen))], axes)
+    }
+}
+
+/// The shape that a reshape asks for, with its zeros and its −1 resolved.
+fn target(shape: &[i64], sizes: &[usize], zero_is_zero: bool) -> Result<Vec<usize>, Unsupported> {
+    let total: usize = sizes.iter().product();
+    let mut dims: Vec<usize> = shape
+        .iter()
+        .enumerate()
+        .map(|(at, &size)| match size {
+            0 if !zero_is_zero => sizes.get(at).copied().unwrap_or(1),
+            -1 => 0,
+            size => size.max(0) as usize,
+        })
+        .collect();
+    if let Some(open) = shape.iter().position(|&size| size == -1) {
+        let others: usize = dims
+            .iter()
+            .enumerate()
+            .filter(|&(at, _)| at != open)
+            .map(|(_, &size)| size)
+            .product();
+        if others == 0 || !total.is_multiple_of(others) {
+            return Err(Unsupported::new("a reshape to another number of elements"));
+        }
+        dims[open] = total / others;
+    }
+    if dims.iter().product::<usize>() == total {
+        Ok(dims)
+    } else {
+        Err(Unsupported::new("a reshape to another number of elements"))
+    }
+}

@@ -1,0 +1,154 @@
+//! Where versions are looked for, and the folders that should hold one.
+
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::families::manifest::{MANIFEST, version_number};
+
+/// Where versions are looked for.
+#[derive(Debug)]
+pub(super) enum Source {
+    /// `<root>/<name>/<version>`.
+    Root(PathBuf),
+    /// `<model>/<version>`, or the one version that is given.
+    Model {
+        name: String,
+        folder: PathBuf,
+        only: Option<u32>,
+    },
+}
+
+/// A folder that should hold a version.
+#[derive(Debug, Clone)]
+pub(super) struct Candidate {
+    pub(super) name: String,
+    pub(super) number: u32,
+    pub(super) folder: PathBuf,
+}
+
+impl Candidate {
+    /// The folder of a version of another model in the same repository.
+    pub(super) fn sibling(&self, model: &str, version: u32) -> PathBuf {
+        let repository = self.folder.parent().and_then(Path::parent);
+        repository
+            .unwrap_or(Path::new(""))
+            .join(model)
+            .join(version.to_string())
+    }
+}
+
+/// Folders that were ignored. Each is spoken of once.
+#[derive(Debug, Default)]
+pub(super) struct Ignored(BTreeSet<PathBuf>);
+
+impl Ignored {
+    fn note(&mut self, folder: PathBuf, reason: &str) {
+        if !self.0.contains(&folder) {
+            tracing::warn!(folder = %folder.display(), "ignored: {reason}");
+            self.0.insert(folder);
+        }
+    }
+}
+
+impl Source {
+    /// The source of the model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`, and the
+    /// model's name; `None` if the folder is neither.
+    pub(super) fn of_model(folder: &Path) -> Option<(Self, String)> {
+        // The names matter, and they are not in a path such as `.`.
+        let folder = folder.canonicalize().ok()?;
+        let name = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        let (model, only) = if folder.join(MANIFEST).is_file() {
+            let number = version_number(&name(&folder)?)?;
+            (folder.parent()?.to_owned(), Some(number))
+        } else {
+            let versions = folders(&folder).ok()?;
+            versions
+                .iter()
+                .find(|(name, _)| version_number(name).is_some())?;
+            (folder, None)
+        };
+        let name = name(&model)?;
+        let source = Self::Model {
+            name: name.clone(),
+            folder: model,
+            only,
+        };
+        Some((source, name))
+    }
+
+    /// Folders of versions, in order of name and number. A model whose folder cannot be read is left out; the source itself must be readable.
+    pub(super) fn candidates(&self, ignored: &mut Ignored) -> io::Result<Vec<Candidate>> {
+        let (models, only) = match self {
+            Self::Root(root) => (folders(root)?, None),
+            Self::Model { name, folder, only } => (vec![(name.clone(), folder.clone())], *only),
+        };
+        let mut found = Vec::new();
+        for (name, model) in models {
+            let versions = match folders(&model) {
+                Ok(versions) => versions,
+                // Such as `lost+found`.
+                Err(error) => {
+                    ignored.note(model, &format!("it cannot be read: {error}"));
+                    continue;
+                }
+            };
+            let first = found.len();
+            for (version, folder) in versions {
+                match version_number(&version) {
+                    Some(number) if only.is_none_or(|only| only == number) => {
+                        found.push(Candidate {
+                            name: name.clone(),
+                            number,
+                            folder,
+                        });
+                    }
+                    Some(_) => {}
+                    None => ignored.note(folder, "the name of a version is a number from 1"),
+                }
+            }
+            found[first..].sort_by_key(|candidate| candidate.number);
+        }
+        Ok(found)
+    }
+}
+
+/// The folders in a folder, in order of name; hidden ones are left out.
+fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(parent)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        if let Some(name) = name
+            && !name.starts_with('.')
+            && path.is_dir()
+        {
+            found.push((name.to_owned(), path.clone()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_version_is_spoken_of_once_and_stops_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        for folder in ["a/2", "a/10", "a/latest", "b/1", ".hidden/1"] {
+            fs::create_dir_all(root.path().join(folder)).unwrap();
+        }
+        let source = Source::Root(root.path().to_owned());
+        let mut ignored = Ignored::default();
+        for _ in 0..2 {
+            let found = source.candidates(&mut ignored).unwrap();
+            let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.number)).collect();
+            assert_eq!(found, [("a", 2), ("a", 10), ("b", 1)]);
+            assert_eq!(ignored.0.len(), 1);
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! What a connection is doing, and until when it may go on doing it.
+//!
+//! The stream tells what arrives, the service which requests are in flight and which answers their clients have yet to take; the
+//! task of the connection asks for the deadline. Nothing here reads, writes or closes.
+
+use std::{
+    collections::HashMap,
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, sleep_until};
+
+use super::super::config::ServerLimits;
+
+/// What an HTTP/2 client sends first.
+const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Time for a connection that was told to close, and that has nothing in flight, to do so.
+const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// The second refusal in a row on one connection is held back for so long, every further one for twice as long as the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(25);
+
+/// The longest time that a refusal is held back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a connection must not go on as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expired {
+    /// The head of a request, or the first bytes of all, did not come in time.
+    Head,
+    /// A client has not taken any more of an answer for too long.
+    Unread,
+    /// Nothing has been asked for too long. Pings ask nothing.
+    Idle,
+    /// It is old.
+    Age,
+    /// It was told to close and has not.
+    Closing,
+}
+
+/// The version of HTTP, as far as it is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// So many bytes of the preface of HTTP/2 have come.
+    Unknown(usize),
+    One,
+    Two,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(super) struct Activity {
+    limits: Arc<ServerLimits>,
+    opened: Instant,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    version: Version,
+    heard: bool,
+    /// When the first byte of a head came that is not complete yet. HTTP/1 only.
+    head_since: Option<Instant>,
+    in_flight: usize,
+    /// Since when nothing has been in flight.
+    quiet_since: Instant,
+    /// Answers that could go on if their clients took more, and since when.
+    unread: HashMap<u64, Instant>,
+    /// Requests so far.
+    requests: u64,
+    /// Whether the newest request has been read to its end.
+    read: bool,
+    /// Whether the client said that the newest request is its last.
+    last: bool,
+    /// Refusals for want of room, in a row.
+    refusals: u32,
+    /// Since when the connection is to close.
+    closing_since: Option<Instant>,
+}
+
+impl Activity {
+    /// A connection that has just been accepted.
+    pub(super) fn new(limits: Arc<ServerLimits>) -> Arc<Self> {
+        let opened = Instant::now();
+        Arc::new(Self {
+            limits,
+            opened,
+            state: Mutex::new(State {
+                version: Version::Unknown(0),
+                heard: false,
+                head_since: None,
+                in_flight: 0,
+                quiet_since: opened,
+                unread: HashMap::new(),
+                requests: 0,
+                read: true,
+                last: false,
+                refusals: 0,
+                closing_since: None,
+            }),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes bytes that came.
+    pub(super) fn received(&self, bytes: &[u8]) {
+        let mut state = self.state();
+        state.heard = true;
+        if let Version::Unknown(matched) = state.version {
+            state.version = version(matched, bytes);
+        }
+        if state.version == Version::One && state.in_flight == 0 {
+            state.head_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether any byte has come.
+    pub(super) fn heard(&self) -> bool {
+        self.state().heard
+    }
+
+    /// Whether a client that stops sending still waits for its answer: it said that this request is its last, and the request is here.
+    /// From all others an end means that they are gone.
+    pub(super) fn may_half_close(&self) -> bool {
+        let state = self.state();
+        state.last && state.read
+    }
+
+    /// Whether the head of a request has begun that is not complete, or that could not be understood.
+    pub(super) fn has_head_open(&self) -> bool {
+        self.state().head_since.is_some()
+    }
+
+    /// Whether the client may have sent what nobody has read. To close then would reset the connection and destroy the answer on its way.
+    pub(super) fn has_unread_input(&self) -> bool {
+        let state = self.state();
+        state.version == Version::One && (!state.read || state.head_since.is_some())
+    }
+
+    /// Notes a request.
+    pub(super) fn begin(self: &Arc<Self>, last: bool, read: bool) -> Flight {
+        let mut state = self.state();
+        state.head_since = None;
+        state.in_flight += 1;
+        state.requests += 1;
+        state.last = last;
+        state.read = read;
+        Flight {
+            activity: Arc::clone(self),
+            id: state.requests,
+        }
+    }
+
+    /// Notes that the newest request has been read to its end.
+    pub(super) fn read(&self) {
+        self.state().read = true;
+    }
+
+    /// Notes that the connection was told to close.
+    pub(super) fn close(&self) {
+        self.state().closing_since.get_or_insert_with(Instant::now);
+    }
+
+    /// The next deadline; without a reason it is only the time to look again.
+    fn deadline(&self) -> (Instant, Option<Expired>) {
+        let state = self.state();
+        let limits = &*self.limits;
+        let mut next = (Instant::now() + limits.keep_alive_timeout, None);
+        let mut at = |instant: Instant, why| {
+            if instant <= next.0 {
+                next = (instant, Some(why));
+            }
+        };
+        if matches!(state.version, Version::Unknown(_)) {
+            at(self.opened + limits.header_timeout, Expired::Head);
+        }
+        if let Some(since) = state.head_since {
+            at(since + limits.header_timeout, Expired::Head);
+        }
+        if let Some(&since) = state.unread.values().min() {
+            at(since + limits.unread_timeout, Expired::Unread);
+        }
+        match state.closing_since {
+            Some(since) if state.in_flight == 0 => {
+                at(
+                    since.max(state.quiet_since) + CLOSING_TIME,
+                    Expired::Closing,
+                );
+            }
+            Some(_) => {}
+            None => {
+                if state.in_flight == 0 && state.head_since.is_none() {
+                    at(state.quiet_since + limits.keep_alive_timeout, Expired::Idle);
+                }
+                // HTTP/2 alone can say that a connection goes away without failing a request that is under way.
+                if state.version == Version::Two {
+                    at(self.opened + limits.max_connection_age, Expired::Age);
+                }
+            }
+        }
+        next
+    }
+
+    /// Ends when the connection has done something for too long.
+    pub(super) async fn expired(&self) -> Expired {
+        let mut sleep = pin!(sleep_until(self.deadline().0));
+        // Whatever brings the deadline forward wakes the task of the connection, which asks again here.
+        poll_fn(|context| {
+            loop {
+                let (deadline, why) = self.deadline();
+                if let Some(why) = why
+                    && deadline <= Instant::now()
+                {
+                    return Poll::Ready(why);
+                }
+                if deadline < sleep.deadline() || sleep.is_elapsed() {
+                    sleep.as_mut().reset(deadline);
+                }
+                ready!(sleep.as_mut().poll(context));
+            }
+        })
+        .await
+    }
+}
+
+fn version(matched: usize, bytes: &[u8]) -> Version {
+    let expected = &HTTP2_PREFACE[matched..];
+    let common = expected
+        .iter()
+        .zip(bytes)
+        .take_while(|(a, b)| a == b)
+        .count();
+    if common == expected.len() {
+        Version::Two
+    } else if common < bytes.len() {
+        Version::One
+    } else {
+        Version::Unknown(matched + common)
+    }
+}
+
+/// A request in flight, from its head to the last piece of its answer.
+#[derive(Debug)]
+pub(super) struct Flight {
+    activity: Arc<Activity>,
+    id: u64,
+}
+
+impl Flight {
+    /// Notes an answer, and says how long to hold it back: a client that comes again at once, however often it is refused, gets slower
+    /// answers.
+    pub(super) fn answered(&self, is_overloaded: bool) -> Option<Duration> {
+        let mut state = self.activity.state();
+        if !is_overloaded {
+            state.refusals = 0;
+            return None;
+        }
+        let before = state.refusals;
+        state.refusals = before.saturating_add(1);
+        let doublings = before.checked_sub(1)?;
+        Some(
+            FIRST_PAUSE
+                .saturating_mul(1 << doublings.min(16))
+                .min(LONGEST_PAUSE),
+        )
+    }
+
+    /// Notes that the client is to take something before the answer goes on.
+    pub(super) fn offered(&self) {
+        self.activity.state().unread.insert(self.id, Instant::now());
+    }
+
+    /// Notes that it has.
+    pub(super) fn taken(&self) {
+        self.activity.state().unread.remove(&self.id);
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut state = self.activity.state();
+        state.unread.remove(&self.id);
+        state.in_flight -= 1;
+        if state.in_flight == 0 {
+            state.quiet_since = Instant::now();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_preface_tells_the_version_however_it_is_cut() {
+        for cut in 0..HTTP2_PREFACE.len() {
+            let (first, second) = HTTP2_PREFACE.split_at(cut);
+            assert_eq!(version(0, first), Version::Unknown(cut));
+            assert_eq!(version(cut, second), Version::Two);
+            assert_eq!(version(cut, b"x"), Version::One);
+        }
+        assert_eq!(version(0, b"POST / HTTP/1.1"), Version::One);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_refused_again_and_again_waits_longer_each_time() {
+        let activity = Activity::new(Arc::default());
+        let pause = |overloaded| activity.begin(false, true).answered(overloaded);
+        assert_eq!(pause(true), None);
+        assert_eq!(pause(true), Some(FIRST_PAUSE));
+        assert_eq!(pause(true), Some(2 * FIRST_PAUSE));
+        for _ in 0..100 {
+            pause(true);
+        }
+        assert_eq!(pause(true), Some(LONGEST_PAUSE));
+        assert_eq!(pause(false), None);
+        assert_eq!(pause(true), None);
+    }
+}

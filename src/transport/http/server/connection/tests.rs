@@ -1,0 +1,241 @@
+use axum::{
+    body::{Body, to_bytes},
+    http::{Request, StatusCode},
+    routing::{get, post},
+};
+use hyper::client::conn::http2;
+use tokio::{
+    io::{DuplexStream, duplex},
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
+
+use super::*;
+
+/// A connection in memory, whose time is that of the test.
+fn connection(limits: ServerLimits) -> (DuplexStream, JoinHandle<()>) {
+    let (client, stream) = duplex(16 << 10);
+    let (drain, draining) = watch::channel(false);
+    let wait = || async {
+        sleep(Duration::from_secs(20)).await;
+        "waited"
+    };
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/wait", get(wait))
+        .route("/big", get(|| async { vec![b'x'; 1 << 20] }))
+        .route("/full", get(|| async { StatusCode::TOO_MANY_REQUESTS }))
+        .route("/ignored", post(|| async { "not read" }));
+    let connections = Connections::new(router, Arc::new(limits), draining);
+    let served = tokio::spawn(async move {
+        connections.serve(stream).await;
+        drop(drain);
+    });
+    (client, served)
+}
+
+async fn say(stream: &mut DuplexStream, text: &str) {
+    stream.write_all(text.as_bytes()).await.unwrap();
+}
+
+async fn hear(stream: &mut DuplexStream) -> String {
+    let mut bytes = vec![0; 4096];
+    let count = stream.read(&mut bytes).await.unwrap();
+    String::from_utf8_lossy(&bytes[..count]).into_owned()
+}
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: t\r\n\r\n";
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_kept_and_the_time_of_a_head_begins_with_its_first_byte() {
+    let (mut client, served) = connection(ServerLimits::default());
+    for _ in 0..3 {
+        say(&mut client, GET).await;
+        assert!(hear(&mut client).await.ends_with("hello"));
+        sleep(Duration::from_secs(74)).await;
+    }
+    say(&mut client, "GET / HT").await;
+    sleep(Duration::from_secs(9)).await;
+    say(&mut client, "TP/1.1\r\nHost: t\r\n\r\n").await;
+    assert!(hear(&mut client).await.ends_with("hello"));
+    sleep(Duration::from_secs(30)).await;
+    say(&mut client, "GET / HT").await;
+    let start = Instant::now();
+    served.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 10);
+    assert_eq!(hear(&mut client).await, "");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_connections_are_closed_in_the_end() {
+    let (mut client, served) = connection(ServerLimits::default());
+    say(&mut client, GET).await;
+    assert!(hear(&mut client).await.ends_with("hello"));
+    let start = Instant::now();
+    assert_eq!(hear(&mut client).await, "");
+    assert_eq!(start.elapsed().as_secs(), 75);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stops_sending_after_the_last_request_gets_its_answer() {
+    for last in ["HTTP/1.1\r\nHost: t\r\nConnection: close", "HTTP/1.0"] {
+        let (mut client, served) = connection(ServerLimits::default());
+        say(&mut client, &format!("GET /wait {last}\r\n\r\n")).await;
+        client.shutdown().await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.ends_with("waited"), "{answer}");
+        served.await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_gone_is_not_worked_for() {
+    let (mut client, served) = connection(ServerLimits::default());
+    say(&mut client, "GET /wait HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    let start = Instant::now();
+    client.shutdown().await.unwrap();
+    served.await.unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_reads_is_given_up() {
+    let (mut client, served) = connection(ServerLimits::default());
+    say(&mut client, "GET /big HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    let start = Instant::now();
+    served.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 30);
+
+    // Slow is not still: this client takes longer in all.
+    let (mut client, _served) = connection(ServerLimits::default());
+    say(&mut client, "GET /big HTTP/1.1\r\nHost: t\r\n\r\n").await;
+    let (start, mut taken) = (Instant::now(), 0);
+    while taken < 1 << 20 {
+        sleep(Duration::from_secs(2)).await;
+        let mut bytes = vec![0; 32 << 10];
+        let count = client.read(&mut bytes).await.unwrap();
+        assert!(
+            count > 0,
+            "cut after {taken} bytes and {:?}",
+            start.elapsed()
+        );
+        taken += count;
+    }
+    assert!(start.elapsed().as_secs() > 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_comes_after_a_refusal_is_read_so_that_the_refusal_is() {
+    let (mut client, served) = connection(ServerLimits::default());
+    say(
+        &mut client,
+        "POST /ignored HTTP/1.1\r\nHost: t\r\nContent-Length: 1000000\r\n\r\n",
+    )
+    .await;
+    let body = vec![b'x'; 1_000_000];
+    client.write_all(&body).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("not read"), "{answer}");
+    drop(client);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn refusals_in_a_row_take_longer_and_longer() {
+    let (mut client, _served) = connection(ServerLimits::default());
+    let mut times = Vec::new();
+    for _ in 0..8 {
+        let start = Instant::now();
+        say(&mut client, "GET /full HTTP/1.1\r\nHost: t\r\n\r\n").await;
+        assert!(hear(&mut client).await.starts_with("HTTP/1.1 429"));
+        times.push(start.elapsed().as_millis());
+    }
+    // The clock of tests is as coarse as that of timers: a millisecond.
+    for (time, wanted) in times.into_iter().zip([0, 25, 50, 100, 200, 400, 800, 1000]) {
+        assert!((wanted..=wanted + 1).contains(&time), "{time} for {wanted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_that_are_no_requests_get_a_problem() {
+    let long = format!("GET /{} HTTP/1.1\r\nHost: t\r\n\r\n", "x".repeat(70_000));
+    for (head, status) in [
+        ("GET\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nHost t\r\n\r\n", "400"),
+        (&long, "4"),
+    ] {
+        let (mut client, _served) = connection(ServerLimits::default());
+        let (mut reading, mut writing) = tokio::io::split(&mut client);
+        let mut answer = String::new();
+        let (_, read) = tokio::join!(
+            writing.write_all(head.as_bytes()),
+            reading.read_to_string(&mut answer)
+        );
+        read.unwrap();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{answer}"
+        );
+        let problem: serde_json::Value =
+            serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert_eq!(problem["status"].to_string(), answer[9..12], "{answer}");
+        assert!(answer.contains(problem["request_id"].as_str().unwrap()));
+    }
+}
+
+/// An HTTP/2 client, and the end of its connection.
+async fn http2_client(limits: ServerLimits) -> (http2::SendRequest<Body>, JoinHandle<()>) {
+    let (client, served) = connection(limits);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder.initial_stream_window_size(1 << 10);
+    let (sender, connection) = builder.handshake(TokioIo::new(client)).await.unwrap();
+    tokio::spawn(connection);
+    (sender, served)
+}
+
+fn http2_request(path: &str) -> Request<Body> {
+    Request::get(format!("http://t{path}"))
+        .body(Body::empty())
+        .unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_client_that_only_answers_pings_is_closed() {
+    let (mut sender, served) = http2_client(ServerLimits::default()).await;
+    let answer = sender.send_request(http2_request("/")).await.unwrap();
+    let body = Body::new(answer.into_body());
+    assert_eq!(to_bytes(body, 100).await.unwrap(), "hello");
+    let start = Instant::now();
+    served.await.unwrap();
+    assert!(
+        (75..=80).contains(&start.elapsed().as_secs()),
+        "{:?}",
+        start.elapsed()
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_connection_grows_old_without_failing_a_request() {
+    let limits = ServerLimits {
+        max_connection_age: Duration::from_secs(10),
+        ..ServerLimits::default()
+    };
+    let (mut sender, served) = http2_client(limits).await;
+    let answer = sender.send_request(http2_request("/wait")).await.unwrap();
+    assert_eq!(answer.status(), 200);
+    drop(answer);
+    served.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_http2_answer_that_nobody_reads_is_given_up() {
+    let (mut sender, served) = http2_client(ServerLimits::default()).await;
+    let answer = sender.send_request(http2_request("/big")).await.unwrap();
+    let start = Instant::now();
+    served.await.unwrap();
+    assert_eq!(start.elapsed().as_secs(), 30);
+    drop(answer);
+}

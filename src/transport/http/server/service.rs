@@ -1,0 +1,183 @@
+//! The router as the service of one connection: requests are noted from their heads to the last pieces of their answers.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use axum::{
+    Router,
+    body::{Body, HttpBody},
+    http::{HeaderMap, Request, Response, StatusCode, Version, header},
+};
+use bytes::Bytes;
+use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::sleep;
+use tower::ServiceExt;
+
+use super::{
+    super::problem::BadHead,
+    activity::{Activity, Flight},
+};
+use crate::model::{Kind, Refusal};
+
+/// The largest piece of an answer that is handed over at once: what has been handed over is out of sight.
+const PIECE: usize = 32 << 10;
+
+/// The router, for one connection.
+pub(super) struct Routes {
+    router: Router,
+    activity: Arc<Activity>,
+}
+
+impl Routes {
+    /// Notes in `activity` what `router` is asked.
+    pub(super) fn new(router: Router, activity: Arc<Activity>) -> Self {
+        Self { router, activity }
+    }
+}
+
+impl hyper::service::Service<Request<Incoming>> for Routes {
+    type Response = Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let last = is_last(request.version(), request.headers());
+        let flight = self.activity.begin(last, request.body().is_end_stream());
+        let bad = check(&request);
+        let activity = Arc::clone(&self.activity);
+        let mut request = request.map(|body| Received { body, activity });
+        if let Err(refusal) = bad {
+            request.extensions_mut().insert(BadHead(refusal));
+        }
+        let answer = self.router.clone().oneshot(request);
+        Box::pin(async move {
+            let response = answer.await?;
+            let is_overloaded = response.status() == StatusCode::TOO_MANY_REQUESTS;
+            if let Some(pause) = flight.answered(is_overloaded) {
+                sleep(pause).await;
+            }
+            Ok(response.map(|body| Answer::new(body, flight)))
+        })
+    }
+}
+
+/// Whether the client says that no request of its follows on this connection.
+fn is_last(version: Version, headers: &HeaderMap) -> bool {
+    let says = |token: &str| {
+        let values = headers.get_all(header::CONNECTION).into_iter();
+        values
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .any(|own| own.trim().eq_ignore_ascii_case(token))
+    };
+    match version {
+        Version::HTTP_11 => says("close"),
+        Version::HTTP_10 => !says("keep-alive"),
+        _ => false,
+    }
+}
+
+/// Refuses what proxies on the way may have understood in another way. RFC 9112, section 3.2.
+fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
+    let hosts = request.headers().get_all(header::HOST).iter().count();
+    let wrong = match (request.version(), hosts) {
+        (Version::HTTP_11, 0) => "a request of HTTP/1.1 needs the header Host",
+        (Version::HTTP_10 | Version::HTTP_11, 2..) => "a request has one header Host, not several",
+        _ => return Ok(()),
+    };
+    Err(Refusal::new(Kind::Malformed, wrong))
+}
+
+/// The body of a request.
+struct Received {
+    body: Incoming,
+    activity: Arc<Activity>,
+}
+
+impl HttpBody for Received {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.activity.read();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// The body of an answer, in pieces that are asked for as the client takes them.
+pub(super) struct Answer {
+    body: Body,
+    rest: Bytes,
+    flight: Flight,
+}
+
+impl Answer {
+    fn new(body: Body, flight: Flight) -> Self {
+        flight.offered();
+        Self {
+            body,
+            rest: Bytes::new(),
+            flight,
+        }
+    }
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let this = &mut *self;
+        // From here on the answer waits for the server, if for anybody.
+        this.flight.taken();
+        if this.rest.is_empty() {
+            match ready!(Pin::new(&mut this.body).poll_frame(context)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => this.rest = bytes,
+                    Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
+                },
+                end => return Poll::Ready(end),
+            }
+        }
+        let length = this.rest.len().min(PIECE);
+        let piece = this.rest.split_to(length);
+        this.flight.offered();
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let rest = self.rest.len() as u64;
+        let hint = self.body.size_hint();
+        let mut own = SizeHint::new();
+        own.set_lower(hint.lower() + rest);
+        if let Some(upper) = hint.upper() {
+            own.set_upper(upper + rest);
+        }
+        own
+    }
+}

@@ -1,0 +1,232 @@
+//! From a folder to a model that serves: what is read, what is remembered, and what is proved again.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use common::{engine, faults::Faults, fixtures, repository_of, workshop, workshop_of};
+use density_server::{
+    families::{Declared, Findings, GateSettings, Registry, prove},
+    model::{
+        catalogue::{Catalogue, Listing},
+        info::State,
+    },
+    repository::{Loading, Repository},
+    scheduling::SchedulerConfig,
+};
+
+const NAME: &str = "tiny-pixelcnn";
+
+/// A repository with one version of a fixture.
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let folder = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(folder.version()).unwrap();
+        for entry in fs::read_dir(fixtures().join(NAME).join("1")).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(
+                &path,
+                folder.file(path.file_name().unwrap().to_str().unwrap()),
+            )
+            .unwrap();
+        }
+        folder
+    }
+
+    fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn version(&self) -> PathBuf {
+        self.root().join(NAME).join("1")
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.version().join(name)
+    }
+
+    /// Makes the golden scores ones that no proof reproduces, with the right hash.
+    fn with_wrong_scores(self) -> Self {
+        let manifest = fs::read_to_string(self.file("model.toml")).unwrap();
+        let scale = manifest
+            .lines()
+            .find(|line| line.starts_with("scale"))
+            .unwrap();
+        fs::write(
+            self.file("model.toml"),
+            manifest.replace(scale, "scale = 7.0"),
+        )
+        .unwrap();
+        self
+    }
+}
+
+/// A repository over the folder whose runs are counted.
+fn counted(folder: &Path, loading: Loading) -> (Repository, Arc<Faults>) {
+    let faults = Arc::new(Faults::default());
+    let workshop = workshop_of(faults.engine(engine()), SchedulerConfig::default());
+    (repository_of(folder, workshop).loading(loading), faults)
+}
+
+fn listing(repository: &Repository) -> Listing {
+    repository.listing(NAME, Some(1)).unwrap()
+}
+
+fn scanned(folder: &Folder) -> Listing {
+    let repository = repository_of(folder.root(), workshop());
+    repository.scan().unwrap();
+    listing(&repository)
+}
+
+#[test]
+fn the_bytes_that_were_hashed_are_the_bytes_that_are_loaded() {
+    let folder = Folder::new();
+    let declared = Declared::read(&folder.version(), NAME, &Registry::standard()).unwrap();
+    let snapshot = declared.verify(&folder.version()).unwrap();
+    fs::remove_dir_all(folder.root().join(NAME)).unwrap();
+    let nobody = |_: &str, _| Err("there are no other models here".to_owned());
+    let mut findings = Findings::default();
+    prove(
+        &snapshot,
+        1,
+        &nobody,
+        &workshop(),
+        GateSettings::default(),
+        &mut findings,
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_version_whose_graph_arrives_after_its_manifest_becomes_ready() {
+    let folder = Folder::new();
+    let (graph, later) = (folder.file("model.onnx"), folder.root().join(".later"));
+    fs::rename(&graph, &later).unwrap();
+    let repository = repository_of(folder.root(), workshop());
+    repository.scan().unwrap();
+    let waiting = listing(&repository);
+    assert_eq!(waiting.state, State::Discovered);
+    assert!(waiting.reason.unwrap().contains("model.onnx"));
+    assert!(!repository.is_ready());
+
+    // Half of it has arrived.
+    let bytes = fs::read(&later).unwrap();
+    fs::write(&graph, &bytes[..bytes.len() / 2]).unwrap();
+    repository.scan().unwrap();
+    let half = listing(&repository);
+    assert_eq!(half.state, State::Failed);
+    assert!(half.reason.unwrap().contains("sha256"));
+
+    fs::write(&graph, &bytes).unwrap();
+    repository.scan().unwrap();
+    assert_eq!(listing(&repository).state, State::Ready);
+    assert!(repository.is_ready());
+}
+
+#[test]
+fn a_failed_proof_of_complete_files_is_not_tried_again_until_they_change() {
+    let folder = Folder::new().with_wrong_scores();
+    let (repository, faults) = counted(folder.root(), Loading::default());
+    repository.scan().unwrap();
+    let failed = listing(&repository);
+    assert_eq!(failed.state, State::Failed);
+    assert!(failed.reason.unwrap().contains("golden"));
+    let runs = faults.runs();
+    assert!(runs > 0);
+    repository.scan().unwrap();
+    assert_eq!(faults.runs(), runs);
+    assert_eq!(listing(&repository).state, State::Failed);
+
+    fs::copy(
+        fixtures().join(NAME).join("1/model.toml"),
+        folder.file("model.toml"),
+    )
+    .unwrap();
+    repository.scan().unwrap();
+    assert_eq!(listing(&repository).state, State::Ready);
+}
+
+#[test]
+fn what_was_proved_with_the_same_files_is_not_proved_again() {
+    let folder = Folder::new();
+    let loading = Loading {
+        records: Some(folder.root().join(".proofs")),
+        ..Loading::default()
+    };
+    let start = |loading: &Loading| {
+        let (repository, faults) = counted(folder.root(), loading.clone());
+        repository.scan().unwrap();
+        let model = repository.model(NAME, None).unwrap();
+        let names = model.card.checks.iter().map(|check| check.name.to_string());
+        (names.collect::<Vec<_>>(), faults.runs())
+    };
+    let (first, proofs) = start(&loading);
+    let (second, runs) = start(&loading);
+    // What remains are the tables of a drawing program and the comparison of cropped kernels, which it is made with.
+    assert!(runs <= 3 && proofs > runs, "{runs} of {proofs}");
+    assert!(!first.contains(&"record".to_owned()));
+    let replayed: Vec<_> = second
+        .iter()
+        .filter(|&name| name != "record")
+        .cloned()
+        .collect();
+    assert_eq!(replayed, first, "the checks are told all the same");
+    assert_eq!(second.len(), first.len() + 1);
+
+    let without = Loading::default();
+    assert_eq!(start(&without).1, proofs, "without records");
+    let manifest = fs::read_to_string(folder.file("model.toml")).unwrap();
+    fs::write(folder.file("model.toml"), manifest + "\n# changed\n").unwrap();
+    assert_eq!(start(&loading).1, proofs, "with another manifest");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_a_link_is_refused_and_nobody_waits_for_it() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    let folder = Folder::new();
+    let graph = folder.file("model.onnx");
+    let elsewhere = folder.root().join(".elsewhere");
+    fs::rename(&graph, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &graph).unwrap();
+    let reason = scanned(&folder).reason.unwrap();
+    assert!(
+        reason.contains("model.onnx") && reason.contains("a link"),
+        "{reason}"
+    );
+
+    fs::remove_file(&graph).unwrap();
+    mknodat(CWD, &graph, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let reason = scanned(&folder).reason.unwrap();
+    assert!(
+        reason.contains("model.onnx") && reason.contains("a pipe"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn the_server_is_ready_when_the_models_serve_that_must() {
+    let folder = Folder::new();
+    let requiring = |names: &[&str]| {
+        let loading = Loading {
+            required: names.iter().map(|&name| name.to_owned()).collect(),
+            ..Loading::default()
+        };
+        let repository = repository_of(folder.root(), workshop()).loading(loading);
+        assert!(!repository.is_ready(), "nobody has looked yet");
+        repository.scan().unwrap();
+        repository.is_ready()
+    };
+    assert!(requiring(&[]));
+    assert!(requiring(&[NAME]));
+    assert!(!requiring(&[NAME, "another"]));
+}
