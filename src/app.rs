@@ -277,7 +277,7 @@ impl Probes {
 
     fn start(
         listener: std::net::TcpListener,
-        router: axum::Router,
+        router: http::Router,
         metrics: &Arc<Metrics>,
     ) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
