@@ -58,7 +58,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Serve(serve::ServeArgs),
+    Serve(Box<serve::ServeArgs>),
     Check(check::CheckArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
@@ -149,7 +149,7 @@ pub fn run_with(
         Some(operation) => operation::run(&**operation, registries, own),
         None => match Cli::from_arg_matches(&matches) {
             Ok(cli) => match cli.command {
-                Command::Serve(arguments) => serve::run(arguments, registries, own),
+                Command::Serve(arguments) => serve::run(*arguments, registries, own),
                 Command::Check(arguments) => check::run(arguments, registries, own),
                 Command::Calibrate(arguments) => calibrate::run(arguments, registries, own),
                 Command::Evaluate(arguments) => evaluate::run(arguments, registries, own),
@@ -267,6 +267,7 @@ impl OfflineSettings {
         // Chunks in flight bound the work here. Admission protects many clients from one another, and there is one.
         settings.work.interactive_queue = UNLIMITED;
         settings.work.bulk_queue = UNLIMITED;
+        settings.http.max_images = usize::MAX;
         settings.http.max_samples = u32::MAX;
         logging::start(&settings.log)?;
         Ok(settings)

@@ -82,7 +82,7 @@ fn a_damaged_stream_is_named_and_the_others_are_read() {
     let other = run(["decompress", "tiny-vae", text(&streams), "-o", text(&back)]);
     assert_eq!(other.status.code(), Some(2));
     assert!(
-        stderr(&other).contains("cannot compress"),
+        stderr(&other).contains("cannot decompress"),
         "{}",
         stderr(&other)
     );

@@ -36,8 +36,11 @@ fn table() -> Vec<Row> {
         .collect()
 }
 
+/// The media type of a compressed image.
+const STREAM: &str = "application/vnd.density-server.image";
+
 /// A request for each operation with a picture of a shoe that every model takes.
-fn request(
+async fn request(
     client: &reqwest::Client,
     url: &str,
     model: &Value,
@@ -53,6 +56,16 @@ fn request(
         "sample" => path("?n=1"),
         "complete" => image(path("?rows=27")),
         "compress" if is_conditional => image(path("?label=9")),
+        "decompress" => {
+            let label = if is_conditional { "?label=9" } else { "" };
+            let compress = client.post(format!("{url}/v1/models/{name}/compress{label}"));
+            let stream = image(compress.header("accept", STREAM))
+                .send()
+                .await
+                .unwrap();
+            let stream = stream.bytes().await.unwrap();
+            path("").header("content-type", STREAM).body(stream)
+        }
         "decode" => {
             let size = model["latent_size"].as_u64().unwrap_or(1);
             path("").json(&json!({"latents": [vec![0.0; size as usize]]}))
@@ -98,6 +111,7 @@ async fn every_cell_of_the_table_holds() {
                 .get(operation)
                 .unwrap_or_else(|| panic!("the table has no column {operation}"));
             let answer = request(&client, &server.url, &model, operation)
+                .await
                 .send()
                 .await
                 .unwrap();

@@ -451,9 +451,18 @@ fn add_cells(name: String, value: &Value, cells: &mut Vec<(String, String)>) {
         Value::Array(entries) => {
             let is_flat = entries.iter().all(Value::is_number);
             for (index, value) in entries.iter().enumerate().take_while(|_| is_flat) {
-                cells.push((format!("{name}_{index}"), value.to_string()));
+                cells.push((format!("{name}_{index}"), shortest(value)));
             }
         }
+    }
+}
+
+/// A number of a list, most of which are of single precision: then with no more digits than tell it apart.
+fn shortest(value: &Value) -> String {
+    let single = value.as_f64().filter(|_| value.is_f64());
+    match single.map(|number| (number, number as f32)) {
+        Some((number, single)) if f64::from(single) == number => single.to_string(),
+        _ => value.to_string(),
     }
 }
 

@@ -83,7 +83,7 @@ def wide(count: int) -> Attack:
 
 def deep(count: int) -> Attack:
     """130 kB that unpack to 128 MiB."""
-    return image(png(4096, 4096, 16, 6), count, "&resize=true")
+    return image(png(4096, 4096, 16, 6), count, "&resize=true&convert=true")
 
 
 def profile(count: int) -> Attack:

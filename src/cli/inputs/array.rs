@@ -21,7 +21,9 @@ impl Array {
     /// uint8 levels in C order.
     pub(super) fn npy(file: Box<dyn BufRead>, shape: ImageShape) -> Result<Self, String> {
         let images = NpyImages::new(file, shape);
-        images.map(Self::Npy).map_err(|error| error.to_string())
+        images
+            .map(Self::Npy)
+            .map_err(|error| error.for_command_line())
     }
 
     /// Unsigned bytes; the format has C order only.
@@ -60,7 +62,9 @@ impl Array {
     /// The next image, whose channels come last in the file and first in memory.
     pub(super) fn next(&mut self, shape: ImageShape) -> Result<Image, String> {
         let (levels, is_cut_short) = match self {
-            Self::Npy(array) => return array.next_image().map_err(|error| error.to_string()),
+            Self::Npy(array) => {
+                return array.next_image().map_err(|error| error.for_command_line());
+            }
             Self::Idx {
                 levels,
                 is_cut_short,
@@ -82,7 +86,7 @@ impl Array {
     /// What is wrong with the file behind its last image.
     pub(super) fn finish(&mut self) -> Result<(), String> {
         match self {
-            Self::Npy(array) => array.finish().map_err(|error| error.to_string()),
+            Self::Npy(array) => array.finish().map_err(|error| error.for_command_line()),
             Self::Idx { levels, .. } => levels.finish().map_err(|error| idx_error(&error)),
         }
     }

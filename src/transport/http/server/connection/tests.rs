@@ -106,7 +106,8 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     say(&mut client, "GET /big HTTP/1.1\r\nHost: t\r\n\r\n").await;
     let start = Instant::now();
     served.await.unwrap();
-    assert_eq!(start.elapsed().as_secs(), 30);
+    // The buffers before the client may take one more piece when the time is looked at.
+    assert!((30..=60).contains(&start.elapsed().as_secs()));
 
     // Slow is not still: this client takes longer in all.
     let (mut client, _served) = connection(ServerLimits::default());
