@@ -26,6 +26,7 @@ DENY := .runtime/deny
 # What `make audit` checks: `make audit CHECKS="bans licenses sources"` does not need the database of advisories.
 CHECKS ?= all
 MATURIN := .runtime/maturin
+CLIENTS := .runtime/clients
 MANIFESTS := .runtime/manifests
 DOCKER_TEST := cd docker/tests && $(PYTHON)
 
@@ -49,11 +50,16 @@ build: $(LIBRARY) ## Build the release binary
 	$(CARGO) build --locked --release
 
 .PHONY: test
-test: test-rust ## Prove everything that a user of the server relies on; sets up what it needs
+test: test-rust test-clients ## Prove everything that a user of the server relies on; sets up what it needs
 
 .PHONY: test-rust
 test-rust: $(LIBRARY) ## Run the tests of the server and its command line
 	$(CARGO) test --locked
+
+.PHONY: test-clients
+test-clients: $(LIBRARY) $(CLIENTS)/installed ## Drive the server with the clients that people have (200 MB on disk)
+	$(CARGO) build --locked
+	PYTHONPATH=$(CURDIR)/$(CLIENTS):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q tests/clients
 
 .PHONY: test-training
 test-training: $(PACKAGES)/installed ## Run the tests of models/training (PyTorch: 3 GB to fetch, 5.5 GB on disk)
@@ -109,6 +115,12 @@ $(RUFF):
 	@rm -rf .runtime/ruff-*
 	@echo "fetching ruff $(RUFF_VERSION)"
 	@$(PIP_INSTALL) .runtime/ruff-$(RUFF_VERSION) ruff==$(RUFF_VERSION)
+
+$(CLIENTS)/installed: tests/clients/requirements.lock
+	@rm -rf $(CLIENTS)
+	@echo "fetching the clients that the server is tested with"
+	@$(PIP_INSTALL) $(CLIENTS) --requirement $<
+	@touch $@
 
 $(PACKAGES)/installed: $(TRAINING)/requirements.lock
 	@rm -rf $(PACKAGES)

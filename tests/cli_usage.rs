@@ -35,6 +35,7 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
     for word in [
         "--http <ADDRESS>",
         "[default: 127.0.0.1:8000]",
+        "--grpc <ADDRESS>",
         "DENSITY_MAX_BODY_BYTES",
         "ORT_DYLIB_PATH",
         "SIGTERM",

@@ -11,7 +11,6 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
     middleware,
     response::{IntoResponse, Response},
@@ -41,6 +40,9 @@ mod routes;
 pub(super) mod scope;
 pub mod server;
 mod stream;
+
+/// Routes, for whoever puts servers together.
+pub use axum::Router;
 
 pub use self::{
     config::{HttpConfig, ServerLimits},

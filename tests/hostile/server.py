@@ -38,7 +38,7 @@ class Server:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
         command = [str(binary), "serve", "--http", "127.0.0.1:0", "--probes", "127.0.0.1:0", "--log-format", "json"]
-        command += ["--repository", str(repository), "--proof-records", "none", *arguments]
+        command += ["--grpc", "off", "--repository", str(repository), "--proof-records", "none", *arguments]
         self.process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,

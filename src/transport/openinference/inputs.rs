@@ -117,10 +117,10 @@ impl Wanted<'_> {
     fn mask(&self, input: &InputTensor) -> Result<MaskSource, Refusal> {
         let (lengths, elements) = input.lengths()?;
         let pixels = [self.shape.height(), self.shape.width()];
-        let is_mask = matches!(
-            &lengths[..],
-            [rest @ ..] | [1, rest @ ..] | [1, 1, rest @ ..] if rest == pixels
-        );
+        let leads = [&[][..], &[1], &[1, 1]];
+        let is_mask = leads
+            .iter()
+            .any(|lead| lengths == [*lead, &pixels].concat());
         if !is_mask || !(input.is(Datatype::Bool) || input.is(Datatype::U8)) {
             return Err(self.unlike(input));
         }

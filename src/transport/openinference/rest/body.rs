@@ -1,10 +1,8 @@
 //! The body of a request: JSON, and the bytes of tensors behind it in the order in which JSON lists them.
 
-use std::{fmt, io::Read};
+use std::fmt;
 
-use axum::http::{HeaderMap, header};
 use bytes::Bytes;
-use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use serde::{
     Deserialize,
     de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor},
@@ -12,14 +10,10 @@ use serde::{
 use serde_json::{Map, Value};
 
 use crate::{
-    intake::Held,
     model::{Kind, Refusal, refusal::clip},
-    transport::{
-        http::output::offload,
-        openinference::{
-            data::{Data, InputTensor},
-            signature::Declared,
-        },
+    transport::openinference::{
+        data::{Data, InputTensor},
+        signature::Declared,
     },
 };
 
@@ -293,74 +287,8 @@ impl<'de> Visitor<'de> for Flatten<'_> {
     }
 }
 
-/// How a body is compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
-    Plain,
-    Gzip,
-    Deflate,
-}
-
-impl Encoding {
-    /// What the header says.
-    pub(super) fn of(headers: &HeaderMap) -> Result<Self, Refusal> {
-        let Some(value) = headers.get(header::CONTENT_ENCODING) else {
-            return Ok(Self::Plain);
-        };
-        match value.to_str().unwrap_or_default().trim() {
-            "" | "identity" => Ok(Self::Plain),
-            "gzip" | "x-gzip" => Ok(Self::Gzip),
-            "deflate" => Ok(Self::Deflate),
-            other => Err(Refusal::new(
-                Kind::UnsupportedMediaType,
-                format!(
-                    "bodies come plain, as gzip or as deflate, not as {:?}",
-                    clip(other)
-                ),
-            )),
-        }
-    }
-
-    /// The body as it was before; no more than so many bytes.
-    pub(super) async fn decode(
-        self,
-        bytes: Bytes,
-        max_bytes: usize,
-        held: &mut Held,
-    ) -> Result<Bytes, Refusal> {
-        if self == Self::Plain {
-            return Ok(bytes);
-        }
-        // What comes out is longer than what goes in.
-        let size = bytes.len().saturating_mul(16);
-        let plain = offload(size, move || match self {
-            Self::Gzip => unpack(MultiGzDecoder::new(&bytes[..]), max_bytes),
-            _ => unpack(ZlibDecoder::new(&bytes[..]), max_bytes),
-        })
-        .await?;
-        held.grow(plain.len())?;
-        Ok(plain.into())
-    }
-}
-
-fn unpack(stream: impl Read, max_bytes: usize) -> Result<Vec<u8>, Refusal> {
-    let mut plain = Vec::new();
-    let limit = (max_bytes as u64).saturating_add(1);
-    stream
-        .take(limit)
-        .read_to_end(&mut plain)
-        .map_err(|_| malformed("the body is not what its Content-Encoding says".to_owned()))?;
-    if plain.len() > max_bytes {
-        let detail = format!("the body unpacks to more than {max_bytes} bytes");
-        return Err(Refusal::new(Kind::BodyTooLarge, detail).with_limit(max_bytes as u64));
-    }
-    Ok(plain)
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::*;
 
     fn read(json: &str, behind: &[u8]) -> Result<Body, Refusal> {
@@ -428,18 +356,5 @@ mod tests {
         assert_eq!(body.parameters, [("k".to_owned(), Value::from(4))]);
         let json = r#"{"outputs": [{"name": "a", "parameters": {"classification": 3}}]}"#;
         assert_eq!(read(json, b"").err().unwrap().kind(), Kind::Unsupported);
-    }
-
-    #[test]
-    fn a_small_body_cannot_unpack_to_a_large_one() {
-        let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
-        zlib.write_all(&vec![0; 1 << 20]).unwrap();
-        let packed = zlib.finish().unwrap();
-        let unpack = |limit| unpack(ZlibDecoder::new(&packed[..]), limit).map(|bytes| bytes.len());
-        assert_eq!(unpack(1 << 20).unwrap(), 1 << 20);
-        assert_eq!(
-            unpack((1 << 20) - 1).unwrap_err().kind(),
-            Kind::BodyTooLarge
-        );
     }
 }

@@ -47,9 +47,8 @@ pub(super) async fn infer(
         max_bytes,
         config.body_timeout,
         &mut held,
-    ).await?;
-    let encoding = super::body::Encoding::of(headers)?;
-    let bytes = encoding.decode(bytes, max_bytes, &mut held).await?;
+    )
+    .await?;
 
     let mut asked = Asked {
         model: name.clone(),
