@@ -100,7 +100,8 @@ async def opened(address: Address, rate: float, seconds: float, timeout: float) 
     async def run() -> None:
         nonlocal good
         client = idle.pop() if idle else Client(address)
-        good += await client.ask(bytes_) == 200
+        status = await client.ask(bytes_)
+        good += status == 200
         idle.append(client)
 
     start = time.monotonic()
