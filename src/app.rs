@@ -59,9 +59,7 @@ pub enum AppError {
         cause: io::Error,
     },
     /// A folder that is neither `<name>` nor `<name>/<version>`.
-    #[error(
-        "{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number"
-    )]
+    #[error("{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number")]
     NotAModel(PathBuf),
     /// The gRPC contracts are broken.
     #[error("the gRPC services cannot be served: {0}")]
@@ -114,22 +112,18 @@ impl App {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let repository =
-            Repository::new(path, registries.families.clone(), workshop).loading(Loading {
-                records: settings.models.proof_records.clone(),
-                gate: gate(settings),
-                required: settings.models.required_models.clone(),
-                ..Loading::default()
-            });
+        let repository = Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+            records: settings.models.proof_records.clone(),
+            gate: gate(settings),
+            required: settings.models.required_models.clone(),
+            ..Loading::default()
+        });
         Ok(Self::over(settings, registries, repository, path))
     }
 
-    /// The same for a single model, in its folder `<name>` or that of one of its versions, `<name>/<version>`; answers its name.
-    pub fn load_one(
-        settings: &Settings,
-        registries: &Registries,
-        folder: &Path,
-    ) -> Result<(Self, String), AppError> {
+    /// The same for a single model, in its folder `<name>` or that of one of its versions, `<name>/<version>`; answers
+    /// its name.
+    pub fn load_one(settings: &Settings, registries: &Registries, folder: &Path) -> Result<(Self, String), AppError> {
         Self::load_one_with(gate(settings), settings, registries, folder)
     }
 
@@ -151,12 +145,7 @@ impl App {
         Ok((app, name))
     }
 
-    fn over(
-        settings: &Settings,
-        registries: &Registries,
-        repository: Repository,
-        path: &Path,
-    ) -> Self {
+    fn over(settings: &Settings, registries: &Registries, repository: Repository, path: &Path) -> Self {
         let repository = Arc::new(repository);
         let http = &settings.http;
         let limits = Limits {
@@ -197,8 +186,8 @@ impl App {
         }
     }
 
-    /// Serves until `shutdown` comes; then readiness turns off, and after the drain delay what was accepted is finished. Where there is a
-    /// listener for `probes`, it answers until the end.
+    /// Serves until `shutdown` comes; then readiness turns off, and after the drain delay what was accepted is
+    /// finished. Where there is a listener for `probes`, it answers until the end.
     pub async fn serve(
         self,
         listeners: Listeners,
@@ -252,16 +241,15 @@ impl App {
 impl Loader {
     /// Loads what is new in the repository and drops what is gone. Blocks for as long as load gates take.
     pub fn load(&self) -> Result<(), AppError> {
-        self.repository
-            .scan()
-            .map_err(|cause| AppError::Repository {
-                path: self.path.clone(),
-                cause,
-            })
+        self.repository.scan().map_err(|cause| AppError::Repository {
+            path: self.path.clone(),
+            cause,
+        })
     }
 }
 
-/// Runs the load gate on one model and says what became of its newest version. `thorough` tries everything that can be tried.
+/// Runs the load gate on one model and says what became of its newest version. `thorough` tries everything that can be
+/// tried.
 pub fn check(
     settings: &Settings,
     registries: &Registries,

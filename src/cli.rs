@@ -1,6 +1,7 @@
 //! The command line: reads the arguments, calls the application, turns errors into a sentence and an exit code.
 //!
-//! Nothing here computes: a command is inputs, one operation a chunk, and output. The commands of operations come from their registry.
+//! Nothing here computes: a command is inputs, one operation a chunk, and output. The commands of operations come from
+//! their registry.
 
 mod calibrate;
 mod check;
@@ -48,7 +49,8 @@ Exit codes:
   1  some images failed, or a model was refused by its load gate
   2  the arguments, the configuration or the environment do not allow it";
 
-/// Puts probabilities on images: serves generative models over HTTP, or scores, samples and encodes from the command line.
+/// Puts probabilities on images: serves generative models over HTTP, or scores, samples and encodes from the command
+/// line.
 #[derive(Debug, Parser)]
 #[command(name = "density-server", version, after_help = EXIT_CODES)]
 struct Cli {
@@ -69,12 +71,7 @@ enum Command {
 #[derive(Debug, Args)]
 struct OfflineSettings {
     /// TOML file of settings, as for `serve`
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "DENSITY_CONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "DENSITY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 
     #[command(flatten)]
@@ -133,10 +130,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// Runs one command of a binary that knows other families or operations.
-pub fn run_with(
-    arguments: impl IntoIterator<Item = OsString>,
-    registries: &Registries,
-) -> ExitCode {
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>, registries: &Registries) -> ExitCode {
     let matches = match command(registries).try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => return report_usage(&error),
@@ -206,17 +200,12 @@ fn report_usage(error: &clap::Error) -> ExitCode {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    if let (Some(argument), Some(value)) = (
-        text(ContextKind::InvalidArg),
-        text(ContextKind::InvalidValue),
-    ) {
+    if let (Some(argument), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) {
         let flag = argument.split_whitespace().next().unwrap_or_default();
         let name = flag.trim_start_matches('-').replace('-', "_");
         let variable = format!("DENSITY_{}", name.to_uppercase());
         if std::env::var(&variable).is_ok_and(|set| set == value) {
-            say(&format!(
-                "the value is that of the environment variable {variable}"
-            ));
+            say(&format!("the value is that of the environment variable {variable}"));
         }
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
@@ -242,10 +231,7 @@ impl CliError {
 
     /// An error of writing to `path`, or to standard output if there is none.
     fn writing(path: Option<&Path>, error: io::Error) -> Self {
-        let name = path.map_or_else(
-            || "standard output".to_owned(),
-            |path| path.display().to_string(),
-        );
+        let name = path.map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
         Self::io(format!("{name} cannot be written"), error)
     }
 }
@@ -286,9 +272,6 @@ mod tests {
     #[test]
     fn a_closed_output_is_no_failure() {
         let closed = io::Error::from(io::ErrorKind::BrokenPipe);
-        assert!(matches!(
-            CliError::writing(None, closed),
-            CliError::OutputClosed
-        ));
+        assert!(matches!(CliError::writing(None, closed), CliError::OutputClosed));
     }
 }

@@ -1,4 +1,5 @@
-//! From what models say of an image to a judgement of it: statistics, joint densities over them, calibration, and the drift of a stream.
+//! From what models say of an image to a judgement of it: statistics, joint densities over them, calibration, and the
+//! drift of a stream.
 //!
 //! Architecture invariant: models are asked for [`evidence`] by capability; no family and no transport is known here.
 

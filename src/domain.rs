@@ -1,4 +1,5 @@
-//! The pure core: images, likelihoods, bounds, Bayes' rule, conformal p-values, sampling and coding arithmetic, random numbers.
+//! The pure core: images, likelihoods, bounds, Bayes' rule, conformal p-values, sampling and coding arithmetic, random
+//! numbers.
 //!
 //! Architecture invariant: nothing here knows of threads, files, ONNX, HTTP or serialisation. Every function is
 //! deterministic, so the same image gives the same number wherever it is asked.

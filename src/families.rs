@@ -1,8 +1,8 @@
-//! Families of models: a room for each, with everything that anybody says of it, its part of the manifest, its networks, its proof, what its
-//! models can do and why they cannot do the rest.
+//! Families of models: a room for each, with everything that anybody says of it, its part of the manifest, its
+//! networks, its proof, what its models can do and why they cannot do the rest.
 //!
-//! Architecture invariant: a family is known by name in its own room and in [`Registry::standard`], nowhere else. Nothing here knows of
-//! requests or transports.
+//! Architecture invariant: a family is known by name in its own room and in [`Registry::standard`], nowhere else.
+//! Nothing here knows of requests or transports.
 
 pub mod autoencoder;
 pub mod autoregressive;
@@ -46,7 +46,8 @@ pub trait Family: Debug + Send + Sync + 'static {
     /// The name used in manifests and answers.
     fn name(&self) -> &'static str;
 
-    /// Takes the family's tables out of a manifest. What every manifest says has been taken already, and what nobody takes is refused.
+    /// Takes the family's tables out of a manifest. What every manifest says has been taken already, and what nobody
+    /// takes is refused.
     fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String>;
 }
 

@@ -44,8 +44,7 @@ pub enum GraphError {
 
 /// Reads an ONNX file.
 pub fn parse(bytes: &[u8]) -> Result<protobuf::Model, GraphError> {
-    let model =
-        protobuf::Model::decode(bytes).map_err(|error| GraphError::Malformed(error.to_string()))?;
+    let model = protobuf::Model::decode(bytes).map_err(|error| GraphError::Malformed(error.to_string()))?;
     match &model.graph {
         Some(graph) if !graph.nodes.is_empty() => Ok(model),
         _ => Err(GraphError::Malformed("it has no graph".to_owned())),

@@ -1,4 +1,5 @@
-//! From bodies to images, codes and streams, with the options beside them: formats, budgets, masks, resizing, failure image by image.
+//! From bodies to images, codes and streams, with the options beside them: formats, budgets, masks, resizing, failure
+//! image by image.
 //!
 //! Every transport and the command line read through here, so that a file means the same wherever it comes in.
 //!
@@ -175,15 +176,12 @@ impl BodyType {
         } else if takes == Takes::Streams && is(STREAM_TYPE) {
             Ok(Self::Stream)
         } else if images && is("multipart/form-data") {
-            let boundary = multer::parse_boundary(text).map_err(|_| {
-                Refusal::new(Kind::Malformed, "the multipart body declares no boundary")
-            })?;
+            let boundary = multer::parse_boundary(text)
+                .map_err(|_| Refusal::new(Kind::Malformed, "the multipart body declares no boundary"))?;
             Ok(Self::Form { boundary })
         } else {
             let found = clip(essence);
-            Err(refused(&format!(
-                "bodies of type {found:?} are not read here"
-            )))
+            Err(refused(&format!("bodies of type {found:?} are not read here")))
         }
     }
 }
@@ -191,9 +189,7 @@ impl BodyType {
 /// What would be right.
 fn wanted(takes: Takes) -> String {
     match takes {
-        Takes::Nothing => {
-            "options come in the query or as a JSON object of type application/json".to_owned()
-        }
+        Takes::Nothing => "options come in the query or as a JSON object of type application/json".to_owned(),
         Takes::Images | Takes::MaskedImages | Takes::TwoImages => format!(
             "send an image file as {}, files as multipart/form-data (curl -F image=@file.png), JSON as application/json, or an array as \
              application/x-npy",
@@ -206,8 +202,8 @@ fn wanted(takes: Takes) -> String {
     }
 }
 
-/// Takes a body apart. Its options join those that are there already. Nothing is decoded yet; the time it takes is linear in the size of the
-/// body, and it ends at the first thing too many.
+/// Takes a body apart. Its options join those that are there already. Nothing is decoded yet; the time it takes is
+/// linear in the size of the body, and it ends at the first thing too many.
 pub fn take_apart(
     body: Bytes,
     body_type: &BodyType,
@@ -221,15 +217,13 @@ pub fn take_apart(
             ..Content::default()
         }),
         BodyType::Npy if takes == Takes::Codes => Ok(Content {
-            codes: media::read_vectors(&body, budget.code_size, budget.max_images).map_err(
-                |error| {
-                    if error.is_too_large() {
-                        Refusal::from(error)
-                    } else {
-                        Refusal::option("latents", error)
-                    }
-                },
-            )?,
+            codes: media::read_vectors(&body, budget.code_size, budget.max_images).map_err(|error| {
+                if error.is_too_large() {
+                    Refusal::from(error)
+                } else {
+                    Refusal::option("latents", error)
+                }
+            })?,
             ..Content::default()
         }),
         BodyType::Npy => Ok(Content {
@@ -266,11 +260,9 @@ pub fn check_count(count: usize, limit: usize) -> Result<(), Refusal> {
 /// Refuses a request without data, and names the field that holds it.
 pub fn check_present(given: &Given, takes: Takes) -> Result<(), Refusal> {
     match takes {
-        Takes::Images | Takes::MaskedImages | Takes::TwoImages if given.images.is_empty() => {
-            Err(Refusal::image(
-                "the request brings no image; send at least one, in JSON under the key \"images\"",
-            ))
-        }
+        Takes::Images | Takes::MaskedImages | Takes::TwoImages if given.images.is_empty() => Err(Refusal::image(
+            "the request brings no image; send at least one, in JSON under the key \"images\"",
+        )),
         Takes::Codes if given.codes.is_empty() => Err(Refusal::option(
             "latents",
             "the request brings no latent code; send at least one, in JSON as a list of lists of numbers",

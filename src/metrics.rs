@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
-    IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, linear_buckets,
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder, exponential_buckets, linear_buckets,
 };
 
 /// The metrics of one server.
@@ -36,7 +36,8 @@ pub struct Metrics {
     pub inference_seconds: HistogramVec,
     /// Runs that failed, by model and operation.
     pub inference_failures: IntCounterVec,
-    /// Items whose client had gone, or whose deadline could not be kept, before they cost anything, by model and operation.
+    /// Items whose client had gone, or whose deadline could not be kept, before they cost anything, by model and
+    /// operation.
     pub abandoned: IntCounterVec,
     /// Images answered, by model and operation.
     pub images: IntCounterVec,
@@ -78,21 +79,14 @@ impl Metrics {
                 "HTTP requests by method, route and status.",
                 &["method", "route", "status"],
             ),
-            grpc_requests: counters(
-                "density_grpc_requests_total",
-                "gRPC calls by status.",
-                &["status"],
-            ),
+            grpc_requests: counters("density_grpc_requests_total", "gRPC calls by status.", &["status"]),
             http_request_seconds: histograms(
                 "density_http_request_duration_seconds",
                 "Time from the head of an HTTP request to the head of its answer.",
                 &["method", "route"],
                 seconds(),
             ),
-            http_in_flight: gauge(
-                "density_http_requests_in_flight",
-                "HTTP requests being answered now.",
-            ),
+            http_in_flight: gauge("density_http_requests_in_flight", "HTTP requests being answered now."),
             http_connections: gauge("density_http_connections", "HTTP connections open now."),
             rejections: counters(
                 "density_rejected_requests_total",
@@ -144,8 +138,7 @@ impl Metrics {
                 "Conformal p-values of judged images; uniform for inliers.",
                 &["model"],
                 vec![
-                    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8,
-                    0.9, 1.0,
+                    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0,
                 ],
             ),
             decisions: counters(
@@ -163,11 +156,8 @@ impl Metrics {
                 "1 for a model version that serves, 0 for one that its load gate refused.",
                 &["model", "version"],
             ),
-            worker_panics: IntCounter::with_opts(Opts::new(
-                "density_worker_panics_total",
-                "Panics caught in workers.",
-            ))
-            .unwrap(),
+            worker_panics: IntCounter::with_opts(Opts::new("density_worker_panics_total", "Panics caught in workers."))
+                .unwrap(),
             workers: Gauge::with_opts(Opts::new("density_workers", "Worker threads.")).unwrap(),
             drift_log_capital: GaugeVec::new(
                 Opts::new(
@@ -189,11 +179,7 @@ impl Metrics {
             ),
             registry: registry.clone(),
         };
-        let build = [
-            env!("CARGO_PKG_VERSION"),
-            std::env::consts::OS,
-            std::env::consts::ARCH,
-        ];
+        let build = [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH];
         metrics.build_info.with_label_values(&build).set(1);
         let collectors: Vec<Box<dyn prometheus::core::Collector>> = vec![
             Box::new(metrics.http_requests.clone()),

@@ -1,8 +1,9 @@
-//! What a loaded model is to everybody else: an identity, images of one size, labels, and capabilities that are there or absent with a
-//! reason.
+//! What a loaded model is to everybody else: an identity, images of one size, labels, and capabilities that are there
+//! or absent with a reason.
 //!
 //! A capability is a trait. [Families](crate::families) implement it, [operations](crate::operations) and
-//! [detection](crate::detection) ask for it: `model.can::<dyn Scores>()?` gives the capability or the family's reason why not.
+//! [detection](crate::detection) ask for it: `model.can::<dyn Scores>()?` gives the capability or the family's reason
+//! why not.
 //!
 //! Architecture invariant: nothing here knows a family, an operation or a transport by name.
 
@@ -41,7 +42,8 @@ pub struct Model {
     pub name: String,
     /// Its version.
     pub version: u32,
-    /// What identifies the numbers that it computes: sha256, in hexadecimal digits, of its graphs, or of its manifest where it has none.
+    /// What identifies the numbers that it computes: sha256, in hexadecimal digits, of its graphs, or of its manifest
+    /// where it has none.
     pub identity: String,
     /// Size of its images.
     pub shape: ImageShape,

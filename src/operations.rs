@@ -1,11 +1,12 @@
 //! What can be asked of a model: one file an operation, which says everything that anybody says about it.
 //!
-//! An [`Operation`] declares its options with defaults, bounds and documentation, what it takes, what it answers, its tensors, its class of
-//! work and in which formats it can be shown. HTTP, the OpenAPI document, the command line and the metrics are derived from that
-//! declaration; they know no operation by name. [`Registry::standard`] lists the operations, one line each.
+//! An [`Operation`] declares its options with defaults, bounds and documentation, what it takes, what it answers, its
+//! tensors, its class of work and in which formats it can be shown. HTTP, the OpenAPI document, the command line and
+//! the metrics are derived from that declaration; they know no operation by name. [`Registry::standard`] lists the
+//! operations, one line each.
 //!
-//! Architecture invariant: nothing here knows a transport, a family or the repository. An operation asks a model for a capability and gets
-//! it, or the reason why not.
+//! Architecture invariant: nothing here knows a transport, a family or the repository. An operation asks a model for a
+//! capability and gets it, or the reason why not.
 
 pub mod answer;
 mod any;
@@ -125,7 +126,8 @@ pub trait Operation: Sized + Send + Sync + 'static {
         0
     }
 
-    /// The tensors of an answer in which no item failed, those of [`Self::TENSORS`] that the options asked for, in that order.
+    /// The tensors of an answer in which no item failed, those of [`Self::TENSORS`] that the options asked for, in that
+    /// order.
     fn tensors(head: &Self::Head, items: &[Self::Item]) -> Vec<Tensor>;
 
     /// The tensor that stands for the answer where there is room for one: the last of those that were asked for.

@@ -1,10 +1,12 @@
 //! Model versions on disk: which there are, in which order they are loaded, and which of them serve.
 //!
-//! A repository is a folder `<name>/<version>/model.toml`. A version is discovered, then verified (its files are complete and have the stated
-//! hashes; they are read once, and what was hashed is what is loaded), then proved (it has passed its load gate), and only then ready. One
-//! that stays behind is listed with the reason, and the versions beside it keep serving.
+//! A repository is a folder `<name>/<version>/model.toml`. A version is discovered, then verified (its files are
+//! complete and have the stated hashes; they are read once, and what was hashed is what is loaded), then proved (it has
+//! passed its load gate), and only then ready. One that stays behind is listed with the reason, and the versions beside
+//! it keep serving.
 //!
-//! Architecture invariant: nothing here knows of requests or queues, nor of families but through their registry. What is loaded is immutable.
+//! Architecture invariant: nothing here knows of requests or queues, nor of families but through their registry. What
+//! is loaded is immutable.
 
 mod catalogue;
 mod order;
@@ -33,10 +35,7 @@ use self::{
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
 use crate::{
-    families::{
-        Declared, Findings, GateError, GateSettings, Registry, Workshop, gate::Found, prove,
-        prove_apart,
-    },
+    families::{Declared, Findings, GateError, GateSettings, Registry, Workshop, gate::Found, prove, prove_apart},
     model::{Model, info::State},
 };
 
@@ -59,7 +58,8 @@ pub fn load(
 pub struct Loading {
     /// Versions that are loaded at once.
     pub at_once: usize,
-    /// The folder where it is kept what proofs found, so that they are not done again; without it every start proves everything.
+    /// The folder where it is kept what proofs found, so that they are not done again; without it every start proves
+    /// everything.
     pub records: Option<PathBuf>,
     /// What a load may take, and how much it tries.
     pub gate: GateSettings,
@@ -98,7 +98,8 @@ pub struct Repository {
 /// What earlier scans came to.
 #[derive(Debug, Default)]
 struct Known {
-    /// Versions that are ready, or failed their proof with complete files, by folder, with the fingerprint of what they were proved with.
+    /// Versions that are ready, or failed their proof with complete files, by folder, with the fingerprint of what they
+    /// were proved with.
     settled: BTreeMap<PathBuf, ([u8; 32], Entry)>,
     ignored: Ignored,
 }
@@ -109,13 +110,9 @@ impl Repository {
         Self::of(Source::Root(root.into()), registry, workshop)
     }
 
-    /// The model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`. Answers the
-    /// model's name too; `None` if the folder is neither.
-    pub fn of_model(
-        folder: &Path,
-        registry: Registry,
-        workshop: Workshop,
-    ) -> Option<(Self, String)> {
+    /// The model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`.
+    /// Answers the model's name too; `None` if the folder is neither.
+    pub fn of_model(folder: &Path, registry: Registry, workshop: Workshop) -> Option<(Self, String)> {
         let (source, name) = Source::of_model(folder)?;
         Some((Self::of(source, registry, workshop), name))
     }
@@ -137,8 +134,7 @@ impl Repository {
     #[must_use]
     pub fn loading(mut self, loading: Loading) -> Self {
         let folder = loading.records.as_deref();
-        self.records =
-            folder.and_then(|folder| Records::new(folder, self.workshop.engine.identity()));
+        self.records = folder.and_then(|folder| Records::new(folder, self.workshop.engine.identity()));
         self.loading = loading;
         self
     }
@@ -148,12 +144,13 @@ impl Repository {
         &self.workshop
     }
 
-    /// Reads the folder: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep it. Takes as long as
-    /// the load gates of new versions, so call it on a thread that may block.
+    /// Reads the folder: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep
+    /// it. Takes as long as the load gates of new versions, so call it on a thread that may block.
     ///
-    /// A version that is ready, or that failed its proof with complete files, is kept as it is while its manifest and those of its members
-    /// stay the same: a manifest carries the hashes of its files. Whatever was missing or did not fit is looked at again. A version that is
-    /// replaced by one that fails its gate is gone: publish a change as a new version.
+    /// A version that is ready, or that failed its proof with complete files, is kept as it is while its manifest and
+    /// those of its members stay the same: a manifest carries the hashes of its files. Whatever was missing or did not
+    /// fit is looked at again. A version that is replaced by one that fails its gate is gone: publish a change as a new
+    /// version.
     pub fn scan(&self) -> io::Result<()> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let candidates = self.source.candidates(&mut known.ignored)?;
@@ -194,12 +191,7 @@ impl Repository {
     /// Takes a version from its folder to ready, or as far as it comes.
     fn load(&self, one: Ordered, members: Lookup<'_>) -> Entry {
         let Ordered {
-            candidate:
-                Candidate {
-                    name,
-                    number,
-                    folder,
-                },
+            candidate: Candidate { name, number, folder },
             declared,
             fingerprint,
             ..
@@ -307,9 +299,7 @@ impl Repository {
 /// A model that is loaded already.
 fn member(loaded: &Versions, name: &str, number: u32) -> Result<Arc<Model>, String> {
     match loaded.get(name).and_then(|versions| versions.get(&number)) {
-        Some(Entry {
-            model: Some(model), ..
-        }) => Ok(Arc::clone(model)),
+        Some(Entry { model: Some(model), .. }) => Ok(Arc::clone(model)),
         Some(Entry { reason, .. }) => Err(format!(
             "it is refused itself: {}",
             reason.as_deref().unwrap_or_default()

@@ -11,7 +11,8 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
-    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None` if that cannot be told.
+    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None`
+    /// if that cannot be told.
     fn identity(&self) -> Option<String> {
         None
     }
@@ -33,7 +34,8 @@ pub trait Engine: Debug + Send + Sync {
         self.load(name, graph)?.run(inputs, outputs, Threads::One)
     }
 
-    /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same results.
+    /// The same graph with constants folded and operators that do nothing removed; only standard operators, the same
+    /// results.
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError>;
 }
 
@@ -49,12 +51,7 @@ pub trait Program: Debug + Send + Sync {
     ) -> Result<(), RuntimeError>;
 
     /// Runs the graph and answers the named outputs, in that order.
-    fn run(
-        &self,
-        inputs: &[Input<'_>],
-        outputs: &[&str],
-        threads: Threads,
-    ) -> Result<Vec<Output>, RuntimeError> {
+    fn run(&self, inputs: &[Input<'_>], outputs: &[&str], threads: Threads) -> Result<Vec<Output>, RuntimeError> {
         let mut copies = Vec::new();
         self.run_with(inputs, outputs, threads, &mut |views| {
             copies.extend(views.iter().map(View::to_output));

@@ -1,7 +1,7 @@
 //! Holds the layers of the crate: which module may name which other, and which may name which library.
 //!
-//! The arrows are those drawn in `src/lib.rs`. The source is read as text, comments left out, which is enough to find every
-//! `crate::…` and every path into a library.
+//! The arrows are those drawn in `src/lib.rs`. The source is read as text, comments left out, which is enough to find
+//! every `crate::…` and every path into a library.
 
 #![allow(clippy::unwrap_used)]
 
@@ -227,11 +227,7 @@ fn every_arrow_points_down() {
         }
         let text = fs::read_to_string(&file).unwrap();
         let found = violations_in(&layer, &text);
-        violations.extend(
-            found
-                .into_iter()
-                .map(|found| format!("{}: {found}", file.display())),
-        );
+        violations.extend(found.into_iter().map(|found| format!("{}: {found}", file.display())));
     }
     assert!(violations.is_empty(), "\n{}", violations.join("\n"));
 }
@@ -241,11 +237,7 @@ fn arrows_point_only_to_layers_before_in_the_list_or_to_the_root() {
     for (index, layer) in LAYERS.iter().enumerate() {
         let before: Vec<_> = LAYERS[..index].iter().map(|layer| layer.name).collect();
         for used in layer.may_use {
-            assert!(
-                before.contains(used),
-                "{} → {used} closes a circle",
-                layer.name
-            );
+            assert!(before.contains(used), "{} → {used} closes a circle", layer.name);
         }
     }
 }
@@ -340,8 +332,8 @@ fn violations_in(layer: &str, text: &str) -> Vec<String> {
     wrong_modules.chain(wrong_libraries).collect()
 }
 
-/// The text without what follows `//` on a line. A `//` inside a string literal cuts that line short, which loses nothing:
-/// no path follows it on lines that rustfmt has seen.
+/// The text without what follows `//` on a line. A `//` inside a string literal cuts that line short, which loses
+/// nothing: no path follows it on lines that rustfmt has seen.
 fn without_comments(text: &str) -> String {
     let lines = text.lines().map(|line| line.split("//").next().unwrap());
     lines.collect::<Vec<_>>().join("\n")
@@ -397,9 +389,7 @@ fn names_library(code: &str, library: &str) -> bool {
         let after = &code[start + library.len()..];
         let is_whole = !before.ends_with(is_word) && !after.starts_with(is_word);
         // `other::ort::x` is a module of another path; `::ort::x` is the library.
-        let is_first = !before
-            .strip_suffix("::")
-            .is_some_and(|path| path.ends_with(is_word));
+        let is_first = !before.strip_suffix("::").is_some_and(|path| path.ends_with(is_word));
         let is_used = after.starts_with("::") || before.trim_end().ends_with("use");
         is_whole && is_first && is_used
     })

@@ -9,9 +9,7 @@ use serde_json::Value;
 
 /// Whether a report has a row of that name which begins so.
 fn says(report: &str, name: &str, finding: &str) -> bool {
-    let mut rows = report
-        .lines()
-        .filter_map(|line| line.trim().split_once("  "));
+    let mut rows = report.lines().filter_map(|line| line.trim().split_once("  "));
     rows.any(|(own, text)| own == name && text.trim_start().starts_with(finding))
 }
 
@@ -24,12 +22,7 @@ fn capability<'a>(report: &'a Value, name: &str) -> &'a Value {
 #[test]
 fn a_good_model_is_described_with_every_check() {
     let report = stdout(&run(["check", text(&fixtures().join("tiny-pixelcnn"))]), 0);
-    for word in [
-        "tiny-pixelcnn version 1 is ready",
-        "checks",
-        "causal",
-        "capabilities",
-    ] {
+    for word in ["tiny-pixelcnn version 1 is ready", "checks", "causal", "capabilities"] {
         assert!(report.contains(word), "{word} in {report}");
     }
     for (name, finding) in [
@@ -98,10 +91,7 @@ fn a_leaking_model_is_refused_with_the_reason() {
     let report = stdout(&run(["check", text(&model), "--json"]), 1);
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!(report["state"], "failed");
-    assert!(
-        report["reason"].as_str().unwrap().contains("is not causal"),
-        "{report}"
-    );
+    assert!(report["reason"].as_str().unwrap().contains("is not causal"), "{report}");
 }
 
 #[test]

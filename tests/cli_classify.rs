@@ -31,11 +31,7 @@ fn joint() -> Vec<Vec<f64>> {
 
 fn log_sum(values: &[f64]) -> f64 {
     let max = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    max + values
-        .iter()
-        .map(|value| (value - max).exp())
-        .sum::<f64>()
-        .ln()
+    max + values.iter().map(|value| (value - max).exp()).sum::<f64>().ln()
 }
 
 fn lines(jsonl: &str) -> Vec<Value> {
@@ -90,10 +86,7 @@ fn json_lines_and_arrays_hold_what_the_table_holds_and_more() {
     let file = npyz::NpyFile::new(&bytes[..]).unwrap();
     assert_eq!(file.shape(), [images as u64, 3, 1, 6, 5]);
     let evidence = file.into_vec::<f32>().unwrap();
-    for (own, (posterior, evidence)) in listed
-        .iter()
-        .zip(posterior.chunks(3).zip(evidence.chunks(3 * 30)))
-    {
+    for (own, (posterior, evidence)) in listed.iter().zip(posterior.chunks(3).zip(evidence.chunks(3 * 30))) {
         for (place, (label, prior)) in LABELS.into_iter().enumerate() {
             let probability = own["probabilities"][label].as_f64().unwrap();
             assert!((probability - posterior[place]).abs() < 1e-12);
@@ -109,11 +102,7 @@ fn json_lines_and_arrays_hold_what_the_table_holds_and_more() {
     }
     let refused = classify(&["--map"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        stderr(&refused).contains("--format jsonl"),
-        "{}",
-        stderr(&refused)
-    );
+    assert!(stderr(&refused).contains("--format jsonl"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -121,10 +110,7 @@ fn scores_say_whether_they_are_given_a_label() {
     let images = golden_images(MODEL);
     let score = |options: &[&str]| {
         let arguments = ["score", MODEL, text(&images), "--format", "jsonl"];
-        lines(&stdout(
-            &binary().args(arguments).args(options).output().unwrap(),
-            0,
-        ))
+        lines(&stdout(&binary().args(arguments).args(options).output().unwrap(), 0))
     };
     for (own, joint) in score(&[]).iter().zip(joint()) {
         assert_eq!(own["likelihood_of"], "p(x)");
@@ -134,10 +120,7 @@ fn scores_say_whether_they_are_given_a_label() {
     }
     assert_eq!(score(&["--label", "square"])[0]["label"], "square");
     let csv = stdout(&run(["score", MODEL, text(&images), "--label", "0"]), 0);
-    assert!(
-        csv.lines().nth(1).unwrap().contains(",exact,p(x|y),round,"),
-        "{csv}"
-    );
+    assert!(csv.lines().nth(1).unwrap().contains(",exact,p(x|y),round,"), "{csv}");
 }
 
 #[test]
@@ -147,12 +130,7 @@ fn labels_of_samples_are_told() {
     let output = run(["sample", MODEL, "-n", "3", "--output", text(&file)]);
     stdout(&output, 0);
     let told = stderr(&output);
-    let names: Vec<&str> = told
-        .trim()
-        .strip_prefix("labels: ")
-        .unwrap()
-        .split(", ")
-        .collect();
+    let names: Vec<&str> = told.trim().strip_prefix("labels: ").unwrap().split(", ").collect();
     assert_eq!(names.len(), 3, "{told}");
     for name in names {
         assert!(LABELS.iter().any(|(label, _)| *label == name), "{name}");

@@ -22,15 +22,9 @@ fn images_come_back_from_files_of_about_their_ideal_length() {
     assert_eq!(rows.lines().count(), 4, "{rows}");
     let header = "input,index,stream,bytes,bits_per_dim,ideal_bytes,error";
     assert!(rows.starts_with(header), "{rows}");
-    stdout(
-        &run(["decompress", MODEL, text(&streams), "-o", text(&back)]),
-        0,
-    );
+    stdout(&run(["decompress", MODEL, text(&streams), "-o", text(&back)]), 0);
     for name in ["00000.png", "00001.png", "00002.png"] {
-        assert_eq!(
-            fs::read(back.join(name)).unwrap(),
-            fs::read(drawn.join(name)).unwrap()
-        );
+        assert_eq!(fs::read(back.join(name)).unwrap(), fs::read(drawn.join(name)).unwrap());
     }
 }
 
@@ -73,17 +67,10 @@ fn a_damaged_stream_is_named_and_the_others_are_read() {
     stdout(&output, 1);
     let said = stderr(&output);
     assert!(said.contains("golden_images-00001.dsi: "), "{said}");
-    assert!(
-        said.contains(&format!("1 of {count} inputs failed")),
-        "{said}"
-    );
+    assert!(said.contains(&format!("1 of {count} inputs failed")), "{said}");
     assert_eq!(back.read_dir().unwrap().count(), count - 1);
 
     let other = run(["decompress", "tiny-vae", text(&streams), "-o", text(&back)]);
     assert_eq!(other.status.code(), Some(2));
-    assert!(
-        stderr(&other).contains("cannot decompress"),
-        "{}",
-        stderr(&other)
-    );
+    assert!(stderr(&other).contains("cannot decompress"), "{}", stderr(&other));
 }

@@ -61,7 +61,8 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The golden images of `tiny-vae` in every form that is read. It has 16 levels, so that a file's level is 16 times the model's.
+/// The golden images of `tiny-vae` in every form that is read. It has 16 levels, so that a file's level is 16 times the
+/// model's.
 struct Forms {
     folder: tempfile::TempDir,
     images: usize,
@@ -82,7 +83,8 @@ impl Forms {
         let [images, height, width] = shape[..] else {
             panic!("one channel");
         };
-        // The first half of the images has the first label, so that folders give the images in the same order as arrays do.
+        // The first half of the images has the first label, so that folders give the images in the same order as arrays
+        // do.
         for (place, image) in levels.chunks(height * width).enumerate() {
             let label = path("folders").join(LABELS[place * 2 / images]);
             fs::create_dir_all(&label).unwrap();
@@ -93,15 +95,9 @@ impl Forms {
             )
             .unwrap();
         }
-        let numbers: Vec<u8> = (0..images)
-            .map(|place| (place * 2 / images) as u8)
-            .collect();
+        let numbers: Vec<u8> = (0..images).map(|place| (place * 2 / images) as u8).collect();
         fs::write(path("labels-idx1-ubyte"), idx(&[images], &numbers)).unwrap();
-        fs::write(
-            path("labels-idx1-ubyte.gz"),
-            gzip(&idx(&[images], &numbers)),
-        )
-        .unwrap();
+        fs::write(path("labels-idx1-ubyte.gz"), gzip(&idx(&[images], &numbers))).unwrap();
         let names: String = numbers
             .iter()
             .map(|&number| format!("{}\n", LABELS[usize::from(number)]))
@@ -127,10 +123,7 @@ fn every_form_of_the_same_images_gives_the_same_figures() {
     for name in ["images-idx3-ubyte", "images-idx3-ubyte.gz", "folders"] {
         let found = report(&[Forms::MODEL, "--data", text(&forms.path(name))]);
         for quantity in ["log_likelihood_nats", "bits_per_dim", "perplexity"] {
-            assert_eq!(
-                found["density"][quantity], wanted["density"][quantity],
-                "{name}"
-            );
+            assert_eq!(found["density"][quantity], wanted["density"][quantity], "{name}");
         }
         assert_eq!(
             found["reconstruction"]["mean_squared_error"],
@@ -156,39 +149,29 @@ fn figures_are_those_of_the_golden_scores_and_of_score() {
         assert!((value - wanted).abs() < tolerance, "{value} {wanted}");
     };
     near(&density["log_likelihood_nats"]["mean"], mean, 1e-3);
-    near(
-        &density["log_likelihood_nats"]["standard_error"],
-        error,
-        1e-3,
-    );
+    near(&density["log_likelihood_nats"]["standard_error"], error, 1e-3);
     assert_eq!(density["bound"], "exact");
     assert_eq!(density["zero_probability"], 0);
 
     let scores = stdout(&run(&["score", MODEL, text(&images)]), 0);
     let mut rows = csv::Reader::from_reader(scores.as_bytes());
-    let place = rows
-        .headers()
-        .unwrap()
-        .iter()
-        .position(|name| name == "bits_per_dim");
+    let place = rows.headers().unwrap().iter().position(|name| name == "bits_per_dim");
     let bits: Vec<f64> = rows
         .records()
         .map(|row| row.unwrap()[place.unwrap()].parse().unwrap())
         .collect();
     let mean_bits = bits.iter().sum::<f64>() / n;
     near(&density["bits_per_dim"]["mean"], mean_bits, 1e-9);
-    let (low, high) = bits.iter().fold((f64::MAX, f64::MIN), |(low, high), &bit| {
-        (low.min(bit), high.max(bit))
-    });
+    let (low, high) = bits
+        .iter()
+        .fold((f64::MAX, f64::MIN), |(low, high), &bit| (low.min(bit), high.max(bit)));
     near(&density["bits_per_dim"]["minimum"], low, 1e-12);
     near(&density["bits_per_dim"]["maximum"], high, 1e-12);
 
     let dimensions = density["dimensions"].as_f64().unwrap();
     let perplexity = (-density["log_likelihood_nats"]["mean"].as_f64().unwrap() / dimensions).exp();
     near(&density["perplexity"]["value"], perplexity, 1e-9);
-    let error = density["log_likelihood_nats"]["standard_error"]
-        .as_f64()
-        .unwrap();
+    let error = density["log_likelihood_nats"]["standard_error"].as_f64().unwrap();
     near(
         &density["perplexity"]["standard_error"],
         perplexity * error / dimensions,
@@ -199,8 +182,7 @@ fn figures_are_those_of_the_golden_scores_and_of_score() {
 #[test]
 fn a_bound_is_named_with_its_samples_and_is_tighter_with_importance() {
     let images = golden_images("tiny-vae");
-    let with =
-        |options: &[&str]| report(&[&["tiny-vae", "--data", text(&images)], options].concat());
+    let with = |options: &[&str]| report(&[&["tiny-vae", "--data", text(&images)], options].concat());
     let elbo = with(&["--k", "32"]);
     let iwae = with(&["--bound", "iwae", "--k", "32", "--seed", "5"]);
     let density = &elbo["density"];
@@ -225,23 +207,12 @@ fn labels_of_every_source_part_the_figures_alike() {
     let images = forms.path("images-idx3-ubyte.gz");
     let from = |labels: &str| {
         let labels = forms.path(labels);
-        report(&[
-            Forms::MODEL,
-            "--data",
-            text(&images),
-            "--labels",
-            text(&labels),
-        ])
+        report(&[Forms::MODEL, "--data", text(&images), "--labels", text(&labels)])
     };
     let rows = |report: &Value| report["density"]["bits_per_dim_by_label"].clone();
     let named = rows(&from("names.txt"));
     let folders = forms.path("folders");
-    let foldered = report(&[
-        Forms::MODEL,
-        "--data",
-        text(&folders),
-        "--labels-from-folders",
-    ]);
+    let foldered = report(&[Forms::MODEL, "--data", text(&folders), "--labels-from-folders"]);
     assert_eq!(rows(&foldered), named);
     assert_eq!(named[0]["label"], LABELS[0]);
     assert_eq!(named[0]["images"], forms.images / 2);
@@ -257,26 +228,11 @@ fn encode_writes_labels_beside_codes() {
     let forms = Forms::new();
     let images = forms.path("images-idx3-ubyte");
     let labels = forms.path("names.txt");
-    let arguments = [
-        "encode",
-        Forms::MODEL,
-        text(&images),
-        "--labels",
-        text(&labels),
-    ];
+    let arguments = ["encode", Forms::MODEL, text(&images), "--labels", text(&labels)];
     let table = stdout(&run(&arguments), 0);
     let mut rows = csv::Reader::from_reader(table.as_bytes());
-    assert_eq!(
-        rows.headers()
-            .unwrap()
-            .iter()
-            .position(|name| name == "label"),
-        Some(2)
-    );
-    let found: Vec<String> = rows
-        .records()
-        .map(|row| row.unwrap()[2].to_owned())
-        .collect();
+    assert_eq!(rows.headers().unwrap().iter().position(|name| name == "label"), Some(2));
+    let found: Vec<String> = rows.records().map(|row| row.unwrap()[2].to_owned()).collect();
     let wanted = fs::read_to_string(&labels).unwrap();
     assert_eq!(found, wanted.lines().collect::<Vec<_>>());
 
@@ -377,18 +333,9 @@ fn a_conditional_density_is_measured_as_a_density_and_as_a_classifier() {
         given / count as f64,
     );
 
-    let table = stdout(
-        &run(&["classify", model, text(&images), "--format", "jsonl"]),
-        0,
-    );
-    let rows: Vec<Value> = table
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    let evidence: f64 = rows
-        .iter()
-        .map(|row| row["log_likelihood"].as_f64().unwrap())
-        .sum();
+    let table = stdout(&run(&["classify", model, text(&images), "--format", "jsonl"]), 0);
+    let rows: Vec<Value> = table.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let evidence: f64 = rows.iter().map(|row| row["log_likelihood"].as_f64().unwrap()).sum();
     near(
         &found["density"]["log_likelihood_nats"]["mean"],
         evidence / count as f64,
@@ -414,10 +361,7 @@ fn a_conditional_density_is_measured_as_a_density_and_as_a_classifier() {
         .zip(&numbers)
         .map(|(row, &number)| row["log_posterior"][names[number]].as_f64().unwrap())
         .sum();
-    near(
-        &classification["log_posterior_nats"]["mean"],
-        posterior / count as f64,
-    );
+    near(&classification["log_posterior_nats"]["mean"], posterior / count as f64);
     let binned: u64 = classification["reliability"]
         .as_array()
         .unwrap()
@@ -427,25 +371,12 @@ fn a_conditional_density_is_measured_as_a_density_and_as_a_classifier() {
     assert_eq!(binned, count as u64);
 
     let without = report(&[model, "--data", text(&images)]);
-    assert_eq!(
-        without["density"]["bits_per_dim"],
-        found["density"]["bits_per_dim"]
-    );
+    assert_eq!(without["density"]["bits_per_dim"], found["density"]["bits_per_dim"]);
     assert_eq!(without["classification"], Value::Null);
 
     fs::write(&file, "nonsense\n".repeat(count)).unwrap();
-    let message = refused(&[
-        "evaluate",
-        model,
-        "--data",
-        text(&images),
-        "--labels",
-        text(&file),
-    ]);
-    assert!(
-        message.contains("\"nonsense\" is none of the model's"),
-        "{message}"
-    );
+    let message = refused(&["evaluate", model, "--data", text(&images), "--labels", text(&file)]);
+    assert!(message.contains("\"nonsense\" is none of the model's"), "{message}");
     assert!(message.contains(names[0]), "{message}");
 }
 
@@ -461,19 +392,11 @@ fn a_classifier_is_measured_with_labels_only() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let count = log_posteriors.len() / labels;
     fs::write(file.path(), "square\n".repeat(count)).unwrap();
-    let found = report(&[
-        model,
-        "--data",
-        text(&images),
-        "--labels",
-        text(file.path()),
-    ]);
+    let found = report(&[model, "--data", text(&images), "--labels", text(file.path())]);
     let rows = || log_posteriors.chunks(labels);
     let mean = rows().map(|row| row[1]).sum::<f64>() / count as f64;
     let classification = &found["classification"];
-    let measured = classification["log_posterior_nats"]["mean"]
-        .as_f64()
-        .unwrap();
+    let measured = classification["log_posterior_nats"]["mean"].as_f64().unwrap();
     assert!((measured - mean).abs() < 1e-4, "{measured} {mean}");
     let right = rows().filter(|row| row[1] > row[0].max(row[2])).count();
     assert_eq!(classification["right"], right);
@@ -488,16 +411,11 @@ fn an_autoencoder_is_measured_by_its_reconstructions() {
     // Golden scores are sums over the dimensions of an image.
     let (sums, levels) = (golden_scores(model), golden(model).1.len());
     let mean = sums.iter().sum::<f64>() / levels as f64;
-    let measured = found["reconstruction"]["mean_squared_error"]["mean"]
-        .as_f64()
-        .unwrap();
+    let measured = found["reconstruction"]["mean_squared_error"]["mean"].as_f64().unwrap();
     assert!((measured - mean).abs() < 1e-5, "{measured} {mean}");
     assert_eq!(found["density"], Value::Null);
     let message = refused(&["evaluate", model, "--data", text(&images), "--k", "4"]);
-    assert!(
-        message.contains("an autoencoder has no density"),
-        "{message}"
-    );
+    assert!(message.contains("an autoencoder has no density"), "{message}");
 }
 
 #[test]
@@ -519,10 +437,7 @@ fn outliers_are_judged_beside_the_density() {
     let found = report(&[MODEL, "--data", text(&images), "--outliers", &outliers]);
     let set = &found["detection"]["sets"][0];
     assert_eq!(set["name"], "same");
-    assert_eq!(
-        set["combined"]["auroc"], 0.5,
-        "a set does not differ from itself"
-    );
+    assert_eq!(set["combined"]["auroc"], 0.5, "a set does not differ from itself");
     assert!(found["density"]["bits_per_dim"]["mean"].is_number());
     let without = report(&[MODEL, "--data", text(&images)]);
     assert_eq!(without["detection"], Value::Null);
@@ -550,13 +465,7 @@ fn mistakes_are_told_with_what_would_be_right() {
         &["--labels", text(&few)],
         &["few.txt", &format!("2 labels for {} images", forms.images)],
     );
-    let encode = [
-        "encode",
-        Forms::MODEL,
-        text(&images),
-        "--labels",
-        text(&few),
-    ];
+    let encode = ["encode", Forms::MODEL, text(&images), "--labels", text(&few)];
     expect(&encode, &[&format!("2 labels for {} images", forms.images)]);
     with(&["--labels", text(&images)], &["labels are of shape [N]"]);
     with(&["--labels", "absent.npy"], &["absent.npy"]);
@@ -583,10 +492,7 @@ fn mistakes_are_told_with_what_would_be_right() {
     );
     let none = folder.join("none-idx3-ubyte");
     fs::write(&none, idx(&[0, shape[1], shape[2]], &[])).unwrap();
-    expect(
-        &["evaluate", Forms::MODEL, "--data", text(&none)],
-        &["holds no images"],
-    );
+    expect(&["evaluate", Forms::MODEL, "--data", text(&none)], &["holds no images"]);
     let sized = folder.join("sized-idx3-ubyte");
     fs::write(&sized, idx(&[1, 3, 3], &[0; 9])).unwrap();
     expect(
@@ -594,25 +500,12 @@ fn mistakes_are_told_with_what_would_be_right() {
         &["[1, 3, 3]", &format!("[N, {}, {}]", shape[1], shape[2])],
     );
     let claims = folder.join("claims-idx3-ubyte");
-    fs::write(
-        &claims,
-        idx(&[u32::MAX as usize, shape[1], shape[2]], &levels),
-    )
-    .unwrap();
+    fs::write(&claims, idx(&[u32::MAX as usize, shape[1], shape[2]], &levels)).unwrap();
     expect(
-        &[
-            "evaluate",
-            Forms::MODEL,
-            "--strict",
-            "--data",
-            text(&claims),
-        ],
+        &["evaluate", Forms::MODEL, "--strict", "--data", text(&claims)],
         &["ends after"],
     );
-    expect(
-        &["evaluate", "nobody", "--data", text(&images)],
-        &["tiny-vae"],
-    );
+    expect(&["evaluate", "nobody", "--data", text(&images)], &["tiny-vae"]);
 }
 
 /// Commands that read images elsewhere read IDX files, too.
@@ -656,17 +549,9 @@ fn an_image_that_fails_is_named_and_the_others_are_measured() {
     );
     let json = fs::read(folder.join("report.json")).unwrap();
     let found: Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(
-        found["density"]["bits_per_dim"],
-        whole["density"]["bits_per_dim"]
-    );
+    assert_eq!(found["density"]["bits_per_dim"], whole["density"]["bits_per_dim"]);
     assert_eq!(found["failed"].as_array().unwrap().len(), 1);
-    assert!(
-        found["failed"][0]["error"]
-            .as_str()
-            .unwrap()
-            .contains("not an image")
-    );
+    assert!(found["failed"][0]["error"].as_str().unwrap().contains("not an image"));
     assert_eq!(whole["failed"], Value::Null);
     let page = fs::read_to_string(folder.join("report.html")).unwrap();
     assert!(page.contains("could not be measured"));
@@ -674,10 +559,7 @@ fn an_image_that_fails_is_named_and_the_others_are_measured() {
     let message = refused(&[&arguments[..], &["--strict"]].concat());
     assert!(message.contains("bad.png"), "{message}");
     let only = refused(&["evaluate", Forms::MODEL, "--data", text(&bad)]);
-    assert!(
-        only.contains("nothing of --data could be measured"),
-        "{only}"
-    );
+    assert!(only.contains("nothing of --data could be measured"), "{only}");
 }
 
 /// A detector is measured on the images that calibrated it, on others, and on such as it was not made for.
@@ -693,18 +575,12 @@ fn images_that_say_nothing_of_new_ones_are_told() {
     let path = |name: &str| folder.path().join(name);
     let run = |arguments: &[&str]| {
         let mut command = binary();
-        command
-            .env("DENSITY_REPOSITORY", folder.path())
-            .args(arguments);
+        command.env("DENSITY_REPOSITORY", folder.path()).args(arguments);
         stdout(&command.output().unwrap(), 0)
     };
     let draw = |seed: &str, count: &str, temperature: &str, file: &Path| {
         let options = ["--temperature", temperature, "-o", text(file)];
-        run(&[
-            &["sample", MODEL, "-n", count, "--seed", seed],
-            &options[..],
-        ]
-        .concat());
+        run(&[&["sample", MODEL, "-n", count, "--seed", seed], &options[..]].concat());
     };
     let (data, fresh, other) = (path("data.npy"), path("fresh.npy"), path("other.npy"));
     draw("1", "1000", "1", &data);
@@ -718,16 +594,8 @@ fn images_that_say_nothing_of_new_ones_are_told() {
 
     let evaluate = |images: &Path| {
         let output = path("report");
-        let said = run(&[
-            "evaluate",
-            "gate",
-            "--data",
-            text(images),
-            "--output",
-            text(&output),
-        ]);
-        let report: Value =
-            serde_json::from_slice(&fs::read(output.join("report.json")).unwrap()).unwrap();
+        let said = run(&["evaluate", "gate", "--data", text(images), "--output", text(&output)]);
+        let report: Value = serde_json::from_slice(&fs::read(output.join("report.json")).unwrap()).unwrap();
         let warnings = serde_json::to_string(&report["warnings"]).unwrap();
         (said, warnings)
     };

@@ -21,10 +21,7 @@ fn rows(csv: &str) -> Vec<std::collections::HashMap<String, String>> {
 }
 
 fn lines(jsonl: &str) -> Vec<Value> {
-    jsonl
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    jsonl.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 /// The sum over nested lists of numbers.
@@ -75,11 +72,7 @@ fn json_lines_hold_the_map_whose_sum_is_the_likelihood() {
     }
     let refused = run(["score", model, text(&golden_images(model)), "--map"]);
     assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        stderr(&refused).contains("--format jsonl"),
-        "{}",
-        stderr(&refused)
-    );
+    assert!(stderr(&refused).contains("--format jsonl"), "{}", stderr(&refused));
 }
 
 #[test]
@@ -126,13 +119,8 @@ fn bounds_are_the_vaes_and_options_are_checked() {
     let again = rows(&stdout(&score(&["--bound", "iwae", "--k", "64"]), 0));
     assert_eq!(iwae, again, "the same seed gives the same numbers");
     for (elbo, iwae) in elbo.iter().zip(&iwae) {
-        let nats = |row: &std::collections::HashMap<String, String>| {
-            row["log_likelihood"].parse::<f64>().unwrap()
-        };
-        assert!(
-            nats(iwae) >= nats(elbo),
-            "the bound of more samples is tighter"
-        );
+        let nats = |row: &std::collections::HashMap<String, String>| row["log_likelihood"].parse::<f64>().unwrap();
+        assert!(nats(iwae) >= nats(elbo), "the bound of more samples is tighter");
         let size: f64 = iwae["effective_sample_size"].parse().unwrap();
         assert!((1.0..=64.0).contains(&size), "{size}");
     }
@@ -146,14 +134,7 @@ fn bounds_are_the_vaes_and_options_are_checked() {
 fn a_bad_image_is_a_row_and_the_others_are_scored() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
-    let sampled = run([
-        "sample",
-        "tiny-pixelcnn",
-        "-n",
-        "2",
-        "--output",
-        text(folder.path()),
-    ]);
+    let sampled = run(["sample", "tiny-pixelcnn", "-n", "2", "--output", text(folder.path())]);
     stdout(&sampled, 0);
     fs::write(path("00000b.png"), "not an image").unwrap();
     let output = run(["score", "tiny-pixelcnn", text(folder.path())]);
@@ -161,11 +142,7 @@ fn a_bad_image_is_a_row_and_the_others_are_scored() {
     let failed: Vec<bool> = rows.iter().map(|row| !row["error"].is_empty()).collect();
     assert_eq!(failed, [false, true, false]);
     assert!(rows[1]["input"].ends_with("00000b.png"));
-    assert!(
-        stderr(&output).contains("1 of 3 images failed"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("1 of 3 images failed"), "{}", stderr(&output));
 }
 
 #[test]
@@ -174,16 +151,7 @@ fn samples_follow_their_seed() {
     let path = |name: &str| folder.path().join(name);
     let sample = |model: &str, seed: &str, file: &str| {
         let file = path(&format!("{model}-{file}"));
-        let output = run([
-            "sample",
-            model,
-            "-n",
-            "3",
-            "--seed",
-            seed,
-            "--output",
-            text(&file),
-        ]);
+        let output = run(["sample", model, "-n", "3", "--seed", seed, "--output", text(&file)]);
         stdout(&output, 0);
         fs::read(file).unwrap()
     };
@@ -217,10 +185,7 @@ fn codes_are_the_same_in_every_format() {
     let numbers = array.into_vec::<f32>().unwrap();
     for (index, row) in numbers.chunks(size as usize).enumerate() {
         let mean = json[index]["code"].as_array().unwrap();
-        assert_eq!(
-            json[index]["log_variance"].as_array().unwrap().len() as u64,
-            size
-        );
+        assert_eq!(json[index]["log_variance"].as_array().unwrap().len() as u64, size);
         for (i, number) in row.iter().enumerate() {
             assert_eq!(csv[index][&format!("code_{i}")], number.to_string());
             assert_eq!(mean[i].as_f64().unwrap() as f32, *number);
@@ -232,11 +197,7 @@ fn codes_are_the_same_in_every_format() {
 fn a_capability_that_lacks_is_refused_before_any_image_is_read() {
     let output = run(["encode", "tiny-pixelcnn", "Cargo.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("no latent code"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("no latent code"), "{}", stderr(&output));
 }
 
 #[test]
@@ -296,12 +257,7 @@ fn a_dash_is_standard_input_and_standard_output() {
     let model = "tiny-pixelcnn";
     let images = golden_images(model);
     let bytes = fs::read(&images).unwrap();
-    let scores = |csv: &str| -> Vec<String> {
-        rows(csv)
-            .iter()
-            .map(|row| row["log_likelihood"].clone())
-            .collect()
-    };
+    let scores = |csv: &str| -> Vec<String> { rows(csv).iter().map(|row| row["log_likelihood"].clone()).collect() };
     let wanted = scores(&stdout(&run(["score", model, text(&images)]), 0));
     let found = stdout(&piped(&["score", model, "-", "-o", "-"], &bytes), 0);
     assert_eq!(scores(&found), wanted);
@@ -337,11 +293,7 @@ fn a_table_appears_when_it_is_whole_and_what_was_interrupted_goes_on() {
     for format in ["csv", "jsonl"] {
         let arguments = ["score", "tiny-pixelcnn", text(&images), "--format", format];
         let score = |more: &[&str]| {
-            let output = binary()
-                .args(arguments)
-                .args(["-o", text(&file)])
-                .args(more)
-                .output();
+            let output = binary().args(arguments).args(["-o", text(&file)]).args(more).output();
             stdout(&output.unwrap(), 0);
             fs::read_to_string(&file).unwrap()
         };
@@ -358,26 +310,12 @@ fn a_table_appears_when_it_is_whole_and_what_was_interrupted_goes_on() {
     }
     fs::write(&part, "another,table\n1,2\n").unwrap();
     let refused = binary()
-        .args([
-            "score",
-            "tiny-pixelcnn",
-            text(&images),
-            "-o",
-            text(&file),
-            "--resume",
-        ])
+        .args(["score", "tiny-pixelcnn", text(&images), "-o", text(&file), "--resume"])
         .output()
         .unwrap();
     assert_eq!(refused.status.code(), Some(2));
-    assert!(
-        stderr(&refused).contains("input,index"),
-        "{}",
-        stderr(&refused)
-    );
-    assert!(
-        part.exists(),
-        "what this command did not write is left alone"
-    );
+    assert!(stderr(&refused).contains("input,index"), "{}", stderr(&refused));
+    assert!(part.exists(), "what this command did not write is left alone");
 }
 
 #[cfg(target_os = "linux")]
@@ -396,13 +334,7 @@ fn names_that_are_not_utf_8_keep_apart() {
     assert!(rows[0]["input"].ends_with("a\\xfe.png"), "{table}");
     assert!(rows[1]["input"].ends_with("a\\xff.png"), "{table}");
     let streams = folder.path().join("out");
-    let output = run([
-        "compress",
-        "tiny-pixelcnn",
-        text(&inputs),
-        "-o",
-        text(&streams),
-    ]);
+    let output = run(["compress", "tiny-pixelcnn", text(&inputs), "-o", text(&streams)]);
     stdout(&output, 0);
     assert_eq!(streams.read_dir().unwrap().count(), 2);
 }

@@ -33,7 +33,15 @@ impl Server {
     /// Starts the binary on a free port and waits for the log line that names it.
     fn start(repository: &Path, arguments: &[&str]) -> Self {
         let mut process = binary()
-            .args(["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--log-format", "json"])
+            .args([
+                "serve",
+                "--http",
+                "127.0.0.1:0",
+                "--grpc",
+                "127.0.0.1:0",
+                "--log-format",
+                "json",
+            ])
             .args(arguments)
             .env("DENSITY_REPOSITORY", repository)
             .stderr(Stdio::piped())
@@ -144,10 +152,7 @@ fn it_serves_and_ends_with_success_on_either_signal() {
 
 #[test]
 fn a_hangup_or_a_poll_finds_new_models() {
-    for (arguments, signal) in [
-        (&[][..], Some("HUP")),
-        (&["--poll-interval", "0.05"][..], None),
-    ] {
+    for (arguments, signal) in [(&[][..], Some("HUP")), (&["--poll-interval", "0.05"][..], None)] {
         let repository = tempfile::tempdir().unwrap();
         copy_model("tiny-pixelcnn", repository.path());
         let server = Server::start(repository.path(), arguments);
@@ -157,22 +162,14 @@ fn a_hangup_or_a_poll_finds_new_models() {
             server.signal(signal);
         }
         eventually("the new model", || {
-            server
-                .get("/v1/models/tiny-vae")
-                .starts_with("HTTP/1.1 200")
+            server.get("/v1/models/tiny-vae").starts_with("HTTP/1.1 200")
         });
-        fs::rename(
-            repository.path().join("tiny-pixelcnn"),
-            repository.path().join(".gone"),
-        )
-        .unwrap();
+        fs::rename(repository.path().join("tiny-pixelcnn"), repository.path().join(".gone")).unwrap();
         if let Some(signal) = signal {
             server.signal(signal);
         }
         eventually("the end of the old model", || {
-            server
-                .get("/v1/models/tiny-pixelcnn")
-                .starts_with("HTTP/1.1 404")
+            server.get("/v1/models/tiny-pixelcnn").starts_with("HTTP/1.1 404")
         });
         server.signal("TERM");
         assert_eq!(server.wait().0.code(), Some(0));
@@ -205,9 +202,7 @@ fn sigterm_finishes_the_requests_in_flight() {
             })
             .collect();
         eventually("three samples and the question itself in flight", || {
-            server
-                .get("/metrics")
-                .contains("\ndensity_http_requests_in_flight 4\n")
+            server.get("/metrics").contains("\ndensity_http_requests_in_flight 4\n")
         });
         server.signal("TERM");
         let answers = requests.into_iter().map(|request| request.join().unwrap());

@@ -83,15 +83,9 @@ fn a_bad_value_is_named_with_its_source() {
 
     let variable = binary().arg("serve").env("DENSITY_WORKERS", "0").output();
     let message = stderr(&variable.unwrap());
-    assert!(
-        message.contains("environment variable DENSITY_WORKERS: 0"),
-        "{message}"
-    );
+    assert!(message.contains("environment variable DENSITY_WORKERS: 0"), "{message}");
 
-    let variable = binary()
-        .arg("serve")
-        .env("DENSITY_WORKERS", "many")
-        .output();
+    let variable = binary().arg("serve").env("DENSITY_WORKERS", "many").output();
     let message = stderr(&variable.unwrap());
     assert!(
         message.contains("the environment variable DENSITY_WORKERS"),
@@ -125,13 +119,7 @@ fn a_file_is_read_and_its_mistakes_are_shown() {
 
 #[test]
 fn a_missing_library_says_what_to_do() {
-    let output = run([
-        "score",
-        "tiny-pixelcnn",
-        "Cargo.toml",
-        "--onnxruntime",
-        "/nowhere/x.so",
-    ]);
+    let output = run(["score", "tiny-pixelcnn", "Cargo.toml", "--onnxruntime", "/nowhere/x.so"]);
     assert_eq!(output.status.code(), Some(2));
     let message = stderr(&output);
     assert!(
@@ -157,9 +145,5 @@ fn a_port_in_use_is_said_at_once() {
 fn an_unknown_model_is_answered_with_those_there_are() {
     let output = run(["score", "tiny-pixelcmm", "Cargo.toml"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(
-        stderr(&output).contains("tiny-pixelcnn"),
-        "{}",
-        stderr(&output)
-    );
+    assert!(stderr(&output).contains("tiny-pixelcnn"), "{}", stderr(&output));
 }

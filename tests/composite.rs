@@ -38,10 +38,7 @@ const NAME: &str = "tiny-bayes";
 fn repository() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     for name in ["tiny-classifier", "tiny-pixelcnn", "tiny-vae"] {
-        let (from, to) = (
-            fixtures().join(name).join("1"),
-            folder.path().join(name).join("1"),
-        );
+        let (from, to) = (fixtures().join(name).join("1"), folder.path().join(name).join("1"));
         fs::create_dir_all(&to).unwrap();
         for entry in fs::read_dir(from).unwrap() {
             let path = entry.unwrap().path();
@@ -99,23 +96,13 @@ fn with_composite() -> tempfile::TempDir {
     folder
 }
 
-async fn classify(
-    models: &Repository,
-    name: &str,
-    images: Vec<Image>,
-    ask: &ClassifyAsk,
-) -> Vec<Classification> {
+async fn classify(models: &Repository, name: &str, images: Vec<Image>, ask: &ClassifyAsk) -> Vec<Classification> {
     let classifies = can::<dyn Classifies>(&model(models, name));
     let answer = classifies.classify(images, ask, &call(models)).await;
     answer.unwrap().into_iter().map(Result::unwrap).collect()
 }
 
-async fn log_likelihoods(
-    models: &Repository,
-    model: &Model,
-    images: Vec<Image>,
-    label: Option<&str>,
-) -> Vec<f64> {
+async fn log_likelihoods(models: &Repository, model: &Model, images: Vec<Image>, label: Option<&str>) -> Vec<f64> {
     let ask = ScoreAsk {
         bound: None,
         k: None,
@@ -223,21 +210,13 @@ async fn over_http_a_rejected_image_has_no_label() {
             .sum();
         assert!((sum - 1.0).abs() < 1e-9);
     }
-    let decisions: Vec<&str> = results
-        .iter()
-        .map(|own| own["decision"].as_str().unwrap())
-        .collect();
-    let metrics = client
-        .get(format!("{}/metrics", server.url))
-        .send()
-        .await
-        .unwrap();
+    let decisions: Vec<&str> = results.iter().map(|own| own["decision"].as_str().unwrap()).collect();
+    let metrics = client.get(format!("{}/metrics", server.url)).send().await.unwrap();
     let metrics = metrics.text().await.unwrap();
     for decision in ["accept", "ambiguous", "none_of_these"] {
         let count = decisions.iter().filter(|own| **own == decision).count();
         assert!(count > 0, "{decisions:?}");
-        let line =
-            format!("density_decisions_total{{decision=\"{decision}\",model=\"{NAME}\"}} {count}");
+        let line = format!("density_decisions_total{{decision=\"{decision}\",model=\"{NAME}\"}} {count}");
         assert!(metrics.contains(&line), "{line} is not in {metrics}");
     }
     let about = client
@@ -249,9 +228,7 @@ async fn over_http_a_rejected_image_has_no_label() {
     assert_eq!(about["likelihood"], "categorical");
     assert_eq!(about["calibration"]["size"], 300);
     // Two-sided among the 200 scores of the density.
-    let smallest = about["calibration"]["smallest_false_alarm_rate"]
-        .as_f64()
-        .unwrap();
+    let smallest = about["calibration"]["smallest_false_alarm_rate"].as_f64().unwrap();
     assert!((smallest - 2.0 / 201.0).abs() < 1e-12, "{about}");
 
     let refusals = [
@@ -266,10 +243,7 @@ async fn over_http_a_rejected_image_has_no_label() {
     for (query, reason) in refusals {
         let (status, body) = ask(query, &asked[..1]).await;
         assert_eq!(status, 422, "{query}: {body}");
-        assert!(
-            body["detail"].as_str().unwrap().contains(reason),
-            "{query}: {body}"
-        );
+        assert!(body["detail"].as_str().unwrap().contains(reason), "{query}: {body}");
     }
     server.shut_down().await.unwrap();
 }
@@ -296,13 +270,7 @@ fn what_does_not_fit_together_is_refused_when_it_is_made() {
     let data = array(folder.path(), "data.npy", &images(300, 1));
     let few = array(folder.path(), "few.npy", &images(99, 1));
     let made = |members: &[&str], data: &Path, more: &[&str]| {
-        let mut arguments = vec![
-            "tiny-classifier",
-            "--name",
-            NAME,
-            "--data",
-            command::text(data),
-        ];
+        let mut arguments = vec!["tiny-classifier", "--name", NAME, "--data", command::text(data)];
         for member in members {
             arguments.extend(["--member", member]);
         }
@@ -316,34 +284,21 @@ fn what_does_not_fit_together_is_refused_when_it_is_made() {
         (&[][..], &data, &[][..], "--member density=NAME"),
         (&["density=tiny-vae"], &data, &[], "an exact density"),
         (&[density, "novelty=tiny-vae"], &data, &[], "a detector"),
-        (
-            &[density, density],
-            &data,
-            &[],
-            "there is a density already",
-        ),
+        (&[density, density], &data, &[], "there is a density already"),
         (
             &[density, "classifier=tiny-classifier"],
             &data,
             &[],
             "is the model itself",
         ),
-        (
-            &[density, "judge=tiny-vae"],
-            &data,
-            &[],
-            "classifier, density, novelty",
-        ),
+        (&[density, "judge=tiny-vae"], &data, &[], "classifier, density, novelty"),
         (&[density], &few, &[], "at least 100"),
         (&[density], &data, &["--stir"], "--stir is for detectors"),
     ] {
         let said = made(members, data, more);
         assert!(said.contains(reason), "{members:?}: {said}");
     }
-    assert!(
-        !folder.path().join(NAME).exists(),
-        "nothing half made is left"
-    );
+    assert!(!folder.path().join(NAME).exists(), "nothing half made is left");
     let data = command::text(&data);
     let arguments = ["--member", density, "--name", "tiny-pixelcnn"];
     let in_its_place = [&["tiny-classifier", "--data", data], &arguments[..]].concat();
@@ -366,10 +321,7 @@ fn a_member_that_is_another_one_now_takes_the_composite_down_and_nothing_else() 
     let folder = with_composite();
     let manifest = folder.path().join(NAME).join("1/model.toml");
     let text = fs::read_to_string(&manifest).unwrap();
-    let line = text
-        .lines()
-        .find(|line| line.starts_with("sha256 = "))
-        .unwrap();
+    let line = text.lines().find(|line| line.starts_with("sha256 = ")).unwrap();
     fs::write(&manifest, text.replace(line, "sha256 = \"00\"")).unwrap();
     let models = models_of(folder.path());
     let reason = refused(&models);
@@ -426,24 +378,12 @@ fn evaluate_tells_what_each_reason_rejects_and_what_that_is_worth() {
         .collect();
     let flat = array(folder.path(), "flat.npy", &flat);
     let labels = folder.path().join("labels.txt");
-    let text: Vec<&str> = (0..200)
-        .map(|place| ["round", "square", "other"][place % 3])
-        .collect();
+    let text: Vec<&str> = (0..200).map(|place| ["round", "square", "other"][place % 3]).collect();
     fs::write(&labels, text.join("\n")).unwrap();
     let report = folder.path().join("report");
     let output = command::binary()
-        .args([
-            "evaluate",
-            NAME,
-            "--repository",
-            command::text(folder.path()),
-        ])
-        .args([
-            "--data",
-            command::text(&data),
-            "--labels",
-            command::text(&labels),
-        ])
+        .args(["evaluate", NAME, "--repository", command::text(folder.path())])
+        .args(["--data", command::text(&data), "--labels", command::text(&labels)])
         .args(["--outliers", &format!("flat={}", flat.display())])
         .args(["--output", command::text(&report)])
         .output()
@@ -453,15 +393,13 @@ fn evaluate_tells_what_each_reason_rejects_and_what_that_is_worth() {
         said.contains("none of these") && said.contains("with the outliers, by both"),
         "{said}"
     );
-    let report: Value =
-        serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    let report: Value = serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
     let rejection = &report["rejection"];
     let number = |value: &Value| value.as_f64().unwrap();
     for set in rejection["sets"].as_array().unwrap() {
         let mut labelled = 1.0;
         for shares in set["at"].as_array().unwrap() {
-            let all =
-                ["labelled", "ambiguous", "none_of_these"].map(|share| number(&shares[share]));
+            let all = ["labelled", "ambiguous", "none_of_these"].map(|share| number(&shares[share]));
             assert!((all.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{shares}");
             assert!(all[0] <= labelled, "fewer labels at a larger rate: {set}");
             labelled = all[0];

@@ -46,8 +46,7 @@ impl Convolution {
         (0..count)
             .map(|at| {
                 let (row, column) = (at / columns % rows, at % columns);
-                let inside = (top..rows - bottom).contains(&row)
-                    && (left..columns - right).contains(&column);
+                let inside = (top..rows - bottom).contains(&row) && (left..columns - right).contains(&column);
                 // Zeros of both signs.
                 match inside {
                     true => random.normal(at as u32) as f32,
@@ -75,12 +74,7 @@ impl Convolution {
                 node.attributes.push(attribute);
             }
         }
-        let dims = [
-            CHANNELS,
-            CHANNELS / self.groups,
-            self.kernel[0],
-            self.kernel[1],
-        ];
+        let dims = [CHANNELS, CHANNELS / self.groups, self.kernel[0], self.kernel[1]];
         model_of(node, tensor("weights", &dims, self.weights()))
     }
 }
@@ -102,11 +96,7 @@ fn model_of(node: Node, weights: Tensor) -> Model {
     graph.name = Some("convolution".to_owned());
     graph.nodes = vec![node];
     graph.initializers = vec![weights];
-    graph.inputs = vec![ValueInfo::batched(
-        "image",
-        ElementType::Float,
-        &[CHANNELS, SIDE, SIDE],
-    )];
+    graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[CHANNELS, SIDE, SIDE])];
     graph.outputs = vec![result];
     model(graph)
 }
@@ -131,12 +121,7 @@ fn run(engine: &dyn Engine, model: &Model, rows: usize) -> Output {
         shape: &[rows, CHANNELS, SIDE, SIDE],
         values: Values::Floats(&image),
     };
-    let outputs = engine.evaluate(
-        "convolution",
-        &graph::serialize(model),
-        &[input],
-        &["result"],
-    );
+    let outputs = engine.evaluate("convolution", &graph::serialize(model), &[input], &["result"]);
     outputs.unwrap().swap_remove(0)
 }
 
@@ -147,13 +132,7 @@ fn convolutions() -> impl Strategy<Value = Convolution> {
         [1i64..3, 1i64..3],
         [1i64..3, 1i64..3],
         [0i64..5, 0i64..5, 0i64..5, 0i64..5],
-        prop::sample::select(vec![
-            None,
-            None,
-            Some("SAME_UPPER"),
-            Some("SAME_LOWER"),
-            Some("VALID"),
-        ]),
+        prop::sample::select(vec![None, None, Some("SAME_UPPER"), Some("SAME_LOWER"), Some("VALID")]),
         prop::sample::select(vec![1usize, 2, 4]),
     )
         .prop_map(
@@ -179,10 +158,7 @@ fn kernels(model: &Model) -> Vec<Vec<i64>> {
         .iter()
         .filter(|node| node.op_type() == "Conv")
         .map(|node| {
-            let kernel = graph
-                .initializers
-                .iter()
-                .find(|t| t.name() == node.inputs[1]);
+            let kernel = graph.initializers.iter().find(|t| t.name() == node.inputs[1]);
             let dims = kernel.unwrap().dims[2..].to_vec();
             assert_eq!(node.ints("kernel_shape"), Some(&dims[..]));
             dims
@@ -335,7 +311,8 @@ fn masked_exports_run_cropped_and_score_the_same_bits_in_any_company() {
 
 #[test]
 fn a_graph_whose_zeros_meet_infinities_runs_as_given() {
-    // A zero times an infinity is not a number: the logarithm of black makes every prediction NaN, if zeros are computed.
+    // A zero times an infinity is not a number: the logarithm of black makes every prediction NaN, if zeros are
+    // computed.
     let mut graph = Graph::default();
     graph.name = Some("infinite".to_owned());
     let mut weights = vec![0.0; 4 * 9];

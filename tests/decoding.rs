@@ -1,4 +1,5 @@
-//! What decoding costs, measured: the bytes that are allocated at once for files that claim much, and that no bytes make it panic.
+//! What decoding costs, measured: the bytes that are allocated at once for files that claim much, and that no bytes
+//! make it panic.
 //!
 //! The allocator counts for each thread apart, so that tests do not see each other.
 
@@ -14,14 +15,13 @@ use std::{
 use density_server::{
     domain::image::ImageShape,
     media::{
-        DecodeLimits, DecodeOptions, Frames, MediaError, NpyImages, NpyReader, cost, decode_base64,
-        decode_file, decode_mask, file_dimensions, read_images,
+        DecodeLimits, DecodeOptions, Frames, MediaError, NpyImages, NpyReader, cost, decode_base64, decode_file,
+        decode_mask, file_dimensions, read_images,
     },
 };
 use flate2::{Compression, write::ZlibEncoder};
 use image::{
-    Delay, DynamicImage, Frame, GrayImage, ImageBuffer, ImageFormat, Rgb, RgbImage, RgbaImage,
-    codecs::gif::GifEncoder,
+    Delay, DynamicImage, Frame, GrayImage, ImageBuffer, ImageFormat, Rgb, RgbImage, RgbaImage, codecs::gif::GifEncoder,
 };
 use proptest::prelude::*;
 
@@ -90,13 +90,7 @@ fn model() -> ImageShape {
 }
 
 /// A PNG file of zeros, with a chunk before its pixels.
-fn png(
-    width: u32,
-    height: u32,
-    colour: png::ColorType,
-    deep: bool,
-    chunk: Option<Vec<u8>>,
-) -> Vec<u8> {
+fn png(width: u32, height: u32, colour: png::ColorType, deep: bool, chunk: Option<Vec<u8>>) -> Vec<u8> {
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
     encoder.set_color(colour);
@@ -146,11 +140,7 @@ fn within_cost(name: &str, bytes: &[u8], options: DecodeOptions) -> u64 {
         told.pixels,
         told.bytes
     );
-    assert!(
-        most <= told.bytes + MIB,
-        "{name}: {most} bytes of {}",
-        told.bytes
-    );
+    assert!(most <= told.bytes + MIB, "{name}: {most} bytes of {}", told.bytes);
     assert!(most <= limits.max_bytes(), "{name}: {most} bytes");
     most
 }
@@ -166,11 +156,7 @@ fn long_rows_cost_rows_and_not_pictures() {
         (4096, 4096, Rgb, MIB),
     ] {
         let bytes = png(width, height, colour, false, None);
-        let held = within_cost(
-            &format!("PNG {width}×{height} {colour:?}"),
-            &bytes,
-            EVERYTHING,
-        );
+        let held = within_cost(&format!("PNG {width}×{height} {colour:?}"), &bytes, EVERYTHING);
         assert!(held <= most, "{width}×{height}: {held}");
     }
     let deep = png(4096, 4096, png::ColorType::Rgba, true, None);
@@ -182,13 +168,7 @@ fn long_rows_cost_rows_and_not_pictures() {
 
 #[test]
 fn profiles_that_nobody_looks_at_cost_nothing() {
-    let bytes = png(
-        28,
-        28,
-        png::ColorType::Grayscale,
-        false,
-        Some(profile(500 << 20)),
-    );
+    let bytes = png(28, 28, png::ColorType::Grayscale, false, Some(profile(500 << 20)));
     assert!(within_cost("PNG with a profile of 500 MiB", &bytes, EVERYTHING) <= MIB);
 }
 
@@ -242,9 +222,7 @@ fn frames_that_take_few_bytes_each_are_counted_before_any_is_decoded() {
         max_frames: 1000,
         ..limits
     };
-    let images = decode_file(&file, model(), all, limits, &|| false)
-        .unwrap()
-        .images;
+    let images = decode_file(&file, model(), all, limits, &|| false).unwrap().images;
     assert_eq!(images.len(), 1000);
 }
 
@@ -272,10 +250,7 @@ fn read_everything(bytes: &[u8]) {
     };
     for frames in [Frames::Only, Frames::First, Frames::All] {
         for shape in [model(), ImageShape::new(4, 5, 3, 7).unwrap()] {
-            let options = DecodeOptions {
-                frames,
-                ..EVERYTHING
-            };
+            let options = DecodeOptions { frames, ..EVERYTHING };
             let told = cost(bytes, shape, options, limits);
             let (result, most) = measured(|| decode_file(bytes, shape, options, limits, &|| false));
             match (told, result) {
@@ -300,9 +275,7 @@ fn read_everything(bytes: &[u8]) {
 
 /// Small files of every format.
 fn files() -> Vec<Vec<u8>> {
-    let picture = DynamicImage::from(RgbImage::from_fn(9, 7, |x, y| {
-        Rgb([(x * 20) as u8, (y * 30) as u8, 9])
-    }));
+    let picture = DynamicImage::from(RgbImage::from_fn(9, 7, |x, y| Rgb([(x * 20) as u8, (y * 30) as u8, 9])));
     let mut files: Vec<Vec<u8>> = [
         ImageFormat::Png,
         ImageFormat::Jpeg,

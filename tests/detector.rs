@@ -69,10 +69,7 @@ impl Repository {
         let repository = Self::new();
         for helper in ["tiny-autoencoder", "tiny-classifier"] {
             let version = Path::new(helper).join("1");
-            copy(
-                &fixtures().join(&version),
-                &repository.path().join(&version),
-            );
+            copy(&fixtures().join(&version), &repository.path().join(&version));
         }
         repository
     }
@@ -119,12 +116,7 @@ async fn draw(models: &Models, count: usize, first_seed: u64) -> Vec<Image> {
     images
 }
 
-async fn detect(
-    models: &Models,
-    name: &str,
-    images: Vec<Image>,
-    false_alarm_rate: f64,
-) -> (Judged, Vec<Verdict>) {
+async fn detect(models: &Models, name: &str, images: Vec<Image>, false_alarm_rate: f64) -> (Judged, Vec<Verdict>) {
     let ask = JudgeAsk {
         false_alarm_rate,
         confidence: None,
@@ -156,34 +148,20 @@ fn recipe(models: &Models) -> Recipe {
     }
 }
 
-async fn calibrate(
-    repository: &Repository,
-    models: &Models,
-    images: Vec<Image>,
-) -> Result<PathBuf, Refusal> {
+async fn calibrate(repository: &Repository, models: &Models, images: Vec<Image>) -> Result<PathBuf, Refusal> {
     let inliers = Inliers {
         data: images,
         fit: Vec::new(),
     };
     let recipe = recipe(models);
-    let made = detector::calibrate(
-        models.workshop(),
-        &recipe,
-        inliers,
-        repository.path(),
-        |_| {},
-    );
+    let made = detector::calibrate(models.workshop(), &recipe, inliers, repository.path(), |_| {});
     Ok(made.await?.folder)
 }
 
 fn write_pictures(folder: &Path, images: &[Image]) {
     fs::create_dir_all(folder).unwrap();
     for (index, image) in images.iter().enumerate() {
-        fs::write(
-            folder.join(format!("{index:04}.png")),
-            media::png(image).unwrap(),
-        )
-        .unwrap();
+        fs::write(folder.join(format!("{index:04}.png")), media::png(image).unwrap()).unwrap();
     }
 }
 
@@ -201,9 +179,7 @@ async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
     write_pictures(&data.path().join("flat"), &flat);
     let run = |arguments: &[&str]| {
         let mut binary = command::binary();
-        binary
-            .env("DENSITY_REPOSITORY", repository.path())
-            .args(arguments);
+        binary.env("DENSITY_REPOSITORY", repository.path()).args(arguments);
         command::stdout(&binary.output().unwrap(), 0)
     };
     let said = run(&[
@@ -237,17 +213,13 @@ async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
         command::text(&report),
     ]);
     assert!(said.contains("AUROC") && said.contains("flat"), "{said}");
-    let json: Value =
-        serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
+    let json: Value = serde_json::from_slice(&fs::read(report.join("report.json")).unwrap()).unwrap();
     let json = &json["detection"];
     assert_eq!(
         (&json["inliers"], &json["calibration_size"]),
         (&200.into(), &350.into())
     );
-    assert!(
-        json["sets"][0]["combined"]["auroc"].as_f64().unwrap() > 0.5,
-        "{json}"
-    );
+    assert!(json["sets"][0]["combined"]["auroc"].as_f64().unwrap() > 0.5, "{json}");
     let page = fs::read_to_string(report.join("report.html")).unwrap();
     assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
 
@@ -257,10 +229,7 @@ async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
     let rejected = verdicts.iter().filter(|own| own.reject).count() as u64;
     // 35 of 351 ranks are rejected, so that the rate is Beta(35, 316): nine in ten thousand fall outside.
     let (low, high) = beta_binomial_interval(200, 35.0, 316.0, 0.999);
-    assert!(
-        (low..=high).contains(&rejected),
-        "{rejected} not in {low}..={high}"
-    );
+    assert!((low..=high).contains(&rejected), "{rejected} not in {low}..={high}");
     let (_, alone) = detect(&models, "tiny-gate", fresh[..1].to_vec(), 0.1).await;
     assert_eq!(alone[0].p_value, verdicts[0].p_value);
 }
@@ -279,18 +248,13 @@ async fn what_cannot_promise_anything_is_refused() {
     );
     let one = vec![images[0].clone(); 1000];
     let repeated = calibrate(&repository, &models, one).await.unwrap_err();
-    assert!(
-        repeated.to_string().contains("999 came twice"),
-        "{repeated}"
-    );
+    assert!(repeated.to_string().contains("999 came twice"), "{repeated}");
     assert!(!repository.path().join("tiny-gate").exists());
 
     // The same model, but its manifest tells that it was trained on one of the images.
     say_trained_on(&repository.path().join("tiny-pixelcnn/1"), &images[7]);
     models.scan().unwrap();
-    let seen = calibrate(&repository, &models, images.clone())
-        .await
-        .unwrap_err();
+    let seen = calibrate(&repository, &models, images.clone()).await.unwrap_err();
     assert!(seen.to_string().contains("1 of the images"), "{seen}");
     let others: Vec<Image> = images
         .iter()
@@ -307,10 +271,7 @@ fn say_trained_on(version: &Path, image: &Image) {
     fs::write(version.join("trained_on.bin"), &digest[..8]).unwrap();
     let manifest = version.join("model.toml");
     let text = fs::read_to_string(&manifest).unwrap();
-    let text = text.replace(
-        "[provenance]",
-        "[provenance]\ntrained_on = \"trained_on.bin\"",
-    );
+    let text = text.replace("[provenance]", "[provenance]\ntrained_on = \"trained_on.bin\"");
     let hash = hexadecimal(&Sha256::digest(&digest[..8]));
     fs::write(
         &manifest,
@@ -332,9 +293,7 @@ fn change_calibration(version: &Path, from: &str, to: &str) {
     fs::write(&file, &new).unwrap();
     let manifest = version.join("model.toml");
     let text = fs::read_to_string(&manifest).unwrap();
-    let (before, after) = [old, new]
-        .map(|text| hexadecimal(&Sha256::digest(text)))
-        .into();
+    let (before, after) = [old, new].map(|text| hexadecimal(&Sha256::digest(text))).into();
     fs::write(manifest, text.replace(&before, &after)).unwrap();
 }
 
@@ -373,20 +332,12 @@ async fn a_version_that_is_not_whole_is_refused_and_the_one_before_it_serves() {
             fs::write(&manifest, text.replace(&own, &other)).unwrap();
             change_calibration(folder, &own, &other);
         }),
-        (4, |folder| {
-            change_calibration(folder, "\"format\":1", "\"format\":2")
-        }),
-        (5, |folder| {
-            change_calibration(folder, "\"floor\":", "\"floor\":1")
-        }),
+        (4, |folder| change_calibration(folder, "\"format\":1", "\"format\":2")),
+        (5, |folder| change_calibration(folder, "\"floor\":", "\"floor\":1")),
         (6, |folder| {
             let manifest = folder.join("model.toml");
             let text = fs::read_to_string(&manifest).unwrap();
-            fs::write(
-                &manifest,
-                text.replace("model = \"tiny-pixelcnn\"", "model = \"gone\""),
-            )
-            .unwrap();
+            fs::write(&manifest, text.replace("model = \"tiny-pixelcnn\"", "model = \"gone\"")).unwrap();
         }),
         (7, |folder| {
             let manifest = folder.join("model.toml");
@@ -400,42 +351,18 @@ async fn a_version_that_is_not_whole_is_refused_and_the_one_before_it_serves() {
         damage(&folder);
     }
     models.scan().unwrap();
-    assert!(
-        reason(&models, 2).contains("sha256"),
-        "{}",
-        reason(&models, 2)
-    );
-    assert!(
-        reason(&models, 3).contains("other members"),
-        "{}",
-        reason(&models, 3)
-    );
-    assert!(
-        reason(&models, 4).contains("format is 2"),
-        "{}",
-        reason(&models, 4)
-    );
+    assert!(reason(&models, 2).contains("sha256"), "{}", reason(&models, 2));
+    assert!(reason(&models, 3).contains("other members"), "{}", reason(&models, 3));
+    assert!(reason(&models, 4).contains("format is 2"), "{}", reason(&models, 4));
     // Numbers that parse but are not those that were fitted no longer judge the golden images as they did.
     assert!(
         reason(&models, 5).contains("golden") || reason(&models, 5).contains("not one of vectors"),
         "{}",
         reason(&models, 5)
     );
-    assert!(
-        reason(&models, 6).contains("no such model"),
-        "{}",
-        reason(&models, 6)
-    );
-    assert!(
-        reason(&models, 7).contains("local"),
-        "{}",
-        reason(&models, 7)
-    );
-    assert!(
-        reason(&models, 8).contains("not the one"),
-        "{}",
-        reason(&models, 8)
-    );
+    assert!(reason(&models, 6).contains("no such model"), "{}", reason(&models, 6));
+    assert!(reason(&models, 7).contains("local"), "{}", reason(&models, 7));
+    assert!(reason(&models, 8).contains("not the one"), "{}", reason(&models, 8));
     assert_eq!(model(&models, "tiny-gate").version, 1);
 }
 
@@ -462,14 +389,7 @@ async fn a_detector_answers_over_http() {
             .body(body.clone())
             .send()
     };
-    let json = async |query: &str| -> Value {
-        post(query, "application/json")
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap()
-    };
+    let json = async |query: &str| -> Value { post(query, "application/json").await.unwrap().json().await.unwrap() };
 
     let answer = json("?false_alarm_rate=0.05&map=true").await;
     let result = &answer["results"][2];
@@ -503,10 +423,7 @@ async fn a_detector_answers_over_http() {
     let refused = json("?false_alarm_rate=0.001&confidence=0.99").await;
     assert_eq!(refused["status"], 422);
     assert!(
-        refused["detail"]
-            .as_str()
-            .unwrap()
-            .contains("at least 4603"),
+        refused["detail"].as_str().unwrap().contains("at least 4603"),
         "{refused}"
     );
     let discoveries = json("?fdr=0.1").await;
@@ -515,12 +432,7 @@ async fn a_detector_answers_over_http() {
     assert_eq!(json("?fdr=0.1&false_alarm_rate=0.1").await["status"], 422);
     assert_eq!(json("?fdr=0.1&confidence=0.9").await["status"], 422);
 
-    let picture = post("?map=true", "image/png")
-        .await
-        .unwrap()
-        .bytes()
-        .await
-        .unwrap();
+    let picture = post("?map=true", "image/png").await.unwrap().bytes().await.unwrap();
     assert!(image::load_from_memory(&picture).is_ok());
     let array = post("?map=true", "application/x-npy")
         .await
@@ -543,17 +455,11 @@ async fn a_detector_answers_over_http() {
             .unwrap();
         let answer: Value = answer.json().await.unwrap();
         assert!(
-            answer["detail"]
-                .as_str()
-                .unwrap()
-                .contains("ask one of its members"),
+            answer["detail"].as_str().unwrap().contains("ask one of its members"),
             "{answer}"
         );
     }
-    let plain = format!(
-        "{}/v1/models/tiny-pixelcnn/detect?confidence=0.9",
-        server.url
-    );
+    let plain = format!("{}/v1/models/tiny-pixelcnn/detect?confidence=0.9", server.url);
     let plain = client
         .post(plain)
         .header("content-type", "application/x-npy")
@@ -561,13 +467,7 @@ async fn a_detector_answers_over_http() {
         .send()
         .await
         .unwrap();
-    assert!(
-        plain
-            .text()
-            .await
-            .unwrap()
-            .contains("only a detector has it")
-    );
+    assert!(plain.text().await.unwrap().contains("only a detector has it"));
 
     let url = format!("{}/v1/models/tiny-gate/drift", server.url);
     let seen: Value = client.get(&url).send().await.unwrap().json().await.unwrap();
@@ -590,14 +490,7 @@ async fn a_detector_answers_over_http() {
         "{metrics}"
     );
     let versioned = format!("{}/v1/models/tiny-gate/versions/1/drift", server.url);
-    let reset: Value = client
-        .delete(&versioned)
-        .send()
-        .await
-        .unwrap()
-        .json()
-        .await
-        .unwrap();
+    let reset: Value = client.delete(&versioned).send().await.unwrap().json().await.unwrap();
     assert_eq!(
         (&reset["images"], &reset["log_capital"]),
         (&0.into(), &0.0.into()),
@@ -693,15 +586,9 @@ async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
     let (plain, helped) = (manifest("plain"), manifest("helped"));
     let names = |list: &toml::Value| -> Vec<String> {
         let list = list.as_array().unwrap();
-        list.iter()
-            .map(|name| name.as_str().unwrap().to_owned())
-            .collect()
+        list.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     };
-    let numbers = [
-        "autoencoder_error",
-        "classifier_energy",
-        "classifier_ambiguity",
-    ];
+    let numbers = ["autoencoder_error", "classifier_energy", "classifier_ambiguity"];
     let joint = names(&helped["densities"][0]["statistics"]);
     for number in numbers {
         assert!(joint.iter().any(|name| name == number), "{joint:?}");
@@ -740,9 +627,7 @@ async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
         let error = reconstruction.unwrap().mean_squared_error * shape.dimensions() as f64;
         assert!((value(verdict, "autoencoder_error") - error).abs() < 1e-9);
         let log_posterior = label.unwrap().log_posterior;
-        let most = log_posterior
-            .iter()
-            .fold(f64::NEG_INFINITY, |m, &l| m.max(l));
+        let most = log_posterior.iter().fold(f64::NEG_INFINITY, |m, &l| m.max(l));
         assert!((value(verdict, "classifier_ambiguity") + most).abs() < 1e-9);
         assert!(value(verdict, "classifier_energy").is_finite());
     }
@@ -757,10 +642,7 @@ async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
     let inliers = repository.path().join("inliers.npy");
     fs::write(&inliers, media::write_images(&images, images[0].shape())).unwrap();
     let data = command::text(&inliers);
-    let (code, _, complaint) = run(
-        &repository,
-        &["calibrate", "tiny-autoencoder", "--data", data],
-    );
+    let (code, _, complaint) = run(&repository, &["calibrate", "tiny-autoencoder", "--data", data]);
     assert_eq!(code, 0, "{complaint}");
     let (code, _, complaint) = run(
         &repository,
@@ -798,9 +680,7 @@ async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
             .collect();
         assert_eq!(values.len(), 30);
         assert!(values.iter().all(|&value| value >= 0.0));
-        let sum = result["statistics"]["autoencoder_error"]["value"]
-            .as_f64()
-            .unwrap();
+        let sum = result["statistics"]["autoencoder_error"]["value"].as_f64().unwrap();
         assert!((values.iter().sum::<f64>() - sum).abs() < 1e-5 * sum);
     }
     server.shut_down().await.unwrap();
@@ -826,14 +706,7 @@ async fn a_model_that_cannot_fill_a_role_is_refused() {
         let data = command::text(&data);
         let (code, _, complaint) = run(
             &repository,
-            &[
-                "calibrate",
-                "tiny-pixelcnn",
-                "--data",
-                data,
-                "--member",
-                member,
-            ],
+            &["calibrate", "tiny-pixelcnn", "--data", data, "--member", member],
         );
         assert_ne!(code, 0, "{member}");
         complaint
@@ -852,18 +725,12 @@ async fn a_model_that_cannot_fill_a_role_is_refused() {
             "classifier=tiny-autoencoder",
             "takes a model with a distribution over labels",
         ),
-        (
-            "latent=tiny-autoencoder",
-            "takes a model with a posterior over codes",
-        ),
+        ("latent=tiny-autoencoder", "takes a model with a posterior over codes"),
         (
             "local=tiny-classifier",
             "takes a model with the exact probability of every pixel",
         ),
-        (
-            "classifier=tiny-conditional-pixelcnn",
-            "cannot have the role",
-        ),
+        ("classifier=tiny-conditional-pixelcnn", "cannot have the role"),
         ("autoencoder=fashion-mnist-autoencoder", "different sizes"),
         ("classifier=fashion-mnist-classifier", "different sizes"),
         ("clasifier=tiny-classifier", "unknown role \"clasifier\""),
@@ -889,18 +756,9 @@ async fn what_a_helper_was_trained_on_does_not_calibrate() {
             data: images,
             fit: Vec::new(),
         };
-        let made = detector::calibrate(
-            models.workshop(),
-            &recipe,
-            inliers,
-            repository.path(),
-            |_| {},
-        );
+        let made = detector::calibrate(models.workshop(), &recipe, inliers, repository.path(), |_| {});
         let seen = made.await.unwrap_err().to_string();
-        let expected = format!(
-            "1 of the images are among those that {name} ({})",
-            role.name()
-        );
+        let expected = format!("1 of the images are among those that {name} ({})", role.name());
         assert!(seen.contains(&expected), "{seen}");
     }
 }
@@ -912,9 +770,7 @@ fn errors_and_logits_do_not_depend_on_company() {
     let shape = autoencoder.shape;
     let mut members = Members::default();
     members.add(Need::Autoencoder, &autoencoder).unwrap();
-    members
-        .add(Need::Classifier, &load("tiny-classifier"))
-        .unwrap();
+    members.add(Need::Classifier, &load("tiny-classifier")).unwrap();
     let statistics = vec![
         AUTOENCODER_ERROR,
         CLASSIFIER_ENERGY,

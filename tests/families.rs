@@ -1,5 +1,5 @@
-//! The table of families in the README, cell by cell, on the committed models: what is ticked works, what is not is refused with the
-//! reason that the model gives of itself.
+//! The table of families in the README, cell by cell, on the committed models: what is ticked works, what is not is
+//! refused with the reason that the model gives of itself.
 
 #![allow(clippy::unwrap_used)]
 
@@ -8,9 +8,7 @@ mod common;
 use std::{collections::BTreeMap, fs};
 
 use common::{Server, engine, root, service_over, trained};
-use density_server::{
-    families::Registry, scheduling::SchedulerConfig, transport::http::HttpConfig,
-};
+use density_server::{families::Registry, scheduling::SchedulerConfig, transport::http::HttpConfig};
 use serde_json::{Value, json};
 
 /// A row of the table by the names of its columns.
@@ -25,9 +23,7 @@ fn table() -> Vec<Row> {
             .map(|cell| cell.trim().trim_matches('`').to_owned())
             .collect()
     };
-    let mut lines = text
-        .lines()
-        .skip_while(|line| !line.starts_with("| family |"));
+    let mut lines = text.lines().skip_while(|line| !line.starts_with("| family |"));
     let header = cells(lines.next().expect("the README has the table"));
     lines
         .skip(1)
@@ -40,15 +36,9 @@ fn table() -> Vec<Row> {
 const STREAM: &str = "application/vnd.density-server.image";
 
 /// A request for each operation with a picture of a shoe that every model takes.
-async fn request(
-    client: &reqwest::Client,
-    url: &str,
-    model: &Value,
-    operation: &str,
-) -> reqwest::RequestBuilder {
+async fn request(client: &reqwest::Client, url: &str, model: &Value, operation: &str) -> reqwest::RequestBuilder {
     let shoe = fs::read(root().join("tests/fixtures/images/shoe.png")).unwrap();
-    let image =
-        |body: reqwest::RequestBuilder| body.header("content-type", "image/png").body(shoe.clone());
+    let image = |body: reqwest::RequestBuilder| body.header("content-type", "image/png").body(shoe.clone());
     let name = model["name"].as_str().unwrap();
     let path = |query: &str| client.post(format!("{url}/v1/models/{name}/{operation}{query}"));
     let is_conditional = model["conditional"] == true;
@@ -59,10 +49,7 @@ async fn request(
         "decompress" => {
             let label = if is_conditional { "?label=9" } else { "" };
             let compress = client.post(format!("{url}/v1/models/{name}/compress{label}"));
-            let stream = image(compress.header("accept", STREAM))
-                .send()
-                .await
-                .unwrap();
+            let stream = image(compress.header("accept", STREAM)).send().await.unwrap();
             let stream = stream.bytes().await.unwrap();
             path("").header("content-type", STREAM).body(stream)
         }
@@ -93,10 +80,7 @@ async fn every_cell_of_the_table_holds() {
     let client = reqwest::Client::new();
     let rows = table();
     for name in Registry::standard().names() {
-        assert!(
-            rows.iter().any(|row| row["family"] == name),
-            "the table has no {name}"
-        );
+        assert!(rows.iter().any(|row| row["family"] == name), "the table has no {name}");
     }
     for row in rows {
         let name = &row["model"];
@@ -126,15 +110,9 @@ async fn every_cell_of_the_table_holds() {
                     assert_eq!(said["available"], false, "{place}");
                     assert_eq!(status, 422, "{place}");
                     let problem: Value = serde_json::from_str(&body).unwrap();
-                    assert_eq!(
-                        problem["type"], "urn:density-server:error:unsupported",
-                        "{place}"
-                    );
+                    assert_eq!(problem["type"], "urn:density-server:error:unsupported", "{place}");
                     let reason = said["reason"].as_str().unwrap();
-                    assert!(
-                        problem["detail"].as_str().unwrap().ends_with(reason),
-                        "{place}"
-                    );
+                    assert!(problem["detail"].as_str().unwrap().ends_with(reason), "{place}");
                 }
                 other => panic!("{other:?} is no answer: {place}"),
             }

@@ -26,12 +26,7 @@ fn ask(map: bool) -> ScoreAsk {
     }
 }
 
-async fn scores(
-    models: &Repository,
-    model: &Model,
-    images: Vec<Image>,
-    ask: &ScoreAsk,
-) -> Vec<Likelihood> {
+async fn scores(models: &Repository, model: &Model, images: Vec<Image>, ask: &ScoreAsk) -> Vec<Likelihood> {
     let scored = can::<dyn Scores>(model)
         .score(images, ask, &call(models))
         .await
@@ -90,12 +85,7 @@ async fn probabilities_of_all_images_sum_to_one() {
 async fn a_score_does_not_depend_on_company() {
     let models = fixture_models();
     let options = ask(true);
-    for name in [
-        "tiny-pixelcnn",
-        "tiny-rgb-pixelcnn",
-        "tiny-pixelrnn",
-        "tiny-vae",
-    ] {
+    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn", "tiny-vae"] {
         let model = model(&models, name);
         let images = varied_images(model.shape, 37);
         let together = scores(&models, &model, images.clone(), &options).await;
@@ -106,10 +96,7 @@ async fn a_score_does_not_depend_on_company() {
                 together.log_likelihood.0.to_bits(),
                 "{name}"
             );
-            assert_eq!(
-                alone[0].log_probability_map, together.log_probability_map,
-                "{name}"
-            );
+            assert_eq!(alone[0].log_probability_map, together.log_probability_map, "{name}");
         }
     }
 }
@@ -175,36 +162,11 @@ async fn importance_weighted_bounds_are_tighter_and_repeatable() {
         k: Some(k),
         ..ask(false)
     };
-    let mean = |scores: &[Likelihood]| {
-        scores.iter().map(|s| s.log_likelihood.0).sum::<f64>() / scores.len() as f64
-    };
-    let elbo = scores(
-        &models,
-        &model,
-        images.clone(),
-        &bound(BoundChoice::Elbo, 512),
-    )
-    .await;
-    let loose = scores(
-        &models,
-        &model,
-        images.clone(),
-        &bound(BoundChoice::Iwae, 4),
-    )
-    .await;
-    let tight = scores(
-        &models,
-        &model,
-        images.clone(),
-        &bound(BoundChoice::Iwae, 1024),
-    )
-    .await;
-    assert!(
-        mean(&elbo) < mean(&tight),
-        "{} {}",
-        mean(&elbo),
-        mean(&tight)
-    );
+    let mean = |scores: &[Likelihood]| scores.iter().map(|s| s.log_likelihood.0).sum::<f64>() / scores.len() as f64;
+    let elbo = scores(&models, &model, images.clone(), &bound(BoundChoice::Elbo, 512)).await;
+    let loose = scores(&models, &model, images.clone(), &bound(BoundChoice::Iwae, 4)).await;
+    let tight = scores(&models, &model, images.clone(), &bound(BoundChoice::Iwae, 1024)).await;
+    assert!(mean(&elbo) < mean(&tight), "{} {}", mean(&elbo), mean(&tight));
     assert!(mean(&loose) < mean(&tight) + 0.5);
     for score in &tight {
         let size = score.effective_sample_size.unwrap();
@@ -212,9 +174,6 @@ async fn importance_weighted_bounds_are_tighter_and_repeatable() {
     }
     let again = scores(&models, &model, images, &bound(BoundChoice::Iwae, 1024)).await;
     for (first, second) in tight.iter().zip(&again) {
-        assert_eq!(
-            first.log_likelihood.0.to_bits(),
-            second.log_likelihood.0.to_bits()
-        );
+        assert_eq!(first.log_likelihood.0.to_bits(), second.log_likelihood.0.to_bits());
     }
 }

@@ -89,11 +89,7 @@ fn a_graph_that_breaks_its_contract_is_refused_with_what_it_has() {
             "output = \"scores\"",
             "no output \"scores\"; it has: logits",
         ),
-        (
-            "input = \"image\"",
-            "input = \"picture\"",
-            "no input \"picture\"",
-        ),
+        ("input = \"image\"", "input = \"picture\"", "no input \"picture\""),
         ("height = 6", "height = 7", "[N, 7, 5]"),
         ("levels = 4", "levels = 5", "must have shape"),
     ] {
@@ -193,12 +189,7 @@ fn what_a_family_has_not_is_refused_by_name() {
             "[latent]\nsize = 3\n\n[labels]",
             "a classifier has no [latent]",
         ),
-        (
-            "tiny-autoencoder",
-            "size = 3",
-            "size = 4",
-            "must have shape [batch, 4]",
-        ),
+        ("tiny-autoencoder", "size = 3", "size = 4", "must have shape [batch, 4]"),
         (
             "tiny-autoencoder",
             "output = \"latent\"",
@@ -271,11 +262,7 @@ fn a_version_that_fails_leaves_the_one_before_it_serving() {
     let reason = models.listing("tiny-pixelcnn", Some(2)).unwrap().reason;
     assert!(reason.unwrap().contains("sha256"));
 
-    fs::copy(
-        model_folder.join("1/model.onnx"),
-        model_folder.join("2/model.onnx"),
-    )
-    .unwrap();
+    fs::copy(model_folder.join("1/model.onnx"), model_folder.join("2/model.onnx")).unwrap();
     let manifest = model_folder.join("2/model.toml");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(manifest, format!("{text}\n# mended\n")).unwrap();
@@ -293,12 +280,7 @@ fn a_version_that_fails_leaves_the_one_before_it_serving() {
 fn the_gate_says_what_it_found() {
     let folder = fixtures().join("tiny-rgb-pixelcnn/1");
     let version = load(&folder, "tiny-rgb-pixelcnn").unwrap();
-    let names: Vec<_> = version
-        .card
-        .checks
-        .iter()
-        .map(|check| &*check.name)
-        .collect();
+    let names: Vec<_> = version.card.checks.iter().map(|check| &*check.name).collect();
     assert_eq!(
         names,
         [
@@ -313,11 +295,7 @@ fn the_gate_says_what_it_found() {
             "calibration"
         ]
     );
-    assert!(
-        version.card.checks[3]
-            .finding
-            .contains("proven from the graph")
-    );
+    assert!(version.card.checks[3].finding.contains("proven from the graph"));
     let cropping = &version.card.checks[4].finding;
     assert!(cropping.starts_with("2 of 3 convolutions"), "{cropping}");
     assert!(version.card.checks[5].finding.contains("lag 3, 13 steps"));

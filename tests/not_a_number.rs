@@ -69,10 +69,7 @@ impl Program for BreakingProgram {
             if !self.broken.load(Ordering::SeqCst) {
                 return read(views);
             }
-            let none: Vec<Vec<f32>> = views
-                .iter()
-                .map(|view| vec![f32::NAN; view.values.len()])
-                .collect();
+            let none: Vec<Vec<f32>> = views.iter().map(|view| vec![f32::NAN; view.values.len()]).collect();
             let views: Vec<View<'_>> = views
                 .iter()
                 .zip(&none)
@@ -117,9 +114,7 @@ fn none_is_a_number<T>(what: &str, items: PerImage<T>) {
 }
 
 fn says_so<T>(what: &str, answer: Result<T, Refusal>) {
-    let refusal = answer
-        .err()
-        .unwrap_or_else(|| panic!("{what} was answered"));
+    let refusal = answer.err().unwrap_or_else(|| panic!("{what} was answered"));
     assert_eq!(refusal.kind(), Kind::Internal, "{what}: {refusal}");
     assert!(
         refusal.detail().contains("the model gives no number"),
@@ -133,9 +128,7 @@ async fn codes_images_and_features_are_refused() {
     let call = call(&models);
     for name in ["tiny-vae", "tiny-autoencoder", "tiny-classifier"] {
         let model = model(&models, name);
-        let codes = can::<dyn Encodes>(&model)
-            .encode(images(&model), &call)
-            .await;
+        let codes = can::<dyn Encodes>(&model).encode(images(&model), &call).await;
         none_is_a_number(name, codes.unwrap());
     }
     for (name, observation) in [
@@ -145,10 +138,7 @@ async fn codes_images_and_features_are_refused() {
     ] {
         let model = model(&models, name);
         let decodes = can::<dyn Decodes>(&model);
-        let ask = DecodeAsk {
-            observation,
-            seed: 1,
-        };
+        let ask = DecodeAsk { observation, seed: 1 };
         let codes = vec![vec![0.0; decodes.code_size()]; 2];
         none_is_a_number(name, decodes.decode(codes, &ask, &call).await.unwrap());
         let again = can::<dyn Reconstructs>(&model)
@@ -158,9 +148,7 @@ async fn codes_images_and_features_are_refused() {
         let [from, to] = images(&model).try_into().unwrap();
         says_so(
             name,
-            can::<dyn Interpolates>(&model)
-                .interpolate(from, to, 3, &call)
-                .await,
+            can::<dyn Interpolates>(&model).interpolate(from, to, 3, &call).await,
         );
     }
 }
@@ -189,9 +177,7 @@ async fn drawings_are_refused() {
     }
     for name in ["tiny-vae", "tiny-pixelcnn"] {
         let model = model(&models, name);
-        let known = (0..model.shape.pixels())
-            .map(|pixel| pixel % 2 == 0)
-            .collect();
+        let known = (0..model.shape.pixels()).map(|pixel| pixel % 2 == 0).collect();
         let ask = CompleteAsk {
             known,
             n: 2,
@@ -199,9 +185,7 @@ async fn drawings_are_refused() {
             temperature: 1.0,
             condition: Condition::None,
         };
-        let completed = can::<dyn Completes>(&model)
-            .complete(images(&model), &ask, &call)
-            .await;
+        let completed = can::<dyn Completes>(&model).complete(images(&model), &ask, &call).await;
         none_is_a_number(name, completed.unwrap().items);
     }
 }
@@ -225,9 +209,7 @@ async fn scores_labels_and_verdicts_are_refused() {
             map: true,
             condition,
         };
-        let scored = can::<dyn Scores>(&model)
-            .score(images(&model), &ask, &call)
-            .await;
+        let scored = can::<dyn Scores>(&model).score(images(&model), &ask, &call).await;
         none_is_a_number(name, scored.unwrap().items);
         let ask = JudgeAsk {
             false_alarm_rate: 0.1,
@@ -236,14 +218,7 @@ async fn scores_labels_and_verdicts_are_refused() {
             map: false,
         };
         if let Ok(judges) = model.can::<dyn Judges>() {
-            none_is_a_number(
-                name,
-                judges
-                    .judge(images(&model), &ask, &call)
-                    .await
-                    .unwrap()
-                    .items,
-            );
+            none_is_a_number(name, judges.judge(images(&model), &ask, &call).await.unwrap().items);
         }
     }
     for name in ["tiny-classifier", "tiny-conditional-pixelcnn"] {

@@ -223,10 +223,7 @@ fn what_a_program_costs_follows_from_its_offsets() {
         (cost.lag, cost.steps, cost.multiply_adds, cost.bytes)
     };
     // 5 rows of 6 columns; a state of 3 numbers from 3 · neighbours + 2 · window + 2, and 4 logits from those.
-    assert_eq!(
-        costs(&[(0, -1)], &[(0, -1)]),
-        (1, 10, 30 * (7 * 3 + 12), 5 * 12)
-    );
+    assert_eq!(costs(&[(0, -1)], &[(0, -1)]), (1, 10, 30 * (7 * 3 + 12), 5 * 12));
     assert_eq!(
         costs(&[(0, -1), (-1, 0), (-1, 1)], &[(0, -1)]),
         (2, 14, 30 * (13 * 3 + 12), 4 * 2 * 12)
@@ -252,19 +249,11 @@ fn offsets_that_are_not_before_the_pixel_are_refused_and_named() {
         (0, i64::MAX, "a later pixel of the same row"),
     ] {
         let bad = || vec![offset(0, -1), offset(dy, dx)];
-        let leak = |list| RecurrenceError::Leak {
-            list,
-            dy,
-            dx,
-            place,
-        };
+        let leak = |list| RecurrenceError::Leak { list, dy, dx, place };
         assert_eq!(refused(bad(), good()), leak("neighbours"));
         assert_eq!(refused(good(), bad()), leak("window"));
         let text = refused(good(), bad()).to_string();
-        assert!(
-            text.contains(&format!("window: [{dy}, {dx}] leaks")),
-            "{text}"
-        );
+        assert!(text.contains(&format!("window: [{dy}, {dx}] leaks")), "{text}");
     }
 }
 
@@ -284,9 +273,7 @@ fn other_mistakes_in_a_recurrence_are_refused() {
     assert!(message(shape, usize::MAX, good, good).contains("state_size"));
     assert!(message(shape, 3, &[], good).contains("neighbours: at least one"));
     assert!(message(shape, 3, good, &[]).contains("window: at least one"));
-    assert!(
-        message(shape, 3, &[(0, -1), (0, -1)], good).contains("neighbours: [0, -1] is there twice")
-    );
+    assert!(message(shape, 3, &[(0, -1), (0, -1)], good).contains("neighbours: [0, -1] is there twice"));
     for (dy, dx) in [(-5, 0), (0, -6), (-1, 6), (i64::MIN, 0), (-1, i64::MIN)] {
         let text = message(shape, 3, good, &[(dy, dx)]);
         assert!(text.contains("outside an image of 5×6"), "{text}");
@@ -316,29 +303,16 @@ fn a_graph_that_does_not_keep_the_contract_is_refused() {
         load_model(&model, &sketch).unwrap_err().to_string()
     };
     let without = message(&|inputs| inputs.retain(|input| input.name() != "inside"));
-    assert!(
-        without.contains("the graph has no input \"inside\""),
-        "{without}"
-    );
+    assert!(without.contains("the graph has no input \"inside\""), "{without}");
     let narrow = message(&|inputs| {
-        inputs[0] = ValueInfo::batched(
-            "states",
-            density_server::graph::protobuf::ElementType::Float,
-            &[2, 3],
-        )
+        inputs[0] = ValueInfo::batched("states", density_server::graph::protobuf::ElementType::Float, &[2, 3])
     });
-    assert!(
-        narrow.contains("\"states\" must have shape [batch, 3, 3]"),
-        "{narrow}"
-    );
+    assert!(narrow.contains("\"states\" must have shape [batch, 3, 3]"), "{narrow}");
 
     let mut contract = sketch.contract();
     contract.names.inside = "levels".to_owned();
     let engine: Arc<dyn Engine> = engine();
     let twice = Network::load_step(&*engine, "random", &sketch.model(), &contract);
     let twice = twice.unwrap_err().to_string();
-    assert!(
-        twice.contains("\"levels\" is named as two inputs"),
-        "{twice}"
-    );
+    assert!(twice.contains("\"levels\" is named as two inputs"), "{twice}");
 }

@@ -1,5 +1,6 @@
-//! The shape of the server: a family and an operation that this crate makes up, added through the public registries, are served over HTTP,
-//! described by the document and offered by the command line, although nothing in the server knows of them.
+//! The shape of the server: a family and an operation that this crate makes up, added through the public registries,
+//! are served over HTTP, described by the document and offered by the command line, although nothing in the server
+//! knows of them.
 
 #![allow(clippy::unwrap_used)]
 
@@ -21,9 +22,7 @@ use density_server::{
         value::Number,
     },
     operations::{
-        self, Answer, Context, Format, Limits, Operation, Service, Tensor, TensorSpec,
-        input::Images,
-        tensor::Datatype,
+        self, Answer, Context, Format, Limits, Operation, Service, Tensor, TensorSpec, input::Images, tensor::Datatype,
     },
     repository::Repository,
     transport::http::{self, HttpConfig, HttpState},
@@ -160,9 +159,7 @@ impl Operation for Shine {
             })
         };
         Ok(Answer {
-            head: ShineHead {
-                times: options.times,
-            },
+            head: ShineHead { times: options.times },
             items: images.iter().map(shone).collect(),
         })
     }
@@ -196,10 +193,7 @@ fn lamps() -> tempfile::TempDir {
 }
 
 fn router(folder: &std::path::Path) -> axum::Router {
-    let Registries {
-        families,
-        operations,
-    } = registries();
+    let Registries { families, operations } = registries();
     let repository = Arc::new(Repository::new(folder, families, common::workshop()));
     repository.scan().unwrap();
     let workshop = repository.workshop().clone();
@@ -216,9 +210,7 @@ fn router(folder: &std::path::Path) -> axum::Router {
 async fn ask(router: &axum::Router, request: Request<Body>) -> (u16, Value) {
     let answer = router.clone().oneshot(request).await.unwrap();
     let status = answer.status().as_u16();
-    let bytes = axum::body::to_bytes(answer.into_body(), 1 << 24)
-        .await
-        .unwrap();
+    let bytes = axum::body::to_bytes(answer.into_body(), 1 << 24).await.unwrap();
     (status, serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
@@ -268,9 +260,7 @@ async fn http_serves_a_family_and_an_operation_that_it_does_not_know() {
     let times = parameters.iter().find(|own| own["name"] == "times").unwrap();
     assert_eq!(times["schema"]["maximum"], 9);
     let metrics = router.clone().oneshot(get("/metrics")).await.unwrap();
-    let bytes = axum::body::to_bytes(metrics.into_body(), 1 << 24)
-        .await
-        .unwrap();
+    let bytes = axum::body::to_bytes(metrics.into_body(), 1 << 24).await.unwrap();
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let counted = r#"density_images_total{model="desk-lamp",operation="shine"} 1"#;
     assert!(text.contains(counted), "{text}");

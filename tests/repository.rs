@@ -32,11 +32,7 @@ impl Folder {
         fs::create_dir_all(folder.version()).unwrap();
         for entry in fs::read_dir(fixtures().join(NAME).join("1")).unwrap() {
             let path = entry.unwrap().path();
-            fs::copy(
-                &path,
-                folder.file(path.file_name().unwrap().to_str().unwrap()),
-            )
-            .unwrap();
+            fs::copy(&path, folder.file(path.file_name().unwrap().to_str().unwrap())).unwrap();
         }
         folder
     }
@@ -56,15 +52,8 @@ impl Folder {
     /// Makes the golden scores ones that no proof reproduces, with the right hash.
     fn with_wrong_scores(self) -> Self {
         let manifest = fs::read_to_string(self.file("model.toml")).unwrap();
-        let scale = manifest
-            .lines()
-            .find(|line| line.starts_with("scale"))
-            .unwrap();
-        fs::write(
-            self.file("model.toml"),
-            manifest.replace(scale, "scale = 7.0"),
-        )
-        .unwrap();
+        let scale = manifest.lines().find(|line| line.starts_with("scale")).unwrap();
+        fs::write(self.file("model.toml"), manifest.replace(scale, "scale = 7.0")).unwrap();
         self
     }
 }
@@ -145,11 +134,7 @@ fn a_failed_proof_of_complete_files_is_not_tried_again_until_they_change() {
     assert_eq!(faults.runs(), runs);
     assert_eq!(listing(&repository).state, State::Failed);
 
-    fs::copy(
-        fixtures().join(NAME).join("1/model.toml"),
-        folder.file("model.toml"),
-    )
-    .unwrap();
+    fs::copy(fixtures().join(NAME).join("1/model.toml"), folder.file("model.toml")).unwrap();
     repository.scan().unwrap();
     assert_eq!(listing(&repository).state, State::Ready);
 }
@@ -173,11 +158,7 @@ fn what_was_proved_with_the_same_files_is_not_proved_again() {
     // What remains are the tables of a drawing program and the comparison of cropped kernels, which it is made with.
     assert!(runs <= 3 && proofs > runs, "{runs} of {proofs}");
     assert!(!first.contains(&"record".to_owned()));
-    let replayed: Vec<_> = second
-        .iter()
-        .filter(|&name| name != "record")
-        .cloned()
-        .collect();
+    let replayed: Vec<_> = second.iter().filter(|&name| name != "record").cloned().collect();
     assert_eq!(replayed, first, "the checks are told all the same");
     assert_eq!(second.len(), first.len() + 1);
 
@@ -199,18 +180,12 @@ fn a_pipe_or_a_link_is_refused_and_nobody_waits_for_it() {
     fs::rename(&graph, &elsewhere).unwrap();
     std::os::unix::fs::symlink(&elsewhere, &graph).unwrap();
     let reason = scanned(&folder).reason.unwrap();
-    assert!(
-        reason.contains("model.onnx") && reason.contains("a link"),
-        "{reason}"
-    );
+    assert!(reason.contains("model.onnx") && reason.contains("a link"), "{reason}");
 
     fs::remove_file(&graph).unwrap();
     mknodat(CWD, &graph, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let reason = scanned(&folder).reason.unwrap();
-    assert!(
-        reason.contains("model.onnx") && reason.contains("a pipe"),
-        "{reason}"
-    );
+    assert!(reason.contains("model.onnx") && reason.contains("a pipe"), "{reason}");
 }
 
 #[test]

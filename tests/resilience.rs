@@ -1,5 +1,5 @@
-//! What clients see when there is too much work, when they go away, when a worker breaks and when the server stops: the real
-//! router on a real port, with an engine that waits or breaks when it is told to.
+//! What clients see when there is too much work, when they go away, when a worker breaks and when the server stops: the
+//! real router on a real port, with an engine that waits or breaks when it is told to.
 
 #![allow(clippy::unwrap_used)]
 
@@ -45,22 +45,13 @@ fn image(first: u8) -> Value {
 }
 
 async fn post(url: &str, path: &str, body: &Value) -> reqwest::Result<reqwest::Response> {
-    Client::new()
-        .post(format!("{url}{path}"))
-        .json(body)
-        .send()
-        .await
+    Client::new().post(format!("{url}{path}")).json(body).send().await
 }
 
 type Request = tokio::task::JoinHandle<reqwest::Result<reqwest::Response>>;
 
 /// Sends requests until the server refuses one; answers all of them, still waiting.
-async fn fill_the_queue(
-    service: &Service,
-    url: &str,
-    path: &'static str,
-    body: &Value,
-) -> Vec<Request> {
+async fn fill_the_queue(service: &Service, url: &str, path: &'static str, body: &Value) -> Vec<Request> {
     let rejections = &service.metrics().rejections;
     let mut waiting = Vec::new();
     while rejections.with_label_values(&["overloaded"]).get() == 0 {
@@ -128,15 +119,10 @@ async fn a_worker_that_panics_answers_500_and_lives_on() {
     let server = Server::start(&service, HttpConfig::default()).await;
     faults.arm();
     for _ in 0..3 {
-        let broken = post(&server.url, SCORE, &image(BREAKING_LEVEL))
-            .await
-            .unwrap();
+        let broken = post(&server.url, SCORE, &image(BREAKING_LEVEL)).await.unwrap();
         assert_eq!(broken.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let text = broken.text().await.unwrap();
-        assert!(
-            !text.contains("asked to break"),
-            "the cause is ours alone: {text}"
-        );
+        assert!(!text.contains("asked to break"), "the cause is ours alone: {text}");
         let fine = post(&server.url, SCORE, &image(0)).await.unwrap();
         assert_eq!(fine.status(), StatusCode::OK);
     }
@@ -165,11 +151,7 @@ async fn a_client_that_goes_away_costs_nothing() {
         post(&server.url, SCORE, &image(2)).await.unwrap().status(),
         StatusCode::OK
     );
-    assert_eq!(
-        faults.rows(),
-        rows + 1,
-        "only the last request's row was run"
-    );
+    assert_eq!(faults.rows(), rows + 1, "only the last request's row was run");
 }
 
 #[tokio::test]
@@ -251,19 +233,11 @@ async fn a_server_is_alive_but_not_ready_while_its_models_load() {
     let server = Server::start(&service, HttpConfig::default()).await;
     let get = async |path: &str| reqwest::get(format!("{}{path}", server.url)).await.unwrap();
     assert_eq!(get("/livez").await.status(), StatusCode::OK);
-    assert_eq!(
-        get("/readyz").await.status(),
-        StatusCode::SERVICE_UNAVAILABLE
-    );
+    assert_eq!(get("/readyz").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     let early = post(&server.url, SCORE, &image(0)).await.unwrap();
     assert_eq!(early.status(), StatusCode::SERVICE_UNAVAILABLE);
     let problem: Value = early.json().await.unwrap();
-    assert!(
-        problem["detail"]
-            .as_str()
-            .unwrap()
-            .contains("still being loaded")
-    );
+    assert!(problem["detail"].as_str().unwrap().contains("still being loaded"));
     models.scan().unwrap();
     assert_eq!(get("/readyz").await.status(), StatusCode::OK);
     let answer = post(&server.url, SCORE, &image(0)).await.unwrap();

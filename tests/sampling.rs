@@ -44,9 +44,7 @@ fn naive(model: &Model, seed: u64, index: u64, temperature: f64) -> Vec<u8> {
     let mut levels = vec![0u8; shape.dimensions()];
     let mut scratch = Vec::new();
     for place in 0..shape.dimensions() {
-        let logits = network
-            .logits(&[levels.as_slice().into()], Threads::One)
-            .unwrap();
+        let logits = network.logits(&[levels.as_slice().into()], Threads::One).unwrap();
         let dimension = shape.index_of(place);
         levels[dimension] = logits.draw(0, dimension, temperature, &random, &mut scratch);
     }
@@ -75,12 +73,7 @@ async fn fixed_point_iteration_draws_what_the_naive_loop_draws() {
 #[tokio::test]
 async fn the_same_seed_gives_the_same_images_whatever_shares_the_batch() {
     let models = fixture_models();
-    for name in [
-        "tiny-pixelcnn",
-        "tiny-rgb-pixelcnn",
-        "tiny-pixelrnn",
-        "tiny-vae",
-    ] {
+    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn", "tiny-vae"] {
         let many = options(12, 5, 1.0);
         let (large, small, other) = tokio::join!(
             sample(&models, name, &many),
@@ -103,10 +96,7 @@ async fn frequencies_of_samples_follow_the_likelihood() {
     let total = 64 * 64;
     for seed in 0..64 {
         for image in sample(&models, name, &options(64, seed, 1.0)).await {
-            let number = image
-                .levels()
-                .iter()
-                .fold(0, |n, &bit| 2 * n + usize::from(bit));
+            let number = image.levels().iter().fold(0, |n, &bit| 2 * n + usize::from(bit));
             counts[number] += 1;
             images[number] = Some(image);
         }
@@ -120,15 +110,8 @@ async fn frequencies_of_samples_follow_the_likelihood() {
             map: false,
             condition: Condition::None,
         };
-        let scored = can::<dyn Scores>(&model)
-            .score(vec![image], &ask, &call(&models))
-            .await;
-        let p = scored.unwrap().items[0]
-            .as_ref()
-            .unwrap()
-            .log_likelihood
-            .0
-            .exp();
+        let scored = can::<dyn Scores>(&model).score(vec![image], &ask, &call(&models)).await;
+        let p = scored.unwrap().items[0].as_ref().unwrap().log_likelihood.0.exp();
         let deviation = (p * (1.0 - p) / f64::from(total)).sqrt();
         let share = count as f64 / f64::from(total);
         assert!((share - p).abs() < 5.0 * deviation + 1e-3, "{share} {p}");
@@ -169,12 +152,7 @@ async fn complete(
 #[tokio::test]
 async fn known_pixels_are_kept_and_only_they_matter() {
     let models = fixture_models();
-    for name in [
-        "tiny-pixelcnn",
-        "tiny-rgb-pixelcnn",
-        "tiny-pixelrnn",
-        "tiny-vae",
-    ] {
+    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn", "tiny-vae"] {
         let model = model(&models, name);
         let shape = model.shape;
         let given = sample(&models, name, &options(1, 77, 1.0)).await.remove(0);
@@ -199,10 +177,7 @@ async fn known_pixels_are_kept_and_only_they_matter() {
             .collect();
         let scrambled = Image::new(shape, scrambled).unwrap();
         let again = complete(&models, &model, &scrambled, rows(&model, 2)).await;
-        assert_eq!(
-            again.1, completions,
-            "{name}: unknown levels must not matter"
-        );
+        assert_eq!(again.1, completions, "{name}: unknown levels must not matter");
     }
 }
 
@@ -210,24 +185,17 @@ async fn known_pixels_are_kept_and_only_they_matter() {
 async fn completing_nothing_is_sampling_and_completing_everything_is_the_image() {
     let models = fixture_models();
     let model = model(&models, "tiny-pixelcnn");
-    let image = sample(&models, "tiny-pixelcnn", &options(1, 1, 1.0))
-        .await
-        .remove(0);
+    let image = sample(&models, "tiny-pixelcnn", &options(1, 1, 1.0)).await.remove(0);
     let (_, nothing_known) = complete(&models, &model, &image, rows(&model, 0)).await;
     assert_eq!(
         nothing_known,
         sample(&models, "tiny-pixelcnn", &options(2, 9, 1.0)).await
     );
-    let (_, all_known) =
-        complete(&models, &model, &image, rows(&model, model.shape.height())).await;
+    let (_, all_known) = complete(&models, &model, &image, rows(&model, model.shape.height())).await;
     assert_eq!(all_known, [image.clone(), image.clone()]);
     let mut mask = vec![false; model.shape.pixels()];
     mask[7] = true;
     let (method, completions) = complete(&models, &model, &image, mask).await;
     assert_eq!(method, CompletionMethod::Ancestral);
-    assert!(
-        completions
-            .iter()
-            .all(|c| c.levels()[7] == image.levels()[7])
-    );
+    assert!(completions.iter().all(|c| c.levels()[7] == image.levels()[7]));
 }

@@ -15,8 +15,8 @@ use std::{
 use density_server::{
     metrics::{Metrics, OperationMetrics},
     scheduling::{
-        AdmissionError, Ask, Class, Clock, JobError, Lane, Parallelism, Scheduler, SchedulerConfig,
-        Step, SystemClock, Turn, Work,
+        AdmissionError, Ask, Class, Clock, JobError, Lane, Parallelism, Scheduler, SchedulerConfig, Step, SystemClock,
+        Turn, Work,
     },
 };
 
@@ -147,11 +147,7 @@ impl Gate {
         };
         let metrics = OperationMetrics::new(metrics, "model", "score");
         let lane = scheduler.lane(Class::Interactive, work, Duration::from_millis(1), metrics);
-        Self {
-            lane,
-            entered,
-            opener,
-        }
+        Self { lane, entered, opener }
     }
 
     /// Waits until a worker holds a batch at the gate.
@@ -177,9 +173,7 @@ fn spawn(
     items: Vec<u32>,
     deadline: Instant,
 ) -> tokio::task::JoinHandle<Vec<Result<u32, JobError>>> {
-    let permit = scheduler
-        .admit(ask(Class::Interactive, Duration::ZERO))
-        .unwrap();
+    let permit = scheduler.admit(ask(Class::Interactive, Duration::ZERO)).unwrap();
     let lane = Arc::clone(lane);
     tokio::spawn(async move { lane.run(&permit, items, deadline).await })
 }
@@ -207,10 +201,7 @@ async fn a_panic_or_an_error_hits_its_own_batch_only() {
     for (item, cause) in [(PANIC, "a worker panicked"), (FAIL, "asked to fail")] {
         let bad = spawn(&scheduler, &gate.lane, vec![item], far());
         gate.open(1);
-        assert_eq!(
-            bad.await.unwrap(),
-            [Err(JobError::Failed(cause.to_owned()))]
-        );
+        assert_eq!(bad.await.unwrap(), [Err(JobError::Failed(cause.to_owned()))]);
         let good = spawn(&scheduler, &gate.lane, vec![7], far());
         gate.open(1);
         assert_eq!(good.await.unwrap(), [Ok(7)]);
@@ -243,15 +234,8 @@ async fn bulk_work_in_steps_shares_one_worker_with_short_work() {
     let metrics = Metrics::new();
     let scheduler = Scheduler::start(config(1), &metrics).unwrap();
     let operation = OperationMetrics::new(&metrics, "model", "sample");
-    let bulk = scheduler.lane(
-        Class::Bulk,
-        Counted::default(),
-        Duration::from_millis(1),
-        operation,
-    );
-    let permit = scheduler
-        .admit(ask(Class::Bulk, Duration::from_secs(1)))
-        .unwrap();
+    let bulk = scheduler.lane(Class::Bulk, Counted::default(), Duration::from_millis(1), operation);
+    let permit = scheduler.admit(ask(Class::Bulk, Duration::from_secs(1))).unwrap();
     // So many turns that they cannot all be over before the short work comes.
     let long = bulk.run(&permit, vec![u32::MAX], far());
     let gate = Gate::new(&scheduler, &metrics);
@@ -268,9 +252,7 @@ async fn bulk_work_in_steps_shares_one_worker_with_short_work() {
     }
     assert!(bulk.work().turns.load(Ordering::SeqCst) > 0);
     // Dropping the future abandoned the long item: it must not take turns for ever.
-    let permit = scheduler
-        .admit(ask(Class::Bulk, Duration::from_secs(1)))
-        .unwrap();
+    let permit = scheduler.admit(ask(Class::Bulk, Duration::from_secs(1))).unwrap();
     let done = bulk.run(&permit, vec![3, 1, 2], far()).await;
     assert_eq!(done, [Ok("done"), Ok("done"), Ok("done")]);
     let turns = bulk.work().turns.load(Ordering::SeqCst);
@@ -288,15 +270,11 @@ async fn what_was_admitted_is_finished_when_the_scheduler_goes() {
     gate.occupied().await;
     scheduler.drain();
     assert_eq!(
-        scheduler
-            .admit(ask(Class::Interactive, Duration::ZERO))
-            .unwrap_err(),
+        scheduler.admit(ask(Class::Interactive, Duration::ZERO)).unwrap_err(),
         AdmissionError::Draining
     );
     gate.open(10);
-    tokio::task::spawn_blocking(|| drop(scheduler))
-        .await
-        .unwrap();
+    tokio::task::spawn_blocking(|| drop(scheduler)).await.unwrap();
     let done = work.await.unwrap();
     assert_eq!(done, (0..10).map(Ok).collect::<Vec<_>>());
 }
@@ -332,14 +310,8 @@ fn timed(scheduler: &Scheduler, metrics: &Metrics, clock: &Arc<Still>) -> Arc<La
     scheduler.lane(Class::Interactive, work, Duration::from_millis(1), metrics)
 }
 
-async fn run_one(
-    scheduler: &Scheduler,
-    lane: &Lane<Timed>,
-    time: Duration,
-) -> Result<Parallelism, JobError> {
-    let permit = scheduler
-        .admit(ask(Class::Interactive, lane.estimate(1)))
-        .unwrap();
+async fn run_one(scheduler: &Scheduler, lane: &Lane<Timed>, time: Duration) -> Result<Parallelism, JobError> {
+    let permit = scheduler.admit(ask(Class::Interactive, lane.estimate(1))).unwrap();
     let deadline = far() + Duration::from_secs(3600);
     lane.run(&permit, vec![time], deadline).await.remove(0)
 }
@@ -362,15 +334,9 @@ async fn short_work_is_done_by_the_thread_that_asks_if_a_worker_is_idle() {
     assert!(!done_here(), "nobody knew that it is short");
     let parallelism = run_one(&scheduler, &lane, short).await.unwrap();
     assert!(done_here());
-    assert_eq!(
-        parallelism,
-        Parallelism::Shared,
-        "other cores are a hop too"
-    );
+    assert_eq!(parallelism, Parallelism::Shared, "other cores are a hop too");
 
-    run_one(&scheduler, &lane, Duration::from_secs(1))
-        .await
-        .unwrap();
+    run_one(&scheduler, &lane, Duration::from_secs(1)).await.unwrap();
     assert!(done_here(), "nobody knew that it is long");
     run_one(&scheduler, &lane, short).await.unwrap();
     assert!(!done_here(), "it was long");
@@ -379,12 +345,7 @@ async fn short_work_is_done_by_the_thread_that_asks_if_a_worker_is_idle() {
     let quick = timed(&scheduler, &metrics, &clock);
     run_one(&scheduler, &quick, short).await.unwrap();
     let mut gate = Gate::new(&scheduler, &metrics);
-    let blocker = spawn(
-        &scheduler,
-        &gate.lane,
-        vec![0],
-        far() + Duration::from_secs(3600),
-    );
+    let blocker = spawn(&scheduler, &gate.lane, vec![0], far() + Duration::from_secs(3600));
     gate.occupied().await;
     let opened = async {
         // By now the work has been asked for.
@@ -408,32 +369,17 @@ async fn what_cannot_be_finished_in_time_makes_room_for_what_can() {
     let mut gate = Gate::new(&scheduler, &metrics);
     let now = clock.now();
     // A row takes ten milliseconds.
-    let measured = spawn(
-        &scheduler,
-        &gate.lane,
-        vec![0],
-        now + Duration::from_secs(1),
-    );
+    let measured = spawn(&scheduler, &gate.lane, vec![0], now + Duration::from_secs(1));
     gate.occupied().await;
     clock.advance(Duration::from_millis(10));
     gate.open(1);
     measured.await.unwrap();
 
-    let blocker = spawn(
-        &scheduler,
-        &gate.lane,
-        vec![1],
-        now + Duration::from_secs(1),
-    );
+    let blocker = spawn(&scheduler, &gate.lane, vec![1], now + Duration::from_secs(1));
     gate.occupied().await;
     let soon = clock.now() + Duration::from_millis(15);
     let hopeless = spawn(&scheduler, &gate.lane, vec![2], soon);
-    let good = spawn(
-        &scheduler,
-        &gate.lane,
-        vec![3],
-        now + Duration::from_secs(1),
-    );
+    let good = spawn(&scheduler, &gate.lane, vec![3], now + Duration::from_secs(1));
     tokio::task::yield_now().await;
     clock.advance(Duration::from_millis(10));
     gate.open(2);
@@ -460,13 +406,9 @@ async fn what_a_busy_machine_taught_neither_refuses_nor_stays() {
     };
     let scheduler = Scheduler::start(config, &metrics).unwrap();
     let lane = timed(&scheduler, &metrics, &clock);
-    run_one(&scheduler, &lane, Duration::from_millis(40))
-        .await
-        .unwrap();
+    run_one(&scheduler, &lane, Duration::from_millis(40)).await.unwrap();
     for _ in 0..50 {
-        run_one(&scheduler, &lane, Duration::from_secs(1))
-            .await
-            .unwrap();
+        run_one(&scheduler, &lane, Duration::from_secs(1)).await.unwrap();
     }
     let stale = lane.estimate(25);
     assert!(stale > Duration::from_secs(20), "{stale:?}");

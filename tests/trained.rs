@@ -85,21 +85,14 @@ async fn served_scores_are_those_of_the_training_framework() {
         let (images, expected) = golden(&model);
         for (score, expected) in scores(&model, images, None).await.into_iter().zip(expected) {
             let allowed = 1e-3 + 1e-6 * expected.abs();
-            assert!(
-                (score - expected).abs() <= allowed,
-                "{name}: {score} {expected}"
-            );
+            assert!((score - expected).abs() <= allowed, "{name}: {score} {expected}");
         }
     }
 }
 
 #[tokio::test]
 async fn a_score_does_not_depend_on_company() {
-    for name in [
-        "fashion-mnist-pixelcnn",
-        "fashion-mnist-pixelrnn",
-        "fashion-mnist-vae",
-    ] {
+    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-pixelrnn", "fashion-mnist-vae"] {
         let model = model(models(), name);
         let (images, _) = golden(&model);
         let together = scores(&model, images.clone(), None).await;
@@ -176,10 +169,7 @@ async fn a_code_is_as_long_as_the_likelihood_allows_and_reads_back_in_any_compan
         let bits = -score / std::f64::consts::LN_2;
         assert!((compressed.ideal_bits - bits).abs() < 0.01 + 1e-5 * bits);
         let code = compressed.bytes.len() - Compressed::HEADER_BYTES;
-        assert!(
-            code as f64 <= 1.01 * bits / 8.0 + 8.0,
-            "{code} bytes for {bits} bits"
-        );
+        assert!(code as f64 <= 1.01 * bits / 8.0 + 8.0, "{code} bytes for {bits} bits");
         streams.push(compressed.bytes);
     }
     // Images are compressed among others and read alone, and the other way round.
@@ -188,15 +178,9 @@ async fn a_code_is_as_long_as_the_likelihood_allows_and_reads_back_in_any_compan
         assert_eq!(&read.unwrap(), image);
     }
     for (stream, image) in streams.into_iter().zip(images).take(3) {
-        let read = compresses
-            .decompress(vec![stream.clone()], &call)
-            .await
-            .unwrap();
+        let read = compresses.decompress(vec![stream.clone()], &call).await.unwrap();
         assert_eq!(read[0].as_ref().unwrap(), &image);
-        let again = compresses
-            .compress(vec![image], &Condition::None, &call)
-            .await
-            .unwrap();
+        let again = compresses.compress(vec![image], &Condition::None, &call).await.unwrap();
         assert_eq!(again[0].as_ref().unwrap().bytes, stream);
     }
 }

@@ -97,9 +97,7 @@ fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
 
 /// Follows images through the program and holds its logits against those of a full pass.
 fn assert_reproduces(network: &Network, wavefront: &Wavefront, classes: u32, what: &str) {
-    let images: Vec<Vec<u8>> = (0..3)
-        .map(|seed| random_levels(network.shape(), seed))
-        .collect();
+    let images: Vec<Vec<u8>> = (0..3).map(|seed| random_levels(network.shape(), seed)).collect();
     let given: Vec<Given<'_>> = images
         .iter()
         .zip(0..)
@@ -129,9 +127,7 @@ fn assert_reproduces(network: &Network, wavefront: &Wavefront, classes: u32, wha
     let mut first: Vec<_> = first.iter_mut().collect();
     wavefront.advance(&mut first, 3, &mut compare).unwrap();
     first.push(last);
-    wavefront
-        .advance(&mut first, wavefront.steps(), &mut compare)
-        .unwrap();
+    wavefront.advance(&mut first, wavefront.steps(), &mut compare).unwrap();
     assert_eq!(seen, 3 * network.shape().dimensions(), "{what}");
     assert!(walks.iter().all(|walk| wavefront.is_finished(walk)));
 }
@@ -168,10 +164,7 @@ fn what_is_not_a_stencil_is_told_in_the_words_of_its_author() {
             assert!(found.starts_with(reason), "{found}");
             // The remarks that tell the newer exporter's modules are not in these files.
             let is_told = exporter == "torchscript";
-            assert!(
-                !is_told || found.contains(&format!("layer {layer:?}")),
-                "{found}"
-            );
+            assert!(!is_told || found.contains(&format!("layer {layer:?}")), "{found}");
         }
     }
 }
@@ -208,30 +201,23 @@ fn sketches() -> impl Strategy<Value = Sketch> {
         prop::collection::vec(block, 0..4),
         prop::sample::select(vec![0usize, 3]),
         (any::<bool>(), any::<bool>()),
-        prop::sample::select(vec![
-            Entry::Plain,
-            Entry::Viewed,
-            Entry::Coordinates,
-            Entry::Embedded,
-        ]),
+        prop::sample::select(vec![Entry::Plain, Entry::Viewed, Entry::Coordinates, Entry::Embedded]),
     )
         .prop_map(
-            |((seed, channels, height, width, levels), first, blocks, classes, flags, entry)| {
-                Sketch {
-                    seed,
-                    channels,
-                    height,
-                    width,
-                    levels,
-                    hidden: 4,
-                    first,
-                    blocks,
-                    classes,
-                    places: flags.0,
-                    entry,
-                    two_stacks: flags.1,
-                    leak: None,
-                }
+            |((seed, channels, height, width, levels), first, blocks, classes, flags, entry)| Sketch {
+                seed,
+                channels,
+                height,
+                width,
+                levels,
+                hidden: 4,
+                first,
+                blocks,
+                classes,
+                places: flags.0,
+                entry,
+                two_stacks: flags.1,
+                leak: None,
             },
         )
 }
@@ -255,10 +241,7 @@ fn naive(network: &Network, label: u32, random: &Random) -> Vec<u8> {
     let shape = network.shape();
     let (mut levels, mut scratch) = (vec![0u8; shape.dimensions()], Vec::new());
     for place in 0..shape.dimensions() {
-        let given = Given {
-            levels: &levels,
-            label,
-        };
+        let given = Given { levels: &levels, label };
         let logits = network.logits(&[given], Threads::One).unwrap();
         let index = shape.index_of(place);
         levels[index] = logits.draw(0, index, 1.0, random, &mut scratch);
@@ -327,11 +310,7 @@ fn damage(model: &mut Model, kind: u8, at: usize, other: usize) {
                 }
             }
         }
-        4 => {
-            node.op_type = Some(
-                ["Concat", "Reshape", "Split", "Conv", "Gather", "Expand"][other % 6].to_owned(),
-            )
-        }
+        4 => node.op_type = Some(["Concat", "Reshape", "Split", "Conv", "Gather", "Expand"][other % 6].to_owned()),
         5 => node.outputs.clear(),
         _ if graph.initializers.is_empty() => {}
         _ => {

@@ -19,9 +19,7 @@ use density_server::{
     },
     graph::{
         self,
-        protobuf::{
-            Attribute, Entry, Function, Graph, Model, Node, OperatorSet, Tensor, ValueInfo,
-        },
+        protobuf::{Attribute, Entry, Function, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
     },
     model::Model as Served,
 };
@@ -35,11 +33,7 @@ fn refused(draft: &Draft) -> String {
 }
 
 fn warnings(version: &Served) -> Vec<&str> {
-    let checks = version
-        .card
-        .checks
-        .iter()
-        .filter(|check| check.name == "warning");
+    let checks = version.card.checks.iter().filter(|check| check.name == "warning");
     checks.map(|check| check.finding.as_str()).collect()
 }
 
@@ -92,11 +86,7 @@ fn apart(location: &str) -> (Model, Vec<u8>) {
     let mut model = sound(grey());
     let tensor = &mut model.graph.as_mut().unwrap().initializers[0];
     let values = std::mem::take(&mut tensor.float_data);
-    let bytes: Vec<u8> = [0.0; 4]
-        .iter()
-        .chain(&values)
-        .flat_map(|v| v.to_le_bytes())
-        .collect();
+    let bytes: Vec<u8> = [0.0; 4].iter().chain(&values).flat_map(|v| v.to_le_bytes()).collect();
     let entry = |key: &str, value: &str| Entry {
         key: Some(key.to_owned()),
         value: Some(value.to_owned()),
@@ -108,18 +98,13 @@ fn apart(location: &str) -> (Model, Vec<u8>) {
 
 fn with_weights_apart(location: &str) -> (Draft, Vec<u8>) {
     let (model, bytes) = apart(location);
-    (
-        pixelcnn(grey(), Head::Categorical, &model, &sound(grey())),
-        bytes,
-    )
+    (pixelcnn(grey(), Head::Categorical, &model, &sound(grey())), bytes)
 }
 
 #[test]
 fn weights_beside_a_graph_are_served_and_hashed() {
     let (mut draft, bytes) = with_weights_apart("model.onnx.data");
-    draft
-        .files
-        .push(("model.onnx.data".to_owned(), bytes.clone()));
+    draft.files.push(("model.onnx.data".to_owned(), bytes.clone()));
     let listed = checked(&draft).unwrap();
     assert!(warnings(&listed).is_empty(), "{:?}", listed.card.checks);
 
@@ -244,9 +229,7 @@ fn a_loop_without_end_is_given_up() {
     };
     let error = load_gated(&draft.write().folder, NAME, &workshop(), settings).unwrap_err();
     assert!(
-        error
-            .to_string()
-            .contains("was given up: a load may take 0.5 s"),
+        error.to_string().contains("was given up: a load may take 0.5 s"),
         "{error}"
     );
 }
@@ -284,7 +267,8 @@ fn functions_that_write_themselves_out_without_end_are_refused() {
 
 // ---- causality ----
 
-/// Logits of `levels` for each channel from the pixel to the left, plus what `seen_by_itself` makes of a channel: 0 is causal.
+/// Logits of `levels` for each channel from the pixel to the left, plus what `seen_by_itself` makes of a channel: 0 is
+/// causal.
 fn colour(shape: ImageShape, seen_by_itself: [f32; 3]) -> Model {
     let (levels, channels) = (shape.levels(), shape.channels());
     let mut kernel = weights("w", &[levels * channels, channels, 1, 2], 1.0);
@@ -336,10 +320,7 @@ fn a_channel_that_sees_itself_is_named_at_any_size() {
         let shape = ImageShape::new(3, size, size, 4).unwrap();
         let named = |draft: &Draft| {
             let error = refused(draft);
-            assert!(
-                error.contains("not causal") && error.contains("channel 1"),
-                "{error}"
-            );
+            assert!(error.contains("not causal") && error.contains("channel 1"), "{error}");
         };
         named(&of(shape, &colour(shape, [0.0, 5.0, 0.0])));
         // The same by analysis of the graph.
@@ -354,10 +335,7 @@ fn a_channel_that_sees_itself_is_named_at_any_size() {
 fn analysed(mut model: Model) -> Model {
     let graph = model.graph.as_mut().unwrap();
     graph.nodes.retain(|node| node.op_type() != "Softmax");
-    let none = graph
-        .nodes
-        .iter_mut()
-        .find(|node| node.outputs[0] == "none");
+    let none = graph.nodes.iter_mut().find(|node| node.outputs[0] == "none");
     none.unwrap().inputs[0] = "image".to_owned();
     model
 }
@@ -367,11 +345,7 @@ fn a_product_with_zero_sees_nothing() {
     let shape = ImageShape::new(3, 6, 5, 4).unwrap();
     let version = checked(&of(shape, &analysed(colour(shape, [0.0; 3])))).unwrap();
     assert_eq!(can::<Network>(&version).assurance(), Assurance::Proven);
-    let sampling = version
-        .card
-        .checks
-        .iter()
-        .find(|check| check.name == "sampling");
+    let sampling = version.card.checks.iter().find(|check| check.name == "sampling");
     assert!(sampling.unwrap().finding.contains("wavefronts"));
 }
 
@@ -408,10 +382,7 @@ fn scaling_by_the_extremes_of_the_batch_is_refused() {
     let one = floats("one", &[1], vec![1.0]);
     let error = refused(&of(grey(), &behind(grey(), nodes, vec![one])));
     assert!(error.contains("depends on the batch"), "{error}");
-    assert!(
-        error.contains("depends on its own or later dimensions"),
-        "{error}"
-    );
+    assert!(error.contains("depends on its own or later dimensions"), "{error}");
 }
 
 #[test]
@@ -422,14 +393,8 @@ fn batch_normalisation_in_training_mode_is_refused() {
         "seen",
     )
     .with_int("training_mode", 1);
-    node.outputs
-        .extend(["new_mean".to_owned(), "new_variance".to_owned()]);
-    let constants = [
-        ("scale", 1.0),
-        ("bias", 0.0),
-        ("mean", 0.0),
-        ("variance", 1.0),
-    ];
+    node.outputs.extend(["new_mean".to_owned(), "new_variance".to_owned()]);
+    let constants = [("scale", 1.0), ("bias", 0.0), ("mean", 0.0), ("variance", 1.0)];
     let constants = constants.map(|(name, value)| floats(name, &[1], vec![value]));
     // The runtime may also keep its running mean from one run to the next, so that no run is like another.
     let error = checked(&of(grey(), &behind(grey(), vec![node], constants.to_vec()))).unwrap_err();
@@ -463,15 +428,10 @@ fn tiny() -> ImageShape {
 #[test]
 fn a_generator_that_sees_the_batch_is_refused_or_run_one_at_a_time() {
     let mean = Node::new("ReduceMean", &["z", "axis"], "mean").with_int("keepdims", 1);
-    let mut model = generator(
-        vec![mean, Node::new("Sub", &["z", "mean"], "off")],
-        "Sigmoid",
-    );
+    let mut model = generator(vec![mean, Node::new("Sub", &["z", "mean"], "off")], "Sigmoid");
     let graph = model.graph.as_mut().unwrap();
     graph.initializers.push(Tensor::of_ints("axis", &[0]));
-    graph
-        .nodes
-        .insert(2, Node::new("Add", &["off", "z"], "seen"));
+    graph.nodes.insert(2, Node::new("Add", &["off", "z"], "seen"));
     let draft = gan(tiny(), 3, &model, &model);
     assert!(refused(&draft).contains("depends on the batch"));
     checked(&draft.with("[serving]\nbatch = 1")).unwrap();

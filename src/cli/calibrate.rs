@@ -29,13 +29,14 @@ use crate::{
 
 /// Make a detector, or a composite of a classifier, from models and images that are as they should be
 ///
-/// Measures every statistic that the model and its helpers offer, fits densities of them to one part of the images, ranks their
-/// surprises among a second and calibrates with a third. No image of another kind is needed. The detector is written as the next
-/// version of its name into the repository of the model, in one step; a running server takes it up on SIGHUP.
+/// Measures every statistic that the model and its helpers offer, fits densities of them to one part of the images,
+/// ranks their surprises among a second and calibrates with a third. No image of another kind is needed. The detector
+/// is written as the next version of its name into the repository of the model, in one step; a running server takes it
+/// up on SIGHUP.
 ///
-/// From a classifier, with --member density=NAME and, for a better judge of novelty, --member novelty=DETECTOR over that density, it makes
-/// a composite instead: classify then answers with a label, "ambiguous" or "none of these", and all of --data calibrates how ambiguous
-/// ordinary images are.
+/// From a classifier, with --member density=NAME and, for a better judge of novelty, --member novelty=DETECTOR over
+/// that density, it makes a composite instead: classify then answers with a label, "ambiguous" or "none of these", and
+/// all of --data calibrates how ambiguous ordinary images are.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     #[command(flatten)]
@@ -48,21 +49,21 @@ pub(super) struct CalibrateArgs {
 /// What is to be made of what.
 #[derive(Debug, Args)]
 struct Request {
-    /// Name of a model in the repository, or path of a model's folder: the density of the detector, its latent member if it is a
-    /// vae, its autoencoder if it is one, or the classifier of a composite
+    /// Name of a model in the repository, or path of a model's folder: the density of the detector, its latent member
+    /// if it is a vae, its autoencoder if it is one, or the classifier of a composite
     model: String,
 
     /// Images that are as they should be and that no member was trained on: files, npy arrays and folders
     #[arg(long, required = true, num_args = 1.., value_name = "INPUT")]
     data: Vec<PathBuf>,
 
-    /// Further such images, to fit and rank with; all of --data then calibrate. Without it half of --data fit, 15 % rank and the
-    /// rest calibrate
+    /// Further such images, to fit and rank with; all of --data then calibrate. Without it half of --data fit, 15 %
+    /// rank and the rest calibrate
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     fit: Vec<PathBuf>,
 
-    /// A helper of the same repository: local=NAME, background=NAME, latent=NAME, autoencoder=NAME or classifier=NAME; of a composite
-    /// density=NAME or novelty=NAME
+    /// A helper of the same repository: local=NAME, background=NAME, latent=NAME, autoencoder=NAME or classifier=NAME;
+    /// of a composite density=NAME or novelty=NAME
     #[arg(long = "member", value_name = "ROLE=NAME")]
     members: Vec<String>,
 
@@ -130,8 +131,7 @@ pub(super) fn run(
     }
     if request.samples && members.iter().all(|(role, _)| *role != Need::Latent) {
         return Err(CliError::Usage(
-            "--samples decodes codes of a member with the role latent: add --member latent=NAME"
-                .to_owned(),
+            "--samples decodes codes of a member with the role latent: add --member latent=NAME".to_owned(),
         ));
     }
     let shape = members[0].1.shape;
@@ -198,12 +198,7 @@ fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
     let parts = model.and_then(|model| Some((model.parent()?, model.file_name()?.to_str()?)));
     parts
         .map(|(repository, name)| (repository.to_owned(), name.to_owned()))
-        .ok_or_else(|| {
-            CliError::Usage(format!(
-                "{} is not a model in a repository",
-                folder.display()
-            ))
-        })
+        .ok_or_else(|| CliError::Usage(format!("{} is not a model in a repository", folder.display())))
 }
 
 /// What the model itself is to the detector, by what it has for one.
@@ -238,8 +233,8 @@ fn member(text: &str) -> Result<(Need, String), CliError> {
     Ok((role, name.to_owned()))
 }
 
-/// The name that was asked for, or the default. It may be that of a model of the same kind, of which a new version is made, and not that of
-/// another, whose clients would get something else from then on.
+/// The name that was asked for, or the default. It may be that of a model of the same kind, of which a new version is
+/// made, and not that of another, whose clients would get something else from then on.
 fn name_of(
     name: Option<String>,
     default: &str,
@@ -276,13 +271,7 @@ fn paths(paths: &[PathBuf]) -> String {
 }
 
 /// The command for the manifest, without paths: these are of one machine.
-fn command(
-    model: &str,
-    members: &[String],
-    (stir, samples): (bool, bool),
-    name: &str,
-    seed: u64,
-) -> String {
+fn command(model: &str, members: &[String], (stir, samples): (bool, bool), name: &str, seed: u64) -> String {
     let members: String = members.iter().map(|m| format!(" --member {m}")).collect();
     let stir = if stir { " --stir" } else { "" };
     let samples = if samples { " --samples" } else { "" };
@@ -298,10 +287,7 @@ fn report(made: &Made) -> String {
         made.calibrate
     );
     if made.duplicates > 0 {
-        text += &format!(
-            "; {} came more than once and were taken once",
-            made.duplicates
-        );
+        text += &format!("; {} came more than once and were taken once", made.duplicates);
     }
     text += "\n\nfalse-alarm rate  on average  with 95 % confidence\n";
     for guarantee in &made.guarantees {
@@ -314,9 +300,7 @@ fn report(made: &Made) -> String {
             "  {:<14}  {:<10}  {}\n",
             format!("{} %", rate * 100.0),
             if *on_average { "p ≤ rate" } else { "too few" },
-            certified_threshold.map_or("too few".to_owned(), |threshold| format!(
-                "p ≤ {threshold:.5}"
-            )),
+            certified_threshold.map_or("too few".to_owned(), |threshold| format!("p ≤ {threshold:.5}")),
         );
     }
     text

@@ -21,7 +21,8 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "MODEL_DIR")]
     model: String,
 
-    /// Try causality at every dimension where it cannot be proven, instead of at some; takes as long as --load-timeout allows
+    /// Try causality at every dimension where it cannot be proven, instead of at some; takes as long as --load-timeout
+    /// allows
     #[arg(long)]
     thorough: bool,
 
@@ -33,11 +34,7 @@ pub(super) struct CheckArgs {
     settings: OfflineSettings,
 }
 
-pub(super) fn run(
-    arguments: CheckArgs,
-    registries: &Registries,
-    matches: &ArgMatches,
-) -> Result<Outcome, CliError> {
+pub(super) fn run(arguments: CheckArgs, registries: &Registries, matches: &ArgMatches) -> Result<Outcome, CliError> {
     let settings = arguments.settings.start(matches)?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
     let info = match app::check(&settings, registries, &folder, arguments.thorough) {
@@ -105,12 +102,7 @@ fn facts(details: &Details) -> Rows {
         ("density", word(json!(card.density))),
         (
             "conditional",
-            if card.conditional {
-                "yes, on labels"
-            } else {
-                "no"
-            }
-            .to_owned(),
+            if card.conditional { "yes, on labels" } else { "no" }.to_owned(),
         ),
         (
             "images",
@@ -143,10 +135,7 @@ fn facts(details: &Details) -> Rows {
     if let Some(calibration) = &card.calibration {
         let text = format!(
             "{} scores of {} ({}); false-alarm rates from {:.2e}",
-            calibration.size,
-            calibration.statistic,
-            calibration.description,
-            calibration.smallest_false_alarm_rate
+            calibration.size, calibration.statistic, calibration.description, calibration.smallest_false_alarm_rate
         );
         rows.push(("calibration", text));
     }
@@ -158,9 +147,7 @@ fn facts(details: &Details) -> Rows {
     rows.push(("data", provenance.data.clone()));
     rows.push(("licence", provenance.licence.clone()));
     rows.push(("trained with", provenance.command.clone()));
-    rows.into_iter()
-        .map(|(name, text)| (name.to_owned(), text))
-        .collect()
+    rows.into_iter().map(|(name, text)| (name.to_owned(), text)).collect()
 }
 
 fn checks(details: &Details) -> Rows {

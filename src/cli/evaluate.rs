@@ -40,13 +40,14 @@ mod text;
 
 /// Measure what a model is worth on a set of images
 ///
-/// What is measured follows from what the model can do. A density: mean log-likelihood in nats, bits/dim and perplexity with their
-/// standard errors over images, quantiles, and the most and the least likely images. A model with a latent code: the squared error of
-/// its reconstructions. With labels, a model that classifies: accuracy, log p(label | image), calibration, and which labels are
-/// confused; a composite, how often each reason to give no label rejects the images and each set of outliers, and its accuracy against
-/// coverage. With outliers, or for a detector, detection: AUROC, AUPR with inliers or outliers looked for, false positives at 95 % and
-/// 80 % detection, and detection at certified false-alarm rates of 1 % and 5 %, for each set of outliers, of the decision and of every
-/// statistic; the images must then be others than those that calibrated.
+/// What is measured follows from what the model can do. A density: mean log-likelihood in nats, bits/dim and perplexity
+/// with their standard errors over images, quantiles, and the most and the least likely images. A model with a latent
+/// code: the squared error of its reconstructions. With labels, a model that classifies: accuracy, log p(label |
+/// image), calibration, and which labels are confused; a composite, how often each reason to give no label rejects the
+/// images and each set of outliers, and its accuracy against coverage. With outliers, or for a detector, detection:
+/// AUROC, AUPR with inliers or outliers looked for, false positives at 95 % and 80 % detection, and detection at
+/// certified false-alarm rates of 1 % and 5 %, for each set of outliers, of the decision and of every statistic; the
+/// images must then be others than those that calibrated.
 #[derive(Debug, Args)]
 pub(super) struct EvaluateArgs {
     #[command(flatten)]
@@ -62,7 +63,8 @@ struct Request {
     /// Name of a model in the repository, or path of a model's folder
     model: String,
 
-    /// Images to measure on: files, npy and IDX arrays and folders, as for `score`. Against outliers they are the inliers
+    /// Images to measure on: files, npy and IDX arrays and folders, as for `score`. Against outliers they are the
+    /// inliers
     #[arg(long, required = true, num_args = 1.., value_name = "INPUT")]
     data: Vec<PathBuf>,
 
@@ -119,11 +121,7 @@ impl From<BoundName> for BoundChoice {
     }
 }
 
-pub(super) fn run(
-    arguments: EvaluateArgs,
-    registries: &Registries,
-    matches: &ArgMatches,
-) -> Result<Outcome, CliError> {
+pub(super) fn run(arguments: EvaluateArgs, registries: &Registries, matches: &ArgMatches) -> Result<Outcome, CliError> {
     let EvaluateArgs { request, settings } = arguments;
     let loaded = model::load_any(&request.model, settings, (registries, matches))?;
     let outliers = named(&request.outliers)?;
@@ -137,10 +135,7 @@ pub(super) fn run(
     print(&report)?;
     if let Some(folder) = &request.output {
         write(folder, &report, &shown)?;
-        say(&format!(
-            "written: {0}/report.json, {0}/report.html",
-            folder.display()
-        ));
+        say(&format!("written: {0}/report.json, {0}/report.html", folder.display()));
     }
     Ok(gather::outcome(report.failed.len(), report.images))
 }
@@ -171,8 +166,7 @@ impl Evaluation<'_> {
         let model = &self.loaded.model;
         let doubting = model.can::<dyn Classifies>();
         let doubting = doubting.ok().filter(|classifies| classifies.has_doubts());
-        let detects =
-            doubting.is_none() && !self.outliers.is_empty() || model.can::<Detector>().is_ok();
+        let detects = doubting.is_none() && !self.outliers.is_empty() || model.can::<Detector>().is_ok();
         let judges = if detects {
             let judges = model.can::<dyn Judges>();
             Some(judges.map_err(|reason| Refusal::unsupported(&model.name, "detect", &reason))?)
@@ -286,24 +280,17 @@ impl Evaluation<'_> {
             calibration = calibration.or(own);
             let (images, verdicts, failed) = set.answered(verdicts, handling)?;
             if images.len() < 2 {
-                let first = failed
-                    .first()
-                    .map_or(String::new(), |first| format!(" ({first})"));
+                let first = failed.first().map_or(String::new(), |first| format!(" ({first})"));
                 return Err(CliError::Usage(format!(
                     "{name}: at least two images are needed, and {} can be used{first}",
                     images.len()
                 )));
             }
             failures.extend(failed);
-            all.push(Judged {
-                name,
-                images,
-                verdicts,
-            });
+            all.push(Judged { name, images, verdicts });
         }
         bar.finish_and_clear();
-        let (Some((inliers, outliers)), Some(calibration)) = (all.split_first(), calibration)
-        else {
+        let (Some((inliers, outliers)), Some(calibration)) = (all.split_first(), calibration) else {
             return Err(nothing("--data", failures));
         };
         let report = DetectionReport::of(&self.loaded.model, &calibration, inliers, outliers);
@@ -311,11 +298,7 @@ impl Evaluation<'_> {
     }
 
     /// What a model that can give no label says of every set of outliers.
-    fn doubt(
-        &self,
-        classifies: &dyn Classifies,
-        failures: &mut Vec<Failure>,
-    ) -> Result<Vec<Doubted>, CliError> {
+    fn doubt(&self, classifies: &dyn Classifies, failures: &mut Vec<Failure>) -> Result<Vec<Doubted>, CliError> {
         let (shape, handling) = (self.loaded.model.shape, self.request.handling);
         let runtime = pipeline::runtime()?;
         let mut all = Vec::new();
@@ -351,12 +334,7 @@ impl Evaluation<'_> {
         let strangest = judged
             .iter()
             .map(|set| {
-                let images: Vec<Image> = set
-                    .images_in_order()
-                    .rev()
-                    .take(page::SHOWN)
-                    .cloned()
-                    .collect();
+                let images: Vec<Image> = set.images_in_order().rev().take(page::SHOWN).cloned().collect();
                 let maps = runtime.block_on(maps::evidence(model, &images, call));
                 (images, maps)
             })
@@ -391,8 +369,7 @@ fn print(report: &Report) -> Result<(), CliError> {
 fn write(folder: &Path, report: &Report, shown: &Shown) -> Result<(), CliError> {
     let failed = |error| CliError::io(folder.display().to_string(), error);
     fs::create_dir_all(folder).map_err(failed)?;
-    let json =
-        serde_json::to_string_pretty(report).map_err(|error| failed(io::Error::other(error)))?;
+    let json = serde_json::to_string_pretty(report).map_err(|error| failed(io::Error::other(error)))?;
     write_beside(&folder.join("report.json"), (json + "\n").as_bytes()).map_err(failed)?;
     let page = page::page(report, shown).map_err(|error| failed(io::Error::other(error)))?;
     write_beside(&folder.join("report.html"), page.as_bytes()).map_err(failed)

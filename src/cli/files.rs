@@ -51,14 +51,9 @@ impl Form {
             Self::Folder => {
                 let mut folder = Folder::create(output)?;
                 for (index, image) in images(rendering).iter().enumerate() {
-                    let written = png(image).and_then(|bytes| {
-                        folder
-                            .write(Path::new(&format!("{index:05}.png")), &bytes)
-                            .map(drop)
-                    });
-                    written.map_err(|error| {
-                        CliError::writing(Some(output), io::Error::other(error))
-                    })?;
+                    let written = png(image)
+                        .and_then(|bytes| folder.write(Path::new(&format!("{index:05}.png")), &bytes).map(drop));
+                    written.map_err(|error| CliError::writing(Some(output), io::Error::other(error)))?;
                 }
                 return Ok(());
             }
@@ -95,18 +90,12 @@ pub(super) enum Sink {
 
 impl Sink {
     /// Takes the answer for one image, and tells the file that it went into if it has one of its own.
-    pub(super) fn push(
-        &mut self,
-        name: &ImageName,
-        answer: Box<dyn AnyAnswer>,
-    ) -> Result<Option<PathBuf>, String> {
+    pub(super) fn push(&mut self, name: &ImageName, answer: Box<dyn AnyAnswer>) -> Result<Option<PathBuf>, String> {
         let told = |refusal: Refusal| refusal.to_string();
         let rendering = answer.rendering().map_err(told)?;
         match self {
             Self::Folder(folder) => match rendering {
-                Rendering::File(bytes) => folder
-                    .write(&file_name(name, None, "dsi"), &bytes)
-                    .map(Some),
+                Rendering::File(bytes) => folder.write(&file_name(name, None, "dsi"), &bytes).map(Some),
                 rendering => {
                     let images = images(rendering);
                     let several = images.len() > 1;
@@ -118,9 +107,7 @@ impl Sink {
                     Ok(written.filter(|_| !several))
                 }
             },
-            Self::Gathered {
-                images: all, how, ..
-            } => {
+            Self::Gathered { images: all, how, .. } => {
                 if let Rendering::Images { known, order, .. } = &rendering {
                     how.get_or_insert_with(|| (known.clone(), *order));
                 }
@@ -145,11 +132,7 @@ impl Sink {
             return Ok(());
         }
         let (known, order) = how.unwrap_or((Vec::new(), Order::AtOnce));
-        let rendering = Rendering::Images {
-            images,
-            known,
-            order,
-        };
+        let rendering = Rendering::Images { images, known, order };
         form.write(&output, rendering)
     }
 }

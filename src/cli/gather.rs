@@ -43,11 +43,7 @@ pub(super) struct Gathered {
 
 impl Gathered {
     /// Every image of files and folders, in order.
-    pub(super) fn read(
-        inputs: &[PathBuf],
-        shape: ImageShape,
-        handling: Handling,
-    ) -> Result<Self, CliError> {
+    pub(super) fn read(inputs: &[PathBuf], shape: ImageShape, handling: Handling) -> Result<Self, CliError> {
         let mut gathered = Self::default();
         if inputs.is_empty() {
             return Ok(gathered);
@@ -78,9 +74,7 @@ impl Gathered {
             }
         }
         if reading.join().is_err() {
-            return Err(CliError::Usage(
-                "the thread that reads files panicked".to_owned(),
-            ));
+            return Err(CliError::Usage("the thread that reads files panicked".to_owned()));
         }
         Ok(gathered)
     }
@@ -108,16 +102,8 @@ impl Gathered {
 
 impl Handling {
     /// An image that could not be measured; an error if the command is to stop at it.
-    pub(super) fn failure(
-        self,
-        (input, index): (String, Option<u64>),
-        error: String,
-    ) -> Result<Failure, CliError> {
-        let failure = Failure {
-            input,
-            index,
-            error,
-        };
+    pub(super) fn failure(self, (input, index): (String, Option<u64>), error: String) -> Result<Failure, CliError> {
+        let failure = Failure { input, index, error };
         if self.strict {
             return Err(CliError::Usage(failure.to_string()));
         }
@@ -141,6 +127,5 @@ pub(super) fn outcome(failed: usize, images: usize) -> Outcome {
 pub(super) fn progress(images: usize) -> ProgressBar {
     let template = "{bar:40} {human_pos}/{human_len} images, {per_sec}, {eta} left";
     let style = indicatif::ProgressStyle::with_template(template);
-    ProgressBar::new(images as u64)
-        .with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
+    ProgressBar::new(images as u64).with_style(style.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()))
 }

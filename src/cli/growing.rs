@@ -20,18 +20,15 @@ impl Growing {
         let (part, path) = names(path);
         let is_special = fs::metadata(&path).is_ok_and(|found| !found.is_file());
         if is_special {
-            return Ok((
-                Self { names: None },
-                File::options().write(true).open(&path)?,
-            ));
+            return Ok((Self { names: None }, File::options().write(true).open(&path)?));
         }
         let file = File::create(&part)?;
         let names = Some((part, path));
         Ok((Self { names }, file))
     }
 
-    /// Goes on with what an interrupted command has left, or starts anew if there is nothing. `read` tells how many bytes of it are good
-    /// and what they say; what follows them is cut off.
+    /// Goes on with what an interrupted command has left, or starts anew if there is nothing. `read` tells how many
+    /// bytes of it are good and what they say; what follows them is cut off.
     pub(super) fn resume<T, E>(
         path: &Path,
         read: impl Fn(&[u8]) -> Result<T, E>,
@@ -48,11 +45,7 @@ impl Growing {
             Ok(found) => found,
             Err(error) => return Ok(Err(error)),
         };
-        let mut file = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&part)?;
+        let mut file = File::options().create(true).truncate(false).write(true).open(&part)?;
         file.set_len(found.length())?;
         file.seek(io::SeekFrom::End(0))?;
         let names = Some((part, path));

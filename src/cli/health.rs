@@ -1,4 +1,5 @@
-//! `health`: asks a running server whether it takes work, for health checks of containers, in which there is nothing else to ask with.
+//! `health`: asks a running server whether it takes work, for health checks of containers, in which there is nothing
+//! else to ask with.
 
 use std::{
     io::{self, Read, Write},
@@ -36,30 +37,15 @@ pub(super) struct HealthArgs {
     url: Option<String>,
 
     /// TOML file of settings, as for `serve`
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "DENSITY_CONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "DENSITY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 
     /// The server's address, as for `serve`
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "DENSITY_HTTP",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "DENSITY_HTTP", hide_env_values = true)]
     http: Option<String>,
 
     /// Its address of probes, as for `serve`
-    #[arg(
-        long,
-        value_name = "ADDRESS",
-        env = "DENSITY_PROBES",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "ADDRESS", env = "DENSITY_PROBES", hide_env_values = true)]
     probes: Option<String>,
 }
 
@@ -81,9 +67,7 @@ pub(super) fn run(arguments: HealthArgs, matches: &ArgMatches) -> Result<Outcome
     };
     let Some((host, path)) = parts(&url) else {
         let wanted = "it must be http://HOST:PORT/PATH";
-        return Err(CliError::Usage(format!(
-            "--url: {url:?} is not possible: {wanted}"
-        )));
+        return Err(CliError::Usage(format!("--url: {url:?} is not possible: {wanted}")));
     };
     match ask(&host, path) {
         Ok(answer) if answer.is_good() => Ok(Outcome::Done),

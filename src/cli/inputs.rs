@@ -46,7 +46,8 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 #[derive(Debug, Args)]
 pub(super) struct InputArgs {
     /// Image files (PNG, JPEG, WebP, GIF, BMP, PNM), npy arrays of levels (uint8 [N, H, W] or [N, H, W, C]), IDX arrays
-    /// (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name; - is standard input
+    /// (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name; - is standard
+    /// input
     #[arg(required = true, value_name = "INPUT")]
     inputs: Vec<PathBuf>,
 
@@ -145,8 +146,7 @@ impl InputArgs {
     pub(super) fn files(&self) -> Result<Vec<PathBuf>, CliError> {
         let mut files = Vec::new();
         for input in &self.inputs {
-            let unreadable =
-                |error| CliError::io(format!("{} cannot be read", input.display()), error);
+            let unreadable = |error| CliError::io(format!("{} cannot be read", input.display()), error);
             if is_standard(input) || !fs::metadata(input).map_err(unreadable)?.is_dir() {
                 files.push(input.clone());
                 continue;
@@ -176,8 +176,8 @@ impl InputArgs {
     }
 }
 
-/// Files below `folder` in order of name. Links to folders are not followed, because they can lead in circles. What is left out is told:
-/// files of other endings by their number, a folder that cannot be read by its name.
+/// Files below `folder` in order of name. Links to folders are not followed, because they can lead in circles. What is
+/// left out is told: files of other endings by their number, a folder that cannot be read by its name.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
     let mut ignored = BTreeMap::new();
     walk(folder, files, &mut ignored)?;
@@ -186,20 +186,12 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
             .iter()
             .map(|(ending, count)| format!("{count} × {ending}"))
             .collect();
-        super::say(&format!(
-            "{}: left out are {}",
-            folder.display(),
-            kinds.join(", ")
-        ));
+        super::say(&format!("{}: left out are {}", folder.display(), kinds.join(", ")));
     }
     Ok(())
 }
 
-fn walk(
-    folder: &Path,
-    files: &mut Vec<PathBuf>,
-    ignored: &mut BTreeMap<String, usize>,
-) -> io::Result<()> {
+fn walk(folder: &Path, files: &mut Vec<PathBuf>, ignored: &mut BTreeMap<String, usize>) -> io::Result<()> {
     let mut entries = folder.read_dir()?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
@@ -214,11 +206,9 @@ fn walk(
                 *ignored.entry("unreadable folders".to_owned()).or_default() += 1;
             }
         } else if !is_wanted(&path) {
-            let ending = path
-                .extension()
-                .map_or("files without an ending".into(), |ending| {
-                    format!(".{}", ending.to_string_lossy())
-                });
+            let ending = path.extension().map_or("files without an ending".into(), |ending| {
+                format!(".{}", ending.to_string_lossy())
+            });
             *ignored.entry(ending).or_default() += 1;
         } else if path.is_file() {
             files.push(path);
@@ -245,10 +235,7 @@ fn below(path: &Path, roots: &[PathBuf]) -> PathBuf {
 
 fn is_wanted(path: &Path) -> bool {
     let ending = path.extension().unwrap_or_default();
-    ENDINGS
-        .iter()
-        .any(|known| ending.eq_ignore_ascii_case(known))
-        || is_named_idx(path)
+    ENDINGS.iter().any(|known| ending.eq_ignore_ascii_case(known)) || is_named_idx(path)
 }
 
 fn is_named_idx(path: &Path) -> bool {
@@ -267,9 +254,7 @@ impl Reader {
             if chunk.len() < self.chunk {
                 return Ok(());
             }
-            sender
-                .blocking_send(std::mem::take(&mut chunk))
-                .map_err(|_| Gone)
+            sender.blocking_send(std::mem::take(&mut chunk)).map_err(|_| Gone)
         };
         let (mut position, mut turned) = (0, 0);
         let sent = files
@@ -286,7 +271,8 @@ impl Reader {
         }
     }
 
-    /// Sends the images of one file, the first of which is at `position` among all; counts files that were to be `turned` and are not.
+    /// Sends the images of one file, the first of which is at `position` among all; counts files that were to be
+    /// `turned` and are not.
     fn file(
         &self,
         path: &Path,
@@ -357,8 +343,7 @@ impl Reader {
 
     fn picture(&self, bytes: &[u8]) -> Result<Decoded, String> {
         let limits = DecodeLimits::default();
-        media::decode_file(bytes, self.shape, self.options, limits, &|| false)
-            .map_err(|error| error.to_string())
+        media::decode_file(bytes, self.shape, self.options, limits, &|| false).map_err(|error| error.to_string())
     }
 }
 
@@ -375,8 +360,8 @@ pub(super) fn read_all(inputs: &InputArgs, shape: ImageShape) -> Result<Vec<Imag
 pub(super) fn read_codes(paths: &[PathBuf], size: usize) -> Result<Vec<Part<Vec<f32>>>, CliError> {
     let mut codes = Vec::new();
     for path in paths {
-        let bytes = read_file(path)
-            .map_err(|error| CliError::io(format!("{} cannot be read", path.display()), error))?;
+        let bytes =
+            read_file(path).map_err(|error| CliError::io(format!("{} cannot be read", path.display()), error))?;
         let read = media::read_vectors(&bytes, size, usize::MAX)
             .map_err(|error| CliError::Usage(format!("{}: {error}", path.display())))?;
         codes.extend((0..).zip(read).map(|(index, code)| {
@@ -396,8 +381,7 @@ pub(super) fn read_codes(paths: &[PathBuf], size: usize) -> Result<Vec<Part<Vec<
 pub(super) fn read_streams(inputs: &[PathBuf]) -> Result<Vec<Part<Vec<u8>>>, CliError> {
     let mut files = Vec::new();
     for input in inputs {
-        let unreadable =
-            |error: io::Error| CliError::io(format!("{} cannot be read", input.display()), error);
+        let unreadable = |error: io::Error| CliError::io(format!("{} cannot be read", input.display()), error);
         if is_standard(input) || !fs::metadata(input).map_err(unreadable)?.is_dir() {
             files.push(input.clone());
             continue;

@@ -22,8 +22,8 @@ const MAX_BYTES: u64 = 256 << 20;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Labels")]
 pub(super) struct LabelArgs {
-    /// Labels in the order of the images: an npy array of integers [N], an IDX file (…idx1-ubyte) or a text file with one label a line,
-    /// by name or number, or CSV with a column `label`; each also as .gz
+    /// Labels in the order of the images: an npy array of integers [N], an IDX file (…idx1-ubyte) or a text file with
+    /// one label a line, by name or number, or CSV with a column `label`; each also as .gz
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
@@ -58,8 +58,7 @@ impl LabelArgs {
         let Some(path) = &self.labels else {
             return Ok(Labels::None);
         };
-        let labels = read(path)
-            .map_err(|reason| CliError::Usage(format!("--labels {}: {reason}", path.display())))?;
+        let labels = read(path).map_err(|reason| CliError::Usage(format!("--labels {}: {reason}", path.display())))?;
         let images = inputs::count(files, shape)?;
         if images != labels.len() as u64 {
             return Err(CliError::Usage(format!(
@@ -140,9 +139,8 @@ fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
         let numbers = array.into_values().map_err(|error| error.to_string())?;
         return Ok(numbers.iter().map(u8::to_string).collect());
     }
-    let text = std::str::from_utf8(bytes).map_err(|_| {
-        "it is neither an npy array of integers, nor an IDX file, nor text".to_owned()
-    })?;
+    let text = std::str::from_utf8(bytes)
+        .map_err(|_| "it is neither an npy array of integers, nor an IDX file, nor text".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().next().unwrap_or_default();
     if first.contains(',') || first.trim() == "label" {
@@ -194,12 +192,7 @@ mod tests {
     fn every_form_gives_the_same_labels() {
         let npy = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
         let header = "{'descr': '<i2', 'fortran_order': False, 'shape': (3,), }";
-        let npy = [
-            npy,
-            format!("{header:<117}\n").into_bytes(),
-            vec![9, 0, 0, 0, 4, 0],
-        ]
-        .concat();
+        let npy = [npy, format!("{header:<117}\n").into_bytes(), vec![9, 0, 0, 0, 4, 0]].concat();
         let idx = [0, 0, 8, 1, 0, 0, 0, 3, 9, 0, 4];
         for bytes in [
             &npy[..],
@@ -222,10 +215,7 @@ mod tests {
             (b"name,class\n1,2\n", "no column `label` among: name, class"),
             (b"a,label\n1,2\n3,\n", "row 2 has no label"),
             (b"\xff\xfe\x00", "neither an npy array"),
-            (
-                &[0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7],
-                "labels are of shape [N]",
-            ),
+            (&[0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7], "labels are of shape [N]"),
             (&[0, 0, 8, 1, 0, 0, 0, 2, 7], "after 1 of the 2 values"),
             (&[0, 0, 13, 1, 0, 0, 0, 2, 7], "float32"),
         ] {

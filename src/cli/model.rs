@@ -52,11 +52,7 @@ pub(super) fn load_any(
     let folder = folder(model, &settings.models.repository)?;
     let (app, name) = App::load_one(&settings, registries, &folder)?;
     let model = app.service.catalogue().model(&name, None)?;
-    Ok(Loaded {
-        app,
-        model,
-        settings,
-    })
+    Ok(Loaded { app, model, settings })
 }
 
 /// The folder of a model, by name or by path. A name wins, so that what lies in the working folder cannot change what a

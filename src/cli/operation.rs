@@ -1,13 +1,11 @@
 //! The commands of operations: one for each that the registry has, its flags from its options.
 //!
-//! An operation whose answer is numbers prints a table; one whose answer is images or streams writes files, and a table beside them.
+//! An operation whose answer is numbers prints a table; one whose answer is images or streams writes files, and a table
+//! beside them.
 
 use std::{path::PathBuf, sync::Arc, time::Instant};
 
-use clap::{
-    Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::PossibleValuesParser,
-    value_parser,
-};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, builder::PossibleValuesParser, value_parser};
 use serde_json::Value;
 
 use super::{
@@ -31,7 +29,8 @@ use crate::{
     },
 };
 
-/// Options that are no flags of a command: what decoding may do stands among the inputs, and one caller at a terminal needs no deadline.
+/// Options that are no flags of a command: what decoding may do stands among the inputs, and one caller at a terminal
+/// needs no deadline.
 const ELSEWHERE: [&str; 5] = ["resize", "convert", "orient", "frames", "timeout"];
 
 /// What an operation's answer is made of.
@@ -76,9 +75,7 @@ pub(super) fn command(operation: &dyn AnyOperation) -> Command {
             "Image file of the model's size whose light pixels are given",
         )),
         Takes::Codes => command.arg(inputs_arg("npy arrays of codes, float32 or float64 [N, L]")),
-        Takes::Streams => command.arg(inputs_arg(
-            "Files that `compress` wrote, and folders of them",
-        )),
+        Takes::Streams => command.arg(inputs_arg("Files that `compress` wrote, and folders of them")),
     };
     command = match Gives::of(operation) {
         Gives::Numbers if has_labels(operation) => {
@@ -129,9 +126,7 @@ fn option_arg(name: &str, schema: &Value) -> Arg {
     if let Some(default) = declared.as_deref().or(own_default(name, schema)) {
         help.push_str(&format!(" [default: {default}]"));
     }
-    let mut argument = Arg::new(name.to_owned())
-        .long(name.replace('_', "-"))
-        .help(help);
+    let mut argument = Arg::new(name.to_owned()).long(name.replace('_', "-")).help(help);
     let mut letters = name.chars();
     if let (Some(letter), None) = (letters.next(), letters.next()) {
         argument = argument.short(letter);
@@ -148,8 +143,8 @@ fn option_arg(name: &str, schema: &Value) -> Arg {
     argument.value_parser(PossibleValuesParser::new(choices))
 }
 
-/// What a command takes for an option that is not given and has no default: two runs of one command are to draw the same, where a server
-/// chooses and tells.
+/// What a command takes for an option that is not given and has no default: two runs of one command are to draw the
+/// same, where a server chooses and tells.
 fn own_default(name: &str, schema: &Value) -> Option<&'static str> {
     (name == "seed" && schema.get("default").is_none()).then_some("0")
 }
@@ -158,12 +153,7 @@ fn own_default(name: &str, schema: &Value) -> Option<&'static str> {
 fn choices(schema: &Value) -> Vec<String> {
     let mut found = Vec::new();
     for list in ["enum", "oneOf", "anyOf"] {
-        for choice in schema
-            .get(list)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-        {
+        for choice in schema.get(list).and_then(Value::as_array).into_iter().flatten() {
             let constant = choice.get("const").unwrap_or(choice);
             found.extend(constant.as_str().map(str::to_owned));
             if choice.is_object() {
@@ -199,10 +189,7 @@ pub(super) fn run(
         Gives::Numbers => OutputArgs::from_arg_matches(matches).map_err(usage)?,
         Gives::Images | Gives::Streams => OutputArgs::default(),
     };
-    let wants_map = known_of(operation)
-        .properties()
-        .any(|(name, _)| name == "map")
-        && matches.get_flag("map");
+    let wants_map = known_of(operation).properties().any(|(name, _)| name == "map") && matches.get_flag("map");
     if wants_map && gives == Gives::Numbers && table.format == Format::Csv {
         return Err(CliError::Usage(
             "--map gives a number for every dimension, which CSV has no room for: add --format jsonl or --format npy"
@@ -299,8 +286,8 @@ impl Request<'_> {
         let Some(path) = self.matches.get_one::<PathBuf>("mask") else {
             return Ok(None);
         };
-        let bytes = std::fs::read(path)
-            .map_err(|error| CliError::io(format!("{} cannot be read", path.display()), error))?;
+        let bytes =
+            std::fs::read(path).map_err(|error| CliError::io(format!("{} cannot be read", path.display()), error))?;
         Ok(Some(MaskSource::File(bytes.into())))
     }
 
@@ -310,9 +297,7 @@ impl Request<'_> {
         let model = &self.loaded.model;
         let service = &self.loaded.app.service;
         let opened = service.open(self.name(), (&model.name, Some(model.version)), None, now)?;
-        let options = self
-            .options()
-            .map_err(|error| Refusal::option("options", error))?;
+        let options = self.options().map_err(|error| Refusal::option("options", error))?;
         opened.answer(content, options, now).await
     }
 
@@ -331,12 +316,7 @@ impl Request<'_> {
     }
 
     /// A row, and perhaps a file, for every image of the inputs.
-    fn each(
-        &self,
-        inputs: &InputArgs,
-        form: Option<Form>,
-        table_args: &OutputArgs,
-    ) -> Result<Outcome, CliError> {
+    fn each(&self, inputs: &InputArgs, form: Option<Form>, table_args: &OutputArgs) -> Result<Outcome, CliError> {
         let mask = self.mask()?;
         let files = inputs.files()?;
         let labels = match self.labels()? {
@@ -372,41 +352,27 @@ impl Request<'_> {
         };
         let (is_array, is_csv) = (table.is_array(), table.is_csv());
         let write = |name: &ImageName, answer: Result<Box<dyn AnyAnswer>, Arc<str>>| {
-            let row = answer
-                .map_err(|error| error.to_string())
-                .and_then(|answer| {
-                    let mut row = OwnRow {
-                        head: answer.head(),
-                        item: one(answer.items())?,
-                        tensor: None,
-                    };
-                    if let Some(sink) = &mut sink {
-                        let file = sink.push(name, answer)?;
-                        self.name_file(&mut row.item, file);
-                    } else if is_array {
-                        row.tensor = answer.tensors().map_err(|e| super::told(&e))?.pop();
-                    } else if is_csv {
-                        name_infinities(
-                            &mut row.item,
-                            &answer.tensors().map_err(|e| super::told(&e))?,
-                        );
-                    }
-                    Ok(row)
-                });
-            table.push(
-                name,
-                row.as_ref().map(OwnRow::borrow).map_err(String::as_str),
-            )?;
+            let row = answer.map_err(|error| error.to_string()).and_then(|answer| {
+                let mut row = OwnRow {
+                    head: answer.head(),
+                    item: one(answer.items())?,
+                    tensor: None,
+                };
+                if let Some(sink) = &mut sink {
+                    let file = sink.push(name, answer)?;
+                    self.name_file(&mut row.item, file);
+                } else if is_array {
+                    row.tensor = answer.tensors().map_err(|e| super::told(&e))?.pop();
+                } else if is_csv {
+                    name_infinities(&mut row.item, &answer.tensors().map_err(|e| super::told(&e))?);
+                }
+                Ok(row)
+            });
+            table.push(name, row.as_ref().map(OwnRow::borrow).map_err(String::as_str))?;
             table.flush()?;
             Ok(row.is_ok())
         };
-        let counts = pipeline::each(
-            self.loaded,
-            images,
-            table_args.is_terminal(),
-            operation,
-            write,
-        )?;
+        let counts = pipeline::each(self.loaded, images, table_args.is_terminal(), operation, write)?;
         if let Some(sink) = sink {
             sink.finish()?;
         }
@@ -420,8 +386,7 @@ impl Request<'_> {
         let files = [Datatype::Bytes, Datatype::U8];
         let tensors = self.operation.about().tensors.iter();
         let mut held = tensors.filter(|tensor| files.contains(&tensor.datatype));
-        if let (Some(tensor), Some(members), Some(file)) = (held.next(), item.as_object_mut(), file)
-        {
+        if let (Some(tensor), Some(members), Some(file)) = (held.next(), item.as_object_mut(), file) {
             members.insert(tensor.name.to_owned(), Value::String(inputs::shown(file)));
         }
     }
@@ -431,9 +396,7 @@ impl Request<'_> {
         if !has_labels(self.operation) {
             return Ok(None);
         }
-        LabelArgs::from_arg_matches(self.matches)
-            .map(Some)
-            .map_err(usage)
+        LabelArgs::from_arg_matches(self.matches).map(Some).map_err(usage)
     }
 
     /// Parts that are read already, so many at once.
@@ -443,9 +406,7 @@ impl Request<'_> {
         form: Option<Form>,
         content: impl Fn(Vec<T>) -> Content,
     ) -> Result<Outcome, CliError> {
-        let mut sink = form
-            .ok_or_else(|| missing("output"))?
-            .open(output(self.matches)?)?;
+        let mut sink = form.ok_or_else(|| missing("output"))?.open(output(self.matches)?)?;
         let runtime = pipeline::runtime()?;
         let (mut failed, count) = (0, parts.len());
         let mut report = |name: &ImageName, error: &str| {
@@ -525,20 +486,15 @@ fn one(items: Vec<Result<Value, Refusal>>) -> Result<Value, String> {
     item.map_err(|refusal| super::told(&refusal))
 }
 
-/// Whether the table of an operation has a column for what images are called: not if a label is what is asked for or answered.
+/// Whether the table of an operation has a column for what images are called: not if a label is what is asked for or
+/// answered.
 fn has_labels(operation: &dyn AnyOperation) -> bool {
-    let takes_label = known_of(operation)
-        .properties()
-        .any(|(name, _)| name == "label");
-    Gives::of(operation) == Gives::Numbers
-        && operation.about().takes == Takes::Images
-        && !takes_label
+    let takes_label = known_of(operation).properties().any(|(name, _)| name == "label");
+    Gives::of(operation) == Gives::Numbers && operation.about().takes == Takes::Images && !takes_label
 }
 
 fn output(matches: &ArgMatches) -> Result<&PathBuf, CliError> {
-    matches
-        .get_one::<PathBuf>("output")
-        .ok_or_else(|| missing("output"))
+    matches.get_one::<PathBuf>("output").ok_or_else(|| missing("output"))
 }
 
 fn missing(argument: &str) -> CliError {

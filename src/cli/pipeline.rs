@@ -1,4 +1,5 @@
-//! Images in, rows out: a thread reads files while the model works, a few chunks at a time, never a whole folder in memory.
+//! Images in, rows out: a thread reads files while the model works, a few chunks at a time, never a whole folder in
+//! memory.
 
 use std::{future::Future, path::PathBuf, sync::Arc, thread, time::Instant};
 
@@ -45,8 +46,8 @@ pub(super) struct Images {
     pub(super) done: Done,
 }
 
-/// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went well; answers how
-/// many were worked on, and how many of them failed.
+/// Applies `operation` to every image of some files and calls `write` for each, in order, which tells whether all went
+/// well; answers how many were worked on, and how many of them failed.
 pub(super) fn each<A, F, Work>(
     loaded: &Loaded,
     images: Images,
@@ -126,19 +127,13 @@ impl Counts {
         if self.failed == 0 {
             return Outcome::Done;
         }
-        say(&format!(
-            "{} of {} images failed{where_told}",
-            self.failed, self.images
-        ));
+        say(&format!("{} of {} images failed{where_told}", self.failed, self.images));
         Outcome::Refused
     }
 }
 
 /// The answers of one chunk in the order of its images. An error that every image would meet ends the command.
-async fn answer<A, F, Work>(
-    chunk: Vec<Item>,
-    operation: &F,
-) -> Result<Vec<(ImageName, Result<A, Arc<str>>)>, CliError>
+async fn answer<A, F, Work>(chunk: Vec<Item>, operation: &F) -> Result<Vec<(ImageName, Result<A, Arc<str>>)>, CliError>
 where
     F: Fn(Vec<Image>) -> Work,
     Work: Future<Output = Result<PerImage<A>, Refusal>>,
@@ -187,11 +182,8 @@ fn progress(files: usize, rows_on_terminal: bool) -> ProgressBar {
     if rows_on_terminal {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template(
-        "{bar:40} {human_pos}/{human_len} images, {per_sec}, {eta} left",
-    );
-    ProgressBar::new(files as u64)
-        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} images, {per_sec}, {eta} left");
+    ProgressBar::new(files as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 #[cfg(test)]
@@ -230,12 +222,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_failed_keeps_its_place_among_the_answers() {
-        let levels = |images: Vec<Image>| {
-            Ok(images
-                .iter()
-                .map(|image| Ok(Level(image.levels()[0])))
-                .collect())
-        };
+        let levels = |images: Vec<Image>| Ok(images.iter().map(|image| Ok(Level(image.levels()[0]))).collect());
         let answers = run(levels).await.unwrap();
         assert_eq!(answers, [Ok(1), Err("not an image".to_owned()), Ok(3)]);
     }

@@ -97,12 +97,8 @@ pub(super) fn json_lines(bytes: &[u8], _names: &[&str]) -> Result<Rows, String> 
         if !line.ends_with(b"\n") {
             break;
         }
-        let Line {
-            input,
-            index,
-            error,
-        } = serde_json::from_slice(line)
-            .map_err(|error| format!("at byte {} is no row: {error}", rows.length))?;
+        let Line { input, index, error } =
+            serde_json::from_slice(line).map_err(|error| format!("at byte {} is no row: {error}", rows.length))?;
         rows.done.add(input, index, error.is_some());
         rows.length += line.len() as u64;
     }
@@ -115,11 +111,11 @@ mod tests {
 
     #[test]
     fn rows_of_either_form_are_known_again_up_to_the_last_whole_one() {
-        let csv =
-            "input,index,bits_per_dim,error\na.png,,1.5,\n\"b, c.npy\",0,,\"no\nimage\"\nd.png,,2";
+        let csv = "input,index,bits_per_dim,error\na.png,,1.5,\n\"b, c.npy\",0,,\"no\nimage\"\nd.png,,2";
         let rows = csv_rows(csv.as_bytes(), &["input", "index"]).unwrap();
         assert_eq!(rows.columns, Some(vec!["bits_per_dim".to_owned()]));
-        let json = "{\"input\":\"a.png\",\"bits_per_dim\":1.5}\n{\"input\":\"b, c.npy\",\"index\":0,\"error\":\"no\"}\n{\"inp";
+        let json =
+            "{\"input\":\"a.png\",\"bits_per_dim\":1.5}\n{\"input\":\"b, c.npy\",\"index\":0,\"error\":\"no\"}\n{\"inp";
         let lines = json_lines(json.as_bytes(), &[]).unwrap();
         for (rows, text) in [(&rows, csv), (&lines, json)] {
             assert!(rows.done.has("a.png", None) && rows.done.has("b, c.npy", Some(0)));

@@ -51,12 +51,7 @@ Exit codes:
 #[command(after_help = AFTER_HELP)]
 pub(super) struct ServeArgs {
     /// TOML file of settings
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "DENSITY_CONFIG",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE", env = "DENSITY_CONFIG", hide_env_values = true)]
     config: Option<PathBuf>,
 
     #[command(flatten)]
@@ -75,11 +70,7 @@ pub(super) struct ServeArgs {
     log: LogOptions,
 }
 
-pub(super) fn run(
-    arguments: ServeArgs,
-    registries: &Registries,
-    matches: &ArgMatches,
-) -> Result<Outcome, CliError> {
+pub(super) fn run(arguments: ServeArgs, registries: &Registries, matches: &ArgMatches) -> Result<Outcome, CliError> {
     let options = Options {
         models: arguments.models,
         work: arguments.work,
@@ -147,10 +138,7 @@ async fn serve(
         tracing::info!(%address, %grpc, "listening on http://{address}, gRPC on {grpc}");
         std::future::pending().await
     };
-    if let Some(address) = listeners
-        .probes
-        .as_ref()
-        .and_then(|probes| probes.local_addr().ok()) {
+    if let Some(address) = listeners.probes.as_ref().and_then(|probes| probes.local_addr().ok()) {
         tracing::info!(probes = %address, "probes and metrics on http://{address}");
     }
     let serving = app.serve(listeners, async move {

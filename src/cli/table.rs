@@ -31,7 +31,8 @@ pub(super) struct OutputArgs {
     #[arg(long, short, value_name = "FILE")]
     pub(super) output: Option<PathBuf>,
 
-    /// Go on where the same command was interrupted: the rows of FILE.part are kept and their images skipped (csv and jsonl)
+    /// Go on where the same command was interrupted: the rows of FILE.part are kept and their images skipped (csv and
+    /// jsonl)
     #[arg(long, requires = "output")]
     pub(super) resume: bool,
 }
@@ -134,14 +135,15 @@ impl OutputArgs {
 }
 
 impl Table {
-    /// Opens the output, with a column `label` after the name of an image if images have labels. An array has no room for it.
+    /// Opens the output, with a column `label` after the name of an image if images have labels. An array has no room
+    /// for it.
     pub(super) fn open(arguments: &OutputArgs, is_labelled: bool) -> Result<Self, CliError> {
         let path = arguments.path().map(Path::to_owned);
         let failed = |error| CliError::writing(path.as_deref(), error);
         if arguments.resume {
-            let path = path.as_deref().ok_or_else(|| {
-                CliError::Usage("--resume goes on with a file: add --output FILE".to_owned())
-            })?;
+            let path = path
+                .as_deref()
+                .ok_or_else(|| CliError::Usage("--resume goes on with a file: add --output FILE".to_owned()))?;
             return Self::resume(path, arguments.format, is_labelled);
         }
         if arguments.format == Format::Npy && path.is_none() && io::stdout().is_terminal() {
@@ -193,16 +195,13 @@ impl Table {
             Format::Jsonl => resume::json_lines,
             Format::Npy => {
                 return Err(CliError::Usage(
-                    "--resume goes on with csv and jsonl; an array does not name its images"
-                        .to_owned(),
+                    "--resume goes on with csv and jsonl; an array does not name its images".to_owned(),
                 ));
             }
         };
         let (growing, file, rows) = Growing::resume(path, |bytes| read(bytes, names))
             .map_err(failed)?
-            .map_err(|reason| {
-                CliError::Usage(format!("--resume {}.part: {reason}", path.display()))
-            })?;
+            .map_err(|reason| CliError::Usage(format!("--resume {}.part: {reason}", path.display())))?;
         let writer = text_writer(Some(file));
         Ok(Self {
             path: Some(path.to_owned()),
@@ -245,11 +244,7 @@ impl Table {
     }
 
     /// Writes one row.
-    pub(super) fn push(
-        &mut self,
-        name: &ImageName,
-        row: Result<Row<'_>, &str>,
-    ) -> Result<(), CliError> {
+    pub(super) fn push(&mut self, name: &ImageName, row: Result<Row<'_>, &str>) -> Result<(), CliError> {
         self.write(name, row)
             .map_err(|error| CliError::writing(self.path.as_deref(), error))
     }
@@ -257,17 +252,12 @@ impl Table {
     fn write(&mut self, name: &ImageName, row: Result<Row<'_>, &str>) -> io::Result<()> {
         let is_labelled = self.is_labelled;
         match &mut self.sink {
-            Sink::Csv {
-                rows,
-                columns,
-                waiting,
-            } => {
+            Sink::Csv { rows, columns, waiting } => {
                 let cells = row.map(|row| cells(row.head, row.item));
                 if columns.is_none() {
                     match &cells {
                         Ok(cells) => {
-                            let names: Vec<String> =
-                                cells.iter().map(|(name, _)| name.clone()).collect();
+                            let names: Vec<String> = cells.iter().map(|(name, _)| name.clone()).collect();
                             write_header(rows, &names, is_labelled)?;
                             for (name, error) in std::mem::take(waiting) {
                                 write_cells(rows, &name, is_labelled, &names, Err(&error))?;
@@ -391,10 +381,7 @@ impl NpyRows {
             Values::F64(values) => values.clone(),
             Values::F32(values) => values.iter().copied().map(f64::from).collect(),
             Values::U8(values) => values.iter().copied().map(f64::from).collect(),
-            Values::Bool(flags) => flags
-                .iter()
-                .map(|&flag| f64::from(u8::from(flag)))
-                .collect(),
+            Values::Bool(flags) => flags.iter().map(|&flag| f64::from(u8::from(flag))).collect(),
             Values::Bytes(_) => Vec::new(),
         };
         match &mut self.writer {
@@ -423,8 +410,8 @@ impl NpyRows {
     }
 }
 
-/// The cells of a row: members of head and item, those of objects within them under `outer.inner`, numbers of a list under `name_0`, `name_1`
-/// and so on. What has no room in a cell is left out.
+/// The cells of a row: members of head and item, those of objects within them under `outer.inner`, numbers of a list
+/// under `name_0`, `name_1` and so on. What has no room in a cell is left out.
 fn cells(head: &Map<String, Value>, item: &Value) -> Vec<(String, String)> {
     let mut cells = Vec::new();
     for (name, value) in head {
@@ -472,11 +459,7 @@ fn name_columns(is_labelled: bool) -> &'static [&'static str] {
     if is_labelled { all } else { &all[..2] }
 }
 
-fn write_header(
-    rows: &mut csv::Writer<Box<dyn Write>>,
-    columns: &[String],
-    is_labelled: bool,
-) -> io::Result<()> {
+fn write_header(rows: &mut csv::Writer<Box<dyn Write>>, columns: &[String], is_labelled: bool) -> io::Result<()> {
     let name = name_columns(is_labelled);
     let columns = columns.iter().map(String::as_str);
     rows.write_record(name.iter().copied().chain(columns).chain(["error"]))

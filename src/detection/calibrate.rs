@@ -36,9 +36,7 @@ pub async fn measure_all(
     call: &Call,
     progress: impl Fn(usize),
 ) -> Result<Vec<Measured>, Refusal> {
-    let chunks = images
-        .chunks(CHUNK)
-        .map(|chunk| call.run(lane, chunk.to_vec()));
+    let chunks = images.chunks(CHUNK).map(|chunk| call.run(lane, chunk.to_vec()));
     let mut chunks = stream::iter(chunks).buffered(4);
     let mut all = Vec::with_capacity(images.len());
     while let Some(chunk) = chunks.next().await {
@@ -83,12 +81,8 @@ pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
     };
     let suits = |statistic: &Statistic| statistic.suits(has);
     let statistics: Vec<Statistic> = statistics::ALL.iter().copied().filter(suits).collect();
-    let deciding = statistics
-        .iter()
-        .copied()
-        .filter(|own| own.part != Part::Reported);
-    let (numbers, others): (Vec<Statistic>, Vec<Statistic>) =
-        deciding.partition(|statistic| statistic.is_number());
+    let deciding = statistics.iter().copied().filter(|own| own.part != Part::Reported);
+    let (numbers, others): (Vec<Statistic>, Vec<Statistic>) = deciding.partition(|statistic| statistic.is_number());
     let density = |name: &str, statistics: Vec<Statistic>, axes| DensityPlan {
         name: name.to_owned(),
         statistics,
@@ -96,15 +90,8 @@ pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
         components: 8,
     };
     let mut densities = vec![density("numbers", numbers, 64)];
-    densities.extend(
-        others
-            .into_iter()
-            .map(|own| density(own.name, vec![own], 30)),
-    );
-    Plan {
-        statistics,
-        densities,
-    }
+    densities.extend(others.into_iter().map(|own| density(own.name, vec![own], 30)));
+    Plan { statistics, densities }
 }
 
 /// What a calibration can promise of a false-alarm rate.
@@ -137,7 +124,8 @@ pub struct Splits {
 pub struct Split {
     /// How many.
     pub images: usize,
-    /// sha256 over the sha256 of the levels of each, in ascending order of these: the same for the same images in any order.
+    /// sha256 over the sha256 of the levels of each, in ascending order of these: the same for the same images in any
+    /// order.
     pub sha256: String,
 }
 
@@ -171,8 +159,9 @@ impl Parts {
     }
 }
 
-/// Parts the images by a random permutation: without images to fit half of them fit, 15 % rank and the rest calibrate; with them three
-/// quarters of these fit and the rest rank. An image that comes more than once is taken once, where it comes first.
+/// Parts the images by a random permutation: without images to fit half of them fit, 15 % rank and the rest calibrate;
+/// with them three quarters of these fit and the rest rank. An image that comes more than once is taken once, where it
+/// comes first.
 pub fn part(inliers: Inliers, seed: u64) -> Result<Parts, Refusal> {
     let mut seen = HashSet::new();
     let before = inliers.data.len() + inliers.fit.len();
@@ -251,19 +240,14 @@ fn shuffled(images: Vec<Image>, seed: u64) -> Vec<Image> {
     let mut keyed: Vec<(f64, Image)> = images
         .into_iter()
         .enumerate()
-        .map(|(place, image)| {
-            (
-                Random::new(seed, Stream::Probe, place as u64).uniform(0),
-                image,
-            )
-        })
+        .map(|(place, image)| (Random::new(seed, Stream::Probe, place as u64).uniform(0), image))
         .collect();
     keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
     keyed.into_iter().map(|(_, image)| image).collect()
 }
 
-/// Refuses images that a member was trained on, if its manifest tells which these were: on them the model is surer than it will be on
-/// new images, so that nothing that is calibrated with them holds.
+/// Refuses images that a member was trained on, if its manifest tells which these were: on them the model is surer than
+/// it will be on new images, so that nothing that is calibrated with them holds.
 pub fn not_trained_on<'a>(
     role: &str,
     model: &Model,
@@ -288,8 +272,8 @@ pub fn not_trained_on<'a>(
     ))
 }
 
-/// What has to be said if nobody can tell whether a model was trained on the images that calibrate: its manifest does not say which it was
-/// trained on.
+/// What has to be said if nobody can tell whether a model was trained on the images that calibrate: its manifest does
+/// not say which it was trained on.
 pub fn unknown_training(model: &Model) -> Option<String> {
     model.can::<TrainedOn>().is_err().then(|| {
         format!(

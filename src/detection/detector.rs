@@ -26,8 +26,7 @@ impl Detector {
     /// log p of an image under the main density in nats, if that was measured.
     pub fn log_density(&self, measurement: &Measurement) -> Option<f64> {
         let mut statistics = self.rule.plan.statistics.iter().zip(&measurement.values);
-        let (_, values) =
-            statistics.find(|(statistic, _)| **statistic == NEGATIVE_LOG_LIKELIHOOD)?;
+        let (_, values) = statistics.find(|(statistic, _)| **statistic == NEGATIVE_LOG_LIKELIHOOD)?;
         values.first().map(|surprise| -surprise)
     }
 }

@@ -1,8 +1,9 @@
 //! Drift of the streams that detectors judge, kept over restarts.
 //!
-//! Each stream has a thread of its own that hashes, counts and writes, so that no request waits for a disk. The state of a run is a file of
-//! what was counted, in order: replaying it gives the same bets, because ties are broken by a seed that is in the file too. Each record
-//! carries a checksum of itself and all before it: what a crash leaves half written is cut off, and so is everything that is no record.
+//! Each stream has a thread of its own that hashes, counts and writes, so that no request waits for a disk. The state
+//! of a run is a file of what was counted, in order: replaying it gives the same bets, because ties are broken by a
+//! seed that is in the file too. Each record carries a checksum of itself and all before it: what a crash leaves half
+//! written is cut off, and so is everything that is no record.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -43,7 +44,8 @@ const HEADER: usize = 24 + CHECKSUM;
 /// Score and digest of one image, and a checksum.
 const RECORD: usize = 16 + CHECKSUM;
 
-/// Requests whose images may wait to be counted. Those of further ones are left out: a slow disk must not hold up answers.
+/// Requests whose images may wait to be counted. Those of further ones are left out: a slow disk must not hold up
+/// answers.
 const WAITING: usize = 1024;
 
 /// The stream of one detector.
@@ -82,8 +84,9 @@ struct Log {
 }
 
 impl Monitor {
-    /// Takes up the run in `folder` of the detector whose manifest has the hash `fingerprint`, or begins one. A folder that cannot be
-    /// written to, or a run that another server is at, is a warning: the stream is watched all the same, but not kept.
+    /// Takes up the run in `folder` of the detector whose manifest has the hash `fingerprint`, or begins one. A folder
+    /// that cannot be written to, or a run that another server is at, is a warning: the stream is watched all the same,
+    /// but not kept.
     pub fn open(
         folder: &Path,
         (name, version, fingerprint): (&str, u32, &str),
@@ -110,13 +113,11 @@ impl Monitor {
         }
         stream.show();
         let (orders, mut received) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new()
-            .name("drift".to_owned())
-            .spawn(move || {
-                while let Some(order) = received.blocking_recv() {
-                    stream.obey(order);
-                }
-            })?;
+        let thread = std::thread::Builder::new().name("drift".to_owned()).spawn(move || {
+            while let Some(order) = received.blocking_recv() {
+                stream.obey(order);
+            }
+        })?;
         Ok(Self {
             orders: Some(orders),
             thread: Some(thread),
@@ -125,19 +126,13 @@ impl Monitor {
 
     /// Has images counted that were judged, in order.
     pub fn take(&self, judged: Vec<(Image, f64)>) {
-        let sent = self
-            .orders
-            .as_ref()
-            .map(|orders| orders.try_send(Order::Take(judged)));
+        let sent = self.orders.as_ref().map(|orders| orders.try_send(Order::Take(judged)));
         if let Some(Err(error)) = sent {
             tracing::warn!(%error, "images were not counted for drift");
         }
     }
 
-    async fn ask(
-        &self,
-        order: impl FnOnce(oneshot::Sender<DriftReport>) -> Order,
-    ) -> Result<DriftReport, Refusal> {
+    async fn ask(&self, order: impl FnOnce(oneshot::Sender<DriftReport>) -> Order) -> Result<DriftReport, Refusal> {
         let gone = || Refusal::internal("the stream is no longer watched");
         let (reply, answer) = oneshot::channel();
         let orders = self.orders.as_ref().ok_or_else(gone)?;
@@ -237,9 +232,7 @@ impl Stream {
 
     /// Begins a run now, in an empty file if there is one.
     fn begin(&mut self, file: Option<File>) {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Nobody has to guess it: it only breaks ties.
         let seed = now.as_nanos() as u64;
         self.since = now.as_secs();
@@ -274,8 +267,7 @@ impl Stream {
         let header = bytes
             .split_at_checked(HEADER)
             .filter(|(header, _)| header.starts_with(MAGIC));
-        let start =
-            header.and_then(|(header, rest)| Some((header, valid(header, [0; CHECKSUM])?, rest)));
+        let start = header.and_then(|(header, rest)| Some((header, valid(header, [0; CHECKSUM])?, rest)));
         let Some((header, mut checksum, records)) = start else {
             if !bytes.is_empty() {
                 tracing::warn!(path = %path.display(), "this is no record of drift; a new one is begun");
@@ -292,8 +284,7 @@ impl Stream {
             let Some(next) = valid(record, checksum) else {
                 break;
             };
-            self.drift
-                .take(f64::from_bits(number(record)), number(&record[8..]));
+            self.drift.take(f64::from_bits(number(record)), number(&record[8..]));
             (checksum, whole) = (next, whole + RECORD);
         }
         if whole < bytes.len() {
@@ -338,10 +329,7 @@ fn valid(bytes: &[u8], before: [u8; CHECKSUM]) -> Option<[u8; CHECKSUM]> {
 }
 
 fn checksum(before: [u8; CHECKSUM], content: &[u8]) -> [u8; CHECKSUM] {
-    let hash = Sha256::new()
-        .chain_update(before)
-        .chain_update(content)
-        .finalize();
+    let hash = Sha256::new().chain_update(before).chain_update(content).finalize();
     let mut first = [0; CHECKSUM];
     first.copy_from_slice(&hash[..CHECKSUM]);
     first
@@ -353,9 +341,7 @@ fn digest(image: &Image) -> u64 {
 
 /// The first eight bytes.
 fn number(bytes: &[u8]) -> u64 {
-    bytes
-        .first_chunk()
-        .map_or(0, |chunk| u64::from_le_bytes(*chunk))
+    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
 }
 
 #[cfg(test)]
@@ -373,23 +359,12 @@ mod tests {
     fn monitor(folder: &Path, metrics: &Metrics) -> Monitor {
         let calibration: Vec<f64> = (0..200).map(f64::from).collect();
         let metrics = DriftMetrics::new(metrics, "gate");
-        Monitor::open(
-            folder,
-            ("gate", 1, "0123456789abcdef0123"),
-            &calibration,
-            metrics,
-        )
-        .unwrap()
+        Monitor::open(folder, ("gate", 1, "0123456789abcdef0123"), &calibration, metrics).unwrap()
     }
 
     /// The one file in the folder.
     fn file(folder: &Path) -> std::path::PathBuf {
-        fs::read_dir(folder)
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path()
+        fs::read_dir(folder).unwrap().next().unwrap().unwrap().path()
     }
 
     const ALARMS: &str = "density_drift_alarms_total{model=\"gate\"} 1";
@@ -400,21 +375,12 @@ mod tests {
         let metrics = Metrics::new();
         let images = images(40);
         let first = monitor(folder.path(), &metrics);
-        first.take(
-            images
-                .iter()
-                .cloned()
-                .zip((0..).map(|i| f64::from(i) * 7.0))
-                .collect(),
-        );
+        first.take(images.iter().cloned().zip((0..).map(|i| f64::from(i) * 7.0)).collect());
         let report = first.drift().await.unwrap();
         assert!(report.kept && report.images == 40);
         drop(first);
         // A crash in the middle of a record.
-        let mut file = OpenOptions::new()
-            .append(true)
-            .open(file(folder.path()))
-            .unwrap();
+        let mut file = OpenOptions::new().append(true).open(file(folder.path())).unwrap();
         file.write_all(&[1, 2, 3]).unwrap();
         let second = monitor(folder.path(), &metrics);
         assert_eq!(second.drift().await.unwrap(), report);
@@ -423,14 +389,7 @@ mod tests {
         let reset = second.reset_drift().await.unwrap();
         assert_eq!((reset.images, reset.log_capital), (0, 0.0));
         drop(second);
-        assert_eq!(
-            monitor(folder.path(), &metrics)
-                .drift()
-                .await
-                .unwrap()
-                .images,
-            0
-        );
+        assert_eq!(monitor(folder.path(), &metrics).drift().await.unwrap().images, 0);
     }
 
     #[tokio::test]

@@ -1,4 +1,5 @@
-//! What a model is worth on a set of images: one pass in which it is asked everything that it can answer, and figures from the answers.
+//! What a model is worth on a set of images: one pass in which it is asked everything that it can answer, and figures
+//! from the answers.
 //!
 //! Models are asked by capability. Nothing is read or written here, and no command and no page is known.
 
@@ -104,8 +105,7 @@ impl Report {
             failed: Vec::new(),
             warnings: measured.map_or_else(Vec::new, |measured| measured.seen.warnings(model)),
             density: measured.and_then(|measured| DensityReport::of(measured, model.shape)),
-            density_given_label: measured
-                .and_then(|measured| DensityReport::given_label(measured, model.shape)),
+            density_given_label: measured.and_then(|measured| DensityReport::given_label(measured, model.shape)),
             classification: measured.and_then(ClassificationReport::of),
             reconstruction: measured.and_then(ReconstructionReport::of),
             rejection: None,
@@ -116,8 +116,7 @@ impl Report {
     /// Adds images that failed, each once, in whichever pass they did.
     pub fn fail(&mut self, failures: impl IntoIterator<Item = Failure>) {
         for failure in failures {
-            let is_known =
-                |known: &Failure| (&known.input, known.index) == (&failure.input, failure.index);
+            let is_known = |known: &Failure| (&known.input, known.index) == (&failure.input, failure.index);
             if !self.failed.iter().any(is_known) {
                 self.failed.push(failure);
             }

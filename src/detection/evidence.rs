@@ -1,7 +1,7 @@
 //! What a detector and a composite ask their members for: numbers of a batch of images, on the calling thread.
 //!
-//! Families offer these beside their other capabilities. Images are given as levels in channel, row, column order; answers come in their
-//! order, and an error is that of the whole batch. What is not a number is found by whoever asks.
+//! Families offer these beside their other capabilities. Images are given as levels in channel, row, column order;
+//! answers come in their order, and an error is that of the whole batch. What is not a number is found by whoever asks.
 
 use std::fmt::Debug;
 
@@ -64,7 +64,8 @@ pub struct Latent {
     pub kl: f64,
     /// −log p(x | z) in nats at the posterior mean.
     pub reconstruction: f64,
-    /// Σ(bᵢ − log p(xᵢ | z)) in nats at the posterior mean, bᵢ the best that the level could have had under the decoder's scale.
+    /// Σ(bᵢ − log p(xᵢ | z)) in nats at the posterior mean, bᵢ the best that the level could have had under the
+    /// decoder's scale.
     pub attainable_gap: f64,
     /// IWAE − ELBO in nats over the same posterior samples, if any were drawn.
     pub iwae_gap: Option<f64>,

@@ -59,9 +59,7 @@ pub struct Measurement {
 impl Panel {
     /// Puts members and statistics together. Answers what is missing or does not fit.
     pub fn new(members: Members, statistics: Vec<Statistic>) -> Result<Self, String> {
-        let shape = members
-            .shape
-            .ok_or("a detector needs at least one member")?;
+        let shape = members.shape.ok_or("a detector needs at least one member")?;
         for &statistic in &statistics {
             for &need in statistic.needs {
                 if !members.have(need) {
@@ -77,11 +75,7 @@ impl Panel {
             shape,
             members,
             statistics,
-            transformations: if stirs {
-                transformations(shape)
-            } else {
-                Vec::new()
-            },
+            transformations: if stirs { transformations(shape) } else { Vec::new() },
         })
     }
 
@@ -97,18 +91,12 @@ impl Panel {
 
     /// Numbers in a code of the latent member.
     pub fn latent_size(&self) -> usize {
-        self.members
-            .latent
-            .as_ref()
-            .map_or(0, |latent| latent.latent_size())
+        self.members.latent.as_ref().map_or(0, |latent| latent.latent_size())
     }
 
-    /// Measures images given as levels in channel, row, column order. An image of which a member gives no number has no measurement.
-    pub fn measure(
-        &self,
-        images: &[&[u8]],
-        threads: Threads,
-    ) -> Answers<Result<Measurement, Refusal>> {
+    /// Measures images given as levels in channel, row, column order. An image of which a member gives no number has no
+    /// measurement.
+    pub fn measure(&self, images: &[&[u8]], threads: Threads) -> Answers<Result<Measurement, Refusal>> {
         let mut evidence = vec![Evidence::default(); images.len()];
         let Members {
             density,
@@ -125,42 +113,30 @@ impl Panel {
             });
         }
         if let Some(local) = local.as_ref().filter(|_| self.uses(Need::Local)) {
-            give(
-                &mut evidence,
-                local.log_probabilities(images, threads)?,
-                |own| &mut own.local,
-            );
+            give(&mut evidence, local.log_probabilities(images, threads)?, |own| {
+                &mut own.local
+            });
         }
         if let Some(background) = background.as_ref().filter(|_| self.uses(Need::Background)) {
-            give(
-                &mut evidence,
-                background.log_probabilities(images, threads)?,
-                |own| &mut own.background,
-            );
+            give(&mut evidence, background.log_probabilities(images, threads)?, |own| {
+                &mut own.background
+            });
         }
         if let Some(latent) = latent.as_ref().filter(|_| self.uses(Need::Latent)) {
             let latents = latent.latents(images, self.uses(Need::Samples), threads)?;
             give(&mut evidence, latents, |own| &mut own.latent);
         }
-        if let Some(autoencoder) = autoencoder
-            .as_ref()
-            .filter(|_| self.uses(Need::Autoencoder))
-        {
-            give(
-                &mut evidence,
-                autoencoder.squared_errors(images, threads)?,
-                |own| &mut own.squared_errors,
-            );
+        if let Some(autoencoder) = autoencoder.as_ref().filter(|_| self.uses(Need::Autoencoder)) {
+            give(&mut evidence, autoencoder.squared_errors(images, threads)?, |own| {
+                &mut own.squared_errors
+            });
         }
         if let Some(classifier) = classifier.as_ref().filter(|_| self.uses(Need::Classifier)) {
             give(&mut evidence, classifier.logits(images, threads)?, |own| {
                 &mut own.logits
             });
         }
-        if let Some(density) = density
-            .as_ref()
-            .filter(|_| !self.transformations.is_empty())
-        {
+        if let Some(density) = density.as_ref().filter(|_| !self.transformations.is_empty()) {
             self.stir(&**density, images, &mut evidence, threads)?;
         }
         Ok(images
@@ -174,12 +150,7 @@ impl Panel {
     }
 
     /// The queue in which `model` has images measured, one of which takes about `time`.
-    pub fn queue(
-        self: &Arc<Self>,
-        workshop: &Workshop,
-        (model, operation): (&str, &str),
-        time: Duration,
-    ) -> Measuring {
+    pub fn queue(self: &Arc<Self>, workshop: &Workshop, (model, operation): (&str, &str), time: Duration) -> Measuring {
         let panel = Arc::clone(self);
         workshop.batches(model, operation, time, move |images: &[Image], threads| {
             let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
@@ -201,12 +172,7 @@ impl Panel {
         for transformation in &self.transformations {
             let turned: Vec<Vec<u8>> = images
                 .iter()
-                .map(|levels| {
-                    transformation
-                        .iter()
-                        .map(|&source| levels[source])
-                        .collect()
-                })
+                .map(|levels| transformation.iter().map(|&source| levels[source]).collect())
                 .collect();
             let turned: Vec<&[u8]> = turned.iter().map(Vec::as_slice).collect();
             let maps = density.log_probabilities(&turned, threads)?;
@@ -228,11 +194,7 @@ impl Panel {
             levels,
             shape: self.shape,
         };
-        let values = self
-            .statistics
-            .iter()
-            .map(|statistic| statistic.of(&seen))
-            .collect();
+        let values = self.statistics.iter().map(|statistic| statistic.of(&seen)).collect();
         let maps = self
             .statistics
             .iter()
@@ -246,11 +208,7 @@ impl Panel {
 pub type Measuring = Batches<Image, Result<Measurement, Refusal>>;
 
 /// Puts what a member said of each image into its evidence.
-fn give<T>(
-    evidence: &mut [Evidence],
-    answers: Vec<T>,
-    place: impl Fn(&mut Evidence) -> &mut Option<T>,
-) {
+fn give<T>(evidence: &mut [Evidence], answers: Vec<T>, place: impl Fn(&mut Evidence) -> &mut Option<T>) {
     for (evidence, answer) in evidence.iter_mut().zip(answers) {
         *place(evidence) = Some(answer);
     }

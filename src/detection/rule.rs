@@ -1,11 +1,12 @@
 //! From the statistics of an image to one number that says how strange it is.
 //!
-//! Statistics are first gathered in *densities*: mixtures of Gaussians over vectors of statistics, fitted to inliers (the *fit*
-//! images), because images of another kind often have no unusual statistic but an unusual combination. The surprise of each density
-//! becomes a tail rank among further inliers (the *rank* images), and two tests are made of the ranks rⱼ: Fisher's −Σ log rⱼ, strong
-//! when several densities are a little surprised, and the smallest rank, strong when a single one is. Each test becomes a tail
-//! rank again, and the image is as strange as the more extreme of the two says. Which images that rejects is left to a third set of
-//! inliers, which calibrates the one number: its promise holds whatever the statistics are and however they depend on one another.
+//! Statistics are first gathered in *densities*: mixtures of Gaussians over vectors of statistics, fitted to inliers
+//! (the *fit* images), because images of another kind often have no unusual statistic but an unusual combination. The
+//! surprise of each density becomes a tail rank among further inliers (the *rank* images), and two tests are made of
+//! the ranks rⱼ: Fisher's −Σ log rⱼ, strong when several densities are a little surprised, and the smallest rank,
+//! strong when a single one is. Each test becomes a tail rank again, and the image is as strange as the more extreme of
+//! the two says. Which images that rejects is left to a third set of inliers, which calibrates the one number: its
+//! promise holds whatever the statistics are and however they depend on one another.
 
 use super::statistics::{Statistic, signed_log};
 use crate::domain::{
@@ -70,7 +71,8 @@ pub struct Density {
     pub tail: Tail,
 }
 
-/// Values of inliers in ascending order. Single precision: they are written to files, and a value is rounded before it is compared.
+/// Values of inliers in ascending order. Single precision: they are written to files, and a value is rounded before it
+/// is compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tail(Vec<f32>);
 
@@ -94,9 +96,7 @@ pub enum FitError {
         needed: usize,
     },
     /// The statistics have no density.
-    #[error(
-        "the density {0:?} cannot be fitted: its statistics have no covariance that can be inverted"
-    )]
+    #[error("the density {0:?} cannot be fitted: its statistics have no covariance that can be inverted")]
     Singular(String),
 }
 
@@ -124,12 +124,7 @@ pub struct DensityJudgement {
 
 impl Rule {
     /// Fits the densities to `fit` and ranks everything among `rank`. The same images and seed give the same rule.
-    pub fn fit(
-        plan: Plan,
-        fit: &[Measured],
-        rank: &[Measured],
-        seed: u64,
-    ) -> Result<Self, FitError> {
+    pub fn fit(plan: Plan, fit: &[Measured], rank: &[Measured], seed: u64) -> Result<Self, FitError> {
         for (purpose, images) in [("fit", fit), ("rank", rank)] {
             if images.len() < LEAST_IMAGES {
                 return Err(FitError::TooFew {
@@ -160,10 +155,7 @@ impl Rule {
             fisher: Tail(Vec::new()),
             guard: Tail(Vec::new()),
         };
-        let tests: Vec<(f64, f64)> = rank
-            .iter()
-            .map(|measured| tests(&rule.densities(measured)))
-            .collect();
+        let tests: Vec<(f64, f64)> = rank.iter().map(|measured| tests(&rule.densities(measured))).collect();
         rule.fisher = Tail::new(tests.iter().map(|test| test.0));
         rule.guard = Tail::new(tests.iter().map(|test| test.1));
         Ok(rule)
@@ -205,7 +197,8 @@ fn tests(densities: &[DensityJudgement]) -> (f64, f64) {
     })
 }
 
-/// The vector of a density: numbers on a logarithmic scale that keeps their sign, because their tails are long; vectors as they are.
+/// The vector of a density: numbers on a logarithmic scale that keeps their sign, because their tails are long; vectors
+/// as they are.
 fn gather(plan: &Plan, own: &DensityPlan, measured: &Measured) -> Vec<f64> {
     let mut vector = Vec::new();
     for statistic in &own.statistics {
@@ -221,13 +214,7 @@ fn gather(plan: &Plan, own: &DensityPlan, measured: &Measured) -> Vec<f64> {
 }
 
 impl Density {
-    fn fit(
-        plan: &Plan,
-        own: &DensityPlan,
-        fit: &[Measured],
-        rank: &[Measured],
-        seed: u64,
-    ) -> Result<Self, FitError> {
+    fn fit(plan: &Plan, own: &DensityPlan, fit: &[Measured], rank: &[Measured], seed: u64) -> Result<Self, FitError> {
         let vectors: Vec<Vec<f64>> = fit.iter().map(|m| gather(plan, own, m)).collect();
         let size = vectors[0].len();
         let (centre, covariance) = moments(&vectors);
@@ -238,9 +225,7 @@ impl Density {
             scale: scale.iter().map(|&s| s as f32).collect(),
             axes: Vec::new(),
             floor: 0.0,
-            mixture: Mixture {
-                components: Vec::new(),
-            },
+            mixture: Mixture { components: Vec::new() },
             tail: Tail(Vec::new()),
         };
         let scaled: Vec<Vec<f64>> = vectors.iter().map(|v| density.scaled(v)).collect();
@@ -278,12 +263,7 @@ impl Density {
         let mut coordinates: Vec<f64> = self
             .axes
             .iter()
-            .map(|axis| {
-                axis.iter()
-                    .zip(&scaled)
-                    .map(|(&a, x)| f64::from(a) * x)
-                    .sum()
-            })
+            .map(|axis| axis.iter().zip(&scaled).map(|(&a, x)| f64::from(a) * x).sum())
             .collect();
         if self.floor > 0.0 {
             let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();
@@ -299,8 +279,8 @@ impl Density {
     }
 }
 
-/// One scale for each number: its own deviation for a statistic that is a number, the overall one for those of a vector, whose
-/// relative sizes mean something.
+/// One scale for each number: its own deviation for a statistic that is a number, the overall one for those of a
+/// vector, whose relative sizes mean something.
 fn scales(own: &DensityPlan, variances: &[f64], example: &Measured, plan: &Plan) -> Vec<f64> {
     let mut scales = Vec::with_capacity(variances.len());
     for statistic in &own.statistics {
@@ -340,8 +320,8 @@ impl Tail {
         (2.0 * lower.min(self.upper(value))).min(1.0)
     }
 
-    /// −log of the upper tail, which beyond the outermost 5 % of the values goes on as an exponential with their mean excess: ranks
-    /// alone end at 1/(n + 1) and could not tell strange from stranger.
+    /// −log of the upper tail, which beyond the outermost 5 % of the values goes on as an exponential with their mean
+    /// excess: ranks alone end at 1/(n + 1) and could not tell strange from stranger.
     pub fn evidence(&self, value: f64) -> f64 {
         let count = self.0.len();
         let start = ((1.0 - TAIL_SHARE) * count as f64) as usize;

@@ -119,8 +119,9 @@ impl Statistic {
         let values = match self.values {
             Values::Number(of) => of(seen).map(|value| vec![value]),
             Values::Vector { of, .. } => of(seen),
-            Values::Map { of, scale } => of(seen.evidence)
-                .map(|map| regions(&map, seen.shape).into_iter().map(scale).collect()),
+            Values::Map { of, scale } => {
+                of(seen.evidence).map(|map| regions(&map, seen.shape).into_iter().map(scale).collect())
+            }
         };
         let mut values = values.expect("members that say what their statistics need");
         for value in &mut values {

@@ -16,10 +16,7 @@ impl TrainedOn {
 
     /// The hashes of these images, from their sha256.
     pub fn of(hashes: impl IntoIterator<Item = [u8; 32]>) -> Self {
-        let mut short: Vec<[u8; 8]> = hashes
-            .into_iter()
-            .map(|hash| hash.as_chunks::<8>().0[0])
-            .collect();
+        let mut short: Vec<[u8; 8]> = hashes.into_iter().map(|hash| hash.as_chunks::<8>().0[0]).collect();
         short.sort_unstable();
         Self(short)
     }

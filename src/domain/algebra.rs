@@ -37,8 +37,8 @@ pub(super) fn invert_lower(factor: &[f64], size: usize) -> Vec<f64> {
     inverse
 }
 
-/// Eigenvectors of a symmetric matrix as rows, with their eigenvalues, largest first (Jacobi's method: cyclic rotations until what
-/// lies off the diagonal is negligible).
+/// Eigenvectors of a symmetric matrix as rows, with their eigenvalues, largest first (Jacobi's method: cyclic rotations
+/// until what lies off the diagonal is negligible).
 pub(crate) fn eigenvectors(matrix: &[f64], size: usize) -> Vec<(f64, Vec<f64>)> {
     let mut a = matrix.to_vec();
     let mut vectors = vec![0.0; size * size];
@@ -136,8 +136,7 @@ mod tests {
         let inverse = invert_lower(&factor, 3);
         for i in 0..3 {
             for j in 0..3 {
-                let dot =
-                    |a: &[f64], b: &dyn Fn(usize) -> f64| (0..3).map(|k| a[k] * b(k)).sum::<f64>();
+                let dot = |a: &[f64], b: &dyn Fn(usize) -> f64| (0..3).map(|k| a[k] * b(k)).sum::<f64>();
                 let back = dot(&factor[i * 3..], &|k| factor[j * 3 + k]);
                 assert!((back - MATRIX[i * 3 + j]).abs() < 1e-12);
                 let unit = dot(&inverse[i * 3..], &|k| factor[k * 3 + j]);

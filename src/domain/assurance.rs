@@ -1,4 +1,5 @@
-//! How sure it is that an autoregressive network is causal, without which the product of its predictions is no probability.
+//! How sure it is that an autoregressive network is causal, without which the product of its predictions is no
+//! probability.
 
 use std::fmt;
 

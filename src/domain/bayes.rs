@@ -1,14 +1,14 @@
 //! Bayes' rule: what the densities p(x | y) of every label y and a prior p(y) together say of an image x.
 //!
-//! An autoregressive model of labels gives log p(xᵢ | x₍<ᵢ₎, y) for every dimension i in the model's order (rows, columns, channels).
-//! Summed over labels it is a mixture, and autoregressive itself: with the posterior p(y | x₍<ᵢ₎), which each dimension updates,
-//! p(xᵢ | x₍<ᵢ₎) = Σ_y p(y | x₍<ᵢ₎) p(xᵢ | x₍<ᵢ₎, y), and the product over i is the evidence p(x) = Σ_y p(x | y) p(y), exactly.
-//! What a dimension says about a label is eᵧ(i) = log p(xᵢ | x₍<ᵢ₎, y) − log p(xᵢ | x₍<ᵢ₎), by which it moves log p(y | x so far); these
-//! sum to log p(y | x) − log p(y).
+//! An autoregressive model of labels gives log p(xᵢ | x₍<ᵢ₎, y) for every dimension i in the model's order (rows,
+//! columns, channels). Summed over labels it is a mixture, and autoregressive itself: with the posterior p(y | x₍<ᵢ₎),
+//! which each dimension updates, p(xᵢ | x₍<ᵢ₎) = Σ_y p(y | x₍<ᵢ₎) p(xᵢ | x₍<ᵢ₎, y), and the product over i is the
+//! evidence p(x) = Σ_y p(x | y) p(y), exactly. What a dimension says about a label is eᵧ(i) = log p(xᵢ | x₍<ᵢ₎, y) −
+//! log p(xᵢ | x₍<ᵢ₎), by which it moves log p(y | x so far); these sum to log p(y | x) − log p(y).
 //!
-//! A level that is impossible under every label cannot tell labels apart: it leaves the posterior as it was, and its own evidence is 0.
-//! So an impossible image too has a posterior that sums to 1, and no answer is "not a number". All logarithms are natural, all sums
-//! run in double precision.
+//! A level that is impossible under every label cannot tell labels apart: it leaves the posterior as it was, and its
+//! own evidence is 0. So an impossible image too has a posterior that sums to 1, and no answer is "not a number". All
+//! logarithms are natural, all sums run in double precision.
 
 use std::{fmt, str::FromStr};
 
@@ -77,8 +77,8 @@ impl Beliefs {
         }
     }
 
-    /// What each dimension says about the label whose map of log p(xᵢ | x₍<ᵢ₎, y) is given: eᵧ in nats, positive for the label,
-    /// negative against it.
+    /// What each dimension says about the label whose map of log p(xᵢ | x₍<ᵢ₎, y) is given: eᵧ in nats, positive for
+    /// the label, negative against it.
     pub fn pixel_evidence(&self, map: &[f32]) -> Vec<f64> {
         map.iter()
             .zip(&self.mixture)
@@ -90,21 +90,17 @@ impl Beliefs {
     }
 }
 
-/// log p(y | the first `places` dimensions in the model's order), in order of label; what the maps say of later dimensions does not
-/// matter.
+/// log p(y | the first `places` dimensions in the model's order), in order of label; what the maps say of later
+/// dimensions does not matter.
 ///
 /// # Panics
 /// As [`Beliefs::new`], and if there are not so many dimensions.
-pub fn posterior_of_prefix(
-    shape: ImageShape,
-    maps: &[Vec<f32>],
-    prior: &Prior,
-    places: usize,
-) -> Vec<f64> {
+pub fn posterior_of_prefix(shape: ImageShape, maps: &[Vec<f32>], prior: &Prior, places: usize) -> Vec<f64> {
     follow(shape, maps, prior, places, |_, _| {})
 }
 
-/// The label that a uniform number between 0 and 1 draws from p(y), given by its logarithms. A label without probability is never drawn.
+/// The label that a uniform number between 0 and 1 draws from p(y), given by its logarithms. A label without
+/// probability is never drawn.
 pub fn draw(log_probabilities: &[f64], uniform: f64) -> usize {
     let (mut below, mut last) = (0.0, 0);
     for (label, log_probability) in log_probabilities.iter().enumerate() {
@@ -132,8 +128,8 @@ pub fn most_probable(log_probabilities: &[f64]) -> usize {
     best
 }
 
-/// Runs over the first `places` dimensions, tells `mixed` the index of each and its log-probability under the mixture, and answers the
-/// posterior that they come to.
+/// Runs over the first `places` dimensions, tells `mixed` the index of each and its log-probability under the mixture,
+/// and answers the posterior that they come to.
 fn follow(
     shape: ImageShape,
     maps: &[Vec<f32>],
@@ -195,13 +191,10 @@ impl FromStr for Role {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|role| role.name() == name)
-            .ok_or_else(|| {
-                let known = Self::ALL.map(Self::name).join(", ");
-                format!("unknown role {name:?}: one of {known}")
-            })
+        Self::ALL.into_iter().find(|role| role.name() == name).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name).join(", ");
+            format!("unknown role {name:?}: one of {known}")
+        })
     }
 }
 
@@ -357,10 +350,7 @@ mod tests {
             assert!(near(*posterior, *prior));
         }
         let evidence = beliefs.pixel_evidence(&map);
-        assert!(
-            evidence.iter().all(|value| value.abs() < 1e-12),
-            "{evidence:?}"
-        );
+        assert!(evidence.iter().all(|value| value.abs() < 1e-12), "{evidence:?}");
         assert_eq!(most_probable(&beliefs.log_posterior), 2);
         assert_eq!(most_probable(&[-1.0, -1.0]), 0);
     }
@@ -373,10 +363,7 @@ mod tests {
         let maps = [vec![-1.0, NEVER, -1.0], vec![-2.0, NEVER, -1.0]];
         let beliefs = Beliefs::new(shape, &maps, &prior);
         assert_eq!(beliefs.log_evidence, f64::NEG_INFINITY);
-        assert!(near(
-            beliefs.log_posterior[0] - beliefs.log_posterior[1],
-            1.0
-        ));
+        assert!(near(beliefs.log_posterior[0] - beliefs.log_posterior[1], 1.0));
         assert_eq!(beliefs.mixture[1], f64::NEG_INFINITY);
         assert_eq!(beliefs.pixel_evidence(&maps[0])[1], 0.0);
         // A label that one pixel rules out is out for good.

@@ -1,8 +1,8 @@
 //! Lossless coding of levels by their predicted probabilities (range coding; Martin 1979).
 //!
-//! The length of the code is the negative binary logarithm of the probability that the model gives to the image, up to the
-//! rounding of probabilities to whole numbers and a few bytes at the end. Coder and decoder must see the very same predictions: a
-//! prediction that differs in its last bit may decode to another image.
+//! The length of the code is the negative binary logarithm of the probability that the model gives to the image, up to
+//! the rounding of probabilities to whole numbers and a few bytes at the end. Coder and decoder must see the very same
+//! predictions: a prediction that differs in its last bit may decode to another image.
 
 use constriction::stream::{
     Decode, Encode,
@@ -109,7 +109,8 @@ impl Encoder {
         self.failed |= self.coder.encode_symbol(level, &self.frequencies).is_err();
     }
 
-    /// The code, and the negative binary logarithm of the probability of all levels; `None` if a level was outside its prediction.
+    /// The code, and the negative binary logarithm of the probability of all levels; `None` if a level was outside its
+    /// prediction.
     pub fn finish(self) -> Option<(Vec<u8>, f64)> {
         if self.failed {
             return None;
@@ -117,10 +118,7 @@ impl Encoder {
         let Ok(words) = self.coder.into_compressed();
         let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
         // Beyond its end a code reads as zeros.
-        let length = bytes
-            .iter()
-            .rposition(|&byte| byte != 0)
-            .map_or(0, |last| last + 1);
+        let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
         bytes.truncate(length);
         Some((bytes, self.ideal_bits))
     }
@@ -217,11 +215,7 @@ mod tests {
 
     #[test]
     fn every_level_has_a_code_whatever_the_prediction() {
-        for logits in [
-            [f32::NEG_INFINITY, 0.0],
-            [f32::NAN, 1.0],
-            [f32::MIN, f32::MAX],
-        ] {
+        for logits in [[f32::NEG_INFINITY, 0.0], [f32::NAN, 1.0], [f32::MIN, f32::MAX]] {
             for level in [0, 1] {
                 let mut encoder = Encoder::default();
                 encoder.frequencies().set_categorical(logits.into_iter());

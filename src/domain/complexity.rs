@@ -8,11 +8,11 @@ const UNSEEN: f64 = 1.0 / 16.0;
 /// Steps of the local gradient, in 256ths of the range, at which the context changes.
 const GRADIENTS: [i32; 3] = [1, 25, 97];
 
-/// The length in bits of an ideal adaptive code of the image, with no header: each level is predicted from its left, upper and
-/// upper left neighbours by the median edge detector of LOCO-I (Weinberger, Seroussi and Sapiro 2000), and the residual is coded with
-/// the frequencies of the residuals before it in one of four contexts by the local gradient, unseen ones weighing 1/16. As a
-/// statistic for detection an idea of Serrà et al. 2020, who use general compressors. Microseconds an image; whole numbers and
-/// logarithms only, so that no version of a library can change it.
+/// The length in bits of an ideal adaptive code of the image, with no header: each level is predicted from its left,
+/// upper and upper left neighbours by the median edge detector of LOCO-I (Weinberger, Seroussi and Sapiro 2000), and
+/// the residual is coded with the frequencies of the residuals before it in one of four contexts by the local gradient,
+/// unseen ones weighing 1/16. As a statistic for detection an idea of Serrà et al. 2020, who use general compressors.
+/// Microseconds an image; whole numbers and logarithms only, so that no version of a library can change it.
 ///
 /// `levels` are in channel, row, column order; channels are coded one after the other.
 pub fn code_length(levels: &[u8], shape: ImageShape) -> f64 {
@@ -46,8 +46,7 @@ pub fn code_length(levels: &[u8], shape: ImageShape) -> f64 {
             let context = GRADIENTS.iter().filter(|&&step| gradient >= step).count();
             let residual = (i32::from(level) - prediction).rem_euclid(count as i32) as usize;
             let place = context * count + residual;
-            let share = (f64::from(seen[place]) + UNSEEN)
-                / (f64::from(totals[context]) + UNSEEN * count as f64);
+            let share = (f64::from(seen[place]) + UNSEEN) / (f64::from(totals[context]) + UNSEEN * count as f64);
             bits -= share.log2();
             seen[place] += 1;
             totals[context] += 1;
@@ -64,9 +63,7 @@ mod tests {
     fn order_is_cheap_and_noise_is_not() {
         let shape = ImageShape::new(1, 28, 28, 256).unwrap();
         let random = crate::domain::random::Random::new(1, crate::domain::random::Stream::Probe, 0);
-        let noise: Vec<u8> = (0..784)
-            .map(|i| (random.uniform(i) * 256.0) as u8)
-            .collect();
+        let noise: Vec<u8> = (0..784).map(|i| (random.uniform(i) * 256.0) as u8).collect();
         let ramp: Vec<u8> = (0..784).map(|i| (i / 28 * 9) as u8).collect();
         let constant = code_length(&[7; 784], shape);
         let ramp = code_length(&ramp, shape);

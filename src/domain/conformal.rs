@@ -1,5 +1,5 @@
-//! Conformal p-values: a false-alarm rate that holds for any model, if inliers are exchangeable with the calibration images
-//! (Vovk, Gammerman and Shafer 2005; Bates et al. 2023 for outlier detection).
+//! Conformal p-values: a false-alarm rate that holds for any model, if inliers are exchangeable with the calibration
+//! images (Vovk, Gammerman and Shafer 2005; Bates et al. 2023 for outlier detection).
 
 use super::binomial::binomial_cdf;
 
@@ -78,9 +78,9 @@ pub fn certified_rank(n: usize, rate: f64, confidence: f64) -> usize {
     good
 }
 
-/// Which of some images to reject so that among those rejected an expected share of at most `rate` are inliers: with p₍₁₎ ≤ … ≤ p₍ₘ₎ the
-/// k smallest p-values, where k is the largest with p₍ₖ₎ ≤ k · rate / m (Benjamini and Hochberg 1995; for conformal p-values, which
-/// share their calibration scores, Bates et al. 2023).
+/// Which of some images to reject so that among those rejected an expected share of at most `rate` are inliers: with
+/// p₍₁₎ ≤ … ≤ p₍ₘ₎ the k smallest p-values, where k is the largest with p₍ₖ₎ ≤ k · rate / m (Benjamini and Hochberg
+/// 1995; for conformal p-values, which share their calibration scores, Bates et al. 2023).
 pub fn false_discovery_rejections(p_values: &[f64], rate: f64) -> Vec<bool> {
     let mut sorted = p_values.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -131,8 +131,8 @@ impl Calibration {
         (2.0 * (1 + tail) as f64 / (n + 1) as f64).min(1.0)
     }
 
-    /// Whether the scores can support the rate with p-values of [`Self::two_sided_p_value`]: `rate` must be at least the smallest that
-    /// there can be. For those of [`Self::upper_p_value`] see [`Self::threshold`].
+    /// Whether the scores can support the rate with p-values of [`Self::two_sided_p_value`]: `rate` must be at least
+    /// the smallest that there can be. For those of [`Self::upper_p_value`] see [`Self::threshold`].
     pub fn supports_two_sided(&self, rate: f64) -> Result<(), CalibrationError> {
         if !(rate > 0.0 && rate < 1.0) {
             return Err(CalibrationError::Rate(rate));
@@ -154,8 +154,8 @@ impl Calibration {
         &self.scores
     }
 
-    /// The conformal p-value of a score of which only large values are strange: (1 + #{sᵢ ≥ s})/(n + 1). For inliers P(p ≤ α) ≤ α.
-    /// A score that is not a number is as strange as can be.
+    /// The conformal p-value of a score of which only large values are strange: (1 + #{sᵢ ≥ s})/(n + 1). For inliers
+    /// P(p ≤ α) ≤ α. A score that is not a number is as strange as can be.
     pub fn upper_p_value(&self, score: f64) -> f64 {
         let n = self.scores.len();
         // NaN is below nothing, so none of the scores counts.
@@ -169,9 +169,10 @@ impl Calibration {
 
     /// The largest p-value that is to be rejected for a false-alarm rate, with p-values of [`Self::upper_p_value`].
     ///
-    /// Without `confidence` it is the rate itself, and the promise is one on average over calibrations. With `confidence` 1 − δ it is
-    /// k/(n + 1) with the largest k such that P(Bin(n, α) ≤ k − 1) ≤ δ: then the true rate of this very calibration, which is
-    /// distributed as Beta(k, n + 1 − k), is at most α with probability 1 − δ (Vovk 2012; Bates et al. 2023).
+    /// Without `confidence` it is the rate itself, and the promise is one on average over calibrations. With
+    /// `confidence` 1 − δ it is k/(n + 1) with the largest k such that P(Bin(n, α) ≤ k − 1) ≤ δ: then the true rate of
+    /// this very calibration, which is distributed as Beta(k, n + 1 − k), is at most α with probability 1 − δ (Vovk
+    /// 2012; Bates et al. 2023).
     pub fn threshold(&self, rate: f64, confidence: Option<f64>) -> Result<f64, CalibrationError> {
         if !(rate > 0.0 && rate < 1.0) {
             return Err(CalibrationError::Rate(rate));
@@ -243,12 +244,7 @@ mod tests {
     fn certified_thresholds_are_those_of_the_exact_binomial() {
         // The example of 5,000 scores at 1 % with 95 % confidence.
         assert_eq!(certified_rank(5000, 0.01, 0.95), 39);
-        for (n, rate, confidence) in [
-            (100, 0.1, 0.9),
-            (350, 0.02, 0.95),
-            (59, 0.05, 0.95),
-            (3000, 0.5, 0.99),
-        ] {
+        for (n, rate, confidence) in [(100, 0.1, 0.9), (350, 0.02, 0.95), (59, 0.05, 0.95), (3000, 0.5, 0.99)] {
             let k = certified_rank(n, rate, confidence);
             // Sums by a recurrence of their own: P(Bin(n, p) = j) row by row of Pascal's triangle.
             let mut row = vec![1.0];
@@ -261,10 +257,7 @@ mod tests {
                 row = next;
             }
             let below = |k: usize| row[..k].iter().sum::<f64>();
-            assert!(
-                k == 0 || below(k) <= 1.0 - confidence + 1e-12,
-                "{n} {rate}: {k}"
-            );
+            assert!(k == 0 || below(k) <= 1.0 - confidence + 1e-12, "{n} {rate}: {k}");
             assert!(below(k + 1) > 1.0 - confidence, "{n} {rate}: {k}");
         }
     }
@@ -273,37 +266,26 @@ mod tests {
     fn what_the_scores_cannot_support_is_refused_with_the_size_needed() {
         let calibration = |n: usize| Calibration::new((0..n).map(|i| i as f64).collect()).unwrap();
         assert_eq!(calibration(99).threshold(0.01, None), Ok(0.01));
-        let refusal =
-            |n: usize, rate, confidence| calibration(n).threshold(rate, confidence).unwrap_err();
+        let refusal = |n: usize, rate, confidence| calibration(n).threshold(rate, confidence).unwrap_err();
         let CalibrationError::TooFew { needed, .. } = refusal(98, 0.01, None) else {
             panic!("another error");
         };
         assert_eq!(needed, 99);
-        let CalibrationError::TooFewForConfidence { needed, .. } = refusal(200, 0.01, Some(0.95))
-        else {
+        let CalibrationError::TooFewForConfidence { needed, .. } = refusal(200, 0.01, Some(0.95)) else {
             panic!("another error");
         };
         assert_eq!(needed, 299);
-        assert_eq!(
-            calibration(299).threshold(0.01, Some(0.95)),
-            Ok(1.0 / 300.0)
-        );
+        assert_eq!(calibration(299).threshold(0.01, Some(0.95)), Ok(1.0 / 300.0));
         assert!(calibration(298).threshold(0.01, Some(0.95)).is_err());
         assert!(matches!(refusal(10, 0.0, None), CalibrationError::Rate(_)));
-        assert!(matches!(
-            refusal(10, 0.5, Some(1.0)),
-            CalibrationError::Confidence(_)
-        ));
+        assert!(matches!(refusal(10, 0.5, Some(1.0)), CalibrationError::Confidence(_)));
     }
 
     #[test]
     fn larger_scores_have_smaller_p_values_and_ties_share_theirs() {
         let calibration = Calibration::new(vec![1.0, 2.0, 2.0, 2.0, 3.0]).unwrap();
         let p = |score| calibration.upper_p_value(score) * 6.0;
-        assert_eq!(
-            (p(0.0), p(1.0), p(2.0), p(2.5), p(9.0)),
-            (6.0, 6.0, 5.0, 2.0, 1.0)
-        );
+        assert_eq!((p(0.0), p(1.0), p(2.0), p(2.5), p(9.0)), (6.0, 6.0, 5.0, 2.0, 1.0));
         assert_eq!(p(f64::NAN), 1.0);
     }
 
@@ -311,18 +293,15 @@ mod tests {
     fn discoveries_are_those_of_benjamini_and_hochberg() {
         // The fifteen p-values of the paper's own example: the four smallest are rejected at 5 %.
         let p = [
-            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262,
-            0.5719, 0.6528, 0.7590, 1.0,
+            0.0001, 0.0004, 0.0019, 0.0095, 0.0201, 0.0278, 0.0298, 0.0344, 0.0459, 0.3240, 0.4262, 0.5719, 0.6528,
+            0.7590, 1.0,
         ];
         let rejected = false_discovery_rejections(&p, 0.05);
         assert_eq!(rejected.iter().filter(|&&r| r).count(), 4);
         assert!(rejected[..4].iter().all(|&r| r));
         assert_eq!(false_discovery_rejections(&[], 0.1), Vec::<bool>::new());
         // A later p-value can carry an earlier one that fails its own bound.
-        assert_eq!(
-            false_discovery_rejections(&[0.06, 0.06], 0.06),
-            [true, true]
-        );
+        assert_eq!(false_discovery_rejections(&[0.06, 0.06], 0.06), [true, true]);
     }
 
     proptest! {

@@ -9,18 +9,14 @@ pub struct Point {
     pub accuracy: f64,
 }
 
-/// The curve of images given as how sure one is of the answer and whether it is right: for every degree of sureness the images that have
-/// at least that, the surest first. Images that one is equally sure of are answered together. A sureness that is not a number is the
-/// least.
+/// The curve of images given as how sure one is of the answer and whether it is right: for every degree of sureness the
+/// images that have at least that, the surest first. Images that one is equally sure of are answered together. A
+/// sureness that is not a number is the least.
 pub fn curve(images: &[(f64, bool)]) -> Vec<Point> {
     let mut ordered: Vec<(f64, bool)> = images
         .iter()
         .map(|&(sureness, right)| {
-            let sureness = if sureness.is_nan() {
-                f64::NEG_INFINITY
-            } else {
-                sureness
-            };
+            let sureness = if sureness.is_nan() { f64::NEG_INFINITY } else { sureness };
             (sureness, right)
         })
         .collect();

@@ -1,9 +1,10 @@
 //! Drift: has the stream of images stopped being like the calibration images?
 //!
-//! Each image bets against the hypothesis that it and all before it, the calibration images included, are exchangeable. Under that
-//! hypothesis its rank among them, ties broken at random, is uniform and independent of the ranks before it (Vovk, Gammerman and
-//! Shafer 2005, theorem 11.1), so that no betting wins: capital that starts at 1 ever reaches 1/α with a probability of at most α
-//! (Ville 1939), however long one watches. The bets are those of the simple jumper (Vovk et al. 2021, "Retrain or not retrain").
+//! Each image bets against the hypothesis that it and all before it, the calibration images included, are exchangeable.
+//! Under that hypothesis its rank among them, ties broken at random, is uniform and independent of the ranks before it
+//! (Vovk, Gammerman and Shafer 2005, theorem 11.1), so that no betting wins: capital that starts at 1 ever reaches 1/α
+//! with a probability of at most α (Ville 1939), however long one watches. The bets are those of the simple jumper
+//! (Vovk et al. 2021, "Retrain or not retrain").
 
 use std::collections::HashSet;
 
@@ -84,8 +85,8 @@ pub enum Counted {
         /// Its p-value.
         p_value: f64,
     },
-    /// The very same image has been counted before, and so it is not counted again: a client that sends one picture over and over says
-    /// nothing new about the world.
+    /// The very same image has been counted before, and so it is not counted again: a client that sends one picture
+    /// over and over says nothing new about the world.
     Repeated,
     /// The run is full.
     Full,
@@ -106,8 +107,8 @@ impl Drift {
         }
     }
 
-    /// Takes the next image: its score, large if it is strange, and a digest of its pixels. With t − 1 scores before it,
-    /// p = (#{sᵢ > s} + U · (1 + #{sᵢ = s})) / t, where the 1 is the image itself.
+    /// Takes the next image: its score, large if it is strange, and a digest of its pixels. With t − 1 scores before
+    /// it, p = (#{sᵢ > s} + U · (1 + #{sᵢ = s})) / t, where the 1 is the image itself.
     pub fn take(&mut self, score: f64, digest: u64) -> Counted {
         if self.images() >= RUN {
             return Counted::Full;
@@ -116,12 +117,8 @@ impl Drift {
             self.repeated += 1;
             return Counted::Repeated;
         }
-        let below = self
-            .scores
-            .partition_point(|&s| s.total_cmp(&score).is_lt());
-        let up_to = self
-            .scores
-            .partition_point(|&s| s.total_cmp(&score).is_le());
+        let below = self.scores.partition_point(|&s| s.total_cmp(&score).is_lt());
+        let up_to = self.scores.partition_point(|&s| s.total_cmp(&score).is_le());
         let random = Random::new(self.seed, Stream::Probe, self.scores.len() as u64);
         let above = (self.scores.len() - up_to) as f64;
         let ties = (1 + up_to - below) as f64;
@@ -198,7 +195,8 @@ mod tests {
 
     #[test]
     fn exchangeable_streams_raise_few_alarms_and_a_shift_raises_one() {
-        // At most 5 % of streams may ever reach a capital of 20; 400 streams stay below 33 with a probability above 99.9 %.
+        // At most 5 % of streams may ever reach a capital of 20; 400 streams stay below 33 with a probability above
+        // 99.9 %.
         let alarms = (0..400)
             .filter(|&seed| {
                 let all = scores(seed, 500, 0.0);

@@ -58,12 +58,7 @@ impl ImageShape {
     pub const MAX_DIMENSIONS: usize = 1 << 24;
 
     /// A shape of `channels` × `height` × `width` dimensions, each of which takes `levels` values.
-    pub fn new(
-        channels: usize,
-        height: usize,
-        width: usize,
-        levels: usize,
-    ) -> Result<Self, ImageError> {
+    pub fn new(channels: usize, height: usize, width: usize, levels: usize) -> Result<Self, ImageError> {
         let impossible = || ImageError::Shape {
             channels,
             height,

@@ -40,10 +40,7 @@ impl Bound {
 
 /// log p of an image from the log-probabilities of its dimensions, summed in double precision.
 pub fn total(log_probabilities: &[f32]) -> f64 {
-    log_probabilities
-        .iter()
-        .map(|&value| f64::from(value))
-        .sum()
+    log_probabilities.iter().map(|&value| f64::from(value)).sum()
 }
 
 /// Bits per dimension: −log p / (D ln 2).
@@ -70,13 +67,11 @@ pub fn log_mean_exp(values: &[f64]) -> f64 {
     log_sum_exp(values) - (values.len() as f64).ln()
 }
 
-/// Effective sample size 1 / Σ w̄² of self-normalised importance weights given by their logarithms: between 1 and their number.
+/// Effective sample size 1 / Σ w̄² of self-normalised importance weights given by their logarithms: between 1 and their
+/// number.
 pub fn effective_sample_size(log_weights: &[f64]) -> f64 {
     let total = log_sum_exp(log_weights);
-    1.0 / log_weights
-        .iter()
-        .map(|w| (2.0 * (w - total)).exp())
-        .sum::<f64>()
+    1.0 / log_weights.iter().map(|w| (2.0 * (w - total)).exp()).sum::<f64>()
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) = −½ Σ (1 + log σ² − μ² − σ²), in nats.
@@ -138,12 +133,7 @@ mod tests {
 
     #[test]
     fn discretized_logistic_is_a_distribution() {
-        for (levels, mean, log_scale) in [
-            (256, 0.3, -3.0),
-            (256, -0.5, -1.0),
-            (2, 0.5, 0.0),
-            (16, 1.4, -5.0),
-        ] {
+        for (levels, mean, log_scale) in [(256, 0.3, -3.0), (256, -0.5, -1.0), (2, 0.5, 0.0), (16, 1.4, -5.0)] {
             let total: f64 = (0..levels)
                 .map(|x| discretized_logistic(x as u8, levels, mean, log_scale).exp())
                 .sum();

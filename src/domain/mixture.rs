@@ -31,18 +31,19 @@ pub struct Component {
     pub log_weight: f32,
     /// m, of d numbers.
     pub mean: Vec<f32>,
-    /// The inverse W of the lower Cholesky factor of S: its rows one after the other, up to the diagonal, d(d+1)/2 numbers. The
-    /// Mahalanobis distance is |W(x − m)|.
+    /// The inverse W of the lower Cholesky factor of S: its rows one after the other, up to the diagonal, d(d+1)/2
+    /// numbers. The Mahalanobis distance is |W(x − m)|.
     pub whitening: Vec<f32>,
 }
 
 impl Mixture {
-    /// Fits `components` Gaussians with full covariances by expectation and maximisation (Dempster, Laird and Rubin 1977) from the
-    /// best of four starts by k-means++ (Arthur and Vassilvitskii 2007). Each covariance is drawn towards the overall one, narrowed by
-    /// components^(−2/d), as if d points more had been seen of it, and widened by 1 % of the overall variances.
+    /// Fits `components` Gaussians with full covariances by expectation and maximisation (Dempster, Laird and Rubin
+    /// 1977) from the best of four starts by k-means++ (Arthur and Vassilvitskii 2007). Each covariance is drawn
+    /// towards the overall one, narrowed by components^(−2/d), as if d points more had been seen of it, and widened by
+    /// 1 % of the overall variances.
     ///
-    /// `points` are vectors of equal length d ≥ 1; there must be more than d of them. The same points and seed give the same
-    /// mixture.
+    /// `points` are vectors of equal length d ≥ 1; there must be more than d of them. The same points and seed give the
+    /// same mixture.
     pub fn fit(points: &[Vec<f64>], components: usize, seed: u64) -> Option<Self> {
         let (count, size) = (points.len(), points.first()?.len());
         if count <= size || size == 0 {
@@ -118,11 +119,7 @@ impl Mixture {
             for row in 1..=point.len() {
                 let (own, others) = rest.split_at(row);
                 rest = others;
-                let dot: f64 = own
-                    .iter()
-                    .zip(&difference)
-                    .map(|(&w, d)| f64::from(w) * d)
-                    .sum();
+                let dot: f64 = own.iter().zip(&difference).map(|(&w, d)| f64::from(w) * d).sum();
                 distance += dot * dot;
             }
             *log = f64::from(component.log_weight) - 0.5 * distance;
@@ -131,12 +128,7 @@ impl Mixture {
 }
 
 /// One round of expectation and maximisation; answers the log-likelihood before it.
-fn improve(
-    points: &[Vec<f64>],
-    states: &mut [State],
-    overall: &[f64],
-    prior: &[f64],
-) -> Option<f64> {
+fn improve(points: &[Vec<f64>], states: &mut [State], overall: &[f64], prior: &[f64]) -> Option<f64> {
     let size = points[0].len();
     let mixture = Mixture::of(states, size)?;
     let mut sums: Vec<Sums> = states.iter().map(|_| Sums::new(size)).collect();
@@ -212,13 +204,7 @@ impl Sums {
 }
 
 /// Places of points far from one another, by k-means++ in units of the deviations.
-fn start(
-    points: &[Vec<f64>],
-    deviations: &[f64],
-    components: usize,
-    seed: u64,
-    attempt: u64,
-) -> Vec<usize> {
+fn start(points: &[Vec<f64>], deviations: &[f64], components: usize, seed: u64, attempt: u64) -> Vec<usize> {
     let random = Random::new(seed, Stream::Probe, attempt);
     let distance = |a: &[f64], b: &[f64]| -> f64 {
         a.iter()
@@ -284,10 +270,7 @@ mod tests {
 
     #[test]
     fn a_coordinate_that_never_varies_is_no_obstacle() {
-        let points: Vec<_> = two_clouds(50)
-            .into_iter()
-            .map(|p| vec![p[0], 3.0])
-            .collect();
+        let points: Vec<_> = two_clouds(50).into_iter().map(|p| vec![p[0], 3.0]).collect();
         let mixture = Mixture::fit(&points, 2, 0).unwrap();
         assert!(mixture.surprise(&[4.0, 3.0]).is_finite());
         assert!(mixture.surprise(&[4.0, 3.1]) > mixture.surprise(&[4.0, 3.0]) + 100.0);

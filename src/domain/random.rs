@@ -53,12 +53,7 @@ impl Random {
     }
 
     fn pair(&self, dimension: u32) -> (f64, f64) {
-        let counter = [
-            dimension,
-            self.stream,
-            self.image as u32,
-            (self.image >> 32) as u32,
-        ];
+        let counter = [dimension, self.stream, self.image as u32, (self.image >> 32) as u32];
         let [a, b, c, d] = philox4x32_10(counter, self.key);
         (unit_interval(a, b), unit_interval(c, d))
     }
@@ -80,16 +75,13 @@ fn philox4x32_10(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
             (first >> 32) as u32 ^ counter[3] ^ key[1],
             first as u32,
         ];
-        key = [
-            key[0].wrapping_add(0x9E37_79B9),
-            key[1].wrapping_add(0xBB67_AE85),
-        ];
+        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
     }
     counter
 }
 
-/// A number that nobody can foresee, from the random keys of the standard library's hash maps: good for ids and for seeds
-/// that nobody chose, not for secrets.
+/// A number that nobody can foresee, from the random keys of the standard library's hash maps: good for ids and for
+/// seeds that nobody chose, not for secrets.
 pub fn random_u64() -> u64 {
     RandomState::new().build_hasher().finish()
 }

@@ -20,7 +20,8 @@ pub struct Reliability {
     pub expected_calibration_error: f64,
 }
 
-/// The reliability of answers, each given as its confidence, the probability of the label that was answered, and whether it is right.
+/// The reliability of answers, each given as its confidence, the probability of the label that was answered, and
+/// whether it is right.
 ///
 /// # Panics
 /// If `bins` is 0.

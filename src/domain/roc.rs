@@ -29,16 +29,13 @@ pub fn figures(inliers: &[f64], outliers: &[f64]) -> Figures {
     }
 }
 
-/// Between which values 95 % of the figures lie when inliers and outliers are drawn again from themselves (Efron's percentile
-/// bootstrap). The same numbers give the same intervals.
+/// Between which values 95 % of the figures lie when inliers and outliers are drawn again from themselves (Efron's
+/// percentile bootstrap). The same numbers give the same intervals.
 pub fn bootstrap(inliers: &[f64], outliers: &[f64], rounds: usize) -> [Figures; 2] {
     let draw = |values: &[f64], round: usize, side: u64| -> Vec<f64> {
         let random = Random::new(side, Stream::Probe, round as u64);
         (0..values.len())
-            .map(|i| {
-                values[((random.uniform(i as u32) * values.len() as f64) as usize)
-                    .min(values.len() - 1)]
-            })
+            .map(|i| values[((random.uniform(i as u32) * values.len() as f64) as usize).min(values.len() - 1)])
             .collect()
     };
     let drawn: Vec<Figures> = (0..rounds)

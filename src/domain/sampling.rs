@@ -1,12 +1,13 @@
 //! Turning a predictive distribution and one uniform number into a level.
 
-/// Levels whose weights are summed together before their sums are: short chains of additions, which a processor overlaps.
+/// Levels whose weights are summed together before their sums are: short chains of additions, which a processor
+/// overlaps.
 const BLOCK: usize = 16;
 
 /// The level at which the cumulative distribution of softmax(logits / temperature) passes `uniform`.
 ///
-/// Everything happens in a fixed order and without the system's mathematical library, so that equal logits give equal levels
-/// on every machine. `weights` is scratch space.
+/// Everything happens in a fixed order and without the system's mathematical library, so that equal logits give equal
+/// levels on every machine. `weights` is scratch space.
 ///
 /// # Panics
 /// If there are no logits.
@@ -52,11 +53,7 @@ fn block_sum(block: &[f32]) -> f64 {
 }
 
 /// exp((logit − largest logit) / temperature) of every level, with a relative error below 3e-7; 0 below e⁻⁸⁷.
-pub fn softmax_weights(
-    logits: impl ExactSizeIterator<Item = f32>,
-    temperature: f64,
-    weights: &mut Vec<f32>,
-) {
+pub fn softmax_weights(logits: impl ExactSizeIterator<Item = f32>, temperature: f64, weights: &mut Vec<f32>) {
     weights.clear();
     weights.extend(logits);
     let max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -66,8 +63,8 @@ pub fn softmax_weights(
     }
 }
 
-/// eˣ for x ≤ 0, without branches, so that the loop around it is vectorised: 2ⁿ by the exponent's bits times a polynomial for the
-/// fraction of x / ln 2, which is its Taylor series up to degree 6 on ±½.
+/// eˣ for x ≤ 0, without branches, so that the loop around it is vectorised: 2ⁿ by the exponent's bits times a
+/// polynomial for the fraction of x / ln 2, which is its Taylor series up to degree 6 on ±½.
 #[inline]
 fn exp_of_negative(x: f32) -> f32 {
     // Adding 1.5 · 2²³ rounds to a whole number, which then stands in the lowest bits.
@@ -78,10 +75,8 @@ fn exp_of_negative(x: f32) -> f32 {
     let exponent = rounded.to_bits().wrapping_sub(ROUND.to_bits());
     // ln 2 in two parts, so that the difference keeps its digits.
     let f = (clamped - n * 0.693_359_4) + n * 2.121_944_4e-4;
-    let series = 1.0
-        + f * (1.0
-            + f * (0.5
-                + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
+    let series =
+        1.0 + f * (1.0 + f * (0.5 + f * (1.0 / 6.0 + f * (1.0 / 24.0 + f * (1.0 / 120.0 + f * (1.0 / 720.0))))));
     let power = f32::from_bits(exponent.wrapping_add(127) << 23);
     if x < -87.0 { 0.0 } else { series * power }
 }
@@ -95,13 +90,7 @@ pub fn bernoulli(logit: f32, temperature: f64, uniform: f64) -> u8 {
 
 /// The level drawn from a logistic density with the given mean and log-scale in units of level / (levels − 1): the
 /// inverse of the cumulative distribution, rounded to the nearest level and cut at the edges.
-pub fn discretized_logistic(
-    mean: f32,
-    log_scale: f32,
-    levels: usize,
-    temperature: f64,
-    uniform: f64,
-) -> u8 {
+pub fn discretized_logistic(mean: f32, log_scale: f32, levels: usize, temperature: f64, uniform: f64) -> u8 {
     let scale = f64::from(log_scale).exp() * temperature;
     let value = f64::from(mean) + scale * (uniform.ln() - (-uniform).ln_1p());
     nearest_level(value, levels)
@@ -127,12 +116,7 @@ mod tests {
         let mut scratch = Vec::new();
         for i in 0..n {
             let uniform = (i as f64 + 0.5) / n as f64;
-            counts[usize::from(categorical(
-                logits.iter().copied(),
-                1.0,
-                uniform,
-                &mut scratch,
-            ))] += 1;
+            counts[usize::from(categorical(logits.iter().copied(), 1.0, uniform, &mut scratch))] += 1;
         }
         for (count, logit) in counts.iter().zip(logits) {
             let expected = f64::from(logit).exp() / total;
@@ -147,11 +131,7 @@ mod tests {
         softmax_weights(logits.iter().copied(), 1.0, &mut weights);
         for (logit, weight) in logits.iter().zip(weights) {
             let expected = f64::from(*logit).exp();
-            let allowed = if *logit < -87.0 {
-                1e-37
-            } else {
-                3e-7 * expected
-            };
+            let allowed = if *logit < -87.0 { 1e-37 } else { 3e-7 * expected };
             assert!((f64::from(weight) - expected).abs() <= allowed, "{logit}");
         }
     }

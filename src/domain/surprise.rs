@@ -1,5 +1,5 @@
-//! What an autoregressive model's predictions say about an image, dimension by dimension: how improbable each level was, and how
-//! improbable the model expected it to be.
+//! What an autoregressive model's predictions say about an image, dimension by dimension: how improbable each level
+//! was, and how improbable the model expected it to be.
 
 /// For every dimension of one image, in channel, row, column order.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,11 +29,8 @@ impl Surprise {
                 *max = max.max(logit);
             }
         }
-        let (mut total, mut first, mut second) = (
-            vec![0f32; dimensions],
-            vec![0f32; dimensions],
-            vec![0f32; dimensions],
-        );
+        let (mut total, mut first, mut second) =
+            (vec![0f32; dimensions], vec![0f32; dimensions], vec![0f32; dimensions]);
         for plane in logits.chunks_exact(dimensions) {
             // One plain loop over slices of equal length, which compilers turn into vector instructions.
             let sums = total.iter_mut().zip(&mut first).zip(&mut second);
@@ -61,9 +58,7 @@ impl Surprise {
                 .log_probability
                 .push((chosen - f64::from(largest[index]) - log_total) as f32);
             surprise.entropy.push((log_total - mean).max(0.0) as f32);
-            surprise
-                .variance
-                .push((square - mean * mean).max(0.0) as f32);
+            surprise.variance.push((square - mean * mean).max(0.0) as f32);
         }
         surprise
     }
@@ -82,9 +77,7 @@ impl Surprise {
             let (one, zero) = (log_one.exp(), log_zero.exp());
             let chosen = if level == 0 { log_zero } else { log_one };
             surprise.log_probability.push(chosen as f32);
-            surprise
-                .entropy
-                .push((-one * log_one - zero * log_zero) as f32);
+            surprise.entropy.push((-one * log_one - zero * log_zero) as f32);
             // Two outcomes: p (1 − p) (log p − log(1 − p))², and the difference of the logarithms is the logit.
             surprise.variance.push((one * zero * logit * logit) as f32);
         }
@@ -95,8 +88,9 @@ impl Surprise {
 /// Below it e^x is no normal number of single precision.
 const LOWEST_EXPONENT: f32 = -87.0;
 
-/// e^x for −87 ≤ x ≤ 0 to within two units in the last place or so, without a branch: x = n ln 2 + r, a polynomial for e^r, and n
-/// added to the exponent. The library's function is not vectorised, and there are levels × dimensions of them.
+/// e^x for −87 ≤ x ≤ 0 to within two units in the last place or so, without a branch: x = n ln 2 + r, a polynomial for
+/// e^r, and n added to the exponent. The library's function is not vectorised, and there are levels × dimensions of
+/// them.
 fn exponential(x: f32) -> f32 {
     /// Adding 1.5 · 2²³ rounds to whole numbers and leaves them in the lowest bits.
     const ROUND: f32 = 12_582_912.0;

@@ -21,10 +21,7 @@ use crate::{
     model::{
         Call, Capabilities, PerImage, Refusal,
         classify::Classifies,
-        codes::{
-            DecodeAsk, Decodes, Encodes, Encoding, Interpolates, Reconstruction, Reconstructs,
-            check_codes,
-        },
+        codes::{DecodeAsk, Decodes, Encodes, Encoding, Interpolates, Reconstruction, Reconstructs, check_codes},
         compress::Compresses,
         detect::Judges,
         draw::{Completes, Draws},
@@ -120,20 +117,13 @@ impl Contract for Own {
         let encoder = gate.graph(&self.encoder, &[])?;
         let decoder = gate.graph(&self.decoder, &[(&contract.decoder.output, &to_pictures)])?;
         let factor = weights::input_factor(&encoder, &contract.encoder.input);
-        gate.suspect(
-            &self.encoder,
-            units::input(contract.map.scale, factor, levels),
-        );
+        gate.suspect(&self.encoder, units::input(contract.map.scale, factor, levels));
         let (engine, label) = (gate.engine(), gate.label());
-        let network = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone())
-            .map_err(failed)?;
+        let network = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let (encoding, decoding) = gate.settle("reconstructions", |gate| {
             self.keeps_apart(gate, &network)?;
-            let codes = network
-                .encode(&golden, Threads::All)
-                .map_err(failed)?
-                .concat();
+            let codes = network.encode(&golden, Threads::All).map_err(failed)?.concat();
             let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
             let values: Vec<f32> = pictures.iter().flat_map(|p| p.values()).copied().collect();
             gate.suspect(&self.decoder, units::pictures(&values, false));
@@ -144,57 +134,41 @@ impl Contract for Own {
                 .collect();
             gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
             let code = &codes[..network.latent_size()];
-            let encoding =
-                time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
-            let decoding =
-                time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
+            let encoding = time_of(|| network.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+            let decoding = time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
             Ok((encoding, decoding))
         })?;
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
         let network = Arc::new(network);
         let (encoder, decoder) = (Arc::clone(&network), Arc::clone(&network));
         let model = Arc::new(Model {
-            encode: workshop.batches(
-                name,
-                "encode",
-                encoding,
-                move |images: &[Image], threads| {
-                    let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-                    encoder
-                        .encode(&levels, threads)
-                        .map_err(|error| error.to_string())
-                },
-            ),
-            decode: workshop.batches(
-                name,
-                "decode",
-                decoding,
-                move |codes: &[Vec<f32>], threads| {
-                    decoder
-                        .decode(&codes.concat(), threads)
-                        .map_err(|error| error.to_string())
-                },
-            ),
+            encode: workshop.batches(name, "encode", encoding, move |images: &[Image], threads| {
+                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                encoder.encode(&levels, threads).map_err(|error| error.to_string())
+            }),
+            decode: workshop.batches(name, "decode", decoding, move |codes: &[Vec<f32>], threads| {
+                decoder
+                    .decode(&codes.concat(), threads)
+                    .map_err(|error| error.to_string())
+            }),
             latent_size: network.latent_size(),
         });
-        let no_density =
-            "an autoencoder has no density: its reconstruction error is not a likelihood";
+        let no_density = "an autoencoder has no density: its reconstruction error is not a likelihood";
         let no_prior = "an autoencoder has no density and no prior over its codes to draw from";
         let no_label = "only a classifier, or a density conditioned on labels, can name a label";
-        let capabilities = Capabilities::new(
-            "an autoencoder has codes and images of codes, and no distribution over either",
-        )
-        .offer::<dyn Encodes>(Arc::clone(&model) as _)
-        .offer::<dyn Decodes>(Arc::clone(&model) as _)
-        .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
-        .offer::<dyn Interpolates>(model)
-        .decline::<dyn Scores>(no_density)
-        .decline::<dyn Judges>(no_density)
-        .decline::<dyn Draws>(no_prior)
-        .decline::<dyn Completes>(no_prior)
-        .decline::<dyn Classifies>(no_label)
-        .decline::<dyn Compresses>(NO_PIXELS)
-        .offer::<dyn SquaredErrors>(network);
+        let capabilities =
+            Capabilities::new("an autoencoder has codes and images of codes, and no distribution over either")
+                .offer::<dyn Encodes>(Arc::clone(&model) as _)
+                .offer::<dyn Decodes>(Arc::clone(&model) as _)
+                .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
+                .offer::<dyn Interpolates>(model)
+                .decline::<dyn Scores>(no_density)
+                .decline::<dyn Judges>(no_density)
+                .decline::<dyn Draws>(no_prior)
+                .decline::<dyn Completes>(no_prior)
+                .decline::<dyn Classifies>(no_label)
+                .decline::<dyn Compresses>(NO_PIXELS)
+                .offer::<dyn SquaredErrors>(network);
         Ok(Proved {
             latent_size: Some(self.contract.latent_size),
             ..Proved::new(Density::None, capabilities)
@@ -215,10 +189,7 @@ impl Own {
         gate.keeps_apart(&self.decoder, &mut |items| {
             let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
             let pictures = network.decode(&codes.concat(), Threads::All)?;
-            Ok(pictures
-                .iter()
-                .map(|picture| picture.values().to_vec())
-                .collect())
+            Ok(pictures.iter().map(|picture| picture.values().to_vec()).collect())
         })?;
         Ok(())
     }
@@ -235,10 +206,7 @@ struct Model {
 impl Encodes for Model {
     async fn encode(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Encoding>, Refusal> {
         let codes = call.run(&self.encode, images).await?;
-        Ok(codes
-            .into_iter()
-            .map(|code| encoding("the code", code?))
-            .collect())
+        Ok(codes.into_iter().map(|code| encoding("the code", code?)).collect())
     }
 
     fn code_size(&self) -> usize {
@@ -252,19 +220,11 @@ impl Encodes for Model {
 
 #[async_trait]
 impl Decodes for Model {
-    async fn decode(
-        &self,
-        codes: Vec<Vec<f32>>,
-        ask: &DecodeAsk,
-        call: &Call,
-    ) -> Result<PerImage<Image>, Refusal> {
+    async fn decode(&self, codes: Vec<Vec<f32>>, ask: &DecodeAsk, call: &Call) -> Result<PerImage<Image>, Refusal> {
         check_codes(&codes, self.latent_size)?;
         only_means(ask.observation)?;
         let pictures = call.run(&self.decode, codes).await?;
-        Ok(pictures
-            .into_iter()
-            .map(|picture| picture?.image())
-            .collect())
+        Ok(pictures.into_iter().map(|picture| picture?.image()).collect())
     }
 
     fn code_size(&self) -> usize {
@@ -284,10 +244,7 @@ impl Reconstructs for Model {
         let count = images.len() as u64;
         let cost = self.encode.estimate(count) + self.decode.estimate(count);
         let permit = call.admit(Class::Interactive, cost)?;
-        let codes = self
-            .encode
-            .run(&permit, images.clone(), call.deadline)
-            .await;
+        let codes = self.encode.run(&permit, images.clone(), call.deadline).await;
         let good = codes.iter().flatten().cloned().collect();
         let pictures = self.decode.run(&permit, good, call.deadline).await;
         let reconstruction = |(image, both): (&Image, Result<(Vec<f32>, Picture), JobError>)| {
@@ -305,31 +262,18 @@ impl Reconstructs for Model {
 
 #[async_trait]
 impl Interpolates for Model {
-    async fn interpolate(
-        &self,
-        from: Image,
-        to: Image,
-        steps: u32,
-        call: &Call,
-    ) -> Result<Vec<Image>, Refusal> {
+    async fn interpolate(&self, from: Image, to: Image, steps: u32, call: &Call) -> Result<Vec<Image>, Refusal> {
         let cost = self.encode.estimate(2) + self.decode.estimate(u64::from(steps));
         let permit = call.admit(Class::Interactive, cost)?;
         let mut ends = Vec::new();
-        for code in self
-            .encode
-            .run(&permit, vec![from, to], call.deadline)
-            .await
-        {
+        for code in self.encode.run(&permit, vec![from, to], call.deadline).await {
             let code = code?;
             finite("the code", &code)?;
             ends.push(code);
         }
         let codes = codes_between(&ends[0], &ends[1], steps);
         let pictures = self.decode.run(&permit, codes, call.deadline).await;
-        pictures
-            .into_iter()
-            .map(|picture| picture?.image())
-            .collect()
+        pictures.into_iter().map(|picture| picture?.image()).collect()
     }
 }
 

@@ -1,5 +1,5 @@
-//! What autoregressive families share: exact densities p(x) = Π p(xᵢ | x₍<ᵢ₎), scored, drawn from, completed, coded, and by Bayes' rule told
-//! apart by label.
+//! What autoregressive families share: exact densities p(x) = Π p(xᵢ | x₍<ᵢ₎), scored, drawn from, completed, coded,
+//! and by Bayes' rule told apart by label.
 
 mod causality;
 mod compression;
@@ -185,11 +185,11 @@ fn capabilities(
     };
     let surprises: Result<Arc<dyn Surprises>, Reason> = match &common.labels {
         None => Ok(Arc::clone(&model.network) as _),
-        Some(_) => Err("it is conditioned on labels, and an image without a label would take one pass for every label".into()),
+        Some(_) => {
+            Err("it is conditioned on labels, and an image without a label would take one pass for every label".into())
+        }
     };
-    let own = calibration
-        .clone()
-        .map(|(calibration, _)| Arc::new(calibration));
+    let own = calibration.clone().map(|(calibration, _)| Arc::new(calibration));
     let judges: Result<Arc<dyn Judges>, Reason> = match calibration {
         Some((calibration, info)) => Ok(Arc::new(Judge {
             scores: TwoSided {
@@ -228,8 +228,8 @@ fn method(compilation: &Compilation) -> DrawingMethod {
                 bytes_per_image: cost.bytes,
             }
         }
-        Compilation::Causal(reason) | Compilation::Unknown(reason) => DrawingMethod::FixedPoint {
-            reason: reason.clone(),
-        },
+        Compilation::Causal(reason) | Compilation::Unknown(reason) => {
+            DrawingMethod::FixedPoint { reason: reason.clone() }
+        }
     }
 }

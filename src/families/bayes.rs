@@ -1,8 +1,9 @@
-//! Composites of Bayes' rule: a classifier, a density and a prior put together, p(image | label) = p(label | image) p(image) / p(label).
+//! Composites of Bayes' rule: a classifier, a density and a prior put together, p(image | label) = p(label | image)
+//! p(image) / p(label).
 //!
-//! A classifier always names a label. Beside a density it need not: an image that is *ambiguous* lies between labels, one that is
-//! *novel* is like nothing that the labels mean. The two are told apart by different models, each with a calibration of its own, so that
-//! each rejects at most the asked share of ordinary images.
+//! A classifier always names a label. Beside a density it need not: an image that is *ambiguous* lies between labels,
+//! one that is *novel* is like nothing that the labels mean. The two are told apart by different models, each with a
+//! calibration of its own, so that each rejects at most the asked share of ordinary images.
 
 mod judging;
 mod making;
@@ -104,9 +105,7 @@ impl Composite {
         Ok(logits
             .iter()
             .zip(&maps)
-            .flat_map(|(logits, map)| {
-                self.log_likelihoods(&log_posterior(logits), likelihood::total(map))
-            })
+            .flat_map(|(logits, map)| self.log_likelihoods(&log_posterior(logits), likelihood::total(map)))
             .collect())
     }
 }
@@ -123,10 +122,7 @@ impl Family for Bayes {
 
 impl Contract for Own {
     fn files(&self) -> Vec<&str> {
-        self.golden
-            .files()
-            .chain([self.ambiguity.as_str()])
-            .collect()
+        self.golden.files().chain([self.ambiguity.as_str()]).collect()
     }
 
     fn members(&self) -> Vec<(&str, u32)> {
@@ -148,10 +144,7 @@ impl Contract for Own {
         gate.passed("members", members::roles(&self.members));
         gate.passed(
             "calibration",
-            format!(
-                "how ambiguous {} held-out inliers are",
-                composite.ambiguity.size()
-            ),
+            format!("how ambiguous {} held-out inliers are", composite.ambiguity.size()),
         );
         let (images, _) = gate.golden_scores(&self.golden, Some(self.labels.names.len()))?;
         let timings = gate.settle("scores", |gate| self.score_golden(gate, &composite))?;
@@ -162,7 +155,8 @@ impl Contract for Own {
             description: self.description.clone(),
         };
         let judge = Arc::new(Judge::new(gate, composite, self.labels.clone(), timings));
-        let no_graph = "it puts the answers of a classifier and a density together and has no graph of its own: ask its members";
+        let no_graph =
+            "it puts the answers of a classifier and a density together and has no graph of its own: ask its members";
         let capabilities = Capabilities::new(no_graph)
             .offer::<dyn Scores>(Arc::clone(&judge) as _)
             .offer::<dyn Classifies>(judge)
@@ -170,9 +164,7 @@ impl Contract for Own {
                 hashes: TrainedOn::of(images.iter().map(calibrate::hash)),
                 of: info.size,
             }))
-            .decline::<dyn Judges>(
-                "classify says it, with a p-value for novelty beside that for ambiguity",
-            );
+            .decline::<dyn Judges>("classify says it, with a p-value for novelty beside that for ambiguity");
         Ok(Proved {
             likelihood: members.density.card.likelihood,
             labels: Some(self.labels.clone()),
@@ -198,9 +190,7 @@ fn timings(composite: &Composite, one: &[&[u8]]) -> Result<Timings, String> {
         density,
         novelty: match &composite.novelty {
             Novelty::Density(_) => density,
-            Novelty::Detector(detector) => {
-                time_of(|| detector.panel.measure(one, threads).map(drop))?
-            }
+            Novelty::Detector(detector) => time_of(|| detector.panel.measure(one, threads).map(drop))?,
         },
     })
 }
@@ -218,11 +208,7 @@ struct Members {
 
 impl Own {
     /// Scores the golden images as the manifest says; answers how long one takes.
-    fn score_golden(
-        &self,
-        gate: &mut Gate<'_>,
-        composite: &Composite,
-    ) -> Result<Timings, GateError> {
+    fn score_golden(&self, gate: &mut Gate<'_>, composite: &Composite) -> Result<Timings, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, Some(self.labels.names.len()))?;
         let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let failed = |cause: String| GateError::File {
@@ -245,9 +231,7 @@ impl Own {
                 .map(|member| member.find(gate, "the composite was made of: it has"))
                 .transpose()
         };
-        let needed = |role: Role| {
-            find(role)?.ok_or_else(|| format!("one with the role {:?} is needed", role.name()))
-        };
+        let needed = |role: Role| find(role)?.ok_or_else(|| format!("one with the role {:?} is needed", role.name()));
         Ok(Members {
             classifier: needed(Role::Classifier)?,
             density: needed(Role::Density)?,
@@ -313,11 +297,7 @@ impl Members {
 }
 
 /// What a role asks of a model, or why the model cannot have that role.
-fn capability<C: ?Sized + Send + Sync + 'static>(
-    model: &Model,
-    role: Role,
-    wanted: &str,
-) -> Result<Arc<C>, String> {
+fn capability<C: ?Sized + Send + Sync + 'static>(model: &Model, role: Role, wanted: &str) -> Result<Arc<C>, String> {
     model.can::<C>().map_err(|reason| {
         format!(
             "{:?}, a {}, cannot have the role \"{role}\", which takes {wanted}: {reason}",

@@ -119,8 +119,7 @@ impl Contract for Own {
         let factor = weights::input_factor(&graph, &contract.input);
         gate.suspect(&self.file, units::input(contract.map.scale, factor, levels));
         let (engine, label) = (gate.engine(), gate.label());
-        let network =
-            Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+        let network = Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("posteriors", |gate| {
             let strange = company::images(contract.shape, &gate.probe(&self.file, 0));
@@ -150,9 +149,7 @@ impl Contract for Own {
             time,
             move |images: &[Image], threads| {
                 let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-                classifier
-                    .classify(&levels, threads)
-                    .map_err(|error| error.to_string())
+                classifier.classify(&levels, threads).map_err(|error| error.to_string())
             },
         );
         let encodes: Result<Arc<dyn Encodes>, Reason> = match network.feature_size() {
@@ -162,7 +159,8 @@ impl Contract for Own {
             })),
             None => Err("its graph gives no features, only logits of labels".into()),
         };
-        let no_density = "a classifier models p(label | image): labels compete, images do not, so it has no density over images";
+        let no_density =
+            "a classifier models p(label | image): labels compete, images do not, so it has no density over images";
         let no_decoder = "a classifier has features and nothing that makes an image of them";
         let capabilities = Capabilities::new(no_density)
             .offer::<dyn Classifies>(Arc::new(Model { classify: queue }))
@@ -243,13 +241,8 @@ impl Encodes for Features {
 
 impl Predicts for Network {
     fn logits(&self, images: &[&[u8]], threads: Threads) -> Answers<Vec<f32>> {
-        let predictions = self
-            .classify(images, threads)
-            .map_err(|error| error.to_string())?;
-        Ok(predictions
-            .into_iter()
-            .map(|prediction| prediction.logits)
-            .collect())
+        let predictions = self.classify(images, threads).map_err(|error| error.to_string())?;
+        Ok(predictions.into_iter().map(|prediction| prediction.logits).collect())
     }
 }
 

@@ -26,12 +26,7 @@ pub struct Picture {
 
 impl Picture {
     /// The images that an output of shape [rows, C, H, W] holds.
-    pub(super) fn all(
-        name: &str,
-        shape: ImageShape,
-        rows: usize,
-        output: &Output,
-    ) -> Result<Vec<Self>, NetworkError> {
+    pub(super) fn all(name: &str, shape: ImageShape, rows: usize, output: &Output) -> Result<Vec<Self>, NetworkError> {
         expect_shape(name, output, &batch_shape(shape, rows))?;
         let picture = |row| Self {
             shape,
@@ -83,10 +78,7 @@ pub(super) fn encoding(what: &str, code: Vec<f32>) -> Result<Encoding, Refusal> 
 }
 
 /// The image that a model made. Levels come from the model's own shape, so this fails only if the code is wrong.
-pub(super) fn image_of(
-    shape: ImageShape,
-    levels: impl IntoIterator<Item = u8>,
-) -> Result<Image, Refusal> {
+pub(super) fn image_of(shape: ImageShape, levels: impl IntoIterator<Item = u8>) -> Result<Image, Refusal> {
     Image::new(shape, levels.into_iter().collect::<Vec<u8>>()).map_err(Refusal::internal)
 }
 

@@ -58,10 +58,7 @@ impl Family for Detector {
 
 impl Contract for Own {
     fn files(&self) -> Vec<&str> {
-        self.golden
-            .files()
-            .chain([self.calibration.as_str()])
-            .collect()
+        self.golden.files().chain([self.calibration.as_str()]).collect()
     }
 
     fn members(&self) -> Vec<(&str, u32)> {
@@ -91,8 +88,7 @@ impl Contract for Own {
         let rule = text
             .rule(&self.plan, panel.shape(), panel.latent_size())
             .map_err(wrong)?;
-        let calibration =
-            Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
+        let calibration = Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
         gate.passed(
             "calibration",
             format!(
@@ -105,10 +101,7 @@ impl Contract for Own {
         let (images, _) = gate.golden_scores(&self.golden, None)?;
         let calibrated_on = text.calibrated_on(&images).map_err(wrong)?;
         let time = gate.settle("judgements", |gate| self.judge_golden(gate, &panel, &rule))?;
-        let density = self
-            .members
-            .iter()
-            .find(|member| member.role == Need::Density);
+        let density = self.members.iter().find(|member| member.role == Need::Density);
         let fitted = Arc::new(Fitted {
             panel,
             rule,
@@ -125,12 +118,7 @@ impl Contract for Own {
 
 impl Own {
     /// Judges the golden images as their scores say; answers how long one takes.
-    fn judge_golden(
-        &self,
-        gate: &mut Gate<'_>,
-        panel: &Panel,
-        rule: &Rule,
-    ) -> Result<Duration, GateError> {
+    fn judge_golden(&self, gate: &mut Gate<'_>, panel: &Panel, rule: &Rule) -> Result<Duration, GateError> {
         let (images, golden) = gate.golden_scores(&self.golden, None)?;
         let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let failed = |cause: String| GateError::File {
@@ -144,12 +132,7 @@ impl Own {
                 scores.push(rule.judge(&measured.values).strangeness);
             }
         }
-        gate.golden(
-            ("golden scores", ""),
-            self.golden.tolerance(),
-            &golden,
-            &scores,
-        )?;
+        gate.golden(("golden scores", ""), self.golden.tolerance(), &golden, &scores)?;
         time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)
     }
 
@@ -191,17 +174,12 @@ impl Own {
             monitor: monitor.clone(),
         };
         let drift = monitor.map(|monitor| monitor as Arc<dyn WatchesDrift>);
-        let unwatched = || {
-            Reason::from(
-                "drift is watched by a server only, which keeps what it has seen in a folder",
-            )
-        };
-        let capabilities = Capabilities::new(
-            "a detector judges images by what other models say of them: ask one of its members",
-        )
-        .offer::<dyn Judges>(Arc::new(judge))
-        .with::<dyn WatchesDrift>(drift.ok_or_else(unwatched))
-        .offer::<Fitted>(fitted);
+        let unwatched = || Reason::from("drift is watched by a server only, which keeps what it has seen in a folder");
+        let capabilities =
+            Capabilities::new("a detector judges images by what other models say of them: ask one of its members")
+                .offer::<dyn Judges>(Arc::new(judge))
+                .with::<dyn WatchesDrift>(drift.ok_or_else(unwatched))
+                .offer::<Fitted>(fitted);
         Ok(Proved {
             calibration: Some(info),
             ..Proved::new(Density::None, capabilities)

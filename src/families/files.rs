@@ -1,6 +1,7 @@
 //! Reading the files of a version, and nothing else that may stand under their names.
 //!
-//! A folder of a stranger may hold a link to any file of the machine, a pipe that nobody writes to, or a device without an end.
+//! A folder of a stranger may hold a link to any file of the machine, a pipe that nobody writes to, or a device without
+//! an end.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -8,10 +9,12 @@ use std::{
     path::Path,
 };
 
-/// A graph goes to the runtime as one message, which is smaller than this; nothing else in a version is nearly as large.
+/// A graph goes to the runtime as one message, which is smaller than this; nothing else in a version is nearly as
+/// large.
 const LARGEST: u64 = i32::MAX as u64;
 
-/// The bytes of the regular file `name` in `folder`. Links, pipes, devices and folders are refused, and so are names with more than one part.
+/// The bytes of the regular file `name` in `folder`. Links, pipes, devices and folders are refused, and so are names
+/// with more than one part.
 pub(super) fn read(folder: &Path, name: &str) -> io::Result<Vec<u8>> {
     let refused = |reason: String| io::Error::new(io::ErrorKind::InvalidInput, reason);
     if Path::new(name).file_name().and_then(|own| own.to_str()) != Some(name) {

@@ -139,8 +139,7 @@ impl Contract for Own {
         let to_pictures = gate.declared().to_pictures(self.contract.shape.levels());
         let graph = gate.graph(&self.file, &[(&self.contract.output, &to_pictures)])?;
         let (engine, label) = (gate.engine(), gate.label());
-        let network =
-            Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+        let network = Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("samples", |gate| {
             self.keeps_apart(gate, &network)?;
@@ -157,16 +156,11 @@ impl Contract for Own {
         let model = Model {
             latent_size: network.latent_size(),
             conditional: self.labels.is_some(),
-            generate: gate.workshop().batches(
-                &gate.manifest().name,
-                "sample",
-                time,
-                move |seeds: &[Seed], threads| {
-                    network
-                        .generate(seeds, threads)
-                        .map_err(|error| error.to_string())
-                },
-            ),
+            generate: gate
+                .workshop()
+                .batches(&gate.manifest().name, "sample", time, move |seeds: &[Seed], threads| {
+                    network.generate(seeds, threads).map_err(|error| error.to_string())
+                }),
         };
         let implicit = "the density of a GAN is implicit: it can be drawn from but not evaluated";
         let no_encoder = "a GAN has a generator only: there is no encoder from images to codes";
@@ -196,11 +190,7 @@ impl Own {
     /// No picture may depend on those that are drawn with it.
     fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
         let strange = company::codes(self.contract.latent_size, &gate.probe(&self.file, 0));
-        let classes = self
-            .contract
-            .label
-            .as_ref()
-            .map_or(1, |label| label.classes);
+        let classes = self.contract.label.as_ref().map_or(1, |label| label.classes);
         let others = gate.keeps_apart(&self.file, &mut |items| {
             let seed = |&item: &usize| Seed {
                 code: strange[item].clone(),
@@ -208,10 +198,7 @@ impl Own {
             };
             let seeds: Vec<Seed> = items.iter().map(seed).collect();
             let pictures = network.generate(&seeds, Threads::All)?;
-            Ok(pictures
-                .iter()
-                .map(|picture| picture.values().to_vec())
-                .collect())
+            Ok(pictures.iter().map(|picture| picture.values().to_vec()).collect())
         })?;
         gate.suspect(&self.file, units::pictures(&others.concat(), false));
         Ok(())
@@ -231,8 +218,7 @@ impl Own {
             cause,
         };
         let table = |file: &str, columns: &[usize]| {
-            media::read_numbers(gate.read(file)?, columns)
-                .map_err(|error| wrong(file, error.to_string()))
+            media::read_numbers(gate.read(file)?, columns).map_err(|error| wrong(file, error.to_string()))
         };
         let size = contract.latent_size;
         let codes = table(latents, &[size])?;
@@ -241,17 +227,13 @@ impl Own {
         let expected = table(images, &[shape.channels(), shape.height(), shape.width()])?;
         if count == 0 || expected.len() != count * shape.dimensions() {
             let found = expected.len() / shape.dimensions();
-            let cause = format!(
-                "it has {found} images of {count} codes; there must be one each, and at least one"
-            );
+            let cause = format!("it has {found} images of {count} codes; there must be one each, and at least one");
             return Err(wrong(images, cause));
         }
         let numbers = match (labels, &contract.label) {
             (None, None) => vec![0; count],
             (Some(file), Some(label)) => {
-                let valid = |&number: &f64| {
-                    number.fract() == 0.0 && (0.0..f64::from(label.classes)).contains(&number)
-                };
+                let valid = |&number: &f64| number.fract() == 0.0 && (0.0..f64::from(label.classes)).contains(&number);
                 let numbers = table(file, &[])?;
                 if numbers.len() != count || !numbers.iter().all(valid) {
                     let cause = format!(
@@ -263,8 +245,7 @@ impl Own {
                 numbers.into_iter().map(|number| number as u32).collect()
             }
             _ => {
-                let reason =
-                    "golden.labels: they must be there exactly if the generator takes labels";
+                let reason = "golden.labels: they must be there exactly if the generator takes labels";
                 return Err(GateError::Manifest(reason.to_owned()));
             }
         };
@@ -295,10 +276,7 @@ impl Draws for Model {
             .map(|(code, &label)| Seed { code, label })
             .collect();
         let pictures = call.run(&self.generate, seeds).await?;
-        let images: Result<_, Refusal> = pictures
-            .into_iter()
-            .map(|picture| picture?.image())
-            .collect();
+        let images: Result<_, Refusal> = pictures.into_iter().map(|picture| picture?.image()).collect();
         Ok(Drawn {
             images: images?,
             labels: if self.conditional { labels } else { Vec::new() },

@@ -1,7 +1,7 @@
 //! The load gate: what a version must prove before it serves.
 //!
-//! In order: the manifest is valid, hashes are right, graphs keep their contract and run, an autoregressive graph is causal and its
-//! scores are its own normalised predictions, and golden scores are reproduced.
+//! In order: the manifest is valid, hashes are right, graphs keep their contract and run, an autoregressive graph is
+//! causal and its scores are its own normalised predictions, and golden scores are reproduced.
 
 pub(super) mod company;
 mod error;
@@ -42,8 +42,8 @@ use crate::{
 /// Finds a version of a model that serves already, or says why there is none.
 pub type Lookup<'a> = &'a dyn Fn(&str, u32) -> Result<Arc<Model>, String>;
 
-/// Loads a version and has it prove itself, or says which check it failed. What `findings` hold is not proved again; what is proved is added
-/// to them.
+/// Loads a version and has it prove itself, or says which check it failed. What `findings` hold is not proved again;
+/// what is proved is added to them.
 pub fn prove(
     snapshot: &Snapshot,
     version: u32,
@@ -73,34 +73,19 @@ pub fn prove_apart(
     let workshop = workshop.clone();
     let work = move || {
         let lookup = |name: &str, number: u32| {
-            let found = members
-                .iter()
-                .find(|one| one.name == name && one.version == number);
+            let found = members.iter().find(|one| one.name == name && one.version == number);
             found.map_or_else(
                 || Err("it is not named as a member".to_owned()),
                 |one| one.model.clone(),
             )
         };
-        let model = prove(
-            &snapshot,
-            version,
-            &lookup,
-            &workshop,
-            settings,
-            &mut findings,
-        );
+        let model = prove(&snapshot, version, &lookup, &workshop, settings, &mut findings);
         (model, findings)
     };
     match patience::left_after(limit, work) {
         Ok(Some(answer)) => answer,
-        Ok(None) => (
-            Err(GateError::Unstoppable(settings.time_limit)),
-            Findings::default(),
-        ),
-        Err(error) => (
-            Err(GateError::Thread(error.to_string())),
-            Findings::default(),
-        ),
+        Ok(None) => (Err(GateError::Unstoppable(settings.time_limit)), Findings::default()),
+        Err(error) => (Err(GateError::Thread(error.to_string())), Findings::default()),
     }
 }
 
@@ -281,16 +266,13 @@ impl<'a> Gate<'a> {
 
     /// Tells what is no reason to refuse a version, but should be known.
     fn warn(&mut self, finding: String) {
-        tracing::warn!(
-            model = self.manifest().name,
-            version = self.version,
-            "{finding}"
-        );
+        tracing::warn!(model = self.manifest().name, version = self.version, "{finding}");
         self.passed("warning", finding);
     }
 
-    /// What `proof`, which is costly and depends on nothing but the files, the members, the runtime and the processor, comes to: from the
-    /// findings of an earlier start if they have it, with the checks that it passed, else by doing it.
+    /// What `proof`, which is costly and depends on nothing but the files, the members, the runtime and the processor,
+    /// comes to: from the findings of an earlier start if they have it, with the checks that it passed, else by doing
+    /// it.
     pub fn settle<T: Serialize + DeserializeOwned>(
         &mut self,
         what: &'static str,
@@ -304,9 +286,7 @@ impl<'a> Gate<'a> {
             self.suspicions.clear();
             self.passed(
                 "record",
-                format!(
-                    "{what}: proved at an earlier start with the same files, runtime and processor"
-                ),
+                format!("{what}: proved at an earlier start with the same files, runtime and processor"),
             );
             return Ok(value);
         }
@@ -342,11 +322,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Golden images and their scores: one each, or one for each of `labels`.
-    pub fn golden_scores(
-        &self,
-        golden: &Scored,
-        labels: Option<usize>,
-    ) -> Result<(Vec<Image>, Vec<f64>), GateError> {
+    pub fn golden_scores(&self, golden: &Scored, labels: Option<usize>) -> Result<(Vec<Image>, Vec<f64>), GateError> {
         let Scored {
             images: image_file,
             scores: score_file,
@@ -373,21 +349,16 @@ impl<'a> Gate<'a> {
         Ok((images, scores))
     }
 
-    /// Reads a graph, with all its weights, and converts outputs to the server's units. Only this goes to the runtime: it names no other file.
-    pub fn graph(
-        &mut self,
-        file: &str,
-        conversions: &[(&str, &[Step])],
-    ) -> Result<graph::protobuf::Model, GateError> {
+    /// Reads a graph, with all its weights, and converts outputs to the server's units. Only this goes to the runtime:
+    /// it names no other file.
+    pub fn graph(&mut self, file: &str, conversions: &[(&str, &[Step])]) -> Result<graph::protobuf::Model, GateError> {
         let refused = |cause: graph::GraphError| failed(file, cause.into());
         let mut model = graph::parse(self.read(file)?).map_err(refused)?;
         let (snapshot, unlisted) = (self.snapshot, &mut self.unlisted);
         let beside = graph::external::inline(&mut model, |name| match snapshot.file(name) {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
             None => {
-                let (bytes, hash) = snapshot
-                    .unlisted(name)
-                    .map_err(|e| format!("{name}: {e}"))?;
+                let (bytes, hash) = snapshot.unlisted(name).map_err(|e| format!("{name}: {e}"))?;
                 unlisted.insert(name.to_owned(), hash);
                 Ok(Cow::Owned(bytes))
             }
@@ -406,8 +377,7 @@ impl<'a> Gate<'a> {
     /// Keeps what numbers look like, to be asked about together.
     pub(super) fn suspect(&mut self, file: &str, suspicion: Option<Suspicion>) {
         let new = suspicion.map(|suspicion| (file.to_owned(), suspicion));
-        self.suspicions
-            .extend(new.filter(|new| !self.suspicions.contains(new)));
+        self.suspicions.extend(new.filter(|new| !self.suspicions.contains(new)));
     }
 
     /// Whether the manifest says what all numbers are that look like something else.
@@ -416,9 +386,7 @@ impl<'a> Gate<'a> {
             .into_iter()
             .partition(|(_, suspicion)| suspicion.is_answered(self.declared()));
         if !open.is_empty() {
-            let reasons = open
-                .iter()
-                .map(|(file, suspicion)| format!("{file}: {suspicion}"));
+            let reasons = open.iter().map(|(file, suspicion)| format!("{file}: {suspicion}"));
             return Err(GateError::Undeclared(reasons.collect()));
         }
         for (file, suspicion) in answered {
@@ -493,10 +461,7 @@ impl<'a> Gate<'a> {
         }
         self.passed(
             what,
-            format!(
-                "{} reproduced to within {largest:.1e}{unit}",
-                expected.len()
-            ),
+            format!("{} reproduced to within {largest:.1e}{unit}", expected.len()),
         );
         Ok(())
     }

@@ -17,10 +17,7 @@ use sha2::{Digest, Sha256};
 pub use self::{
     declared::{Declared, Serving},
     digest::hexadecimal,
-    tables::{
-        CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input,
-        refuse, tolerance,
-    },
+    tables::{CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input, refuse, tolerance},
 };
 use super::{Contract, Registry};
 use crate::domain::image::ImageShape;
@@ -112,18 +109,15 @@ impl Manifest {
         manifest.check_files().map(|()| manifest)
     }
 
-    /// Refuses files that are elsewhere and files without a hash, and hashes without a file where there is no graph that could name it.
+    /// Refuses files that are elsewhere and files without a hash, and hashes without a file where there is no graph
+    /// that could name it.
     fn check_files(&self) -> Result<(), String> {
         for file in self.files().into_iter().chain(self.companions()) {
             if Path::new(file).file_name().and_then(|name| name.to_str()) != Some(file) {
-                return Err(format!(
-                    "{file:?} is not the plain name of a file beside the manifest"
-                ));
+                return Err(format!("{file:?} is not the plain name of a file beside the manifest"));
             }
             if !self.sha256.contains_key(file) {
-                return Err(format!(
-                    "sha256: {file:?} is named in the manifest but has no hash"
-                ));
+                return Err(format!("sha256: {file:?} is named in the manifest but has no hash"));
             }
         }
         if self.contract.graphs().is_empty() {
@@ -150,9 +144,9 @@ impl Manifest {
         }
     }
 
-    /// What identifies the graphs: sha256 of the sha256 of each and then of the files of their weights, as hexadecimal digits one after
-    /// the other. `unlisted` are hashes of weights that
-    /// the manifest does not name. `None` without graphs.
+    /// What identifies the graphs: sha256 of the sha256 of each and then of the files of their weights, as hexadecimal
+    /// digits one after the other. `unlisted` are hashes of weights that the manifest does not name. `None` without
+    /// graphs.
     pub fn graphs_sha256<'a>(&'a self, unlisted: impl Iterator<Item = &'a str>) -> Option<String> {
         let graphs = self.contract.graphs();
         let files = graphs.iter().copied().chain(self.companions());
@@ -258,8 +252,7 @@ window = [[-1, 0], [0, -1]]
         assert_eq!(manifest.family, "pixelrnn");
         assert_eq!(manifest.files(), ["model.onnx", "g.npy", "s.npy"]);
         let refused = |from: &str, to: &str| refused_of(&valid, from, to);
-        let table =
-            &valid[valid.find("[recurrence]").unwrap()..valid.find("[likelihood]").unwrap()];
+        let table = &valid[valid.find("[recurrence]").unwrap()..valid.find("[likelihood]").unwrap()];
         assert!(refused(table, "").contains("a pixelrnn needs [recurrence]"));
         assert!(refused("channels = 1", "channels = 3").contains("image.channels"));
         assert!(refused("state_size = 3", "state_size = 0").contains("recurrence.state_size: 0"));
@@ -277,9 +270,7 @@ window = [[-1, 0], [0, -1]]
         let with_latent = "[latent]\nsize = 3\n[likelihood]";
         assert!(refused("[likelihood]", with_latent).contains("a pixelrnn has no [latent]"));
         let foreign = format!("{table}[likelihood]");
-        assert!(
-            refused_of(VALID, "[likelihood]", &foreign).contains("a pixelcnn has no [recurrence]")
-        );
+        assert!(refused_of(VALID, "[likelihood]", &foreign).contains("a pixelcnn has no [recurrence]"));
     }
 
     #[test]
@@ -298,14 +289,8 @@ window = [[-1, 0], [0, -1]]
         let without = parse(VALID, "m").unwrap();
         let identity = |manifest: &Manifest| manifest.graphs_sha256(std::iter::empty());
         assert_ne!(identity(&manifest), identity(&without));
-        assert_eq!(
-            identity(&manifest),
-            without.graphs_sha256(["01"].into_iter())
-        );
-        assert_eq!(
-            manifest.without_companions_but(&["model.onnx.data".to_owned()]),
-            Ok(())
-        );
+        assert_eq!(identity(&manifest), without.graphs_sha256(["01"].into_iter()));
+        assert_eq!(manifest.without_companions_but(&["model.onnx.data".to_owned()]), Ok(()));
         let error = manifest.without_companions_but(&[]).unwrap_err();
         assert!(error.contains("neither in the manifest nor by a graph"));
     }
@@ -319,23 +304,15 @@ window = [[-1, 0], [0, -1]]
         assert!(refused("\"pixelcnn\"", "\"pixelcn\"").contains("unknown family"));
         assert!(refused("\"pixelcnn\"", "\"vae\"").contains("unknown field `logits`"));
         assert!(refused("family = \"pixelcnn\"\n", "").contains("family"));
-        assert!(
-            refused("head = \"categorical\"", "head = \"discretized-logistic\"")
-                .contains("categorical")
-        );
+        assert!(refused("head = \"categorical\"", "head = \"discretized-logistic\"").contains("categorical"));
         assert!(refused("[likelihood]\nhead = \"categorical\"\n", "").contains("[likelihood]"));
         assert!(refused("[input]\nscale = 1.0\noffset = 0.0\n", "").contains("[input]"));
         assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
         assert!(refused("\"categorical\"", "\"gaussian\"").contains("gaussian"));
         assert!(refused("scale = 1.0", "scale = 0.0").contains("scale"));
-        assert!(
-            refused("file = \"model.onnx\"", "file = \"../model.onnx\"").contains("plain name")
-        );
+        assert!(refused("file = \"model.onnx\"", "file = \"../model.onnx\"").contains("plain name"));
         assert!(refused("\"s.npy\" = \"00\"", "").contains("no hash"));
-        assert!(
-            refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"a/x\" = \"0\"")
-                .contains("plain name")
-        );
+        assert!(refused("\"s.npy\" = \"00\"", "\"s.npy\" = \"00\"\n\"a/x\" = \"0\"").contains("plain name"));
         let with = |table: &str| refused("[likelihood]", &format!("{table}\n[likelihood]"));
         assert!(with("[serving]\nbatch = 8").contains("on any number of images, or on 1"));
         assert!(with("[declared]\nlog_scale = \"scale\"").contains("a pixelcnn gives no such"));

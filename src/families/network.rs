@@ -1,7 +1,7 @@
 //! What the networks of all families share.
 //!
-//! Architecture invariant: a network turns levels or codes into numbers and back, a batch at a time on the calling thread. It
-//! knows nothing of requests, queues or files.
+//! Architecture invariant: a network turns levels or codes into numbers and back, a batch at a time on the calling
+//! thread. It knows nothing of requests, queues or files.
 
 use crate::{
     domain::image::ImageShape,

@@ -1,4 +1,5 @@
-//! PixelCNNs (van den Oord et al. 2016): one graph, masked convolutions, gives the logits of all pixels of an image at once.
+//! PixelCNNs (van den Oord et al. 2016): one graph, masked convolutions, gives the logits of all pixels of an image at
+//! once.
 
 use serde::Deserialize;
 
@@ -59,11 +60,7 @@ impl Family for PixelCnn {
             output,
             label,
         };
-        Ok(Box::new(Own {
-            file,
-            contract,
-            common,
-        }))
+        Ok(Box::new(Own { file, contract, common }))
     }
 }
 
@@ -89,8 +86,7 @@ impl Contract for Own {
             common: &self.common,
         };
         let (engine, name) = (gate.engine(), gate.label());
-        let load =
-            |graph: &_| network::Network::load(&*engine, &name, graph, self.contract.clone());
+        let load = |graph: &_| network::Network::load(&*engine, &name, graph, self.contract.clone());
         candidate.prove(gate, load, None)
     }
 }

@@ -1,4 +1,5 @@
-//! PixelRNNs (van den Oord et al. 2016): one graph gives the logits and the state of one pixel from the states and levels around it.
+//! PixelRNNs (van den Oord et al. 2016): one graph gives the logits and the state of one pixel from the states and
+//! levels around it.
 
 use serde::Deserialize;
 
@@ -92,8 +93,7 @@ fn recurrence(tables: &mut Tables) -> Result<Recurrence, String> {
     let table: RecurrenceTable = tables.needed("recurrence")?;
     let neighbours = offsets("neighbours", &table.neighbours)?;
     let window = offsets("window", &table.window)?;
-    Recurrence::new(shape, table.state_size, neighbours, window)
-        .map_err(|error| format!("recurrence.{error}"))
+    Recurrence::new(shape, table.state_size, neighbours, window).map_err(|error| format!("recurrence.{error}"))
 }
 
 fn offsets(list: &str, places: &[Vec<i64>]) -> Result<Vec<Offset>, String> {

@@ -26,13 +26,9 @@ impl Declared {
     pub fn read(folder: &Path, name: &str, registry: &Registry) -> Result<Self, GateError> {
         let bytes = read(folder, MANIFEST)?;
         let fingerprint = hexadecimal(&Sha256::digest(&bytes));
-        let text = String::from_utf8(bytes)
-            .map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
+        let text = String::from_utf8(bytes).map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
         let manifest = Manifest::parse(&text, name, registry).map_err(GateError::Manifest)?;
-        Ok(Self {
-            manifest,
-            fingerprint,
-        })
+        Ok(Self { manifest, fingerprint })
     }
 
     /// Reads the files beside the manifest, which must be those that it describes.
@@ -59,7 +55,8 @@ impl Declared {
     }
 }
 
-/// A complete version in memory. Its folder is looked at again only for weights that a graph names and the manifest does not.
+/// A complete version in memory. Its folder is looked at again only for weights that a graph names and the manifest
+/// does not.
 #[derive(Debug)]
 pub struct Snapshot {
     /// What the manifest says.

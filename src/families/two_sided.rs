@@ -1,5 +1,5 @@
-//! Densities judged by the two-sided conformal p-value of one statistic. False alarms are bounded, not misses: an image that the
-//! statistic does not tell from the inliers passes, whatever it shows.
+//! Densities judged by the two-sided conformal p-value of one statistic. False alarms are bounded, not misses: an image
+//! that the statistic does not tell from the inliers passes, whatever it shows.
 
 use std::collections::BTreeMap;
 
@@ -69,10 +69,7 @@ impl TwoSided {
                 size: self.calibration.size(),
                 description: self.info.description.clone(),
             },
-            items: statistics
-                .into_iter()
-                .map(|value| verdict(value?))
-                .collect(),
+            items: statistics.into_iter().map(|value| verdict(value?)).collect(),
         }
     }
 }

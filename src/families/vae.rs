@@ -133,8 +133,7 @@ impl Contract for Own {
         let failed = |cause| failed(&files, cause);
         let (encoder, decoder) = self.converted(gate)?;
         let (engine, label) = (gate.engine(), gate.label());
-        let vae = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone())
-            .map_err(failed)?;
+        let vae = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let (encoding, decoding) = gate.settle("bounds", |gate| {
             self.keeps_apart(gate, &vae)?;
@@ -146,9 +145,7 @@ impl Contract for Own {
                 .iter()
                 .zip(&observations)
                 .zip(&golden)
-                .map(|((posterior, observation), levels)| {
-                    posterior.elbo_at_mean(observation, levels)
-                })
+                .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))
                 .collect();
             gate.passed(
                 "normalisation",
@@ -156,8 +153,7 @@ impl Contract for Own {
             );
             gate.golden(GOLDEN_SCORES, self.golden.tolerance(), &expected, &scores)?;
             let code = &codes[..vae.latent_size()];
-            let encoding =
-                time_of(|| vae.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
+            let encoding = time_of(|| vae.encode(&golden[..1], Threads::One).map(drop)).map_err(failed)?;
             let decoding = time_of(|| vae.decode(code, Threads::One).map(drop)).map_err(failed)?;
             Ok((encoding, decoding))
         })?;
@@ -166,17 +162,10 @@ impl Contract for Own {
         let network = Arc::new(vae);
         let encoder = Arc::clone(&network);
         let model = Arc::new(Model {
-            encode: workshop.batches(
-                name,
-                "encode",
-                encoding,
-                move |images: &[Image], threads| {
-                    let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-                    encoder
-                        .encode(&levels, threads)
-                        .map_err(|error| error.to_string())
-                },
-            ),
+            encode: workshop.batches(name, "encode", encoding, move |images: &[Image], threads| {
+                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                encoder.encode(&levels, threads).map_err(|error| error.to_string())
+            }),
             decode: workshop.lane(
                 name,
                 "decode",
@@ -201,20 +190,22 @@ impl Contract for Own {
         });
         let no_label = "only a classifier, or a density conditioned on labels, can name a label";
         let not_exact = "it has a lower bound on the density of an image, and not the exact probability of each pixel";
-        let capabilities = Capabilities::new("a VAE has a posterior over codes and a likelihood of images given a code, and nothing else")
-            .offer::<dyn Scores>(Arc::clone(&model) as _)
-            .with::<dyn Judges>(judge.ok_or_else(no_calibration))
-            .offer::<dyn Draws>(Arc::clone(&model) as _)
-            .offer::<dyn Completes>(Arc::clone(&model) as _)
-            .offer::<dyn Encodes>(Arc::clone(&model) as _)
-            .offer::<dyn Decodes>(Arc::clone(&model) as _)
-            .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
-            .offer::<dyn Interpolates>(model)
-            .decline::<dyn Classifies>(no_label)
-            .decline::<dyn Compresses>(super::NO_PIXELS)
-            .decline::<dyn Surprises>(not_exact)
-            .decline::<dyn SquaredErrors>("its decoder gives a distribution over images, whose likelihood says more")
-            .offer::<dyn Latents>(network);
+        let capabilities = Capabilities::new(
+            "a VAE has a posterior over codes and a likelihood of images given a code, and nothing else",
+        )
+        .offer::<dyn Scores>(Arc::clone(&model) as _)
+        .with::<dyn Judges>(judge.ok_or_else(no_calibration))
+        .offer::<dyn Draws>(Arc::clone(&model) as _)
+        .offer::<dyn Completes>(Arc::clone(&model) as _)
+        .offer::<dyn Encodes>(Arc::clone(&model) as _)
+        .offer::<dyn Decodes>(Arc::clone(&model) as _)
+        .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
+        .offer::<dyn Interpolates>(model)
+        .decline::<dyn Classifies>(no_label)
+        .decline::<dyn Compresses>(super::NO_PIXELS)
+        .decline::<dyn Surprises>(not_exact)
+        .decline::<dyn SquaredErrors>("its decoder gives a distribution over images, whose likelihood says more")
+        .offer::<dyn Latents>(network);
         Ok(Proved {
             likelihood: "discretized-logistic",
             latent_size: Some(self.contract.latent_size),
@@ -233,10 +224,7 @@ struct Model {
 
 impl Own {
     /// Encoder and decoder, in the server's units.
-    fn converted(
-        &self,
-        gate: &mut Gate<'_>,
-    ) -> Result<(protobuf::Model, protobuf::Model), GateError> {
+    fn converted(&self, gate: &mut Gate<'_>) -> Result<(protobuf::Model, protobuf::Model), GateError> {
         let (declared, levels) = (gate.declared(), self.contract.shape.levels());
         let names = &self.contract.encoder;
         let to_log_variance = declared.to_log_variance();
@@ -245,12 +233,8 @@ impl Own {
         let scale = self.contract.map.scale;
         gate.suspect(&self.encoder, units::input(scale, factor, levels));
         let names = &self.contract.decoder;
-        let (to_pictures, to_log_scale) =
-            (declared.to_pictures(levels), declared.to_log_scale(levels));
-        let conversions: [(&str, &[Step]); 2] = [
-            (&names.mean, &to_pictures),
-            (&names.log_scale, &to_log_scale),
-        ];
+        let (to_pictures, to_log_scale) = (declared.to_pictures(levels), declared.to_log_scale(levels));
+        let conversions: [(&str, &[Step]); 2] = [(&names.mean, &to_pictures), (&names.log_scale, &to_log_scale)];
         Ok((encoder, gate.graph(&self.decoder, &conversions)?))
     }
 

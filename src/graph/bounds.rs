@@ -1,8 +1,8 @@
 //! What a graph may ask of a machine, told by counting before anything runs.
 //!
-//! A file of a few kilobytes can stand for a graph without end: functions that call others twice, shapes without values, constants made of a
-//! number. What a runtime would make of a file must be in proportion to the file. What cannot be counted (a loop that turns for ever) is left to
-//! the time limit of the load gate.
+//! A file of a few kilobytes can stand for a graph without end: functions that call others twice, shapes without
+//! values, constants made of a number. What a runtime would make of a file must be in proportion to the file. What
+//! cannot be counted (a loop that turns for ever) is left to the time limit of the load gate.
 
 use std::collections::HashMap;
 
@@ -52,10 +52,7 @@ pub fn check(model: &Model) -> Result<(), GraphError> {
     for list in walk::lists(model) {
         let mut found = Ok(());
         walk::nodes(list, &mut |node| {
-            let tensors = node
-                .attributes
-                .iter()
-                .flat_map(|a| a.t.iter().chain(&a.tensors));
+            let tensors = node.attributes.iter().flat_map(|a| a.t.iter().chain(&a.tensors));
             for tensor in tensors {
                 found = found.clone().and(has_its_values(tensor));
             }
@@ -120,12 +117,7 @@ impl<'a> Functions<'a> {
         Ok(total)
     }
 
-    fn of_function(
-        &mut self,
-        key: Key<'a>,
-        function: &'a Function,
-        depth: usize,
-    ) -> Result<u64, String> {
+    fn of_function(&mut self, key: Key<'a>, function: &'a Function, depth: usize) -> Result<u64, String> {
         if let Some(&known) = self.counted.get(&key) {
             return Ok(known);
         }
@@ -144,8 +136,8 @@ impl<'a> Functions<'a> {
 /// A tensor has a value for every element that its shape asks for.
 fn has_its_values(tensor: &Tensor) -> Result<(), String> {
     let name = tensor.name.as_deref().unwrap_or_default();
-    let elements = elements(&tensor.dims)
-        .ok_or_else(|| format!("the shape {:?} of tensor {name:?} is none", tensor.dims))?;
+    let elements =
+        elements(&tensor.dims).ok_or_else(|| format!("the shape {:?} of tensor {name:?} is none", tensor.dims))?;
     let held = tensor.held();
     if elements > held {
         return Err(format!(
@@ -180,11 +172,7 @@ fn made(model: &Model, list: &[Node]) -> Result<(), String> {
     let constants = constants(model, list);
     let mut refused = Ok(());
     walk::nodes(list, &mut |node| {
-        let input = |at: usize| {
-            node.inputs
-                .get(at)
-                .and_then(|name| constants.get(name.as_str()))
-        };
+        let input = |at: usize| node.inputs.get(at).and_then(|name| constants.get(name.as_str()));
         let shape = match node.op_type.as_deref() {
             Some("ConstantOfShape") => input(0).cloned(),
             Some("Expand" | "Tile") => input(1).cloned(),
@@ -211,9 +199,7 @@ fn made(model: &Model, list: &[Node]) -> Result<(), String> {
 fn turns(node: &Node, count: Option<i64>) -> Result<(), String> {
     let name = node.name.as_deref().unwrap_or_default();
     if let Some(count) = count.filter(|&count| count > TURNS) {
-        return Err(format!(
-            "Loop {name:?} turns {count} times; at most {TURNS} are run"
-        ));
+        return Err(format!("Loop {name:?} turns {count} times; at most {TURNS} are run"));
     }
     match walk::subgraphs(node).find(|body| body.nodes.is_empty()) {
         Some(_) => Err(format!("Loop {name:?} has nothing to do in a turn")),
@@ -222,11 +208,7 @@ fn turns(node: &Node, count: Option<i64>) -> Result<(), String> {
 }
 
 /// The shape of a range of integers.
-fn range(
-    start: Option<&Vec<i64>>,
-    limit: Option<&Vec<i64>>,
-    step: Option<&Vec<i64>>,
-) -> Option<Vec<i64>> {
+fn range(start: Option<&Vec<i64>>, limit: Option<&Vec<i64>>, step: Option<&Vec<i64>>) -> Option<Vec<i64>> {
     let number = |values: Option<&Vec<i64>>| values?.first().copied().map(i128::from);
     let (start, limit, step) = (number(start)?, number(limit)?, number(step)?);
     let count = (limit - start).checked_div(step)?.max(0);
@@ -260,9 +242,8 @@ fn constants<'a>(model: &'a Model, list: &'a [Node]) -> HashMap<&'a str, Vec<i64
 
 /// The product of sizes, none of which may be negative.
 fn elements(dims: &[i64]) -> Option<u64> {
-    dims.iter().try_fold(1u64, |product, &size| {
-        product.checked_mul(u64::try_from(size).ok()?)
-    })
+    dims.iter()
+        .try_fold(1u64, |product, &size| product.checked_mul(u64::try_from(size).ok()?))
 }
 
 #[cfg(test)]

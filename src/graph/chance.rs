@@ -14,7 +14,8 @@ const DRAWING: [&str; 6] = [
     "RandomUniformLike",
 ];
 
-/// Operator and name of every node that draws, or may: a dropout does in training mode only, which may be decided at run time.
+/// Operator and name of every node that draws, or may: a dropout does in training mode only, which may be decided at
+/// run time.
 pub fn nodes(model: &Model) -> Vec<String> {
     let mut found = Vec::new();
     for list in walk::lists(model) {

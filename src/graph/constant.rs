@@ -24,8 +24,8 @@ impl Constant {
         }
     }
 
-    /// Reals of any precision, as reals of 32 bits, and 64-bit integers; `None` if the tensor is of another type, lies in another file, or
-    /// has not as many values as its shape says.
+    /// Reals of any precision, as reals of 32 bits, and 64-bit integers; `None` if the tensor is of another type, lies
+    /// in another file, or has not as many values as its shape says.
     pub(super) fn read(tensor: &Tensor) -> Option<Self> {
         if !tensor.external_data.is_empty() {
             return None;
@@ -44,25 +44,15 @@ impl Constant {
                 None => tensor.float_data.clone(),
             }),
             ElementType::Double => Values::Floats(match raw {
-                Some(bytes) => words(bytes)
-                    .map(|word| f64::from_le_bytes(word) as f32)
-                    .collect(),
-                None => tensor
-                    .double_data
-                    .iter()
-                    .map(|&value| value as f32)
-                    .collect(),
+                Some(bytes) => words(bytes).map(|word| f64::from_le_bytes(word) as f32).collect(),
+                None => tensor.double_data.iter().map(|&value| value as f32).collect(),
             }),
             ElementType::Float16 => Values::Floats(match raw {
-                Some(bytes) => words(bytes)
-                    .map(|word| half(u16::from_le_bytes(word)))
-                    .collect(),
+                Some(bytes) => words(bytes).map(|word| half(u16::from_le_bytes(word))).collect(),
                 None => tensor.int32_data.iter().map(short).map(half).collect(),
             }),
             ElementType::Bfloat16 => Values::Floats(match raw {
-                Some(bytes) => words(bytes)
-                    .map(|word| bfloat(u16::from_le_bytes(word)))
-                    .collect(),
+                Some(bytes) => words(bytes).map(|word| bfloat(u16::from_le_bytes(word))).collect(),
                 None => tensor.int32_data.iter().map(short).map(bfloat).collect(),
             }),
             ElementType::Int64 => Values::Ints(match raw {
@@ -183,9 +173,7 @@ mod tests {
 
     #[test]
     fn reals_of_sixteen_bits_are_read_exactly() {
-        let halves = [
-            0x3c00, 0xc000, 0x3555, 0x0001, 0x0400, 0x7bff, 0x8000, 0x7c00,
-        ];
+        let halves = [0x3c00, 0xc000, 0x3555, 0x0001, 0x0400, 0x7bff, 0x8000, 0x7c00];
         let expected = [
             1.0,
             -2.0,
@@ -202,20 +190,9 @@ mod tests {
             int32_data: halves.to_vec(),
             ..Tensor::default()
         };
-        let read = |tensor: &Tensor| {
-            Constant::read(tensor)
-                .unwrap()
-                .as_floats()
-                .unwrap()
-                .to_vec()
-        };
+        let read = |tensor: &Tensor| Constant::read(tensor).unwrap().as_floats().unwrap().to_vec();
         assert_eq!(read(&tensor), expected);
-        tensor.raw_data = Some(
-            halves
-                .iter()
-                .flat_map(|&v| (v as u16).to_le_bytes())
-                .collect(),
-        );
+        tensor.raw_data = Some(halves.iter().flat_map(|&v| (v as u16).to_le_bytes()).collect());
         assert_eq!(read(&tensor), expected);
         assert!(half(0x7e00).is_nan());
         tensor.data_type = Some(ElementType::Bfloat16 as i32);

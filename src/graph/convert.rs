@@ -27,9 +27,7 @@ pub fn output(model: &mut Model, name: &str, steps: &[Step]) -> Result<(), Graph
     }
     let raw = format!("density_server/given/{name}");
     let mut producers = graph.nodes.iter_mut().flat_map(|node| &mut node.outputs);
-    let produced = producers
-        .find(|output| *output == name)
-        .ok_or_else(missing)?;
+    let produced = producers.find(|output| *output == name).ok_or_else(missing)?;
     produced.clone_from(&raw);
     rename_reads(graph, name, &raw);
     let mut at = raw.clone();

@@ -1,11 +1,13 @@
 //! Cropping the kernels of convolutions to the taps that are not zero.
 //!
-//! A masked convolution is exported as a full kernel of which half is zeros, and a runtime multiplies with every one of them: 9 taps
-//! where 6 are enough, 49 where 28 are. Outer rows and columns of taps that are zero for all inputs and outputs are cut away here,
-//! and the padding shrinks by as much, so that every tap that is left reads what it read before. Only products with an exact zero go
-//! away; what is left is summed in another order, so the last bits of a result may change, but not what they depend on.
+//! A masked convolution is exported as a full kernel of which half is zeros, and a runtime multiplies with every one of
+//! them: 9 taps where 6 are enough, 49 where 28 are. Outer rows and columns of taps that are zero for all inputs and
+//! outputs are cut away here, and the padding shrinks by as much, so that every tap that is left reads what it read
+//! before. Only products with an exact zero go away; what is left is summed in another order, so the last bits of a
+//! result may change, but not what they depend on.
 //!
-//! Architecture invariant: only weights are looked at. Whether a graph is masked, or causal, is nothing that this knows of.
+//! Architecture invariant: only weights are looked at. Whether a graph is masked, or causal, is nothing that this knows
+//! of.
 
 use std::{borrow::Cow, collections::HashMap, fmt};
 
@@ -34,8 +36,8 @@ impl fmt::Display for Cropped {
     }
 }
 
-/// Whether the kernel of some convolution is computed in the graph, for example by multiplying weights with a mask, so that its zeros
-/// cannot be seen before constants are folded.
+/// Whether the kernel of some convolution is computed in the graph, for example by multiplying weights with a mask, so
+/// that its zeros cannot be seen before constants are folded.
 pub fn computes_kernels(model: &Model) -> bool {
     model.graph.as_ref().is_some_and(|graph| {
         let constants = constants(graph);
@@ -70,13 +72,7 @@ pub fn crop(model: &mut Model) -> Cropped {
         let number = made.len();
         let tensor = made
             .entry((node.inputs[1].clone(), change.cut.clone()))
-            .or_insert_with(|| {
-                cut(
-                    kernel,
-                    &change.cut,
-                    format!("density_server/cropped_{number}"),
-                )
-            });
+            .or_insert_with(|| cut(kernel, &change.cut, format!("density_server/cropped_{number}")));
         counts.cropped += 1;
         counts.weights_after += size(tensor);
         changes.push((at, tensor.name.clone().unwrap_or_default(), change));
@@ -111,9 +107,7 @@ impl Change {
             .map(|&size| usize::try_from(size).ok().filter(|&size| size > 0))
             .collect::<Option<_>>()?;
         let axes = taps.len();
-        let dilations = node
-            .ints("dilations")
-            .map_or_else(|| vec![1; axes], <[i64]>::to_vec);
+        let dilations = node.ints("dilations").map_or_else(|| vec![1; axes], <[i64]>::to_vec);
         let mut pads = pads(node, &taps, &dilations)?;
         if axes == 0
             || dilations.len() != axes
@@ -179,13 +173,9 @@ fn pads(node: &Node, taps: &[usize], dilations: &[i64]) -> Option<Vec<i64>> {
     match node.text("auto_pad") {
         b"" | b"NOTSET" => Some(node.ints("pads").map_or_else(none, <[i64]>::to_vec)),
         b"VALID" => Some(none()),
-        _ if node
-            .ints("strides")
-            .is_some_and(|s| s.iter().any(|&s| s != 1)) =>
-        {
-            None
-        }
-        // Without strides, the size stays the same if as many places are added as the kernel reaches beyond its first tap.
+        _ if node.ints("strides").is_some_and(|s| s.iter().any(|&s| s != 1)) => None,
+        // Without strides, the size stays the same if as many places are added as the kernel reaches beyond its first
+        // tap.
         auto => {
             let reach = taps
                 .iter()
@@ -198,7 +188,8 @@ fn pads(node: &Node, taps: &[usize], dilations: &[i64]) -> Option<Vec<i64>> {
     }
 }
 
-/// The first and the last tap along each axis that is not zero for some input and output; `None` if all are, or if they cannot be read.
+/// The first and the last tap along each axis that is not zero for some input and output; `None` if all are, or if they
+/// cannot be read.
 fn used(kernel: &Tensor, taps: &[usize]) -> Option<Vec<(usize, usize)>> {
     let (bytes, width) = bytes(kernel)?;
     let mut used: Vec<Option<(usize, usize)>> = vec![None; taps.len()];
@@ -243,8 +234,8 @@ fn cut(kernel: &Tensor, cut: &Cut, name: String) -> Tensor {
     }
 }
 
-/// The values as little-endian bytes, and the bytes of one; `None` if they are of another type than reals, are not in this file, or are
-/// not as many as the shape says.
+/// The values as little-endian bytes, and the bytes of one; `None` if they are of another type than reals, are not in
+/// this file, or are not as many as the shape says.
 fn bytes(tensor: &Tensor) -> Option<(Cow<'_, [u8]>, usize)> {
     if !tensor.external_data.is_empty() {
         return None;
@@ -273,7 +264,8 @@ fn is_zero(value: &[u8]) -> bool {
         .is_some_and(|(last, rest)| last & 0x7f == 0 && rest.iter().all(|&byte| byte == 0))
 }
 
-/// Drops initializers that nothing reads any more. Whatever reads from inside another node is not seen here, so they stay if there is one.
+/// Drops initializers that nothing reads any more. Whatever reads from inside another node is not seen here, so they
+/// stay if there is one.
 fn drop_unread(graph: &mut Graph) {
     let has_subgraph = |node: &Node| node.attributes.iter().any(|a| a.holds_graph());
     if graph.nodes.iter().any(has_subgraph) {

@@ -1,8 +1,9 @@
 //! Tensors whose values lie in files beside the graph.
 //!
-//! A graph may say that a tensor's values are to be read from another file. A runtime would look for it from where the process stands, and
-//! read whatever is there. So no runtime ever sees such a tensor: the values are put into the graph, out of files that the caller answers for,
-//! and what cannot be put there is refused. This holds at every depth, and after it a graph reads nothing but itself.
+//! A graph may say that a tensor's values are to be read from another file. A runtime would look for it from where the
+//! process stands, and read whatever is there. So no runtime ever sees such a tensor: the values are put into the
+//! graph, out of files that the caller answers for, and what cannot be put there is refused. This holds at every depth,
+//! and after it a graph reads nothing but itself.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -19,8 +20,8 @@ const LARGEST: usize = i32::MAX as usize;
 /// Tensors may share values, but not without end: a small file must not become a large graph.
 const SHARES: usize = 4;
 
-/// Puts all values that lie elsewhere into the graph. `read` gives the bytes of a file by its plain name, and is asked once for each.
-/// Answers the names, in order.
+/// Puts all values that lie elsewhere into the graph. `read` gives the bytes of a file by its plain name, and is asked
+/// once for each. Answers the names, in order.
 pub fn inline<'a>(
     model: &mut Model,
     mut read: impl FnMut(&str) -> Result<Cow<'a, [u8]>, String>,
@@ -94,10 +95,7 @@ impl Place {
             None => Ok(None),
             Some(text) => match text.parse::<usize>() {
                 Ok(number) => Ok(Some(number)),
-                Err(_) => Err(format!(
-                    "its {key} {:?} is not a whole number",
-                    clipped(text)
-                )),
+                Err(_) => Err(format!("its {key} {:?} is not a whole number", clipped(text))),
             },
         };
         let needed = tensor
@@ -118,16 +116,15 @@ impl Place {
 
     fn of_file<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
         let end = self.offset.checked_add(self.length);
-        end.and_then(|end| bytes.get(self.offset..end))
-            .ok_or_else(|| {
-                format!(
-                    "it should have {} bytes from {} of {:?}, which has {}",
-                    self.length,
-                    self.offset,
-                    self.file,
-                    bytes.len()
-                )
-            })
+        end.and_then(|end| bytes.get(self.offset..end)).ok_or_else(|| {
+            format!(
+                "it should have {} bytes from {} of {:?}, which has {}",
+                self.length,
+                self.offset,
+                self.file,
+                bytes.len()
+            )
+        })
     }
 }
 
@@ -181,9 +178,7 @@ mod tests {
     }
 
     fn refused(entries: &[(&str, &str)]) -> String {
-        inlined(&mut holding(elsewhere(entries)))
-            .unwrap_err()
-            .to_string()
+        inlined(&mut holding(elsewhere(entries))).unwrap_err().to_string()
     }
 
     #[test]
@@ -192,10 +187,7 @@ mod tests {
         let mut model = holding(elsewhere(&entries));
         assert_eq!(inlined(&mut model).unwrap(), ["beside"]);
         let tensor = &model.graph.unwrap().initializers[0];
-        assert_eq!(
-            tensor.raw_data.as_deref(),
-            Some(&[4, 5, 6, 7, 8, 9, 10, 11][..])
-        );
+        assert_eq!(tensor.raw_data.as_deref(), Some(&[4, 5, 6, 7, 8, 9, 10, 11][..]));
         assert!(tensor.external_data.is_empty());
         assert_eq!(tensor.data_location, None);
         assert_eq!(tensor.dims, [2]);
@@ -215,10 +207,7 @@ mod tests {
             "be\0side",
             "*/_ORT_MEM_ADDR_/*",
         ] {
-            assert!(
-                refused(&[("location", place)]).contains("plain name"),
-                "{place:?}"
-            );
+            assert!(refused(&[("location", place)]).contains("plain name"), "{place:?}");
         }
         assert!(refused(&[]).contains("does not say in which"));
     }

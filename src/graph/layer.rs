@@ -2,8 +2,8 @@
 
 use super::protobuf::Node;
 
-/// The layer as `"name" (kind)`: its path in the author's code where that is known, else the name of the node; and the class of the module,
-/// else the operator.
+/// The layer as `"name" (kind)`: its path in the author's code where that is known, else the name of the node; and the
+/// class of the module, else the operator.
 pub(super) fn describe(node: &Node) -> String {
     let name = scope(node)
         .or_else(|| path(node.name()))
@@ -13,7 +13,8 @@ pub(super) fn describe(node: &Node) -> String {
     format!("{name:?} ({kind})")
 }
 
-/// PyTorch's exporter of graphs keeps the modules around each call in the node's metadata, outermost first, and the call itself.
+/// PyTorch's exporter of graphs keeps the modules around each call in the node's metadata, outermost first, and the
+/// call itself.
 fn scope(node: &Node) -> Option<String> {
     let scopes = node.metadata("pkg.torch.onnx.name_scopes")?;
     enclosing(&scopes)
@@ -41,15 +42,14 @@ fn enclosing(list: &str) -> Option<String> {
         .map(|&name| name.to_owned())
 }
 
-/// PyTorch's older exporter names nodes by their modules: `/blocks.0/conv/Conv`. A child of a list is given with the list, `/net/net.0/Conv`.
+/// PyTorch's older exporter names nodes by their modules: `/blocks.0/conv/Conv`. A child of a list is given with the
+/// list, `/net/net.0/Conv`.
 fn path(name: &str) -> Option<String> {
     let mut modules: Vec<&str> = name.strip_prefix('/')?.split('/').collect();
     modules.pop();
     let mut path = String::new();
     for module in modules {
-        let repeats = module
-            .strip_prefix(&path)
-            .is_some_and(|rest| rest.starts_with('.'));
+        let repeats = module.strip_prefix(&path).is_some_and(|rest| rest.starts_with('.'));
         if repeats || path.is_empty() {
             module.clone_into(&mut path);
         } else {
@@ -82,10 +82,7 @@ mod tests {
             ..Node::new("Conv", &["x", "w"], "y")
         };
         assert_eq!(describe(&named("/net/net.0/Conv")), "\"net.0\" (Conv)");
-        assert_eq!(
-            describe(&named("/blocks.1/conv/Conv")),
-            "\"blocks.1.conv\" (Conv)"
-        );
+        assert_eq!(describe(&named("/blocks.1/conv/Conv")), "\"blocks.1.conv\" (Conv)");
         assert_eq!(describe(&named("/MatMul")), "\"/MatMul\" (Conv)");
         let of_parameters = Node::new("Conv", &["x", "blocks.4.conv.weight"], "y");
         assert_eq!(describe(&of_parameters), "\"blocks.4.conv\" (Conv)");
@@ -98,10 +95,7 @@ mod tests {
         assert_eq!(describe(&scoped), "\"norm\" (GroupNorm)");
         let outside = Node::new("Relu", &["x"], "y")
             .with_metadata("pkg.torch.onnx.name_scopes", "['', 'relu']")
-            .with_metadata(
-                "pkg.torch.onnx.class_hierarchy",
-                "['Net', 'aten.relu.default']",
-            );
+            .with_metadata("pkg.torch.onnx.class_hierarchy", "['Net', 'aten.relu.default']");
         assert_eq!(describe(&outside), "\"y/Relu\" (Relu)");
     }
 }

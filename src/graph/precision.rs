@@ -1,7 +1,8 @@
 //! Computing in 32-bit reals what a graph keeps in others.
 //!
-//! Weights of 16 bits are numbers of 32 bits as they are, and processors compute in 32 bits, so nothing is lost, and no conversions are left
-//! between one operator and the next. Weights of 64 bits are rounded; the runtime has no convolution for them.
+//! Weights of 16 bits are numbers of 32 bits as they are, and processors compute in 32 bits, so nothing is lost, and no
+//! conversions are left between one operator and the next. Weights of 64 bits are rounded; the runtime has no
+//! convolution for them.
 
 use std::borrow::Cow;
 
@@ -12,8 +13,8 @@ use super::{
 
 const FLOAT: i32 = ElementType::Float as i32;
 
-/// The graph with its weights and everything that it computes in 32-bit reals; the same if it has no weights of another precision, or
-/// if parts of it lie inside other nodes.
+/// The graph with its weights and everything that it computes in 32-bit reals; the same if it has no weights of another
+/// precision, or if parts of it lie inside other nodes.
 pub fn in_single(model: &Model) -> Cow<'_, Model> {
     let is_closed = |node: &Node| node.attributes.iter().any(|a| a.holds_graph());
     let needed = model.graph.as_ref().is_some_and(|graph| {
@@ -34,7 +35,8 @@ pub fn in_single(model: &Model) -> Cow<'_, Model> {
     Cow::Owned(model)
 }
 
-/// Constants of more than one number. Single numbers are often of another precision than what they meet, and then converted.
+/// Constants of more than one number. Single numbers are often of another precision than what they meet, and then
+/// converted.
 fn weights(graph: &Graph) -> impl Iterator<Item = &Tensor> {
     let is_weight = |tensor: &&Tensor| tensor.dims.iter().product::<i64>() > 1;
     graph.initializers.iter().filter(is_weight)
@@ -57,10 +59,7 @@ fn convert(graph: &mut Graph) {
     }
     let values = graph.inputs.iter_mut().chain(&mut graph.outputs);
     for value in values.chain(&mut graph.value_infos) {
-        let tensor = value
-            .type_info
-            .as_mut()
-            .and_then(|info| info.tensor.as_mut());
+        let tensor = value.type_info.as_mut().and_then(|info| info.tensor.as_mut());
         if let Some(tensor) = tensor
             && tensor.element_type.is_some_and(is_other)
         {

@@ -1,8 +1,8 @@
 //! The messages of the ONNX format (IR version 13 and before), with the field numbers of its specification.
 //!
-//! Everything that may hold a tensor or a node is typed, so that no part of a file escapes what is asked of all its tensors.
-//! Parts that can hold neither (quantisation, metadata, …) are kept as opaque bytes, so that a graph which is read and written
-//! again loses nothing.
+//! Everything that may hold a tensor or a node is typed, so that no part of a file escapes what is asked of all its
+//! tensors. Parts that can hold neither (quantisation, metadata, …) are kept as opaque bytes, so that a graph which is
+//! read and written again loses nothing.
 
 use prost::Message as _;
 
@@ -466,9 +466,7 @@ impl Node {
 
     /// A text attribute; empty if it is not there.
     pub fn text(&self, name: &str) -> &[u8] {
-        self.attribute(name)
-            .and_then(|a| a.s.as_deref())
-            .unwrap_or_default()
+        self.attribute(name).and_then(|a| a.s.as_deref()).unwrap_or_default()
     }
 
     /// A remark that the exporter left under `key`.

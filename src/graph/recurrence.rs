@@ -1,8 +1,9 @@
 //! Compiling a recurrent network: a step graph, which computes one pixel, and the places that it reads.
 //!
-//! The state of a pixel is computed from the states of some neighbours and the levels of some pixels around it, the window. Where all
-//! of these come before the pixel in raster order, so does whatever they have seen, and so on: a prediction sees only pixels before its
-//! own. That is the whole proof of causality, and it is made from [`Recurrence`] alone, as long as a step keeps its rows apart.
+//! The state of a pixel is computed from the states of some neighbours and the levels of some pixels around it, the
+//! window. Where all of these come before the pixel in raster order, so does whatever they have seen, and so on: a
+//! prediction sees only pixels before its own. That is the whole proof of causality, and it is made from [`Recurrence`]
+//! alone, as long as a step keeps its rows apart.
 //!
 //! The program is of the same kind as that of a [stencil](super::wavefront): row i runs `lag` columns behind row i − 1.
 
@@ -41,9 +42,7 @@ pub struct Recurrence {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RecurrenceError {
     /// Images in colour.
-    #[error(
-        "images of {0} channels: a step gives the logits of one level, so images must have 1 channel"
-    )]
+    #[error("images of {0} channels: a step gives the logits of one level, so images must have 1 channel")]
     Channels(usize),
     /// States of no numbers, or of too many.
     #[error("state_size: {0} is outside 1 to {MAX_STATE_SIZE}")]
@@ -135,8 +134,8 @@ impl Recurrence {
         &self.window
     }
 
-    /// The smallest number of columns by which a row can run behind the row above: everything that is read must be at least a step old,
-    /// so dx + lag · dy ≤ −1.
+    /// The smallest number of columns by which a row can run behind the row above: everything that is read must be at
+    /// least a step old, so dx + lag · dy ≤ −1.
     fn lag(&self) -> i64 {
         let above = self.neighbours.iter().chain(&self.window);
         above
@@ -160,12 +159,7 @@ fn check(list: &'static str, offsets: &[Offset], shape: ImageShape) -> Result<()
             _ => None,
         };
         if let Some(place) = place {
-            return Err(RecurrenceError::Leak {
-                list,
-                dy,
-                dx,
-                place,
-            });
+            return Err(RecurrenceError::Leak { list, dy, dx, place });
         }
         if dy.unsigned_abs() >= height as u64 || dx.unsigned_abs() >= width as u64 {
             return Err(RecurrenceError::Outside {
@@ -250,12 +244,7 @@ pub fn compile(
     })
 }
 
-fn check_graph(
-    model: &Model,
-    names: &Names,
-    recurrence: &Recurrence,
-    outcomes: usize,
-) -> Result<(), GraphError> {
+fn check_graph(model: &Model, names: &Names, recurrence: &Recurrence, outcomes: usize) -> Result<(), GraphError> {
     let (neighbours, window) = (recurrence.neighbours.len(), recurrence.window.len());
     let float = |name, form| Expected {
         name,

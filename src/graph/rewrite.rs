@@ -1,8 +1,8 @@
 //! Rewriting an exported graph into the one that the server runs.
 //!
-//! Two things change. The image comes in as bytes (its levels), a quarter of the traffic of floats and with no rounding of
-//! ours; and an autoregressive graph answers, for every dimension, two numbers that give the log-probability of its level, instead of
-//! the logits of all levels: 2/levels of the traffic.
+//! Two things change. The image comes in as bytes (its levels), a quarter of the traffic of floats and with no rounding
+//! of ours; and an autoregressive graph answers, for every dimension, two numbers that give the log-probability of its
+//! level, instead of the logits of all levels: 2/levels of the traffic.
 
 use super::{
     GraphError,
@@ -41,12 +41,7 @@ pub enum Logits {
 }
 
 /// The graph with its image input replaced by [`LEVELS`]; outputs stay as they are.
-pub fn take_levels(
-    model: &Model,
-    input: &str,
-    shape: ImageShape,
-    map: InputMap,
-) -> Result<Model, GraphError> {
+pub fn take_levels(model: &Model, input: &str, shape: ImageShape, map: InputMap) -> Result<Model, GraphError> {
     let mut model = model.clone();
     let graph = graph_mut(&mut model)?;
     let place = graph
@@ -64,24 +59,20 @@ pub fn take_levels(
         Tensor::of_scalar("density_server/offset", map.offset as f32),
     ]);
     let prologue = [
-        Node::new("Cast", &[LEVELS], "density_server/level_values")
-            .with_int("to", ElementType::Float as i64),
+        Node::new("Cast", &[LEVELS], "density_server/level_values").with_int("to", ElementType::Float as i64),
         Node::new(
             "Mul",
             &["density_server/level_values", "density_server/scale"],
             "density_server/scaled",
         ),
-        Node::new(
-            "Add",
-            &["density_server/scaled", "density_server/offset"],
-            input,
-        ),
+        Node::new("Add", &["density_server/scaled", "density_server/offset"], input),
     ];
     graph.nodes.splice(0..0, prologue);
     Ok(model)
 }
 
-/// The graph for a batch of one image: every shape in it becomes a number, so that a runtime can fold all arithmetic on shapes.
+/// The graph for a batch of one image: every shape in it becomes a number, so that a runtime can fold all arithmetic on
+/// shapes.
 pub fn for_one(model: &Model) -> Result<Model, GraphError> {
     let mut model = model.clone();
     let graph = graph_mut(&mut model)?;
@@ -99,13 +90,14 @@ pub fn for_one(model: &Model) -> Result<Model, GraphError> {
     Ok(model)
 }
 
-/// The graph that scores: [`LEVELS`] in; [`CHOSEN`] and [`TOTAL`] out for a categorical head, so that log p = chosen − ln total;
-/// [`MARGIN`] out for a Bernoulli head, so that log p = −softplus(margin). The logits stay its last output, so that both can be had of
-/// one pass and compared.
+/// The graph that scores: [`LEVELS`] in; [`CHOSEN`] and [`TOTAL`] out for a categorical head, so that log p = chosen −
+/// ln total; [`MARGIN`] out for a Bernoulli head, so that log p = −softplus(margin). The logits stay its last output,
+/// so that both can be had of one pass and compared.
 ///
-/// The sum over levels is a 1×1 convolution with ones, and logarithms are left to the caller. ONNX Runtime's `ReduceLogSumExp` and
-/// `LogSoftmax` over a strided axis take three to four times as long, and its `ReduceSum`, `Log` and `Softplus` round differently
-/// depending on how many images share the batch, which its convolution and `Exp` do not: a score must not depend on company.
+/// The sum over levels is a 1×1 convolution with ones, and logarithms are left to the caller. ONNX Runtime's
+/// `ReduceLogSumExp` and `LogSoftmax` over a strided axis take three to four times as long, and its `ReduceSum`, `Log`
+/// and `Softplus` round differently depending on how many images share the batch, which its convolution and `Exp` do
+/// not: a score must not depend on company.
 pub fn score(
     model: &Model,
     input: &str,
@@ -146,20 +138,13 @@ pub fn score(
     Ok(model)
 }
 
-fn append_categorical(
-    graph: &mut Graph,
-    logits: &str,
-    opset: i64,
-    levels: usize,
-    has_channel_axis: bool,
-) {
+fn append_categorical(graph: &mut Graph, logits: &str, opset: i64, levels: usize, has_channel_axis: bool) {
     const AXIS: &str = "density_server/level_axis";
     const ONES: &str = "density_server/ones";
     let spatial_axes = if has_channel_axis { 3 } else { 2 };
-    graph.initializers.extend([
-        Tensor::of_ints(AXIS, &[1]),
-        Tensor::of_ones(ONES, levels, spatial_axes),
-    ]);
+    graph
+        .initializers
+        .extend([Tensor::of_ints(AXIS, &[1]), Tensor::of_ones(ONES, levels, spatial_axes)]);
     // Axes became an input of `ReduceMax` with version 18 of the operators.
     let maximum = if opset < 18 {
         Node::new("ReduceMax", &[logits], "density_server/max").with_ints("axes", &[1])
@@ -167,14 +152,9 @@ fn append_categorical(
         Node::new("ReduceMax", &[logits, AXIS], "density_server/max")
     };
     graph.nodes.extend([
-        Node::new("Cast", &[LEVELS], "density_server/level_indices")
-            .with_int("to", ElementType::Int64 as i64),
+        Node::new("Cast", &[LEVELS], "density_server/level_indices").with_int("to", ElementType::Int64 as i64),
         maximum.with_int("keepdims", 1),
-        Node::new(
-            "Sub",
-            &[logits, "density_server/max"],
-            "density_server/shifted",
-        ),
+        Node::new("Sub", &[logits, "density_server/max"], "density_server/shifted"),
         Node::new("Exp", &["density_server/shifted"], "density_server/weights"),
         Node::new("Conv", &["density_server/weights", ONES], TOTAL),
     ]);
@@ -188,14 +168,9 @@ fn append_categorical(
     } else {
         "density_server/level_indices"
     };
-    graph.nodes.push(
-        Node::new(
-            "GatherElements",
-            &["density_server/shifted", indices],
-            CHOSEN,
-        )
-        .with_int("axis", 1),
-    );
+    graph
+        .nodes
+        .push(Node::new("GatherElements", &["density_server/shifted", indices], CHOSEN).with_int("axis", 1));
 }
 
 fn append_bernoulli(graph: &mut Graph, logits: &str) {

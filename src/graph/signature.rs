@@ -1,5 +1,5 @@
-//! Does a graph have the inputs and outputs that its manifest names, with the element types and shapes that the contract
-//! asks for?
+//! Does a graph have the inputs and outputs that its manifest names, with the element types and shapes that the
+//! contract asks for?
 
 use super::{
     GraphError,
@@ -17,13 +17,9 @@ pub struct Expected<'a> {
     pub forms: Vec<Vec<usize>>,
 }
 
-/// Checks that the graph takes exactly `inputs` (besides constants) and gives at least `outputs`; answers for each output which of
-/// its forms it has. A declared shape may leave axes open; those are checked when the graph first runs.
-pub fn check(
-    model: &Model,
-    inputs: &[Expected<'_>],
-    outputs: &[Expected<'_>],
-) -> Result<Vec<usize>, GraphError> {
+/// Checks that the graph takes exactly `inputs` (besides constants) and gives at least `outputs`; answers for each
+/// output which of its forms it has. A declared shape may leave axes open; those are checked when the graph first runs.
+pub fn check(model: &Model, inputs: &[Expected<'_>], outputs: &[Expected<'_>]) -> Result<Vec<usize>, GraphError> {
     let graph = model
         .graph
         .as_ref()
@@ -34,20 +30,13 @@ pub fn check(
             .iter()
             .any(|tensor| tensor.name.as_deref() == Some(name))
     };
-    let wanted: Vec<&ValueInfo> = graph
-        .inputs
-        .iter()
-        .filter(|value| !is_constant(value.name()))
-        .collect();
+    let wanted: Vec<&ValueInfo> = graph.inputs.iter().filter(|value| !is_constant(value.name())).collect();
     for input in inputs {
         find(&wanted, "input", input)?;
     }
     let is_expected = |name: &str| inputs.iter().any(|input| input.name == name);
     if let Some(extra) = wanted.iter().find(|value| !is_expected(value.name())) {
-        let names: Vec<_> = inputs
-            .iter()
-            .map(|input| format!("{:?}", input.name))
-            .collect();
+        let names: Vec<_> = inputs.iter().map(|input| format!("{:?}", input.name)).collect();
         return Err(GraphError::Signature(format!(
             "the graph wants an input {:?} that its contract does not have: the only inputs are {}",
             extra.name(),
@@ -55,10 +44,7 @@ pub fn check(
         )));
     }
     let given: Vec<&ValueInfo> = graph.outputs.iter().collect();
-    outputs
-        .iter()
-        .map(|output| find(&given, "output", output))
-        .collect()
+    outputs.iter().map(|output| find(&given, "output", output)).collect()
 }
 
 /// The size of the rows of an output whose declared shape is `[batch, size]`.
@@ -95,9 +81,7 @@ fn find(values: &[&ValueInfo], role: &str, expected: &Expected<'_>) -> Result<us
         .type_info
         .as_ref()
         .and_then(|t| t.tensor.as_ref())
-        .ok_or_else(|| {
-            GraphError::Signature(format!("{role} {:?} is not a tensor", expected.name))
-        })?;
+        .ok_or_else(|| GraphError::Signature(format!("{role} {:?} is not a tensor", expected.name)))?;
     if tensor.element_type != Some(expected.element_type as i32) {
         return Err(GraphError::Signature(format!(
             "{role} {:?} must have element type {:?} (ONNX type {}), not ONNX type {}",
@@ -188,10 +172,7 @@ mod tests {
         let forms = || vec![vec![4, 1, 2, 2], vec![4, 2, 2]];
         let model = identity(image(), logits());
         let input = || expect("image", vec![vec![1, 2, 2]]);
-        assert_eq!(
-            check(&model, &[input()], &[expect("logits", forms())]),
-            Ok(vec![1])
-        );
+        assert_eq!(check(&model, &[input()], &[expect("logits", forms())]), Ok(vec![1]));
 
         let message = |model: &Model, input, output| match check(model, &[input], &[output]) {
             Err(GraphError::Signature(message)) => message,
@@ -202,10 +183,7 @@ mod tests {
             message(&model, input(), expect("logits", vec![vec![8, 2, 2]]))
                 .contains("must have shape [batch, 8, 2, 2], not [?, 4, 2, 2]")
         );
-        let bytes = identity(
-            ValueInfo::batched("image", ElementType::Uint8, &[1, 2, 2]),
-            logits(),
-        );
+        let bytes = identity(ValueInfo::batched("image", ElementType::Uint8, &[1, 2, 2]), logits());
         assert!(message(&bytes, input(), expect("logits", forms())).contains("Float"));
     }
 }

@@ -5,10 +5,7 @@
 use super::protobuf::{Attribute, Function, Graph, Model, Node, SparseTensor, Tensor};
 
 /// Visits every dense tensor, those inside sparse ones included, until one gives an error.
-pub(super) fn tensors<E>(
-    model: &mut Model,
-    visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>,
-) -> Result<(), E> {
+pub(super) fn tensors<E>(model: &mut Model, visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>) -> Result<(), E> {
     if let Some(graph) = &mut model.graph {
         in_graph(graph, visit)?;
     }
@@ -19,10 +16,7 @@ pub(super) fn tensors<E>(
     Ok(())
 }
 
-fn in_graph<E>(
-    graph: &mut Graph,
-    visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>,
-) -> Result<(), E> {
+fn in_graph<E>(graph: &mut Graph, visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>) -> Result<(), E> {
     graph.initializers.iter_mut().try_for_each(&mut *visit)?;
     for sparse in &mut graph.sparse_initializers {
         in_sparse(sparse, visit)?;
@@ -30,10 +24,7 @@ fn in_graph<E>(
     in_nodes(&mut graph.nodes, visit)
 }
 
-fn in_nodes<E>(
-    nodes: &mut [Node],
-    visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>,
-) -> Result<(), E> {
+fn in_nodes<E>(nodes: &mut [Node], visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>) -> Result<(), E> {
     nodes
         .iter_mut()
         .try_for_each(|node| in_attributes(&mut node.attributes, visit))
@@ -62,25 +53,16 @@ fn in_attributes<E>(
     Ok(())
 }
 
-fn in_sparse<E>(
-    sparse: &mut SparseTensor,
-    visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>,
-) -> Result<(), E> {
-    let SparseTensor {
-        values, indices, ..
-    } = sparse;
+fn in_sparse<E>(sparse: &mut SparseTensor, visit: &mut dyn FnMut(&mut Tensor) -> Result<(), E>) -> Result<(), E> {
+    let SparseTensor { values, indices, .. } = sparse;
     values.iter_mut().chain(indices).try_for_each(visit)
 }
 
 /// The graphs that hang on a node.
 pub(super) fn subgraphs(node: &Node) -> impl Iterator<Item = &Graph> {
-    node.attributes.iter().flat_map(|attribute| {
-        attribute
-            .graph
-            .as_deref()
-            .into_iter()
-            .chain(&attribute.graphs)
-    })
+    node.attributes
+        .iter()
+        .flat_map(|attribute| attribute.graph.as_deref().into_iter().chain(&attribute.graphs))
 }
 
 /// Every node of a list and of the graphs that hang on it.
@@ -96,9 +78,6 @@ pub(super) fn nodes<'a>(list: &'a [Node], visit: &mut dyn FnMut(&'a Node)) {
 /// Every list of nodes of a model that is not part of another one: that of its graph and those of its functions.
 pub(super) fn lists(model: &Model) -> impl Iterator<Item = &[Node]> {
     let graphs = model.graph.iter().map(|graph| graph.nodes.as_slice());
-    let functions = model
-        .functions
-        .iter()
-        .map(|Function { nodes, .. }| nodes.as_slice());
+    let functions = model.functions.iter().map(|Function { nodes, .. }| nodes.as_slice());
     graphs.chain(functions)
 }

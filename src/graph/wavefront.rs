@@ -1,10 +1,11 @@
 //! Compiling a causal network into a program that draws an image at about the price of scoring it.
 //!
-//! A masked convolutional network computes at each pixel only what it did not know before; everything else has been computed when
-//! earlier pixels were drawn. The compiler reads an exported graph as a *stencil* (which places each operator reads), proves from it
-//! that no prediction sees its own or a later dimension, finds a *schedule* in which row i runs `lag` columns behind row i − 1, so
-//! that all rows that can move do so at once, and writes a *step graph*: one step of any number of (image, row) pairs. The caller
-//! keeps the values that later steps will read; [`Compiled`] says which, and for how long.
+//! A masked convolutional network computes at each pixel only what it did not know before; everything else has been
+//! computed when earlier pixels were drawn. The compiler reads an exported graph as a *stencil* (which places each
+//! operator reads), proves from it that no prediction sees its own or a later dimension, finds a *schedule* in which
+//! row i runs `lag` columns behind row i − 1, so that all rows that can move do so at once, and writes a *step graph*:
+//! one step of any number of (image, row) pairs. The caller keeps the values that later steps will read; [`Compiled`]
+//! says which, and for how long.
 //!
 //! A graph that is not a stencil (attention, strides) is not compiled, and the reason is told; a leak is an error.
 
@@ -193,7 +194,8 @@ pub struct Position {
     pub delay: i64,
 }
 
-/// An input of the step graph, uint8 [pairs, 1]: 1 where a tensor with this delay is inside the window in which it counts, else 0.
+/// An input of the step graph, uint8 [pairs, 1]: 1 where a tensor with this delay is inside the window in which it
+/// counts, else 0.
 #[derive(Debug, Clone)]
 pub struct Mask {
     /// Name of the input.

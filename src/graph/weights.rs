@@ -32,19 +32,17 @@ pub fn input_factor(model: &Model, input: &str) -> f64 {
     let scalar = |name: &str| -> Option<f64> {
         let held = graph.initializers.iter();
         let held = held.filter(|tensor| tensor.name.as_deref() == Some(name));
-        let made = graph.nodes.iter().filter(|node| {
-            node.op_type.as_deref() == Some("Constant") && node.outputs.iter().any(|o| o == name)
-        });
+        let made = graph
+            .nodes
+            .iter()
+            .filter(|node| node.op_type.as_deref() == Some("Constant") && node.outputs.iter().any(|o| o == name));
         let made = made.filter_map(|node| node.attribute("value")?.t.as_ref());
         Constant::read(held.chain(made).next()?)?.single()
     };
     let (mut at, mut factor) = (input, 1.0);
     // As long as there is one reader, and it is an affine map by scalars.
     loop {
-        let mut readers = graph
-            .nodes
-            .iter()
-            .filter(|node| node.inputs.iter().any(|i| i == at));
+        let mut readers = graph.nodes.iter().filter(|node| node.inputs.iter().any(|i| i == at));
         let (Some(node), None) = (readers.next(), readers.next()) else {
             return factor;
         };

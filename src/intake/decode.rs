@@ -1,4 +1,5 @@
-//! Decoding: work with a cost in pixels, of which so much runs at once as there are workers, and which ends with its request.
+//! Decoding: work with a cost in pixels, of which so much runs at once as there are workers, and which ends with its
+//! request.
 
 use std::{
     sync::{
@@ -33,17 +34,20 @@ pub struct Budget {
 /// What may be done to image files that do not fit. Each changes the likelihood, so it has to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub struct DecodeOptions {
-    /// Whether to resize image files that are not of the model's size, by a triangle filter (bilinear, widened when it shrinks).
+    /// Whether to resize image files that are not of the model's size, by a triangle filter (bilinear, widened when it
+    /// shrinks).
     #[serde(default)]
     pub resize: bool,
-    /// Whether to convert between colour and grey, blend transparent pixels over black and reduce 16 bits to 8 in image files.
+    /// Whether to convert between colour and grey, blend transparent pixels over black and reduce 16 bits to 8 in image
+    /// files.
     #[serde(default)]
     pub convert: bool,
-    /// Whether to turn and mirror image files as the orientation tag of a camera asks; otherwise they are judged as they are stored, and
-    /// the answer notes it.
+    /// Whether to turn and mirror image files as the orientation tag of a camera asks; otherwise they are judged as
+    /// they are stored, and the answer notes it.
     #[serde(default)]
     pub orient: bool,
-    /// What becomes of files with several frames or pages: `only` refuses them, `first` takes the first, `all` makes an image of each.
+    /// What becomes of files with several frames or pages: `only` refuses them, `first` takes the first, `all` makes an
+    /// image of each.
     #[serde(default)]
     pub frames: Frames,
 }
@@ -123,11 +127,10 @@ impl Decoding {
             let _slot = slot;
             work.run(content)
         });
-        run.await
-            .unwrap_or_else(|error| match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                Err(_) => Err(Refusal::shutting_down()),
-            })
+        run.await.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Refusal::shutting_down()),
+        })
     }
 }
 
@@ -261,8 +264,9 @@ impl Work {
             }
             MaskSource::Pixels(pixels) => media::mask_from_pixels(pixels, shape),
             MaskSource::File(bytes) => media::decode_mask(&bytes, shape, limits),
-            MaskSource::Base64(text) => media::decode_base64(&text)
-                .and_then(|bytes| media::decode_mask(&bytes, shape, limits)),
+            MaskSource::Base64(text) => {
+                media::decode_base64(&text).and_then(|bytes| media::decode_mask(&bytes, shape, limits))
+            }
         };
         flags.map_err(|error| Refusal::option("mask", error))
     }

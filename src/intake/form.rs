@@ -36,12 +36,8 @@ async fn take_apart(
     takes: Takes,
     budget: Budget,
 ) -> Result<Content, Refusal> {
-    let malformed = |error: multer::Error| {
-        Refusal::new(
-            Kind::Malformed,
-            format!("the multipart body cannot be read: {error}"),
-        )
-    };
+    let malformed =
+        |error: multer::Error| Refusal::new(Kind::Malformed, format!("the multipart body cannot be read: {error}"));
     let mut form = Multipart::new(stream::iter([Ok::<_, Infallible>(body)]), boundary);
     let mut content = Content::default();
     while let Some(field) = form.next_field().await.map_err(malformed)? {
@@ -56,23 +52,17 @@ async fn take_apart(
                 return Err(Refusal::option("mask", "given twice; give it once"));
             }
         } else if options.knows(&name) && !is_file && bytes.len() <= MAX_OPTION_BYTES {
-            let text = String::from_utf8(bytes.to_vec())
-                .map_err(|_| Refusal::option(clip(&name), "not readable text"))?;
+            let text =
+                String::from_utf8(bytes.to_vec()).map_err(|_| Refusal::option(clip(&name), "not readable text"))?;
             options.add_text(&name, text)?;
         } else if is_file || bytes.len() > MAX_OPTION_BYTES {
-            let mask = if takes == Takes::MaskedImages {
-                ", or mask"
-            } else {
-                ""
-            };
+            let mask = if takes == Takes::MaskedImages { ", or mask" } else { "" };
             let name = if name.is_empty() {
                 "a field without a name".to_owned()
             } else {
                 format!("the field {:?}", clip(&name))
             };
-            let detail = format!(
-                "{name} holds a file; files go into fields named image, images or file{mask}"
-            );
+            let detail = format!("{name} holds a file; files go into fields named image, images or file{mask}");
             return Err(Refusal::new(Kind::InvalidOption, detail));
         } else {
             options.add_text(&name, String::new())?;

@@ -1,7 +1,7 @@
 //! JSON bodies: images, a mask, latent codes or compressed images under their own keys, and every other key an option.
 //!
-//! The keys may be in the singular (`image`, `latent`, `stream`), and an entry may be what another operation answered: an image with its
-//! media type, an object with a `code`. What is too much is refused while it is read.
+//! The keys may be in the singular (`image`, `latent`, `stream`), and an entry may be what another operation answered:
+//! an image with its media type, an object with a `code`. What is too much is refused while it is read.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -20,12 +20,7 @@ use crate::{
 };
 
 /// Reads a body; its options join those that are there.
-pub fn read_json(
-    body: &[u8],
-    takes: Takes,
-    options: &mut RawOptions,
-    budget: Budget,
-) -> Result<Content, Refusal> {
+pub fn read_json(body: &[u8], takes: Takes, options: &mut RawOptions, budget: Budget) -> Result<Content, Refusal> {
     let mut refusal = None;
     let reader = Reader {
         takes,
@@ -102,9 +97,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
         while let Some(name) = map.next_key::<Cow<'de, str>>()? {
             let key = Key::of(&name, self.takes);
             if key != Key::Option && seen.contains(&key) {
-                return Err(A::Error::custom(format_args!(
-                    "the key {name:?} is given twice"
-                )));
+                return Err(A::Error::custom(format_args!("the key {name:?} is given twice")));
             }
             seen.push(key);
             let limit = self.budget.max_images;
@@ -151,9 +144,7 @@ fn name_fields(refusal: Refusal, takes: Takes) -> Refusal {
     let fields = match takes {
         Takes::Nothing => return refusal,
         Takes::Images | Takes::TwoImages => "the images go under the key \"images\"",
-        Takes::MaskedImages => {
-            "the images go under the key \"images\", the mask under the key \"mask\""
-        }
+        Takes::MaskedImages => "the images go under the key \"images\", the mask under the key \"mask\"",
         Takes::Codes => "the codes go under the key \"latents\"",
         Takes::Streams => "the streams go under the key \"streams\"",
     };
@@ -189,11 +180,7 @@ impl<'a, E> List<'a, E> {
         }
     }
 
-    fn push<'de, X: serde::de::Error>(
-        &mut self,
-        entries: &mut Vec<E::Output>,
-        entry: E,
-    ) -> Result<(), X>
+    fn push<'de, X: serde::de::Error>(&mut self, entries: &mut Vec<E::Output>, entry: E) -> Result<(), X>
     where
         E: Entry<'de>,
     {
@@ -289,17 +276,13 @@ struct ImageEntry<'a> {
 
 impl<'de> Entry<'de> for ImageEntry<'de> {
     type Output = Source;
-    const LIST: &'static str =
-        "a list of images, each an object with either \"base64\" or \"pixels\"";
+    const LIST: &'static str = "a list of images, each an object with either \"base64\" or \"pixels\"";
 
     fn read(self) -> Result<Source, String> {
         match (self.base64, self.pixels) {
             (Some(text), None) => Ok(Source::Base64(text.into_owned())),
             (None, Some(pixels)) => Ok(Source::Pixels(pixels)),
-            _ => Err(
-                "an image is an object with either \"base64\" (an image file) or \"pixels\" (levels)"
-                    .to_owned(),
-            ),
+            _ => Err("an image is an object with either \"base64\" (an image file) or \"pixels\" (levels)".to_owned()),
         }
     }
 }

@@ -47,10 +47,7 @@ impl Ledger {
 impl Held {
     /// Takes room for more bytes, if there is any.
     pub fn grow(&mut self, bytes: usize) -> Result<(), Refusal> {
-        let room = |held: usize| {
-            held.checked_add(bytes)
-                .filter(|&total| total <= self.ledger.capacity)
-        };
+        let room = |held: usize| held.checked_add(bytes).filter(|&total| total <= self.ledger.capacity);
         self.ledger
             .held
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, room)

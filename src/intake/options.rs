@@ -1,19 +1,16 @@
-//! Options of a request, wherever they came from: the query, the fields of a form, the keys of a JSON body, flags, or parameters of another
-//! protocol.
+//! Options of a request, wherever they came from: the query, the fields of a form, the keys of a JSON body, flags, or
+//! parameters of another protocol.
 //!
-//! All of them read into the same structs. A name that no option has is refused at once, with the names that there are, because a
-//! misspelt `false_alarm_rate` that was ignored would be a wrong answer without a word. Names, defaults and bounds are those of the
-//! struct's JSON schema; nothing declares them a second time.
+//! All of them read into the same structs. A name that no option has is refused at once, with the names that there are,
+//! because a misspelt `false_alarm_rate` that was ignored would be a wrong answer without a word. Names, defaults and
+//! bounds are those of the struct's JSON schema; nothing declares them a second time.
 
 use std::{sync::Arc, time::Duration};
 
 use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use serde::{
     Deserialize,
-    de::{
-        DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess,
-        Visitor,
-    },
+    de::{DeserializeOwned, DeserializeSeed, Deserializer, Error as _, IntoDeserializer, MapAccess, Visitor},
     forward_to_deserialize_any,
 };
 
@@ -52,9 +49,7 @@ impl Known {
 
     /// Names and schemas, in order of declaration.
     pub fn properties(&self) -> impl Iterator<Item = (&str, &serde_json::Value)> {
-        self.properties
-            .iter()
-            .map(|(name, schema)| (name.as_str(), schema))
+        self.properties.iter().map(|(name, schema)| (name.as_str(), schema))
     }
 
     fn list(&self) -> String {
@@ -165,12 +160,7 @@ pub fn seconds(option: &'static str, seconds: f64) -> Result<Duration, Refusal> 
     Duration::try_from_secs_f64(seconds)
         .ok()
         .filter(|duration| !duration.is_zero())
-        .ok_or_else(|| {
-            Refusal::option(
-                option,
-                format!("{seconds} is not a number of seconds above 0"),
-            )
-        })
+        .ok_or_else(|| Refusal::option(option, format!("{seconds} is not a number of seconds above 0")))
 }
 
 /// The options as the fields of a struct.
@@ -206,10 +196,7 @@ struct Entries<'a> {
 impl<'de> MapAccess<'de> for Entries<'_> {
     type Error = ValueError;
 
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, ValueError> {
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ValueError> {
         let Some((name, value)) = self.rest.next() else {
             *self.current = None;
             return Ok(None);
@@ -220,10 +207,7 @@ impl<'de> MapAccess<'de> for Entries<'_> {
         Ok(Some(key))
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(
-        &mut self,
-        seed: V,
-    ) -> Result<V::Value, ValueError> {
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ValueError> {
         let value = self
             .value
             .take()

@@ -1,7 +1,7 @@
 //! How images appear, pixel by pixel, as an animation.
 //!
-//! A frame holds only the pixels that are new in it, so it needs colours for those alone. Grey images are shown exactly; a frame
-//! of colour images with more new colours than a GIF frame can have gets the nearest ones.
+//! A frame holds only the pixels that are new in it, so it needs colours for those alone. Grey images are shown
+//! exactly; a frame of colour images with more new colours than a GIF frame can have gets the nearest ones.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -56,9 +56,9 @@ impl Appearance {
     }
 }
 
-/// How images of one shape appear, as one GIF file: in a grid like that of [`super::png_grid`], about 60 frames of 50 ms, the last
-/// of which stays for three seconds. `known` has a flag for every pixel in row order, or is empty; what is known is there from the
-/// start. Missing pixels are black until they appear, and transparent ones are shown on black.
+/// How images of one shape appear, as one GIF file: in a grid like that of [`super::png_grid`], about 60 frames of 50
+/// ms, the last of which stays for three seconds. `known` has a flag for every pixel in row order, or is empty; what is
+/// known is there from the start. Missing pixels are black until they appear, and transparent ones are shown on black.
 ///
 /// # Errors
 /// If the pictures would be too large.
@@ -86,16 +86,11 @@ pub fn animation(
     encoder.set_repeat(Repeat::Infinite).map_err(failed)?;
     let mut write = |frame: Frame<'_>| encoder.write_frame(&frame).map_err(failed);
     let time = |frame: usize| {
-        if frame == frames {
-            LAST_FRAME_TIME
-        } else {
-            FRAME_TIME
-        }
+        if frame == frames { LAST_FRAME_TIME } else { FRAME_TIME }
     };
     write(film.background(|pixel| steps[pixel].is_none(), time(0)))?;
     for frame in 1..=frames {
-        let now: Range<usize> =
-            first + count * (frame - 1) / frames..first + count * frame / frames;
+        let now: Range<usize> = first + count * (frame - 1) / frames..first + count * frame / frames;
         let is_new = |pixel: usize| steps[pixel].is_some_and(|step| now.contains(&step));
         write(film.change(is_new, time(frame)))?;
     }
@@ -181,21 +176,11 @@ impl Film {
     }
 
     /// Some pixels of every image: its number, theirs, and the colour.
-    fn pixels(
-        &self,
-        is_wanted: impl Fn(usize) -> bool,
-    ) -> impl Iterator<Item = (usize, usize, Colour)> {
-        self.images
-            .iter()
-            .enumerate()
-            .flat_map(move |(image, pixels)| {
-                let wanted: Vec<usize> = (0..pixels.len())
-                    .filter(|&pixel| is_wanted(pixel))
-                    .collect();
-                wanted
-                    .into_iter()
-                    .map(move |pixel| (image, pixel, pixels[pixel]))
-            })
+    fn pixels(&self, is_wanted: impl Fn(usize) -> bool) -> impl Iterator<Item = (usize, usize, Colour)> {
+        self.images.iter().enumerate().flat_map(move |(image, pixels)| {
+            let wanted: Vec<usize> = (0..pixels.len()).filter(|&pixel| is_wanted(pixel)).collect();
+            wanted.into_iter().map(move |pixel| (image, pixel, pixels[pixel]))
+        })
     }
 
     /// Sets one magnified pixel.
@@ -210,13 +195,7 @@ impl Film {
         }
     }
 
-    fn frame(
-        &self,
-        indices: Vec<u8>,
-        palette: Palette,
-        transparent: Option<u8>,
-        time: u16,
-    ) -> Frame<'static> {
+    fn frame(&self, indices: Vec<u8>, palette: Palette, transparent: Option<u8>, time: u16) -> Frame<'static> {
         Frame {
             delay: time,
             dispose: DisposalMethod::Keep,
@@ -255,11 +234,7 @@ mod tests {
     fn images(count: usize, shape: ImageShape) -> Vec<Image> {
         let image = |number: usize| {
             let level = |i: usize| ((i * 7 + number * 13 + i * i / 3) % shape.levels()) as u8;
-            Image::new(
-                shape,
-                (0..shape.dimensions()).map(level).collect::<Vec<_>>(),
-            )
-            .unwrap()
+            Image::new(shape, (0..shape.dimensions()).map(level).collect::<Vec<_>>()).unwrap()
         };
         (0..count).map(image).collect()
     }
@@ -285,20 +260,10 @@ mod tests {
 
     #[test]
     fn the_last_frame_is_the_grid_of_the_images_and_stays() {
-        for (channels, levels, side) in [
-            (1, 256, 28),
-            (1, 2, 28),
-            (1, 256, 5),
-            (3, 256, 7),
-            (3, 8, 20),
-        ] {
+        for (channels, levels, side) in [(1, 256, 28), (1, 2, 28), (1, 256, 5), (3, 256, 7), (3, 8, 20)] {
             let shape = ImageShape::new(channels, side, side, levels).unwrap();
             let images = images(5, shape);
-            for appearance in [
-                Appearance::Wavefront { lag: 4 },
-                Appearance::Rows,
-                Appearance::AtOnce,
-            ] {
+            for appearance in [Appearance::Wavefront { lag: 4 }, Appearance::Rows, Appearance::AtOnce] {
                 let frames = frames(&animation(&images, shape, &[], appearance).unwrap());
                 let (last, time) = frames.last().unwrap();
                 assert!(*last == grid(&images, shape), "{shape} {appearance:?}");
@@ -338,13 +303,7 @@ mod tests {
         let shape = ImageShape::new(1, 4, 2, 256).unwrap();
         let image = Image::new(shape, vec![90; 8]).unwrap();
         let known: Vec<bool> = (0..8).map(|pixel| pixel < 4).collect();
-        let file = animation(
-            std::slice::from_ref(&image),
-            shape,
-            &known,
-            Appearance::Rows,
-        )
-        .unwrap();
+        let file = animation(std::slice::from_ref(&image), shape, &known, Appearance::Rows).unwrap();
         let appearing = frames(&file);
         assert_eq!(appearing.len(), 3, "no frame waits for what is known");
         let first = &appearing[0].0;

@@ -15,11 +15,12 @@ const CONFIG: GeneralPurposeConfig = GeneralPurposeConfig::new()
 const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, CONFIG);
 const URL_SAFE: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, CONFIG);
 
-/// Reads base64 in the standard alphabet (`+`, `/`) or the url-safe one (`-`, `_`), with or without padding, with or without line
-/// breaks and other white space, alone or behind `data:…;base64,`.
+/// Reads base64 in the standard alphabet (`+`, `/`) or the url-safe one (`-`, `_`), with or without padding, with or
+/// without line breaks and other white space, alone or behind `data:…;base64,`.
 ///
 /// # Errors
-/// [`MediaError::Base64`], which names the character that does not belong there, or the two alphabets if they are mixed.
+/// [`MediaError::Base64`], which names the character that does not belong there, or the two alphabets if they are
+/// mixed.
 pub fn decode_base64(text: &str) -> Result<Vec<u8>, MediaError> {
     let text = payload(text.trim_ascii())?;
     let is_space = |byte: &u8| byte.is_ascii_whitespace();
@@ -69,17 +70,12 @@ fn is_digit(character: char) -> bool {
 
 /// What stands behind the head of a `data:` URL; all of a text that is none.
 fn payload(text: &str) -> Result<&str, MediaError> {
-    let is_url = text
-        .get(..5)
-        .is_some_and(|start| start.eq_ignore_ascii_case("data:"));
+    let is_url = text.get(..5).is_some_and(|start| start.eq_ignore_ascii_case("data:"));
     if !is_url {
         return Ok(text);
     }
-    let wanted = |found: &str| {
-        MediaError::Base64(format!(
-            "{found}; wanted is data:image/png;base64, and then the text"
-        ))
-    };
+    let wanted =
+        |found: &str| MediaError::Base64(format!("{found}; wanted is data:image/png;base64, and then the text"));
     let (head, payload) = text
         .split_once(',')
         .ok_or_else(|| wanted("the data: URL has no comma"))?;
@@ -87,10 +83,7 @@ fn payload(text: &str) -> Result<&str, MediaError> {
         .rsplit_once(';')
         .is_some_and(|(_, encoding)| encoding.trim().eq_ignore_ascii_case("base64"));
     if !is_base64 {
-        return Err(wanted(&format!(
-            "the data: URL {:?} is not in base64",
-            clip(head)
-        )));
+        return Err(wanted(&format!("the data: URL {:?} is not in base64", clip(head))));
     }
     Ok(payload)
 }

@@ -8,8 +8,8 @@ use crate::domain::image::{Image, ImageShape};
 
 use super::MediaError;
 
-/// Brings pixels of a file, interleaved and in the byte order of the machine, to `channels` channels of 8 bits. Transparency that a
-/// model has no channel for is an error unless `convert` allows to blend it over black.
+/// Brings pixels of a file, interleaved and in the byte order of the machine, to `channels` channels of 8 bits.
+/// Transparency that a model has no channel for is an error unless `convert` allows to blend it over black.
 ///
 /// Only whole numbers become levels: floats are refused before it comes to that.
 pub(super) fn to_channels(
@@ -160,26 +160,11 @@ mod tests {
             })
         };
         for (count, colour, wanted) in [
-            (
-                1,
-                ColorType::L16,
-                picture(1).unwrap().into_luma8().into_raw(),
-            ),
-            (
-                3,
-                ColorType::Rgb16,
-                picture(3).unwrap().into_rgb8().into_raw(),
-            ),
-            (
-                4,
-                ColorType::Rgba16,
-                picture(4).unwrap().into_rgba8().into_raw(),
-            ),
+            (1, ColorType::L16, picture(1).unwrap().into_luma8().into_raw()),
+            (3, ColorType::Rgb16, picture(3).unwrap().into_rgb8().into_raw()),
+            (4, ColorType::Rgba16, picture(4).unwrap().into_rgba8().into_raw()),
         ] {
-            assert_eq!(
-                *to_channels(&deep_bytes, colour, count, false).unwrap(),
-                wanted
-            );
+            assert_eq!(*to_channels(&deep_bytes, colour, count, false).unwrap(), wanted);
         }
         for grey in 0..=255 {
             assert_eq!(luma(grey, grey, grey), grey);

@@ -1,8 +1,8 @@
 //! Image files to images, with every difference from what the model was trained on named instead of repaired.
 //!
-//! What a file costs is told from its header before anything is decoded. Decoding holds as little as the format allows: a PNG file is
-//! read row by row and resized as its rows arrive; a decoder that gives whole pictures may do so within a limit. It can be given up at
-//! any time. Nothing here knows of threads, clocks or requests.
+//! What a file costs is told from its header before anything is decoded. Decoding holds as little as the format allows:
+//! a PNG file is read row by row and resized as its rows arrive; a decoder that gives whole pictures may do so within a
+//! limit. It can be given up at any time. Nothing here knows of threads, clocks or requests.
 
 use crate::domain::image::{Image, ImageShape};
 
@@ -35,8 +35,8 @@ pub struct DecodeOptions {
     pub convert: bool,
     /// What becomes of files with more than one frame or page.
     pub frames: Frames,
-    /// Turn and mirror the image as the orientation tag of its EXIF data asks. Otherwise it is taken as it is stored, and
-    /// [`Decoded::notes`] says that it has such a tag.
+    /// Turn and mirror the image as the orientation tag of its EXIF data asks. Otherwise it is taken as it is stored,
+    /// and [`Decoded::notes`] says that it has such a tag.
     pub orient: bool,
 }
 
@@ -73,8 +73,8 @@ impl Default for DecodeLimits {
 }
 
 impl DecodeLimits {
-    /// Bytes that decoding may hold at once, beside the file and the images that come out: 12 for each pixel of the limit, and
-    /// 1 MiB for files of few pixels. By default 193 MiB.
+    /// Bytes that decoding may hold at once, beside the file and the images that come out: 12 for each pixel of the
+    /// limit, and 1 MiB for files of few pixels. By default 193 MiB.
     pub fn max_bytes(&self) -> u64 {
         self.max_pixels.saturating_mul(12).saturating_add(1 << 20)
     }
@@ -110,7 +110,8 @@ pub enum Note {
     Orientation(Orientation),
 }
 
-/// Reads an image file whose format is told from its content. See [`decode_file`], of whose images this gives the first.
+/// Reads an image file whose format is told from its content. See [`decode_file`], of whose images this gives the
+/// first.
 pub fn decode(
     bytes: &[u8],
     shape: ImageShape,
@@ -121,11 +122,11 @@ pub fn decode(
     Ok(decoded.images.swap_remove(0))
 }
 
-/// Reads the images of a file whose format is told from its content, until `stop` says that nobody wants them any more: it is asked
-/// every few thousand pixels.
+/// Reads the images of a file whose format is told from its content, until `stop` says that nobody wants them any more:
+/// it is asked every few thousand pixels.
 ///
-/// Pixels are taken as they are stored: colour profiles and gamma are ignored. A model with 256 levels takes 8-bit values as they
-/// are; with L levels a value v becomes ⌊v·L/256⌋.
+/// Pixels are taken as they are stored: colour profiles and gamma are ignored. A model with 256 levels takes 8-bit
+/// values as they are; with L levels a value v becomes ⌊v·L/256⌋.
 ///
 /// # Errors
 /// [`MediaError::Cancelled`] if `stop` said so; otherwise what is wrong with the file, or why it does not fit.
@@ -141,9 +142,7 @@ pub fn decode_file(
     let watch = Watch::new(stop);
     watch.check()?;
     let images = match options.frames {
-        Frames::All if header.frames > 1 => {
-            frames::all(bytes, &header, shape, options, limits, &watch)
-        }
+        Frames::All if header.frames > 1 => frames::all(bytes, &header, shape, options, limits, &watch),
         _ => still::still(bytes, header, shape, options, &watch).map(|image| vec![image]),
     };
     let is_turned = header.orientation == header.applied;
@@ -160,12 +159,7 @@ pub fn decode_file(
 ///
 /// # Errors
 /// Whatever the header shows to be wrong: the same error that decoding would give.
-pub fn cost(
-    bytes: &[u8],
-    shape: ImageShape,
-    options: DecodeOptions,
-    limits: DecodeLimits,
-) -> Result<Cost, MediaError> {
+pub fn cost(bytes: &[u8], shape: ImageShape, options: DecodeOptions, limits: DecodeLimits) -> Result<Cost, MediaError> {
     Header::read(bytes, options)?.check(shape, options, limits)
 }
 

@@ -11,10 +11,7 @@ pub enum MediaError {
     #[error("the file is empty (0 bytes)")]
     Empty,
     /// No known signature.
-    #[error(
-        "the bytes are not an image file of a known format ({})",
-        super::FORMATS
-    )]
+    #[error("the bytes are not an image file of a known format ({})", super::FORMATS)]
     UnknownFormat,
     /// The signature is known, the rest is damaged, cut short, or of a variant that cannot be read.
     #[error("the {format} file cannot be read: {reason}")]

@@ -1,7 +1,8 @@
 //! IDX arrays, the format of MNIST and Fashion-MNIST, read item by item.
 //!
-//! A file begins with two zero bytes, a byte for the type of its values, a byte for the number of its axes, and the length of each axis in
-//! four bytes, the most significant first. The values follow in C order. Nothing is allocated by what a header claims.
+//! A file begins with two zero bytes, a byte for the type of its values, a byte for the number of its axes, and the
+//! length of each axis in four bytes, the most significant first. The values follow in C order. Nothing is allocated by
+//! what a header claims.
 
 use std::io::{self, Read};
 
@@ -15,9 +16,7 @@ const UNSIGNED_BYTES: u8 = 0x08;
 #[derive(Debug, thiserror::Error)]
 pub enum IdxError {
     /// The first four bytes are others.
-    #[error(
-        "it does not begin as an IDX file does, with two zero bytes, a type and 1 to {MAX_AXES} axes"
-    )]
+    #[error("it does not begin as an IDX file does, with two zero bytes, a type and 1 to {MAX_AXES} axes")]
     Magic,
     /// The values are of another type.
     #[error("its values are {found}; wanted are unsigned bytes (type 0x08)")]
@@ -63,7 +62,8 @@ pub struct IdxReader<R> {
     read: u64,
 }
 
-/// Whether a file that begins so is an IDX array of any type. No image format begins with two zero bytes and one of the types.
+/// Whether a file that begins so is an IDX array of any type. No image format begins with two zero bytes and one of the
+/// types.
 pub fn is_idx(start: &[u8]) -> bool {
     matches!(start, [0, 0, 0x08 | 0x09 | 0x0B..=0x0E, 1..=MAX_AXES, ..])
 }
@@ -127,7 +127,8 @@ impl<R: Read> IdxReader<R> {
         Ok(())
     }
 
-    /// Checks that nothing follows the values, all of which have been read. A compressed file is only known to be sound at its end.
+    /// Checks that nothing follows the values, all of which have been read. A compressed file is only known to be sound
+    /// at its end.
     pub fn finish(&mut self) -> Result<(), IdxError> {
         if fill(&mut self.reader, &mut [0])? > 0 {
             return Err(IdxError::TooLong {
@@ -138,13 +139,11 @@ impl<R: Read> IdxReader<R> {
         Ok(())
     }
 
-    /// Every value of an array of one axis, and nothing after them. Memory grows with what is there, not with what is declared.
+    /// Every value of an array of one axis, and nothing after them. Memory grows with what is there, not with what is
+    /// declared.
     pub fn into_values(mut self) -> Result<Vec<u8>, IdxError> {
         let mut values = Vec::new();
-        self.reader
-            .by_ref()
-            .take(self.declared)
-            .read_to_end(&mut values)?;
+        self.reader.by_ref().take(self.declared).read_to_end(&mut values)?;
         self.read = values.len() as u64;
         if self.read < self.declared {
             return Err(IdxError::CutShort {

@@ -4,24 +4,16 @@ use crate::domain::image::ImageShape;
 
 use super::{DecodeLimits, DecodeOptions, MediaError, Pixels, decode};
 
-/// Reads a mask from an image file of the model's size: light pixels (128 and above, after conversion to grey) are given.
-/// One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation.
-pub fn decode_mask(
-    bytes: &[u8],
-    shape: ImageShape,
-    limits: DecodeLimits,
-) -> Result<Vec<bool>, MediaError> {
+/// Reads a mask from an image file of the model's size: light pixels (128 and above, after conversion to grey) are
+/// given. One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation.
+pub fn decode_mask(bytes: &[u8], shape: ImageShape, limits: DecodeLimits) -> Result<Vec<bool>, MediaError> {
     let flags = ImageShape::new(1, shape.height(), shape.width(), 2).expect("the model's own size");
     let options = DecodeOptions {
         convert: true,
         ..DecodeOptions::default()
     };
     let image = decode(bytes, flags, options, limits).map_err(|error| match error {
-        MediaError::Size { width, height, .. } => MediaError::MaskSize {
-            width,
-            height,
-            shape,
-        },
+        MediaError::Size { width, height, .. } => MediaError::MaskSize { width, height, shape },
         other => other,
     })?;
     Ok(image.levels().iter().map(|&level| level == 1).collect())
@@ -52,16 +44,10 @@ mod tests {
         let bytes = bytes.into_inner();
         let limits = DecodeLimits::default();
         let shape = ImageShape::new(3, 1, 3, 256).unwrap();
-        assert_eq!(
-            decode_mask(&bytes, shape, limits).unwrap(),
-            [false, false, true]
-        );
+        assert_eq!(decode_mask(&bytes, shape, limits).unwrap(), [false, false, true]);
         let other = ImageShape::new(1, 2, 3, 256).unwrap();
         let message = decode_mask(&bytes, other, limits).unwrap_err().to_string();
-        assert!(
-            message.contains("3×1") && message.contains("3×2"),
-            "{message}"
-        );
+        assert!(message.contains("3×1") && message.contains("3×2"), "{message}");
     }
 
     #[test]
@@ -69,11 +55,6 @@ mod tests {
         let shape = ImageShape::new(1, 1, 2, 256).unwrap();
         let read = |text| mask_from_pixels(serde_json::from_str(text).unwrap(), shape);
         assert_eq!(read("[[1, 0]]").unwrap(), [true, false]);
-        assert!(
-            read("[[1, 2]]")
-                .unwrap_err()
-                .to_string()
-                .contains("2 at [0][1]")
-        );
+        assert!(read("[[1, 2]]").unwrap_err().to_string().contains("2 at [0][1]"));
     }
 }

@@ -1,7 +1,7 @@
 //! NumPy's array files (format versions 1.0 to 3.0): images and vectors in, arrays out.
 //!
-//! The header is text from a stranger. It is read by hand, in one pass without recursion, and the shape that it declares is
-//! held against the bytes that came before anything is allocated.
+//! The header is text from a stranger. It is read by hand, in one pass without recursion, and the shape that it
+//! declares is held against the bytes that came before anything is allocated.
 
 use crate::domain::image::{Image, ImageShape};
 
@@ -18,11 +18,7 @@ pub use self::{
 
 /// Reads uint8 levels [N, H, W, C], [N, H, W] of a model with one channel, or one image [H, W, C] or [H, W] alone.
 /// `limit` is the number of images allowed.
-pub fn read_images(
-    bytes: &[u8],
-    shape: ImageShape,
-    limit: usize,
-) -> Result<Vec<Image>, MediaError> {
+pub fn read_images(bytes: &[u8], shape: ImageShape, limit: usize) -> Result<Vec<Image>, MediaError> {
     let header = Header::read(bytes)?;
     let count = reader::images(&header, shape)?;
     let wanted = || reader::wanted(shape);
@@ -40,7 +36,8 @@ pub fn read_images(
         .collect()
 }
 
-/// Reads float32 or float64 vectors of shape (N, `size`), or one vector (`size`) alone. `limit` is the number of vectors allowed.
+/// Reads float32 or float64 vectors of shape (N, `size`), or one vector (`size`) alone. `limit` is the number of
+/// vectors allowed.
 pub fn read_vectors(bytes: &[u8], size: usize, limit: usize) -> Result<Vec<Vec<f32>>, MediaError> {
     let header = Header::read(bytes)?;
     let wanted = || format!("float32 or float64 of shape [N, {size}] in C order, little-endian");
@@ -81,17 +78,13 @@ pub fn read_f64_table(bytes: &[u8], sizes: &[usize]) -> Result<Vec<f64>, MediaEr
         format!("float64 of shape [N{sizes}] in C order, little-endian")
     };
     let fits = |(&found, &size): (&u64, &usize)| usize::try_from(found) == Ok(size);
-    let is_wanted =
-        header.shape.len() == 1 + sizes.len() && header.shape[1..].iter().zip(sizes).all(fits);
+    let is_wanted = header.shape.len() == 1 + sizes.len() && header.shape[1..].iter().zip(sizes).all(fits);
     if header.descr != "<f8" || !is_wanted {
         return Err(header.unwanted(wanted()));
     }
     let data = header.data(bytes, 8, wanted)?;
     let (numbers, _) = data.as_chunks::<8>();
-    Ok(numbers
-        .iter()
-        .map(|&number| f64::from_le_bytes(number))
-        .collect())
+    Ok(numbers.iter().map(|&number| f64::from_le_bytes(number)).collect())
 }
 
 /// Reads integers of shape (N): signed or unsigned, of 1 to 8 bytes, little-endian.
@@ -151,9 +144,7 @@ pub fn read_numbers(bytes: &[u8], columns: &[usize]) -> Result<Vec<f64>, MediaEr
             chunks.iter().map(single).collect()
         }
         "<f8" => double(header.data(bytes, 8, wanted)?, f64::from_le_bytes),
-        "<i8" => double(header.data(bytes, 8, wanted)?, |chunk| {
-            i64::from_le_bytes(chunk) as f64
-        }),
+        "<i8" => double(header.data(bytes, 8, wanted)?, |chunk| i64::from_le_bytes(chunk) as f64),
         _ => return Err(header.unwanted(wanted())),
     })
 }
@@ -215,12 +206,7 @@ pub fn write_f64(shape: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> 
 }
 
 fn numbers<const N: usize>(bytes: &[u8], read: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-    bytes
-        .as_chunks::<N>()
-        .0
-        .iter()
-        .map(|&chunk| read(chunk))
-        .collect()
+    bytes.as_chunks::<N>().0.iter().map(|&chunk| read(chunk)).collect()
 }
 
 fn check_count(count: u64, limit: usize) -> Result<(), MediaError> {
@@ -255,8 +241,7 @@ mod tests {
             let shape = ImageShape::new(channels, 2, 3, 256).unwrap();
             let images: Vec<_> = (0..2u8)
                 .map(|i| {
-                    let levels: Vec<u8> =
-                        (0..shape.dimensions() as u8).map(|v| v * 3 + i).collect();
+                    let levels: Vec<u8> = (0..shape.dimensions() as u8).map(|v| v * 3 + i).collect();
                     Image::new(shape, levels).unwrap()
                 })
                 .collect();
@@ -271,10 +256,7 @@ mod tests {
             let images = read_images(&array("|u1", shape, &[1, 2, 3, 4, 5, 6]), grey(), 4);
             assert_eq!(images.unwrap()[0].levels(), [1, 2, 3, 4, 5, 6]);
         }
-        assert_eq!(
-            read_images(&array("|u1", &[0, 2, 3], &[]), grey(), 4),
-            Ok(vec![])
-        );
+        assert_eq!(read_images(&array("|u1", &[0, 2, 3], &[]), grey(), 4), Ok(vec![]));
     }
 
     #[test]
@@ -284,18 +266,9 @@ mod tests {
             &["float32", "uint8 of shape [N, 2, 3, 1]"],
         );
         refused(&array("<i8", &[1, 2, 3], &[0; 48]), &["'<i8'", "uint8"]);
-        refused(
-            &array("|u1", &[1, 3, 2], &[0; 6]),
-            &["[1, 3, 2]", "[N, 2, 3]"],
-        );
-        refused(
-            &array("|u1", &[1, 2, 3, 3], &[0; 18]),
-            &["[1, 2, 3, 3]", "[N, 2, 3]"],
-        );
-        refused(
-            &array("|u1", &[5, 2, 3], &[0; 30]),
-            &["5 items", "at most 4"],
-        );
+        refused(&array("|u1", &[1, 3, 2], &[0; 6]), &["[1, 3, 2]", "[N, 2, 3]"]);
+        refused(&array("|u1", &[1, 2, 3, 3], &[0; 18]), &["[1, 2, 3, 3]", "[N, 2, 3]"]);
+        refused(&array("|u1", &[5, 2, 3], &[0; 30]), &["5 items", "at most 4"]);
         refused(&array("|u1", &[2, 2, 3], &[0; 11]), &["12 bytes", "11"]);
         refused(&array("|u1", &[2, 2, 3], &[0; 13]), &["12 bytes", "13"]);
         let few = ImageShape::new(1, 2, 3, 4).unwrap();
@@ -313,10 +286,7 @@ mod tests {
         ] {
             assert_eq!(read_integers(&array(descr, &[2], data)), Ok(vec![200, 3]));
         }
-        assert_eq!(
-            read_integers(&array("<i2", &[1], &[0xfe, 0xff])),
-            Ok(vec![-2])
-        );
+        assert_eq!(read_integers(&array("<i2", &[1], &[0xfe, 0xff])), Ok(vec![-2]));
         for (descr, shape, data, wrong) in [
             ("<f4", &[1][..], &[0; 4][..], "float32"),
             ("|u1", &[1, 1], &[0], "[1, 1]"),
@@ -356,12 +326,7 @@ mod tests {
         assert_eq!(read_vectors(&double, 2, 2), Ok(wanted));
         let alone = write_f32(&[2], [1.0, 2.0].into_iter());
         assert_eq!(read_vectors(&alone, 2, 2), Ok(vec![vec![1.0, 2.0]]));
-        assert!(
-            read_vectors(&single, 3, 2)
-                .unwrap_err()
-                .to_string()
-                .contains("[N, 3]")
-        );
+        assert!(read_vectors(&single, 3, 2).unwrap_err().to_string().contains("[N, 3]"));
         assert!(read_vectors(&single, 2, 1).unwrap_err().is_too_large());
         let big = array(">f4", &[1, 2], &[0; 8]);
         assert!(

@@ -11,8 +11,8 @@ use crate::domain::image::{Image, ImageShape};
 
 use super::{MediaError, convert};
 
-/// A nested list of levels as it came, good or not. Reading one never fails, so that a bad image in a list does not spoil
-/// the list; what is wrong comes out of [`Pixels::into_image`].
+/// A nested list of levels as it came, good or not. Reading one never fails, so that a bad image in a list does not
+/// spoil the list; what is wrong comes out of [`Pixels::into_image`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Pixels {
     levels: Vec<u8>,
@@ -89,8 +89,8 @@ pub enum PixelFault {
 }
 
 impl Pixels {
-    /// The image, if the lists are regular, of the model's size (rows, columns and, unless there is one only, channels) and
-    /// every value is one of its levels. Nothing is rescaled: a level means what it meant in training.
+    /// The image, if the lists are regular, of the model's size (rows, columns and, unless there is one only, channels)
+    /// and every value is one of its levels. Nothing is rescaled: a level means what it meant in training.
     pub fn into_image(self, shape: ImageShape) -> Result<Image, MediaError> {
         let max = shape.levels() - 1;
         if let Some(mut fault) = self.fault {
@@ -123,11 +123,7 @@ impl Pixels {
             }
             .into());
         }
-        if let Some(index) = self
-            .levels
-            .iter()
-            .position(|&level| usize::from(level) > max)
-        {
+        if let Some(index) = self.levels.iter().position(|&level| usize::from(level) > max) {
             let mut position = vec![index / channels / columns, index / channels % columns];
             if self.lengths.len() == 3 {
                 position.push(index % channels);
@@ -150,11 +146,7 @@ impl<'de> Deserialize<'de> for Pixels {
         deserializer.deserialize_any(Element(&mut state))?;
         Ok(Self {
             levels: state.levels,
-            lengths: state
-                .lengths
-                .into_iter()
-                .map_while(|length| length)
-                .collect(),
+            lengths: state.lengths.into_iter().map_while(|length| length).collect(),
             one: state.one,
             fault: state.fault,
         })
@@ -258,8 +250,9 @@ impl<'de> Visitor<'de> for Element<'_> {
         Ok(())
     }
 
-    /// Whole numbers may be written as fractions (3.0). Images scaled to the unit interval are told by their fractions, or, if they
-    /// are black and white, by having none above 1.0: reading those as levels would be wrong without a word.
+    /// Whole numbers may be written as fractions (3.0). Images scaled to the unit interval are told by their fractions,
+    /// or, if they are black and white, by having none above 1.0: reading those as levels would be wrong without a
+    /// word.
     fn visit_f64<E>(self, value: f64) -> Result<(), E> {
         let is_level = value.fract() == 0.0 && (0.0..=255.0).contains(&value);
         if value == 1.0 && self.0.one.is_none() {

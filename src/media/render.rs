@@ -32,18 +32,13 @@ pub fn png(image: &Image) -> Result<Vec<u8>, MediaError> {
     encode(&bytes, shape.width(), shape.height(), shape.channels())
 }
 
-/// Images of one shape as one PNG file: in reading order, about as many columns as rows, magnified by a whole factor so that
-/// small images can be seen, and separated by a gap. A single image comes plainly, as from [`png`].
+/// Images of one shape as one PNG file: in reading order, about as many columns as rows, magnified by a whole factor so
+/// that small images can be seen, and separated by a gap. A single image comes plainly, as from [`png`].
 pub fn png_grid(images: &[Image], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     if let [image] = images {
         return png(image);
     }
-    let mut canvas = Canvas::new(
-        images.len(),
-        shape.channels(),
-        shape.height(),
-        shape.width(),
-    )?;
+    let mut canvas = Canvas::new(images.len(), shape.channels(), shape.height(), shape.width())?;
     for (cell, image) in images.iter().enumerate() {
         let mut bytes = convert::to_interleaved(image.levels(), shape.channels());
         stretch(&mut bytes, shape.levels());
@@ -57,9 +52,9 @@ pub fn heat_map(log_probabilities: &[f32], shape: ImageShape) -> Result<Vec<u8>,
     heat_map_grid(&[log_probabilities], shape)
 }
 
-/// Log-probabilities in nats, in channel, row, column order, of one or more images as one PNG heat map. The channels of a
-/// pixel are added up. Dark is expected, bright is surprising; the scale runs from 0 to the largest finite surprise among all the
-/// images. An impossible pixel (−∞) is as bright as can be.
+/// Log-probabilities in nats, in channel, row, column order, of one or more images as one PNG heat map. The channels of
+/// a pixel are added up. Dark is expected, bright is surprising; the scale runs from 0 to the largest finite surprise
+/// among all the images. An impossible pixel (−∞) is as bright as can be.
 ///
 /// # Errors
 /// [`MediaError::NotANumber`] where a log-probability is NaN or +∞: no colour stands for what is no number.
@@ -89,9 +84,7 @@ pub fn heat_map_grid(maps: &[&[f32]], shape: ImageShape) -> Result<Vec<u8>, Medi
 /// Refuses maps that hold what is not acceptable, and NaN in any case.
 fn check_numbers(maps: &[Vec<f64>], is_accepted: fn(f64) -> bool) -> Result<(), MediaError> {
     for (map, values) in maps.iter().enumerate() {
-        let found = values
-            .iter()
-            .position(|&value| value.is_nan() || !is_accepted(value));
+        let found = values.iter().position(|&value| value.is_nan() || !is_accepted(value));
         if let Some(place) = found {
             return Err(MediaError::NotANumber {
                 map,
@@ -105,10 +98,7 @@ fn check_numbers(maps: &[Vec<f64>], is_accepted: fn(f64) -> bool) -> Result<(), 
 
 /// −log p of every pixel in nats.
 fn surprise(map: &[f32], shape: ImageShape) -> Vec<f64> {
-    by_pixel(map, shape)
-        .into_iter()
-        .map(|value| -value)
-        .collect()
+    by_pixel(map, shape).into_iter().map(|value| -value).collect()
 }
 
 /// The sum over the channels of every pixel.
@@ -127,11 +117,7 @@ fn colour(surprise: f64, brightest: f64) -> [u8; 3] {
         return colormap::inferno(1.0);
     }
     // A density above 1 is impossible for discrete levels; rounding can still give a hair below zero surprise.
-    colormap::inferno(if brightest > 0.0 {
-        surprise / brightest
-    } else {
-        0.0
-    })
+    colormap::inferno(if brightest > 0.0 { surprise / brightest } else { 0.0 })
 }
 
 /// Spreads levels evenly over 0 to 255.
@@ -144,12 +130,7 @@ pub(super) fn stretch(values: &mut [u8], levels: usize) {
     }
 }
 
-fn encode(
-    bytes: &[u8],
-    width: usize,
-    height: usize,
-    channels: usize,
-) -> Result<Vec<u8>, MediaError> {
+fn encode(bytes: &[u8], width: usize, height: usize, channels: usize) -> Result<Vec<u8>, MediaError> {
     let colour = match channels {
         1 => ExtendedColorType::L8,
         2 => ExtendedColorType::La8,
@@ -181,28 +162,11 @@ mod tests {
 
     #[test]
     fn a_written_image_is_read_back() {
-        for (channels, levels) in [
-            (1, 256),
-            (2, 256),
-            (3, 256),
-            (4, 256),
-            (1, 2),
-            (3, 16),
-            (1, 7),
-        ] {
+        for (channels, levels) in [(1, 256), (2, 256), (3, 256), (4, 256), (1, 2), (3, 16), (1, 7)] {
             let shape = ImageShape::new(channels, 5, 4, levels).unwrap();
             let bytes = png(&image(shape)).unwrap();
-            let back = decode(
-                &bytes,
-                shape,
-                DecodeOptions::default(),
-                DecodeLimits::default(),
-            );
-            assert_eq!(
-                back.unwrap(),
-                image(shape),
-                "{channels} channels, {levels} levels"
-            );
+            let back = decode(&bytes, shape, DecodeOptions::default(), DecodeLimits::default());
+            assert_eq!(back.unwrap(), image(shape), "{channels} channels, {levels} levels");
         }
     }
 
@@ -214,14 +178,8 @@ mod tests {
         let images = vec![image(shape); 5];
         let grid = picture(&png_grid(&images, shape).unwrap());
         // Three columns and two rows of 112 pixels, with gaps of one magnified pixel.
-        assert_eq!(
-            (grid.width(), grid.height()),
-            (3 * 112 + 2 * 4, 2 * 112 + 4)
-        );
-        assert_eq!(
-            grid.to_luma8().get_pixel(6, 2).0,
-            [image(shape).levels()[1]]
-        );
+        assert_eq!((grid.width(), grid.height()), (3 * 112 + 2 * 4, 2 * 112 + 4));
+        assert_eq!(grid.to_luma8().get_pixel(6, 2).0, [image(shape).levels()[1]]);
         let many = vec![image(shape); 256];
         let grid = picture(&png_grid(&many, shape).unwrap());
         assert!(grid.width() <= MAX_SIDE as u32);
@@ -246,9 +204,7 @@ mod tests {
             heat_map(&[value; 4], shape).unwrap();
         }
         for value in [f32::NAN, f32::INFINITY] {
-            let error = heat_map(&[0.0, 0.0, value, 0.0], shape)
-                .unwrap_err()
-                .to_string();
+            let error = heat_map(&[0.0, 0.0, value, 0.0], shape).unwrap_err().to_string();
             assert!(error.contains("at 2"), "{error}");
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! It knows of values and places only, not of files or colours.
 
-/// The filter that resizes images, for documents and for those who must repeat it elsewhere: a triangle of one target pixel to
-/// each side where the image shrinks, of one source pixel where it grows. Pillow calls it `BILINEAR`.
+/// The filter that resizes images, for documents and for those who must repeat it elsewhere: a triangle of one target
+/// pixel to each side where the image shrinks, of one source pixel where it grows. Pillow calls it `BILINEAR`.
 pub const RESIZE_FILTER: &str = "triangle";
 
 /// Source pixels that can be resized: the sums of 64 bits are proven not to overflow up to here.
@@ -14,9 +14,9 @@ const ONE: f64 = 4096.0;
 
 /// One axis: how much source place `x` counts in target place `i`.
 ///
-/// In units of half a source pixel over the target's length everything is a whole number: the centres are (2x + 1)·target and
-/// (2i + 1)·source, and the triangle reaches 2·max(source, target) to each side. So weights are the same from either end, and
-/// flipping an image and resizing it commute exactly.
+/// In units of half a source pixel over the target's length everything is a whole number: the centres are (2x +
+/// 1)·target and (2i + 1)·source, and the triangle reaches 2·max(source, target) to each side. So weights are the same
+/// from either end, and flipping an image and resizing it commute exactly.
 #[derive(Debug, Clone, Copy)]
 struct Axis {
     source: u64,
@@ -69,8 +69,8 @@ impl Axis {
     }
 }
 
-/// An image of another size under construction. Source pixels may come in any order, because whole numbers are added: however
-/// they come, the result is the same.
+/// An image of another size under construction. Source pixels may come in any order, because whole numbers are added:
+/// however they come, the result is the same.
 ///
 /// Memory: 8 bytes for every value of the target, or of min(source, target) columns of it.
 pub(super) struct Resizer {
@@ -108,7 +108,8 @@ impl Resizer {
         }
     }
 
-    /// Takes pixels of row `y`, their channels interleaved: the first at column `x`, the others `step` columns apart each.
+    /// Takes pixels of row `y`, their channels interleaved: the first at column `x`, the others `step` columns apart
+    /// each.
     pub(super) fn add(&mut self, x: usize, step: usize, y: usize, values: &[u8]) {
         if self.y != y as u64 {
             self.flush();
@@ -147,10 +148,7 @@ impl Resizer {
             let (first, end) = self.across.sources(i);
             // Which of the pixels here lie between them.
             let from = first.saturating_sub(x).div_ceil(step);
-            let to = end
-                .saturating_sub(x)
-                .div_ceil(step)
-                .min(pixels.len() as u64);
+            let to = end.saturating_sub(x).div_ceil(step).min(pixels.len() as u64);
             let mut sums = [0; N];
             for pixel in from..to {
                 let weight = self.across.weight(x + pixel * step, i);

@@ -64,8 +64,7 @@ impl Capabilities {
     /// Adds a capability, or the reason why it is missing.
     #[must_use]
     pub fn with<C: ?Sized + Send + Sync + 'static>(mut self, entry: Entry<C>) -> Self {
-        self.entries
-            .insert(TypeId::of::<Entry<C>>(), Box::new(entry));
+        self.entries.insert(TypeId::of::<Entry<C>>(), Box::new(entry));
         self
     }
 

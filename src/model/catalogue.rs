@@ -15,7 +15,8 @@ pub trait Catalogue: Debug + Send + Sync {
     /// Every version of every model, in order of name and version.
     fn listings(&self) -> Vec<Listing>;
 
-    /// What keeps the server from taking work: the first look at the models is not over, or one that must serve does not.
+    /// What keeps the server from taking work: the first look at the models is not over, or one that must serve does
+    /// not.
     fn unready(&self) -> Option<String>;
 
     /// Whether nothing does.

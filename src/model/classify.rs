@@ -27,7 +27,8 @@ pub trait Classifies: Send + Sync {
 pub struct ClassifyAsk {
     /// Whether what each dimension says about each label is wanted.
     pub map: bool,
-    /// The share of ordinary images that each reason to give no label may reject: above 0, below 1. Refused by models without such reasons.
+    /// The share of ordinary images that each reason to give no label may reject: above 0, below 1. Refused by models
+    /// without such reasons.
     pub false_alarm_rate: Option<f64>,
 }
 
@@ -45,8 +46,8 @@ pub struct Classification {
     pub log_likelihoods: Option<Vec<f64>>,
     /// log p(x) in nats, of models that have it. May be −∞; never NaN.
     pub log_evidence: Option<f64>,
-    /// For each label what each dimension says about it, if it was asked for and the model can tell: nats, positive for the label, in
-    /// channel, row, column order. See [`crate::domain::bayes`].
+    /// For each label what each dimension says about it, if it was asked for and the model can tell: nats, positive for
+    /// the label, in channel, row, column order. See [`crate::domain::bayes`].
     pub maps: Option<Vec<Vec<f32>>>,
     /// Reasons to give no label, of models that have them.
     pub doubts: Option<Doubts>,
@@ -59,8 +60,8 @@ pub struct Doubts {
     pub false_alarm_rate: f64,
     /// The image lies between labels: the value is −log max p(y | x), in nats.
     pub ambiguity: Doubt,
-    /// The image is like nothing that the labels mean: the value is what the judge of novelty goes by, a detector's strangeness or the
-    /// density's log p(x).
+    /// The image is like nothing that the labels mean: the value is what the judge of novelty goes by, a detector's
+    /// strangeness or the density's log p(x).
     pub novelty: Doubt,
 }
 

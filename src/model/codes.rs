@@ -28,12 +28,7 @@ pub trait Encodes: Send + Sync {
 #[async_trait]
 pub trait Decodes: Send + Sync {
     /// The image of each code, which is [`Self::code_size`] finite numbers.
-    async fn decode(
-        &self,
-        codes: Vec<Vec<f32>>,
-        ask: &DecodeAsk,
-        call: &Call,
-    ) -> Result<PerImage<Image>, Refusal>;
+    async fn decode(&self, codes: Vec<Vec<f32>>, ask: &DecodeAsk, call: &Call) -> Result<PerImage<Image>, Refusal>;
 
     /// Numbers in a code.
     fn code_size(&self) -> usize;
@@ -55,20 +50,14 @@ pub trait Reconstructs: Send + Sync {
 #[async_trait]
 pub trait Interpolates: Send + Sync {
     /// `steps` images, at least 2, on the straight line between the codes of two images, both ends included.
-    async fn interpolate(
-        &self,
-        from: Image,
-        to: Image,
-        steps: u32,
-        call: &Call,
-    ) -> Result<Vec<Image>, Refusal>;
+    async fn interpolate(&self, from: Image, to: Image, steps: u32, call: &Call) -> Result<Vec<Image>, Refusal>;
 }
 
 /// The latent code of one image.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Encoding {
-    /// The code. Of a VAE it is the mean of the posterior over codes, a Gaussian with a diagonal covariance; of a classifier the
-    /// features from which it computes logits.
+    /// The code. Of a VAE it is the mean of the posterior over codes, a Gaussian with a diagonal covariance; of a
+    /// classifier the features from which it computes logits.
     pub code: Vec<f32>,
     /// Natural logarithm of the variance of the posterior, of the same size; of a VAE only.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -92,7 +81,8 @@ pub struct Reconstruction {
     /// Mean over dimensions of the squared difference, in units of level / (levels − 1).
     #[schemars(example = 0.0041)]
     pub mean_squared_error: f64,
-    /// log p(x | z) at the mean of the posterior, in nats: not a likelihood of the image, for the code is chosen by it. Of a VAE only.
+    /// log p(x | z) at the mean of the posterior, in nats: not a likelihood of the image, for the code is chosen by it.
+    /// Of a VAE only.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = -1630.5)]
     pub log_likelihood_given_code: Option<f64>,

@@ -16,13 +16,9 @@ pub trait Compresses: Send + Sync {
         call: &Call,
     ) -> Result<PerImage<Compressed>, Refusal>;
 
-    /// The images of streams that [`Self::compress`] wrote with the same model, on the same runtime and kind of processor; anything
-    /// else is an error, never another image.
-    async fn decompress(
-        &self,
-        streams: Vec<Vec<u8>>,
-        call: &Call,
-    ) -> Result<PerImage<Image>, Refusal>;
+    /// The images of streams that [`Self::compress`] wrote with the same model, on the same runtime and kind of
+    /// processor; anything else is an error, never another image.
+    async fn decompress(&self, streams: Vec<Vec<u8>>, call: &Call) -> Result<PerImage<Image>, Refusal>;
 }
 
 /// One image, compressed.

@@ -16,12 +16,7 @@ use crate::domain::image::Image;
 #[async_trait]
 pub trait Judges: Send + Sync {
     /// A verdict for each image.
-    async fn judge(
-        &self,
-        images: Vec<Image>,
-        ask: &JudgeAsk,
-        call: &Call,
-    ) -> Result<Judged, Refusal>;
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal>;
 
     /// Whether it can show what speaks against each dimension.
     fn has_maps(&self) -> bool;
@@ -32,7 +27,8 @@ pub trait Judges: Send + Sync {
 pub struct JudgeAsk {
     /// The share of inliers that may be rejected: above 0, below 1.
     pub false_alarm_rate: f64,
-    /// With which probability over calibrations this very calibration is to keep the rate, instead of calibrations on average.
+    /// With which probability over calibrations this very calibration is to keep the rate, instead of calibrations on
+    /// average.
     pub confidence: Option<f64>,
     /// The expected share of inliers among the rejected images of the request, which replaces the false-alarm rate.
     pub false_discovery_rate: Option<f64>,
@@ -58,8 +54,8 @@ pub struct Verdict {
     pub reject: bool,
     /// Conformal p-value.
     pub p_value: f64,
-    /// One number of which only large values are strange, and by which images can be put in order: what a detector makes of its
-    /// statistics, else −log p-value.
+    /// One number of which only large values are strange, and by which images can be put in order: what a detector
+    /// makes of its statistics, else −log p-value.
     pub strangeness: f64,
     /// What was measured, by name.
     pub statistics: BTreeMap<String, Measured>,

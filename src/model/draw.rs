@@ -21,12 +21,7 @@ pub trait Draws: Send + Sync {
 #[async_trait]
 pub trait Completes: Send + Sync {
     /// The missing pixels of partly given images. Levels of unknown pixels in `images` are ignored.
-    async fn complete(
-        &self,
-        images: Vec<Image>,
-        ask: &CompleteAsk,
-        call: &Call,
-    ) -> Result<Completed, Refusal>;
+    async fn complete(&self, images: Vec<Image>, ask: &CompleteAsk, call: &Call) -> Result<Completed, Refusal>;
 
     /// In which order the missing pixels appear.
     fn order(&self) -> Order;
@@ -86,8 +81,8 @@ pub struct Drawn {
 /// How images were drawn.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Sampler {
-    /// `wavefront`: pixel by pixel through the compiled network. `fixed_point`: by full passes, each of which settles some
-    /// pixels. Both draw what one full pass a pixel would draw. `decoder`: one pass through a decoder.
+    /// `wavefront`: pixel by pixel through the compiled network. `fixed_point`: by full passes, each of which settles
+    /// some pixels. Both draw what one full pass a pixel would draw. `decoder`: one pass through a decoder.
     #[serde(rename = "sampler")]
     #[schemars(example = &"wavefront")]
     pub name: &'static str,
@@ -139,8 +134,8 @@ pub struct CompleteAsk {
     pub seed: u64,
     /// Above 0.
     pub temperature: f64,
-    /// The label that is conditioned on; without one each completion's is drawn from the posterior given the known pixels, which must come
-    /// first in the model's order.
+    /// The label that is conditioned on; without one each completion's is drawn from the posterior given the known
+    /// pixels, which must come first in the model's order.
     pub condition: Condition,
 }
 

@@ -32,16 +32,10 @@ pub enum Condition {
 impl Model {
     /// What a request with this label, or without one, asks of the model. A label is given by its name or its number.
     pub fn condition(&self, label: Option<&str>) -> Result<Condition, Refusal> {
-        match (
-            self.labels.as_ref().filter(|_| self.card.conditional),
-            label,
-        ) {
+        match (self.labels.as_ref().filter(|_| self.card.conditional), label) {
             (None, None) => Ok(Condition::None),
             (Some(labels), None) => Ok(Condition::Open(Prior::new(&labels.prior))),
-            (None, Some(_)) => Err(Refusal::option(
-                "label",
-                "this model is not conditioned on labels",
-            )),
+            (None, Some(_)) => Err(Refusal::option("label", "this model is not conditioned on labels")),
             (Some(labels), Some(label)) => number_of(&labels.names, label).map(Condition::Label),
         }
     }
@@ -57,8 +51,8 @@ impl Model {
 }
 
 impl Condition {
-    /// The labels of `n` images to be drawn: the one that was named, or each image's own from the prior, so that images come from
-    /// p(x); 0 without labels.
+    /// The labels of `n` images to be drawn: the one that was named, or each image's own from the prior, so that images
+    /// come from p(x); 0 without labels.
     pub fn draw(&self, n: u32, seed: u64) -> Vec<u32> {
         match self {
             Self::None => vec![0; n as usize],
@@ -68,7 +62,8 @@ impl Condition {
     }
 }
 
-/// Labels of `n` images from a distribution, given by its logarithms. The random number of an image depends on its place alone.
+/// Labels of `n` images from a distribution, given by its logarithms. The random number of an image depends on its
+/// place alone.
 pub fn draw(log_probabilities: &[f64], n: u32, seed: u64) -> Vec<u32> {
     (0..n)
         .map(|index| {
@@ -82,17 +77,14 @@ pub fn draw(log_probabilities: &[f64], n: u32, seed: u64) -> Vec<u32> {
 fn number_of(names: &[String], label: &str) -> Result<u32, Refusal> {
     let by_name = names.iter().position(|name| name == label);
     let by_number = || label.parse().ok().filter(|&number| number < names.len());
-    by_name
-        .or_else(by_number)
-        .map(|index| index as u32)
-        .ok_or_else(|| {
-            Refusal::option(
-                "label",
-                format!(
-                    "there is no such label; ask for a number below {} or one of: {}",
-                    names.len(),
-                    names.join(", ")
-                ),
-            )
-        })
+    by_name.or_else(by_number).map(|index| index as u32).ok_or_else(|| {
+        Refusal::option(
+            "label",
+            format!(
+                "there is no such label; ask for a number below {} or one of: {}",
+                names.len(),
+                names.join(", ")
+            ),
+        )
+    })
 }

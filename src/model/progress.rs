@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-/// The images of a request while they are drawn. Only the latest state of each is kept: a slow watcher sees fewer, never older
-/// ones.
+/// The images of a request while they are drawn. Only the latest state of each is kept: a slow watcher sees fewer,
+/// never older ones.
 #[derive(Debug, Default)]
 pub struct Board {
     /// Values of an image.

@@ -1,6 +1,7 @@
 //! The one error of a request, whatever transport it came by: what was wrong, and what would be right.
 //!
-//! Rejecting an outlier is an answer, not an error. A transport maps [`Kind`] to its own codes, in one exhaustive table.
+//! Rejecting an outlier is an answer, not an error. A transport maps [`Kind`] to its own codes, in one exhaustive
+//! table.
 
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -115,10 +116,7 @@ impl Kind {
             Self::Unsupported => ("unsupported", "The model cannot do this"),
             Self::InvalidOption => ("invalid_option", "An option is not valid"),
             Self::InvalidImage => ("invalid_image", "An image does not fit the model"),
-            Self::InvalidStream => (
-                "invalid_stream",
-                "A compressed image cannot be decompressed here",
-            ),
+            Self::InvalidStream => ("invalid_stream", "A compressed image cannot be decompressed here"),
             Self::TooLarge => ("too_large", "The request asks for too much at once"),
             Self::Overloaded => ("overloaded", "The server is busy"),
             Self::DeadlineExceeded => ("deadline_exceeded", "The answer was not ready in time"),
@@ -131,10 +129,7 @@ impl Kind {
             Self::BodyTooLarge => ("body_too_large", "The body is too large"),
             Self::TooManyImages => ("too_many_images", "Too many images in one request"),
             Self::Malformed => ("malformed", "The request is not well-formed"),
-            Self::UnsupportedMediaType => (
-                "unsupported_media_type",
-                "The body is of a type that is not read here",
-            ),
+            Self::UnsupportedMediaType => ("unsupported_media_type", "The body is of a type that is not read here"),
         }
     }
 }
@@ -204,11 +199,8 @@ impl Refusal {
 
     /// A server that takes no new work.
     pub fn shutting_down() -> Self {
-        Self::new(
-            Kind::ShuttingDown,
-            "the server is shutting down and takes no new work",
-        )
-        .with_retry_after(RETRY_AFTER_SHUTDOWN)
+        Self::new(Kind::ShuttingDown, "the server is shutting down and takes no new work")
+            .with_retry_after(RETRY_AFTER_SHUTDOWN)
     }
 
     /// An answer that did not come in time.
@@ -258,13 +250,12 @@ impl Refusal {
     /// What is one for a request of which no image is good: the refusal of the first, and the others with it.
     pub fn of_all(refusals: Vec<Self>) -> Self {
         let several = refusals.len() > 1;
-        let mut refusals = refusals.into_iter().enumerate().map(|(index, refusal)| {
-            if several {
-                refusal.with_image(index)
-            } else {
-                refusal
-            }
-        });
+        let mut refusals =
+            refusals.into_iter().enumerate().map(
+                |(index, refusal)| {
+                    if several { refusal.with_image(index) } else { refusal }
+                },
+            );
         let first = refusals
             .next()
             .unwrap_or_else(|| Self::internal("a request without images was not refused"));

@@ -15,12 +15,7 @@ use crate::domain::{image::Image, likelihood};
 #[async_trait]
 pub trait Scores: Send + Sync {
     /// One likelihood for each image.
-    async fn score(
-        &self,
-        images: Vec<Image>,
-        ask: &ScoreAsk,
-        call: &Call,
-    ) -> Result<Scored, Refusal>;
+    async fn score(&self, images: Vec<Image>, ask: &ScoreAsk, call: &Call) -> Result<Scored, Refusal>;
 }
 
 /// What is asked of a score.
@@ -53,11 +48,12 @@ pub enum BoundChoice {
 /// What holds for the likelihoods of a request.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Worth {
-    /// What the numbers are worth: `exact`; `exact_as_far_as_tried` where causality was tried and not proven, see the check `causality` of the
-    /// model; or the lower bound `elbo` or `iwae`.
+    /// What the numbers are worth: `exact`; `exact_as_far_as_tried` where causality was tried and not proven, see the
+    /// check `causality` of the model; or the lower bound `elbo` or `iwae`.
     #[schemars(example = &"exact")]
     pub bound: String,
-    /// Of a model that is conditioned on labels: `p(x|y)`, the likelihood given `label`, or `p(x)`, the evidence over all labels.
+    /// Of a model that is conditioned on labels: `p(x|y)`, the likelihood given `label`, or `p(x)`, the evidence over
+    /// all labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = &"p(x)")]
     pub likelihood_of: Option<&'static str>,
@@ -84,8 +80,8 @@ pub struct Scored {
 /// The likelihood of one image. A number that JSON cannot express is null, and `reason` says why.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct Likelihood {
-    /// Natural logarithm of the probability of the image, in nats. Minus infinity where the model gives a level no probability at all; never
-    /// NaN.
+    /// Natural logarithm of the probability of the image, in nats. Minus infinity where the model gives a level no
+    /// probability at all; never NaN.
     #[schemars(example = -1498.2)]
     pub log_likelihood: Number,
     /// −log-likelihood / (dimensions · ln 2).
@@ -100,8 +96,8 @@ pub struct Likelihood {
     /// How many of the importance samples count, between 1 and k: 1 / Σ w̄².
     #[serde(skip_serializing_if = "Option::is_none")]
     pub effective_sample_size: Option<f64>,
-    /// Log-probability of every dimension in nats: log p(xᵢ | x₍<ᵢ₎) of an autoregressive model; of the evidence that of the mixture over
-    /// labels; of a VAE the mean over posterior samples of log p(xᵢ | z), without the KL term.
+    /// Log-probability of every dimension in nats: log p(xᵢ | x₍<ᵢ₎) of an autoregressive model; of the evidence that
+    /// of the mixture over labels; of a VAE the mean over posterior samples of log p(xᵢ | z), without the KL term.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_probability_map: Option<Map>,
 }

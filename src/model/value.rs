@@ -51,7 +51,8 @@ impl JsonSchema for Picture {
 
 /// A number for every dimension of an image.
 ///
-/// In JSON nested as rows of columns, or as channels of these if there are several; a number that is not finite is null.
+/// In JSON nested as rows of columns, or as channels of these if there are several; a number that is not finite is
+/// null.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Map {
     /// Size of the image.

@@ -1,4 +1,5 @@
-//! What models share to work with: the runtime, the workers, the metrics, and the plainest kind of work for the workers.
+//! What models share to work with: the runtime, the workers, the metrics, and the plainest kind of work for the
+//! workers.
 
 use std::{
     fmt,
@@ -46,14 +47,7 @@ impl Workshop {
     }
 
     /// The queue of one kind of work of a model, one row of which takes about `time` at first guess.
-    pub fn lane<W: Work>(
-        &self,
-        model: &str,
-        operation: &str,
-        class: Class,
-        work: W,
-        time: Duration,
-    ) -> Arc<Lane<W>> {
+    pub fn lane<W: Work>(&self, model: &str, operation: &str, class: Class, work: W, time: Duration) -> Arc<Lane<W>> {
         let metrics = OperationMetrics::new(&self.metrics, model, operation);
         self.scheduler.lane(class, work, time, metrics)
     }
@@ -76,11 +70,7 @@ impl Workshop {
 
     /// A request of the server's own.
     pub fn call(&self, deadline: Instant) -> Call {
-        Call::new(
-            Arc::clone(&self.scheduler),
-            Arc::clone(&self.metrics),
-            deadline,
-        )
+        Call::new(Arc::clone(&self.scheduler), Arc::clone(&self.metrics), deadline)
     }
 }
 

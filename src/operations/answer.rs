@@ -37,7 +37,8 @@ pub struct Answer<O: Operation> {
 }
 
 impl<O: Operation> Answer<O> {
-    /// Puts the results of the good parts among the refusals of the bad ones. If no result is good, the whole request has failed.
+    /// Puts the results of the good parts among the refusals of the bad ones. If no result is good, the whole request
+    /// has failed.
     pub(super) fn merge(self, problems: Vec<Option<Refusal>>) -> Result<Self, Refusal> {
         if O::ITEMS == Items::Together {
             return Ok(self);
@@ -47,20 +48,15 @@ impl<O: Operation> Answer<O> {
             .into_iter()
             .map(|problem| match problem {
                 Some(refusal) => Err(refusal),
-                None => results.next().unwrap_or_else(|| {
-                    Err(Refusal::internal("there are fewer results than images"))
-                }),
+                None => results
+                    .next()
+                    .unwrap_or_else(|| Err(Refusal::internal("there are fewer results than images"))),
             })
             .collect();
         if items.iter().all(Result::is_err) {
-            return Err(Refusal::of_all(
-                items.into_iter().filter_map(Result::err).collect(),
-            ));
+            return Err(Refusal::of_all(items.into_iter().filter_map(Result::err).collect()));
         }
-        Ok(Self {
-            head: self.head,
-            items,
-        })
+        Ok(Self { head: self.head, items })
     }
 
     /// The good items.
@@ -111,9 +107,7 @@ struct List<'a, O: Operation>(&'a Json<'a, O>);
 
 impl<O: Operation> Serialize for List<'_, O> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Json {
-            answer, failure, ..
-        } = self.0;
+        let Json { answer, failure, .. } = self.0;
         let mut list = serializer.serialize_seq(Some(answer.items.len()))?;
         for (index, item) in answer.items.iter().enumerate() {
             match item {

@@ -51,8 +51,8 @@ pub trait AnyOperation: std::fmt::Debug + Send + Sync {
     /// What it declares.
     fn about(&self) -> &About;
 
-    /// The JSON schema of its answer; what is used twice goes among the definitions of `generator`. `failure` is the schema of an item that
-    /// failed.
+    /// The JSON schema of its answer; what is used twice goes among the definitions of `generator`. `failure` is the
+    /// schema of an item that failed.
     fn answer_schema(&self, generator: &mut SchemaGenerator, failure: Value) -> Value;
 
     /// Whether the model has the capability that it needs, or why not.
@@ -65,11 +65,7 @@ pub trait AnyOperation: std::fmt::Debug + Send + Sync {
     fn code_size(&self, model: &Model) -> usize;
 
     /// Reads the options and refuses what cannot be; what is left runs when it is called with the data.
-    fn prepare(
-        &self,
-        options: &mut RawOptions,
-        format: Format,
-    ) -> Result<Box<dyn Prepared>, Refusal>;
+    fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal>;
 }
 
 /// An operation whose options are understood.
@@ -205,11 +201,7 @@ impl<O: Operation> AnyOperation for Erased<O> {
         O::code_size(model)
     }
 
-    fn prepare(
-        &self,
-        options: &mut RawOptions,
-        format: Format,
-    ) -> Result<Box<dyn Prepared>, Refusal> {
+    fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal> {
         let options: O::Options = options.take(&self.about.options)?;
         O::check_format(format, &options)?;
         Ok(Box::new(Ready::<O> { options, format }))
@@ -235,8 +227,7 @@ impl<O: Operation> Prepared for Ready<O> {
         given: Given,
         context: &Context,
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
-        let capability =
-            O::ask(model).map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
+        let capability = O::ask(model).map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
         let notes = given.notes.iter().map(|(index, note)| Note {
             index: *index,
             note: note.clone(),
@@ -308,11 +299,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
     }
 
     fn split(self: Box<Self>) -> Vec<Result<Box<dyn AnyAnswer>, Refusal>> {
-        let Self {
-            model,
-            answer,
-            notes,
-        } = *self;
+        let Self { model, answer, notes } = *self;
         let single = |(index, item): (usize, Result<O::Item, Refusal>)| {
             let own = notes.iter().filter(|note| note.index == index);
             let notes = own.cloned().collect();
@@ -321,11 +308,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
                 items: vec![Ok(item?)],
             };
             let model = Arc::clone(&model);
-            Ok(Box::new(Answered {
-                model,
-                answer,
-                notes,
-            }) as Box<dyn AnyAnswer>)
+            Ok(Box::new(Answered { model, answer, notes }) as Box<dyn AnyAnswer>)
         };
         answer.items.into_iter().enumerate().map(single).collect()
     }
@@ -335,12 +318,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             let cause = item.as_ref().err()?.cause()?;
             Some((index, cause.to_owned()))
         };
-        self.answer
-            .items
-            .iter()
-            .enumerate()
-            .filter_map(cause)
-            .collect()
+        self.answer.items.iter().enumerate().filter_map(cause).collect()
     }
 
     fn notes(&self) -> Vec<(&'static str, Value)> {
@@ -363,9 +341,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             Format::Gif => O::rendering(head, items).gif(),
             Format::Stream => match O::rendering(head, items) {
                 Rendering::File(bytes) => Ok(bytes),
-                _ => Err(Refusal::internal(
-                    "an answer that is no file was asked for as one",
-                )),
+                _ => Err(Refusal::internal("an answer that is no file was asked for as one")),
             },
             Format::Png | Format::Json | Format::Events => O::rendering(head, items).png(),
         }

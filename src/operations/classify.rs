@@ -30,18 +30,19 @@ pub struct Classify;
 /// Options of `classify`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ClassifyOptions {
-    /// Whether to answer with what each dimension says about each label: in JSON beside the numbers, as `image/png` a row an image
-    /// with a picture a label (red speaks for the label, blue against it, strongest from 1 nat on), as `application/x-npy` float32 of
-    /// shape [N, labels, C, H, W].
+    /// Whether to answer with what each dimension says about each label: in JSON beside the numbers, as `image/png` a
+    /// row an image with a picture a label (red speaks for the label, blue against it, strongest from 1 nat on), as
+    /// `application/x-npy` float32 of shape [N, labels, C, H, W].
     #[serde(default)]
     pub map: bool,
-    /// Of a composite: the share of ordinary images that each of its two reasons to give no label may reject; by default 0.01.
+    /// Of a composite: the share of ordinary images that each of its two reasons to give no label may reject; by
+    /// default 0.01.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub false_alarm_rate: Option<f64>,
 }
 
-/// What the model says about the label of one image. Logarithms are natural; a number that JSON cannot express is null, which for a
-/// logarithm is minus infinity.
+/// What the model says about the label of one image. Logarithms are natural; a number that JSON cannot express is null,
+/// which for a logarithm is minus infinity.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Labelling {
     /// The most probable label; of a composite null where the decision is not `accept`.
@@ -61,7 +62,8 @@ pub struct Labelling {
     /// log p(x|y) of every label in nats, of a density that is conditioned on labels.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_likelihoods: Option<ByLabel<Number>>,
-    /// log p(x) in nats: log Σ p(x|y) p(y) of a density that is conditioned on labels, or what the density of a composite says.
+    /// log p(x) in nats: log Σ p(x|y) p(y) of a density that is conditioned on labels, or what the density of a
+    /// composite says.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(example = -1498.2)]
     pub log_likelihood: Option<Number>,
@@ -79,11 +81,12 @@ pub struct Labelling {
     /// Whether the image lies between labels: the value is −log max p(y|x), in nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ambiguity: Option<Doubt>,
-    /// Whether the image is like nothing that the labels mean: the value is a detector's strangeness, or log p(x) in nats.
+    /// Whether the image is like nothing that the labels mean: the value is a detector's strangeness, or log p(x) in
+    /// nats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub novelty: Option<Doubt>,
-    /// For every label and dimension log p(xᵢ | x₍<ᵢ₎, y) − log p(xᵢ | x₍<ᵢ₎) in nats, by which the dimension moves log p(y | x so
-    /// far): positive for the label, negative against it; the sum is log p(y|x) − log p(y).
+    /// For every label and dimension log p(xᵢ | x₍<ᵢ₎, y) − log p(xᵢ | x₍<ᵢ₎) in nats, by which the dimension moves log
+    /// p(y | x so far): positive for the label, negative against it; the sum is log p(y|x) − log p(y).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixel_evidence: Option<ByLabel<Map>>,
 }
@@ -142,14 +145,9 @@ impl Operation for Classify {
             map: options.map,
             false_alarm_rate: options.false_alarm_rate,
         };
-        let names: Vec<Arc<str>> = model
-            .label_names()
-            .iter()
-            .map(|n| n.as_str().into())
-            .collect();
+        let names: Vec<Arc<str>> = model.label_names().iter().map(|n| n.as_str().into()).collect();
         let items = classifier.classify(images, &ask, &context.call).await?;
-        let labelling =
-            |own: Result<Classification, Refusal>| Labelling::new(&names, own?, model.shape);
+        let labelling = |own: Result<Classification, Refusal>| Labelling::new(&names, own?, model.shape);
         Ok(Answer {
             head: NoHead {},
             items: items.into_iter().map(labelling).collect(),
@@ -158,17 +156,16 @@ impl Operation for Classify {
 
     fn check_format(format: Format, options: &ClassifyOptions) -> Result<(), Refusal> {
         if format == Format::Png && !options.map {
-            return Err(not_acceptable(&[Format::Json, Format::Npy])
-                .with_detail("a picture (image/png) needs map=true"));
+            return Err(
+                not_acceptable(&[Format::Json, Format::Npy]).with_detail("a picture (image/png) needs map=true")
+            );
         }
         Ok(())
     }
 
     fn tensors(_: &NoHead, items: &[Labelling]) -> Vec<Tensor> {
         let labels = items.first().map_or(0, |item| item.probabilities.0.len());
-        let probabilities = items
-            .iter()
-            .flat_map(|item| item.probabilities.values().copied());
+        let probabilities = items.iter().flat_map(|item| item.probabilities.values().copied());
         let mut tensors = vec![Tensor {
             name: "probabilities",
             shape: vec![items.len(), labels],
@@ -188,9 +185,7 @@ impl Operation for Classify {
     fn rendering(_: NoHead, items: Vec<Labelling>) -> Rendering {
         let labels = items.first().map_or(0, |item| item.probabilities.0.len());
         let evidence = items.into_iter().filter_map(|item| item.pixel_evidence);
-        let maps: Vec<Map> = evidence
-            .flat_map(|own| own.0.into_iter().map(|(_, map)| map))
-            .collect();
+        let maps: Vec<Map> = evidence.flat_map(|own| own.0.into_iter().map(|(_, map)| map)).collect();
         match maps.first() {
             None => Rendering::Nothing,
             Some(first) => Rendering::Evidence {
@@ -218,19 +213,12 @@ impl Operation for Classify {
 }
 
 impl Labelling {
-    fn new(
-        names: &[Arc<str>],
-        classification: Classification,
-        shape: ImageShape,
-    ) -> Result<Self, Refusal> {
+    fn new(names: &[Arc<str>], classification: Classification, shape: ImageShape) -> Result<Self, Refusal> {
         let by_label = |values: &[f64]| ByLabel::new(names, values.iter().copied().map(Number));
         let probabilities = classification.probabilities();
         let number = classification.label();
-        let (Some(label), Some(&probability)) = (names.get(number), probabilities.get(number))
-        else {
-            return Err(Refusal::internal(
-                "a classification has other labels than its model",
-            ));
+        let (Some(label), Some(&probability)) = (names.get(number), probabilities.get(number)) else {
+            return Err(Refusal::internal("a classification has other labels than its model"));
         };
         let decision = classification.doubts.as_ref().map(Doubts::decision);
         let accepted = decision.is_none_or(|decision| decision == Decision::Accept);
@@ -251,9 +239,7 @@ impl Labelling {
             log_likelihoods: classification.log_likelihoods.as_deref().map(by_label),
             log_likelihood: evidence.map(Number),
             bits_per_dim: evidence.map(|nats| likelihood::bits_per_dim(nats, dimensions).into()),
-            reason: evidence
-                .is_some_and(|nats| !nats.is_finite())
-                .then_some(NO_PROBABILITY),
+            reason: evidence.is_some_and(|nats| !nats.is_finite()).then_some(NO_PROBABILITY),
             false_alarm_rate: doubts.map(|doubts| doubts.false_alarm_rate),
             ambiguity: doubts.map(|doubts| doubt(&doubts.ambiguity)),
             novelty: doubts.map(|doubts| doubt(&doubts.novelty)),

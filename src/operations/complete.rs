@@ -39,16 +39,17 @@ pub struct CompleteOptions {
     #[serde(default = "natural")]
     #[schemars(range(max = 100), extend("exclusiveMinimum" = 0))]
     pub temperature: f64,
-    /// For a model that is conditioned on labels: which one, by name or number. Without it each completion's label is drawn from
-    /// p(label | given pixels), which takes given pixels that come before all missing ones; the answer tells the labels.
+    /// For a model that is conditioned on labels: which one, by name or number. Without it each completion's label is
+    /// drawn from p(label | given pixels), which takes given pixels that come before all missing ones; the answer tells
+    /// the labels.
     pub label: Option<Label>,
 }
 
 /// What an answer says once.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct CompleteHead {
-    /// `exact`: drawn from p(missing | given). `ancestral`: in the model's order; given pixels that come later do not inform
-    /// the missing ones before them. `pseudo_gibbs`: by alternating encoder and decoder, approximate.
+    /// `exact`: drawn from p(missing | given). `ancestral`: in the model's order; given pixels that come later do not
+    /// inform the missing ones before them. `pseudo_gibbs`: by alternating encoder and decoder, approximate.
     #[schemars(example = &"exact")]
     pub method: &'static str,
     /// Rounds of `pseudo_gibbs`.
@@ -151,31 +152,19 @@ impl Operation for Complete {
         }
     }
 
-    fn notes(
-        head: &CompleteHead,
-        items: &[&CompletedImage],
-    ) -> Vec<(&'static str, serde_json::Value)> {
+    fn notes(head: &CompleteHead, items: &[&CompletedImage]) -> Vec<(&'static str, serde_json::Value)> {
         let labels: Vec<&String> = items.iter().flat_map(|item| &item.labels).collect();
         let labels = (!labels.is_empty()).then(|| ("labels", json!(labels)));
-        [("seed", json!(head.seed))]
-            .into_iter()
-            .chain(labels)
-            .collect()
+        [("seed", json!(head.seed))].into_iter().chain(labels).collect()
     }
 }
 
 /// One flag a pixel in row order, `true` where it is given.
-fn known(
-    shape: ImageShape,
-    rows: Option<usize>,
-    mask: Option<Vec<bool>>,
-) -> Result<Vec<bool>, Refusal> {
+fn known(shape: ImageShape, rows: Option<usize>, mask: Option<Vec<bool>>) -> Result<Vec<bool>, Refusal> {
     let (height, width) = (shape.height(), shape.width());
     match (rows, mask) {
         (None, Some(mask)) => Ok(mask),
-        (Some(rows), None) if rows <= height => Ok((0..shape.pixels())
-            .map(|pixel| pixel < rows * width)
-            .collect()),
+        (Some(rows), None) if rows <= height => Ok((0..shape.pixels()).map(|pixel| pixel < rows * width).collect()),
         (Some(rows), None) => {
             let reason = format!("{rows} rows cannot be known of an image of {height}");
             Err(Refusal::option("rows", reason))

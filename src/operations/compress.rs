@@ -23,8 +23,8 @@ pub struct Compress;
 /// Options of `compress`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct CompressOptions {
-    /// For a model that is conditioned on labels: which one, by name or number; needed, because each pixel is coded by the
-    /// prediction of one label. The stream remembers it.
+    /// For a model that is conditioned on labels: which one, by name or number; needed, because each pixel is coded by
+    /// the prediction of one label. The stream remembers it.
     pub label: Option<Label>,
 }
 
@@ -78,9 +78,7 @@ impl Operation for Compress {
     ) -> Result<Answer<Self>, Refusal> {
         let condition = model.condition(options.label.as_ref().map(|label| label.0.as_str()))?;
         let dimensions = model.shape.dimensions();
-        let compressed = compresses
-            .compress(images, &condition, &context.call)
-            .await?;
+        let compressed = compresses.compress(images, &condition, &context.call).await?;
         let item = |own: Result<Compressed, Refusal>| {
             let own = own?;
             Ok(CompressedImage {

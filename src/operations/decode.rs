@@ -71,9 +71,7 @@ impl Operation for Decode {
     type Item = OneImage;
 
     fn code_size(model: &Model) -> usize {
-        model
-            .can::<dyn Decodes>()
-            .map_or(0, |decodes| decodes.code_size())
+        model.can::<dyn Decodes>().map_or(0, |decodes| decodes.code_size())
     }
 
     async fn run(
@@ -109,9 +107,7 @@ impl Operation for Decode {
 
 impl OneImage {
     pub(super) fn new(image: Result<Image, Refusal>) -> Result<Self, Refusal> {
-        image.map(|image| Self {
-            image: Picture(image),
-        })
+        image.map(|image| Self { image: Picture(image) })
     }
 }
 

@@ -33,12 +33,12 @@ pub struct DetectOptions {
     /// The share of ordinary images that may be rejected; by default 0.01.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1), example = 0.01)]
     pub false_alarm_rate: Option<f64>,
-    /// The probability with which the calibration at hand keeps the false-alarm rate; without it the rate holds on average over
-    /// calibrations. Detectors only.
+    /// The probability with which the calibration at hand keeps the false-alarm rate; without it the rate holds on
+    /// average over calibrations. Detectors only.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub confidence: Option<f64>,
-    /// Instead of a false-alarm rate: the expected share of ordinary images among those that the request has rejected (Benjamini and
-    /// Hochberg). Detectors only.
+    /// Instead of a false-alarm rate: the expected share of ordinary images among those that the request has rejected
+    /// (Benjamini and Hochberg). Detectors only.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub fdr: Option<f64>,
     /// Whether to answer with what speaks against each pixel: in JSON beside the decision, as `image/png` laid over the
@@ -250,15 +250,13 @@ fn decision(reject: bool) -> &'static str {
 fn guarantee(ask: &JudgeAsk, threshold: Option<f64>) -> String {
     let rate = ask.false_alarm_rate;
     match (ask.false_discovery_rate, ask.confidence, threshold) {
-        (Some(rate), ..) => format!(
-            "of the images rejected in this request, an expected share of at most {rate} is ordinary"
-        ),
+        (Some(rate), ..) => {
+            format!("of the images rejected in this request, an expected share of at most {rate} is ordinary")
+        }
         (None, Some(confidence), Some(threshold)) => format!(
             "with probability {confidence} over calibrations, this calibration rejects at most a share of {rate} of ordinary images: \
              those with a p-value of at most {threshold:.6}"
         ),
-        _ => format!(
-            "on average over calibrations, at most a share of {rate} of ordinary images is rejected"
-        ),
+        _ => format!("on average over calibrations, at most a share of {rate} of ordinary images is rejected"),
     }
 }

@@ -62,15 +62,9 @@ impl Operation for Encode {
 
     fn tensors(_: &NoHead, items: &[Encoding]) -> Vec<Tensor> {
         let codes = items.iter().map(|item| item.code.as_slice());
-        let variances: Vec<&[f32]> = items
-            .iter()
-            .filter_map(|item| item.log_variance.as_deref())
-            .collect();
+        let variances: Vec<&[f32]> = items.iter().filter_map(|item| item.log_variance.as_deref()).collect();
         let variances = (!variances.is_empty()).then(|| Tensor::vectors("log_variance", variances));
-        variances
-            .into_iter()
-            .chain([Tensor::vectors("code", codes)])
-            .collect()
+        variances.into_iter().chain([Tensor::vectors("code", codes)]).collect()
     }
 
     fn array(_: &NoHead, items: &[Encoding]) -> Tensor {

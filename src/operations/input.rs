@@ -11,7 +11,8 @@ pub trait Input: Sized + Send + 'static {
     /// What has to be read for it.
     const TAKES: Takes;
 
-    /// The good parts, and for each part of the request `None` if it is good, else what is wrong with it. There is at least one good part.
+    /// The good parts, and for each part of the request `None` if it is good, else what is wrong with it. There is at
+    /// least one good part.
     fn part(given: Given) -> Result<(Self, Vec<Option<Refusal>>), Refusal>;
 }
 
@@ -105,9 +106,7 @@ impl Input for Nothing {
 }
 
 /// Parts the good from the bad. If none is good, the whole request has failed.
-fn good_and_bad<T>(
-    parts: Vec<Result<T, Refusal>>,
-) -> Result<(Vec<T>, Vec<Option<Refusal>>), Refusal> {
+fn good_and_bad<T>(parts: Vec<Result<T, Refusal>>) -> Result<(Vec<T>, Vec<Option<Refusal>>), Refusal> {
     let (mut good, mut problems) = (Vec::with_capacity(parts.len()), Vec::new());
     for part in parts {
         match part {
@@ -130,14 +129,6 @@ pub(super) fn all<T>(parts: Vec<Result<T, Refusal>>) -> Result<Vec<T>, Refusal> 
     parts
         .into_iter()
         .enumerate()
-        .map(|(index, part)| {
-            part.map_err(|refusal| {
-                if single {
-                    refusal
-                } else {
-                    refusal.with_image(index)
-                }
-            })
-        })
+        .map(|(index, part)| part.map_err(|refusal| if single { refusal } else { refusal.with_image(index) }))
         .collect()
 }

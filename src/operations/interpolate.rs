@@ -58,9 +58,7 @@ impl Operation for Interpolate {
         options: InterpolateOptions,
         context: &Context,
     ) -> Result<Answer<Self>, Refusal> {
-        let images = interpolates
-            .interpolate(from, to, options.steps, &context.call)
-            .await?;
+        let images = interpolates.interpolate(from, to, options.steps, &context.call).await?;
         Ok(Answer {
             head: NoHead {},
             items: images.into_iter().map(|image| Ok(Picture(image))).collect(),

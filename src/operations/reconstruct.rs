@@ -24,8 +24,8 @@ pub struct Reconstruct;
 /// Options of `reconstruct`.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub struct ReconstructOptions {
-    /// Whether to answer with the squared error of every dimension: in JSON beside the images, as `image/png` a heat map instead of them
-    /// (dark is small, bright is large), as `application/x-npy` float32 of shape [N, C, H, W].
+    /// Whether to answer with the squared error of every dimension: in JSON beside the images, as `image/png` a heat
+    /// map instead of them (dark is small, bright is large), as `application/x-npy` float32 of shape [N, C, H, W].
     #[serde(default)]
     pub map: bool,
 }
@@ -75,9 +75,7 @@ impl Operation for Reconstruct {
     ) -> Result<Answer<Self>, Refusal> {
         Ok(Answer {
             head: NoHead {},
-            items: reconstructs
-                .reconstruct(images, options.map, &context.call)
-                .await?,
+            items: reconstructs.reconstruct(images, options.map, &context.call).await?,
         })
     }
 

@@ -104,11 +104,7 @@ impl Rendering {
                 Some(first) => media::overlay_grid(images, &slices(maps), first.shape()),
                 None => return Err(nothing()),
             },
-            Self::Evidence {
-                shape,
-                labels,
-                maps,
-            } => media::evidence_grid(&slices(maps), *labels, *shape),
+            Self::Evidence { shape, labels, maps } => media::evidence_grid(&slices(maps), *labels, *shape),
             Self::Nothing | Self::File(_) => return Err(nothing()),
         };
         Ok(png?)
@@ -116,12 +112,7 @@ impl Rendering {
 
     /// As a GIF file: how the images appear.
     pub fn gif(&self) -> Result<Vec<u8>, Refusal> {
-        let Self::Images {
-            images,
-            known,
-            order,
-        } = self
-        else {
+        let Self::Images { images, known, order } = self else {
             return Err(nothing());
         };
         let first = images.first().ok_or_else(nothing)?;

@@ -39,8 +39,8 @@ pub struct SampleOptions {
     /// For models with a decoder: its mean or a draw from it.
     #[serde(default)]
     pub observation: Observation,
-    /// For a model that is conditioned on labels: which one, by name or number. Without it each image's label is drawn from the prior,
-    /// so that images come from p(x); the answer tells the labels.
+    /// For a model that is conditioned on labels: which one, by name or number. Without it each image's label is drawn
+    /// from the prior, so that images come from p(x); the answer tells the labels.
     pub label: Option<Label>,
 }
 
@@ -78,13 +78,7 @@ impl Operation for Sample {
          while they are drawn: events `progress` show the rows so far of one image each, at most one in 50 ms, and the last event is \
          `done` with the JSON answer, or `error` with a problem.";
     const WORK: Work = Work::Bulk;
-    const FORMATS: &'static [Format] = &[
-        Format::Json,
-        Format::Png,
-        Format::Npy,
-        Format::Gif,
-        Format::Events,
-    ];
+    const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy, Format::Gif, Format::Events];
     const ITEMS: Items = Items::Together;
     const TENSORS: &'static [TensorSpec] = &[TensorSpec {
         name: "image",
@@ -124,11 +118,7 @@ impl Operation for Sample {
                 labels: model.names_of(&drawn.labels),
                 order: Some(draws.order()),
             },
-            items: drawn
-                .images
-                .into_iter()
-                .map(|image| Ok(Picture(image)))
-                .collect(),
+            items: drawn.images.into_iter().map(|image| Ok(Picture(image))).collect(),
         })
     }
 
@@ -146,10 +136,7 @@ impl Operation for Sample {
 
     fn notes(head: &SampleHead, _: &[&Picture]) -> Vec<(&'static str, serde_json::Value)> {
         let labels = (!head.labels.is_empty()).then(|| ("labels", json!(head.labels)));
-        [("seed", json!(head.seed))]
-            .into_iter()
-            .chain(labels)
-            .collect()
+        [("seed", json!(head.seed))].into_iter().chain(labels).collect()
     }
 }
 
@@ -168,10 +155,7 @@ pub(super) fn check_draws(images: usize, n: u32, context: &Context) -> Result<()
     let total = images.saturating_mul(n as usize);
     check_count(
         total,
-        context
-            .limits
-            .max_images
-            .min(context.limits.max_samples as usize),
+        context.limits.max_images.min(context.limits.max_samples as usize),
     )
     .map_err(|refusal| {
         let limit = refusal.limit().unwrap_or_default();

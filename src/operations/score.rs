@@ -32,19 +32,21 @@ pub struct ScoreOptions {
     /// Seed of the posterior samples.
     #[serde(default)]
     pub seed: u64,
-    /// Whether to answer with the log-probability of every dimension too: as `image/png` a heat map (dark is expected, bright surprising),
-    /// as `application/x-npy` float32 of shape [N, C, H, W].
+    /// Whether to answer with the log-probability of every dimension too: as `image/png` a heat map (dark is expected,
+    /// bright surprising), as `application/x-npy` float32 of shape [N, C, H, W].
     #[serde(default)]
     pub map: bool,
-    /// For a model that is conditioned on labels: which one, by name or number, for log p(x|y). Without it the answer is the evidence,
-    /// log p(x) = log Σ p(x|y) p(y) over all labels, exactly; it takes as many scores as there are labels.
+    /// For a model that is conditioned on labels: which one, by name or number, for log p(x|y). Without it the answer
+    /// is the evidence, log p(x) = log Σ p(x|y) p(y) over all labels, exactly; it takes as many scores as there are
+    /// labels.
     pub label: Option<Label>,
 }
 
 impl Operation for Score {
     const NAME: &'static str = "score";
     const SUMMARY: &'static str = "Score images";
-    const DESCRIPTION: &'static str = "The log-likelihood of each image, or a lower bound on it. As `application/x-npy` float64 of shape [N].";
+    const DESCRIPTION: &'static str =
+        "The log-likelihood of each image, or a lower bound on it. As `application/x-npy` float64 of shape [N].";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {
@@ -99,15 +101,15 @@ impl Operation for Score {
 
     fn check_format(format: Format, options: &ScoreOptions) -> Result<(), Refusal> {
         if format == Format::Png && !options.map {
-            return Err(not_acceptable(&[Format::Json, Format::Npy])
-                .with_detail("a picture (image/png) needs map=true"));
+            return Err(
+                not_acceptable(&[Format::Json, Format::Npy]).with_detail("a picture (image/png) needs map=true")
+            );
         }
         Ok(())
     }
 
     fn tensors(_: &Worth, items: &[Likelihood]) -> Vec<Tensor> {
-        let numbers =
-            |name, of: fn(&Likelihood) -> f64| Tensor::numbers(name, items.iter().map(of));
+        let numbers = |name, of: fn(&Likelihood) -> f64| Tensor::numbers(name, items.iter().map(of));
         let mut tensors = vec![
             numbers("bits_per_dim", |item| item.bits_per_dim.0),
             numbers("log_likelihood", |item| item.log_likelihood.0),
@@ -124,10 +126,7 @@ impl Operation for Score {
     }
 
     fn rendering(_: Worth, items: Vec<Likelihood>) -> Rendering {
-        let maps: Vec<_> = items
-            .into_iter()
-            .filter_map(|item| item.log_probability_map)
-            .collect();
+        let maps: Vec<_> = items.into_iter().filter_map(|item| item.log_probability_map).collect();
         match maps.first() {
             None => Rendering::Nothing,
             Some(first) => Rendering::HeatMaps {

@@ -1,5 +1,5 @@
-//! A request on its way: from names to a model and an operation, through intake, to an answer. Every transport and the command line go
-//! this way, so that defaults, limits and deadlines exist once.
+//! A request on its way: from names to a model and an operation, through intake, to an answer. Every transport and the
+//! command line go this way, so that defaults, limits and deadlines exist once.
 
 use std::{
     sync::{
@@ -36,8 +36,8 @@ pub struct Limits {
     pub max_images: usize,
     /// Images drawn by one request, completions included. Default 64.
     pub max_samples: u32,
-    /// Pixels that all image files of one request may decode to, checked from their headers, so that a small file cannot claim much
-    /// memory. Default 16 Mi.
+    /// Pixels that all image files of one request may decode to, checked from their headers, so that a small file
+    /// cannot claim much memory. Default 16 Mi.
     pub max_decoded_pixels: u64,
     /// Bytes that all requests together may hold: bodies, decoded pixels, answers. Default 512 MiB.
     pub max_held_bytes: usize,
@@ -81,7 +81,8 @@ impl Limits {
 /// Options of every operation.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 pub struct CommonOptions {
-    /// Seconds after which the answer is of no more use; the server grants so many at most. Also as the header X-Request-Timeout.
+    /// Seconds after which the answer is of no more use; the server grants so many at most. Also as the header
+    /// X-Request-Timeout.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub timeout: Option<f64>,
 }
@@ -106,7 +107,8 @@ struct Entry {
     known: Arc<Known>,
 }
 
-/// A request whose model and operation are known: the model is ready and can do what is asked. Its data has not been read yet.
+/// A request whose model and operation are known: the model is ready and can do what is asked. Its data has not been
+/// read yet.
 #[derive(Debug)]
 pub struct Opened {
     /// The model.
@@ -198,10 +200,7 @@ impl Service {
             .filter(|listing| listing.state == State::Failed)
             .map(
                 |Listing {
-                     name,
-                     version,
-                     reason,
-                     ..
+                     name, version, reason, ..
                  }| {
                     let reason = reason.unwrap_or_default();
                     format!("model {name:?} version {version} is refused: {reason}")
@@ -215,8 +214,8 @@ impl Service {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or whose body is
-    /// still on its way, are served: it is the transport that stops taking them.
+    /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or
+    /// whose body is still on its way, are served: it is the transport that stops taking them.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::SeqCst);
     }
@@ -265,15 +264,11 @@ impl Service {
 
     /// The circumstances of a request that no operation declares.
     pub fn call(&self, deadline: Instant) -> Call {
-        Call::new(
-            Arc::clone(&self.scheduler),
-            Arc::clone(&self.metrics),
-            deadline,
-        )
+        Call::new(Arc::clone(&self.scheduler), Arc::clone(&self.metrics), deadline)
     }
 
-    /// Opens a request: the model must be there, ready, and able to do what is asked. `started` is when it came, `timeout` how many
-    /// seconds it wants to wait.
+    /// Opens a request: the model must be there, ready, and able to do what is asked. `started` is when it came,
+    /// `timeout` how many seconds it wants to wait.
     pub fn open(
         &self,
         operation: &str,
@@ -281,9 +276,7 @@ impl Service {
         timeout: Option<Duration>,
         started: Instant,
     ) -> Result<Opened, Refusal> {
-        let entry = self
-            .entry(operation)
-            .ok_or_else(|| self.no_such_operation(operation))?;
+        let entry = self.entry(operation).ok_or_else(|| self.no_such_operation(operation))?;
         let model = self.catalogue.model(model, version)?;
         let about = entry.operation.about();
         entry
@@ -340,7 +333,8 @@ impl Entry {
     }
 }
 
-/// The options that may come with an operation: its own, those of decoding where it takes images, and those of every operation.
+/// The options that may come with an operation: its own, those of decoding where it takes images, and those of every
+/// operation.
 pub fn known_of(operation: &dyn AnyOperation) -> Arc<Known> {
     let about = operation.about();
     let (decode, common) = (decode_schema(about.takes), schema_of::<CommonOptions>());
@@ -363,25 +357,14 @@ impl Opened {
     }
 
     /// Takes the options that every operation has, as far as they have come.
-    pub fn set_common(
-        &mut self,
-        options: &mut RawOptions,
-        started: Instant,
-    ) -> Result<(), Refusal> {
+    pub fn set_common(&mut self, options: &mut RawOptions, started: Instant) -> Result<(), Refusal> {
         let common: CommonOptions = options.take(&schema_of::<CommonOptions>())?;
         if let Some(timeout) = common.timeout {
-            let limit = self
-                .context
-                .limits
-                .check_timeout(seconds("timeout", timeout)?)?;
+            let limit = self.context.limits.check_timeout(seconds("timeout", timeout)?)?;
             // Of two that were named, the shorter counts.
             let named = started + limit;
             let deadline = &mut self.context.call.deadline;
-            *deadline = if self.named {
-                named.min(*deadline)
-            } else {
-                named
-            };
+            *deadline = if self.named { named.min(*deadline) } else { named };
             self.named = true;
         }
         Ok(())

@@ -128,27 +128,14 @@ impl Tensor {
     }
 
     /// One 32-bit real for every dimension of every image.
-    pub fn maps<'a>(
-        name: &'static str,
-        shape: ImageShape,
-        maps: impl IntoIterator<Item = &'a [f32]>,
-    ) -> Self {
+    pub fn maps<'a>(name: &'static str, shape: ImageShape, maps: impl IntoIterator<Item = &'a [f32]>) -> Self {
         let mut tensor = Self::vectors(name, maps);
-        tensor.shape = vec![
-            tensor.shape[0],
-            shape.channels(),
-            shape.height(),
-            shape.width(),
-        ];
+        tensor.shape = vec![tensor.shape[0], shape.channels(), shape.height(), shape.width()];
         tensor
     }
 
     /// The levels of images.
-    pub fn images<'a>(
-        name: &'static str,
-        shape: ImageShape,
-        images: impl IntoIterator<Item = &'a [u8]>,
-    ) -> Self {
+    pub fn images<'a>(name: &'static str, shape: ImageShape, images: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut count, mut values) = (0, Vec::new());
         for image in images {
             count += 1;
@@ -167,10 +154,7 @@ impl Tensor {
             Values::F64(values) => media::write_f64(&self.shape, values.iter().copied()),
             Values::F32(values) => media::write_f32(&self.shape, values.iter().copied()),
             Values::U8(values) => media::write_levels(&self.shape, values),
-            Values::Bool(values) => media::write_f64(
-                &self.shape,
-                values.iter().map(|&flag| f64::from(u8::from(flag))),
-            ),
+            Values::Bool(values) => media::write_f64(&self.shape, values.iter().map(|&flag| f64::from(u8::from(flag)))),
             Values::Bytes(strings) => strings.concat(),
         }
     }

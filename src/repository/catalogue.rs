@@ -1,4 +1,5 @@
-//! What requests see of the repository: every version with its state, the newest that serves, and whether all is there that must be.
+//! What requests see of the repository: every version with its state, the newest that serves, and whether all is there
+//! that must be.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -66,10 +67,7 @@ impl Entry {
 impl Catalogue for Repository {
     fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Refusal> {
         let Listing {
-            version,
-            reason,
-            model,
-            ..
+            version, reason, model, ..
         } = self.listing(name, version)?;
         let reason = reason.as_deref().unwrap_or("it is being loaded");
         model.ok_or_else(|| catalogue::not_ready(name, version, reason))
@@ -86,8 +84,7 @@ impl Catalogue for Repository {
             }
         };
         let versions = all.get(name).filter(|versions| !versions.is_empty());
-        let versions =
-            versions.ok_or_else(|| missing(catalogue::no_such_model(name, all.keys().cloned())))?;
+        let versions = versions.ok_or_else(|| missing(catalogue::no_such_model(name, all.keys().cloned())))?;
         let found = match version {
             Some(number) => versions.get_key_value(&number),
             None => versions
@@ -108,11 +105,9 @@ impl Catalogue for Repository {
 
     fn listings(&self) -> Vec<Listing> {
         let all = self.versions.load();
-        let listings = all.iter().flat_map(|(name, versions)| {
-            versions
-                .iter()
-                .map(|(number, entry)| entry.listing(name, *number))
-        });
+        let listings = all
+            .iter()
+            .flat_map(|(name, versions)| versions.iter().map(|(number, entry)| entry.listing(name, *number)));
         listings.collect()
     }
 
@@ -121,8 +116,7 @@ impl Catalogue for Repository {
             return Some("the models are still being loaded".to_owned());
         }
         let all = self.versions.load();
-        let serves =
-            |versions: &BTreeMap<u32, Entry>| versions.values().any(|entry| entry.model.is_some());
+        let serves = |versions: &BTreeMap<u32, Entry>| versions.values().any(|entry| entry.model.is_some());
         let required = &self.loading.required;
         if required.is_empty() {
             return (!all.values().any(serves)).then(|| "no model serves".to_owned());

@@ -18,8 +18,8 @@ pub(super) struct Ordered {
     pub(super) after: Vec<usize>,
 }
 
-/// Candidates, and those that they are made of and that lie beside them, each after all that it is made of. Of those that are made of each
-/// other one comes first, and is refused because its members are not there.
+/// Candidates, and those that they are made of and that lie beside them, each after all that it is made of. Of those
+/// that are made of each other one comes first, and is refused because its members are not there.
 pub(super) fn by_dependence(candidates: Vec<Candidate>, registry: &Registry) -> Vec<Ordered> {
     let mut walk = Walk {
         registry,
@@ -48,10 +48,7 @@ impl Walk<'_> {
         self.places.insert(candidate.folder.clone(), None);
         let declared = Declared::read(&candidate.folder, &candidate.name, self.registry);
         let (text, members) = match &declared {
-            Ok(Declared {
-                manifest,
-                fingerprint,
-            }) => (fingerprint.as_str(), manifest.contract.members()),
+            Ok(Declared { manifest, fingerprint }) => (fingerprint.as_str(), manifest.contract.members()),
             Err(_) => ("", Vec::new()),
         };
         let mut hash = Sha256::new_with_prefix(text);

@@ -8,7 +8,8 @@ use std::{
     thread,
 };
 
-/// Runs `work` for every item on up to `threads` threads. `after` says which earlier items an item needs; it starts when they are done.
+/// Runs `work` for every item on up to `threads` threads. `after` says which earlier items an item needs; it starts
+/// when they are done.
 pub(super) fn in_order<T: Send>(
     items: Vec<T>,
     threads: usize,
@@ -34,11 +35,7 @@ pub(super) fn in_order<T: Send>(
                 earlier.any(|&need| !done[need])
             };
             let guard = done.lock().unwrap_or_else(PoisonError::into_inner);
-            drop(
-                changed
-                    .wait_while(guard, waits)
-                    .unwrap_or_else(PoisonError::into_inner),
-            );
+            drop(changed.wait_while(guard, waits).unwrap_or_else(PoisonError::into_inner));
             let item = item.lock().unwrap_or_else(PoisonError::into_inner).take();
             // Also after a panic: others must not wait for ever.
             let _done = Done {
@@ -82,12 +79,7 @@ mod tests {
     fn what_needs_nothing_runs_side_by_side() {
         let together = Barrier::new(2);
         // Ends only if both run at once.
-        in_order(
-            vec![(), ()],
-            2,
-            |()| Vec::new(),
-            |_, ()| drop(together.wait()),
-        );
+        in_order(vec![(), ()], 2, |()| Vec::new(), |_, ()| drop(together.wait()));
     }
 
     #[test]

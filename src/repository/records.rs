@@ -1,7 +1,8 @@
-//! What proofs found, kept between starts: a proof whose files, members, runtime, processor and server are the same need not be done again.
+//! What proofs found, kept between starts: a proof whose files, members, runtime, processor and server are the same
+//! need not be done again.
 //!
-//! One small file a version. Whoever can write into the folder can say of a version that it has proved itself, as whoever can write into the
-//! repository can; a damaged file is as good as none.
+//! One small file a version. Whoever can write into the folder can say of a version that it has proved itself, as
+//! whoever can write into the repository can; a damaged file is as good as none.
 
 use std::{
     fs, io,
@@ -115,9 +116,7 @@ fn server() -> Option<String> {
 
 fn checksum(depends: &str, findings: &Findings) -> Option<String> {
     let findings = serde_json::to_string(findings).ok()?;
-    Some(hexadecimal(&Sha256::digest(format!(
-        "{depends}\n{findings}"
-    ))))
+    Some(hexadecimal(&Sha256::digest(format!("{depends}\n{findings}"))))
 }
 
 #[cfg(test)]
@@ -125,31 +124,21 @@ mod tests {
     use super::*;
 
     fn findings() -> Findings {
-        let text =
-            r#"{"predictions":{"value":[1,2],"checks":[["golden scores","16 reproduced"]]}}"#;
+        let text = r#"{"predictions":{"value":[1,2],"checks":[["golden scores","16 reproduced"]]}}"#;
         serde_json::from_str(text).unwrap()
     }
 
     #[test]
     fn a_record_is_read_only_where_everything_is_the_same() {
         let folder = tempfile::tempdir().unwrap();
-        let records =
-            |runtime: &str| Records::new(folder.path(), Some(runtime.to_owned())).unwrap();
+        let records = |runtime: &str| Records::new(folder.path(), Some(runtime.to_owned())).unwrap();
         let here = records("runtime 1 on processor 1");
         here.write(here.key("a", 1, &[1; 32]), findings());
         assert_eq!(here.read(&here.key("a", 1, &[1; 32])), findings());
 
         let nothing = Findings::default();
-        assert_eq!(
-            here.read(&here.key("a", 1, &[2; 32])),
-            nothing,
-            "other files"
-        );
-        assert_eq!(
-            here.read(&here.key("a", 2, &[1; 32])),
-            nothing,
-            "another version"
-        );
+        assert_eq!(here.read(&here.key("a", 1, &[2; 32])), nothing, "other files");
+        assert_eq!(here.read(&here.key("a", 2, &[1; 32])), nothing, "another version");
         let elsewhere = records("runtime 1 on processor 2");
         assert_eq!(elsewhere.read(&elsewhere.key("a", 1, &[1; 32])), nothing);
         assert!(Records::new(folder.path(), None).is_none());
@@ -162,10 +151,7 @@ mod tests {
         records.write(records.key("a", 1, &[1; 32]), findings());
         let file = folder.path().join("a-1.json");
         let text = fs::read_to_string(&file).unwrap();
-        for damaged in [
-            text.replace("16 reproduced", "17 reproduced"),
-            text[..20].to_owned(),
-        ] {
+        for damaged in [text.replace("16 reproduced", "17 reproduced"), text[..20].to_owned()] {
             assert_ne!(damaged, text);
             fs::write(&file, damaged).unwrap();
             assert!(records.read(&records.key("a", 1, &[1; 32])).is_empty());

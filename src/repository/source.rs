@@ -54,8 +54,8 @@ impl Ignored {
 }
 
 impl Source {
-    /// The source of the model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`, and the
-    /// model's name; `None` if the folder is neither.
+    /// The source of the model in `folder`, which is that of a model, `…/<name>`, or of one version of it,
+    /// `…/<name>/<version>`, and the model's name; `None` if the folder is neither.
     pub(super) fn of_model(folder: &Path) -> Option<(Self, String)> {
         // The names matter, and they are not in a path such as `.`.
         let folder = folder.canonicalize().ok()?;
@@ -65,9 +65,7 @@ impl Source {
             (folder.parent()?.to_owned(), Some(number))
         } else {
             let versions = folders(&folder).ok()?;
-            versions
-                .iter()
-                .find(|(name, _)| version_number(name).is_some())?;
+            versions.iter().find(|(name, _)| version_number(name).is_some())?;
             (folder, None)
         };
         let name = name(&model)?;
@@ -79,7 +77,8 @@ impl Source {
         Some((source, name))
     }
 
-    /// Folders of versions, in order of name and number. A model whose folder cannot be read is left out; the source itself must be readable.
+    /// Folders of versions, in order of name and number. A model whose folder cannot be read is left out; the source
+    /// itself must be readable.
     pub(super) fn candidates(&self, ignored: &mut Ignored) -> io::Result<Vec<Candidate>> {
         let (models, only) = match self {
             Self::Root(root) => (folders(root)?, None),

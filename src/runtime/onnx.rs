@@ -1,8 +1,9 @@
 //! ONNX Runtime, loaded from a shared library when the server starts.
 //!
-//! One thread policy holds for all sessions. A graph has sessions without threads of their own, at most one for each worker, so that
-//! workers run side by side without sharing anything, and one that spreads a single run over the pool that all graphs share. Each
-//! is made when a run first needs it. No thread ever spins: idle spinning of several sessions on few cores costs more than half of the throughput.
+//! One thread policy holds for all sessions. A graph has sessions without threads of their own, at most one for each
+//! worker, so that workers run side by side without sharing anything, and one that spreads a single run over the pool
+//! that all graphs share. Each is made when a run first needs it. No thread ever spins: idle spinning of several
+//! sessions on few cores costs more than half of the throughput.
 
 mod scratch;
 
@@ -130,9 +131,7 @@ impl Engine for OnnxEngine {
 
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         let program = self.program(name, graph);
-        let session = program
-            .session(Threads::One)
-            .map_err(|failure| failure.of_load(name))?;
+        let session = program.session(Threads::One).map_err(|failure| failure.of_load(name))?;
         program.narrow().put_new(session);
         Ok(Arc::new(program))
     }
@@ -143,9 +142,8 @@ impl Engine for OnnxEngine {
 
     fn simplify(&self, name: &str, graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         let simplified = || -> Result<Vec<u8>, Failure> {
-            let mut file = scratch::File::new().map_err(|error| {
-                format!("no file in memory or on disk to simplify it in: {error}")
-            })?;
+            let mut file = scratch::File::new()
+                .map_err(|error| format!("no file in memory or on disk to simplify it in: {error}"))?;
             let mut builder = Session::builder(&self.environment)?
                 .with_optimization_level(GraphOptimizationLevel::Level1)?
                 .with_optimized_model_path(file.path())?;
@@ -156,9 +154,9 @@ impl Engine for OnnxEngine {
     }
 }
 
-/// A graph with the sessions that its runs needed so far: `ort` runs a session through `&mut`, because some of the runtime's
-/// allocators are not safe to share. A session costs about two copies of the weights and its working memory, so none is made
-/// before a run needs it.
+/// A graph with the sessions that its runs needed so far: `ort` runs a session through `&mut`, because some of the
+/// runtime's allocators are not safe to share. A session costs about two copies of the weights and its working memory,
+/// so none is made before a run needs it.
 struct OnnxProgram {
     name: String,
     environment: Environment,
@@ -270,14 +268,12 @@ impl OnnxProgram {
             .with_optimization_level(GraphOptimizationLevel::Level3)?
             .with_intra_op_spinning(false)?
             .with_inter_op_spinning(false)?
-            // A plan of all memory of a run, kept for every size of batch, takes a block beside what the arena holds already:
-            // a quarter more memory for no time.
+            // A plan of all memory of a run, kept for every size of batch, takes a block beside what the arena holds
+            // already: a quarter more memory for no time.
             .with_memory_pattern(false)?
             .with_prepacked_weights(&self.weights)?;
         let mut builder = match threads {
-            Threads::One => builder
-                .with_independent_thread_pool()?
-                .with_intra_threads(1)?,
+            Threads::One => builder.with_independent_thread_pool()?.with_intra_threads(1)?,
             Threads::All => builder,
         };
         commit(&mut builder, &self.graph)
@@ -294,15 +290,9 @@ fn run(
         .iter()
         .map(|input| {
             let value = match input.values {
-                Values::Bytes(values) => {
-                    TensorRef::from_array_view((input.shape, values))?.into_dyn()
-                }
-                Values::Floats(values) => {
-                    TensorRef::from_array_view((input.shape, values))?.into_dyn()
-                }
-                Values::Ints(values) => {
-                    TensorRef::from_array_view((input.shape, values))?.into_dyn()
-                }
+                Values::Bytes(values) => TensorRef::from_array_view((input.shape, values))?.into_dyn(),
+                Values::Floats(values) => TensorRef::from_array_view((input.shape, values))?.into_dyn(),
+                Values::Ints(values) => TensorRef::from_array_view((input.shape, values))?.into_dyn(),
             };
             Ok((input.name, value))
         })
@@ -315,8 +305,7 @@ fn run(
         let stop = move || {
             let _ = running.terminate();
         };
-        patience::stoppable(stop, || session.run_with_options(values, &*stoppable))
-            .map_err(Failure::Impatient)??
+        patience::stoppable(stop, || session.run_with_options(values, &*stoppable)).map_err(Failure::Impatient)??
     } else if outputs.len() < session.outputs().len() {
         // Outputs that nobody asked for stay in the runtime's own buffers.
         let none = OutputSelector::no_default();
@@ -329,12 +318,8 @@ fn run(
     let views = outputs
         .iter()
         .map(|&name| {
-            let value = answer
-                .get(name)
-                .ok_or_else(|| format!("no output {name:?}"))?;
-            let (shape, values) = value
-                .try_extract_tensor::<f32>()
-                .map_err(|error| error.to_string())?;
+            let value = answer.get(name).ok_or_else(|| format!("no output {name:?}"))?;
+            let (shape, values) = value.try_extract_tensor::<f32>().map_err(|error| error.to_string())?;
             Ok(View {
                 shape: shape.iter().map(|&size| size.max(0) as usize).collect(),
                 values,
@@ -378,7 +363,8 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
         .with_global_thread_pool(pool)
         .build()
         .map_err(|error| unusable(error.to_string()))?;
-    // The runtime formats every message before it asks whether anyone listens, several for each run: a tenth of a small graph's time.
+    // The runtime formats every message before it asks whether anyone listens, several for each run: a tenth of a small
+    // graph's time.
     environment.set_log_level(LogLevel::Warning);
     tracing::debug!(library = %library.display(), build = ort::info(), "ONNX Runtime loaded");
     Ok(environment)

@@ -1,7 +1,8 @@
 //! How long the calling thread waits for the runtime.
 //!
-//! A graph may never end: a loop in it turns as often as it says. Work that nobody may wait for without end is done inside [`within`]: what the
-//! runtime does on this thread is stopped when the time is over, and everything that is asked of it afterwards fails at once.
+//! A graph may never end: a loop in it turns as often as it says. Work that nobody may wait for without end is done
+//! inside [`within`]: what the runtime does on this thread is stopped when the time is over, and everything that is
+//! asked of it afterwards fails at once.
 
 use std::{
     cell::RefCell,
@@ -52,19 +53,17 @@ pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Runs `work` on a thread of its own, and waits for it no longer than `limit`. `None` if it has not ended by then: it may be where nothing stops it,
-/// and is left to itself.
+/// Runs `work` on a thread of its own, and waits for it no longer than `limit`. `None` if it has not ended by then: it
+/// may be where nothing stops it, and is left to itself.
 pub fn left_after<T: Send + 'static>(
     limit: Duration,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<Option<T>> {
     let (send, receive) = mpsc::sync_channel(1);
-    let thread = thread::Builder::new()
-        .name("load".to_owned())
-        .spawn(move || {
-            // Nobody listens to what comes too late.
-            let _ = send.send(work());
-        })?;
+    let thread = thread::Builder::new().name("load".to_owned()).spawn(move || {
+        // Nobody listens to what comes too late.
+        let _ = send.send(work());
+    })?;
     match receive.recv_timeout(limit) {
         Ok(result) => Ok(Some(result)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
@@ -76,10 +75,7 @@ pub fn left_after<T: Send + 'static>(
 }
 
 /// Runs `work`, which `stop` ends from another thread. Answers what `work` does, or the limit once it is passed.
-pub(super) fn stoppable<T>(
-    stop: impl Fn() + Send + 'static,
-    work: impl FnOnce() -> T,
-) -> Result<T, Duration> {
+pub(super) fn stoppable<T>(stop: impl Fn() + Send + 'static, work: impl FnOnce() -> T) -> Result<T, Duration> {
     let Some(watch) = WATCH.with_borrow(Option::clone) else {
         return Ok(work());
     };
@@ -93,11 +89,7 @@ pub(super) fn stoppable<T>(
     let result = work();
     let mut state = watch.state();
     state.running = None;
-    if state.over {
-        Err(watch.limit)
-    } else {
-        Ok(result)
-    }
+    if state.over { Err(watch.limit) } else { Ok(result) }
 }
 
 /// Whether anybody looks at the clock.
@@ -159,10 +151,7 @@ mod tests {
         let result = left_after(Duration::from_millis(1), move || held.recv().is_ok());
         assert_eq!(result.unwrap(), None);
         drop(hold);
-        assert_eq!(
-            left_after(Duration::from_secs(3600), || 3).unwrap(),
-            Some(3)
-        );
+        assert_eq!(left_after(Duration::from_secs(3600), || 3).unwrap(), Some(3));
     }
 
     #[test]

@@ -7,14 +7,7 @@ pub(super) fn identity() -> Option<String> {
 
 /// Of the first of the processors that Linux lists.
 fn of_cpuinfo(text: &str) -> Option<String> {
-    const TELLING: [&str; 6] = [
-        "vendor_id",
-        "cpu family",
-        "model",
-        "model name",
-        "flags",
-        "Features",
-    ];
+    const TELLING: [&str; 6] = ["vendor_id", "cpu family", "model", "model name", "flags", "Features"];
     let first = text.split("\n\n").next()?;
     let lines: Vec<&str> = first
         .lines()

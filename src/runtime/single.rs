@@ -25,7 +25,8 @@ impl Engine for OneAtATime {
         Arc::new(Rows(self.0.load_later(name, graph)))
     }
 
-    /// Such a graph may do with a batch what it does not with one row, so nothing is to be concluded from a simpler form.
+    /// Such a graph may do with a batch what it does not with one row, so nothing is to be concluded from a simpler
+    /// form.
     fn simplify(&self, name: &str, _graph: &[u8]) -> Result<Vec<u8>, RuntimeError> {
         Err(RuntimeError::Load {
             name: name.to_owned(),
@@ -48,11 +49,7 @@ impl Program for Rows {
         }
         let shapes: Vec<Vec<usize>> = inputs
             .iter()
-            .map(|input| {
-                std::iter::once(1)
-                    .chain(input.shape[1..].iter().copied())
-                    .collect()
-            })
+            .map(|input| std::iter::once(1).chain(input.shape[1..].iter().copied()).collect())
             .collect();
         let mut all: Vec<Output> = Vec::new();
         for row in 0..rows {

@@ -84,12 +84,7 @@ pub(super) struct Begun {
 }
 
 impl Admission {
-    pub(super) fn new(
-        timeline: Timeline,
-        workers: usize,
-        interactive: Duration,
-        bulk: Duration,
-    ) -> Arc<Self> {
+    pub(super) fn new(timeline: Timeline, workers: usize, interactive: Duration, bulk: Duration) -> Arc<Self> {
         let book = |capacity| Book::new(nanoseconds(capacity));
         Arc::new(Self {
             timeline,
@@ -286,9 +281,7 @@ mod tests {
         let _other_class = admission.admit(ask(Class::Bulk, 1_000, None)).unwrap();
         drop(permit);
         let _first = admission.admit(ask(Class::Interactive, 9, None)).unwrap();
-        let _second = admission
-            .admit(ask(Class::Interactive, 1_000, None))
-            .unwrap();
+        let _second = admission.admit(ask(Class::Interactive, 1_000, None)).unwrap();
     }
 
     #[test]
@@ -327,11 +320,7 @@ mod tests {
         let permit = admission.admit(ask(Class::Interactive, 10, None)).unwrap();
         permit.charge().queue(10);
         let row = nanoseconds(seconds(1));
-        let begun = admission.begin(
-            Class::Interactive,
-            row,
-            std::iter::once((&**permit.charge(), 4)),
-        );
+        let begun = admission.begin(Class::Interactive, row, std::iter::once((&**permit.charge(), 4)));
         drop(admission.admit(ask(Class::Interactive, 1, None)).unwrap());
         // A row takes five times as long as was thought: six of them are more than may wait.
         let slow = std::iter::once((&**permit.charge(), 1));

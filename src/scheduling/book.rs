@@ -104,20 +104,11 @@ impl Book {
         Ok(due)
     }
 
-    pub(super) fn leave_claim(
-        &mut self,
-        now: u64,
-        wish: &Wish,
-        supply: Supply,
-        retry_after: Duration,
-    ) {
+    pub(super) fn leave_claim(&mut self, now: u64, wish: &Wish, supply: Supply, retry_after: Duration) {
         let can_be_kept = wish
             .deadline
             .is_none_or(|d| Promises::fits_half(now, Promises::key(now, d), wish.cost, supply));
-        let is_largest = self
-            .claim
-            .as_ref()
-            .is_none_or(|claim| wish.cost > claim.cost);
+        let is_largest = self.claim.as_ref().is_none_or(|claim| wish.cost > claim.cost);
         if can_be_kept && is_largest {
             let wait = Duration::from_secs(retry_after.as_secs() + 1) + RETURN;
             self.claim = Some(Claim {

@@ -94,20 +94,14 @@ impl<W: Work> Lane<W> {
         items: Vec<W::Item>,
         deadline: Instant,
     ) -> Vec<Result<W::Output, JobError>> {
-        assert_eq!(
-            permit.charge().class(),
-            self.class,
-            "permit for another class"
-        );
+        assert_eq!(permit.charge().class(), self.class, "permit for another class");
         let mut submitted = self.submit(permit, items, deadline);
         let mut results = Vec::with_capacity(submitted.receivers.len());
         let until = tokio::time::Instant::from_std(deadline);
         for receiver in &mut submitted.receivers {
             results.push(match tokio::time::timeout_at(until, receiver).await {
                 Ok(Ok(result)) => result,
-                Ok(Err(_)) => Err(JobError::Failed(
-                    "the work was dropped unanswered".to_owned(),
-                )),
+                Ok(Err(_)) => Err(JobError::Failed("the work was dropped unanswered".to_owned())),
                 Err(_) => Err(JobError::DeadlineExceeded),
             });
         }
@@ -115,12 +109,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Queues items, or runs them at once if that is shorter.
-    pub(super) fn submit(
-        &self,
-        permit: &Permit,
-        items: Vec<W::Item>,
-        deadline: Instant,
-    ) -> Submitted<'_, W> {
+    pub(super) fn submit(&self, permit: &Permit, items: Vec<W::Item>, deadline: Instant) -> Submitted<'_, W> {
         let timeline = &self.shared.timeline;
         let (now, deadline) = (timeline.now(), timeline.at(deadline));
         let charge = permit.charge();
@@ -386,10 +375,7 @@ impl<W: Work> Drop for Submitted<'_, W> {
         }
         let mut queue = self.lane.queue();
         for sequence in (self.first.sequence..).take(self.receivers.len()) {
-            let place = Place {
-                sequence,
-                ..self.first
-            };
+            let place = Place { sequence, ..self.first };
             if let Some(entry) = self.lane.withdraw(&mut queue, place) {
                 self.lane.give_up(entry);
             }

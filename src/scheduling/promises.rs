@@ -61,13 +61,7 @@ impl Promises {
 
     /// Whether `cost` can be promised for `key` without breaking a promise. `held` is room kept for somebody else, of
     /// which half of what there is stays free to all. If not, how much work stands in the way.
-    pub(super) fn fits(
-        &self,
-        now: u64,
-        key: u64,
-        (cost, held): (u64, u64),
-        supply: Supply,
-    ) -> Result<(), u64> {
+    pub(super) fn fits(&self, now: u64, key: u64, (cost, held): (u64, u64), supply: Supply) -> Result<(), u64> {
         let mut due = 0_u64;
         let check = |due: u64, deadline: u64| {
             let room = promised(supply.within(deadline.saturating_sub(now)));
@@ -146,11 +140,7 @@ mod tests {
         promises.add(1_000, 1_400);
         assert_eq!(fits(&promises, 1_000, 101), Err(1_400));
         assert_eq!(fits(&promises, 500, 100), Ok(()));
-        assert_eq!(
-            fits(&promises, 500, 101),
-            Err(1_400),
-            "it would push the later one out"
-        );
+        assert_eq!(fits(&promises, 500, 101), Err(1_400), "it would push the later one out");
         assert_eq!(fits(&promises, 2_000, 1_600), Ok(()));
         assert_eq!(fits(&promises, 2_000, 1_601), Err(1_400));
         promises.remove(1_000, 1_400);

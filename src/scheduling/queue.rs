@@ -51,8 +51,7 @@ impl Place {
 impl<E> Queue<E> {
     pub(super) fn push(&mut self, place: Place, entry: E) {
         self.by_due.insert(place.rank(Order::Due));
-        self.fair
-            .insert((place.tag, place.sequence), (place.due, entry));
+        self.fair.insert((place.tag, place.sequence), (place.due, entry));
     }
 
     /// The entry that goes first.

@@ -13,8 +13,8 @@ use std::{
 };
 
 use super::{
-    AdmissionError, Ask, Class, Clock, Lane, Parallelism, Permit, Scheduler, SchedulerConfig, Step,
-    Turn, Work, lane::Submitted, worker::Running,
+    AdmissionError, Ask, Class, Clock, Lane, Parallelism, Permit, Scheduler, SchedulerConfig, Step, Turn, Work,
+    lane::Submitted, worker::Running,
 };
 use crate::metrics::{Metrics, OperationMetrics};
 
@@ -207,10 +207,7 @@ fn simulate(machine: &Machine, kinds: &[Kind]) -> Vec<Outcome> {
     let outcomes = std::mem::take(&mut simulation.outcomes);
     drop(simulation);
     assert_eq!(
-        metrics
-            .queue_depth
-            .with_label_values(&[machine.class.name()])
-            .get(),
+        metrics.queue_depth.with_label_values(&[machine.class.name()]).get(),
         0,
         "the gauge counts what waits"
     );
@@ -375,8 +372,7 @@ impl Simulation<'_> {
 
     fn at(&mut self, seconds: f64, event: Event) {
         let time = self.now() + (seconds * SECOND) as u64;
-        self.events
-            .push((Reverse(time), Reverse(self.details.len())));
+        self.events.push((Reverse(time), Reverse(self.details.len())));
         self.details.push(Some(event));
     }
 

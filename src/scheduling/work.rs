@@ -21,11 +21,7 @@ pub trait Work: fmt::Debug + Send + Sync + 'static {
 
     /// One turn for a batch: for each item, in order, its result or the item itself if it needs another turn. An error,
     /// a panic or a wrong number of steps fails every item of the batch.
-    fn run(
-        &self,
-        items: Vec<Self::Item>,
-        parallelism: Parallelism,
-    ) -> Turn<Self::Item, Self::Output>;
+    fn run(&self, items: Vec<Self::Item>, parallelism: Parallelism) -> Turn<Self::Item, Self::Output>;
 }
 
 /// What a turn comes to: a step for each item, or why the batch failed.

@@ -167,14 +167,7 @@ impl Scheduler {
             duration: self.config.batch_duration,
             hop: self.config.hop_duration,
         };
-        Lane::new(
-            work,
-            class,
-            limits,
-            row_duration,
-            metrics,
-            Arc::clone(&self.shared),
-        )
+        Lane::new(work, class, limits, row_duration, metrics, Arc::clone(&self.shared))
     }
 
     /// Admits a request, or refuses it at once: in a time that does not depend on how much waits.
@@ -256,10 +249,7 @@ impl Shared {
                     self.work_arrived.notify_all();
                     return;
                 }
-                state = self
-                    .work_arrived
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner);
+                state = self.work_arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
             drop(state);
             running.finish();

@@ -43,10 +43,7 @@ impl ModelSettings {
         let key = Key::new("models.required_models", "required_models");
         if let Some((names, _)) = written.pick(key, |o| &o.models.required_models) {
             let names = names.split(',').map(str::trim);
-            self.required_models = names
-                .filter(|name| !name.is_empty())
-                .map(str::to_owned)
-                .collect();
+            self.required_models = names.filter(|name| !name.is_empty()).map(str::to_owned).collect();
         }
         let key = Key::new("models.onnxruntime", "onnxruntime");
         let named = written.pick_path(key, |o| &o.models.onnxruntime);
@@ -64,11 +61,7 @@ impl ModelSettings {
 impl WorkSettings {
     pub(super) fn lay(&mut self, written: &Written) -> Result<(), SettingsError> {
         let key = Key::new("work.workers", "workers");
-        set(
-            &mut self.workers,
-            written.pick(key, |o| &o.work.workers),
-            1..=1024,
-        )?;
+        set(&mut self.workers, written.pick(key, |o| &o.work.workers), 1..=1024)?;
         let key = Key::new("work.max_batch_rows", "max_batch_rows");
         set(
             &mut self.max_batch_rows,
@@ -82,10 +75,7 @@ impl WorkSettings {
         let given = written.pick(key, |o| &o.work.interactive_queue);
         set_seconds(&mut self.interactive_queue, given)?;
         let key = Key::new("work.bulk_queue", "bulk_queue");
-        set_seconds(
-            &mut self.bulk_queue,
-            written.pick(key, |o| &o.work.bulk_queue),
-        )
+        set_seconds(&mut self.bulk_queue, written.pick(key, |o| &o.work.bulk_queue))
     }
 }
 
@@ -102,15 +92,13 @@ impl HttpSettings {
         let key = Key::new("http.cors_origins", "cors_origin");
         if let Some((origins, source)) = written.pick(key, |o| &o.http.cors_origin) {
             if let Some(wrong) = origins.iter().find(|origin| !is_origin(origin)) {
-                let reason = "an origin is a scheme, a host and perhaps a port, such as https://example.org, or it is *";
+                let reason =
+                    "an origin is a scheme, a host and perhaps a port, such as https://example.org, or it is *";
                 return Err(refuse(source, wrong, reason));
             }
             self.cors_origins = origins;
         }
-        let key = Key::new(
-            "http.max_connections_per_address",
-            "max_connections_per_address",
-        );
+        let key = Key::new("http.max_connections_per_address", "max_connections_per_address");
         set(
             &mut self.max_connections_per_address,
             written.pick(key, |o| &o.http.max_connections_per_address),
@@ -151,10 +139,7 @@ impl HttpSettings {
 
     fn lay_timeouts(&mut self, written: &Written) -> Result<(), SettingsError> {
         let key = Key::new("http.header_timeout", "header_timeout");
-        set_seconds(
-            &mut self.header_timeout,
-            written.pick(key, |o| &o.http.header_timeout),
-        )?;
+        set_seconds(&mut self.header_timeout, written.pick(key, |o| &o.http.header_timeout))?;
         let key = Key::new("http.keep_alive_timeout", "keep_alive_timeout");
         set_seconds(
             &mut self.keep_alive_timeout,
@@ -167,20 +152,14 @@ impl HttpSettings {
             None => self.drain_delay,
         };
         let key = Key::new("http.body_timeout", "body_timeout");
-        set_seconds(
-            &mut self.body_timeout,
-            written.pick(key, |o| &o.http.body_timeout),
-        )?;
+        set_seconds(&mut self.body_timeout, written.pick(key, |o| &o.http.body_timeout))?;
         let key = Key::new("http.max_request_timeout", "max_request_timeout");
         set_seconds(
             &mut self.max_request_timeout,
             written.pick(key, |o| &o.http.max_request_timeout),
         )?;
         let key = Key::new("http.drain_timeout", "drain_timeout");
-        set_seconds(
-            &mut self.drain_timeout,
-            written.pick(key, |o| &o.http.drain_timeout),
-        )?;
+        set_seconds(&mut self.drain_timeout, written.pick(key, |o| &o.http.drain_timeout))?;
 
         let key = Key::new("http.request_timeout", "request_timeout");
         let given = written.pick(key, |o| &o.http.request_timeout);
@@ -271,14 +250,15 @@ fn socket_address(text: &str, source: Source) -> Result<SocketAddr, SettingsErro
     })
 }
 
-/// Whether this is an origin as browsers send it: `scheme://host` or `scheme://host:port`; a page in a file has the origin `null`.
+/// Whether this is an origin as browsers send it: `scheme://host` or `scheme://host:port`; a page in a file has the
+/// origin `null`.
 fn is_origin(text: &str) -> bool {
     let is_known = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
     text == "*"
         || text == "null"
-        || text.split_once("://").is_some_and(|(scheme, host)| {
-            !scheme.is_empty() && !host.is_empty() && host.chars().all(is_known)
-        })
+        || text
+            .split_once("://")
+            .is_some_and(|(scheme, host)| !scheme.is_empty() && !host.is_empty() && host.chars().all(is_known))
 }
 
 fn refuse(origin: Source, value: impl Display, reason: impl Display) -> SettingsError {

@@ -51,8 +51,8 @@ fn folders() -> Vec<PathBuf> {
     folders
 }
 
-/// Where Python packages keep `onnxruntime`'s library if they were installed together with this executable, which is then
-/// `<prefix>/bin/density-server`: in an environment, for a user, for the system or by `pip install --target`.
+/// Where Python packages keep `onnxruntime`'s library if they were installed together with this executable, which is
+/// then `<prefix>/bin/density-server`: in an environment, for a user, for the system or by `pip install --target`.
 fn beside_in_python(executable: &Path) -> Vec<PathBuf> {
     let Some(prefix) = executable.parent().and_then(Path::parent) else {
         return Vec::new();
@@ -118,21 +118,14 @@ mod tests {
 
     #[test]
     fn packages_that_python_installed_with_the_executable_are_searched() {
-        for packages in [
-            "lib/python3.13/site-packages",
-            "lib/python3/dist-packages",
-            ".",
-        ] {
+        for packages in ["lib/python3.13/site-packages", "lib/python3/dist-packages", "."] {
             let prefix = tempfile::tempdir().unwrap();
             let library = prefix.path().join(packages).join("onnxruntime/capi");
             fs::create_dir_all(&library).unwrap();
             fs::write(library.join("libonnxruntime.so.1.31.1"), "").unwrap();
             let folders = beside_in_python(&prefix.path().join("bin/density-server"));
             let found = search(&folders).unwrap();
-            assert!(
-                found.ends_with("capi/libonnxruntime.so.1.31.1"),
-                "{found:?}"
-            );
+            assert!(found.ends_with("capi/libonnxruntime.so.1.31.1"), "{found:?}");
         }
         let prefix = tempfile::tempdir().unwrap();
         assert!(beside_in_python(&prefix.path().join("bin/density-server")).is_empty());
@@ -143,10 +136,7 @@ mod tests {
         let empty = tempfile::tempdir().unwrap();
         let message = search(&[empty.path().to_owned()]).unwrap_err().to_string();
         assert!(message.contains("make runtime"), "{message}");
-        assert!(
-            message.contains(&*empty.path().to_string_lossy()),
-            "{message}"
-        );
+        assert!(message.contains(&*empty.path().to_string_lossy()), "{message}");
         let named = empty.path().join("absent.so");
         assert!(matches!(
             find(Some(&named)),

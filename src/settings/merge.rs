@@ -52,11 +52,7 @@ impl Key {
 
 impl Written {
     /// What flags and environment gave (`matches` tells them apart), over the file at `path`, if there is one.
-    pub fn new(
-        given: Options,
-        matches: &ArgMatches,
-        path: Option<&Path>,
-    ) -> Result<Self, SettingsError> {
+    pub fn new(given: Options, matches: &ArgMatches, path: Option<&Path>) -> Result<Self, SettingsError> {
         let from_environment = matches
             .ids()
             .map(|id| id.as_str())
@@ -73,11 +69,7 @@ impl Written {
     }
 
     /// The value that wins, with its source; `None` leaves the default.
-    pub(super) fn pick<T: Clone>(
-        &self,
-        key: Key,
-        get: impl Fn(&Options) -> &Option<T>,
-    ) -> Option<(T, Source)> {
+    pub(super) fn pick<T: Clone>(&self, key: Key, get: impl Fn(&Options) -> &Option<T>) -> Option<(T, Source)> {
         if let Some(value) = get(&self.given) {
             let source = if self.from_environment.iter().any(|id| id == key.id) {
                 Source::Environment(format!("DENSITY_{}", key.id.to_uppercase()))
@@ -94,11 +86,7 @@ impl Written {
     }
 
     /// Like [`Self::pick`] for a path: one written in the file is relative to the file's folder.
-    pub(super) fn pick_path(
-        &self,
-        key: Key,
-        get: impl Fn(&Options) -> &Option<PathBuf>,
-    ) -> Option<(PathBuf, Source)> {
+    pub(super) fn pick_path(&self, key: Key, get: impl Fn(&Options) -> &Option<PathBuf>) -> Option<(PathBuf, Source)> {
         let (path, source) = self.pick(key, get)?;
         let folder = match &source {
             Source::File { path, .. } => path.parent().unwrap_or(Path::new("")),

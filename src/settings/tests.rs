@@ -54,19 +54,13 @@ fn a_bad_value_is_refused_by_the_name_of_its_source() {
         "key http.request_timeout in /etc/density/server.toml: 20 is not possible: it must be at most max_request_timeout, which is 10",
     );
     let error = with(Options::default(), "[log]\nfilter = 'a=nonsense'").unwrap_err();
-    assert!(
-        error.to_string().starts_with("key log.filter in"),
-        "{error}"
-    );
+    assert!(error.to_string().starts_with("key log.filter in"), "{error}");
 }
 
 #[test]
 fn paths_in_the_file_are_relative_to_its_folder() {
     let settings = with(Options::default(), "[models]\nrepository = 'models'").unwrap();
-    assert_eq!(
-        settings.models.repository,
-        PathBuf::from("/etc/density/models")
-    );
+    assert_eq!(settings.models.repository, PathBuf::from("/etc/density/models"));
 }
 
 #[test]
@@ -87,15 +81,8 @@ fn required_models_are_names_with_commas_between() {
 
 #[test]
 fn the_runtimes_own_variable_stands_between_ours_and_the_file() {
-    let mut written =
-        Written::for_testing(Options::default(), "[models]\nonnxruntime = '/file.so'");
-    let library = |written: &Written| {
-        Settings::default()
-            .with(written)
-            .unwrap()
-            .models
-            .onnxruntime
-    };
+    let mut written = Written::for_testing(Options::default(), "[models]\nonnxruntime = '/file.so'");
+    let library = |written: &Written| Settings::default().with(written).unwrap().models.onnxruntime;
     assert_eq!(library(&written), Some(PathBuf::from("/file.so")));
     written.ort_dylib_path = Some("/variable.so".into());
     assert_eq!(library(&written), Some(PathBuf::from("/variable.so")));
@@ -111,10 +98,7 @@ fn a_poll_interval_of_zero_is_none() {
     let settings = with(Options::default(), "[models]\npoll_interval = 0").unwrap();
     assert_eq!(settings.models.poll_interval, None);
     let settings = with(Options::default(), "[models]\npoll_interval = 2.5").unwrap();
-    assert_eq!(
-        settings.models.poll_interval,
-        Some(Duration::from_millis(2500))
-    );
+    assert_eq!(settings.models.poll_interval, Some(Duration::from_millis(2500)));
 }
 
 #[test]
@@ -167,10 +151,7 @@ fn origins_are_those_that_browsers_send() {
 fn a_drain_delay_of_zero_is_none() {
     let delay = |text| with(Options::default(), text).unwrap().http.drain_delay;
     assert_eq!(delay("[http]\ndrain_delay = 0"), Duration::ZERO);
-    assert_eq!(
-        delay("[http]\ndrain_delay = 2.5"),
-        Duration::from_millis(2500)
-    );
+    assert_eq!(delay("[http]\ndrain_delay = 2.5"), Duration::from_millis(2500));
 }
 
 #[test]
@@ -221,9 +202,6 @@ fn help_tells_the_real_defaults() {
             .find(|argument| argument.get_id() == id)
             .unwrap_or_else(|| panic!("no argument {id}"));
         let help = argument.get_help().unwrap().to_string();
-        assert!(
-            help.contains(&format!("[default: {default}]")),
-            "{id}: {help}"
-        );
+        assert!(help.contains(&format!("[default: {default}]")), "{id}: {help}");
     }
 }

@@ -33,9 +33,7 @@ pub(super) mod inference {
 
 use self::{
     density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
-    inference::grpc_inference_service_server::{
-        GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE,
-    },
+    inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE},
 };
 
 /// The contracts, for reflection.
@@ -93,8 +91,7 @@ async fn observe(
     let path = request.uri().path().to_owned();
     let response = next.run(request).await;
     // A call that is refused carries its status in its head, a stream in its trailers.
-    let code = tonic::Status::from_header_map(response.headers())
-        .map_or(tonic::Code::Ok, |status| status.code());
+    let code = tonic::Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
     let name = status::name(code);
     metrics.grpc_requests.with_label_values(&[name]).inc();
     let seconds = started.elapsed().as_secs_f64();

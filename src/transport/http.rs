@@ -1,12 +1,14 @@
 //! The HTTP transport: decode, one operation, encode.
 //!
-//! A connection of `server` passes its requests through `observe` (id, metrics, log line, bodies of problems), a net for panics, both ways
-//! of compression and the count of bytes held, to a handler in `routes`. The handler of operations opens a request (path, model, operation, deadline and format of
-//! the answer, all before the body is read), has [`crate::intake`] take the body apart, and writes the answer as it is wanted, or a
-//! `stream` of events while the work goes on. Whatever goes wrong on the way is a [`problem::Problem`].
+//! A connection of `server` passes its requests through `observe` (id, metrics, log line, bodies of problems), a net
+//! for panics, both ways of compression and the count of bytes held, to a handler in `routes`. The handler of
+//! operations opens a request (path, model, operation, deadline and format of the answer, all before the body is read),
+//! has [`crate::intake`] take the body apart, and writes the answer as it is wanted, or a `stream` of events while the
+//! work goes on. Whatever goes wrong on the way is a [`problem::Problem`].
 //!
-//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of HTTP.
-//! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the work sees that.
+//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of
+//! HTTP. A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the work sees
+//! that.
 
 use std::{sync::Arc, time::Duration};
 
@@ -112,11 +114,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
-        AllowOrigin::list(
-            origins
-                .iter()
-                .filter_map(|origin| HeaderValue::try_from(origin).ok()),
-        )
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()))
     };
     let exposed = ["x-request-id", "x-seed", "x-labels"].map(HeaderName::from_static);
     Some(
@@ -124,18 +122,13 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::POST, Method::DELETE])
             .allow_headers(AllowHeaders::mirror_request())
-            .expose_headers(
-                exposed
-                    .into_iter()
-                    .chain([header::RETRY_AFTER])
-                    .collect::<Vec<_>>(),
-            )
+            .expose_headers(exposed.into_iter().chain([header::RETRY_AFTER]).collect::<Vec<_>>())
             .max_age(PREFLIGHT_TIME),
     )
 }
 
-/// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and events would
-/// wait for company in the compressor.
+/// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and
+/// events would wait for company in the compressor.
 fn compression() -> CompressionLayer<impl Predicate> {
     let is_text = |_: StatusCode, _: Version, headers: &HeaderMap, _: &axum::http::Extensions| {
         headers

@@ -1,5 +1,5 @@
-//! A load generator that takes as little of the machine as it can: one thread, keep-alive connections, requests made once,
-//! and of an answer only its status and length are read.
+//! A load generator that takes as little of the machine as it can: one thread, keep-alive connections, requests made
+//! once, and of an answer only its status and length are read.
 
 use std::time::{Duration, Instant};
 
@@ -27,13 +27,7 @@ impl Load {
 }
 
 /// Keeps `concurrency` requests in flight for a while.
-pub(crate) fn run(
-    address: &str,
-    path: &str,
-    bodies: &[Vec<u8>],
-    concurrency: usize,
-    duration: Duration,
-) -> Load {
+pub(crate) fn run(address: &str, path: &str, bodies: &[Vec<u8>], concurrency: usize, duration: Duration) -> Load {
     let requests: Vec<Vec<u8>> = bodies
         .iter()
         .map(|body| {
@@ -49,8 +43,7 @@ pub(crate) fn run(
         .build()
         .unwrap();
     let start = Instant::now();
-    let connections =
-        (0..concurrency).map(|first| connection(address, &requests, first, start + duration));
+    let connections = (0..concurrency).map(|first| connection(address, &requests, first, start + duration));
     let latencies = runtime.block_on(futures_util::future::join_all(connections));
     let seconds = start.elapsed().as_secs_f64();
     let mut latencies = latencies.concat();
@@ -128,8 +121,7 @@ pub(crate) fn get(address: &str, path: &str) -> String {
         .unwrap();
     runtime.block_on(async {
         let stream = TcpStream::connect(address).await.unwrap();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
         send(&stream, request.as_bytes()).await;
         let mut buffer = Vec::new();
         receive(&stream, &mut buffer).await;

@@ -141,22 +141,14 @@ fn main() {
             score_64,
             draw_1,
             draw_64,
-            naive(
-                &many[..1],
-                if round == 0 {
-                    shape.dimensions() as u32
-                } else {
-                    100
-                },
-            ),
+            naive(&many[..1], if round == 0 { shape.dimensions() as u32 } else { 100 }),
             naive(&many, NAIVE_PASSES),
         ];
         for (times, measured) in times.iter_mut().zip(measured) {
             times.push(measured);
         }
     }
-    let [score_1, score_64, draw_1, draw_64, naive_1, naive_64] =
-        times.map(|t| median(t.into_iter()));
+    let [score_1, score_64, draw_1, draw_64, naive_1, naive_64] = times.map(|t| median(t.into_iter()));
     let ms = |seconds: f64| 1000.0 * seconds;
     println!(
         "an image scored: {:.2} ms alone, {:.2} ms among 64",
@@ -184,8 +176,7 @@ fn main() {
         naive_64 / draw_64
     );
     if let Some(model) = &beside {
-        let [one_scored, many_scored, one_drawn, many_drawn] =
-            times_beside.map(|t| median(t.into_iter()));
+        let [one_scored, many_scored, one_drawn, many_drawn] = times_beside.map(|t| median(t.into_iter()));
         for (what, one, many, first_one, first_many) in [
             ("scored", one_scored, many_scored, score_1, score_64),
             ("drawn", one_drawn, many_drawn, draw_1, draw_64),
@@ -202,9 +193,7 @@ fn main() {
     }
 
     let image = &many[0];
-    let alone = runtime.block_on(score_durations(&workshop, &model, image, |count| {
-        count == 500
-    }));
+    let alone = runtime.block_on(score_durations(&workshop, &model, image, |count| count == 500));
     let beside = runtime.block_on(async {
         let (drawer, drawn_model) = (workshop.clone(), Arc::clone(&model));
         let drawing = tokio::spawn(async move {
@@ -227,9 +216,7 @@ fn main() {
     println!("random weights, one image, one thread:");
     for side in [28, 64, 128] {
         let own = std::env::current_exe().unwrap();
-        let status = Command::new(own)
-            .args(["--side", &side.to_string()])
-            .status();
+        let status = Command::new(own).args(["--side", &side.to_string()]).status();
         assert!(status.unwrap().success());
     }
 }
@@ -268,10 +255,8 @@ async fn drawn(workshop: &Workshop, model: &Model, n: u32, seed: u64) {
 }
 
 fn engine(workers: usize) -> Arc<dyn Engine> {
-    let library = std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || Settings::default().onnxruntime_library().unwrap(),
-        PathBuf::from,
-    );
+    let library = std::env::var_os("ORT_DYLIB_PATH")
+        .map_or_else(|| Settings::default().onnxruntime_library().unwrap(), PathBuf::from);
     Arc::new(OnnxEngine::new(&library, workers).unwrap())
 }
 
@@ -331,14 +316,10 @@ fn draw_size(side: usize) {
         let start = Instant::now();
         let mut walk = wavefront.start(vec![0; side * side], 0);
         wavefront
-            .advance(
-                &mut [&mut walk],
-                wavefront.steps(),
-                &mut |_, index, _, logits| {
-                    let uniform = random.uniform(index as u32);
-                    head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
-                },
-            )
+            .advance(&mut [&mut walk], wavefront.steps(), &mut |_, index, _, logits| {
+                let uniform = random.uniform(index as u32);
+                head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
+            })
             .unwrap();
         wavefront.finish(walk);
         start.elapsed().as_secs_f64()

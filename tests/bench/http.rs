@@ -1,10 +1,10 @@
 //! The server over HTTP beside ONNX Runtime in process: same graph, same machine, same minute.
 //!
 //! `make bench` runs it. The real binary serves the committed models on a free port with its default settings; a light
-//! client keeps 1, 16 and 64 requests of one PNG image in flight. Between these runs the best loop without a server runs
-//! the same rewritten graph, so that a change of the machine's mood falls on both. At concurrency 1 no server can have more
-//! than one image in hand, so there the limit is the best loop of one caller with one image; else it is the best of all
-//! loops.
+//! client keeps 1, 16 and 64 requests of one PNG image in flight. Between these runs the best loop without a server
+//! runs the same rewritten graph, so that a change of the machine's mood falls on both. At concurrency 1 no server can
+//! have more than one image in hand, so there the limit is the best loop of one caller with one image; else it is the
+//! best of all loops.
 //!
 //! Options after `--`: `--seconds N` for one measurement (8), `--repository FOLDER`.
 
@@ -37,10 +37,7 @@ use self::{
 const CONCURRENCIES: [usize; 3] = [1, 16, 64];
 
 /// What is measured: a model, the operation asked of it, and the name of the same operation in the server's metrics.
-const CASES: [(&str, &str); 2] = [
-    ("fashion-mnist-pixelcnn", "score"),
-    ("fashion-mnist-vae", "encode"),
-];
+const CASES: [(&str, &str); 2] = [("fashion-mnist-pixelcnn", "score"), ("fashion-mnist-vae", "encode")];
 
 struct Options {
     point: Duration,
@@ -62,10 +59,7 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&options.repository);
     let engine = limit::engine(cores);
-    println!(
-        "server at {}, {cores} cores, ONNX Runtime {VERSION}",
-        server.address
-    );
+    println!("server at {}, {cores} cores, ONNX Runtime {VERSION}", server.address);
     warn_of_company(cores);
     let mut points = Vec::new();
     let mut loops = Vec::new();
@@ -75,20 +69,9 @@ fn main() {
         let rates = limits.survey(options.point / 4);
         println!("\n{model} {operation}: loops in process");
         for rate in &rates {
-            println!(
-                "  {:<40} {:>9.1} images/s",
-                rate.describe(),
-                rate.images_per_second
-            );
+            println!("  {:<40} {:>9.1} images/s", rate.describe(), rate.images_per_second);
         }
-        points.extend(measure(
-            &server,
-            &limits,
-            &rates,
-            (model, operation),
-            &folder,
-            &options,
-        ));
+        points.extend(measure(&server, &limits, &rates, (model, operation), &folder, &options));
         loops.push(json!({"model": model, "operation": operation, "loops": rates.iter().copied().map(Rate::to_json).collect::<Vec<_>>()}));
     }
     print_table(&points);
@@ -112,9 +95,7 @@ fn warn_of_company(cores: usize) {
     if let Some(load) = last_minute
         && load > cores as f64
     {
-        println!(
-            "other programs are busy on this machine (load {load}): do not trust the ratios below"
-        );
+        println!("other programs are busy on this machine (load {load}): do not trust the ratios below");
     }
 }
 

@@ -84,9 +84,7 @@ impl Engine for Recorder {
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
         let program = self.engine.load(name, graph)?;
         let graph = graph::parse(graph).unwrap().graph.unwrap();
-        let names = |values: Vec<graph::protobuf::ValueInfo>| {
-            values.into_iter().filter_map(|value| value.name)
-        };
+        let names = |values: Vec<graph::protobuf::ValueInfo>| values.into_iter().filter_map(|value| value.name);
         self.recordings.lock().unwrap().push(Recording {
             name: name.to_owned(),
             program: Arc::clone(&program),
@@ -107,13 +105,7 @@ impl Engine for Recorder {
 
 impl Limits {
     /// Loads the graph behind `operation` of the model in `folder`.
-    pub(crate) fn load(
-        engine: &Arc<dyn Engine>,
-        folder: &Path,
-        model: &str,
-        operation: &str,
-        cores: usize,
-    ) -> Self {
+    pub(crate) fn load(engine: &Arc<dyn Engine>, folder: &Path, model: &str, operation: &str, cores: usize) -> Self {
         let recorder = Arc::new(Recorder {
             engine: Arc::clone(engine),
             recordings: Mutex::default(),
@@ -139,15 +131,11 @@ impl Limits {
             other => panic!("there is no loop for {other}"),
         };
         let mut recordings = recorder.recordings.lock().unwrap();
-        let found = recordings
-            .iter()
-            .position(|recording| recording.name.ends_with(ending));
+        let found = recordings.iter().position(|recording| recording.name.ends_with(ending));
         let mut recording = recordings.swap_remove(found.expect("the gate loads the graph"));
         if operation == "score" {
             // As the server does: it leaves the logits.
-            recording
-                .outputs
-                .retain(|name| name.starts_with("density_server/"));
+            recording.outputs.retain(|name| name.starts_with("density_server/"));
         }
         let images = std::fs::read(folder.join("golden_images.npy")).unwrap();
         let images = npyz::NpyFile::new(&images[..]).unwrap();
@@ -161,11 +149,7 @@ impl Limits {
 
     /// Every way: one caller that uses all cores, and as many callers as cores with one thread each.
     pub(crate) fn survey(&self, duration: Duration) -> Vec<Rate> {
-        let ways = [
-            (1, Threads::All),
-            (1, Threads::One),
-            (self.cores, Threads::One),
-        ];
+        let ways = [(1, Threads::All), (1, Threads::One), (self.cores, Threads::One)];
         ways.into_iter()
             .flat_map(|(callers, threads)| {
                 BATCHES.map(|batch| Way {

@@ -42,7 +42,15 @@ impl Server {
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench-http.log");
         let mut command = Command::new(env!("CARGO_BIN_EXE_density-server"));
         command
-            .args(["serve", "--http", "127.0.0.1:0", "--grpc", "off", "--log-format", "json"])
+            .args([
+                "serve",
+                "--http",
+                "127.0.0.1:0",
+                "--grpc",
+                "off",
+                "--log-format",
+                "json",
+            ])
             .arg("--repository")
             .arg(repository)
             .current_dir(env!("CARGO_MANIFEST_DIR"))

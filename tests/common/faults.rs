@@ -46,8 +46,7 @@ impl Faults {
     /// Makes every run take longer.
     pub(crate) fn slow_down(&self, delay: Duration) {
         let milliseconds = delay.as_millis() as u64;
-        self.delay_milliseconds
-            .store(milliseconds, Ordering::SeqCst);
+        self.delay_milliseconds.store(milliseconds, Ordering::SeqCst);
     }
 
     /// Lets all runs go on.
@@ -123,10 +122,7 @@ impl Program for FaultyProgram {
             && let Values::Bytes(levels) = inputs[0].values
         {
             let mut images = levels.chunks(levels.len() / rows);
-            assert!(
-                !images.any(|image| image[0] == BREAKING_LEVEL),
-                "asked to break"
-            );
+            assert!(!images.any(|image| image[0] == BREAKING_LEVEL), "asked to break");
         }
         self.inner.run_with(inputs, outputs, threads, read)
     }

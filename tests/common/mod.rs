@@ -45,10 +45,7 @@ pub(crate) fn trained() -> PathBuf {
 
 /// The library that `make runtime` fetches, or the one that `ORT_DYLIB_PATH` names.
 pub(crate) fn library() -> PathBuf {
-    std::env::var_os("ORT_DYLIB_PATH").map_or_else(
-        || Settings::default().onnxruntime_library().unwrap(),
-        PathBuf::from,
-    )
+    std::env::var_os("ORT_DYLIB_PATH").map_or_else(|| Settings::default().onnxruntime_library().unwrap(), PathBuf::from)
 }
 
 /// ONNX Runtime for two workers.
@@ -98,9 +95,7 @@ pub(crate) fn model(repository: &Repository, name: &str) -> Arc<Model> {
 
 /// A capability that the model has.
 pub(crate) fn can<C: ?Sized + Send + Sync + 'static>(model: &Model) -> Arc<C> {
-    model
-        .can::<C>()
-        .unwrap_or_else(|reason| panic!("{model:?}: {reason}"))
+    model.can::<C>().unwrap_or_else(|reason| panic!("{model:?}: {reason}"))
 }
 
 /// A request with time enough.
@@ -114,11 +109,7 @@ pub(crate) fn load(folder: &Path, name: &str) -> Result<Model, GateError> {
 }
 
 /// The same with other circumstances.
-pub(crate) fn load_with(
-    folder: &Path,
-    name: &str,
-    workshop: &Workshop,
-) -> Result<Model, GateError> {
+pub(crate) fn load_with(folder: &Path, name: &str, workshop: &Workshop) -> Result<Model, GateError> {
     load_gated(folder, name, workshop, GateSettings::default())
 }
 
@@ -130,14 +121,7 @@ pub(crate) fn load_gated(
     gate: GateSettings,
 ) -> Result<Model, GateError> {
     let nobody = |_: &str, _| Err("there are no other models here".to_owned());
-    repository::load(
-        folder,
-        (name, 1),
-        &Registry::standard(),
-        &nobody,
-        workshop,
-        gate,
-    )
+    repository::load(folder, (name, 1), &Registry::standard(), &nobody, workshop, gate)
 }
 
 /// A service over a repository.
@@ -153,11 +137,7 @@ pub(crate) fn service_of(repository: Arc<Repository>, limits: Limits) -> Arc<Ser
 }
 
 /// A service over the models of a folder.
-pub(crate) fn service_over(
-    folder: &Path,
-    engine: Arc<dyn Engine>,
-    config: SchedulerConfig,
-) -> Arc<Service> {
+pub(crate) fn service_over(folder: &Path, engine: Arc<dyn Engine>, config: SchedulerConfig) -> Arc<Service> {
     let repository = Arc::new(repository_of(folder, workshop_of(engine, config)));
     repository.scan().expect("the repository is read");
     service_of(repository, Limits::default())
@@ -179,9 +159,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves `service` within `config`.
     pub(crate) async fn start(service: &Arc<Service>, config: HttpConfig) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let router = http::router(HttpState::new(Arc::clone(service), config));

@@ -1,4 +1,5 @@
-//! Random autoregressive networks, written as ONNX graphs: causal ones, and ones with a single weight where none may be.
+//! Random autoregressive networks, written as ONNX graphs: causal ones, and ones with a single weight where none may
+//! be.
 
 #![allow(clippy::field_reassign_with_default)]
 
@@ -137,9 +138,7 @@ impl Sketch {
         };
         let logits = writer.convolution(&x, features, self.levels * self.channels, &head);
         let sizes = [self.levels, self.channels, self.height, self.width];
-        let shape: Vec<i64> = std::iter::once(-1)
-            .chain(sizes.map(|size| size as i64))
-            .collect();
+        let shape: Vec<i64> = std::iter::once(-1).chain(sizes.map(|size| size as i64)).collect();
         let shape = writer.ints(&shape);
         let node = Node::new("Reshape", &[&logits, &shape], "logits");
         writer.graph.nodes.push(node);
@@ -207,7 +206,8 @@ impl Writer<'_> {
         name
     }
 
-    /// What the first layer reads, and how many features it has; feature i belongs to channel i mod C, but for coordinates at the end.
+    /// What the first layer reads, and how many features it has; feature i belongs to channel i mod C, but for
+    /// coordinates at the end.
     fn entry(&mut self) -> (String, usize) {
         let (c, h, w) = (self.sketch.channels, self.sketch.height, self.sketch.width);
         match self.sketch.entry {
@@ -227,12 +227,10 @@ impl Writer<'_> {
                 self.graph.nodes.push(slice);
                 let sizes = self.ints(&[COORDINATES as i64, h as i64, w as i64]);
                 let (target, all) = (self.name("target"), self.name("beside"));
-                let target_node =
-                    Node::new("Concat", &[&batch, &sizes], &target).with_int("axis", 0);
+                let target_node = Node::new("Concat", &[&batch, &sizes], &target).with_int("axis", 0);
                 self.graph.nodes.push(target_node);
                 let coordinates = self.node("Expand", &[&coordinates, &target]);
-                let beside =
-                    Node::new("Concat", &["image", &coordinates], &all).with_int("axis", 1);
+                let beside = Node::new("Concat", &["image", &coordinates], &all).with_int("axis", 1);
                 self.graph.nodes.push(beside);
                 (all, c + COORDINATES)
             }
@@ -246,14 +244,12 @@ impl Writer<'_> {
                 let scaled = self.node("Mul", &[&shifted, &scale]);
                 let raised = self.node("Add", &[&scaled, &half]);
                 let index = self.name("index");
-                let cast =
-                    Node::new("Cast", &[&raised], &index).with_int("to", ElementType::Int64 as i64);
+                let cast = Node::new("Cast", &[&raised], &index).with_int("to", ElementType::Int64 as i64);
                 self.graph.nodes.push(cast);
                 let table = self.random(&[levels, self.sketch.hidden], 1.0);
                 let rows = self.node("Gather", &[&table, &index]);
                 let moved = self.name("moved");
-                let order =
-                    Node::new("Transpose", &[&rows], &moved).with_ints("perm", &[0, 4, 1, 2, 3]);
+                let order = Node::new("Transpose", &[&rows], &moved).with_ints("perm", &[0, 4, 1, 2, 3]);
                 self.graph.nodes.push(order);
                 let features = self.sketch.hidden * c;
                 let shape = self.ints(&[0, features as i64, h as i64, w as i64]);
@@ -264,8 +260,7 @@ impl Writer<'_> {
 
     fn convolution(&mut self, x: &str, inputs: usize, outputs: usize, kernel: &Kernel) -> String {
         let (size, channels) = (kernel.size, self.sketch.channels);
-        let has_coordinates =
-            self.sketch.entry == Entry::Coordinates && inputs == channels + COORDINATES;
+        let has_coordinates = self.sketch.entry == Entry::Coordinates && inputs == channels + COORDINATES;
         let centre = size / 2;
         let scale = 2.0 / (inputs as f64 * (size * size) as f64 / 2.0).sqrt();
         let mut allowed = Vec::new();
@@ -340,11 +335,7 @@ impl Writer<'_> {
                 self.node("Mul", &[&a, &gate])
             }
         };
-        if block.residual {
-            self.node("Add", &[x, &y])
-        } else {
-            y
-        }
+        if block.residual { self.node("Add", &[x, &y]) } else { y }
     }
 
     /// An embedding of the label, [batch, features, 1, 1].
@@ -355,7 +346,8 @@ impl Writer<'_> {
         self.node("Unsqueeze", &[&row, &axes])
     }
 
-    /// A constant of the label for every row, one for every column and one for every pixel, [batch, features, rows, columns].
+    /// A constant of the label for every row, one for every column and one for every pixel, [batch, features, rows,
+    /// columns].
     fn label_at_places(&mut self, features: usize) -> String {
         let (classes, height, width) = (self.sketch.classes, self.sketch.height, self.sketch.width);
         let row = self.random(&[classes, features, height, 1], 1.0);
@@ -398,9 +390,7 @@ impl Writer<'_> {
         graph.name = Some("random".to_owned());
         graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[c, h, w])];
         if sketch.classes > 0 {
-            graph
-                .inputs
-                .push(ValueInfo::batched("label", ElementType::Int64, &[]));
+            graph.inputs.push(ValueInfo::batched("label", ElementType::Int64, &[]));
         }
         let logits = [sketch.levels, c, h, w];
         graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &logits)];

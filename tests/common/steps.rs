@@ -1,4 +1,5 @@
-//! Random step graphs of recurrent networks, and what they mean: a naive evaluation, pixel by pixel, in double precision.
+//! Random step graphs of recurrent networks, and what they mean: a naive evaluation, pixel by pixel, in double
+//! precision.
 
 #![allow(clippy::field_reassign_with_default)]
 
@@ -30,7 +31,8 @@ pub(crate) struct StepSketch {
     pub(crate) mixes: bool,
 }
 
-/// state = tanh(known · weights + bias), logits = state · weights + bias; `known` are states, levels, inside, row, column.
+/// state = tanh(known · weights + bias), logits = state · weights + bias; `known` are states, levels, inside, row,
+/// column.
 struct Weights {
     state: Vec<f32>,
     state_bias: Vec<f32>,
@@ -126,16 +128,9 @@ impl StepSketch {
             Tensor::of_ints("last", &[1]),
             Tensor::of_ints("first", &[0]),
         ];
-        let real = |name: &str, output: &str| {
-            Node::new("Cast", &[name], output).with_int("to", ElementType::Float as i64)
-        };
-        let known = [
-            "flat_states",
-            "levels",
-            "inside",
-            "row_known",
-            "column_known",
-        ];
+        let real =
+            |name: &str, output: &str| Node::new("Cast", &[name], output).with_int("to", ElementType::Float as i64);
+        let known = ["flat_states", "levels", "inside", "row_known", "column_known"];
         graph.nodes = vec![
             Node::new("Reshape", &["states", "flat"], "flat_states"),
             real("row", "row_real"),
@@ -154,11 +149,9 @@ impl StepSketch {
                 Node::new("Add", &["state", "mean"], "mixed"),
             ]);
         }
-        graph.nodes.push(Node::new(
-            "Gemm",
-            &[seen, "logits_weights", "logits_bias"],
-            "logits",
-        ));
+        graph
+            .nodes
+            .push(Node::new("Gemm", &[seen, "logits_weights", "logits_bias"], "logits"));
         let float = |name, sizes: &[usize]| ValueInfo::batched(name, ElementType::Float, sizes);
         let int = |name| ValueInfo::batched(name, ElementType::Int64, &[]);
         graph.inputs = vec![
@@ -198,16 +191,8 @@ impl StepSketch {
                     known.extend(at(neighbour).map_or_else(nothing, |pixel| states[pixel].clone()));
                 }
                 let value = |pixel| f64::from(levels[pixel]) * MAP.scale + MAP.offset;
-                known.extend(
-                    self.window
-                        .iter()
-                        .map(|offset| at(offset).map_or(0.0, value)),
-                );
-                known.extend(
-                    self.window
-                        .iter()
-                        .map(|o| f64::from(u8::from(at(o).is_some()))),
-                );
+                known.extend(self.window.iter().map(|offset| at(offset).map_or(0.0, value)));
+                known.extend(self.window.iter().map(|o| f64::from(u8::from(at(o).is_some()))));
                 known.extend([row as f64, column as f64]);
                 let state: Vec<f64> = product(&known, &weights.state, &weights.state_bias)
                     .map(f64::tanh)

@@ -88,10 +88,7 @@ impl Draft {
             self.parameters,
         );
         fs::write(folder.join("model.toml"), manifest).unwrap();
-        Written {
-            _root: root,
-            folder,
-        }
+        Written { _root: root, folder }
     }
 
     /// The same with more tables.
@@ -111,11 +108,7 @@ pub(crate) fn noise(shape: ImageShape, count: usize) -> Vec<Image> {
     let image = |number| {
         let random = Random::new(5, Stream::Probe, number as u64);
         let level = |i| (random.uniform(i as u32) * shape.levels() as f64) as u8;
-        Image::new(
-            shape,
-            (0..shape.dimensions()).map(level).collect::<Vec<u8>>(),
-        )
-        .unwrap()
+        Image::new(shape, (0..shape.dimensions()).map(level).collect::<Vec<u8>>()).unwrap()
     };
     (0..count).map(image).collect()
 }
@@ -184,14 +177,8 @@ pub(crate) fn gan(shape: ImageShape, size: usize, model: &Model, reference: &Mod
     let form = [3, shape.channels(), shape.height(), shape.width()];
     let files = vec![
         ("model.onnx".to_owned(), graph::serialize(model)),
-        (
-            "z.npy".to_owned(),
-            media::write_f32(&[3, size], codes.into_iter()),
-        ),
-        (
-            "x.npy".to_owned(),
-            media::write_f32(&form, values.into_iter()),
-        ),
+        ("z.npy".to_owned(), media::write_f32(&[3, size], codes.into_iter())),
+        ("x.npy".to_owned(), media::write_f32(&form, values.into_iter())),
     ];
     Draft {
         family: "gan",

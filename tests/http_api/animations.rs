@@ -18,9 +18,7 @@ pub(crate) fn frames(answer: &Answer) -> Vec<RgbaImage> {
 /// A picture of one image, as large as a frame.
 fn magnified(picture: &DynamicImage, frame: &RgbaImage) -> RgbaImage {
     let nearest = image::imageops::FilterType::Nearest;
-    picture
-        .resize_exact(frame.width(), frame.height(), nearest)
-        .to_rgba8()
+    picture.resize_exact(frame.width(), frame.height(), nearest).to_rgba8()
 }
 
 #[tokio::test]
@@ -63,11 +61,7 @@ async fn pixels_appear_along_the_wavefront() {
             for column in 0..COLUMNS {
                 let (x, y) = (column as u32, row as u32);
                 let is_there = column + lag * row < step;
-                let wanted = if is_there {
-                    picture.get_pixel(x, y).0[0]
-                } else {
-                    0
-                };
+                let wanted = if is_there { picture.get_pixel(x, y).0[0] } else { 0 };
                 let shown = frame.get_pixel(x * scale, y * scale).0[0];
                 assert_eq!(shown, wanted, "step {step}, row {row}, column {column}");
             }
@@ -96,8 +90,6 @@ async fn what_is_given_is_there_from_the_first_frame() {
         "images": [{"pixels": pixels(0)}],
         "mask": (0..ROWS).map(|_| vec![0, 0, 1, 1, 0]).collect::<Vec<_>>(),
     });
-    let film = post("tiny-vae", "complete")
-        .json(&masked)
-        .accept("image/gif");
+    let film = post("tiny-vae", "complete").json(&masked).accept("image/gif");
     assert_eq!(frames(&film.send().await).len(), 2, "a VAE knows no order");
 }

@@ -33,10 +33,7 @@ async fn compressed_bodies_are_unpacked() {
     let file = png(0, 4);
     let plain = score("identity", file.clone()).await.ok()["results"].clone();
     assert_eq!(score("gzip", gzip(&file)).await.ok()["results"], plain);
-    assert_eq!(
-        score("deflate", deflate(&file)).await.ok()["results"],
-        plain
-    );
+    assert_eq!(score("deflate", deflate(&file)).await.ok()["results"], plain);
 }
 
 #[tokio::test]
@@ -44,10 +41,7 @@ async fn other_codings_are_refused_with_those_that_are_read() {
     let answer = score("br", png(0, 4)).await;
     answer.problem(415, "unsupported_media_type");
     let accepted = answer.header("accept-encoding");
-    assert!(
-        accepted.contains("gzip") && accepted.contains("deflate"),
-        "{accepted}"
-    );
+    assert!(accepted.contains("gzip") && accepted.contains("deflate"), "{accepted}");
 }
 
 #[tokio::test]
@@ -60,10 +54,7 @@ async fn what_counts_is_the_unpacked_size() {
     };
     let call = post("tiny-pixelcnn", "score").within(config);
     let call = call.header("content-encoding", "gzip");
-    call.body("image/png", bomb)
-        .send()
-        .await
-        .problem(413, "body_too_large");
+    call.body("image/png", bomb).send().await.problem(413, "body_too_large");
 }
 
 #[tokio::test]
@@ -97,19 +88,9 @@ async fn pages_of_named_origins_may_ask() {
     let config = open_to(&["https://a.example", "https://b.example"]);
     let answer = preflight(config.clone(), "https://b.example").await;
     assert_eq!(answer.status, 200);
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        "https://b.example"
-    );
-    assert!(
-        answer
-            .header("access-control-allow-methods")
-            .contains("POST")
-    );
-    assert_eq!(
-        answer.header("access-control-allow-headers"),
-        "content-type"
-    );
+    assert_eq!(answer.header("access-control-allow-origin"), "https://b.example");
+    assert!(answer.header("access-control-allow-methods").contains("POST"));
+    assert_eq!(answer.header("access-control-allow-headers"), "content-type");
     let answer = preflight(config.clone(), "https://c.example").await;
     assert_eq!(answer.header("access-control-allow-origin"), "");
 
@@ -119,10 +100,7 @@ async fn pages_of_named_origins_may_ask() {
         .header("origin", "https://a.example");
     let answer = call.body("image/png", png(0, 4)).send().await;
     answer.problem(404, "model_not_found");
-    assert_eq!(
-        answer.header("access-control-allow-origin"),
-        "https://a.example"
-    );
+    assert_eq!(answer.header("access-control-allow-origin"), "https://a.example");
     let exposed = answer.header("access-control-expose-headers");
     for name in ["x-request-id", "x-seed", "x-labels", "retry-after"] {
         assert!(exposed.contains(name), "{exposed}");

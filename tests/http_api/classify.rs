@@ -95,9 +95,7 @@ async fn pixel_evidence_is_how_far_the_label_beats_the_mixture() {
             let learnt = number(&own["log_posterior"][label]) - f64::ln(prior);
             assert_near(evidence.iter().sum(), learnt, 1e-4);
             let of = |results: &[Value]| flat(&results[index]["log_probability_map"]);
-            for ((evidence, given), mixture) in
-                evidence.into_iter().zip(of(&given)).zip(of(&mixture))
-            {
+            for ((evidence, given), mixture) in evidence.into_iter().zip(of(&given)).zip(of(&mixture)) {
                 assert_near(evidence, given - mixture, 1e-5);
             }
         }
@@ -121,10 +119,7 @@ async fn arrays_and_pictures_have_a_place_for_every_label() {
         request.accept(format).send()
     };
     let (header, bytes) = ask("classify", ARRAY).await.array();
-    assert!(
-        header.contains("<f8") && header.contains("(2, 3)"),
-        "{header}"
-    );
+    assert!(header.contains("<f8") && header.contains("(2, 3)"), "{header}");
     let listed = results("classify?map=true", 2).await;
     let expected: Vec<f64> = listed
         .iter()
@@ -135,10 +130,7 @@ async fn arrays_and_pictures_have_a_place_for_every_label() {
     }
 
     let (header, bytes) = ask("classify?map=true", ARRAY).await.array();
-    assert!(
-        header.contains("<f4") && header.contains("(2, 3, 1, 6, 5)"),
-        "{header}"
-    );
+    assert!(header.contains("<f4") && header.contains("(2, 3, 1, 6, 5)"), "{header}");
     let expected: Vec<f64> = listed
         .iter()
         .flat_map(|own| LABELS.map(|(label, _)| flat(&own["pixel_evidence"][label])))
@@ -152,18 +144,13 @@ async fn arrays_and_pictures_have_a_place_for_every_label() {
     let scale = picture.height() / (2 * ROWS as u32 + 1);
     assert_eq!(picture.height(), scale * (2 * ROWS as u32 + 1));
     assert_eq!(picture.width(), scale * (3 * COLUMNS as u32 + 2));
-    let detail = ask("classify", "image/png")
-        .await
-        .problem(406, "not_acceptable");
+    let detail = ask("classify", "image/png").await.problem(406, "not_acceptable");
     assert!(detail.contains("map=true"), "{detail}");
 }
 
 #[tokio::test]
 async fn a_bad_image_does_not_spoil_its_neighbours() {
-    let too_high: Vec<Vec<u8>> = levels(0)
-        .chunks(COLUMNS)
-        .map(|row| vec![9; row.len()])
-        .collect();
+    let too_high: Vec<Vec<u8>> = levels(0).chunks(COLUMNS).map(|row| vec![9; row.len()]).collect();
     let images = json!({"images": [{"pixels": too_high}, {"pixels": pixels(1)}]});
     let answer = post("classify").json(&images).send().await.ok();
     assert_eq!(answer["results"][0]["error"]["status"], 422);
@@ -201,18 +188,11 @@ async fn a_classifier_names_labels_and_says_nothing_of_the_image() {
         assert_near(probabilities.values().map(number).sum(), 1.0, 1e-9);
         let label = own["label"].as_str().unwrap();
         assert_eq!(probabilities[label], own["probability"]);
-        for absent in [
-            "log_likelihood",
-            "log_likelihoods",
-            "bits_per_dim",
-            "pixel_evidence",
-        ] {
+        for absent in ["log_likelihood", "log_likelihoods", "bits_per_dim", "pixel_evidence"] {
             assert!(own.get(absent).is_none(), "{absent} in {own}");
         }
     }
-    let detail = ask("classify?map=true")
-        .await
-        .problem(422, "invalid_option");
+    let detail = ask("classify?map=true").await.problem(422, "invalid_option");
     assert!(detail.contains("as a whole"), "{detail}");
 }
 

@@ -10,8 +10,8 @@ use axum::{
 };
 use density_server::{
     domain::image::{Image, ImageShape},
-    operations::{Limits, Service},
     media,
+    operations::{Limits, Service},
     repository::Repository,
     transport::http::{self, HttpConfig, HttpState},
 };
@@ -47,8 +47,7 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub(crate) fn text(&self) -> String {
@@ -56,9 +55,7 @@ impl Answer {
     }
 
     pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The answer must be a problem of the given status and name; its detail.
@@ -66,11 +63,7 @@ impl Answer {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.header("content-type"), "application/problem+json");
         let body = self.json();
-        assert_eq!(
-            body["type"],
-            format!("urn:density-server:error:{slug}"),
-            "{body}"
-        );
+        assert_eq!(body["type"], format!("urn:density-server:error:{slug}"), "{body}");
         assert_eq!(body["status"], status);
         assert_eq!(body["request_id"], self.header("x-request-id"));
         assert!(!body["title"].as_str().unwrap().is_empty());
@@ -198,9 +191,7 @@ pub(crate) const COLUMNS: usize = 5;
 
 /// An image with levels that differ from `variant` to `variant`, below 4.
 pub(crate) fn levels(variant: usize) -> Vec<u8> {
-    (0..ROWS * COLUMNS)
-        .map(|i| ((i * i + variant * i) % 4) as u8)
-        .collect()
+    (0..ROWS * COLUMNS).map(|i| ((i * i + variant * i) % 4) as u8).collect()
 }
 
 /// The same as nested lists.
@@ -220,8 +211,6 @@ pub(crate) fn png(variant: usize, model_levels: usize) -> Vec<u8> {
 /// The same as an array file, all variants below `count`.
 pub(crate) fn npy(count: usize) -> Vec<u8> {
     let shape = ImageShape::new(1, ROWS, COLUMNS, 4).unwrap();
-    let images: Vec<_> = (0..count)
-        .map(|v| Image::new(shape, levels(v)).unwrap())
-        .collect();
+    let images: Vec<_> = (0..count).map(|v| Image::new(shape, levels(v)).unwrap()).collect();
     media::write_images(&images, shape)
 }

@@ -46,10 +46,7 @@ async fn an_autoencoder_reconstructs_what_it_decodes_from_its_code() {
         .await
         .ok();
     let between = between["images"].as_array().unwrap();
-    assert_eq!(
-        (&between[0], &between[4]),
-        (&again[0]["image"], &again[1]["image"])
-    );
+    assert_eq!((&between[0], &between[4]), (&again[0]["image"], &again[1]["image"]));
 }
 
 #[tokio::test]
@@ -77,15 +74,10 @@ async fn the_map_of_a_reconstruction_comes_as_array_and_picture() {
     for model in [AUTOENCODER, "tiny-vae"] {
         let request = || post(model, "reconstruct?map=true").json(&images(2));
         let (header, items) = request().accept("application/x-npy").send().await.array();
-        assert!(
-            header.contains("'<f4'") && header.contains("(2, 1, 6, 5)"),
-            "{header}"
-        );
+        assert!(header.contains("'<f4'") && header.contains("(2, 1, 6, 5)"), "{header}");
         let first = f32::from_le_bytes(items[..4].try_into().unwrap());
         let body = request().send().await.ok();
-        let value = body["results"][0]["squared_error_map"][0][0]
-            .as_f64()
-            .unwrap();
+        let value = body["results"][0]["squared_error_map"][0][0].as_f64().unwrap();
         assert!((f64::from(first) - value).abs() < 1e-7);
         request().accept("image/png").send().await.picture();
     }
@@ -102,10 +94,7 @@ async fn a_generator_draws_the_same_of_a_seed_whatever_else_it_draws() {
     assert_ne!(sample("n=3&seed=5&label=square").await, many[..3]);
     assert_ne!(sample("n=3&seed=4&label=round").await, many[..3]);
     let cold = sample("n=4&seed=4&label=square&temperature=0.000001").await;
-    assert!(
-        cold.iter().all(|image| *image == cold[0]),
-        "the middle of the prior"
-    );
+    assert!(cold.iter().all(|image| *image == cold[0]), "the middle of the prior");
 }
 
 #[tokio::test]
@@ -121,10 +110,7 @@ async fn what_has_no_distribution_over_images_cannot_draw_from_one() {
     let wrong = post(AUTOENCODER, "decode").json(&json!({"latents": [[0.0]]}));
     let detail = wrong.send().await.problem(422, "invalid_option");
     assert!(detail.contains("3 finite numbers"), "{detail}");
-    let detail = post(AUTOENCODER, "sample")
-        .send()
-        .await
-        .problem(422, "unsupported");
+    let detail = post(AUTOENCODER, "sample").send().await.problem(422, "unsupported");
     assert!(detail.contains("no prior over its codes"), "{detail}");
     let detail = post(GAN, "score").json(&images(1)).send().await;
     assert!(detail.problem(422, "unsupported").contains("implicit"));

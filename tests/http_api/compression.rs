@@ -5,8 +5,8 @@ use std::f64::consts::LN_2;
 use base64::{Engine, prelude::BASE64_STANDARD};
 use density_server::{
     domain::image::{Image, ImageShape},
-    transport::http::HttpConfig,
     media,
+    transport::http::HttpConfig,
 };
 use serde_json::{Value, json};
 
@@ -23,12 +23,7 @@ fn streams(answer: &Value) -> Vec<Vec<u8>> {
         assert_eq!(result["bytes"], stream.len());
         stream
     };
-    answer["results"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(stream)
-        .collect()
+    answer["results"].as_array().unwrap().iter().map(stream).collect()
 }
 
 fn in_json(streams: &[Vec<u8>]) -> Value {
@@ -88,10 +83,7 @@ async fn images_come_back_exactly_from_streams_of_about_their_ideal_length() {
             let scored = -score["log_likelihood"].as_f64().unwrap() / LN_2 / 8.0;
             assert!((ideal - scored).abs() < 1e-3, "{model}: {ideal} {scored}");
             // Beside the code there is the header.
-            assert!(
-                bytes <= 1.01 * ideal + 8.0 + 26.0,
-                "{model}: {bytes} {ideal}"
-            );
+            assert!(bytes <= 1.01 * ideal + 8.0 + 26.0, "{model}: {bytes} {ideal}");
         }
         let back = post(model, "decompress").json(&in_json(&streams(&compressed)));
         let back = back.accept(array).send().await;
@@ -141,10 +133,7 @@ async fn streams_that_were_cut_or_changed_never_give_another_image() {
     for length in [0, 4, 25] {
         let cut = decompress(MODEL, &good[..length]).await;
         let detail = cut.problem(422, "invalid_stream");
-        assert!(
-            detail.contains(&format!("these are {length} bytes")),
-            "{detail}"
-        );
+        assert!(detail.contains(&format!("these are {length} bytes")), "{detail}");
     }
     // Whatever follows a code is no part of it, or makes it another one.
     let long = [good.clone(), vec![7; 1 << 20]].concat();
@@ -155,9 +144,7 @@ async fn streams_that_were_cut_or_changed_never_give_another_image() {
 async fn what_is_no_stream_is_a_problem() {
     let mut random = 1u64;
     let mut byte = || {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1);
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         (random >> 56) as u8
     };
     let noise: Vec<u8> = (0..5000).map(|_| byte()).collect();
@@ -178,10 +165,7 @@ async fn what_is_no_stream_is_a_problem() {
         ..HttpConfig::default()
     };
     let huge = post(MODEL, "decompress").body(STREAM, vec![0; 1001]);
-    huge.within(config)
-        .send()
-        .await
-        .problem(413, "body_too_large");
+    huge.within(config).send().await.problem(413, "body_too_large");
     let many = in_json(&vec![stream(0).await; 257]);
     let many = post(MODEL, "decompress").json(&many).send().await;
     many.problem(413, "too_many_images");

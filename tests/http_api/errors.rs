@@ -14,40 +14,18 @@ const MODEL: &str = "tiny-pixelcnn";
 /// A body that must not be touched: its client waits for leave to send it.
 fn untouched() -> Body {
     Body::from_stream(stream::poll_fn(
-        |_| -> std::task::Poll<Option<Result<&str, std::io::Error>>> {
-            panic!("the body was read")
-        },
+        |_| -> std::task::Poll<Option<Result<&str, std::io::Error>>> { panic!("the body was read") },
     ))
 }
 
 #[tokio::test]
 async fn what_the_head_of_a_request_tells_is_refused_before_its_body_is_read() {
     for (path, status, slug, part) in [
-        (
-            "/v1/models/none/score",
-            404,
-            "model_not_found",
-            "tiny-pixelcnn",
-        ),
-        (
-            "/v1/models/tiny-pixelcnn/encode",
-            422,
-            "unsupported",
-            "no latent code",
-        ),
-        (
-            "/v1/models/tiny-pixelcnn/classify",
-            422,
-            "unsupported",
-            "label",
-        ),
+        ("/v1/models/none/score", 404, "model_not_found", "tiny-pixelcnn"),
+        ("/v1/models/tiny-pixelcnn/encode", 422, "unsupported", "no latent code"),
+        ("/v1/models/tiny-pixelcnn/classify", 422, "unsupported", "label"),
         ("/v1/models/tiny-vae/classify", 422, "unsupported", "label"),
-        (
-            "/v1/models/tiny-vae/score?version=x",
-            422,
-            "invalid_option",
-            "version",
-        ),
+        ("/v1/models/tiny-vae/score?version=x", 422, "invalid_option", "version"),
         (
             "/v1/models/tiny-vae/score?timeout=never",
             422,
@@ -60,22 +38,14 @@ async fn what_the_head_of_a_request_tells_is_refused_before_its_body_is_read() {
             .body("image/png", untouched())
             .send()
             .await;
-        assert!(
-            answer.problem(status, slug).contains(part),
-            "{}",
-            answer.text()
-        );
+        assert!(answer.problem(status, slug).contains(part), "{}", answer.text());
     }
     let untyped = post(MODEL, "score")
         .header("expect", "100-continue")
         .body("text/plain", untouched())
         .send()
         .await;
-    assert!(
-        untyped
-            .problem(415, "unsupported_media_type")
-            .contains("image/png")
-    );
+    assert!(untyped.problem(415, "unsupported_media_type").contains("image/png"));
     let picky = post(MODEL, "score")
         .accept("text/html")
         .header("expect", "100-continue")
@@ -96,12 +66,7 @@ async fn what_the_head_of_a_request_tells_is_refused_before_its_body_is_read() {
 
 #[tokio::test]
 async fn unknown_paths_and_methods_are_problems_too() {
-    for path in [
-        "/nowhere",
-        "/v1",
-        "/v1/models/tiny-vae/dream",
-        "/docs/nothing.js",
-    ] {
+    for path in ["/nowhere", "/v1", "/v1/models/tiny-vae/dream", "/docs/nothing.js"] {
         call("GET", path).send().await.problem(404, "unknown_route");
     }
     let answer = call("GET", "/v1/models/tiny-vae/score").send().await;
@@ -148,23 +113,13 @@ async fn options_that_are_not_understood_are_refused_by_name() {
             post(MODEL, "sample?images=1"),
             &["images:", "n, seed, temperature, observation"],
         ),
+        (post(MODEL, "complete?rows=99").body("image/png", png(0, 4)), &["rows"]),
         (
-            post(MODEL, "complete?rows=99").body("image/png", png(0, 4)),
-            &["rows"],
-        ),
-        (
-            post("tiny-vae", "interpolate?steps=1")
-                .json(&json!({"images": [images[0], images[0]]})),
+            post("tiny-vae", "interpolate?steps=1").json(&json!({"images": [images[0], images[0]]})),
             &["steps"],
         ),
-        (
-            post("tiny-vae", "decode").json(&json!({"latents": []})),
-            &["latents"],
-        ),
-        (
-            post("tiny-vae", "decode").json(&json!({"latents": [["x"]]})),
-            &["JSON"],
-        ),
+        (post("tiny-vae", "decode").json(&json!({"latents": []})), &["latents"]),
+        (post("tiny-vae", "decode").json(&json!({"latents": [["x"]]})), &["JSON"]),
         (call("GET", "/v1/models?name=x"), &["name:"]),
     ] {
         let detail = request.send().await.problem(422, "invalid_option");
@@ -192,16 +147,10 @@ async fn malformed_bodies_are_told_from_wrong_ones() {
         answer.problem(400, "malformed");
     }
     let deep = "[".repeat(1 << 20);
-    post(MODEL, "score")
-        .body("application/json", deep)
-        .send()
-        .await;
+    post(MODEL, "score").body("application/json", deep).send().await;
     let none = post(MODEL, "score").form(&[]).send().await;
     assert!(none.status == 422 || none.status == 400, "{}", none.text());
-    let form = post(MODEL, "sample")
-        .body("image/png", png(0, 4))
-        .send()
-        .await;
+    let form = post(MODEL, "sample").body("image/png", png(0, 4)).send().await;
     form.problem(415, "unsupported_media_type");
 }
 
@@ -219,11 +168,7 @@ async fn bodies_over_the_limit_are_refused_whether_declared_or_not() {
     assert_eq!(answer.json()["limit"], 1000);
     let chunks = stream::iter([(); 3].map(|()| Ok::<_, std::io::Error>(vec![0; 400])));
     let streamed = post(MODEL, "score").body("image/png", Body::from_stream(chunks));
-    streamed
-        .within(config)
-        .send()
-        .await
-        .problem(413, "body_too_large");
+    streamed.within(config).send().await.problem(413, "body_too_large");
 }
 
 #[tokio::test]
@@ -245,20 +190,9 @@ async fn a_body_that_does_not_come_is_not_waited_for() {
 #[tokio::test]
 async fn an_answer_that_would_be_late_is_a_timeout() {
     let answer = post("tiny-vae", "sample?timeout=0.000001").send().await;
-    assert!(
-        answer.status == 504 || answer.status == 408,
-        "{}",
-        answer.text()
-    );
-    let header = post(MODEL, "sample")
-        .header("x-request-timeout", "soon")
-        .send()
-        .await;
-    assert!(
-        header
-            .problem(422, "invalid_option")
-            .contains("X-Request-Timeout")
-    );
+    assert!(answer.status == 504 || answer.status == 408, "{}", answer.text());
+    let header = post(MODEL, "sample").header("x-request-timeout", "soon").send().await;
+    assert!(header.problem(422, "invalid_option").contains("X-Request-Timeout"));
 }
 
 #[tokio::test]

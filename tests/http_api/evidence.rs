@@ -3,11 +3,11 @@
 use std::{fs, path::Path};
 
 use density_server::{
+    detection::{calibrate::Inliers, statistics::Need},
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
     },
-    detection::{calibrate::Inliers, statistics::Need},
     families::detector::{Recipe, calibrate},
     media,
     scheduling::SchedulerConfig,
@@ -84,10 +84,7 @@ async fn samples_without_a_label_draw_theirs_from_the_prior() {
         }
         // Six standard deviations of a binomial.
         let spread = 6.0 * (64.0 * prior * (1.0 - prior)).sqrt();
-        assert!(
-            (f64::from(count) - 64.0 * prior).abs() < spread,
-            "{label} {count}"
-        );
+        assert!((f64::from(count) - 64.0 * prior).abs() < spread, "{label} {count}");
     }
     let array = post(path).accept(ARRAY).send().await;
     let header: Value = serde_json::from_str(array.header("x-labels")).unwrap();
@@ -124,8 +121,7 @@ async fn completions_without_a_label_draw_theirs_from_what_is_known() {
     let mut different = false;
     for (number, path) in given.iter().enumerate() {
         let given = ask(path).await.ok();
-        for (own, given) in [0, 1].map(|image| (&drawn["results"][image], &given["results"][image]))
-        {
+        for (own, given) in [0, 1].map(|image| (&drawn["results"][image], &given["results"][image])) {
             for (place, label) in names(&own["labels"]).iter().enumerate() {
                 let same = label == LABELS[number].0;
                 assert!(!same || own["images"][place] == given["images"][place]);
@@ -167,31 +163,22 @@ fn calibrated(repository: &Path, scores: &[f64]) {
         fs::copy(&path, folder.join(path.file_name().unwrap())).unwrap();
     }
     let file = media::write_f64(&[scores.len()], scores.iter().copied());
-    let digest: String = Sha256::digest(&file)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest: String = Sha256::digest(&file).iter().map(|byte| format!("{byte:02x}")).collect();
     fs::write(folder.join("calibration.npy"), file).unwrap();
     let manifest = folder.join("model.toml");
     let text = fs::read_to_string(&manifest).unwrap().replace(
         "[provenance]",
         "[calibration]\nscores = \"calibration.npy\"\nstatistic = \"log_likelihood\"\ndescription = \"some\"\n\n[provenance]",
     );
-    fs::write(
-        manifest,
-        text + &format!("\"calibration.npy\" = \"{digest}\"\n"),
-    )
-    .unwrap();
+    fs::write(manifest, text + &format!("\"calibration.npy\" = \"{digest}\"\n")).unwrap();
 }
 
 #[tokio::test]
 async fn detection_looks_at_the_evidence() {
     let scores = results("score", 3).await;
-    let evidence: Vec<f64> = scores
-        .iter()
-        .map(|own| number(&own["log_likelihood"]))
-        .collect();
-    // Ninety-nine inliers that are less likely than the first image and as many that are more likely: it is the middle one.
+    let evidence: Vec<f64> = scores.iter().map(|own| number(&own["log_likelihood"])).collect();
+    // Ninety-nine inliers that are less likely than the first image and as many that are more likely: it is the middle
+    // one.
     let inliers: Vec<f64> = (0..198)
         .map(|i| evidence[0] + if i % 2 == 0 { 1e-6 } else { -1e-6 } * f64::from(1 + i / 2))
         .collect();

@@ -1,4 +1,5 @@
-//! A service over plain exports of small networks that others might have written: one is conditioned on labels, one cannot be compiled.
+//! A service over plain exports of small networks that others might have written: one is conditioned on labels, one
+//! cannot be compiled.
 
 use std::{
     fs,
@@ -67,11 +68,7 @@ fn write_model(repository: &Path, name: &str, labels: &str) {
     let export = fs::read(root().join(export)).unwrap();
     let count = if labels.is_empty() { 1 } else { LABELS.len() };
     let scores = scores(&export, &image, count);
-    let shape_of_scores = if labels.is_empty() {
-        vec![1]
-    } else {
-        vec![1, count]
-    };
+    let shape_of_scores = if labels.is_empty() { vec![1] } else { vec![1, count] };
     let scores = media::write_f64(&shape_of_scores, scores.into_iter());
     let files = [
         ("model.onnx", export),
@@ -87,11 +84,7 @@ fn write_model(repository: &Path, name: &str, labels: &str) {
         hashes += &format!("{file:?} = {digest:?}\n");
         fs::write(folder.join(file), bytes).unwrap();
     }
-    let label_input = if labels.is_empty() {
-        ""
-    } else {
-        "label = \"label\""
-    };
+    let label_input = if labels.is_empty() { "" } else { "label = \"label\"" };
     let manifest = format!(
         r#"
 name = "{name}"
@@ -153,13 +146,7 @@ fn scores(export: &[u8], image: &Image, labels: usize) -> Vec<f64> {
             classes: labels as u32,
         }),
     };
-    let network = Network::load(
-        &*engine(),
-        "export",
-        &graph::parse(export).unwrap(),
-        contract,
-    )
-    .unwrap();
+    let network = Network::load(&*engine(), "export", &graph::parse(export).unwrap(), contract).unwrap();
     let given: Vec<Given<'_>> = (0..labels as u32)
         .map(|label| Given {
             levels: image.levels(),

@@ -36,8 +36,7 @@ async fn every_way_in_gives_the_same_score() {
         (ImageFormat::Bmp, "image/bmp"),
         (ImageFormat::Pnm, "image/x-portable-graymap"),
     ] {
-        let request =
-            post(MODEL, "score?convert=true").body(media_type, file(grey.clone(), format));
+        let request = post(MODEL, "score?convert=true").body(media_type, file(grey.clone(), format));
         assert_eq!(request.send().await.ok(), expected, "{media_type}");
     }
 }
@@ -99,23 +98,12 @@ async fn a_bad_image_carries_its_own_problem() {
 async fn a_request_of_bad_images_only_fails_with_the_problem_of_the_first() {
     let request = json!({"images": [{"pixels": [[300]]}, {"pixels": [[-1]]}]});
     let answer = post(MODEL, "score").json(&request).send().await;
-    assert!(
-        answer
-            .problem(422, "invalid_image")
-            .contains("300 at [0][0]")
-    );
+    assert!(answer.problem(422, "invalid_image").contains("300 at [0][0]"));
     assert_eq!(answer.json()["image"], 0);
     let second = &answer.json()["errors"][0];
     assert!(second["detail"].as_str().unwrap().contains("-1 at [0][0]"));
-    let single = post(MODEL, "score")
-        .body("image/png", "no image at all")
-        .send()
-        .await;
-    assert!(
-        single
-            .problem(422, "invalid_image")
-            .contains("known format")
-    );
+    let single = post(MODEL, "score").body("image/png", "no image at all").send().await;
+    assert!(single.problem(422, "invalid_image").contains("known format"));
     assert!(single.json().get("image").is_none());
 }
 
@@ -123,9 +111,7 @@ async fn a_request_of_bad_images_only_fails_with_the_problem_of_the_first() {
 async fn a_request_without_images_is_refused_however_it_comes() {
     for operation in ["score", "detect", "complete?rows=1", "compress"] {
         let none = npy(0);
-        let empty = post(MODEL, operation)
-            .body("application/x-npy", none)
-            .send();
+        let empty = post(MODEL, operation).body("application/x-npy", none).send();
         let empty = empty.await.problem(422, "invalid_image");
         assert!(empty.contains("send at least one"), "{operation}: {empty}");
     }
@@ -140,13 +126,7 @@ async fn size_and_colour_change_only_on_request() {
         ("?convert=true", "resize=true"),
     ] {
         let answer = post(MODEL, &format!("score{query}")).body("image/png", colour.clone());
-        assert!(
-            answer
-                .send()
-                .await
-                .problem(422, "invalid_image")
-                .contains(part)
-        );
+        assert!(answer.send().await.problem(422, "invalid_image").contains(part));
     }
     let both = post(MODEL, "score?resize=true&convert=true").body("image/png", colour);
     both.send().await.ok();
@@ -190,11 +170,7 @@ async fn more_images_than_allowed_are_refused() {
     for request in [
         post(MODEL, "score").json(&json!({"images": images})),
         post(MODEL, "score").body("application/x-npy", npy(3)),
-        post(MODEL, "score").form(&[
-            ("file", "a", &file),
-            ("file", "b", &file),
-            ("file", "c", &file),
-        ]),
+        post(MODEL, "score").form(&[("file", "a", &file), ("file", "b", &file), ("file", "c", &file)]),
         post("tiny-vae", "decode").json(&json!({"latents": [[0, 0, 0], [0, 0, 0], [0, 0, 0]]})),
     ] {
         let answer = request.limited(limits.clone()).send().await;
@@ -204,8 +180,6 @@ async fn more_images_than_allowed_are_refused() {
     let drawn = post(MODEL, "sample?n=3").limited(limits.clone()).send().await;
     drawn.problem(413, "too_large");
     assert_eq!(drawn.json()["limit"], 2);
-    let two = post(MODEL, "score")
-        .body("application/x-npy", npy(2))
-        .limited(limits);
+    let two = post(MODEL, "score").body("application/x-npy", npy(2)).limited(limits);
     two.send().await.ok();
 }

@@ -27,12 +27,7 @@ async fn scores(label: &str, images: &[u8]) -> Vec<f64> {
     let body = post(&path).body(ARRAY, images.to_vec());
     let body = body.send().await.ok();
     let score = |result: &Value| result["log_likelihood"].as_f64().unwrap();
-    body["results"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(score)
-        .collect()
+    body["results"].as_array().unwrap().iter().map(score).collect()
 }
 
 #[tokio::test]
@@ -55,10 +50,7 @@ async fn a_label_is_a_name_or_a_number_in_the_query_or_in_the_body() {
 #[tokio::test]
 async fn a_label_matters() {
     let images = drawn(LABELS[0], 4).await;
-    assert_ne!(
-        scores(LABELS[0], &images).await,
-        scores(LABELS[1], &images).await
-    );
+    assert_ne!(scores(LABELS[0], &images).await, scores(LABELS[1], &images).await);
     assert_ne!(drawn(LABELS[0], 8).await, drawn(LABELS[1], 8).await);
 }
 

@@ -28,10 +28,7 @@ async fn models_say_what_they_can_do_and_why_not() {
     let number = |name: &str| model["sampler"][name].as_u64().unwrap();
     assert_eq!(number("steps"), 5 * number("lag") + 5);
     assert!(number("multiply_adds") > 0 && number("bytes_per_image") > 0);
-    assert!(
-        model.get("labels").is_none(),
-        "it is not conditioned on any"
-    );
+    assert!(model.get("labels").is_none(), "it is not conditioned on any");
     let vae = call("GET", "/v1/models/tiny-vae").send().await.ok();
     assert!(vae.get("sampler").is_none());
     let capabilities = model["capabilities"].as_array().unwrap();
@@ -70,10 +67,7 @@ async fn the_server_is_alive_and_ready_and_shows_the_way() {
         assert_eq!(answer.status, 200, "{link}");
     }
     let document = call("GET", "/openapi.json").send().await.ok();
-    assert_eq!(
-        document,
-        density_server::transport::http::document(client::service())
-    );
+    assert_eq!(document, density_server::transport::http::document(client::service()));
     let docs = call("GET", "/docs").send().await;
     assert_eq!((docs.status, docs.header("location")), (303, "docs/"));
 }

@@ -1,4 +1,5 @@
-//! The document is true: every answer of every operation of every model, failures and parts of failures included, is what it says.
+//! The document is true: every answer of every operation of every model, failures and parts of failures included, is
+//! what it says.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -119,7 +120,17 @@ async fn every_answer_is_what_the_document_says() {
             }
         }
     }
-    for operation in ["score", "classify", "sample", "complete", "encode", "decode", "reconstruct", "interpolate", "compress"] {
+    for operation in [
+        "score",
+        "classify",
+        "sample",
+        "complete",
+        "encode",
+        "decode",
+        "reconstruct",
+        "interpolate",
+        "compress",
+    ] {
         assert!(answered.contains(&(operation, 200)), "{operation} never answered");
         assert!(answered.contains(&(operation, 422)), "{operation} never refused");
     }
@@ -167,7 +178,11 @@ fn options_are_declared_once() {
         };
         let parameters = post["parameters"].as_array().unwrap();
         let names: Vec<&str> = parameters.iter().map(|own| own["name"].as_str().unwrap()).collect();
-        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "{path}: {names:?}");
+        assert_eq!(
+            names.iter().collect::<BTreeSet<_>>().len(),
+            names.len(),
+            "{path}: {names:?}"
+        );
         let body = &post["requestBody"]["content"]["application/json"]["schema"]["properties"];
         for name in names {
             assert!(body.get(name).is_none(), "{path}: {name} stands in the body too");
@@ -181,7 +196,10 @@ fn options_are_declared_once() {
     }
     let score = &DOCUMENT["paths"]["/v1/models/{model}/score"]["post"]["parameters"];
     let k = score.as_array().unwrap().iter().find(|own| own["name"] == "k").unwrap();
-    assert_eq!((&k["schema"]["minimum"], &k["schema"]["maximum"]), (&json!(1), &json!(4096)));
+    assert_eq!(
+        (&k["schema"]["minimum"], &k["schema"]["maximum"]),
+        (&json!(1), &json!(4096))
+    );
 }
 
 fn collect(value: &Value, ids: &mut Vec<String>, references: &mut Vec<String>) {

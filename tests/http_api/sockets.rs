@@ -19,9 +19,7 @@ async fn connect(server: &Server) -> TcpStream {
 }
 
 fn head(path: &str, length: usize) -> String {
-    format!(
-        "POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n\r\n"
-    )
+    format!("POST {path} HTTP/1.1\r\nHost: test\r\nContent-Type: image/png\r\nContent-Length: {length}\r\n\r\n")
 }
 
 async fn answer(stream: &mut TcpStream) -> String {
@@ -44,17 +42,11 @@ async fn a_client_that_is_still_sending_gets_to_read_why_it_is_refused() {
     ] {
         let mut stream = connect(&server).await;
         let body = vec![0; 4 << 20];
-        stream
-            .write_all(head(path, body.len()).as_bytes())
-            .await
-            .unwrap();
+        stream.write_all(head(path, body.len()).as_bytes()).await.unwrap();
         // The server may close before all is sent; what counts is that its answer arrives.
         let _ = stream.write_all(&body).await;
         let answer = answer(&mut stream).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{path}: {answer}"
-        );
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
     }
 }
 
@@ -71,10 +63,7 @@ async fn a_body_that_trickles_is_refused_over_a_socket_too() {
     stream.write_all(b"x").await.unwrap();
     let answer = answer(&mut stream).await;
     assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
-    assert!(
-        answer.to_lowercase().contains("connection: close"),
-        "{answer}"
-    );
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
 }
 
 #[tokio::test]
@@ -88,16 +77,10 @@ async fn one_connection_serves_many_requests_whatever_their_answers() {
         ("/v1/models/tiny-pixelcnn/score?x=1", "422"),
         ("/v1/models/tiny-pixelcnn/score", "200"),
     ] {
-        stream
-            .write_all(head(path, file.len()).as_bytes())
-            .await
-            .unwrap();
+        stream.write_all(head(path, file.len()).as_bytes()).await.unwrap();
         stream.write_all(&file).await.unwrap();
         let answer = answer(&mut stream).await;
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{path}: {answer}"
-        );
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {answer}");
     }
 }
 
@@ -146,11 +129,7 @@ async fn who_sends_too_much_is_heard_to_the_end() {
     };
     let server = Server::start(service(), config).await;
     let body = vec![0; 48 << 20];
-    for path in [
-        "/v1/models/tiny-pixelcnn/score",
-        "/v1/models/none/score",
-        "/nowhere",
-    ] {
+    for path in ["/v1/models/tiny-pixelcnn/score", "/v1/models/none/score", "/nowhere"] {
         let request = [head(path, body.len()).as_bytes(), &body].concat();
         let mut stream = connect(&server).await;
         // All of it can be sent, and only then is the answer read.
@@ -178,8 +157,8 @@ async fn a_request_names_one_host() {
             answer.starts_with(&format!("HTTP/1.1 {status}")) || answer.starts_with("HTTP/1.0 200"),
             "{head}: {answer}"
         );
-        let is_problem = answer.contains("application/problem+json")
-            && answer.contains("urn:density-server:error:malformed");
+        let is_problem =
+            answer.contains("application/problem+json") && answer.contains("urn:density-server:error:malformed");
         assert_eq!(is_problem, status == 400, "{answer}");
     }
 }

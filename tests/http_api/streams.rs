@@ -7,9 +7,7 @@ use std::{
 
 use axum::{body::Body, response::Response};
 use base64::{Engine, prelude::BASE64_STANDARD};
-use density_server::{
-    operations::Service, scheduling::SchedulerConfig, transport::http::HttpConfig,
-};
+use density_server::{operations::Service, scheduling::SchedulerConfig, transport::http::HttpConfig};
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio::{
@@ -65,11 +63,7 @@ fn faulty() -> (Arc<Faults>, Arc<Service>) {
 fn count(service: &Service, status: &str) -> u64 {
     let route = "/v1/models/{model}/sample";
     let labels = ["POST", route, status];
-    service
-        .metrics()
-        .http_requests
-        .with_label_values(&labels)
-        .get()
+    service.metrics().http_requests.with_label_values(&labels).get()
 }
 
 #[tokio::test]
@@ -133,10 +127,7 @@ async fn rows_only_grow_and_only_the_newest_state_is_sent() {
         let mut text = String::new();
         read_until(&mut body, &mut text, "event: done").await;
         let at_most = 1 + begin.elapsed().as_millis() / 50;
-        assert!(
-            body.next().await.is_none(),
-            "nothing comes after the answer"
-        );
+        assert!(body.next().await.is_none(), "nothing comes after the answer");
         let mut events = events(&text);
         let (_, done) = events.pop().unwrap();
         assert_eq!(done, plain);
@@ -163,9 +154,7 @@ async fn what_is_wrong_at_once_is_a_plain_problem() {
         ("n=65", 413, "too_large"),
         ("n=100000", 413, "too_large"),
     ] {
-        let answer = post(MODEL, &format!("sample?{query}"))
-            .accept(EVENTS)
-            .send();
+        let answer = post(MODEL, &format!("sample?{query}")).accept(EVENTS).send();
         answer.await.problem(status, slug);
     }
     let refused = post(MODEL, "complete?rows=1").accept(EVENTS).send().await;
@@ -183,10 +172,7 @@ async fn an_error_on_the_way_is_an_event_and_counts_as_what_it_is() {
     let events = events(&answer.text());
     let (name, problem) = events.last().unwrap();
     assert_eq!(name, "error");
-    assert_eq!(
-        problem["type"],
-        "urn:density-server:error:deadline_exceeded"
-    );
+    assert_eq!(problem["type"], "urn:density-server:error:deadline_exceeded");
     assert_eq!(
         (&problem["status"], &problem["request_id"]),
         (&json!(504), &json!("late-1"))

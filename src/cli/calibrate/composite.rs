@@ -16,12 +16,7 @@ use crate::{
     model::{Model, classify::Classifies},
 };
 
-pub(super) fn run(
-    request: Request,
-    app: &App,
-    classifier: Arc<Model>,
-    repository: &Path,
-) -> Result<Outcome, CliError> {
+pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repository: &Path) -> Result<Outcome, CliError> {
     no_detector_options(&request)?;
     let (mut density, mut novelty) = (None, None);
     for text in &request.members {
@@ -36,19 +31,12 @@ pub(super) fn run(
                 )));
             }
         };
-        if place
-            .replace(app.service.catalogue().model(&name, None)?)
-            .is_some()
-        {
-            return Err(CliError::Usage(format!(
-                "--member {text}: there is a {role} already"
-            )));
+        if place.replace(app.service.catalogue().model(&name, None)?).is_some() {
+            return Err(CliError::Usage(format!("--member {text}: there is a {role} already")));
         }
     }
     let density = density.ok_or_else(|| {
-        CliError::Usage(
-            "a composite of a classifier needs a density: add --member density=NAME".to_owned(),
-        )
+        CliError::Usage("a composite of a classifier needs a density: add --member density=NAME".to_owned())
     })?;
     let gathered = Gathered::read(&request.data, classifier.shape, request.handling)?;
     let default = format!("{}-bayes", classifier.name);
@@ -62,10 +50,7 @@ pub(super) fn run(
         .map(|member| format!(" --member {member}"))
         .collect();
     let recipe = Recipe {
-        command: format!(
-            "density-server calibrate {}{members} --name {name}",
-            classifier.name
-        ),
+        command: format!("density-server calibrate {}{members} --name {name}", classifier.name),
         name,
         classifier,
         density,
@@ -73,9 +58,7 @@ pub(super) fn run(
         data: request.description.unwrap_or_else(|| paths(&request.data)),
         licence: request.licence,
     };
-    let Gathered {
-        images, failures, ..
-    } = gathered;
+    let Gathered { images, failures, .. } = gathered;
     let count = images.len();
     let bar = gather::progress(count);
     let made = pipeline::runtime()?.block_on(bayes::compose(

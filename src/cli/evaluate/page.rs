@@ -1,5 +1,5 @@
-//! The report as one page of HTML that needs nothing else: charts as SVG, images as PNG in base64, light and dark. What can be seen comes
-//! first, tables after; nothing is wider than a telephone.
+//! The report as one page of HTML that needs nothing else: charts as SVG, images as PNG in base64, light and dark. What
+//! can be seen comes first, tables after; nothing is wider than a telephone.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -102,28 +102,18 @@ fn failures(report: &Report) -> Markup {
 fn cards(report: &Report) -> Markup {
     let mut cards: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| cards.push((name.to_owned(), value));
-    if let Some(likelihoods) = report
-        .density
-        .as_ref()
-        .and_then(|own| own.likelihoods.as_ref())
-    {
+    if let Some(likelihoods) = report.density.as_ref().and_then(|own| own.likelihoods.as_ref()) {
         add("bits/dim", number(likelihoods.bits_per_dim.mean, 3));
     }
     if let Some(own) = &report.classification {
         add("accuracy", format!("{:.2} %", 100.0 * own.accuracy));
-        add(
-            "calibration error",
-            number(own.expected_calibration_error, 4),
-        );
+        add("calibration error", number(own.expected_calibration_error, 4));
     }
     if let Some(own) = &report.reconstruction {
         add("mean squared error", number(own.mean_squared_error.mean, 5));
     }
     for set in report.detection.iter().flat_map(|own| &own.sets) {
-        add(
-            &format!("AUROC, {}", set.name),
-            number(set.combined.auroc, 3),
-        );
+        add(&format!("AUROC, {}", set.name), number(set.combined.auroc, 3));
     }
     html! {
         div.cards {

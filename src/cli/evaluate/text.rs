@@ -1,8 +1,7 @@
 //! The report as plain text, for a terminal.
 
 use crate::detection::evaluation::{
-    ClassificationReport, DensityReport, DetectionReport, ReconstructionReport, RejectionReport,
-    Report,
+    ClassificationReport, DensityReport, DetectionReport, ReconstructionReport, RejectionReport, Report,
     figures::{Figures, OfLabel},
 };
 
@@ -19,20 +18,11 @@ pub(super) fn report(own: &Report) -> String {
         text += &format!("warning: {warning}\n");
     }
     text += &failures(own);
-    for own in [&own.density, &own.density_given_label]
-        .into_iter()
-        .flatten()
-    {
+    for own in [&own.density, &own.density_given_label].into_iter().flatten() {
         text += &density(own);
     }
-    text += &own
-        .classification
-        .as_ref()
-        .map_or_else(String::new, classification);
-    text += &own
-        .reconstruction
-        .as_ref()
-        .map_or_else(String::new, reconstruction);
+    text += &own.classification.as_ref().map_or_else(String::new, classification);
+    text += &own.reconstruction.as_ref().map_or_else(String::new, reconstruction);
     text += &own.rejection.as_ref().map_or_else(String::new, rejection);
     text += &own.detection.as_ref().map_or_else(String::new, detection);
     text
@@ -42,10 +32,7 @@ fn failures(own: &Report) -> String {
     if own.failed.is_empty() {
         return String::new();
     }
-    let mut text = format!(
-        "{} images could not be measured and are left out:\n",
-        own.failed.len()
-    );
+    let mut text = format!("{} images could not be measured and are left out:\n", own.failed.len());
     for failure in own.failed.iter().take(NAMED) {
         text += &format!("  {failure}\n");
     }
@@ -111,9 +98,8 @@ fn classification(own: &ClassificationReport) -> String {
 }
 
 fn confusion(own: &ClassificationReport) -> String {
-    let numbers = |cells: &mut dyn Iterator<Item = String>| -> String {
-        cells.map(|cell| format!(" {cell:>6}")).collect()
-    };
+    let numbers =
+        |cells: &mut dyn Iterator<Item = String>| -> String { cells.map(|cell| format!(" {cell:>6}")).collect() };
     let count = own.labels.len();
     let header = numbers(&mut (0..count).map(|label| label.to_string()));
     let mut text = format!("\n{:<21}{header}\n", "label \\ answer");
@@ -128,18 +114,8 @@ fn confusion(own: &ClassificationReport) -> String {
 fn reconstruction(own: &ReconstructionReport) -> String {
     let title = "\nreconstruction, in units of level / (levels − 1)\n";
     let errors = &own.mean_squared_error;
-    let labels = by_label(
-        "squared error by label",
-        &own.mean_squared_error_by_label,
-        5,
-    );
-    [
-        title,
-        &header(errors),
-        &row(errors, "mean squared error", 5),
-        &labels,
-    ]
-    .concat()
+    let labels = by_label("squared error by label", &own.mean_squared_error_by_label, 5);
+    [title, &header(errors), &row(errors, "mean squared error", 5), &labels].concat()
 }
 
 fn rejection(own: &RejectionReport) -> String {
@@ -189,9 +165,9 @@ fn detection(own: &DetectionReport) -> String {
         own.inliers, own.calibration_size
     );
     for alarms in &own.false_alarms {
-        let kind = alarms.confidence.map_or("on average".to_owned(), |c| {
-            format!("with {} % confidence", 100.0 * c)
-        });
+        let kind = alarms
+            .confidence
+            .map_or("on average".to_owned(), |c| format!("with {} % confidence", 100.0 * c));
         text += &format!(
             "  {} % {kind}: {} of {} rejected, {:.2} %{}\n",
             100.0 * alarms.rate,
@@ -200,11 +176,7 @@ fn detection(own: &DetectionReport) -> String {
             100.0 * alarms.measured_rate,
             alarms.predicted.map_or(String::new(), |[low, high]| {
                 let outside = if alarms.is_outside() { ": OUTSIDE" } else { "" };
-                format!(
-                    ", predicted {:.2} to {:.2} %{outside}",
-                    100.0 * low,
-                    100.0 * high
-                )
+                format!(", predicted {:.2} to {:.2} %{outside}", 100.0 * low, 100.0 * high)
             })
         );
     }
@@ -232,19 +204,11 @@ fn detection(own: &DetectionReport) -> String {
         "AUPR-out",
         "FPR@95",
         "FPR@80",
-        columns
-            .iter()
-            .map(|c| format!("{c:>7}"))
-            .collect::<Vec<_>>()
-            .join(" ")
+        columns.iter().map(|c| format!("{c:>7}")).collect::<Vec<_>>().join(" ")
     );
     for set in &own.sets {
         let c = &set.combined;
-        let detected: Vec<String> = set
-            .detection
-            .iter()
-            .map(|d| format!("{:>7.4}", d.detected))
-            .collect();
+        let detected: Vec<String> = set.detection.iter().map(|d| format!("{:>7.4}", d.detected)).collect();
         text += &format!(
             "{:<20} {:>6} {:>7.4} {:>15} {:>7.4} {:>8.4} {:>7.4} {:>7.4}  {}\n",
             set.name,
@@ -296,10 +260,7 @@ fn by_label(title: &str, rows: &[OfLabel], decimals: usize) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let mut text = format!(
-        "\n{title:<21} {:>10} {:>9} {:>10}\n",
-        "mean", "error", "images"
-    );
+    let mut text = format!("\n{title:<21} {:>10} {:>9} {:>10}\n", "mean", "error", "images");
     for row in rows {
         text += &format!(
             "  {:<19} {:>10.decimals$} {:>9} {:>10}\n",

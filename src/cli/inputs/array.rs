@@ -21,9 +21,7 @@ impl Array {
     /// uint8 levels in C order.
     pub(super) fn npy(file: Box<dyn BufRead>, shape: ImageShape) -> Result<Self, String> {
         let images = NpyImages::new(file, shape);
-        images
-            .map(Self::Npy)
-            .map_err(|error| error.for_command_line())
+        images.map(Self::Npy).map_err(|error| error.for_command_line())
     }
 
     /// Unsigned bytes; the format has C order only.
@@ -66,9 +64,7 @@ impl Array {
                 return array.next_image().map_err(|error| error.for_command_line());
             }
             Self::Idx {
-                levels,
-                is_cut_short,
-                ..
+                levels, is_cut_short, ..
             } => (levels, is_cut_short),
         };
         let mut interleaved = vec![0; shape.dimensions()];
@@ -94,11 +90,7 @@ impl Array {
 
 /// How many images an array of a shape holds, if it holds images of the model's.
 fn images(found: &[u64], shape: ImageShape) -> Option<u64> {
-    let (height, width, channels) = (
-        shape.height() as u64,
-        shape.width() as u64,
-        shape.channels() as u64,
-    );
+    let (height, width, channels) = (shape.height() as u64, shape.width() as u64, shape.channels() as u64);
     match *found {
         [n, h, w, c] if (h, w, c) == (height, width, channels) => Some(n),
         [h, w, c] if (h, w, c) == (height, width, channels) => Some(1),

@@ -82,20 +82,12 @@ fn a_bad_file_fails_alone_and_chunks_are_full() {
 fn an_array_gives_its_images_with_channels_first() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("colour.npy");
-    npy(
-        &path,
-        "(2, 1, 2, 3)",
-        "|u1",
-        &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12],
-    );
+    npy(&path, "(2, 1, 2, 3)", "|u1", &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
     let shape = ImageShape::new(3, 1, 2, 256).unwrap();
     let chunks = read(&[path], shape, 10);
     let second = &chunks[0][1];
     assert_eq!(second.name.index, Some(1));
-    assert_eq!(
-        second.image.as_ref().unwrap().levels(),
-        [7, 10, 8, 11, 9, 12]
-    );
+    assert_eq!(second.image.as_ref().unwrap().levels(), [7, 10, 8, 11, 9, 12]);
 }
 
 #[test]
@@ -118,11 +110,7 @@ fn an_array_that_does_not_fit_says_what_would() {
     npy(&path, "(1, 2, 2)", "<f4", &[0; 16]);
     assert!(first(&path).unwrap_err().contains("wanted: uint8"));
     npy(&path, "(1, 2, 2)", "|u1", &[0, 1, 4, 0]);
-    assert!(
-        first(&path)
-            .unwrap_err()
-            .contains("outside the levels 0 to 3")
-    );
+    assert!(first(&path).unwrap_err().contains("outside the levels 0 to 3"));
     npy(&path, "(5, 2, 2)", "|u1", &[0; 6]);
     let items: Vec<Item> = read(&[path], shape, 10).into_iter().flatten().collect();
     assert_eq!(items.len(), 2, "one row for the image that is cut short");
@@ -157,10 +145,7 @@ fn idx_arrays_are_found_by_name_in_folders_and_by_content_elsewhere() {
     assert_eq!(found, wanted);
     let shape = ImageShape::new(1, 1, 2, 256).unwrap();
     for name in ["other", "other.gz", "b-images.idx3-ubyte.gz"] {
-        let items: Vec<Item> = read(&[path(name)], shape, 10)
-            .into_iter()
-            .flatten()
-            .collect();
+        let items: Vec<Item> = read(&[path(name)], shape, 10).into_iter().flatten().collect();
         assert_eq!(items.len(), 2, "{name}");
         assert_eq!(items[1].image.as_ref().unwrap().levels(), [3, 4]);
     }
@@ -198,18 +183,9 @@ fn a_wrong_idx_array_says_what_is_wrong() {
     expect(&idx(&[1, 1, 2], &[0; 3]), 1, "more bytes follow");
     let packed = gzip(&whole);
     expect(&packed[..packed.len() - 4], 2, "");
-    assert!(
-        !outcome(&packed[..packed.len() - 4]).1.is_empty(),
-        "a cut end is said"
-    );
+    assert!(!outcome(&packed[..packed.len() - 4]).1.is_empty(), "a cut end is said");
     let other = gzip(b"no array");
     fs::write(folder.path().join("x.gz"), other).unwrap();
     let items = read(&[folder.path().join("x.gz")], shape, 1);
-    assert!(
-        items[0][0]
-            .image
-            .as_ref()
-            .unwrap_err()
-            .contains("holds no IDX array")
-    );
+    assert!(items[0][0].image.as_ref().unwrap_err().contains("holds no IDX array"));
 }

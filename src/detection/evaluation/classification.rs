@@ -139,11 +139,6 @@ mod tests {
         let report = ClassificationReport::of(&measured).unwrap();
         assert_eq!(report.zero_probability, 1);
         assert_eq!(report.log_posterior_nats.as_ref().unwrap().mean, 0.0);
-        assert!(
-            report
-                .warning()
-                .unwrap()
-                .contains("1 of 2 images have a label")
-        );
+        assert!(report.warning().unwrap().contains("1 of 2 images have a label"));
     }
 }

@@ -89,12 +89,7 @@ impl DensityReport {
         Self::new("log p(x|y)", values, measured, shape)
     }
 
-    fn new(
-        quantity: &'static str,
-        log_likelihoods: &[f64],
-        measured: &Measured,
-        shape: ImageShape,
-    ) -> Option<Self> {
+    fn new(quantity: &'static str, log_likelihoods: &[f64], measured: &Measured, shape: ImageShape) -> Option<Self> {
         if log_likelihoods.is_empty() {
             return None;
         }
@@ -143,11 +138,7 @@ impl DensityReport {
 
 impl Likelihoods {
     /// With the number of images that count.
-    fn of(
-        log_likelihoods: &[f64],
-        measured: &Measured,
-        shape: ImageShape,
-    ) -> Option<(Self, usize)> {
+    fn of(log_likelihoods: &[f64], measured: &Measured, shape: ImageShape) -> Option<(Self, usize)> {
         let nats = Summary::of(log_likelihoods)?;
         let dimensions = shape.dimensions();
         let bits: Vec<f64> = log_likelihoods
@@ -155,10 +146,7 @@ impl Likelihoods {
             .map(|&value| likelihood::bits_per_dim(value, dimensions))
             .collect();
         let per_dimension = dimensions as f64;
-        let (value, standard_error) = exp_of_mean(
-            -nats.mean / per_dimension,
-            nats.standard_error / per_dimension,
-        );
+        let (value, standard_error) = exp_of_mean(-nats.mean / per_dimension, nats.standard_error / per_dimension);
         let extreme = |(index, log_likelihood_nats): (usize, f64)| Extreme {
             index,
             input: measured.inputs[index].clone(),
@@ -168,12 +156,8 @@ impl Likelihoods {
         let likelihoods = Self {
             log_likelihood_nats: Figures::of(&nats),
             bits_per_dim: Figures::of(&Summary::of(&bits)?),
-            perplexity: Perplexity {
-                value,
-                standard_error,
-            },
-            mean_effective_sample_size: Summary::of(&measured.effective_sample_sizes)
-                .map(|sizes| sizes.mean),
+            perplexity: Perplexity { value, standard_error },
+            mean_effective_sample_size: Summary::of(&measured.effective_sample_sizes).map(|sizes| sizes.mean),
             least_likely: extreme(nats.minimum),
             most_likely: extreme(nats.maximum),
             bits_per_dim_by_label: labels.map_or_else(Vec::new, |labels| {

@@ -149,25 +149,19 @@ pub struct Judged {
 impl Judged {
     /// How strange each image is.
     pub fn strangeness(&self) -> Vec<f64> {
-        self.verdicts
-            .iter()
-            .map(|verdict| verdict.strangeness)
-            .collect()
+        self.verdicts.iter().map(|verdict| verdict.strangeness).collect()
     }
 
     /// The images, the least strange first.
     pub fn images_in_order(&self) -> impl DoubleEndedIterator<Item = &Image> {
         let mut places: Vec<usize> = (0..self.images.len()).collect();
-        places.sort_by(|&a, &b| {
-            self.verdicts[a]
-                .strangeness
-                .total_cmp(&self.verdicts[b].strangeness)
-        });
+        places.sort_by(|&a, &b| self.verdicts[a].strangeness.total_cmp(&self.verdicts[b].strangeness));
         places.into_iter().map(|place| &self.images[place])
     }
 }
 
-/// Judges images, some chunks at a time, and tells what they were measured against. `progress` is told how many have been judged.
+/// Judges images, some chunks at a time, and tells what they were measured against. `progress` is told how many have
+/// been judged.
 pub async fn judge(
     judges: &dyn Judges,
     images: &[Image],
@@ -197,13 +191,9 @@ pub async fn judge(
 }
 
 impl DetectionReport {
-    /// How sets of outliers differ from inliers, in the judgement of `model`, which is calibrated as stated. No set is empty.
-    pub fn of(
-        model: &Model,
-        calibration: &Calibrated,
-        inliers: &Judged,
-        outliers: &[Judged],
-    ) -> Self {
+    /// How sets of outliers differ from inliers, in the judgement of `model`, which is calibrated as stated. No set is
+    /// empty.
+    pub fn of(model: &Model, calibration: &Calibrated, inliers: &Judged, outliers: &[Judged]) -> Self {
         // The p-value of a density alone looks at both sides, for which no threshold with confidence is known here.
         let certified = model.can::<Detector>().is_ok();
         let false_alarms = false_alarms(inliers, calibration.size, certified);
@@ -226,10 +216,7 @@ impl DetectionReport {
 
     /// What makes the figures worth less than they seem.
     pub fn warnings(&self) -> Vec<String> {
-        let outside = self
-            .false_alarms
-            .iter()
-            .filter(|alarms| alarms.is_outside());
+        let outside = self.false_alarms.iter().filter(|alarms| alarms.is_outside());
         let told = outside.map(|alarms| {
             let [low, high] = alarms.predicted.unwrap_or_default();
             format!(
@@ -270,16 +257,11 @@ fn false_alarms(inliers: &Judged, size: usize, certified: bool) -> Vec<FalseAlar
         if k == 0 {
             continue;
         }
-        let threshold = if confidence.is_some() {
-            k as f64 / scores
-        } else {
-            rate
-        };
+        let threshold = if confidence.is_some() { k as f64 / scores } else { rate };
         let images = inliers.verdicts.len();
         let rejected = rejected(inliers, threshold);
         let predicted = certified.then(|| {
-            let (low, high) =
-                beta_binomial_interval(images as u64, k as f64, scores - k as f64, 0.95);
+            let (low, high) = beta_binomial_interval(images as u64, k as f64, scores - k as f64, 0.95);
             [low, high].map(|count| count as f64 / images as f64)
         });
         all.push(FalseAlarms {
@@ -295,10 +277,7 @@ fn false_alarms(inliers: &Judged, size: usize, certified: bool) -> Vec<FalseAlar
 }
 
 fn rejected(set: &Judged, threshold: f64) -> usize {
-    set.verdicts
-        .iter()
-        .filter(|d| d.p_value <= threshold)
-        .count()
+    set.verdicts.iter().filter(|d| d.p_value <= threshold).count()
 }
 
 fn figures_of(inliers: &Judged, set: &Judged, false_alarms: &[FalseAlarms]) -> Set {
@@ -327,10 +306,7 @@ fn figures_of(inliers: &Judged, set: &Judged, false_alarms: &[FalseAlarms]) -> S
         .flat_map(|verdict| verdict.statistics.keys())
         .map(|name| {
             let of = |judged: &Judged, number: fn(&Measured) -> f64| -> Vec<f64> {
-                let own = judged
-                    .verdicts
-                    .iter()
-                    .filter_map(|v| v.statistics.get(name));
+                let own = judged.verdicts.iter().filter_map(|v| v.statistics.get(name));
                 own.map(number).collect()
             };
             let (inside, outside) = (of(inliers, |m| m.value.0), of(set, |m| m.value.0));

@@ -10,11 +10,7 @@ use crate::{
 };
 
 /// The log-probability of every dimension of each image; none if the model cannot tell.
-pub async fn log_probabilities(
-    model: &Model,
-    images: &[Image],
-    call: &Call,
-) -> Option<Vec<Vec<f32>>> {
+pub async fn log_probabilities(model: &Model, images: &[Image], call: &Call) -> Option<Vec<Vec<f32>>> {
     let scores = model.can::<dyn Scores>().ok()?;
     let ask = ScoreAsk {
         bound: None,
@@ -45,6 +41,5 @@ pub async fn evidence(model: &Model, images: &[Image], call: &Call) -> Option<Ve
     };
     let judged = judges.judge(images.to_vec(), &ask, call).await.ok()?;
     let maps = judged.items.into_iter();
-    maps.map(|verdict| Some(verdict.ok()?.map?.values.values))
-        .collect()
+    maps.map(|verdict| Some(verdict.ok()?.map?.values.values)).collect()
 }

@@ -104,12 +104,10 @@ impl Measured {
         if let Some(score) = &found.score {
             self.worth = Some(Arc::clone(&score.worth));
             self.add_likelihood(score.log_likelihood_nats, &found.image);
-            self.effective_sample_sizes
-                .extend(score.effective_sample_size);
+            self.effective_sample_sizes.extend(score.effective_sample_size);
         }
         if let Some(classification) = &found.classification {
-            self.log_posteriors
-                .push(classification.log_posterior.clone());
+            self.log_posteriors.push(classification.log_posterior.clone());
             self.doubts.extend(classification.doubts.clone());
             if let Some(log_evidence) = classification.log_evidence {
                 self.add_likelihood(log_evidence, &found.image);
@@ -162,11 +160,7 @@ mod tests {
             let image = Image::new(shape, vec![value]).unwrap();
             ends.add(f64::from(value), &image);
         }
-        let levels: Vec<u8> = ends
-            .images()
-            .iter()
-            .map(|image| image.levels()[0])
-            .collect();
+        let levels: Vec<u8> = ends.images().iter().map(|image| image.levels()[0]).collect();
         assert_eq!(levels, (0..16).collect::<Vec<u8>>());
     }
 }

@@ -53,9 +53,7 @@ impl Plan {
         let asks_for_bound = matches!(questions.bound, Some(BoundChoice::Elbo | BoundChoice::Iwae));
         let plan = Self {
             scores: scores.clone().ok().filter(|_| !is_conditional),
-            classifies: classifies
-                .ok()
-                .filter(|_| is_conditional || questions.labelled),
+            classifies: classifies.ok().filter(|_| is_conditional || questions.labelled),
             reconstructs: model.can::<dyn Reconstructs>().ok(),
             ask: ScoreAsk {
                 bound: questions.bound,
@@ -119,10 +117,7 @@ impl Plan {
     pub async fn ask(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Found>, Refusal> {
         let score = async {
             match &self.scores {
-                Some(scores) => scores
-                    .score(images.clone(), &self.ask, call)
-                    .await
-                    .map(Some),
+                Some(scores) => scores.score(images.clone(), &self.ask, call).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -130,20 +125,14 @@ impl Plan {
             match &self.classifies {
                 Some(classifies) => {
                     let ask = ClassifyAsk::default();
-                    classifies
-                        .classify(images.clone(), &ask, call)
-                        .await
-                        .map(Some)
+                    classifies.classify(images.clone(), &ask, call).await.map(Some)
                 }
                 None => Ok(None),
             }
         };
         let reconstruct = async {
             match &self.reconstructs {
-                Some(reconstructs) => reconstructs
-                    .reconstruct(images.clone(), false, call)
-                    .await
-                    .map(Some),
+                Some(reconstructs) => reconstructs.reconstruct(images.clone(), false, call).await.map(Some),
                 None => Ok(None),
             }
         };
@@ -156,11 +145,8 @@ impl Plan {
             .into_iter()
             .map(|image| {
                 // All three are taken before any of them may end this image, so that the next image finds its own.
-                let (score, classification, reconstruction) = (
-                    next(&mut scored),
-                    next(&mut classified),
-                    next(&mut reconstructed),
-                );
+                let (score, classification, reconstruction) =
+                    (next(&mut scored), next(&mut classified), next(&mut reconstructed));
                 Ok(Found {
                     image,
                     score: score?.zip(worth.clone()).map(|(likelihood, worth)| Score {
@@ -177,9 +163,7 @@ impl Plan {
 }
 
 /// The next answer, if the question was asked.
-fn next<T>(
-    answers: &mut Option<impl Iterator<Item = Result<T, Refusal>>>,
-) -> Result<Option<T>, Refusal> {
+fn next<T>(answers: &mut Option<impl Iterator<Item = Result<T, Refusal>>>) -> Result<Option<T>, Refusal> {
     answers.as_mut().and_then(Iterator::next).transpose()
 }
 
@@ -192,9 +176,8 @@ fn in_order(mut labels: Vec<String>) -> Vec<String> {
 }
 
 fn nothing_to_measure(model: &Model) -> Refusal {
-    let lacks = |operation: &str, reason: Option<Reason>| {
-        reason.map(|reason| format!("it cannot {operation}: {reason}"))
-    };
+    let lacks =
+        |operation: &str, reason: Option<Reason>| reason.map(|reason| format!("it cannot {operation}: {reason}"));
     let labels = match model.can::<dyn Classifies>() {
         Err(reason) => lacks("classify", Some(reason)),
         Ok(_) => Some(

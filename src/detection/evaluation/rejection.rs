@@ -130,10 +130,7 @@ impl RejectionReport {
         }
         Some(Self {
             curves: curves(&sets),
-            sets: sets
-                .into_iter()
-                .map(|(name, found)| set(name, &found))
-                .collect(),
+            sets: sets.into_iter().map(|(name, found)| set(name, &found)).collect(),
         })
     }
 }
@@ -163,17 +160,16 @@ fn set(name: String, found: &[Found]) -> Set {
             .filter(|found| !novel(found) && !ambiguous(found))
             .collect();
         let count = found.len() as f64;
-        let share =
-            |is: &dyn Fn(&Found) -> bool| found.iter().filter(|f| is(f)).count() as f64 / count;
+        let share = |is: &dyn Fn(&Found) -> bool| found.iter().filter(|f| is(f)).count() as f64 / count;
         let right: Option<Vec<bool>> = labelled.iter().map(|found| found.right).collect();
         Shares {
             false_alarm_rate: rate,
             labelled: labelled.len() as f64 / count,
             ambiguous: share(&ambiguous),
             none_of_these: share(&novel),
-            accuracy: right.filter(|right| !right.is_empty()).map(|right| {
-                right.iter().filter(|right| **right).count() as f64 / right.len() as f64
-            }),
+            accuracy: right
+                .filter(|right| !right.is_empty())
+                .map(|right| right.iter().filter(|right| **right).count() as f64 / right.len() as f64),
         }
     };
     Set {
@@ -183,14 +179,12 @@ fn set(name: String, found: &[Found]) -> Set {
     }
 }
 
-/// By the classifier's sureness alone, which every classifier has, and by the smaller of the two p-values; on the images alone, and with the
-/// outliers among them.
+/// By the classifier's sureness alone, which every classifier has, and by the smaller of the two p-values; on the
+/// images alone, and with the outliers among them.
 fn curves(sets: &[(String, Vec<Found>)]) -> Vec<Curve> {
     let sure = |found: &Found| -found.doubts.ambiguity.value;
     let neither = |found: &Found| {
-        let Doubts {
-            ambiguity, novelty, ..
-        } = &found.doubts;
+        let Doubts { ambiguity, novelty, .. } = &found.doubts;
         ambiguity.p_value.min(novelty.p_value)
     };
     let curve = |name, sets: &[(String, Vec<Found>)], sureness: &dyn Fn(&Found) -> f64| {

@@ -1,7 +1,5 @@
 use super::*;
-use crate::detection::statistics::{
-    density::NEGATIVE_LOG_LIKELIHOOD, image::CODE_LENGTH, latent::LATENT_MEAN,
-};
+use crate::detection::statistics::{density::NEGATIVE_LOG_LIKELIHOOD, image::CODE_LENGTH, latent::LATENT_MEAN};
 use crate::domain::random::{Random, Stream};
 
 fn plan() -> Plan {
@@ -12,17 +10,9 @@ fn plan() -> Plan {
         components: 2,
     };
     Plan {
-        statistics: vec![
-            NEGATIVE_LOG_LIKELIHOOD,
-            CODE_LENGTH,
-            LATENT_MEAN,
-        ],
+        statistics: vec![NEGATIVE_LOG_LIKELIHOOD, CODE_LENGTH, LATENT_MEAN],
         densities: vec![
-            density(
-                "numbers",
-                &[NEGATIVE_LOG_LIKELIHOOD, CODE_LENGTH],
-                8,
-            ),
+            density("numbers", &[NEGATIVE_LOG_LIKELIHOOD, CODE_LENGTH], 8),
             density("code", &[LATENT_MEAN], 2),
         ],
     }
@@ -36,11 +26,7 @@ fn measured(seed: u64, count: u64) -> Vec<Measured> {
             let size = 1000.0 + 300.0 * random.normal(0);
             let other = size + 20.0 * random.normal(1);
             let (a, b) = (random.normal(2), random.normal(3));
-            vec![
-                vec![size],
-                vec![other],
-                vec![a, b, a + b + 0.1 * random.normal(4)],
-            ]
+            vec![vec![size], vec![other], vec![a, b, a + b + 0.1 * random.normal(4)]]
         })
         .collect()
 }
@@ -100,11 +86,7 @@ fn numbers(seed: u64, count: u64, correlated: bool) -> Vec<Measured> {
         .map(|image| {
             let random = Random::new(seed, Stream::Prior, image);
             let number = |place: u32| random.normal(if correlated { 0 } else { place });
-            vec![
-                vec![number(0)],
-                vec![number(1)],
-                vec![number(2), number(3), number(4)],
-            ]
+            vec![vec![number(0)], vec![number(1)], vec![number(2), number(3), number(4)]]
         })
         .collect()
 }
@@ -119,14 +101,11 @@ fn the_promise_holds_for_statistics_that_are_one_and_for_independent_ones() {
         let part = |seed, count| numbers(seed, count, correlated);
         let rule = Rule::fit(plan(), &part(1, 300), &part(2, 200), 0).unwrap();
         let strangeness = |m: &Measured| rule.judge(m).strangeness;
-        let calibration =
-            Calibration::new(part(3, 1000).iter().map(strangeness).collect()).unwrap();
+        let calibration = Calibration::new(part(3, 1000).iter().map(strangeness).collect()).unwrap();
         for (rate, confidence) in [(0.05, Some(0.95)), (0.05, None), (0.2, None)] {
             let threshold = calibration.threshold(rate, confidence).unwrap();
             let fresh = part(4, 4000);
-            let p_values = fresh
-                .iter()
-                .map(|m| calibration.upper_p_value(strangeness(m)));
+            let p_values = fresh.iter().map(|m| calibration.upper_p_value(strangeness(m)));
             let rejected = p_values.filter(|&p| p <= threshold).count() as u64;
             let k = confidence.map_or((rate * 1001.0) as usize, |c| certified_rank(1000, rate, c));
             let (low, high) = beta_binomial_interval(4000, k as f64, (1001 - k) as f64, 0.9999);

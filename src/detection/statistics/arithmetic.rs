@@ -38,10 +38,7 @@ pub(super) fn regions(map: &[f32], shape: ImageShape) -> Vec<f64> {
     let mut sums = vec![0.0; rows * columns];
     for (index, &value) in map.iter().enumerate() {
         let pixel = index % shape.pixels();
-        let (row, column) = (
-            pixel / width * rows / height,
-            pixel % width * columns / width,
-        );
+        let (row, column) = (pixel / width * rows / height, pixel % width * columns / width);
         sums[row * columns + column] += f64::from(value);
     }
     sums

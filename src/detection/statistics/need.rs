@@ -58,9 +58,7 @@ impl Need {
                 "a model with the exact probability of every pixel given those before it, conditioned on nothing else"
             }
             Self::Latent | Self::Samples => "a model with a posterior over codes",
-            Self::Autoencoder => {
-                "a model that puts images through a bottleneck without a distribution"
-            }
+            Self::Autoencoder => "a model that puts images through a bottleneck without a distribution",
             Self::Classifier => "a model with a distribution over labels",
         }
     }

@@ -50,15 +50,10 @@ impl Evidence {
         };
         let found = [
             (
-                self.density
-                    .as_ref()
-                    .is_some_and(|own| no_number(&own.log_probability)),
+                self.density.as_ref().is_some_and(|own| no_number(&own.log_probability)),
                 "the log-probability",
             ),
-            (
-                map(&self.local),
-                "the log-probability under the local density",
-            ),
+            (map(&self.local), "the log-probability under the local density"),
             (
                 map(&self.background),
                 "the log-probability under the background density",
@@ -68,10 +63,7 @@ impl Evidence {
                 "the posterior over codes, or the likelihood at its mean,",
             ),
             (
-                self.squared_errors
-                    .iter()
-                    .flatten()
-                    .any(|error| !error.is_finite()),
+                self.squared_errors.iter().flatten().any(|error| !error.is_finite()),
                 "the reconstruction",
             ),
             (map(&self.logits), "a logit of a label"),

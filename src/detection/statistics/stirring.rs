@@ -48,11 +48,7 @@ pub fn transformations(shape: ImageShape) -> Vec<Vec<usize>> {
             let (row, column) = (pixel / width, pixel % width);
             let (row, column) = if turn { (column, row) } else { (row, column) };
             let row = if flip_rows { height - 1 - row } else { row };
-            let column = if flip_columns {
-                width - 1 - column
-            } else {
-                column
-            };
+            let column = if flip_columns { width - 1 - column } else { column };
             plane * shape.pixels() + row * width + column
         };
         all.push((0..shape.dimensions()).map(source).collect());

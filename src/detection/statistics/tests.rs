@@ -1,9 +1,6 @@
 use std::collections::BTreeSet;
 
-use super::{
-    arithmetic::regions, autoencoder::*, classifier::*, density::*, image::*, latent::*,
-    stirring::*, *,
-};
+use super::{arithmetic::regions, autoencoder::*, classifier::*, density::*, image::*, latent::*, stirring::*, *};
 use crate::{detection::evidence::Latent, domain::surprise::Surprise};
 
 fn shape() -> ImageShape {
@@ -81,12 +78,7 @@ fn every_statistic_has_its_length_and_its_name() {
         assert!(names.insert(statistic.name), "{statistic} comes twice");
         assert!(!statistic.unit.is_empty());
     }
-    assert!(
-        "tpyicality"
-            .parse::<Statistic>()
-            .unwrap_err()
-            .contains("typicality")
-    );
+    assert!("tpyicality".parse::<Statistic>().unwrap_err().contains("typicality"));
 }
 
 /// Energy and ambiguity of logits.
@@ -95,8 +87,7 @@ fn of_logits(logits: &[f32]) -> [f64; 2] {
         logits: Some(logits.to_vec()),
         ..Evidence::default()
     };
-    [CLASSIFIER_ENERGY, CLASSIFIER_AMBIGUITY]
-        .map(|statistic| statistic.of(&seen(&evidence, &[0; 64]))[0])
+    [CLASSIFIER_ENERGY, CLASSIFIER_AMBIGUITY].map(|statistic| statistic.of(&seen(&evidence, &[0; 64]))[0])
 }
 
 #[test]
@@ -132,10 +123,7 @@ fn logits_that_are_no_numbers_are_extreme() {
     assert_eq!(of_logits(&[0.0, f32::INFINITY]), [-1e12, 1e12]);
     assert_eq!(of_logits(&[f32::NEG_INFINITY; 3]), [1e12; 2]);
     // A label that is ruled out leaves the others as they are.
-    assert_eq!(
-        of_logits(&[0.0, f32::NEG_INFINITY, 1.0]),
-        of_logits(&[0.0, 1.0])
-    );
+    assert_eq!(of_logits(&[0.0, f32::NEG_INFINITY, 1.0]), of_logits(&[0.0, 1.0]));
 }
 
 #[test]

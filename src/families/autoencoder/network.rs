@@ -1,4 +1,5 @@
-//! Autoencoders: a deterministic encoder from images to codes, a decoder from codes to images. There is no distribution over either.
+//! Autoencoders: a deterministic encoder from images to codes, a decoder from codes to images. There is no distribution
+//! over either.
 
 use std::sync::Arc;
 
@@ -87,21 +88,13 @@ impl Network {
     }
 
     /// The codes of images given as levels in channel, row, column order.
-    pub fn encode(
-        &self,
-        images: &[&[u8]],
-        threads: Threads,
-    ) -> Result<Vec<Vec<f32>>, NetworkError> {
+    pub fn encode(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Vec<f32>>, NetworkError> {
         let (rows, name) = (images.len(), &self.contract.encoder.output);
         let levels = images.concat();
         let shape = batch_shape(self.contract.shape, rows);
-        let outputs = self
-            .encoder
-            .run(&[levels_input(&levels, &shape)], &[name], threads)?;
+        let outputs = self.encoder.run(&[levels_input(&levels, &shape)], &[name], threads)?;
         expect_shape(name, &outputs[0], &[rows, self.contract.latent_size])?;
-        Ok((0..rows)
-            .map(|row| outputs[0].row(row, rows).to_vec())
-            .collect())
+        Ok((0..rows).map(|row| outputs[0].row(row, rows).to_vec()).collect())
     }
 
     /// The images of codes, which follow one another in `codes`.

@@ -1,9 +1,11 @@
-//! Causality by trial, for graphs that cannot be analysed: no prediction may change when only its own or later dimensions change.
+//! Causality by trial, for graphs that cannot be analysed: no prediction may change when only its own or later
+//! dimensions change.
 //!
-//! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level. Every prediction up to and
-//! including place c must then stay what it was. A prediction of place t that sees dimension s ≥ t shows at every cut from t to s; one that sees
-//! just itself shows at one cut only. So every channel needs cuts of its own, and in a graph that strides or up-samples every phase of rows and
-//! columns, too; and only cuts at all places find every leak that the images excite. Places are drawn from a seed, so that no place is safe.
+//! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level.
+//! Every prediction up to and including place c must then stay what it was. A prediction of place t that sees dimension
+//! s ≥ t shows at every cut from t to s; one that sees just itself shows at one cut only. So every channel needs cuts
+//! of its own, and in a graph that strides or up-samples every phase of rows and columns, too; and only cuts at all
+//! places find every leak that the images excite. Places are drawn from a seed, so that no place is safe.
 
 use std::time::Instant;
 
@@ -20,17 +22,20 @@ use crate::{
 
 /// Cuts that are tried if not all are.
 const CUTS: usize = 1024;
-/// Rows and columns are told apart by their rests modulo each of these: the strides of networks, and what strides make together.
+/// Rows and columns are told apart by their rests modulo each of these: the strides of networks, and what strides make
+/// together.
 const STRIDES: [usize; 7] = [1, 2, 3, 4, 5, 8, 16];
 /// The first so many strides are tried even when the time is short.
 const ESSENTIAL_STRIDES: usize = 4;
-/// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places, each is tried on all of them.
+/// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places,
+/// each is tried on all of them.
 const KINDS: usize = 3;
 /// Images in one run: the unchanged one and its changed copies.
 const ROWS: usize = 32;
 /// Logits of one run, at most: 256 MiB.
 const LOGITS: usize = 1 << 26;
-/// Predictions may differ by this share of the largest logit: rounding, should a runtime's kernels depend on what they multiply by zero.
+/// Predictions may differ by this share of the largest logit: rounding, should a runtime's kernels depend on what they
+/// multiply by zero.
 const TOLERANCE: f32 = 1e-5;
 
 /// A prediction that changed with what it must not see. Places are in autoregressive order.
@@ -83,11 +88,12 @@ struct Trial<'a> {
     thorough: bool,
 }
 
-/// Logits of images with one label: of each image those of the first level of every dimension in storage order, then of the second, ….
+/// Logits of images with one label: of each image those of the first level of every dimension in storage order, then of
+/// the second, ….
 pub(super) type Logits<'a, E> = dyn FnMut(&[&[u8]], u32) -> Result<Vec<Vec<f32>>, E> + 'a;
 
-/// Tries cuts until all that should be are tried, or until `enough` says so after the essential ones. Answers the number of places that were
-/// tried, or the first leak.
+/// Tries cuts until all that should be are tried, or until `enough` says so after the essential ones. Answers the
+/// number of places that were tried, or the first leak.
 fn probe<E>(
     trial: &Trial<'_>,
     logits: &mut Logits<'_, E>,
@@ -120,10 +126,7 @@ fn probe<E>(
                 .iter()
                 .map(|&cut| change_from(cut, &base, shape, &random))
                 .collect();
-            let images: Vec<&[u8]> = std::iter::once(&base)
-                .chain(&changed)
-                .map(Vec::as_slice)
-                .collect();
+            let images: Vec<&[u8]> = std::iter::once(&base).chain(&changed).map(Vec::as_slice).collect();
             let answers = logits(&images, label)?;
             for (&cut, after) in cuts.iter().zip(&answers[1..]) {
                 if let Some(predicted) = first_difference(&answers[0], after, cut, shape) {
@@ -184,10 +187,7 @@ fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
             let (row, column) = (phase / columns, phase % columns);
             let row = row + rows * below((shape.height() - row).div_ceil(rows));
             let column = column + columns * below((shape.width() - column).div_ceil(columns));
-            choose(
-                (row * shape.width() + column) * channels + channel,
-                &mut chosen,
-            );
+            choose((row * shape.width() + column) * channels + channel, &mut chosen);
         }
         if number < ESSENTIAL_STRIDES {
             essential = chosen.len();
@@ -265,12 +265,7 @@ mod tests {
     use super::*;
 
     /// Two logits a dimension, by a rule that sees the image in autoregressive order.
-    fn tried(
-        shape: ImageShape,
-        seed: u64,
-        thorough: bool,
-        see: &dyn Fn(&[u8], usize) -> f32,
-    ) -> Result<usize, Leak> {
+    fn tried(shape: ImageShape, seed: u64, thorough: bool, see: &dyn Fn(&[u8], usize) -> f32) -> Result<usize, Leak> {
         let image = vec![1; shape.dimensions()];
         let mut logits = |images: &[&[u8]], _: u32| {
             assert!(images.len() <= ROWS);
@@ -323,11 +318,8 @@ mod tests {
     #[test]
     fn a_single_place_is_found_by_trying_all() {
         let shape = ImageShape::new(3, 24, 24, 4).unwrap();
-        let leaking = |at: usize| {
-            move |image: &[u8], place: usize| {
-                f32::from(image[at]) * f32::from(u8::from(place == at))
-            }
-        };
+        let leaking =
+            |at: usize| move |image: &[u8], place: usize| f32::from(image[at]) * f32::from(u8::from(place == at));
         for at in [0, 1001, 1727] {
             let leak = tried(shape, 0, true, &leaking(at)).unwrap_err();
             assert_eq!((leak.predicted, leak.changed), (at, at));
@@ -359,8 +351,7 @@ mod tests {
             seed: 0,
             thorough: false,
         };
-        let mut logits =
-            |images: &[&[u8]], _: u32| Ok::<_, Infallible>(vec![vec![0.0; 3072]; images.len()]);
+        let mut logits = |images: &[&[u8]], _: u32| Ok::<_, Infallible>(vec![vec![0.0; 3072]; images.len()]);
         let tried = probe(&trial, &mut logits, &mut || true).unwrap().unwrap();
         assert!((48..200).contains(&tried), "{tried}");
     }

@@ -11,8 +11,9 @@
 //! | 4 | the image: the first bytes of the SHA-256 of its levels |
 //! | … | the code |
 //!
-//! Model and numerics must be the same where the stream is read: another prediction, even in its last bit, can make another image of
-//! a code. The hash of the image is checked at the end, so that whatever slipped through is an error, not a wrong image.
+//! Model and numerics must be the same where the stream is read: another prediction, even in its last bit, can make
+//! another image of a code. The hash of the image is checked at the end, so that whatever slipped through is an error,
+//! not a wrong image.
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
@@ -70,8 +71,8 @@ impl Compresses for Model {
                 let Purpose::Encode(encoder) = drawn?.purpose else {
                     return Err(Refusal::internal("an image came back uncoded"));
                 };
-                let (code, ideal_bits) = Encoder::finish(*encoder)
-                    .ok_or_else(|| Refusal::not_a_number("the prediction of a pixel"))?;
+                let (code, ideal_bits) =
+                    Encoder::finish(*encoder).ok_or_else(|| Refusal::not_a_number("the prediction of a pixel"))?;
                 let header = Header {
                     model: self.identity,
                     numerics: self.numerics(),
@@ -87,11 +88,7 @@ impl Compresses for Model {
             .collect())
     }
 
-    async fn decompress(
-        &self,
-        streams: Vec<Vec<u8>>,
-        call: &Call,
-    ) -> Result<PerImage<Image>, Refusal> {
+    async fn decompress(&self, streams: Vec<Vec<u8>>, call: &Call) -> Result<PerImage<Image>, Refusal> {
         let shape = self.shape;
         let headers: PerImage<Header> = streams
             .iter()
@@ -104,36 +101,38 @@ impl Compresses for Model {
             .map(|(stream, header)| Order {
                 levels: vec![0; shape.dimensions()],
                 label: u32::from(header.label),
-                purpose: Purpose::Decode(Box::new(Decoder::new(
-                    &stream[Compressed::HEADER_BYTES..],
-                ))),
+                purpose: Purpose::Decode(Box::new(Decoder::new(&stream[Compressed::HEADER_BYTES..]))),
                 progress: None,
             })
             .collect();
         let mut read = self.follow(orders, call).await?.into_iter();
         headers
-        .into_iter()
-        .map(|header| {
-            let header = match header {
-                Ok(header) => header,
-                Err(error) => return Ok(Err(error)),
-            };
-            let drawn = read.next().ok_or_else(|| Refusal::internal("a stream came back unread"))?;
-            Ok(drawn.map_err(Refusal::from).and_then(|drawn| {
-                let failed = matches!(&drawn.purpose, Purpose::Decode(decoder) if decoder.has_failed());
-                if failed || checksum(&drawn.levels) != header.image {
-                    return Err(invalid("the stream is damaged: what it decodes to is not the image that was compressed"));
-                }
-                image_of(shape, drawn.levels)
-            }))
-        })
-        .collect()
+            .into_iter()
+            .map(|header| {
+                let header = match header {
+                    Ok(header) => header,
+                    Err(error) => return Ok(Err(error)),
+                };
+                let drawn = read
+                    .next()
+                    .ok_or_else(|| Refusal::internal("a stream came back unread"))?;
+                Ok(drawn.map_err(Refusal::from).and_then(|drawn| {
+                    let failed = matches!(&drawn.purpose, Purpose::Decode(decoder) if decoder.has_failed());
+                    if failed || checksum(&drawn.levels) != header.image {
+                        return Err(invalid(
+                            "the stream is damaged: what it decodes to is not the image that was compressed",
+                        ));
+                    }
+                    image_of(shape, drawn.levels)
+                }))
+            })
+            .collect()
     }
 }
 
 impl Model {
-    /// The label that codes images; a conditional model needs one. Without it each pixel would have to be predicted by the mixture over
-    /// labels, for which the compiled programs of all labels would have to run side by side.
+    /// The label that codes images; a conditional model needs one. Without it each pixel would have to be predicted by
+    /// the mixture over labels, for which the compiled programs of all labels would have to run side by side.
     fn coding_label(&self, condition: &Condition) -> Result<u32, Refusal> {
         match condition {
             Condition::None => Ok(0),
@@ -219,10 +218,7 @@ impl Header {
         }
         let classes = model.network.label().map_or(1, |label| label.classes);
         if u32::from(self.label) >= classes {
-            return Err(invalid(format!(
-                "its label {} is not one of the model's",
-                self.label
-            )));
+            return Err(invalid(format!("its label {} is not one of the model's", self.label)));
         }
         Ok(self)
     }

@@ -19,7 +19,8 @@ use crate::{
     scheduling::{Parallelism, Step, Turn, Work},
 };
 
-/// Images being drawn: along wavefronts where the graph could be compiled, else by fixed-point iteration over full passes.
+/// Images being drawn: along wavefronts where the graph could be compiled, else by fixed-point iteration over full
+/// passes.
 #[derive(Debug)]
 pub(super) struct Drawing {
     network: Arc<Network>,
@@ -81,14 +82,7 @@ impl Draw {
 
 impl Purpose {
     /// The level of a dimension whose logits are known.
-    fn settle(
-        &mut self,
-        head: Head,
-        index: usize,
-        level: u8,
-        logits: &[f32],
-        scratch: &mut Vec<f32>,
-    ) -> u8 {
+    fn settle(&mut self, head: Head, index: usize, level: u8, logits: &[f32], scratch: &mut Vec<f32>) -> u8 {
         match self {
             Self::Draw(draw) if draw.knows(index) => level,
             Self::Draw(draw) => {
@@ -133,10 +127,10 @@ enum State {
 
 /// An image by fixed-point iteration.
 ///
-/// Every dimension has its own random number, so a draw is a deterministic function of the dimensions before it, and the image
-/// is the fixed point of "draw every dimension given the image". Each turn makes one pass and draws again; as far as the new
-/// image agrees with the one that went in, it is final, and so is the first dimension that differs. The result is that of
-/// drawing one dimension a pass, in fewer passes (Song et al. 2021; Wiggers and Hoogeboom 2020).
+/// Every dimension has its own random number, so a draw is a deterministic function of the dimensions before it, and
+/// the image is the fixed point of "draw every dimension given the image". Each turn makes one pass and draws again; as
+/// far as the new image agrees with the one that went in, it is final, and so is the first dimension that differs. The
+/// result is that of drawing one dimension a pass, in fewer passes (Song et al. 2021; Wiggers and Hoogeboom 2020).
 #[derive(Debug)]
 struct Guess {
     /// Final before `frontier`, guesses after it.
@@ -156,8 +150,8 @@ pub(super) struct Drawn {
     pub(super) passes: Option<u64>,
 }
 
-/// Rows of the image beyond the frontier that are guessed anew in a turn. A guess farther out would rest on guesses that are
-/// still changing.
+/// Rows of the image beyond the frontier that are guessed anew in a turn. A guess farther out would rest on guesses
+/// that are still changing.
 const GUESSED_ROWS: usize = 4;
 
 impl Drawing {
@@ -179,8 +173,7 @@ impl Drawing {
 
     fn observe(&self, turns: u64) {
         let previous = self.turns.load(Ordering::Relaxed);
-        self.turns
-            .store((previous * 7 + turns).div_ceil(8), Ordering::Relaxed);
+        self.turns.store((previous * 7 + turns).div_ceil(8), Ordering::Relaxed);
     }
 
     /// Some steps of every image.
@@ -189,18 +182,14 @@ impl Drawing {
         for Canvas { mut order, state } in items {
             walks.push(match state {
                 State::Walk(walk) => walk,
-                State::Waiting | State::Guess(_) => {
-                    wavefront.start(std::mem::take(&mut order.levels), order.label)
-                }
+                State::Waiting | State::Guess(_) => wavefront.start(std::mem::take(&mut order.levels), order.label),
             });
             orders.push(order);
         }
         let (head, mut scratch) = (self.network.head(), Vec::new());
         let mut settle = |at: usize, index: usize, level: u8, logits: &[f32]| {
             let order: &mut Order = &mut orders[at];
-            order
-                .purpose
-                .settle(head, index, level, logits, &mut scratch)
+            order.purpose.settle(head, index, level, logits, &mut scratch)
         };
         let mut moving: Vec<&mut Walk> = walks.iter_mut().collect();
         wavefront
@@ -305,14 +294,7 @@ impl Canvas {
 }
 
 impl Guess {
-    fn advance(
-        &mut self,
-        order: &mut Order,
-        logits: &Logits,
-        row: usize,
-        shape: ImageShape,
-        scratch: &mut Vec<f32>,
-    ) {
+    fn advance(&mut self, order: &mut Order, logits: &Logits, row: usize, shape: ImageShape, scratch: &mut Vec<f32>) {
         self.passes += 1;
         // Coding is refused where it would come to full passes: each level would take one.
         let Purpose::Draw(draw) = &mut order.purpose else {

@@ -19,8 +19,7 @@ use crate::{
     model::{
         Call, PerImage, Refusal,
         draw::{
-            self, CompleteAsk, Completed, Completes, CompletionMethod, Completions, DrawAsk, Drawn,
-            Draws, Sampler,
+            self, CompleteAsk, Completed, Completes, CompletionMethod, Completions, DrawAsk, Drawn, Draws, Sampler,
         },
         labels::{self, Condition},
     },
@@ -42,9 +41,10 @@ impl Draws for Model {
                     Random::new(ask.seed, Stream::Level, u64::from(index)),
                     ask.temperature,
                 )),
-                progress: call.watch.as_ref().map(|board| {
-                    board.progress(index as usize, self.shape.width(), self.shape.height())
-                }),
+                progress: call
+                    .watch
+                    .as_ref()
+                    .map(|board| board.progress(index as usize, self.shape.width(), self.shape.height())),
             })
             .collect();
         let (mut images, mut passes) = (Vec::new(), 0);
@@ -70,14 +70,9 @@ impl Draws for Model {
 
 #[async_trait]
 impl Completes for Model {
-    /// Without a label each completion of a conditional model has its own, drawn from p(y | known pixels), so that completions come from
-    /// p(missing | known).
-    async fn complete(
-        &self,
-        images: Vec<Image>,
-        ask: &CompleteAsk,
-        call: &Call,
-    ) -> Result<Completed, Refusal> {
+    /// Without a label each completion of a conditional model has its own, drawn from p(y | known pixels), so that
+    /// completions come from p(missing | known).
+    async fn complete(&self, images: Vec<Image>, ask: &CompleteAsk, call: &Call) -> Result<Completed, Refusal> {
         let known_pixels = &ask.known;
         let shape = self.shape;
         let known: Arc<[bool]> = (0..shape.dimensions())
@@ -109,15 +104,10 @@ impl Completes for Model {
             Condition::Open(prior) if first > 0 => {
                 let known = (prior, first * shape.channels());
                 let posteriors = self.posteriors(&given, known, call).await?;
-                let draw = |posterior: Result<Vec<f64>, Refusal>| {
-                    Ok(labels::draw(&posterior?, ask.n, ask.seed))
-                };
+                let draw = |posterior: Result<Vec<f64>, Refusal>| Ok(labels::draw(&posterior?, ask.n, ask.seed));
                 posteriors.into_iter().map(draw).collect()
             }
-            _ => given
-                .iter()
-                .map(|_| Ok(ask.condition.draw(ask.n, ask.seed)))
-                .collect(),
+            _ => given.iter().map(|_| Ok(ask.condition.draw(ask.n, ask.seed))).collect(),
         };
         let orders = given
             .iter()
@@ -176,11 +166,7 @@ impl Model {
 
     /// Labels for an answer: none of a model that is not conditioned on them.
     fn shown(&self, labels: Vec<u32>) -> Vec<u32> {
-        if self.labels.is_some() {
-            labels
-        } else {
-            Vec::new()
-        }
+        if self.labels.is_some() { labels } else { Vec::new() }
     }
 
     /// log p(y | the first `places` dimensions) of images.
@@ -202,16 +188,9 @@ impl Model {
     }
 
     /// The images, and the full passes that each took if it was drawn by fixed-point iteration.
-    async fn images(
-        &self,
-        orders: Vec<Order>,
-        call: &Call,
-    ) -> Result<PerImage<(Image, Option<u64>)>, Refusal> {
+    async fn images(&self, orders: Vec<Order>, call: &Call) -> Result<PerImage<(Image, Option<u64>)>, Refusal> {
         let drawn = self.follow(orders, call).await?;
-        let passes = call
-            .metrics()
-            .sampling_passes
-            .with_label_values(&[&self.name]);
+        let passes = call.metrics().sampling_passes.with_label_values(&[&self.name]);
         Ok(drawn
             .into_iter()
             .map(|result| {

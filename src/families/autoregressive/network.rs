@@ -1,7 +1,8 @@
 //! Autoregressive networks: the distribution of every dimension given the dimensions before it.
 //!
-//! A convolutional network gives all of them in one pass over the image, and is drawn from along wavefronts where its graph can be compiled.
-//! Of a recurrent one there is only the step that computes a pixel, so scores, too, are computed along wavefronts.
+//! A convolutional network gives all of them in one pass over the image, and is drawn from along wavefronts where its
+//! graph can be compiled. Of a recurrent one there is only the step that computes a pixel, so scores, too, are computed
+//! along wavefronts.
 
 mod agreement;
 mod cropping;
@@ -133,7 +134,8 @@ const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
 /// Likewise.
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays taken.
+/// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays
+/// taken.
 const MOST_LOGITS: usize = 1 << 19;
 
 /// Golden images in whose company the first one is verified, at most.
@@ -162,12 +164,7 @@ impl fmt::Display for Compilation {
 
 impl Network {
     /// Checks a graph of whole images against its contract, analyses it and makes it runnable.
-    pub fn load(
-        engine: &dyn Engine,
-        name: &str,
-        model: &Model,
-        contract: Contract,
-    ) -> Result<Self, NetworkError> {
+    pub fn load(engine: &dyn Engine, name: &str, model: &Model, contract: Contract) -> Result<Self, NetworkError> {
         let (shape, head, label) = (contract.shape, contract.head, contract.label.clone());
         let (passes, compilation) = Passes::load(engine, name, model, contract)?;
         Ok(Self {
@@ -196,13 +193,7 @@ impl Network {
             shape,
             head.outcomes(shape),
         )?;
-        let wavefront = Arc::new(Wavefront::load(
-            engine,
-            name,
-            compiled,
-            shape,
-            contract.map,
-        )?);
+        let wavefront = Arc::new(Wavefront::load(engine, name, compiled, shape, contract.map)?);
         Ok(Self {
             shape,
             head,
@@ -258,14 +249,13 @@ impl Network {
         self.tried = places;
     }
 
-    /// Follows an image through the compiled program and compares its logits with those of a full pass. A program that does not
-    /// reproduce them is given up, with the reason; the network itself is sound.
+    /// Follows an image through the compiled program and compares its logits with those of a full pass. A program that
+    /// does not reproduce them is given up, with the reason; the network itself is sound.
     ///
-    /// Where there are no full passes, the logits must be those that the image has in company. If they are not, the graph lets pixels of the
-    /// same step see each other, and that is an error.
+    /// Where there are no full passes, the logits must be those that the image has in company. If they are not, the
+    /// graph lets pixels of the same step see each other, and that is an error.
     pub fn verify_program(&mut self, golden: &[Given<'_>]) -> Result<Verdict, NetworkError> {
-        let (Compilation::Wavefront(wavefront), Some(given)) = (&self.compilation, golden.first())
-        else {
+        let (Compilation::Wavefront(wavefront), Some(given)) = (&self.compilation, golden.first()) else {
             return Ok(Verdict::default());
         };
         let expected = match &self.evaluation {
@@ -284,17 +274,13 @@ impl Network {
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
         let mut agreement = Agreement::default();
         let mut numerics = FNV_OFFSET;
-        wavefront.advance(
-            &mut [&mut walk],
-            wavefront.steps(),
-            &mut |_, index, level, logits| {
-                for (&actual, expected) in logits.iter().zip(expected.at(0, index)) {
-                    agreement.see(actual, expected);
-                    numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
-                }
-                level
-            },
-        )?;
+        wavefront.advance(&mut [&mut walk], wavefront.steps(), &mut |_, index, level, logits| {
+            for (&actual, expected) in logits.iter().zip(expected.at(0, index)) {
+                agreement.see(actual, expected);
+                numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
+            }
+            level
+        })?;
         wavefront.finish(walk);
         let difference = agreement.difference();
         let verdict = match self.evaluation {
@@ -304,9 +290,7 @@ impl Network {
             },
             Evaluation::Passes(_) => Verdict {
                 numerics,
-                given_up: Some(format!(
-                    "the compiled program differs from the graph by {difference:e}"
-                )),
+                given_up: Some(format!("the compiled program differs from the graph by {difference:e}")),
             },
             Evaluation::Walks(_) => return Err(NetworkError::Company(difference)),
         };
@@ -322,8 +306,8 @@ impl Network {
         }
     }
 
-    /// A number that says to the last bit how this runtime on this processor computes the program's logits of the first golden image;
-    /// 0 without a program. Codes are only read where it is the same.
+    /// A number that says to the last bit how this runtime on this processor computes the program's logits of the first
+    /// golden image; 0 without a program. Codes are only read where it is the same.
     pub fn numerics(&self) -> u64 {
         self.numerics
     }
@@ -344,17 +328,12 @@ impl Network {
         Ok(())
     }
 
-    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order. A recurrent network stays on the calling thread.
-    pub fn log_probabilities(
-        &self,
-        images: &[Given<'_>],
-        threads: Threads,
-    ) -> Result<Vec<Vec<f32>>, NetworkError> {
+    /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order. A recurrent network stays on the
+    /// calling thread.
+    pub fn log_probabilities(&self, images: &[Given<'_>], threads: Threads) -> Result<Vec<Vec<f32>>, NetworkError> {
         match &self.evaluation {
             Evaluation::Passes(passes) => passes.log_probabilities(images, threads),
-            Evaluation::Walks(wavefront) => {
-                walks::log_probabilities(wavefront, self.shape, self.head, images)
-            }
+            Evaluation::Walks(wavefront) => walks::log_probabilities(wavefront, self.shape, self.head, images),
         }
     }
 
@@ -373,7 +352,8 @@ impl Network {
         }
     }
 
-    /// Images whose logits are best had at once: enough for the kernels, few enough that they take a bounded part of memory.
+    /// Images whose logits are best had at once: enough for the kernels, few enough that they take a bounded part of
+    /// memory.
     pub fn company(&self) -> usize {
         match &self.evaluation {
             Evaluation::Passes(_) => {

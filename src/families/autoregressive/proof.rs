@@ -32,8 +32,8 @@ pub(in crate::families) struct Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// Has the network that `load` makes of the graph prove itself. `causal` is the finding of causality, where it follows from the
-    /// contract.
+    /// Has the network that `load` makes of the graph prove itself. `causal` is the finding of causality, where it
+    /// follows from the contract.
     pub(in crate::families) fn prove(
         &self,
         gate: &mut Gate<'_>,
@@ -60,15 +60,8 @@ impl Candidate<'_> {
             let tried = match network.compilation() {
                 Compilation::Wavefront(_) | Compilation::Causal(_) => 0,
                 Compilation::Unknown(_) => {
-                    let mut logits =
-                        |images: &[&[u8]], label| rows_of_logits(&network, images, label);
-                    causality::is_causal(
-                        gate,
-                        file,
-                        form(&network),
-                        &labelled(&golden),
-                        &mut logits,
-                    )?
+                    let mut logits = |images: &[&[u8]], label| rows_of_logits(&network, images, label);
+                    causality::is_causal(gate, file, form(&network), &labelled(&golden), &mut logits)?
                 }
             };
             network.set_tried(tried);
@@ -88,15 +81,11 @@ impl Candidate<'_> {
             }
             gate.passed("sampling", network.compilation().to_string());
             let scores = normalised_scores(gate, &network, &golden, file)?;
-            gate.passed(
-                "normalisation",
-                "scores are the log-softmax of the logits".to_owned(),
-            );
+            gate.passed("normalisation", "scores are the log-softmax of the logits".to_owned());
             gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
             let one = &golden[..1];
             let timings = Timings {
-                score: time_of(|| network.log_probabilities(one, Threads::One).map(drop))
-                    .map_err(failed)?,
+                score: time_of(|| network.log_probabilities(one, Threads::One).map(drop)).map_err(failed)?,
                 draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
             };
             Ok((verdict, tried, timings))
@@ -117,8 +106,8 @@ impl Candidate<'_> {
 /// The place of noise among the images of [`company::images`] that others are.
 const NOISE: usize = 1;
 
-/// Tries whether scores depend on the batch. A graph of which they do is tried for more that is wrong, image by image. Answers the scores of
-/// the images that were the company.
+/// Tries whether scores depend on the batch. A graph of which they do is tried for more that is wrong, image by image.
+/// Answers the scores of the images that were the company.
 fn keeps_apart(
     gate: &mut Gate<'_>,
     file: &str,
@@ -142,9 +131,7 @@ fn keeps_apart(
         other => return other,
     };
     let mut logits = |images: &[&[u8]], label| {
-        let alone = images
-            .iter()
-            .map(|image| rows_of_logits(network, &[image], label));
+        let alone = images.iter().map(|image| rows_of_logits(network, &[image], label));
         Ok(alone.collect::<Result<Vec<_>, _>>()?.concat())
     };
     let causal = causality::is_causal(gate, file, form(network), &labelled(golden), &mut logits);
@@ -161,19 +148,10 @@ fn keeps_apart(
     })
 }
 
-fn rows_of_logits(
-    network: &Network,
-    images: &[&[u8]],
-    label: u32,
-) -> Result<Vec<Vec<f32>>, NetworkError> {
-    let given: Vec<Given<'_>> = images
-        .iter()
-        .map(|levels| Given { levels, label })
-        .collect();
+fn rows_of_logits(network: &Network, images: &[&[u8]], label: u32) -> Result<Vec<Vec<f32>>, NetworkError> {
+    let given: Vec<Given<'_>> = images.iter().map(|levels| Given { levels, label }).collect();
     let logits = network.logits(&given, Threads::All)?;
-    Ok((0..given.len())
-        .map(|row| logits.row(row).to_vec())
-        .collect())
+    Ok((0..given.len()).map(|row| logits.row(row).to_vec()).collect())
 }
 
 /// Size of the images, and logits of a dimension.
@@ -183,18 +161,12 @@ fn form(network: &Network) -> (ImageShape, usize) {
 }
 
 fn labelled<'a>(golden: &[Given<'a>]) -> Vec<(&'a [u8], u32)> {
-    golden
-        .iter()
-        .map(|given| (given.levels, given.label))
-        .collect()
+    golden.iter().map(|given| (given.levels, given.label)).collect()
 }
 
-/// Whether noise, by the log-probabilities of the images that [`company::images`] makes, has no more probability than there is.
-fn noise_is_improbable(
-    file: &str,
-    shape: ImageShape,
-    others: &[Vec<f32>],
-) -> Result<(), GateError> {
+/// Whether noise, by the log-probabilities of the images that [`company::images`] makes, has no more probability than
+/// there is.
+fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Result<(), GateError> {
     let noise = others.get(NOISE).into_iter();
     let scores: Vec<f64> = noise.map(|map| likelihood::total(map)).collect();
     match units::noise(&scores, shape.dimensions(), shape.levels()) {
@@ -222,9 +194,7 @@ fn normalised_scores(
             .map_err(|cause| failed(file, cause))?;
         if round == 0 {
             let (shape, outcomes) = form(network);
-            let of_first: Vec<f32> = (0..shape.dimensions())
-                .flat_map(|index| logits.at(0, index))
-                .collect();
+            let of_first: Vec<f32> = (0..shape.dimensions()).flat_map(|index| logits.at(0, index)).collect();
             gate.suspect(file, units::logits(&of_first, outcomes));
         }
         for (row, (map, given)) in maps.iter().zip(golden).enumerate() {
@@ -239,8 +209,7 @@ fn normalised_scores(
                 }
             })?;
             // −∞ on both sides is agreement too.
-            let agree =
-                score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
+            let agree = score == reference || (score - reference).abs() <= 1e-3 + 1e-5 * reference.abs();
             if !agree {
                 return Err(GateError::Inconsistent {
                     file: file.to_owned(),

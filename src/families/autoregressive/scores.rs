@@ -39,11 +39,7 @@ pub(in crate::families) fn only_exact(ask: &ScoreAsk) -> Result<(), Refusal> {
 }
 
 /// What an exact likelihood is worth: p(x), or of a conditional model p(x | y) or the evidence over all labels.
-pub(in crate::families) fn worth(
-    assurance: Assurance,
-    condition: &Condition,
-    names: &[String],
-) -> Worth {
+pub(in crate::families) fn worth(assurance: Assurance, condition: &Condition, names: &[String]) -> Worth {
     let (likelihood_of, label) = match condition {
         Condition::None => (None, None),
         Condition::Label(label) => (Some("p(x|y)"), names.get(*label as usize).cloned()),
@@ -72,7 +68,8 @@ pub(in crate::families) fn likelihood_of(
 }
 
 impl Model {
-    /// log p of images, and log p of every dimension given those before it: of a label, or of the mixture over all labels.
+    /// log p of images, and log p of every dimension given those before it: of a label, or of the mixture over all
+    /// labels.
     async fn log_likelihoods(
         &self,
         images: Vec<Image>,
@@ -106,12 +103,7 @@ impl Model {
 
 #[async_trait]
 impl Scores for Model {
-    async fn score(
-        &self,
-        images: Vec<Image>,
-        ask: &ScoreAsk,
-        call: &Call,
-    ) -> Result<Scored, Refusal> {
+    async fn score(&self, images: Vec<Image>, ask: &ScoreAsk, call: &Call) -> Result<Scored, Refusal> {
         only_exact(ask)?;
         let items = self.log_likelihoods(images, &ask.condition, call).await?;
         Ok(Scored {
@@ -124,8 +116,8 @@ impl Scores for Model {
     }
 }
 
-/// A density that is judged by its own likelihood. Without a label a conditional model is asked for p(x), and it is p(x) that is
-/// calibrated.
+/// A density that is judged by its own likelihood. Without a label a conditional model is asked for p(x), and it is
+/// p(x) that is calibrated.
 pub(super) struct Judge {
     pub(super) model: std::sync::Arc<Model>,
     pub(super) scores: TwoSided,
@@ -133,20 +125,13 @@ pub(super) struct Judge {
 
 #[async_trait]
 impl Judges for Judge {
-    async fn judge(
-        &self,
-        images: Vec<Image>,
-        ask: &JudgeAsk,
-        call: &Call,
-    ) -> Result<Judged, Refusal> {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
         self.scores.check(ask)?;
         let condition = self
             .model
             .labels
             .as_ref()
-            .map_or(Condition::None, |labels| {
-                Condition::Open(Prior::new(&labels.prior))
-            });
+            .map_or(Condition::None, |labels| Condition::Open(Prior::new(&labels.prior)));
         let totals = self.model.log_likelihoods(images, &condition, call).await?;
         let totals = totals.into_iter().map(|item| item.map(|(total, _)| total));
         Ok(self.scores.judge(ask, totals.collect()))

@@ -1,8 +1,8 @@
 //! Drawing from a compiled network: all rows that can move do so at once, and nothing is computed twice.
 //!
-//! The step graph computes one column of some rows of some images; this module decides which, hands it what earlier steps
-//! computed, and keeps what later ones will read. Rows of different images, at different steps, share a run, so images can start and
-//! finish at any time.
+//! The step graph computes one column of some rows of some images; this module decides which, hands it what earlier
+//! steps computed, and keeps what later ones will read. Rows of different images, at different steps, share a run, so
+//! images can start and finish at any time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -94,8 +94,8 @@ struct Pair {
     column: i64,
 }
 
-/// Decides on the level of a dimension: it gets the number of the walk, the storage index of the dimension, the level that stands
-/// there, and the logits.
+/// Decides on the level of a dimension: it gets the number of the walk, the storage index of the dimension, the level
+/// that stands there, and the logits.
 pub type Settle<'a> = dyn FnMut(usize, usize, u8, &[f32]) -> u8 + 'a;
 
 /// What a program costs.
@@ -131,9 +131,7 @@ impl Wavefront {
             let lifetime = cache.lifetime.max(1) as usize;
             let ring = Ring {
                 offset: memory_size,
-                rows: (width - 1 + lifetime)
-                    .div_ceil(compiled.lag as usize)
-                    .clamp(1, height),
+                rows: (width - 1 + lifetime).div_ceil(compiled.lag as usize).clamp(1, height),
                 columns: lifetime.min(width),
                 width: cache.width,
             };
@@ -171,7 +169,8 @@ impl Wavefront {
         self.compiled.steps(self.shape)
     }
 
-    /// Begins an image. Levels that are not known in advance may be anything. `label` is that of a conditional model, else 0.
+    /// Begins an image. Levels that are not known in advance may be anything. `label` is that of a conditional model,
+    /// else 0.
     pub fn start(&self, levels: Vec<u8>, label: u32) -> Walk {
         let mut memory = self.spare().memories.pop().unwrap_or_default();
         memory.resize(self.memory_size, 0.0);
@@ -207,15 +206,10 @@ impl Wavefront {
         (done.max(0) as usize).min(self.shape.height())
     }
 
-    /// Moves walks on by at most `steps` steps. Whenever the distribution of a dimension is known, `settle` is asked for its level: it
-    /// gets the number of the walk, the storage index of the dimension, the level that stands there, and the logits. Within a
-    /// walk the order of these calls is always the same: by step, channel, row.
-    pub fn advance(
-        &self,
-        walks: &mut [&mut Walk],
-        steps: u64,
-        settle: &mut Settle<'_>,
-    ) -> Result<(), NetworkError> {
+    /// Moves walks on by at most `steps` steps. Whenever the distribution of a dimension is known, `settle` is asked
+    /// for its level: it gets the number of the walk, the storage index of the dimension, the level that stands there,
+    /// and the logits. Within a walk the order of these calls is always the same: by step, channel, row.
+    pub fn advance(&self, walks: &mut [&mut Walk], steps: u64, settle: &mut Settle<'_>) -> Result<(), NetworkError> {
         let mut buffers = self.spare().buffers.pop().unwrap_or_default();
         let result = (0..steps).try_for_each(|_| self.step(walks, &mut buffers, settle));
         self.spare().buffers.push(buffers);
@@ -328,15 +322,7 @@ impl Wavefront {
     }
 
     /// The features of pixels side by side.
-    fn look_up(
-        &self,
-        table: &[f32],
-        channels: &[usize],
-        levels: &[u8],
-        row: usize,
-        column: usize,
-        into: &mut [f32],
-    ) {
+    fn look_up(&self, table: &[f32], channels: &[usize], levels: &[u8], row: usize, column: usize, into: &mut [f32]) {
         let width = channels.len();
         let pixel = row * self.shape.width() + column;
         if self.shape.channels() == 1 {
@@ -370,8 +356,7 @@ impl Wavefront {
             .map(|buffer| [rows, buffer.len() / rows])
             .collect();
         let mut inputs: Vec<Input<'_>> = Vec::with_capacity(shapes.len() + 2);
-        for ((gather, buffer), shape) in compiled.gathers.iter().zip(&buffers.gathers).zip(&shapes)
-        {
+        for ((gather, buffer), shape) in compiled.gathers.iter().zip(&buffers.gathers).zip(&shapes) {
             inputs.push(Input {
                 name: &gather.input,
                 shape,
@@ -403,16 +388,15 @@ impl Wavefront {
         let names: Vec<&str> = self.output_names.iter().map(String::as_str).collect();
         let is_last_channel = channel + 1 == self.shape.channels();
         let (pairs, scratch) = (&buffers.pairs, &mut buffers.logits);
-        self.program
-            .run_with(&inputs, &names, Threads::One, &mut |outputs| {
-                let Some((logits, kept)) = outputs.split_first() else {
-                    return;
-                };
-                if is_last_channel {
-                    self.remember(walks, pairs, kept);
-                }
-                self.settle(walks, pairs, logits, channel, scratch, settle);
-            })?;
+        self.program.run_with(&inputs, &names, Threads::One, &mut |outputs| {
+            let Some((logits, kept)) = outputs.split_first() else {
+                return;
+            };
+            if is_last_channel {
+                self.remember(walks, pairs, kept);
+            }
+            self.settle(walks, pairs, logits, channel, scratch, settle);
+        })?;
         Ok(())
     }
 
@@ -469,14 +453,9 @@ impl Wavefront {
     }
 }
 
-/// Fills the input of a gather: for every pair its neighbours, zero where they lie outside. `copy` gets a pair, a row, the first
-/// column, and the place of so many columns as fit.
-fn fill(
-    gather: &Gather,
-    pairs: &[Pair],
-    buffer: &mut Vec<f32>,
-    mut copy: impl FnMut(&Pair, usize, usize, &mut [f32]),
-) {
+/// Fills the input of a gather: for every pair its neighbours, zero where they lie outside. `copy` gets a pair, a row,
+/// the first column, and the place of so many columns as fit.
+fn fill(gather: &Gather, pairs: &[Pair], buffer: &mut Vec<f32>, mut copy: impl FnMut(&Pair, usize, usize, &mut [f32])) {
     let (width, size) = (gather.width, gather.size());
     buffer.resize(pairs.len() * size, 0.0);
     for (pair, mut into) in pairs.iter().zip(buffer.chunks_exact_mut(size.max(1))) {
@@ -491,10 +470,7 @@ fn fill(
                 own.fill(0.0);
                 continue;
             }
-            let (from, to) = (
-                (begin - first) as usize * width,
-                (end - first) as usize * width,
-            );
+            let (from, to) = ((begin - first) as usize * width, (end - first) as usize * width);
             own[..from].fill(0.0);
             copy(pair, row as usize, begin as usize, &mut own[from..to]);
             own[to..].fill(0.0);

@@ -53,56 +53,30 @@ struct Familiarity {
 }
 
 impl Judge {
-    pub(super) fn new(
-        gate: &Gate<'_>,
-        composite: Arc<Composite>,
-        labels: Labels,
-        timings: Timings,
-    ) -> Self {
+    pub(super) fn new(gate: &Gate<'_>, composite: Arc<Composite>, labels: Labels, timings: Timings) -> Self {
         let (workshop, manifest) = (gate.workshop(), gate.manifest());
         let name = &manifest.name;
-        let (classifier, density) = (
-            Arc::clone(&composite.classifier),
-            Arc::clone(&composite.density),
-        );
+        let (classifier, density) = (Arc::clone(&composite.classifier), Arc::clone(&composite.density));
         Self {
             labels,
             shape: manifest.shape,
-            classify: workshop.batches(
-                name,
-                "classify",
-                timings.classify,
-                move |images: &[Image], threads| classifier.logits(&levels(images), threads),
-            ),
-            score: workshop.batches(
-                name,
-                "score",
-                timings.density,
-                move |images: &[Image], threads| {
-                    density.log_probabilities(&levels(images), threads)
-                },
-            ),
+            classify: workshop.batches(name, "classify", timings.classify, move |images: &[Image], threads| {
+                classifier.logits(&levels(images), threads)
+            }),
+            score: workshop.batches(name, "score", timings.density, move |images: &[Image], threads| {
+                density.log_probabilities(&levels(images), threads)
+            }),
             measure: match &composite.novelty {
                 Novelty::Density(_) => None,
-                Novelty::Detector(detector) => Some(detector.panel.queue(
-                    workshop,
-                    (name, "detect"),
-                    timings.novelty,
-                )),
+                Novelty::Detector(detector) => Some(detector.panel.queue(workshop, (name, "detect"), timings.novelty)),
             },
             composite,
         }
     }
 
-    async fn familiarities(
-        &self,
-        images: Vec<Image>,
-        call: &Call,
-    ) -> Result<PerImage<Familiarity>, Refusal> {
+    async fn familiarities(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Familiarity>, Refusal> {
         match (&self.composite.novelty, &self.measure) {
-            (Novelty::Detector(detector), Some(measure)) => {
-                self.by_detector(detector, measure, images, call).await
-            }
+            (Novelty::Detector(detector), Some(measure)) => self.by_detector(detector, measure, images, call).await,
             (novelty, _) => {
                 let calibration = calibration(novelty);
                 let familiarity = |map: Result<Vec<f32>, JobError>| {
@@ -134,13 +108,12 @@ impl Judge {
     ) -> Result<PerImage<Familiarity>, Refusal> {
         let measured = call.run(measure, images.clone()).await?;
         let first = measured.iter().flatten().flatten().next();
-        let mut maps =
-            if first.is_some_and(|measurement| detector.log_density(measurement).is_none()) {
-                call.run(&self.score, images).await?
-            } else {
-                Vec::new()
-            }
-            .into_iter();
+        let mut maps = if first.is_some_and(|measurement| detector.log_density(measurement).is_none()) {
+            call.run(&self.score, images).await?
+        } else {
+            Vec::new()
+        }
+        .into_iter();
         let familiarity = |measurement: Result<Result<Measurement, Refusal>, JobError>| {
             let map = maps.next();
             let measurement = measurement??;
@@ -174,52 +147,38 @@ impl Classifies for Judge {
     ) -> Result<PerImage<Classification>, Refusal> {
         no_map(ask)?;
         let composite = &self.composite;
-        let rate = ask
-            .false_alarm_rate
-            .unwrap_or(ClassifyAsk::DEFAULT_FALSE_ALARM_RATE);
+        let rate = ask.false_alarm_rate.unwrap_or(ClassifyAsk::DEFAULT_FALSE_ALARM_RATE);
         supports(composite, rate).map_err(refused)?;
         let logits = call.run(&self.classify, images.clone()).await?;
         let familiarities = self.familiarities(images, call).await?;
-        let classification =
-            |(logits, familiarity): (Result<Vec<f32>, JobError>, Result<Familiarity, Refusal>)| {
-                let (log_posterior, familiarity) = (posterior(&logits?)?, familiarity?);
-                let ambiguity = ambiguity(&log_posterior);
-                let doubt = |value, p_value| Doubt {
-                    value,
-                    p_value,
-                    reject: p_value <= rate,
-                };
-                Ok(Classification {
-                    log_likelihoods: Some(
-                        composite.log_likelihoods(&log_posterior, familiarity.log_density),
-                    ),
-                    log_evidence: Some(familiarity.log_density),
-                    maps: None,
-                    doubts: Some(Doubts {
-                        false_alarm_rate: rate,
-                        ambiguity: doubt(ambiguity, composite.ambiguity.upper_p_value(ambiguity)),
-                        novelty: doubt(familiarity.value, familiarity.p_value),
-                    }),
-                    log_posterior,
-                })
+        let classification = |(logits, familiarity): (Result<Vec<f32>, JobError>, Result<Familiarity, Refusal>)| {
+            let (log_posterior, familiarity) = (posterior(&logits?)?, familiarity?);
+            let ambiguity = ambiguity(&log_posterior);
+            let doubt = |value, p_value| Doubt {
+                value,
+                p_value,
+                reject: p_value <= rate,
             };
-        Ok(logits
-            .into_iter()
-            .zip(familiarities)
-            .map(classification)
-            .collect())
+            Ok(Classification {
+                log_likelihoods: Some(composite.log_likelihoods(&log_posterior, familiarity.log_density)),
+                log_evidence: Some(familiarity.log_density),
+                maps: None,
+                doubts: Some(Doubts {
+                    false_alarm_rate: rate,
+                    ambiguity: doubt(ambiguity, composite.ambiguity.upper_p_value(ambiguity)),
+                    novelty: doubt(familiarity.value, familiarity.p_value),
+                }),
+                log_posterior,
+            })
+        };
+        Ok(logits.into_iter().zip(familiarities).map(classification).collect())
     }
 }
 
 #[async_trait]
 impl Scores for Judge {
     /// log p(x), or log p(x | y) = log p(y | x) + log p(x) − log p(y).
-    async fn score(
-        &self,
-        images: Vec<Image>,
-        ask: &ScoreAsk,
-        call: &Call,
-    ) -> Result<Scored, Refusal> {
+    async fn score(&self, images: Vec<Image>, ask: &ScoreAsk, call: &Call) -> Result<Scored, Refusal> {
         only_exact(ask)?;
         let assurance = self.composite.density.assurance();
         let worth = worth(assurance, &ask.condition, &self.labels.names);
@@ -233,13 +192,12 @@ impl Scores for Judge {
             Condition::Label(label) => {
                 let logits = call.run(&self.classify, images.clone()).await?;
                 let maps = call.run(&self.score, images).await?;
-                let likelihood =
-                    |(logits, map): (Result<Vec<f32>, JobError>, Result<Vec<f32>, JobError>)| {
-                        let all = self
-                            .composite
-                            .log_likelihoods(&posterior(&logits?)?, log_density(&map?)?);
-                        Likelihood::new(all[label as usize], self.shape.dimensions())
-                    };
+                let likelihood = |(logits, map): (Result<Vec<f32>, JobError>, Result<Vec<f32>, JobError>)| {
+                    let all = self
+                        .composite
+                        .log_likelihoods(&posterior(&logits?)?, log_density(&map?)?);
+                    Likelihood::new(all[label as usize], self.shape.dimensions())
+                };
                 logits.into_iter().zip(maps).map(likelihood).collect()
             }
             Condition::Open(_) | Condition::None => {
@@ -276,8 +234,8 @@ pub(super) fn ambiguity(log_posterior: &[f64]) -> f64 {
     -log_posterior[bayes::most_probable(log_posterior)]
 }
 
-/// Whether both calibrations support the rate. Ambiguity and a detector's strangeness are strange where they are large, a density alone
-/// on both sides, which takes twice as many scores.
+/// Whether both calibrations support the rate. Ambiguity and a detector's strangeness are strange where they are large,
+/// a density alone on both sides, which takes twice as many scores.
 fn supports(composite: &Composite, rate: f64) -> Result<(), CalibrationError> {
     composite.ambiguity.threshold(rate, None)?;
     match &composite.novelty {

@@ -62,8 +62,8 @@ pub struct Composed {
     pub duplicates: usize,
 }
 
-/// Makes a composite and writes it as the next version of its name into `repository`. `progress` is told how many images have been
-/// classified.
+/// Makes a composite and writes it as the next version of its name into `repository`. `progress` is told how many
+/// images have been classified.
 pub async fn compose(
     workshop: &Workshop,
     recipe: &Recipe,
@@ -83,10 +83,7 @@ pub async fn compose(
             ),
         ));
     }
-    for (role, model) in [
-        (Role::Classifier, &recipe.classifier),
-        (Role::Density, &recipe.density),
-    ] {
+    for (role, model) in [(Role::Classifier, &recipe.classifier), (Role::Density, &recipe.density)] {
         calibrate::not_trained_on(role.name(), model, &images)?;
     }
     let ambiguity = ambiguities(workshop, &recipe.classifier, &images, progress).await?;
@@ -97,10 +94,8 @@ pub async fn compose(
     };
     let wrong = |cause: String| Refusal::option("member", cause);
     let labels = recipe.classifier.labels.clone();
-    let labels =
-        labels.ok_or_else(|| wrong(format!("{:?} has no labels", recipe.classifier.name)))?;
-    let calibration =
-        Calibration::new(ambiguity.clone()).map_err(|error| Refusal::option("data", error))?;
+    let labels = labels.ok_or_else(|| wrong(format!("{:?} has no labels", recipe.classifier.name)))?;
+    let calibration = Calibration::new(ambiguity.clone()).map_err(|error| Refusal::option("data", error))?;
     let parts = members.compose(calibration, &labels).map_err(wrong)?;
     let golden = images[..GOLDEN].to_vec();
     let levels: Vec<&[u8]> = golden.iter().map(Image::levels).collect();
@@ -185,10 +180,7 @@ fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<PathBuf>
     let files = vec![
         (
             AMBIGUITY,
-            media::write_f64(
-                &[composite.ambiguity.len()],
-                composite.ambiguity.iter().copied(),
-            ),
+            media::write_f64(&[composite.ambiguity.len()], composite.ambiguity.iter().copied()),
         ),
         (GOLDEN_IMAGES, media::write_images(&composite.golden, shape)),
         (
@@ -196,9 +188,7 @@ fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<PathBuf>
             media::write_f64(&[composite.golden.len(), labels], golden),
         ),
     ];
-    write::version(repository, &composite.name, files, |hashes| {
-        manifest(composite, hashes)
-    })
+    write::version(repository, &composite.name, files, |hashes| manifest(composite, hashes))
 }
 
 /// The text of a composite's manifest.
@@ -225,12 +215,7 @@ fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
         seconds: 0.0,
     };
     [
-        text::head(
-            &composite.name,
-            super::NAME,
-            &composite.description,
-            shape,
-        ),
+        text::head(&composite.name, super::NAME, &composite.description, shape),
         format!(
             "\n[labels]\nnames = [{}]\nprior = {:?}\n",
             names.join(", "),

@@ -50,12 +50,7 @@ pub struct Prediction {
 
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
-    pub fn load(
-        engine: &dyn Engine,
-        name: &str,
-        model: &Model,
-        contract: Contract,
-    ) -> Result<Self, NetworkError> {
+    pub fn load(engine: &dyn Engine, name: &str, model: &Model, contract: Contract) -> Result<Self, NetworkError> {
         let shape = contract.shape;
         let expected = |name, form: &[usize]| Expected {
             name,
@@ -86,11 +81,7 @@ impl Network {
     }
 
     /// Logits and features of images given as levels in channel, row, column order.
-    pub fn classify(
-        &self,
-        images: &[&[u8]],
-        threads: Threads,
-    ) -> Result<Vec<Prediction>, NetworkError> {
+    pub fn classify(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Prediction>, NetworkError> {
         let contract = &self.contract;
         let rows = images.len();
         let levels = images.concat();
@@ -99,9 +90,7 @@ impl Network {
             .chain(&contract.features)
             .map(String::as_str)
             .collect();
-        let outputs = self
-            .program
-            .run(&[levels_input(&levels, &shape)], &names, threads)?;
+        let outputs = self.program.run(&[levels_input(&levels, &shape)], &names, threads)?;
         expect_shape(names[0], &outputs[0], &[rows, contract.classes])?;
         if let (Some(size), Some(output)) = (self.feature_size, outputs.get(1)) {
             expect_shape(names[1], output, &[rows, size])?;

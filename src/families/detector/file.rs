@@ -80,11 +80,7 @@ impl CalibrationText {
                 .iter()
                 .map(|m| (m.role.name().to_owned(), m.sha256.clone()))
                 .collect(),
-            statistics: plan
-                .statistics
-                .iter()
-                .map(|s| s.name.to_owned())
-                .collect(),
+            statistics: plan.statistics.iter().map(|s| s.name.to_owned()).collect(),
             splits: detector.splits.clone(),
             calibrated_on: Some(BASE64_STANDARD.encode(detector.calibrated_on.bytes())),
             densities: densities
@@ -95,19 +91,12 @@ impl CalibrationText {
                     scale: density.scale.clone(),
                     axes: density.axes.clone(),
                     floor: density.floor,
-                    components: density
-                        .mixture
-                        .components
-                        .iter()
-                        .map(ComponentText::of)
-                        .collect(),
+                    components: density.mixture.components.iter().map(ComponentText::of).collect(),
                     tail: density.tail.values().to_vec(),
                 })
                 .collect(),
             ranks: ranks
-                .filter_map(|(s, tail)| {
-                    Some((s.name.to_owned(), tail.as_ref()?.values().to_vec()))
-                })
+                .filter_map(|(s, tail)| Some((s.name.to_owned(), tail.as_ref()?.values().to_vec())))
                 .collect(),
             fisher: rule.fisher.values().to_vec(),
             guard: rule.guard.values().to_vec(),
@@ -124,13 +113,9 @@ impl CalibrationText {
         struct Kind {
             format: u32,
         }
-        let kind: Kind = serde_json::from_slice(bytes)
-            .map_err(|error| format!("it is not a calibration: {error}"))?;
+        let kind: Kind = serde_json::from_slice(bytes).map_err(|error| format!("it is not a calibration: {error}"))?;
         if kind.format != FORMAT {
-            return Err(format!(
-                "its format is {}, and {FORMAT} is read",
-                kind.format
-            ));
+            return Err(format!("its format is {}, and {FORMAT} is read", kind.format));
         }
         serde_json::from_slice(bytes).map_err(|error| format!("it is not a calibration: {error}"))
     }
@@ -140,9 +125,7 @@ impl CalibrationText {
         let hashes = match &self.calibrated_on {
             None => TrainedOn::of(golden.iter().map(calibrate::hash)),
             Some(text) => {
-                let bytes = BASE64_STANDARD
-                    .decode(text)
-                    .map_err(|error| error.to_string());
+                let bytes = BASE64_STANDARD.decode(text).map_err(|error| error.to_string());
                 bytes
                     .and_then(|bytes| TrainedOn::read(&bytes))
                     .map_err(|error| format!("calibrated_on: {error}"))?
@@ -164,9 +147,8 @@ impl CalibrationText {
         if members != self.members {
             return Err("it was made with other members than the manifest names".to_owned());
         }
-        let names = |statistics: &[Statistic]| -> Vec<String> {
-            statistics.iter().map(|s| s.name.to_owned()).collect()
-        };
+        let names =
+            |statistics: &[Statistic]| -> Vec<String> { statistics.iter().map(|s| s.name.to_owned()).collect() };
         if names(&contract.plan.statistics) != self.statistics {
             return Err("it was made with other statistics than the manifest names".to_owned());
         }
@@ -176,9 +158,7 @@ impl CalibrationText {
                 .densities
                 .iter()
                 .zip(&self.densities)
-                .all(|(own, text)| {
-                    own.name == text.name && names(&own.statistics) == text.statistics
-                });
+                .all(|(own, text)| own.name == text.name && names(&own.statistics) == text.statistics);
         if !same {
             return Err("it was made with other densities than the manifest names".to_owned());
         }
@@ -186,12 +166,7 @@ impl CalibrationText {
     }
 
     /// The fitted rule, if every number of it is there.
-    pub(super) fn rule(
-        &self,
-        plan: &Plan,
-        shape: ImageShape,
-        latent_size: usize,
-    ) -> Result<Rule, String> {
+    pub(super) fn rule(&self, plan: &Plan, shape: ImageShape, latent_size: usize) -> Result<Rule, String> {
         let ranks = plan
             .statistics
             .iter()
@@ -206,11 +181,7 @@ impl CalibrationText {
             .iter()
             .zip(&self.densities)
             .map(|(own, text)| {
-                let size = own
-                    .statistics
-                    .iter()
-                    .map(|s| s.length(shape, latent_size))
-                    .sum();
+                let size = own.statistics.iter().map(|s| s.length(shape, latent_size)).sum();
                 text.density(size)
                     .map_err(|cause| format!("its density {:?} {cause}", own.name))
             })
@@ -241,9 +212,10 @@ impl DensityText {
             && (1..=size).contains(&self.axes.len())
             && self.axes.iter().all(|axis| axis.len() == size)
             && !self.components.is_empty()
-            && self.components.iter().all(|c| {
-                c.mean.len() == dimensions && c.whitening.len() == dimensions * (dimensions + 1) / 2
-            });
+            && self
+                .components
+                .iter()
+                .all(|c| c.mean.len() == dimensions && c.whitening.len() == dimensions * (dimensions + 1) / 2);
         if !lengths_fit {
             return Err(format!("is not one of vectors of {size} numbers"));
         }
@@ -263,11 +235,7 @@ impl DensityText {
             axes: self.axes.clone(),
             floor: self.floor,
             mixture: Mixture {
-                components: self
-                    .components
-                    .iter()
-                    .map(ComponentText::component)
-                    .collect(),
+                components: self.components.iter().map(ComponentText::component).collect(),
             },
             tail: tail(&self.tail)?,
         })
@@ -293,11 +261,7 @@ impl ComponentText {
 }
 
 /// The text of a detector's manifest.
-pub(super) fn manifest(
-    detector: &NewDetector,
-    shape: ImageShape,
-    hashes: &[(&str, String)],
-) -> String {
+pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&str, String)]) -> String {
     use std::fmt::Write;
     let list = |names: Vec<&'static str>| {
         let quoted: Vec<String> = names.into_iter().map(|name| format!("{name:?}")).collect();
@@ -341,11 +305,7 @@ pub(super) fn manifest(
          absolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
         text::quoted(&format!(
             "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
-            detector.data,
-            splits.calibrate.images,
-            splits.rank.images,
-            splits.fit.images,
-            splits.seed
+            detector.data, splits.calibrate.images, splits.rank.images, splits.fit.images, splits.seed
         ))
     );
     let origin = Origin {

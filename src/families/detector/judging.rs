@@ -1,5 +1,5 @@
-//! Judging by a detector: one number of many statistics, of which only large values are strange. False alarms are bounded, not misses: an
-//! image that no statistic tells from the inliers passes, whatever it shows.
+//! Judging by a detector: one number of many statistics, of which only large values are strange. False alarms are
+//! bounded, not misses: an image that no statistic tells from the inliers passes, whatever it shows.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -38,12 +38,7 @@ pub(super) struct Judge {
 
 #[async_trait]
 impl Judges for Judge {
-    async fn judge(
-        &self,
-        images: Vec<Image>,
-        ask: &JudgeAsk,
-        call: &Call,
-    ) -> Result<Judged, Refusal> {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
         let calibration = &self.detector.calibration;
         let threshold = threshold(calibration, ask)?;
         let judged = if self.monitor.is_some() {
@@ -56,11 +51,7 @@ impl Judges for Judge {
             .into_iter()
             .map(|measurement| self.verdict(measurement, ask))
             .collect();
-        let p_values: Vec<f64> = items
-            .iter()
-            .flatten()
-            .map(|verdict| verdict.p_value)
-            .collect();
+        let p_values: Vec<f64> = items.iter().flatten().map(|verdict| verdict.p_value).collect();
         let rejections = match (threshold, ask.false_discovery_rate) {
             (Some(threshold), _) => p_values.iter().map(|&p| p <= threshold).collect(),
             (None, Some(rate)) => conformal::false_discovery_rejections(&p_values, rate),
@@ -134,10 +125,7 @@ fn threshold(calibration: &Calibration, ask: &JudgeAsk) -> Result<Option<f64>, R
     if rate > 0.0 && rate < 1.0 {
         return Ok(None);
     }
-    Err(Refusal::option(
-        "fdr",
-        format!("{rate} must lie above 0 and below 1"),
-    ))
+    Err(Refusal::option("fdr", format!("{rate} must lie above 0 and below 1")))
 }
 
 /// Numbers and densities.
@@ -159,8 +147,7 @@ fn statistics(
             let measured = Measured {
                 value: Number(value),
                 p_value: (*p_value)?,
-                bits_per_dim: is_likelihood
-                    .then(|| Number(likelihood::bits_per_dim(-value, dimensions))),
+                bits_per_dim: is_likelihood.then(|| Number(likelihood::bits_per_dim(-value, dimensions))),
             };
             Some((statistic.name.to_owned(), measured))
         });
@@ -178,35 +165,17 @@ fn statistics(
 }
 
 /// The map of the density that is most surprised, among those that look at one.
-fn map(
-    detector: &Detector,
-    mut measurement: Measurement,
-    judgement: &Judgement,
-) -> Result<EvidenceMap, Refusal> {
+fn map(detector: &Detector, mut measurement: Measurement, judgement: &Judgement) -> Result<EvidenceMap, Refusal> {
     let mut best: Option<(f64, Statistic)> = None;
-    for (own, density) in detector
-        .rule
-        .plan
-        .densities
-        .iter()
-        .zip(&judgement.densities)
-    {
+    for (own, density) in detector.rule.plan.densities.iter().zip(&judgement.densities) {
         for &statistic in &own.statistics {
-            let has_map = measurement
-                .maps
-                .iter()
-                .any(|(other, _)| *other == statistic);
+            let has_map = measurement.maps.iter().any(|(other, _)| *other == statistic);
             if has_map && best.is_none_or(|(evidence, _)| density.evidence > evidence) {
                 best = Some((density.evidence, statistic));
             }
         }
     }
-    let place = best.and_then(|(_, statistic)| {
-        measurement
-            .maps
-            .iter()
-            .position(|(other, _)| *other == statistic)
-    });
+    let place = best.and_then(|(_, statistic)| measurement.maps.iter().position(|(other, _)| *other == statistic));
     let Some(place) = place else {
         return Err(Refusal::option(
             "map",

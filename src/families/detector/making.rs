@@ -68,8 +68,8 @@ pub struct Made {
     pub guarantees: Vec<Guarantee>,
 }
 
-/// Makes a detector and writes it as the next version of its name into `repository`. `progress` is told how many images have been
-/// measured.
+/// Makes a detector and writes it as the next version of its name into `repository`. `progress` is told how many images
+/// have been measured.
 pub async fn calibrate(
     workshop: &Workshop,
     recipe: &Recipe,
@@ -90,22 +90,13 @@ pub async fn calibrate(
         members.add(*role, model).map_err(wrong)?;
     }
     let panel = Arc::new(Panel::new(members, plan.statistics.clone()).map_err(wrong)?);
-    let lane = panel.queue(
-        workshop,
-        (&recipe.name, "calibrate"),
-        Duration::from_millis(5),
-    );
+    let lane = panel.queue(workshop, (&recipe.name, "calibrate"), Duration::from_millis(5));
     let all: Vec<Image> = parts.all().cloned().collect();
-    let measured =
-        calibrate::measure_all(&lane, &all, &calibrate::patience(workshop), progress).await?;
+    let measured = calibrate::measure_all(&lane, &all, &calibrate::patience(workshop), progress).await?;
     let (fit, rest) = measured.split_at(parts.fit.len());
     let (rank, calibration) = rest.split_at(parts.rank.len());
-    let rule =
-        Rule::fit(plan, fit, rank, recipe.seed).map_err(|error| Refusal::option("data", error))?;
-    let scores: Vec<f64> = calibration
-        .iter()
-        .map(|m| rule.judge(m).strangeness)
-        .collect();
+    let rule = Rule::fit(plan, fit, rank, recipe.seed).map_err(|error| Refusal::option("data", error))?;
+    let scores: Vec<f64> = calibration.iter().map(|m| rule.judge(m).strangeness).collect();
     let calibration = Calibration::new(scores.clone()).map_err(|e| Refusal::option("data", e))?;
     let golden = parts.calibrate.len().min(GOLDEN);
     let detector = NewDetector {
@@ -183,10 +174,7 @@ fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
     let files = vec![
         (CALIBRATION, CalibrationText::of(detector).write()?),
         (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
-        (
-            GOLDEN_SCORES,
-            media::write_f64(&[detector.golden.len()], scores),
-        ),
+        (GOLDEN_SCORES, media::write_f64(&[detector.golden.len()], scores)),
     ];
     write::version(repository, &detector.name, files, |hashes| {
         file::manifest(detector, shape, hashes)

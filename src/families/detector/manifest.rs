@@ -99,15 +99,10 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
                 return Err(format!("{place}: it has no statistics"));
             }
             if let Some(other) = own.iter().find(|s| !statistics.contains(s)) {
-                return Err(format!(
-                    "{place}: {:?} is not among detector.statistics",
-                    other.name
-                ));
+                return Err(format!("{place}: {:?} is not among detector.statistics", other.name));
             }
             if !(1..=1024).contains(&table.axes) || !(1..=256).contains(&table.components) {
-                return Err(format!(
-                    "{place}: axes must be 1 to 1024 and components 1 to 256"
-                ));
+                return Err(format!("{place}: axes must be 1 to 1024 and components 1 to 256"));
             }
             Ok(DensityPlan {
                 name: table.name,
@@ -117,8 +112,5 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             })
         })
         .collect::<Result<Vec<_>, String>>()?;
-    Ok(Plan {
-        statistics,
-        densities,
-    })
+    Ok(Plan { statistics, densities })
 }

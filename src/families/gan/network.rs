@@ -46,23 +46,14 @@ pub struct Seed {
 
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
-    pub fn load(
-        engine: &dyn Engine,
-        name: &str,
-        model: &Model,
-        contract: Contract,
-    ) -> Result<Self, NetworkError> {
+    pub fn load(engine: &dyn Engine, name: &str, model: &Model, contract: Contract) -> Result<Self, NetworkError> {
         let shape = contract.shape;
         let expected = |name, element_type, form: &[usize]| Expected {
             name,
             element_type,
             forms: vec![form.to_vec()],
         };
-        let mut inputs = vec![expected(
-            &contract.input,
-            ElementType::Float,
-            &[contract.latent_size],
-        )];
+        let mut inputs = vec![expected(&contract.input, ElementType::Float, &[contract.latent_size])];
         let label = contract.label.as_ref();
         inputs.extend(label.map(|label| expected(&label.input, ElementType::Int64, &[])));
         let image = [shape.channels(), shape.height(), shape.width()];

@@ -1,14 +1,15 @@
 //! What an image gives must not depend on the images that it shares a run with.
 //!
-//! Requests of different clients share runs. A graph that computes anything over the batch (batch normalisation in training mode, scaling by the
-//! extremes of all images, quantisation by a range found on the way) gives other numbers in other company. One item is run alone and again behind
-//! others that are as different from it as can be.
+//! Requests of different clients share runs. A graph that computes anything over the batch (batch normalisation in
+//! training mode, scaling by the extremes of all images, quantisation by a range found on the way) gives other numbers
+//! in other company. One item is run alone and again behind others that are as different from it as can be.
 
 use std::fmt;
 
 use crate::domain::{image::ImageShape, random::Random};
 
-/// Numbers may differ by this share of the largest one of the item: some kernels of a runtime round otherwise when there are more rows.
+/// Numbers may differ by this share of the largest one of the item: some kernels of a runtime round otherwise when
+/// there are more rows.
 const ROUNDING: f32 = 1e-5;
 
 /// What was found.
@@ -33,10 +34,7 @@ pub(in crate::families) enum Broken {
 pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>, E> + 'a;
 
 /// Tries item 0 alone and behind items 1 to `others`. Answers also the numbers of the others.
-#[expect(
-    clippy::type_complexity,
-    reason = "two ways to fail: the run, and the graph"
-)]
+#[expect(clippy::type_complexity, reason = "two ways to fail: the run, and the graph")]
 pub(in crate::families) fn probe<E>(
     others: usize,
     run: &mut Run<'_, E>,
@@ -62,8 +60,7 @@ pub(in crate::families) fn probe<E>(
 }
 
 fn same_bits(one: &[f32], other: &[f32]) -> bool {
-    let bits =
-        |values: &[f32]| -> Vec<u32> { values.iter().map(|value| value.to_bits()).collect() };
+    let bits = |values: &[f32]| -> Vec<u32> { values.iter().map(|value| value.to_bits()).collect() };
     bits(one) == bits(other)
 }
 
@@ -96,8 +93,9 @@ impl fmt::Display for Kept {
     }
 }
 
-/// Levels of images that are as different as can be: noise of the lower half of levels, the extremes in turn, and noise of all levels. The range of
-/// the first one is such that a quantisation by it and one by the range of all round differently.
+/// Levels of images that are as different as can be: noise of the lower half of levels, the extremes in turn, and noise
+/// of all levels. The range of the first one is such that a quantisation by it and one by the range of all round
+/// differently.
 pub(in crate::families) fn images(shape: ImageShape, random: &Random) -> [Vec<u8>; 3] {
     let (dimensions, levels) = (shape.dimensions(), shape.levels());
     let noise = |count: usize| {
@@ -114,18 +112,12 @@ pub(in crate::families) fn images(shape: ImageShape, random: &Random) -> [Vec<u8
 
 /// 0 and `level` in turn; with level 1 as quiet as an image can be that is not the same everywhere.
 pub(in crate::families) fn alternating(dimensions: usize, level: u8) -> Vec<u8> {
-    (0..dimensions)
-        .map(|i| level * u8::from(i % 2 == 1))
-        .collect()
+    (0..dimensions).map(|i| level * u8::from(i % 2 == 1)).collect()
 }
 
 /// Codes that are as different as can be: near the mode of the prior, far out, and a draw.
 pub(in crate::families) fn codes(size: usize, random: &Random) -> [Vec<f32>; 3] {
-    let alternate = |value: f32| {
-        (0..size)
-            .map(|i| if i % 2 == 0 { value } else { -value })
-            .collect()
-    };
+    let alternate = |value: f32| (0..size).map(|i| if i % 2 == 0 { value } else { -value }).collect();
     let draw = (0..size).map(|i| random.normal(i as u32) as f32);
     [alternate(0.1), alternate(3.0), draw.collect()]
 }
@@ -138,10 +130,7 @@ mod tests {
     use crate::domain::random::Stream;
 
     fn probed(of: &dyn Fn(&[Vec<u8>]) -> Vec<Vec<f32>>) -> Result<Kept, Broken> {
-        let images = images(
-            ImageShape::new(1, 4, 4, 4).unwrap(),
-            &Random::new(0, Stream::Probe, 0),
-        );
+        let images = images(ImageShape::new(1, 4, 4, 4).unwrap(), &Random::new(0, Stream::Probe, 0));
         let mut run = |indices: &[usize]| {
             let images: Vec<Vec<u8>> = indices.iter().map(|&i| images[i].clone()).collect();
             Ok::<_, Infallible>(of(&images))
@@ -168,29 +157,20 @@ mod tests {
         assert!(matches!(probed(&scaled), Err(Broken::Company(_))));
         let first = |images: &[Vec<u8>]| {
             let first = floats(&images[0]);
-            let of = |image: &Vec<u8>| {
-                floats(image)
-                    .iter()
-                    .zip(&first)
-                    .map(|(a, b)| a - b)
-                    .collect()
-            };
+            let of = |image: &Vec<u8>| floats(image).iter().zip(&first).map(|(a, b)| a - b).collect();
             images.iter().map(of).collect()
         };
         assert!(matches!(probed(&first), Err(Broken::Company(_))));
         let count = |images: &[Vec<u8>]| vec![vec![images.len() as f32]; images.len()];
         assert_eq!(probed(&count), Err(Broken::Company(2.0)));
-        let nothing = |images: &[Vec<u8>]| {
-            vec![vec![if images.len() == 1 { 1.0 } else { f32::NAN }]; images.len()]
-        };
+        let nothing = |images: &[Vec<u8>]| vec![vec![if images.len() == 1 { 1.0 } else { f32::NAN }]; images.len()];
         assert_eq!(probed(&nothing), Err(Broken::Company(f32::INFINITY)));
     }
 
     #[test]
     fn rounding_is_told_and_chance_is_found_however_small() {
-        let rounded = |images: &[Vec<u8>]| {
-            vec![vec![1.0, if images.len() == 1 { 0.5 } else { 0.500_001 }]; images.len()]
-        };
+        let rounded =
+            |images: &[Vec<u8>]| vec![vec![1.0, if images.len() == 1 { 0.5 } else { 0.500_001 }]; images.len()];
         assert!(matches!(probed(&rounded), Ok(Kept::Rounded(_))));
         let runs = std::cell::Cell::new(0u32);
         let random = |images: &[Vec<u8>]| {

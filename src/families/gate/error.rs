@@ -135,9 +135,7 @@ pub enum GateError {
         allowed: f64,
     },
     /// Logits that describe no distribution.
-    #[error(
-        "{file}: the logits of {dimension} of golden image {image} give no distribution: they are not finite"
-    )]
+    #[error("{file}: the logits of {dimension} of golden image {image} give no distribution: they are not finite")]
     Undefined {
         /// The graph's file.
         file: String,

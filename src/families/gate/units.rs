@@ -1,7 +1,8 @@
 //! Numbers that look like something else than they are taken for.
 //!
-//! Nothing in a graph tells a logit from a probability. But the range of numbers does: what looks wrong has to be answered in the manifest, where its
-//! author says what it is. Golden scores do not help, since they may have been made with the same mistake.
+//! Nothing in a graph tells a logit from a probability. But the range of numbers does: what looks wrong has to be
+//! answered in the manifest, where its author says what it is. Golden scores do not help, since they may have been made
+//! with the same mistake.
 
 use std::fmt;
 
@@ -85,13 +86,13 @@ pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Sus
     let inside = |value: &f32| (0.0..=1.0).contains(value);
     // Equal logits tell nothing.
     let varied = values.iter().any(|value| *value != values[0]);
-    let sums =
-        |chunk: &[f32]| (chunk.iter().map(|&v| f64::from(v)).sum::<f64>() - 1.0).abs() < 1e-3;
+    let sums = |chunk: &[f32]| (chunk.iter().map(|&v| f64::from(v)).sum::<f64>() - 1.0).abs() < 1e-3;
     let one_each = outcomes == 1 || values.chunks(outcomes).all(sums);
     (varied && values.iter().all(inside) && one_each).then_some(Suspicion::Probabilities)
 }
 
-/// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them, which may lie outside.
+/// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them,
+/// which may lie outside.
 pub(in crate::families) fn pictures(values: &[f32], are_means: bool) -> Option<Suspicion> {
     let share = |holds: &dyn Fn(f32) -> bool| {
         let count = values.iter().filter(|&&value| holds(value)).count();
@@ -142,16 +143,14 @@ pub(in crate::families) fn input(scale: f64, factor: f64, levels: usize) -> Opti
     twice.then_some(Suspicion::ScaledTwice)
 }
 
-/// How sure it must be that a density gives noise more probability than there is: nats, and so at most one honest density of 10⁹ is refused.
+/// How sure it must be that a density gives noise more probability than there is: nats, and so at most one honest
+/// density of 10⁹ is refused.
 const SURE: f64 = 20.7;
 
-/// Log-likelihoods in nats of images drawn uniformly. Of any probability, p(x) times the number of images has the mean 1 over them, so that
-/// its product over independent images passes e^t with probability at most e^−t. Answers what it is on average and what it can be, if it passes.
-pub(in crate::families) fn noise(
-    scores: &[f64],
-    dimensions: usize,
-    levels: usize,
-) -> Option<(f64, f64)> {
+/// Log-likelihoods in nats of images drawn uniformly. Of any probability, p(x) times the number of images has the mean
+/// 1 over them, so that its product over independent images passes e^t with probability at most e^−t. Answers what it
+/// is on average and what it can be, if it passes.
+pub(in crate::families) fn noise(scores: &[f64], dimensions: usize, levels: usize) -> Option<(f64, f64)> {
     let most = -(dimensions as f64) * (levels as f64).ln();
     let excess: f64 = scores.iter().map(|score| score - most).sum();
     let rounding = 1e-5 * most.abs() * scores.len() as f64;
@@ -193,10 +192,7 @@ mod tests {
 
     #[test]
     fn probabilities_are_told_from_logits() {
-        assert_eq!(
-            logits(&[0.25, 0.75, 0.5, 0.5], 2),
-            Some(Suspicion::Probabilities)
-        );
+        assert_eq!(logits(&[0.25, 0.75, 0.5, 0.5], 2), Some(Suspicion::Probabilities));
         assert_eq!(logits(&[0.25, 0.5, 0.5, 0.5], 2), None);
         assert_eq!(logits(&[0.25, 0.5, 0.9], 1), Some(Suspicion::Probabilities));
         assert_eq!(logits(&[-0.25, 0.5, 0.9], 1), None);
@@ -209,11 +205,8 @@ mod tests {
 
     #[test]
     fn ranges_of_pictures_are_told_apart() {
-        let ramp = |from: f32, to: f32| -> Vec<f32> {
-            (0..=100)
-                .map(|i| from + (to - from) * i as f32 / 100.0)
-                .collect()
-        };
+        let ramp =
+            |from: f32, to: f32| -> Vec<f32> { (0..=100).map(|i| from + (to - from) * i as f32 / 100.0).collect() };
         for means in [false, true] {
             assert_eq!(pictures(&ramp(0.0, 1.0), means), None);
             assert_eq!(pictures(&ramp(-0.1, 1.1), means), None);
@@ -233,9 +226,7 @@ mod tests {
         assert_eq!(log_scale(&[0.1, 0.3]), Some(Suspicion::Scale));
         assert_eq!(log_scale(&[-2.0, 0.3]), None);
         let constant = |value: f32| vec![value; ENOUGH];
-        let mixed: Vec<f32> = (0..ENOUGH)
-            .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })
-            .collect();
+        let mixed: Vec<f32> = (0..ENOUGH).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 }).collect();
         assert_eq!(posterior(&mixed, &constant(-2.0)), None);
         assert_eq!(posterior(&mixed, &constant(0.3)), Some(Suspicion::Spread));
         assert_eq!(posterior(&constant(-2.0), &mixed), Some(Suspicion::Swapped));
@@ -247,14 +238,8 @@ mod tests {
         assert_eq!(input(1.0 / 255.0, 1.0, 256), None);
         assert_eq!(input(1.0, 1.0 / 255.0, 256), None);
         assert_eq!(input(1.0 / 255.0, 2.0, 256), None);
-        assert_eq!(
-            input(1.0 / 255.0, 1.0 / 255.0, 256),
-            Some(Suspicion::ScaledTwice)
-        );
-        assert_eq!(
-            input(2.0 / 255.0, 1.0 / 127.5, 256),
-            Some(Suspicion::ScaledTwice)
-        );
+        assert_eq!(input(1.0 / 255.0, 1.0 / 255.0, 256), Some(Suspicion::ScaledTwice));
+        assert_eq!(input(2.0 / 255.0, 1.0 / 127.5, 256), Some(Suspicion::ScaledTwice));
         assert_eq!(input(1.0, 0.5, 2), None);
     }
 
@@ -264,24 +249,15 @@ mod tests {
         assert_eq!(noise(&[most, most], 64, 4), None);
         assert_eq!(noise(&[most - 100.0, most + 30.0], 64, 4), None);
         assert_eq!(noise(&[most + 15.0], 64, 4), None);
-        assert_eq!(
-            noise(&[most + 15.0, most + 15.0], 64, 4),
-            Some((most + 15.0, most))
-        );
+        assert_eq!(noise(&[most + 15.0, most + 15.0], 64, 4), Some((most + 15.0, most)));
         assert_eq!(noise(&[f64::NEG_INFINITY], 64, 4), None);
     }
 
     #[test]
     fn tolerances_and_counts_that_say_nothing_are_found() {
         assert_eq!(tolerated([1e-3].into_iter(), 100.0), Tolerated::Little);
-        assert_eq!(
-            tolerated([1e-3, 7.0].into_iter(), 100.0),
-            Tolerated::Much(7.0)
-        );
-        assert_eq!(
-            tolerated([1e300].into_iter(), 100.0),
-            Tolerated::Anything(1e300)
-        );
+        assert_eq!(tolerated([1e-3, 7.0].into_iter(), 100.0), Tolerated::Much(7.0));
+        assert_eq!(tolerated([1e300].into_iter(), 100.0), Tolerated::Anything(1e300));
         assert!(is_plausible_count(100, 150) && is_plausible_count(150, 100));
         assert!(is_plausible_count(600, 0));
         assert!(!is_plausible_count(0, 150) && !is_plausible_count(1_000_000, 150));

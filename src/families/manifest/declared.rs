@@ -97,10 +97,9 @@ impl Serving {
         refuse(self.batch.is_some_and(|batch| batch != 1), || {
             "serving.batch: a graph runs on any number of images, or on 1".to_owned()
         })?;
-        refuse(
-            self.is_one_at_a_time() && !declarable.contains(&"batch"),
-            || format!("serving.batch: a {family} has no graph that takes whole images or codes"),
-        )?;
+        refuse(self.is_one_at_a_time() && !declarable.contains(&"batch"), || {
+            format!("serving.batch: a {family} has no graph that takes whole images or codes")
+        })?;
         Ok(self)
     }
 }

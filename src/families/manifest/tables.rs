@@ -1,4 +1,5 @@
-//! The tables of a manifest as they are written: each is taken once, by whoever has a use for it, and none may be left over.
+//! The tables of a manifest as they are written: each is taken once, by whoever has a use for it, and none may be left
+//! over.
 
 use serde::{Deserialize, de::DeserializeOwned};
 
@@ -52,13 +53,15 @@ pub enum Head {
     DiscretizedLogistic,
 }
 
-/// `[golden]` of families that say something of images: what the training framework computed, which the server has to reproduce.
+/// `[golden]` of families that say something of images: what the training framework computed, which the server has to
+/// reproduce.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scored {
     /// npy file of images: uint8 of shape (n, H, W) or (n, H, W, C).
     pub images: String,
-    /// npy file of numbers: float64 of shape (n), or of a model with labels (n, labels). What they are is the family's affair.
+    /// npy file of numbers: float64 of shape (n), or of a model with labels (n, labels). What they are is the family's
+    /// affair.
     pub scores: String,
     absolute_tolerance: f64,
     relative_tolerance: f64,
@@ -110,8 +113,9 @@ impl Scored {
 pub struct CalibrationFile {
     /// npy file, float64 of shape (n), nats; of a conditional model log p(image), over all labels.
     pub scores: String,
-    /// The statistic they are of: `log_likelihood`, or `elbo_at_mean`, log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)), the evidence lower bound with its
-    /// expectation taken at the posterior mean. That is not itself a bound, but deterministic and cheap, which is what a statistic has to be.
+    /// The statistic they are of: `log_likelihood`, or `elbo_at_mean`, log p(x | z = μ(x)) − KL(q(z | x) ‖ p(z)), the
+    /// evidence lower bound with its expectation taken at the posterior mean. That is not itself a bound, but
+    /// deterministic and cheap, which is what a statistic has to be.
     statistic: String,
     /// Where they came from.
     pub description: String,
@@ -150,8 +154,7 @@ impl Tables {
 
     /// A table, or another value, that must be there.
     pub fn needed<T: DeserializeOwned>(&mut self, name: &str) -> Result<T, String> {
-        self.optional(name)?
-            .ok_or_else(|| self.needs(&format!("[{name}]")))
+        self.optional(name)?.ok_or_else(|| self.needs(&format!("[{name}]")))
     }
 
     /// A table that may be there.
@@ -159,9 +162,9 @@ impl Tables {
         let value = self.rest.remove(name);
         value
             .map(|value| {
-                value.try_into().map_err(|error: toml::de::Error| {
-                    format!("{name}: {}", error.to_string().trim())
-                })
+                value
+                    .try_into()
+                    .map_err(|error: toml::de::Error| format!("{name}: {}", error.to_string().trim()))
             })
             .transpose()
     }
@@ -198,9 +201,7 @@ impl Tables {
 
     /// `[latent]` `size`: the size of a code.
     pub fn latent_size(&mut self) -> Result<usize, String> {
-        let size = self
-            .optional::<LatentTable>("latent")?
-            .map(|latent| latent.size);
+        let size = self.optional::<LatentTable>("latent")?.map(|latent| latent.size);
         size.filter(|size| (1..=65_536).contains(size))
             .ok_or_else(|| self.needs("[latent] with a size from 1 to 65536"))
     }
@@ -229,16 +230,12 @@ impl Tables {
     /// `[calibration]` on `statistic`.
     pub fn calibration(&mut self, statistic: &str) -> Result<Option<CalibrationFile>, String> {
         let file: Option<CalibrationFile> = self.optional("calibration")?;
-        refuse(
-            file.as_ref()
-                .is_some_and(|file| file.statistic != statistic),
-            || {
-                format!(
-                    "calibration.statistic: a {} is calibrated on {statistic:?}",
-                    self.family
-                )
-            },
-        )?;
+        refuse(file.as_ref().is_some_and(|file| file.statistic != statistic), || {
+            format!(
+                "calibration.statistic: a {} is calibrated on {statistic:?}",
+                self.family
+            )
+        })?;
         Ok(file)
     }
 
@@ -263,11 +260,7 @@ pub struct LabelInput {
 }
 
 /// The label input of a graph, which must be there exactly if there are labels.
-pub fn label_input(
-    input: Option<String>,
-    labels: Option<&Labels>,
-    table: &str,
-) -> Result<Option<LabelInput>, String> {
+pub fn label_input(input: Option<String>, labels: Option<&Labels>, table: &str) -> Result<Option<LabelInput>, String> {
     match (input, labels) {
         (None, None) => Ok(None),
         (Some(input), Some(labels)) => Ok(Some(LabelInput {
@@ -275,9 +268,7 @@ pub fn label_input(
             classes: u32::try_from(labels.names.len()).unwrap_or(u32::MAX),
         })),
         (Some(_), None) => Err(format!("{table}.label: a conditional model needs [labels]")),
-        (None, Some(_)) => Err(format!(
-            "labels: [{table}] has no label input to give them to"
-        )),
+        (None, Some(_)) => Err(format!("labels: [{table}] has no label input to give them to")),
     }
 }
 
@@ -291,18 +282,11 @@ fn check_labels(labels: &Labels) -> Result<(), String> {
     if names.len() < 2 || names.iter().any(String::is_empty) {
         return Err("labels.names: at least two names, none of them empty, are needed".to_owned());
     }
-    if let Some(twice) = names
-        .iter()
-        .enumerate()
-        .find(|(at, name)| names[..*at].contains(name))
-    {
+    if let Some(twice) = names.iter().enumerate().find(|(at, name)| names[..*at].contains(name)) {
         return Err(format!("labels.names: {:?} is there twice", twice.1));
     }
     let sum: f64 = prior.iter().sum();
-    if prior.len() != names.len()
-        || prior.iter().any(|&p| p.is_nan() || p <= 0.0)
-        || (sum - 1.0).abs() > 1e-6
-    {
+    if prior.len() != names.len() || prior.iter().any(|&p| p.is_nan() || p <= 0.0) || (sum - 1.0).abs() > 1e-6 {
         return Err(format!(
             "labels.prior: {} numbers with sum {sum}; wanted are {} positive ones with sum 1",
             prior.len(),

@@ -9,8 +9,9 @@ use sha2::{Digest, Sha256};
 
 use super::{MANIFEST, hexadecimal, version_number};
 
-/// Writes files as the next version of the model `name` in `repository`, with the manifest that `manifest` makes of their sha256, and
-/// answers its folder. Everything is written beside its place, in a folder that no server looks at, and then moved there in one step.
+/// Writes files as the next version of the model `name` in `repository`, with the manifest that `manifest` makes of
+/// their sha256, and answers its folder. Everything is written beside its place, in a folder that no server looks at,
+/// and then moved there in one step.
 pub(crate) fn version(
     repository: &Path,
     name: &str,

@@ -31,31 +31,20 @@ const CODES_PER_ITEM: usize = 16;
 #[async_trait]
 impl Scores for Model {
     /// Encodes once and decodes `k` times.
-    async fn score(
-        &self,
-        images: Vec<Image>,
-        ask: &ScoreAsk,
-        call: &Call,
-    ) -> Result<Scored, Refusal> {
+    async fn score(&self, images: Vec<Image>, ask: &ScoreAsk, call: &Call) -> Result<Scored, Refusal> {
         let bound = bound(ask)?;
         let (count, k) = (images.len() as u64, bound.samples().unwrap_or(1));
         let cost = self.encode.estimate(count) + self.decode.estimate(count * u64::from(k));
         let permit = call.admit(Class::Interactive, cost)?;
-        let posteriors = self
-            .encode
-            .run(&permit, images.clone(), call.deadline)
-            .await;
+        let posteriors = self.encode.run(&permit, images.clone(), call.deadline).await;
         let permit = &permit;
-        let items = images
-            .into_iter()
-            .zip(posteriors)
-            .map(async |(image, posterior)| {
-                let shape = image.shape();
-                let posterior = Arc::new(posterior?);
-                let items = posterior_samples(image, &posterior, k as usize, ask);
-                let decoded = self.decode.run(permit, items, call.deadline).await;
-                combine(bound, &posterior, decoded, shape, ask.map)
-            });
+        let items = images.into_iter().zip(posteriors).map(async |(image, posterior)| {
+            let shape = image.shape();
+            let posterior = Arc::new(posterior?);
+            let items = posterior_samples(image, &posterior, k as usize, ask);
+            let decoded = self.decode.run(permit, items, call.deadline).await;
+            combine(bound, &posterior, decoded, shape, ask.map)
+        });
         Ok(Scored {
             worth: Worth {
                 bound: bound.name().to_owned(),
@@ -77,12 +66,7 @@ pub(super) struct Judge {
 
 #[async_trait]
 impl Judges for Judge {
-    async fn judge(
-        &self,
-        images: Vec<Image>,
-        ask: &JudgeAsk,
-        call: &Call,
-    ) -> Result<Judged, Refusal> {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
         self.scores.check(ask)?;
         let results = self.model.at_mean(&images, call).await?;
         let statistics = images.iter().zip(results).map(|(image, result)| {
@@ -100,10 +84,7 @@ impl Judges for Judge {
 /// The bound that is asked for.
 fn bound(ask: &ScoreAsk) -> Result<Bound, Refusal> {
     let samples = |default: u32| match ask.k.unwrap_or(default) {
-        0 => Err(Refusal::option(
-            "k",
-            "at least 1 posterior sample is needed",
-        )),
+        0 => Err(Refusal::option("k", "at least 1 posterior sample is needed")),
         k => Ok(k),
     };
     match ask.bound {
@@ -116,14 +97,9 @@ fn bound(ask: &ScoreAsk) -> Result<Bound, Refusal> {
     }
 }
 
-/// The `k` posterior samples of an image in items. The noise is the same for every image of a request, so that a score does not
-/// depend on its place among others.
-fn posterior_samples(
-    image: Image,
-    posterior: &Arc<Posterior>,
-    k: usize,
-    ask: &ScoreAsk,
-) -> Vec<Codes> {
+/// The `k` posterior samples of an image in items. The noise is the same for every image of a request, so that a score
+/// does not depend on its place among others.
+fn posterior_samples(image: Image, posterior: &Arc<Posterior>, k: usize, ask: &ScoreAsk) -> Vec<Codes> {
     (0..k)
         .step_by(CODES_PER_ITEM)
         .map(|start| {

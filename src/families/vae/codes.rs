@@ -15,13 +15,10 @@ use crate::{
     families::codes::{codes_between, codes_of_prior, finite, image_of, in_place},
     model::{
         Call, PerImage, Refusal,
-        codes::{
-            DecodeAsk, Decodes, Encodes, Encoding, Interpolates, Reconstruction, Reconstructs,
-            check_codes,
-        },
+        codes::{DecodeAsk, Decodes, Encodes, Encoding, Interpolates, Reconstruction, Reconstructs, check_codes},
         draw::{
-            CompleteAsk, Completed, Completes, CompletionMethod, Completions, DrawAsk, Drawn,
-            Draws, Observation as Show, Order, Sampler,
+            CompleteAsk, Completed, Completes, CompletionMethod, Completions, DrawAsk, Drawn, Draws,
+            Observation as Show, Order, Sampler,
         },
     },
     scheduling::{Class, JobError, Permit},
@@ -55,12 +52,7 @@ impl Encodes for Model {
 
 #[async_trait]
 impl Decodes for Model {
-    async fn decode(
-        &self,
-        codes: Vec<Vec<f32>>,
-        ask: &DecodeAsk,
-        call: &Call,
-    ) -> Result<PerImage<Image>, Refusal> {
+    async fn decode(&self, codes: Vec<Vec<f32>>, ask: &DecodeAsk, call: &Call) -> Result<PerImage<Image>, Refusal> {
         check_codes(&codes, self.latent_size)?;
         let permit = call.admit(Class::Interactive, self.decode.estimate(codes.len() as u64))?;
         let observations = self.observations(&permit, codes, call).await;
@@ -110,34 +102,23 @@ impl Reconstructs for Model {
         call: &Call,
     ) -> Result<PerImage<Reconstruction>, Refusal> {
         let results = self.at_mean(&images, call).await?;
-        let reconstruction =
-            |(image, result): (&Image, Result<(Posterior, Observation), Refusal>)| {
-                let (_, observation) = result?;
-                let errors = observation.squared_errors(image.levels()).collect();
-                let log_likelihood = observation.log_probabilities(image.levels()).sum();
-                Reconstruction::new(observation.mean_image()?, errors, Some(log_likelihood), map)
-            };
+        let reconstruction = |(image, result): (&Image, Result<(Posterior, Observation), Refusal>)| {
+            let (_, observation) = result?;
+            let errors = observation.squared_errors(image.levels()).collect();
+            let log_likelihood = observation.log_probabilities(image.levels()).sum();
+            Reconstruction::new(observation.mean_image()?, errors, Some(log_likelihood), map)
+        };
         Ok(images.iter().zip(results).map(reconstruction).collect())
     }
 }
 
 #[async_trait]
 impl Interpolates for Model {
-    async fn interpolate(
-        &self,
-        from: Image,
-        to: Image,
-        steps: u32,
-        call: &Call,
-    ) -> Result<Vec<Image>, Refusal> {
+    async fn interpolate(&self, from: Image, to: Image, steps: u32, call: &Call) -> Result<Vec<Image>, Refusal> {
         let cost = self.encode.estimate(2) + self.decode.estimate(u64::from(steps));
         let permit = call.admit(Class::Interactive, cost)?;
         let mut ends = Vec::new();
-        for posterior in self
-            .encode
-            .run(&permit, vec![from, to], call.deadline)
-            .await
-        {
+        for posterior in self.encode.run(&permit, vec![from, to], call.deadline).await {
             ends.push(usable(posterior?)?.mean);
         }
         let codes = codes_between(&ends[0], &ends[1], steps);
@@ -152,22 +133,13 @@ impl Interpolates for Model {
 #[async_trait]
 impl Completes for Model {
     /// Alternates between code and image: encodes the image, draws a code, decodes it, draws the missing pixels.
-    async fn complete(
-        &self,
-        images: Vec<Image>,
-        ask: &CompleteAsk,
-        call: &Call,
-    ) -> Result<Completed, Refusal> {
+    async fn complete(&self, images: Vec<Image>, ask: &CompleteAsk, call: &Call) -> Result<Completed, Refusal> {
         // The image with its missing pixels taken from `fill`.
         let complete_with = |image: &Image, fill: &[u8]| {
             let shape = image.shape();
             let levels = image.levels().iter().zip(fill).enumerate();
             let keep = |(index, (&given, &new))| {
-                if ask.known[index % shape.pixels()] {
-                    given
-                } else {
-                    new
-                }
+                if ask.known[index % shape.pixels()] { given } else { new }
             };
             image_of(shape, levels.map(keep))
         };
@@ -187,11 +159,7 @@ impl Completes for Model {
                 Random::new(ask.seed, stream, own << 32 | u64::from(round))
             };
             let good = drawn.iter().flatten().cloned().collect();
-            let mut posteriors = self
-                .encode
-                .run(&permit, good, call.deadline)
-                .await
-                .into_iter();
+            let mut posteriors = self.encode.run(&permit, good, call.deadline).await.into_iter();
             let codes: PerImage<Vec<f32>> = drawn
                 .iter()
                 .enumerate()
@@ -200,9 +168,7 @@ impl Completes for Model {
                     let posterior = posteriors
                         .next()
                         .ok_or_else(|| Refusal::internal("an image was lost"))?;
-                    Ok(usable(posterior?)?
-                        .draw(0, &random(Stream::Posterior, place))
-                        .0)
+                    Ok(usable(posterior?)?.draw(0, &random(Stream::Posterior, place)).0)
                 })
                 .collect();
             let good = codes.iter().flatten().cloned().collect();
@@ -262,10 +228,7 @@ impl Model {
         let count = images.len() as u64;
         let cost = self.encode.estimate(count) + self.decode.estimate(count);
         let permit = call.admit(Class::Interactive, cost)?;
-        let posteriors = self
-            .encode
-            .run(&permit, images.to_vec(), call.deadline)
-            .await;
+        let posteriors = self.encode.run(&permit, images.to_vec(), call.deadline).await;
         let codes = posteriors
             .iter()
             .flatten()
@@ -309,12 +272,7 @@ fn usable(posterior: Posterior) -> Result<Posterior, Refusal> {
     Ok(posterior)
 }
 
-fn show(
-    observation: &Observation,
-    what: Show,
-    temperature: f64,
-    random: &Random,
-) -> Result<Image, Refusal> {
+fn show(observation: &Observation, what: Show, temperature: f64, random: &Random) -> Result<Image, Refusal> {
     match what {
         Show::Mean => observation.mean_image(),
         Show::Sample => observation.draw(temperature, random),

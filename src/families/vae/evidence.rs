@@ -25,10 +25,7 @@ impl Latents for Network {
                 samples.then(gap).transpose()
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let codes: Vec<f32> = posteriors
-            .iter()
-            .flat_map(|p| p.mean.iter().copied())
-            .collect();
+        let codes: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.iter().copied()).collect();
         let observations = self.decode(&codes, threads).map_err(text)?;
         Ok(posteriors
             .into_iter()
@@ -55,26 +52,18 @@ impl Latents for Network {
 }
 
 impl Network {
-    /// log mean exp(w) − mean(w) in nats over log-weights w = log p(x | z) + log p(z) − log q(z | x) of posterior samples; never negative.
-    fn iwae_gap(
-        &self,
-        posterior: &Posterior,
-        levels: &[u8],
-        threads: Threads,
-    ) -> Result<f64, String> {
+    /// log mean exp(w) − mean(w) in nats over log-weights w = log p(x | z) + log p(z) − log q(z | x) of posterior
+    /// samples; never negative.
+    fn iwae_gap(&self, posterior: &Posterior, levels: &[u8], threads: Threads) -> Result<f64, String> {
         let random = Random::new(0, Stream::Posterior, 0);
-        let draws: Vec<(Vec<f32>, f64)> = (0..SAMPLES)
-            .map(|sample| posterior.draw(sample, &random))
-            .collect();
+        let draws: Vec<(Vec<f32>, f64)> = (0..SAMPLES).map(|sample| posterior.draw(sample, &random)).collect();
         let codes: Vec<f32> = draws.iter().flat_map(|(code, _)| code).copied().collect();
         let weights: Vec<f64> = self
             .decode(&codes, threads)
             .map_err(text)?
             .iter()
             .zip(&draws)
-            .map(|(observation, (_, log_ratio))| {
-                observation.log_probabilities(levels).sum::<f64>() + log_ratio
-            })
+            .map(|(observation, (_, log_ratio))| observation.log_probabilities(levels).sum::<f64>() + log_ratio)
             .collect();
         let mean = weights.iter().sum::<f64>() / SAMPLES as f64;
         Ok(likelihood::log_mean_exp(&weights) - mean)

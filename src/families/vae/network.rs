@@ -1,4 +1,5 @@
-//! Variational autoencoders: an encoder from images to posteriors over codes, a decoder from codes to distributions over images.
+//! Variational autoencoders: an encoder from images to posteriors over codes, a decoder from codes to distributions
+//! over images.
 
 use std::sync::Arc;
 
@@ -132,11 +133,7 @@ impl Network {
     }
 
     /// The posteriors of images given as levels in channel, row, column order.
-    pub fn encode(
-        &self,
-        images: &[&[u8]],
-        threads: Threads,
-    ) -> Result<Vec<Posterior>, NetworkError> {
+    pub fn encode(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Posterior>, NetworkError> {
         let rows = images.len();
         let shape = batch_shape(self.contract.shape, rows);
         let levels = images.concat();
@@ -161,11 +158,7 @@ impl Network {
     ///
     /// # Panics
     /// If `codes` is not a whole number of codes.
-    pub fn decode(
-        &self,
-        codes: &[f32],
-        threads: Threads,
-    ) -> Result<Vec<Observation>, NetworkError> {
+    pub fn decode(&self, codes: &[f32], threads: Threads) -> Result<Vec<Observation>, NetworkError> {
         let size = self.contract.latent_size;
         assert_eq!(codes.len() % size, 0, "a whole number of codes");
         let (shape, rows) = (self.contract.shape, codes.len() / size);
@@ -207,9 +200,7 @@ impl Posterior {
     /// A draw z = μ + σε and its log p(z) − log q(z | x). Dimension i of sample k uses number k · L + i.
     pub fn draw(&self, sample: usize, random: &Random) -> (Vec<f32>, f64) {
         let size = self.mean.len();
-        let noise: Vec<f64> = (0..size)
-            .map(|i| random.normal((sample * size + i) as u32))
-            .collect();
+        let noise: Vec<f64> = (0..size).map(|i| random.normal((sample * size + i) as u32)).collect();
         let code: Vec<f32> = noise
             .iter()
             .zip(self.mean.iter().zip(&self.log_variance))
@@ -250,20 +241,18 @@ impl Observation {
         )
     }
 
-    /// The best log-likelihood in nats that each level could have had, had the decoder put its mean where it is best for that level and kept its
-    /// scale: on the level itself, or beyond the edge for the outermost levels, which is certainty.
+    /// The best log-likelihood in nats that each level could have had, had the decoder put its mean where it is best
+    /// for that level and kept its scale: on the level itself, or beyond the edge for the outermost levels, which is
+    /// certainty.
     pub fn attainable<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
         let max = self.shape.levels() - 1;
-        levels
-            .iter()
-            .zip(&self.log_scale)
-            .map(move |(&level, &log_scale)| {
-                if level == 0 || usize::from(level) == max {
-                    return 0.0;
-                }
-                let mean = f32::from(level) / max as f32;
-                likelihood::discretized_logistic(level, self.shape.levels(), mean, log_scale)
-            })
+        levels.iter().zip(&self.log_scale).map(move |(&level, &log_scale)| {
+            if level == 0 || usize::from(level) == max {
+                return 0.0;
+            }
+            let mean = f32::from(level) / max as f32;
+            likelihood::discretized_logistic(level, self.shape.levels(), mean, log_scale)
+        })
     }
 
     /// A draw from the distribution, if there is one at every dimension.
@@ -274,23 +263,19 @@ impl Observation {
             self.shape,
             both.enumerate().map(|(index, (&mean, &log_scale))| {
                 let uniform = random.uniform(index as u32);
-                sampling::discretized_logistic(
-                    mean,
-                    log_scale,
-                    self.shape.levels(),
-                    temperature,
-                    uniform,
-                )
+                sampling::discretized_logistic(mean, log_scale, self.shape.levels(), temperature, uniform)
             }),
         )
     }
 
-    /// The squared difference of the mean to an image at every dimension, in units of level / (levels − 1). A mean beyond the edge, which a
-    /// likelihood with open edges asks for where it is certain of an outermost level, counts as that level: the image has no other.
+    /// The squared difference of the mean to an image at every dimension, in units of level / (levels − 1). A mean
+    /// beyond the edge, which a likelihood with open edges asks for where it is certain of an outermost level, counts
+    /// as that level: the image has no other.
     pub fn squared_errors<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
         let max = (self.shape.levels() - 1) as f64;
-        levels.iter().zip(&self.mean).map(move |(&level, &mean)| {
-            (f64::from(level) / max - f64::from(mean).clamp(0.0, 1.0)).powi(2)
-        })
+        levels
+            .iter()
+            .zip(&self.mean)
+            .map(move |(&level, &mean)| (f64::from(level) / max - f64::from(mean).clamp(0.0, 1.0)).powi(2))
     }
 }

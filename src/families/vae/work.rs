@@ -18,7 +18,8 @@ pub(super) struct Decoder(pub(super) Arc<Network>);
 pub(super) enum Codes {
     /// A code whose distribution over images is wanted.
     Given(Vec<f32>),
-    /// Posterior samples of an image, whose likelihoods are wanted. They are drawn by the worker: there can be thousands.
+    /// Posterior samples of an image, whose likelihoods are wanted. They are drawn by the worker: there can be
+    /// thousands.
     Drawn(PosteriorSamples),
 }
 
@@ -112,11 +113,7 @@ impl Work for Decoder {
 }
 
 /// log p(x | z) of each distribution, and if wanted the sum over them by dimension.
-fn likelihoods(
-    observations: impl Iterator<Item = Observation>,
-    image: &Image,
-    map: bool,
-) -> (Vec<f64>, Vec<f64>) {
+fn likelihoods(observations: impl Iterator<Item = Observation>, image: &Image, map: bool) -> (Vec<f64>, Vec<f64>) {
     let mut sums = vec![0.0; if map { image.levels().len() } else { 0 }];
     let totals = observations
         .map(|observation| {

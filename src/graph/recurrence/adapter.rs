@@ -21,7 +21,8 @@ const MULTIPLICATIONS: [&str; 2] = ["Gemm", "MatMul"];
 /// A step graph and its tables.
 pub(super) struct Adapted {
     pub(super) step: Model,
-    /// The value of a level; and 1 for every level, which tells inside from outside because what lies outside is read as zero.
+    /// The value of a level; and 1 for every level, which tells inside from outside because what lies outside is read
+    /// as zero.
     pub(super) tables: Tables,
     /// Multiplications of weights for one pixel.
     pub(super) multiply_adds: u64,
@@ -48,25 +49,16 @@ pub(super) fn adapt(
     let multiply_adds = multiply_adds(graph);
     let (neighbours, size) = (recurrence.neighbours().len(), recurrence.state_size());
     graph.initializers.extend([
-        Tensor::of_ints(
-            "density_server/states_shape",
-            &[0, neighbours as i64, size as i64],
-        ),
+        Tensor::of_ints("density_server/states_shape", &[0, neighbours as i64, size as i64]),
         Tensor::of_ints("density_server/width", &[shape.width() as i64]),
     ]);
     let prologue = [
-        Node::new(
-            "Reshape",
-            &[STATES, "density_server/states_shape"],
-            &names.states,
-        ),
+        Node::new("Reshape", &[STATES, "density_server/states_shape"], &names.states),
         Node::new("Div", &[POSITION, "density_server/width"], &names.row),
         Node::new("Mod", &[POSITION, "density_server/width"], &names.column),
     ];
     graph.nodes.splice(0..0, prologue);
-    graph
-        .nodes
-        .push(Node::new("Identity", &[&names.logits], LOGITS));
+    graph.nodes.push(Node::new("Identity", &[&names.logits], LOGITS));
     let replaced = [&names.states, &names.row, &names.column];
     graph
         .inputs
@@ -128,9 +120,7 @@ fn multiply_adds(graph: &Graph) -> u64 {
         .map(|node| {
             let sizes = |at: usize| node.inputs.get(at).and_then(|name| weights(graph, name));
             match (sizes(0), sizes(1)) {
-                (None, Some(weights)) => {
-                    weights.saturating_mul(repetitions(graph, &node.inputs[0]))
-                }
+                (None, Some(weights)) => weights.saturating_mul(repetitions(graph, &node.inputs[0])),
                 (Some(weights), None) => node
                     .inputs
                     .get(1)
@@ -162,7 +152,8 @@ fn weights(graph: &Graph, name: &str) -> Option<u64> {
     Some(sizes.fold(1, u64::saturating_mul))
 }
 
-/// Rows of a matrix for each row of the batch: the sizes between the first axis and the last, as far as they are declared.
+/// Rows of a matrix for each row of the batch: the sizes between the first axis and the last, as far as they are
+/// declared.
 fn repetitions(graph: &Graph, name: &str) -> u64 {
     let declared = graph.value_infos.iter().chain(&graph.inputs);
     let dims = declared

@@ -1,9 +1,9 @@
 //! The proof that no prediction sees its own or a later dimension.
 //!
-//! For every feature of every tensor, the last dimension that it can see is found, relative to its own pixel: (rows down, columns to
-//! the right, channel), compared in that order, which is the order of dimensions. Reading a neighbour moves what the neighbour
-//! sees by the same distance and keeps the order, so the last dimension that a feature sees is the last one among those that its
-//! sources see. Only connections with a weight other than zero count.
+//! For every feature of every tensor, the last dimension that it can see is found, relative to its own pixel: (rows
+//! down, columns to the right, channel), compared in that order, which is the order of dimensions. Reading a neighbour
+//! moves what the neighbour sees by the same distance and keeps the order, so the last dimension that a feature sees is
+//! the last one among those that its sources see. Only connections with a weight other than zero count.
 
 use std::fmt;
 
@@ -49,10 +49,7 @@ impl fmt::Display for Leak {
         };
         let place = match (self.rows_down, self.columns_right) {
             (0, 0) => "the same pixel".to_owned(),
-            (0, dx) => format!(
-                "the pixel {}",
-                distance(dx, "column", "to the right", "to the left")
-            ),
+            (0, dx) => format!("the pixel {}", distance(dx, "column", "to the right", "to the left")),
             (dy, 0) => format!("the pixel {}", distance(dy, "row", "below", "above")),
             (dy, dx) => format!(
                 "the pixel {} and {}",
@@ -101,11 +98,7 @@ fn sights(stencil: &Stencil) -> Vec<Vec<Option<Sight>>> {
         if let Operator::Image = tensor.operator {
             for (channel, sight) in own.iter_mut().enumerate() {
                 *sight = Some(Sight {
-                    reach: Reach {
-                        dy: 0,
-                        dx: 0,
-                        channel,
-                    },
+                    reach: Reach { dy: 0, dx: 0, channel },
                     through: (index, channel),
                     step: (0, 0),
                 });
@@ -134,8 +127,8 @@ fn sights(stencil: &Stencil) -> Vec<Vec<Option<Sight>>> {
     all
 }
 
-/// On the way from the logit to what it sees: the layer that reads farthest ahead; among equals, one with weights, and of those
-/// the nearest to the image, which is where a mask is stricter than elsewhere.
+/// On the way from the logit to what it sees: the layer that reads farthest ahead; among equals, one with weights, and
+/// of those the nearest to the image, which is where a mask is stricter than elsewhere.
 fn guilty_layer(stencil: &Stencil, sights: &[Vec<Option<Sight>>], feature: usize) -> String {
     let (mut at, mut feature) = (stencil.logits, feature);
     let mut guilty = None;

@@ -1,8 +1,8 @@
 //! Lowering: from a simplified ONNX graph to a [`Stencil`].
 //!
-//! The graph has been simplified for a batch of one, so that every shape in it is a number. Lowering follows the meaning of each
-//! axis through the operators: batch, row, column, or features. Padding, cropping and shifting make no tensors of their own; they
-//! become the place from which the next operator reads.
+//! The graph has been simplified for a batch of one, so that every shape in it is a number. Lowering follows the
+//! meaning of each axis through the operators: batch, row, column, or features. Padding, cropping and shifting make no
+//! tensors of their own; they become the place from which the next operator reads.
 
 mod axes;
 mod broadcast;
@@ -64,9 +64,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         Axis::Column(columns),
     ];
     let view = lowering.view(image, axes);
-    lowering
-        .entities
-        .insert(interface.image.to_owned(), Entity::View(view));
+    lowering.entities.insert(interface.image.to_owned(), Entity::View(view));
     if let Some(name) = interface.label {
         let label = lowering.tensor(StencilTensor {
             layer: name.to_owned(),
@@ -77,9 +75,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
             is_real: false,
         });
         let view = lowering.view(label, vec![Axis::Batch]);
-        lowering
-            .entities
-            .insert(name.to_owned(), Entity::View(view));
+        lowering.entities.insert(name.to_owned(), Entity::View(view));
     }
     for node in &graph.nodes {
         lowering.node(node).map_err(|cause| cause.at(node))?;
@@ -107,7 +103,8 @@ enum Entity {
     View(View),
 }
 
-/// A tensor of the graph as a window on a tensor of the stencil: view(i, j) = tensor(i + dy, j + dx), or zero outside the window.
+/// A tensor of the graph as a window on a tensor of the stencil: view(i, j) = tensor(i + dy, j + dx), or zero outside
+/// the window.
 #[derive(Debug, Clone)]
 struct View {
     tensor: usize,
@@ -184,9 +181,7 @@ impl Lowering {
     fn is_real(&self, operands: &[Operand]) -> bool {
         let reals = |operand: &Operand| match operand {
             Operand::Tensor(read) => self.tensors[read.tensor].is_real,
-            Operand::Constant(constant) | Operand::Table(constant) => {
-                constant.as_floats().is_some()
-            }
+            Operand::Constant(constant) | Operand::Table(constant) => constant.as_floats().is_some(),
         };
         // The first operand of `Where` is a condition; all others agree with each other.
         operands.last().is_none_or(reals)

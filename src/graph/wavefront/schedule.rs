@@ -1,11 +1,11 @@
 //! When each tensor is computed.
 //!
-//! Each tensor has a delay δ, and row i runs `lag` columns behind row i − 1: a tensor with delay δ is at column s − lag · i − δ of row
-//! i in step s. A tensor that reads another at (dy, dx) can be in the same step only if it reads the same row, and must come at
-//! least a step later otherwise: δ(reader) ≥ δ(source) + dx + lag · dy, plus 1 if dy ≠ 0. The logits have delay 0, and a pixel can
-//! be read in the step after it is drawn. Apart from that feedback the network has no cycle, so delays follow from the
-//! logits backwards, each as late as its readers allow, which keeps what must be remembered short. The smallest lag for which the
-//! pixels are drawn before they are read is the one to take.
+//! Each tensor has a delay δ, and row i runs `lag` columns behind row i − 1: a tensor with delay δ is at column s − lag
+//! · i − δ of row i in step s. A tensor that reads another at (dy, dx) can be in the same step only if it reads the
+//! same row, and must come at least a step later otherwise: δ(reader) ≥ δ(source) + dx + lag · dy, plus 1 if dy ≠ 0.
+//! The logits have delay 0, and a pixel can be read in the step after it is drawn. Apart from that feedback the network
+//! has no cycle, so delays follow from the logits backwards, each as late as its readers allow, which keeps what must
+//! be remembered short. The smallest lag for which the pixels are drawn before they are read is the one to take.
 
 use super::{
     Unsupported,
@@ -84,19 +84,14 @@ fn tables(stencil: &Stencil) -> Vec<Option<Vec<usize>>> {
     tables
 }
 
-fn channels_of(
-    tensor: &StencilTensor,
-    tables: &[Option<Vec<usize>>],
-    whole: Window,
-) -> Option<Vec<usize>> {
+fn channels_of(tensor: &StencilTensor, tables: &[Option<Vec<usize>>], whole: Window) -> Option<Vec<usize>> {
     tensor.extent?;
     let has_table = tensor
         .operands
         .iter()
         .any(|operand| matches!(operand, Operand::Table(_)));
-    let own_pixel = |(read, dy, dx): (&Read, i64, i64)| {
-        (dy, dx) == (0, 0) && read.window == whole && tables[read.tensor].is_some()
-    };
+    let own_pixel =
+        |(read, dy, dx): (&Read, i64, i64)| (dy, dx) == (0, 0) && read.window == whole && tables[read.tensor].is_some();
     if has_table || tensor.reads().count() == 0 || !tensor.reads().all(own_pixel) {
         return None;
     }
@@ -148,17 +143,10 @@ fn delays(stencil: &Stencil, tables: &[Option<Vec<usize>>], lag: i64) -> Option<
 }
 
 /// Whether the tensor reads a feature of the given channel at its own pixel.
-fn reads_channel(
-    tensor: &StencilTensor,
-    source: usize,
-    channels: &[usize],
-    channel: usize,
-) -> bool {
+fn reads_channel(tensor: &StencilTensor, source: usize, channels: &[usize], channel: usize) -> bool {
     let mut reads = false;
     tensor.dependencies(|found| {
-        reads |= found.tensor == source
-            && (found.dy, found.dx) == (0, 0)
-            && channels[found.source] == channel;
+        reads |= found.tensor == source && (found.dy, found.dx) == (0, 0) && channels[found.source] == channel;
     });
     reads
 }

@@ -1,7 +1,8 @@
-//! A network as a stencil: every tensor is a grid of feature vectors, and every operator says from which places it reads.
+//! A network as a stencil: every tensor is a grid of feature vectors, and every operator says from which places it
+//! reads.
 //!
-//! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the shape of a
-//! tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
+//! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the
+//! shape of a tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
 
 use crate::{
     domain::image::ImageShape,
@@ -68,9 +69,11 @@ pub(super) enum Operator {
     Permute(Vec<usize>),
     /// Rows of a constant table by an integer tensor, one for each of its features.
     Embed(Constant),
-    /// Rows by the label out of a table for each pixel, the first operand; its first feature axis is the one that is looked up.
+    /// Rows by the label out of a table for each pixel, the first operand; its first feature axis is the one that is
+    /// looked up.
     EmbedPlaced,
-    /// One-hot code of an integer tensor, along a last axis of the features: the node, and its constants for depth and values.
+    /// One-hot code of an integer tensor, along a last axis of the features: the node, and its constants for depth and
+    /// values.
     OneHot {
         node: OnnxNode,
         depth: Constant,
@@ -250,8 +253,7 @@ impl StencilTensor {
                 Operator::Mix { axes, .. } => {
                     for (source, place) in places(&read.features).enumerate() {
                         for (feature, other) in places(&self.features).enumerate() {
-                            let same = (0..place.len())
-                                .all(|axis| axes.contains(&axis) || place[axis] == other[axis]);
+                            let same = (0..place.len()).all(|axis| axes.contains(&axis) || place[axis] == other[axis]);
                             if same {
                                 depends(feature, source, 0, 0);
                             }
@@ -272,8 +274,7 @@ impl StencilTensor {
                     let (own, all) = (indices.len(), read.features[*axis]);
                     for feature in 0..self.width() {
                         let (outer, rest) = (feature / (own * inner), feature % (own * inner));
-                        let source =
-                            outer * all * inner + indices[rest / inner] * inner + rest % inner;
+                        let source = outer * all * inner + indices[rest / inner] * inner + rest % inner;
                         depends(feature, source, 0, 0);
                     }
                 }
@@ -296,8 +297,7 @@ impl StencilTensor {
 
     /// Features that are a product with a constant of zero; empty if the operator is no product.
     fn silent(&self) -> Vec<bool> {
-        let is_product =
-            matches!(&self.operator, Operator::Pointwise(node) if node.op_type() == "Mul");
+        let is_product = matches!(&self.operator, Operator::Pointwise(node) if node.op_type() == "Mul");
         if !is_product {
             return Vec::new();
         }
@@ -325,28 +325,21 @@ impl StencilTensor {
     }
 }
 
-/// For every place of `shape` in row-major order, the place of an operand of shape `operand` that is broadcast to it. Both have the
-/// same number of axes, or the operand has fewer, aligned at the end.
-pub(super) fn broadcast<'a>(
-    shape: &'a [usize],
-    operand: &'a [usize],
-) -> impl Iterator<Item = usize> + 'a {
+/// For every place of `shape` in row-major order, the place of an operand of shape `operand` that is broadcast to it.
+/// Both have the same number of axes, or the operand has fewer, aligned at the end.
+pub(super) fn broadcast<'a>(shape: &'a [usize], operand: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
     let missing = shape.len() - operand.len().min(shape.len());
     places(shape).map(move |place| {
         operand
             .iter()
             .zip(&place[missing..])
-            .fold(0, |at, (&size, &index)| {
-                at * size + if size == 1 { 0 } else { index }
-            })
+            .fold(0, |at, (&size, &index)| at * size + if size == 1 { 0 } else { index })
     })
 }
 
-/// For every place of the permuted tensor, the place in a tensor of shape `shape`; axis k of the result is axis `order[k]`.
-pub(super) fn permuted<'a>(
-    shape: &'a [usize],
-    order: &'a [usize],
-) -> impl Iterator<Item = usize> + 'a {
+/// For every place of the permuted tensor, the place in a tensor of shape `shape`; axis k of the result is axis
+/// `order[k]`.
+pub(super) fn permuted<'a>(shape: &'a [usize], order: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
     let result: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
     let strides: Vec<usize> = (0..shape.len())
         .map(|axis| shape[axis + 1..].iter().product())

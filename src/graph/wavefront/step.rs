@@ -25,11 +25,7 @@ use crate::graph::{
 const BOOL: i64 = 9;
 
 /// Writes the program of a stencil; `model` gives the version of the operators.
-pub(super) fn emit(
-    stencil: &Stencil,
-    schedule: &Schedule,
-    model: &Model,
-) -> Result<Compiled, Unsupported> {
+pub(super) fn emit(stencil: &Stencil, schedule: &Schedule, model: &Model) -> Result<Compiled, Unsupported> {
     let opset = model.opset();
     if opset < 13 {
         return Err(Unsupported::new(format!(
@@ -129,8 +125,7 @@ impl Emitter<'_> {
                     dims.extend(&table.dims[2..]);
                     let table = self.writer.constant(&table.clone().reshaped(dims));
                     let output = self.writer.fresh("placed");
-                    self.writer
-                        .node(Node::new("Gather", &[&table, &position], &output));
+                    self.writer.node(Node::new("Gather", &[&table, &position], &output));
                     Ok(output)
                 }
             })
@@ -163,31 +158,19 @@ impl Emitter<'_> {
             .or_insert_with(|| self.writer.fresh("mask"))
             .clone();
         let features = &self.stencil.tensors[read.tensor].features;
-        let zero = self
-            .writer
-            .constant(&Constant::floats(Vec::new(), vec![0.0]));
-        let [truth, inside, output] =
-            ["truth", "inside", "masked"].map(|what| self.writer.fresh(what));
+        let zero = self.writer.constant(&Constant::floats(Vec::new(), vec![0.0]));
+        let [truth, inside, output] = ["truth", "inside", "masked"].map(|what| self.writer.fresh(what));
         self.writer
             .node(Node::new("Cast", &[&mask], &truth).with_int("to", BOOL));
         // One axis for each of the features.
-        let shape = self
-            .writer
-            .ints(std::iter::once(-1).chain(features.iter().map(|_| 1)));
-        self.writer
-            .node(Node::new("Reshape", &[&truth, &shape], &inside));
-        self.writer
-            .node(Node::new("Where", &[&inside, &name, &zero], &output));
+        let shape = self.writer.ints(std::iter::once(-1).chain(features.iter().map(|_| 1)));
+        self.writer.node(Node::new("Reshape", &[&truth, &shape], &inside));
+        self.writer.node(Node::new("Where", &[&inside, &name, &zero], &output));
         output
     }
 
     /// The input that holds neighbours computed in earlier steps.
-    fn gather(
-        &mut self,
-        at: usize,
-        read: &Read,
-        places: Vec<(i64, i64)>,
-    ) -> Result<String, Unsupported> {
+    fn gather(&mut self, at: usize, read: &Read, places: Vec<(i64, i64)>) -> Result<String, Unsupported> {
         let tensor = &self.stencil.tensors[read.tensor];
         if !tensor.is_real {
             return Err(Unsupported::new(format!(
@@ -221,11 +204,8 @@ impl Emitter<'_> {
         let logits = &self.stencil.tensors[self.stencil.logits];
         let width = logits.width();
         let shape = self.writer.ints([0, width as i64]);
-        self.writer.node(Node::new(
-            "Reshape",
-            &[&name_of(self.stencil.logits), &shape],
-            LOGITS,
-        ));
+        self.writer
+            .node(Node::new("Reshape", &[&name_of(self.stencil.logits), &shape], LOGITS));
         let (tables, tabulated) = (self.tables(model)?, &self.tabulated);
         let mut caches = vec![None; self.cached.len()];
         for (&tensor, &(place, lifetime)) in &self.cached {
@@ -253,12 +233,7 @@ impl Emitter<'_> {
                 columns: (window.left, window.right),
             })
             .collect();
-        gathers.sort_by(|a, b| {
-            a.input
-                .len()
-                .cmp(&b.input.len())
-                .then(a.input.cmp(&b.input))
-        });
+        gathers.sort_by(|a, b| a.input.len().cmp(&b.input.len()).then(a.input.cmp(&b.input)));
         debug_assert_eq!(tabulated.len(), tables.tables.len());
         let positions: Vec<Position> = self
             .positions

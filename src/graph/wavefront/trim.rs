@@ -1,4 +1,5 @@
-//! Leaves out what the logits do not need, and moves every tensor so that what is needed of it lies on the pixels of the image.
+//! Leaves out what the logits do not need, and moves every tensor so that what is needed of it lies on the pixels of
+//! the image.
 
 use super::{
     Unsupported,
@@ -76,12 +77,10 @@ fn moved(table: &Constant, origin: (i64, i64), size: (usize, usize)) -> Constant
     let width: usize = table.dims[2..].iter().product();
     let mut dims = vec![size.0, size.1];
     dims.extend(&table.dims[2..]);
-    let clamp =
-        |at: usize, origin: i64, old: usize| (at as i64 + origin).clamp(0, old as i64 - 1) as usize;
+    let clamp = |at: usize, origin: i64, old: usize| (at as i64 + origin).clamp(0, old as i64 - 1) as usize;
     let sources = (0..size.0).flat_map(|row| {
         (0..size.1).flat_map(move |column| {
-            let place =
-                clamp(row, origin.0, old_rows) * old_columns + clamp(column, origin.1, old_columns);
+            let place = clamp(row, origin.0, old_rows) * old_columns + clamp(column, origin.1, old_columns);
             (0..width).map(move |feature| place * width + feature)
         })
     });

@@ -114,9 +114,7 @@ impl<'de> Deserializer<'de> for Value {
 
     fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ValueError> {
         match self {
-            Self::Text(text) => {
-                visitor.visit_bool(Self::parse(&text.to_lowercase(), "true or false")?)
-            }
+            Self::Text(text) => visitor.visit_bool(Self::parse(&text.to_lowercase(), "true or false")?),
             Self::Json(value) => value.deserialize_bool(visitor).map_err(ValueError::custom),
         }
     }
@@ -139,11 +137,7 @@ impl<'de> Deserializer<'de> for Value {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        _: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, ValueError> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, _: &'static str, visitor: V) -> Result<V::Value, ValueError> {
         visitor.visit_newtype_struct(self)
     }
 
@@ -155,22 +149,16 @@ impl<'de> Deserializer<'de> for Value {
     ) -> Result<V::Value, ValueError> {
         match self {
             Self::Text(text) if variants.contains(&text.as_str()) => {
-                let variant: serde::de::value::StringDeserializer<ValueError> =
-                    text.into_deserializer();
+                let variant: serde::de::value::StringDeserializer<ValueError> = text.into_deserializer();
                 variant.deserialize_enum(name, variants, visitor)
             }
-            Self::Json(serde_json::Value::String(text)) => {
-                Self::Text(text).deserialize_enum(name, variants, visitor)
-            }
+            Self::Json(serde_json::Value::String(text)) => Self::Text(text).deserialize_enum(name, variants, visitor),
             Self::Text(text) => Err(ValueError(format!(
                 "{:?} is not one of: {}",
                 clip(&text),
                 variants.join(", ")
             ))),
-            Self::Json(_) => Err(ValueError(format!(
-                "must be text, one of: {}",
-                variants.join(", ")
-            ))),
+            Self::Json(_) => Err(ValueError(format!("must be text, one of: {}", variants.join(", ")))),
         }
     }
 

@@ -11,8 +11,9 @@ pub(super) struct Palette {
 }
 
 impl Palette {
-    /// Colours for those `wanted`: the same if there are at most `size` (1 to 256), else `size` near ones by median cut (Heckbert 1982): the
-    /// box of colours with the longest side is halved at its median until there are enough boxes, and each becomes its mean.
+    /// Colours for those `wanted`: the same if there are at most `size` (1 to 256), else `size` near ones by median cut
+    /// (Heckbert 1982): the box of colours with the longest side is halved at its median until there are enough boxes,
+    /// and each becomes its mean.
     pub(super) fn new(wanted: impl Iterator<Item = Colour>, size: usize) -> Self {
         let mut distinct: Vec<Colour> = wanted.collect();
         distinct.sort_unstable();
@@ -28,8 +29,7 @@ impl Palette {
                 .enumerate()
                 .map(|(place, colours)| (longest_side(colours), place))
                 .max();
-            let Some(((length, channel), place)) = longest.filter(|((length, _), _)| *length > 0)
-            else {
+            let Some(((length, channel), place)) = longest.filter(|((length, _), _)| *length > 0) else {
                 break;
             };
             debug_assert!(length > 0);
@@ -85,10 +85,7 @@ fn longest_side(colours: &[Colour]) -> (u8, usize) {
 fn mean(colours: &[Colour]) -> Colour {
     let count = colours.len().max(1);
     std::array::from_fn(|channel| {
-        let sum: usize = colours
-            .iter()
-            .map(|colour| usize::from(colour[channel]))
-            .sum();
+        let sum: usize = colours.iter().map(|colour| usize::from(colour[channel])).sum();
         ((sum + count / 2) / count) as u8
     })
 }
@@ -107,11 +104,7 @@ mod tests {
         let mut palette = Palette::new(colours(1700), 255);
         for colour in colours(1700) {
             let near = palette.colours[usize::from(palette.index(colour))];
-            let distance: u32 = near
-                .iter()
-                .zip(colour)
-                .map(|(&a, b)| u32::from(a.abs_diff(b)))
-                .sum();
+            let distance: u32 = near.iter().zip(colour).map(|(&a, b)| u32::from(a.abs_diff(b))).sum();
             assert!(distance < 48, "{colour:?} became {near:?}");
         }
         assert_eq!(palette.reserve(), 255);

@@ -60,12 +60,7 @@ impl Canvas {
     }
 
     /// Takes pixels of the file, as long as the image is wanted.
-    pub(super) fn draw(
-        &mut self,
-        colour: ColorType,
-        run: Run<'_>,
-        watch: &Watch<'_>,
-    ) -> Result<(), MediaError> {
+    pub(super) fn draw(&mut self, colour: ColorType, run: Run<'_>, watch: &Watch<'_>) -> Result<(), MediaError> {
         let channels = self.shape.channels();
         let size = usize::from(colour.bytes_per_pixel());
         for (number, bytes) in run.bytes.chunks(RUN * size).enumerate() {

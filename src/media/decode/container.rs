@@ -1,7 +1,7 @@
 //! What lies around the pixels of a file: chunks, blocks and segments, walked by their lengths.
 //!
-//! It tells how many frames a file holds and which way up they are, without decoding anything and without allocating: what a file says
-//! about itself is read in place. It never fails; what it cannot follow, a decoder will refuse.
+//! It tells how many frames a file holds and which way up they are, without decoding anything and without allocating:
+//! what a file says about itself is read in place. It never fails; what it cannot follow, a decoder will refuse.
 
 use std::iter;
 
@@ -25,7 +25,8 @@ pub(super) struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// Whether an image can be decoded without it. `tRNS` is ancillary by its name, and yet it says which pixels are transparent.
+    /// Whether an image can be decoded without it. `tRNS` is ancillary by its name, and yet it says which pixels are
+    /// transparent.
     pub(super) fn is_ancillary(&self) -> bool {
         self.kind[0].is_ascii_lowercase() && &self.kind != b"tRNS"
     }
@@ -57,8 +58,8 @@ pub(super) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = Chunk<'_>> {
     })
 }
 
-/// Frames of a PNG file: of an animation as many as its `acTL` chunk declares, and one more if the image that everyone sees is
-/// not one of them.
+/// Frames of a PNG file: of an animation as many as its `acTL` chunk declares, and one more if the image that everyone
+/// sees is not one of them.
 pub(super) fn png_frames(bytes: &[u8]) -> u64 {
     let mut declared = None;
     let mut shows_default = true;
@@ -71,19 +72,13 @@ pub(super) fn png_frames(bytes: &[u8]) -> u64 {
             _ => {}
         }
     }
-    declared
-        .map_or(1, |frames| frames + u64::from(shows_default))
-        .max(1)
+    declared.map_or(1, |frames| frames + u64::from(shows_default)).max(1)
 }
 
 /// Frames of a GIF file, as many as begin.
 pub(super) fn gif_frames(bytes: &[u8]) -> u64 {
     let colours = |flags: u8| {
-        if flags & 0x80 == 0 {
-            0
-        } else {
-            3 << ((flags & 7) + 1)
-        }
+        if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 7) + 1) }
     };
     // Behind the signature stand width, height and flags, then two bytes more.
     let Some(&flags) = bytes.get(10) else {
@@ -122,22 +117,19 @@ fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         let (head, after) = rest.split_at_checked(8)?;
         let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
         let data = &after[..length.min(after.len())];
-        rest = after
-            .get(length.saturating_add(length % 2)..)
-            .unwrap_or_default();
+        rest = after.get(length.saturating_add(length % 2)..).unwrap_or_default();
         Some((&head[..4], data))
     })
 }
 
 /// Frames of a WebP file.
 pub(super) fn webp_frames(bytes: &[u8]) -> u64 {
-    let frames = webp_chunks(bytes)
-        .filter(|(kind, _)| kind == b"ANMF")
-        .count();
+    let frames = webp_chunks(bytes).filter(|(kind, _)| kind == b"ANMF").count();
     (frames as u64).max(1)
 }
 
-/// Where the directories of a TIFF file lie, one a page. A chain that runs in a circle ends where it is longer than a file can hold.
+/// Where the directories of a TIFF file lie, one a page. A chain that runs in a circle ends where it is longer than a
+/// file can hold.
 pub(super) fn tiff_pages(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
     let is_little = bytes.starts_with(b"II");
     let short = move |at: usize| {
@@ -188,8 +180,7 @@ pub(super) fn pnm_images(bytes: &[u8]) -> impl Iterator<Item = usize> + '_ {
         let pixels = usize::try_from(row.checked_mul(height.into())?).ok()?;
         let end = (image.len() - reader.len()).checked_add(pixels)?;
         let rest = image.get(end..)?.trim_ascii_start();
-        let is_image =
-            matches!(rest, [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace());
+        let is_image = matches!(rest, [b'P', b'1'..=b'7', space, ..] if space.is_ascii_whitespace());
         (is_binary && is_image).then(|| bytes.len() - rest.len())
     };
     iter::successors(Some(0), next)

@@ -43,10 +43,7 @@ pub(super) fn all(
             .collect();
         images.and_then(|images| {
             if images.is_empty() {
-                return Err(corrupt(
-                    header.format,
-                    "it holds none of the frames that it declares",
-                ));
+                return Err(corrupt(header.format, "it holds none of the frames that it declares"));
             }
             Ok(images)
         })

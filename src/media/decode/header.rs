@@ -44,38 +44,24 @@ impl Header {
             ImageFormat::Jpeg => jpeg::header(bytes)?,
             _ => {
                 let watch = Watch::new(&|| false);
-                let decoder = open(Watched::new(bytes, &watch), format, u64::MAX)
-                    .map_err(|error| corrupt(format, error))?;
+                let decoder =
+                    open(Watched::new(bytes, &watch), format, u64::MAX).map_err(|error| corrupt(format, error))?;
                 (decoder.dimensions(), decoder.color_type())
             }
         };
         let (frames, orientation) = match format {
-            ImageFormat::Png => (
-                container::png_frames(bytes),
-                container::png_orientation(bytes),
-            ),
+            ImageFormat::Png => (container::png_frames(bytes), container::png_orientation(bytes)),
             ImageFormat::Jpeg => (1, container::jpeg_orientation(bytes)),
             ImageFormat::Gif => (container::gif_frames(bytes), Orientation::default()),
-            ImageFormat::WebP => (
-                container::webp_frames(bytes),
-                container::webp_orientation(bytes),
-            ),
-            ImageFormat::Tiff => (
-                container::tiff_pages(bytes).count() as u64,
-                Orientation::of_exif(bytes),
-            ),
-            ImageFormat::Pnm => (
-                container::pnm_images(bytes).count() as u64,
-                Orientation::default(),
-            ),
+            ImageFormat::WebP => (container::webp_frames(bytes), container::webp_orientation(bytes)),
+            ImageFormat::Tiff => (container::tiff_pages(bytes).count() as u64, Orientation::of_exif(bytes)),
+            ImageFormat::Pnm => (container::pnm_images(bytes).count() as u64, Orientation::default()),
             _ => (1, Orientation::default()),
         };
         let pixels = u64::from(width) * u64::from(height);
         let size = u64::from(colour.bytes_per_pixel());
         let held = match format {
-            ImageFormat::Png if options.frames != Frames::All || frames == 1 => {
-                png::held(width, height, size)
-            }
+            ImageFormat::Png if options.frames != Frames::All || frames == 1 => png::held(width, height, size),
             // Two canvases and a frame.
             ImageFormat::Png => pixels.saturating_mul(12),
             // Its coefficients too, if it is progressive.
@@ -106,7 +92,8 @@ impl Header {
         self.applied.turn((self.width, self.height))
     }
 
-    /// Bytes that a decoder of whole pictures may allocate: its estimate, and room for what does not grow with the picture.
+    /// Bytes that a decoder of whole pictures may allocate: its estimate, and room for what does not grow with the
+    /// picture.
     pub(super) fn max_alloc(&self) -> u64 {
         self.held.saturating_add(1 << 20)
     }
@@ -122,11 +109,7 @@ impl Header {
         let limit = limits.max_pixels.min(resize::MAX_PIXELS);
         let pixels = u64::from(width) * u64::from(height);
         if pixels > limit {
-            return Err(MediaError::TooManyPixels {
-                width,
-                height,
-                limit,
-            });
+            return Err(MediaError::TooManyPixels { width, height, limit });
         }
         if self.frames > 1 && options.frames == Frames::Only {
             return Err(MediaError::Frames {
@@ -134,11 +117,7 @@ impl Header {
                 count: self.frames,
             });
         }
-        let frames = if options.frames == Frames::All {
-            self.frames
-        } else {
-            1
-        };
+        let frames = if options.frames == Frames::All { self.frames } else { 1 };
         // No overflow: frames are counted in 32 bits, and a frame has at most 2³⁰ pixels.
         if frames > limits.max_frames as u64 || frames * pixels > limit {
             return Err(MediaError::TooManyFrames {
@@ -156,11 +135,7 @@ impl Header {
         }
         let fits = (width as usize, height as usize) == (shape.width(), shape.height());
         if !fits && !options.resize {
-            return Err(MediaError::Size {
-                width,
-                height,
-                shape,
-            });
+            return Err(MediaError::Size { width, height, shape });
         }
         self.check_values(shape, options)?;
         Ok(Cost {
@@ -185,7 +160,8 @@ impl Header {
                 levels: shape.levels(),
             });
         }
-        // Alpha does not count against a model without a channel for it: whether it says anything is seen in the pixels.
+        // Alpha does not count against a model without a channel for it: whether it says anything is seen in the
+        // pixels.
         let fits = match shape.channels() {
             1 => !self.colour.has_color(),
             3 => self.colour.has_color(),

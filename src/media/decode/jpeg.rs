@@ -1,5 +1,5 @@
-//! JPEG files. The decoder gives whole pictures, and fills what is missing with grey, which a density would judge: so whether a file is
-//! whole is looked at here.
+//! JPEG files. The decoder gives whole pictures, and fills what is missing with grey, which a density would judge: so
+//! whether a file is whole is looked at here.
 
 use image::{ColorType, ImageFormat};
 use zune_jpeg::{
@@ -33,15 +33,10 @@ pub(super) fn header(bytes: &[u8]) -> Result<((u32, u32), ColorType), MediaError
 /// The whole picture.
 pub(super) fn pixels(bytes: &[u8], watch: &Watch<'_>) -> Result<Vec<u8>, MediaError> {
     if !is_complete(bytes) {
-        return Err(corrupt(
-            ImageFormat::Jpeg,
-            "it ends before its last scan does",
-        ));
+        return Err(corrupt(ImageFormat::Jpeg, "it ends before its last scan does"));
     }
     let mut decoder = open(Watched::new(bytes, watch))?;
-    decoder
-        .decode()
-        .map_err(|error| corrupt(ImageFormat::Jpeg, error))
+    decoder.decode().map_err(|error| corrupt(ImageFormat::Jpeg, error))
 }
 
 fn open<R: ZByteReaderTrait>(reader: R) -> Result<JpegDecoder<R>, MediaError> {
@@ -70,8 +65,8 @@ fn output(space: ColorSpace) -> (ColorSpace, ColorType) {
 
 /// Whether the marker that ends an image follows its scans.
 ///
-/// Segments are stepped over by their lengths, so that the end of a thumbnail inside a header is not taken for the end of
-/// the image. In a scan a byte 0xFF is data when 0x00 follows, and a restart marker (0xD0 to 0xD7) does not end it.
+/// Segments are stepped over by their lengths, so that the end of a thumbnail inside a header is not taken for the end
+/// of the image. In a scan a byte 0xFF is data when 0x00 follows, and a restart marker (0xD0 to 0xD7) does not end it.
 fn is_complete(bytes: &[u8]) -> bool {
     let mut position = 2;
     while let Some(&byte) = bytes.get(position) {
@@ -85,8 +80,7 @@ fn is_complete(bytes: &[u8]) -> bool {
             Some(0xFF) => position += 1,
             Some(0x00 | 0x01 | 0xD0..=0xD8) => position += 2,
             Some(_) => {
-                let (Some(&high), Some(&low)) = (bytes.get(position + 2), bytes.get(position + 3))
-                else {
+                let (Some(&high), Some(&low)) = (bytes.get(position + 2), bytes.get(position + 3)) else {
                     return false;
                 };
                 position += 2 + usize::from(u16::from_be_bytes([high, low])).max(2);

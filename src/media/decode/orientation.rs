@@ -13,12 +13,11 @@ impl Default for Orientation {
 }
 
 impl Orientation {
-    /// The tag of an EXIF block, with or without the word that it begins with in JPEG files. Without a tag, or with one that is no
-    /// orientation, an image is as stored.
+    /// The tag of an EXIF block, with or without the word that it begins with in JPEG files. Without a tag, or with one
+    /// that is no orientation, an image is as stored.
     pub(super) fn of_exif(block: &[u8]) -> Self {
         let block = block.strip_prefix(b"Exif\0\0").unwrap_or(block);
-        metadata::Orientation::from_exif_chunk(block)
-            .map_or_else(Self::default, |tag| Self(tag.to_exif()))
+        metadata::Orientation::from_exif_chunk(block).map_or_else(Self::default, |tag| Self(tag.to_exif()))
     }
 
     /// The number in the tag, 1 to 8.
@@ -33,11 +32,7 @@ impl Orientation {
 
     /// Columns and rows as seen of an image that is stored with these; or the reverse.
     pub(super) fn turn<T>(self, (width, height): (T, T)) -> (T, T) {
-        if self.0 < 5 {
-            (width, height)
-        } else {
-            (height, width)
-        }
+        if self.0 < 5 { (width, height) } else { (height, width) }
     }
 
     /// Where the pixel that is seen at (x, y) is stored in an image of `width` × `height` stored pixels.
@@ -83,29 +78,16 @@ mod tests {
     fn every_tag_turns_as_the_standard_says() {
         for tag in 1..=8 {
             let pixels: Vec<u8> = (0..6).collect();
-            let mut expected =
-                DynamicImage::ImageLuma8(GrayImage::from_raw(3, 2, pixels.clone()).unwrap());
+            let mut expected = DynamicImage::ImageLuma8(GrayImage::from_raw(3, 2, pixels.clone()).unwrap());
             expected.apply_orientation(metadata::Orientation::from_exif(tag).unwrap());
-            assert_eq!(
-                Orientation(tag).apply(pixels, 3, 1),
-                expected.as_bytes(),
-                "{tag}"
-            );
-            assert_eq!(
-                Orientation(tag).turn((3, 2)),
-                (expected.width(), expected.height())
-            );
+            assert_eq!(Orientation(tag).apply(pixels, 3, 1), expected.as_bytes(), "{tag}");
+            assert_eq!(Orientation(tag).turn((3, 2)), (expected.width(), expected.height()));
         }
     }
 
     #[test]
     fn what_is_no_tag_leaves_an_image_as_stored() {
-        for block in [
-            &b""[..],
-            b"Exif\0\0",
-            b"II*\0\x08\0\0\0",
-            b"II*\0\xff\xff\xff\xff",
-        ] {
+        for block in [&b""[..], b"Exif\0\0", b"II*\0\x08\0\0\0", b"II*\0\xff\xff\xff\xff"] {
             assert!(Orientation::of_exif(block).is_as_stored());
         }
     }

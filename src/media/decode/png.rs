@@ -1,7 +1,7 @@
 //! PNG files, row by row.
 //!
-//! Colour profiles, texts and every other chunk that no pixel depends on are stepped over in place: a profile that unpacks to half a
-//! gigabyte costs nothing, because nobody looks at it.
+//! Colour profiles, texts and every other chunk that no pixel depends on are stepped over in place: a profile that
+//! unpacks to half a gigabyte costs nothing, because nobody looks at it.
 
 use std::io::{self, BufRead, Read, Seek, SeekFrom};
 
@@ -37,29 +37,21 @@ pub(super) fn header(bytes: &[u8]) -> Result<((u32, u32), ColorType), MediaError
     Ok((reader.info().size(), colour(&reader)?))
 }
 
-/// Bytes that decoding holds: the decoder keeps up to five rows in a buffer that doubles as it grows, and gives out one.
+/// Bytes that decoding holds: the decoder keeps up to five rows in a buffer that doubles as it grows, and gives out
+/// one.
 pub(super) fn held(width: u32, height: u32, bytes_per_pixel: u64) -> u64 {
     let row = u64::from(width) * bytes_per_pixel;
     row * (2 * u64::from(height).min(5) + 1)
 }
 
 /// Draws every row.
-pub(super) fn draw(
-    bytes: &[u8],
-    header: &Header,
-    canvas: &mut Canvas,
-    watch: &Watch<'_>,
-) -> Result<(), MediaError> {
+pub(super) fn draw(bytes: &[u8], header: &Header, canvas: &mut Canvas, watch: &Watch<'_>) -> Result<(), MediaError> {
     let mut reader = open(bytes)?;
     let colour = colour(&reader)?;
     let size = usize::from(colour.bytes_per_pixel());
     let is_deep = colour.bytes_per_pixel() > colour.channel_count();
     let (width, height) = (header.width as usize, header.height as usize);
-    let passes = if reader.info().interlaced {
-        &ADAM7[..]
-    } else {
-        &PLAIN
-    };
+    let passes = if reader.info().interlaced { &ADAM7[..] } else { &PLAIN };
     let mut row = vec![0; width * size];
     for &(x, first, step, rows) in passes {
         let columns = width.saturating_sub(x).div_ceil(step);

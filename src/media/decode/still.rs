@@ -31,8 +31,7 @@ pub(super) fn still(
             draw(&pixels, header.colour, &header, &mut canvas, watch)?;
         }
         format => {
-            let pixels = picture(Watched::new(bytes, watch), &header)
-                .map_err(|error| corrupt(format, error))?;
+            let pixels = picture(Watched::new(bytes, watch), &header).map_err(|error| corrupt(format, error))?;
             draw(&pixels, header.colour, &header, &mut canvas, watch)?;
         }
     }

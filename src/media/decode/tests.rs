@@ -2,10 +2,7 @@
 
 use std::{cell::Cell, io::Cursor};
 
-use image::{
-    DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage,
-    imageops,
-};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage, imageops};
 
 use super::*;
 
@@ -65,29 +62,15 @@ fn refused(bytes: &[u8], shape: ImageShape, options: DecodeOptions, parts: &[&st
 
 #[test]
 fn grey_levels_arrive_as_they_are() {
-    let image = read(
-        &file(grey(), ImageFormat::Png),
-        grey_shape(),
-        DecodeOptions::default(),
-    );
+    let image = read(&file(grey(), ImageFormat::Png), grey_shape(), DecodeOptions::default());
     assert_eq!(image.unwrap().levels(), grey().as_raw().as_slice());
 }
 
 #[test]
 fn colour_arrives_in_planes() {
     let rgb = RgbImage::from_fn(5, 4, |x, y| Rgb([x as u8, y as u8, 9]));
-    for format in [
-        ImageFormat::Png,
-        ImageFormat::Bmp,
-        ImageFormat::Pnm,
-        ImageFormat::WebP,
-    ] {
-        let image = read(
-            &file(rgb.clone(), format),
-            rgb_shape(),
-            DecodeOptions::default(),
-        )
-        .unwrap();
+    for format in [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Pnm, ImageFormat::WebP] {
+        let image = read(&file(rgb.clone(), format), rgb_shape(), DecodeOptions::default()).unwrap();
         assert_eq!(&image.levels()[..6], [0, 1, 2, 3, 4, 0], "{format:?}");
         assert_eq!(&image.levels()[20..26], [0, 0, 0, 0, 0, 1]);
         assert!(image.levels()[40..].iter().all(|&level| level == 9));
@@ -99,8 +82,7 @@ fn every_format_is_read_and_refused_when_cut_short() {
     let rgb = RgbImage::from_fn(5, 4, |x, y| Rgb([(x * 50) as u8, (y * 60) as u8, 9]));
     for format in FORMATS_WRITTEN {
         let bytes = file(rgb.clone(), format);
-        read(&bytes, rgb_shape(), DecodeOptions::default())
-            .unwrap_or_else(|error| panic!("{format:?}: {error}"));
+        read(&bytes, rgb_shape(), DecodeOptions::default()).unwrap_or_else(|error| panic!("{format:?}: {error}"));
         for keep in [bytes.len() / 2, bytes.len() - bytes.len() / 8 - 2, 20] {
             let result = read(&bytes[..keep.min(bytes.len() - 1)], rgb_shape(), CONVERT);
             assert!(
@@ -117,12 +99,7 @@ fn bytes_that_are_no_image_are_refused() {
         refused(bytes, grey_shape(), CONVERT, &["PNG, JPEG, WebP"]);
     }
     // A format that can be told but is not read.
-    refused(
-        b"\0\0\0\x1cftypavif\0\0\0\0",
-        grey_shape(),
-        CONVERT,
-        &["TIFF"],
-    );
+    refused(b"\0\0\0\x1cftypavif\0\0\0\0", grey_shape(), CONVERT, &["TIFF"]);
     refused(b"", grey_shape(), CONVERT, &["empty"]);
     refused(b"\x89PNG", grey_shape(), CONVERT, &["PNG", "ends inside"]);
 }
@@ -149,22 +126,14 @@ fn colour_for_a_grey_model_needs_convert_even_if_every_pixel_is_grey() {
     );
     let image = read(&bytes, grey_shape(), CONVERT).unwrap();
     assert!(image.levels().iter().all(|&level| level == 7));
-    let red = file(
-        RgbImage::from_pixel(5, 4, Rgb([255, 0, 0])),
-        ImageFormat::Png,
-    );
+    let red = file(RgbImage::from_pixel(5, 4, Rgb([255, 0, 0])), ImageFormat::Png);
     assert_eq!(read(&red, grey_shape(), CONVERT).unwrap().levels()[0], 76);
 }
 
 #[test]
 fn grey_for_a_colour_model_needs_convert() {
     let bytes = file(grey(), ImageFormat::Png);
-    refused(
-        &bytes,
-        rgb_shape(),
-        RESIZE,
-        &["1 channel (grey)", "convert=true"],
-    );
+    refused(&bytes, rgb_shape(), RESIZE, &["1 channel (grey)", "convert=true"]);
     let image = read(&bytes, rgb_shape(), CONVERT).unwrap();
     assert_eq!(image.levels()[..20], image.levels()[40..]);
 }
@@ -182,12 +151,7 @@ fn only_transparency_that_says_something_is_refused() {
     let mut clear = opaque;
     clear.put_pixel(2, 1, Rgba([255, 255, 255, 0]));
     let bytes = file(clear, ImageFormat::Png);
-    refused(
-        &bytes,
-        rgb_shape(),
-        RESIZE,
-        &["transparent", "convert=true"],
-    );
+    refused(&bytes, rgb_shape(), RESIZE, &["transparent", "convert=true"]);
     let image = read(&bytes, rgb_shape(), CONVERT).unwrap();
     assert_eq!(image.levels()[7], 0);
     assert_eq!(image.levels()[8], 10);
@@ -206,11 +170,7 @@ fn sixteen_bits_are_not_reduced_silently() {
 fn fewer_levels_divide_the_bytes_evenly() {
     let shape = ImageShape::new(1, 1, 4, 4).unwrap();
     let row = GrayImage::from_raw(4, 1, vec![0, 63, 64, 255]).unwrap();
-    let image = read(
-        &file(row, ImageFormat::Png),
-        shape,
-        DecodeOptions::default(),
-    );
+    let image = read(&file(row, ImageFormat::Png), shape, DecodeOptions::default());
     assert_eq!(image.unwrap().levels(), [0, 0, 1, 3]);
 }
 
@@ -227,13 +187,7 @@ fn a_bomb_is_refused_from_its_header() {
     assert!(error.to_string().contains("60000×60000"), "{error}");
     assert!(error.to_string().contains("16777216"), "{error}");
     assert_eq!(file_dimensions(&bomb), Ok((60_000, 60_000)));
-    let error = decode(
-        b"P5 60000 60000 255\n",
-        grey_shape(),
-        RESIZE,
-        DecodeLimits::default(),
-    )
-    .unwrap_err();
+    let error = decode(b"P5 60000 60000 255\n", grey_shape(), RESIZE, DecodeLimits::default()).unwrap_err();
     assert!(error.is_too_large(), "{error}");
 }
 
@@ -281,10 +235,7 @@ fn what_decoding_costs_is_known_before_it() {
     assert_eq!(cost(grey_shape(), CONVERT).unwrap().pixels, 20);
     let other = ImageShape::new(1, 8, 8, 256).unwrap();
     assert_eq!(cost(other, RESIZE).unwrap().pixels, 20);
-    assert_eq!(
-        cost(other, CONVERT),
-        Err(read(&bytes, other, CONVERT).unwrap_err())
-    );
+    assert_eq!(cost(other, CONVERT), Err(read(&bytes, other, CONVERT).unwrap_err()));
 }
 
 #[test]
@@ -303,23 +254,13 @@ fn decoding_stops_when_nobody_wants_the_image() {
                 asked.set(asked.get() + 1);
                 asked.get() > limit
             };
-            decode_file(
-                &bytes,
-                grey_shape(),
-                options,
-                DecodeLimits::default(),
-                &stop,
-            )
+            decode_file(&bytes, grey_shape(), options, DecodeLimits::default(), &stop)
         };
         assert!(after(usize::MAX).is_ok());
         let all = asked.get();
         assert!(all > 10, "{format:?} asks {all} times");
         for limit in [0, 1, all / 2, all - 1] {
-            assert_eq!(
-                after(limit),
-                Err(MediaError::Cancelled),
-                "{format:?} {limit} of {all}"
-            );
+            assert_eq!(after(limit), Err(MediaError::Cancelled), "{format:?} {limit} of {all}");
             assert_eq!(asked.get(), limit + 1, "{format:?} goes on");
         }
     }

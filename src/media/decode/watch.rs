@@ -1,4 +1,5 @@
-//! Decoding that can be given up: a reader and a counter of pixels that ask from time to time whether the result is still wanted.
+//! Decoding that can be given up: a reader and a counter of pixels that ask from time to time whether the result is
+//! still wanted.
 //!
 //! It must not know why a result is no longer wanted: that is the caller's closure.
 
@@ -51,7 +52,8 @@ impl<'a> Watch<'a> {
         self.check()
     }
 
-    /// A decoder reports a reader that gave up as a damaged file, or fills what is missing with grey: the true cause goes first.
+    /// A decoder reports a reader that gave up as a damaged file, or fills what is missing with grey: the true cause
+    /// goes first.
     pub(super) fn cause<T>(&self, result: Result<T, MediaError>) -> Result<T, MediaError> {
         if self.stopped.get() {
             return Err(MediaError::Cancelled);
@@ -118,9 +120,7 @@ impl Seek for Watched<'_> {
         };
         let target = target
             .and_then(|target| usize::try_from(target).ok())
-            .ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidInput, "a seek before the start")
-            })?;
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "a seek before the start"))?;
         self.position = target;
         Ok(target as u64)
     }

@@ -40,12 +40,10 @@ impl Header {
     pub(super) fn from_reader(mut reader: impl Read) -> Result<Self, MediaError> {
         let malformed = |reason: &str| MediaError::Npy(reason.to_owned());
         let mut fill = |buffer: &mut [u8], otherwise: &str| {
-            reader
-                .read_exact(buffer)
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::UnexpectedEof => malformed(otherwise),
-                    _ => MediaError::Npy(error.to_string()),
-                })
+            reader.read_exact(buffer).map_err(|error| match error.kind() {
+                io::ErrorKind::UnexpectedEof => malformed(otherwise),
+                _ => MediaError::Npy(error.to_string()),
+            })
         };
         const NO_MAGIC: &str = "it does not begin with the magic number \\x93NUMPY";
         const CUT_SHORT: &str = "it ends inside its header";
@@ -76,18 +74,12 @@ impl Header {
         fill(&mut text, CUT_SHORT)?;
         let text = std::str::from_utf8(&text).map_err(|_| malformed("its header is not text"))?;
         Dictionary { rest: text }.read().ok_or_else(|| {
-            malformed(
-                "its header is not of the form {'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3)}",
-            )
+            malformed("its header is not of the form {'descr': '|u1', 'fortran_order': False, 'shape': (1, 2, 3)}")
         })
     }
 
     /// How many bytes the items take, `item` bytes each, if they are in C order.
-    pub(super) fn declared(
-        &self,
-        item: usize,
-        wanted: impl Fn() -> String,
-    ) -> Result<u64, MediaError> {
+    pub(super) fn declared(&self, item: usize, wanted: impl Fn() -> String) -> Result<u64, MediaError> {
         if self.fortran_order {
             return Err(MediaError::NpyArray {
                 found: "is in Fortran order".to_owned(),
@@ -97,12 +89,7 @@ impl Header {
         self.shape
             .iter()
             .try_fold(item as u64, |product, &length| product.checked_mul(length))
-            .ok_or_else(|| {
-                MediaError::Npy(format!(
-                    "its shape {:?} declares more bytes than can exist",
-                    self.shape
-                ))
-            })
+            .ok_or_else(|| MediaError::Npy(format!("its shape {:?} declares more bytes than can exist", self.shape)))
     }
 
     /// The items, `item` bytes each, if there are exactly as many as declared and they are in C order.
@@ -206,8 +193,7 @@ impl Dictionary<'_> {
         let (content, rest) = text[1..].split_once(quote)?;
         self.rest = rest;
         // A type or key is a short word; what else a string could say is not repeated in a message.
-        (content.len() <= 16 && content.chars().all(|c| c.is_ascii_graphic()))
-            .then(|| content.to_owned())
+        (content.len() <= 16 && content.chars().all(|c| c.is_ascii_graphic())).then(|| content.to_owned())
     }
 
     fn boolean(&mut self) -> Option<bool> {
@@ -225,9 +211,7 @@ impl Dictionary<'_> {
             let digits = text.bytes().take_while(u8::is_ascii_digit).count();
             lengths.push(text[..digits].parse().ok()?);
             self.rest = &text[digits..];
-            if lengths.len() > MAX_AXES
-                || (self.take(",").is_none() && !self.rest.trim_start().starts_with(')'))
-            {
+            if lengths.len() > MAX_AXES || (self.take(",").is_none() && !self.rest.trim_start().starts_with(')')) {
                 return None;
             }
         }
@@ -253,14 +237,8 @@ mod tests {
                 "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 28, 28), }   \n",
                 vec![2, 28, 28],
             ),
-            (
-                "{'descr': '|u1', 'fortran_order': False, 'shape': (7,), }",
-                vec![7],
-            ),
-            (
-                "{'shape': (), 'fortran_order': False, 'descr': \"|u1\"}",
-                vec![],
-            ),
+            ("{'descr': '|u1', 'fortran_order': False, 'shape': (7,), }", vec![7]),
+            ("{'shape': (), 'fortran_order': False, 'descr': \"|u1\"}", vec![]),
         ] {
             let header = Header::read(&file(text)).unwrap();
             assert_eq!(header.shape, shape);
@@ -279,14 +257,10 @@ mod tests {
 
     #[test]
     fn hostile_headers_are_refused_without_allocating() {
-        let enormous =
-            "{'descr': '|u1', 'fortran_order': False, 'shape': (1152921504606846976, 28, 28), }";
+        let enormous = "{'descr': '|u1', 'fortran_order': False, 'shape': (1152921504606846976, 28, 28), }";
         let huge = Header::read(&file(enormous)).unwrap();
         let error = huge.data(&file(enormous), 1, String::new).unwrap_err();
-        assert!(
-            error.to_string().contains("more bytes than can exist"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("more bytes than can exist"), "{error}");
         let fortran = file("{'descr': '|u1', 'fortran_order': True, 'shape': (0,)}");
         let error = Header::read(&fortran)
             .unwrap()
@@ -312,19 +286,11 @@ mod tests {
             &deep,
         ] {
             let error = Header::read(&file(text)).unwrap_err();
-            assert!(
-                error.to_string().contains("'fortran_order': False"),
-                "{text}: {error}"
-            );
+            assert!(error.to_string().contains("'fortran_order': False"), "{text}: {error}");
         }
         let mut long = [NPY_MAGIC, &[2, 0]].concat();
         long.extend(u32::MAX.to_le_bytes());
-        assert!(
-            Header::read(&long)
-                .unwrap_err()
-                .to_string()
-                .contains("4294967295")
-        );
+        assert!(Header::read(&long).unwrap_err().to_string().contains("4294967295"));
         let whole = file(enormous);
         for length in 0..whole.len() {
             assert!(Header::read(&whole[..length]).is_err(), "cut to {length}");

@@ -223,8 +223,7 @@ pub(super) fn wanted(shape: ImageShape) -> String {
     if channels == 1 {
         wanted += &format!(" or [N, {height}, {width}]");
     }
-    wanted
-        + " in C order, one level a value (resize=true and convert=true apply to image files only)"
+    wanted + " in C order, one level a value (resize=true and convert=true apply to image files only)"
 }
 
 #[cfg(test)]
@@ -249,13 +248,7 @@ mod tests {
         let one_by_one: Vec<_> = (0..5).map(|_| array.next_image().unwrap()).collect();
         assert_eq!(Ok(one_by_one), read_images(&bytes, shape(), 5));
         array.finish().unwrap();
-        assert!(
-            array
-                .next_image()
-                .unwrap_err()
-                .to_string()
-                .contains("no more values")
-        );
+        assert!(array.next_image().unwrap_err().to_string().contains("no more values"));
         assert!(!array.is_cut_short());
     }
 
@@ -276,13 +269,7 @@ mod tests {
         let long = [file(1), vec![0]].concat();
         let mut array = NpyImages::new(&long[..], shape()).unwrap();
         array.next_image().unwrap();
-        assert!(
-            array
-                .finish()
-                .unwrap_err()
-                .to_string()
-                .contains("more follows")
-        );
+        assert!(array.finish().unwrap_err().to_string().contains("more follows"));
     }
 
     #[test]
@@ -313,18 +300,11 @@ mod tests {
     fn headers_that_cannot_be_are_refused() {
         let error = |bytes: &[u8]| NpyReader::new(bytes).unwrap_err().to_string();
         let huge = usize::MAX / 2;
-        assert!(
-            error(&super::super::header("<f8", &[huge, 3])).contains("more bytes than can exist")
-        );
+        assert!(error(&super::super::header("<f8", &[huge, 3])).contains("more bytes than can exist"));
         assert!(error(&super::super::header(">f8", &[1])).contains("little-endian"));
         assert!(error(b"").contains("magic number"));
         let floats = write_f32(&[1, 2, 2, 3], [0.0; 12].into_iter());
-        let error = NpyImages::new(&floats[..], shape())
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.contains("float32") && error.contains("uint8"),
-            "{error}"
-        );
+        let error = NpyImages::new(&floats[..], shape()).unwrap_err().to_string();
+        assert!(error.contains("float32") && error.contains("uint8"), "{error}");
     }
 }

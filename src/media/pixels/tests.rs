@@ -3,9 +3,7 @@
 use super::*;
 
 fn read(text: &str, shape: ImageShape) -> Result<Image, MediaError> {
-    serde_json::from_str::<Pixels>(text)
-        .unwrap()
-        .into_image(shape)
+    serde_json::from_str::<Pixels>(text).unwrap().into_image(shape)
 }
 
 #[test]
@@ -39,14 +37,8 @@ fn every_fault_names_its_place_and_what_would_be_right() {
         ("7", &["no list at the top"]),
         ("\"AAAA\"", &["no list at the top"]),
         ("[]", &["shape [0]", "2×2"]),
-        (
-            "[[0, 0, 0], [0, 0, 0]]",
-            &["[2, 3]", "2×2 (rows × columns)"],
-        ),
-        (
-            "[[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]]",
-            &["[2, 2, 3]"],
-        ),
+        ("[[0, 0, 0], [0, 0, 0]]", &["[2, 3]", "2×2 (rows × columns)"]),
+        ("[[[0, 0, 0], [0, 0, 0]], [[0, 0, 0], [0, 0, 0]]]", &["[2, 2, 3]"]),
     ] {
         let message = read(text, grey).unwrap_err().to_string();
         for part in parts {
@@ -60,16 +52,10 @@ fn whole_numbers_may_be_written_as_fractions() {
     let grey = ImageShape::new(1, 1, 3, 256).unwrap();
     let image = read("[[0.0, 1.0, 255.0]]", grey).unwrap();
     assert_eq!(image.levels(), [0, 1, 255]);
-    assert!(
-        read("[[0.0, -0.0, 0.0]]", grey).is_ok(),
-        "black on either scale"
-    );
+    assert!(read("[[0.0, -0.0, 0.0]]", grey).is_ok(), "black on either scale");
     assert!(read("[[0, 1, 1]]", grey).is_ok());
     let binary = ImageShape::new(1, 1, 3, 2).unwrap();
-    assert_eq!(
-        read("[[0.0, 1.0, 1.0]]", binary).unwrap().levels(),
-        [0, 1, 1]
-    );
+    assert_eq!(read("[[0.0, 1.0, 1.0]]", binary).unwrap().levels(), [0, 1, 1]);
     let message = read("[[0.0, 1.0, 1.0]]", grey).unwrap_err().to_string();
     assert!(
         message.contains("1.0 at [0][1]") && message.contains("unit interval"),
@@ -86,8 +72,6 @@ fn a_model_with_fewer_levels_refuses_bytes_above_them() {
         "{message}"
     );
     let colour = ImageShape::new(3, 1, 2, 16).unwrap();
-    let message = read("[[[1, 2, 3], [4, 55, 6]]]", colour)
-        .unwrap_err()
-        .to_string();
+    let message = read("[[[1, 2, 3], [4, 55, 6]]]", colour).unwrap_err().to_string();
     assert!(message.contains("55 at [0][1][1]"), "{message}");
 }

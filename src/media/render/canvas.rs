@@ -79,8 +79,8 @@ pub(super) struct Canvas {
 }
 
 impl Canvas {
-    /// A canvas for `cells` cells. The gap between them is of middle grey, which differs from black and from white margins of
-    /// images.
+    /// A canvas for `cells` cells. The gap between them is of middle grey, which differs from black and from white
+    /// margins of images.
     pub(super) fn new(
         cells: usize,
         channels: usize,
@@ -138,12 +138,7 @@ impl Canvas {
 
     /// The picture as a PNG file.
     pub(super) fn encode(self) -> Result<Vec<u8>, MediaError> {
-        super::encode(
-            &self.bytes,
-            self.grid.width,
-            self.grid.height,
-            self.channels,
-        )
+        super::encode(&self.bytes, self.grid.width, self.grid.height, self.channels)
     }
 }
 

@@ -1,4 +1,5 @@
-//! Colour maps in which lightness changes evenly, so that twice as bright, or twice as far from white, reads as twice as much.
+//! Colour maps in which lightness changes evenly, so that twice as bright, or twice as far from white, reads as twice
+//! as much.
 
 /// Control points of the inferno map of van der Walt and Smith (2015), at equal steps from dark to bright.
 const INFERNO: [[f64; 3]; 9] = [
@@ -28,7 +29,8 @@ pub(super) fn inferno(value: f64) -> [u8; 3] {
 const AGAINST: [f64; 3] = [24.0, 92.0, 200.0];
 const FOR: [f64; 3] = [200.0, 48.0, 32.0];
 
-/// The colour of a value from −1 (blue) over 0 (white) to 1 (red); values outside are cut. Callers have refused what is no number.
+/// The colour of a value from −1 (blue) over 0 (white) to 1 (red); values outside are cut. Callers have refused what is
+/// no number.
 pub(super) fn diverging(value: f64) -> [u8; 3] {
     let strength = value.abs().min(1.0);
     let end = if value > 0.0 { FOR } else { AGAINST };
@@ -47,10 +49,7 @@ mod tests {
         };
         for step in 0..=32 {
             let value = f64::from(step) / 32.0;
-            assert!(
-                (lightness(value) - lightness(-value)).abs() < 12.0,
-                "{value}"
-            );
+            assert!((lightness(value) - lightness(-value)).abs() < 12.0, "{value}");
         }
         assert_eq!(diverging(0.0), [255; 3]);
         assert_eq!(diverging(-3.0), diverging(-1.0));

@@ -3,23 +3,21 @@
 use super::{Canvas, by_pixel, check_numbers, colormap};
 use crate::{domain::image::ImageShape, media::MediaError};
 
-/// Evidence from which on a colour is as strong as can be: 1 nat makes something e times as probable, or 1/e times. The scale is fixed, so
-/// that pictures can be compared, and a single pixel that decides everything does not make all others pale.
+/// Evidence from which on a colour is as strong as can be: 1 nat makes something e times as probable, or 1/e times. The
+/// scale is fixed, so that pictures can be compared, and a single pixel that decides everything does not make all
+/// others pale.
 const STRONGEST_NATS: f64 = 1.0;
 
-/// Evidence in nats, in channel, row, column order, as one PNG file of `columns` pictures a row: red speaks for, blue against, white
-/// says nothing, and from 1 nat on colours are as strong as can be. The channels of a pixel are added up.
+/// Evidence in nats, in channel, row, column order, as one PNG file of `columns` pictures a row: red speaks for, blue
+/// against, white says nothing, and from 1 nat on colours are as strong as can be. The channels of a pixel are added
+/// up.
 ///
 /// # Errors
 /// [`MediaError::NotANumber`] where the sum is NaN: no colour stands for what is no number.
 ///
 /// # Panics
 /// If a map does not have the shape's dimensions.
-pub fn evidence_grid(
-    maps: &[&[f32]],
-    columns: usize,
-    shape: ImageShape,
-) -> Result<Vec<u8>, MediaError> {
+pub fn evidence_grid(maps: &[&[f32]], columns: usize, shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     let evidence: Vec<Vec<f64>> = maps.iter().map(|map| by_pixel(map, shape)).collect();
     check_numbers(&evidence, |_| true)?;
     let (height, width) = (shape.height(), shape.width());
@@ -60,9 +58,6 @@ mod tests {
         assert!(half > at(0, 0)[1] && half < 255);
         assert_eq!(at(left, height - 1), at(0, 0));
         let error = evidence_grid(&[&first, &[0.0, f32::NAN, 0.0, 0.0]], 3, shape).unwrap_err();
-        assert!(
-            error.to_string().contains("map at index 1 has NaN at 1"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("map at index 1 has NaN at 1"), "{error}");
     }
 }

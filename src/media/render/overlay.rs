@@ -6,20 +6,17 @@ use crate::{
     media::{MediaError, convert},
 };
 
-/// Evidence in nats, in channel, row, column order, over each image, as one PNG file. The image is shown in greys at half its
-/// brightness; where the evidence speaks against it, red is laid over it, where it speaks for it, blue. The channels of a pixel are
-/// added up, and the colours run to the largest finite evidence among all the images; what is not finite is as strong as can be.
+/// Evidence in nats, in channel, row, column order, over each image, as one PNG file. The image is shown in greys at
+/// half its brightness; where the evidence speaks against it, red is laid over it, where it speaks for it, blue. The
+/// channels of a pixel are added up, and the colours run to the largest finite evidence among all the images; what is
+/// not finite is as strong as can be.
 ///
 /// # Errors
 /// [`MediaError::NotANumber`] where the sum is NaN: no colour stands for what is no number.
 ///
 /// # Panics
 /// If a map does not have the shape's dimensions, or there are not as many maps as images.
-pub fn overlay_grid(
-    images: &[Image],
-    maps: &[&[f32]],
-    shape: ImageShape,
-) -> Result<Vec<u8>, MediaError> {
+pub fn overlay_grid(images: &[Image], maps: &[&[f32]], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     assert_eq!(images.len(), maps.len(), "one map an image");
     let evidence: Vec<Vec<f64>> = maps.iter().map(|map| by_pixel(map, shape)).collect();
     check_numbers(&evidence, |_| true)?;

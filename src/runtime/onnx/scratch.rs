@@ -1,6 +1,7 @@
 //! A file that the runtime can write a graph into: it writes into files only, and a server's disk may be read-only.
 //!
-//! On Linux it lies in memory and its name under `/proc`; elsewhere, or where a sandbox forbids that, in the folder for temporary files.
+//! On Linux it lies in memory and its name under `/proc`; elsewhere, or where a sandbox forbids that, in the folder for
+//! temporary files.
 
 use std::{
     fs, io,

@@ -53,10 +53,7 @@ fn goodput_stays_high_among_impatient_retriers() {
         (100.0, Retry::After(0.001)),
         (100.0, Retry::AsTold),
     ] {
-        let machine = Machine {
-            time: 2.0,
-            ..machine()
-        };
+        let machine = Machine { time: 2.0, ..machine() };
         let kind = single(Arrivals::Closed(1_000, retry), services * machine.row);
         let outcomes = simulate(&machine, &[kind]);
         let goodput = goodput(&machine, &outcomes);

@@ -23,10 +23,7 @@ pub(super) struct Readiness {
 }
 
 /// The health of the services of those names, and of the server as a whole.
-pub(super) fn service(
-    service: &Arc<Service>,
-    names: &'static [&'static str],
-) -> HealthServer<Readiness> {
+pub(super) fn service(service: &Arc<Service>, names: &'static [&'static str]) -> HealthServer<Readiness> {
     HealthServer::new(Readiness {
         service: Arc::clone(service),
         names,
@@ -42,9 +39,7 @@ fn status(service: &Service) -> ServingStatus {
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
-    HealthCheckResponse {
-        status: status.into(),
-    }
+    HealthCheckResponse { status: status.into() }
 }
 
 impl Readiness {
@@ -55,10 +50,7 @@ impl Readiness {
 
 #[tonic::async_trait]
 impl Health for Readiness {
-    async fn check(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
         if !self.knows(&request.get_ref().service) {
             return Err(Status::not_found("there is no such service"));
         }
@@ -68,10 +60,7 @@ impl Health for Readiness {
     type WatchStream = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
 
     /// The state now and after every change, until the server has begun to shut down.
-    async fn watch(
-        &self,
-        request: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
         let service = Arc::clone(&self.service);
         if !self.knows(&request.get_ref().service) {
             let unknown = Ok(answer(ServingStatus::ServiceUnknown));

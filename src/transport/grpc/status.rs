@@ -94,17 +94,9 @@ pub(crate) fn status(refusal: &Refusal, message: String) -> Status {
         }],
     };
     let mut metadata = MetadataMap::new();
-    metadata.insert(
-        "grpc-retry-pushback-ms",
-        (seconds.saturating_mul(1000)).into(),
-    );
+    metadata.insert("grpc-retry-pushback-ms", (seconds.saturating_mul(1000)).into());
     metadata.insert("retry-after", seconds.into());
-    Status::with_details_and_metadata(
-        code,
-        message,
-        Bytes::from(details.encode_to_vec()),
-        metadata,
-    )
+    Status::with_details_and_metadata(code, message, Bytes::from(details.encode_to_vec()), metadata)
 }
 
 #[cfg(test)]
@@ -125,10 +117,7 @@ mod tests {
         let refusal = Refusal::overloaded(Duration::from_millis(1001));
         let status = status(&refusal, refusal.to_string());
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(
-            status.metadata().get("grpc-retry-pushback-ms").unwrap(),
-            "2000"
-        );
+        assert_eq!(status.metadata().get("grpc-retry-pushback-ms").unwrap(), "2000");
         let rich = RichStatus::decode(status.details()).unwrap();
         let info = RetryInfo::decode(&rich.details[0].value[..]).unwrap();
         assert_eq!(info.retry_delay.unwrap().seconds, 2);

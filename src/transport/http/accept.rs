@@ -7,8 +7,9 @@ use crate::{
     operations::{Format, render::not_acceptable},
 };
 
-/// The best of `offered` (in order of the server's own preference) by the Accept header; without one, the first. RFC 9110,
-/// section 12.5.1: the most specific range that matches a format decides its quality, and a quality of 0 excludes it.
+/// The best of `offered` (in order of the server's own preference) by the Accept header; without one, the first. RFC
+/// 9110, section 12.5.1: the most specific range that matches a format decides its quality, and a quality of 0 excludes
+/// it.
 pub(crate) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Format, Refusal> {
     let mut ranges = Vec::new();
     for value in headers.get_all(header::ACCEPT) {
@@ -27,8 +28,7 @@ pub(crate) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Forma
             best = Some((quality, format));
         }
     }
-    best.map(|(_, format)| format)
-        .ok_or_else(|| not_acceptable(offered))
+    best.map(|(_, format)| format).ok_or_else(|| not_acceptable(offered))
 }
 
 /// One media range, with its quality in thousandths.
@@ -98,20 +98,11 @@ mod tests {
             ("image/*", Some(Format::Png)),
             ("application/*", Some(Format::Json)),
             ("application/x-npy, */*;q=0.1", Some(Format::Npy)),
-            (
-                "application/json;q=0.2, image/png; q=0.9",
-                Some(Format::Png),
-            ),
-            (
-                "image/png;q=0.5, application/json;q=0.5",
-                Some(Format::Json),
-            ),
+            ("application/json;q=0.2, image/png; q=0.9", Some(Format::Png)),
+            ("image/png;q=0.5, application/json;q=0.5", Some(Format::Json)),
             ("application/json;q=0, */*", Some(Format::Png)),
             ("*/*, application/json;q=0.1", Some(Format::Png)),
-            (
-                "text/html,application/xhtml+xml,*/*;q=0.8",
-                Some(Format::Json),
-            ),
+            ("text/html,application/xhtml+xml,*/*;q=0.8", Some(Format::Json)),
             ("text/html", None),
             ("image/jpeg", None),
             ("*/*;q=0", None),

@@ -16,8 +16,8 @@ use crate::{
     model::{Kind, Refusal},
 };
 
-/// How long a body that is not wanted is read and thrown away for. A client, or a proxy before it, that is cut off while it sends may never
-/// read the answer that explains why.
+/// How long a body that is not wanted is read and thrown away for. A client, or a proxy before it, that is cut off
+/// while it sends may never read the answer that explains why.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// How much memory a declared length may claim before any byte has come.
@@ -31,17 +31,11 @@ pub(crate) async fn read(
     time: Duration,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
-    if announced
-        .length
-        .is_some_and(|length| length > max_bytes as u64)
-    {
+    if announced.length.is_some_and(|length| length > max_bytes as u64) {
         refuse(body, announced).await;
         return Err(too_large(max_bytes));
     }
-    let capacity = announced
-        .length
-        .unwrap_or(0)
-        .min(MAX_FIRST_ALLOCATION as u64) as usize;
+    let capacity = announced.length.unwrap_or(0).min(MAX_FIRST_ALLOCATION as u64) as usize;
     let mut stream = Arriving {
         stream: body.into_data_stream(),
         deadline: Instant::now() + time,
@@ -104,10 +98,7 @@ impl Arriving {
             )),
             Err(_) => Err(Refusal::new(
                 Kind::BodyTimeout,
-                format!(
-                    "the body did not arrive within {} s",
-                    self.time.as_secs_f64()
-                ),
+                format!("the body did not arrive within {} s", self.time.as_secs_f64()),
             )),
         }
     }
@@ -126,7 +117,8 @@ pub(crate) async fn refuse(body: Body, announced: Announced) {
     }
 }
 
-/// Throws a body away, in bounded time. One that is compressed would have to be unpacked for that; it is left to the end of the connection.
+/// Throws a body away, in bounded time. One that is compressed would have to be unpacked for that; it is left to the
+/// end of the connection.
 async fn discard(mut stream: BodyDataStream, announced: Announced) {
     if announced.is_coded {
         return;
@@ -143,9 +135,7 @@ async fn discard(mut stream: BodyDataStream, announced: Announced) {
 fn too_large(max_bytes: usize) -> Refusal {
     Refusal::new(
         Kind::BodyTooLarge,
-        format!(
-            "the body has more than {max_bytes} bytes; send fewer or smaller images in one request"
-        ),
+        format!("the body has more than {max_bytes} bytes; send fewer or smaller images in one request"),
     )
     .with_limit(max_bytes as u64)
 }
@@ -170,40 +160,22 @@ mod tests {
             ..Announced::default()
         };
         let ledger = Ledger::new(64);
-        read(
-            body,
-            announced,
-            8,
-            Duration::from_secs(5),
-            &mut ledger.open(),
-        )
-        .await
-        .map_err(|refusal| refusal.kind())
+        read(body, announced, 8, Duration::from_secs(5), &mut ledger.open())
+            .await
+            .map_err(|refusal| refusal.kind())
     }
 
     #[tokio::test]
     async fn bodies_up_to_the_limit_are_read() {
         assert_eq!(read_all(Body::empty(), None).await.unwrap(), "");
-        assert_eq!(
-            read_all(pieces(&["12345678"]), Some(8)).await.unwrap(),
-            "12345678"
-        );
-        assert_eq!(
-            read_all(pieces(&["12", "34", "5678"]), None).await.unwrap(),
-            "12345678"
-        );
+        assert_eq!(read_all(pieces(&["12345678"]), Some(8)).await.unwrap(), "12345678");
+        assert_eq!(read_all(pieces(&["12", "34", "5678"]), None).await.unwrap(), "12345678");
     }
 
     #[tokio::test(start_paused = true)]
     async fn larger_bodies_are_refused_whether_declared_or_not() {
-        assert_eq!(
-            read_all(pieces(&["1"]), Some(9)).await,
-            Err(Kind::BodyTooLarge)
-        );
-        assert_eq!(
-            read_all(pieces(&["123456789"]), None).await,
-            Err(Kind::BodyTooLarge)
-        );
+        assert_eq!(read_all(pieces(&["1"]), Some(9)).await, Err(Kind::BodyTooLarge));
+        assert_eq!(read_all(pieces(&["123456789"]), None).await, Err(Kind::BodyTooLarge));
         assert_eq!(
             read_all(pieces(&["1234", "5678", "9"]), None).await,
             Err(Kind::BodyTooLarge)
@@ -243,14 +215,8 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(2)).await;
             Some((Ok::<_, Infallible>("1"), count + 1))
         });
-        assert_eq!(
-            read_all(Body::from_stream(trickle), None).await,
-            Err(Kind::BodyTimeout)
-        );
+        assert_eq!(read_all(Body::from_stream(trickle), None).await, Err(Kind::BodyTimeout));
         let broken = stream::iter([Ok("12"), Err("reset")]);
-        assert_eq!(
-            read_all(Body::from_stream(broken), None).await,
-            Err(Kind::Malformed)
-        );
+        assert_eq!(read_all(Body::from_stream(broken), None).await, Err(Kind::Malformed));
     }
 }

@@ -28,7 +28,8 @@ impl Default for HttpConfig {
 pub struct ServerLimits {
     /// Time for the head of a request to arrive, from its first byte. Default 10 s.
     pub header_timeout: Duration,
-    /// How long an idle connection is kept. Load balancers keep theirs for 60 s, and the server must not be the first to close. Default 75 s.
+    /// How long an idle connection is kept. Load balancers keep theirs for 60 s, and the server must not be the first
+    /// to close. Default 75 s.
     pub keep_alive_timeout: Duration,
     /// How long an answer may wait for its client to take some more of it. Default 30 s.
     pub unread_timeout: Duration,
@@ -36,7 +37,8 @@ pub struct ServerLimits {
     pub max_connection_age: Duration,
     /// Connections open at once; further ones wait in the backlog of the system. Default 1,024.
     pub max_connections: usize,
-    /// Connections open at once from one address; further ones are closed. 0, the default, is no limit: behind a proxy all have one address.
+    /// Connections open at once from one address; further ones are closed. 0, the default, is no limit: behind a proxy
+    /// all have one address.
     pub max_connections_per_address: usize,
     /// Time for requests in flight to finish after the shutdown began; then their connections are cut. Default 60 s.
     pub drain_timeout: Duration,

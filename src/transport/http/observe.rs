@@ -29,11 +29,7 @@ const CLIENT_GONE: u16 = 499;
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Wraps everything else. Must be applied with [`axum::Router::layer`], so that the matched route is known.
-pub(crate) async fn observe(
-    State(metrics): State<Arc<Metrics>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
     let scope = Arc::new(RequestScope::new(request.headers()));
     let observation = Observation::begin(metrics, &request, Arc::clone(&scope));
     let span = tracing::info_span!("request", id = scope.id());
@@ -46,12 +42,9 @@ pub(crate) async fn observe(
     let status = response.status();
     if let Some(Written(refusal)) = response.extensions_mut().remove::<Written>() {
         observation.refused(&refusal);
-    } else if response.extensions().get::<Problem>().is_none()
-        && (status.is_client_error() || status.is_server_error())
+    } else if response.extensions().get::<Problem>().is_none() && (status.is_client_error() || status.is_server_error())
     {
-        response
-            .extensions_mut()
-            .insert(Problem::from_status(status));
+        response.extensions_mut().insert(Problem::from_status(status));
     }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         observation.refused(&problem.0);
@@ -99,9 +92,7 @@ impl Observation {
         let route = request
             .extensions()
             .get::<MatchedPath>()
-            .map_or(Cow::Borrowed(UNMATCHED), |path| {
-                Cow::Owned(path.as_str().to_owned())
-            });
+            .map_or(Cow::Borrowed(UNMATCHED), |path| Cow::Owned(path.as_str().to_owned()));
         Self {
             quiet: matches!(&*route, "/livez" | "/readyz" | "/metrics"),
             method: method_label(request.method()),
@@ -122,8 +113,8 @@ impl Observation {
         }
     }
 
-    /// Goes on observing until the body has been sent. A request that fails on the way counts with the status that it would have had,
-    /// had the head not been sent already.
+    /// Goes on observing until the body has been sent. A request that fails on the way counts with the status that it
+    /// would have had, had the head not been sent already.
     fn follow(self, response: Response) -> Response {
         let (head, body) = response.into_parts();
         let status = head.status;
@@ -163,10 +154,7 @@ impl Observation {
             .with_label_values(&[self.method, &self.route])
             .observe(seconds);
         let model = self.scope.model();
-        let (name, version) = (
-            model.map(|model| model.name.as_str()),
-            model.map(|model| model.version),
-        );
+        let (name, version) = (model.map(|model| model.name.as_str()), model.map(|model| model.version));
         // The levels are fixed where an event is declared, hence two declarations of the same line.
         macro_rules! line {
             ($level:ident) => {
@@ -243,10 +231,7 @@ mod tests {
                 "/bad",
                 get(|| async { Problem(Refusal::new(Kind::UnsupportedMediaType, "no")) }),
             )
-            .route(
-                "/panic",
-                get(|| async { panic!("a secret of the machine") as () }),
-            )
+            .route("/panic", get(|| async { panic!("a secret of the machine") as () }))
             .route("/wait", get(wait))
             .layer(super::super::catch_panics())
             .layer(middleware::from_fn_with_state(Arc::clone(metrics), observe))
@@ -279,10 +264,7 @@ mod tests {
         ] {
             let (head, body) = ask(router(&metrics), method, path).await;
             assert_eq!(head.status(), status, "{path}");
-            assert_eq!(
-                head.headers()[header::CONTENT_TYPE],
-                "application/problem+json"
-            );
+            assert_eq!(head.headers()[header::CONTENT_TYPE], "application/problem+json");
             assert_eq!(head.headers()["x-request-id"], "mine");
             let problem: serde_json::Value = serde_json::from_str(&body).unwrap();
             assert_eq!(problem["type"], format!("urn:density-server:error:{slug}"));

@@ -1,7 +1,8 @@
 //! The OpenAPI document and the page to try it.
 //!
-//! Every operation is described from its own declaration: options stand once, as parameters of the query; answers and failures are the
-//! schemas of the types that are serialised; statuses and their examples come from the table of refusals.
+//! Every operation is described from its own declaration: options stand once, as parameters of the query; answers and
+//! failures are the schemas of the types that are serialised; statuses and their examples come from the table of
+//! refusals.
 
 use axum::{
     Router,
@@ -80,8 +81,8 @@ pub(super) fn pages(document: Value) -> Router {
         let bytes = bytes.clone();
         async move { ([(header::CONTENT_TYPE, "application/json")], bytes).into_response() }
     };
-    // Left alone, the page would send the document's address to a validator on the internet. The address is relative, so that it holds
-    // behind a prefix too.
+    // Left alone, the page would send the document's address to a validator on the internet. The address is relative,
+    // so that it holds behind a prefix too.
     let config = Config::new(["../openapi.json"]).validator_url("none");
     Router::new()
         .route("/openapi.json", get(serve))
@@ -116,19 +117,9 @@ impl Document {
 
     fn server(&mut self) {
         let index = self.answers_json::<Index>();
-        self.get(
-            "/",
-            ("index", "server", "Index", "Names the other paths."),
-            index,
-            &[],
-        );
+        self.get("/", ("index", "server", "Index", "Names the other paths."), index, &[]);
         let status = self.answers_json::<Status>();
-        let live = (
-            "livez",
-            "server",
-            "Liveness",
-            "200 while the process answers at all.",
-        );
+        let live = ("livez", "server", "Liveness", "200 while the process answers at all.");
         self.get("/livez", live, status.clone(), &[]);
         let ready = (
             "readyz",
@@ -138,12 +129,7 @@ impl Document {
         );
         self.get("/readyz", ready, status, &[503]);
         let text = json!({"text/plain": {"schema": {"type": "string"}}});
-        let metrics = (
-            "metrics",
-            "server",
-            "Metrics",
-            "In the Prometheus text format.",
-        );
+        let metrics = ("metrics", "server", "Metrics", "In the Prometheus text format.");
         self.get("/metrics", metrics, text, &[]);
     }
 
@@ -213,24 +199,14 @@ impl Document {
         for (path, methods) in &mut self.paths {
             let version_in_path = path.contains("{version}");
             if path.contains("{model}") {
-                for operation in methods
-                    .as_object_mut()
-                    .into_iter()
-                    .flat_map(Map::values_mut)
-                {
+                for operation in methods.as_object_mut().into_iter().flat_map(Map::values_mut) {
                     operation["parameters"] = json!(model_parameters(version_in_path));
                 }
             }
         }
     }
 
-    fn get(
-        &mut self,
-        path: &str,
-        about: (&str, &str, &str, &str),
-        content: Value,
-        refusals: &[u16],
-    ) {
+    fn get(&mut self, path: &str, about: (&str, &str, &str, &str), content: Value, refusals: &[u16]) {
         self.add(path, "get", about, content, refusals);
     }
 
@@ -243,10 +219,7 @@ impl Document {
         refusals: &[u16],
     ) {
         let mut responses = self.refusals(refusals);
-        responses.insert(
-            "200".to_owned(),
-            json!({"description": summary, "content": content}),
-        );
+        responses.insert("200".to_owned(), json!({"description": summary, "content": content}));
         let operation = json!({
             "operationId": id, "tags": [tag], "summary": summary, "description": description, "responses": responses,
         });
@@ -260,9 +233,7 @@ impl Document {
         let failure = self.schema::<Failure>();
         let answer = operation.answer_schema(&mut self.generator, failure);
         let name = format!("{}Answer", title_case(about.name));
-        self.generator
-            .definitions_mut()
-            .insert(name.clone(), answer);
+        self.generator.definitions_mut().insert(name.clone(), answer);
         let mut content = Map::new();
         for format in about.formats {
             let schema = match format {
@@ -308,9 +279,7 @@ impl Document {
     fn refusals(&mut self, statuses: &[u16]) -> Map<String, Value> {
         let problem = self.schema::<ProblemBody>();
         let response = |status: u16| {
-            let kinds = Kind::ALL
-                .into_iter()
-                .filter(|&kind| status_of(kind) == status);
+            let kinds = Kind::ALL.into_iter().filter(|&kind| status_of(kind) == status);
             let words: Vec<String> = kinds
                 .clone()
                 .map(|kind| format!("{} (`{}`)", kind.title(), kind.slug()))
@@ -335,16 +304,12 @@ impl Document {
 }
 
 fn model_parameters(versioned: bool) -> Vec<Value> {
-    let mut model =
-        json!({"name": "model", "in": "path", "required": true, "description": "Name of a model"});
+    let mut model = json!({"name": "model", "in": "path", "required": true, "description": "Name of a model"});
     model["schema"] = json!({"type": "string"});
     let (place, description) = if versioned {
         ("path", "Version of the model")
     } else {
-        (
-            "query",
-            "Version of the model; by default its newest ready one",
-        )
+        ("query", "Version of the model; by default its newest ready one")
     };
     let version = json!({
         "name": "version", "in": place, "required": versioned, "description": description,
@@ -355,9 +320,7 @@ fn model_parameters(versioned: bool) -> Vec<Value> {
 
 fn query_parameter(name: &str, schema: &Value) -> Value {
     let mut schema = schema.clone();
-    let description = schema
-        .as_object_mut()
-        .and_then(|schema| schema.remove("description"));
+    let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
     json!({
         "name": name, "in": "query", "required": false, "description": description, "schema": schema,
     })
@@ -428,17 +391,12 @@ fn json_body(takes: Takes) -> Option<(Value, Value)> {
     match takes {
         Takes::Nothing => None,
         Takes::Images => Some((list("images", image, 1, None), json!({"images": [pixels]}))),
-        Takes::TwoImages => Some((
-            list("images", image, 2, Some(2)),
-            json!({"images": [pixels, pixels]}),
-        )),
+        Takes::TwoImages => Some((list("images", image, 2, Some(2)), json!({"images": [pixels, pixels]}))),
         Takes::MaskedImages => {
             let mut schema = list("images", image, 1, None);
-            let rows =
-                json!({"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}});
+            let rows = json!({"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}});
             let file = json!({"type": "string", "contentEncoding": "base64"});
-            schema["properties"]["mask"] =
-                json!({"oneOf": [rows, file], "description": "Which pixels are given"});
+            schema["properties"]["mask"] = json!({"oneOf": [rows, file], "description": "Which pixels are given"});
             let mask: Vec<Vec<u8>> = (0..EXAMPLE_SIDE)
                 .map(|row| vec![u8::from(row < EXAMPLE_SIDE / 2); EXAMPLE_SIDE])
                 .collect();
@@ -446,17 +404,11 @@ fn json_body(takes: Takes) -> Option<(Value, Value)> {
         }
         Takes::Codes => {
             let code = json!({"type": "array", "items": {"type": "number"}});
-            Some((
-                list("latents", code, 1, None),
-                json!({"latents": [vec![0.1; 16]]}),
-            ))
+            Some((list("latents", code, 1, None), json!({"latents": [vec![0.1; 16]]})))
         }
         Takes::Streams => {
             let stream = json!({"type": "string", "contentEncoding": "base64"});
-            Some((
-                list("streams", stream, 1, None),
-                json!({"streams": ["RFNJMQ=="]}),
-            ))
+            Some((list("streams", stream, 1, None), json!({"streams": ["RFNJMQ=="]})))
         }
     }
 }
@@ -483,13 +435,12 @@ mod tests {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let response = pages(json!({})).oneshot(request).await.unwrap();
         let status = response.status();
-        let body = axum::body::to_bytes(response.into_body(), 1 << 24)
-            .await
-            .unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, String::from_utf8_lossy(&body).into_owned())
     }
 
-    /// The page must work without the internet and behind a prefix: whatever it loads comes from this server, by relative addresses.
+    /// The page must work without the internet and behind a prefix: whatever it loads comes from this server, by
+    /// relative addresses.
     #[tokio::test]
     async fn the_page_loads_nothing_from_elsewhere() {
         let (status, page) = get("/docs/").await;
@@ -507,14 +458,8 @@ mod tests {
         }
         assert!(loaded >= 4, "{page}");
         let (_, start) = get("/docs/swagger-initializer.js").await;
-        assert!(
-            start.contains("../openapi.json") && !start.contains("http"),
-            "{start}"
-        );
+        assert!(start.contains("../openapi.json") && !start.contains("http"), "{start}");
         assert!(start.contains("\"none\""), "{start}");
-        assert_eq!(
-            get("/openapi.json").await,
-            (StatusCode::OK, "{}".to_owned())
-        );
+        assert_eq!(get("/openapi.json").await, (StatusCode::OK, "{}".to_owned()));
     }
 }

@@ -23,14 +23,12 @@ use super::problem::Problem;
 /// Work below this many bytes is done where it is.
 const INLINE_BYTES: usize = 256 << 10;
 
-/// Answers up to this size do not count as held: a stream costs as much by itself, and probes are answered whatever else is.
+/// Answers up to this size do not count as held: a stream costs as much by itself, and probes are answered whatever
+/// else is.
 const UNCOUNTED_BYTES: u64 = 1 << 10;
 
 /// Runs `work` here if it is small, else on a thread that may block. `bytes` is how much it has to read or write.
-pub(crate) async fn offload<T: Send + 'static>(
-    bytes: usize,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> T {
+pub(crate) async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
     if bytes <= INLINE_BYTES {
         return work();
     }
@@ -61,11 +59,7 @@ pub(crate) fn file(format: Format, bytes: Vec<u8>, held: Held) -> Result<Respons
 }
 
 /// The same for any media type.
-pub(crate) fn held_body(
-    media_type: &'static str,
-    bytes: Vec<u8>,
-    mut held: Held,
-) -> Result<Response, Refusal> {
+pub(crate) fn held_body(media_type: &'static str, bytes: Vec<u8>, mut held: Held) -> Result<Response, Refusal> {
     held.grow(bytes.len())?;
     let length = HeaderValue::from(bytes.len());
     let mut response = Body::from(counted(bytes, held)).into_response();
@@ -76,7 +70,8 @@ pub(crate) fn held_body(
     Ok(response)
 }
 
-/// Bytes that count as held for as long as anything has them: a handler, a buffer of HTTP, or a stream whose client does not read.
+/// Bytes that count as held for as long as anything has them: a handler, a buffer of HTTP, or a stream whose client
+/// does not read.
 fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Held) -> Bytes {
     struct Owner<B>(B, #[allow(dead_code)] Held);
     impl<B: AsRef<[u8]>> AsRef<[u8]> for Owner<B> {
@@ -91,13 +86,10 @@ fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Held) -> Bytes {
 #[derive(Debug, Clone, Copy)]
 struct Counted;
 
-/// Counts the bytes of every answer that is not tiny as held until the client has taken them, and refuses answers for which there is no
-/// room. Without that, clients that ask and never read could make the server hold as much as they like.
-pub(crate) async fn count(
-    State(ledger): State<Arc<Ledger>>,
-    request: Request,
-    next: Next,
-) -> Response {
+/// Counts the bytes of every answer that is not tiny as held until the client has taken them, and refuses answers for
+/// which there is no room. Without that, clients that ask and never read could make the server hold as much as they
+/// like.
+pub(crate) async fn count(State(ledger): State<Arc<Ledger>>, request: Request, next: Next) -> Response {
     let (mut head, body) = next.run(request).await.into_parts();
     let size = body.size_hint().exact().unwrap_or(0);
     let is_counted = head.extensions.remove::<Counted>().is_some();
@@ -107,9 +99,7 @@ pub(crate) async fn count(
     let bytes = async {
         let mut held = ledger.open();
         held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
-        let bytes = to_bytes(body, usize::MAX)
-            .await
-            .map_err(Refusal::internal)?;
+        let bytes = to_bytes(body, usize::MAX).await.map_err(Refusal::internal)?;
         Ok(counted(bytes, held))
     };
     match bytes.await {
@@ -119,15 +109,11 @@ pub(crate) async fn count(
 }
 
 /// Says in headers what has no place in a picture or an array: `X-Seed`, `X-Labels` and so on.
-pub(crate) fn tell(
-    response: &mut Response,
-    notes: Vec<(&'static str, serde_json::Value)>,
-) -> Result<(), Refusal> {
+pub(crate) fn tell(response: &mut Response, notes: Vec<(&'static str, serde_json::Value)>) -> Result<(), Refusal> {
     for (name, value) in notes {
         let name = HeaderName::try_from(format!("x-{name}")).map_err(Refusal::internal)?;
         // JSON has escapes for all that a header cannot carry.
-        let value =
-            HeaderValue::from_bytes(value.to_string().as_bytes()).map_err(Refusal::internal)?;
+        let value = HeaderValue::from_bytes(value.to_string().as_bytes()).map_err(Refusal::internal)?;
         response.headers_mut().insert(name, value);
     }
     Ok(())

@@ -110,16 +110,12 @@ impl Problem {
                 Kind::MethodNotAllowed,
                 "the header Allow names the methods that this path takes",
             ),
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                Refusal::new(Kind::BodyTooLarge, "the body is too large")
-            }
+            StatusCode::PAYLOAD_TOO_LARGE => Refusal::new(Kind::BodyTooLarge, "the body is too large"),
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Refusal::new(
                 Kind::UnsupportedMediaType,
                 "the Content-Encoding is not read here; the header Accept-Encoding names those that are",
             ),
-            _ if status.is_client_error() => {
-                Refusal::new(Kind::Malformed, "the request could not be understood")
-            }
+            _ if status.is_client_error() => Refusal::new(Kind::Malformed, "the request could not be understood"),
             _ => Refusal::internal(format!("a library answered {status}")),
         })
     }
@@ -147,22 +143,17 @@ pub(crate) fn body(refusal: &Refusal, request_id: &str) -> ProblemBody {
         retry_after: refusal.retry_after_seconds(),
         limit: refusal.limit(),
         image: refusal.image_index(),
-        errors: refusal
-            .others()
-            .iter()
-            .map(|other| body(other, request_id))
-            .collect(),
+        errors: refusal.others().iter().map(|other| body(other, request_id)).collect(),
     }
 }
 
-/// The answer with a problem that stands in place of one that the library of HTTP wrote by itself, to a head that it could not understand.
-/// `None` for an answer to a request: that one has an id.
+/// The answer with a problem that stands in place of one that the library of HTTP wrote by itself, to a head that it
+/// could not understand. `None` for an answer to a request: that one has an id.
 pub(crate) fn in_place_of(answer: &[u8]) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(answer).ok()?;
     let head = text.strip_suffix("\r\n\r\n")?.to_ascii_lowercase();
-    let is_own = head.starts_with("http/1.")
-        && head.contains("\r\ncontent-length: 0")
-        && !head.contains("\r\nx-request-id:");
+    let is_own =
+        head.starts_with("http/1.") && head.contains("\r\ncontent-length: 0") && !head.contains("\r\nx-request-id:");
     let status = StatusCode::from_bytes(head.split(' ').nth(1)?.as_bytes()).ok()?;
     if !is_own || !status.is_client_error() {
         return None;

@@ -23,9 +23,7 @@ pub(crate) struct ModelPath {
 }
 
 /// The model's name and version from the path.
-pub(crate) fn model_path(
-    path: Result<Path<ModelPath>, PathRejection>,
-) -> Result<ModelPath, Refusal> {
+pub(crate) fn model_path(path: Result<Path<ModelPath>, PathRejection>) -> Result<ModelPath, Refusal> {
     path.map(|Path(path)| path).map_err(|_| {
         Refusal::new(
             Kind::UnknownRoute,
@@ -70,9 +68,7 @@ impl Query {
 
     /// What is left.
     pub(crate) fn rest(self) -> impl Iterator<Item = (String, Value)> {
-        self.0
-            .into_iter()
-            .map(|(name, value)| (name, Value::Text(value)))
+        self.0.into_iter().map(|(name, value)| (name, Value::Text(value)))
     }
 
     /// Refuses what is left.
@@ -94,8 +90,7 @@ impl<S: Send + Sync> FromRequestParts<S> for About {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let ModelPath { model, version } =
-            model_path(Path::from_request_parts(parts, state).await)?;
+        let ModelPath { model, version } = model_path(Path::from_request_parts(parts, state).await)?;
         let mut query = Query::new(parts.uri.query());
         if version.is_some() {
             query.nothing_else("there are none")?;

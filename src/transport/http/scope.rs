@@ -40,10 +40,7 @@ impl Announced {
         Self {
             length: length.and_then(|value| value.to_str().ok()?.parse().ok()),
             waits: headers.contains_key(header::EXPECT),
-            is_coded: !headers
-                .get_all(header::CONTENT_ENCODING)
-                .iter()
-                .all(is_plain),
+            is_coded: !headers.get_all(header::CONTENT_ENCODING).iter().all(is_plain),
         }
     }
 }
@@ -60,17 +57,15 @@ pub(crate) struct RequestScope {
 }
 
 impl RequestScope {
-    /// The scope of a request that has just arrived. An id in its headers is kept if it is short and visible ASCII, so that it
-    /// can be searched for in logs and cannot forge a line in them; else a new one is made.
+    /// The scope of a request that has just arrived. An id in its headers is kept if it is short and visible ASCII, so
+    /// that it can be searched for in logs and cannot forge a line in them; else a new one is made.
     pub(crate) fn new(headers: &HeaderMap) -> Self {
-        let given = headers.get(REQUEST_ID).filter(|id| {
-            (1..=MAX_ID_LENGTH).contains(&id.len())
-                && id.as_bytes().iter().all(u8::is_ascii_graphic)
-        });
+        let given = headers
+            .get(REQUEST_ID)
+            .filter(|id| (1..=MAX_ID_LENGTH).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic));
         Self {
             id: given.cloned().unwrap_or_else(|| {
-                HeaderValue::try_from(format!("{:016x}", random_u64()))
-                    .unwrap_or(HeaderValue::from_static("unknown"))
+                HeaderValue::try_from(format!("{:016x}", random_u64())).unwrap_or(HeaderValue::from_static("unknown"))
             }),
             announced: Announced::new(headers),
             started: Instant::now(),
@@ -153,13 +148,7 @@ mod tests {
     fn sane_ids_are_kept_and_others_replaced() {
         assert_eq!(id_for(b"trace-1/2:3"), "trace-1/2:3");
         assert_eq!(id_for(&[b'a'; 128]).len(), 128);
-        for bad in [
-            &b""[..],
-            b"two words",
-            b"caf\xc3\xa9",
-            &[b'a'; 129],
-            b"a\tb",
-        ] {
+        for bad in [&b""[..], b"two words", b"caf\xc3\xa9", &[b'a'; 129], b"a\tb"] {
             assert_eq!(id_for(bad).len(), 16);
         }
         let none = HeaderMap::new();

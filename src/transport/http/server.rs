@@ -40,8 +40,8 @@ pub struct Drained {
     pub cut_off: usize,
 }
 
-/// Serves connections until `shutdown` completes; then accepts no more, lets the requests in flight finish within the drain
-/// timeout, and returns.
+/// Serves connections until `shutdown` completes; then accepts no more, lets the requests in flight finish within the
+/// drain timeout, and returns.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -79,10 +79,7 @@ pub async fn serve(
     });
     if finished.await.is_err() {
         let cut_off = connections.len();
-        tracing::warn!(
-            cut_off,
-            "connections were cut at the end of the drain timeout"
-        );
+        tracing::warn!(cut_off, "connections were cut at the end of the drain timeout");
         connections.shutdown().await;
         return Drained { cut_off };
     }
@@ -146,10 +143,7 @@ impl Server {
 /// Errors of one connection that was gone before it was accepted.
 fn is_of_the_client(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(
-        error.kind(),
-        ConnectionAborted | ConnectionRefused | ConnectionReset
-    )
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// How many connections each address has, where that is limited.

@@ -1,7 +1,7 @@
 //! Server-sent events: how far the images of a request are, and at the end its answer.
 //!
-//! What can be refused at once is refused as ever, with a status and a problem: the head of a stream is sent only when the work
-//! waits or runs. The work is part of the stream, so a client that goes away drops both.
+//! What can be refused at once is refused as ever, with a status and a problem: the head of a stream is sent only when
+//! the work waits or runs. The work is part of the stream, so a client that goes away drops both.
 
 use std::{convert::Infallible, panic::AssertUnwindSafe, pin::Pin, sync::Arc, time::Duration};
 
@@ -66,7 +66,8 @@ struct Watch {
 /// Gives the text of the answer.
 type Work = Pin<Box<dyn Future<Output = Result<String, Refusal>> + Send>>;
 
-/// An answer in events: `progress` as `board` changes, then `done` with the JSON that `work` gives, or `error` with its problem.
+/// An answer in events: `progress` as `board` changes, then `done` with the JSON that `work` gives, or `error` with its
+/// problem.
 pub(crate) fn watch(
     scope: Arc<RequestScope>,
     board: Arc<Board>,
@@ -74,9 +75,9 @@ pub(crate) fn watch(
     work: impl Future<Output = Result<String, Refusal>> + Send + 'static,
 ) -> Result<Response, Refusal> {
     // The layer that catches panics sees no body being made.
-    let work = AssertUnwindSafe(work).catch_unwind().map(|outcome| {
-        outcome.unwrap_or_else(|_| Err(Refusal::internal("a handler panicked while it streamed")))
-    });
+    let work = AssertUnwindSafe(work)
+        .catch_unwind()
+        .map(|outcome| outcome.unwrap_or_else(|_| Err(Refusal::internal("a handler panicked while it streamed"))));
     let mut work: Work = Box::pin(work);
     let work: Work = match work.as_mut().now_or_never() {
         Some(Err(refusal)) => return Err(refusal),
@@ -92,10 +93,7 @@ pub(crate) fn watch(
     };
     let events = stream::unfold(Some(watch), |watch| async move {
         let (events, watch) = watch?.next().await;
-        Some((
-            stream::iter(events.into_iter().map(Ok::<_, Infallible>)),
-            watch,
-        ))
+        Some((stream::iter(events.into_iter().map(Ok::<_, Infallible>)), watch))
     });
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE);
     let events = Sse::new(events.flatten()).keep_alive(keep_alive);
@@ -146,13 +144,9 @@ impl Watch {
 }
 
 fn progress(update: Update, shape: ImageShape) -> Result<Event, Refusal> {
-    let Update {
-        index,
-        rows,
-        levels,
-    } = update;
-    let image = Image::new(shape, levels)
-        .map_err(|error| Refusal::internal(format!("an image on its way: {error}")))?;
+    let Update { index, rows, levels } = update;
+    let image =
+        Image::new(shape, levels).map_err(|error| Refusal::internal(format!("an image on its way: {error}")))?;
     let body = serde_json::to_string(&Progress {
         index,
         rows,

@@ -124,9 +124,7 @@ impl Recording {
 
     /// The answer has been written.
     pub(super) fn written(mut self) {
-        if let (Some(key), Some(input), Some((inferred, images))) =
-            (self.key.take(), self.input, self.inferred)
-        {
+        if let (Some(key), Some(input), Some((inferred, images))) = (self.key.take(), self.input, self.inferred) {
             let now = Instant::now();
             let since = SystemTime::now().duration_since(UNIX_EPOCH);
             let mut all = self.counters.lock();

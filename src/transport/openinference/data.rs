@@ -52,14 +52,9 @@ impl InputTensor {
 
     /// The lengths of its axes and their product.
     pub(super) fn lengths(&self) -> Result<(Vec<usize>, usize), Refusal> {
-        let lengths: Option<Vec<usize>> = self
-            .shape
-            .iter()
-            .map(|&length| usize::try_from(length).ok())
-            .collect();
-        let lengths = lengths.ok_or_else(|| {
-            self.refuse(format!("the shape {:?} has a negative length", self.shape))
-        })?;
+        let lengths: Option<Vec<usize>> = self.shape.iter().map(|&length| usize::try_from(length).ok()).collect();
+        let lengths =
+            lengths.ok_or_else(|| self.refuse(format!("the shape {:?} has a negative length", self.shape)))?;
         let elements = lengths
             .iter()
             .try_fold(1_usize, |product, &length| product.checked_mul(length))
@@ -79,9 +74,7 @@ impl InputTensor {
 
     fn mismatch(&self) -> Refusal {
         let found = crate::model::refusal::clip(&self.datatype);
-        self.refuse(format!(
-            "the values are not of the declared datatype {found}"
-        ))
+        self.refuse(format!("the values are not of the declared datatype {found}"))
     }
 
     /// Its levels or flags, one byte each.
@@ -110,10 +103,7 @@ impl InputTensor {
                 let wanted = elements.checked_mul(4).ok_or_else(|| self.mismatch())?;
                 self.expect(bytes.len(), wanted, "bytes")?;
                 let (numbers, _) = bytes.as_chunks::<4>();
-                numbers
-                    .iter()
-                    .map(|&number| f32::from_le_bytes(number))
-                    .collect()
+                numbers.iter().map(|&number| f32::from_le_bytes(number)).collect()
             }
             Data::Numbers(numbers) => numbers.iter().map(|&number| number as f32).collect(),
             _ => return Err(self.mismatch()),
@@ -149,19 +139,14 @@ impl InputTensor {
         let mut strings = Vec::new();
         while !rest.is_empty() {
             if strings.len() == elements {
-                return Err(self.refuse(format!(
-                    "{} bytes are left over behind {elements} strings",
-                    rest.len()
-                )));
+                return Err(self.refuse(format!("{} bytes are left over behind {elements} strings", rest.len())));
             }
             let Some((&length, _)) = rest.split_first_chunk::<4>() else {
                 return Err(self.refuse("it ends within the length of a string"));
             };
             let _ = rest.split_to(4);
             let length = u32::from_le_bytes(length);
-            let fits = usize::try_from(length)
-                .ok()
-                .filter(|&length| length <= rest.len());
+            let fits = usize::try_from(length).ok().filter(|&length| length <= rest.len());
             let Some(length) = fits else {
                 return Err(self.refuse(format!(
                     "a string of {length} bytes is declared where {} are left",
@@ -241,13 +226,7 @@ mod tests {
             assert!(input("UINT8", shape, raw(&[])).lengths().is_err());
         }
         assert_eq!(input("UINT8", &[], raw(&[])).lengths().unwrap().1, 1);
-        assert_eq!(
-            input("UINT8", &[i64::MAX, 0], raw(&[]))
-                .lengths()
-                .unwrap()
-                .1,
-            0
-        );
+        assert_eq!(input("UINT8", &[i64::MAX, 0], raw(&[])).lengths().unwrap().1, 0);
     }
 
     #[test]
@@ -274,10 +253,7 @@ mod tests {
     fn values_have_the_number_and_the_range_that_is_declared() {
         let levels = |data| input("UINT8", &[2], data).levels(2);
         assert_eq!(levels(raw(&[1, 255])).unwrap(), &[1, 255][..]);
-        assert_eq!(
-            levels(Data::Numbers(vec![1.0, 255.0])).unwrap(),
-            &[1, 255][..]
-        );
+        assert_eq!(levels(Data::Numbers(vec![1.0, 255.0])).unwrap(), &[1, 255][..]);
         for bad in [vec![1.0], vec![0.5, 1.0], vec![-1.0, 0.0], vec![256.0, 0.0]] {
             assert!(levels(Data::Numbers(bad)).is_err());
         }
@@ -295,11 +271,7 @@ mod tests {
             shape: vec![2],
             values: Values::Bytes(vec![b"ab".to_vec(), Vec::new()]),
         };
-        for tensor in [
-            Tensor::numbers("n", [1.0, -2.0]),
-            Tensor::flags("f", [true]),
-            strings,
-        ] {
+        for tensor in [Tensor::numbers("n", [1.0, -2.0]), Tensor::flags("f", [true]), strings] {
             let mut bytes = Vec::new();
             write_binary(&tensor, &mut bytes).unwrap();
             assert_eq!(bytes.len(), binary_size(&tensor));

@@ -108,11 +108,7 @@ impl OpenInference {
         }
     }
 
-    pub(super) fn model_metadata(
-        &self,
-        name: &str,
-        version: Option<u32>,
-    ) -> Result<ModelMetadata, Refusal> {
+    pub(super) fn model_metadata(&self, name: &str, version: Option<u32>) -> Result<ModelMetadata, Refusal> {
         let target = self.target(name, version, None)?;
         let listings = self.service.catalogue().listings().into_iter();
         let own = listings.filter(|own| own.model.is_some() && own.name == target.model.name);
@@ -125,11 +121,7 @@ impl OpenInference {
         })
     }
 
-    pub(super) fn model_config(
-        &self,
-        name: &str,
-        version: Option<u32>,
-    ) -> Result<ModelConfig, Refusal> {
+    pub(super) fn model_config(&self, name: &str, version: Option<u32>) -> Result<ModelConfig, Refusal> {
         let target = self.target(name, version, None)?;
         let batched = target.is_batched();
         // The batch axis is implied by the size of batches.
@@ -158,11 +150,7 @@ impl OpenInference {
             name: name.to_owned(),
             platform: PLATFORM,
             backend: PLATFORM,
-            max_batch_size: if batched {
-                self.service.limits().max_images
-            } else {
-                0
-            },
+            max_batch_size: if batched { self.service.limits().max_images } else { 0 },
             input: target.inputs().into_iter().map(input).collect(),
             output: target.outputs().into_iter().map(output).collect(),
         })
@@ -170,10 +158,7 @@ impl OpenInference {
 
     /// Of one model, or of all that are ready: each under its own name for what it does by default, and as
     /// `name:operation` for the rest.
-    pub(super) fn statistics(
-        &self,
-        name: Option<(&str, Option<u32>)>,
-    ) -> Result<Vec<ModelStatistics>, Refusal> {
+    pub(super) fn statistics(&self, name: Option<(&str, Option<u32>)>) -> Result<Vec<ModelStatistics>, Refusal> {
         if let Some((name, version)) = name {
             let target = self.target(name, version, None)?;
             return Ok(vec![self.statistics_of(name.to_owned(), &target)]);

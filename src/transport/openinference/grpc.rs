@@ -81,10 +81,7 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(ModelReadyResponse { ready }))
     }
 
-    async fn server_metadata(
-        &self,
-        _: Request<ServerMetadataRequest>,
-    ) -> Answer<ServerMetadataResponse> {
+    async fn server_metadata(&self, _: Request<ServerMetadataRequest>) -> Answer<ServerMetadataResponse> {
         let own = OpenInference::server_metadata();
         Ok(Response::new(ServerMetadataResponse {
             name: own.name.to_owned(),
@@ -93,10 +90,7 @@ impl GrpcInferenceService for Inference {
         }))
     }
 
-    async fn model_metadata(
-        &self,
-        request: Request<ModelMetadataRequest>,
-    ) -> Answer<ModelMetadataResponse> {
+    async fn model_metadata(&self, request: Request<ModelMetadataRequest>) -> Answer<ModelMetadataResponse> {
         let ModelMetadataRequest { name, version } = request.into_inner();
         let own = version_of(&version).and_then(|version| self.0.model_metadata(&name, version));
         let own = own.map_err(refused)?;
@@ -114,10 +108,7 @@ impl GrpcInferenceService for Inference {
         }))
     }
 
-    async fn model_config(
-        &self,
-        request: Request<ModelConfigRequest>,
-    ) -> Answer<ModelConfigResponse> {
+    async fn model_config(&self, request: Request<ModelConfigRequest>) -> Answer<ModelConfigResponse> {
         let ModelConfigRequest { name, version } = request.into_inner();
         let own = version_of(&version).and_then(|version| self.0.model_config(&name, version));
         let own = own.map_err(refused)?;
@@ -145,10 +136,7 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(ModelConfigResponse { config }))
     }
 
-    async fn model_statistics(
-        &self,
-        request: Request<ModelStatisticsRequest>,
-    ) -> Answer<ModelStatisticsResponse> {
+    async fn model_statistics(&self, request: Request<ModelStatisticsRequest>) -> Answer<ModelStatisticsResponse> {
         let ModelStatisticsRequest { name, version } = request.into_inner();
         let named = version_of(&version).and_then(|version| {
             let named = (!name.is_empty()).then_some((name.as_str(), version));
@@ -159,10 +147,7 @@ impl GrpcInferenceService for Inference {
         Ok(Response::new(ModelStatisticsResponse { model_stats }))
     }
 
-    async fn repository_index(
-        &self,
-        request: Request<RepositoryIndexRequest>,
-    ) -> Answer<RepositoryIndexResponse> {
+    async fn repository_index(&self, request: Request<RepositoryIndexRequest>) -> Answer<RepositoryIndexResponse> {
         let own = self.0.index(request.get_ref().ready).into_iter();
         let models = own.map(|own| ModelIndex {
             name: own.name,
@@ -195,8 +180,7 @@ impl GrpcInferenceService for Inference {
         answer.map(Response::new).map_err(refused)
     }
 
-    type ModelStreamInferStream =
-        Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
+    type ModelStreamInferStream = Pin<Box<dyn Stream<Item = Result<ModelStreamInferResponse, Status>> + Send>>;
 
     async fn model_stream_infer(
         &self,
@@ -220,10 +204,7 @@ impl GrpcInferenceService for Inference {
 
 impl Inference {
     /// The next request of a stream, unless the server is shutting down.
-    async fn next(
-        &self,
-        requests: &mut Streaming<ModelInferRequest>,
-    ) -> Result<Option<ModelInferRequest>, Status> {
+    async fn next(&self, requests: &mut Streaming<ModelInferRequest>) -> Result<Option<ModelInferRequest>, Status> {
         loop {
             tokio::select! {
                 biased;
@@ -275,10 +256,7 @@ impl Inference {
         let asked = Asked {
             model: model_name.clone(),
             version: target::version(&model_version)?,
-            parameters: parameters
-                .into_iter()
-                .map(parameter)
-                .collect::<Result<_, _>>()?,
+            parameters: parameters.into_iter().map(parameter).collect::<Result<_, _>>()?,
             outputs: outputs
                 .into_iter()
                 .map(|output| {
@@ -321,10 +299,7 @@ fn nothing_asked(parameters: &Parameters, but: &[&str]) -> Result<(), Refusal> {
         None => Ok(()),
         Some(name) => Err(Refusal::new(
             Kind::Unsupported,
-            format!(
-                "the parameter {:?} of a tensor is not supported",
-                clip(name)
-            ),
+            format!("the parameter {:?} of a tensor is not supported", clip(name)),
         )),
     }
 }
@@ -334,11 +309,7 @@ fn tensors(inputs: Vec<InferInputTensor>, raw: Vec<Bytes>) -> Result<Vec<InputTe
     if !raw.is_empty() && raw.len() != inputs.len() {
         return Err(Refusal::new(
             Kind::Malformed,
-            format!(
-                "{} raw contents came for {} inputs",
-                raw.len(),
-                inputs.len()
-            ),
+            format!("{} raw contents came for {} inputs", raw.len(), inputs.len()),
         ));
     }
     let mut raw = raw.into_iter();

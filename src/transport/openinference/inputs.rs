@@ -40,11 +40,7 @@ impl Wanted<'_> {
             }
         }
         let given = |name: &str| inputs.iter().any(|input| input.name == name);
-        match self
-            .declared
-            .iter()
-            .find(|own| !own.optional && !given(own.name))
-        {
+        match self.declared.iter().find(|own| !own.optional && !given(own.name)) {
             None => Ok(content),
             Some(missing) => Err(Refusal::new(
                 Kind::Malformed,
@@ -101,11 +97,7 @@ impl Wanted<'_> {
         let read = |(index, levels): (usize, &[u8])| {
             let image = Image::new(shape, levels).map_err(|error| {
                 let refusal = input.refuse(error);
-                if *count > 1 {
-                    refusal.with_image(index)
-                } else {
-                    refusal
-                }
+                if *count > 1 { refusal.with_image(index) } else { refusal }
             })?;
             Ok(Source::Image(image))
         };
@@ -118,9 +110,7 @@ impl Wanted<'_> {
         let (lengths, elements) = input.lengths()?;
         let pixels = [self.shape.height(), self.shape.width()];
         let leads = [&[][..], &[1], &[1, 1]];
-        let is_mask = leads
-            .iter()
-            .any(|lead| lengths == [*lead, &pixels].concat());
+        let is_mask = leads.iter().any(|lead| lengths == [*lead, &pixels].concat());
         if !is_mask || !(input.is(Datatype::Bool) || input.is(Datatype::U8)) {
             return Err(self.unlike(input));
         }
@@ -128,9 +118,7 @@ impl Wanted<'_> {
         if flags.iter().any(|&flag| flag > 1) {
             return Err(input.refuse("it holds other values than 0 and 1"));
         }
-        Ok(MaskSource::Flags(
-            flags.iter().map(|&flag| flag == 1).collect(),
-        ))
+        Ok(MaskSource::Flags(flags.iter().map(|&flag| flag == 1).collect()))
     }
 
     fn codes(&self, input: &InputTensor) -> Result<Vec<Vec<f32>>, Refusal> {

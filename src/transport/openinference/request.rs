@@ -63,12 +63,7 @@ pub(super) struct Inferred {
 
 impl OpenInference {
     /// Understands everything but the tensors. `timeout` is a deadline that came beside the request.
-    pub(super) fn open(
-        &self,
-        asked: Asked,
-        timeout: Option<Duration>,
-        started: Instant,
-    ) -> Result<Head, Refusal> {
+    pub(super) fn open(&self, asked: Asked, timeout: Option<Duration>, started: Instant) -> Result<Head, Refusal> {
         let Asked {
             model,
             version,
@@ -157,10 +152,7 @@ impl Head {
         let content = wanted.read(inputs)?;
         self.recording.read();
         let model = Arc::clone(&self.opened.model);
-        let answer = self
-            .opened
-            .answer(content, self.options, self.started)
-            .await?;
+        let answer = self.opened.answer(content, self.options, self.started).await?;
         for (index, cause) in answer.causes() {
             tracing::error!(index, cause, "an image failed");
         }
@@ -181,10 +173,7 @@ impl Head {
 }
 
 /// Takes a parameter out.
-fn take(
-    parameters: &mut Vec<(String, Value)>,
-    name: &'static str,
-) -> Result<Option<Value>, Refusal> {
+fn take(parameters: &mut Vec<(String, Value)>, name: &'static str) -> Result<Option<Value>, Refusal> {
     let Some(place) = parameters.iter().position(|(own, _)| own == name) else {
         return Ok(None);
     };
@@ -207,11 +196,7 @@ fn microseconds(value: &Value) -> Result<Option<Duration>, Refusal> {
 }
 
 /// The outputs that were asked for, in the order asked.
-fn select(
-    mut tensors: Vec<Tensor>,
-    requested: &[String],
-    declared: &[TensorSpec],
-) -> Result<Vec<Tensor>, Refusal> {
+fn select(mut tensors: Vec<Tensor>, requested: &[String], declared: &[TensorSpec]) -> Result<Vec<Tensor>, Refusal> {
     let take = |name: &String| {
         let place = tensors.iter().position(|tensor| tensor.name == name);
         let place = place.ok_or_else(|| match declared.iter().find(|own| own.name == name) {
@@ -230,11 +215,7 @@ fn no_such_output(name: &str, declared: &[TensorSpec]) -> Refusal {
     let names: Vec<&str> = declared.iter().map(|own| own.name).collect();
     Refusal::new(
         Kind::Malformed,
-        format!(
-            "there is no output {:?}; there are: {}",
-            clip(name),
-            names.join(", ")
-        ),
+        format!("there is no output {:?}; there are: {}", clip(name), names.join(", ")),
     )
 }
 
@@ -248,10 +229,7 @@ mod tests {
     fn deadlines_are_whole_microseconds() {
         assert_eq!(microseconds(&json!(0)).unwrap(), None);
         for good in [json!(1500), json!("1500")] {
-            assert_eq!(
-                microseconds(&good).unwrap(),
-                Some(Duration::from_micros(1500))
-            );
+            assert_eq!(microseconds(&good).unwrap(), Some(Duration::from_micros(1500)));
         }
         for bad in [json!(-1), json!(0.5), json!("soon"), json!(null)] {
             assert!(microseconds(&bad).is_err());
@@ -265,11 +243,7 @@ mod tests {
             let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
             select(tensors(), &names, &[])
         };
-        let names: Vec<_> = select(&["b", "a"])
-            .unwrap()
-            .iter()
-            .map(|own| own.name)
-            .collect();
+        let names: Vec<_> = select(&["b", "a"]).unwrap().iter().map(|own| own.name).collect();
         assert_eq!(names, ["b", "a"]);
         assert!(select(&["a", "a"]).is_err());
         assert!(select(&["c"]).is_err());

@@ -34,8 +34,7 @@ impl Target {
     /// What it takes.
     pub(super) fn inputs(&self) -> Vec<Declared> {
         let shape = self.model.shape;
-        let [channels, height, width] =
-            [shape.channels(), shape.height(), shape.width()].map(length);
+        let [channels, height, width] = [shape.channels(), shape.height(), shape.width()].map(length);
         let image = |count| Declared {
             name: IMAGE,
             datatype: Datatype::U8,

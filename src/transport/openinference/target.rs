@@ -33,22 +33,14 @@ pub(super) fn name_of(model: &str, operation: &str) -> String {
 impl OpenInference {
     /// The model and the operation that are meant by a name and by the parameter `operation`. Both are there and go
     /// together.
-    pub(super) fn target(
-        &self,
-        name: &str,
-        version: Option<u32>,
-        parameter: Option<&str>,
-    ) -> Result<Target, Refusal> {
+    pub(super) fn target(&self, name: &str, version: Option<u32>, parameter: Option<&str>) -> Result<Target, Refusal> {
         let (model, operation) = parts(name);
         let operation = match (operation, parameter) {
             (Some(name), Some(parameter)) if name != parameter => {
-                let reason =
-                    format!("the name of the model asks for {name:?}; leave one of them out");
+                let reason = format!("the name of the model asks for {name:?}; leave one of them out");
                 return Err(Refusal::option("operation", reason));
             }
-            (Some(operation), _) | (None, Some(operation)) => {
-                Some(Arc::clone(self.service.operation(operation)?))
-            }
+            (Some(operation), _) | (None, Some(operation)) => Some(Arc::clone(self.service.operation(operation)?)),
             (None, None) => None,
         };
         let model = self.service.catalogue().model(model, version)?;

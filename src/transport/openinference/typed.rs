@@ -267,10 +267,7 @@ impl Density for Typed {
         })
     }
 
-    async fn reconstruct(
-        &self,
-        request: Request<ReconstructRequest>,
-    ) -> Reply<ReconstructResponse> {
+    async fn reconstruct(&self, request: Request<ReconstructRequest>) -> Reply<ReconstructResponse> {
         on_images!(self, request, ReconstructResponse, "reconstruct", {
             image: levels,
             mean_squared_error: numbers,
@@ -278,10 +275,7 @@ impl Density for Typed {
         })
     }
 
-    async fn interpolate(
-        &self,
-        request: Request<InterpolateRequest>,
-    ) -> Reply<InterpolateResponse> {
+    async fn interpolate(&self, request: Request<InterpolateRequest>) -> Reply<InterpolateResponse> {
         on_images!(self, request, InterpolateResponse, "interpolate", {
             image: levels,
         })

@@ -49,12 +49,7 @@ impl Plot {
     /// Points of a polyline.
     pub(super) fn points(&self, points: &[(f64, f64)]) -> String {
         let point = |&(x, y): &(f64, f64)| format!("{:.1},{:.1} ", self.across(x), self.down(y));
-        points
-            .iter()
-            .map(point)
-            .collect::<String>()
-            .trim_end()
-            .to_owned()
+        points.iter().map(point).collect::<String>().trim_end().to_owned()
     }
 
     /// Lines across with numbers at their left, and the name of the axis.

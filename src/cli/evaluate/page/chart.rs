@@ -32,25 +32,14 @@ pub(super) fn histogram(values: &[f64], mean: f64, nats: f64) -> Markup {
 }
 
 /// How strange inliers and outliers are, on one logarithmic scale, with named thresholds.
-pub(super) fn comparison(
-    inliers: &[f64],
-    outliers: Option<(&str, &[f64])>,
-    thresholds: &[(String, f64)],
-) -> Markup {
+pub(super) fn comparison(inliers: &[f64], outliers: Option<(&str, &[f64])>, thresholds: &[(String, f64)]) -> Markup {
     let scale = |value: &f64| value.max(0.0).ln_1p();
     let inside = || inliers.iter().map(scale);
-    let outside = || {
-        outliers
-            .iter()
-            .flat_map(|(_, values)| values.iter().map(scale))
-    };
+    let outside = || outliers.iter().flat_map(|(_, values)| values.iter().map(scale));
     let range = range(inside().chain(outside()));
     let share = |counts: Vec<f64>| {
         let all = counts.iter().sum::<f64>().max(1.0);
-        counts
-            .into_iter()
-            .map(|count| count / all)
-            .collect::<Vec<f64>>()
+        counts.into_iter().map(|count| count / all).collect::<Vec<f64>>()
     };
     let (inside, outside) = (share(bars(inside(), range)), share(bars(outside(), range)));
     let plot = Plot {
@@ -279,12 +268,7 @@ mod tests {
 
     #[test]
     fn charts_survive_numbers_of_every_size() {
-        for values in [
-            vec![2.0],
-            vec![0.0, 1e12],
-            vec![-1e-300, 1e-300],
-            vec![3.0; 5],
-        ] {
+        for values in [vec![2.0], vec![0.0, 1e12], vec![-1e-300, 1e-300], vec![3.0; 5]] {
             let svg = histogram(&values, values[0], -543.4).into_string();
             assert!(
                 svg.contains("<rect") && !svg.contains("NaN") && !svg.contains("inf"),
@@ -292,11 +276,7 @@ mod tests {
             );
         }
         let thresholds = [("1 %".to_owned(), 1e11)];
-        let svg = comparison(
-            &[0.0, 1e12],
-            Some(("<far>", &[f64::MAX, -3.0])),
-            &thresholds,
-        );
+        let svg = comparison(&[0.0, 1e12], Some(("<far>", &[f64::MAX, -3.0])), &thresholds);
         let svg = svg.into_string();
         assert!(svg.contains("<rect") && !svg.contains("NaN") && svg.contains("&lt;far&gt;"));
     }

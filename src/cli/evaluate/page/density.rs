@@ -23,14 +23,8 @@ pub(super) fn charts(
     let nats = -(report.dimensions as f64) * LN_2;
     let histogram = chart::histogram(&bits, likelihoods.bits_per_dim.mean, nats);
     let ends = [
-        (
-            &measured.most_likely,
-            "Most likely, the first at the top left",
-        ),
-        (
-            &measured.least_likely,
-            "Least likely, the first at the top left",
-        ),
+        (&measured.most_likely, "Most likely, the first at the top left"),
+        (&measured.least_likely, "Least likely, the first at the top left"),
     ];
     let mut shown = Vec::new();
     for ((end, caption), maps) in ends.into_iter().zip(maps) {
@@ -38,10 +32,7 @@ pub(super) fn charts(
         shown.push(pictures(&images, caption)?);
         if let (Some(maps), Some(first)) = (maps, images.first()) {
             let png = media::heat_map_grid(&slices(maps), first.shape())?;
-            shown.push(picture(
-                &png,
-                "Their surprise: dark is expected, bright is surprising",
-            ));
+            shown.push(picture(&png, "Their surprise: dark is expected, bright is surprising"));
         }
     }
     Ok(html! {

@@ -47,10 +47,7 @@ pub(super) fn charts(report: &DetectionReport, shown: &Shown) -> Result<Markup, 
 /// Where between accepted and rejected images each rate's threshold lies on the scale of strangeness.
 fn thresholds(report: &DetectionReport, judged: &[Judged]) -> Vec<(String, f64)> {
     let verdicts = || judged.iter().flat_map(|set| &set.verdicts);
-    let alarms = report
-        .false_alarms
-        .iter()
-        .filter(|alarms| alarms.confidence.is_none());
+    let alarms = report.false_alarms.iter().filter(|alarms| alarms.confidence.is_none());
     alarms
         .filter_map(|alarms| {
             let accepted = verdicts().filter(|verdict| verdict.p_value > alarms.threshold);
@@ -70,10 +67,7 @@ fn thresholds(report: &DetectionReport, judged: &[Judged]) -> Vec<(String, f64)>
 }
 
 /// The least strange images of a set, and the strangest with what speaks against them.
-fn ends(
-    set: &Judged,
-    strangest: Option<&(Vec<Image>, Option<Vec<Vec<f32>>>)>,
-) -> Result<Markup, MediaError> {
+fn ends(set: &Judged, strangest: Option<&(Vec<Image>, Option<Vec<Vec<f32>>>)>) -> Result<Markup, MediaError> {
     let least: Vec<Image> = set.images_in_order().take(SHOWN).cloned().collect();
     let mut shown = vec![pictures(&least, "Least strange")?];
     if let Some((images, maps)) = strangest {
@@ -122,11 +116,9 @@ fn false_alarms(report: &DetectionReport) -> Markup {
         .false_alarms
         .iter()
         .map(|alarms| {
-            let kind = alarms
-                .confidence
-                .map_or("on average".to_owned(), |confidence| {
-                    format!("with {} % confidence", 100.0 * confidence)
-                });
+            let kind = alarms.confidence.map_or("on average".to_owned(), |confidence| {
+                format!("with {} % confidence", 100.0 * confidence)
+            });
             let predicted = alarms.predicted.map_or("–".to_owned(), |[low, high]| {
                 format!("{} to {}", percent(low), percent(high))
             });
@@ -174,11 +166,7 @@ fn decision(report: &DetectionReport) -> Markup {
                 with(own.fpr_at_95, own.fpr_at_95_interval),
                 with(own.fpr_at_80, own.fpr_at_80_interval),
             ];
-            row.extend(
-                set.detection
-                    .iter()
-                    .map(|own| with(own.detected, own.interval)),
-            );
+            row.extend(set.detection.iter().map(|own| with(own.detected, own.interval)));
             row
         })
         .collect();
@@ -200,19 +188,10 @@ fn statistics(report: &DetectionReport) -> Markup {
                     own.auroc, own.auroc_error, own.auroc_of_p_value
                 )
             });
-            std::iter::once(statistic.name.clone())
-                .chain(cells)
-                .collect()
+            std::iter::once(statistic.name.clone()).chain(cells).collect()
         })
         .collect();
-    let decision = report
-        .sets
-        .iter()
-        .map(|set| format!("{:.3}", set.combined.auroc));
-    rows.push(
-        std::iter::once("the decision".to_owned())
-            .chain(decision)
-            .collect(),
-    );
+    let decision = report.sets.iter().map(|set| format!("{:.3}", set.combined.auroc));
+    rows.push(std::iter::once("the decision".to_owned()).chain(decision).collect());
     table(&columns, &rows)
 }

@@ -24,19 +24,12 @@ pub(super) fn table(columns: &[String], rows: &[Vec<String>]) -> Markup {
 }
 
 /// Quantities with the decimals that they are shown with, and some that have a mean and an error only.
-pub(super) fn quantities(
-    rows: &[(&str, &Figures, usize)],
-    short: &[(&str, f64, f64, usize)],
-) -> Markup {
+pub(super) fn quantities(rows: &[(&str, &Figures, usize)], short: &[(&str, f64, f64, usize)]) -> Markup {
     let shares = rows.first().map_or(&[][..], |(_, own, _)| &own.quantiles);
     let columns = ["", "mean", "standard error", "minimum"]
         .map(str::to_owned)
         .into_iter()
-        .chain(
-            shares
-                .iter()
-                .map(|own| format!("{:.0} %", 100.0 * own.share)),
-        )
+        .chain(shares.iter().map(|own| format!("{:.0} %", 100.0 * own.share)))
         .chain(["maximum".to_owned()]);
     let long = rows.iter().map(|(name, own, decimals)| {
         let number = |value| number(value, *decimals);
@@ -53,11 +46,7 @@ pub(super) fn quantities(
         .collect()
     });
     let short = short.iter().map(|(name, mean, own, decimals)| {
-        vec![
-            (*name).to_owned(),
-            number(*mean, *decimals),
-            error(*own, decimals + 1),
-        ]
+        vec![(*name).to_owned(), number(*mean, *decimals), error(*own, decimals + 1)]
     });
     table(
         &columns.collect::<Vec<_>>(),

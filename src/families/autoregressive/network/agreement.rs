@@ -25,11 +25,7 @@ impl Agreement {
         // Infinite logits may agree; written so that NaN does not.
         if actual != expected {
             let own = (actual - expected).abs();
-            self.difference = if own <= self.difference {
-                self.difference
-            } else {
-                own
-            };
+            self.difference = if own <= self.difference { self.difference } else { own };
         }
         self.scale = self.scale.max(expected.abs());
     }

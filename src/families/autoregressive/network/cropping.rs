@@ -43,9 +43,9 @@ impl fmt::Display for Cropping {
     }
 }
 
-/// The graph to be run, and what was done to it if there was anything to crop. A cropped graph whose logits are not those of the given
-/// one is not taken; only values that are not finite could make such a difference. Neither is one that cannot be tried: what is wrong
-/// with it will be said where it is run in earnest.
+/// The graph to be run, and what was done to it if there was anything to crop. A cropped graph whose logits are not
+/// those of the given one is not taken; only values that are not finite could make such a difference. Neither is one
+/// that cannot be tried: what is wrong with it will be said where it is run in earnest.
 pub(super) fn cropped<'a>(
     engine: &dyn Engine,
     name: &str,
@@ -72,7 +72,8 @@ pub(super) fn cropped<'a>(
     (model, Some(Cropping { counts, agreement }))
 }
 
-/// The cropped graph; `None` if there is nothing to crop. Masks that are multiplied in when the graph runs are folded first.
+/// The cropped graph; `None` if there is nothing to crop. Masks that are multiplied in when the graph runs are folded
+/// first.
 fn crop(engine: &dyn Engine, name: &str, model: &Model) -> Option<(Model, Cropped)> {
     let mut model = if crop::computes_kernels(model) {
         let folded = engine.simplify(name, &graph::serialize(model)).ok()?;
@@ -84,12 +85,7 @@ fn crop(engine: &dyn Engine, name: &str, model: &Model) -> Option<(Model, Croppe
     (counts.cropped > 0).then_some((model, counts))
 }
 
-fn logits_of_probes(
-    engine: &dyn Engine,
-    name: &str,
-    model: &Model,
-    contract: &Contract,
-) -> Option<Vec<f32>> {
+fn logits_of_probes(engine: &dyn Engine, name: &str, model: &Model, contract: &Contract) -> Option<Vec<f32>> {
     let shape = contract.shape;
     let levels: Vec<u8> = (0..PROBES)
         .flat_map(|image| {
@@ -106,11 +102,6 @@ fn logits_of_probes(
         values: Values::Ints(&[0; PROBES]),
     }));
     let graph = rewrite::take_levels(model, &contract.input, shape, contract.map).ok()?;
-    let outputs = engine.evaluate(
-        name,
-        &graph::serialize(&graph),
-        &inputs,
-        &[&contract.output],
-    );
+    let outputs = engine.evaluate(name, &graph::serialize(&graph), &inputs, &[&contract.output]);
     Some(outputs.ok()?.swap_remove(0).values)
 }

@@ -18,7 +18,8 @@ pub struct Logits {
 }
 
 impl Logits {
-    /// The logits of one dimension (storage index) of one image: one a level, or the single log-odds of a Bernoulli head.
+    /// The logits of one dimension (storage index) of one image: one a level, or the single log-odds of a Bernoulli
+    /// head.
     pub fn at(&self, row: usize, index: usize) -> impl ExactSizeIterator<Item = f32> + '_ {
         let dimensions = self.shape.dimensions();
         let values = self.row(row);
@@ -52,17 +53,9 @@ impl Logits {
     }
 
     /// Draws the level of one dimension with the uniform number that belongs to it.
-    pub fn draw(
-        &self,
-        row: usize,
-        index: usize,
-        temperature: f64,
-        random: &Random,
-        scratch: &mut Vec<f32>,
-    ) -> u8 {
+    pub fn draw(&self, row: usize, index: usize, temperature: f64, random: &Random, scratch: &mut Vec<f32>) -> u8 {
         let uniform = random.uniform(index as u32);
-        self.head
-            .draw(self.at(row, index), temperature, uniform, scratch)
+        self.head.draw(self.at(row, index), temperature, uniform, scratch)
     }
 }
 
@@ -77,9 +70,9 @@ impl Head {
                 "likelihood.head: \"bernoulli\" is a likelihood of 2 levels, not of {levels}: binary cross-entropy on grey levels is not \
                  normalised"
             )),
-            manifest::Head::DiscretizedLogistic => Err(
-                "likelihood.head: an autoregressive model has a \"categorical\" or \"bernoulli\" head".to_owned(),
-            ),
+            manifest::Head::DiscretizedLogistic => {
+                Err("likelihood.head: an autoregressive model has a \"categorical\" or \"bernoulli\" head".to_owned())
+            }
         }
     }
 
@@ -115,7 +108,8 @@ impl Head {
         }
     }
 
-    /// Whether the logits of one dimension describe a distribution: numbers, and of several a largest one that is finite.
+    /// Whether the logits of one dimension describe a distribution: numbers, and of several a largest one that is
+    /// finite.
     pub fn describes(self, mut logits: impl Iterator<Item = f32>) -> bool {
         match self {
             Self::Categorical => logits

@@ -19,8 +19,8 @@ use crate::{
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
 
-/// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of a pass that scores
-/// take. The second is made runnable when it first runs.
+/// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of
+/// a pass that scores take. The second is made runnable when it first runs.
 #[derive(Debug)]
 pub(super) struct Passes {
     contract: Contract,
@@ -76,14 +76,7 @@ impl Passes {
         };
         let compilation = compile(engine, name, model, &contract)?;
         let (model, cropping) = cropped(engine, name, model, &contract);
-        let score = rewrite::score(
-            &model,
-            &contract.input,
-            &contract.output,
-            shape,
-            contract.map,
-            kind,
-        )?;
+        let score = rewrite::score(&model, &contract.input, &contract.output, shape, contract.map, kind)?;
         let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
             score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
@@ -123,11 +116,7 @@ impl Passes {
     }
 
     /// The logits of every dimension.
-    pub(super) fn logits(
-        &self,
-        images: &[Given<'_>],
-        threads: Threads,
-    ) -> Result<Logits, NetworkError> {
+    pub(super) fn logits(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
         let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
         self.read_logits(outputs.remove(0), images.len())
     }
@@ -168,9 +157,7 @@ impl Passes {
     }
 
     fn read_logits(&self, output: Output, rows: usize) -> Result<Logits, NetworkError> {
-        let expected: Vec<usize> = std::iter::once(rows)
-            .chain(self.logits_form.iter().copied())
-            .collect();
+        let expected: Vec<usize> = std::iter::once(rows).chain(self.logits_form.iter().copied()).collect();
         expect_shape(&self.contract.output, &output, &expected)?;
         Ok(Logits {
             shape: self.contract.shape,
@@ -188,11 +175,7 @@ impl Passes {
         threads: Threads,
     ) -> Result<Vec<Output>, NetworkError> {
         let rows = images.len();
-        let levels: Vec<u8> = images
-            .iter()
-            .flat_map(|image| image.levels)
-            .copied()
-            .collect();
+        let levels: Vec<u8> = images.iter().flat_map(|image| image.levels).copied().collect();
         let labels: Vec<i64> = images.iter().map(|image| i64::from(image.label)).collect();
         let (shape, one_axis) = (batch_shape(self.contract.shape, rows), [rows]);
         let mut inputs = vec![levels_input(&levels, &shape)];
@@ -206,12 +189,7 @@ impl Passes {
 }
 
 /// Analyses the graph and compiles it if that is possible; fails only on a leak.
-fn compile(
-    engine: &dyn Engine,
-    name: &str,
-    model: &Model,
-    contract: &Contract,
-) -> Result<Compilation, NetworkError> {
+fn compile(engine: &dyn Engine, name: &str, model: &Model, contract: &Contract) -> Result<Compilation, NetworkError> {
     let simplified = rewrite::for_one(model)
         .map_err(|error| error.to_string())
         .and_then(|one| {
@@ -234,12 +212,10 @@ fn compile(
         outcomes: contract.head.outcomes(contract.shape),
     };
     Ok(match graph::wavefront::analyse(&simplified, &interface)? {
-        Analysis::Compiled(compiled) => {
-            match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
-                Ok(wavefront) => Compilation::Wavefront(Arc::new(wavefront)),
-                Err(error) => Compilation::Causal(error.to_string()),
-            }
-        }
+        Analysis::Compiled(compiled) => match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
+            Ok(wavefront) => Compilation::Wavefront(Arc::new(wavefront)),
+            Err(error) => Compilation::Causal(error.to_string()),
+        },
         Analysis::Causal(reason) => Compilation::Causal(reason.to_string()),
         Analysis::Unknown(reason) => Compilation::Unknown(reason.to_string()),
     })

@@ -1,6 +1,7 @@
 //! Scores and logits of a recurrent network: given images are followed along wavefronts.
 //!
-//! They are followed on the calling thread. A run is one step, too little work to be shared out among threads each time.
+//! They are followed on the calling thread. A run is one step, too little work to be shared out among threads each
+//! time.
 
 use super::{Given, Head, Logits};
 use crate::{
@@ -23,14 +24,10 @@ pub(super) fn log_probabilities(
     images: &[Given<'_>],
 ) -> Result<Vec<Vec<f32>>, NetworkError> {
     let mut maps = vec![vec![0.0; shape.dimensions()]; images.len()];
-    follow(
-        wavefront,
-        images,
-        &mut |image, index, level, logits: &[f32]| {
-            maps[image][index] = head.log_probability(logits, level) as f32;
-            level
-        },
-    )?;
+    follow(wavefront, images, &mut |image, index, level, logits: &[f32]| {
+        maps[image][index] = head.log_probability(logits, level) as f32;
+        level
+    })?;
     Ok(maps)
 }
 
@@ -43,18 +40,14 @@ pub(super) fn logits(
 ) -> Result<Logits, NetworkError> {
     let (outcomes, dimensions) = (head.outcomes(shape), shape.dimensions());
     let mut values = vec![0.0; images.len() * outcomes * dimensions];
-    follow(
-        wavefront,
-        images,
-        &mut |image, index, level, logits: &[f32]| {
-            let start = image * outcomes * dimensions + index;
-            let own = values[start..].iter_mut().step_by(dimensions);
-            for (into, &logit) in own.zip(logits) {
-                *into = logit;
-            }
-            level
-        },
-    )?;
+    follow(wavefront, images, &mut |image, index, level, logits: &[f32]| {
+        let start = image * outcomes * dimensions + index;
+        let own = values[start..].iter_mut().step_by(dimensions);
+        for (into, &logit) in own.zip(logits) {
+            *into = logit;
+        }
+        level
+    })?;
     Ok(Logits {
         shape,
         head,
@@ -67,22 +60,16 @@ pub(super) fn logits(
 }
 
 /// Shows `see` the logits of every dimension of every image; it answers the level that stands there.
-fn follow(
-    wavefront: &Wavefront,
-    images: &[Given<'_>],
-    see: &mut Settle<'_>,
-) -> Result<(), NetworkError> {
+fn follow(wavefront: &Wavefront, images: &[Given<'_>], see: &mut Settle<'_>) -> Result<(), NetworkError> {
     for (round, company) in images.chunks(COMPANY).enumerate() {
         let mut walks: Vec<_> = company
             .iter()
             .map(|given| wavefront.start(given.levels.to_vec(), given.label))
             .collect();
         let mut moving: Vec<_> = walks.iter_mut().collect();
-        wavefront.advance(
-            &mut moving,
-            wavefront.steps(),
-            &mut |walk, index, level, logits| see(round * COMPANY + walk, index, level, logits),
-        )?;
+        wavefront.advance(&mut moving, wavefront.steps(), &mut |walk, index, level, logits| {
+            see(round * COMPANY + walk, index, level, logits)
+        })?;
         for walk in walks {
             wavefront.finish(walk);
         }

@@ -39,10 +39,7 @@ impl Axis {
 
     /// Whether places lie along it.
     pub(super) fn is_spatial(self) -> bool {
-        matches!(
-            self,
-            Self::Row(_) | Self::Column(_) | Self::Pixels(..) | Self::Flat(_)
-        )
+        matches!(self, Self::Row(_) | Self::Column(_) | Self::Pixels(..) | Self::Flat(_))
     }
 
     /// Number of features, if any lie along it.
@@ -107,7 +104,8 @@ pub(super) fn resolve(axis: i64, rank: usize) -> Result<usize, Unsupported> {
         .ok_or_else(|| Unsupported::new("an axis that the tensor does not have"))
 }
 
-/// The meaning of axes after a reshape to `dims`, which must have as many elements. Fails where features and space would mix.
+/// The meaning of axes after a reshape to `dims`, which must have as many elements. Fails where features and space
+/// would mix.
 pub(super) fn reshaped(axes: &[Axis], dims: &[usize]) -> Result<Vec<Axis>, Unsupported> {
     let old: Vec<Axis> = axes
         .iter()
@@ -172,28 +170,18 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
     }
     // Places may become one axis, together with features before or after them, but not others.
     let (features, rows, columns, features_first) = match old {
-        [features @ .., Axis::Row(rows), Axis::Column(columns)] => {
-            (features, *rows, *columns, true)
-        }
-        [Axis::Row(rows), Axis::Column(columns), features @ ..] => {
-            (features, *rows, *columns, false)
-        }
+        [features @ .., Axis::Row(rows), Axis::Column(columns)] => (features, *rows, *columns, true),
+        [Axis::Row(rows), Axis::Column(columns), features @ ..] => (features, *rows, *columns, false),
         _ => return Err(mixes()),
     };
-    let (all, pixels) = (
-        width(features).ok_or_else(mixes)?,
-        Axis::Pixels(rows, columns),
-    );
+    let (all, pixels) = (width(features).ok_or_else(mixes)?, Axis::Pixels(rows, columns));
     let (flat, others) = match new {
         [others @ .., flat] if features_first => (*flat, others),
         [flat, others @ ..] => (*flat, others),
         [] => return Err(mixes()),
     };
     let inside = flat / pixels.size();
-    if inside == 0
-        || inside * pixels.size() != flat
-        || inside * others.iter().product::<usize>() != all
-    {
+    if inside == 0 || inside * pixels.size() != flat || inside * others.iter().product::<usize>() != all {
         return Err(mixes());
     }
     let flat = if inside == 1 {
@@ -217,12 +205,7 @@ mod tests {
 
     #[test]
     fn reshapes_keep_meanings_apart() {
-        let image = [
-            Axis::Batch,
-            Axis::Feature(12),
-            Axis::Row(7),
-            Axis::Column(6),
-        ];
+        let image = [Axis::Batch, Axis::Feature(12), Axis::Row(7), Axis::Column(6)];
         assert_eq!(
             reshaped(&image, &[1, 4, 3, 7, 6]).unwrap(),
             [
@@ -236,10 +219,7 @@ mod tests {
         let flat = reshaped(&image, &[1, 12, 42]).unwrap();
         assert_eq!(flat[2], Axis::Pixels(7, 6));
         assert_eq!(reshaped(&flat, &[1, 12, 7, 6]).unwrap(), image);
-        let merged = reshaped(
-            &[Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)],
-            &[42, 4],
-        );
+        let merged = reshaped(&[Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)], &[42, 4]);
         assert_eq!(
             reshaped(&merged.unwrap(), &[1, 42, 4]).unwrap(),
             [Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)]
@@ -248,10 +228,7 @@ mod tests {
         assert_eq!(features(&whole), [12]);
         assert_eq!(extent(&whole), Some((7, 6)));
         assert_eq!(reshaped(&whole, &[1, 12, 7, 6]).unwrap(), image);
-        assert_eq!(
-            reshaped(&whole, &[1, 4, 3, 42]).unwrap()[3],
-            Axis::Pixels(7, 6)
-        );
+        assert_eq!(reshaped(&whole, &[1, 4, 3, 42]).unwrap()[3], Axis::Pixels(7, 6));
         // Groups of channels, each flattened.
         let groups = reshaped(&image, &[1, 3, 4 * 42]).unwrap();
         assert_eq!(groups[1], Axis::Feature(3));

@@ -1,4 +1,5 @@
-//! How operands of a pointwise operator align: tensors by the meaning of their axes, constants as values for all pixels or for each.
+//! How operands of a pointwise operator align: tensors by the meaning of their axes, constants as values for all pixels
+//! or for each.
 
 use super::{
     Entity,
@@ -14,9 +15,7 @@ pub(super) fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axi
     let mut result = Axis::Unit;
     for entity in entities {
         let axis = match entity {
-            Entity::View(view) if from_end <= view.axes.len() => {
-                view.axes[view.axes.len() - from_end]
-            }
+            Entity::View(view) if from_end <= view.axes.len() => view.axes[view.axes.len() - from_end],
             Entity::Constant(constant) if from_end <= constant.dims.len() => {
                 match constant.dims[constant.dims.len() - from_end] {
                     1 => Axis::Unit,
@@ -33,9 +32,7 @@ pub(super) fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axi
             (a, Axis::Feature(size)) if is_constant && a.is_spatial() && a.size() == size => a,
             (Axis::Feature(size), b) if b.is_spatial() && b.size() == size => b,
             _ => {
-                return Err(Unsupported::new(
-                    "operands whose axes mean different things",
-                ));
+                return Err(Unsupported::new("operands whose axes mean different things"));
             }
         };
     }
@@ -80,9 +77,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
                 return Err(Unsupported::new("a constant that differs within the batch"));
             }
             Axis::Flat(_) if size(at) != 1 => {
-                return Err(Unsupported::new(
-                    "a constant for every value of a flattened picture",
-                ));
+                return Err(Unsupported::new("a constant for every value of a flattened picture"));
             }
             _ => {}
         }
@@ -98,11 +93,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
                     Axis::Pixels(_, columns) => row * columns + column,
                     _ => 0,
                 };
-                if size(at) == 1 {
-                    0
-                } else {
-                    index as usize * strides[at]
-                }
+                if size(at) == 1 { 0 } else { index as usize * strides[at] }
             })
             .sum()
     };
@@ -135,18 +126,14 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
         .any(|(at, axis)| axis.is_spatial() && size(at) > 1);
     if !is_spatial {
         sources.truncate(count);
-        return Ok(Operand::Constant(
-            constant.rearranged(features, sources.into_iter()),
-        ));
+        return Ok(Operand::Constant(constant.rearranged(features, sources.into_iter())));
     }
     dims.extend([rows as usize, columns as usize]);
     dims.extend(&features);
     let table = constant.rearranged(dims, sources.into_iter());
-    Ok(
-        uniform(&table, count).map_or(Operand::Table(table), |values| {
-            Operand::Constant(values.reshaped(features))
-        }),
-    )
+    Ok(uniform(&table, count).map_or(Operand::Table(table), |values| {
+        Operand::Constant(values.reshaped(features))
+    }))
 }
 
 /// The value at every pixel, if it is the same one.

@@ -24,17 +24,11 @@ impl Lowering {
             Axis::Column(columns),
         ] = view.axes[..]
         else {
-            return Err(Unsupported::new(
-                "a convolution over other axes than rows and columns",
-            ));
+            return Err(Unsupported::new("a convolution over other axes than rows and columns"));
         };
         let kernel = self.weights(node)?;
-        let ([outputs, per_group, height, width], Some(weights)) =
-            (&kernel.dims[..], kernel.as_floats())
-        else {
-            return Err(Unsupported::new(
-                "weights that are not real [out, in, rows, columns]",
-            ));
+        let ([outputs, per_group, height, width], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
+            return Err(Unsupported::new("weights that are not real [out, in, rows, columns]"));
         };
         let (outputs, per_group, height, width) = (*outputs, *per_group, *height, *width);
         if node
@@ -47,14 +41,10 @@ impl Lowering {
         }
         let dilations = node.ints("dilations").unwrap_or(&[1, 1]).to_vec();
         let groups = node.int("group", 1).max(1) as usize;
-        if per_group * groups != channels || !outputs.is_multiple_of(groups) || dilations.len() != 2
-        {
+        if per_group * groups != channels || !outputs.is_multiple_of(groups) || dilations.len() != 2 {
             return Err(Unsupported::new("weights that do not fit the input"));
         }
-        let reach = [
-            (height as i64 - 1) * dilations[0],
-            (width as i64 - 1) * dilations[1],
-        ];
+        let reach = [(height as i64 - 1) * dilations[0], (width as i64 - 1) * dilations[1]];
         let pads = paddings(node, reach)?;
         let extent = (
             rows + pads[0] + pads[2] - reach[0],
@@ -100,12 +90,7 @@ impl Lowering {
             return self.sum(node, apart, axes);
         }
         let read = view.read(vec![channels]);
-        self.make(
-            node,
-            Operator::Linear(linear),
-            vec![Operand::Tensor(read)],
-            axes,
-        )
+        self.make(node, Operator::Linear(linear), vec![Operand::Tensor(read)], axes)
     }
 
     /// A convolution of what is computed, and what that of the constants beside it has come to.
@@ -121,12 +106,7 @@ impl Lowering {
         });
         let product = self.view(product, axes.clone()).read(vec![outputs]);
         let add = Operator::Pointwise(Node::new("Add", &[], ""));
-        self.make(
-            node,
-            add,
-            vec![Operand::Tensor(product), apart.constant],
-            axes,
-        )
+        self.make(node, add, vec![Operand::Tensor(product), apart.constant], axes)
     }
 }
 

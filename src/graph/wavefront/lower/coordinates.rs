@@ -1,7 +1,8 @@
 //! Constants that lie beside what a convolution reads, as coordinates of the pixel or a channel of ones do.
 //!
-//! What such a channel gives is known before any pixel is drawn, so a kernel may see all of it: also its values at later pixels. Laid
-//! out with the picture it would seem to be read too early. Its share of the sum is a constant for each pixel.
+//! What such a channel gives is known before any pixel is drawn, so a kernel may see all of it: also its values at
+//! later pixels. Laid out with the picture it would seem to be read too early. Its share of the sum is a constant for
+//! each pixel.
 
 use super::{Lowering, View, broadcast::uniform};
 use crate::graph::{
@@ -23,14 +24,9 @@ struct Part {
     operand: Operand,
 }
 
-/// Takes the constants out of a convolution over `view` where they would otherwise be in the way: `None` where there are none, or where
-/// all taps read what is computed as well.
-pub(super) fn apart(
-    lowering: &mut Lowering,
-    view: &View,
-    linear: &Linear,
-    extent: (i64, i64),
-) -> Option<Apart> {
+/// Takes the constants out of a convolution over `view` where they would otherwise be in the way: `None` where there
+/// are none, or where all taps read what is computed as well.
+pub(super) fn apart(lowering: &mut Lowering, view: &View, linear: &Linear, extent: (i64, i64)) -> Option<Apart> {
     let tensor = &lowering.tensors[view.tensor];
     let (Operator::Concat { axis: 0 }, [_]) = (&tensor.operator, &tensor.features[..]) else {
         return None;
@@ -41,9 +37,7 @@ pub(super) fn apart(
         .into_iter()
         .partition(|part| matches!(part.operand, Operand::Tensor(_)));
     let taps = taps(linear, &computed);
-    let is_placed = constants
-        .iter()
-        .any(|part| matches!(part.operand, Operand::Table(_)));
+    let is_placed = constants.iter().any(|part| matches!(part.operand, Operand::Table(_)));
     if constants.is_empty() || taps.is_empty() || !(is_placed || taps.len() < linear.taps.len()) {
         return None;
     }
@@ -59,10 +53,7 @@ pub(super) fn apart(
             tensor: inner.tensor,
             dy: view.dy + inner.dy,
             dx: view.dx + inner.dx,
-            window: view
-                .window
-                .shifted(inner.dy, inner.dx)
-                .intersect(inner.window),
+            window: view.window.shifted(inner.dy, inner.dx).intersect(inner.window),
             features: vec![inputs],
         },
         _ => {
@@ -86,11 +77,7 @@ pub(super) fn apart(
         taps,
         bias: linear.bias.clone(),
     };
-    Some(Apart {
-        linear,
-        read,
-        constant,
-    })
+    Some(Apart { linear, read, constant })
 }
 
 /// What the operands of a concatenation take of its features.
@@ -157,9 +144,7 @@ fn share(
             for at in 0..rows * columns {
                 let row = at / columns + tap.dy + view.dy;
                 let column = at % columns + tap.dx + view.dx;
-                if !(seen.top..seen.bottom).contains(&row)
-                    || !(seen.left..seen.right).contains(&column)
-                {
+                if !(seen.top..seen.bottom).contains(&row) || !(seen.left..seen.right).contains(&column) {
                     continue;
                 }
                 let own = &values[(row * places.1 + column) as usize * width..][..part.count];

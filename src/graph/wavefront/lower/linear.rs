@@ -18,8 +18,7 @@ impl Lowering {
             Entity::Constant(constant) => Ok(constant.clone()),
             Entity::View(other) => {
                 let is_spatial = |view: &View| view.axes.iter().any(|axis| axis.is_spatial());
-                let attends =
-                    is_spatial(other) || self.first_view(node).is_ok_and(|view| is_spatial(&view));
+                let attends = is_spatial(other) || self.first_view(node).is_ok_and(|view| is_spatial(&view));
                 Err(Unsupported::new(if attends {
                     "attention over places"
                 } else {
@@ -41,8 +40,7 @@ impl Lowering {
                 let beta = node.float("beta", 1.0);
                 let last = constant.dims.last().copied().unwrap_or(1);
                 let values = constant.as_floats().filter(|values| values.len() == last);
-                let values =
-                    values.ok_or_else(|| Unsupported::new("a bias that is not one row"))?;
+                let values = values.ok_or_else(|| Unsupported::new("a bias that is not one row"))?;
                 Some(values.iter().map(|v| v * beta).collect::<Vec<_>>())
             }
         };
@@ -50,9 +48,7 @@ impl Lowering {
     }
 
     pub(super) fn product(&mut self, node: &Node) -> Done {
-        if let Ok(Entity::Constant(matrix)) =
-            self.entity(node.inputs.first().map_or("", |name| name))
-        {
+        if let Ok(Entity::Constant(matrix)) = self.entity(node.inputs.first().map_or("", |name| name)) {
             return self.product_from_left(node, &matrix.clone());
         }
         let view = self.first_view(node)?;
@@ -61,18 +57,11 @@ impl Lowering {
 
     /// A constant matrix times the last axis but one.
     fn product_from_left(&mut self, node: &Node, matrix: &Constant) -> Done {
-        let Entity::View(view) = self
-            .entity(node.inputs.get(1).map_or("", |name| name))?
-            .clone()
-        else {
+        let Entity::View(view) = self.entity(node.inputs.get(1).map_or("", |name| name))?.clone() else {
             return Err(Unsupported::new("a product of constants"));
         };
-        let ([.., outputs, inputs], Some(axis)) =
-            (&matrix.dims[..], view.axes.len().checked_sub(2))
-        else {
-            return Err(Unsupported::new(
-                "a product of tensors without rows and columns",
-            ));
+        let ([.., outputs, inputs], Some(axis)) = (&matrix.dims[..], view.axes.len().checked_sub(2)) else {
+            return Err(Unsupported::new("a product of tensors without rows and columns"));
         };
         let weights = matrix.clone().reshaped(vec![*outputs, *inputs]);
         self.contract(node, view, axis, &weights, |axes| axes)
@@ -80,18 +69,13 @@ impl Lowering {
 
     /// A sum over one axis of features with constant weights, written as an equation.
     pub(super) fn einsum(&mut self, node: &Node) -> Done {
-        let unknown =
-            || Unsupported::new("a sum of products other than of features with constant weights");
+        let unknown = || Unsupported::new("a sum of products other than of features with constant weights");
         let text = String::from_utf8_lossy(node.text("equation")).replace(' ', "");
         let (terms, result) = text.split_once("->").ok_or_else(unknown)?;
         let (first, second) = terms.split_once(',').ok_or_else(unknown)?;
         let (view, letters, weights, of_weights) = match &self.inputs(node)?[..] {
-            [Entity::View(view), Entity::Constant(weights)] => {
-                (view.clone(), first, weights.clone(), second)
-            }
-            [Entity::Constant(weights), Entity::View(view)] => {
-                (view.clone(), second, weights.clone(), first)
-            }
+            [Entity::View(view), Entity::Constant(weights)] => (view.clone(), first, weights.clone(), second),
+            [Entity::Constant(weights), Entity::View(view)] => (view.clone(), second, weights.clone(), first),
             [Entity::View(_), Entity::View(_)] => {
                 return Err(Unsupported::new("attention over places"));
             }
@@ -99,9 +83,7 @@ impl Lowering {
         };
         let letters: Vec<char> = letters.chars().collect();
         let (weights, input, output) = match of_weights.chars().collect::<Vec<_>>()[..] {
-            [a, b] if weights.dims.len() == 2 && letters.contains(&b) && result.contains(a) => {
-                (weights, b, a)
-            }
+            [a, b] if weights.dims.len() == 2 && letters.contains(&b) && result.contains(a) => (weights, b, a),
             [a, b] if weights.dims.len() == 2 && letters.contains(&a) && result.contains(b) => {
                 let (rows, columns) = (weights.dims[0], weights.dims[1]);
                 let turned = (0..rows * columns).map(|at| at % rows * columns + at / rows);
@@ -109,18 +91,14 @@ impl Lowering {
             }
             _ => return Err(unknown()),
         };
-        let axis = letters
-            .iter()
-            .position(|&letter| letter == input)
-            .ok_or_else(unknown)?;
+        let axis = letters.iter().position(|&letter| letter == input).ok_or_else(unknown)?;
         let mut after = letters.clone();
         after[axis] = output;
         let order: Vec<usize> = result
             .chars()
             .filter_map(|letter| after.iter().position(|&own| own == letter))
             .collect();
-        let is_whole =
-            (0..letters.len()).all(|axis| order.contains(&axis)) && order.len() == letters.len();
+        let is_whole = (0..letters.len()).all(|axis| order.contains(&axis)) && order.len() == letters.len();
         if view.axes.len() != letters.len() || !is_whole || letters.contains(&output) {
             return Err(unknown());
         }
@@ -129,7 +107,8 @@ impl Lowering {
         })
     }
 
-    /// `weights`, [outputs, inputs], times one axis of features, the only one; `arrange` says in what order the axes of the result are.
+    /// `weights`, [outputs, inputs], times one axis of features, the only one; `arrange` says in what order the axes of
+    /// the result are.
     fn contract(
         &mut self,
         node: &Node,
@@ -139,9 +118,7 @@ impl Lowering {
         arrange: impl FnOnce(Vec<Axis>) -> Vec<Axis>,
     ) -> Done {
         let ([outputs, inputs], Some(values)) = (&weights.dims[..], weights.as_floats()) else {
-            return Err(Unsupported::new(
-                "weights that are not a matrix of real numbers",
-            ));
+            return Err(Unsupported::new("weights that are not a matrix of real numbers"));
         };
         let (outputs, inputs) = (*outputs, *inputs);
         match view.axes[axis] {
@@ -150,13 +127,10 @@ impl Lowering {
                 return Err(Unsupported::new("a fully connected layer over places"));
             }
             _ => {
-                return Err(Unsupported::new(
-                    "a product over some of several axes of channels",
-                ));
+                return Err(Unsupported::new("a product over some of several axes of channels"));
             }
         }
-        let transposed =
-            (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]);
+        let transposed = (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]);
         let tap = Tap {
             dy: 0,
             dx: 0,
@@ -196,16 +170,11 @@ impl Lowering {
         let (Some(&Axis::Feature(inputs)), [.., a, b], Some(values)) =
             (view.axes.last(), &matrix.dims[..], matrix.as_floats())
         else {
-            return Err(Unsupported::new(
-                "a product over another axis than the channels",
-            ));
+            return Err(Unsupported::new("a product over another axis than the channels"));
         };
-        if view.features().iter().product::<usize>() != inputs
-            || matrix.dims[..rank - 2].iter().any(|&size| size != 1)
+        if view.features().iter().product::<usize>() != inputs || matrix.dims[..rank - 2].iter().any(|&size| size != 1)
         {
-            return Err(Unsupported::new(
-                "a product over some of several axes of channels",
-            ));
+            return Err(Unsupported::new("a product over some of several axes of channels"));
         }
         let (rows, outputs) = if transposed { (*b, *a) } else { (*a, *b) };
         if rows != inputs {
@@ -224,11 +193,7 @@ impl Lowering {
         let linear = Linear {
             inputs,
             outputs,
-            taps: vec![Tap {
-                dy: 0,
-                dx: 0,
-                weights,
-            }],
+            taps: vec![Tap { dy: 0, dx: 0, weights }],
             bias,
         };
         let mut axes = view.axes.clone();
@@ -236,11 +201,6 @@ impl Lowering {
             *last = Axis::Feature(outputs);
         }
         let read = view.read(vec![inputs]);
-        self.make(
-            node,
-            Operator::Linear(linear),
-            vec![Operand::Tensor(read)],
-            axes,
-        )
+        self.make(node, Operator::Linear(linear), vec![Operand::Tensor(read)], axes)
     }
 }

@@ -22,9 +22,7 @@ impl Lowering {
             (Entity::Constant(table), Entity::View(view)) => {
                 let axis = axes::resolve(node.int("axis", 0), table.dims.len())?;
                 if axis != 0 || table.as_floats().is_none() {
-                    return Err(Unsupported::new(
-                        "a lookup of anything but rows of real numbers",
-                    ));
+                    return Err(Unsupported::new("a lookup of anything but rows of real numbers"));
                 }
                 self.embed(node, table, view)
             }
@@ -42,10 +40,7 @@ impl Lowering {
                 }
                 self.cut(node, view.clone(), &[(axis, indices)])?;
                 if constant.dims.is_empty()
-                    && let Some(Entity::View(made)) = node
-                        .outputs
-                        .first()
-                        .and_then(|name| self.entities.get_mut(name))
+                    && let Some(Entity::View(made)) = node.outputs.first().and_then(|name| self.entities.get_mut(name))
                 {
                     if made.axes[axis].is_spatial() {
                         return Err(Unsupported::new("a single row or column"));
@@ -54,9 +49,7 @@ impl Lowering {
                 }
                 Ok(())
             }
-            _ => Err(Unsupported::new(
-                "a lookup in what is computed by what is computed",
-            )),
+            _ => Err(Unsupported::new("a lookup in what is computed by what is computed")),
         }
     }
 
@@ -83,8 +76,8 @@ impl Lowering {
         }
     }
 
-    /// Rows of a table by the label, or by the level of each pixel. Of the label, a table of labels, features, rows and columns, of which one or the other may be one for all, has
-    /// a place for every pixel.
+    /// Rows of a table by the label, or by the level of each pixel. Of the label, a table of labels, features, rows and
+    /// columns, of which one or the other may be one for all, has a place for every pixel.
     fn embed(&mut self, node: &Node, table: &Constant, view: &View) -> Done {
         let read = Operand::Tensor(view.read(view.features()));
         let extent = self.tensors.first().and_then(|image| image.extent);
@@ -114,9 +107,7 @@ impl Lowering {
 
     pub(super) fn one_hot(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
-        let (Some(depth), Some(values)) =
-            (self.constant_input(node, 1)?, self.constant_input(node, 2)?)
-        else {
+        let (Some(depth), Some(values)) = (self.constant_input(node, 1)?, self.constant_input(node, 2)?) else {
             return Err(Unsupported::new("a one-hot code without depth"));
         };
         let size = match &depth.values {
@@ -126,13 +117,9 @@ impl Lowering {
         let rank = view.axes.len() as i64;
         let axis = node.int("axis", -1);
         if axis != -1 && axis != rank {
-            return Err(Unsupported::new(
-                "a one-hot code along another axis than the last",
-            ));
+            return Err(Unsupported::new("a one-hot code along another axis than the last"));
         }
-        let size = size
-            .and_then(|size| usize::try_from(size).ok())
-            .unwrap_or(0);
+        let size = size.and_then(|size| usize::try_from(size).ok()).unwrap_or(0);
         let read = view.read(view.features());
         let mut axes = view.axes;
         axes.push(Axis::Feature(size));

@@ -18,8 +18,7 @@ impl Lowering {
     /// (x − mean) · scale / √(variance + ε) + bias, with the constants folded into one factor and one summand.
     pub(super) fn batch_normalization(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?.with_channels();
-        if node.int("training_mode", 0) != 0 || !matches!(view.axes.get(1), Some(Axis::Feature(_)))
-        {
+        if node.int("training_mode", 0) != 0 || !matches!(view.axes.get(1), Some(Axis::Feature(_))) {
             return Err(Unsupported::new("normalisation over a batch"));
         }
         let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|at| self.floats_input(node, at));
@@ -49,10 +48,7 @@ impl Lowering {
         let scaled = self.tensor(StencilTensor {
             layer: layer::describe(node),
             operator: Operator::Pointwise(Node::new("Mul", &[], "")),
-            operands: vec![
-                Operand::Tensor(view.read(features.clone())),
-                Operand::Constant(factor),
-            ],
+            operands: vec![Operand::Tensor(view.read(features.clone())), Operand::Constant(factor)],
             features: features.clone(),
             extent: view.extent(),
             is_real: true,

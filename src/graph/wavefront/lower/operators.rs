@@ -108,8 +108,8 @@ impl Lowering {
             "BatchNormalization" => self.batch_normalization(node),
             "LayerNormalization" => self.layer_normalization(node),
             "Softmax" | "LogSoftmax" => self.softmax(node),
-            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2"
-            | "ReduceSumSquare" | "ReduceLogSumExp" | "ReduceProd" => self.reduce(node),
+            "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare"
+            | "ReduceLogSumExp" | "ReduceProd" => self.reduce(node),
             "Concat" => self.concat(node),
             "Split" => self.split(node),
             "Slice" => self.slice(node),
@@ -138,13 +138,7 @@ impl Lowering {
     }
 
     /// Makes a tensor and calls it what the node's output is called.
-    pub(super) fn make(
-        &mut self,
-        node: &Node,
-        operator: Operator,
-        operands: Vec<Operand>,
-        axes: Vec<Axis>,
-    ) -> Done {
+    pub(super) fn make(&mut self, node: &Node, operator: Operator, operands: Vec<Operand>, axes: Vec<Axis>) -> Done {
         let is_real = match (&operator, node.op_type()) {
             (Operator::OneHot { values, .. }, _) => values.as_floats().is_some(),
             (Operator::Embed(_) | Operator::EmbedPlaced, _) => true,
@@ -176,11 +170,7 @@ impl Lowering {
     }
 
     /// The constant of input `at`, if that input is given.
-    pub(super) fn constant_input(
-        &self,
-        node: &Node,
-        at: usize,
-    ) -> Result<Option<Constant>, Unsupported> {
+    pub(super) fn constant_input(&self, node: &Node, at: usize) -> Result<Option<Constant>, Unsupported> {
         match node.inputs.get(at).map(String::as_str) {
             None | Some("") => Ok(None),
             Some(name) => match self.entity(name)? {
@@ -192,11 +182,7 @@ impl Lowering {
         }
     }
 
-    pub(super) fn ints_input(
-        &self,
-        node: &Node,
-        at: usize,
-    ) -> Result<Option<Vec<i64>>, Unsupported> {
+    pub(super) fn ints_input(&self, node: &Node, at: usize) -> Result<Option<Vec<i64>>, Unsupported> {
         Ok(self
             .constant_input(node, at)?
             .and_then(|constant| constant.as_ints().map(<[i64]>::to_vec)))
@@ -252,10 +238,7 @@ impl Lowering {
                 Entity::Constant(constant) => spread(constant, &axes),
             })
             .collect::<Result<Vec<_>, _>>()?;
-        if !operands
-            .iter()
-            .any(|operand| matches!(operand, Operand::Tensor(_)))
-        {
+        if !operands.iter().any(|operand| matches!(operand, Operand::Tensor(_))) {
             return Err(Unsupported::new("a constant that was not folded"));
         }
         self.make(node, Operator::Pointwise(node.clone()), operands, axes)
@@ -280,10 +263,9 @@ impl Lowering {
 /// Why an operator that is not known has no place in a stencil, as the author of the network would say it.
 fn reason(operator: &str) -> &'static str {
     match operator {
-        "InstanceNormalization"
-        | "GroupNormalization"
-        | "MeanVarianceNormalization"
-        | "LpNormalization" => "normalisation over places",
+        "InstanceNormalization" | "GroupNormalization" | "MeanVarianceNormalization" | "LpNormalization" => {
+            "normalisation over places"
+        }
         "Attention" | "MultiHeadAttention" => "attention over places",
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
         "AveragePool" | "MaxPool" | "LpPool" => "pooling of neighbours",
@@ -291,12 +273,11 @@ fn reason(operator: &str) -> &'static str {
         "DepthToSpace" | "SpaceToDepth" => "channels and places traded for each other",
         "Resize" | "Upsample" | "GridSample" => "resizing",
         "CumSum" => "a running sum over places",
-        "LSTM" | "GRU" | "RNN" => {
-            "a recurrent layer over the image, of which a `pixelrnn` takes the step"
-        }
+        "LSTM" | "GRU" | "RNN" => "a recurrent layer over the image, of which a `pixelrnn` takes the step",
         "If" | "Loop" | "Scan" => "a branch or a loop",
-        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike"
-        | "Bernoulli" | "Multinomial" => "a random draw",
+        "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial" => {
+            "a random draw"
+        }
         _ => "an operator that the compiler does not know",
     }
 }

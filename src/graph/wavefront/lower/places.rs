@@ -1,5 +1,5 @@
-//! Operators that lay tensors side by side, cut them, or pad them. Along rows and columns nothing moves: it becomes the place from
-//! which the next operator reads.
+//! Operators that lay tensors side by side, cut them, or pad them. Along rows and columns nothing moves: it becomes the
+//! place from which the next operator reads.
 
 use super::{
     Done, Entity, Lowering, View,
@@ -65,11 +65,7 @@ impl Lowering {
                     let mut own = axes.clone();
                     own[axis] = Axis::Feature(constant.dims.get(axis).copied().unwrap_or(0));
                     let full = constant.dims.len() == own.len()
-                        && constant
-                            .dims
-                            .iter()
-                            .zip(&own)
-                            .all(|(&size, axis)| size == axis.size());
+                        && constant.dims.iter().zip(&own).all(|(&size, axis)| size == axis.size());
                     if !full {
                         return Err(Unsupported::new("a concatenation of unlike tensors"));
                     }
@@ -88,11 +84,7 @@ impl Lowering {
                 Entity::View(view) if only.is_none() => only = Some(view.clone()),
                 Entity::Constant(constant) if constant.is_zero() => {
                     let size = constant.dims.get(axis).copied().unwrap_or(0) as i64;
-                    *(if only.is_none() {
-                        &mut before
-                    } else {
-                        &mut after
-                    }) += size;
+                    *(if only.is_none() { &mut before } else { &mut after }) += size;
                 }
                 _ => return Err(Unsupported::new("a concatenation of places")),
             }
@@ -120,10 +112,7 @@ impl Lowering {
                     .collect()
             }
         };
-        if sizes.len() != count
-            || sizes.iter().sum::<i64>() != size as i64
-            || sizes.iter().any(|&s| s < 1)
-        {
+        if sizes.len() != count || sizes.iter().sum::<i64>() != size as i64 || sizes.iter().any(|&s| s < 1) {
             return Err(Unsupported::new("parts that do not make up the whole"));
         }
         let mut start = 0;
@@ -181,9 +170,7 @@ impl Lowering {
                 }
                 Axis::Feature(_) => selections.push((*axis, indices.clone())),
                 _ => {
-                    return Err(Unsupported::new(
-                        "a selection of places that is not one window",
-                    ));
+                    return Err(Unsupported::new("a selection of places that is not one window"));
                 }
             }
         }
@@ -200,17 +187,8 @@ impl Lowering {
                 axis: place,
                 indices: indices.iter().map(|&index| index as usize).collect(),
             };
-            self.make(
-                &own,
-                operator,
-                vec![Operand::Tensor(read)],
-                view.axes.clone(),
-            )?;
-            if let Some(Entity::View(made)) = node
-                .outputs
-                .first()
-                .and_then(|name| self.entities.get(name))
-            {
+            self.make(&own, operator, vec![Operand::Tensor(read)], view.axes.clone())?;
+            if let Some(Entity::View(made)) = node.outputs.first().and_then(|name| self.entities.get(name)) {
                 view = made.clone();
             }
         }
@@ -235,9 +213,7 @@ impl Lowering {
             };
             let copies = usize::try_from(count).unwrap_or(0);
             if copies == 0 || copies.saturating_mul(size) > MAX_TILED {
-                return Err(Unsupported::new(
-                    "a repetition without end, or without anything",
-                ));
+                return Err(Unsupported::new("a repetition without end, or without anything"));
             }
             let indices = (0..copies * size).map(|at| (at % size) as i64);
             selections.push((at, indices.collect()));
@@ -296,9 +272,7 @@ pub(super) fn widen(view: &mut View, axis: usize, before: i64, after: i64) -> Do
             view.dx -= before;
         }
         _ => {
-            return Err(Unsupported::new(
-                "padding of another axis than rows and columns",
-            ));
+            return Err(Unsupported::new("padding of another axis than rows and columns"));
         }
     }
     let (rows, columns) = axes::extent(&view.axes).unwrap_or((rows, columns));
@@ -316,17 +290,10 @@ fn sliced(start: i64, end: i64, step: i64, size: i64) -> Result<Vec<i64>, Unsupp
         return Err(Unsupported::new("a step of zero"));
     }
     let resolve = |index: i64| {
-        if index < 0 {
-            index.saturating_add(size)
-        } else {
-            index
-        }
+        if index < 0 { index.saturating_add(size) } else { index }
     };
     let (low, high) = if step > 0 { (0, size) } else { (-1, size - 1) };
-    let (mut at, end) = (
-        resolve(start).clamp(low.max(0), high),
-        resolve(end).clamp(low, high),
-    );
+    let (mut at, end) = (resolve(start).clamp(low.max(0), high), resolve(end).clamp(low, high));
     let mut indices = Vec::new();
     while (step > 0 && at < end) || (step < 0 && at > end) {
         indices.push(at);

@@ -6,9 +6,7 @@ use crate::graph::{constant::Constant, protobuf::Node, wavefront::Unsupported};
 impl Lowering {
     /// A block that is written into zeros is padding; zeros that are written over a border cut it away and pad.
     pub(super) fn scatter(&mut self, node: &Node) -> Done {
-        let unknown = || {
-            Unsupported::new("an assignment to places that are not one block of constant indices")
-        };
+        let unknown = || Unsupported::new("an assignment to places that are not one block of constant indices");
         let [data, Entity::Constant(indices), updates] = &self.inputs(node)?[..] else {
             return Err(unknown());
         };
@@ -19,8 +17,7 @@ impl Lowering {
         let block = block(indices)
             .filter(|_| matches!(node.text("reduction"), b"" | b"none"))
             .ok_or_else(unknown)?;
-        let is_inside =
-            |(&(first, count), &size): (&(i64, i64), &i64)| first >= 0 && first + count <= size;
+        let is_inside = |(&(first, count), &size): (&(i64, i64), &i64)| first >= 0 && first + count <= size;
         if block.len() > sizes.len() || !block.iter().zip(&sizes).all(is_inside) {
             return Err(unknown());
         }
@@ -60,7 +57,8 @@ impl Lowering {
     }
 }
 
-/// Where a block of indices begins along each of the first axes, and how long it is; `None` if the indices are no such block.
+/// Where a block of indices begins along each of the first axes, and how long it is; `None` if the indices are no such
+/// block.
 fn block(indices: &Constant) -> Option<Vec<(i64, i64)>> {
     let (&width, grid) = indices.dims.split_last()?;
     let values = indices.as_ints()?;

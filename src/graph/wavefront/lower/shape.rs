@@ -25,9 +25,7 @@ impl Lowering {
             None => (0..rank).rev().collect(),
         };
         if order.len() != rank {
-            return Err(Unsupported::new(
-                "a permutation that does not fit the tensor",
-            ));
+            return Err(Unsupported::new("a permutation that does not fit the tensor"));
         }
         let axes: Vec<Axis> = order.iter().map(|&axis| view.axes[axis]).collect();
         let permutation: Vec<usize> = order
@@ -41,12 +39,7 @@ impl Lowering {
             return self.define(node, Entity::View(View { axes, ..view }));
         }
         let read = view.read(features);
-        self.make(
-            node,
-            Operator::Permute(permutation),
-            vec![Operand::Tensor(read)],
-            axes,
-        )
+        self.make(node, Operator::Permute(permutation), vec![Operand::Tensor(read)], axes)
     }
 
     pub(super) fn reshape(&mut self, node: &Node) -> Done {
@@ -130,9 +123,7 @@ impl Lowering {
                 1 if rank >= 4 && shape[rank - 2] > 1 => Axis::Column(size),
                 _ if rank == 4 && at == 1 => Axis::Feature(size as usize),
                 _ => {
-                    return Err(Unsupported::new(
-                        "an expansion of an axis of unknown meaning",
-                    ));
+                    return Err(Unsupported::new("an expansion of an axis of unknown meaning"));
                 }
             };
         }

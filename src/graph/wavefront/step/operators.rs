@@ -8,13 +8,7 @@ use crate::graph::{
 };
 
 /// Writes an operator other than a linear one.
-pub(super) fn write(
-    writer: &mut Writer,
-    tensor: &StencilTensor,
-    operands: &[String],
-    output: &str,
-    opset: i64,
-) {
+pub(super) fn write(writer: &mut Writer, tensor: &StencilTensor, operands: &[String], output: &str, opset: i64) {
     let names: Vec<&str> = operands.iter().map(String::as_str).collect();
     let like = |node: &Node, inputs: &[&str]| Node {
         attributes: node.attributes.clone(),
@@ -63,16 +57,10 @@ pub(super) fn write(
             if consecutive {
                 let (starts, ends) = (writer.ints([first]), writer.ints([last + 1]));
                 let axes = writer.ints([axis]);
-                writer.node(Node::new(
-                    "Slice",
-                    &[names[0], &starts, &ends, &axes],
-                    output,
-                ));
+                writer.node(Node::new("Slice", &[names[0], &starts, &ends, &axes], output));
             } else {
                 let indices = writer.ints(indices.iter().map(|&index| index as i64));
-                writer.node(
-                    Node::new("Gather", &[names[0], &indices], output).with_int("axis", axis),
-                );
+                writer.node(Node::new("Gather", &[names[0], &indices], output).with_int("axis", axis));
             }
         }
         Operator::Permute(order) => {
@@ -92,11 +80,7 @@ pub(super) fn write(
             let row = Node::new("GatherND", &[names[0], &index], output);
             writer.node(row.with_int("batch_dims", 1));
         }
-        Operator::OneHot {
-            node,
-            depth,
-            values,
-        } => {
+        Operator::OneHot { node, depth, values } => {
             let (depth, values) = (writer.constant(depth), writer.constant(values));
             writer.node(like(node, &[names[0], &depth, &values]));
         }
@@ -120,8 +104,7 @@ fn rows_like(writer: &mut Writer, tensor: &StencilTensor, operands: &[String]) -
             let Operand::Constant(constant) = operand else {
                 return name.clone();
             };
-            let [shape, rows, target, output] =
-                ["shape", "rows", "target", "repeated"].map(|what| writer.fresh(what));
+            let [shape, rows, target, output] = ["shape", "rows", "target", "repeated"].map(|what| writer.fresh(what));
             let sizes = writer.ints(constant.dims.iter().map(|&size| size as i64));
             let (first, end) = (writer.ints([0]), writer.ints([1]));
             writer.node(Node::new("Shape", &[&model], &shape));
@@ -134,11 +117,7 @@ fn rows_like(writer: &mut Writer, tensor: &StencilTensor, operands: &[String]) -
 }
 
 /// A constant as the operator wants it: with an axis for the batch, but where it is a parameter.
-pub(super) fn own_constant(
-    writer: &mut Writer,
-    tensor: &StencilTensor,
-    constant: &Constant,
-) -> String {
+pub(super) fn own_constant(writer: &mut Writer, tensor: &StencilTensor, constant: &Constant) -> String {
     let is_parameter = match &tensor.operator {
         Operator::Pointwise(node) => node.op_type() == "Clip",
         Operator::Mix { .. } => true,

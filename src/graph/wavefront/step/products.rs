@@ -15,12 +15,7 @@ use crate::graph::{
 
 impl Emitter<'_> {
     /// One matrix product for what is remembered, one for what this step has just computed.
-    pub(super) fn linear(
-        &mut self,
-        at: usize,
-        tensor: &StencilTensor,
-        linear: &Linear,
-    ) -> Result<(), Unsupported> {
+    pub(super) fn linear(&mut self, at: usize, tensor: &StencilTensor, linear: &Linear) -> Result<(), Unsupported> {
         let [Operand::Tensor(read)] = &tensor.operands[..] else {
             return Err(Unsupported::new("a product of constants"));
         };
@@ -40,10 +35,7 @@ impl Emitter<'_> {
         }
         let mut inputs = Vec::new();
         if !old.is_empty() {
-            let places = old
-                .iter()
-                .map(|tap| (read.dy + tap.dy, read.dx + tap.dx))
-                .collect();
+            let places = old.iter().map(|tap| (read.dy + tap.dy, read.dx + tap.dx)).collect();
             inputs.push(self.gather(at, read, places)?);
         }
         for tap in &new {
@@ -59,10 +51,7 @@ impl Emitter<'_> {
             inputs.push(flat);
         }
         if inputs.is_empty() {
-            return Err(Unsupported::new(format!(
-                "all weights of {:?} are zero",
-                tensor.layer
-            )));
+            return Err(Unsupported::new(format!("all weights of {:?} are zero", tensor.layer)));
         }
         let input = if let [input] = &inputs[..] {
             input.clone()
@@ -75,22 +64,17 @@ impl Emitter<'_> {
         };
         let taps: Vec<_> = old.into_iter().chain(new).collect();
         let whole = stacked(&taps, linear);
-        // Parts that are only ever used one by one are made one by one: nothing has to be copied apart, and the runtime applies
-        // their activations on the way.
+        // Parts that are only ever used one by one are made one by one: nothing has to be copied apart, and the runtime
+        // applies their activations on the way.
         let parts = self.parts(at);
         if parts.is_empty() {
             let columns = 0..linear.outputs;
             let flat = tensor.features.len() == 1;
-            let output = if flat {
-                name_of(at)
-            } else {
-                self.writer.fresh("sum")
-            };
+            let output = if flat { name_of(at) } else { self.writer.fresh("sum") };
             self.product(&input, &whole, linear, columns, &output);
             if !flat {
                 let shaped = self.writer.reshaped(&output, &tensor.features);
-                self.writer
-                    .node(Node::new("Identity", &[&shaped], &name_of(at)));
+                self.writer.node(Node::new("Identity", &[&shaped], &name_of(at)));
             }
         }
         for (part, columns) in parts {
@@ -100,34 +84,21 @@ impl Emitter<'_> {
     }
 
     /// input · weights + bias for some columns of the weights.
-    fn product(
-        &mut self,
-        input: &str,
-        whole: &Constant,
-        linear: &Linear,
-        columns: Range<usize>,
-        output: &str,
-    ) {
+    fn product(&mut self, input: &str, whole: &Constant, linear: &Linear, columns: Range<usize>, output: &str) {
         let rows = whole.dims[0];
-        let index = (0..rows).flat_map(|row| {
-            columns
-                .clone()
-                .map(move |column| row * linear.outputs + column)
-        });
+        let index = (0..rows).flat_map(|row| columns.clone().map(move |column| row * linear.outputs + column));
         let weights = whole.rearranged(vec![rows, columns.len()], index);
         let bias = match &linear.bias {
             Some(bias) => bias[columns.clone()].to_vec(),
             None => vec![0.0; columns.len()],
         };
         let weights = self.writer.constant(&weights);
-        let bias = self
-            .writer
-            .constant(&Constant::floats(vec![columns.len()], bias));
-        self.writer
-            .node(Node::new("Gemm", &[input, &weights, &bias], output));
+        let bias = self.writer.constant(&Constant::floats(vec![columns.len()], bias));
+        self.writer.node(Node::new("Gemm", &[input, &weights, &bias], output));
     }
 
-    /// If a tensor is read only by selections of consecutive features at the same place and step: these, and their features.
+    /// If a tensor is read only by selections of consecutive features at the same place and step: these, and their
+    /// features.
     fn parts(&self, at: usize) -> Vec<(usize, Range<usize>)> {
         let mut parts = Vec::new();
         if at == self.stencil.logits || self.stencil.tensors[at].features.len() != 1 {
@@ -160,8 +131,7 @@ impl Emitter<'_> {
         let whole = self.stencil.window();
         let consecutive = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
         let same_roles = self.schedule.roles[reader] == self.schedule.roles[read.tensor];
-        let in_place = place == (0, 0)
-            && (read.window == whole || self.stencil.tensors[reader].extent.is_none());
+        let in_place = place == (0, 0) && (read.window == whole || self.stencil.tensors[reader].extent.is_none());
         (consecutive && same_roles && in_place && read.features.len() == 1)
             .then(|| indices[0]..indices[indices.len() - 1] + 1)
     }
@@ -170,8 +140,5 @@ impl Emitter<'_> {
 /// [taps · inputs, outputs].
 pub(super) fn stacked(taps: &[&Tap], linear: &Linear) -> Constant {
     let weights = taps.iter().flat_map(|tap| tap.weights.iter().copied());
-    Constant::floats(
-        vec![taps.len() * linear.inputs, linear.outputs],
-        weights.collect(),
-    )
+    Constant::floats(vec![taps.len() * linear.inputs, linear.outputs], weights.collect())
 }

@@ -50,10 +50,7 @@ impl Emitter<'_> {
             if let Operator::Linear(linear) = &tensor.operator {
                 let taps: Vec<_> = linear.taps.iter().collect();
                 let weights = writer.constant(&stacked(&taps, linear));
-                let bias = linear
-                    .bias
-                    .clone()
-                    .unwrap_or_else(|| vec![0.0; linear.outputs]);
+                let bias = linear.bias.clone().unwrap_or_else(|| vec![0.0; linear.outputs]);
                 let bias = writer.constant(&Constant::floats(vec![linear.outputs], bias));
                 let flat = writer.reshaped(&operands[0], &[linear.inputs]);
                 let product = writer.fresh("product");
@@ -64,11 +61,7 @@ impl Emitter<'_> {
                 write(&mut writer, tensor, &operands, &output, self.opset);
             }
         }
-        let mut wanted: Vec<(usize, usize)> = self
-            .tabulated
-            .iter()
-            .map(|(&tensor, &place)| (place, tensor))
-            .collect();
+        let mut wanted: Vec<(usize, usize)> = self.tabulated.iter().map(|(&tensor, &place)| (place, tensor)).collect();
         wanted.sort_unstable();
         let tables = wanted
             .iter()

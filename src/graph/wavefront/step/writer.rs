@@ -45,12 +45,7 @@ impl Writer {
         output
     }
 
-    pub(super) fn into_model(
-        self,
-        model: &Model,
-        inputs: Vec<ValueInfo>,
-        outputs: Vec<ValueInfo>,
-    ) -> Model {
+    pub(super) fn into_model(self, model: &Model, inputs: Vec<ValueInfo>, outputs: Vec<ValueInfo>) -> Model {
         Model {
             ir_version: model.ir_version,
             opset_imports: vec![OperatorSet {

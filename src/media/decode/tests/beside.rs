@@ -67,12 +67,7 @@ fn frames_are_never_dropped_without_a_word() {
         (pnm, "3 frames", &[10, 20, 30]),
         (two_pages(), "2 frames", &[0, 0]),
     ] {
-        refused(
-            &bytes,
-            grey_shape(),
-            CONVERT,
-            &[count, "frames=first", "frames=all"],
-        );
+        refused(&bytes, grey_shape(), CONVERT, &[count, "frames=first", "frames=all"]);
         let of = |frames| {
             let options = DecodeOptions { frames, ..CONVERT };
             let limits = DecodeLimits::default();
@@ -80,9 +75,7 @@ fn frames_are_never_dropped_without_a_word() {
                 .unwrap()
                 .images
         };
-        let levels = |images: &[Image]| -> Vec<u8> {
-            images.iter().map(|image| image.levels()[0]).collect()
-        };
+        let levels = |images: &[Image]| -> Vec<u8> { images.iter().map(|image| image.levels()[0]).collect() };
         assert_eq!(levels(&of(Frames::All)), seen);
         let first = of(Frames::First);
         assert_eq!(first.len(), 1);
@@ -100,10 +93,7 @@ fn frames_are_never_dropped_without_a_word() {
             error.is_too_large() && error.to_string().contains("at most 1 frames"),
             "{error}"
         );
-        let few = DecodeLimits {
-            max_pixels: 30,
-            ..few
-        };
+        let few = DecodeLimits { max_pixels: 30, ..few };
         assert!(
             decode_file(&bytes, grey_shape(), all, few, &|| false)
                 .unwrap_err()
@@ -175,18 +165,12 @@ fn an_image_that_is_not_upright_is_told_or_turned() {
             let stored = of(grey_shape(), false).unwrap();
             assert_eq!(stored.images, std::slice::from_ref(&plain));
             assert_eq!(stored.notes.is_empty(), tag == 1, "{format:?} {tag}");
-            let mut wanted: DynamicImage = GrayImage::from_raw(5, 4, plain.levels().to_vec())
-                .unwrap()
-                .into();
+            let mut wanted: DynamicImage = GrayImage::from_raw(5, 4, plain.levels().to_vec()).unwrap().into();
             wanted.apply_orientation(image::metadata::Orientation::from_exif(tag).unwrap());
             let (width, height) = (wanted.width() as usize, wanted.height() as usize);
             let shape = ImageShape::new(1, height, width, 256).unwrap();
             let turned = of(shape, true).unwrap();
-            assert_eq!(
-                turned.images[0].levels(),
-                wanted.as_bytes(),
-                "{format:?} {tag}"
-            );
+            assert_eq!(turned.images[0].levels(), wanted.as_bytes(), "{format:?} {tag}");
             assert!(turned.notes.is_empty());
             // Turning and resizing can be exchanged.
             let small = ImageShape::new(1, 3, 2, 256).unwrap();

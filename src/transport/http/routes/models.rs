@@ -23,27 +23,18 @@ pub(super) async fn list(State(state): State<HttpState>, uri: Uri) -> Result<Res
 }
 
 /// One version; by default the one that serves, else the newest.
-pub(super) async fn show(
-    State(state): State<HttpState>,
-    About(model, version): About,
-) -> Result<Response, Problem> {
+pub(super) async fn show(State(state): State<HttpState>, About(model, version): About) -> Result<Response, Problem> {
     Ok(json(&state.service.model_info(&model, version)?))
 }
 
 /// Bets against the images being exchangeable with those that calibrated the detector, since the run began.
-pub(super) async fn drift(
-    State(state): State<HttpState>,
-    about: About,
-) -> Result<Response, Problem> {
+pub(super) async fn drift(State(state): State<HttpState>, about: About) -> Result<Response, Problem> {
     let (model, watch) = watched(&state, about)?;
     Ok(report(&model, watch.drift().await?))
 }
 
 /// Forgets the run, its alarm included, and begins another.
-pub(super) async fn reset_drift(
-    State(state): State<HttpState>,
-    about: About,
-) -> Result<Response, Problem> {
+pub(super) async fn reset_drift(State(state): State<HttpState>, about: About) -> Result<Response, Problem> {
     let (model, watch) = watched(&state, about)?;
     tracing::info!(
         model = model.name,
@@ -53,10 +44,7 @@ pub(super) async fn reset_drift(
     Ok(report(&model, watch.reset_drift().await?))
 }
 
-fn watched(
-    state: &HttpState,
-    About(name, version): About,
-) -> Result<(Arc<Model>, Arc<dyn WatchesDrift>), Refusal> {
+fn watched(state: &HttpState, About(name, version): About) -> Result<(Arc<Model>, Arc<dyn WatchesDrift>), Refusal> {
     let model = state.service.catalogue().model(&name, version)?;
     let watch = model
         .can::<dyn WatchesDrift>()
@@ -66,9 +54,7 @@ fn watched(
 
 fn report(model: &Model, report: DriftReport) -> Response {
     let mut body = json!({"model": model.name, "version": model.version});
-    if let (Some(body), Ok(Value::Object(report))) =
-        (body.as_object_mut(), serde_json::to_value(report))
-    {
+    if let (Some(body), Ok(Value::Object(report))) = (body.as_object_mut(), serde_json::to_value(report)) {
         body.extend(report);
     }
     json(&body)

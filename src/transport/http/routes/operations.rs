@@ -130,10 +130,7 @@ fn header_seconds(headers: &HeaderMap) -> Result<Option<std::time::Duration>, Re
     let Some(value) = headers.get("x-request-timeout") else {
         return Ok(None);
     };
-    let number = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     seconds("X-Request-Timeout", number.unwrap_or(f64::NAN)).map(Some)
 }
 
@@ -144,10 +141,7 @@ async fn read(
     body: Body,
     held: &mut Held,
 ) -> Result<Bytes, Refusal> {
-    let left = head
-        .opened
-        .deadline()
-        .saturating_duration_since(Instant::now());
+    let left = head.opened.deadline().saturating_duration_since(Instant::now());
     let config = &state.config;
     let time = config.body_timeout.min(left);
     let bytes = body::read(body, announced, config.max_body_bytes, time, held).await?;

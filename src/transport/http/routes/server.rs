@@ -75,12 +75,7 @@ pub(super) async fn readyz(State(state): State<HttpState>) -> Result<impl IntoRe
 }
 
 /// In the Prometheus text format.
-pub(super) async fn metrics(
-    State(state): State<HttpState>,
-) -> ([(HeaderName, &'static str); 1], String) {
+pub(super) async fn metrics(State(state): State<HttpState>) -> ([(HeaderName, &'static str); 1], String) {
     let media_type = "text/plain; version=0.0.4; charset=utf-8";
-    (
-        [(header::CONTENT_TYPE, media_type)],
-        state.service.metrics().encode(),
-    )
+    ([(header::CONTENT_TYPE, media_type)], state.service.metrics().encode())
 }

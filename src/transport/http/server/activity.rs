@@ -1,7 +1,7 @@
 //! What a connection is doing, and until when it may go on doing it.
 //!
-//! The stream tells what arrives, the service which requests are in flight and which answers their clients have yet to take; the
-//! task of the connection asks for the deadline. Nothing here reads, writes or closes.
+//! The stream tells what arrives, the service which requests are in flight and which answers their clients have yet to
+//! take; the task of the connection asks for the deadline. Nothing here reads, writes or closes.
 
 use std::{
     collections::HashMap,
@@ -22,7 +22,8 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Time for a connection that was told to close, and that has nothing in flight, to do so.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
 
-/// The second refusal in a row on one connection is held back for so long, every further one for twice as long as the one before.
+/// The second refusal in a row on one connection is held back for so long, every further one for twice as long as the
+/// one before.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
 
 /// The longest time that a refusal is held back.
@@ -127,8 +128,8 @@ impl Activity {
         self.state().heard
     }
 
-    /// Whether a client that stops sending still waits for its answer: it said that this request is its last, and the request is here.
-    /// From all others an end means that they are gone.
+    /// Whether a client that stops sending still waits for its answer: it said that this request is its last, and the
+    /// request is here. From all others an end means that they are gone.
     pub(super) fn may_half_close(&self) -> bool {
         let state = self.state();
         state.last && state.read
@@ -139,7 +140,8 @@ impl Activity {
         self.state().head_since.is_some()
     }
 
-    /// Whether the client may have sent what nobody has read. To close then would reset the connection and destroy the answer on its way.
+    /// Whether the client may have sent what nobody has read. To close then would reset the connection and destroy the
+    /// answer on its way.
     pub(super) fn has_unread_input(&self) -> bool {
         let state = self.state();
         state.version == Version::One && (!state.read || state.head_since.is_some())
@@ -190,10 +192,7 @@ impl Activity {
         }
         match state.closing_since {
             Some(since) if state.in_flight == 0 => {
-                at(
-                    since.max(state.quiet_since) + CLOSING_TIME,
-                    Expired::Closing,
-                );
+                at(since.max(state.quiet_since) + CLOSING_TIME, Expired::Closing);
             }
             Some(_) => {}
             None => {
@@ -233,11 +232,7 @@ impl Activity {
 
 fn version(matched: usize, bytes: &[u8]) -> Version {
     let expected = &HTTP2_PREFACE[matched..];
-    let common = expected
-        .iter()
-        .zip(bytes)
-        .take_while(|(a, b)| a == b)
-        .count();
+    let common = expected.iter().zip(bytes).take_while(|(a, b)| a == b).count();
     if common == expected.len() {
         Version::Two
     } else if common < bytes.len() {
@@ -255,8 +250,8 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    /// Notes an answer, and says how long to hold it back: a client that comes again at once, however often it is refused, gets slower
-    /// answers.
+    /// Notes an answer, and says how long to hold it back: a client that comes again at once, however often it is
+    /// refused, gets slower answers.
     pub(super) fn answered(&self, is_overloaded: bool) -> Option<Duration> {
         let mut state = self.activity.state();
         if !is_overloaded {
@@ -266,11 +261,7 @@ impl Flight {
         let before = state.refusals;
         state.refusals = before.saturating_add(1);
         let doublings = before.checked_sub(1)?;
-        Some(
-            FIRST_PAUSE
-                .saturating_mul(1 << doublings.min(16))
-                .min(LONGEST_PAUSE),
-        )
+        Some(FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE))
     }
 
     /// Notes that the client is to take something before the answer goes on.

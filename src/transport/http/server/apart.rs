@@ -20,15 +20,9 @@ impl Apart {
     const MAX_CONNECTIONS: usize = 64;
 
     /// Serves `router` until it is dropped.
-    pub fn start(
-        listener: std::net::TcpListener,
-        router: Router,
-        metrics: &Arc<Metrics>,
-    ) -> io::Result<Self> {
+    pub fn start(listener: std::net::TcpListener, router: Router, metrics: &Arc<Metrics>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel::<()>();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _inside = runtime.enter();
             TcpListener::from_std(listener)?
@@ -44,13 +38,9 @@ impl Apart {
                 // Either way it is over.
                 let _ = stopped.await;
             };
-            runtime.block_on(serve(
-                listener, router, metrics, limits, stopped,
-            ));
+            runtime.block_on(serve(listener, router, metrics, limits, stopped));
         };
-        std::thread::Builder::new()
-            .name("probes".to_owned())
-            .spawn(serve)?;
+        std::thread::Builder::new().name("probes".to_owned()).spawn(serve)?;
         Ok(Self { _stop: stop })
     }
 }

@@ -20,7 +20,8 @@ use super::{
     stream::Watched,
 };
 
-/// How long a connection that has not said anything yet may do so after the shutdown began: its request may be under way.
+/// How long a connection that has not said anything yet may do so after the shutdown began: its request may be under
+/// way.
 const LATE_REQUEST_TIME: Duration = Duration::from_millis(250);
 
 /// How often an HTTP/2 client that is silent is asked whether it is still there.
@@ -49,11 +50,7 @@ pub(super) struct Connections {
 
 impl Connections {
     /// Serves `router` until `draining` turns true.
-    pub(super) fn new(
-        router: Router,
-        limits: Arc<ServerLimits>,
-        draining: watch::Receiver<bool>,
-    ) -> Self {
+    pub(super) fn new(router: Router, limits: Arc<ServerLimits>, draining: watch::Receiver<bool>) -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
         builder
             .http1()
@@ -138,8 +135,8 @@ impl Connections {
     }
 }
 
-/// Throws away what still comes, in bounded time. A stream that is closed with bytes unread is reset, and a reset destroys what the other
-/// side has not read yet.
+/// Throws away what still comes, in bounded time. A stream that is closed with bytes unread is reset, and a reset
+/// destroys what the other side has not read yet.
 async fn linger(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
     let rest = async {
         // An error means that nobody is there any more, which ends the reading too.

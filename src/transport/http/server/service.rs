@@ -1,4 +1,5 @@
-//! The router as the service of one connection: requests are noted from their heads to the last pieces of their answers.
+//! The router as the service of one connection: requests are noted from their heads to the last pieces of their
+//! answers.
 
 use std::{
     convert::Infallible,

@@ -1,5 +1,5 @@
-//! The stream of a connection: it tells what arrives, hides the end that a client has announced, gives a problem to answers of the
-//! library that have none, and is handed back when HTTP is done with it.
+//! The stream of a connection: it tells what arrives, hides the end that a client has announced, gives a problem to
+//! answers of the library that have none, and is handed back when HTTP is done with it.
 
 use std::{
     io,
@@ -106,11 +106,7 @@ impl<S: AsyncWrite + Unpin> Watched<S> {
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_instead(context))?;
         // A head that is no request is answered by the library, with a status alone.
         if self.activity.has_head_open()

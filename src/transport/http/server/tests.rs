@@ -36,13 +36,7 @@ async fn start(limits: ServerLimits) -> Running {
     let shutdown = async {
         let _ = stopped.await;
     };
-    let ended = tokio::spawn(serve(
-        listener,
-        router,
-        Arc::clone(&metrics),
-        limits,
-        shutdown,
-    ));
+    let ended = tokio::spawn(serve(listener, router, Arc::clone(&metrics), limits, shutdown));
     Running {
         address,
         metrics,
@@ -96,10 +90,7 @@ async fn requests_in_flight_are_finished_and_idle_connections_closed() {
         answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"),
         "{answer}"
     );
-    assert!(
-        answer.to_lowercase().contains("connection: close"),
-        "{answer}"
-    );
+    assert!(answer.to_lowercase().contains("connection: close"), "{answer}");
     assert_eq!(server.ended.await.unwrap(), Drained { cut_off: 0 });
     assert_eq!(server.metrics.http_connections.get(), 0);
 }
@@ -164,12 +155,7 @@ async fn clients_that_do_not_send_a_head_are_cut() {
         ..ServerLimits::default()
     })
     .await;
-    for start in [
-        &b""[..],
-        b"P",
-        b"PRI * HTTP/2.0\r\n",
-        b"GET / HTTP/1.1\r\nHost: t\r\n",
-    ] {
+    for start in [&b""[..], b"P", b"PRI * HTTP/2.0\r\n", b"GET / HTTP/1.1\r\nHost: t\r\n"] {
         let mut stream = connect(&server).await;
         stream.write_all(start).await.unwrap();
         let answer = rest(&mut stream).await;
@@ -187,14 +173,8 @@ async fn http2_is_spoken_without_tls() {
     let server = start(ServerLimits::default()).await;
     let mut stream = connect(&server).await;
     // The preface and an empty SETTINGS frame; a server answers with its own SETTINGS frame (type 4).
-    stream
-        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-        .await
-        .unwrap();
-    stream
-        .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
-        .await
-        .unwrap();
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
     let mut frame = [0; 9];
     stream.read_exact(&mut frame).await.unwrap();
     assert_eq!(frame[3], 4);

@@ -88,18 +88,12 @@ pub(super) fn write(
     };
     let mut bytes = serde_json::to_vec(&json).map_err(Refusal::internal)?;
     let header_length = any_binary.then_some(bytes.len());
-    for tensor in tensors
-        .iter()
-        .filter(|tensor| outputs.is_binary(tensor.name))
-    {
+    for tensor in tensors.iter().filter(|tensor| outputs.is_binary(tensor.name)) {
         bytes.reserve(binary_size(tensor));
         write_binary(tensor, &mut bytes)?;
     }
     inferred.recording.written();
-    Ok(Written {
-        bytes,
-        header_length,
-    })
+    Ok(Written { bytes, header_length })
 }
 
 /// What holds for an answer. The protocol has room for texts, numbers and flags.

@@ -142,9 +142,7 @@ impl InputJson {
     fn read(self, rest: &mut Bytes) -> Result<InputTensor, Refusal> {
         let name = clip(&self.name);
         if self.shape.len() > MAX_AXES {
-            return Err(malformed(format!(
-                "input {name:?} has more than {MAX_AXES} axes"
-            )));
+            return Err(malformed(format!("input {name:?} has more than {MAX_AXES} axes")));
         }
         let mut parameters = self.parameters.unwrap_or_default();
         let size = parameters.remove("binary_data_size");
@@ -190,10 +188,7 @@ fn nothing_else(parameters: &Map<String, Value>) -> Result<(), Refusal> {
         None => Ok(()),
         Some(name) => Err(Refusal::new(
             Kind::Unsupported,
-            format!(
-                "the parameter {:?} of a tensor is not supported",
-                clip(name)
-            ),
+            format!("the parameter {:?} of a tensor is not supported", clip(name)),
         )),
     }
 }
@@ -226,11 +221,7 @@ impl<'de> Deserialize<'de> for Flat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut flat = Self::default();
         Flatten(&mut flat).deserialize(deserializer)?;
-        let kinds = [
-            flat.numbers.is_empty(),
-            flat.flags.is_empty(),
-            flat.texts.is_empty(),
-        ];
+        let kinds = [flat.numbers.is_empty(), flat.flags.is_empty(), flat.texts.is_empty()];
         if kinds.iter().filter(|empty| !**empty).count() > 1 {
             return Err(D::Error::custom("data mixes numbers, flags and text"));
         }
@@ -299,27 +290,15 @@ mod tests {
     #[test]
     fn lists_are_flattened_whatever_their_nesting() {
         let data = |data: &str| {
-            let json = format!(
-                r#"{{"inputs": [{{"name": "x", "datatype": "UINT8", "shape": [4], "data": {data}}}]}}"#
-            );
+            let json = format!(r#"{{"inputs": [{{"name": "x", "datatype": "UINT8", "shape": [4], "data": {data}}}]}}"#);
             read(&json, b"").map(|mut body| body.inputs.remove(0).data)
         };
         let numbers = Data::Numbers(vec![1.0, 2.0, -3.0, 4.5]);
-        for same in [
-            "[1, 2, -3, 4.5]",
-            "[[1, 2], [-3, 4.5]]",
-            "[[[1], [2]], [[-3, 4.5]]]",
-        ] {
+        for same in ["[1, 2, -3, 4.5]", "[[1, 2], [-3, 4.5]]", "[[[1], [2]], [[-3, 4.5]]]"] {
             assert_eq!(data(same).unwrap(), numbers);
         }
-        assert_eq!(
-            data("[true, [false]]").unwrap(),
-            Data::Flags(vec![true, false])
-        );
-        assert_eq!(
-            data(r#"["YQ=="]"#).unwrap(),
-            Data::Base64(vec!["YQ==".to_owned()])
-        );
+        assert_eq!(data("[true, [false]]").unwrap(), Data::Flags(vec![true, false]));
+        assert_eq!(data(r#"["YQ=="]"#).unwrap(), Data::Base64(vec!["YQ==".to_owned()]));
         for bad in ["[1, true]", "[null]", r#"[{"a": 1}]"#] {
             assert_eq!(data(bad).unwrap_err().kind(), Kind::Malformed, "{bad}");
         }

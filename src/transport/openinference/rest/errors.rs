@@ -18,9 +18,7 @@ use crate::{
 pub(super) fn status_of(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound | Kind::UnknownRoute => StatusCode::NOT_FOUND,
-        Kind::NotReady | Kind::ShuttingDown | Kind::DeadlineExceeded => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        Kind::NotReady | Kind::ShuttingDown | Kind::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
@@ -45,9 +43,7 @@ pub(super) async fn write(request: Request, next: Next) -> Response {
     let problem = response.extensions_mut().remove::<Problem>();
     let Problem(refusal) = match problem {
         Some(problem) => problem,
-        None if status.is_client_error() || status.is_server_error() => {
-            Problem::from_status(status)
-        }
+        None if status.is_client_error() || status.is_server_error() => Problem::from_status(status),
         None => return response,
     };
     let (mut head, _) = response.into_parts();
@@ -76,10 +72,7 @@ mod tests {
     #[test]
     fn only_few_kinds_are_not_the_clients_fault() {
         let others = Kind::ALL.map(|kind| (kind.slug(), status_of(kind).as_u16()));
-        let others: Vec<_> = others
-            .into_iter()
-            .filter(|(_, status)| *status != 400)
-            .collect();
+        let others: Vec<_> = others.into_iter().filter(|(_, status)| *status != 400).collect();
         let expected = [
             ("model_not_found", 404),
             ("model_not_ready", 503),

@@ -41,14 +41,7 @@ pub(super) async fn infer(
     }
     let mut held = protocol.service.ledger().open();
     let max_bytes = config.max_body_bytes;
-    let bytes = body::read(
-        body,
-        scope.announced(),
-        max_bytes,
-        config.body_timeout,
-        &mut held,
-    )
-    .await?;
+    let bytes = body::read(body, scope.announced(), max_bytes, config.body_timeout, &mut held).await?;
 
     let mut asked = Asked {
         model: name.clone(),
@@ -82,9 +75,7 @@ pub(super) async fn infer(
     let written = offload(weight, move || answer::write(name, id, inferred, &outputs)).await?;
     let mut response = held_body(written.media_type(), written.bytes, held)?;
     if let Some(length) = written.header_length {
-        response
-            .headers_mut()
-            .insert(HEADER_LENGTH, HeaderValue::from(length));
+        response.headers_mut().insert(HEADER_LENGTH, HeaderValue::from(length));
     }
     Ok(response)
 }
@@ -94,10 +85,7 @@ fn header_length(headers: &HeaderMap) -> Result<Option<usize>, Refusal> {
     let Some(value) = headers.get(HEADER_LENGTH) else {
         return Ok(None);
     };
-    let number = value
-        .to_str()
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
+    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok());
     number.map(Some).ok_or_else(|| {
         let detail = "the header Inference-Header-Content-Length is not a number of bytes";
         Refusal::new(Kind::Malformed, detail)

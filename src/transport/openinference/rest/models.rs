@@ -37,10 +37,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         let Path(Segments { model, version }) =
             path.map_err(|_| Refusal::new(Kind::UnknownRoute, "the path is not valid UTF-8"))?;
         let version = target::version(&version.unwrap_or_default())?;
-        Ok(Self {
-            name: model,
-            version,
-        })
+        Ok(Self { name: model, version })
     }
 }
 
@@ -48,9 +45,7 @@ pub(super) async fn metadata(
     State(state): State<RestState>,
     Named { name, version }: Named,
 ) -> Result<Response, Problem> {
-    Ok(output::json(
-        &state.protocol.model_metadata(&name, version)?,
-    ))
+    Ok(output::json(&state.protocol.model_metadata(&name, version)?))
 }
 
 pub(super) async fn config(
@@ -60,10 +55,7 @@ pub(super) async fn config(
     Ok(output::json(&state.protocol.model_config(&name, version)?))
 }
 
-pub(super) async fn ready(
-    State(state): State<RestState>,
-    Named { name, version }: Named,
-) -> Result<Response, Problem> {
+pub(super) async fn ready(State(state): State<RestState>, Named { name, version }: Named) -> Result<Response, Problem> {
     state.protocol.target(&name, version, None)?;
     Ok(output::json(&json!({"name": name, "ready": true})))
 }

@@ -42,10 +42,7 @@ struct Question {
     ready: bool,
 }
 
-pub(super) async fn index(
-    State(state): State<RestState>,
-    request: Request,
-) -> Result<Response, Problem> {
+pub(super) async fn index(State(state): State<RestState>, request: Request) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
     let mut held = state.protocol.service.ledger().open();
     let announced = RequestScope::of(&parts).announced();

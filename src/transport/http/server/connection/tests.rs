@@ -117,11 +117,7 @@ async fn an_answer_that_nobody_reads_is_given_up() {
         sleep(Duration::from_secs(2)).await;
         let mut bytes = vec![0; 32 << 10];
         let count = client.read(&mut bytes).await.unwrap();
-        assert!(
-            count > 0,
-            "cut after {taken} bytes and {:?}",
-            start.elapsed()
-        );
+        assert!(count > 0, "cut after {taken} bytes and {:?}", start.elapsed());
         taken += count;
     }
     assert!(start.elapsed().as_secs() > 60);
@@ -171,17 +167,10 @@ async fn heads_that_are_no_requests_get_a_problem() {
         let (mut client, _served) = connection(ServerLimits::default());
         let (mut reading, mut writing) = tokio::io::split(&mut client);
         let mut answer = String::new();
-        let (_, read) = tokio::join!(
-            writing.write_all(head.as_bytes()),
-            reading.read_to_string(&mut answer)
-        );
+        let (_, read) = tokio::join!(writing.write_all(head.as_bytes()), reading.read_to_string(&mut answer));
         read.unwrap();
-        assert!(
-            answer.starts_with(&format!("HTTP/1.1 {status}")),
-            "{answer}"
-        );
-        let problem: serde_json::Value =
-            serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        let problem: serde_json::Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         assert_eq!(problem["status"].to_string(), answer[9..12], "{answer}");
         assert!(answer.contains(problem["request_id"].as_str().unwrap()));
     }
@@ -198,9 +187,7 @@ async fn http2_client(limits: ServerLimits) -> (http2::SendRequest<Body>, JoinHa
 }
 
 fn http2_request(path: &str) -> Request<Body> {
-    Request::get(format!("http://t{path}"))
-        .body(Body::empty())
-        .unwrap()
+    Request::get(format!("http://t{path}")).body(Body::empty()).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,11 +198,7 @@ async fn an_http2_client_that_only_answers_pings_is_closed() {
     assert_eq!(to_bytes(body, 100).await.unwrap(), "hello");
     let start = Instant::now();
     served.await.unwrap();
-    assert!(
-        (75..=80).contains(&start.elapsed().as_secs()),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!((75..=80).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
