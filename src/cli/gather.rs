@@ -33,6 +33,9 @@ pub(super) struct Handling {
     pub(super) strict: bool,
 }
 
+/// Images, the answer to each, and what failed.
+pub(super) type Answered<T> = (Vec<Image>, Vec<T>, Vec<Failure>);
+
 /// Images, where each came from, and those that could not be read.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -80,11 +83,7 @@ impl Gathered {
     }
 
     /// Keeps the images that have an answer; the others join the failures.
-    pub(super) fn answered<T>(
-        self,
-        answers: PerImage<T>,
-        handling: Handling,
-    ) -> Result<(Vec<Image>, Vec<T>, Vec<Failure>), CliError> {
+    pub(super) fn answered<T>(self, answers: PerImage<T>, handling: Handling) -> Result<Answered<T>, CliError> {
         let (mut images, mut good, mut failures) = (Vec::new(), Vec::new(), self.failures);
         let all = self.images.into_iter().zip(self.places).zip(answers);
         for ((image, place), answer) in all {

@@ -79,7 +79,14 @@ mod tests {
     fn what_needs_nothing_runs_side_by_side() {
         let together = Barrier::new(2);
         // Ends only if both run at once.
-        in_order(vec![(), ()], 2, |()| Vec::new(), |_, ()| drop(together.wait()));
+        in_order(
+            vec![(), ()],
+            2,
+            |()| Vec::new(),
+            |_, ()| {
+                together.wait();
+            },
+        );
     }
 
     #[test]

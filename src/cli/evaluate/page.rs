@@ -36,8 +36,11 @@ pub(super) struct Shown {
     /// Log-probabilities of the dimensions of the most and of the least likely images.
     pub(super) maps: [Option<Vec<Vec<f32>>>; 2],
     /// The strangest images of each judged set, and what speaks against their dimensions, if the model can tell.
-    pub(super) strangest: Vec<(Vec<Image>, Option<Vec<Vec<f32>>>)>,
+    pub(super) strangest: Vec<Strangest>,
 }
+
+/// Images, and what speaks against each of their dimensions, if the model can tell.
+pub(super) type Strangest = (Vec<Image>, Option<Vec<Vec<f32>>>);
 
 /// The page.
 pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError> {

@@ -129,7 +129,9 @@ mod tests {
     use super::*;
     use crate::domain::random::Stream;
 
-    fn probed(of: &dyn Fn(&[Vec<u8>]) -> Vec<Vec<f32>>) -> Result<Kept, Broken> {
+    type Numbers = Vec<Vec<f32>>;
+
+    fn probed(of: &dyn Fn(&[Vec<u8>]) -> Numbers) -> Result<Kept, Broken> {
         let images = images(ImageShape::new(1, 4, 4, 4).unwrap(), &Random::new(0, Stream::Probe, 0));
         let mut run = |indices: &[usize]| {
             let images: Vec<Vec<u8>> = indices.iter().map(|&i| images[i].clone()).collect();

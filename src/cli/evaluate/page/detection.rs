@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    SHOWN, Shown, chart, figure, picture, pictures, slices,
+    SHOWN, Shown, Strangest, chart, figure, picture, pictures, slices,
     table::{percent, table},
 };
 use crate::{
@@ -67,7 +67,7 @@ fn thresholds(report: &DetectionReport, judged: &[Judged]) -> Vec<(String, f64)>
 }
 
 /// The least strange images of a set, and the strangest with what speaks against them.
-fn ends(set: &Judged, strangest: Option<&(Vec<Image>, Option<Vec<Vec<f32>>>)>) -> Result<Markup, MediaError> {
+fn ends(set: &Judged, strangest: Option<&Strangest>) -> Result<Markup, MediaError> {
     let least: Vec<Image> = set.images_in_order().take(SHOWN).cloned().collect();
     let mut shown = vec![pictures(&least, "Least strange")?];
     if let Some((images, maps)) = strangest {
