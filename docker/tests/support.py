@@ -57,7 +57,7 @@ def free_port():
 
 
 def wait_until(condition, seconds, what):
-    """What `condition` gives as soon as that is true. Errors of the network count as false; `what` says what was waited for."""
+    """What `condition` gives once that is true. Errors of the network count as false; `what` was waited for."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, http.client.HTTPException):
@@ -77,7 +77,7 @@ class Program:
     """A program that runs until the end of a `with`, and whose output a failure shows."""
 
     def __init__(self, arguments, **options):
-        self.output = tempfile.NamedTemporaryFile(suffix=".log")
+        self.output = tempfile.NamedTemporaryFile(suffix=".log")  # noqa: SIM115 closed with the process
         self.process = subprocess.Popen(arguments, stdout=self.output, stderr=subprocess.STDOUT, **options)
 
     def log(self):

@@ -1,8 +1,8 @@
 """The manifests of docker/kubernetes, as Kustomize renders them, against the schemas of what they will be given to.
 
-Kubernetes' own kinds: the schemas of its release (kubernetes-validate, strict). ServiceMonitor: the schema of the Prometheus
-operator (npm's @kubernetes-models/prometheus-operator). KServe's kinds: the models of KServe's SDK, which name every field
-and its type but neither ranges nor patterns.
+Kubernetes' own kinds: the schemas of its release (kubernetes-validate, strict). ServiceMonitor: the schema of the
+Prometheus operator (npm's @kubernetes-models/prometheus-operator). KServe's kinds: the models of KServe's SDK, which
+name every field and its type but neither ranges nor patterns.
 """
 
 import importlib
@@ -51,12 +51,12 @@ def only(manifests, kind):
 def service_monitor_problem(manifest):
     """What the operator's schema says against a manifest, or nothing."""
     command = ["node", "--input-type=module", "-e", VALIDATE_SERVICE_MONITOR]
-    done = subprocess.run(command, input=json.dumps(manifest), text=True, capture_output=True, cwd=NODE)
+    done = subprocess.run(command, check=False, input=json.dumps(manifest), text=True, capture_output=True, cwd=NODE)
     return done.stderr if done.returncode else ""
 
 
 def kserve_models():
-    """The models of KServe's SDK and those of Kubernetes' client that they refer to, without all that KServe imports."""
+    """The models of KServe's SDK and those of Kubernetes' client that they name, without all that KServe imports."""
     package = types.ModuleType("kserve")
     package.__path__ = [str(TOOLS / "kserve")]
     sys.modules["kserve"] = package

@@ -5,6 +5,7 @@ A query that parses and finds nothing is an empty panel or an alert that never c
 
 import concurrent.futures
 import json
+import math
 import re
 import subprocess
 import tempfile
@@ -61,12 +62,14 @@ class LiveScrape(unittest.TestCase):
         for rules in ["records.yml", "alerts.yml"]:
             (folder / rules).write_text((PROMETHEUS / rules).read_text())
         cls.address = f"127.0.0.1:{free_port()}"
-        prometheus = Program([
-            "prometheus",
-            f"--config.file={folder}/prometheus.yml",
-            f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address={cls.address}",
-        ])
+        prometheus = Program(
+            [
+                "prometheus",
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+                f"--web.listen-address={cls.address}",
+            ]
+        )
         try:
             prometheus.wait_for(
                 lambda: request(cls.address, "GET", "/-/ready").status == 200, 30, "Prometheus is ready"
@@ -101,7 +104,7 @@ class LiveScrape(unittest.TestCase):
                     series = self.query(expression)
                     self.assertTrue(series, "no data")
                     values = [float(one["value"][1]) for one in series]
-                    self.assertTrue(any(value == value for value in values), "nothing but NaN")
+                    self.assertTrue(any(not math.isnan(value) for value in values), "nothing but NaN")
                     for label in re.findall(r"{{(\w+)}}", target["legendFormat"]):
                         self.assertTrue(any(label in one["metric"] for one in series), f"no label {label}")
                     asked += 1

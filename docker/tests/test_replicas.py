@@ -1,4 +1,4 @@
-"""Three replicas behind the nginx of docker/gateway/balancer.conf: restarted and killed under load, and equal to the bit."""
+"""Three replicas behind nginx (docker/gateway/balancer.conf): restarted and killed under load, equal to the bit."""
 
 import concurrent.futures
 import signal
@@ -7,7 +7,7 @@ import threading
 import unittest
 from pathlib import Path
 
-from support import DOCKER, ROOT, Nginx, Server, free_port, main, post_image, request, wait_until
+from support import ROOT, Nginx, Server, free_port, main, post_image, request, wait_until
 
 MODELS = ["fashion-mnist-pixelcnn", "fashion-mnist-vae"]
 CLIENTS = 6

@@ -33,7 +33,9 @@ class Wheel(unittest.TestCase):
             subprocess.run([*pip, self.wheel], check=True)
             program = environment / "bin" / "density-server"
             bare = {"PATH": "/usr/bin:/bin", "HOME": folder}
-            said = subprocess.run([program, "--version"], check=True, capture_output=True, text=True, env=bare, cwd=folder)
+            said = subprocess.run(
+                [program, "--version"], check=True, capture_output=True, text=True, env=bare, cwd=folder
+            )
             self.assertIn("density-server", said.stdout)
             repository = str(ROOT / "models" / "repository")
             arguments = ("--repository", repository)

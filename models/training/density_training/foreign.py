@@ -365,7 +365,7 @@ class Coordinates(nn.Module):
 
 
 class Assigned(nn.Module):
-    """Shifts by assignment into zeros, masks made by assignment at every call, a border that is set to zero, a head by einsum."""
+    """Shifts and masks by assignment at every call, a border that is set to zero, a head by einsum."""
 
     def __init__(self) -> None:
         super().__init__()
