@@ -33,7 +33,7 @@ pub fn png(image: &Image) -> Result<Vec<u8>, MediaError> {
 }
 
 /// Images of one shape as one PNG file: in reading order, about as many columns as rows, magnified by a whole factor so
-/// that small images can be seen, and separated by a gap. A single image comes plainly, as from [`png`].
+/// that small images can be seen, and separated by a gap. A single image comes plainly, as from [`png()`].
 pub fn png_grid(images: &[Image], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     if let [image] = images {
         return png(image);
