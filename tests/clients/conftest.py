@@ -35,7 +35,7 @@ class Server:
 def server() -> Iterator[Server]:
     ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     process = subprocess.Popen(
-        [BINARY, "serve", *ports, "--log-format", "json"],
+        [BINARY, "serve", *ports, "--log-format", "json", "--proof-records", "none"],
         env={**os.environ, "DENSITY_REPOSITORY": str(ROOT / "tests/fixtures/repository")},
         cwd=ROOT,
         stderr=subprocess.PIPE,
