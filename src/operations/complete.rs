@@ -8,7 +8,6 @@ use super::{
     Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec, Work,
     input::MaskedImages,
     sample::{check_draws, natural, one, pictures},
-    tensor::{Datatype, IMAGE},
 };
 use crate::{
     domain::{image::ImageShape, random::random_seed},
@@ -84,13 +83,9 @@ impl Operation for Complete {
          completions; the header `X-Seed` then tells the seed, and `X-Labels` the labels of a conditional model as a JSON array.";
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy, Format::Gif];
-    const TENSORS: &'static [TensorSpec] = &[TensorSpec {
-        name: "image",
-        datatype: Datatype::U8,
-        axes: IMAGE,
-        when: None,
-        description: "levels of the completed images, image by image with its completions",
-    }];
+    const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels(
+        "levels of the completed images, image by image with its completions",
+    )];
 
     type Capability = dyn Completes;
     type Input = MaskedImages;

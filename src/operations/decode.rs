@@ -3,12 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec,
-    input::Codes,
-    sample::pictures,
-    tensor::{Datatype, IMAGE},
-};
+use super::{Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec, input::Codes, sample::pictures};
 use crate::{
     domain::{image::Image, random::random_seed},
     model::{
@@ -56,13 +51,7 @@ impl Operation for Decode {
     const DESCRIPTION: &'static str = "The codes come as JSON (`latents`, a list of lists) or as `application/x-npy`, float32 or float64 of shape [N, L]. As \
          `image/png` one grid (a single image comes plainly), as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C].";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
-    const TENSORS: &'static [TensorSpec] = &[TensorSpec {
-        name: "image",
-        datatype: Datatype::U8,
-        axes: IMAGE,
-        when: None,
-        description: "levels of the images",
-    }];
+    const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];
 
     type Capability = dyn Decodes;
     type Input = Codes;

@@ -5,7 +5,6 @@ use super::{
     decode::{OneImage, one_images, show},
     detect::NoHead,
     input::Streams,
-    tensor::{Datatype, IMAGE},
 };
 use crate::{
     intake::options::NoOptions,
@@ -24,13 +23,7 @@ impl Operation for Decompress {
          plainly), as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C].";
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
-    const TENSORS: &'static [TensorSpec] = &[TensorSpec {
-        name: "image",
-        datatype: Datatype::U8,
-        axes: IMAGE,
-        when: None,
-        description: "levels of the images",
-    }];
+    const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];
 
     type Capability = dyn Compresses;
     type Input = Streams;

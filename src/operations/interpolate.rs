@@ -4,11 +4,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Answer, Context, Format, Items, Operation, Rendering, Tensor, TensorSpec,
-    detect::NoHead,
-    input::TwoImages,
+    Answer, Context, Format, Items, Operation, Rendering, Tensor, TensorSpec, detect::NoHead, input::TwoImages,
     sample::pictures,
-    tensor::{Datatype, IMAGE},
 };
 use crate::model::{Model, Refusal, codes::Interpolates, draw::Order, value::Picture};
 
@@ -37,13 +34,7 @@ impl Operation for Interpolate {
          [N, H, W, C].";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const ITEMS: Items = Items::Together;
-    const TENSORS: &'static [TensorSpec] = &[TensorSpec {
-        name: "image",
-        datatype: Datatype::U8,
-        axes: IMAGE,
-        when: None,
-        description: "levels of the images",
-    }];
+    const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];
 
     type Capability = dyn Interpolates;
     type Input = TwoImages;

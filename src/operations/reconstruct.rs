@@ -44,13 +44,7 @@ impl Operation for Reconstruct {
             when: None,
             description: "mean over dimensions of the squared difference, in units of level / (levels − 1)",
         },
-        TensorSpec {
-            name: "image",
-            datatype: Datatype::U8,
-            axes: IMAGE,
-            when: None,
-            description: "levels of the reconstructions",
-        },
+        TensorSpec::levels("levels of the reconstructions"),
         TensorSpec {
             name: "squared_error_map",
             datatype: Datatype::F32,

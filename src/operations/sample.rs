@@ -4,11 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::{
-    Answer, Context, Format, Items, Label, Operation, Rendering, Tensor, TensorSpec, Work,
-    input::Nothing,
-    tensor::{Datatype, IMAGE},
-};
+use super::{Answer, Context, Format, Items, Label, Operation, Rendering, Tensor, TensorSpec, Work, input::Nothing};
 use crate::{
     domain::random::random_seed,
     intake::check_count,
@@ -80,13 +76,7 @@ impl Operation for Sample {
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy, Format::Gif, Format::Events];
     const ITEMS: Items = Items::Together;
-    const TENSORS: &'static [TensorSpec] = &[TensorSpec {
-        name: "image",
-        datatype: Datatype::U8,
-        axes: IMAGE,
-        when: None,
-        description: "levels of the images",
-    }];
+    const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];
 
     type Capability = dyn Draws;
     type Input = Nothing;

@@ -175,11 +175,6 @@ impl Service {
         Ok(&entry.operation)
     }
 
-    /// The options that an operation takes, the common ones included.
-    pub fn options_of(&self, operation: &str) -> Option<&Arc<Known>> {
-        self.entry(operation).map(|entry| &entry.known)
-    }
-
     /// Whether the server takes new work: its models are ready and it is not draining.
     pub fn is_ready(&self) -> bool {
         self.unready().is_none()

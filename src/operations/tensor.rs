@@ -17,6 +17,19 @@ pub struct TensorSpec {
     pub description: &'static str,
 }
 
+impl TensorSpec {
+    /// The levels of images, as `image`.
+    pub const fn levels(description: &'static str) -> Self {
+        Self {
+            name: "image",
+            datatype: Datatype::U8,
+            axes: IMAGE,
+            when: None,
+            description,
+        }
+    }
+}
+
 /// The type of a tensor's values, by their names in the Open Inference Protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Datatype {
