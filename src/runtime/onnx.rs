@@ -36,8 +36,8 @@ static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new(
 pub struct OnnxEngine {
     environment: Environment,
     workers: usize,
-    /// Which library it is, if its file tells.
-    library: Option<String>,
+    /// Which build of the runtime it is, if its file tells.
+    build: Option<String>,
 }
 
 impl OnnxEngine {
@@ -49,7 +49,7 @@ impl OnnxEngine {
         Ok(Self {
             environment,
             workers: workers.max(1),
-            library: stamp(library),
+            build: stamp(library),
         })
     }
 
@@ -126,7 +126,7 @@ impl fmt::Debug for OnnxEngine {
 impl Engine for OnnxEngine {
     fn identity(&self) -> Option<String> {
         let processor = processor::identity()?;
-        Some(format!("{} on {processor}", self.library.as_ref()?))
+        Some(format!("{} on {processor}", self.build.as_ref()?))
     }
 
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
