@@ -217,7 +217,7 @@ impl Repository {
             let key = records.key(&name, number, &fingerprint);
             (records.read(&key), records, key)
         });
-        let known = record.as_ref().map(|(findings, ..)| findings.clone());
+        let known = record.as_ref().map(|(known, ..)| known.clone()).unwrap_or_default();
         let needed = snapshot.manifest.contract.members();
         let found: Vec<Found> = needed
             .iter()
@@ -228,14 +228,7 @@ impl Repository {
             })
             .collect();
         let has_members = found.iter().all(|one| one.model.is_ok());
-        let (model, findings) = prove_apart(
-            snapshot,
-            number,
-            found,
-            &self.workshop,
-            self.loading.gate,
-            known.clone().unwrap_or_default(),
-        );
+        let (model, findings) = prove_apart(snapshot, number, found, &self.workshop, self.loading.gate, known);
         let model = match model {
             Ok(model) => model,
             // What took too long may have had too little of the machine.

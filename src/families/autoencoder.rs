@@ -11,7 +11,7 @@ use self::network::Network;
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     codes::{Picture, codes_between, encoding, finite, in_place, only_means},
-    gate::{company, failed, time_of, units},
+    gate::{failed, time_of, units},
     manifest::Scored,
 };
 use crate::{
@@ -179,19 +179,11 @@ impl Contract for Own {
 impl Own {
     /// No code and no picture may depend on those that share its run.
     fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
-        let shape = self.contract.shape;
-        let strange = company::images(shape, &gate.probe(&self.encoder, 0));
-        gate.keeps_apart(&self.encoder, &mut |items| {
-            let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
-            network.encode(&images, Threads::All)
-        })?;
-        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.decoder, 0));
-        gate.keeps_apart(&self.decoder, &mut |items| {
-            let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
-            let pictures = network.decode(&codes.concat(), Threads::All)?;
+        gate.keeps_images_apart(&self.encoder, |images| network.encode(images, Threads::All))?;
+        gate.keeps_codes_apart(&self.decoder, self.contract.latent_size, |codes| {
+            let pictures = network.decode(codes, Threads::All)?;
             Ok(pictures.iter().map(|picture| picture.values().to_vec()).collect())
-        })?;
-        Ok(())
+        })
     }
 }
 

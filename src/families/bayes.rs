@@ -211,10 +211,7 @@ impl Own {
     fn score_golden(&self, gate: &mut Gate<'_>, composite: &Composite) -> Result<Timings, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, Some(self.labels.names.len()))?;
         let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-        let failed = |cause: String| GateError::File {
-            file: MANIFEST.to_owned(),
-            cause,
-        };
+        let failed = |cause: String| GateError::file(MANIFEST, cause);
         let mut actual = Vec::with_capacity(expected.len());
         for levels in levels.chunks(COMPANY) {
             actual.extend(composite.scores(levels).map_err(failed)?);

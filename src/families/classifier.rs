@@ -12,7 +12,7 @@ use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     autoregressive::scores::no_doubts,
     codes::encoding,
-    gate::{company, failed, time_of, units},
+    gate::{failed, time_of, units},
     manifest::Scored,
 };
 use crate::{
@@ -122,10 +122,8 @@ impl Contract for Own {
         let network = Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("posteriors", |gate| {
-            let strange = company::images(contract.shape, &gate.probe(&self.file, 0));
-            gate.keeps_apart(&self.file, &mut |items| {
-                let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
-                let predictions = network.classify(&images, Threads::All)?;
+            gate.keeps_images_apart(&self.file, |images| {
+                let predictions = network.classify(images, Threads::All)?;
                 Ok(predictions
                     .iter()
                     .map(|p| [&p.logits[..], &p.features].concat())

@@ -79,10 +79,7 @@ impl Contract for Own {
             )));
         }
         gate.passed("members", members::roles(&self.members));
-        let wrong = |cause: String| GateError::File {
-            file: self.calibration.clone(),
-            cause,
-        };
+        let wrong = |cause: String| GateError::file(&self.calibration, cause);
         let text = CalibrationText::read(gate.read(&self.calibration)?).map_err(wrong)?;
         text.check(self).map_err(wrong)?;
         let rule = text
@@ -98,9 +95,11 @@ impl Contract for Own {
                 text.splits.fit.images
             ),
         );
-        let (images, _) = gate.golden_scores(&self.golden, None)?;
+        let (images, golden) = gate.golden_scores(&self.golden, None)?;
         let calibrated_on = text.calibrated_on(&images).map_err(wrong)?;
-        let time = gate.settle("judgements", |gate| self.judge_golden(gate, &panel, &rule))?;
+        let time = gate.settle("judgements", |gate| {
+            self.judge_golden(gate, (&images, &golden), &panel, &rule)
+        })?;
         let density = self.members.iter().find(|member| member.role == Need::Density);
         let fitted = Arc::new(Fitted {
             panel,
@@ -118,13 +117,15 @@ impl Contract for Own {
 
 impl Own {
     /// Judges the golden images as their scores say; answers how long one takes.
-    fn judge_golden(&self, gate: &mut Gate<'_>, panel: &Panel, rule: &Rule) -> Result<Duration, GateError> {
-        let (images, golden) = gate.golden_scores(&self.golden, None)?;
+    fn judge_golden(
+        &self,
+        gate: &mut Gate<'_>,
+        (images, golden): (&[Image], &[f64]),
+        panel: &Panel,
+        rule: &Rule,
+    ) -> Result<Duration, GateError> {
         let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-        let failed = |cause: String| GateError::File {
-            file: MANIFEST.to_owned(),
-            cause,
-        };
+        let failed = |cause: String| GateError::file(MANIFEST, cause);
         let mut scores = Vec::with_capacity(golden.len());
         for levels in levels.chunks(COMPANY) {
             for measured in panel.measure(levels, Threads::All).map_err(failed)? {
@@ -132,7 +133,7 @@ impl Own {
                 scores.push(rule.judge(&measured.values).strangeness);
             }
         }
-        gate.golden(("golden scores", ""), self.golden.tolerance(), &golden, &scores)?;
+        gate.golden(("golden scores", ""), self.golden.tolerance(), golden, &scores)?;
         time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)
     }
 

@@ -189,7 +189,7 @@ impl Contract for Own {
 impl Own {
     /// No picture may depend on those that are drawn with it.
     fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
-        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.file, 0));
+        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.file));
         let classes = self.contract.label.as_ref().map_or(1, |label| label.classes);
         let others = gate.keeps_apart(&self.file, &mut |items| {
             let seed = |&item: &usize| Seed {
@@ -213,12 +213,8 @@ impl Own {
             ..
         } = &self.golden;
         let contract = &self.contract;
-        let wrong = |file: &str, cause: String| GateError::File {
-            file: file.to_owned(),
-            cause,
-        };
         let table = |file: &str, columns: &[usize]| {
-            media::read_numbers(gate.read(file)?, columns).map_err(|error| wrong(file, error.to_string()))
+            media::read_numbers(gate.read(file)?, columns).map_err(|error| GateError::file(file, error))
         };
         let size = contract.latent_size;
         let codes = table(latents, &[size])?;
@@ -228,7 +224,7 @@ impl Own {
         if count == 0 || expected.len() != count * shape.dimensions() {
             let found = expected.len() / shape.dimensions();
             let cause = format!("it has {found} images of {count} codes; there must be one each, and at least one");
-            return Err(wrong(images, cause));
+            return Err(GateError::file(images, cause));
         }
         let numbers = match (labels, &contract.label) {
             (None, None) => vec![0; count],
@@ -240,7 +236,7 @@ impl Own {
                         "it must have a label for each of {count} codes, a whole number below {}",
                         label.classes
                     );
-                    return Err(wrong(file, cause));
+                    return Err(GateError::file(file, cause));
                 }
                 numbers.into_iter().map(|number| number as u32).collect()
             }

@@ -315,10 +315,7 @@ impl<'a> Gate<'a> {
 
     /// Numbers of an npy file.
     pub fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
-        media::read_f64(self.read(file)?).map_err(|error| GateError::File {
-            file: file.to_owned(),
-            cause: error.to_string(),
-        })
+        media::read_f64(self.read(file)?).map_err(|error| GateError::file(file, error))
     }
 
     /// Golden images and their scores: one each, or one for each of `labels`.
@@ -328,15 +325,11 @@ impl<'a> Gate<'a> {
             scores: score_file,
             ..
         } = golden;
-        let wrong = |file: &str, cause: String| GateError::File {
-            file: file.to_owned(),
-            cause,
-        };
         let images = media::read_images(self.read(image_file)?, self.manifest().shape, usize::MAX)
-            .map_err(|error| wrong(image_file, error.to_string()))?;
+            .map_err(|error| GateError::file(image_file, error))?;
         let columns: Vec<usize> = labels.into_iter().collect();
         let scores = media::read_f64_table(self.read(score_file)?, &columns)
-            .map_err(|error| wrong(score_file, error.to_string()))?;
+            .map_err(|error| GateError::file(score_file, error))?;
         if images.is_empty() || images.len() * labels.unwrap_or(1) != scores.len() {
             let cause = format!(
                 "it has {} scores for {} golden images; there must be one each (one for each label, if there are labels), and at \
@@ -344,7 +337,7 @@ impl<'a> Gate<'a> {
                 scores.len(),
                 images.len()
             );
-            return Err(wrong(score_file, cause));
+            return Err(GateError::file(score_file, cause));
         }
         Ok((images, scores))
     }
@@ -491,20 +484,14 @@ impl<'a> Gate<'a> {
 
     /// The calibration of a file of scores.
     pub fn calibration_of(&self, file: &str) -> Result<Calibration, GateError> {
-        Calibration::new(self.scores(file)?).map_err(|error| GateError::File {
-            file: file.to_owned(),
-            cause: error.to_string(),
-        })
+        Calibration::new(self.scores(file)?).map_err(|error| GateError::file(file, error))
     }
 
     fn trained_on(&self) -> Result<Option<TrainedOn>, GateError> {
         let Some(file) = &self.manifest().provenance.trained_on else {
             return Ok(None);
         };
-        let hashes = TrainedOn::read(self.read(file)?).map_err(|cause| GateError::File {
-            file: file.clone(),
-            cause,
-        })?;
+        let hashes = TrainedOn::read(self.read(file)?).map_err(|cause| GateError::file(file, cause))?;
         Ok(Some(hashes))
     }
 }

@@ -12,11 +12,10 @@ pub mod write;
 use std::{collections::BTreeMap, path::Path};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 pub use self::{
     declared::{Declared, Serving},
-    digest::hexadecimal,
+    digest::{hexadecimal, sha256},
     tables::{CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input, refuse, tolerance},
 };
 use super::{Contract, Registry};
@@ -153,7 +152,7 @@ impl Manifest {
         let listed = files.filter_map(|file| self.sha256.get(file));
         let hashes = listed.map(String::as_str).chain(unlisted);
         let text: String = hashes.map(str::to_lowercase).collect();
-        (!graphs.is_empty()).then(|| hexadecimal(&Sha256::digest(text)))
+        (!graphs.is_empty()).then(|| sha256(text))
     }
 
     /// Files that the manifest names.

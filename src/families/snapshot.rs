@@ -5,11 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
 use super::{
     GateError, Registry, files,
-    manifest::{MANIFEST, Manifest, hexadecimal},
+    manifest::{MANIFEST, Manifest, sha256},
 };
 
 /// What a version's folder says of itself: its manifest alone was read.
@@ -17,7 +15,7 @@ use super::{
 pub struct Declared {
     /// What the manifest says.
     pub manifest: Manifest,
-    /// sha256 of the manifest's file in hexadecimal digits, which stands for all the files that it has hashes of.
+    /// sha256 of the manifest's file in sha256 digits, which stands for all the files that it has hashes of.
     pub fingerprint: String,
 }
 
@@ -25,7 +23,7 @@ impl Declared {
     /// Reads the manifest in `folder` of the model `name`.
     pub fn read(folder: &Path, name: &str, registry: &Registry) -> Result<Self, GateError> {
         let bytes = read(folder, MANIFEST)?;
-        let fingerprint = hexadecimal(&Sha256::digest(&bytes));
+        let fingerprint = sha256(&bytes);
         let text = String::from_utf8(bytes).map_err(|_| GateError::Manifest("it is not UTF-8 text".to_owned()))?;
         let manifest = Manifest::parse(&text, name, registry).map_err(GateError::Manifest)?;
         Ok(Self { manifest, fingerprint })
@@ -36,7 +34,7 @@ impl Declared {
         let mut files = BTreeMap::new();
         for (file, expected) in &self.manifest.sha256 {
             let bytes = read(folder, file)?;
-            let actual = hexadecimal(&Sha256::digest(&bytes));
+            let actual = sha256(&bytes);
             if !actual.eq_ignore_ascii_case(expected) {
                 return Err(GateError::Hash {
                     file: file.clone(),
@@ -61,17 +59,17 @@ impl Declared {
 pub struct Snapshot {
     /// What the manifest says.
     pub manifest: Manifest,
-    /// sha256 of the manifest's file in hexadecimal digits.
+    /// sha256 of the manifest's file in sha256 digits.
     pub fingerprint: String,
     files: BTreeMap<String, Vec<u8>>,
     folder: PathBuf,
 }
 
 impl Snapshot {
-    /// The bytes of a file in the same folder that the manifest has no hash of, and their sha256 in hexadecimal digits.
+    /// The bytes of a file in the same folder that the manifest has no hash of, and their sha256 in sha256 digits.
     pub(super) fn unlisted(&self, name: &str) -> std::io::Result<(Vec<u8>, String)> {
         let bytes = files::read(&self.folder, name)?;
-        let hash = hexadecimal(&Sha256::digest(&bytes));
+        let hash = sha256(&bytes);
         Ok((bytes, hash))
     }
 

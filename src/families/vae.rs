@@ -13,7 +13,7 @@ use serde::Deserialize;
 use self::{network::Network, work::Decoder};
 use super::{
     Contract, Family, Gate, GateError, Proved, Tables,
-    gate::{GOLDEN_SCORES, company, failed, time_of, units},
+    gate::{GOLDEN_SCORES, failed, time_of, units},
     manifest::{CalibrationFile, Head, Scored, refuse},
     two_sided::{TwoSided, no_calibration},
 };
@@ -240,25 +240,20 @@ impl Own {
 
     /// Nothing that the graphs give may depend on what shares its run.
     fn keeps_apart(&self, gate: &mut Gate<'_>, vae: &Network) -> Result<(), GateError> {
-        let strange = company::images(self.contract.shape, &gate.probe(&self.encoder, 0));
-        gate.keeps_apart(&self.encoder, &mut |items| {
-            let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
-            let posteriors = vae.encode(&images, Threads::All)?;
+        gate.keeps_images_apart(&self.encoder, |images| {
+            let posteriors = vae.encode(images, Threads::All)?;
             Ok(posteriors
                 .iter()
                 .map(|p| [&p.mean[..], &p.log_variance].concat())
                 .collect())
         })?;
-        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.decoder, 0));
-        gate.keeps_apart(&self.decoder, &mut |items| {
-            let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
-            let observations = vae.decode(&codes.concat(), Threads::All)?;
+        gate.keeps_codes_apart(&self.decoder, self.contract.latent_size, |codes| {
+            let observations = vae.decode(codes, Threads::All)?;
             Ok(observations
                 .iter()
                 .map(|o| [o.mean(), o.log_scale()].concat())
                 .collect())
-        })?;
-        Ok(())
+        })
     }
 
     /// Asks what the numbers of golden images are that look like something else.

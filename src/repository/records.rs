@@ -15,7 +15,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::families::{Findings, manifest::hexadecimal};
+use crate::families::{
+    Findings,
+    manifest::{hexadecimal, sha256},
+};
 
 /// Changes when the form of a record does.
 const FORM: &str = "density-server record 2";
@@ -116,7 +119,7 @@ fn server() -> Option<String> {
 
 fn checksum(depends: &str, findings: &Findings) -> Option<String> {
     let findings = serde_json::to_string(findings).ok()?;
-    Some(hexadecimal(&Sha256::digest(format!("{depends}\n{findings}"))))
+    Some(sha256(format!("{depends}\n{findings}")))
 }
 
 #[cfg(test)]

@@ -114,7 +114,7 @@ fn keeps_apart(
     network: &Network,
     golden: &[Given<'_>],
 ) -> Result<Vec<Vec<f32>>, GateError> {
-    let images = company::images(network.shape(), &gate.probe(file, 0));
+    let images = company::images(network.shape(), &gate.probe(file));
     let classes = network.label().map_or(1, |label| label.classes);
     let mut scores = |items: &[usize]| {
         let given: Vec<Given<'_>> = items

@@ -180,6 +180,14 @@ pub enum GateError {
 }
 
 impl GateError {
+    /// A file that is not what it should be.
+    pub fn file(file: &str, cause: impl ToString) -> Self {
+        Self::File {
+            file: file.to_owned(),
+            cause: cause.to_string(),
+        }
+    }
+
     /// Whether a load took too long, which another one may not.
     pub fn is_of_time(&self) -> bool {
         matches!(

@@ -15,8 +15,8 @@ const OTHERS: usize = 2;
 
 impl Gate<'_> {
     /// Numbers for trials of the graph in `file`: others for every graph.
-    pub(in crate::families) fn probe(&self, file: &str, number: u64) -> Random {
-        Random::new(self.seed(file), Stream::Probe, number)
+    pub(in crate::families) fn probe(&self, file: &str) -> Random {
+        Random::new(self.seed(file), Stream::Probe, 0)
     }
 
     /// The first bytes of the file's hash, so that every graph is tried elsewhere.
@@ -60,6 +60,35 @@ impl Gate<'_> {
                 also: String::new(),
             }),
         }
+    }
+
+    /// The same of what `run` gives of images that are made up.
+    pub(in crate::families) fn keeps_images_apart(
+        &mut self,
+        file: &str,
+        run: impl Fn(&[&[u8]]) -> Result<Vec<Vec<f32>>, NetworkError>,
+    ) -> Result<(), GateError> {
+        let strange = company::images(self.manifest().shape, &self.probe(file));
+        self.keeps_apart(file, &mut |items| {
+            let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
+            run(&images)
+        })
+        .map(drop)
+    }
+
+    /// The same of codes of `size` numbers, one after the other.
+    pub(in crate::families) fn keeps_codes_apart(
+        &mut self,
+        file: &str,
+        size: usize,
+        run: impl Fn(&[f32]) -> Result<Vec<Vec<f32>>, NetworkError>,
+    ) -> Result<(), GateError> {
+        let strange = company::codes(size, &self.probe(file));
+        self.keeps_apart(file, &mut |items| {
+            let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
+            run(&codes.concat())
+        })
+        .map(drop)
     }
 
     fn cure_of_chance(&self) -> &'static str {

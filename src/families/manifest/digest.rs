@@ -1,5 +1,12 @@
 //! Hashes as text.
 
+use sha2::{Digest, Sha256};
+
+/// sha256 of bytes in hexadecimal digits.
+pub fn sha256(bytes: impl AsRef<[u8]>) -> String {
+    hexadecimal(&Sha256::digest(bytes))
+}
+
 /// Bytes as hexadecimal digits.
 pub fn hexadecimal(bytes: &[u8]) -> String {
     use std::fmt::Write;

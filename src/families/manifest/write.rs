@@ -5,9 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use sha2::{Digest, Sha256};
-
-use super::{MANIFEST, hexadecimal, version_number};
+use super::{MANIFEST, sha256, version_number};
 
 /// Writes files as the next version of the model `name` in `repository`, with the manifest that `manifest` makes of
 /// their sha256, and answers its folder. Everything is written beside its place, in a folder that no server looks at,
@@ -50,7 +48,7 @@ fn write_files(
 ) -> io::Result<()> {
     let mut hashes = Vec::new();
     for (name, bytes) in &files {
-        hashes.push((*name, hexadecimal(&Sha256::digest(bytes))));
+        hashes.push((*name, sha256(bytes)));
         write_synced(&folder.join(name), bytes)?;
     }
     write_synced(&folder.join(MANIFEST), manifest(&hashes).as_bytes())
