@@ -121,9 +121,14 @@ pub trait Operation: Sized + Send + Sync + 'static {
         Self::FORMATS
     }
 
-    /// Numbers in a code of the model, where codes come in.
+    /// Numbers in a code of the model, where codes come in or go out.
     fn code_size(_model: &Model) -> usize {
         0
+    }
+
+    /// Whether the model gives one of [`Self::TENSORS`], which some models of the capability may lack.
+    fn gives(_model: &Model, _tensor: &TensorSpec) -> bool {
+        true
     }
 
     /// The tensors of an answer in which no item failed, those of [`Self::TENSORS`] that the options asked for, in that

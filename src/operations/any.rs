@@ -64,6 +64,9 @@ pub trait AnyOperation: std::fmt::Debug + Send + Sync {
     /// Numbers in a code of the model.
     fn code_size(&self, model: &Model) -> usize;
 
+    /// Whether the model gives one of the tensors.
+    fn gives(&self, model: &Model, tensor: &TensorSpec) -> bool;
+
     /// Reads the options and refuses what cannot be; what is left runs when it is called with the data.
     fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal>;
 }
@@ -199,6 +202,10 @@ impl<O: Operation> AnyOperation for Erased<O> {
 
     fn code_size(&self, model: &Model) -> usize {
         O::code_size(model)
+    }
+
+    fn gives(&self, model: &Model, tensor: &TensorSpec) -> bool {
+        O::gives(model, tensor)
     }
 
     fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal> {

@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+const LOG_VARIANCE: &str = "log_variance";
+
 /// Encoding.
 #[derive(Debug)]
 pub struct Encode;
@@ -26,7 +28,7 @@ impl Operation for Encode {
     const FORMATS: &'static [Format] = &[Format::Json, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {
-            name: "log_variance",
+            name: LOG_VARIANCE,
             datatype: Datatype::F32,
             axes: &[Axis::Code],
             when: None,
@@ -47,6 +49,14 @@ impl Operation for Encode {
     type Head = NoHead;
     type Item = Encoding;
 
+    fn code_size(model: &Model) -> usize {
+        model.can::<dyn Encodes>().map_or(0, |encodes| encodes.code_size())
+    }
+
+    fn gives(model: &Model, tensor: &TensorSpec) -> bool {
+        tensor.name != LOG_VARIANCE || model.can::<dyn Encodes>().is_ok_and(|encodes| encodes.has_variance())
+    }
+
     async fn run(
         encodes: &Self::Capability,
         _: &Model,
@@ -63,7 +73,7 @@ impl Operation for Encode {
     fn tensors(_: &NoHead, items: &[Encoding]) -> Vec<Tensor> {
         let codes = items.iter().map(|item| item.code.as_slice());
         let variances: Vec<&[f32]> = items.iter().filter_map(|item| item.log_variance.as_deref()).collect();
-        let variances = (!variances.is_empty()).then(|| Tensor::vectors("log_variance", variances));
+        let variances = (!variances.is_empty()).then(|| Tensor::vectors(LOG_VARIANCE, variances));
         variances.into_iter().chain([Tensor::vectors("code", codes)]).collect()
     }
 

@@ -13,6 +13,11 @@ from PIL import Image
 from tritonclient.utils import InferenceServerException
 
 MODEL = "tiny-pixelcnn"
+#: Everything that the server knows to do.
+OPERATIONS = [
+    *("score", "detect", "classify", "sample", "complete", "encode"),
+    *("decode", "reconstruct", "interpolate", "compress", "decompress"),
+]
 
 
 @pytest.fixture
@@ -59,6 +64,54 @@ def test_every_model_says_what_it_takes_and_its_configuration_agrees(client: tri
     encode = client.get_model_metadata("tiny-vae:encode")
     assert {"name": "code", "datatype": "FP32"}.items() <= encode["outputs"][-1].items()
     assert client.get_model_config(MODEL)["max_batch_size"] == 256
+
+
+def signatures(client: triton.InferenceServerClient) -> Iterator[dict]:
+    """The metadata of everything that every model can do."""
+    for model in client.get_model_repository_index():
+        for operation in OPERATIONS:
+            try:
+                yield client.get_model_metadata(f"{model['name']}:{operation}")
+            except InferenceServerException as refusal:
+                assert "cannot" in refusal.message()
+
+
+def test_answers_have_the_tensors_that_metadata_declares(client: triton.InferenceServerClient) -> None:
+    seen = set()
+    for metadata in signatures(client):
+        name = metadata["name"]
+        streams = name.endswith(":decompress")
+        given = [tensor("stream", stream_of(client, name), "BYTES")] if streams else filled(metadata["inputs"])
+        # What generic clients do: they ask for every output that is declared.
+        outputs = [triton.InferRequestedOutput(own["name"]) for own in metadata["outputs"]]
+        # One label is compressed with, which a request has to name.
+        label = {"label": "round"} if name == "tiny-conditional-pixelcnn:compress" else None
+        answer = client.infer(name, given, outputs=outputs, parameters=label)
+        for own in metadata["outputs"]:
+            found = answer.get_output(own["name"])
+            assert found["datatype"] == own["datatype"], (name, own)
+            assert len(found["shape"]) == len(own["shape"]), (name, own, found)
+            agree = zip(found["shape"], own["shape"], strict=True)
+            assert all(length == declared or declared == -1 for length, declared in agree), (name, own, found)
+        before = {own["name"] for own in client.infer(name, given, parameters=label).get_response()["outputs"]}
+        assert before == {own["name"] for own in metadata["outputs"]}, name
+        seen.add(name.rsplit(":")[1])
+    assert seen == set(OPERATIONS)
+
+
+def filled(inputs: list[dict]) -> list[triton.InferInput]:
+    """Something of the size of every input: nothing but zeros."""
+    types = {"UINT8": np.uint8, "FP32": np.float32, "BOOL": np.bool_}
+    shapes = {own["name"]: [abs(length) for length in own["shape"]] for own in inputs if own["datatype"] in types}
+    kinds = {own["name"]: own["datatype"] for own in inputs}
+    return [tensor(name, np.zeros(shape, types[kinds[name]]), kinds[name]) for name, shape in shapes.items()]
+
+
+def stream_of(client: triton.InferenceServerClient, name: str) -> np.ndarray:
+    compress = name.replace(":decompress", ":compress")
+    label = {"label": "round"} if "conditional" in name else None
+    inputs = filled(client.get_model_metadata(compress)["inputs"])
+    return client.infer(compress, inputs, parameters=label).as_numpy("stream")
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -62,7 +62,8 @@ pub(super) struct Counts {
 pub(super) struct Stats {
     pub(super) success: Tally,
     pub(super) fail: Tally,
-    /// Stays 0: waiting for a worker is part of `compute_infer`.
+    /// Counts requests, since clients tell by it which version served them. Its time stays 0: waiting for a worker is
+    /// part of `compute_infer`.
     pub(super) queue: Tally,
     /// Reading tensors.
     pub(super) compute_input: Tally,
@@ -135,6 +136,7 @@ impl Recording {
             counts.execution_count += 1;
             let stats = &mut counts.inference_stats;
             stats.success.add(now - self.started);
+            stats.queue.add(Duration::ZERO);
             stats.compute_input.add(input - self.started);
             stats.compute_infer.add(inferred - input);
             stats.compute_output.add(now - inferred);
@@ -172,7 +174,7 @@ mod tests {
         whole.written();
         let counts = counters.get(&key);
         let stats = counts.inference_stats;
-        assert_eq!((stats.fail.count, stats.success.count), (1, 1));
+        assert_eq!((stats.fail.count, stats.success.count, stats.queue.count), (1, 1, 1));
         assert_eq!((counts.inference_count, counts.execution_count), (3, 1));
     }
 }

@@ -26,8 +26,15 @@ use crate::{
 const OPERATION: &str = "operation";
 /// The parameter that sets a deadline, in microseconds; options of operations say it in seconds.
 const TIMEOUT: &str = "timeout";
-/// A parameter of the protocol's scheduling, which a client library may send and which asks for nothing here.
-const PRIORITY: &str = "priority";
+/// Parameters of scheduling, sequences and decoupled models, which client libraries send with every request and which
+/// ask for nothing of a model whose requests stand for themselves and have one answer each.
+const WITHOUT_MEANING: [&str; 5] = [
+    "priority",
+    "sequence_id",
+    "sequence_start",
+    "sequence_end",
+    "triton_enable_empty_final_response",
+];
 
 /// A request whose head is understood: what may come with it is known, its tensors have not been read.
 pub(super) struct Head {
@@ -75,7 +82,9 @@ impl OpenInference {
             Some(Value::String(name)) => Some(name),
             Some(_) => return Err(Refusal::option(OPERATION, "must be text")),
         };
-        take(&mut parameters, PRIORITY)?;
+        for name in WITHOUT_MEANING {
+            take(&mut parameters, name)?;
+        }
         let named = take(&mut parameters, TIMEOUT)?.map(|value| microseconds(&value));
         let named = named.transpose()?.flatten();
         let timeout = match (named, timeout) {

@@ -73,7 +73,7 @@ impl Target {
     pub(super) fn outputs(&self) -> Vec<Declared> {
         let tensors = self.operation.about().tensors.iter();
         tensors
-            .filter(|tensor| tensor.when.is_none())
+            .filter(|tensor| tensor.when.is_none() && self.operation.gives(&self.model, tensor))
             .map(|tensor| self.output(tensor))
             .collect()
     }
