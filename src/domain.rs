@@ -15,6 +15,7 @@ pub mod coverage;
 pub mod drift;
 pub mod image;
 pub mod likelihood;
+pub mod logistic_mixture;
 pub mod mixture;
 pub mod random;
 pub mod reliability;
