@@ -113,7 +113,7 @@ impl App {
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
         let repository = Repository::new(path, registries.families.clone(), workshop).loading(Loading {
-            records: settings.models.proof_records.clone(),
+            records: settings.models.records(),
             gate: gate(settings),
             required: settings.models.required_models.clone(),
             ..Loading::default()

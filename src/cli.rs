@@ -30,7 +30,7 @@ use std::{
 
 use clap::{
     ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
-    error::{ContextKind, ContextValue},
+    error::{ContextKind, ContextValue, ErrorKind},
 };
 
 use crate::{
@@ -38,8 +38,8 @@ use crate::{
     logging::{self, LoggingError},
     model::Refusal,
     settings::{
-        Settings, SettingsError, Written,
-        options::{GrpcOptions, HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
+        LogSettings, ModelSettings, Settings, SettingsError, WorkSettings,
+        sources::{self, Underneath},
     },
 };
 
@@ -64,24 +64,24 @@ enum Command {
     Check(check::CheckArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
-    Health(health::HealthArgs),
+    Health(Box<health::HealthArgs>),
 }
 
 /// The settings that matter to a command that serves nobody.
 #[derive(Debug, Args)]
 struct OfflineSettings {
     /// TOML file of settings, as for `serve`
-    #[arg(long, value_name = "FILE", env = "DENSITY_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(flatten)]
-    models: ModelOptions,
+    models: ModelSettings,
 
     #[command(flatten)]
-    work: WorkOptions,
+    work: WorkSettings,
 
     #[command(flatten)]
-    log: LogOptions,
+    log: LogSettings,
 }
 
 /// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
@@ -108,6 +108,8 @@ enum Outcome {
 #[derive(Debug, thiserror::Error)]
 enum CliError {
     #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    #[error(transparent)]
     Settings(#[from] SettingsError),
     #[error(transparent)]
     Logging(#[from] LoggingError),
@@ -131,34 +133,43 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 /// Runs one command of a binary that knows other families or operations.
 pub fn run_with(arguments: impl IntoIterator<Item = OsString>, registries: &Registries) -> ExitCode {
-    let matches = match command(registries).try_get_matches_from(arguments) {
-        Ok(matches) => matches,
-        Err(error) => return report_usage(&error),
-    };
-    // A subcommand is required, so there are matches of one.
-    let Some((name, own)) = matches.subcommand() else {
-        return ExitCode::from(2);
-    };
-    let outcome = match registries.operations.get(name) {
-        Some(operation) => operation::run(&**operation, registries, own),
-        None => match Cli::from_arg_matches(&matches) {
-            Ok(cli) => match cli.command {
-                Command::Serve(arguments) => serve::run(*arguments, registries, own),
-                Command::Check(arguments) => check::run(arguments, registries, own),
-                Command::Calibrate(arguments) => calibrate::run(arguments, registries, own),
-                Command::Evaluate(arguments) => evaluate::run(arguments, registries, own),
-                Command::Health(arguments) => health::run(arguments, own),
-            },
-            Err(error) => return report_usage(&error),
-        },
-    };
-    match outcome {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match read(&arguments, registries).and_then(|matches| carry_out(&matches, registries)) {
         Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
         Ok(Outcome::Refused) => ExitCode::from(1),
+        Err(CliError::Arguments(error)) => report_usage(&error),
         Err(error) => {
             say(&format!("error: {error}"));
             ExitCode::from(2)
         }
+    }
+}
+
+/// The arguments, over what the configuration file says that they may name.
+fn read(arguments: &[OsString], registries: &Registries) -> Result<ArgMatches, CliError> {
+    let command = command(registries);
+    let first = command.clone().try_get_matches_from(arguments)?;
+    let Some((name, own)) = first.subcommand() else {
+        return Ok(first);
+    };
+    let file = own.try_get_one::<PathBuf>("config").ok().flatten();
+    let underneath = Underneath::read(file.map(PathBuf::as_path))?;
+    let command = command.mut_subcommand(name, |own| underneath.lay(own));
+    Ok(command.try_get_matches_from(arguments)?)
+}
+
+fn carry_out(matches: &ArgMatches, registries: &Registries) -> Result<Outcome, CliError> {
+    if let Some((name, own)) = matches.subcommand()
+        && let Some(operation) = registries.operations.get(name)
+    {
+        return operation::run(&**operation, registries, own);
+    }
+    match Cli::from_arg_matches(matches)?.command {
+        Command::Serve(arguments) => serve::run(*arguments, registries),
+        Command::Check(arguments) => check::run(arguments, registries),
+        Command::Calibrate(arguments) => calibrate::run(arguments, registries),
+        Command::Evaluate(arguments) => evaluate::run(arguments, registries),
+        Command::Health(arguments) => health::run(*arguments),
     }
 }
 
@@ -177,10 +188,18 @@ fn command(registries: &Registries) -> clap::Command {
             for id in NOT_OFFLINE {
                 subcommand = subcommand.mut_arg(id, |argument| argument.hide(true));
             }
+            // People at a terminal want results, not news.
+            subcommand = subcommand.mut_arg("log_filter", |argument| argument.default_value("warn"));
             subcommand.after_help(EXIT_CODES)
         });
     }
-    command
+    command = command.mut_subcommand("health", |health| {
+        health.mut_args(|argument| {
+            let is_shown = ["url", "config", "http", "probes"].contains(&argument.get_id().as_str());
+            argument.hide(!is_shown)
+        })
+    });
+    command.mut_subcommands(sources::with_environment)
 }
 
 /// A refusal as a person at a terminal reads it: an option is a flag, and there is no server's log to look into.
@@ -192,21 +211,27 @@ fn told(refusal: &Refusal) -> String {
     }
 }
 
-/// Prints what clap found, and where a bad value came from if that was not the command line.
+/// Tells what is wrong with the arguments: of a bad value where it came from, else what clap found.
 fn report_usage(error: &clap::Error) -> ExitCode {
-    // With nowhere to print there is nobody to tell.
-    let _ = error.print();
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    if let (Some(argument), Some(value)) = (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) {
-        let flag = argument.split_whitespace().next().unwrap_or_default();
-        let name = flag.trim_start_matches('-').replace('-', "_");
-        let variable = format!("DENSITY_{}", name.to_uppercase());
-        if std::env::var(&variable).is_ok_and(|set| set == value) {
-            say(&format!("the value is that of the environment variable {variable}"));
+    match (text(ContextKind::InvalidArg), text(ContextKind::InvalidValue)) {
+        (Some(argument), Some(value))
+            if matches!(error.kind(), ErrorKind::ValueValidation | ErrorKind::InvalidValue) =>
+        {
+            let flag = argument.split_whitespace().next().unwrap_or_default();
+            let variable = sources::variable(&flag.trim_start_matches('-').replace('-', "_"));
+            let origin = match std::env::var(&variable) {
+                Ok(set) if set == value => format!("environment variable {variable}"),
+                _ => format!("flag {flag}"),
+            };
+            let reason = sources::reason(error);
+            say(&format!("error: {origin}: {value} is not possible: {reason}"));
         }
+        // With nowhere to print there is nobody to tell.
+        _ => drop(error.print()),
     }
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
@@ -238,18 +263,14 @@ impl CliError {
 
 impl OfflineSettings {
     /// The settings, with the log started.
-    fn start(self, matches: &ArgMatches) -> Result<Settings, CliError> {
-        let options = Options {
+    fn start(self) -> Result<Settings, CliError> {
+        let mut settings = Settings {
             models: self.models,
             work: self.work,
-            http: HttpOptions::default(),
-            grpc: GrpcOptions::default(),
             log: self.log,
-        };
-        let written = Written::new(options, matches, self.config.as_deref())?;
-        let mut defaults = Settings::default();
-        defaults.log.filter = "warn".to_owned();
-        let mut settings = defaults.with(&written)?;
+            ..Settings::default()
+        }
+        .agreed()?;
         // Chunks in flight bound the work here. Admission protects many clients from one another, and there is one.
         settings.work.interactive_queue = UNLIMITED;
         settings.work.bulk_queue = UNLIMITED;

@@ -51,7 +51,7 @@ mod tests {
     fn a_bad_filter_is_named() {
         let settings = LogSettings {
             filter: "density_server=loud".to_owned(),
-            ..LogSettings::default()
+            format: LogFormat::Text,
         };
         let message = start(&settings).unwrap_err().to_string();
         assert!(message.contains("density_server=loud"), "{message}");

@@ -1,207 +1,257 @@
-//! Settings: plain structs with their defaults, and how they are made of flags, environment and file.
+//! Settings: each is declared once, here, with its type, default, bounds and documentation.
 //!
-//! A flag beats an environment variable, which beats the file, which beats the default. A value that cannot be is
-//! refused by the name of its key and of its source. Only the command line and the composition root read settings: the
-//! layers below take what they need as arguments.
+//! A field is a flag, and clap makes its help. [`sources`] derives the rest from that: the environment variable, the
+//! key in the configuration file, and who wins. Only the command line and the composition root read settings: the layers
+//! below take what they need as arguments.
 
 mod error;
-mod lay;
 mod library;
-mod merge;
-pub mod options;
+pub mod sources;
+mod values;
 
-use std::{
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    thread,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
-pub use self::{
-    error::SettingsError,
-    merge::{Source, Written},
-    options::{Listen, LogFormat},
-};
+use clap::{Args, Command, FromArgMatches, ValueEnum};
+
+use self::values::{address, between, listen, log_filter, origin, seconds, seconds_or_zero, trimmed};
+pub use self::{error::SettingsError, values::Listen};
+
+// A doc comment of a section would become the description of the command that it is flattened into.
 
 /// Everything that can be set.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Args)]
 pub struct Settings {
     /// What is loaded.
+    #[command(flatten)]
     pub models: ModelSettings,
     /// Threads, batches and queues.
+    #[command(flatten)]
     pub work: WorkSettings,
     /// The HTTP address and its limits.
+    #[command(flatten)]
     pub http: HttpSettings,
     /// The gRPC address.
+    #[command(flatten)]
     pub grpc: GrpcSettings,
     /// The log.
+    #[command(flatten)]
     pub log: LogSettings,
 }
 
-/// What is loaded, and with which library.
-#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Models")]
 pub struct ModelSettings {
-    /// Folder of models.
+    /// Folder of models, each in `<name>/<version>/model.toml`
+    #[arg(long, value_name = "FOLDER", default_value = "models/repository")]
     pub repository: PathBuf,
-    /// Time between looks for new and removed versions; `None` never looks unasked.
-    pub poll_interval: Option<Duration>,
-    /// Time that loading and proving one version may take.
+
+    /// Seconds between looks for new and removed versions; 0 looks on SIGHUP only
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds_or_zero)]
+    pub poll_interval: Duration,
+
+    /// Seconds that loading and proving one version may take; what takes longer is refused
+    #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     pub load_timeout: Duration,
-    /// Folder where it is kept what load gates found; `None` proves everything at every start.
+
+    /// Folder where it is kept what load gates found, so that a later start need not prove the same again; `none`
+    /// proves everything at every start [default: `.proofs` in the repository]
+    #[arg(long, value_name = "FOLDER")]
     pub proof_records: Option<PathBuf>,
-    /// Models that must serve before the server is ready; none if any will do.
+
+    /// Names of the models, with commas between, that must serve before /readyz says so [default: any model will do]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = trimmed)]
     pub required_models: Vec<String>,
-    /// ONNX Runtime's library, or its folder, if one was named.
+
+    /// ONNX Runtime's shared library, or the folder that holds it [default: ORT_DYLIB_PATH, else .runtime/ here or
+    /// above the executable]
+    #[arg(long, value_name = "FILE", hide_default_value = true)]
     pub onnxruntime: Option<PathBuf>,
 }
 
-/// Threads, batches and queues.
-#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Work")]
 pub struct WorkSettings {
-    /// Threads that run models.
+    /// Threads that run models [default: the number of cores]
+    #[arg(long, value_name = "N", value_parser = between::<usize>(1..=1024))]
+    #[arg(default_value_t = cores(), hide_default_value = true)]
     pub workers: usize,
-    /// Most images in one run of a graph.
+
+    /// Most images scored or encoded in one run of a graph
+    #[arg(long, value_name = "ROWS", default_value = "32", value_parser = between::<usize>(1..=4096))]
     pub max_batch_rows: usize,
-    /// Most images in one step of sampling.
+
+    /// Most images in one step of sampling; a step holds up its thread, so fewer let other work in sooner
+    #[arg(long, value_name = "ROWS", default_value = "16", value_parser = between::<usize>(1..=4096))]
     pub max_step_rows: usize,
-    /// Short work that may be admitted at once, in estimated time of one worker.
+
+    /// Scoring, judging, encoding and decoding that may wait, in estimated seconds of one thread; while so much waits,
+    /// requests are answered with 429
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub interactive_queue: Duration,
-    /// The same for sampling and completion.
+
+    /// Sampling and completion that may wait, in estimated seconds of one thread; while so much waits, requests are
+    /// answered with 429
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub bulk_queue: Duration,
 }
 
-/// The HTTP address and what one client may ask for.
-#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "HTTP")]
 pub struct HttpSettings {
-    /// Address and port.
+    /// Address and port, `NAME:PORT` or, for every address, `:PORT`; port 0 takes a free one, which the log names
+    #[arg(long = "http", id = "http", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub address: SocketAddr,
-    /// Address and port of probes and metrics, if they have one of their own.
+
+    /// Address and port at which /livez, /readyz and /metrics are answered too, whatever clients do to the other one
+    /// [default: none]
+    #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub probes: Option<SocketAddr>,
-    /// Origins whose pages may read answers, `*` for all.
+
+    /// Origins whose pages may read answers, with commas between or as several flags; `*` for all [default: none]
+    #[arg(long = "cors-origin", id = "cors_origin", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<String>,
-    /// Most connections open at once.
+
+    /// Most connections open at once; more wait in the system's backlog
+    #[arg(long, value_name = "N", default_value = "1024", value_parser = between::<usize>(1..=1_000_000))]
     pub max_connections: usize,
-    /// Most connections open at once from one address; 0 for no limit.
+
+    /// Most connections open at once from one address, further ones are closed; 0 for no limit, as behind a proxy
+    #[arg(long, value_name = "N", default_value = "0", value_parser = between::<usize>(0..=1_000_000))]
     pub max_connections_per_address: usize,
-    /// Largest body in bytes.
+
+    /// Largest body of a request in bytes, unpacked
+    #[arg(long, value_name = "BYTES", default_value = "33554432", value_parser = between::<usize>(1..=1 << 30))]
     pub max_body_bytes: usize,
-    /// Most images in one request.
+
+    /// Most images in one request
+    #[arg(long, value_name = "N", default_value = "256", value_parser = between::<usize>(1..=1_000_000))]
     pub max_images: usize,
-    /// Most images drawn by one request.
+
+    /// Most images drawn by one request
+    #[arg(long, value_name = "N", default_value = "64", value_parser = between::<u32>(1..=1_000_000))]
     pub max_samples: u32,
-    /// Most pixels that the image files of one request may unpack to.
+
+    /// Most pixels that the image files of one request may unpack to
+    #[arg(long, value_name = "PIXELS", default_value = "16777216", value_parser = between::<u64>(1..=1 << 30))]
     pub max_decoded_pixels: u64,
-    /// Time that an idle connection is kept.
+
+    /// Seconds an idle connection is kept; more than those of the load balancer before the server
+    #[arg(long, value_name = "SECONDS", default_value = "75", value_parser = seconds)]
     pub keep_alive_timeout: Duration,
-    /// Time for the head of a request.
+
+    /// Seconds a client may take to send the head of a request, from its first byte
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub header_timeout: Duration,
-    /// Time for its body.
+
+    /// Seconds a client may take to send the body
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,
-    /// Deadline of a request that names none.
+
+    /// Seconds until a request that names no deadline is answered with 504
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub request_timeout: Duration,
-    /// The longest deadline, and that of sampling and completion.
+
+    /// Seconds that no deadline may exceed; also the deadline of sampling and completion
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub max_request_timeout: Duration,
-    /// Time between the end of readiness and the end of new connections at shutdown.
+
+    /// Seconds between /readyz saying no and the end of new connections after SIGTERM or SIGINT, for load balancers to
+    /// notice
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds_or_zero)]
     pub drain_delay: Duration,
-    /// Time for accepted work to finish at shutdown.
+
+    /// Seconds that accepted work may take to finish after SIGTERM or SIGINT
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub drain_timeout: Duration,
 }
 
-/// The gRPC address.
-#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "gRPC")]
 pub struct GrpcSettings {
-    /// Address and port, if there is to be one.
+    /// Address and port as for HTTP, or `off`; limits are those of HTTP
+    #[arg(long = "grpc", id = "grpc", value_name = "ADDRESS", default_value = "127.0.0.1:8001", value_parser = listen)]
     pub address: Listen,
 }
 
-/// The log.
-#[derive(Debug, Clone, PartialEq)]
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Log")]
 pub struct LogSettings {
-    /// How a line looks.
+    /// How a line looks
+    #[arg(
+        long = "log-format",
+        id = "log_format",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     pub format: LogFormat,
-    /// What is logged, in the syntax of `tracing`'s environment filter.
+
+    /// What is logged, for example `debug` or `info,density_server::repository=debug`
+    #[arg(long = "log-filter", id = "log_filter", value_name = "FILTER", value_parser = log_filter)]
+    #[arg(default_value = "info,ort=warn")]
     pub filter: String,
 }
 
-impl Default for ModelSettings {
-    fn default() -> Self {
-        Self {
-            repository: PathBuf::from("models/repository"),
-            poll_interval: None,
-            load_timeout: Duration::from_secs(120),
-            proof_records: Some(PathBuf::from("models/repository/.proofs")),
-            required_models: Vec::new(),
-            onnxruntime: None,
-        }
-    }
+/// The form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
 }
 
-impl Default for WorkSettings {
-    fn default() -> Self {
-        Self {
-            workers: thread::available_parallelism().map_or(1, usize::from),
-            max_batch_rows: 32,
-            max_step_rows: 16,
-            interactive_queue: Duration::from_secs(10),
-            bulk_queue: Duration::from_secs(600),
-        }
-    }
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
 }
 
-impl Default for HttpSettings {
+impl Default for Settings {
     fn default() -> Self {
-        Self {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 8000)),
-            probes: None,
-            cors_origins: Vec::new(),
-            max_connections: 1024,
-            max_connections_per_address: 0,
-            max_body_bytes: 32 << 20,
-            max_images: 256,
-            max_samples: 64,
-            max_decoded_pixels: 16 << 20,
-            keep_alive_timeout: Duration::from_secs(75),
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
-            request_timeout: Duration::from_secs(60),
-            max_request_timeout: Duration::from_secs(600),
-            drain_delay: Duration::ZERO,
-            drain_timeout: Duration::from_secs(60),
-        }
-    }
-}
-
-impl Default for GrpcSettings {
-    fn default() -> Self {
-        Self {
-            address: Listen::At(SocketAddr::from((Ipv4Addr::LOCALHOST, 8001))),
-        }
-    }
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "info,ort=warn".to_owned(),
-        }
+        let nothing = Settings::augment_args(Command::new("")).get_matches_from([""]);
+        #[allow(clippy::expect_used)] // Every setting has a default or is optional; a test makes this call.
+        Settings::from_arg_matches(&nothing).expect("defaults are possible values")
     }
 }
 
 impl Settings {
-    /// Lays what was written over `self`, the defaults, and refuses what cannot be.
-    pub fn with(mut self, written: &Written) -> Result<Self, SettingsError> {
-        self.models.lay(written)?;
-        self.work.lay(written)?;
-        self.http.lay(written)?;
-        self.grpc.lay(written);
-        self.log.lay(written)?;
+    /// Holds settings that concern one another to each other.
+    pub fn agreed(mut self) -> Result<Self, SettingsError> {
+        // A variable that is set to nothing names nothing.
+        self.models.required_models.retain(|name| !name.is_empty());
+        let http = &mut self.http;
+        let ceiling = http.max_request_timeout;
+        // A ceiling below the default deadline lowers it; a deadline that is written above the ceiling is a mistake.
+        if http.request_timeout > ceiling {
+            if http.request_timeout != Self::default().http.request_timeout {
+                return Err(SettingsError::Deadline {
+                    deadline: http.request_timeout,
+                    ceiling,
+                });
+            }
+            http.request_timeout = ceiling;
+        }
         Ok(self)
     }
 
     /// The file of ONNX Runtime's library: the one named, or else the one that `make runtime` fetched.
     pub fn onnxruntime_library(&self) -> Result<PathBuf, SettingsError> {
         library::find(self.models.onnxruntime.as_deref())
+    }
+}
+
+impl ModelSettings {
+    /// Where it is kept what load gates found, if anywhere.
+    pub fn records(&self) -> Option<PathBuf> {
+        match &self.proof_records {
+            // Hidden, so that it is not taken for a model.
+            None => Some(self.repository.join(".proofs")),
+            Some(word) if word.as_os_str() == "none" => None,
+            Some(path) => Some(path.clone()),
+        }
     }
 }
 

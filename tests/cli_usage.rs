@@ -88,7 +88,7 @@ fn a_bad_value_is_named_with_its_source() {
     let variable = binary().arg("serve").env("DENSITY_WORKERS", "many").output();
     let message = stderr(&variable.unwrap());
     assert!(
-        message.contains("the environment variable DENSITY_WORKERS"),
+        message.contains("environment variable DENSITY_WORKERS: many is not possible"),
         "{message}"
     );
 }

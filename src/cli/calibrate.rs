@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{ArgMatches, Args};
+use clap::Args;
 
 use super::{
     CliError, OfflineSettings, Outcome,
@@ -95,13 +95,9 @@ struct Request {
     handling: Handling,
 }
 
-pub(super) fn run(
-    arguments: CalibrateArgs,
-    registries: &Registries,
-    matches: &ArgMatches,
-) -> Result<Outcome, CliError> {
+pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let CalibrateArgs { request, settings } = arguments;
-    let mut settings = settings.start(matches)?;
+    let mut settings = settings.start()?;
     let folder = model::folder(&request.model, &settings.models.repository)?;
     let (repository, model_name) = place(&folder)?;
     settings.models.repository = repository.clone();

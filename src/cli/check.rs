@@ -5,7 +5,7 @@ use std::{
     io::{self, Write as _},
 };
 
-use clap::{ArgMatches, Args};
+use clap::Args;
 use serde_json::json;
 
 use super::{CliError, OfflineSettings, Outcome, model, say};
@@ -34,8 +34,8 @@ pub(super) struct CheckArgs {
     settings: OfflineSettings,
 }
 
-pub(super) fn run(arguments: CheckArgs, registries: &Registries, matches: &ArgMatches) -> Result<Outcome, CliError> {
-    let settings = arguments.settings.start(matches)?;
+pub(super) fn run(arguments: CheckArgs, registries: &Registries) -> Result<Outcome, CliError> {
+    let settings = arguments.settings.start()?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
     let info = match app::check(&settings, registries, &folder, arguments.thorough) {
         Ok(info) => info,

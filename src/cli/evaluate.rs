@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{ArgMatches, Args, ValueEnum};
+use clap::{Args, ValueEnum};
 
 use self::page::Shown;
 use super::{
@@ -121,9 +121,9 @@ impl From<BoundName> for BoundChoice {
     }
 }
 
-pub(super) fn run(arguments: EvaluateArgs, registries: &Registries, matches: &ArgMatches) -> Result<Outcome, CliError> {
+pub(super) fn run(arguments: EvaluateArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let EvaluateArgs { request, settings } = arguments;
-    let loaded = model::load_any(&request.model, settings, (registries, matches))?;
+    let loaded = model::load_any(&request.model, settings, registries)?;
     let outliers = named(&request.outliers)?;
     let evaluation = Evaluation {
         call: loaded.app.service.call(pipeline::no_deadline()),

@@ -8,13 +8,10 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgMatches, Args};
+use clap::Args;
 
 use super::{CliError, Outcome, say};
-use crate::settings::{
-    HttpSettings, Settings, Written,
-    options::{HttpOptions, Options},
-};
+use crate::settings::HttpSettings;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -37,34 +34,15 @@ pub(super) struct HealthArgs {
     url: Option<String>,
 
     /// TOML file of settings, as for `serve`
-    #[arg(long, value_name = "FILE", env = "DENSITY_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The server's address, as for `serve`
-    #[arg(long, value_name = "ADDRESS", env = "DENSITY_HTTP", hide_env_values = true)]
-    http: Option<String>,
-
-    /// Its address of probes, as for `serve`
-    #[arg(long, value_name = "ADDRESS", env = "DENSITY_PROBES", hide_env_values = true)]
-    probes: Option<String>,
+    #[command(flatten)]
+    http: HttpSettings,
 }
 
-pub(super) fn run(arguments: HealthArgs, matches: &ArgMatches) -> Result<Outcome, CliError> {
-    let url = match arguments.url {
-        Some(url) => url,
-        None => {
-            let options = Options {
-                http: HttpOptions {
-                    http: arguments.http,
-                    probes: arguments.probes,
-                    ..HttpOptions::default()
-                },
-                ..Options::default()
-            };
-            let written = Written::new(options, matches, arguments.config.as_deref())?;
-            readiness(&Settings::default().with(&written)?.http)
-        }
-    };
+pub(super) fn run(arguments: HealthArgs) -> Result<Outcome, CliError> {
+    let url = arguments.url.unwrap_or_else(|| readiness(&arguments.http));
     let Some((host, path)) = parts(&url) else {
         let wanted = "it must be http://HOST:PORT/PATH";
         return Err(CliError::Usage(format!("--url: {url:?} is not possible: {wanted}")));
@@ -146,10 +124,11 @@ fn ask(host: &str, path: &str) -> io::Result<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Settings;
 
     #[test]
     fn the_address_of_probes_comes_first_and_everywhere_is_here() {
-        let mut http = HttpSettings::default();
+        let mut http = Settings::default().http;
         assert_eq!(readiness(&http), "http://127.0.0.1:8000/readyz");
         http.address = "[::]:80".parse().unwrap();
         assert_eq!(readiness(&http), "http://[::1]:80/readyz");

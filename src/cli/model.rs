@@ -5,8 +5,6 @@ use std::{
     sync::Arc,
 };
 
-use clap::ArgMatches;
-
 use super::{CliError, OfflineSettings};
 use crate::{
     app::{App, Registries},
@@ -26,9 +24,9 @@ pub(super) fn load(
     model: &str,
     operation: &str,
     settings: OfflineSettings,
-    (registries, matches): (&Registries, &ArgMatches),
+    registries: &Registries,
 ) -> Result<Loaded, CliError> {
-    let loaded = load_any(model, settings, (registries, matches))?;
+    let loaded = load_any(model, settings, registries)?;
     let known = loaded
         .app
         .service
@@ -43,12 +41,8 @@ pub(super) fn load(
 }
 
 /// Loads the model that `model` means and nothing else, whatever it can do.
-pub(super) fn load_any(
-    model: &str,
-    settings: OfflineSettings,
-    (registries, matches): (&Registries, &ArgMatches),
-) -> Result<Loaded, CliError> {
-    let settings = settings.start(matches)?;
+pub(super) fn load_any(model: &str, settings: OfflineSettings, registries: &Registries) -> Result<Loaded, CliError> {
+    let settings = settings.start()?;
     let folder = folder(model, &settings.models.repository)?;
     let (app, name) = App::load_one(&settings, registries, &folder)?;
     let model = app.service.catalogue().model(&name, None)?;

@@ -196,7 +196,7 @@ pub(super) fn run(
                 .to_owned(),
         ));
     }
-    let loaded = model::load(name, about.name, settings, (registries, matches))?;
+    let loaded = model::load(name, about.name, settings, registries)?;
     let request = Request {
         loaded: &loaded,
         operation,

@@ -7,17 +7,14 @@ use std::{
     time::Duration,
 };
 
-use clap::{ArgMatches, Args};
+use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
     app::{App, Listeners, Loader, Registries},
     logging,
-    settings::{
-        Listen, Settings, Written,
-        options::{GrpcOptions, HttpOptions, LogOptions, ModelOptions, Options, WorkOptions},
-    },
+    settings::{Listen, Settings},
 };
 
 const AFTER_HELP: &str = "\
@@ -51,35 +48,15 @@ Exit codes:
 #[command(after_help = AFTER_HELP)]
 pub(super) struct ServeArgs {
     /// TOML file of settings
-    #[arg(long, value_name = "FILE", env = "DENSITY_CONFIG", hide_env_values = true)]
+    #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
     #[command(flatten)]
-    models: ModelOptions,
-
-    #[command(flatten)]
-    work: WorkOptions,
-
-    #[command(flatten)]
-    http: HttpOptions,
-
-    #[command(flatten)]
-    grpc: GrpcOptions,
-
-    #[command(flatten)]
-    log: LogOptions,
+    settings: Settings,
 }
 
-pub(super) fn run(arguments: ServeArgs, registries: &Registries, matches: &ArgMatches) -> Result<Outcome, CliError> {
-    let options = Options {
-        models: arguments.models,
-        work: arguments.work,
-        http: arguments.http,
-        grpc: arguments.grpc,
-        log: arguments.log,
-    };
-    let written = Written::new(options, matches, arguments.config.as_deref())?;
-    let settings = Settings::default().with(&written)?;
+pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outcome, CliError> {
+    let settings = arguments.settings.agreed()?;
     logging::start(&settings.log)?;
     // The ports are taken first: a port in use should not be found out only after all models are loaded.
     let http = bind(settings.http.address)?;
@@ -182,13 +159,13 @@ impl Stops {
 }
 
 /// Looks for new and removed versions at every SIGHUP and, if asked, at every interval.
-async fn rescan(loader: Loader, mut hangups: Signal, interval: Option<Duration>) {
+async fn rescan(loader: Loader, mut hangups: Signal, interval: Duration) {
     loop {
         let tick = async {
-            match interval {
-                Some(interval) => tokio::time::sleep(interval).await,
-                None => std::future::pending().await,
+            if interval.is_zero() {
+                return std::future::pending().await;
             }
+            tokio::time::sleep(interval).await;
         };
         tokio::select! {
             hangup = hangups.recv() => {

@@ -1,8 +1,6 @@
 //! Why settings are refused: each message names the value, where it came from and what would be right.
 
-use std::path::PathBuf;
-
-use super::merge::Source;
+use std::{path::PathBuf, time::Duration};
 
 /// Why settings are refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -27,11 +25,23 @@ pub enum SettingsError {
     #[error("{origin}: {value} is not possible: {reason}")]
     Value {
         /// Where it came from.
-        origin: Source,
+        origin: String,
         /// As written.
         value: String,
         /// What would be right.
         reason: String,
+    },
+    /// A default deadline beyond the longest one.
+    #[error(
+        "--request-timeout: {} is not possible: it must be at most --max-request-timeout, which is {}",
+        deadline.as_secs_f64(),
+        ceiling.as_secs_f64()
+    )]
+    Deadline {
+        /// The default deadline.
+        deadline: Duration,
+        /// The longest one.
+        ceiling: Duration,
     },
     /// The library that was named is not there.
     #[error(

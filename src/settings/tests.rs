@@ -1,28 +1,37 @@
-//! Tests of settings: who wins, what is refused and what `--help` promises.
+//! Tests of settings: who wins, what is refused, and that the reference lists what there is.
 
-use clap::{Args, Command};
+use clap::{Args, Command, FromArgMatches};
 
-use super::{options::*, *};
+use super::{
+    sources::{Underneath, entries, reason},
+    *,
+};
 
-fn with(given: Options, file: &str) -> Result<Settings, SettingsError> {
-    Settings::default().with(&Written::for_testing(given, file))
+const FILE: &str = "/etc/density/server.toml";
+
+/// What these flags over a file of this text, and ONNX Runtime's variable, give.
+fn read(flags: &[&str], file: &str, ort_dylib_path: Option<&str>) -> Result<Settings, String> {
+    let underneath = Underneath::new(file, FILE.as_ref(), ort_dylib_path.map(Into::into));
+    let underneath = underneath.map_err(|error| error.to_string())?;
+    let command = underneath.lay(Settings::augment_args(Command::new("")).no_binary_name(true));
+    let matches = command.try_get_matches_from(flags).map_err(|error| reason(&error))?;
+    let settings = Settings::from_arg_matches(&matches).map_err(|error| reason(&error))?;
+    settings.agreed().map_err(|error| error.to_string())
 }
 
-fn workers(n: usize) -> Options {
-    let mut options = Options::default();
-    options.work.workers = Some(n);
-    options
+fn file(text: &str) -> Settings {
+    read(&[], text, None).unwrap()
 }
 
 #[test]
 fn nothing_written_leaves_the_defaults() {
-    assert_eq!(with(Options::default(), ""), Ok(Settings::default()));
+    assert_eq!(file(""), Settings::default());
 }
 
 #[test]
 fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-    let file = "[work]\nworkers = 3\nmax_batch_rows = 7\n[http]\nrequest_timeout = 5";
-    let settings = with(workers(2), file).unwrap();
+    let text = "[work]\nworkers = 3\nmax_batch_rows = 7\n[http]\nrequest_timeout = 5";
+    let settings = read(&["--workers", "2"], text, None).unwrap();
     assert_eq!(settings.work.workers, 2);
     assert_eq!(settings.work.max_batch_rows, 7);
     assert_eq!(settings.http.request_timeout, Duration::from_secs(5));
@@ -30,42 +39,67 @@ fn a_flag_beats_the_file_and_the_file_beats_the_default() {
 
 #[test]
 fn a_bad_value_is_refused_by_the_name_of_its_source() {
-    let check = |given, file, message: &str| {
-        assert_eq!(with(given, file).unwrap_err().to_string(), message);
-    };
+    let check = |file, message: &str| assert_eq!(read(&[], file, None).unwrap_err(), message);
     check(
-        workers(0),
-        "[work]\nworkers = 3",
-        "flag --workers: 0 is not possible: it must be between 1 and 1024",
-    );
-    check(
-        Options::default(),
         "[work]\nmax_batch_rows = 0",
-        "key work.max_batch_rows in /etc/density/server.toml: 0 is not possible: it must be between 1 and 4096",
+        "key work.max_batch_rows in /etc/density/server.toml: 0 is not possible: \
+         it must be a whole number between 1 and 4096",
     );
     check(
-        Options::default(),
         "[http]\nbody_timeout = nan",
-        "key http.body_timeout in /etc/density/server.toml: NaN is not possible: it must be between 0.001 and 86400 seconds",
+        "key http.body_timeout in /etc/density/server.toml: NaN is not possible: \
+         it must be between 0.001 and 86400 seconds",
     );
     check(
-        Options::default(),
-        "[http]\nrequest_timeout = 20\nmax_request_timeout = 10",
-        "key http.request_timeout in /etc/density/server.toml: 20 is not possible: it must be at most max_request_timeout, which is 10",
+        "[log]\nformat = 'loud'",
+        "key log.format in /etc/density/server.toml: loud is not possible: it must be text or json",
     );
-    let error = with(Options::default(), "[log]\nfilter = 'a=nonsense'").unwrap_err();
-    assert!(error.to_string().starts_with("key log.filter in"), "{error}");
+    check(
+        "[http]\nrequest_timeout = 20\nmax_request_timeout = 10",
+        "--request-timeout: 20 is not possible: it must be at most --max-request-timeout, which is 10",
+    );
+    check(
+        "[http]\nmax_connections = { soft = 1 }",
+        "the configuration file /etc/density/server.toml is not valid: http.max_connections has no values of this kind",
+    );
+    let error = read(&[], "[log]\nfilter = 'a=nonsense'", None).unwrap_err();
+    assert!(error.starts_with("key log.filter in"), "{error}");
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_those_there_are() {
+    let error = read(&[], "[grpc]\nport = 1", None).unwrap_err();
+    assert!(
+        error.ends_with("there is no \"grpc.port\"; the keys of this section are address"),
+        "{error}"
+    );
+    let error = read(&[], "[https]\naddress = 1", None).unwrap_err();
+    assert!(
+        error.ends_with("the sections are models, work, http, grpc, log"),
+        "{error}"
+    );
+    let error = read(&[], "workers = 1", None).unwrap_err();
+    assert!(
+        error.ends_with("\"workers\" stands in no section, such as [http]"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_ceiling_below_the_default_deadline_lowers_it() {
+    let http = file("[http]\nmax_request_timeout = 10").http;
+    assert_eq!(http.request_timeout, Duration::from_secs(10));
 }
 
 #[test]
 fn paths_in_the_file_are_relative_to_its_folder() {
-    let settings = with(Options::default(), "[models]\nrepository = 'models'").unwrap();
+    let settings = file("[models]\nrepository = 'models'");
     assert_eq!(settings.models.repository, PathBuf::from("/etc/density/models"));
 }
 
 #[test]
 fn records_lie_in_the_repository_unless_they_are_put_elsewhere_or_off() {
-    let records = |file| with(Options::default(), file).unwrap().models.proof_records;
+    let records = |text| file(text).models.records();
     let own = PathBuf::from("/etc/density/models/.proofs");
     assert_eq!(records("[models]\nrepository = 'models'"), Some(own));
     let other = PathBuf::from("/etc/density/proofs");
@@ -75,57 +109,50 @@ fn records_lie_in_the_repository_unless_they_are_put_elsewhere_or_off() {
 
 #[test]
 fn required_models_are_names_with_commas_between() {
-    let settings = with(Options::default(), "[models]\nrequired_models = 'a, b,'").unwrap();
-    assert_eq!(settings.models.required_models, ["a", "b"]);
+    for text in ["'a, b,'", "['a', 'b']"] {
+        let settings = file(&format!("[models]\nrequired_models = {text}"));
+        assert_eq!(settings.models.required_models, ["a", "b"]);
+    }
 }
 
 #[test]
 fn the_runtimes_own_variable_stands_between_ours_and_the_file() {
-    let mut written = Written::for_testing(Options::default(), "[models]\nonnxruntime = '/file.so'");
-    let library = |written: &Written| Settings::default().with(written).unwrap().models.onnxruntime;
-    assert_eq!(library(&written), Some(PathBuf::from("/file.so")));
-    written.ort_dylib_path = Some("/variable.so".into());
-    assert_eq!(library(&written), Some(PathBuf::from("/variable.so")));
-    let mut given = Options::default();
-    given.models.onnxruntime = Some("/flag.so".into());
-    let mut written = Written::for_testing(given, "");
-    written.ort_dylib_path = Some("/variable.so".into());
-    assert_eq!(library(&written), Some(PathBuf::from("/flag.so")));
+    let text = "[models]\nonnxruntime = '/file.so'";
+    let library = |flags: &[&str], variable| read(flags, text, variable).unwrap().models.onnxruntime.unwrap();
+    assert_eq!(library(&[], None), PathBuf::from("/file.so"));
+    assert_eq!(library(&[], Some("/variable.so")), PathBuf::from("/variable.so"));
+    let flags = ["--onnxruntime", "/flag.so"];
+    assert_eq!(library(&flags, Some("/variable.so")), PathBuf::from("/flag.so"));
 }
 
 #[test]
-fn a_poll_interval_of_zero_is_none() {
-    let settings = with(Options::default(), "[models]\npoll_interval = 0").unwrap();
-    assert_eq!(settings.models.poll_interval, None);
-    let settings = with(Options::default(), "[models]\npoll_interval = 2.5").unwrap();
-    assert_eq!(settings.models.poll_interval, Some(Duration::from_millis(2500)));
+fn zero_is_never_or_not_at_all() {
+    let settings = file("[models]\npoll_interval = 0\n[http]\ndrain_delay = 2.5");
+    assert_eq!(settings.models.poll_interval, Duration::ZERO);
+    assert_eq!(settings.http.drain_delay, Duration::from_millis(2500));
+    assert!(read(&["--body-timeout", "0"], "", None).is_err());
 }
 
 #[test]
 fn addresses_may_leave_out_the_machine_or_name_it() {
-    let address = |text: &str| {
-        let file = format!("[http]\naddress = '{text}'");
-        with(Options::default(), &file).map(|settings| settings.http.address.to_string())
-    };
+    let address = |text: &str| read(&["--http", text], "", None).map(|settings| settings.http.address.to_string());
     assert_eq!(address("127.0.0.1:1").unwrap(), "127.0.0.1:1");
     assert_eq!(address("[::1]:1").unwrap(), "[::1]:1");
     assert_eq!(address(":80").unwrap(), "0.0.0.0:80");
     let local: SocketAddr = address("localhost:80").unwrap().parse().unwrap();
     assert!(local.ip().is_loopback());
     for wrong in ["8000", "127.0.0.1", "127.0.0.1:70000", ""] {
-        let error = address(wrong).unwrap_err().to_string();
-        assert!(
-            error.contains("http.address") && error.contains("localhost:8000"),
-            "{error}"
-        );
+        let error = address(wrong).unwrap_err();
+        assert!(error.contains("localhost:8000"), "{error}");
     }
+    assert_eq!(file("[grpc]\naddress = 'off'").grpc.address, Listen::Off);
 }
 
 #[test]
 fn origins_are_those_that_browsers_send() {
     let origins = |text: &str| {
-        let file = format!("[http]\ncors_origins = ['{text}']");
-        with(Options::default(), &file).map(|settings| settings.http.cors_origins)
+        let file = format!("[http]\ncors_origin = ['{text}']");
+        read(&[], &file, None).map(|settings| settings.http.cors_origins)
     };
     for right in [
         "*",
@@ -136,72 +163,25 @@ fn origins_are_those_that_browsers_send() {
     ] {
         assert_eq!(origins(right).unwrap(), [right]);
     }
-    for wrong in [
-        "",
-        "example.org",
-        "https://",
-        "https://example.org/",
-        "https://a, https://b",
-    ] {
+    for wrong in ["", "example.org", "https://", "https://example.org/"] {
         assert!(origins(wrong).is_err(), "{wrong}");
     }
 }
 
+/// The table in `docker/README.md` is that of the declarations.
 #[test]
-fn a_drain_delay_of_zero_is_none() {
-    let delay = |text| with(Options::default(), text).unwrap().http.drain_delay;
-    assert_eq!(delay("[http]\ndrain_delay = 0"), Duration::ZERO);
-    assert_eq!(delay("[http]\ndrain_delay = 2.5"), Duration::from_millis(2500));
-}
-
-#[test]
-fn help_tells_the_real_defaults() {
-    let mut command = Command::new("serve");
-    command = ModelOptions::augment_args(command);
-    command = WorkOptions::augment_args(command);
-    command = HttpOptions::augment_args(command);
-    command = GrpcOptions::augment_args(command);
-    command = LogOptions::augment_args(command);
-    let Settings {
-        models,
-        work,
-        http,
-        grpc,
-        log,
-    } = Settings::default();
-    let seconds = |time: Duration| time.as_secs_f64().to_string();
-    let filter = format!("{} for serve, else warn", log.filter);
-    for (id, default) in [
-        ("log_filter", filter),
-        ("repository", models.repository.display().to_string()),
-        ("max_batch_rows", work.max_batch_rows.to_string()),
-        ("max_step_rows", work.max_step_rows.to_string()),
-        ("interactive_queue", seconds(work.interactive_queue)),
-        ("bulk_queue", seconds(work.bulk_queue)),
-        ("http", http.address.to_string()),
-        ("grpc", grpc.address.to_string()),
-        ("max_connections", http.max_connections.to_string()),
-        ("max_body_bytes", http.max_body_bytes.to_string()),
-        ("max_images", http.max_images.to_string()),
-        ("max_samples", http.max_samples.to_string()),
-        ("max_decoded_pixels", http.max_decoded_pixels.to_string()),
-        (
-            "max_connections_per_address",
-            http.max_connections_per_address.to_string(),
-        ),
-        ("keep_alive_timeout", seconds(http.keep_alive_timeout)),
-        ("drain_delay", seconds(http.drain_delay)),
-        ("header_timeout", seconds(http.header_timeout)),
-        ("body_timeout", seconds(http.body_timeout)),
-        ("request_timeout", seconds(http.request_timeout)),
-        ("max_request_timeout", seconds(http.max_request_timeout)),
-        ("drain_timeout", seconds(http.drain_timeout)),
-    ] {
-        let argument = command
-            .get_arguments()
-            .find(|argument| argument.get_id() == id)
-            .unwrap_or_else(|| panic!("no argument {id}"));
-        let help = argument.get_help().unwrap().to_string();
-        assert!(help.contains(&format!("[default: {default}]")), "{id}: {help}");
-    }
+fn the_reference_lists_every_setting_as_it_is() {
+    let rows: String = entries()
+        .iter()
+        .map(|entry| {
+            let default = entry.default.as_deref().unwrap_or("none");
+            format!("| `{}` | `{}` | {default} | {} |\n", entry.flag, entry.key, entry.help)
+        })
+        .collect();
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docker/README.md");
+    let reference = std::fs::read_to_string(path).unwrap();
+    assert!(
+        reference.contains(&rows),
+        "the table of settings in docker/README.md should be:\n{rows}"
+    );
 }
