@@ -60,7 +60,7 @@ fn varied_images(shape: ImageShape, count: usize) -> Vec<Image> {
 #[tokio::test]
 async fn every_fixture_passes_its_load_gate() {
     let listings = fixture_models().listings();
-    assert_eq!(listings.len(), 10);
+    assert_eq!(listings.len(), 11);
     for listing in listings {
         assert!(listing.model.is_some(), "{listing:#?}");
     }
@@ -85,7 +85,13 @@ async fn probabilities_of_all_images_sum_to_one() {
 async fn a_score_does_not_depend_on_company() {
     let models = fixture_models();
     let options = ask(true);
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn", "tiny-vae"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
+        "tiny-pixelrnn",
+        "tiny-vae",
+    ] {
         let model = model(&models, name);
         let images = varied_images(model.shape, 37);
         let together = scores(&models, &model, images.clone(), &options).await;
@@ -105,7 +111,12 @@ async fn a_score_does_not_depend_on_company() {
 async fn a_later_dimension_leaves_earlier_log_probabilities_unchanged() {
     let models = fixture_models();
     let options = ask(true);
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
+        "tiny-pixelrnn",
+    ] {
         let model = model(&models, name);
         let shape = model.shape;
         let original = varied_images(shape, 1).remove(0);

@@ -18,8 +18,8 @@ use density_server::{
     families::{
         NetworkError,
         autoregressive::{
-            network::{Compilation, Given, Network},
-            wavefront::Wavefront,
+            network::{Compilation, Given, Network, Scratch},
+            wavefront::{Known, Wavefront},
         },
     },
     graph::{
@@ -146,7 +146,7 @@ proptest! {
     fn drawing_along_wavefronts_is_drawing_pixel_by_pixel(sketch in sketches()) {
         let network = load(&sketch).unwrap();
         let (shape, wavefront) = (sketch.shape(), wavefront(&network));
-        let (head, mut scratch) = (network.head(), Vec::new());
+        let mut scratch = Scratch::default();
         let random: Vec<Random> = (0..3).map(|n| Random::new(sketch.seed, Stream::Level, n)).collect();
         let mut walks: Vec<_> = random
             .iter()
@@ -154,9 +154,9 @@ proptest! {
             .collect();
         // One image joins late, so that images at different steps share runs.
         let (last, first) = walks.split_last_mut().unwrap();
-        let mut draw = |walk: usize, index: usize, _: u8, logits: &[f32]| {
-            let uniform = random[walk].uniform(index as u32);
-            head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
+        let mut draw = |known: &Known<'_>| {
+            let uniform = random[known.walk].uniform(known.index as u32);
+            network.prediction(known).draw(1.0, uniform, &mut scratch)
         };
         let mut moving: Vec<_> = first.iter_mut().collect();
         wavefront.advance(&mut moving, 2, &mut draw).unwrap();
@@ -164,10 +164,12 @@ proptest! {
         wavefront.advance(&mut moving, wavefront.steps(), &mut draw).unwrap();
         for (walk, random) in walks.into_iter().zip(&random) {
             prop_assert!(wavefront.is_finished(&walk));
-            let (mut levels, mut scratch) = (vec![0; shape.dimensions()], Vec::new());
+            let (mut levels, mut scratch) = (vec![0; shape.dimensions()], Scratch::default());
             for index in 0..shape.dimensions() {
                 let logits = network.logits(&[levels[..].into()], Threads::One).unwrap();
-                levels[index] = logits.draw(0, index, 1.0, random, &mut scratch);
+                levels[index] = logits.predict(0, index, &levels, |prediction| {
+                    prediction.draw(1.0, random.uniform(index as u32), &mut scratch)
+                });
             }
             prop_assert_eq!(wavefront.finish(walk), levels);
         }

@@ -10,7 +10,7 @@ use density_server::{
         image::Image,
         random::{Random, Stream},
     },
-    families::autoregressive::network::Network,
+    families::autoregressive::network::{Network, Scratch},
     model::{
         Model,
         draw::{CompleteAsk, Completes, CompletionMethod, DrawAsk, Draws, Observation},
@@ -42,11 +42,13 @@ fn naive(model: &Model, seed: u64, index: u64, temperature: f64) -> Vec<u8> {
     let shape = network.shape();
     let random = Random::new(seed, Stream::Level, index);
     let mut levels = vec![0u8; shape.dimensions()];
-    let mut scratch = Vec::new();
+    let mut scratch = Scratch::default();
     for place in 0..shape.dimensions() {
         let logits = network.logits(&[levels.as_slice().into()], Threads::One).unwrap();
         let dimension = shape.index_of(place);
-        levels[dimension] = logits.draw(0, dimension, temperature, &random, &mut scratch);
+        levels[dimension] = logits.predict(0, dimension, &levels, |prediction| {
+            prediction.draw(temperature, random.uniform(dimension as u32), &mut scratch)
+        });
     }
     levels
 }
@@ -57,6 +59,7 @@ async fn fixed_point_iteration_draws_what_the_naive_loop_draws() {
     for name in [
         "tiny-pixelcnn",
         "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
         "tiny-binary-pixelcnn",
         "tiny-bernoulli-pixelcnn",
     ] {
@@ -73,7 +76,13 @@ async fn fixed_point_iteration_draws_what_the_naive_loop_draws() {
 #[tokio::test]
 async fn the_same_seed_gives_the_same_images_whatever_shares_the_batch() {
     let models = fixture_models();
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn", "tiny-vae"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
+        "tiny-pixelrnn",
+        "tiny-vae",
+    ] {
         let many = options(12, 5, 1.0);
         let (large, small, other) = tokio::join!(
             sample(&models, name, &many),
@@ -152,7 +161,13 @@ async fn complete(
 #[tokio::test]
 async fn known_pixels_are_kept_and_only_they_matter() {
     let models = fixture_models();
-    for name in ["tiny-pixelcnn", "tiny-rgb-pixelcnn", "tiny-pixelrnn", "tiny-vae"] {
+    for name in [
+        "tiny-pixelcnn",
+        "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
+        "tiny-pixelrnn",
+        "tiny-vae",
+    ] {
         let model = model(&models, name);
         let shape = model.shape;
         let given = sample(&models, name, &options(1, 77, 1.0)).await.remove(0);

@@ -24,8 +24,8 @@ use density_server::{
     families::{
         NetworkError,
         autoregressive::{
-            network::{Compilation, Contract, Given, Head, Network},
-            wavefront::Wavefront,
+            network::{Compilation, Contract, Given, Head, Network, Scratch},
+            wavefront::{Known, Wavefront},
         },
         manifest::LabelInput,
     },
@@ -33,7 +33,7 @@ use density_server::{
         self,
         protobuf::Model,
         rewrite::{self, InputMap},
-        wavefront::{Interface, analyse},
+        wavefront::{Interface, Predictions, analyse},
     },
     runtime::{Engine, Threads},
 };
@@ -114,15 +114,16 @@ fn assert_reproduces(network: &Network, wavefront: &Wavefront, classes: u32, wha
     let mut seen = 0;
     // The last image joins late, so that images at different steps share runs.
     let (last, first) = walks.split_last_mut().unwrap();
-    let mut compare = |row: usize, index: usize, level: u8, logits: &[f32]| {
+    let mut compare = |known: &Known<'_>| {
         seen += 1;
-        for (fast, full) in logits.iter().zip(expected.at(row, index)) {
+        let (row, index) = (known.walk, known.index);
+        for (fast, full) in known.values.iter().zip(expected.at(row, index)) {
             assert!(
                 (fast - full).abs() <= 1e-4 * full.abs().max(1.0),
                 "{what}, image {row}, dimension {index}: {fast} and {full}"
             );
         }
-        level
+        known.level
     };
     let mut first: Vec<_> = first.iter_mut().collect();
     wavefront.advance(&mut first, 3, &mut compare).unwrap();
@@ -200,7 +201,7 @@ fn sketches() -> impl Strategy<Value = Sketch> {
         prop::sample::select(vec![3usize, 5, 7]),
         prop::collection::vec(block, 0..4),
         prop::sample::select(vec![0usize, 3]),
-        (any::<bool>(), any::<bool>()),
+        (any::<bool>(), any::<bool>(), any::<bool>()),
         prop::sample::select(vec![Entry::Plain, Entry::Viewed, Entry::Coordinates, Entry::Embedded]),
     )
         .prop_map(
@@ -217,18 +218,19 @@ fn sketches() -> impl Strategy<Value = Sketch> {
                 places: flags.0,
                 entry,
                 two_stacks: flags.1,
+                mixture: flags.2,
                 leak: None,
             },
         )
 }
 
 fn assert_draws_as_the_naive_loop(network: &Network, wavefront: &Wavefront, label: u32, seed: u64) {
-    let (head, mut scratch) = (network.head(), Vec::new());
+    let mut scratch = Scratch::default();
     let random = Random::new(seed, Stream::Level, 0);
     let mut walk = wavefront.start(vec![0; network.shape().dimensions()], label);
-    let mut settle = |_: usize, index: usize, _: u8, logits: &[f32]| {
-        let uniform = random.uniform(index as u32);
-        head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
+    let mut settle = |known: &Known<'_>| {
+        let uniform = random.uniform(known.index as u32);
+        network.prediction(known).draw(1.0, uniform, &mut scratch)
     };
     wavefront
         .advance(&mut [&mut walk], wavefront.steps(), &mut settle)
@@ -239,12 +241,14 @@ fn assert_draws_as_the_naive_loop(network: &Network, wavefront: &Wavefront, labe
 /// One full pass a dimension: what drawing means.
 fn naive(network: &Network, label: u32, random: &Random) -> Vec<u8> {
     let shape = network.shape();
-    let (mut levels, mut scratch) = (vec![0u8; shape.dimensions()], Vec::new());
+    let (mut levels, mut scratch) = (vec![0u8; shape.dimensions()], Scratch::default());
     for place in 0..shape.dimensions() {
         let given = Given { levels: &levels, label };
         let logits = network.logits(&[given], Threads::One).unwrap();
         let index = shape.index_of(place);
-        levels[index] = logits.draw(0, index, 1.0, random, &mut scratch);
+        levels[index] = logits.predict(0, index, &levels, |prediction| {
+            prediction.draw(1.0, random.uniform(index as u32), &mut scratch)
+        });
     }
     levels
 }
@@ -269,7 +273,7 @@ proptest! {
     fn a_single_forbidden_weight_is_refused_and_its_layer_named(sketch in sketches(), at in any::<prop::sample::Index>()) {
         // A kernel of one place has no forbidden weight if there is one channel.
         let open: Vec<usize> = (0..=sketch.blocks.len())
-            .filter(|&layer| layer == 0 || sketch.channels > 1 || sketch.blocks[layer - 1].kernel > 1)
+            .filter(|&layer| layer == 0 || (sketch.channels > 1 && !sketch.mixture) || sketch.blocks[layer - 1].kernel > 1)
             .collect();
         let leak = open[at.index(open.len())];
         let sketch = Sketch { leak: Some(leak), ..sketch };
@@ -351,7 +355,7 @@ proptest! {
             label: contract.label.as_ref().map(|label| label.input.as_str()),
             logits: "logits",
             shape: contract.shape,
-            outcomes: if *name == "bernoulli" { 1 } else { contract.shape.levels() },
+            predictions: Predictions::OfChannels(if *name == "bernoulli" { 1 } else { contract.shape.levels() }),
         };
         // Whether it leaks, compiles or is not understood does not matter here.
         drop(analyse(&model, &interface));

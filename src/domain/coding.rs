@@ -35,6 +35,12 @@ impl Frequencies {
         self.set_categorical([0.0, logit].into_iter());
     }
 
+    /// A distribution by weights, which `fill` puts in place of what it is given: one for each level, none negative.
+    pub fn set_weights(&mut self, fill: impl FnOnce(&mut Vec<f32>)) {
+        fill(&mut self.weights);
+        self.accumulate();
+    }
+
     fn accumulate(&mut self) {
         let parts = 1u32 << PRECISION;
         let levels = self.weights.len() as u32;

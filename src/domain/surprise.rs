@@ -85,6 +85,32 @@ impl Surprise {
     }
 }
 
+impl Surprise {
+    /// Of an image whose dimensions have these log-probabilities; what was expected is yet to be said by
+    /// [`Self::expect`], dimension by dimension.
+    pub fn with_log_probabilities(log_probability: Vec<f32>) -> Self {
+        let (entropy, variance) = [(); 2].map(|()| Vec::with_capacity(log_probability.len())).into();
+        Self {
+            log_probability,
+            entropy,
+            variance,
+        }
+    }
+
+    /// The next dimension was expected to have each level with the given probability; they sum to 1.
+    pub fn expect(&mut self, probabilities: &[f32]) {
+        let (mut mean, mut square) = (0.0, 0.0);
+        for &probability in probabilities.iter().filter(|&&probability| probability > 0.0) {
+            let own = -f64::from(probability.ln());
+            let weighted = f64::from(probability) * own;
+            mean += weighted;
+            square += weighted * own;
+        }
+        self.entropy.push(mean as f32);
+        self.variance.push((square - mean * mean).max(0.0) as f32);
+    }
+}
+
 /// Below it e^x is no normal number of single precision.
 const LOWEST_EXPONENT: f32 = -87.0;
 
@@ -137,6 +163,18 @@ mod tests {
             near(surprise.entropy[index], entropy);
             near(surprise.variance[index], square - entropy * entropy);
         }
+    }
+
+    #[test]
+    fn probabilities_say_what_their_logarithms_say() {
+        let logits = [0.3f32, -2.0, 1.5, -90.0];
+        let of_logits = Surprise::of_categorical(&logits, &[1]);
+        let total = crate::domain::likelihood::log_sum_exp(&logits.map(f64::from));
+        let probabilities = logits.map(|logit| (f64::from(logit) - total).exp() as f32);
+        let mut surprise = Surprise::with_log_probabilities(of_logits.log_probability.clone());
+        surprise.expect(&probabilities);
+        assert!((surprise.entropy[0] - of_logits.entropy[0]).abs() < 1e-5);
+        assert!((surprise.variance[0] - of_logits.variance[0]).abs() < 1e-5);
     }
 
     #[test]

@@ -74,6 +74,10 @@ impl Contract for Own {
     }
 
     fn declarable(&self) -> &'static [&'static str] {
+        if self.common.head == network::Head::LogisticMixture {
+            // Parameters are not a form of probabilities.
+            return &["input", "batch"];
+        }
         &["logits", "input", "batch"]
     }
 

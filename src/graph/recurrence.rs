@@ -14,7 +14,7 @@ use super::{
     GraphError,
     protobuf::{ElementType, Model},
     signature::{self, Expected},
-    wavefront::{Cache, Compiled, Gather, Position, Run, Source},
+    wavefront::{Cache, Compiled, Gather, Position, Predictions, Run, Source},
 };
 use crate::domain::image::ImageShape;
 
@@ -192,18 +192,19 @@ pub struct Names {
     pub column: String,
     /// Output, float [pixels, state size].
     pub state: String,
-    /// Output, float [pixels, outcomes]: one logit a level, or 1 for a Bernoulli head.
+    /// Output, float [pixels, what it gives at a pixel].
     pub logits: String,
 }
 
-/// Checks a step graph against its contract and makes a program of it. `outcomes` is the number of logits of a pixel.
+/// Checks a step graph against its contract and makes a program of it.
 pub fn compile(
     model: &Model,
     names: &Names,
     recurrence: &Recurrence,
     shape: ImageShape,
-    outcomes: usize,
+    predictions: Predictions,
 ) -> Result<Compiled, GraphError> {
+    let outcomes = predictions.width(shape.channels());
     check_graph(model, names, recurrence, outcomes)?;
     let adapted = adapt(model, names, recurrence, shape, outcomes)?;
     let (lag, size) = (recurrence.lag(), recurrence.state_size);
@@ -237,6 +238,7 @@ pub fn compile(
             lifetime: recurrence.neighbours.iter().map(age).max().unwrap_or(1),
         }],
         takes_labels: false,
+        predictions,
         lag,
         first_delay: 0,
         last_delay: 0,

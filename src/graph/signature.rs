@@ -3,7 +3,7 @@
 
 use super::{
     GraphError,
-    protobuf::{DimValue, ElementType, Model, ValueInfo},
+    protobuf::{Dim, DimValue, ElementType, Model, ValueInfo},
 };
 
 /// One input or output that a graph must have: `[batch, sizes…]`.
@@ -49,22 +49,34 @@ pub fn check(model: &Model, inputs: &[Expected<'_>], outputs: &[Expected<'_>]) -
 
 /// The size of the rows of an output whose declared shape is `[batch, size]`.
 pub fn row_size(model: &Model, output: &str) -> Result<usize, GraphError> {
-    let outputs = model.graph.iter().flat_map(|graph| &graph.outputs);
-    let shape = outputs
-        .filter(|value| value.name() == output)
-        .find_map(|value| value.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref());
-    let size = shape.and_then(|shape| match shape.dims.as_slice() {
-        [_, size] => match size.value {
-            Some(DimValue::Fixed(size)) => usize::try_from(size).ok(),
-            _ => None,
-        },
-        _ => None,
-    });
-    size.filter(|size| *size > 0).ok_or_else(|| {
-        GraphError::Signature(format!(
+    match fixed_sizes(model, output).as_deref() {
+        Some([_, Some(size)]) => Ok(*size),
+        _ => Err(GraphError::Signature(format!(
             "output {output:?} must be there and declare the shape [batch, size] with a fixed size"
-        ))
-    })
+        ))),
+    }
+}
+
+/// The number of features of an output whose declared shape is `[batch, features, H, W]`.
+pub fn features(model: &Model, output: &str) -> Result<usize, GraphError> {
+    match fixed_sizes(model, output).as_deref() {
+        Some([_, Some(features), _, _]) => Ok(*features),
+        _ => Err(GraphError::Signature(format!(
+            "output {output:?} must be there and declare the shape [batch, features, H, W] with a fixed number of features"
+        ))),
+    }
+}
+
+/// The sizes of an output's declared shape, where they are fixed and not 0.
+fn fixed_sizes(model: &Model, output: &str) -> Option<Vec<Option<usize>>> {
+    let mut outputs = model.graph.iter().flat_map(|graph| &graph.outputs);
+    let value = outputs.find(|value| value.name() == output)?;
+    let shape = value.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref()?;
+    let size = |dim: &Dim| match dim.value {
+        Some(DimValue::Fixed(size)) => usize::try_from(size).ok().filter(|size| *size > 0),
+        _ => None,
+    };
+    Some(shape.dims.iter().map(size).collect())
 }
 
 /// The form that the value of the expected name has.

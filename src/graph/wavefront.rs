@@ -52,12 +52,40 @@ pub struct Interface<'a> {
     pub image: &'a str,
     /// Name of the label input, int64 `[batch]`, if there is one.
     pub label: Option<&'a str>,
-    /// Name of the logits, [batch, outcomes, (C,) H, W].
+    /// Name of what the graph gives, [batch, …, H, W].
     pub logits: &'a str,
     /// Size of the images.
     pub shape: ImageShape,
-    /// Logits of a dimension: the number of levels, or 1 for a Bernoulli head.
-    pub outcomes: usize,
+    /// What that says.
+    pub predictions: Predictions,
+}
+
+/// What a network gives at a pixel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Predictions {
+    /// So many logits for each channel, levels before channels: the number of levels, or 1 for a Bernoulli head. A
+    /// channel may see the channels of its pixel before it.
+    OfChannels(usize),
+    /// So many parameters of a joint distribution of all channels, which may see no channel of their pixel.
+    OfPixels(usize),
+}
+
+impl Predictions {
+    /// Numbers at a pixel.
+    pub fn width(self, channels: usize) -> usize {
+        match self {
+            Self::OfChannels(outcomes) => outcomes * channels,
+            Self::OfPixels(parameters) => parameters,
+        }
+    }
+
+    /// The first channel of its own pixel that a number, by its place among those of the pixel, may not see.
+    pub(super) fn first_hidden(self, feature: usize, channels: usize) -> usize {
+        match self {
+            Self::OfChannels(_) => feature % channels,
+            Self::OfPixels(_) => 0,
+        }
+    }
 }
 
 /// What the analysis of a graph found.
@@ -90,6 +118,8 @@ pub struct Compiled {
     pub caches: Vec<Cache>,
     /// Whether the step graph takes [`LABELS`].
     pub takes_labels: bool,
+    /// What the step graph says of a pixel. Of channels it is run for each in turn, of pixels once.
+    pub predictions: Predictions,
     /// Columns by which a row runs behind the row above.
     pub lag: i64,
     /// Delay of the tensor that is computed first, at most 0.
@@ -100,7 +130,7 @@ pub struct Compiled {
     pub multiply_adds: u64,
 }
 
-/// Output of the step graph: float [pairs, outcomes · C], levels before channels.
+/// Output of the step graph: float [pairs, what the network gives at a pixel].
 pub const LOGITS: &str = "density_server/step_logits";
 /// Input of the step graph of a conditional model: int64 `[pairs]`.
 pub const LABELS: &str = "density_server/step_labels";

@@ -72,7 +72,8 @@ pub struct Card {
     pub density: Density,
     /// Whether the density is conditioned on labels, p(image | label).
     pub conditional: bool,
-    /// The likelihood head: `categorical`, `bernoulli`, `discretized-logistic`, or `none`.
+    /// The likelihood head: `categorical`, `bernoulli`, `discretized-logistic`, `discretized-logistic-mixture`, or
+    /// `none`.
     #[schemars(example = &"categorical")]
     pub likelihood: &'static str,
     /// How images are drawn pixel by pixel, if they are.

@@ -32,7 +32,7 @@ use density_server::{
     },
     families::{
         Registry, Workshop,
-        autoregressive::network::{Compilation, Network},
+        autoregressive::network::{Compilation, Network, Scratch},
     },
     media,
     metrics::Metrics,
@@ -303,6 +303,7 @@ fn draw_size(side: usize) {
         places: false,
         entry: Entry::Plain,
         two_stacks: false,
+        mixture: false,
         leak: None,
     };
     let model = sketch.model();
@@ -310,15 +311,15 @@ fn draw_size(side: usize) {
     let Compilation::Wavefront(wavefront) = network.compilation() else {
         panic!("drawn {}", network.compilation());
     };
-    let (head, mut scratch) = (network.head(), Vec::new());
+    let mut scratch = Scratch::default();
     let mut draw = |seed: u64| {
         let random = Random::new(seed, Stream::Level, 0);
         let start = Instant::now();
         let mut walk = wavefront.start(vec![0; side * side], 0);
         wavefront
-            .advance(&mut [&mut walk], wavefront.steps(), &mut |_, index, _, logits| {
-                let uniform = random.uniform(index as u32);
-                head.draw(logits.iter().copied(), 1.0, uniform, &mut scratch)
+            .advance(&mut [&mut walk], wavefront.steps(), &mut |known| {
+                let uniform = random.uniform(known.index as u32);
+                network.prediction(known).draw(1.0, uniform, &mut scratch)
             })
             .unwrap();
         wavefront.finish(walk);

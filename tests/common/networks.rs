@@ -6,6 +6,7 @@
 use density_server::{
     domain::{
         image::ImageShape,
+        logistic_mixture::parameters_of_component,
         random::{Random, Stream},
     },
     families::{
@@ -39,6 +40,8 @@ pub(crate) struct Sketch {
     pub(crate) entry: Entry,
     /// A vertical stack beside the horizontal one, shifted down by slicing and padding.
     pub(crate) two_stacks: bool,
+    /// Whether it gives the parameters of mixtures of logistics, and so sees whole pixels only, instead of logits.
+    pub(crate) mixture: bool,
     /// Where a weight is put that must not be there: in the first layer (0) or in a block.
     pub(crate) leak: Option<usize>,
 }
@@ -85,7 +88,11 @@ impl Sketch {
     pub(crate) fn contract(&self) -> Contract {
         Contract {
             shape: self.shape(),
-            head: Head::Categorical,
+            head: if self.mixture {
+                Head::LogisticMixture
+            } else {
+                Head::Categorical
+            },
             map: InputMap {
                 scale: 2.0 / (self.levels - 1) as f64,
                 offset: -1.0,
@@ -96,6 +103,17 @@ impl Sketch {
                 input: "label".to_owned(),
                 classes: self.classes as u32,
             }),
+        }
+    }
+
+    /// Sizes of what the graph gives for an image.
+    fn output(&self) -> Vec<usize> {
+        let (channels, height, width) = (self.channels, self.height, self.width);
+        if self.mixture {
+            let each = parameters_of_component(channels).unwrap();
+            vec![COMPONENTS * each, height, width]
+        } else {
+            vec![self.levels, channels, height, width]
         }
     }
 
@@ -136,9 +154,12 @@ impl Sketch {
             sees_itself: true,
             leaks: false,
         };
-        let logits = writer.convolution(&x, features, self.levels * self.channels, &head);
-        let sizes = [self.levels, self.channels, self.height, self.width];
-        let shape: Vec<i64> = std::iter::once(-1).chain(sizes.map(|size| size as i64)).collect();
+        let sizes = self.output();
+        let outputs = sizes.iter().rev().skip(2).product();
+        let logits = writer.convolution(&x, features, outputs, &head);
+        let shape: Vec<i64> = std::iter::once(-1)
+            .chain(sizes.iter().map(|&size| size as i64))
+            .collect();
         let shape = writer.ints(&shape);
         let node = Node::new("Reshape", &[&logits, &shape], "logits");
         writer.graph.nodes.push(node);
@@ -146,7 +167,11 @@ impl Sketch {
     }
 }
 
-/// A square kernel over features that belong to channels in turn: feature i to channel i mod C.
+/// Components of mixtures.
+const COMPONENTS: usize = 2;
+
+/// A square kernel over features that belong to channels in turn: feature i to channel i mod C. In front of mixtures all
+/// belong to one.
 struct Kernel {
     size: usize,
     dilation: usize,
@@ -260,6 +285,7 @@ impl Writer<'_> {
 
     fn convolution(&mut self, x: &str, inputs: usize, outputs: usize, kernel: &Kernel) -> String {
         let (size, channels) = (kernel.size, self.sketch.channels);
+        let groups = if self.sketch.mixture { 1 } else { channels };
         let has_coordinates = self.sketch.entry == Entry::Coordinates && inputs == channels + COORDINATES;
         let centre = size / 2;
         let scale = 2.0 / (inputs as f64 * (size * size) as f64 / 2.0).sqrt();
@@ -267,7 +293,7 @@ impl Writer<'_> {
         for out in 0..outputs {
             for input in 0..inputs {
                 for at in 0..size * size {
-                    let (target, source) = (out % channels, input % channels);
+                    let (target, source) = (out % groups, input % groups);
                     let is_known = has_coordinates && input >= channels;
                     allowed.push(
                         is_known
@@ -392,8 +418,7 @@ impl Writer<'_> {
         if sketch.classes > 0 {
             graph.inputs.push(ValueInfo::batched("label", ElementType::Int64, &[]));
         }
-        let logits = [sketch.levels, c, h, w];
-        graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &logits)];
+        graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &sketch.output())];
         let mut opset = OperatorSet::default();
         opset.version = Some(18);
         let mut model = Model::default();

@@ -59,10 +59,7 @@ impl StepSketch {
     }
 
     fn outcomes(&self) -> usize {
-        match self.head() {
-            Head::Categorical => self.levels,
-            Head::Bernoulli => 1,
-        }
+        if self.levels == 2 { 1 } else { self.levels }
     }
 
     fn inputs(&self) -> usize {
@@ -210,10 +207,7 @@ impl StepSketch {
             .into_iter()
             .zip(levels)
             .map(|(logits, &level)| {
-                let logits = match self.head() {
-                    Head::Categorical => logits,
-                    Head::Bernoulli => vec![0.0, logits[0]],
-                };
+                let logits = if self.levels == 2 { vec![0.0, logits[0]] } else { logits };
                 let total: f64 = logits.iter().map(|logit| logit.exp()).sum();
                 logits[usize::from(level)] - total.ln()
             })

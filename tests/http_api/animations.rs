@@ -26,6 +26,7 @@ async fn the_last_frame_is_what_was_drawn() {
     for model in [
         "tiny-pixelcnn",
         "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
         "tiny-binary-pixelcnn",
         "tiny-pixelrnn",
         "tiny-vae",

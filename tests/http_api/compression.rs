@@ -60,6 +60,7 @@ async fn images_come_back_exactly_from_streams_of_about_their_ideal_length() {
     for model in [
         MODEL,
         "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
         "tiny-bernoulli-pixelcnn",
         "tiny-binary-pixelcnn",
         "tiny-pixelrnn",

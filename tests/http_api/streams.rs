@@ -71,6 +71,7 @@ async fn a_stream_ends_with_the_plain_answer_and_shows_parts_of_it() {
     for model in [
         MODEL,
         "tiny-rgb-pixelcnn",
+        "tiny-mixture-pixelcnn",
         "tiny-bernoulli-pixelcnn",
         "tiny-pixelrnn",
         "tiny-vae",

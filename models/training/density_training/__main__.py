@@ -18,11 +18,13 @@ from density_training import (
     diversity,
     gan,
     pixelcnn,
+    pixelcnn_colour,
     pixelcnn_conditional,
     pixelrnn,
     probe,
     vae,
 )
+from density_training.cifar10 import Cifar10
 from density_training.data import DEFAULT_FOLDER, LABELS, DataError, Dataset
 from density_training.fixtures import write_fixtures
 from density_training.model import CACHE, REPOSITORY, Model
@@ -79,6 +81,7 @@ def _parser(models: tuple[Model[Any, Any], ...]) -> argparse.ArgumentParser:
         action = _add(actions, "evaluate", mnist, Model.evaluate.__doc__, _evaluate(model))
         action.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
 
+    _add_cifar10(commands, common)
     command = _add(commands, "diversity", data, diversity.compare.__doc__, _compare)
     command.add_argument("--draws", type=Path, default=diversity.DRAWS, help="folder of <model>/*.npy")
     probe.add_arguments(_add(commands, "probe", common, probe.__doc__, lambda o: _print(probe.run(o))))
@@ -106,6 +109,35 @@ def _add(
     return command
 
 
+def _add_cifar10(commands: Any, common: argparse.ArgumentParser) -> None:
+    data = argparse.ArgumentParser(add_help=False, parents=[common])
+    data.add_argument("--data", type=Path, required=True, help="folder of CIFAR-10, as `density_training.cifar10` says")
+    name, recipe = pixelcnn_colour.NAME, pixelcnn_colour.RECIPE
+    version, checkpoint = REPOSITORY / name / "1", CACHE / f"{name}.pt"
+    summary = "PixelCNN of CIFAR-10, one evaluation for three channels"
+    actions = commands.add_parser(name, help=summary).add_subparsers(required=True, metavar="ACTION")
+
+    def train(o: argparse.Namespace) -> None:
+        pixelcnn_colour.train(Cifar10.read(o.data), o.checkpoint, replace(recipe, minutes=o.minutes))
+
+    action = _add(actions, "train", data, pixelcnn_colour.train.__doc__, train)
+    action.add_argument("--checkpoint", type=Path, default=checkpoint, help="written often; resumed if it exists")
+    action.add_argument("--minutes", type=float, default=recipe.minutes, help="how long to train in all")
+
+    def export(o: argparse.Namespace) -> None:
+        _aside(o.output, lambda folder: pixelcnn_colour.export(Cifar10.read(o.data), o.checkpoint, folder))
+
+    action = _add(actions, "export", data, pixelcnn_colour.export.__doc__, export)
+    action.add_argument("--checkpoint", type=Path, default=checkpoint, help="what was trained")
+    action.add_argument("--output", type=Path, default=version, help="folder of the version to write")
+
+    def evaluate(o: argparse.Namespace) -> None:
+        _print(pixelcnn_colour.evaluate(Cifar10.read(o.data), o.version))
+
+    action = _add(actions, "evaluate", data, pixelcnn_colour.evaluate.__doc__, evaluate)
+    action.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
+
+
 def _add_recipe(command: argparse.ArgumentParser, default: Recipe) -> None:
     command.add_argument("--steps", type=int, default=default.steps, help="until which step")
     command.add_argument("--decay-steps", type=int, default=default.decay_steps, help="last steps, to rate zero")
@@ -122,14 +154,15 @@ def _train(model: Model[Any, Any]) -> Callable[[argparse.Namespace], None]:
 
 
 def _export(model: Model[Any, Any]) -> Callable[[argparse.Namespace], None]:
-    def run(o: argparse.Namespace) -> None:
-        # Aside, and copied at the end, so that a watching server never sees half a version for long.
-        with tempfile.TemporaryDirectory() as aside:
-            folder = Path(aside) / o.output.name
-            model.export(Dataset.read(o.data, o.mnist), o.checkpoint, folder)
-            shutil.copytree(folder, o.output, dirs_exist_ok=True)
+    return lambda o: _aside(o.output, lambda folder: model.export(Dataset.read(o.data, o.mnist), o.checkpoint, folder))
 
-    return run
+
+def _aside(output: Path, write: Callable[[Path], None]) -> None:
+    """Write a version aside, and copy it at the end, so that a watching server never sees half of one for long."""
+    with tempfile.TemporaryDirectory() as aside:
+        folder = Path(aside) / output.name
+        write(folder)
+        shutil.copytree(folder, output, dirs_exist_ok=True)
 
 
 def _evaluate(model: Model[Any, Any]) -> Callable[[argparse.Namespace], None]:

@@ -15,13 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training import autoencoder, classifier, gan, pixelcnn, pixelcnn_conditional, pixelrnn, vae
+from density_training import autoencoder, classifier, gan, mixture, pixelcnn, pixelcnn_conditional, pixelrnn, vae
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.model import Exported, parameter_count
 from density_training.scoring import bits_per_dim, log_likelihood
 from density_training.version import Family, Graphs, Labels, Version, write_generator_version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
+COMPONENTS = 2
 LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
 
 
@@ -32,6 +33,9 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))
     _write_pixelcnn(repository, "tiny-pixelcnn", TinyPixelCNN(1, 6, 5, levels=4))
     _write_pixelcnn(repository, "tiny-rgb-pixelcnn", TinyPixelCNN(3, 4, 4, levels=8))
+    _write_pixelcnn(
+        repository, "tiny-mixture-pixelcnn", TinyPixelCNN(3, 4, 4, levels=8, head="discretized-logistic-mixture")
+    )
     _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
     _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
@@ -53,7 +57,8 @@ class Tiny(nn.Module):
 class TinyPixelCNN(Tiny):
     """Three masked layers; the channels of a pixel are ordered, so green sees red and blue sees both.
 
-    With `leaks`, the first layer carries mask B where it needs mask A: every pixel sees itself.
+    In front of a mixture of logistics, which links channels itself, no channel sees another of its pixel. With `leaks`,
+    the first layer carries mask B where it needs mask A: every pixel sees itself.
     """
 
     def __init__(
@@ -61,18 +66,21 @@ class TinyPixelCNN(Tiny):
     ) -> None:
         super().__init__()
         self.shape, self.levels, self.head = (channels, height, width), levels, head
+        self.is_mixture = head == "discretized-logistic-mixture"
         self.outputs = levels if head == "categorical" else 1
+        groups = 1 if self.is_mixture else channels
+        outputs = mixture.parameter_count(COMPONENTS, channels) if self.is_mixture else self.outputs * channels
         hidden = 6 * channels
         generator = torch.Generator().manual_seed(1)
-        self.first = _masked_conv(channels, hidden, 5, channels, leaks, generator)
-        self.second = _masked_conv(hidden, hidden, 3, channels, True, generator)
-        self.head_conv = _masked_conv(hidden, self.outputs * channels, 1, channels, True, generator)
+        self.first = _masked_conv(channels, hidden, 5, groups, leaks, generator)
+        self.second = _masked_conv(hidden, hidden, 3, groups, True, generator)
+        self.head_conv = _masked_conv(hidden, outputs, 1, groups, True, generator)
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.relu(self.first(image))
         x = F.relu(self.second(x))
         logits = self.head_conv(x)
-        if self.shape[0] == 1:
+        if self.shape[0] == 1 or self.is_mixture:
             return logits
         return logits.reshape(-1, self.outputs, *self.shape)
 

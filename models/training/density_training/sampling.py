@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
-from density_training.data import to_input
+from density_training.data import to_input, to_pictures
 from density_training.scoring import Network, TwoInputs
 
 
@@ -51,11 +51,12 @@ def each_label(labels: int, count: int) -> Tensor:
 
 
 def save_grid(levels: Tensor, columns: int, path: Path, magnify: int = 3) -> None:
-    """Write grey uint8 images [N, 1, H, W] as one PNG, row by row, two pixels apart."""
-    _, _, height, width = levels.shape
+    """Write uint8 images [N, C, H, W], grey or coloured, as one PNG, row by row, two pixels apart."""
+    _, channels, height, width = levels.shape
     rows = -(-len(levels) // columns)
-    canvas = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2), 128, dtype=np.uint8)
-    for index, picture in enumerate(levels[:, 0].numpy()):
+    colour = () if channels == 1 else (channels,)
+    canvas = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, *colour), 128, dtype=np.uint8)
+    for index, picture in enumerate(to_pictures(levels)):
         top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
         canvas[top : top + height, left : left + width] = picture
     image = Image.fromarray(canvas)

@@ -6,6 +6,7 @@ published. Images are uint8 levels [N, C, H, W]; every function returns one scor
 
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from density_training import mixture
 from density_training.data import to_input
 
 onnxruntime.disable_telemetry_events()  # Official builds report what they run unless they are told not to.
@@ -44,7 +46,11 @@ def load_graph(path: Path) -> Callable[..., Any]:
 @torch.no_grad()
 def log_likelihood(network: Network, levels: Tensor, count: int, head: str = "categorical", batch: int = 50) -> Tensor:
     """log p(x) in nats of images with `count` levels under an autoregressive network over whole images, float64 [N]."""
-    head_log_likelihood = {"categorical": categorical_log_likelihood, "bernoulli": bernoulli_log_likelihood}[head]
+    head_log_likelihood = {
+        "categorical": categorical_log_likelihood,
+        "bernoulli": bernoulli_log_likelihood,
+        "discretized-logistic-mixture": partial(mixture_log_likelihood, count=count),
+    }[head]
     return torch.cat([head_log_likelihood(network(to_input(part, count)), part) for part in levels.split(batch)])
 
 
@@ -60,6 +66,11 @@ def bernoulli_log_likelihood(logits: Tensor, levels: Tensor) -> Tensor:
     """Σ log P(level) with P(1) = σ(logit); logits [N, C, H, W] of binary images."""
     sign = 2 * levels.double() - 1
     return F.logsigmoid(sign * logits.double()).flatten(1).sum(1)
+
+
+def mixture_log_likelihood(parameters: Tensor, levels: Tensor, count: int) -> Tensor:
+    """Σ over pixels of log P(levels of the pixel); parameters [N, 10K, H, W] of 3 channels or [N, 3K, H, W] of one."""
+    return mixture.log_probability(parameters.double(), levels, count).flatten(1).sum(1)
 
 
 def bits_per_dim(log_likelihood_nats: Tensor, dimensions: int) -> float:

@@ -18,6 +18,7 @@ use crate::{
         NetworkError,
         gate::{Gate, GateError, company, failed},
     },
+    graph::wavefront::Predictions,
 };
 
 /// Cuts that are tried if not all are.
@@ -51,14 +52,14 @@ struct Leak {
 pub(super) fn is_causal(
     gate: &Gate<'_>,
     file: &str,
-    (shape, outcomes): (ImageShape, usize),
+    (shape, predictions): (ImageShape, Predictions),
     images: &[(&[u8], u32)],
     logits: &mut Logits<'_, NetworkError>,
 ) -> Result<usize, GateError> {
     let settings = gate.settings();
     let trial = Trial {
         shape,
-        outcomes,
+        predictions,
         images,
         seed: gate.seed(file),
         thorough: settings.thorough,
@@ -78,8 +79,8 @@ pub(super) fn is_causal(
 /// What is tried.
 struct Trial<'a> {
     shape: ImageShape,
-    /// Logits of a dimension.
-    outcomes: usize,
+    /// What the network gives at a pixel.
+    predictions: Predictions,
     /// Images to change, each with its label. Others are made up.
     images: &'a [(&'a [u8], u32)],
     /// Decides on places and changes.
@@ -88,8 +89,8 @@ struct Trial<'a> {
     thorough: bool,
 }
 
-/// Logits of images with one label: of each image those of the first level of every dimension in storage order, then of
-/// the second, ….
+/// What a network gives for images with one label: of each image the first logits of every dimension in storage order,
+/// or the first parameters of every pixel, then the second, ….
 pub(super) type Logits<'a, E> = dyn FnMut(&[&[u8]], u32) -> Result<Vec<Vec<f32>>, E> + 'a;
 
 /// Tries cuts until all that should be are tried, or until `enough` says so after the essential ones. Answers the
@@ -108,7 +109,7 @@ fn probe<E>(
     } else {
         places(shape, &random(0))
     };
-    let rows = (LOGITS / (trial.outcomes * shape.dimensions())).clamp(2, ROWS);
+    let rows = (LOGITS / (trial.predictions.width(shape.channels()) * shape.pixels())).clamp(2, ROWS);
     let sweeps = if trial.thorough {
         KINDS
     } else {
@@ -129,7 +130,7 @@ fn probe<E>(
             let images: Vec<&[u8]> = std::iter::once(&base).chain(&changed).map(Vec::as_slice).collect();
             let answers = logits(&images, label)?;
             for (&cut, after) in cuts.iter().zip(&answers[1..]) {
-                if let Some(predicted) = first_difference(&answers[0], after, cut, shape) {
+                if let Some(predicted) = first_difference(&answers[0], after, cut, trial) {
                     return Ok(Err(Leak {
                         predicted,
                         changed: cut,
@@ -226,18 +227,23 @@ fn change_from(cut: usize, base: &[u8], shape: ImageShape, random: &Random) -> V
 }
 
 /// The first place up to the cut whose prediction differs.
-fn first_difference(before: &[f32], after: &[f32], cut: usize, shape: ImageShape) -> Option<usize> {
-    let dimensions = shape.dimensions();
-    let of_dimension = |index: usize| before[index..].iter().step_by(dimensions);
+fn first_difference(before: &[f32], after: &[f32], cut: usize, trial: &Trial<'_>) -> Option<usize> {
+    let shape = trial.shape;
+    // A pixel as a whole is predicted before its first channel.
+    let predicted = match trial.predictions {
+        Predictions::OfChannels(_) => shape.dimensions(),
+        Predictions::OfPixels(_) => shape.pixels(),
+    };
+    let of_index = |index: usize| before[index..].iter().step_by(predicted);
     before
         .iter()
         .zip(after)
         .enumerate()
         .filter(|(_, (a, b))| a.to_bits() != b.to_bits())
-        .map(|(at, (a, b))| (at % dimensions, a, b))
+        .map(|(at, (a, b))| (at % predicted, a, b))
         .filter(|&(index, a, b)| {
             shape.order_of(index) <= cut && {
-                let scale = of_dimension(index).fold(1.0f32, |max, v| max.max(v.abs()));
+                let scale = of_index(index).fold(1.0f32, |max, v| max.max(v.abs()));
                 let close = (a - b).abs() <= TOLERANCE * scale;
                 // NaN is close to nothing.
                 !close
@@ -282,7 +288,7 @@ mod tests {
         };
         let trial = Trial {
             shape,
-            outcomes: 2,
+            predictions: Predictions::OfChannels(2),
             images: &[(&image, 0)],
             seed,
             thorough,
@@ -346,7 +352,7 @@ mod tests {
         let image = vec![0; shape.dimensions()];
         let trial = Trial {
             shape,
-            outcomes: 2,
+            predictions: Predictions::OfChannels(2),
             images: &[(&image, 0)],
             seed: 0,
             thorough: false,

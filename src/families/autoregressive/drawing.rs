@@ -6,13 +6,12 @@ use std::sync::{
 };
 
 use super::{
-    network::{Compilation, Given, Head, Logits, Network, STEPS_IN_A_TURN},
-    wavefront::{Walk, Wavefront},
+    network::{Compilation, Given, Logits, Network, Prediction, STEPS_IN_A_TURN, Scratch},
+    wavefront::{Known, Walk, Wavefront},
 };
 use crate::{
     domain::{
-        coding::{Decoder, Encoder, Frequencies},
-        image::ImageShape,
+        coding::{Decoder, Encoder},
         random::Random,
     },
     model::{progress::Progress, work::threads},
@@ -78,35 +77,32 @@ impl Draw {
     fn knows(&self, index: usize) -> bool {
         self.known.get(index).copied().unwrap_or(false)
     }
+
+    /// Draws the level of a dimension with the uniform number that belongs to it.
+    fn level(&self, index: usize, prediction: Prediction<'_>, scratch: &mut Scratch) -> u8 {
+        prediction.draw(self.temperature, self.random.uniform(index as u32), scratch)
+    }
 }
 
 impl Purpose {
-    /// The level of a dimension whose logits are known.
-    fn settle(&mut self, head: Head, index: usize, level: u8, logits: &[f32], scratch: &mut Vec<f32>) -> u8 {
+    /// The level of a dimension that is predicted, where `level` stands.
+    fn settle(&mut self, index: usize, level: u8, prediction: Prediction<'_>, scratch: &mut Scratch) -> u8 {
         match self {
             Self::Draw(draw) if draw.knows(index) => level,
             Self::Draw(draw) => {
-                let uniform = draw.random.uniform(index as u32);
-                draw.undefined |= !head.describes(logits.iter().copied());
-                head.draw(logits.iter().copied(), draw.temperature, uniform, scratch)
+                draw.undefined |= !prediction.describes();
+                draw.level(index, prediction, scratch)
             }
             Self::Encode(encoder) => {
-                predict(encoder.frequencies(), head, logits);
+                prediction.divide(encoder.frequencies(), scratch);
                 encoder.encode(level);
                 level
             }
             Self::Decode(decoder) => {
-                predict(decoder.frequencies(), head, logits);
+                prediction.divide(decoder.frequencies(), scratch);
                 decoder.decode()
             }
         }
-    }
-}
-
-fn predict(frequencies: &mut Frequencies, head: Head, logits: &[f32]) {
-    match head {
-        Head::Categorical => frequencies.set_categorical(logits.iter().copied()),
-        Head::Bernoulli => frequencies.set_bernoulli(logits[0]),
     }
 }
 
@@ -186,10 +182,11 @@ impl Drawing {
             });
             orders.push(order);
         }
-        let (head, mut scratch) = (self.network.head(), Vec::new());
-        let mut settle = |at: usize, index: usize, level: u8, logits: &[f32]| {
-            let order: &mut Order = &mut orders[at];
-            order.purpose.settle(head, index, level, logits, &mut scratch)
+        let mut scratch = Scratch::default();
+        let mut settle = |known: &Known<'_>| {
+            let order: &mut Order = &mut orders[known.walk];
+            let prediction = self.network.prediction(known);
+            order.purpose.settle(known.index, known.level, prediction, &mut scratch)
         };
         let mut moving: Vec<&mut Walk> = walks.iter_mut().collect();
         wavefront
@@ -229,9 +226,9 @@ impl Drawing {
             .network
             .logits(&given, threads(parallelism))
             .map_err(|error| error.to_string())?;
-        let (shape, mut scratch) = (self.network.shape(), Vec::new());
+        let (shape, mut scratch) = (self.network.shape(), Scratch::default());
         for (row, (order, guess)) in guesses.iter_mut().enumerate() {
-            guess.advance(order, &logits, row, shape, &mut scratch);
+            guess.advance(order, &logits, row, &mut scratch);
         }
         Ok(guesses
             .into_iter()
@@ -294,7 +291,8 @@ impl Canvas {
 }
 
 impl Guess {
-    fn advance(&mut self, order: &mut Order, logits: &Logits, row: usize, shape: ImageShape, scratch: &mut Vec<f32>) {
+    fn advance(&mut self, order: &mut Order, logits: &Logits, row: usize, scratch: &mut Scratch) {
+        let shape = logits.shape();
         self.passes += 1;
         // Coding is refused where it would come to full passes: each level would take one.
         let Purpose::Draw(draw) = &mut order.purpose else {
@@ -302,19 +300,24 @@ impl Guess {
             return;
         };
         let horizon = self.frontier + GUESSED_ROWS * shape.width() * shape.channels();
-        let mut settled = true;
+        // Dimensions that a prediction may not see settle together.
+        let together = logits.predicted_together();
+        let (mut settled, mut agrees) = (true, true);
         for place in self.frontier..horizon.min(shape.dimensions()) {
             let index = shape.index_of(place);
             if !draw.knows(index) {
-                let level = logits.draw(row, index, draw.temperature, &draw.random, scratch);
+                let (level, describes) = logits.predict(row, index, &self.levels, |prediction| {
+                    (draw.level(index, prediction, scratch), prediction.describes())
+                });
                 let guess = std::mem::replace(&mut self.levels[index], level);
-                if settled {
-                    self.frontier = place + 1;
-                    draw.undefined |= !logits.describe(row, index);
-                }
-                settled &= guess == level;
-            } else if settled {
+                draw.undefined |= settled && !describes;
+                agrees &= guess == level;
+            }
+            if settled {
                 self.frontier = place + 1;
+            }
+            if (place + 1) % together == 0 {
+                settled = agrees;
             }
         }
     }

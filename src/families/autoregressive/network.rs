@@ -8,6 +8,7 @@ mod agreement;
 mod cropping;
 mod logits;
 mod passes;
+mod prediction;
 mod walks;
 
 use std::{fmt, sync::Arc};
@@ -15,8 +16,12 @@ use std::{fmt, sync::Arc};
 use serde::{Deserialize, Serialize};
 
 use self::{agreement::Agreement, passes::Passes};
-pub use self::{cropping::Cropping, logits::Logits};
-use super::wavefront::Wavefront;
+pub use self::{
+    cropping::Cropping,
+    logits::Logits,
+    prediction::{Prediction, Scratch},
+};
+use super::wavefront::{Known, Wavefront};
 use crate::{
     domain::{assurance::Assurance, image::ImageShape},
     families::{NetworkError, manifest::LabelInput},
@@ -24,17 +29,21 @@ use crate::{
         protobuf::Model,
         recurrence::{self, Names, Recurrence},
         rewrite::InputMap,
+        signature,
+        wavefront::Predictions,
     },
     runtime::{Engine, Threads},
 };
 
-/// How logits become a distribution over levels.
+/// How what a network gives becomes a distribution over levels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Head {
     /// Softmax over the levels.
     Categorical,
     /// Sigmoid: two levels only.
     Bernoulli,
+    /// A discretised mixture of logistics over the channels of a pixel, see [`crate::domain::logistic_mixture`].
+    LogisticMixture,
 }
 
 /// What a manifest says about a graph of whole images.
@@ -48,7 +57,7 @@ pub struct Contract {
     pub map: InputMap,
     /// Name of the image input.
     pub input: String,
-    /// Name of the logits output.
+    /// Name of the output of logits or parameters.
     pub output: String,
     /// The label that the distribution is conditioned on, if any.
     pub label: Option<LabelInput>,
@@ -89,6 +98,7 @@ impl<'a> From<&'a [u8]> for Given<'a> {
 pub struct Network {
     shape: ImageShape,
     head: Head,
+    predictions: Predictions,
     label: Option<LabelInput>,
     evaluation: Evaluation,
     compilation: Compilation,
@@ -170,6 +180,7 @@ impl Network {
         Ok(Self {
             shape,
             head,
+            predictions: passes.predictions(),
             label,
             evaluation: Evaluation::Passes(Box::new(passes)),
             compilation,
@@ -186,17 +197,13 @@ impl Network {
         contract: &StepContract,
     ) -> Result<Self, NetworkError> {
         let (shape, head) = (contract.shape, contract.head);
-        let compiled = recurrence::compile(
-            model,
-            &contract.names,
-            &contract.recurrence,
-            shape,
-            head.outcomes(shape),
-        )?;
+        let predictions = head.predictions(shape, || signature::row_size(model, &contract.names.logits))?;
+        let compiled = recurrence::compile(model, &contract.names, &contract.recurrence, shape, predictions)?;
         let wavefront = Arc::new(Wavefront::load(engine, name, compiled, shape, contract.map)?);
         Ok(Self {
             shape,
             head,
+            predictions,
             label: None,
             evaluation: Evaluation::Walks(Arc::clone(&wavefront)),
             compilation: Compilation::Wavefront(wavefront),
@@ -213,6 +220,16 @@ impl Network {
     /// Likelihood head.
     pub fn head(&self) -> Head {
         self.head
+    }
+
+    /// What it gives at a pixel.
+    pub fn predictions(&self) -> Predictions {
+        self.predictions
+    }
+
+    /// How a dimension is predicted by what a program of wavefronts knows of it.
+    pub fn prediction<'a>(&self, known: &Known<'a>) -> Prediction<'a> {
+        prediction(self.shape, self.head, known)
     }
 
     /// The label that the distribution is conditioned on, if any.
@@ -274,12 +291,12 @@ impl Network {
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
         let mut agreement = Agreement::default();
         let mut numerics = FNV_OFFSET;
-        wavefront.advance(&mut [&mut walk], wavefront.steps(), &mut |_, index, level, logits| {
-            for (&actual, expected) in logits.iter().zip(expected.at(0, index)) {
+        wavefront.advance(&mut [&mut walk], wavefront.steps(), &mut |known| {
+            for (&actual, expected) in known.values.iter().zip(expected.at(0, known.index)) {
                 agreement.see(actual, expected);
                 numerics = (numerics ^ u64::from(actual.to_bits())).wrapping_mul(FNV_PRIME);
             }
-            level
+            known.level
         })?;
         wavefront.finish(walk);
         let difference = agreement.difference();
@@ -317,8 +334,7 @@ impl Network {
         match &self.compilation {
             Compilation::Wavefront(wavefront) => {
                 let mut walk = wavefront.start(given.levels.to_vec(), given.label);
-                let keep = &mut |_: usize, _: usize, level: u8, _: &[f32]| level;
-                wavefront.advance(&mut [&mut walk], STEPS_IN_A_TURN, keep)?;
+                wavefront.advance(&mut [&mut walk], STEPS_IN_A_TURN, &mut |known| known.level)?;
                 wavefront.finish(walk);
             }
             Compilation::Causal(_) | Compilation::Unknown(_) => {
@@ -346,7 +362,7 @@ impl Network {
         match &self.evaluation {
             Evaluation::Passes(passes) => passes.scored_logits(images, threads),
             Evaluation::Walks(wavefront) => {
-                let logits = walks::logits(wavefront, self.shape, self.head, images)?;
+                let logits = walks::logits(wavefront, (self.shape, self.head, self.predictions), images)?;
                 Ok((logits.log_probabilities(images), logits))
             }
         }
@@ -357,7 +373,7 @@ impl Network {
     pub fn company(&self) -> usize {
         match &self.evaluation {
             Evaluation::Passes(_) => {
-                let one = self.head.outcomes(self.shape) * self.shape.dimensions();
+                let one = self.predictions.width(self.shape.channels()) * self.shape.pixels();
                 (MOST_LOGITS / one).max(1)
             }
             Evaluation::Walks(_) => walks::COMPANY,
@@ -368,8 +384,18 @@ impl Network {
     pub fn logits(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
         match &self.evaluation {
             Evaluation::Passes(passes) => passes.logits(images, threads),
-            Evaluation::Walks(wavefront) => walks::logits(wavefront, self.shape, self.head, images),
+            Evaluation::Walks(wavefront) => walks::logits(wavefront, (self.shape, self.head, self.predictions), images),
         }
+    }
+}
+
+/// How a dimension is predicted by what a program of wavefronts knows of it.
+fn prediction<'a>(shape: ImageShape, head: Head, known: &Known<'a>) -> Prediction<'a> {
+    Prediction {
+        head,
+        shape,
+        values: known.values,
+        earlier: known.earlier,
     }
 }
 

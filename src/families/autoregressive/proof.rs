@@ -2,7 +2,7 @@
 
 use super::{
     Common, STATISTIC, Timings, causality,
-    network::{Compilation, Given, Head, Logits, Network},
+    network::{Compilation, Given, Head, Logits, Network, Scratch},
 };
 use crate::{
     domain::{
@@ -13,7 +13,7 @@ use crate::{
         NetworkError, Proved,
         gate::{GOLDEN_SCORES, Gate, GateError, company, failed, time_of, units},
     },
-    graph::{protobuf, weights},
+    graph::{protobuf, wavefront::Predictions, weights},
     runtime::Threads,
 };
 
@@ -81,7 +81,7 @@ impl Candidate<'_> {
             }
             gate.passed("sampling", network.compilation().to_string());
             let scores = normalised_scores(gate, &network, &golden, file)?;
-            gate.passed("normalisation", "scores are the log-softmax of the logits".to_owned());
+            gate.passed("normalisation", common.head.normalisation().to_owned());
             gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
             let one = &golden[..1];
             let timings = Timings {
@@ -154,10 +154,9 @@ fn rows_of_logits(network: &Network, images: &[&[u8]], label: u32) -> Result<Vec
     Ok((0..given.len()).map(|row| logits.row(row).to_vec()).collect())
 }
 
-/// Size of the images, and logits of a dimension.
-fn form(network: &Network) -> (ImageShape, usize) {
-    let shape = network.shape();
-    (shape, network.head().outcomes(shape))
+/// Size of the images, and what is given at a pixel.
+fn form(network: &Network) -> (ImageShape, Predictions) {
+    (network.shape(), network.predictions())
 }
 
 fn labelled<'a>(golden: &[Given<'a>]) -> Vec<(&'a [u8], u32)> {
@@ -192,15 +191,16 @@ fn normalised_scores(
         let (maps, logits) = network
             .scored_logits(golden, Threads::All)
             .map_err(|cause| failed(file, cause))?;
-        if round == 0 {
-            let (shape, outcomes) = form(network);
+        if round == 0
+            && let (shape, Predictions::OfChannels(outcomes)) = form(network)
+        {
             let of_first: Vec<f32> = (0..shape.dimensions()).flat_map(|index| logits.at(0, index)).collect();
             gate.suspect(file, units::logits(&of_first, outcomes));
         }
         for (row, (map, given)) in maps.iter().zip(golden).enumerate() {
             let image = round * company + row;
             let score = likelihood::total(map);
-            let reference = total(network, &logits, row, given).map_err(|index| {
+            let reference = total(&logits, row, given).map_err(|index| {
                 let shape = network.shape();
                 GateError::Undefined {
                     file: file.to_owned(),
@@ -225,17 +225,14 @@ fn normalised_scores(
 }
 
 /// The log-likelihood in nats that the logits in `row` give, or the dimension where they give no distribution.
-fn total(network: &Network, logits: &Logits, row: usize, given: &Given<'_>) -> Result<f64, usize> {
-    let mut own = Vec::new();
+fn total(logits: &Logits, row: usize, given: &Given<'_>) -> Result<f64, usize> {
+    let mut scratch = Scratch::default();
     let mut sum = 0.0;
     for (index, &level) in given.levels.iter().enumerate() {
-        own.clear();
-        own.extend(logits.at(row, index).map(f64::from));
-        let total = normaliser(network.head(), &own);
-        if !total.is_finite() {
-            return Err(index);
-        }
-        sum += logit(network.head(), &own, level) - total;
+        sum += logits.predict(row, index, given.levels, |prediction| {
+            let own = prediction.normalised_log_probability(level, &mut scratch);
+            prediction.describes().then_some(own).ok_or(index)
+        })?;
     }
     Ok(sum)
 }
@@ -251,20 +248,4 @@ fn given(images: &[Image], labels: u32) -> Vec<Given<'_>> {
             })
         })
         .collect()
-}
-
-/// log Σ exp(logit) over levels.
-fn normaliser(head: Head, logits: &[f64]) -> f64 {
-    match head {
-        Head::Categorical => likelihood::log_sum_exp(logits),
-        Head::Bernoulli => likelihood::log_sum_exp(&[0.0, logits[0]]),
-    }
-}
-
-fn logit(head: Head, logits: &[f64], level: u8) -> f64 {
-    match (head, level) {
-        (Head::Categorical, level) => logits[usize::from(level)],
-        (Head::Bernoulli, 0) => 0.0,
-        (Head::Bernoulli, _) => logits[0],
-    }
 }

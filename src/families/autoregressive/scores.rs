@@ -7,7 +7,7 @@ use crate::{
     detection::evidence::{Answers, Surprises},
     domain::{assurance::Assurance, bayes::Prior, image::Image, likelihood, surprise::Surprise},
     families::{
-        autoregressive::network::{Given, Head, Network},
+        autoregressive::network::{Given, Network},
         two_sided::TwoSided,
     },
     model::{
@@ -204,10 +204,7 @@ impl Surprises for Network {
         let logits = self
             .logits(&given(images), threads)
             .map_err(|error| error.to_string())?;
-        let surprise = |(row, levels): (usize, &&[u8])| match self.head() {
-            Head::Categorical => Surprise::of_categorical(logits.row(row), levels),
-            Head::Bernoulli => Surprise::of_bernoulli(logits.row(row), levels),
-        };
+        let surprise = |(row, levels): (usize, &&[u8])| logits.surprise(row, levels);
         Ok(images.iter().enumerate().map(surprise).collect())
     }
 }

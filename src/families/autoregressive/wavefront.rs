@@ -4,7 +4,10 @@
 //! steps computed, and keeps what later ones will read. Rows of different images, at different steps, share a run, so
 //! images can start and finish at any time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::families::network::{NetworkError, expect_shape};
 use crate::{
@@ -13,7 +16,7 @@ use crate::{
         self,
         protobuf::Model,
         rewrite::InputMap,
-        wavefront::{Compiled, Gather, LABELS, LOGITS, Run, Source, TABLE_LEVELS},
+        wavefront::{Compiled, Gather, LABELS, LOGITS, Predictions, Run, Source, TABLE_LEVELS},
     },
     runtime::{Engine, Input, Program, Threads, Values, View},
 };
@@ -82,6 +85,7 @@ struct Buffers {
     positions: Vec<Vec<i64>>,
     masks: Vec<Vec<u8>>,
     labels: Vec<i64>,
+    /// Logits of one channel.
     logits: Vec<f32>,
 }
 
@@ -94,9 +98,23 @@ struct Pair {
     column: i64,
 }
 
-/// Decides on the level of a dimension: it gets the number of the walk, the storage index of the dimension, the level
-/// that stands there, and the logits.
-pub type Settle<'a> = dyn FnMut(usize, usize, u8, &[f32]) -> u8 + 'a;
+/// A dimension whose distribution is known.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// Number of the walk.
+    pub walk: usize,
+    /// Storage index.
+    pub index: usize,
+    /// The level that stands there.
+    pub level: u8,
+    /// What the network gives: its logits, or the parameters of its pixel.
+    pub values: &'a [f32],
+    /// Levels of the channels of its pixel before it.
+    pub earlier: &'a [u8],
+}
+
+/// Decides on the level of a dimension.
+pub type Settle<'a> = dyn FnMut(&Known<'_>) -> u8 + 'a;
 
 /// What a program costs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,8 +225,8 @@ impl Wavefront {
     }
 
     /// Moves walks on by at most `steps` steps. Whenever the distribution of a dimension is known, `settle` is asked
-    /// for its level: it gets the number of the walk, the storage index of the dimension, the level that stands there,
-    /// and the logits. Within a walk the order of these calls is always the same: by step, channel, row.
+    /// for its level. Within a walk the order of these calls is always the same: by step, then by channel and row, or
+    /// where the network predicts pixels by row and channel.
     pub fn advance(&self, walks: &mut [&mut Walk], steps: u64, settle: &mut Settle<'_>) -> Result<(), NetworkError> {
         let mut buffers = self.spare().buffers.pop().unwrap_or_default();
         let result = (0..steps).try_for_each(|_| self.step(walks, &mut buffers, settle));
@@ -223,11 +241,15 @@ impl Wavefront {
         settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
         self.collect_pairs(walks, &mut buffers.pairs);
-        let channels = self.shape.channels();
         if !buffers.pairs.is_empty() {
-            for channel in 0..channels {
-                self.fill(walks, buffers, channel == 0);
-                self.run(walks, buffers, channel, settle)?;
+            let channels = self.shape.channels();
+            let together = match self.compiled.predictions {
+                Predictions::OfChannels(_) => 1,
+                Predictions::OfPixels(_) => channels,
+            };
+            for first in (0..channels).step_by(together) {
+                self.fill(walks, buffers, first == 0);
+                self.run(walks, buffers, first..first + together, settle)?;
             }
         }
         for walk in walks {
@@ -263,7 +285,7 @@ impl Wavefront {
     }
 
     /// Lays out the inputs. What is cached stays the same while the channels of a pixel are drawn one after the other.
-    fn fill(&self, walks: &[&mut Walk], buffers: &mut Buffers, is_first_channel: bool) {
+    fn fill(&self, walks: &[&mut Walk], buffers: &mut Buffers, is_first_run: bool) {
         let compiled = &self.compiled;
         let Buffers {
             pairs,
@@ -278,7 +300,7 @@ impl Wavefront {
         masks.resize_with(compiled.masks.len(), Vec::new);
         for (gather, buffer) in compiled.gathers.iter().zip(gathers) {
             match gather.source {
-                Source::Cache(place) if is_first_channel => {
+                Source::Cache(place) if is_first_run => {
                     let ring = self.rings[place];
                     fill(gather, pairs, buffer, |pair, row, column, into| {
                         let memory = &walks[pair.walk].memory;
@@ -295,7 +317,7 @@ impl Wavefront {
                 }
             }
         }
-        if !is_first_channel {
+        if !is_first_run {
             return;
         }
         let width = self.shape.width() as i64;
@@ -345,7 +367,7 @@ impl Wavefront {
         &self,
         walks: &mut [&mut Walk],
         buffers: &mut Buffers,
-        channel: usize,
+        drawn: Range<usize>,
         settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
         let compiled = &self.compiled;
@@ -386,16 +408,16 @@ impl Wavefront {
             });
         }
         let names: Vec<&str> = self.output_names.iter().map(String::as_str).collect();
-        let is_last_channel = channel + 1 == self.shape.channels();
+        let is_last_run = drawn.end == self.shape.channels();
         let (pairs, scratch) = (&buffers.pairs, &mut buffers.logits);
         self.program.run_with(&inputs, &names, Threads::One, &mut |outputs| {
             let Some((logits, kept)) = outputs.split_first() else {
                 return;
             };
-            if is_last_channel {
+            if is_last_run {
                 self.remember(walks, pairs, kept);
             }
-            self.settle(walks, pairs, logits, channel, scratch, settle);
+            self.settle(walks, pairs, logits, drawn.clone(), scratch, settle);
         })?;
         Ok(())
     }
@@ -414,32 +436,47 @@ impl Wavefront {
         }
     }
 
+    /// Has the channels `drawn` of every pair settled.
     fn settle(
         &self,
         walks: &mut [&mut Walk],
         pairs: &[Pair],
         logits: &View<'_>,
-        channel: usize,
+        drawn: Range<usize>,
         scratch: &mut Vec<f32>,
         settle: &mut Settle<'_>,
     ) {
-        let (channels, width) = (self.shape.channels(), self.shape.width());
+        let (channels, width, pixels) = (self.shape.channels(), self.shape.width(), self.shape.pixels());
         let size = logits.values.len() / pairs.len();
         for (pair, values) in pairs.iter().zip(logits.values.chunks_exact(size)) {
             if !(0..width as i64).contains(&pair.column) {
                 continue;
             }
             let pixel = pair.row as usize * width + pair.column as usize;
-            let index = channel * self.shape.pixels() + pixel;
-            let own: &[f32] = if channels == 1 {
-                values
-            } else {
-                scratch.clear();
-                scratch.extend(values.iter().skip(channel).step_by(channels));
-                scratch
-            };
-            let level = &mut walks[pair.walk].levels[index];
-            *level = settle(pair.walk, index, *level, own);
+            let levels = &mut walks[pair.walk].levels;
+            for channel in drawn.clone() {
+                let own: &[f32] = match self.compiled.predictions {
+                    Predictions::OfChannels(_) if channels > 1 => {
+                        scratch.clear();
+                        scratch.extend(values.iter().skip(channel).step_by(channels));
+                        scratch
+                    }
+                    Predictions::OfChannels(_) | Predictions::OfPixels(_) => values,
+                };
+                // There are at most four channels.
+                let mut earlier = [0u8; 4];
+                for (before, level) in earlier[..channel].iter_mut().enumerate() {
+                    *level = levels[before * pixels + pixel];
+                }
+                let index = channel * pixels + pixel;
+                levels[index] = settle(&Known {
+                    walk: pair.walk,
+                    index,
+                    level: levels[index],
+                    values: own,
+                    earlier: &earlier[..channel],
+                });
+            }
         }
     }
 

@@ -51,6 +51,8 @@ pub enum Head {
     Bernoulli,
     /// A logistic distribution, binned.
     DiscretizedLogistic,
+    /// Mixtures of them over the channels of a pixel, which they link.
+    DiscretizedLogisticMixture,
 }
 
 /// `[golden]` of families that say something of images: what the training framework computed, which the server has to

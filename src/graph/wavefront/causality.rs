@@ -7,7 +7,10 @@
 
 use std::fmt;
 
-use super::stencil::{Operator, Stencil};
+use super::{
+    Predictions,
+    stencil::{Operator, Stencil},
+};
 
 /// The last dimension that a feature sees, relative to its pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +33,8 @@ struct Sight {
 pub struct Leak {
     /// The layer that lets it.
     pub layer: String,
-    /// The channel that is predicted.
-    pub predicted_channel: usize,
+    /// The channel that is predicted, where each is predicted for itself.
+    pub predicted_channel: Option<usize>,
     /// What is seen, relative to the predicted pixel: rows down.
     pub rows_down: i64,
     /// Columns to the right.
@@ -57,10 +60,13 @@ impl fmt::Display for Leak {
                 distance(dx, "column", "to the right", "to the left")
             ),
         };
+        let predicted = self
+            .predicted_channel
+            .map_or_else(String::new, |channel| format!("channel {channel} of "));
         write!(
             f,
-            "layer {} lets the prediction of channel {} of a pixel see channel {} of {place}",
-            self.layer, self.predicted_channel, self.seen_channel
+            "layer {} lets the prediction of {predicted}a pixel see channel {} of {place}",
+            self.layer, self.seen_channel
         )
     }
 }
@@ -76,12 +82,15 @@ pub(super) fn prove(stencil: &Stencil) -> Result<(), Leak> {
         let own = Reach {
             dy: 0,
             dx: 0,
-            channel: feature % channels,
+            channel: stencil.predictions.first_hidden(feature, channels),
         };
         if sight.reach >= own {
             return Err(Leak {
                 layer: guilty_layer(stencil, &sights, feature),
-                predicted_channel: own.channel,
+                predicted_channel: match stencil.predictions {
+                    Predictions::OfChannels(_) => Some(own.channel),
+                    Predictions::OfPixels(_) => None,
+                },
                 rows_down: sight.reach.dy,
                 columns_right: sight.reach.dx,
                 seen_channel: sight.reach.channel,

@@ -20,7 +20,7 @@ use std::collections::HashMap;
 
 use self::axes::Axis;
 use super::{
-    Interface, Unsupported,
+    Interface, Predictions, Unsupported,
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
 };
 use crate::graph::{
@@ -85,6 +85,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         shape,
         tensors: lowering.tensors,
         logits,
+        predictions: interface.predictions,
     })
 }
 
@@ -187,7 +188,7 @@ impl Lowering {
         operands.last().is_none_or(reals)
     }
 
-    /// The tensor of the logits, its features in the order levels, channels.
+    /// The tensor of what the network gives, of logits in the order levels, channels.
     fn logits(&mut self, interface: &Interface<'_>) -> Result<usize, Unsupported> {
         let Entity::View(view) = self.entity(interface.logits)?.clone() else {
             return Err(Unsupported::new("the logits do not depend on the image"));
@@ -198,11 +199,12 @@ impl Lowering {
         let width: usize = view.features().iter().product();
         if !view.axes.ends_with(&spatial)
             || view.axes.first() != Some(&Axis::Batch)
-            || width != interface.outcomes * shape.channels()
+            || width != interface.predictions.width(shape.channels())
         {
-            return Err(Unsupported::new(
-                "the logits are not laid out as batch, levels, channels, rows, columns",
-            ));
+            return Err(Unsupported::new(match interface.predictions {
+                Predictions::OfChannels(_) => "the logits are not laid out as batch, levels, channels, rows, columns",
+                Predictions::OfPixels(_) => "the parameters are not laid out as batch, parameters, rows, columns",
+            }));
         }
         let whole = self.view(view.tensor, view.axes.clone());
         if (view.dy, view.dx, view.window) == (0, 0, whole.window)

@@ -7,8 +7,10 @@
 //! has no cycle, so delays follow from the logits backwards, each as late as its readers allow, which keeps what must
 //! be remembered short. The smallest lag for which the pixels are drawn before they are read is the one to take.
 
+use std::ops::Range;
+
 use super::{
-    Unsupported,
+    Predictions, Unsupported,
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
 };
 
@@ -111,7 +113,11 @@ fn channels_of(tensor: &StencilTensor, tables: &[Option<Vec<usize>>], whole: Win
 
 /// The latest delays for this lag, or `None` if a pixel would be read before it is drawn.
 fn delays(stencil: &Stencil, tables: &[Option<Vec<usize>>], lag: i64) -> Option<Vec<i64>> {
-    let last_channel = stencil.shape.channels() - 1;
+    // Channels that are not drawn yet when a step is last run.
+    let late: Range<usize> = match stencil.predictions {
+        Predictions::OfChannels(_) => stencil.shape.channels() - 1..stencil.shape.channels(),
+        Predictions::OfPixels(_) => 0..stencil.shape.channels(),
+    };
     let mut delays = vec![i64::MAX; stencil.tensors.len()];
     delays[stencil.logits] = 0;
     for at in (0..stencil.tensors.len()).rev() {
@@ -128,7 +134,7 @@ fn delays(stencil: &Stencil, tables: &[Option<Vec<usize>>], lag: i64) -> Option<
                 let earliest = if (dy, dx) != (0, 0) {
                     1 + dx + lag * dy
                 } else {
-                    i64::from(reads_channel(tensor, read.tensor, channels, last_channel))
+                    i64::from(reads_channel(tensor, read.tensor, channels, &late))
                 };
                 if own < earliest {
                     return None;
@@ -142,11 +148,11 @@ fn delays(stencil: &Stencil, tables: &[Option<Vec<usize>>], lag: i64) -> Option<
     Some(delays)
 }
 
-/// Whether the tensor reads a feature of the given channel at its own pixel.
-fn reads_channel(tensor: &StencilTensor, source: usize, channels: &[usize], channel: usize) -> bool {
+/// Whether the tensor reads a feature of one of the given channels at its own pixel.
+fn reads_channel(tensor: &StencilTensor, source: usize, channels: &[usize], given: &Range<usize>) -> bool {
     let mut reads = false;
     tensor.dependencies(|found| {
-        reads |= found.tensor == source && (found.dy, found.dx) == (0, 0) && channels[found.source] == channel;
+        reads |= found.tensor == source && (found.dy, found.dx) == (0, 0) && given.contains(&channels[found.source]);
     });
     reads
 }

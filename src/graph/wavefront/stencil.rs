@@ -4,6 +4,7 @@
 //! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the
 //! shape of a tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
 
+use super::Predictions;
 use crate::{
     domain::image::ImageShape,
     graph::{constant::Constant, protobuf::Node as OnnxNode},
@@ -15,8 +16,10 @@ pub(super) struct Stencil {
     pub(super) shape: ImageShape,
     /// In topological order; a tensor is named by its place here.
     pub(super) tensors: Vec<StencilTensor>,
-    /// The tensor of the logits: features are levels, then channels.
+    /// The tensor of what the network gives.
     pub(super) logits: usize,
+    /// What that says; of channels, features are levels, then channels.
+    pub(super) predictions: Predictions,
 }
 
 impl Stencil {

@@ -287,6 +287,7 @@ impl Emitter<'_> {
             masks,
             caches,
             takes_labels: self.takes_labels,
+            predictions: self.stencil.predictions,
             lag: self.schedule.lag,
             first_delay: delays().min().unwrap_or(0).min(0),
             last_delay: delays().max().unwrap_or(0).max(0),

@@ -1,143 +1,139 @@
-//! The logits of a batch, and what they say of a level.
+//! What a network gives for a batch: logits of every dimension, or parameters of every pixel.
 
-use super::{Given, Head};
+use super::{
+    Given, Head,
+    prediction::{Prediction, Scratch},
+};
 use crate::{
-    domain::{image::ImageShape, likelihood, random::Random, sampling},
-    families::manifest::{self, Tables},
+    domain::{image::ImageShape, logistic_mixture::LogisticMixture, surprise::Surprise},
+    graph::wavefront::Predictions,
     runtime::Output,
 };
 
-/// The logits of a batch.
+/// What a network gives for a batch.
 #[derive(Debug)]
 pub struct Logits {
     pub(super) shape: ImageShape,
     pub(super) head: Head,
+    pub(super) predictions: Predictions,
     pub(super) rows: usize,
-    /// [rows, outcomes, (C,) H, W].
+    /// [rows, outcomes, (C,) H, W], or [rows, parameters, H, W].
     pub(super) output: Output,
 }
 
+/// Levels of a pixel, of which there are at most four.
+type Pixel = [u8; 4];
+
 impl Logits {
-    /// The logits of one dimension (storage index) of one image: one a level, or the single log-odds of a Bernoulli
-    /// head.
+    /// What the network gives for one dimension (storage index) of one image: its logits, or the parameters of its
+    /// pixel.
     pub fn at(&self, row: usize, index: usize) -> impl ExactSizeIterator<Item = f32> + '_ {
-        let dimensions = self.shape.dimensions();
         let values = self.row(row);
-        let count = values.len() / dimensions;
-        (0..count).map(move |level| values[level * dimensions + index])
+        let (plane, index) = match self.predictions {
+            Predictions::OfChannels(_) => (self.shape.dimensions(), index),
+            Predictions::OfPixels(_) => (self.shape.pixels(), index % self.shape.pixels()),
+        };
+        let count = values.len() / plane;
+        (0..count).map(move |number| values[number * plane + index])
     }
 
-    /// All logits of one image: level by level, each in channel, row, column order.
+    /// Size of the images.
+    pub fn shape(&self) -> ImageShape {
+        self.shape
+    }
+
+    /// Dimensions, one after the other in their order, whose predictions come from the same numbers.
+    pub(in crate::families::autoregressive) fn predicted_together(&self) -> usize {
+        match self.predictions {
+            Predictions::OfChannels(_) => 1,
+            Predictions::OfPixels(_) => self.shape.channels(),
+        }
+    }
+
+    /// All of one image: number by number, each in (channel,) row, column order.
     pub fn row(&self, row: usize) -> &[f32] {
         self.output.row(row, self.rows)
     }
 
-    /// log p of every dimension of the images that they are the logits of, as [`Head::log_probability`] gives it.
+    /// Gives `see` the prediction of one dimension of an image with these levels.
+    pub fn predict<T>(&self, row: usize, index: usize, levels: &[u8], see: impl FnOnce(Prediction<'_>) -> T) -> T {
+        let values: Vec<f32> = self.at(row, index).collect();
+        let (pixel, channel) = pixel_at(self.shape, index, levels);
+        see(Prediction {
+            head: self.head,
+            shape: self.shape,
+            values: &values,
+            earlier: &pixel[..channel],
+        })
+    }
+
+    /// log p of every dimension of the images that they belong to.
     pub(super) fn log_probabilities(&self, images: &[Given<'_>]) -> Vec<Vec<f32>> {
-        let mut scratch = Vec::new();
-        let mut log_probability = |row, (index, &level)| {
-            scratch.clear();
-            scratch.extend(self.at(row, index));
-            self.head.log_probability(&scratch, level) as f32
-        };
-        let maps = images.iter().enumerate().map(|(row, given)| {
-            let levels = given.levels.iter().enumerate();
-            levels.map(|at| log_probability(row, at)).collect()
-        });
-        maps.collect()
+        let images = images.iter().enumerate();
+        match self.head {
+            Head::Categorical | Head::Bernoulli => {
+                let mut scratch = Scratch::default();
+                let mut log_probability = |row, levels, (index, &level): (usize, &u8)| {
+                    self.predict(row, index, levels, |prediction| {
+                        prediction.log_probability(level, &mut scratch) as f32
+                    })
+                };
+                let maps = images.map(|(row, given)| {
+                    let levels = given.levels.iter().enumerate();
+                    levels.map(|at| log_probability(row, given.levels, at)).collect()
+                });
+                maps.collect()
+            }
+            Head::LogisticMixture => images.map(|(row, given)| self.of_pixels(row, given.levels)).collect(),
+        }
     }
 
-    /// Whether the logits of one dimension describe a distribution.
-    pub fn describe(&self, row: usize, index: usize) -> bool {
-        self.head.describes(self.at(row, index))
+    /// log p of every dimension, the channels of a pixel in one go.
+    fn of_pixels(&self, row: usize, levels: &[u8]) -> Vec<f32> {
+        let (pixels, channels) = (self.shape.pixels(), self.shape.channels());
+        let mut map = vec![0.0; levels.len()];
+        let (mut mixture, mut values) = (LogisticMixture::default(), Vec::new());
+        let mut logs = [0.0; 4];
+        for place in 0..pixels {
+            values.clear();
+            values.extend(self.at(row, place));
+            let last = (channels - 1) * pixels + place;
+            let (mut pixel, before) = pixel_at(self.shape, last, levels);
+            pixel[before] = levels[last];
+            let (pixel, logs) = (&pixel[..channels], &mut logs[..channels]);
+            mixture.log_probabilities_of_pixel(&values, self.shape.levels(), pixel, logs);
+            for (channel, log) in logs.iter().enumerate() {
+                map[channel * pixels + place] = *log as f32;
+            }
+        }
+        map
     }
 
-    /// Draws the level of one dimension with the uniform number that belongs to it.
-    pub fn draw(&self, row: usize, index: usize, temperature: f64, random: &Random, scratch: &mut Vec<f32>) -> u8 {
-        let uniform = random.uniform(index as u32);
-        self.head.draw(self.at(row, index), temperature, uniform, scratch)
+    /// What the predictions say of the image that they belong to.
+    pub(in crate::families::autoregressive) fn surprise(&self, row: usize, levels: &[u8]) -> Surprise {
+        match self.head {
+            Head::Categorical => Surprise::of_categorical(self.row(row), levels),
+            Head::Bernoulli => Surprise::of_bernoulli(self.row(row), levels),
+            Head::LogisticMixture => {
+                let mut scratch = Scratch::default();
+                let mut surprise = Surprise::with_log_probabilities(self.of_pixels(row, levels));
+                for index in 0..levels.len() {
+                    self.predict(row, index, levels, |prediction| {
+                        surprise.expect(prediction.probabilities(&mut scratch));
+                    });
+                }
+                surprise
+            }
+        }
     }
 }
 
-impl Head {
-    /// `[likelihood]` of a manifest.
-    pub(in crate::families) fn read(tables: &mut Tables) -> Result<Self, String> {
-        let levels = tables.shape().levels();
-        match tables.head()? {
-            manifest::Head::Categorical => Ok(Self::Categorical),
-            manifest::Head::Bernoulli if levels == 2 => Ok(Self::Bernoulli),
-            manifest::Head::Bernoulli => Err(format!(
-                "likelihood.head: \"bernoulli\" is a likelihood of 2 levels, not of {levels}: binary cross-entropy on grey levels is not \
-                 normalised"
-            )),
-            manifest::Head::DiscretizedLogistic => {
-                Err("likelihood.head: an autoregressive model has a \"categorical\" or \"bernoulli\" head".to_owned())
-            }
-        }
+/// Levels of the channels before a dimension, and how many there are.
+fn pixel_at(shape: ImageShape, index: usize, levels: &[u8]) -> (Pixel, usize) {
+    let (channel, place) = (index / shape.pixels(), index % shape.pixels());
+    let mut pixel = Pixel::default();
+    for (before, level) in pixel[..channel].iter_mut().enumerate() {
+        *level = levels[before * shape.pixels() + place];
     }
-
-    /// The name used in manifests and answers.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Categorical => "categorical",
-            Self::Bernoulli => "bernoulli",
-        }
-    }
-
-    /// Logits of a dimension: one a level, or 1 for a Bernoulli head.
-    pub(in crate::families::autoregressive) fn outcomes(self, shape: ImageShape) -> usize {
-        match self {
-            Self::Categorical => shape.levels(),
-            Self::Bernoulli => 1,
-        }
-    }
-
-    /// log p(level) in nats from the logits of one dimension.
-    pub(super) fn log_probability(self, logits: &[f32], level: u8) -> f64 {
-        match self {
-            Self::Categorical => {
-                let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                let weight = |&logit: &f32| (f64::from(logit) - f64::from(max)).exp();
-                let total: f64 = logits.iter().map(weight).sum();
-                f64::from(logits[usize::from(level)]) - f64::from(max) - total.ln()
-            }
-            Self::Bernoulli => {
-                let margin = (1.0 - 2.0 * f64::from(level)) * f64::from(logits[0]);
-                -likelihood::softplus(margin)
-            }
-        }
-    }
-
-    /// Whether the logits of one dimension describe a distribution: numbers, and of several a largest one that is
-    /// finite.
-    pub fn describes(self, mut logits: impl Iterator<Item = f32>) -> bool {
-        match self {
-            Self::Categorical => logits
-                .try_fold(f32::NEG_INFINITY, |max, logit| {
-                    (!logit.is_nan()).then(|| max.max(logit))
-                })
-                .is_some_and(f32::is_finite),
-            Self::Bernoulli => !logits.any(f32::is_nan),
-        }
-    }
-
-    /// Draws a level from the logits of one dimension. `scratch` is working space.
-    ///
-    /// # Panics
-    /// If there are no logits.
-    pub fn draw(
-        self,
-        mut logits: impl ExactSizeIterator<Item = f32>,
-        temperature: f64,
-        uniform: f64,
-        scratch: &mut Vec<f32>,
-    ) -> u8 {
-        match self {
-            Self::Categorical => sampling::categorical(logits, temperature, uniform, scratch),
-            Self::Bernoulli => {
-                let logit = logits.next().expect("a Bernoulli head has one logit");
-                sampling::bernoulli(logit, temperature, uniform)
-            }
-        }
-    }
+    (pixel, channel)
 }

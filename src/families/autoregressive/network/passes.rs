@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped};
 use crate::{
-    domain::likelihood,
+    domain::{image::ImageShape, likelihood},
     families::{
         autoregressive::wavefront::Wavefront,
         network::{NetworkError, batch_shape, expect_shape, levels_input},
@@ -14,20 +14,29 @@ use crate::{
         protobuf::{ElementType, Model},
         rewrite,
         signature::{self, Expected},
-        wavefront::{Analysis, Interface},
+        wavefront::{Analysis, Interface, Predictions},
     },
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
 
 /// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of
-/// a pass that scores take. The second is made runnable when it first runs.
+/// a pass that scores take. The second is made runnable when it first runs. Of a head that links channels there is the
+/// second only: its parameters are fewer than levels, and what follows from them is computed here.
 #[derive(Debug)]
 pub(super) struct Passes {
     contract: Contract,
-    score: Arc<dyn Program>,
+    score: Option<Scoring>,
     logits: Arc<dyn Program>,
+    predictions: Predictions,
     logits_form: Vec<usize>,
     cropping: Option<Cropping>,
+}
+
+/// A graph that gives scores.
+#[derive(Debug)]
+struct Scoring {
+    program: Arc<dyn Program>,
+    of: rewrite::Logits,
 }
 
 impl Passes {
@@ -40,8 +49,12 @@ impl Passes {
     ) -> Result<(Self, Compilation), NetworkError> {
         let shape = contract.shape;
         let image = vec![shape.channels(), shape.height(), shape.width()];
+        let predictions = contract
+            .head
+            .predictions(shape, || signature::features(model, &contract.output))?;
         let forms = match contract.head {
             Head::Bernoulli => vec![image.clone()],
+            Head::LogisticMixture => vec![vec![predictions.width(image[0]), image[1], image[2]]],
             Head::Categorical => {
                 let (k, c, h, w) = (shape.levels(), image[0], image[1], image[2]);
                 let flat = (c == 1).then(|| vec![k, h, w]);
@@ -70,17 +83,23 @@ impl Passes {
         let model = &*precision::in_single(model);
         let logits_form = forms[found[0]].clone();
         let kind = match (contract.head, logits_form.len()) {
-            (Head::Bernoulli, _) => rewrite::Logits::Bernoulli,
-            (Head::Categorical, 3) => rewrite::Logits::CategoricalFlat,
-            (Head::Categorical, _) => rewrite::Logits::Categorical,
+            (Head::Bernoulli, _) => Some(rewrite::Logits::Bernoulli),
+            (Head::Categorical, 3) => Some(rewrite::Logits::CategoricalFlat),
+            (Head::Categorical, _) => Some(rewrite::Logits::Categorical),
+            (Head::LogisticMixture, _) => None,
         };
-        let compilation = compile(engine, name, model, &contract)?;
+        let compilation = compile(engine, name, model, &contract, predictions)?;
         let (model, cropping) = cropped(engine, name, model, &contract);
-        let score = rewrite::score(&model, &contract.input, &contract.output, shape, contract.map, kind)?;
+        let score = |of| -> Result<Scoring, NetworkError> {
+            let score = rewrite::score(&model, &contract.input, &contract.output, shape, contract.map, of)?;
+            let program = engine.load(&format!("{name} (score)"), &graph::serialize(&score))?;
+            Ok(Scoring { program, of })
+        };
         let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
-            score: engine.load(&format!("{name} (score)"), &graph::serialize(&score))?,
+            score: kind.map(score).transpose()?,
             logits: engine.load_later(&format!("{name} (logits)"), &graph::serialize(&logits)),
+            predictions,
             logits_form,
             cropping,
             contract,
@@ -92,14 +111,21 @@ impl Passes {
         self.cropping.as_ref()
     }
 
+    pub(super) fn predictions(&self) -> Predictions {
+        self.predictions
+    }
+
     /// log p(xᵢ | x₍<ᵢ₎) of every dimension in nats, in channel, row, column order.
     pub(super) fn log_probabilities(
         &self,
         images: &[Given<'_>],
         threads: Threads,
     ) -> Result<Vec<Vec<f32>>, NetworkError> {
-        let outputs = self.run(&*self.score, self.score_names(), images, threads)?;
-        self.read_scores(&outputs, images.len())
+        let Some(score) = &self.score else {
+            return Ok(self.logits(images, threads)?.log_probabilities(images));
+        };
+        let outputs = self.run(&*score.program, score.names(), images, threads)?;
+        score.read(self.contract.shape, &outputs, images.len())
     }
 
     /// Both of one pass: log p(xᵢ | x₍<ᵢ₎) and the logits.
@@ -108,11 +134,15 @@ impl Passes {
         images: &[Given<'_>],
         threads: Threads,
     ) -> Result<(Vec<Vec<f32>>, Logits), NetworkError> {
-        let names = [self.score_names(), &[&self.contract.output]].concat();
-        let mut outputs = self.run(&*self.score, &names, images, threads)?;
+        let Some(score) = &self.score else {
+            let logits = self.logits(images, threads)?;
+            return Ok((logits.log_probabilities(images), logits));
+        };
+        let names = [score.names(), &[&self.contract.output]].concat();
+        let mut outputs = self.run(&*score.program, &names, images, threads)?;
         let logits = outputs.split_off(names.len() - 1).remove(0);
         let logits = self.read_logits(logits, images.len())?;
-        Ok((self.read_scores(&outputs, images.len())?, logits))
+        Ok((score.read(self.contract.shape, &outputs, images.len())?, logits))
     }
 
     /// The logits of every dimension.
@@ -121,47 +151,13 @@ impl Passes {
         self.read_logits(outputs.remove(0), images.len())
     }
 
-    fn score_names(&self) -> &'static [&'static str] {
-        match self.contract.head {
-            Head::Categorical => &[rewrite::CHOSEN, rewrite::TOTAL],
-            Head::Bernoulli => &[rewrite::MARGIN],
-        }
-    }
-
-    fn read_scores(&self, outputs: &[Output], rows: usize) -> Result<Vec<Vec<f32>>, NetworkError> {
-        let [_, c, h, w] = batch_shape(self.contract.shape, rows);
-        for (name, output) in self.score_names().iter().zip(outputs) {
-            if output.values.len() != rows * c * h * w {
-                expect_shape(name, output, &[rows, c, h, w])?;
-            }
-        }
-        // Logarithms in double precision: the same for every batch, unlike those of the runtime's vectorised kernels.
-        let values = |row| -> Vec<f32> {
-            match self.contract.head {
-                Head::Categorical => {
-                    let (chosen, total) = (outputs[0].row(row, rows), outputs[1].row(row, rows));
-                    chosen
-                        .iter()
-                        .zip(total)
-                        .map(|(&chosen, &total)| (f64::from(chosen) - f64::from(total).ln()) as f32)
-                        .collect()
-                }
-                Head::Bernoulli => outputs[0]
-                    .row(row, rows)
-                    .iter()
-                    .map(|&margin| -likelihood::softplus(f64::from(margin)) as f32)
-                    .collect(),
-            }
-        };
-        Ok((0..rows).map(values).collect())
-    }
-
     fn read_logits(&self, output: Output, rows: usize) -> Result<Logits, NetworkError> {
         let expected: Vec<usize> = std::iter::once(rows).chain(self.logits_form.iter().copied()).collect();
         expect_shape(&self.contract.output, &output, &expected)?;
         Ok(Logits {
             shape: self.contract.shape,
             head: self.contract.head,
+            predictions: self.predictions,
             rows,
             output,
         })
@@ -188,8 +184,51 @@ impl Passes {
     }
 }
 
+impl Scoring {
+    fn names(&self) -> &'static [&'static str] {
+        match self.of {
+            rewrite::Logits::Categorical | rewrite::Logits::CategoricalFlat => &[rewrite::CHOSEN, rewrite::TOTAL],
+            rewrite::Logits::Bernoulli => &[rewrite::MARGIN],
+        }
+    }
+
+    fn read(&self, shape: ImageShape, outputs: &[Output], rows: usize) -> Result<Vec<Vec<f32>>, NetworkError> {
+        let [_, c, h, w] = batch_shape(shape, rows);
+        for (name, output) in self.names().iter().zip(outputs) {
+            if output.values.len() != rows * c * h * w {
+                expect_shape(name, output, &[rows, c, h, w])?;
+            }
+        }
+        // Logarithms in double precision: the same for every batch, unlike those of the runtime's vectorised kernels.
+        let values = |row| -> Vec<f32> {
+            match self.of {
+                rewrite::Logits::Categorical | rewrite::Logits::CategoricalFlat => {
+                    let (chosen, total) = (outputs[0].row(row, rows), outputs[1].row(row, rows));
+                    chosen
+                        .iter()
+                        .zip(total)
+                        .map(|(&chosen, &total)| (f64::from(chosen) - f64::from(total).ln()) as f32)
+                        .collect()
+                }
+                rewrite::Logits::Bernoulli => outputs[0]
+                    .row(row, rows)
+                    .iter()
+                    .map(|&margin| -likelihood::softplus(f64::from(margin)) as f32)
+                    .collect(),
+            }
+        };
+        Ok((0..rows).map(values).collect())
+    }
+}
+
 /// Analyses the graph and compiles it if that is possible; fails only on a leak.
-fn compile(engine: &dyn Engine, name: &str, model: &Model, contract: &Contract) -> Result<Compilation, NetworkError> {
+fn compile(
+    engine: &dyn Engine,
+    name: &str,
+    model: &Model,
+    contract: &Contract,
+    predictions: Predictions,
+) -> Result<Compilation, NetworkError> {
     let simplified = rewrite::for_one(model)
         .map_err(|error| error.to_string())
         .and_then(|one| {
@@ -209,7 +248,7 @@ fn compile(engine: &dyn Engine, name: &str, model: &Model, contract: &Contract) 
         label: contract.label.as_ref().map(|label| label.input.as_str()),
         logits: &contract.output,
         shape: contract.shape,
-        outcomes: contract.head.outcomes(contract.shape),
+        predictions,
     };
     Ok(match graph::wavefront::analyse(&simplified, &interface)? {
         Analysis::Compiled(compiled) => match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {

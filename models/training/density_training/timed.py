@@ -1,0 +1,134 @@
+"""Training for a stated time: the learning rate falls to zero when the time is over, however fast the machine was.
+
+References
+- Polyak and Juditsky, "Acceleration of Stochastic Approximation by Averaging" (1992): the weights that are kept are an
+  exponential moving average.
+"""
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+WARMUP_STEPS = 100
+AVERAGE = 0.999
+"""Share of the moving average that is kept at each step."""
+CHECKPOINT_SECONDS = 240
+
+
+@dataclass(frozen=True)
+class TimedRecipe:
+    """How long to train, and when the learning rate begins to fall: shares are of the whole time."""
+
+    minutes: float
+    batch_size: int
+    constant_share: float = 0.3
+    seed: int = 0
+
+    def learning_rate_factor(self, step: int, share: float) -> float:
+        """Rises during the first steps; then 1, and at last falling in a line to 0."""
+        return min(1.0, step / WARMUP_STEPS, (1 - share) / (1 - self.constant_share))
+
+
+@dataclass
+class TimedProgress:
+    """What a checkpoint remembers besides weights; `seconds` are of the clock, `processor_seconds` of this process."""
+
+    step: int = 0
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+
+
+def train(
+    network: nn.Module,
+    loss: Callable[[Tensor], Tensor],
+    batch: Callable[[float], Tensor],
+    optimisers: list[torch.optim.Optimizer],
+    recipe: TimedRecipe,
+    checkpoint: Path,
+    monitor: Callable[[nn.Module], str],
+) -> TimedProgress:
+    """Minimise `loss(batch(share of the time that is over))`; goes on from `checkpoint` if it exists.
+
+    The checkpoint holds the weights, and their moving average as `model`, which is what is kept. `monitor` says what
+    the log tells of the network with averaged weights.
+    """
+    progress = TimedProgress()
+    average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        network.load_state_dict(state["last"])
+        average, progress = state["model"], TimedProgress(**state["progress"])
+        for optimiser, optimiser_state in zip(optimisers, state["optimisers"], strict=True):
+            optimiser.load_state_dict(optimiser_state)
+    torch.manual_seed(recipe.seed * 1_000_003 + progress.step)
+    groups = [group for optimiser in optimisers for group in optimiser.param_groups]
+    for group in groups:
+        group.setdefault("peak_lr", group["lr"])
+    weights = dict(network.named_parameters())
+    averaged = [average[name] for name in weights]
+    started, processor = time.monotonic() - progress.seconds, time.process_time() - progress.processor_seconds
+    saved = time.monotonic()
+    while (share := progress.seconds / (60 * recipe.minutes)) < 1:
+        for group in groups:
+            group["lr"] = group["peak_lr"] * recipe.learning_rate_factor(progress.step, share)
+        loss(batch(share)).backward()
+        for optimiser in optimisers:
+            optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
+        progress.step += 1
+        kept = min(AVERAGE, progress.step / (progress.step + WARMUP_STEPS))
+        with torch.no_grad():
+            torch._foreach_lerp_(averaged, list(weights.values()), 1 - kept)
+        progress.seconds = time.monotonic() - started
+        progress.processor_seconds = time.process_time() - processor
+        if time.monotonic() - saved > CHECKPOINT_SECONDS:
+            _save(network, average, optimisers, recipe, progress, checkpoint)
+            saved = time.monotonic()
+            print(f"step {progress.step:,}: {_averaged(network, average, monitor)}", flush=True)
+    _save(network, average, optimisers, recipe, progress, checkpoint)
+    return progress
+
+
+def shuffled(count: int) -> Iterator[int]:
+    """Numbers below `count` without end, each once before any comes again."""
+    return itertools.chain.from_iterable(torch.randperm(count).tolist() for _ in itertools.count())
+
+
+def _averaged(network: nn.Module, average: dict[str, Tensor], monitor: Callable[[nn.Module], str]) -> str:
+    last = {name: value.clone() for name, value in network.state_dict().items()}
+    network.load_state_dict(average)
+    with torch.no_grad():
+        report = monitor(network)
+    network.load_state_dict(last)
+    return report
+
+
+def _save(
+    network: nn.Module,
+    average: dict[str, Tensor],
+    optimisers: list[torch.optim.Optimizer],
+    recipe: TimedRecipe,
+    progress: TimedProgress,
+    path: Path,
+) -> None:
+    config: Any = network.config
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(
+        {
+            "config": asdict(config),
+            "model": average,
+            "last": network.state_dict(),
+            "optimisers": [optimiser.state_dict() for optimiser in optimisers],
+            "recipe": asdict(recipe),
+            "progress": asdict(progress),
+        },
+        partial,
+    )
+    partial.replace(path)
