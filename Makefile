@@ -27,6 +27,8 @@ DENY := .runtime/deny
 CHECKS ?= all
 MATURIN := .runtime/maturin
 CLIENTS := .runtime/clients
+HEAVY := .runtime/heavy
+PERF := .runtime/perf
 MANIFESTS := .runtime/manifests
 DOCKER_TEST := cd docker/tests && $(PYTHON)
 
@@ -50,16 +52,21 @@ build: $(LIBRARY) ## Build the release binary
 	$(CARGO) build --locked --release
 
 .PHONY: test
-test: test-rust test-clients ## Prove everything that a user of the server relies on; sets up what it needs
+test: test-rust test-light-clients ## Prove everything that a user of the server relies on; sets up what it needs
 
 .PHONY: test-rust
 test-rust: $(LIBRARY) ## Run the tests of the server and its command line
 	$(CARGO) test --locked
 
-.PHONY: test-clients
-test-clients: $(LIBRARY) $(CLIENTS)/installed ## Drive the server with the clients that people have (200 MB on disk)
+.PHONY: test-light-clients
+test-light-clients: $(LIBRARY) $(CLIENTS)/installed ## Drive the server with clients of 200 MB
 	$(CARGO) build --locked
-	PYTHONPATH=$(CURDIR)/$(CLIENTS):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q tests/clients
+	PYTHONPATH=$(CURDIR)/$(CLIENTS):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q \
+		tests/clients --ignore tests/clients/heavy
+
+.PHONY: test-clients
+test-clients: test-light-clients $(HEAVY)/installed $(PERF)/installed ## The same with kserve, Ray, perf_analyzer, too
+	PYTHONPATH=$(CURDIR)/$(HEAVY):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q tests/clients/heavy
 
 .PHONY: test-training
 test-training: $(PACKAGES)/installed ## Run the tests of models/training (PyTorch: 3 GB to fetch, 5.5 GB on disk)
@@ -120,6 +127,20 @@ $(CLIENTS)/installed: tests/clients/requirements.lock
 	@rm -rf $(CLIENTS)
 	@echo "fetching the clients that the server is tested with"
 	@$(PIP_INSTALL) $(CLIENTS) --requirement $<
+	@touch $@
+
+$(HEAVY)/installed: tests/clients/heavy/requirements.lock
+	@rm -rf $(HEAVY)
+	@echo "fetching KServe's client, Ray and openapi-generator (1 GB on disk)"
+	@$(PIP_INSTALL) $(HEAVY) --requirement $<
+	@touch $@
+
+# The last of Triton's packages with a perf_analyzer for the C library of Debian 12, and what that is linked with.
+$(PERF)/installed: Makefile
+	@rm -rf $(PERF)
+	@echo "fetching perf_analyzer"
+	@docker/tests/debian libb64-0d
+	@$(PIP_INSTALL) $(PERF) --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
 	@touch $@
 
 $(PACKAGES)/installed: $(TRAINING)/requirements.lock

@@ -164,24 +164,30 @@ impl<O: Operation> AnyOperation for Erased<O> {
             Items::Together => json!(item),
         };
         let head = schema_of_head::<O>(generator);
-        let mut properties = json!({
-            "model": {"type": "string", "description": "The model that answered."},
-            "version": {"type": "integer", "minimum": 1, "description": "Its version."},
-        });
-        let mut required = vec![json!("model"), json!("version"), json!(O::ITEMS.key())];
-        if let (Some(properties), Some(own)) = (
-            properties.as_object_mut(),
-            head.get("properties").and_then(Value::as_object),
-        ) {
-            properties.extend(own.clone());
-            let list = json!({"type": "array", "items": item, "description": "One for each image, in order."});
-            properties.insert(O::ITEMS.key().to_owned(), list);
-            if O::Input::TAKES.images() {
-                let note = generator.subschema_for::<Note>();
-                let notes = json!({"type": "array", "items": note, "description": "What a user should know of images that were read."});
-                properties.insert("notes".to_owned(), notes);
-            }
+        let mut properties = Map::new();
+        let mut declare = |name: &str, schema: Value| properties.insert(name.to_owned(), schema);
+        declare(
+            "model",
+            json!({"type": "string", "description": "The model that answered."}),
+        );
+        declare(
+            "version",
+            json!({"type": "integer", "minimum": 1, "description": "Its version."}),
+        );
+        for (name, own) in head.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            declare(name, own.clone());
         }
+        let list = json!({"type": "array", "items": item, "description": "One for each image, in order."});
+        declare(O::ITEMS.key(), list);
+        if O::Input::TAKES.images() {
+            let note = generator.subschema_for::<Note>();
+            let description = "What a user should know of images that were read.";
+            declare(
+                "notes",
+                json!({"type": "array", "items": note, "description": description}),
+            );
+        }
+        let mut required = vec![json!("model"), json!("version"), json!(O::ITEMS.key())];
         required.extend(
             head.get("required")
                 .and_then(Value::as_array)

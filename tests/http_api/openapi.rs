@@ -11,11 +11,26 @@ use crate::client::{Answer, Call, call, post, service};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| http::document(service()));
 
-/// Validates what the document says under a response's schema.
+/// Validates what the document says under a response's schema. What it does not declare is not to be there either.
 fn validator(schema: &Value) -> Validator {
     let mut whole = schema.clone();
     whole["components"] = DOCUMENT["components"].clone();
+    close(&mut whole);
     jsonschema::validator_for(&whole).unwrap_or_else(|error| panic!("{schema}: {error}"))
+}
+
+/// Forbids properties that are not declared.
+fn close(schema: &mut Value) {
+    match schema {
+        Value::Object(members) => {
+            if members.get("properties").is_some_and(Value::is_object) {
+                members.entry("additionalProperties").or_insert(json!(false));
+            }
+            members.values_mut().for_each(close);
+        }
+        Value::Array(several) => several.iter_mut().for_each(close),
+        _ => {}
+    }
 }
 
 /// The schema of an answer to POST on `path` with this status.

@@ -81,7 +81,11 @@ class Client:
         while True:
             try:
                 response = self._http.request(method, path, content=body, headers=headers)
-            except httpx.ConnectError:
+            except httpx.TransportError as error:
+                # Asking twice changes nothing, so a connection that broke under way is no reason to give up; an answer
+                # that does not come in time is.
+                if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+                    raise
                 wait = self._retries.wait(attempt, None)
                 if wait is None:
                     raise
@@ -185,7 +189,11 @@ class AsyncClient:
         while True:
             try:
                 response = await self._http.request(method, path, content=body, headers=headers)
-            except httpx.ConnectError:
+            except httpx.TransportError as error:
+                # Asking twice changes nothing, so a connection that broke under way is no reason to give up; an answer
+                # that does not come in time is.
+                if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
+                    raise
                 wait = self._retries.wait(attempt, None)
                 if wait is None:
                     raise

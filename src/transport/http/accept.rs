@@ -7,6 +7,9 @@ use crate::{
     operations::{Format, render::not_acceptable},
 };
 
+/// The media type of refusals.
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
 /// The best of `offered` (in order of the server's own preference) by the Accept header; without one, the first. RFC
 /// 9110, section 12.5.1: the most specific range that matches a format decides its quality, and a quality of 0 excludes
 /// it.
@@ -28,7 +31,11 @@ pub(crate) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Forma
             best = Some((quality, format));
         }
     }
-    best.map(|(_, format)| format).ok_or_else(|| not_acceptable(offered))
+    // Clients that are generated from the document may name the format of refusals alone, and mean the JSON beside it.
+    let reads_problems = || quality(&ranges, PROBLEM) > 0 && offered.contains(&Format::Json);
+    best.map(|(_, format)| format)
+        .or_else(|| reads_problems().then_some(Format::Json))
+        .ok_or_else(|| not_acceptable(offered))
 }
 
 /// One media range, with its quality in thousandths.
@@ -107,6 +114,8 @@ mod tests {
             ("image/jpeg", None),
             ("*/*;q=0", None),
             ("image/png;q=nonsense", Some(Format::Json)),
+            ("application/problem+json", Some(Format::Json)),
+            ("application/problem+json, image/png", Some(Format::Png)),
         ] {
             assert_eq!(choose(accept), wanted, "{accept:?}");
         }

@@ -15,6 +15,7 @@ use tracing::Instrument;
 use crate::{metrics::Metrics, model::Refusal};
 
 use super::{
+    accept::PROBLEM,
     problem::{BadHead, Problem, is_of_the_transport, status_of},
     scope::{REQUEST_ID, RequestScope},
 };
@@ -26,7 +27,7 @@ const UNMATCHED: &str = "unmatched";
 const CLIENT_GONE: u16 = 499;
 
 /// The media type of problems.
-const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
 
 /// Wraps everything else. Must be applied with [`axum::Router::layer`], so that the matched route is known.
 pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {

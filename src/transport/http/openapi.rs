@@ -60,7 +60,8 @@ pub fn document(service: &Service) -> Value {
             "title": env!("CARGO_PKG_NAME"),
             "version": env!("CARGO_PKG_VERSION"),
             "description": DESCRIPTION,
-            "license": {"name": env!("CARGO_PKG_LICENSE")},
+            // Generators refuse a licence without its SPDX expression.
+            "license": {"name": env!("CARGO_PKG_LICENSE"), "identifier": env!("CARGO_PKG_LICENSE")},
         },
         // Relative to the document itself, so that it holds behind a prefix too.
         "servers": [{"url": "."}],
