@@ -30,6 +30,8 @@ CLIENTS := .runtime/clients
 HEAVY := .runtime/heavy
 PERF := .runtime/perf
 MANIFESTS := .runtime/manifests
+BROWSER := .runtime/browser
+AXE_VERSION := 4.14.1
 DOCKER_TEST := cd docker/tests && $(PYTHON)
 
 PIP_DOWNLOAD = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL) \
@@ -67,6 +69,12 @@ test-light-clients: $(LIBRARY) $(CLIENTS)/installed ## Drive the server with cli
 .PHONY: test-clients
 test-clients: test-light-clients $(HEAVY)/installed $(PERF)/installed ## The same with kserve, Ray, perf_analyzer, too
 	PYTHONPATH=$(CURDIR)/$(HEAVY):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q tests/clients/heavy
+
+.PHONY: test-browser
+test-browser: $(LIBRARY) $(BROWSER)/installed ## Use the page at / and the one at /docs in a real Chromium (Debian's)
+	@command -v chromium > /dev/null || docker/tests/debian chromium
+	$(CARGO) build --locked
+	PYTHONPATH=$(CURDIR)/$(BROWSER) $(PYTHON) -m pytest -p no:cacheprovider -q tests/browser
 
 .PHONY: test-training
 test-training: $(PACKAGES)/installed ## Run the tests of models/training (PyTorch: 3 GB to fetch, 5.5 GB on disk)
@@ -141,6 +149,14 @@ $(PERF)/installed: Makefile
 	@echo "fetching perf_analyzer"
 	@docker/tests/debian libb64-0d
 	@$(PIP_INSTALL) $(PERF) --no-deps tritonclient==2.50.0 nvidia-cuda-runtime-cu12==12.9.79
+	@touch $@
+
+$(BROWSER)/installed: tests/browser/requirements.lock
+	@rm -rf $(BROWSER)
+	@command -v npm > /dev/null || docker/tests/debian npm
+	@echo "fetching Playwright and axe"
+	@$(PIP_INSTALL) $(BROWSER) --requirement $<
+	@npm install --silent --no-save --prefix $(BROWSER)/node axe-core@$(AXE_VERSION)
 	@touch $@
 
 $(PACKAGES)/installed: $(TRAINING)/requirements.lock

@@ -206,6 +206,8 @@ impl Stream {
             run_length: RUN,
             log_capital: martingale.log_capital(),
             highest_log_capital: martingale.highest(),
+            curve: self.drift.curve().values().to_vec(),
+            curve_step: self.drift.curve().step(),
             alarm: self.is_alarmed(),
             alarm_rate: ALARM_RATE,
             since: self.since,

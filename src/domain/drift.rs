@@ -64,6 +64,55 @@ impl Martingale {
     }
 }
 
+/// The capital over a run, as a curve of a bounded number of points: whenever it has grown too long, every other point
+/// goes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Curve {
+    /// Images from one point to the next.
+    step: usize,
+    /// log ΣC after 0, 1, 2, … steps.
+    values: Vec<f64>,
+}
+
+impl Default for Curve {
+    fn default() -> Self {
+        Self {
+            step: 1,
+            values: vec![0.0],
+        }
+    }
+}
+
+impl Curve {
+    /// Points that there can be.
+    pub const POINTS: usize = 512;
+
+    fn add(&mut self, images: usize, log_capital: f64) {
+        if !images.is_multiple_of(self.step) {
+            return;
+        }
+        if self.values.len() == Self::POINTS {
+            let every_other = self.values.iter().copied().step_by(2);
+            self.values = every_other.collect();
+            self.step *= 2;
+            if !images.is_multiple_of(self.step) {
+                return;
+            }
+        }
+        self.values.push(log_capital);
+    }
+
+    /// Images from one point to the next.
+    pub fn step(&self) -> usize {
+        self.step
+    }
+
+    /// log ΣC after 0, 1, 2, … steps.
+    pub fn values(&self) -> &[f64] {
+        &self.values
+    }
+}
+
 /// A stream of scores and the bets on it.
 #[derive(Debug, Clone)]
 pub struct Drift {
@@ -73,6 +122,7 @@ pub struct Drift {
     /// Digests of the images so far.
     seen: HashSet<u64>,
     martingale: Martingale,
+    curve: Curve,
     repeated: u64,
     seed: u64,
 }
@@ -102,6 +152,7 @@ impl Drift {
             scores,
             seen: HashSet::new(),
             martingale: Martingale::default(),
+            curve: Curve::default(),
             repeated: 0,
             seed,
         }
@@ -125,6 +176,7 @@ impl Drift {
         let p_value = (above + random.uniform(0) * ties) / (self.scores.len() + 1) as f64;
         self.scores.insert(up_to, score);
         self.martingale.bet(p_value);
+        self.curve.add(self.images(), self.martingale.log_capital());
         Counted::Bet { p_value }
     }
 
@@ -136,6 +188,11 @@ impl Drift {
     /// Images that were not, because they had come before.
     pub fn repeated(&self) -> u64 {
         self.repeated
+    }
+
+    /// The capital over the run.
+    pub fn curve(&self) -> &Curve {
+        &self.curve
     }
 
     /// The capital.
@@ -219,6 +276,23 @@ mod tests {
             })
             .count();
         assert!(alarms <= 20, "{alarms}");
+    }
+
+    #[test]
+    fn the_curve_is_the_capital_at_every_so_many_images() {
+        let stream = scores(2, 3000, 0.5);
+        for count in [0, 1, 100, 511, 512, 513, 1023, 1024, 3000] {
+            let drift = run(&scores(1, 300, 0.0), &stream[..count], 0);
+            let (step, values) = (drift.curve().step(), drift.curve().values());
+            assert!(
+                values.len() <= Curve::POINTS && values.len() == count / step + 1,
+                "{count}"
+            );
+            for (place, &value) in values.iter().enumerate().step_by(100) {
+                let before = run(&scores(1, 300, 0.0), &stream[..place * step], 0);
+                assert_eq!(value, before.martingale().log_capital(), "{count}, {place}");
+            }
+        }
     }
 
     #[test]

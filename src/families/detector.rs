@@ -161,7 +161,7 @@ impl Own {
         let monitor = monitor.transpose()?;
         let info = CalibrationInfo {
             size: fitted.calibration.size(),
-            statistic: "strangeness",
+            statistic: judging::STRANGENESS,
             smallest_false_alarm_rate: fitted.calibration.smallest_upper_p_value(),
             description: self.description.clone(),
         };

@@ -10,7 +10,7 @@ use crate::{
     },
     model::{
         PerImage, Reason, Refusal,
-        detect::{Calibrated, JudgeAsk, Judged, Measured, Verdict},
+        detect::{Calibrated, CalibrationScores, JudgeAsk, Judged, Measured, Verdict},
         info::CalibrationInfo,
         value::Number,
     },
@@ -39,6 +39,17 @@ impl TwoSided {
         self.calibration
             .supports_two_sided(ask.false_alarm_rate)
             .map_err(refused)
+    }
+
+    /// What p-values are measured against.
+    pub(super) fn scores(&self) -> CalibrationScores {
+        CalibrationScores {
+            statistic: self.info.statistic,
+            two_sided: true,
+            size: self.calibration.size(),
+            description: self.info.description.clone(),
+            scores: self.calibration.scores().to_vec(),
+        }
     }
 
     /// Verdicts on the statistics of images.

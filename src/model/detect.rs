@@ -20,6 +20,9 @@ pub trait Judges: Send + Sync {
 
     /// Whether it can show what speaks against each dimension.
     fn has_maps(&self) -> bool;
+
+    /// What p-values are measured against.
+    fn calibration(&self) -> CalibrationScores;
 }
 
 /// What is asked of a judge.
@@ -90,6 +93,24 @@ pub struct Calibrated {
     pub description: String,
 }
 
+/// What the p-values of a model are measured against: what it says of held-out ordinary images.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct CalibrationScores {
+    /// What the scores are: the statistic of that name, or the `strangeness` of a detector.
+    #[schemars(example = &"log_likelihood")]
+    pub statistic: &'static str,
+    /// Whether small scores are as strange as large ones, as with log-likelihoods. With n scores, of which a are at
+    /// least as far out as an image's, its p-value is (a + 1) / (n + 1), and twice that if this is true.
+    pub two_sided: bool,
+    /// How many there are.
+    #[schemars(example = 5000)]
+    pub size: usize,
+    /// Where they came from.
+    pub description: String,
+    /// In ascending order; log-likelihoods in nats.
+    pub scores: Vec<f64>,
+}
+
 /// What speaks against each dimension of an image.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct EvidenceMap {
@@ -126,6 +147,10 @@ pub struct DriftReport {
     pub log_capital: f64,
     /// The largest so far.
     pub highest_log_capital: f64,
+    /// The same over the run: after 0, 1, 2, … times `curve_step` images.
+    pub curve: Vec<f64>,
+    /// Images from one value of `curve` to the next; it grows with the run, so that there are at most 512 values.
+    pub curve_step: usize,
     /// Whether that has reached log(1 / alarm rate).
     pub alarm: bool,
     /// The probability of an alarm, ever, in a run without drift.

@@ -58,6 +58,8 @@ pub struct Details {
     /// The probability of each label before anything is seen, in the same order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub prior: Vec<f64>,
+    /// Whether the stream of images that it judges is watched for drift.
+    pub watches_drift: bool,
 }
 
 /// What a family says of one of its models.
@@ -113,6 +115,10 @@ pub struct Capable {
     pub name: &'static str,
     /// Whether the model can.
     pub available: bool,
+    /// The media types that it can answer in, the default first; none if it cannot.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = &["application/json", "image/png"])]
+    pub formats: Vec<&'static str>,
     /// Why it cannot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -23,6 +23,7 @@ use crate::{
     model::{
         Call, Model, Refusal,
         catalogue::{Catalogue, Listing},
+        detect::WatchesDrift,
         info::{Capable, Details, ModelInfo, State},
         progress::Board,
     },
@@ -234,9 +235,12 @@ impl Service {
                 .operations()
                 .map(|operation| {
                     let reason = operation.available(&model).err();
+                    let formats = reason.is_none().then(|| operation.formats(&model));
+                    let formats = formats.into_iter().flatten();
                     Capable {
                         name: operation.about().name,
                         available: reason.is_none(),
+                        formats: formats.map(|format| format.media_type()).collect(),
                         reason: reason.map(|reason| reason.to_string()),
                     }
                 })
@@ -247,6 +251,7 @@ impl Service {
                 .labels
                 .as_ref()
                 .map_or_else(Vec::new, |labels| labels.prior.clone()),
+            watches_drift: model.can::<dyn WatchesDrift>().is_ok(),
         });
         ModelInfo {
             name: listing.name,

@@ -36,6 +36,7 @@ mod config;
 pub(super) mod observe;
 mod openapi;
 pub(super) mod output;
+mod page;
 pub mod problem;
 mod query;
 mod routes;

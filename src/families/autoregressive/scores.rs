@@ -13,7 +13,7 @@ use crate::{
     model::{
         Call, PerImage, Refusal,
         classify::{Classification, Classifies, ClassifyAsk},
-        detect::{JudgeAsk, Judged, Judges},
+        detect::{CalibrationScores, JudgeAsk, Judged, Judges},
         labels::Condition,
         score::{BoundChoice, Likelihood, ScoreAsk, Scored, Scores, Worth},
         value::Map,
@@ -139,6 +139,10 @@ impl Judges for Judge {
 
     fn has_maps(&self) -> bool {
         false
+    }
+
+    fn calibration(&self) -> CalibrationScores {
+        self.scores.scores()
     }
 }
 

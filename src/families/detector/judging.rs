@@ -21,11 +21,14 @@ use crate::{
     families::two_sided::refused,
     model::{
         Call, PerImage, Refusal,
-        detect::{Calibrated, EvidenceMap, JudgeAsk, Judged, Judges, Measured, Verdict},
+        detect::{Calibrated, CalibrationScores, EvidenceMap, JudgeAsk, Judged, Judges, Measured, Verdict},
         value::{Map, Number},
     },
     scheduling::JobError,
 };
+
+/// What a detector is calibrated on: one number of all its statistics.
+pub(super) const STRANGENESS: &str = "strangeness";
 
 /// A detector with its queue.
 pub(super) struct Judge {
@@ -72,6 +75,16 @@ impl Judges for Judge {
             calibration: self.calibrated.clone(),
             items,
         })
+    }
+
+    fn calibration(&self) -> CalibrationScores {
+        CalibrationScores {
+            statistic: STRANGENESS,
+            two_sided: false,
+            size: self.calibrated.size,
+            description: self.calibrated.description.clone(),
+            scores: self.detector.calibration.scores().to_vec(),
+        }
     }
 
     fn has_maps(&self) -> bool {

@@ -18,7 +18,7 @@ use crate::{
     families::two_sided::TwoSided,
     model::{
         Call, Refusal,
-        detect::{JudgeAsk, Judged, Judges},
+        detect::{CalibrationScores, JudgeAsk, Judged, Judges},
         score::{BoundChoice, Likelihood, ScoreAsk, Scored, Scores, Worth},
         value::Map,
     },
@@ -78,6 +78,10 @@ impl Judges for Judge {
 
     fn has_maps(&self) -> bool {
         false
+    }
+
+    fn calibration(&self) -> CalibrationScores {
+        self.scores.scores()
     }
 }
 

@@ -14,6 +14,41 @@ pub(crate) const PROBLEM: &str = "application/problem+json";
 /// 9110, section 12.5.1: the most specific range that matches a format decides its quality, and a quality of 0 excludes
 /// it.
 pub(crate) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Format, Refusal> {
+    let ranges = ranges(headers)?;
+    if let Some(place) = best(&ranges, offered.iter().map(|format| format.media_type())) {
+        return Ok(offered[place]);
+    }
+    // Clients that are generated from the document may name the format of refusals alone, and mean the JSON beside it.
+    if quality(&ranges, PROBLEM) > 0 && offered.contains(&Format::Json) {
+        return Ok(Format::Json);
+    }
+    Err(not_acceptable(offered))
+}
+
+/// Whether the client would rather read HTML than JSON, as browsers do.
+pub(crate) fn prefers_html(headers: &HeaderMap) -> bool {
+    let ranges = ranges(headers).unwrap_or_default();
+    best(&ranges, ["application/json", "text/html"].into_iter()) == Some(1)
+}
+
+/// Which of some media types is wanted most; of equals the first.
+fn best(ranges: &[Range<'_>], types: impl Iterator<Item = &'static str>) -> Option<usize> {
+    let mut best: Option<(u16, usize)> = None;
+    for (place, media_type) in types.enumerate() {
+        let quality = if ranges.is_empty() {
+            1000
+        } else {
+            quality(ranges, media_type)
+        };
+        if quality > 0 && best.is_none_or(|(other, _)| quality > other) {
+            best = Some((quality, place));
+        }
+    }
+    best.map(|(_, place)| place)
+}
+
+/// The media ranges of the Accept header.
+fn ranges(headers: &HeaderMap) -> Result<Vec<Range<'_>>, Refusal> {
     let mut ranges = Vec::new();
     for value in headers.get_all(header::ACCEPT) {
         let text = value
@@ -21,21 +56,7 @@ pub(crate) fn negotiate(headers: &HeaderMap, offered: &[Format]) -> Result<Forma
             .map_err(|_| Refusal::new(Kind::Malformed, "the header Accept is not readable text"))?;
         ranges.extend(text.split(',').filter_map(Range::parse));
     }
-    if ranges.is_empty() {
-        return Ok(offered[0]);
-    }
-    let mut best: Option<(u16, Format)> = None;
-    for &format in offered {
-        let quality = quality(&ranges, format.media_type());
-        if quality > 0 && best.is_none_or(|(other, _)| quality > other) {
-            best = Some((quality, format));
-        }
-    }
-    // Clients that are generated from the document may name the format of refusals alone, and mean the JSON beside it.
-    let reads_problems = || quality(&ranges, PROBLEM) > 0 && offered.contains(&Format::Json);
-    best.map(|(_, format)| format)
-        .or_else(|| reads_problems().then_some(Format::Json))
-        .ok_or_else(|| not_acceptable(offered))
+    Ok(ranges)
 }
 
 /// One media range, with its quality in thousandths.
@@ -120,6 +141,30 @@ mod tests {
             assert_eq!(choose(accept), wanted, "{accept:?}");
         }
         assert_eq!(negotiate(&HeaderMap::new(), ALL).ok(), Some(Format::Json));
+    }
+
+    #[test]
+    fn only_those_get_html_who_would_rather_have_it() {
+        let prefers = |accept: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            prefers_html(&headers)
+        };
+        assert!(prefers(
+            "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+        ));
+        assert!(prefers("text/html"));
+        for accept in [
+            "*/*",
+            "",
+            "application/json",
+            "application/json, text/html",
+            "text/html;q=0",
+            "image/png",
+        ] {
+            assert!(!prefers(accept), "{accept:?}");
+        }
+        assert!(!prefers_html(&HeaderMap::new()));
     }
 
     #[test]

@@ -23,7 +23,11 @@ use super::{
 };
 use crate::{
     intake::{IMAGE_TYPES, STREAM_TYPE, Takes},
-    model::{Kind, detect::DriftReport, info::ModelInfo},
+    model::{
+        Kind,
+        detect::{CalibrationScores, DriftReport},
+        info::ModelInfo,
+    },
     operations::{AnyOperation, Format, Service},
 };
 
@@ -116,9 +120,30 @@ impl Document {
         json!({"application/json": {"schema": schema}})
     }
 
+    /// A report in JSON beside the model and the version that it is of.
+    fn of_a_model<T: JsonSchema>(&mut self) -> Value {
+        let report = self.schema::<T>();
+        let schema = json!({
+            "allOf": [
+                {"type": "object", "required": ["model", "version"], "properties": {
+                    "model": {"type": "string"}, "version": {"type": "integer"}
+                }},
+                report,
+            ]
+        });
+        json!({"application/json": {"schema": schema}})
+    }
+
     fn server(&mut self) {
-        let index = self.answers_json::<Index>();
-        self.get("/", ("index", "server", "Index", "Names the other paths."), index, &[]);
+        let mut index = self.answers_json::<Index>();
+        index["text/html"] = json!({"schema": {"type": "string"}});
+        let about = (
+            "index",
+            "server",
+            "Index",
+            "Names the other paths; to a browser, a page to play with the models.",
+        );
+        self.get("/", about, index, &[]);
         let status = self.answers_json::<Status>();
         let live = ("livez", "server", "Liveness", "200 while the process answers at all.");
         self.get("/livez", live, status.clone(), &[]);
@@ -171,16 +196,15 @@ impl Document {
                 "The version that serves, else the newest, unless another is named.",
             );
             self.get(path, show, info, &[404, 422, 503]);
-            let mut report = self.schema::<DriftReport>();
-            report = json!({
-                "allOf": [
-                    {"type": "object", "required": ["model", "version"], "properties": {
-                        "model": {"type": "string"}, "version": {"type": "integer"}
-                    }},
-                    report,
-                ]
-            });
-            let content = json!({"application/json": {"schema": report}});
+            let scores = self.of_a_model::<CalibrationScores>();
+            let calibration = (
+                &*id("calibration"),
+                "models",
+                "Show calibration scores",
+                "What the p-values of a model that judges images are measured against. They do not change while it is loaded.",
+            );
+            self.get(&format!("{path}/calibration"), calibration, scores, &[404, 422, 503]);
+            let content = self.of_a_model::<DriftReport>();
             let path = format!("{path}/drift");
             let show = (
                 &*id("drift"),

@@ -5,7 +5,7 @@ use axum::{
     routing::{get, post},
 };
 
-use super::HttpState;
+use super::{HttpState, page};
 use crate::operations::Service;
 
 mod models;
@@ -20,9 +20,15 @@ pub(super) fn all(service: &Service) -> Router<HttpState> {
     let mut router = Router::new()
         .merge(probes())
         .route("/", get(server::index))
+        .route("/page/{file}", get(page::asset))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{model}", get(models::show))
         .route("/v1/models/{model}/versions/{version}", get(models::show))
+        .route("/v1/models/{model}/calibration", get(models::calibration))
+        .route(
+            "/v1/models/{model}/versions/{version}/calibration",
+            get(models::calibration),
+        )
         .route("/v1/models/{model}/drift", drift())
         .route("/v1/models/{model}/versions/{version}/drift", drift());
     for operation in service.operations() {

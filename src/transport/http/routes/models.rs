@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::Uri, response::Response};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::{
@@ -13,7 +14,7 @@ use super::super::{
 };
 use crate::model::{
     Model, Refusal,
-    detect::{DriftReport, WatchesDrift},
+    detect::{Judges, WatchesDrift},
 };
 
 /// Every version of every model, ready or not.
@@ -25,6 +26,16 @@ pub(super) async fn list(State(state): State<HttpState>, uri: Uri) -> Result<Res
 /// One version; by default the one that serves, else the newest.
 pub(super) async fn show(State(state): State<HttpState>, About(model, version): About) -> Result<Response, Problem> {
     Ok(json(&state.service.model_info(&model, version)?))
+}
+
+/// What the p-values of a model that judges images are measured against.
+pub(super) async fn calibration(State(state): State<HttpState>, about: About) -> Result<Response, Problem> {
+    let About(name, version) = about;
+    let model = state.service.catalogue().model(&name, version)?;
+    let judge = model
+        .can::<dyn Judges>()
+        .map_err(|reason| Refusal::unsupported(&model.name, "detect", &reason))?;
+    Ok(report(&model, judge.calibration()))
 }
 
 /// Bets against the images being exchangeable with those that calibrated the detector, since the run began.
@@ -52,7 +63,7 @@ fn watched(state: &HttpState, About(name, version): About) -> Result<(Arc<Model>
     Ok((model, watch))
 }
 
-fn report(model: &Model, report: DriftReport) -> Response {
+fn report(model: &Model, report: impl Serialize) -> Response {
     let mut body = json!({"model": model.name, "version": model.version});
     if let (Some(body), Ok(Value::Object(report))) = (body.as_object_mut(), serde_json::to_value(report)) {
         body.extend(report);

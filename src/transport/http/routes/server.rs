@@ -2,13 +2,13 @@
 
 use axum::{
     extract::State,
-    http::{HeaderName, header},
-    response::IntoResponse,
+    http::{HeaderMap, HeaderName, header},
+    response::{IntoResponse, Response},
 };
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::super::{HttpState, output::json, problem::Problem};
+use super::super::{HttpState, accept, output::json, page, problem::Problem};
 use crate::model::{Kind, Refusal};
 
 /// Where to go from here.
@@ -39,9 +39,12 @@ pub(crate) struct Status {
     weaknesses: Vec<String>,
 }
 
-/// Names the other paths, relative to this one.
-pub(super) async fn index() -> impl IntoResponse {
-    json(&Index {
+/// Names the other paths, relative to this one; to whoever prefers it, as a page to play with.
+pub(super) async fn index(headers: HeaderMap) -> Response {
+    if accept::prefers_html(&headers) {
+        return page::index();
+    }
+    let mut response = json(&Index {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
         links: Links {
@@ -52,7 +55,9 @@ pub(super) async fn index() -> impl IntoResponse {
             readyz: "readyz",
             metrics: "metrics",
         },
-    })
+    });
+    response.headers_mut().insert(header::VARY, page::BY_ACCEPT);
+    response
 }
 
 /// 200 while the process answers at all.

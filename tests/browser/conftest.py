@@ -1,0 +1,121 @@
+"""The real binary under a real browser: Debian's Chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+BINARY = Path(os.environ.get("DENSITY_SERVER", ROOT / "target/debug/density-server"))
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+#: Milliseconds that anything may take that a user waits for.
+PATIENCE = 30_000
+
+DESKTOP = {"width": 1280, "height": 900}
+TELEPHONE = {"width": 360, "height": 740}
+TABS = ["judge", "draw", "complete", "codes", "compare", "health"]
+
+
+@pytest.fixture(scope="session")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The committed models beside tiny ones of other sizes, channels and levels."""
+    folder = tmp_path_factory.mktemp("models")
+    for source in [ROOT / "models/repository", ROOT / "tests/fixtures/repository"]:
+        for model in filter(Path.is_dir, source.iterdir()):
+            if not model.name.startswith("."):
+                shutil.copytree(model, folder / model.name)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(repository: Path) -> Iterator[str]:
+    """The address of a server, as host:port."""
+    ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
+    process = subprocess.Popen(
+        [BINARY, "serve", *ports, "--log-format", "json", "--proof-records", "none"],
+        env={**os.environ, "DENSITY_REPOSITORY": str(repository)},
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    seen = []
+    try:
+        for line in process.stderr:
+            seen.append(line)
+            entry = json.loads(line) if line.startswith("{") else {}
+            if "address" in entry:
+                # What comes after must not fill the pipe.
+                drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
+                yield entry["address"]
+                break
+        else:
+            pytest.fail(f"the server ended:\n{''.join(seen)}")
+    finally:
+        process.terminate()
+        status = process.wait(60)
+    assert drain.wait(60) == status == 0, status
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox needs rights that root in a container does not have.
+        arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+
+
+class Visits:
+    """Pages that were opened, and what went wrong on them."""
+
+    def __init__(self, browser: Browser, server: str) -> None:
+        self.browser, self.server = browser, server
+        self.contexts = []
+        self.complaints: list[str] = []
+        #: Parts of complaints that a test provokes.
+        self.expected: list[str] = []
+
+    def __call__(self, path: str = "/", base: str | None = None, **context: object) -> Page:
+        """Opens a page, and waits until it is ready if it is the page at /."""
+        context.setdefault("viewport", DESKTOP)
+        own = self.browser.new_context(**context)
+        own.set_default_timeout(PATIENCE)
+        self.contexts.append(own)
+        page = own.new_page()
+        host = base or self.server
+
+        def look(message: ConsoleMessage) -> None:
+            if message.type in {"error", "warning"}:
+                self.complaints.append(message.text)
+
+        page.on("console", look)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.on("request", lambda request: self.watch(request.url, host))
+        page.goto(f"http://{host}{path}")
+        if not path.startswith("/docs"):
+            page.wait_for_selector("body[data-ready]")
+        return page
+
+    def watch(self, url: str, host: str) -> None:
+        """Complains of requests that leave the server."""
+        parts = urlsplit(url)
+        if parts.scheme not in {"data", "blob"} and parts.netloc != host:
+            self.complaints.append(f"asked another host: {url}")
+
+
+@pytest.fixture
+def visit(browser: Browser, server: str) -> Iterator[Callable[..., Page]]:
+    """Opens pages; at the end none may have complained, nor asked another host."""
+    visits = Visits(browser, server)
+    yield visits
+    for context in visits.contexts:
+        context.close()
+    left = [own for own in visits.complaints if not any(part in own for part in visits.expected)]
+    assert not left, left
