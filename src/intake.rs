@@ -21,7 +21,7 @@ pub use self::{
 use crate::{
     domain::image::Image,
     media::{self, Pixels},
-    model::{Kind, Refusal, refusal::clip},
+    model::{Kind, Refusal, info::Preprocessing, refusal::clip},
 };
 
 /// Image types that a raw body may declare. What counts is the content, not which of them it is.
@@ -134,6 +134,8 @@ pub struct Given {
     pub streams: Vec<Result<Vec<u8>, Refusal>>,
     /// What a user should know of an image: its place, and a sentence.
     pub notes: Vec<(usize, String)>,
+    /// What was done to image files so that they fit, where anything was declared or asked for.
+    pub preprocessing: Option<Preprocessing>,
 }
 
 /// What a content type says a body is.

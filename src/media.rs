@@ -36,5 +36,5 @@ pub use self::{
     },
     pixels::{PixelFault, Pixels},
     render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
-    resize::RESIZE_FILTER,
+    resize::{Filter, Resize},
 };

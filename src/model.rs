@@ -31,7 +31,7 @@ pub use self::{
     refusal::{Kind, Refusal},
 };
 use self::{info::Card, labels::Labels};
-use crate::domain::image::ImageShape;
+use crate::{domain::image::ImageShape, media::DecodeOptions};
 
 /// Per image: its result, or why it has none.
 pub type PerImage<T> = Vec<Result<T, Refusal>>;
@@ -47,6 +47,8 @@ pub struct Model {
     pub identity: String,
     /// Size of its images.
     pub shape: ImageShape,
+    /// What is done to image files so that they fit, without being asked for.
+    pub preprocessing: DecodeOptions,
     /// The labels that its density is conditioned on, or that it tells apart.
     pub labels: Option<Labels>,
     /// What it says of itself.

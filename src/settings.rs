@@ -135,7 +135,7 @@ pub struct HttpSettings {
     pub max_samples: u32,
 
     /// Most pixels that the image files of one request may unpack to
-    #[arg(long, value_name = "PIXELS", default_value = "16777216", value_parser = between::<u64>(1..=1 << 30))]
+    #[arg(long, value_name = "PIXELS", default_value = "26214400", value_parser = between::<u64>(1..=1 << 30))]
     pub max_decoded_pixels: u64,
 
     /// Seconds an idle connection is kept; more than those of the load balancer before the server

@@ -270,10 +270,7 @@ fn contract(channels: usize) -> Contract {
     Contract {
         shape: ImageShape::new(channels, 7, 6, 4).unwrap(),
         head: Head::Categorical,
-        map: InputMap {
-            scale: 1.0 / 3.0,
-            offset: 0.0,
-        },
+        map: InputMap::same(1.0 / 3.0, 0.0),
         input: "image".to_owned(),
         output: "logits".to_owned(),
         label: None,

@@ -15,8 +15,8 @@ use std::{
 use density_server::{
     domain::image::ImageShape,
     media::{
-        DecodeLimits, DecodeOptions, Frames, MediaError, NpyImages, NpyReader, cost, decode_base64, decode_file,
-        decode_mask, file_dimensions, read_images,
+        DecodeLimits, DecodeOptions, Filter, Frames, MediaError, NpyImages, NpyReader, Resize, cost, decode_base64,
+        decode_file, decode_mask, file_dimensions, read_images,
     },
 };
 use flate2::{Compression, write::ZlibEncoder};
@@ -79,7 +79,10 @@ fn measured<T>(function: impl FnOnce() -> T) -> (T, u64) {
 const MIB: u64 = 1 << 20;
 
 const EVERYTHING: DecodeOptions = DecodeOptions {
-    resize: true,
+    resize: Some(Resize {
+        filter: Filter::Bilinear,
+        short_side: None,
+    }),
     convert: true,
     frames: Frames::First,
     orient: true,

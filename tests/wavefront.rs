@@ -57,10 +57,7 @@ fn contract(name: &str) -> Contract {
     Contract {
         shape: ImageShape::new(channels, 7, 6, levels).unwrap(),
         head,
-        map: InputMap {
-            scale: 1.0 / (levels - 1) as f64,
-            offset: 0.0,
-        },
+        map: InputMap::same(1.0 / (levels - 1) as f64, 0.0),
         input: "image".to_owned(),
         output: "logits".to_owned(),
         label: (name == "conditional").then(|| LabelInput {

@@ -5,6 +5,7 @@ mod composite;
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use clap::Args;
@@ -130,8 +131,8 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
             "--samples decodes codes of a member with the role latent: add --member latent=NAME".to_owned(),
         ));
     }
-    let shape = members[0].1.shape;
-    let read = |inputs: &[PathBuf]| Gathered::read(inputs, shape, request.handling);
+    let main = Arc::clone(&members[0].1);
+    let read = |inputs: &[PathBuf]| Gathered::read(inputs, &main, request.handling);
     let (data, fit) = (read(&request.data)?, read(&request.fit)?);
     let failures = [data.failures, fit.failures].concat();
     let inliers = Inliers {

@@ -228,7 +228,7 @@ impl Evaluation<'_> {
         let images = Images {
             files,
             roots: inputs.roots(),
-            options: inputs.decode_options(),
+            options: inputs.decode_options(model),
             labels,
             done: Done::default(),
         };
@@ -259,13 +259,13 @@ impl Evaluation<'_> {
         failures: &mut Vec<Failure>,
     ) -> Result<(DetectionReport, Vec<Judged>), CliError> {
         let handling = self.request.handling;
-        let shape = self.loaded.model.shape;
+        let model = &self.loaded.model;
         let mut sets = vec![(
             "inliers".to_owned(),
-            Gathered::read(&self.request.data, shape, handling)?,
+            Gathered::read(&self.request.data, model, handling)?,
         )];
         for (name, path) in &self.outliers {
-            let images = Gathered::read(std::slice::from_ref(path), shape, handling)?;
+            let images = Gathered::read(std::slice::from_ref(path), model, handling)?;
             sets.push((name.clone(), images));
         }
         let bar = gather::progress(sets.iter().map(|(_, set)| set.images.len()).sum());
@@ -299,11 +299,11 @@ impl Evaluation<'_> {
 
     /// What a model that can give no label says of every set of outliers.
     fn doubt(&self, classifies: &dyn Classifies, failures: &mut Vec<Failure>) -> Result<Vec<Doubted>, CliError> {
-        let (shape, handling) = (self.loaded.model.shape, self.request.handling);
+        let (model, handling) = (&self.loaded.model, self.request.handling);
         let runtime = pipeline::runtime()?;
         let mut all = Vec::new();
         for (name, path) in &self.outliers {
-            let set = Gathered::read(std::slice::from_ref(path), shape, handling)?;
+            let set = Gathered::read(std::slice::from_ref(path), model, handling)?;
             let bar = gather::progress(set.images.len());
             let progress = |count: usize| bar.set_position(count as u64);
             let asking = rejection::ask(classifies, &set.images, &self.call, progress);

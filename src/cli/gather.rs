@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     detection::evaluation::Failure,
-    domain::image::{Image, ImageShape},
-    model::PerImage,
+    domain::image::Image,
+    model::{Model, PerImage},
 };
 
 /// Images read at a time.
@@ -45,8 +45,8 @@ pub(super) struct Gathered {
 }
 
 impl Gathered {
-    /// Every image of files and folders, in order.
-    pub(super) fn read(inputs: &[PathBuf], shape: ImageShape, handling: Handling) -> Result<Self, CliError> {
+    /// Every image of files and folders, as `model` takes it, in order.
+    pub(super) fn read(inputs: &[PathBuf], model: &Model, handling: Handling) -> Result<Self, CliError> {
         let mut gathered = Self::default();
         if inputs.is_empty() {
             return Ok(gathered);
@@ -55,9 +55,9 @@ impl Gathered {
         let files = inputs.files()?;
         let (sender, mut receiver) = mpsc::channel(2);
         let reader = Reader {
-            shape,
+            shape: model.shape,
             roots: inputs.roots(),
-            options: inputs.decode_options(),
+            options: inputs.decode_options(model),
             chunk: CHUNK,
             progress: ProgressBar::hidden(),
             labels: Labels::None,

@@ -24,7 +24,8 @@ use super::{
 };
 use crate::{
     domain::image::{Image, ImageShape},
-    media::{self, DecodeLimits, DecodeOptions, Decoded, Frames},
+    media::{self, DecodeLimits, DecodeOptions, Decoded, Frames, Resize},
+    model::Model,
 };
 
 mod array;
@@ -90,7 +91,7 @@ enum FramesName {
 impl DecodeArgs {
     fn options(self) -> DecodeOptions {
         DecodeOptions {
-            resize: self.resize,
+            resize: self.resize.then(Resize::default),
             convert: self.convert,
             orient: self.orient,
             frames: match self.frames {
@@ -170,9 +171,9 @@ impl InputArgs {
         self.inputs.clone()
     }
 
-    /// What may be done to an image that does not fit.
-    pub(super) fn decode_options(&self) -> DecodeOptions {
-        self.decoding.options()
+    /// What is done to an image that does not fit `model`.
+    pub(super) fn decode_options(&self, model: &Model) -> DecodeOptions {
+        model.preprocessing.or(self.decoding.options())
     }
 }
 
@@ -348,12 +349,12 @@ impl Reader {
 }
 
 /// Every image of the inputs, for commands that need them all. The first that cannot be read ends the command.
-pub(super) fn read_all(inputs: &InputArgs, shape: ImageShape) -> Result<Vec<Image>, CliError> {
+pub(super) fn read_all(inputs: &InputArgs, model: &Model) -> Result<Vec<Image>, CliError> {
     let handling = Handling {
         decoding: inputs.decoding,
         strict: true,
     };
-    Ok(Gathered::read(&inputs.inputs, shape, handling)?.images)
+    Ok(Gathered::read(&inputs.inputs, model, handling)?.images)
 }
 
 /// The codes of npy arrays, each of `size` numbers.

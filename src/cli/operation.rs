@@ -210,7 +210,7 @@ pub(super) fn run(
         Takes::Nothing => request.together(Content::default(), form),
         Takes::TwoImages => {
             let inputs = InputArgs::from_arg_matches(matches).map_err(usage)?;
-            let images = inputs::read_all(&inputs, loaded.model.shape)?;
+            let images = inputs::read_all(&inputs, &loaded.model)?;
             let sources = images.into_iter().map(Source::Image).collect();
             let content = Content {
                 sources,
@@ -346,7 +346,7 @@ impl Request<'_> {
         let images = pipeline::Images {
             files,
             roots: inputs.roots(),
-            options: inputs.decode_options(),
+            options: inputs.decode_options(&self.loaded.model),
             labels,
             done: table.done().clone(),
         };

@@ -57,6 +57,9 @@ impl ImageShape {
     /// The largest number of dimensions that a model may declare (16 Mi): a guard against nonsense in a manifest.
     pub const MAX_DIMENSIONS: usize = 1 << 24;
 
+    /// The most channels: colour and an alpha channel.
+    pub const MAX_CHANNELS: usize = 4;
+
     /// A shape of `channels` × `height` × `width` dimensions, each of which takes `levels` values.
     pub fn new(channels: usize, height: usize, width: usize, levels: usize) -> Result<Self, ImageError> {
         let impossible = || ImageError::Shape {
@@ -68,7 +71,7 @@ impl ImageShape {
             .checked_mul(height)
             .and_then(|n| n.checked_mul(width))
             .ok_or_else(impossible)?;
-        if dimensions == 0 || channels > 4 || dimensions > Self::MAX_DIMENSIONS {
+        if dimensions == 0 || channels > Self::MAX_CHANNELS || dimensions > Self::MAX_DIMENSIONS {
             return Err(impossible());
         }
         if !(2..=256).contains(&levels) {

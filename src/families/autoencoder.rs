@@ -117,7 +117,10 @@ impl Contract for Own {
         let encoder = gate.graph(&self.encoder, &[])?;
         let decoder = gate.graph(&self.decoder, &[(&contract.decoder.output, &to_pictures)])?;
         let factor = weights::input_factor(&encoder, &contract.encoder.input);
-        gate.suspect(&self.encoder, units::input(contract.map.scale, factor, levels));
+        gate.suspect(
+            &self.encoder,
+            units::input(contract.map.largest_scale(), factor, levels),
+        );
         let (engine, label) = (gate.engine(), gate.label());
         let network = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();

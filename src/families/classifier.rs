@@ -117,7 +117,7 @@ impl Contract for Own {
         let to_logits = gate.declared().to_logits(false);
         let graph = gate.graph(&self.file, &[(&contract.output, to_logits)])?;
         let factor = weights::input_factor(&graph, &contract.input);
-        gate.suspect(&self.file, units::input(contract.map.scale, factor, levels));
+        gate.suspect(&self.file, units::input(contract.map.largest_scale(), factor, levels));
         let (engine, label) = (gate.engine(), gate.label());
         let network = Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();

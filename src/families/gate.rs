@@ -145,6 +145,7 @@ fn prove_at_leisure(
         version,
         identity: gate.identity(),
         shape: manifest.shape,
+        preprocessing: manifest.preprocessing,
         card: Card {
             description: manifest.description.clone(),
             family: manifest.family,

@@ -5,6 +5,7 @@
 pub mod declared;
 mod digest;
 pub mod members;
+pub mod preprocessing;
 mod tables;
 pub mod text;
 pub mod write;
@@ -19,7 +20,7 @@ pub use self::{
     tables::{CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input, refuse, tolerance},
 };
 use super::{Contract, Registry};
-use crate::domain::image::ImageShape;
+use crate::{domain::image::ImageShape, media::DecodeOptions};
 
 /// Name of the manifest in a version's folder.
 pub const MANIFEST: &str = "model.toml";
@@ -35,6 +36,8 @@ pub struct Manifest {
     pub description: String,
     /// Size of the images.
     pub shape: ImageShape,
+    /// What is done to image files so that they fit.
+    pub preprocessing: DecodeOptions,
     /// What the family says beside that.
     pub contract: Box<dyn Contract>,
     /// Where the model came from.
@@ -82,6 +85,7 @@ impl Manifest {
             format!("name: {own_name:?} is not the name of its folder, {name:?}")
         })?;
         let shape = tables.read_shape()?;
+        let preprocessing = preprocessing::read(&mut tables)?;
         let (description, provenance, sha256) = (
             tables.needed("description")?,
             tables.needed("provenance")?,
@@ -99,6 +103,7 @@ impl Manifest {
             family: family.name(),
             description,
             shape,
+            preprocessing,
             contract,
             provenance,
             serving,

@@ -85,7 +85,7 @@ impl Contract for Own {
         let candidate = Candidate {
             file: &self.file,
             output: &self.contract.output,
-            input: Some((&self.contract.input, self.contract.map.scale)),
+            input: Some((&self.contract.input, self.contract.map.largest_scale())),
             contract: format!("{:?}", self.contract),
             common: &self.common,
         };

@@ -230,7 +230,7 @@ impl Own {
         let to_log_variance = declared.to_log_variance();
         let encoder = gate.graph(&self.encoder, &[(&names.log_variance, to_log_variance)])?;
         let factor = weights::input_factor(&encoder, &names.input);
-        let scale = self.contract.map.scale;
+        let scale = self.contract.map.largest_scale();
         gate.suspect(&self.encoder, units::input(scale, factor, levels));
         let names = &self.contract.decoder;
         let (to_pictures, to_log_scale) = (declared.to_pictures(levels), declared.to_log_scale(levels));

@@ -601,6 +601,17 @@ impl Tensor {
         }
     }
 
+    /// One number for each channel of an image, [1, C, 1, 1].
+    pub fn of_channels(name: &str, values: &[f32]) -> Self {
+        Self {
+            dims: vec![1, values.len() as i64, 1, 1],
+            data_type: Some(ElementType::Float as i32),
+            float_data: values.to_vec(),
+            name: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// A scalar constant.
     pub fn of_scalar(name: &str, value: f32) -> Self {
         Self {

@@ -20,13 +20,54 @@ pub const TOTAL: &str = "density_server/total";
 /// Output of a scoring graph with a Bernoulli head: (1 − 2 level) · logit, float [batch, C, H, W].
 pub const MARGIN: &str = "density_server/margin";
 
-/// The affine map from a level to the value that the graph wants: level · scale + offset.
+/// The affine map from a level to the value that the graph wants, level · scale + offset, of each channel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct InputMap {
-    /// Factor.
-    pub scale: f64,
-    /// Added after the factor.
-    pub offset: f64,
+    /// Scale and offset, channel after channel; those beyond the image's channels are not looked at.
+    channels: [(f64, f64); ImageShape::MAX_CHANNELS],
+}
+
+impl InputMap {
+    /// The same for every channel.
+    pub const fn same(scale: f64, offset: f64) -> Self {
+        Self {
+            channels: [(scale, offset); ImageShape::MAX_CHANNELS],
+        }
+    }
+
+    /// Scale and offset of each channel, as many as images have.
+    pub fn of_channels(channels: impl IntoIterator<Item = (f64, f64)>) -> Self {
+        let mut map = Self::same(1.0, 0.0);
+        let mut last = (1.0, 0.0);
+        let mut own = channels.into_iter();
+        for place in &mut map.channels {
+            last = own.next().unwrap_or(last);
+            *place = last;
+        }
+        map
+    }
+
+    /// What the graph wants for a level of a channel, in the 32-bit steps in which the graph computes it.
+    pub fn value(&self, level: u8, channel: usize) -> f32 {
+        let (scale, offset) = self.channels[channel];
+        f32::from(level) * scale as f32 + offset as f32
+    }
+
+    /// The factor of largest magnitude.
+    pub fn largest_scale(&self) -> f64 {
+        let scales = self.channels.iter().map(|(scale, _)| *scale);
+        scales.max_by(|a, b| a.abs().total_cmp(&b.abs())).unwrap_or_default()
+    }
+
+    /// A constant of one number for each channel, [1, C, 1, 1], or a scalar if it is the same for all.
+    fn constant(&self, name: &str, channels: usize, part: fn(&(f64, f64)) -> f64) -> Tensor {
+        let values: Vec<f32> = self.channels[..channels].iter().map(|both| part(both) as f32).collect();
+        match values.as_slice() {
+            [first, rest @ ..] if rest.iter().any(|other| other != first) => Tensor::of_channels(name, &values),
+            [first, ..] => Tensor::of_scalar(name, *first),
+            [] => Tensor::of_scalar(name, 0.0),
+        }
+    }
 }
 
 /// How logits describe a distribution over levels.
@@ -55,8 +96,8 @@ pub fn take_levels(model: &Model, input: &str, shape: ImageShape, map: InputMap)
         &[shape.channels(), shape.height(), shape.width()],
     );
     graph.initializers.extend([
-        Tensor::of_scalar("density_server/scale", map.scale as f32),
-        Tensor::of_scalar("density_server/offset", map.offset as f32),
+        map.constant("density_server/scale", shape.channels(), |(scale, _)| *scale),
+        map.constant("density_server/offset", shape.channels(), |(_, offset)| *offset),
     ]);
     let prologue = [
         Node::new("Cast", &[LEVELS], "density_server/level_values").with_int("to", ElementType::Float as i64),

@@ -34,8 +34,8 @@ pub struct Budget {
 /// What may be done to image files that do not fit. Each changes the likelihood, so it has to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub struct DecodeOptions {
-    /// Whether to resize image files that are not of the model's size, by a triangle filter (bilinear, widened when it
-    /// shrinks).
+    /// Whether to resize image files that are not of the model's size, by a bilinear filter (widened when it shrinks, as
+    /// Pillow's is) unless the model declares its own way.
     #[serde(default)]
     pub resize: bool,
     /// Whether to convert between colour and grey, blend transparent pixels over black and reduce 16 bits to 8 in image
@@ -68,7 +68,7 @@ pub enum Frames {
 impl From<DecodeOptions> for media::DecodeOptions {
     fn from(options: DecodeOptions) -> Self {
         Self {
-            resize: options.resize,
+            resize: options.resize.then(media::Resize::default),
             convert: options.convert,
             orient: options.orient,
             frames: match options.frames {
@@ -102,7 +102,7 @@ impl Decoding {
         &self,
         content: Content,
         shape: ImageShape,
-        options: DecodeOptions,
+        options: media::DecodeOptions,
         budget: Budget,
         deadline: Instant,
     ) -> Result<Given, Refusal> {
@@ -145,7 +145,7 @@ impl Drop for Leaves {
 
 impl Content {
     /// About how many pixels there are to decode.
-    fn pixels(&self, shape: ImageShape, options: DecodeOptions) -> u64 {
+    fn pixels(&self, shape: ImageShape, options: media::DecodeOptions) -> u64 {
         let own = shape.pixels() as u64;
         let cost = |source: &Source| match source {
             Source::Image(_) => 0,
@@ -153,10 +153,10 @@ impl Content {
             Source::Array(bytes) => bytes.len() as u64,
             Source::File(bytes) => {
                 let limits = DecodeLimits::default();
-                media::cost(bytes, shape, options.into(), limits).map_or(0, |cost| cost.pixels)
+                media::cost(bytes, shape, options, limits).map_or(0, |cost| cost.pixels)
             }
             // Its size is known when the text is decoded. Without a resize another size is refused by its header.
-            Source::Base64(_) if options == DecodeOptions::default() => own,
+            Source::Base64(_) if options == media::DecodeOptions::default() => own,
             Source::Base64(_) => u64::MAX,
         };
         let images = self.sources.iter().map(cost);
@@ -168,7 +168,7 @@ impl Content {
 /// Everything that decoding needs, in one place that can move to another thread.
 struct Work {
     shape: ImageShape,
-    options: DecodeOptions,
+    options: media::DecodeOptions,
     budget: Budget,
     deadline: Instant,
     /// Set when nobody waits any more.
@@ -184,6 +184,7 @@ impl Work {
             codes: content.codes,
             streams: content.streams,
             notes: Vec::new(),
+            preprocessing: None,
         };
         for source in content.sources {
             if self.is_over() {
@@ -231,7 +232,7 @@ impl Work {
 
     /// Decodes one file and takes its pixels off what the request may still decode.
     fn file(&mut self, bytes: &[u8], given: &mut Given) {
-        let (options, limits) = (self.options.into(), self.limits());
+        let (options, limits) = (self.options, self.limits());
         let cost = media::cost(bytes, self.shape, options, limits);
         let decoded = cost.and_then(|cost| {
             self.budget.max_pixels = self.budget.max_pixels.saturating_sub(cost.pixels);

@@ -6,7 +6,7 @@
 
 use crate::domain::image::{Image, ImageShape};
 
-use super::MediaError;
+use super::{MediaError, resize::Resize};
 
 mod canvas;
 mod container;
@@ -27,9 +27,8 @@ pub const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP, PNM, TIFF";
 /// What may be done to an image that does not fit. Everything is off by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DecodeOptions {
-    /// Resize to the model's size with a triangle filter (bilinear, widened when it shrinks, as in Pillow). The aspect
-    /// ratio is not kept.
-    pub resize: bool,
+    /// Bring images of another size to the model's.
+    pub resize: Option<Resize>,
     /// Convert between grey and colour (luma of ITU-R BT.601, as in Pillow), blend transparent pixels over black, and
     /// reduce 16 bits to 8.
     pub convert: bool,
@@ -62,21 +61,33 @@ pub struct DecodeLimits {
     pub max_frames: usize,
 }
 
+impl DecodeOptions {
+    /// What one or the other wants; where both want a resize, that of the first.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            resize: self.resize.or(other.resize),
+            convert: self.convert || other.convert,
+            frames: other.frames,
+            orient: self.orient || other.orient,
+        }
+    }
+}
+
 impl Default for DecodeLimits {
-    /// 16 Mi pixels in at most 256 frames.
+    /// 25 Mi pixels, a photograph of 24 million and a little more, in at most 256 frames.
     fn default() -> Self {
         Self {
-            max_pixels: 16 << 20,
+            max_pixels: 25 << 20,
             max_frames: 256,
         }
     }
 }
 
 impl DecodeLimits {
-    /// Bytes that decoding may hold at once, beside the file and the images that come out: 12 for each pixel of the
-    /// limit, and 1 MiB for files of few pixels. By default 193 MiB.
+    /// Bytes that decoding may hold at once, beside the file and the images that come out: 8 for each pixel of the
+    /// limit, and 8 MiB for files of few pixels. By default 208 MiB.
     pub fn max_bytes(&self) -> u64 {
-        self.max_pixels.saturating_mul(12).saturating_add(1 << 20)
+        self.max_pixels.saturating_mul(8).saturating_add(8 << 20)
     }
 }
 

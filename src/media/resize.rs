@@ -1,163 +1,369 @@
 //! Resizing as rows arrive: pixels of the source are added to the pixels of the target and then forgotten.
 //!
+//! The numbers are those of Pillow 13, to the bit: separable kernels that widen where the image shrinks, weights of 22
+//! binary digits, its order of the two directions, and 8 bits between them. Most networks were trained on images that
+//! were resized so.
+//!
 //! It knows of values and places only, not of files or colours.
 
-/// The filter that resizes images, for documents and for those who must repeat it elsewhere: a triangle of one target
-/// pixel to each side where the image shrinks, of one source pixel where it grows. Pillow calls it `BILINEAR`.
-pub const RESIZE_FILTER: &str = "triangle";
+use std::{f64::consts::PI, ops::Range};
 
-/// Source pixels that can be resized: the sums of 64 bits are proven not to overflow up to here.
+use serde::Deserialize;
+
+/// Source pixels that can be resized.
 pub(super) const MAX_PIXELS: u64 = 1 << 30;
 
-/// The weight of a source pixel at the centre of a target pixel.
-const ONE: f64 = 4096.0;
+/// Binary digits of a weight behind the point.
+const PRECISION: u32 = 22;
 
-/// One axis: how much source place `x` counts in target place `i`.
-///
-/// In units of half a source pixel over the target's length everything is a whole number: the centres are (2x +
-/// 1)·target and (2i + 1)·source, and the triangle reaches 2·max(source, target) to each side. So weights are the same
-/// from either end, and flipping an image and resizing it commute exactly.
-#[derive(Debug, Clone, Copy)]
-struct Axis {
-    source: u64,
-    target: u64,
-    reach: u64,
-    /// [`ONE`] over the reach.
-    slope: f64,
+/// Weights of one axis that are kept, rather than computed anew for each row: half a mebibyte of them.
+const KEPT: usize = 1 << 17;
+
+/// The filter that resizes images, in the words of Pillow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Filter {
+    /// The mean of the pixels that a target pixel covers.
+    Box,
+    /// A triangle of one target pixel to each side where the image shrinks, of one source pixel where it grows.
+    #[default]
+    Bilinear,
+    /// A window by Hamming over the same pixels.
+    Hamming,
+    /// Keys' cubic convolution with a = −1/2, over two pixels to each side.
+    Bicubic,
+    /// A windowed sinc over three pixels to each side.
+    Lanczos,
 }
 
-impl Axis {
-    fn new(source: usize, target: usize) -> Self {
-        let (source, target) = (source as u64, target as u64);
-        let reach = 2 * source.max(target);
-        Self {
-            source,
-            target,
-            reach,
-            slope: ONE / reach as f64,
+impl Filter {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Box => "box",
+            Self::Bilinear => "bilinear",
+            Self::Hamming => "hamming",
+            Self::Bicubic => "bicubic",
+            Self::Lanczos => "lanczos",
         }
     }
 
-    fn weight(self, x: u64, i: u64) -> u64 {
-        let distance = ((2 * x + 1) * self.target).abs_diff((2 * i + 1) * self.source);
-        (self.reach.saturating_sub(distance) as f64 * self.slope + 0.5) as u64
+    /// How far it reaches to each side.
+    fn support(self) -> f64 {
+        match self {
+            Self::Box => 0.5,
+            Self::Bilinear | Self::Hamming => 1.0,
+            Self::Bicubic => 2.0,
+            Self::Lanczos => 3.0,
+        }
     }
 
-    /// The source places `x` that can have a weight in target place `i`: those from the first to before the second.
-    fn sources(self, i: u64) -> (u64, u64) {
-        let centre = (2 * i + 1) * self.source;
-        // (2x + 1)·target lies between centre − reach and centre + reach.
-        let first = centre.saturating_sub(self.reach) / (2 * self.target);
-        let last = (centre + self.reach) / (2 * self.target);
-        (first, (last + 1).min(self.source))
-    }
-
-    /// The target places in which source place `x` can have a weight.
-    fn targets(self, x: u64) -> (u64, u64) {
-        let mirrored = Self {
-            source: self.target,
-            target: self.source,
-            ..self
-        };
-        mirrored.sources(x)
-    }
-
-    /// The weights of all source places in target place `i`.
-    fn sum(self, i: u64) -> u64 {
-        let (first, end) = self.sources(i);
-        (first..end).map(|x| self.weight(x, i)).sum()
+    /// Its value at a distance, not yet normalised.
+    fn at(self, x: f64) -> f64 {
+        match self {
+            Self::Box if x > -0.5 && x <= 0.5 => 1.0,
+            Self::Bilinear if x.abs() < 1.0 => 1.0 - x.abs(),
+            Self::Hamming if x.abs() < 1.0 => sinc(x.abs()) * (0.54 + 0.46 * (x.abs() * PI).cos()),
+            Self::Bicubic => cubic(x.abs()),
+            Self::Lanczos if (-3.0..3.0).contains(&x) => sinc(x) * sinc(x / 3.0),
+            _ => 0.0,
+        }
     }
 }
 
-/// An image of another size under construction. Source pixels may come in any order, because whole numbers are added:
-/// however they come, the result is the same.
+fn sinc(x: f64) -> f64 {
+    if x == 0.0 { 1.0 } else { (x * PI).sin() / (x * PI) }
+}
+
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+/// How an image is brought to another size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Resize {
+    /// The filter.
+    pub filter: Filter,
+    /// The shorter side becomes this many pixels, the other keeps its proportion, and the middle is cut out, as
+    /// torchvision's `Resize` and `CenterCrop` do. Without it both sides become the target's and the proportion is not
+    /// kept.
+    pub short_side: Option<u32>,
+}
+
+/// Where a target lies in the whole resized image, in pixels of that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Window {
+    /// Columns and rows of the whole.
+    pub(super) whole: (usize, usize),
+    /// First column and row of the target.
+    pub(super) first: (usize, usize),
+    /// Whether rows are put together before columns are, as Pillow does where the height shrinks by more than twice what
+    /// the width does. Each direction rounds and cuts off what overshoots, so the order shows.
+    pub(super) down_first: bool,
+    /// Whether columns and rows come from the other end than an image as seen has them: where two pixels are equally
+    /// near, a filter may take the one on a certain side.
+    pub(super) mirrored: (bool, bool),
+}
+
+impl Resize {
+    /// The window of a target of `target` columns and rows, which is nowhere larger than the short side if there is
+    /// one.
+    pub(super) fn window(self, source: (usize, usize), target: (usize, usize)) -> Window {
+        let whole = match self.short_side.map(|short| short as usize) {
+            None => target,
+            Some(short) if source.0 <= source.1 => (short, short * source.1 / source.0),
+            Some(short) => (short * source.0 / source.1, short),
+        };
+        let shrinks = |source: usize, whole: usize| source as i64 - whole as i64;
+        let (across, down) = (shrinks(source.0, whole.0), shrinks(source.1, whole.1));
+        let half = |whole: usize, target: usize| (whole.saturating_sub(target) as f64 / 2.0).round_ties_even() as usize;
+        Window {
+            whole,
+            first: (half(whole.0, target.0), half(whole.1, target.1)),
+            down_first: down > 0 && down > 2 * across,
+            mirrored: (false, false),
+        }
+    }
+}
+
+/// One axis: which source places count in which target places, and how much.
+struct Axis {
+    filter: Filter,
+    /// One over the width of the filter in source places.
+    narrowing: f64,
+    /// Source places, if they are counted from the other end.
+    mirrored: Option<usize>,
+    /// For each target place.
+    spans: Vec<Span>,
+    /// All weights, span after span, unless there are too many to keep.
+    kept: Option<Vec<i32>>,
+}
+
+/// The source places of one target place.
+struct Span {
+    first: usize,
+    end: usize,
+    /// Its centre among source places.
+    centre: f64,
+    /// What its weights sum to before they are normalised.
+    sum: f64,
+    /// Where its weights are kept.
+    at: usize,
+}
+
+impl Axis {
+    /// `source` places become `whole`, of which `wanted` are.
+    fn new(filter: Filter, source: usize, whole: usize, wanted: Range<usize>, is_mirrored: bool) -> Self {
+        let seen = if is_mirrored {
+            whole - wanted.end..whole - wanted.start
+        } else {
+            wanted
+        };
+        let mut axis = Self::upright(filter, source, whole, seen);
+        if is_mirrored {
+            axis.mirrored = Some(source);
+            axis.spans.reverse();
+            for span in &mut axis.spans {
+                (span.first, span.end) = (source - span.end, source - span.first);
+            }
+        }
+        let mut at = 0;
+        for span in &mut axis.spans {
+            span.at = at;
+            at += span.end - span.first;
+        }
+        if at <= KEPT {
+            let spans = axis.spans.iter();
+            let weights = spans.flat_map(|span| (span.first..span.end).map(|x| axis.weight(span, x)));
+            axis.kept = Some(weights.collect());
+        }
+        axis
+    }
+
+    fn upright(filter: Filter, source: usize, whole: usize, wanted: Range<usize>) -> Self {
+        let scale = source as f64 / whole as f64;
+        let width = scale.max(1.0);
+        let reach = filter.support() * width;
+        let mut axis = Self {
+            filter,
+            narrowing: 1.0 / width,
+            mirrored: None,
+            spans: Vec::with_capacity(wanted.len()),
+            kept: None,
+        };
+        for target in wanted {
+            let centre = (target as f64 + 0.5) * scale;
+            let mut span = Span {
+                first: (centre - reach + 0.5).max(0.0) as usize,
+                end: ((centre + reach + 0.5) as usize).min(source),
+                centre,
+                sum: 0.0,
+                at: 0,
+            };
+            span.sum = (span.first..span.end).map(|x| axis.value(&span, x)).sum();
+            axis.spans.push(span);
+        }
+        axis
+    }
+
+    fn value(&self, span: &Span, x: usize) -> f64 {
+        let x = self.mirrored.map_or(x, |source| source - 1 - x);
+        self.filter.at((x as f64 - span.centre + 0.5) * self.narrowing)
+    }
+
+    fn weight(&self, span: &Span, x: usize) -> i32 {
+        let value = self.value(span, x);
+        let share = if span.sum == 0.0 { value } else { value / span.sum };
+        (share * f64::from(1 << PRECISION)).round() as i32
+    }
+
+    /// The target places in which some of the source places count.
+    fn touched(&self, sources: Range<usize>) -> Range<usize> {
+        let first = self.spans.partition_point(|span| span.end <= sources.start);
+        let end = self.spans.partition_point(|span| span.first < sources.end);
+        first..end.max(first)
+    }
+
+    /// Calls `each` with every source place among `sources` that counts in target place `i`, and its weight.
+    #[inline]
+    fn weigh(&self, i: usize, sources: Range<usize>, mut each: impl FnMut(usize, i32)) {
+        let span = &self.spans[i];
+        let (first, end) = (span.first.max(sources.start), span.end.min(sources.end));
+        if first >= end {
+            return;
+        }
+        match &self.kept {
+            Some(kept) => {
+                let weights = &kept[span.at + first - span.first..][..end - first];
+                for (x, &weight) in (first..).zip(weights) {
+                    each(x, weight);
+                }
+            }
+            None => {
+                for x in first..end {
+                    each(x, self.weight(span, x));
+                }
+            }
+        }
+    }
+}
+
+/// An image of another size under construction. Rows of the source come from top to bottom, and pixels of a row from
+/// left to right.
 ///
-/// Memory: 8 bytes for every value of the target, or of min(source, target) columns of it.
+/// Memory: see [`Self::bytes`].
 pub(super) struct Resizer {
     channels: usize,
+    down_first: bool,
     across: Axis,
     down: Axis,
-    /// Columns of the sums: an image that gets wider is spread at the end, which is less work than for each source row.
-    columns: usize,
     /// Weighted values of the source row that is being read.
-    row: Vec<u64>,
+    row: Vec<i64>,
     /// Its number.
-    y: u64,
+    y: usize,
     is_dirty: bool,
-    /// Weighted sums, target row after target row.
-    sums: Vec<u64>,
+    /// Weighted sums, target row after target row; of as many columns as the source has, if rows come together first.
+    sums: Vec<i64>,
 }
 
 impl Resizer {
-    /// From `source` to `target`, both (columns, rows) and at least 1.
+    /// From `source`, (columns, rows) and at least 1, to the part of `target` columns and rows in the window.
     ///
     /// # Panics
     /// If the source has more than [`MAX_PIXELS`].
-    pub(super) fn new(source: (usize, usize), target: (usize, usize), channels: usize) -> Self {
+    pub(super) fn new(
+        filter: Filter,
+        source: (usize, usize),
+        window: Window,
+        target: (usize, usize),
+        channels: usize,
+    ) -> Self {
         assert!(source.0 as u64 * source.1 as u64 <= MAX_PIXELS);
-        let columns = source.0.min(target.0);
+        let Window {
+            whole,
+            first,
+            down_first,
+            mirrored,
+        } = window;
+        let columns = if down_first { source.0 } else { target.0 };
         Self {
             channels,
-            across: Axis::new(source.0, target.0),
-            down: Axis::new(source.1, target.1),
-            columns,
-            row: vec![0; columns * channels],
+            down_first,
+            across: Axis::new(filter, source.0, whole.0, first.0..first.0 + target.0, mirrored.0),
+            down: Axis::new(filter, source.1, whole.1, first.1..first.1 + target.1, mirrored.1),
+            row: vec![0; target.0 * channels],
             y: 0,
             is_dirty: false,
             sums: vec![0; columns * target.1 * channels],
         }
     }
 
-    /// Takes pixels of row `y`, their channels interleaved: the first at column `x`, the others `step` columns apart
-    /// each.
-    pub(super) fn add(&mut self, x: usize, step: usize, y: usize, values: &[u8]) {
-        if self.y != y as u64 {
+    /// Bytes that it holds from a source of so many columns to a target, from above.
+    pub(super) fn bytes(source_columns: usize, window: Window, target: (usize, usize), channels: usize) -> u64 {
+        let (columns, rows, channels) = (target.0 as u64, target.1 as u64, channels as u64);
+        let axes = 2 * 4 * KEPT as u64 + 48 * (columns + rows);
+        let summed = if window.down_first {
+            source_columns as u64
+        } else {
+            columns
+        };
+        8 * channels * (summed * rows + columns) + axes
+    }
+
+    /// Takes pixels of row `y` from column `x` on, their channels interleaved.
+    pub(super) fn add(&mut self, x: usize, y: usize, values: &[u8]) {
+        if self.down_first {
+            return self.down(x, y, values);
+        }
+        if self.y != y {
             self.flush();
-            self.y = y as u64;
+            self.y = y;
         }
         self.is_dirty = true;
-        let pixels = values.len() / self.channels;
-        if pixels == 0 {
-            return;
-        }
-        if self.across.source <= self.across.target {
-            for (pixel, values) in values.chunks_exact(self.channels).enumerate() {
-                let at = (x + pixel * step) * self.channels;
-                for (sum, &value) in self.row[at..].iter_mut().zip(values) {
-                    *sum += u64::from(value);
-                }
-            }
-            return;
-        }
+        self.spread(x, values);
+    }
+
+    /// Adds pixels of a row to its columns in the target.
+    fn spread(&mut self, x: usize, values: &[u8]) {
         match self.channels {
-            1 => self.shrink::<1>(x, step, values),
-            2 => self.shrink::<2>(x, step, values),
-            3 => self.shrink::<3>(x, step, values),
-            _ => self.shrink::<4>(x, step, values),
+            1 => self.across::<1>(x, values),
+            2 => self.across::<2>(x, values),
+            3 => self.across::<3>(x, values),
+            _ => self.across::<4>(x, values),
         }
     }
 
-    /// Adds pixels to the fewer columns of the row.
-    fn shrink<const N: usize>(&mut self, x: usize, step: usize, values: &[u8]) {
-        let (pixels, _) = values.as_chunks::<N>();
-        let (x, step) = (x as u64, step as u64);
-        let last = x + (pixels.len() as u64 - 1) * step;
-        let (first_target, _) = self.across.targets(x);
-        let (_, end_target) = self.across.targets(last);
-        for i in first_target..end_target {
-            let (first, end) = self.across.sources(i);
-            // Which of the pixels here lie between them.
-            let from = first.saturating_sub(x).div_ceil(step);
-            let to = end.saturating_sub(x).div_ceil(step).min(pixels.len() as u64);
-            let mut sums = [0; N];
-            for pixel in from..to {
-                let weight = self.across.weight(x + pixel * step, i);
-                for (sum, &value) in sums.iter_mut().zip(&pixels[pixel as usize]) {
-                    *sum += weight * u64::from(value);
+    /// Adds pixels to the target rows in which their row counts.
+    fn down(&mut self, x: usize, y: usize, values: &[u8]) {
+        let row = self.sums.len() / self.down.spans.len();
+        for j in self.down.touched(y..y + 1) {
+            let sums = &mut self.sums[j * row + x * self.channels..][..values.len()];
+            self.down.weigh(j, y..y + 1, |_, weight| {
+                for (sum, &value) in sums.iter_mut().zip(values) {
+                    *sum += i64::from(weight) * i64::from(value);
                 }
-            }
-            let at = i as usize * N;
-            for (place, sum) in self.row[at..at + N].iter_mut().zip(sums) {
+            });
+        }
+    }
+
+    fn across<const N: usize>(&mut self, x: usize, values: &[u8]) {
+        let (pixels, _) = values.as_chunks::<N>();
+        let sources = x..x + pixels.len();
+        for i in self.across.touched(sources.clone()) {
+            let mut sums = [0; N];
+            self.across.weigh(i, sources.clone(), |place, weight| {
+                for (sum, &value) in sums.iter_mut().zip(&pixels[place - x]) {
+                    *sum += i64::from(weight) * i64::from(value);
+                }
+            });
+            for (place, sum) in self.row[i * N..][..N].iter_mut().zip(sums) {
                 *place += sum;
             }
         }
@@ -168,43 +374,40 @@ impl Resizer {
         if !std::mem::take(&mut self.is_dirty) {
             return;
         }
-        let (first, end) = self.down.targets(self.y);
-        for j in first..end {
-            let weight = self.down.weight(self.y, j);
-            if weight == 0 {
-                continue;
-            }
-            let at = j as usize * self.row.len();
-            for (sum, &value) in self.sums[at..].iter_mut().zip(&self.row) {
-                *sum += weight * value;
-            }
+        for value in &mut self.row {
+            *value = i64::from(to_8_bits(*value));
+        }
+        let here = self.y..self.y + 1;
+        for j in self.down.touched(here.clone()) {
+            let sums = &mut self.sums[j * self.row.len()..][..self.row.len()];
+            self.down.weigh(j, here.clone(), |_, weight| {
+                for (sum, &value) in sums.iter_mut().zip(&self.row) {
+                    *sum += i64::from(weight) * value;
+                }
+            });
         }
         self.row.fill(0);
     }
 
-    /// The values of the target, their channels interleaved, rounded to the nearest.
+    /// The values of the target, their channels interleaved.
     pub(super) fn finish(mut self) -> Vec<u8> {
-        self.flush();
-        let (across, down, channels) = (self.across, self.down, self.channels);
-        let widths: Vec<u64> = (0..across.target).map(|i| across.sum(i)).collect();
-        let spreads = across.source <= across.target;
-        let mut values = Vec::with_capacity(widths.len() * down.target as usize * channels);
-        for (j, sums) in (0..).zip(self.sums.chunks_exact(self.columns * channels)) {
-            let height = down.sum(j);
-            for (i, width) in (0..).zip(&widths) {
-                for channel in 0..channels {
-                    let sum = if spreads {
-                        let (first, end) = across.sources(i);
-                        let value = |x: u64| sums[x as usize * channels + channel];
-                        (first..end).map(|x| across.weight(x, i) * value(x)).sum()
-                    } else {
-                        sums[i as usize * channels + channel]
-                    };
-                    let weight = width * height;
-                    values.push(((sum + weight / 2) / weight) as u8);
-                }
-            }
+        if !self.down_first {
+            self.flush();
+            return self.sums.into_iter().map(to_8_bits).collect();
+        }
+        let sums = std::mem::take(&mut self.sums);
+        let mut values = Vec::with_capacity(self.row.len() * self.down.spans.len());
+        for row in sums.chunks_exact(sums.len() / self.down.spans.len()) {
+            let row: Vec<u8> = row.iter().copied().map(to_8_bits).collect();
+            self.spread(0, &row);
+            values.extend(self.row.iter().copied().map(to_8_bits));
+            self.row.fill(0);
         }
         values
     }
+}
+
+/// A weighted sum, rounded to the nearest level that there is.
+fn to_8_bits(sum: i64) -> u8 {
+    ((sum + (1 << (PRECISION - 1))) >> PRECISION).clamp(0, 255) as u8
 }

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use crate::domain::image::ImageShape;
+use crate::{domain::image::ImageShape, media};
 
 /// One version of one model. Only a ready one says what it can do.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -52,6 +52,9 @@ pub struct Details {
     pub capabilities: Vec<Capable>,
     /// The images that it takes.
     pub image: Size,
+    /// What is done to image files so that they fit, whoever sends them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preprocessing: Option<Preprocessing>,
     /// The labels that the model knows, which requests name so or by number from 0, if it knows any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub labels: Vec<String>,
@@ -149,6 +152,44 @@ impl From<ImageShape> for Size {
             width: shape.width(),
             levels: shape.levels(),
         }
+    }
+}
+
+/// What is done to image files that do not fit, before a model sees them. Lists of levels and arrays are taken as they
+/// are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Preprocessing {
+    /// The filter that brings them to another size, as Pillow computes it: `box`, `bilinear`, `hamming`, `bicubic` or
+    /// `lanczos`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"bilinear")]
+    pub resize: Option<&'static str>,
+    /// Pixels of the shorter side after that, of which the middle is taken; without it the whole image is brought to
+    /// the model's size, whatever its proportion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 256)]
+    pub short_side: Option<u32>,
+    /// Whether they are converted between colour and grey, blended over black and reduced to 8 bits.
+    pub convert: bool,
+    /// Whether they are turned as the orientation tag of a camera asks.
+    pub orient: bool,
+}
+
+impl Preprocessing {
+    /// What the options ask for, if they ask for anything.
+    pub fn of(options: media::DecodeOptions) -> Option<Self> {
+        let media::DecodeOptions {
+            resize,
+            convert,
+            orient,
+            frames: _,
+        } = options;
+        (resize.is_some() || convert || orient).then(|| Self {
+            resize: resize.map(|resize| resize.filter.name()),
+            short_side: resize.and_then(|resize| resize.short_side),
+            convert,
+            orient,
+        })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{
 };
 
 use super::Operation;
-use crate::model::{PerImage, Refusal};
+use crate::model::{PerImage, Refusal, info::Preprocessing};
 
 /// Where the items stand in an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,6 +82,7 @@ pub(super) struct Json<'a, O: Operation> {
     pub(super) model: (&'a str, u32),
     pub(super) answer: &'a Answer<O>,
     pub(super) notes: &'a [Note],
+    pub(super) preprocessing: Option<Preprocessing>,
     pub(super) failure: Failure<'a>,
 }
 
@@ -94,6 +95,9 @@ impl<O: Operation> Serialize for Json<'_, O> {
         let head = serde_json::to_value(&self.answer.head).map_err(S::Error::custom)?;
         for (name, value) in head.as_object().into_iter().flatten() {
             map.serialize_entry(name, value)?;
+        }
+        if let Some(preprocessing) = &self.preprocessing {
+            map.serialize_entry("preprocessing", preprocessing)?;
         }
         if !self.notes.is_empty() {
             map.serialize_entry("notes", self.notes)?;

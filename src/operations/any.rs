@@ -16,7 +16,7 @@ use crate::{
         Given, Takes,
         options::{RawOptions, schema_of},
     },
-    model::{Model, Reason, Refusal},
+    model::{Model, Reason, Refusal, info::Preprocessing},
 };
 
 /// What an operation declares.
@@ -186,6 +186,8 @@ impl<O: Operation> AnyOperation for Erased<O> {
                 "notes",
                 json!({"type": "array", "items": note, "description": description}),
             );
+            let preprocessing = generator.subschema_for::<Preprocessing>();
+            declare("preprocessing", json!(preprocessing));
         }
         let mut required = vec![json!("model"), json!("version"), json!(O::ITEMS.key())];
         required.extend(
@@ -246,6 +248,7 @@ impl<O: Operation> Prepared for Ready<O> {
             note: note.clone(),
         });
         let notes = notes.collect();
+        let preprocessing = given.preprocessing;
         let (input, problems) = O::Input::part(given)?;
         O::check_count(self.format, problems.len())?;
         let answer = O::run(&capability, model, input, self.options, context).await?;
@@ -261,6 +264,7 @@ impl<O: Operation> Prepared for Ready<O> {
             model: Arc::clone(model),
             answer,
             notes,
+            preprocessing,
         }))
     }
 }
@@ -269,6 +273,7 @@ struct Answered<O: Operation> {
     model: Arc<Model>,
     answer: Answer<O>,
     notes: Vec<Note>,
+    preprocessing: Option<Preprocessing>,
 }
 
 impl<O: Operation> Answered<O> {
@@ -291,6 +296,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             model: (&self.model.name, self.model.version),
             answer: &self.answer,
             notes: &self.notes,
+            preprocessing: self.preprocessing,
             failure: &|index, refusal| voice(index, refusal),
         };
         serde_json::to_vec(&json).map_err(Refusal::internal)
@@ -312,7 +318,12 @@ impl<O: Operation> AnyAnswer for Answered<O> {
     }
 
     fn split(self: Box<Self>) -> Vec<Result<Box<dyn AnyAnswer>, Refusal>> {
-        let Self { model, answer, notes } = *self;
+        let Self {
+            model,
+            answer,
+            notes,
+            preprocessing,
+        } = *self;
         let single = |(index, item): (usize, Result<O::Item, Refusal>)| {
             let own = notes.iter().filter(|note| note.index == index);
             let notes = own.cloned().collect();
@@ -321,7 +332,12 @@ impl<O: Operation> AnyAnswer for Answered<O> {
                 items: vec![Ok(item?)],
             };
             let model = Arc::clone(&model);
-            Ok(Box::new(Answered { model, answer, notes }) as Box<dyn AnyAnswer>)
+            Ok(Box::new(Answered {
+                model,
+                answer,
+                notes,
+                preprocessing,
+            }) as Box<dyn AnyAnswer>)
         };
         answer.items.into_iter().enumerate().map(single).collect()
     }
@@ -336,6 +352,9 @@ impl<O: Operation> AnyAnswer for Answered<O> {
 
     fn notes(&self) -> Vec<(&'static str, Value)> {
         let mut notes = O::notes(&self.answer.head, &self.answer.good());
+        if let Some(preprocessing) = self.preprocessing {
+            notes.push(("preprocessing", json!(preprocessing)));
+        }
         if !self.notes.is_empty() {
             notes.push(("notes", json!(self.notes)));
         }

@@ -24,7 +24,7 @@ use crate::{
         Call, Model, Refusal,
         catalogue::{Catalogue, Listing},
         detect::WatchesDrift,
-        info::{Capable, Details, ModelInfo, State},
+        info::{Capable, Details, ModelInfo, Preprocessing, State},
         progress::Board,
     },
     scheduling::Scheduler,
@@ -38,7 +38,7 @@ pub struct Limits {
     /// Images drawn by one request, completions included. Default 64.
     pub max_samples: u32,
     /// Pixels that all image files of one request may decode to, checked from their headers, so that a small file
-    /// cannot claim much memory. Default 16 Mi.
+    /// cannot claim much memory. Default 25 Mi, which lets a photograph of 24 million in where it is resized.
     pub max_decoded_pixels: u64,
     /// Bytes that all requests together may hold: bodies, decoded pixels, answers. Default 512 MiB.
     pub max_held_bytes: usize,
@@ -55,7 +55,7 @@ impl Default for Limits {
         Self {
             max_images: 256,
             max_samples: 64,
-            max_decoded_pixels: 16 << 20,
+            max_decoded_pixels: 25 << 20,
             max_held_bytes: 512 << 20,
             decoding: std::thread::available_parallelism().map_or(1, usize::from),
             request_timeout: Duration::from_secs(60),
@@ -246,6 +246,7 @@ impl Service {
                 })
                 .collect(),
             image: model.shape.into(),
+            preprocessing: Preprocessing::of(model.preprocessing),
             labels: model.label_names().to_vec(),
             prior: model
                 .labels
@@ -417,13 +418,15 @@ impl Opened {
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
         self.set_common(&mut options, started)?;
         let takes = self.operation.about().takes;
-        let decode: DecodeOptions = options.take(&decode_schema(takes))?;
+        let asked: DecodeOptions = options.take(&decode_schema(takes))?;
+        let decode = self.model.preprocessing.or(asked.into());
         let prepared = self.operation.prepare(&mut options, self.format)?;
         let budget = self.budget();
-        let given = self
+        let mut given = self
             .decoding
             .decode(content, self.shape(), decode, budget, self.deadline())
             .await?;
+        given.preprocessing = takes.images().then(|| Preprocessing::of(decode)).flatten();
         check_present(&given, takes)?;
         check_count(given.codes.len(), budget.max_images)?;
         check_count(given.streams.len(), budget.max_images)?;

@@ -93,10 +93,7 @@ impl Sketch {
             } else {
                 Head::Categorical
             },
-            map: InputMap {
-                scale: 2.0 / (self.levels - 1) as f64,
-                offset: -1.0,
-            },
+            map: InputMap::same(2.0 / (self.levels - 1) as f64, -1.0),
             input: "image".to_owned(),
             output: "logits".to_owned(),
             label: (self.classes > 0).then(|| LabelInput {

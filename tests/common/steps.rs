@@ -40,10 +40,7 @@ struct Weights {
     logits_bias: Vec<f32>,
 }
 
-const MAP: InputMap = InputMap {
-    scale: 0.5,
-    offset: -0.25,
-};
+const MAP: InputMap = InputMap::same(0.5, -0.25);
 
 impl StepSketch {
     pub(crate) fn shape(&self) -> ImageShape {
@@ -187,7 +184,7 @@ impl StepSketch {
                     // A neighbour whose state is not known yet would be out of bounds here.
                     known.extend(at(neighbour).map_or_else(nothing, |pixel| states[pixel].clone()));
                 }
-                let value = |pixel| f64::from(levels[pixel]) * MAP.scale + MAP.offset;
+                let value = |pixel| f64::from(MAP.value(levels[pixel], 0));
                 known.extend(self.window.iter().map(|offset| at(offset).map_or(0.0, value)));
                 known.extend(self.window.iter().map(|o| f64::from(u8::from(at(o).is_some()))));
                 known.extend([row as f64, column as f64]);

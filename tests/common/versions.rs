@@ -119,10 +119,7 @@ pub(crate) fn pixelcnn(shape: ImageShape, head: Head, model: &Model, reference: 
     let contract = Contract {
         shape,
         head,
-        map: InputMap {
-            scale: 1.0 / (shape.levels() - 1) as f64,
-            offset: 0.0,
-        },
+        map: InputMap::same(1.0 / (shape.levels() - 1) as f64, 0.0),
         input: "image".to_owned(),
         output: "logits".to_owned(),
         label: None,

@@ -135,10 +135,7 @@ fn scores(export: &[u8], image: &Image, labels: usize) -> Vec<f64> {
     let contract = Contract {
         shape: image.shape(),
         head: Head::Categorical,
-        map: InputMap {
-            scale: 1.0 / 3.0,
-            offset: 0.0,
-        },
+        map: InputMap::same(1.0 / 3.0, 0.0),
         input: "image".to_owned(),
         output: "logits".to_owned(),
         label: (labels > 1).then(|| LabelInput {

@@ -156,7 +156,7 @@ async fn a_bomb_costs_nothing_and_gets_a_clear_error() {
         .send()
         .await;
     assert!(answer.problem(413, "too_large").contains("60000×60000"));
-    assert_eq!(answer.json()["limit"], 16 << 20);
+    assert_eq!(answer.json()["limit"], 25 << 20);
 }
 
 #[tokio::test]

@@ -38,7 +38,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
     let density = density.ok_or_else(|| {
         CliError::Usage("a composite of a classifier needs a density: add --member density=NAME".to_owned())
     })?;
-    let gathered = Gathered::read(&request.data, classifier.shape, request.handling)?;
+    let gathered = Gathered::read(&request.data, &classifier, request.handling)?;
     let default = format!("{}-bayes", classifier.name);
     let name = name_of(request.name, &default, app, |other| {
         let classifies = other.can::<dyn Classifies>();

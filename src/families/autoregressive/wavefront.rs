@@ -544,10 +544,7 @@ fn tables(
     let (levels, channels) = (shape.levels(), shape.channels());
     // As the graphs that take levels do it: 32-bit reals, product and sum rounded one after the other.
     let values: Vec<f32> = (0..levels)
-        .flat_map(|level| {
-            let value = level as f32 * map.scale as f32 + map.offset as f32;
-            std::iter::repeat_n(value, channels)
-        })
+        .flat_map(|level| (0..channels).map(move |channel| map.value(level as u8, channel)))
         .collect();
     let names: Vec<&str> = compiled
         .tables

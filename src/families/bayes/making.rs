@@ -12,6 +12,7 @@ use crate::{
     domain::{bayes::Role, conformal::Calibration, image::Image},
     families::manifest::{
         members::Member,
+        preprocessing,
         text::{self, Origin},
         write,
     },
@@ -216,6 +217,7 @@ fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
     };
     [
         text::head(&composite.name, super::NAME, &composite.description, shape),
+        preprocessing::text(composite.members.classifier.preprocessing),
         format!(
             "\n[labels]\nnames = [{}]\nprior = {:?}\n",
             names.join(", "),

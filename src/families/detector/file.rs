@@ -18,7 +18,10 @@ use crate::{
         image::{Image, ImageShape},
         mixture::{Component, Mixture},
     },
-    families::manifest::text::{self, Origin},
+    families::manifest::{
+        preprocessing,
+        text::{self, Origin},
+    },
 };
 
 /// The version of the format that is written, and the only one that is read.
@@ -284,6 +287,7 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
         })
         .sum();
     let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
+    out += &preprocessing::text(detector.preprocessing);
     out += &text::members(&detector.members);
     // Writing to a string cannot fail.
     let statistics = list(plan.statistics.iter().map(|s| s.name).collect());

@@ -21,7 +21,7 @@ use crate::{
     },
     domain::{conformal::Calibration, image::Image},
     families::manifest::{members::Member, write},
-    media,
+    media::{self, DecodeOptions},
     model::{Model, Refusal, work::Workshop},
 };
 
@@ -102,6 +102,10 @@ pub async fn calibrate(
     let detector = NewDetector {
         name: recipe.name.clone(),
         description: recipe.description.clone(),
+        preprocessing: recipe
+            .members
+            .first()
+            .map_or_else(DecodeOptions::default, |(_, main)| main.preprocessing),
         members: recipe
             .members
             .iter()
@@ -139,6 +143,8 @@ pub(super) struct NewDetector {
     pub(super) name: String,
     /// One line.
     pub(super) description: String,
+    /// What is done to image files so that they fit: what its main member declares.
+    pub(super) preprocessing: DecodeOptions,
     /// Its members.
     pub(super) members: Vec<Member<Need>>,
     /// Its fitted rule.

@@ -25,8 +25,36 @@ struct ImageTable {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct InputTable {
-    scale: f64,
-    offset: f64,
+    scale: PerChannel,
+    offset: PerChannel,
+}
+
+/// One number for all channels, or one for each.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a number, or a list of one for each channel")]
+enum PerChannel {
+    All(f64),
+    Each(Vec<f64>),
+}
+
+impl PerChannel {
+    /// One for each of so many channels, if they are finite.
+    fn of(self, channels: usize, name: &str) -> Result<Vec<f64>, String> {
+        let each = match self {
+            Self::All(number) => vec![number; channels],
+            Self::Each(numbers) => numbers,
+        };
+        refuse(each.len() != channels, || {
+            format!(
+                "input.{name}: {} numbers, and the images have {channels} channels",
+                each.len()
+            )
+        })?;
+        refuse(each.iter().any(|number| !number.is_finite()), || {
+            format!("input.{name}: it must be finite")
+        })?;
+        Ok(each)
+    }
 }
 
 #[derive(Deserialize)]
@@ -195,10 +223,10 @@ impl Tables {
     /// `[input]`: the map from levels to what the graph takes.
     pub fn input_map(&mut self) -> Result<InputMap, String> {
         let InputTable { scale, offset } = self.needed("input")?;
-        if scale.is_finite() && offset.is_finite() && scale != 0.0 {
-            return Ok(InputMap { scale, offset });
-        }
-        Err("input: scale and offset must be finite, and scale not 0".to_owned())
+        let channels = self.shape().channels();
+        let (scale, offset) = (scale.of(channels, "scale")?, offset.of(channels, "offset")?);
+        refuse(scale.contains(&0.0), || "input.scale: it must not be 0".to_owned())?;
+        Ok(InputMap::of_channels(scale.into_iter().zip(offset)))
     }
 
     /// `[latent]` `size`: the size of a code.

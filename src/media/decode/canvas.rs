@@ -37,7 +37,7 @@ pub(super) struct Canvas {
 enum Pixels {
     /// Of the model's size.
     Placed(Vec<u8>),
-    Resized(Resizer),
+    Resized(Box<Resizer>),
 }
 
 impl Canvas {
@@ -46,10 +46,13 @@ impl Canvas {
         let source = (header.width as usize, header.height as usize);
         // Everything is done on the image as it is stored; only the model's image is turned.
         let target = header.applied.turn((shape.width(), shape.height()));
-        let pixels = if source == target {
+        let pixels = if header.fits(shape, options) {
             Pixels::Placed(vec![0; shape.dimensions()])
         } else {
-            Pixels::Resized(Resizer::new(source, target, shape.channels()))
+            let resize = options.resize.unwrap_or_default();
+            let window = header.window(resize, shape);
+            let resizer = Resizer::new(resize.filter, source, window, target, shape.channels());
+            Pixels::Resized(Box::new(resizer))
         };
         Self {
             shape,
@@ -57,6 +60,11 @@ impl Canvas {
             convert: options.convert,
             pixels,
         }
+    }
+
+    /// Whether pixels must come row by row from the top, and from left to right.
+    pub(super) fn wants_order(&self) -> bool {
+        matches!(self.pixels, Pixels::Resized(_))
     }
 
     /// Takes pixels of the file, as long as the image is wanted.
@@ -68,7 +76,7 @@ impl Canvas {
             let values = convert::to_channels(bytes, colour, channels, self.convert)?;
             let x = run.x + number * RUN * run.step;
             match &mut self.pixels {
-                Pixels::Resized(resizer) => resizer.add(x, run.step, run.y, &values),
+                Pixels::Resized(resizer) => resizer.add(x, run.y, &values),
                 Pixels::Placed(pixels) => {
                     let row = run.y * self.header.width as usize;
                     for (number, values) in values.chunks_exact(channels).enumerate() {

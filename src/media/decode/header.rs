@@ -4,7 +4,11 @@ use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 
 use crate::{
     domain::image::ImageShape,
-    media::{MediaError, convert, error::clip, resize},
+    media::{
+        MediaError, convert,
+        error::clip,
+        resize::{self, Resize, Resizer, Window},
+    },
 };
 
 use super::{
@@ -61,7 +65,14 @@ impl Header {
         let pixels = u64::from(width) * u64::from(height);
         let size = u64::from(colour.bytes_per_pixel());
         let held = match format {
-            ImageFormat::Png if options.frames != Frames::All || frames == 1 => png::held(width, height, size),
+            ImageFormat::Png if options.frames != Frames::All || frames == 1 => {
+                png::held(width, height, size)
+                    + if options.resize.is_some() {
+                        png::gathered(bytes, pixels, size)
+                    } else {
+                        0
+                    }
+            }
             // Two canvases and a frame.
             ImageFormat::Png => pixels.saturating_mul(12),
             // Its coefficients too, if it is progressive.
@@ -127,21 +138,49 @@ impl Header {
                 max_pixels: limit,
             });
         }
-        if self.held > limits.max_bytes() {
+        let fits = self.fits(shape, options);
+        let resizing = match options.resize {
+            Some(resize) if !fits => {
+                let target = self.applied.turn((shape.width(), shape.height()));
+                Resizer::bytes(
+                    self.width as usize,
+                    self.window(resize, shape),
+                    target,
+                    shape.channels(),
+                )
+            }
+            _ => 0,
+        };
+        let held = self.held.saturating_add(resizing);
+        if held > limits.max_bytes() {
             return Err(MediaError::TooMuchMemory {
-                bytes: self.held,
+                bytes: held,
                 limit: limits.max_bytes(),
             });
         }
-        let fits = (width as usize, height as usize) == (shape.width(), shape.height());
-        if !fits && !options.resize {
+        if !fits && options.resize.is_none() {
             return Err(MediaError::Size { width, height, shape });
         }
         self.check_values(shape, options)?;
         Ok(Cost {
             pixels: frames * pixels,
-            bytes: self.held,
+            bytes: held,
         })
+    }
+
+    /// Where the model's image lies in the resized one, as the file is stored.
+    pub(super) fn window(&self, resize: Resize, shape: ImageShape) -> Window {
+        let (width, height) = self.seen();
+        let target = (shape.width(), shape.height());
+        let seen = resize.window((width as usize, height as usize), target);
+        self.applied.window(seen, target)
+    }
+
+    /// Whether the image is taken pixel by pixel.
+    pub(super) fn fits(&self, shape: ImageShape, options: DecodeOptions) -> bool {
+        let (width, height) = self.seen();
+        let is_cut = options.resize.is_some_and(|resize| resize.short_side.is_some());
+        !is_cut && (width as usize, height as usize) == (shape.width(), shape.height())
     }
 
     /// Refuses what only a conversion could make fit, as far as the header tells.

@@ -2,6 +2,8 @@
 
 use image::metadata;
 
+use crate::media::resize::Window;
+
 /// The eight values of the orientation tag of EXIF: 1 is as stored, 2 to 8 are turned, mirrored, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Orientation(u8);
@@ -46,6 +48,23 @@ impl Orientation {
             6 => (y, height - 1 - x),
             7 => (width - 1 - y, height - 1 - x),
             _ => (width - 1 - y, x),
+        }
+    }
+
+    /// Where a part of `size` columns and rows of the image as seen lies in the image as stored.
+    pub(super) fn window(self, seen: Window, size: (usize, usize)) -> Window {
+        let whole = self.turn(seen.whole);
+        let corner = |x: usize, y: usize| self.stored(x, y, whole.0, whole.1);
+        let (one, other) = (
+            corner(seen.first.0, seen.first.1),
+            corner(seen.first.0 + size.0 - 1, seen.first.1 + size.1 - 1),
+        );
+        Window {
+            whole,
+            first: (one.0.min(other.0), one.1.min(other.1)),
+            // What is across in the image as seen is down in the file.
+            down_first: seen.down_first != (self.0 >= 5),
+            mirrored: (matches!(self.0, 2 | 3 | 7 | 8), matches!(self.0, 3 | 4 | 6 | 7)),
         }
     }
 

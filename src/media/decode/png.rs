@@ -14,6 +14,7 @@ use super::{
     canvas::{Canvas, Run},
     container::{self, Chunk, PNG_SIGNATURE},
     header::{Header, corrupt},
+    still,
     watch::Watch,
 };
 
@@ -44,6 +45,16 @@ pub(super) fn held(width: u32, height: u32, bytes_per_pixel: u64) -> u64 {
     row * (2 * u64::from(height).min(5) + 1)
 }
 
+/// Bytes that are held beside that where rows are wanted in order: the whole picture, if the file is interlaced.
+pub(super) fn gathered(bytes: &[u8], pixels: u64, bytes_per_pixel: u64) -> u64 {
+    let is_interlaced = open(bytes).is_ok_and(|reader| reader.info().interlaced);
+    if is_interlaced {
+        pixels.saturating_mul(bytes_per_pixel)
+    } else {
+        0
+    }
+}
+
 /// Draws every row.
 pub(super) fn draw(bytes: &[u8], header: &Header, canvas: &mut Canvas, watch: &Watch<'_>) -> Result<(), MediaError> {
     let mut reader = open(bytes)?;
@@ -51,7 +62,9 @@ pub(super) fn draw(bytes: &[u8], header: &Header, canvas: &mut Canvas, watch: &W
     let size = usize::from(colour.bytes_per_pixel());
     let is_deep = colour.bytes_per_pixel() > colour.channel_count();
     let (width, height) = (header.width as usize, header.height as usize);
-    let passes = if reader.info().interlaced { &ADAM7[..] } else { &PLAIN };
+    let is_interlaced = reader.info().interlaced;
+    let passes = if is_interlaced { &ADAM7[..] } else { &PLAIN };
+    let mut picture = (is_interlaced && canvas.wants_order()).then(|| vec![0; width * height * size]);
     let mut row = vec![0; width * size];
     for &(x, first, step, rows) in passes {
         let columns = width.saturating_sub(x).div_ceil(step);
@@ -70,8 +83,20 @@ pub(super) fn draw(bytes: &[u8], header: &Header, canvas: &mut Canvas, watch: &W
                     *value = u16::from_be_bytes(*value).to_ne_bytes();
                 }
             }
-            canvas.draw(colour, Run { x, step, y, bytes }, watch)?;
+            match &mut picture {
+                None => canvas.draw(colour, Run { x, step, y, bytes }, watch)?,
+                Some(picture) => {
+                    watch.after(columns as u64)?;
+                    let places = picture[(y * width + x) * size..].chunks_mut(step * size);
+                    for (place, pixel) in places.zip(bytes.chunks_exact(size)) {
+                        place[..size].copy_from_slice(pixel);
+                    }
+                }
+            }
         }
+    }
+    if let Some(picture) = picture {
+        still::draw(&picture, colour, header, canvas, watch)?;
     }
     // The checksum of the last chunk of pixels is read here.
     reader.read_row(&mut row).map_err(failed)?;

@@ -175,7 +175,7 @@ fn an_image_that_is_not_upright_is_told_or_turned() {
             // Turning and resizing can be exchanged.
             let small = ImageShape::new(1, 3, 2, 256).unwrap();
             let options = DecodeOptions {
-                resize: true,
+                resize: Some(BILINEAR),
                 convert: true,
                 orient: true,
                 ..DecodeOptions::default()
