@@ -15,12 +15,12 @@ use tokio::{net::TcpListener, sync::watch};
 use crate::{
     families::{self, GateSettings, Workshop},
     metrics::Metrics,
-    model::info::ModelInfo,
+    model::{control::Operator, info::ModelInfo},
     operations::{self, Limits, Service},
     repository::{Loading, Repository},
     runtime::{Engine, RuntimeError, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
-    settings::{Settings, SettingsError},
+    settings::{ModelControl, Settings, SettingsError},
     transport::{
         grpc,
         http::{self, HttpConfig, HttpState, ServerLimits, server::Apart},
@@ -55,6 +55,16 @@ pub enum AppError {
     Repository {
         /// The folder.
         path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// What operators asked for cannot be read.
+    #[error(
+        "what was asked of models by calls is kept in control.json of {folder}, which cannot be read: {cause}; mend the file, or remove it to load everything and pin nothing"
+    )]
+    Wishes {
+        /// The folder.
+        folder: PathBuf,
         /// What the system said.
         cause: io::Error,
     },
@@ -112,12 +122,18 @@ impl App {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
         let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let repository = Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+        let mut repository = Repository::new(path, registries.families.clone(), workshop).loading(Loading {
             records: settings.models.records(),
             gate: gate(settings),
             required: settings.models.required_models.clone(),
             ..Loading::default()
         });
+        if let (ModelControl::Kept, Some(folder)) = (settings.models.model_control, &settings.models.proof_records) {
+            repository = repository.keeping_wishes_in(folder).map_err(|cause| AppError::Wishes {
+                folder: folder.clone(),
+                cause,
+            })?;
+        }
         Ok(Self::over(settings, registries, repository, path))
     }
 
@@ -164,7 +180,11 @@ impl App {
             Arc::clone(&workshop.scheduler),
             limits,
             Arc::clone(&workshop.metrics),
-        );
+        )
+        .operated(match settings.models.model_control {
+            ModelControl::Off => Operator::nobody(),
+            ModelControl::On | ModelControl::Kept => Operator::of(Arc::<Repository>::clone(&repository)),
+        });
         Self {
             service: Arc::new(service),
             repository,

@@ -85,10 +85,11 @@ struct OfflineSettings {
 }
 
 /// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
-const NOT_OFFLINE: [&str; 5] = [
+const NOT_OFFLINE: [&str; 6] = [
     "poll_interval",
     "proof_records",
     "required_models",
+    "model_control",
     "interactive_queue",
     "bulk_queue",
 ];

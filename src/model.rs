@@ -13,6 +13,7 @@ pub mod catalogue;
 pub mod classify;
 pub mod codes;
 pub mod compress;
+pub mod control;
 pub mod detect;
 pub mod draw;
 pub mod info;

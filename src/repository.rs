@@ -9,10 +9,12 @@
 //! is loaded is immutable.
 
 mod catalogue;
+mod control;
 mod order;
 mod parallel;
 mod records;
 mod source;
+mod wishes;
 
 use std::{
     collections::BTreeMap,
@@ -27,10 +29,11 @@ use std::{
 use arc_swap::ArcSwap;
 
 use self::{
-    catalogue::{Entry, Versions},
+    catalogue::{Entry, Shown, Versions},
     order::Ordered,
     records::Records,
     source::{Candidate, Ignored, Source},
+    wishes::Wishes,
 };
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
@@ -89,8 +92,10 @@ pub struct Repository {
     records: Option<Records>,
     /// Held while models are loaded, so that two scans do not load the same version twice.
     known: Mutex<Known>,
+    /// What operators have asked for. Whoever changes what requests see holds it, so that nothing is shown against it.
+    wishes: Mutex<Wishes>,
     /// What requests see.
-    versions: ArcSwap<Versions>,
+    shown: ArcSwap<Shown>,
     /// Whether the first scan is over.
     has_looked: AtomicBool,
 }
@@ -98,9 +103,9 @@ pub struct Repository {
 /// What earlier scans came to.
 #[derive(Debug, Default)]
 struct Known {
-    /// Versions that are ready, or failed their proof with complete files, by folder, with the fingerprint of what they
-    /// were proved with.
-    settled: BTreeMap<PathBuf, ([u8; 32], Entry)>,
+    /// Fingerprints of what versions were proved with that are ready, or failed their proof with complete files, by name
+    /// and number.
+    settled: BTreeMap<(String, u32), [u8; 32]>,
     ignored: Ignored,
 }
 
@@ -125,7 +130,8 @@ impl Repository {
             loading: Loading::default(),
             records: None,
             known: Mutex::default(),
-            versions: ArcSwap::default(),
+            wishes: Mutex::default(),
+            shown: ArcSwap::default(),
             has_looked: AtomicBool::new(false),
         }
     }
@@ -139,6 +145,19 @@ impl Repository {
         self
     }
 
+    /// The same, with what operators ask for kept in a file of that folder. What it holds already is wished from the
+    /// start; an error if that cannot be read.
+    pub fn keeping_wishes_in(mut self, folder: &Path) -> io::Result<Self> {
+        let wishes = Wishes::kept_in(folder)?;
+        let pinned = wishes.pins();
+        self.shown = ArcSwap::from_pointee(Shown {
+            pinned,
+            ..Shown::default()
+        });
+        self.wishes = Mutex::new(wishes);
+        Ok(self)
+    }
+
     /// What its models are made with.
     pub fn workshop(&self) -> &Workshop {
         &self.workshop
@@ -149,13 +168,17 @@ impl Repository {
     ///
     /// A version that is ready, or that failed its proof with complete files, is kept as it is while its manifest and
     /// those of its members stay the same: a manifest carries the hashes of its files. Whatever was missing or did not
-    /// fit is looked at again. A version that is replaced by one that fails its gate is gone: publish a change as a new
-    /// version.
+    /// fit is looked at again. A version that is replaced by one that fails its gate serves on as it was loaded, and
+    /// says so: publish a change as a new version. What operators have unloaded stays unloaded.
     pub fn scan(&self) -> io::Result<()> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        self.scan_locked(&mut lock(&self.known))
+    }
+
+    fn scan_locked(&self, known: &mut Known) -> io::Result<()> {
         let candidates = self.source.candidates(&mut known.ignored)?;
         let ordered = order::by_dependence(candidates, &self.registry);
         let settled = std::mem::take(&mut known.settled);
+        let before = self.shown.load_full();
         let seen = Mutex::new(BTreeMap::new());
         let loaded = Mutex::new(Versions::new());
         parallel::in_order(
@@ -163,23 +186,44 @@ impl Repository {
             self.loading.at_once,
             |one| one.after.clone(),
             |_, one| {
-                let (folder, fingerprint) = (one.candidate.folder.clone(), one.fingerprint);
                 let (name, number) = (one.candidate.name.clone(), one.candidate.number);
-                let entry = match settled.get(&folder) {
-                    Some((previous, entry)) if *previous == fingerprint => entry.clone(),
-                    _ => self.load(one, &|name, number| member(&lock(&loaded), name, number)),
+                let (version, fingerprint) = ((name.clone(), number), one.fingerprint);
+                let before = before.versions.get(&name).and_then(|all| all.get(&number));
+                let is_same = settled.get(&version) == Some(&fingerprint);
+                let entry = match before {
+                    _ if !lock(&self.wishes).want(&name, number) => Entry::unloaded(),
+                    Some(before) if is_same && before.is_settled => before.clone(),
+                    _ => {
+                        let members = |name: &str, number| member(&lock(&loaded), name, number);
+                        let entry = self.load(one, &members).after(before);
+                        tell_refused(&name, number, &entry, before);
+                        entry
+                    }
                 };
                 if entry.is_settled {
-                    lock(&seen).insert(folder, (fingerprint, entry.clone()));
+                    lock(&seen).insert(version, fingerprint);
                 }
                 self.show(&name, number, &entry);
                 lock(&loaded).entry(name).or_default().insert(number, entry);
             },
         );
         known.settled = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let wishes = lock(&self.wishes);
+        for (name, versions) in &mut loaded {
+            for (number, entry) in versions {
+                // It may have been unloaded while others were loaded.
+                if !wishes.want(name, *number) {
+                    *entry = Entry::unloaded();
+                }
+            }
+        }
         self.count(&loaded);
-        self.versions.store(Arc::new(loaded));
+        self.shown.store(Arc::new(Shown {
+            versions: loaded,
+            pinned: wishes.pins(),
+        }));
+        drop(wishes);
         self.has_looked.store(true, Ordering::Release);
         Ok(())
     }
@@ -197,11 +241,7 @@ impl Repository {
             ..
         } = one;
         let at = |state| self.show(&name, number, &Entry::at(state));
-        let refused = |state, error: &GateError, is_settled| {
-            let entry = Entry::stuck(state, error.to_string(), is_settled);
-            self.tell_refused(&name, number, &entry);
-            entry
-        };
+        let refused = |state, error: &GateError, is_settled| Entry::stuck(state, error.to_string(), is_settled);
 
         at(State::Discovered);
         let snapshot = match declared.and_then(|declared| declared.verify(&folder)) {
@@ -228,6 +268,7 @@ impl Repository {
             })
             .collect();
         let has_members = found.iter().all(|one| one.model.is_ok());
+        let made_of = found.iter().map(|one| (one.name.clone(), one.version)).collect();
         let (model, findings) = prove_apart(snapshot, number, found, &self.workshop, self.loading.gate, known);
         let model = match model {
             Ok(model) => model,
@@ -249,30 +290,24 @@ impl Repository {
             family = model.card.family,
             "model ready"
         );
-        Entry::ready(model)
-    }
-
-    /// Tells the log of a version that comes no further, once for each reason.
-    fn tell_refused(&self, name: &str, number: u32, entry: &Entry) {
-        let shown = self.versions.load();
-        let shown = shown.get(name).and_then(|versions| versions.get(&number));
-        let reason = entry.reason.as_deref().unwrap_or_default();
-        if shown.and_then(|shown| shown.reason.as_deref()) != Some(reason) {
-            tracing::error!(model = name, version = number, reason, "model refused");
-        }
+        Entry::ready(model, made_of)
     }
 
     /// Lets requests see how far a version is; one that serves keeps serving until its successor takes its place.
     fn show(&self, name: &str, number: u32, entry: &Entry) {
-        self.versions.rcu(|all| {
-            let mut all = Versions::clone(all);
-            let versions = all.entry(name.to_owned()).or_default();
-            let shown = versions.get(&number);
-            let on_its_way = |shown: &Entry| shown.model.is_none() && shown.reason.is_none();
-            if shown.is_none_or(on_its_way) || entry.model.is_some() {
+        let wishes = lock(&self.wishes);
+        if entry.model.is_some() && !wishes.want(name, number) {
+            return;
+        }
+        self.shown.rcu(|shown| {
+            let mut shown = Shown::clone(shown);
+            let versions = shown.versions.entry(name.to_owned()).or_default();
+            let is_refused = |shown: &Entry| shown.reason.is_some() && shown.state != State::Unloaded;
+            let is_at_rest = |shown: &Entry| shown.model.is_some() || is_refused(shown);
+            if !versions.get(&number).is_some_and(is_at_rest) || entry.model.is_some() {
                 versions.insert(number, entry.clone());
             }
-            all
+            shown
         });
     }
 
@@ -280,12 +315,22 @@ impl Repository {
         let gauge = &self.workshop.metrics.model_ready;
         gauge.reset();
         for (name, versions) in versions {
-            for (number, entry) in versions {
+            let counted = versions.iter().filter(|(_, entry)| entry.state != State::Unloaded);
+            for (number, entry) in counted {
                 gauge
                     .with_label_values(&[name.as_str(), &number.to_string()])
                     .set(i64::from(entry.model.is_some()));
             }
         }
+    }
+}
+
+/// Tells the log of a version that comes no further, once for each reason.
+fn tell_refused(name: &str, number: u32, entry: &Entry, before: Option<&Entry>) {
+    if let Some(reason) = &entry.reason
+        && before.and_then(|before| before.reason.as_ref()) != Some(reason)
+    {
+        tracing::error!(model = name, version = number, reason, "model refused");
     }
 }
 

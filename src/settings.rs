@@ -63,10 +63,27 @@ pub struct ModelSettings {
     #[arg(long, value_name = "NAMES", value_delimiter = ',', value_parser = trimmed)]
     pub required_models: Vec<String>,
 
+    /// Whether clients may load, unload, pin and roll back versions: `off`; `on` until the server ends; `kept`, where
+    /// what they came to holds over restarts, too, in `control.json` beside the proof records. The flag alone is `on`
+    #[arg(long, value_name = "WORD", default_value = "off", num_args = 0..=1, default_missing_value = "on")]
+    #[arg(hide_possible_values = true)]
+    pub model_control: ModelControl,
+
     /// ONNX Runtime's shared library, or the folder that holds it [default: ORT_DYLIB_PATH, else .runtime/ here or
     /// above the executable]
     #[arg(long, value_name = "FILE", hide_default_value = true)]
     pub onnxruntime: Option<PathBuf>,
+}
+
+/// Who changes which versions are loaded, and which serves by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ModelControl {
+    /// Whoever has the folder and the signal.
+    Off,
+    /// Calls of clients, too, until the server ends.
+    On,
+    /// The same, kept over restarts.
+    Kept,
 }
 
 #[allow(missing_docs)]
@@ -233,6 +250,9 @@ impl Settings {
                 });
             }
             http.request_timeout = ceiling;
+        }
+        if self.models.model_control == ModelControl::Kept && self.models.records().is_none() {
+            return Err(SettingsError::NothingToKeepIn);
         }
         Ok(self)
     }

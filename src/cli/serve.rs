@@ -36,7 +36,7 @@ the headings above, and paths in it are relative to its folder:
   format = \"json\"
 
 Signals: SIGTERM and SIGINT finish accepted work, then exit with 0 (a second one exits at once); SIGHUP looks for new and
-removed model versions.
+removed model versions, and with --model-control calls do.
 
 Exit codes:
   0  stopped by a signal, with all accepted work finished

@@ -6,10 +6,10 @@ use super::{Model, Refusal, info::State};
 
 /// Every version of every model, ready or not.
 pub trait Catalogue: Debug + Send + Sync {
-    /// A model that is ready; by default its newest ready version.
+    /// A model that is ready; by default the version that is pinned, else its newest ready one.
     fn model(&self, name: &str, version: Option<u32>) -> Result<Arc<Model>, Refusal>;
 
-    /// One version; by default the one that serves, else the newest.
+    /// One version; by default the one that is pinned, else the newest that serves, else the newest.
     fn listing(&self, name: &str, version: Option<u32>) -> Result<Listing, Refusal>;
 
     /// Every version of every model, in order of name and version.
@@ -34,10 +34,14 @@ pub struct Listing {
     pub version: u32,
     /// How far it is.
     pub state: State,
-    /// Why it is not ready.
+    /// Why it is not ready, or why a ready one is not what its folder holds.
     pub reason: Option<String>,
     /// The model, if it is ready.
     pub model: Option<Arc<Model>>,
+    /// Whether requests that name no version are for this one.
+    pub is_default: bool,
+    /// Whether an operator said so.
+    pub is_pinned: bool,
 }
 
 /// The refusal of a name that no model has.

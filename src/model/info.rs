@@ -18,7 +18,12 @@ pub struct ModelInfo {
     pub version: u32,
     /// How far it is on its way to serving.
     pub state: State,
-    /// Why it is not ready.
+    /// Whether requests that name no version are for this one.
+    pub default: bool,
+    /// Whether an operator said so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pinned: bool,
+    /// Why it is not ready, or why a ready one is not what its folder holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// What a ready model says of itself.
@@ -40,6 +45,8 @@ pub enum State {
     Ready,
     /// It was refused, and `reason` says why.
     Failed,
+    /// An operator has unloaded it.
+    Unloaded,
 }
 
 /// What a ready model says of itself.

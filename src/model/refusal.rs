@@ -73,11 +73,15 @@ pub enum Kind {
     Malformed,
     /// The body is of a type that is not read here.
     UnsupportedMediaType,
+    /// The state of things does not allow it.
+    Conflict,
+    /// The operator has not enabled it.
+    Disabled,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NotFound,
         Self::NotReady,
         Self::Unsupported,
@@ -97,6 +101,8 @@ impl Kind {
         Self::TooManyImages,
         Self::Malformed,
         Self::UnsupportedMediaType,
+        Self::Conflict,
+        Self::Disabled,
     ];
 
     /// A name that never changes: the last part of a problem's `type`, and the reason in metrics.
@@ -130,6 +136,8 @@ impl Kind {
             Self::TooManyImages => ("too_many_images", "Too many images in one request"),
             Self::Malformed => ("malformed", "The request is not well-formed"),
             Self::UnsupportedMediaType => ("unsupported_media_type", "The body is of a type that is not read here"),
+            Self::Conflict => ("conflict", "The state of the models does not allow this"),
+            Self::Disabled => ("disabled", "Not enabled on this server"),
         }
     }
 }
@@ -360,7 +368,7 @@ mod tests {
     fn slugs_and_titles_tell_the_kinds_apart() {
         let slugs: HashSet<_> = Kind::ALL.map(Kind::slug).into();
         let titles: HashSet<_> = Kind::ALL.map(Kind::title).into();
-        assert_eq!((slugs.len(), titles.len()), (19, 19));
+        assert_eq!((slugs.len(), titles.len()), (21, 21));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use crate::{
     model::{
         Call, Model, Refusal,
         catalogue::{Catalogue, Listing},
+        control::{Change, Operator},
         detect::WatchesDrift,
         info::{Capable, Details, ModelInfo, Preprocessing, State},
         progress::Board,
@@ -92,6 +93,7 @@ pub struct CommonOptions {
 #[derive(Debug)]
 pub struct Service {
     catalogue: Arc<dyn Catalogue>,
+    operator: Operator,
     operations: Vec<Entry>,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
@@ -135,6 +137,7 @@ impl Service {
     ) -> Self {
         Self {
             catalogue,
+            operator: Operator::nobody(),
             operations: operations.iter().map(Entry::new).collect(),
             scheduler,
             metrics,
@@ -143,6 +146,13 @@ impl Service {
             limits: Arc::new(limits),
             draining: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with models that an operator changes by calls.
+    #[must_use]
+    pub fn operated(mut self, operator: Operator) -> Self {
+        self.operator = operator;
+        self
     }
 
     /// The metrics of this server.
@@ -193,7 +203,7 @@ impl Service {
     pub fn weaknesses(&self) -> Vec<String> {
         let refused = self.catalogue.listings().into_iter();
         refused
-            .filter(|listing| listing.state == State::Failed)
+            .filter(|own| own.state == State::Failed || own.state == State::Ready && own.reason.is_some())
             .map(
                 |Listing {
                      name, version, reason, ..
@@ -228,6 +238,26 @@ impl Service {
         Ok(self.describe(listing))
     }
 
+    /// Changes which versions are loaded or which serves by default. Every transport's calls of operators come through
+    /// here and through [`Self::look`], so this is where they are allowed or not. Answers the model's versions.
+    pub async fn change(&self, change: Change) -> Result<Vec<ModelInfo>, Refusal> {
+        let listings = self.operator()?.change(change).await?;
+        Ok(listings.into_iter().map(|own| self.describe(own)).collect())
+    }
+
+    /// Looks for new and removed versions. Answers every version of every model.
+    pub async fn look(&self) -> Result<Vec<ModelInfo>, Refusal> {
+        let listings = self.operator()?.look().await?;
+        Ok(listings.into_iter().map(|own| self.describe(own)).collect())
+    }
+
+    fn operator(&self) -> Result<&Operator, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::shutting_down());
+        }
+        Ok(&self.operator)
+    }
+
     fn describe(&self, listing: Listing) -> ModelInfo {
         let details = listing.model.map(|model| Details {
             card: model.card.clone(),
@@ -258,6 +288,8 @@ impl Service {
             name: listing.name,
             version: listing.version,
             state: listing.state,
+            default: listing.is_default,
+            pinned: listing.is_pinned,
             reason: listing.reason,
             details,
         }

@@ -13,6 +13,27 @@ use crate::model::{
 /// All versions of all models, by name and number.
 pub(super) type Versions = BTreeMap<String, BTreeMap<u32, Entry>>;
 
+/// What requests see.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Shown {
+    pub(super) versions: Versions,
+    /// By name, the version that answers requests that name none, where an operator said which.
+    pub(super) pinned: BTreeMap<String, u32>,
+}
+
+impl Shown {
+    /// The version that answers requests that name none, if one does: the one that is pinned, else the newest that is
+    /// ready. One that is pinned and not ready has no substitute: it was pinned because of the others.
+    pub(super) fn default_of(&self, name: &str) -> Option<u32> {
+        let versions = self.versions.get(name)?;
+        let is_ready = |number: &u32| versions.get(number).is_some_and(|entry| entry.model.is_some());
+        match self.pinned.get(name) {
+            Some(pinned) => Some(*pinned).filter(is_ready),
+            None => versions.keys().copied().rfind(is_ready),
+        }
+    }
+}
+
 /// How far a version is.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
@@ -21,6 +42,8 @@ pub(super) struct Entry {
     pub(super) reason: Option<String>,
     /// If it is ready.
     pub(super) model: Option<Arc<Model>>,
+    /// What it is made of, if it is ready.
+    pub(super) members: Vec<(String, u32)>,
     /// Whether the same files would come to the same: it is ready, or complete and has failed its proof.
     pub(super) is_settled: bool,
 }
@@ -32,8 +55,15 @@ impl Entry {
             state,
             reason: None,
             model: None,
+            members: Vec::new(),
             is_settled: false,
         }
+    }
+
+    /// By an operator.
+    pub(super) fn unloaded() -> Self {
+        let reason = "it was unloaded by a call, and a call can load it".to_owned();
+        Self::stuck(State::Unloaded, reason, false)
     }
 
     /// It comes no further, for this reason.
@@ -45,21 +75,69 @@ impl Entry {
         }
     }
 
-    pub(super) fn ready(model: Model) -> Self {
+    pub(super) fn ready(model: Model, members: Vec<(String, u32)>) -> Self {
         Self {
             model: Some(Arc::new(model)),
+            members,
             is_settled: true,
             ..Self::at(State::Ready)
         }
     }
 
-    fn listing(&self, name: &str, version: u32) -> Listing {
+    /// What is shown of a version that was ready before: if it is not ready any more, what was loaded before serves on.
+    pub(super) fn after(self, before: Option<&Self>) -> Self {
+        match (&self.reason, before) {
+            (Some(reason), Some(before)) if before.model.is_some() => Self {
+                reason: Some(format!(
+                    "what was loaded before serves on; what its folder holds now is refused: {reason}"
+                )),
+                is_settled: self.is_settled,
+                ..before.clone()
+            },
+            _ => self,
+        }
+    }
+}
+
+impl Shown {
+    fn listing(&self, name: &str, version: u32, entry: &Entry) -> Listing {
         Listing {
             name: name.to_owned(),
             version,
-            state: self.state,
-            reason: self.reason.clone(),
-            model: self.model.clone(),
+            state: entry.state,
+            reason: entry.reason.clone(),
+            model: entry.model.clone(),
+            is_default: self.default_of(name) == Some(version),
+            is_pinned: self.pinned.get(name) == Some(&version),
+        }
+    }
+}
+
+impl Repository {
+    /// The versions of a model, among which is the one that is named.
+    pub(super) fn versions<'a>(
+        &self,
+        shown: &'a Shown,
+        name: &str,
+        version: Option<u32>,
+    ) -> Result<&'a BTreeMap<u32, Entry>, Refusal> {
+        // Until the first look is over, nobody knows what there is.
+        let missing = |refusal: Refusal| {
+            if self.has_looked() {
+                refusal
+            } else {
+                catalogue::still_loading()
+            }
+        };
+        let known = || shown.versions.keys().cloned();
+        let versions = shown.versions.get(name).filter(|versions| !versions.is_empty());
+        let versions = versions.ok_or_else(|| missing(catalogue::no_such_model(name, known())))?;
+        match version {
+            Some(number) if !versions.contains_key(&number) => {
+                let known = versions.keys().copied();
+                Err(missing(catalogue::no_such_version(name, number, known)))
+            }
+            _ => Ok(versions),
         }
     }
 }
@@ -74,40 +152,28 @@ impl Catalogue for Repository {
     }
 
     fn listing(&self, name: &str, version: Option<u32>) -> Result<Listing, Refusal> {
-        let all = self.versions.load();
-        // Until the first look is over, nobody knows what there is.
-        let missing = |refusal: Refusal| {
-            if self.has_looked() {
-                refusal
-            } else {
-                catalogue::still_loading()
-            }
-        };
-        let versions = all.get(name).filter(|versions| !versions.is_empty());
-        let versions = versions.ok_or_else(|| missing(catalogue::no_such_model(name, all.keys().cloned())))?;
-        let found = match version {
-            Some(number) => versions.get_key_value(&number),
-            None => versions
-                .iter()
-                .rfind(|(_, entry)| entry.model.is_some())
-                .or_else(|| versions.last_key_value()),
-        };
-        found
-            .map(|(number, entry)| entry.listing(name, *number))
-            .ok_or_else(|| {
-                missing(catalogue::no_such_version(
-                    name,
-                    version.unwrap_or_default(),
-                    versions.keys().copied(),
-                ))
-            })
+        let shown = self.shown.load();
+        let versions = self.versions(&shown, name, version)?;
+        let number = version
+            .or_else(|| shown.pinned.get(name).copied())
+            .or_else(|| shown.default_of(name))
+            .or_else(|| versions.last_key_value().map(|(&number, _)| number))
+            .unwrap_or_default();
+        let entry = versions.get(&number);
+        let entry = entry.ok_or_else(|| {
+            let reason = "it is pinned and is not in the repository any more; pin another version, or unpin";
+            catalogue::not_ready(name, number, reason)
+        })?;
+        Ok(shown.listing(name, number, entry))
     }
 
     fn listings(&self) -> Vec<Listing> {
-        let all = self.versions.load();
-        let listings = all
-            .iter()
-            .flat_map(|(name, versions)| versions.iter().map(|(number, entry)| entry.listing(name, *number)));
+        let shown = self.shown.load();
+        let all = shown.versions.iter();
+        let listings = all.flat_map(|(name, versions)| {
+            let own = versions.iter();
+            own.map(|(&number, entry)| shown.listing(name, number, entry))
+        });
         listings.collect()
     }
 
@@ -115,16 +181,17 @@ impl Catalogue for Repository {
         if !self.has_looked() {
             return Some("the models are still being loaded".to_owned());
         }
-        let all = self.versions.load();
-        let serves = |versions: &BTreeMap<u32, Entry>| versions.values().any(|entry| entry.model.is_some());
+        let shown = self.shown.load();
+        let serves = |name: &str| shown.default_of(name).is_some();
         let required = &self.loading.required;
         if required.is_empty() {
-            return (!all.values().any(serves)).then(|| "no model serves".to_owned());
+            let any = shown.versions.keys().any(|name| serves(name));
+            return (!any).then(|| "no model serves".to_owned());
         }
         let missing: Vec<&str> = required
             .iter()
             .map(String::as_str)
-            .filter(|&name| !all.get(name).is_some_and(serves))
+            .filter(|&name| !serves(name))
             .collect();
         let names = missing.join(", ");
         (!missing.is_empty()).then(|| format!("models that must serve do not: {names}"))

@@ -43,6 +43,11 @@ pub enum SettingsError {
         /// The longest one.
         ceiling: Duration,
     },
+    /// Nowhere to keep what calls change.
+    #[error(
+        "--model-control: kept is not possible: it is kept in the folder of proof records, and --proof-records is none"
+    )]
+    NothingToKeepIn,
     /// The library that was named is not there.
     #[error(
         "there is no ONNX Runtime library at {}: name a file such as libonnxruntime.so, or run `make runtime`",

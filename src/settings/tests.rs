@@ -185,3 +185,13 @@ fn the_reference_lists_every_setting_as_it_is() {
         "the table of settings in docker/README.md should be:\n{rows}"
     );
 }
+
+#[test]
+fn what_calls_change_is_kept_only_where_there_is_a_folder_for_it() {
+    let control = |flags: &[&str]| read(flags, "", None).map(|settings| settings.models.model_control);
+    assert_eq!(control(&[]), Ok(ModelControl::Off));
+    assert_eq!(control(&["--model-control"]), Ok(ModelControl::On));
+    assert_eq!(control(&["--model-control", "kept"]), Ok(ModelControl::Kept));
+    let error = control(&["--model-control", "kept", "--proof-records", "none"]).unwrap_err();
+    assert!(error.contains("--proof-records is none"), "{error}");
+}

@@ -7,6 +7,7 @@
 //!
 //! Here is what the ways of speaking the protocol share; [`rest`] speaks JSON and bytes over HTTP.
 
+mod control;
 mod counters;
 mod data;
 mod documents;

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("DENSITY_SERVER", ROOT / "target/debug/density-server"))
 sys.path.insert(0, str(ROOT / "proto/python"))
 
+FIXTURES = ROOT / "tests/fixtures/repository"
 #: Rows, columns and levels of the tiny models.
 HEIGHT, WIDTH, LEVELS = 6, 5, 4
 #: What lies between two levels in an image file, which has 256 of them.
@@ -31,12 +33,13 @@ class Server:
     grpc: str
 
 
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
+@contextmanager
+def serving(repository: Path, *flags: str) -> Iterator[Server]:
+    """The binary over a repository, until the block ends."""
     ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
     process = subprocess.Popen(
-        [BINARY, "serve", *ports, "--log-format", "json", "--proof-records", "none"],
-        env={**os.environ, "DENSITY_REPOSITORY": str(ROOT / "tests/fixtures/repository")},
+        [BINARY, "serve", *ports, "--log-format", "json", "--proof-records", "none", *flags],
+        env={**os.environ, "DENSITY_REPOSITORY": str(repository)},
         cwd=ROOT,
         stderr=subprocess.PIPE,
         text=True,
@@ -57,6 +60,12 @@ def server() -> Iterator[Server]:
         process.terminate()
         status = process.wait(60)
     assert drain.wait(60) == status == 0, status
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    with serving(FIXTURES) as server:
+        yield server
 
 
 @pytest.fixture

@@ -232,7 +232,8 @@ def test_a_bad_image_fails_the_request_by_its_place(client: triton.InferenceServ
         client.infer(MODEL, [tensor("image", images, "UINT8")])
 
 
-def test_loading_is_not_a_clients_business(client: triton.InferenceServerClient) -> None:
+def test_loading_is_not_a_clients_business_unless_the_operator_says_so(client: triton.InferenceServerClient) -> None:
     for call in (client.load_model, client.unload_model):
-        with pytest.raises(InferenceServerException, match="not enabled"):
+        with pytest.raises(InferenceServerException, match="--model-control") as caught:
             call(MODEL)
+        assert caught.value.status() == "501"

@@ -13,10 +13,11 @@ pub(crate) fn code_of(kind: Kind) -> Code {
     match kind {
         Kind::NotFound | Kind::UnknownRoute => Code::NotFound,
         Kind::NotReady | Kind::ShuttingDown => Code::Unavailable,
-        Kind::Unsupported => Code::Unimplemented,
+        Kind::Unsupported | Kind::Disabled => Code::Unimplemented,
         Kind::Overloaded => Code::ResourceExhausted,
         Kind::DeadlineExceeded | Kind::BodyTimeout => Code::DeadlineExceeded,
         Kind::Internal => Code::Internal,
+        Kind::Conflict => Code::FailedPrecondition,
         Kind::InvalidOption
         | Kind::InvalidImage
         | Kind::InvalidStream

@@ -18,13 +18,14 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use super::{
     problem::{Failure, ProblemBody, example, status_of},
-    routes::{Index, Status},
+    routes::{Index, Models, Status, control_paths},
     stream::Progress,
 };
 use crate::{
     intake::{IMAGE_TYPES, STREAM_TYPE, Takes},
     model::{
         Kind,
+        control::{Action, Names},
         detect::{CalibrationScores, DriftReport},
         info::ModelInfo,
     },
@@ -54,6 +55,7 @@ pub fn document(service: &Service) -> Value {
     };
     document.server();
     document.models();
+    document.repository();
     for operation in service.operations() {
         document.operation(&**operation);
     }
@@ -72,6 +74,7 @@ pub fn document(service: &Service) -> Value {
         "tags": [
             {"name": "operations", "description": "What can be asked of a model"},
             {"name": "models", "description": "What is loaded"},
+            {"name": "repository", "description": "What operators change while the server serves, with --model-control"},
             {"name": "server", "description": "The server itself"},
         ],
         "paths": document.paths,
@@ -160,14 +163,7 @@ impl Document {
     }
 
     fn models(&mut self) {
-        let info = self.schema::<ModelInfo>();
-        let list = json!({
-            "application/json": {
-                "schema": {
-                    "type": "object", "required": ["models"], "properties": {"models": {"type": "array", "items": info}}
-                }
-            }
-        });
+        let list = self.answers_json::<Models>();
         let about = (
             "list",
             "models",
@@ -231,6 +227,44 @@ impl Document {
         }
     }
 
+    fn repository(&mut self) {
+        let refusals = [404, 409, 422, 500, 501, 503];
+        let models = self.answers_json::<Models>();
+        let scan = (
+            "scan",
+            "repository",
+            "Look for versions",
+            "Loads what is new in the repository and drops what is gone, as SIGHUP does.",
+        );
+        self.add("/v1/repository/scan", "post", scan, models.clone(), &refusals);
+        for action in Action::ALL {
+            for path in control_paths(action) {
+                let versioned = path.contains("{version}");
+                let id = if versioned && action.names() == Names::ModelOrVersion {
+                    format!("{}_version", action.name())
+                } else {
+                    action.name().to_owned()
+                };
+                let summary = title_case(action.name());
+                let about = (&*id, "repository", &*summary, action.description());
+                self.add(&path, "post", about, models.clone(), &refusals);
+                let mut parameters = model_parameters(versioned);
+                if action.names() == Names::Model {
+                    parameters.truncate(1);
+                } else if !versioned {
+                    parameters[1]["description"] = json!("One version of the model; by default all");
+                }
+                if action == Action::Unload {
+                    parameters.push(json!({
+                        "name": "dependents", "in": "query", "required": false, "schema": {"type": "boolean", "default": false},
+                        "description": "Unload what is made of it, too",
+                    }));
+                }
+                self.paths[&path]["post"]["parameters"] = json!(parameters);
+            }
+        }
+    }
+
     fn get(&mut self, path: &str, about: (&str, &str, &str, &str), content: Value, refusals: &[u16]) {
         self.add(path, "get", about, content, refusals);
     }
@@ -246,7 +280,8 @@ impl Document {
         let mut responses = self.refusals(refusals);
         responses.insert("200".to_owned(), json!({"description": summary, "content": content}));
         let operation = json!({
-            "operationId": id, "tags": [tag], "summary": summary, "description": description, "responses": responses,
+            "operationId": id, "tags": [tag], "summary": summary, "description": description, "parameters": [],
+            "responses": responses,
         });
         let entry = self.paths.entry(path).or_insert_with(|| json!({}));
         entry[method] = operation;
@@ -334,7 +369,10 @@ fn model_parameters(versioned: bool) -> Vec<Value> {
     let (place, description) = if versioned {
         ("path", "Version of the model")
     } else {
-        ("query", "Version of the model; by default its newest ready one")
+        (
+            "query",
+            "Version of the model; by default the one that is pinned, else its newest ready one",
+        )
     };
     let version = json!({
         "name": "version", "in": place, "required": versioned, "description": description,

@@ -80,6 +80,8 @@ pub fn status_of(kind: Kind) -> StatusCode {
         Kind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         Kind::Malformed => StatusCode::BAD_REQUEST,
         Kind::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        Kind::Conflict => StatusCode::CONFLICT,
+        Kind::Disabled => StatusCode::NOT_IMPLEMENTED,
     }
 }
 
@@ -264,6 +266,8 @@ mod tests {
             (413, "too_many_images"),
             (400, "malformed"),
             (415, "unsupported_media_type"),
+            (409, "conflict"),
+            (501, "disabled"),
         ];
         let found = Kind::ALL.map(|kind| (status_of(kind).as_u16(), kind.slug()));
         assert_eq!(found, expected);

@@ -6,13 +6,20 @@ use axum::{
 };
 
 use super::{HttpState, page};
-use crate::operations::Service;
+use crate::{
+    model::control::{Action, Names},
+    operations::Service,
+};
 
 mod models;
 mod operations;
+mod repository;
 mod server;
 
-pub(super) use self::server::{Index, Status};
+pub(super) use self::{
+    models::Models,
+    server::{Index, Status},
+};
 
 /// Every route.
 pub(super) fn all(service: &Service) -> Router<HttpState> {
@@ -30,7 +37,14 @@ pub(super) fn all(service: &Service) -> Router<HttpState> {
             get(models::calibration),
         )
         .route("/v1/models/{model}/drift", drift())
-        .route("/v1/models/{model}/versions/{version}/drift", drift());
+        .route("/v1/models/{model}/versions/{version}/drift", drift())
+        .route("/v1/repository/scan", post(repository::scan));
+    for action in Action::ALL {
+        for path in control_paths(action) {
+            let change = post(move |state, request| repository::change(action, state, request));
+            router = router.route(&path, change);
+        }
+    }
     for operation in service.operations() {
         let name = operation.about().name;
         for model in ["{model}", "{model}/versions/{version}"] {
@@ -39,6 +53,17 @@ pub(super) fn all(service: &Service) -> Router<HttpState> {
         }
     }
     router
+}
+
+/// The paths of an action of operators.
+pub(super) fn control_paths(action: Action) -> Vec<String> {
+    let places: &[&str] = match action.names() {
+        Names::Model => &["{model}"],
+        Names::ModelOrVersion => &["{model}", "{model}/versions/{version}"],
+        Names::Version => &["{model}/versions/{version}"],
+    };
+    let path = |place: &&str| format!("/v1/repository/models/{place}/{}", action.name());
+    places.iter().map(path).collect()
 }
 
 /// What operators and their tools ask.

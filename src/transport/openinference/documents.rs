@@ -201,7 +201,7 @@ impl OpenInference {
                 state: match own.state {
                     State::Ready => "READY",
                     State::Discovered | State::Verified | State::Proved => "LOADING",
-                    State::Failed => "UNAVAILABLE",
+                    State::Failed | State::Unloaded => "UNAVAILABLE",
                 },
                 reason: own.reason.unwrap_or_default(),
             })

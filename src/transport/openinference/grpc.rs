@@ -53,12 +53,6 @@ fn refused(refusal: Refusal) -> Status {
     status::status(&refusal, message(&refusal))
 }
 
-fn not_enabled() -> Status {
-    Status::unimplemented(
-        "loading and unloading by clients is not enabled; the server loads what is in its repository when it gets SIGHUP",
-    )
-}
-
 #[tonic::async_trait]
 impl GrpcInferenceService for Inference {
     async fn server_live(&self, _: Request<ServerLiveRequest>) -> Answer<ServerLiveResponse> {
@@ -161,16 +155,26 @@ impl GrpcInferenceService for Inference {
 
     async fn repository_model_load(
         &self,
-        _: Request<RepositoryModelLoadRequest>,
+        request: Request<RepositoryModelLoadRequest>,
     ) -> Answer<RepositoryModelLoadResponse> {
-        Err(not_enabled())
+        let RepositoryModelLoadRequest {
+            model_name, parameters, ..
+        } = request.into_inner();
+        let done = self.0.load(&model_name, wanted(parameters)).await;
+        done.map_err(refused)?;
+        Ok(Response::new(RepositoryModelLoadResponse {}))
     }
 
     async fn repository_model_unload(
         &self,
-        _: Request<RepositoryModelUnloadRequest>,
+        request: Request<RepositoryModelUnloadRequest>,
     ) -> Answer<RepositoryModelUnloadResponse> {
-        Err(not_enabled())
+        let RepositoryModelUnloadRequest {
+            model_name, parameters, ..
+        } = request.into_inner();
+        let done = self.0.unload(&model_name, wanted(parameters)).await;
+        done.map_err(refused)?;
+        Ok(Response::new(RepositoryModelUnloadResponse {}))
     }
 
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
@@ -291,6 +295,18 @@ fn parameter((name, value): (String, InferParameter)) -> Result<(String, Value),
         None => Value::Null,
     };
     Ok((name, value))
+}
+
+/// Parameters of loading and unloading. Files and configurations are among those that are not understood, so that only
+/// their names matter.
+fn wanted(parameters: HashMap<String, ModelRepositoryParameter>) -> impl Iterator<Item = (String, Value)> {
+    parameters.into_iter().map(|(name, value)| {
+        let value = match value.parameter_choice {
+            Some(model_repository_parameter::ParameterChoice::BoolParam(flag)) => Value::Bool(flag),
+            _ => Value::Null,
+        };
+        (name, value)
+    })
 }
 
 /// A parameter that is not understood asks for something that would not be done.

@@ -40,8 +40,8 @@ pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig) -> Router {
         .route("/v2/health/ready", get(server::ready))
         .route("/v2/models/stats", get(models::all_statistics))
         .route("/v2/repository/index", post(server::index))
-        .route("/v2/repository/models/{model}/load", post(server::not_enabled))
-        .route("/v2/repository/models/{model}/unload", post(server::not_enabled))
+        .route("/v2/repository/models/{model}/load", post(server::load))
+        .route("/v2/repository/models/{model}/unload", post(server::unload))
         .route("/v2/{*path}", any(errors::nothing_here));
     for model in ["/v2/models/{model}", "/v2/models/{model}/versions/{version}"] {
         router = router

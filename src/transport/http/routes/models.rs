@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::{extract::State, http::Uri, response::Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -15,12 +16,21 @@ use super::super::{
 use crate::model::{
     Model, Refusal,
     detect::{Judges, WatchesDrift},
+    info::ModelInfo,
 };
+
+/// Versions of models.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(crate) struct Models {
+    /// In order of name and version.
+    pub(crate) models: Vec<ModelInfo>,
+}
 
 /// Every version of every model, ready or not.
 pub(super) async fn list(State(state): State<HttpState>, uri: Uri) -> Result<Response, Problem> {
     Query::new(uri.query()).nothing_else("there are none")?;
-    Ok(json(&json!({"models": state.service.models()})))
+    let models = state.service.models();
+    Ok(json(&Models { models }))
 }
 
 /// One version; by default the one that serves, else the newest.

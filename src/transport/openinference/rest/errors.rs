@@ -19,7 +19,7 @@ pub(super) fn status_of(kind: Kind) -> StatusCode {
     match kind {
         Kind::NotFound | Kind::UnknownRoute => StatusCode::NOT_FOUND,
         Kind::NotReady | Kind::ShuttingDown | Kind::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+        Kind::Unsupported | Kind::Disabled => StatusCode::NOT_IMPLEMENTED,
         Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::InvalidOption
@@ -32,7 +32,8 @@ pub(super) fn status_of(kind: Kind) -> StatusCode {
         | Kind::BodyTooLarge
         | Kind::TooManyImages
         | Kind::Malformed
-        | Kind::UnsupportedMediaType => StatusCode::BAD_REQUEST,
+        | Kind::UnsupportedMediaType
+        | Kind::Conflict => StatusCode::BAD_REQUEST,
     }
 }
 
@@ -82,6 +83,7 @@ mod tests {
             ("shutting_down", 503),
             ("internal", 500),
             ("unknown_route", 404),
+            ("disabled", 501),
         ];
         assert_eq!(others, expected);
     }

@@ -1,0 +1,216 @@
+//! Versions loaded, unloaded, pinned and rolled back by operators while requests go on.
+//!
+//! A pin or an unloading takes effect at once, also while other versions are being proved; a load takes as long as its
+//! load gates. What a request holds, it keeps.
+
+use std::{collections::BTreeSet, io};
+
+use super::{
+    Repository,
+    catalogue::{Entry, Shown},
+    lock,
+    source::Ignored,
+    wishes::Wish,
+};
+use crate::model::{
+    Kind, Refusal,
+    catalogue::{self, Catalogue, Listing},
+    control::{Action, Change, Control},
+};
+
+/// A version by name and number.
+type Version = (String, u32);
+
+impl Control for Repository {
+    fn change(&self, change: &Change) -> Result<Vec<Listing>, Refusal> {
+        let (model, version) = (&*change.model, change.version);
+        match (change.action, version) {
+            (Action::Load, _) => self.load_by_call(model, version, false)?,
+            (Action::Reload, _) => self.load_by_call(model, version, true)?,
+            (Action::Unload, _) => self.unload(model, version, change.dependents)?,
+            (Action::Pin, Some(version)) => self.pin(model, version)?,
+            (Action::Pin | Action::Unpin, _) => self.unpin(model)?,
+            (Action::Rollback, _) => self.roll_back(model)?,
+        }
+        let mut listings = self.listings();
+        listings.retain(|own| own.name == model);
+        Ok(listings)
+    }
+
+    fn look(&self) -> Result<Vec<Listing>, Refusal> {
+        self.scan().map_err(unreadable)?;
+        Ok(self.listings())
+    }
+}
+
+impl Repository {
+    fn load_by_call(&self, model: &str, version: Option<u32>, again: bool) -> Result<(), Refusal> {
+        let mut known = lock(&self.known);
+        // What is not there is not wished for: names would gather.
+        let there = self.source.candidates(&mut Ignored::default()).map_err(unreadable)?;
+        let mut own = there.iter().filter(|candidate| candidate.name == model).peekable();
+        if own.peek().is_none() {
+            let names: BTreeSet<&str> = there.iter().map(|candidate| &*candidate.name).collect();
+            return Err(catalogue::no_such_model(
+                model,
+                names.into_iter().map(ToOwned::to_owned),
+            ));
+        }
+        let numbers: Vec<u32> = own.map(|candidate| candidate.number).collect();
+        if let Some(version) = version
+            && !numbers.contains(&version)
+        {
+            return Err(catalogue::no_such_version(model, version, numbers.into_iter()));
+        }
+        self.wish(&[model], |wish| wish.load(version))?;
+        if again {
+            let mut anew: BTreeSet<Version> = numbers
+                .into_iter()
+                .filter(|&number| version.is_none_or(|version| version == number))
+                .map(|number| (model.to_owned(), number))
+                .collect();
+            // What is made of a model holds it: left alone, it would keep the one from before in memory.
+            anew.extend(self.shown.load().made_of(&anew));
+            known.settled.retain(|version, _| !anew.contains(version));
+        }
+        self.scan_locked(&mut known).map_err(unreadable)?;
+        drop(known);
+        let listing = self.listing(model, version)?;
+        match listing.reason {
+            Some(reason) => Err(conflict(format!(
+                "model {model:?} version {} is not loaded: {reason}",
+                listing.version
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn unload(&self, model: &str, version: Option<u32>, dependents: bool) -> Result<(), Refusal> {
+        let shown = self.shown.load();
+        let numbers: Vec<u32> = self.versions(&shown, model, version)?.keys().copied().collect();
+        let own: BTreeSet<Version> = numbers
+            .into_iter()
+            .filter(|&number| version.is_none_or(|version| version == number))
+            .map(|number| (model.to_owned(), number))
+            .collect();
+        if let Some(version) = version
+            && shown.pinned.get(model) == Some(&version)
+        {
+            return Err(conflict(format!(
+                "model {model:?} version {version} is pinned: pin another version first, or unpin"
+            )));
+        }
+        let others = shown.made_of(&own);
+        if !dependents && let Some((first, number)) = others.first() {
+            return Err(conflict(format!(
+                "model {first:?} version {number} is made of it; unload that first, or what is made of it along with it"
+            )));
+        }
+        let mut wishes = lock(&self.wishes);
+        wishes
+            .change([model], |wish| wish.unload(version))
+            .map_err(cannot_be_kept)?;
+        for (name, number) in &others {
+            wishes
+                .change([&**name], |wish| wish.unload(Some(*number)))
+                .map_err(cannot_be_kept)?;
+        }
+        let unloaded: BTreeSet<Version> = own.into_iter().chain(others).collect();
+        self.shown.rcu(|shown| {
+            let mut next = Shown::clone(shown);
+            for (name, number) in &unloaded {
+                let entry = next.versions.get_mut(name).and_then(|all| all.get_mut(number));
+                if let Some(entry) = entry {
+                    *entry = Entry::unloaded();
+                }
+            }
+            next
+        });
+        self.count(&self.shown.load().versions);
+        Ok(())
+    }
+
+    fn pin(&self, model: &str, version: u32) -> Result<(), Refusal> {
+        let shown = self.shown.load();
+        let entry = self.versions(&shown, model, Some(version))?.get(&version);
+        let Some(Entry { model: Some(_), .. }) = entry else {
+            let reason = entry.and_then(|entry| entry.reason.as_deref());
+            return Err(conflict(format!(
+                "model {model:?} version {version} cannot be pinned, it is not ready: {}",
+                reason.unwrap_or("it is being loaded")
+            )));
+        };
+        self.wish(&[model], |wish| wish.pin(Some(version)))
+    }
+
+    fn unpin(&self, model: &str) -> Result<(), Refusal> {
+        self.versions(&self.shown.load(), model, None)?;
+        self.wish(&[model], |wish| wish.pin(None))
+    }
+
+    fn roll_back(&self, model: &str) -> Result<(), Refusal> {
+        let shown = self.shown.load();
+        let versions = self.versions(&shown, model, None)?;
+        let now = shown.default_of(model);
+        let mut ready = versions.iter().filter(|(_, entry)| entry.model.is_some());
+        let before = ready.rfind(|&(&number, _)| now.is_none_or(|now| number < now));
+        let Some((&before, _)) = before else {
+            let now = now.map_or_else(String::new, |now| format!(", older than version {now} that serves now"));
+            return Err(conflict(format!(
+                "model {model:?} has no version that is ready{now}; one that was unloaded has to be loaded first"
+            )));
+        };
+        self.wish(&[model], |wish| wish.pin(Some(before)))
+    }
+
+    /// Changes what is wished of models, and lets requests see it.
+    fn wish(&self, models: &[&str], change: impl Fn(&mut Wish)) -> Result<(), Refusal> {
+        let mut wishes = lock(&self.wishes);
+        wishes.change(models.iter().copied(), change).map_err(cannot_be_kept)?;
+        let pinned = wishes.pins();
+        self.shown.rcu(|shown| Shown {
+            pinned: pinned.clone(),
+            ..Shown::clone(shown)
+        });
+        Ok(())
+    }
+}
+
+impl Shown {
+    /// Ready versions that are made of those, and of these in turn.
+    fn made_of(&self, members: &BTreeSet<Version>) -> BTreeSet<Version> {
+        let mut found: BTreeSet<Version> = BTreeSet::new();
+        loop {
+            let is_made = |entry: &Entry| {
+                let mut own = entry.members.iter();
+                own.any(|member| members.contains(member) || found.contains(member))
+            };
+            let more: Vec<Version> = self
+                .versions
+                .iter()
+                .flat_map(|(name, versions)| versions.iter().map(move |(&number, entry)| (name, number, entry)))
+                .filter(|(_, _, entry)| is_made(entry))
+                .map(|(name, number, _)| (name.clone(), number))
+                .filter(|version| !found.contains(version) && !members.contains(version))
+                .collect();
+            if more.is_empty() {
+                return found;
+            }
+            found.extend(more);
+        }
+    }
+}
+
+fn conflict(reason: String) -> Refusal {
+    Refusal::new(Kind::Conflict, reason)
+}
+
+fn unreadable(error: io::Error) -> Refusal {
+    Refusal::internal(format!("the model repository cannot be read: {error}"))
+}
+
+fn cannot_be_kept(error: io::Error) -> Refusal {
+    Refusal::internal(format!(
+        "what was asked for cannot be kept, so it was not done: {error}"
+    ))
+}

@@ -1,0 +1,168 @@
+//! What operators have said of versions: which stay unloaded, and which answers requests that name none. It holds over
+//! every look at the folder, and over restarts where it is kept in a file.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    io::Write,
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, Serialize};
+
+/// The name of the file.
+pub(super) const FILE: &str = "control.json";
+
+/// What is wished of one model.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Wish {
+    /// The whole model is unloaded, versions that come included.
+    unloaded: bool,
+    /// Versions of which the opposite is wished.
+    except: BTreeSet<u32>,
+    /// The version that answers requests that name none.
+    pinned: Option<u32>,
+}
+
+impl Wish {
+    /// Loads the version, or everything.
+    pub(super) fn load(&mut self, version: Option<u32>) {
+        self.set(version, false);
+    }
+
+    /// Unloads the version, or everything.
+    pub(super) fn unload(&mut self, version: Option<u32>) {
+        self.set(version, true);
+    }
+
+    /// Pins a version, or none.
+    pub(super) fn pin(&mut self, version: Option<u32>) {
+        self.pinned = version;
+    }
+
+    fn set(&mut self, version: Option<u32>, unloaded: bool) {
+        match version {
+            None => {
+                self.unloaded = unloaded;
+                self.except.clear();
+            }
+            Some(version) if self.unloaded == unloaded => _ = self.except.remove(&version),
+            Some(version) => _ = self.except.insert(version),
+        }
+    }
+
+    fn wants(&self, version: u32) -> bool {
+        self.unloaded == self.except.contains(&version)
+    }
+}
+
+/// What is wished of every model.
+#[derive(Debug, Default)]
+pub(super) struct Wishes {
+    models: BTreeMap<String, Wish>,
+    file: Option<PathBuf>,
+}
+
+impl Wishes {
+    /// What the file in that folder holds, where later wishes go, too; nothing if there is none yet.
+    pub(super) fn kept_in(folder: &Path) -> io::Result<Self> {
+        let file = folder.join(FILE);
+        let models = match fs::read(&file) {
+            Ok(bytes) => serde_json::from_slice(&bytes)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
+            Err(error) => return Err(error),
+        };
+        let file = Some(file);
+        Ok(Self { models, file })
+    }
+
+    /// Whether the version is to be loaded.
+    pub(super) fn want(&self, model: &str, version: u32) -> bool {
+        self.models.get(model).is_none_or(|wish| wish.wants(version))
+    }
+
+    /// Every version that is pinned.
+    pub(super) fn pins(&self) -> BTreeMap<String, u32> {
+        let pins = self.models.iter();
+        pins.filter_map(|(name, wish)| Some((name.clone(), wish.pinned?)))
+            .collect()
+    }
+
+    /// Changes what is wished of models. If that cannot be kept, nothing changes.
+    pub(super) fn change<'a>(
+        &mut self,
+        models: impl IntoIterator<Item = &'a str>,
+        change: impl Fn(&mut Wish),
+    ) -> io::Result<()> {
+        let mut next = self.models.clone();
+        for model in models {
+            let wish = next.entry(model.to_owned()).or_default();
+            change(wish);
+            if *wish == Wish::default() {
+                next.remove(model);
+            }
+        }
+        if let Some(file) = &self.file
+            && next != self.models
+        {
+            write(file, &next)?;
+        }
+        self.models = next;
+        Ok(())
+    }
+}
+
+/// Writes the whole file or leaves it as it was.
+fn write(file: &Path, models: &BTreeMap<String, Wish>) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)?;
+    let mut written = tempfile::NamedTempFile::new_in(folder)?;
+    written.write_all(&serde_json::to_vec_pretty(models)?)?;
+    written.as_file().sync_all()?;
+    written.persist(file)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_word_on_a_version_counts() {
+        let mut wish = Wish::default();
+        assert!(wish.wants(1));
+        wish.unload(Some(1));
+        assert!(!wish.wants(1) && wish.wants(2));
+        wish.unload(None);
+        assert!(!wish.wants(1) && !wish.wants(3));
+        wish.load(Some(2));
+        assert!(!wish.wants(1) && wish.wants(2));
+        wish.unload(Some(2));
+        assert!(!wish.wants(2));
+        wish.load(None);
+        assert_eq!(wish, Wish::default());
+    }
+
+    #[test]
+    fn wishes_are_kept_and_a_damaged_file_is_no_file_without_wishes() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wishes = Wishes::kept_in(folder.path()).unwrap();
+        wishes.change(["a"], |wish| wish.unload(Some(2))).unwrap();
+        wishes.change(["b"], |wish| wish.pin(Some(7))).unwrap();
+        let kept = Wishes::kept_in(folder.path()).unwrap();
+        assert!(!kept.want("a", 2) && kept.want("a", 1));
+        assert_eq!(kept.pins(), BTreeMap::from([("b".to_owned(), 7)]));
+        fs::write(folder.path().join(FILE), "{\"a\": {\"pined\": 1}}").unwrap();
+        assert!(Wishes::kept_in(folder.path()).is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_kept_changes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut wishes = Wishes::kept_in(&folder.path().join("later")).unwrap();
+        fs::write(folder.path().join("later"), "a file where a folder should be").unwrap();
+        assert!(wishes.change(["a"], |wish| wish.pin(Some(1))).is_err());
+        assert!(wishes.pins().is_empty());
+    }
+}
