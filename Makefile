@@ -29,6 +29,7 @@ MATURIN := .runtime/maturin
 CLIENTS := .runtime/clients
 HEAVY := .runtime/heavy
 PERF := .runtime/perf
+PEERS := .runtime/peers
 MANIFESTS := .runtime/manifests
 BROWSER := .runtime/browser
 AXE_VERSION := 4.14.1
@@ -100,6 +101,13 @@ bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and draw
 	$(CARGO) bench --locked --bench http
 	$(CARGO) bench --locked --bench drawing
 
+# Each has packages of its own: their pins contradict each other.
+.PHONY: bench-peers
+bench-peers: build $(PEERS)/installed ## Measure the server beside FastAPI, LitServe, BentoML, MLServer and Ray Serve
+	$(CARGO) bench --locked --bench load --no-run
+	PYTHONPATH=$(CURDIR)/$(PEERS)/fastapi $(PYTHON) tests/bench/peers --packages $(PEERS) \
+		--load "$$(ls -t target/release/deps/load-* | grep -v '\.d$$' | head -1)"
+
 .PHONY: hostile
 hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 3 minutes)
 	$(PYTHON) tests/hostile
@@ -157,6 +165,16 @@ $(BROWSER)/installed: tests/browser/requirements.lock
 	@echo "fetching Playwright and axe"
 	@$(PIP_INSTALL) $(BROWSER) --requirement $<
 	@npm install --silent --no-save --prefix $(BROWSER)/node axe-core@$(AXE_VERSION)
+	@touch $@
+
+$(PEERS)/installed: Makefile
+	@rm -rf $(PEERS)
+	@echo "fetching other servers"
+	@$(PIP_INSTALL) $(PEERS)/fastapi onnxruntime==$(ONNXRUNTIME_VERSION) pillow fastapi==0.165.0 uvicorn[standard]==0.54.0
+	@$(PIP_INSTALL) $(PEERS)/litserve onnxruntime==$(ONNXRUNTIME_VERSION) pillow litserve==0.2.19
+	@$(PIP_INSTALL) $(PEERS)/bentoml onnxruntime==$(ONNXRUNTIME_VERSION) pillow bentoml==1.4.40
+	@$(PIP_INSTALL) $(PEERS)/mlserver onnxruntime==$(ONNXRUNTIME_VERSION) pillow mlserver==1.7.1 uvloop==0.21.0
+	@$(PIP_INSTALL) $(PEERS)/rayserve onnxruntime==$(ONNXRUNTIME_VERSION) pillow "ray[serve]==2.60.0"
 	@touch $@
 
 $(PACKAGES)/installed: $(TRAINING)/requirements.lock

@@ -26,13 +26,25 @@ impl Load {
     }
 }
 
+/// Where requests go, and what their bodies are.
+pub(crate) struct Target<'a> {
+    pub(crate) address: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) content_type: &'a str,
+}
+
 /// Keeps `concurrency` requests in flight for a while.
-pub(crate) fn run(address: &str, path: &str, bodies: &[Vec<u8>], concurrency: usize, duration: Duration) -> Load {
+pub(crate) fn run(target: &Target<'_>, bodies: &[Vec<u8>], concurrency: usize, duration: Duration) -> Load {
+    let Target {
+        address,
+        path,
+        content_type,
+    } = target;
     let requests: Vec<Vec<u8>> = bodies
         .iter()
         .map(|body| {
             let head = format!(
-                "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: image/png\r\ncontent-length: {}\r\n\r\n",
+                "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {content_type}\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             );
             [head.as_bytes(), body].concat()

@@ -28,7 +28,7 @@ use density_server::{
 use serde_json::{Value, json};
 
 use self::{
-    client::Load,
+    client::{Load, Target},
     limit::{Limits, Rate},
     server::Server,
 };
@@ -110,14 +110,19 @@ fn measure(
 ) -> Vec<Point> {
     let bodies = bodies(folder);
     let path = format!("/v1/models/{model}/{operation}");
-    client::run(&server.address, &path, &bodies, 16, options.point / 4);
+    let target = Target {
+        address: &server.address,
+        path: &path,
+        content_type: "image/png",
+    };
+    client::run(&target, &bodies, 16, options.point / 4);
     CONCURRENCIES
         .into_iter()
         .map(|concurrency| {
             let best = limit::best(rates, concurrency == 1);
             let before = limits.run(best, options.point / 2);
             let usage = server.usage(model, operation);
-            let load = client::run(&server.address, &path, &bodies, concurrency, options.point);
+            let load = client::run(&target, &bodies, concurrency, options.point);
             let usage = server.usage(model, operation).since(&usage, load.seconds);
             let after = limits.run(best, options.point / 2);
             Point {
