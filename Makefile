@@ -25,6 +25,8 @@ TRAINING := models/training
 DENY := .runtime/deny
 # What `make audit` checks: `make audit CHECKS="bans licenses sources"` does not need the database of advisories.
 CHECKS ?= all
+# How many `make soak` sends.
+REQUESTS ?= 1000000
 MATURIN := .runtime/maturin
 CLIENTS := .runtime/clients
 HEAVY := .runtime/heavy
@@ -111,6 +113,10 @@ bench-peers: build $(PEERS)/installed ## Measure the server beside FastAPI, LitS
 .PHONY: hostile
 hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 3 minutes)
 	$(PYTHON) tests/hostile
+
+.PHONY: soak
+soak: build ## Ask the real binary a million things, and see that memory and descriptors do not grow (REQUESTS=…)
+	$(PYTHON) tests/soak --requests $(REQUESTS)
 
 .PHONY: runtime
 runtime: $(LIBRARY) ## Fetch ONNX Runtime's shared library into .runtime/

@@ -84,6 +84,10 @@ class Server:
         """Bytes that it holds now."""
         return int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * PAGE
 
+    def descriptors(self) -> int:
+        """Descriptors that it has open."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def forget_peak(self) -> None:
         """Begins a new measurement of `peak`."""
         Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
