@@ -10,6 +10,7 @@ pub mod bayes;
 pub mod classifier;
 mod codes;
 pub mod detector;
+pub mod encoder;
 mod files;
 mod findings;
 pub mod gan;
@@ -18,6 +19,7 @@ pub mod manifest;
 pub mod network;
 pub mod pixelcnn;
 pub mod pixelrnn;
+mod sight;
 mod snapshot;
 mod two_sided;
 pub mod vae;
@@ -123,6 +125,7 @@ impl Registry {
             .with(autoencoder::Autoencoder)
             .with(gan::Gan)
             .with(classifier::Classifier)
+            .with(encoder::Encoder)
             .with(bayes::Bayes)
             .with(detector::Detector)
     }

@@ -16,6 +16,7 @@ use common::{Server, call, can, fixtures, model, models_of, repository_of, servi
 use density_server::{
     detection::{
         calibrate::Inliers,
+        learners::{BANK, Knowledge},
         panel::{Measurement, Members, Panel},
         statistics::{
             Need,
@@ -141,6 +142,8 @@ fn recipe(models: &Models) -> Recipe {
         members: vec![(Need::Density, model(models, "tiny-pixelcnn"))],
         stir: false,
         samples: false,
+        bank: BANK,
+        golden: Vec::new(),
         seed: 3,
         data: "draws".to_owned(),
         licence: "none".to_owned(),
@@ -521,7 +524,7 @@ fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
     let vae = common::load(&fixtures().join("tiny-vae/1"), "tiny-vae").unwrap();
     let mut members = Members::default();
     members.add(Need::Latent, &vae).unwrap();
-    let panel = Panel::new(members, vec![IWAE_GAP, ATTAINABLE_GAP]).unwrap();
+    let panel = Panel::new(members, vec![IWAE_GAP, ATTAINABLE_GAP], Knowledge::default()).unwrap();
     let images = noise(vae.shape, 6);
     let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
     let together = measure(&panel, &levels);
@@ -534,7 +537,7 @@ fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
     }
     let first = |measured: &Measurement| measured.values[0][0];
     assert!(together.iter().any(|measured| first(measured) > 0.0));
-    assert!(Panel::new(Members::default(), vec![IWAE_GAP]).is_err());
+    assert!(Panel::new(Members::default(), vec![IWAE_GAP], Knowledge::default()).is_err());
 }
 
 /// A command on a repository: its end, what it said and what it complained of.
@@ -778,10 +781,10 @@ fn errors_and_logits_do_not_depend_on_company() {
         AUTOENCODER_ERROR_MAP,
     ];
     for &statistic in &statistics {
-        let error = Panel::new(Members::default(), vec![statistic]);
+        let error = Panel::new(Members::default(), vec![statistic], Knowledge::default());
         assert!(error.is_err(), "{statistic} has no members to ask");
     }
-    let panel = Panel::new(members, statistics).unwrap();
+    let panel = Panel::new(members, statistics, Knowledge::default()).unwrap();
     let images = noise(shape, 7);
     let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
     let together = measure(&panel, &levels);

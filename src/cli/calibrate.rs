@@ -21,7 +21,8 @@ use crate::{
         calibrate::{self, Guarantee, Inliers},
         detector::Detector,
         evaluation::Failure,
-        evidence::{Latents, Predicts, SquaredErrors, Surprises},
+        evidence::{GivesFeatures, Latents, Predicts, SquaredErrors, Surprises},
+        learners::BANK,
         statistics::Need,
     },
     families::detector::{self, Made, Recipe},
@@ -35,9 +36,12 @@ use crate::{
 /// is written as the next version of its name into the repository of the model, in one step; a running server takes it
 /// up on SIGHUP.
 ///
-/// From a classifier, with --member density=NAME and, for a better judge of novelty, --member novelty=DETECTOR over
-/// that density, it makes a composite instead: classify then answers with a label, "ambiguous" or "none of these", and
-/// all of --data calibrates how ambiguous ordinary images are.
+/// From a classifier or an encoder it makes a detector of its features: Gaussians of labels, a bank of neighbours and the
+/// principal subspace are learnt from the images that fit.
+///
+/// From a classifier, with --member novelty=DETECTOR, --member density=NAME or both, the detector then being one over that
+/// density, it makes a composite instead: classify then answers with a label, "ambiguous" or "none of these", and all of
+/// --data calibrates how ambiguous ordinary images are.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     #[command(flatten)]
@@ -51,7 +55,8 @@ pub(super) struct CalibrateArgs {
 #[derive(Debug, Args)]
 struct Request {
     /// Name of a model in the repository, or path of a model's folder: the density of the detector, its latent member
-    /// if it is a vae, its autoencoder if it is one, or the classifier of a composite
+    /// if it is a vae, its autoencoder if it is one, its features if it is an encoder or a classifier, or the classifier
+    /// of a composite
     model: String,
 
     /// Images that are as they should be and that no member was trained on: files, npy arrays and folders
@@ -63,8 +68,8 @@ struct Request {
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     fit: Vec<PathBuf>,
 
-    /// A helper of the same repository: local=NAME, background=NAME, latent=NAME, autoencoder=NAME or classifier=NAME;
-    /// of a composite density=NAME or novelty=NAME
+    /// A helper of the same repository: local=NAME, background=NAME, latent=NAME, autoencoder=NAME, classifier=NAME
+    /// or features=NAME; of a composite density=NAME or novelty=NAME
     #[arg(long = "member", value_name = "ROLE=NAME")]
     members: Vec<String>,
 
@@ -75,6 +80,15 @@ struct Request {
     /// Also decode 16 posterior samples of the latent member, for the gap between its bounds
     #[arg(long)]
     samples: bool,
+
+    /// Features, or places of feature maps, that the bank of nearest neighbours keeps at most
+    #[arg(long, value_name = "N", default_value_t = BANK, value_parser = bank)]
+    bank: usize,
+
+    /// Images of the model's size that the version keeps to check itself by, instead of some of those that calibrate:
+    /// for versions that are handed on without pictures of the data
+    #[arg(long, num_args = 1.., value_name = "INPUT")]
+    golden: Vec<PathBuf>,
 
     /// Name of what is made [default: that of the model with -gate, or -bayes if it is a classifier]
     #[arg(long)]
@@ -106,7 +120,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
     app.loader().load()?;
     let find = |name: &str| app.service.catalogue().model(name, None);
     let main = find(&model_name)?;
-    if main.can::<dyn Predicts>().is_ok() {
+    if main.can::<dyn Predicts>().is_ok() && composite::is_meant(&request.members) {
         return composite::run(request, &app, main, &repository);
     }
     let role = own_role(&main)?;
@@ -155,6 +169,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
             &model_name,
             &request.members,
             (request.stir, request.samples),
+            request.bank,
             &name,
             request.seed,
         ),
@@ -162,6 +177,8 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         members,
         stir: request.stir,
         samples: request.samples,
+        bank: request.bank,
+        golden: read(&request.golden)?.images,
         seed: request.seed,
     };
     let bar = gather::progress(images);
@@ -206,11 +223,17 @@ fn own_role(model: &Model) -> Result<Need, CliError> {
     if model.can::<dyn Latents>().is_ok() {
         return Ok(Need::Latent);
     }
-    match model.can::<dyn SquaredErrors>() {
-        Ok(_) => Ok(Need::Autoencoder),
+    if model.can::<dyn SquaredErrors>().is_ok() {
+        return Ok(Need::Autoencoder);
+    }
+    if model.can::<dyn GivesFeatures>().is_ok() {
+        return Ok(Need::Features);
+    }
+    match model.can::<dyn Predicts>() {
+        Ok(_) => Ok(Need::Classifier),
         Err(_) => Err(CliError::Usage(format!(
-            "{:?} is of the family {}: a detector is made from a model with an exact density that is conditioned on nothing, a vae or an \
-             autoencoder",
+            "{:?} is of the family {}: a detector is made from a model with an exact density that is conditioned on nothing, with a code \
+             and a way back from it, with features, or with labels",
             model.name, model.card.family
         ))),
     }
@@ -268,11 +291,32 @@ fn paths(paths: &[PathBuf]) -> String {
 }
 
 /// The command for the manifest, without paths: these are of one machine.
-fn command(model: &str, members: &[String], (stir, samples): (bool, bool), name: &str, seed: u64) -> String {
+fn command(
+    model: &str,
+    members: &[String],
+    (stir, samples): (bool, bool),
+    bank: usize,
+    name: &str,
+    seed: u64,
+) -> String {
     let members: String = members.iter().map(|m| format!(" --member {m}")).collect();
     let stir = if stir { " --stir" } else { "" };
     let samples = if samples { " --samples" } else { "" };
-    format!("density-server calibrate {model}{members}{stir}{samples} --name {name} --seed {seed}")
+    let bank = if bank == BANK {
+        String::new()
+    } else {
+        format!(" --bank {bank}")
+    };
+    format!("density-server calibrate {model}{members}{stir}{samples}{bank} --name {name} --seed {seed}")
+}
+
+/// A number of features that can have a nearest one among them.
+fn bank(text: &str) -> Result<usize, String> {
+    let number = text.parse().map_err(|error| format!("{error}"))?;
+    match number {
+        16..=1_000_000 => Ok(number),
+        _ => Err("it must be 16 to 1000000".to_owned()),
+    }
 }
 
 fn report(made: &Made) -> String {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{
-    panel::Measuring,
-    rule::{DensityPlan, LEAST_IMAGES, Measured, Plan},
+    panel::Members,
+    rule::{DensityPlan, LEAST_IMAGES, Plan},
     statistics::{self, Need, Part, Statistic},
     trained_on::TrainedOn,
 };
@@ -18,7 +18,10 @@ use crate::{
         image::Image,
         random::{Random, Stream},
     },
-    model::{Call, Model, Refusal, work::Workshop},
+    model::{
+        Call, Model, Refusal,
+        work::{Batches, Workshop},
+    },
 };
 
 /// Images measured in one piece of work.
@@ -29,19 +32,19 @@ pub fn patience(workshop: &Workshop) -> Call {
     workshop.call(Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600))
 }
 
-/// Statistics of many images, some chunks at a time.
-pub async fn measure_all(
-    lane: &Measuring,
+/// What is measured of many images, some chunks at a time.
+pub async fn measure_all<T: Send + 'static>(
+    lane: &Batches<Image, Result<T, Refusal>>,
     images: &[Image],
     call: &Call,
     progress: impl Fn(usize),
-) -> Result<Vec<Measured>, Refusal> {
+) -> Result<Vec<T>, Refusal> {
     let chunks = images.chunks(CHUNK).map(|chunk| call.run(lane, chunk.to_vec()));
     let mut chunks = stream::iter(chunks).buffered(4);
     let mut all = Vec::with_capacity(images.len());
     while let Some(chunk) = chunks.next().await {
         for measurement in chunk? {
-            all.push(measurement??.values);
+            all.push(measurement??);
         }
         progress(all.len());
     }
@@ -71,13 +74,13 @@ pub struct Guarantee {
     pub certified_threshold: Option<f64>,
 }
 
-/// The rule that is fitted: every number that decides in one joint density, and one density more for each vector or map
-/// that does.
-pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
+/// The rule that is fitted: every number that decides in one joint density, those that tell of features or labels in
+/// another where there are features, one density more for each vector or map that decides, and the excess of distances.
+pub fn plan(members: &Members, stir: bool, samples: bool) -> Plan {
     let has = |need: Need| match need {
         Need::Stirring => stir,
         Need::Samples => samples,
-        _ => members.contains(&need),
+        _ => members.have(need),
     };
     let suits = |statistic: &Statistic| statistic.suits(has);
     let statistics: Vec<Statistic> = statistics::ALL.iter().copied().filter(suits).collect();
@@ -89,9 +92,25 @@ pub fn plan(members: &[Need], stir: bool, samples: bool) -> Plan {
         axes,
         components: 8,
     };
+    let is_of_features = |own: &Statistic| {
+        has(Need::Features) && (own.needs.contains(&Need::Features) || own.needs.contains(&Need::Classifier))
+    };
+    let (features, numbers): (Vec<Statistic>, Vec<Statistic>) = numbers.into_iter().partition(is_of_features);
     let mut densities = vec![density("numbers", numbers, 64)];
+    if !features.is_empty() {
+        densities.push(density("features", features, 64));
+    }
     densities.extend(others.into_iter().map(|own| density(own.name, vec![own], 30)));
-    Plan { statistics, densities }
+    let excess = statistics
+        .iter()
+        .copied()
+        .filter(|own| own.part == Part::Exceeds)
+        .collect();
+    Plan {
+        statistics,
+        densities,
+        excess,
+    }
 }
 
 /// What a calibration can promise of a false-alarm rate.

@@ -46,6 +46,50 @@ pub trait Predicts: Debug + Send + Sync {
     fn logits(&self, images: &[&[u8]], threads: Threads) -> Answers<Vec<f32>>;
 }
 
+/// A network that sees images as features.
+pub trait GivesFeatures: Debug + Send + Sync {
+    /// What it gives of an image, layer by layer: vectors, or maps.
+    fn layers(&self) -> &[Layer];
+
+    /// Whether it gives logits of labels as well.
+    fn has_logits(&self) -> bool;
+
+    /// The features of images.
+    fn features(&self, images: &[&[u8]], threads: Threads) -> Answers<Features>;
+}
+
+/// One layer of features: so many numbers at every place of a grid. A vector has one place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer {
+    /// Numbers at each place.
+    pub size: usize,
+    /// Rows of the grid.
+    pub rows: usize,
+    /// Columns of the grid.
+    pub columns: usize,
+}
+
+impl Layer {
+    /// Whether it has more than one place.
+    pub fn is_map(self) -> bool {
+        self.rows * self.columns > 1
+    }
+
+    /// Its numbers.
+    pub fn count(self) -> usize {
+        self.size * self.rows * self.columns
+    }
+}
+
+/// What a network gave of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Features {
+    /// The numbers of each layer in feature, row, column order.
+    pub layers: Vec<Vec<f32>>,
+    /// Logits of labels, from a network that has them.
+    pub logits: Option<Vec<f32>>,
+}
+
 /// log p(label | image) of every label in nats, from logits.
 pub fn log_posterior(logits: &[f32]) -> Vec<f64> {
     let logits: Vec<f64> = logits.iter().copied().map(f64::from).collect();

@@ -3,12 +3,15 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    evidence::{Answers, Latents, Predicts, SquaredErrors, Surprises},
+    evidence::{Answers, Features, GivesFeatures, Latents, Predicts, SquaredErrors, Surprises, log_posterior},
+    learners::{self, Knowledge},
+    places::Places,
     rule::Measured,
-    statistics::{Evidence, Need, Seen, Statistic, stirring::transformations},
+    statistics::{Distances, Evidence, Need, Seen, Statistic, stirring::transformations},
 };
 use crate::{
     domain::{
+        bayes,
         image::{Image, ImageShape},
         likelihood,
     },
@@ -34,6 +37,8 @@ pub struct Members {
     autoencoder: Option<Arc<dyn SquaredErrors>>,
     /// A distribution over labels.
     classifier: Option<Arc<dyn Predicts>>,
+    /// A network that sees images as features.
+    features: Option<Arc<dyn GivesFeatures>>,
     shape: Option<ImageShape>,
 }
 
@@ -43,6 +48,10 @@ pub struct Panel {
     shape: ImageShape,
     members: Members,
     statistics: Vec<Statistic>,
+    /// How features become places; none without them.
+    places: Option<Places>,
+    /// What was learnt of features of inliers.
+    knowledge: Knowledge,
     /// Where stirring takes each dimension from; empty if no statistic stirs.
     transformations: Vec<Vec<usize>>,
 }
@@ -57,11 +66,18 @@ pub struct Measurement {
 }
 
 impl Panel {
-    /// Puts members and statistics together. Answers what is missing or does not fit.
-    pub fn new(members: Members, statistics: Vec<Statistic>) -> Result<Self, String> {
+    /// Puts members, what was learnt of their features, and statistics together. Answers what is missing or does not
+    /// fit.
+    pub fn new(members: Members, statistics: Vec<Statistic>, knowledge: Knowledge) -> Result<Self, String> {
         let shape = members.shape.ok_or("a detector needs at least one member")?;
         for &statistic in &statistics {
             for &need in statistic.needs {
+                if learners::of(need).is_some() && !knowledge.has(need) {
+                    return Err(format!(
+                        "the statistic {statistic} needs {:?}, which nothing was learnt for",
+                        need.name()
+                    ));
+                }
                 if !members.have(need) {
                     let need = need.name();
                     return Err(format!(
@@ -73,8 +89,10 @@ impl Panel {
         let stirs = statistics.iter().any(|s| s.needs.contains(&Need::Stirring));
         Ok(Self {
             shape,
+            places: members.places(),
             members,
             statistics,
+            knowledge,
             transformations: if stirs { transformations(shape) } else { Vec::new() },
         })
     }
@@ -82,6 +100,11 @@ impl Panel {
     /// Size of the images.
     pub fn shape(&self) -> ImageShape {
         self.shape
+    }
+
+    /// What was learnt of features of inliers.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.knowledge
     }
 
     /// The statistics, in order.
@@ -105,6 +128,7 @@ impl Panel {
             latent,
             autoencoder,
             classifier,
+            features,
             ..
         } = &self.members;
         if let Some(density) = density {
@@ -130,6 +154,9 @@ impl Panel {
             give(&mut evidence, autoencoder.squared_errors(images, threads)?, |own| {
                 &mut own.squared_errors
             });
+        }
+        if let Some(features) = features {
+            self.look(&**features, images, &mut evidence, threads)?;
         }
         if let Some(classifier) = classifier.as_ref().filter(|_| self.uses(Need::Classifier)) {
             give(&mut evidence, classifier.logits(images, threads)?, |own| {
@@ -160,6 +187,35 @@ impl Panel {
 
     fn uses(&self, need: Need) -> bool {
         self.statistics.iter().any(|s| s.needs.contains(&need))
+    }
+
+    /// Takes features, logits that come with them, and distances from what was learnt.
+    fn look(
+        &self,
+        features: &dyn GivesFeatures,
+        images: &[&[u8]],
+        evidence: &mut [Evidence],
+        threads: Threads,
+    ) -> Result<(), String> {
+        let Some(places) = &self.places else {
+            return Ok(());
+        };
+        let mut all = Vec::with_capacity(images.len() * places.count() * places.size());
+        for (evidence, given) in evidence.iter_mut().zip(features.features(images, threads)?) {
+            let own = places.of(&given.layers);
+            all.extend_from_slice(&own);
+            evidence.features = Some(own);
+            evidence.logits = given.logits;
+        }
+        for (need, learnt) in self.knowledge.ready() {
+            let distances = learnt.distances(&all, threads);
+            for (evidence, values) in evidence.iter_mut().zip(distances.chunks(places.count())) {
+                let grid = places.grid();
+                let values = values.to_vec();
+                evidence.learnt.push((*need, Distances { grid, values }));
+            }
+        }
+        Ok(())
     }
 
     fn stir(
@@ -198,10 +254,19 @@ impl Panel {
         let maps = self
             .statistics
             .iter()
-            .filter_map(|&statistic| Some((statistic, statistic.map(evidence)?)))
+            .filter_map(|&statistic| Some((statistic, statistic.map(&seen)?)))
             .collect();
         Measurement { values, maps }
     }
+}
+
+/// What a network sees of one image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sight {
+    /// Some of its places, one after the other.
+    pub places: Vec<f32>,
+    /// The label that the network gives it; 0 without labels.
+    pub label: usize,
 }
 
 /// A queue of images to be measured.
@@ -235,6 +300,44 @@ impl Members {
         }
     }
 
+    /// The queue in which `model` has images seen as features, of which `keep` chooses places.
+    pub fn sights(
+        &self,
+        workshop: &Workshop,
+        (model, operation): (&str, &str),
+        keep: impl Fn(&Image) -> Vec<usize> + Send + Sync + 'static,
+    ) -> Batches<Image, Result<Sight, Refusal>> {
+        let features = self.features.clone();
+        workshop.batches(
+            model,
+            operation,
+            Duration::from_millis(5),
+            move |images: &[Image], threads| {
+                let features = features.as_ref().ok_or("no member gives features")?;
+                let places = Places::new(features.layers());
+                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                let given = features.features(&levels, threads)?;
+                let sight = |(image, given): (&Image, Features)| {
+                    let all = places.of(&given.layers);
+                    if all.iter().any(|value| !value.is_finite()) {
+                        return Err(Refusal::not_a_number("a feature"));
+                    }
+                    let size = places.size();
+                    let kept = keep(image)
+                        .into_iter()
+                        .flat_map(|place| &all[place * size..(place + 1) * size]);
+                    Ok(Sight {
+                        places: kept.copied().collect(),
+                        label: given
+                            .logits
+                            .map_or(0, |logits| bayes::most_probable(&log_posterior(&logits))),
+                    })
+                };
+                Ok(images.iter().zip(given).map(sight).collect())
+            },
+        )
+    }
+
     fn fill(&mut self, role: Need, model: &Model) -> Result<(), Reason> {
         match role {
             Need::Density => self.density = Some(model.can()?),
@@ -243,21 +346,33 @@ impl Members {
             Need::Latent => self.latent = Some(model.can()?),
             Need::Autoencoder => self.autoencoder = Some(model.can()?),
             Need::Classifier => self.classifier = Some(model.can()?),
-            Need::Stirring | Need::Samples => {
+            Need::Features => self.features = Some(model.can()?),
+            Need::Stirring | Need::Samples | Need::Places | Need::Gaussians | Need::Neighbours | Need::Subspace => {
                 return Err("it asks another member and has none of its own".into());
             }
         }
         Ok(())
     }
 
-    fn have(&self, need: Need) -> bool {
+    /// How the features become places, if a member gives any.
+    pub fn places(&self) -> Option<Places> {
+        self.features.as_ref().map(|features| Places::new(features.layers()))
+    }
+
+    /// Whether what statistics need of members is there.
+    pub fn have(&self, need: Need) -> bool {
         match need {
             Need::Density | Need::Stirring => self.density.is_some(),
             Need::Local => self.local.is_some(),
             Need::Background => self.background.is_some(),
             Need::Latent | Need::Samples => self.latent.is_some(),
             Need::Autoencoder => self.autoencoder.is_some(),
-            Need::Classifier => self.classifier.is_some(),
+            Need::Classifier => {
+                let with_features = self.features.as_ref().is_some_and(|features| features.has_logits());
+                self.classifier.is_some() || with_features
+            }
+            Need::Features | Need::Gaussians | Need::Neighbours | Need::Subspace => self.features.is_some(),
+            Need::Places => self.places().is_some_and(|places| places.is_map()),
         }
     }
 }

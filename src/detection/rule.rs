@@ -1,7 +1,9 @@
 //! From the statistics of an image to one number that says how strange it is.
 //!
 //! Statistics are first gathered in *densities*: mixtures of Gaussians over vectors of statistics, fitted to inliers
-//! (the *fit* images), because images of another kind often have no unusual statistic but an unusual combination. The
+//! (the *fit* images), because images of another kind often have no unusual statistic but an unusual combination.
+//! Distances, of which only large values are strange, are also gathered in their *excess*: the mean of −log of their
+//! upper tails, which sees a shift that all of them share and that a joint density spreads over its dimensions. The
 //! surprise of each density becomes a tail rank among further inliers (the *rank* images), and two tests are made of
 //! the ranks rⱼ: Fisher's −Σ log rⱼ, strong when several densities are a little surprised, and the smallest rank,
 //! strong when a single one is. Each test becomes a tail rank again, and the image is as strange as the more extreme of
@@ -21,6 +23,19 @@ pub struct Plan {
     pub statistics: Vec<Statistic>,
     /// The densities that decide.
     pub densities: Vec<DensityPlan>,
+    /// Numbers whose excess decides beside them, if there are any.
+    pub excess: Vec<Statistic>,
+}
+
+/// The name of the excess in answers, where densities have theirs.
+const EXCESS: &str = "excess";
+
+impl Plan {
+    /// What decides, in the order of [`Judgement::densities`].
+    pub fn deciding(&self) -> impl Iterator<Item = &str> {
+        let excess = (!self.excess.is_empty()).then_some(EXCESS);
+        self.densities.iter().map(|own| own.name.as_str()).chain(excess)
+    }
 }
 
 /// A joint density of statistics, before it is fitted.
@@ -48,6 +63,8 @@ pub struct Rule {
     pub ranks: Vec<Option<Tail>>,
     /// The densities of the plan.
     pub densities: Vec<Density>,
+    /// The excess of the plan, if it has one.
+    pub excess: Option<Excess>,
     /// Fisher's sums on the rank images.
     pub fisher: Tail,
     /// The logarithms of 1 / smallest rank on the rank images.
@@ -68,6 +85,15 @@ pub struct Density {
     /// The density in the coordinates along the axes, and log(distance² + floor) if there is anything beside them.
     pub mixture: Mixture,
     /// −log density of the rank images.
+    pub tail: Tail,
+}
+
+/// A fitted excess: mean over statistics of −log of their upper tails among the fit images.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Excess {
+    /// Values of each statistic on the fit images.
+    pub tails: Vec<Tail>,
+    /// The excess of the rank images.
     pub tail: Tail,
 }
 
@@ -105,7 +131,7 @@ pub enum FitError {
 pub struct Judgement {
     /// For each statistic of the plan, if it is one number, its two-sided p-value among the rank images.
     pub statistics: Vec<Option<f64>>,
-    /// What each density says.
+    /// What each density says, and after them the excess, if there is one.
     pub densities: Vec<DensityJudgement>,
     /// How strange the image is: larger is stranger. About −log of the share of inliers that are as strange.
     pub strangeness: f64,
@@ -148,10 +174,12 @@ impl Rule {
                 statistic.is_number().then(|| Tail::new(values))
             })
             .collect();
+        let excess = (!plan.excess.is_empty()).then(|| Excess::fit(&plan, fit, rank));
         let mut rule = Self {
             plan,
             ranks,
             densities,
+            excess,
             fisher: Tail(Vec::new()),
             guard: Tail(Vec::new()),
         };
@@ -177,16 +205,18 @@ impl Rule {
     }
 
     fn densities(&self, measured: &Measured) -> Vec<DensityJudgement> {
+        let judgement = |value: f64, tail: &Tail| DensityJudgement {
+            value,
+            p_value: tail.upper(value),
+            evidence: tail.evidence(value),
+        };
         let both = self.plan.densities.iter().zip(&self.densities);
-        both.map(|(own, density)| {
-            let value = density.surprise(&gather(&self.plan, own, measured));
-            DensityJudgement {
-                value,
-                p_value: density.tail.upper(value),
-                evidence: density.tail.evidence(value),
-            }
-        })
-        .collect()
+        let of_density = |(own, density): (&DensityPlan, &Density)| {
+            judgement(density.surprise(&gather(&self.plan, own, measured)), &density.tail)
+        };
+        let excess = self.excess.as_ref();
+        let excess = excess.map(|excess| judgement(excess.value(&self.plan, measured), &excess.tail));
+        both.map(of_density).chain(excess).collect()
     }
 }
 
@@ -211,6 +241,33 @@ fn gather(plan: &Plan, own: &DensityPlan, measured: &Measured) -> Vec<f64> {
         }
     }
     vector
+}
+
+impl Excess {
+    fn fit(plan: &Plan, fit: &[Measured], rank: &[Measured]) -> Self {
+        let places = (0..plan.excess.len()).map(|index| fit.iter().map(move |own| excess_values(plan, own)[index]));
+        let mut excess = Self {
+            tails: places.map(Tail::new).collect(),
+            tail: Tail(Vec::new()),
+        };
+        let values: Vec<f64> = rank.iter().map(|own| excess.value(plan, own)).collect();
+        excess.tail = Tail::new(values.into_iter());
+        excess
+    }
+
+    fn value(&self, plan: &Plan, measured: &Measured) -> f64 {
+        let both = self.tails.iter().zip(excess_values(plan, measured));
+        both.map(|(tail, value)| tail.evidence(value)).sum::<f64>() / self.tails.len().max(1) as f64
+    }
+}
+
+/// The numbers of an image of which the excess is made, in order.
+fn excess_values(plan: &Plan, measured: &Measured) -> Vec<f64> {
+    let value = |statistic: &Statistic| {
+        let place = plan.statistics.iter().position(|other| other == statistic);
+        place.map_or(0.0, |place| measured[place][0])
+    };
+    plan.excess.iter().map(value).collect()
 }
 
 impl Density {

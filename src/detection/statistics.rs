@@ -9,6 +9,7 @@ mod arithmetic;
 pub mod autoencoder;
 pub mod classifier;
 pub mod density;
+pub mod features;
 pub mod image;
 pub mod latent;
 mod need;
@@ -21,7 +22,7 @@ use self::arithmetic::{grid, regions};
 pub use self::{
     arithmetic::signed_log,
     need::Need,
-    seen::{Evidence, Seen},
+    seen::{Distances, Evidence, Seen},
 };
 use crate::domain::image::ImageShape;
 
@@ -44,6 +45,14 @@ pub const ALL: &[Statistic] = &[
     autoencoder::AUTOENCODER_ERROR,
     classifier::CLASSIFIER_ENERGY,
     classifier::CLASSIFIER_AMBIGUITY,
+    features::FEATURE_MAHALANOBIS,
+    features::FEATURE_MAHALANOBIS_SHARE,
+    features::FEATURE_MAHALANOBIS_LARGEST,
+    features::FEATURE_NEIGHBOUR,
+    features::FEATURE_NEIGHBOUR_SHARE,
+    features::FEATURE_NEIGHBOUR_LARGEST,
+    features::FEATURE_RESIDUAL,
+    features::FEATURE_RESIDUAL_SHARE,
     image::CODE_LENGTH,
     image::DARK_SHARE,
     image::BRIGHTNESS,
@@ -57,6 +66,7 @@ pub const ALL: &[Statistic] = &[
     autoencoder::AUTOENCODER_ERROR_MAP,
     stirring::STIRRING_VECTOR,
     latent::LATENT_MEAN,
+    features::FEATURE_NEIGHBOUR_MAP,
 ];
 
 /// Values beyond it, and values that are no numbers, count as this: as strange as can be, and still arithmetic.
@@ -85,6 +95,8 @@ pub enum Part {
     Decides,
     /// It decides in detectors that lack this, and is not measured in others.
     DecidesWithout(Need),
+    /// It decides, and only large values are strange: a number in the joint density, and in the excess.
+    Exceeds,
     /// It is measured and reported, and decides nothing.
     Reported,
 }
@@ -104,7 +116,7 @@ pub enum Values {
     /// A number for every dimension, which can be shown. A density sees its sums over the regions of a grid.
     Map {
         /// The number of every dimension.
-        of: fn(&Evidence) -> Option<Vec<f32>>,
+        of: fn(&Seen<'_>) -> Option<Vec<f32>>,
         /// What a density sees of the sum over a region.
         scale: fn(f64) -> f64,
     },
@@ -119,9 +131,7 @@ impl Statistic {
         let values = match self.values {
             Values::Number(of) => of(seen).map(|value| vec![value]),
             Values::Vector { of, .. } => of(seen),
-            Values::Map { of, scale } => {
-                of(seen.evidence).map(|map| regions(&map, seen.shape).into_iter().map(scale).collect())
-            }
+            Values::Map { of, scale } => of(seen).map(|map| regions(&map, seen.shape).into_iter().map(scale).collect()),
         };
         let mut values = values.expect("members that say what their statistics need");
         for value in &mut values {
@@ -135,9 +145,9 @@ impl Statistic {
     }
 
     /// What a statistic that is a map says of every dimension, in [`Self::unit`]; `None` for others.
-    pub fn map(self, evidence: &Evidence) -> Option<Vec<f32>> {
+    pub fn map(self, seen: &Seen<'_>) -> Option<Vec<f32>> {
         match self.values {
-            Values::Map { of, .. } => of(evidence),
+            Values::Map { of, .. } => of(seen),
             Values::Number(_) | Values::Vector { .. } => None,
         }
     }

@@ -1,7 +1,8 @@
 //! Composites of Bayes' rule: a classifier, a density and a prior put together, p(image | label) = p(label | image)
-//! p(image) / p(label).
+//! p(image) / p(label). Where a detector judges novelty, a classifier needs no density beside it: then there is no
+//! p(image | label) either.
 //!
-//! A classifier always names a label. Beside a density it need not: an image that is *ambiguous* lies between labels,
+//! A classifier always names a label. Beside another model it need not: an image that is *ambiguous* lies between labels,
 //! one that is *novel* is like nothing that the labels mean. The two are told apart by different models, each with a
 //! calibration of its own, so that each rejects at most the asked share of ordinary images.
 
@@ -35,7 +36,7 @@ use crate::{
         likelihood,
     },
     model::{
-        Capabilities, Model,
+        Capabilities, Model, Reason,
         classify::Classifies,
         detect::Judges,
         info::{CalibrationInfo, Density},
@@ -63,7 +64,7 @@ struct Composite {
     /// p(label | image).
     classifier: Arc<dyn Predicts>,
     /// p(image).
-    density: Arc<dyn Surprises>,
+    density: Option<Arc<dyn Surprises>>,
     novelty: Novelty,
     /// −log max p(label | image) of held-out inliers, in nats.
     ambiguity: Calibration,
@@ -75,7 +76,7 @@ struct Composite {
 enum Novelty {
     /// How likely the image is, against held-out inliers: strange on both sides.
     Density(Arc<Calibration>),
-    /// A detector over the same density.
+    /// A detector, over the same density if there is one.
     Detector(Arc<Detector>),
 }
 
@@ -98,10 +99,13 @@ impl Composite {
             .collect()
     }
 
-    /// log p(image | label) of every label of every image.
+    /// log p(image | label) of every label of every image, or log p(label | image) without a density.
     fn scores(&self, images: &[&[u8]]) -> Result<Vec<f64>, String> {
         let logits = self.classifier.logits(images, Threads::All)?;
-        let maps = self.density.log_probabilities(images, Threads::All)?;
+        let Some(density) = &self.density else {
+            return Ok(logits.iter().flat_map(|logits| log_posterior(logits)).collect());
+        };
+        let maps = density.log_probabilities(images, Threads::All)?;
         Ok(logits
             .iter()
             .zip(&maps)
@@ -155,21 +159,25 @@ impl Contract for Own {
             description: self.description.clone(),
         };
         let judge = Arc::new(Judge::new(gate, composite, self.labels.clone(), timings));
-        let no_graph =
-            "it puts the answers of a classifier and a density together and has no graph of its own: ask its members";
+        let no_graph = "it puts the answers of other models together and has no graph of its own: ask its members";
+        let scores: Result<Arc<dyn Scores>, Reason> = match &members.density {
+            Some(_) => Ok(Arc::clone(&judge) as _),
+            None => Err("it is a classifier behind a detector, without a density over images".into()),
+        };
         let capabilities = Capabilities::new(no_graph)
-            .offer::<dyn Scores>(Arc::clone(&judge) as _)
+            .with::<dyn Scores>(scores)
             .offer::<dyn Classifies>(judge)
             .offer(Arc::new(CalibratedOn {
                 hashes: TrainedOn::of(images.iter().map(calibrate::hash)),
                 of: info.size,
             }))
             .decline::<dyn Judges>("classify says it, with a p-value for novelty beside that for ambiguity");
+        let density = members.density.as_ref().map_or(Density::None, |_| Density::Exact);
         Ok(Proved {
-            likelihood: members.density.card.likelihood,
+            likelihood: members.density.map_or("none", |density| density.card.likelihood),
             labels: Some(self.labels.clone()),
             calibration: Some(info),
-            ..Proved::new(Density::Exact, capabilities)
+            ..Proved::new(density, capabilities)
         })
     }
 }
@@ -184,7 +192,10 @@ struct Timings {
 
 fn timings(composite: &Composite, one: &[&[u8]]) -> Result<Timings, String> {
     let threads = Threads::One;
-    let density = time_of(|| composite.density.log_probabilities(one, threads).map(drop))?;
+    let density = match &composite.density {
+        Some(density) => time_of(|| density.log_probabilities(one, threads).map(drop))?,
+        None => Duration::ZERO,
+    };
     Ok(Timings {
         classify: time_of(|| composite.classifier.logits(one, threads).map(drop))?,
         density,
@@ -200,9 +211,9 @@ fn timings(composite: &Composite, one: &[&[u8]]) -> Result<Timings, String> {
 struct Members {
     /// p(label | image).
     classifier: Arc<Model>,
-    /// p(image).
-    density: Arc<Model>,
-    /// A detector over the density, if novelty is not judged by the density alone.
+    /// p(image), if there is such a model.
+    density: Option<Arc<Model>>,
+    /// A detector, over the density if there is one. Without a detector the density alone judges novelty.
     novelty: Option<Arc<Model>>,
 }
 
@@ -228,10 +239,11 @@ impl Own {
                 .map(|member| member.find(gate, "the composite was made of: it has"))
                 .transpose()
         };
-        let needed = |role: Role| find(role)?.ok_or_else(|| format!("one with the role {:?} is needed", role.name()));
+        let classifier = find(Role::Classifier)?;
+        let no_classifier = || format!("one with the role {:?} is needed", Role::Classifier.name());
         Ok(Members {
-            classifier: needed(Role::Classifier)?,
-            density: needed(Role::Density)?,
+            classifier: classifier.ok_or_else(no_classifier)?,
+            density: find(Role::Density)?,
             novelty: find(Role::Novelty)?,
         })
     }
@@ -249,14 +261,15 @@ impl Members {
                 labels.names.join(", ")
             ));
         }
-        let density = capability(
-            &self.density,
-            Role::Density,
-            "an exact density that is not conditioned on labels",
-        )?;
+        let wanted = "an exact density that is not conditioned on labels";
+        let density = self
+            .density
+            .as_ref()
+            .map(|model| capability(model, Role::Density, wanted));
+        let density = density.transpose()?;
         let novelty = self.novelty()?;
         let shape = self.classifier.shape;
-        let others = [&self.density].into_iter().chain(&self.novelty);
+        let others = self.density.iter().chain(&self.novelty);
         if let Some(other) = others.into_iter().find(|member| member.shape != shape) {
             return Err(format!(
                 "{:?} takes images of {}, and the classifier {shape}",
@@ -273,8 +286,12 @@ impl Members {
     }
 
     fn novelty(&self) -> Result<Novelty, String> {
-        let density = &self.density;
         let Some(model) = &self.novelty else {
+            let Some(density) = &self.density else {
+                return Err(
+                    "it needs a density or a detector: nothing can tell the novel from the familiar".to_owned(),
+                );
+            };
             return density.can().map(Novelty::Density).map_err(|_| {
                 format!(
                     "{:?} has no calibration and there is no member with the role \"novelty\": nothing can tell the novel from the familiar",
@@ -283,7 +300,8 @@ impl Members {
             });
         };
         let detector: Arc<Detector> = capability(model, Role::Novelty, "a detector")?;
-        if detector.density.as_deref() != Some(&*density.identity.to_lowercase()) {
+        let is_other = |density: &&Arc<Model>| detector.density.as_deref() != Some(&*density.identity.to_lowercase());
+        if let Some(density) = self.density.as_ref().filter(is_other) {
             return Err(format!(
                 "the main density of the detector {:?} is not {:?}",
                 model.name, density.name

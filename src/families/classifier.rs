@@ -16,7 +16,7 @@ use super::{
     manifest::Scored,
 };
 use crate::{
-    detection::evidence::{Answers, Predicts, log_posterior},
+    detection::evidence::{Answers, GivesFeatures, Predicts, log_posterior},
     domain::image::Image,
     graph::weights,
     model::{
@@ -55,7 +55,24 @@ struct Logits {
     file: String,
     input: String,
     output: String,
-    features: Option<String>,
+    features: Option<Outputs>,
+}
+
+/// One output, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Outputs {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Outputs {
+    fn names(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Several(names) => names,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -88,7 +105,7 @@ impl Family for Classifier {
                 classes: labels.names.len(),
                 input,
                 output,
-                features,
+                features: features.map(Outputs::names).unwrap_or_default(),
             },
             labels,
             golden: tables.scored()?,
@@ -126,7 +143,7 @@ impl Contract for Own {
                 let predictions = network.classify(images, Threads::All)?;
                 Ok(predictions
                     .iter()
-                    .map(|p| [&p.logits[..], &p.features].concat())
+                    .map(|p| [p.logits.clone(), p.features.concat()].concat())
                     .collect())
             })?;
             let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
@@ -150,12 +167,20 @@ impl Contract for Own {
                 classifier.classify(&levels, threads).map_err(|error| error.to_string())
             },
         );
-        let encodes: Result<Arc<dyn Encodes>, Reason> = match network.feature_size() {
+        let no_features = || Reason::from("its graph gives no features, only logits of labels");
+        let encodes: Result<Arc<dyn Encodes>, Reason> = match network.vector_size() {
             Some(size) => Ok(Arc::new(Features {
                 classify: Arc::clone(&queue),
                 size,
             })),
-            None => Err("its graph gives no features, only logits of labels".into()),
+            None if network.has_features() => {
+                Err("its features are maps, which detectors are made of; a code is a vector".into())
+            }
+            None => Err(no_features()),
+        };
+        let features: Result<Arc<dyn GivesFeatures>, Reason> = match network.has_features() {
+            true => Ok(Arc::clone(&network) as _),
+            false => Err(no_features()),
         };
         let no_density =
             "a classifier models p(label | image): labels compete, images do not, so it has no density over images";
@@ -171,10 +196,11 @@ impl Contract for Own {
             .decline::<dyn Reconstructs>(no_decoder)
             .decline::<dyn Interpolates>(no_decoder)
             .decline::<dyn Compresses>(NO_PIXELS)
+            .with::<dyn GivesFeatures>(features)
             .offer::<dyn Predicts>(Arc::clone(&network) as _);
         Ok(Proved {
             labels: Some(self.labels.clone()),
-            latent_size: network.feature_size(),
+            latent_size: network.vector_size(),
             ..Proved::new(Density::None, capabilities)
         })
     }
@@ -224,7 +250,7 @@ impl Encodes for Features {
         let predictions = call.run(&self.classify, images).await?;
         Ok(predictions
             .into_iter()
-            .map(|prediction| encoding("a feature", prediction?.features))
+            .map(|prediction| encoding("a feature", prediction?.features.concat()))
             .collect())
     }
 

@@ -2,6 +2,7 @@
 
 mod file;
 mod judging;
+mod learnt;
 mod making;
 mod manifest;
 
@@ -18,6 +19,8 @@ use crate::{
     detection::{
         detector::Detector as Fitted,
         drift::Monitor,
+        learners::Knowledge,
+        learning,
         panel::{Members, Panel},
         rule::Rule,
         statistics::Need,
@@ -43,6 +46,7 @@ const COMPANY: usize = 2;
 
 /// Names of the files that are written.
 const CALIBRATION: &str = "calibration.json";
+const LEARNT: &str = "learnt.safetensors";
 const GOLDEN_IMAGES: &str = "golden_images.npy";
 const GOLDEN_SCORES: &str = "golden_scores.npy";
 
@@ -58,7 +62,8 @@ impl Family for Detector {
 
 impl Contract for Own {
     fn files(&self) -> Vec<&str> {
-        self.golden.files().chain([self.calibration.as_str()]).collect()
+        let files = self.golden.files().chain([self.calibration.as_str()]);
+        files.chain(self.learnt.as_deref()).collect()
     }
 
     fn members(&self) -> Vec<(&str, u32)> {
@@ -66,10 +71,12 @@ impl Contract for Own {
     }
 
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
-        let panel = Arc::new(
-            self.panel(gate)
-                .map_err(|cause| GateError::Manifest(format!("members: {cause}")))?,
-        );
+        let members = self
+            .found(gate)
+            .map_err(|cause| GateError::Manifest(format!("members: {cause}")))?;
+        let knowledge = self.knowledge(gate, &members)?;
+        let panel = Panel::new(members, self.plan.statistics.clone(), knowledge);
+        let panel = Arc::new(panel.map_err(|cause| GateError::Manifest(format!("members: {cause}")))?);
         let manifest = gate.manifest();
         if panel.shape() != manifest.shape {
             return Err(GateError::Manifest(format!(
@@ -137,13 +144,27 @@ impl Own {
         time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)
     }
 
-    fn panel(&self, gate: &Gate<'_>) -> Result<Panel, String> {
+    fn found(&self, gate: &Gate<'_>) -> Result<Members, String> {
         let mut members = Members::default();
         for member in &self.members {
             let found = member.find(gate, "the detector was calibrated with: its graphs have")?;
             members.add(member.role, &found)?;
         }
-        Panel::new(members, self.plan.statistics.clone())
+        Ok(members)
+    }
+
+    /// What was learnt of features, if that is what the statistics need.
+    fn knowledge(&self, gate: &mut Gate<'_>, members: &Members) -> Result<Knowledge, GateError> {
+        let needs = learning::learnt(&self.plan.statistics);
+        let Some(file) = &self.learnt else {
+            return Ok(Knowledge::default());
+        };
+        let wrong = |cause: String| GateError::file(file, cause);
+        let tensors = learnt::read(gate.read(file)?).map_err(wrong)?;
+        let size = members.places().map_or(0, |places| places.size());
+        let knowledge = Knowledge::read(&needs, tensors, size).map_err(wrong)?;
+        gate.passed("learnt", learnt::told(&needs, &knowledge.tensors));
+        Ok(knowledge)
     }
 
     fn proved(&self, gate: &Gate<'_>, fitted: Arc<Fitted>, time: Duration) -> io::Result<Proved> {

@@ -79,6 +79,17 @@ fn fixed_sizes(model: &Model, output: &str) -> Option<Vec<Option<usize>>> {
     Some(shape.dims.iter().map(size).collect())
 }
 
+/// The sizes after the batch axis of an output, which must declare all of them.
+pub fn row_shape(model: &Model, output: &str) -> Result<Vec<usize>, GraphError> {
+    let sizes = fixed_sizes(model, output);
+    let sizes = sizes.and_then(|sizes| sizes.into_iter().skip(1).collect::<Option<Vec<_>>>());
+    sizes.filter(|sizes| !sizes.is_empty()).ok_or_else(|| {
+        GraphError::Signature(format!(
+            "output {output:?} must be there and declare the sizes of all its axes but the first"
+        ))
+    })
+}
+
 /// The form that the value of the expected name has.
 fn find(values: &[&ValueInfo], role: &str, expected: &Expected<'_>) -> Result<usize, GraphError> {
     let Some(value) = values.iter().find(|value| value.name() == expected.name) else {

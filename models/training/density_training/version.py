@@ -38,8 +38,13 @@ class Graph:
     """One exported graph: its file, its tensors by their keys in a manifest, and which of these are its outputs."""
 
     file: str
-    tensors: dict[str, str]
+    tensors: dict[str, str | tuple[str, ...]]
     outputs: tuple[str, ...]
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of what it takes; a list of names is one of outputs."""
+        return [name for name in self.tensors.values() if isinstance(name, str) and name not in self.outputs]
 
     def export(self, module: nn.Module, example: tuple[Tensor, ...], folder: Path) -> None:
         """Write `module` to `folder` as a self-contained file; axis 0 of all its tensors is the axis `batch`.
@@ -56,7 +61,7 @@ class Graph:
                 dynamo=True,
                 optimize=False,
                 verbose=False,
-                input_names=[name for name in self.tensors.values() if name not in self.outputs],
+                input_names=self.inputs,
                 output_names=list(self.outputs),
                 opset_version=OPSET,
                 dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in example),

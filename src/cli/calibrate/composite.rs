@@ -16,6 +16,12 @@ use crate::{
     model::{Model, classify::Classifies},
 };
 
+/// Whether the members are those of a composite. Without them a classifier is asked for its features, as a detector's
+/// member.
+pub(super) fn is_meant(members: &[String]) -> bool {
+    members.iter().any(|text| member(text).is_ok())
+}
+
 pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repository: &Path) -> Result<Outcome, CliError> {
     no_detector_options(&request)?;
     let (mut density, mut novelty) = (None, None);
@@ -35,9 +41,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
             return Err(CliError::Usage(format!("--member {text}: there is a {role} already")));
         }
     }
-    let density = density.ok_or_else(|| {
-        CliError::Usage("a composite of a classifier needs a density: add --member density=NAME".to_owned())
-    })?;
+    let golden = Gathered::read(&request.golden, &classifier, request.handling)?.images;
     let gathered = Gathered::read(&request.data, &classifier, request.handling)?;
     let default = format!("{}-bayes", classifier.name);
     let name = name_of(request.name, &default, app, |other| {
@@ -55,6 +59,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
         classifier,
         density,
         novelty,
+        golden,
         data: request.description.unwrap_or_else(|| paths(&request.data)),
         licence: request.licence,
     };
@@ -70,10 +75,8 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
     ));
     bar.finish_and_clear();
     let made = made?;
-    let members = [&recipe.classifier, &recipe.density];
-    let notes = members
-        .into_iter()
-        .filter_map(|model| calibrate::unknown_training(model));
+    let members = [&recipe.classifier].into_iter().chain(&recipe.density);
+    let notes = members.filter_map(|model| calibrate::unknown_training(model));
     print(&[report(&made), notes_of(notes, &failures)].concat())?;
     Ok(gather::outcome(failures.len(), count))
 }
@@ -88,7 +91,7 @@ fn no_detector_options(request: &Request) -> Result<(), CliError> {
     match given.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((option, _)) => Err(CliError::Usage(format!(
-            "{option} is for detectors; a composite of a classifier takes --member density=NAME and --member novelty=DETECTOR"
+            "{option} is for detectors; a composite of a classifier takes --member density=NAME, --member novelty=DETECTOR or both"
         ))),
     }
 }

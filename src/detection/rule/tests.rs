@@ -15,6 +15,7 @@ fn plan() -> Plan {
             density("numbers", &[NEGATIVE_LOG_LIKELIHOOD, CODE_LENGTH], 8),
             density("code", &[LATENT_MEAN], 2),
         ],
+        excess: Vec::new(),
     }
 }
 
@@ -115,4 +116,23 @@ fn the_promise_holds_for_statistics_that_are_one_and_for_independent_ones() {
             );
         }
     }
+}
+
+#[test]
+fn an_excess_sees_only_what_is_too_large() {
+    let own = Plan {
+        excess: vec![NEGATIVE_LOG_LIKELIHOOD, CODE_LENGTH],
+        ..plan()
+    };
+    let rule = Rule::fit(own, &measured(1, 400), &measured(2, 300), 0).unwrap();
+    assert_eq!(rule.plan.deciding().last(), Some("excess"));
+    let excess = |size: f64, other: f64| {
+        let judgement = rule.judge(&vec![vec![size], vec![other], vec![0.5, 0.5, 1.07]]);
+        *judgement.densities.last().unwrap()
+    };
+    let (small, usual, large) = (excess(-2000.0, -2000.0), excess(1000.0, 1000.0), excess(4000.0, 4000.0));
+    assert!(small.value < usual.value && usual.value < large.value);
+    assert!(small.p_value > 0.9 && usual.p_value > 0.2 && large.p_value < 0.004);
+    // Beyond all inliers it still tells strange from stranger.
+    assert!(excess(5000.0, 5000.0).evidence > large.evidence);
 }

@@ -21,8 +21,8 @@ pub const AUTOENCODER_ERROR_MAP: Statistic = Statistic {
     needs: &[Need::Autoencoder],
     part: Part::Decides,
     values: Values::Map {
-        of: |evidence| {
-            let errors = evidence.squared_errors.as_ref()?;
+        of: |seen| {
+            let errors = seen.evidence.squared_errors.as_ref()?;
             Some(errors.iter().map(|&error| error as f32).collect())
         },
         scale: f64::sqrt,

@@ -9,7 +9,7 @@ pub const CLASSIFIER_ENERGY: Statistic = Statistic {
     name: "classifier_energy",
     unit: "nats",
     needs: &[Need::Classifier],
-    part: Part::Decides,
+    part: Part::Exceeds,
     values: Values::Number(|seen| seen.evidence.logits.as_deref().map(energy)),
 };
 
@@ -19,7 +19,7 @@ pub const CLASSIFIER_AMBIGUITY: Statistic = Statistic {
     name: "classifier_ambiguity",
     unit: "nats",
     needs: &[Need::Classifier],
-    part: Part::Decides,
+    part: Part::Exceeds,
     values: Values::Number(|seen| seen.evidence.logits.as_deref().map(ambiguity)),
 };
 

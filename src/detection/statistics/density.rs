@@ -97,7 +97,8 @@ pub const SURPRISE_MAP: Statistic = Statistic {
     needs: &[Need::Density],
     part: Part::Decides,
     values: Values::Map {
-        of: |evidence| {
+        of: |seen| {
+            let evidence = seen.evidence;
             let density = evidence.density.as_ref()?;
             let both = density.log_probability.iter().zip(&density.entropy);
             Some(both.map(|(l, h)| -l - h).collect())
@@ -133,7 +134,8 @@ pub const LOCAL_RATIO_MAP: Statistic = Statistic {
     needs: &[Need::Density, Need::Local],
     part: Part::Decides,
     values: Values::Map {
-        of: |evidence| {
+        of: |seen| {
+            let evidence = seen.evidence;
             let local = evidence.local.as_ref()?;
             let log_p = &evidence.density.as_ref()?.log_probability;
             Some(local.iter().zip(log_p).map(|(l, p)| l - p).collect())

@@ -18,6 +18,16 @@ pub enum Need {
     Autoencoder,
     /// A classifier.
     Classifier,
+    /// A network that sees images as features.
+    Features,
+    /// Features that are maps.
+    Places,
+    /// Gaussians of features of inliers.
+    Gaussians,
+    /// A bank of features of inliers.
+    Neighbours,
+    /// The principal subspace of features of inliers.
+    Subspace,
     /// Passes of the main density over flipped and turned images.
     Stirring,
     /// Decodings of posterior samples of the latent member.
@@ -26,16 +36,24 @@ pub enum Need {
 
 impl Need {
     /// Every need.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Density,
         Self::Local,
         Self::Background,
         Self::Latent,
         Self::Autoencoder,
         Self::Classifier,
+        Self::Features,
+        Self::Places,
+        Self::Gaussians,
+        Self::Neighbours,
+        Self::Subspace,
         Self::Stirring,
         Self::Samples,
     ];
+
+    /// What is learnt from features of inliers, in the order in which it is told.
+    pub const LEARNT: [Self; 3] = [Self::Gaussians, Self::Neighbours, Self::Subspace];
 
     /// The name used in manifests.
     pub fn name(self) -> &'static str {
@@ -46,6 +64,11 @@ impl Need {
             Self::Latent => "latent",
             Self::Autoencoder => "autoencoder",
             Self::Classifier => "classifier",
+            Self::Features => "features",
+            Self::Places => "places",
+            Self::Gaussians => "gaussians",
+            Self::Neighbours => "neighbours",
+            Self::Subspace => "subspace",
             Self::Stirring => "stirring",
             Self::Samples => "samples",
         }
@@ -60,12 +83,14 @@ impl Need {
             Self::Latent | Self::Samples => "a model with a posterior over codes",
             Self::Autoencoder => "a model that puts images through a bottleneck without a distribution",
             Self::Classifier => "a model with a distribution over labels",
+            Self::Features | Self::Gaussians | Self::Neighbours | Self::Subspace => "a model that gives features",
+            Self::Places => "a model whose features are maps",
         }
     }
 
-    /// Whether it is more work for another member, and not a member of its own.
+    /// Whether it is more work for another member, or more of what that gives, and not a member of its own.
     pub fn is_derived(self) -> bool {
-        matches!(self, Self::Stirring | Self::Samples)
+        matches!(self, Self::Stirring | Self::Samples | Self::Places) || Self::LEARNT.contains(&self)
     }
 }
 

@@ -1,5 +1,6 @@
 //! What statistics are computed from: an image, and what the members of a detector said of it.
 
+use super::Need;
 use crate::{
     detection::evidence::Latent,
     domain::{image::ImageShape, surprise::Surprise},
@@ -31,12 +32,31 @@ pub struct Evidence {
     pub squared_errors: Option<Vec<f64>>,
     /// Logits of a classifier, one for each label.
     pub logits: Option<Vec<f32>>,
+    /// All that a network gave of the image as features, place by place.
+    pub features: Option<Vec<f32>>,
+    /// How far the features are from what was learnt of inliers.
+    pub learnt: Vec<(Need, Distances)>,
     /// log p(x) − log p(Tx) in nats under the main density, for each flip and rotation T of
     /// [`super::stirring::transformations`].
     pub stirred: Option<Vec<f64>>,
 }
 
+/// How far the places of an image are from what was learnt of inliers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distances {
+    /// Rows and columns of places.
+    pub grid: (usize, usize),
+    /// The distance of each in row order.
+    pub values: Vec<f32>,
+}
+
 impl Evidence {
+    /// How far the features are from what was learnt of inliers.
+    pub fn learnt(&self, need: Need) -> Option<&Distances> {
+        let found = self.learnt.iter().find(|(own, _)| *own == need);
+        found.map(|(_, distances)| distances)
+    }
+
     /// What of it is not a number, if anything: a member's graph has failed on this image. −∞ is a number, that of the
     /// impossible.
     pub fn not_a_number(&self) -> Option<&'static str> {
@@ -67,6 +87,10 @@ impl Evidence {
                 "the reconstruction",
             ),
             (map(&self.logits), "a logit of a label"),
+            (
+                self.features.iter().flatten().any(|value| !value.is_finite()),
+                "a feature",
+            ),
         ];
         found
             .into_iter()

@@ -1,6 +1,8 @@
 use std::collections::BTreeSet;
 
-use super::{arithmetic::regions, autoencoder::*, classifier::*, density::*, image::*, latent::*, stirring::*, *};
+use super::{
+    arithmetic::regions, autoencoder::*, classifier::*, density::*, features::*, image::*, latent::*, stirring::*, *,
+};
 use crate::{detection::evidence::Latent, domain::surprise::Surprise};
 
 fn shape() -> ImageShape {
@@ -35,6 +37,14 @@ fn evidence(dimensions: usize) -> Evidence {
         }),
         squared_errors: Some(vec![0.25; dimensions]),
         logits: Some(vec![0.0, 2.0, 0.0]),
+        features: Some(vec![1.0; 8]),
+        learnt: Need::LEARNT
+            .into_iter()
+            .map(|need| {
+                let (grid, values) = ((2, 2), vec![1.0, 2.0, 3.0, 6.0]);
+                (need, Distances { grid, values })
+            })
+            .collect(),
         stirred: Some(vec![1.0; transformations(shape()).len()]),
     }
 }
@@ -58,6 +68,9 @@ fn numbers_are_those_of_the_formulas() {
     let sum = 2.0 + 2f64.exp();
     assert!((one(CLASSIFIER_ENERGY) + sum.ln()).abs() < 1e-12);
     assert!((one(CLASSIFIER_AMBIGUITY) - (sum.ln() - 2.0)).abs() < 1e-12);
+    assert_eq!(one(FEATURE_MAHALANOBIS), 3.0);
+    assert_eq!(one(FEATURE_NEIGHBOUR_LARGEST), 6.0);
+    assert_eq!(one(FEATURE_RESIDUAL_SHARE), 6.0);
     assert_eq!(one(STIRRING), 7.0);
     assert!((one(BRIGHTNESS) - 0.2).abs() < 1e-12);
     assert_eq!(one(TOTAL_VARIATION), 0.0);
@@ -140,11 +153,11 @@ fn regions_part_the_squared_error_and_the_map_holds_all_of_it() {
     let squares: f64 = lengths.iter().map(|length| length * length).sum();
     assert!((squares - total).abs() < 1e-9);
     assert!(lengths[0] < lengths[48]);
-    let map = AUTOENCODER_ERROR_MAP.map(&evidence).unwrap();
+    let map = AUTOENCODER_ERROR_MAP.map(&seen(&evidence, &[0; 64])).unwrap();
     assert!(map.iter().zip(&errors).all(|(&m, &e)| m == e as f32));
     assert_eq!(AUTOENCODER_ERROR_MAP.unit, "squared error");
     // No density is needed for it, and without one the other maps have nothing to say.
-    assert!(SURPRISE_MAP.map(&evidence).is_none());
+    assert!(SURPRISE_MAP.map(&seen(&evidence, &[0; 64])).is_none());
 }
 
 #[test]

@@ -38,15 +38,16 @@ pub(super) struct Judge {
     labels: Labels,
     shape: ImageShape,
     classify: Batches<Image, Vec<f32>>,
-    score: Batches<Image, Vec<f32>>,
+    /// That of the density, if there is one.
+    score: Option<Batches<Image, Vec<f32>>>,
     /// That of the detector that judges novelty, if one does.
     measure: Option<Measuring>,
 }
 
 /// What the density and the judge of novelty say of an image.
 struct Familiarity {
-    /// log p(x), in nats.
-    log_density: f64,
+    /// log p(x) in nats, where there is a density.
+    log_density: Option<f64>,
     /// What novelty is judged by.
     value: f64,
     p_value: f64,
@@ -56,16 +57,19 @@ impl Judge {
     pub(super) fn new(gate: &Gate<'_>, composite: Arc<Composite>, labels: Labels, timings: Timings) -> Self {
         let (workshop, manifest) = (gate.workshop(), gate.manifest());
         let name = &manifest.name;
-        let (classifier, density) = (Arc::clone(&composite.classifier), Arc::clone(&composite.density));
+        let classifier = Arc::clone(&composite.classifier);
+        let score = composite.density.clone().map(|density| {
+            workshop.batches(name, "score", timings.density, move |images: &[Image], threads| {
+                density.log_probabilities(&levels(images), threads)
+            })
+        });
         Self {
             labels,
             shape: manifest.shape,
             classify: workshop.batches(name, "classify", timings.classify, move |images: &[Image], threads| {
                 classifier.logits(&levels(images), threads)
             }),
-            score: workshop.batches(name, "score", timings.density, move |images: &[Image], threads| {
-                density.log_probabilities(&levels(images), threads)
-            }),
+            score,
             measure: match &composite.novelty {
                 Novelty::Density(_) => None,
                 Novelty::Detector(detector) => Some(detector.panel.queue(workshop, (name, "detect"), timings.novelty)),
@@ -83,19 +87,21 @@ impl Judge {
                     let log_density = log_density(&map?)?;
                     let p_value = calibration.two_sided_p_value(log_density);
                     Ok(Familiarity {
-                        log_density,
+                        log_density: Some(log_density),
                         value: log_density,
                         p_value,
                     })
                 };
-                Ok(call
-                    .run(&self.score, images)
-                    .await?
-                    .into_iter()
-                    .map(familiarity)
-                    .collect())
+                Ok(self.maps(images, call).await?.into_iter().map(familiarity).collect())
             }
         }
+    }
+
+    /// log p of every dimension of images, of a composite with a density.
+    async fn maps(&self, images: Vec<Image>, call: &Call) -> Result<Vec<Result<Vec<f32>, JobError>>, Refusal> {
+        let score = self.score.as_ref();
+        call.run(score.ok_or_else(|| Refusal::internal("no density to ask"))?, images)
+            .await
     }
 
     /// A detector measures the density's surprise among other things, so that the image goes through the density once.
@@ -108,8 +114,9 @@ impl Judge {
     ) -> Result<PerImage<Familiarity>, Refusal> {
         let measured = call.run(measure, images.clone()).await?;
         let first = measured.iter().flatten().flatten().next();
-        let mut maps = if first.is_some_and(|measurement| detector.log_density(measurement).is_none()) {
-            call.run(&self.score, images).await?
+        let is_unknown = first.is_some_and(|measurement| detector.log_density(measurement).is_none());
+        let mut maps = if is_unknown && self.score.is_some() {
+            self.maps(images, call).await?
         } else {
             Vec::new()
         }
@@ -119,8 +126,9 @@ impl Judge {
             let measurement = measurement??;
             let strangeness = detector.rule.judge(&measurement.values).strangeness;
             let log_density = match (detector.log_density(&measurement), map) {
-                (Some(log_density), _) => log_density,
-                (None, Some(map)) => log_density(&map?)?,
+                _ if self.score.is_none() => None,
+                (Some(log_density), _) => Some(log_density),
+                (None, Some(map)) => Some(log_density(&map?)?),
                 (None, None) => return Err(Refusal::internal("a score was lost")),
             };
             Ok(Familiarity {
@@ -160,8 +168,10 @@ impl Classifies for Judge {
                 reject: p_value <= rate,
             };
             Ok(Classification {
-                log_likelihoods: Some(composite.log_likelihoods(&log_posterior, familiarity.log_density)),
-                log_evidence: Some(familiarity.log_density),
+                log_likelihoods: familiarity
+                    .log_density
+                    .map(|log_density| composite.log_likelihoods(&log_posterior, log_density)),
+                log_evidence: familiarity.log_density,
                 maps: None,
                 doubts: Some(Doubts {
                     false_alarm_rate: rate,
@@ -180,7 +190,10 @@ impl Scores for Judge {
     /// log p(x), or log p(x | y) = log p(y | x) + log p(x) − log p(y).
     async fn score(&self, images: Vec<Image>, ask: &ScoreAsk, call: &Call) -> Result<Scored, Refusal> {
         only_exact(ask)?;
-        let assurance = self.composite.density.assurance();
+        let density = self.composite.density.as_ref();
+        let assurance = density
+            .ok_or_else(|| Refusal::internal("no density to ask"))?
+            .assurance();
         let worth = worth(assurance, &ask.condition, &self.labels.names);
         let items = match ask.condition {
             Condition::Label(_) if ask.map => {
@@ -191,7 +204,7 @@ impl Scores for Judge {
             }
             Condition::Label(label) => {
                 let logits = call.run(&self.classify, images.clone()).await?;
-                let maps = call.run(&self.score, images).await?;
+                let maps = self.maps(images, call).await?;
                 let likelihood = |(logits, map): (Result<Vec<f32>, JobError>, Result<Vec<f32>, JobError>)| {
                     let all = self
                         .composite
@@ -205,11 +218,7 @@ impl Scores for Judge {
                     let map = map?;
                     likelihood_of((likelihood::total(&map), map), self.shape, ask.map)
                 };
-                call.run(&self.score, images)
-                    .await?
-                    .into_iter()
-                    .map(likelihood)
-                    .collect()
+                self.maps(images, call).await?.into_iter().map(likelihood).collect()
             }
         };
         Ok(Scored { worth, items })

@@ -40,10 +40,12 @@ pub struct Recipe {
     pub name: String,
     /// p(label | image).
     pub classifier: Arc<Model>,
-    /// p(image).
-    pub density: Arc<Model>,
-    /// A detector over the density; without it the density's own calibration judges novelty.
+    /// p(image), if there is such a model.
+    pub density: Option<Arc<Model>>,
+    /// A detector, over the density if there is one; without it the density's own calibration judges novelty.
     pub novelty: Option<Arc<Model>>,
+    /// Images by which a server checks that it finds what was found here; without any some of those that calibrate.
+    pub golden: Vec<Image>,
     /// Where the images come from.
     pub data: String,
     /// Their licence.
@@ -84,13 +86,15 @@ pub async fn compose(
             ),
         ));
     }
-    for (role, model) in [(Role::Classifier, &recipe.classifier), (Role::Density, &recipe.density)] {
+    let classifier = (Role::Classifier, &recipe.classifier);
+    let density = recipe.density.as_ref().map(|model| (Role::Density, model));
+    for (role, model) in [classifier].into_iter().chain(density) {
         calibrate::not_trained_on(role.name(), model, &images)?;
     }
     let ambiguity = ambiguities(workshop, &recipe.classifier, &images, progress).await?;
     let members = Members {
         classifier: Arc::clone(&recipe.classifier),
-        density: Arc::clone(&recipe.density),
+        density: recipe.density.clone(),
         novelty: recipe.novelty.clone(),
     };
     let wrong = |cause: String| Refusal::option("member", cause);
@@ -98,14 +102,24 @@ pub async fn compose(
     let labels = labels.ok_or_else(|| wrong(format!("{:?} has no labels", recipe.classifier.name)))?;
     let calibration = Calibration::new(ambiguity.clone()).map_err(|error| Refusal::option("data", error))?;
     let parts = members.compose(calibration, &labels).map_err(wrong)?;
-    let golden = images[..GOLDEN].to_vec();
+    let golden = if recipe.golden.is_empty() {
+        images[..GOLDEN].to_vec()
+    } else {
+        recipe.golden.clone()
+    };
     let levels: Vec<&[u8]> = golden.iter().map(Image::levels).collect();
     let composite = NewComposite {
         name: recipe.name.clone(),
-        description: format!(
-            "{} and {} by Bayes' rule: a label, or one of two reasons to give none",
-            recipe.classifier.name, recipe.density.name
-        ),
+        description: match &recipe.density {
+            Some(density) => format!(
+                "{} and {} by Bayes' rule: a label, or one of two reasons to give none",
+                recipe.classifier.name, density.name
+            ),
+            None => format!(
+                "{} behind a detector: a label, or one of two reasons to give none",
+                recipe.classifier.name
+            ),
+        },
         members: &members,
         labels,
         ambiguity,
@@ -163,7 +177,7 @@ struct NewComposite<'a> {
     ambiguity: Vec<f64>,
     /// Some inliers, on which a server checks that it finds what was found here.
     golden: Vec<Image>,
-    /// log p(image | label) of every label of these.
+    /// log p(image | label) of every label of these, or log p(label | image) without a density.
     golden_scores: Vec<f64>,
     /// Where the images came from.
     data: String,
@@ -175,7 +189,7 @@ struct NewComposite<'a> {
 
 /// Writes a composite as the next version of its name in `repository`, in one step, and answers its folder.
 fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<PathBuf> {
-    let shape = composite.members.density.shape;
+    let shape = composite.members.classifier.shape;
     let labels = composite.labels.names.len();
     let golden = composite.golden_scores.iter().copied();
     let files = vec![
@@ -197,7 +211,7 @@ fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
     let members = composite.members;
     let roles = [
         (Role::Classifier, Some(&members.classifier)),
-        (Role::Density, Some(&members.density)),
+        (Role::Density, members.density.as_ref()),
         (Role::Novelty, members.novelty.as_ref()),
     ];
     let members: Vec<Member<Role>> = roles
@@ -206,7 +220,7 @@ fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
         .collect();
     let labels = &composite.labels;
     let names: Vec<String> = labels.names.iter().map(|name| text::quoted(name)).collect();
-    let shape = composite.members.density.shape;
+    let shape = composite.members.classifier.shape;
     let count = composite.ambiguity.len();
     let origin = Origin {
         data: &composite.data,

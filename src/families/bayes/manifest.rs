@@ -45,10 +45,16 @@ impl Own {
 }
 
 fn needed(members: Vec<Member<Role>>) -> Result<Vec<Member<Role>>, String> {
-    let needed = [Role::Classifier, Role::Density];
-    let has = |role: &Role| members.iter().any(|member| member.role == *role);
-    match needed.into_iter().find(|role| !has(role)) {
-        None => Ok(members),
-        Some(role) => Err(format!("members: one with the role \"{role}\" is needed")),
+    let has = |role: Role| members.iter().any(|member| member.role == role);
+    if !has(Role::Classifier) {
+        return Err(format!("members: one with the role \"{}\" is needed", Role::Classifier));
     }
+    if !has(Role::Density) && !has(Role::Novelty) {
+        return Err(format!(
+            "members: one with the role \"{}\" or \"{}\" is needed",
+            Role::Density,
+            Role::Novelty
+        ));
+    }
+    Ok(members)
 }

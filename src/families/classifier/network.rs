@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::families::network::{NetworkError, batch_shape, expect_shape, levels_input};
 use crate::{
+    detection::evidence::{Answers, Features, GivesFeatures, Layer},
     domain::image::ImageShape,
+    families::{
+        network::{NetworkError, batch_shape, expect_shape, levels_input},
+        sight::Sight,
+    },
     graph::{
         self,
         protobuf::{ElementType, Model},
@@ -27,8 +31,8 @@ pub struct Contract {
     pub input: String,
     /// Logits of labels, float `[batch, classes]`; their softmax is p(label | image).
     pub output: String,
-    /// Features, float `[batch, size]`, if the graph gives them.
-    pub features: Option<String>,
+    /// Features, each float `[batch, F]` or each float `[batch, F, h, w]`; none if the graph gives none.
+    pub features: Vec<String>,
 }
 
 /// A classifier.
@@ -36,7 +40,7 @@ pub struct Contract {
 pub struct Network {
     contract: Contract,
     program: Arc<dyn Program>,
-    feature_size: Option<usize>,
+    sight: Option<Sight>,
 }
 
 /// What a classifier makes of an image.
@@ -44,8 +48,8 @@ pub struct Network {
 pub struct Prediction {
     /// One for each label.
     pub logits: Vec<f32>,
-    /// Features; none if the graph does not give them.
-    pub features: Vec<f32>,
+    /// Features, layer by layer; none if the graph does not give them.
+    pub features: Vec<Vec<f32>>,
 }
 
 impl Network {
@@ -58,26 +62,29 @@ impl Network {
             forms: vec![form.to_vec()],
         };
         let image = [shape.channels(), shape.height(), shape.width()];
-        let feature_size = match &contract.features {
-            Some(features) => Some(signature::row_size(model, features)?),
-            None => None,
+        let sight = match contract.features.as_slice() {
+            [] => None,
+            names => Some(Sight::new(model, names)?),
         };
         let mut outputs = vec![expected(&contract.output, &[contract.classes])];
-        if let (Some(name), Some(size)) = (&contract.features, feature_size) {
-            outputs.push(expected(name, &[size]));
-        }
+        outputs.extend(sight.iter().flat_map(Sight::expected));
         signature::check(model, &[expected(&contract.input, &image)], &outputs)?;
         let graph = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
         Ok(Self {
             program: engine.load(&format!("{name} (classifier)"), &graph::serialize(&graph))?,
-            feature_size,
+            sight,
             contract,
         })
     }
 
-    /// Number of features, if the graph gives them.
-    pub fn feature_size(&self) -> Option<usize> {
-        self.feature_size
+    /// Numbers in the features, if the graph gives them and they are vectors.
+    pub fn vector_size(&self) -> Option<usize> {
+        self.sight.as_ref().and_then(Sight::vector_size)
+    }
+
+    /// Whether the graph gives features.
+    pub fn has_features(&self) -> bool {
+        self.sight.is_some()
     }
 
     /// Logits and features of images given as levels in channel, row, column order.
@@ -90,17 +97,35 @@ impl Network {
             .chain(&contract.features)
             .map(String::as_str)
             .collect();
-        let outputs = self.program.run(&[levels_input(&levels, &shape)], &names, threads)?;
+        let mut outputs = self.program.run(&[levels_input(&levels, &shape)], &names, threads)?;
         expect_shape(names[0], &outputs[0], &[rows, contract.classes])?;
-        if let (Some(size), Some(output)) = (self.feature_size, outputs.get(1)) {
-            expect_shape(names[1], output, &[rows, size])?;
-        }
-        let prediction = |row| Prediction {
-            logits: outputs[0].row(row, rows).to_vec(),
-            features: outputs
-                .get(1)
-                .map_or_else(Vec::new, |output| output.row(row, rows).to_vec()),
+        let features = match &self.sight {
+            Some(sight) => sight.read(&outputs.split_off(1), rows)?,
+            None => vec![Vec::new(); rows],
         };
-        Ok((0..rows).map(prediction).collect())
+        let prediction = |(row, features)| Prediction {
+            logits: outputs[0].row(row, rows).to_vec(),
+            features,
+        };
+        Ok(features.into_iter().enumerate().map(prediction).collect())
+    }
+}
+
+impl GivesFeatures for Network {
+    fn layers(&self) -> &[Layer] {
+        self.sight.as_ref().map_or(&[], Sight::layers)
+    }
+
+    fn has_logits(&self) -> bool {
+        true
+    }
+
+    fn features(&self, images: &[&[u8]], threads: Threads) -> Answers<Features> {
+        let predictions = self.classify(images, threads).map_err(|error| error.to_string())?;
+        let features = |Prediction { logits, features }| Features {
+            layers: features,
+            logits: Some(logits),
+        };
+        Ok(predictions.into_iter().map(features).collect())
     }
 }

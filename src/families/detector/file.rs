@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, io};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, making::NewDetector, manifest::Own};
+use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, LEARNT, making::NewDetector, manifest::Own};
 use crate::{
     detection::{
         calibrate::{self, Splits},
         calibrated_on::CalibratedOn,
-        rule::{Density, Plan, Rule, Tail},
+        rule::{Density, Excess, Plan, Rule, Tail},
         statistics::Statistic,
         trained_on::TrainedOn,
     },
@@ -40,6 +40,8 @@ pub(super) struct CalibrationText {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calibrated_on: Option<String>,
     densities: Vec<DensityText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    excess: Option<ExcessText>,
     ranks: BTreeMap<String, Vec<f32>>,
     fisher: Vec<f32>,
     guard: Vec<f32>,
@@ -57,6 +59,14 @@ struct DensityText {
     axes: Vec<Vec<f32>>,
     floor: f32,
     components: Vec<ComponentText>,
+    tail: Vec<f32>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExcessText {
+    statistics: Vec<String>,
+    tails: Vec<Vec<f32>>,
     tail: Vec<f32>,
 }
 
@@ -98,6 +108,11 @@ impl CalibrationText {
                     tail: density.tail.values().to_vec(),
                 })
                 .collect(),
+            excess: rule.excess.as_ref().map(|excess| ExcessText {
+                statistics: plan.excess.iter().map(|s| s.name.to_owned()).collect(),
+                tails: excess.tails.iter().map(|tail| tail.values().to_vec()).collect(),
+                tail: excess.tail.values().to_vec(),
+            }),
             ranks: ranks
                 .filter_map(|(s, tail)| Some((s.name.to_owned(), tail.as_ref()?.values().to_vec())))
                 .collect(),
@@ -165,6 +180,10 @@ impl CalibrationText {
         if !same {
             return Err("it was made with other densities than the manifest names".to_owned());
         }
+        let excess = self.excess.as_ref().map_or(&[][..], |excess| &excess.statistics);
+        if names(&contract.plan.excess) != excess {
+            return Err("it was made with another excess than the manifest names".to_owned());
+        }
         Ok(())
     }
 
@@ -189,10 +208,23 @@ impl CalibrationText {
                     .map_err(|cause| format!("its density {:?} {cause}", own.name))
             })
             .collect::<Result<_, _>>()?;
+        let excess = self.excess.as_ref().map(|text| {
+            let tails = text
+                .tails
+                .iter()
+                .map(|values| tail(values))
+                .collect::<Result<Vec<_>, _>>()?;
+            if tails.len() != plan.excess.len() {
+                return Err("its excess has not one tail for each statistic".to_owned());
+            }
+            let tail = tail(&text.tail)?;
+            Ok(Excess { tails, tail })
+        });
         Ok(Rule {
             plan: plan.clone(),
             ranks,
             densities,
+            excess: excess.transpose()?,
             fisher: tail(&self.fisher)?,
             guard: tail(&self.guard)?,
         })
@@ -286,12 +318,20 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
             d.centre.len() + d.scale.len() + axes + mixture
         })
         .sum();
+    let learnt: usize = detector.learnt.values().map(|tensor| tensor.values.len()).sum();
     let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
     out += &preprocessing::text(detector.preprocessing);
     out += &text::members(&detector.members);
     // Writing to a string cannot fail.
     let statistics = list(plan.statistics.iter().map(|s| s.name).collect());
     let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
+    if !plan.excess.is_empty() {
+        let excess = list(plan.excess.iter().map(|s| s.name).collect());
+        let _ = write!(out, "excess = {excess}\n");
+    }
+    if !detector.learnt.is_empty() {
+        let _ = write!(out, "\n[learnt]\nfile = {LEARNT:?}\n");
+    }
     for density in &plan.densities {
         let _ = write!(
             out,
@@ -316,7 +356,7 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
         data: &detector.data,
         licence: &detector.licence,
         command: &detector.command,
-        parameters,
+        parameters: parameters + learnt,
         seconds: detector.seconds,
     };
     out + &text::tail(&origin, hashes)

@@ -88,11 +88,8 @@ impl Judges for Judge {
     }
 
     fn has_maps(&self) -> bool {
-        let densities = &self.detector.rule.plan.densities;
-        densities
-            .iter()
-            .flat_map(|own| &own.statistics)
-            .any(|statistic| statistic.is_map())
+        let mut statistics = self.detector.rule.plan.statistics.iter();
+        statistics.any(|statistic| statistic.is_map())
     }
 }
 
@@ -164,20 +161,21 @@ fn statistics(
             };
             Some((statistic.name.to_owned(), measured))
         });
-    let densities = rule.plan.densities.iter().zip(&judgement.densities);
+    let densities = rule.plan.deciding().zip(&judgement.densities);
     numbers
-        .chain(densities.map(|(own, density)| {
+        .chain(densities.map(|(name, density)| {
             let measured = Measured {
                 value: Number(density.value),
                 p_value: density.p_value,
                 bits_per_dim: None,
             };
-            (format!("density:{}", own.name), measured)
+            (format!("density:{name}"), measured)
         }))
         .collect()
 }
 
-/// The map of the density that is most surprised, among those that look at one.
+/// The map of the density that is most surprised, among those that look at one; without such a density a map that is
+/// only shown.
 fn map(detector: &Detector, mut measurement: Measurement, judgement: &Judgement) -> Result<EvidenceMap, Refusal> {
     let mut best: Option<(f64, Statistic)> = None;
     for (own, density) in detector.rule.plan.densities.iter().zip(&judgement.densities) {
@@ -188,11 +186,12 @@ fn map(detector: &Detector, mut measurement: Measurement, judgement: &Judgement)
             }
         }
     }
-    let place = best.and_then(|(_, statistic)| measurement.maps.iter().position(|(other, _)| *other == statistic));
-    let Some(place) = place else {
+    let of_best = best.and_then(|(_, statistic)| measurement.maps.iter().position(|(other, _)| *other == statistic));
+    let any = (!measurement.maps.is_empty()).then_some(0);
+    let Some(place) = of_best.or(any) else {
         return Err(Refusal::option(
             "map",
-            "none of this detector's densities looks at a map",
+            "this detector measures nothing of which there is a map",
         ));
     };
     let (statistic, values) = measurement.maps.swap_remove(place);

@@ -8,13 +8,16 @@ use std::{
 };
 
 use super::{
-    CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES,
+    CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, LEARNT,
     file::{self, CalibrationText},
+    learnt,
 };
 use crate::{
     detection::{
         calibrate::{self, Guarantee, Inliers, Splits},
-        panel::{Members, Panel},
+        learners::Tensors,
+        learning::Learning,
+        panel::Members,
         rule::Rule,
         statistics::Need,
         trained_on::TrainedOn,
@@ -41,6 +44,10 @@ pub struct Recipe {
     pub stir: bool,
     /// Whether it decodes posterior samples of its latent member too.
     pub samples: bool,
+    /// Features that a bank of neighbours may keep.
+    pub bank: usize,
+    /// Images by which a server checks that it judges as the calibration did; without any some of those that calibrate.
+    pub golden: Vec<Image>,
     /// Seed of the permutation that parts the images, and of the densities' starts.
     pub seed: u64,
     /// Where the images come from.
@@ -83,22 +90,35 @@ pub async fn calibrate(
         calibrate::not_trained_on(role.name(), member, parts.all())?;
     }
     let wrong = |cause: String| Refusal::option("member", cause);
-    let roles: Vec<Need> = recipe.members.iter().map(|(role, _)| *role).collect();
-    let plan = calibrate::plan(&roles, recipe.stir, recipe.samples);
     let mut members = Members::default();
     for (role, model) in &recipe.members {
         members.add(*role, model).map_err(wrong)?;
     }
-    let panel = Arc::new(Panel::new(members, plan.statistics.clone()).map_err(wrong)?);
-    let lane = panel.queue(workshop, (&recipe.name, "calibrate"), Duration::from_millis(5));
-    let all: Vec<Image> = parts.all().cloned().collect();
-    let measured = calibrate::measure_all(&lane, &all, &calibrate::patience(workshop), progress).await?;
+    let plan = calibrate::plan(&members, recipe.stir, recipe.samples);
+    let learning = Learning {
+        workshop,
+        name: &recipe.name,
+        members,
+        statistics: plan.statistics.clone(),
+        bank: recipe.bank,
+        seed: recipe.seed,
+    };
+    let (panel, measured) = learning.measure(&parts, progress).await?;
     let (fit, rest) = measured.split_at(parts.fit.len());
     let (rank, calibration) = rest.split_at(parts.rank.len());
     let rule = Rule::fit(plan, fit, rank, recipe.seed).map_err(|error| Refusal::option("data", error))?;
     let scores: Vec<f64> = calibration.iter().map(|m| rule.judge(m).strangeness).collect();
     let calibration = Calibration::new(scores.clone()).map_err(|e| Refusal::option("data", e))?;
-    let golden = parts.calibrate.len().min(GOLDEN);
+    let (golden, golden_scores) = if recipe.golden.is_empty() {
+        let golden = parts.calibrate.len().min(GOLDEN);
+        (parts.calibrate[..golden].to_vec(), scores[..golden].to_vec())
+    } else {
+        let call = calibrate::patience(workshop);
+        let lane = panel.queue(workshop, (&recipe.name, "calibrate"), Duration::from_millis(5));
+        let measured = calibrate::measure_all(&lane, &recipe.golden, &call, |_| ()).await?;
+        let scores = measured.iter().map(|own| rule.judge(&own.values).strangeness);
+        (recipe.golden.clone(), scores.collect())
+    };
     let detector = NewDetector {
         name: recipe.name.clone(),
         description: recipe.description.clone(),
@@ -111,8 +131,9 @@ pub async fn calibrate(
             .iter()
             .map(|(role, model)| Member::new(*role, model))
             .collect(),
-        golden: parts.calibrate[..golden].to_vec(),
-        golden_scores: scores[..golden].to_vec(),
+        golden,
+        golden_scores,
+        learnt: panel.knowledge().tensors.clone(),
         rule,
         scores,
         splits: parts.splits(recipe.seed),
@@ -147,6 +168,8 @@ pub(super) struct NewDetector {
     pub(super) preprocessing: DecodeOptions,
     /// Its members.
     pub(super) members: Vec<Member<Need>>,
+    /// What was learnt of features of inliers.
+    pub(super) learnt: Tensors,
     /// Its fitted rule.
     pub(super) rule: Rule,
     /// Strangeness of the calibration images.
@@ -177,11 +200,14 @@ fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("a detector needs golden images"))?
         .shape();
     let scores = detector.golden_scores.iter().copied();
-    let files = vec![
+    let mut files = vec![
         (CALIBRATION, CalibrationText::of(detector).write()?),
         (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
         (GOLDEN_SCORES, media::write_f64(&[detector.golden.len()], scores)),
     ];
+    if !detector.learnt.is_empty() {
+        files.push((LEARNT, learnt::write(&detector.learnt)?));
+    }
     write::version(repository, &detector.name, files, |hashes| {
         file::manifest(detector, shape, hashes)
     })

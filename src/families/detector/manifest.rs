@@ -22,6 +22,8 @@ pub(super) struct Own {
     pub(super) members: Vec<Member<Need>>,
     /// Its statistics and densities.
     pub(super) plan: Plan,
+    /// What was learnt of features of inliers, if anything was.
+    pub(super) learnt: Option<String>,
     /// JSON file of its calibration.
     pub(super) calibration: String,
     /// Where the images that calibrated it came from.
@@ -33,6 +35,8 @@ pub(super) struct Own {
 #[serde(deny_unknown_fields)]
 struct DetectorTable {
     statistics: Vec<String>,
+    #[serde(default)]
+    excess: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -42,6 +46,12 @@ struct DensityTable {
     statistics: Vec<String>,
     axes: usize,
     components: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LearntTable {
+    file: String,
 }
 
 #[derive(Deserialize)]
@@ -57,6 +67,7 @@ impl Own {
         Ok(Self {
             members: own(members(tables)?)?,
             plan: plan(tables.needed("detector")?, tables.needed("densities")?)?,
+            learnt: tables.optional::<LearntTable>("learnt")?.map(|table| table.file),
             calibration: calibration.file,
             description: calibration.description,
             golden: tables.scored()?,
@@ -112,5 +123,16 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             })
         })
         .collect::<Result<Vec<_>, String>>()?;
-    Ok(Plan { statistics, densities })
+    let excess = parse(&detector.excess, "detector.excess")?;
+    if let Some(other) = excess.iter().find(|own| !statistics.contains(own) || !own.is_number()) {
+        return Err(format!(
+            "detector.excess: {:?} is not a number among detector.statistics",
+            other.name
+        ));
+    }
+    Ok(Plan {
+        statistics,
+        densities,
+        excess,
+    })
 }

@@ -1,0 +1,152 @@
+use super::*;
+use crate::domain::random::{Random, Stream};
+
+/// Points of a Gaussian around a mean, the first number of which varies ten times as much as the others.
+fn points(seed: u64, count: usize, mean: &[f32]) -> Vec<f32> {
+    (0..count)
+        .flat_map(|index| {
+            let random = Random::new(seed, Stream::Probe, index as u64);
+            let number =
+                move |(i, &m): (usize, &f32)| m + random.normal(i as u32) as f32 * if i == 0 { 10.0 } else { 1.0 };
+            mean.iter().enumerate().map(number).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn sample(is_map: bool) -> Sample {
+    let near = points(1, 200, &[50.0, 0.0, 0.0, 5.0]);
+    let far = points(2, 200, &[0.0, 50.0, 0.0, 5.0]);
+    Sample {
+        widths: vec![4],
+        places: [near, far].concat(),
+        labels: (0..400).map(|place| place / 200).collect(),
+        is_map,
+        bank: BANK,
+    }
+}
+
+fn distances(need: Need, sample: &Sample, places: &[f32]) -> Vec<f32> {
+    let knowledge = Knowledge::fit(&[need], sample, 0).unwrap();
+    knowledge.ready()[0].1.distances(places, Threads::One)
+}
+
+#[test]
+fn everything_finds_what_is_far_from_inliers_farther() {
+    let inliers = [
+        points(3, 50, &[50.0, 0.0, 0.0, 5.0]),
+        points(4, 50, &[0.0, 50.0, 0.0, 5.0]),
+    ]
+    .concat();
+    let outliers = points(5, 50, &[0.0, 0.0, 50.0, 5.0]);
+    for need in Need::LEARNT {
+        for is_map in [false, true] {
+            let own = sample(is_map);
+            let (inside, outside) = (distances(need, &own, &inliers), distances(need, &own, &outliers));
+            let largest = inside.iter().copied().fold(0.0, f32::max);
+            let caught = outside.iter().filter(|&&distance| distance > largest).count();
+            assert!(caught >= 45, "{need} as map {is_map}: {caught} of 50");
+        }
+    }
+}
+
+#[test]
+fn a_gaussian_measures_in_its_own_deviations() {
+    let mut own = sample(true);
+    own.labels = vec![0; 200];
+    own.places.truncate(800);
+    let at = |first: f32, second: f32| distances(Need::Gaussians, &own, &[50.0 + first, second, 0.0, 5.0])[0];
+    // Ten along the wide axis is as far as one along a narrow one.
+    assert!((at(10.0, 0.0) / at(0.0, 1.0) - 1.0).abs() < 0.5);
+    // The mean of squared distances of the sample is about the number of dimensions.
+    let all = distances(Need::Gaussians, &own, &own.places);
+    let mean = all.iter().sum::<f32>() / all.len() as f32;
+    assert!((mean - 4.0).abs() < 0.2, "{mean}");
+}
+
+#[test]
+fn fewer_inliers_than_features_are_enough() {
+    let size = 64;
+    let own = Sample {
+        widths: vec![size],
+        places: points(1, 40, &vec![1.0; size]),
+        labels: vec![0; 40],
+        is_map: false,
+        bank: BANK,
+    };
+    let knowledge = Knowledge::fit(&Need::LEARNT, &own, 0).unwrap();
+    for (need, learnt) in knowledge.ready() {
+        let all = learnt.distances(&points(2, 10, &vec![1.0; size]), Threads::One);
+        assert!(all.iter().all(|distance| distance.is_finite()), "{need}: {all:?}");
+    }
+}
+
+#[test]
+fn features_that_never_vary_are_refused_with_a_reason() {
+    let own = Sample {
+        places: vec![1.0; 4 * 400],
+        ..sample(false)
+    };
+    let error = Knowledge::fit(&[Need::Gaussians], &own, 0).unwrap_err();
+    assert!(error.contains("do not vary"), "{error}");
+}
+
+#[test]
+fn neighbours_are_those_of_a_search() {
+    let own = sample(false);
+    let queries = points(9, 700, &[30.0, 30.0, 0.0, 5.0]);
+    let unit = |place: &[f32]| -> Vec<f32> {
+        let norm = place.iter().map(|x| x * x).sum::<f32>().sqrt();
+        place.iter().map(|x| x / norm).collect()
+    };
+    let bank: Vec<Vec<f32>> = own.places.chunks(4).map(unit).collect();
+    let search = |query: &[f32]| {
+        let query = unit(query);
+        let distance = |b: &Vec<f32>| b.iter().zip(&query).map(|(a, b)| (a - b) * (a - b)).sum::<f32>().sqrt();
+        let mut all: Vec<f32> = bank.iter().map(distance).collect();
+        all.sort_by(f32::total_cmp);
+        all[4]
+    };
+    let knowledge = Knowledge::fit(&[Need::Neighbours], &own, 0).unwrap();
+    let learnt = &knowledge.ready()[0].1;
+    let found = learnt.distances(&queries, Threads::One);
+    for (query, distance) in queries.chunks(4).zip(&found) {
+        assert!((search(query) - distance).abs() < 2e-3);
+    }
+    // Neither threads nor company change a distance.
+    assert_eq!(learnt.distances(&queries, Threads::All), found);
+    assert_eq!(learnt.distances(&queries[..4], Threads::One)[0], found[0]);
+}
+
+#[test]
+fn a_bank_of_places_covers_them_and_keeps_no_more_than_it_may() {
+    let mut own = sample(true);
+    own.bank = 40;
+    let knowledge = Knowledge::fit(&[Need::Neighbours], &own, 0).unwrap();
+    assert_eq!(knowledge.tensors["neighbours.bank"].shape, [40, 4]);
+    let all = knowledge.ready()[0].1.distances(&own.places, Threads::One);
+    let farthest = all.iter().copied().fold(0.0, f32::max);
+    // The layer's numbers together have a deviation of one, and two clusters lie far apart.
+    assert!(farthest < 0.3, "{farthest}");
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let own = sample(false);
+    let good = Knowledge::fit(&Need::LEARNT, &own, 0).unwrap().tensors;
+    let refused = |name: &str, tensor: Option<Tensor>| {
+        let mut tensors = good.clone();
+        match tensor {
+            Some(tensor) => tensors.insert(name.to_owned(), tensor),
+            None => tensors.remove(name),
+        };
+        Knowledge::read(&Need::LEARNT, tensors, 4).unwrap_err()
+    };
+    assert!(refused("gaussians.means", None).contains("gaussians: it has no means"));
+    let nan = Tensor::new(&[1, 4], vec![f32::NAN; 4]);
+    assert!(refused("neighbours.bank", Some(nan)).contains("not finite"));
+    let narrow = Tensor::new(&[1, 3], vec![0.0; 3]);
+    assert!(refused("subspace.axes", Some(narrow)).contains("must have 4 numbers"));
+    let nth = Tensor::new(&[1, 1], vec![0.5]);
+    assert!(refused("neighbours.nth", Some(nth)).contains("whole number"));
+    assert!(Knowledge::read(&Need::LEARNT, good, 5).is_err());
+}

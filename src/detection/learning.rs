@@ -1,0 +1,148 @@
+//! Measuring the images that a detector is made from, where some statistics have to be learnt from them first.
+//!
+//! Learners see the images that fit and rank, and none that calibrate. Their distances from the very images that they
+//! have seen are smaller than those of new ones, and densities that were fitted to such distances would find every
+//! inlier strange. So these images are measured in folds, each by learners that have seen the other folds; those that
+//! calibrate by learners that have seen all folds. That the first have seen a little less can make a detector worse and
+//! no promise false: those images calibrate nothing.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    calibrate::{Parts, measure_all, patience},
+    learners::{Knowledge, SAMPLE, SAMPLE_PLACES, Sample},
+    panel::{Members, Panel, Sight},
+    rule::Measured,
+    statistics::{Need, Statistic},
+};
+use crate::{
+    domain::{
+        image::Image,
+        random::{Random, Stream},
+    },
+    model::{Refusal, work::Workshop},
+};
+
+/// Folds of the images that are learnt from.
+const FOLDS: usize = 5;
+
+/// What learns, and for whom.
+#[derive(Debug)]
+pub struct Learning<'a> {
+    /// What it works with.
+    pub workshop: &'a Workshop,
+    /// The detector's name.
+    pub name: &'a str,
+    /// The detector's members.
+    pub members: Members,
+    /// The detector's statistics.
+    pub statistics: Vec<Statistic>,
+    /// Places that a bank may keep.
+    pub bank: usize,
+    /// Decides which places are kept.
+    pub seed: u64,
+}
+
+impl Learning<'_> {
+    /// A panel that has learnt from the images that fit and rank, and the statistics of all images in order. `progress` is told
+    /// how many images have been measured.
+    pub async fn measure(
+        &self,
+        parts: &Parts,
+        progress: impl Fn(usize),
+    ) -> Result<(Arc<Panel>, Vec<Measured>), Refusal> {
+        let needs = learnt(&self.statistics);
+        if needs.is_empty() {
+            let panel = self.panel(Knowledge::default())?;
+            let all: Vec<Image> = parts.all().cloned().collect();
+            let measured = self.measured(&panel, &all, progress).await?;
+            return Ok((panel, measured));
+        }
+        let known: Vec<Image> = parts.fit.iter().chain(&parts.rank).cloned().collect();
+        let seen = self.look(&known).await?;
+        let learn = |is_seen: &dyn Fn(usize) -> bool| {
+            let sample = self.sample(&seen, is_seen);
+            let knowledge = Knowledge::fit(&needs, &sample, self.seed);
+            self.panel(knowledge.map_err(|cause| Refusal::option("data", cause))?)
+        };
+        let mut apart: Vec<Option<Measured>> = vec![None; known.len()];
+        let mut done = 0;
+        for fold in 0..FOLDS {
+            let panel = learn(&|image| image % FOLDS != fold)?;
+            let images: Vec<Image> = known.iter().skip(fold).step_by(FOLDS).cloned().collect();
+            let measured = self.measured(&panel, &images, |images| progress(done + images)).await?;
+            done += images.len();
+            for (place, measured) in apart.iter_mut().skip(fold).step_by(FOLDS).zip(measured) {
+                *place = Some(measured);
+            }
+        }
+        let panel = learn(&|_| true)?;
+        let rest = self
+            .measured(&panel, &parts.calibrate, |images| progress(done + images))
+            .await?;
+        Ok((panel, apart.into_iter().flatten().chain(rest).collect()))
+    }
+
+    fn panel(&self, knowledge: Knowledge) -> Result<Arc<Panel>, Refusal> {
+        let panel = Panel::new(self.members.clone(), self.statistics.clone(), knowledge);
+        panel.map(Arc::new).map_err(|cause| Refusal::option("member", cause))
+    }
+
+    async fn measured(
+        &self,
+        panel: &Arc<Panel>,
+        images: &[Image],
+        progress: impl Fn(usize),
+    ) -> Result<Vec<Measured>, Refusal> {
+        let lane = panel.queue(self.workshop, (self.name, "calibrate"), Duration::from_millis(5));
+        let measurements = measure_all(&lane, images, &patience(self.workshop), progress).await?;
+        Ok(measurements.into_iter().map(|measurement| measurement.values).collect())
+    }
+
+    /// Some places of every image.
+    async fn look(&self, images: &[Image]) -> Result<Vec<Sight>, Refusal> {
+        let Some(places) = self.members.places() else {
+            return Ok(Vec::new());
+        };
+        let budget = SAMPLE_PLACES.min(SAMPLE / places.size().max(1));
+        let of_each = (budget / images.len().max(1)).clamp(1, places.count());
+        let seed = self.seed;
+        let keep = move |image: &Image| {
+            // Which places are kept depends on the image, not on its place among the others.
+            let random = Random::new(seed, Stream::Probe, image.levels().iter().map(|&l| u64::from(l)).sum());
+            let mut order: Vec<usize> = (0..places.count()).collect();
+            if of_each < order.len() {
+                order.sort_by(|&a, &b| random.uniform(a as u32).total_cmp(&random.uniform(b as u32)));
+                order.truncate(of_each);
+            }
+            order
+        };
+        let lane = self.members.sights(self.workshop, (self.name, "calibrate"), keep);
+        measure_all(&lane, images, &patience(self.workshop), |_| ()).await
+    }
+
+    fn sample(&self, seen: &[Sight], is_seen: impl Fn(usize) -> bool) -> Sample {
+        let places = self.members.places();
+        let mut sample = Sample {
+            widths: places.as_ref().map_or_else(Vec::new, |places| places.widths()),
+            places: Vec::new(),
+            labels: Vec::new(),
+            is_map: places.is_some_and(|places| places.is_map()),
+            bank: self.bank,
+        };
+        let size = sample.size().max(1);
+        for (_, sight) in seen.iter().enumerate().filter(|(image, _)| is_seen(*image)) {
+            sample
+                .labels
+                .extend(std::iter::repeat_n(sight.label, sight.places.len() / size));
+            sample.places.extend_from_slice(&sight.places);
+        }
+        sample
+    }
+}
+
+/// The needs among some statistics that something has to be learnt for, in order.
+pub fn learnt(statistics: &[Statistic]) -> Vec<Need> {
+    let is_used = |need: &Need| statistics.iter().any(|statistic| statistic.needs.contains(need));
+    Need::LEARNT.into_iter().filter(is_used).collect()
+}

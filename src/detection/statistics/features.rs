@@ -1,0 +1,109 @@
+//! Statistics of features: how far an image, or the places of one, lie from what a learner saw of inliers.
+//!
+//! Of a vector there is one distance. Of a map there is one for every place: their mean, their largest and the mean of
+//! the largest hundredth are statistics of the image. All need one pass of the network.
+
+use super::{Distances, Need, Part, Seen, Statistic, Values};
+use crate::detection::places::resized;
+
+/// Squared Mahalanobis distance to the nearest of the Gaussians of labels, mean over places.
+pub const FEATURE_MAHALANOBIS: Statistic = Statistic {
+    name: "feature_mahalanobis",
+    unit: "squared standard deviations",
+    needs: &[Need::Features, Need::Gaussians],
+    part: Part::Exceeds,
+    values: Values::Number(|seen| Some(mean(distances(seen, Need::Gaussians)?))),
+};
+
+/// The same of the places where it is largest.
+pub const FEATURE_MAHALANOBIS_SHARE: Statistic = Statistic {
+    name: "feature_mahalanobis_share",
+    needs: &[Need::Features, Need::Gaussians, Need::Places],
+    values: Values::Number(|seen| Some(share(distances(seen, Need::Gaussians)?))),
+    ..FEATURE_MAHALANOBIS
+};
+
+/// The same of the one place where it is largest.
+pub const FEATURE_MAHALANOBIS_LARGEST: Statistic = Statistic {
+    name: "feature_mahalanobis_largest",
+    values: Values::Number(|seen| Some(largest(distances(seen, Need::Gaussians)?))),
+    ..FEATURE_MAHALANOBIS_SHARE
+};
+
+/// Distance to the nearest neighbour, mean over places; of a vector to the fifth.
+pub const FEATURE_NEIGHBOUR: Statistic = Statistic {
+    name: "feature_neighbour",
+    unit: "distance",
+    needs: &[Need::Features, Need::Neighbours],
+    part: Part::Exceeds,
+    values: Values::Number(|seen| Some(mean(distances(seen, Need::Neighbours)?))),
+};
+
+/// The same of the places where it is largest.
+pub const FEATURE_NEIGHBOUR_SHARE: Statistic = Statistic {
+    name: "feature_neighbour_share",
+    needs: &[Need::Features, Need::Neighbours, Need::Places],
+    values: Values::Number(|seen| Some(share(distances(seen, Need::Neighbours)?))),
+    ..FEATURE_NEIGHBOUR
+};
+
+/// The same of the one place where it is largest.
+pub const FEATURE_NEIGHBOUR_LARGEST: Statistic = Statistic {
+    name: "feature_neighbour_largest",
+    values: Values::Number(|seen| Some(largest(distances(seen, Need::Neighbours)?))),
+    ..FEATURE_NEIGHBOUR_SHARE
+};
+
+/// Length of what lies outside the principal subspace, mean over places.
+pub const FEATURE_RESIDUAL: Statistic = Statistic {
+    name: "feature_residual",
+    unit: "distance",
+    needs: &[Need::Features, Need::Subspace],
+    part: Part::Exceeds,
+    values: Values::Number(|seen| Some(mean(distances(seen, Need::Subspace)?))),
+};
+
+/// The same of the places where it is largest.
+pub const FEATURE_RESIDUAL_SHARE: Statistic = Statistic {
+    name: "feature_residual_share",
+    needs: &[Need::Features, Need::Subspace, Need::Places],
+    values: Values::Number(|seen| Some(share(distances(seen, Need::Subspace)?))),
+    ..FEATURE_RESIDUAL
+};
+
+/// The distance of every place to its nearest neighbour, brought to the size of the image and the same in all channels.
+/// It shows where the image is strange; how strange it is the numbers say, which do not care where.
+pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
+    name: "feature_neighbour_map",
+    unit: "distance",
+    needs: &[Need::Features, Need::Neighbours, Need::Places],
+    part: Part::Reported,
+    values: Values::Map {
+        of: |seen| {
+            let Distances { grid, values } = seen.evidence.learnt(Need::Neighbours)?;
+            let mut map = vec![0.0; seen.shape.pixels()];
+            resized(values, *grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
+            Some(map.repeat(seen.shape.channels()))
+        },
+        scale: f64::sqrt,
+    },
+};
+
+fn distances<'a>(seen: &Seen<'a>, need: Need) -> Option<&'a [f32]> {
+    Some(&seen.evidence.learnt(need)?.values)
+}
+
+fn mean(distances: &[f32]) -> f64 {
+    distances.iter().map(|&x| f64::from(x)).sum::<f64>() / distances.len() as f64
+}
+
+fn largest(distances: &[f32]) -> f64 {
+    distances.iter().copied().fold(f32::NEG_INFINITY, f32::max).into()
+}
+
+/// The mean of the largest hundredth, which is one at least.
+fn share(distances: &[f32]) -> f64 {
+    let mut own = distances.to_vec();
+    own.sort_unstable_by(|a, b| b.total_cmp(a));
+    mean(&own[..own.len().div_ceil(100)])
+}
