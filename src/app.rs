@@ -13,20 +13,31 @@ use std::{
 use tokio::{net::TcpListener, sync::watch};
 
 use crate::{
+    access::{Access, Identity, KeysError},
     families::{self, GateSettings, Workshop},
     metrics::Metrics,
     model::{control::Operator, info::ModelInfo},
     operations::{self, Limits, Service},
     repository::{Loading, Repository},
-    runtime::{Engine, RuntimeError, onnx::OnnxEngine},
-    scheduling::{Scheduler, SchedulerConfig},
-    settings::{ModelControl, Settings, SettingsError},
+    runtime::{
+        Engine, RuntimeError,
+        onnx::{self, OnnxEngine},
+    },
+    scheduling::{Meter, Scheduler, SchedulerConfig},
+    settings::{ClientsBy, ModelControl, SecuritySettings, Settings, SettingsError},
     transport::{
-        grpc,
-        http::{self, HttpConfig, HttpState, ServerLimits, server::Apart},
+        Door, grpc,
+        http::{
+            self, HttpConfig, HttpState, ServerLimits,
+            server::{Apart, Listening},
+        },
         openinference::{self, OpenInference},
+        tls::{Tls, TlsError, TlsFiles},
     },
 };
+
+/// The version of ONNX Runtime that the server is tested with.
+pub const RUNTIME_VERSION: &str = onnx::VERSION;
 
 /// A running service, with or without a server in front of it.
 #[derive(Debug)]
@@ -39,6 +50,8 @@ pub struct App {
     http: HttpConfig,
     drain_delay: Duration,
     limits: ServerLimits,
+    access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
 }
 
 /// Why the server does not start or run.
@@ -71,6 +84,12 @@ pub enum AppError {
     /// A folder that is neither `<name>` nor `<name>/<version>`.
     #[error("{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number")]
     NotAModel(PathBuf),
+    /// No keys.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// No certificate.
+    #[error("TLS is not possible: {0}")]
+    Tls(#[from] TlsError),
     /// The gRPC contracts are broken.
     #[error("the gRPC services cannot be served: {0}")]
     Grpc(#[from] grpc::Broken),
@@ -128,13 +147,36 @@ impl App {
             required: settings.models.required_models.clone(),
             ..Loading::default()
         });
-        if let (ModelControl::Kept, Some(folder)) = (settings.models.model_control, &settings.models.proof_records) {
-            repository = repository.keeping_wishes_in(folder).map_err(|cause| AppError::Wishes {
-                folder: folder.clone(),
-                cause,
-            })?;
+        if let (ModelControl::Kept, Some(folder)) = (settings.models.model_control, settings.models.records()) {
+            repository = repository
+                .keeping_wishes_in(&folder)
+                .map_err(|cause| AppError::Wishes { folder, cause })?;
         }
-        Ok(Self::over(settings, registries, repository, path))
+        let mut app = Self::over(settings, registries, repository, path);
+        app.secure(&settings.security)?;
+        Ok(app)
+    }
+
+    /// Lets in only those whom the settings let in.
+    fn secure(&mut self, settings: &SecuritySettings) -> Result<(), AppError> {
+        let identity = match settings.clients_by {
+            ClientsBy::None => Identity::None,
+            ClientsBy::Address => Identity::Address,
+        };
+        self.access = Arc::new(Access::new(settings.keys.clone(), identity)?);
+        let (rate, burst) = (settings.client_rate.as_secs_f64(), settings.client_burst);
+        let meter = (rate > 0.0).then(|| Arc::new(Meter::new(rate, burst)));
+        let service =
+            Arc::get_mut(&mut self.service).ok_or_else(|| io::Error::other("the service is in use already"))?;
+        service.guard(Arc::clone(&self.access), meter);
+        if let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) {
+            self.tls = Some(Arc::new(Tls::new(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+                client_ca: settings.tls_client_ca.clone(),
+            })?));
+        }
+        Ok(())
     }
 
     /// The same for a single model, in its folder `<name>` or that of one of its versions, `<name>/<version>`; answers
@@ -203,6 +245,8 @@ impl App {
                 drain_timeout: http.drain_timeout,
                 ..ServerLimits::default()
             },
+            access: Arc::new(Access::open()),
+            tls: None,
         }
     }
 
@@ -215,15 +259,23 @@ impl App {
     ) -> Result<(), AppError> {
         let service = Arc::clone(&self.service);
         let protocol = Arc::new(OpenInference::new(Arc::clone(&service)));
-        let calls = grpc::router(&service, &protocol, self.http.max_body_bytes)?;
-        let others = openinference::rest::router(&protocol, self.http.clone());
-        let state = HttpState::new(Arc::clone(&service), self.http);
+        let door = if listeners.probes.is_some() {
+            Door::Clients
+        } else {
+            Door::Only
+        };
+        let calls = grpc::router(&service, &protocol, self.http.max_body_bytes, door)?;
+        let state = HttpState::new(Arc::clone(&service), self.http.clone());
+        let router = |door| {
+            let others = openinference::rest::router(&protocol, self.http.clone(), door);
+            http::shared(state.clone(), others, door)
+        };
         let metrics = Arc::clone(service.metrics());
         let apart = listeners
             .probes
-            .map(|listener| Apart::start(listener, http::probes(state.clone()), &metrics))
+            .map(|listener| Apart::start(listener, router(Door::Operators), &metrics))
             .transpose()?;
-        let router = http::shared(state, others);
+        let router = router(door);
         let delay = self.drain_delay;
         let (stop, stopped) = watch::channel(false);
         let shutdown = async move {
@@ -233,7 +285,11 @@ impl App {
             // Without a listener nobody waits for it.
             let _ = stop.send(true);
         };
-        let serve = |listener, router| {
+        let serve = |tcp, router| {
+            let listener = Listening {
+                tcp,
+                tls: self.tls.clone(),
+            };
             let metrics = Arc::clone(self.service.metrics());
             let mut stopped = stopped.clone();
             let shutdown = async move { drop(stopped.wait_for(|&stopped| stopped).await) };
@@ -256,6 +312,49 @@ impl App {
             path: self.path.clone(),
         }
     }
+
+    /// Something that reads keys and certificates again.
+    pub fn secrets(&self) -> Secrets {
+        Secrets {
+            access: Arc::clone(&self.access),
+            tls: self.tls.clone(),
+            wrong: None,
+        }
+    }
+}
+
+/// Keys and certificates, which are read again while the server runs.
+#[derive(Debug)]
+pub struct Secrets {
+    access: Arc<Access>,
+    tls: Option<Arc<Tls>>,
+    /// What was wrong at the last look: it is told once.
+    wrong: Option<String>,
+}
+
+impl Secrets {
+    /// Whether there is anything to look at.
+    pub fn are_watched(&self) -> bool {
+        self.access.has_keys() || self.tls.is_some()
+    }
+
+    /// Takes what the files hold now. What cannot be used is told, and changes nothing.
+    pub fn reload(&mut self) {
+        let keys = self.access.reload().map_err(|error| error.to_string());
+        let tls = self.tls.as_ref().map_or(Ok(false), |tls| tls.reload());
+        let tls = tls.map_err(|error| error.to_string());
+        if let Ok(Some(count)) = keys {
+            tracing::info!(count, "keys are read again");
+        }
+        if tls == Ok(true) {
+            tracing::info!("certificates are read again");
+        }
+        let wrong = keys.err().or(tls.err());
+        if let Some(wrong) = wrong.as_ref().filter(|&wrong| self.wrong.as_ref() != Some(wrong)) {
+            tracing::error!(error = wrong, "keys and certificates stay as they are");
+        }
+        self.wrong = wrong;
+    }
 }
 
 impl Loader {
@@ -266,6 +365,21 @@ impl Loader {
             cause,
         })
     }
+}
+
+/// The version of this server, and what it was built for.
+pub fn version() -> String {
+    format!(
+        "{} for {}-{}",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::ARCH,
+        std::env::consts::OS
+    )
+}
+
+/// What ONNX Runtime says of its build. It must have been loaded.
+pub fn runtime_build() -> String {
+    onnx::build()
 }
 
 /// Runs the load gate on one model and says what became of its newest version. `thorough` tries everything that can be

@@ -5,12 +5,15 @@
 
 mod calibrate;
 mod check;
+mod doctor;
 mod evaluate;
 mod files;
 mod gather;
 mod growing;
 mod health;
 mod inputs;
+mod install;
+mod key;
 mod labels;
 mod model;
 mod npy;
@@ -65,6 +68,10 @@ enum Command {
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
     Health(Box<health::HealthArgs>),
+    Doctor(Box<doctor::DoctorArgs>),
+    Key(key::KeyArgs),
+    Completions(install::CompletionsArgs),
+    Man(install::ManArgs),
 }
 
 /// The settings that matter to a command that serves nobody.
@@ -93,6 +100,9 @@ const NOT_OFFLINE: [&str; 6] = [
     "interactive_queue",
     "bulk_queue",
 ];
+
+/// Commands that are about a server or this program, not about a model.
+const NOT_OF_MODELS: [&str; 6] = ["serve", "health", "doctor", "key", "completions", "man"];
 
 /// Longer than anybody waits.
 const UNLIMITED: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -171,6 +181,10 @@ fn carry_out(matches: &ArgMatches, registries: &Registries) -> Result<Outcome, C
         Command::Calibrate(arguments) => calibrate::run(arguments, registries),
         Command::Evaluate(arguments) => evaluate::run(arguments, registries),
         Command::Health(arguments) => health::run(*arguments),
+        Command::Doctor(arguments) => doctor::run(*arguments, registries),
+        Command::Key(arguments) => key::run(arguments),
+        Command::Completions(arguments) => install::completions(&arguments, command(registries)),
+        Command::Man(arguments) => install::man(&arguments, command(registries)),
     }
 }
 
@@ -182,7 +196,7 @@ fn command(registries: &Registries) -> clap::Command {
     let offline: Vec<String> = command
         .get_subcommands()
         .map(|own| own.get_name().to_owned())
-        .filter(|name| !["serve", "health"].contains(&name.as_str()))
+        .filter(|name| !NOT_OF_MODELS.contains(&name.as_str()))
         .collect();
     for name in offline {
         command = command.mut_subcommand(name, |mut subcommand| {

@@ -92,6 +92,8 @@ pub struct Proved {
     pub latent_size: Option<usize>,
     /// What it is calibrated on.
     pub calibration: Option<CalibrationInfo>,
+    /// What it serves without.
+    pub weaknesses: Vec<String>,
     /// What it can do.
     pub capabilities: Capabilities,
 }
@@ -106,6 +108,7 @@ impl Proved {
             sampler: None,
             latent_size: None,
             calibration: None,
+            weaknesses: Vec::new(),
             capabilities,
         }
     }

@@ -9,6 +9,7 @@
 //! intake       bodies → images, codes, streams and options: formats, budgets, masks, failure image by image
 //! repository   versions on disk, which of them serve, hot swap
 //! families     one room a family: its manifest, its networks, its proof, what it can do and why it cannot do the rest
+//! access       keys, what each is good for, and who a client is
 //! detection    statistics of what models say of an image, joint densities, calibration, drift
 //! model        what a loaded model is to everybody else: capabilities that are there or absent with a reason
 //! scheduling   queues, admission by cost, batch formation, workers; knows nothing of HTTP or of ONNX
@@ -22,6 +23,7 @@
 //! [`families::gate`] for what it must prove before it serves, at [`scheduling`] for what happens under load, and at
 //! [`graph::wavefront`] for how an image is drawn at the price of a score.
 
+pub mod access;
 pub mod app;
 pub mod cli;
 pub mod detection;

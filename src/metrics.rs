@@ -61,6 +61,8 @@ pub struct Metrics {
     pub drift_alarms: IntCounterVec,
     /// 1, with what is running as labels.
     pub build_info: IntGaugeVec,
+    /// What the server does without though it is ready.
+    pub weaknesses: IntGauge,
 }
 
 impl Metrics {
@@ -177,6 +179,11 @@ impl Metrics {
                 "1, with the version of the server and what it was built for as labels.",
                 &["version", "os", "architecture"],
             ),
+            weaknesses: IntGauge::new(
+                "density_weaknesses",
+                "Versions that were refused and faults of ready ones; /readyz names them.",
+            )
+            .unwrap(),
             registry: registry.clone(),
         };
         let build = [env!("CARGO_PKG_VERSION"), std::env::consts::OS, std::env::consts::ARCH];
@@ -205,6 +212,7 @@ impl Metrics {
             Box::new(metrics.drift_log_capital.clone()),
             Box::new(metrics.drift_alarms.clone()),
             Box::new(metrics.build_info.clone()),
+            Box::new(metrics.weaknesses.clone()),
         ];
         for collector in collectors {
             registry.register(collector).unwrap();

@@ -19,6 +19,7 @@ mod batch;
 mod book;
 mod clock;
 mod lane;
+mod meter;
 mod pace;
 mod promises;
 mod queue;
@@ -32,6 +33,7 @@ pub use self::{
     admission::{AdmissionError, Ask, Permit},
     clock::{Clock, SystemClock},
     lane::Lane,
+    meter::Meter,
     work::{Step, Turn, Work},
     worker::{Scheduler, SchedulerConfig},
 };

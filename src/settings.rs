@@ -33,6 +33,9 @@ pub struct Settings {
     /// The gRPC address.
     #[command(flatten)]
     pub grpc: GrpcSettings,
+    /// Who may come in.
+    #[command(flatten)]
+    pub security: SecuritySettings,
     /// The log.
     #[command(flatten)]
     pub log: LogSettings,
@@ -122,8 +125,8 @@ pub struct HttpSettings {
     #[arg(long = "http", id = "http", value_name = "ADDRESS", default_value = "127.0.0.1:8000", value_parser = address)]
     pub address: SocketAddr,
 
-    /// Address and port at which /livez, /readyz and /metrics are answered too, whatever clients do to the other one
-    /// [default: none]
+    /// Address and port for operators, without TLS: /metrics and what needs the scope `admin` are answered there alone,
+    /// and /livez and /readyz too, whatever clients do to the other one [default: none]
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     pub probes: Option<SocketAddr>,
 
@@ -196,6 +199,48 @@ pub struct GrpcSettings {
 
 #[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq, Args)]
+#[command(next_help_heading = "Security")]
+pub struct SecuritySettings {
+    /// File of keys, as `density-server key` makes them; only who has one is answered [default: none: everybody is]
+    #[arg(long, value_name = "FILE")]
+    pub keys: Option<PathBuf>,
+
+    /// Certificate of the server and those between it and the root, in PEM: HTTP and gRPC speak TLS [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub tls_certificate: Option<PathBuf>,
+
+    /// Its private key, in PEM [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+
+    /// Roots of the certificates that clients must show, in PEM [default: none: they need not]
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+
+    /// What tells clients without keys apart, for fair shares and rates; behind a proxy all have its address
+    #[arg(long, value_name = "WHAT", default_value = "none")]
+    pub clients_by: ClientsBy,
+
+    /// Seconds of one thread that a client may use in a second, in the long run; 0 for no limit
+    #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds_or_zero)]
+    pub client_rate: Duration,
+
+    /// Seconds of one thread that a client may use at once
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub client_burst: Duration,
+}
+
+/// What tells clients without keys apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClientsBy {
+    /// Nothing: each request is for itself.
+    None,
+    /// The address that it comes from.
+    Address,
+}
+
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogSettings {
     /// How a line looks
@@ -253,6 +298,16 @@ impl Settings {
         }
         if self.models.model_control == ModelControl::Kept && self.models.records().is_none() {
             return Err(SettingsError::NothingToKeepIn);
+        }
+        let security = &self.security;
+        let has_clients = security.keys.is_some() || security.clients_by != ClientsBy::None;
+        if !security.client_rate.is_zero() && !has_clients {
+            return Err(SettingsError::NoClients);
+        }
+        // Half of it would leave the server without TLS, and nobody would notice.
+        let tls = [&security.tls_certificate, &security.tls_key].map(Option::is_some);
+        if tls[0] != tls[1] || security.tls_client_ca.is_some() && !tls[0] {
+            return Err(SettingsError::HalfOfTls);
         }
         Ok(self)
     }

@@ -2,6 +2,10 @@
 //!
 //! Architecture invariant: no default, no limit and no policy lives here, and no family or operation is known by name.
 
+mod access;
 pub mod grpc;
 pub mod http;
 pub mod openinference;
+pub mod tls;
+
+pub use self::access::Door;

@@ -21,7 +21,7 @@ struct Layer {
 }
 
 /// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
-const GUARDED: [&str; 20] = [
+const GUARDED: [&str; 22] = [
     "axum",
     "clap",
     "csv",
@@ -33,10 +33,12 @@ const GUARDED: [&str; 20] = [
     "ort",
     "prometheus",
     "prost",
+    "rustls",
     "safetensors",
     "schemars",
     "serde",
     "tokio",
+    "tokio_rustls",
     "tonic",
     "tonic_health",
     "tonic_reflection",
@@ -44,7 +46,7 @@ const GUARDED: [&str; 20] = [
     "tower_http",
 ];
 
-const LAYERS: [Layer; 17] = [
+const LAYERS: [Layer; 18] = [
     Layer {
         name: "domain",
         may_use: &[],
@@ -81,6 +83,11 @@ const LAYERS: [Layer; 17] = [
         libraries: &["schemars", "serde", "tokio"],
     },
     Layer {
+        name: "access",
+        may_use: &["model"],
+        libraries: &["serde"],
+    },
+    Layer {
         name: "detection",
         may_use: &["domain", "media", "metrics", "model", "runtime", "scheduling"],
         libraries: &["nalgebra", "serde", "tokio"],
@@ -111,20 +118,22 @@ const LAYERS: [Layer; 17] = [
     },
     Layer {
         name: "operations",
-        may_use: &["domain", "intake", "media", "metrics", "model", "scheduling"],
+        may_use: &["access", "domain", "intake", "media", "metrics", "model", "scheduling"],
         libraries: &["schemars", "serde"],
     },
     Layer {
         name: "transport",
-        may_use: &["domain", "intake", "metrics", "model", "operations"],
+        may_use: &["access", "domain", "intake", "metrics", "model", "operations"],
         libraries: &[
             "axum",
             "hyper",
             "hyper_util",
             "prost",
+            "rustls",
             "schemars",
             "serde",
             "tokio",
+            "tokio_rustls",
             "tonic",
             "tonic_health",
             "tonic_reflection",
@@ -145,6 +154,7 @@ const LAYERS: [Layer; 17] = [
     Layer {
         name: "app",
         may_use: &[
+            "access",
             "families",
             "metrics",
             "model",
@@ -160,6 +170,7 @@ const LAYERS: [Layer; 17] = [
     Layer {
         name: "cli",
         may_use: &[
+            "access",
             "app",
             "detection",
             "domain",

@@ -230,12 +230,61 @@ fn probes_have_a_listener_of_their_own_that_a_full_server_does_not_reach() {
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(health(&format!("{url}{path}")), Some(0), "{path}");
     }
-    assert_eq!(health(&format!("{url}/v1/models")), Some(1));
+    assert_eq!(health(&format!("{url}/nowhere")), Some(1));
     assert_eq!(health("ftp://127.0.0.1/"), Some(2));
     server.signal("TERM");
     let (status, log) = server.wait();
     assert_eq!(status.code(), Some(0), "{log}");
     assert_eq!(health(&format!("{url}/readyz")), Some(1));
+}
+
+#[test]
+fn keys_are_made_read_again_and_named_where_the_server_is_administered() {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.toml");
+    let keys = keys.to_str().unwrap();
+    let make = |name, scopes| {
+        let output = binary()
+            .args(["key", name, "--scopes", scopes, "--keys", keys])
+            .output()
+            .unwrap();
+        command::stdout(&output, 0).trim().to_owned()
+    };
+    let reader = make("reader", "read");
+    let mut server = Server::start(&fixtures(), &["--keys", keys]);
+    let ask = |server: &Server, method, path, key: &str| {
+        let header = format!("text/plain\r\nauthorization: Bearer {key}");
+        server.ask(method, path, &header, b"")
+    };
+    assert!(server.get("/v1/models").starts_with("HTTP/1.1 401"));
+    assert!(ask(&server, "GET", "/v1/models", &reader).starts_with("HTTP/1.1 200"));
+    let path = "/v1/models/tiny-pixelcnn/drift";
+    assert!(ask(&server, "DELETE", path, &reader).starts_with("HTTP/1.1 403"));
+    let admin = make("operator", "admin,read");
+    server.signal("HUP");
+    eventually("the new key", || {
+        ask(&server, "DELETE", path, &admin).starts_with("HTTP/1.1 422")
+    });
+    let mut audited = |caller: Option<&str>, status: u64| {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            assert!(server.log.read_line(&mut line).unwrap() > 0);
+            let line: Value = serde_json::from_str(&line).unwrap();
+            if line["target"] == "density_server::audit" && line["status"] == status {
+                assert_eq!(line["caller"].as_str(), caller, "{line}");
+                assert_eq!(line["call"], format!("DELETE {path}"));
+                assert_eq!(line["address"], "127.0.0.1");
+                return;
+            }
+        }
+    };
+    audited(Some("reader"), 403);
+    audited(Some("operator"), 422);
+    let again = binary()
+        .args(["key", "reader", "--scopes", "read", "--keys", keys])
+        .output();
+    assert_eq!(again.unwrap().status.code(), Some(2));
 }
 
 #[test]

@@ -27,6 +27,8 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
         "evaluate",
         "compress",
         "decompress",
+        "doctor",
+        "key",
         "Exit codes:",
     ] {
         assert!(help.contains(word), "{word} in {help}");
@@ -146,4 +148,74 @@ fn an_unknown_model_is_answered_with_those_there_are() {
     let output = run(["score", "tiny-pixelcmm", "Cargo.toml"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("tiny-pixelcnn"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_doctor_says_what_is_wrong_and_what_to_do() {
+    let output = run([
+        "doctor",
+        "--json",
+        "--http",
+        "127.0.0.1:0",
+        "--grpc",
+        "off",
+        "--proof-records",
+        "none",
+    ]);
+    let report: serde_json::Value = serde_json::from_str(&stdout(&output, 0)).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    let states = |name: &str| {
+        let own = checks.iter().filter(|check| check["check"] == name);
+        own.map(|check| check["state"].as_str().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(report["healthy"], true);
+    assert_eq!(
+        (states("server"), states("library"), states("http")),
+        (vec!["ok"], vec!["ok"], vec!["ok"])
+    );
+    assert!(states("model").len() >= 10, "{report:#}");
+
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = run([
+        "doctor",
+        "--http",
+        &address,
+        "--grpc",
+        "off",
+        "--onnxruntime",
+        "/nowhere/x.so",
+    ]);
+    let report = stdout(&output, 1);
+    for line in [
+        "fail  library ",
+        "/nowhere/x.so",
+        "make runtime",
+        "warn  http ",
+        "--http",
+    ] {
+        assert!(report.contains(line), "{line} in {report}");
+    }
+}
+
+#[test]
+fn what_a_package_installs_comes_from_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&run(["completions", shell]), 0);
+        assert!(
+            script.contains("max-images") && script.contains("reconstruct"),
+            "{script}"
+        );
+    }
+    let whole = stdout(&run(["man"]), 0);
+    assert!(
+        whole.contains(".TH density") && whole.contains("reconstruct"),
+        "{whole}"
+    );
+    let one = stdout(&run(["man", "serve"]), 0);
+    assert!(
+        one.contains("density\\-server\\-serve") && one.contains("max\\-images"),
+        "{one}"
+    );
+    assert_eq!(run(["man", "brew"]).status.code(), Some(2));
 }

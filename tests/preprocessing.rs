@@ -8,6 +8,7 @@ mod common;
 use std::{fs, path::Path, time::Instant};
 
 use density_server::{
+    access::Caller,
     domain::image::{Image, ImageShape},
     intake::{Content, Source},
     media::{DecodeLimits, DecodeOptions, Filter, Resize, decode},
@@ -117,7 +118,9 @@ fn repository(name: &str, change: impl Fn(String) -> String) -> TempDir {
 /// Scores of a service over a repository.
 async fn scores(service: &Service, name: &str, source: Source) -> Value {
     let now = Instant::now();
-    let opened = service.open("score", (name, None), None, now).unwrap();
+    let opened = service
+        .open(&Caller::trusted(), "score", (name, None), None, now)
+        .unwrap();
     let content = Content {
         sources: vec![source],
         ..Content::default()

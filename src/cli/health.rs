@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 
 use super::{CliError, Outcome, say};
-use crate::settings::HttpSettings;
+use crate::settings::{HttpSettings, SecuritySettings};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -39,9 +39,18 @@ pub(super) struct HealthArgs {
 
     #[command(flatten)]
     http: HttpSettings,
+
+    #[command(flatten)]
+    security: SecuritySettings,
 }
 
 pub(super) fn run(arguments: HealthArgs) -> Result<Outcome, CliError> {
+    if arguments.url.is_none() && arguments.security.tls_certificate.is_some() && arguments.http.probes.is_none() {
+        let cure = "give probes a listener of their own with --probes";
+        return Err(CliError::Usage(format!(
+            "the server speaks TLS, and this speaks plain HTTP: {cure}"
+        )));
+    }
     let url = arguments.url.unwrap_or_else(|| readiness(&arguments.http));
     let Some((host, path)) = parts(&url) else {
         let wanted = "it must be http://HOST:PORT/PATH";

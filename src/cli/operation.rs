@@ -18,6 +18,7 @@ use super::{
     table::{Format, ImageName, OutputArgs, Row, Table},
 };
 use crate::{
+    access::Caller,
     app::Registries,
     domain::image::Image,
     intake::{Content, MaskSource, Source, Takes, options::RawOptions},
@@ -296,7 +297,13 @@ impl Request<'_> {
         let now = Instant::now();
         let model = &self.loaded.model;
         let service = &self.loaded.app.service;
-        let opened = service.open(self.name(), (&model.name, Some(model.version)), None, now)?;
+        let opened = service.open(
+            &Caller::trusted(),
+            self.name(),
+            (&model.name, Some(model.version)),
+            None,
+            now,
+        )?;
         let options = self.options().map_err(|error| Refusal::option("options", error))?;
         opened.answer(content, options, now).await
     }

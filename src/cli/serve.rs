@@ -12,10 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
-    app::{App, Listeners, Loader, Registries},
+    app::{App, Listeners, Loader, Registries, Secrets},
     logging,
     settings::{Listen, Settings},
 };
+
+/// How often files of keys and certificates are looked at.
+const LOOK: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\
 Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML file
@@ -36,7 +39,8 @@ the headings above, and paths in it are relative to its folder:
   format = \"json\"
 
 Signals: SIGTERM and SIGINT finish accepted work, then exit with 0 (a second one exits at once); SIGHUP looks for new and
-removed model versions, and with --model-control calls do.
+removed model versions, as calls do with --model-control, and reads keys and certificates again, which are looked at
+every 2 s anyway.
 
 Exit codes:
   0  stopped by a signal, with all accepted work finished
@@ -104,6 +108,10 @@ async fn serve(
     let mut stops = Stops::new().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
     let rescans = tokio::spawn(rescan(app.loader(), hangups, settings.models.poll_interval));
+    let secrets = tokio::spawn(watch_secrets(
+        app.secrets(),
+        signal(SignalKind::hangup()).map_err(no_signals)?,
+    ));
     // Probes get their answers while models load: alive, not ready.
     let loader = app.loader();
     let loading = async move {
@@ -132,6 +140,7 @@ async fn serve(
         error = loading => return Err(error),
     }
     rescans.abort();
+    secrets.abort();
     tracing::info!("stopped");
     Ok(Outcome::Done)
 }
@@ -155,6 +164,18 @@ impl Stops {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+/// Reads keys and certificates again at every SIGHUP, and every now and then.
+async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
+    while secrets.are_watched() {
+        tokio::select! {
+            _ = hangups.recv() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        // A few small files.
+        secrets.reload();
     }
 }
 

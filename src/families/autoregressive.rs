@@ -28,6 +28,7 @@ use super::{
 use crate::{
     detection::evidence::Surprises,
     domain::{
+        assurance::Assurance,
         bayes::Prior,
         conformal::Calibration,
         image::{Image, ImageShape},
@@ -155,10 +156,19 @@ fn proved(
         identity: compression::identity(&sha256, contract),
         network: Arc::clone(&network),
     });
+    let drawing = method(network.compilation());
+    let mut weaknesses = Vec::new();
+    if let DrawingMethod::FixedPoint { reason } = &drawing {
+        weaknesses.push(format!("images are drawn by full passes: {reason}"));
+    }
+    if let assurance @ Assurance::Tried { .. } = network.assurance() {
+        weaknesses.push(format!("its causality was {assurance}, not proven"));
+    }
     Proved {
+        weaknesses,
         likelihood: common.head.name(),
         labels: common.labels.clone(),
-        sampler: Some(method(network.compilation())),
+        sampler: Some(drawing),
         calibration: calibration.as_ref().map(|(_, info)| info.clone()),
         ..Proved::new(Density::Exact, capabilities(&model, common, calibration))
     }

@@ -140,6 +140,12 @@ fn prove_at_leisure(
         Some(hashes) => proved.capabilities.offer(Arc::new(hashes)),
     };
     let provenance = &manifest.provenance;
+    let warnings = gate.checks.iter().filter(|check| check.name == WARNING);
+    let weaknesses = proved
+        .weaknesses
+        .into_iter()
+        .chain(warnings.map(|warning| warning.finding.clone()));
+    let weaknesses = weaknesses.collect();
     Ok(Model {
         name: manifest.name.clone(),
         version,
@@ -163,11 +169,15 @@ fn prove_at_leisure(
                 test_bits_per_dim: provenance.test_bits_per_dim,
             },
             checks: gate.checks,
+            weaknesses,
         },
         labels: proved.labels,
         capabilities,
     })
 }
+
+/// The name of checks that found what is no reason to refuse a version.
+const WARNING: &str = "warning";
 
 /// A load gate at work on one version.
 pub struct Gate<'a> {
@@ -268,7 +278,7 @@ impl<'a> Gate<'a> {
     /// Tells what is no reason to refuse a version, but should be known.
     fn warn(&mut self, finding: String) {
         tracing::warn!(model = self.manifest().name, version = self.version, "{finding}");
-        self.passed("warning", finding);
+        self.passed(WARNING, finding);
     }
 
     /// What `proof`, which is costly and depends on nothing but the files, the members, the runtime and the processor,

@@ -8,7 +8,7 @@ use std::{
 use super::{Refusal, progress::Board};
 use crate::{
     metrics::Metrics,
-    scheduling::{AdmissionError, Ask, Class, Permit, Scheduler},
+    scheduling::{AdmissionError, Ask, Class, Meter, Permit, Scheduler},
 };
 
 /// One request on its way through a model.
@@ -20,6 +20,8 @@ pub struct Call {
     pub watch: Option<Arc<Board>>,
     /// Whose request it is, where requests of one client share one client's part of the workers.
     pub client: Option<u64>,
+    /// What its client may have, where that is limited.
+    pub meter: Option<Arc<Meter>>,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
 }
@@ -31,6 +33,7 @@ impl Call {
             deadline,
             watch: None,
             client: None,
+            meter: None,
             scheduler,
             metrics,
         }
@@ -44,7 +47,14 @@ impl Call {
             deadline: Some(self.deadline),
             client: self.client,
         };
-        self.scheduler.admit(ask).map_err(|error| match error {
+        let metered = self.client.zip(self.meter.as_ref());
+        if let Some((client, meter)) = metered
+            && let Err(retry_after) = meter.check(client)
+        {
+            self.metrics.reject("quota_exceeded");
+            return Err(Refusal::quota_exceeded(retry_after));
+        }
+        let permit = self.scheduler.admit(ask).map_err(|error| match error {
             AdmissionError::Full { retry_after } => {
                 self.metrics.reject("overloaded");
                 Refusal::overloaded(retry_after)
@@ -53,7 +63,11 @@ impl Call {
                 self.metrics.reject("shutting_down");
                 Refusal::shutting_down()
             }
-        })
+        })?;
+        if let Some((client, meter)) = metered {
+            meter.charge(client, cost);
+        }
+        Ok(permit)
     }
 
     /// The server's metrics.

@@ -101,6 +101,10 @@ pub struct Card {
     pub provenance: ProvenanceInfo,
     /// What was checked before it became ready, in order.
     pub checks: Vec<Check>,
+    /// What it serves without.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(example = &["images are drawn by full passes: attention over places in layer 4"])]
+    pub weaknesses: Vec<String>,
 }
 
 /// What a model says about p(image).

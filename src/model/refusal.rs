@@ -51,6 +51,12 @@ pub enum Kind {
     TooLarge,
     /// The queue is full, or no answer could come before the deadline.
     Overloaded,
+    /// The client has had its share for now.
+    QuotaExceeded,
+    /// No key, or none of this server's.
+    Unauthenticated,
+    /// The key is not good for this.
+    Forbidden,
     /// Too late.
     DeadlineExceeded,
     /// Draining.
@@ -81,7 +87,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::NotFound,
         Self::NotReady,
         Self::Unsupported,
@@ -90,6 +96,9 @@ impl Kind {
         Self::InvalidStream,
         Self::TooLarge,
         Self::Overloaded,
+        Self::QuotaExceeded,
+        Self::Unauthenticated,
+        Self::Forbidden,
         Self::DeadlineExceeded,
         Self::ShuttingDown,
         Self::Internal,
@@ -125,6 +134,9 @@ impl Kind {
             Self::InvalidStream => ("invalid_stream", "A compressed image cannot be decompressed here"),
             Self::TooLarge => ("too_large", "The request asks for too much at once"),
             Self::Overloaded => ("overloaded", "The server is busy"),
+            Self::QuotaExceeded => ("quota_exceeded", "The client has had its share for now"),
+            Self::Unauthenticated => ("unauthenticated", "A key is needed"),
+            Self::Forbidden => ("forbidden", "The key is not good for this"),
             Self::DeadlineExceeded => ("deadline_exceeded", "The answer was not ready in time"),
             Self::ShuttingDown => ("shutting_down", "The server is shutting down"),
             Self::Internal => ("internal", "The server failed"),
@@ -201,6 +213,16 @@ impl Refusal {
         Self::new(
             Kind::Overloaded,
             format!("the queue for this kind of work is full; try again in {seconds} s"),
+        )
+        .with_retry_after(retry_after)
+    }
+
+    /// A client that has had its share.
+    pub fn quota_exceeded(retry_after: Duration) -> Self {
+        let seconds = whole_seconds(retry_after);
+        Self::new(
+            Kind::QuotaExceeded,
+            format!("this client has had its share of the workers for now; try again in {seconds} s"),
         )
         .with_retry_after(retry_after)
     }
@@ -368,7 +390,7 @@ mod tests {
     fn slugs_and_titles_tell_the_kinds_apart() {
         let slugs: HashSet<_> = Kind::ALL.map(Kind::slug).into();
         let titles: HashSet<_> = Kind::ALL.map(Kind::title).into();
-        assert_eq!((slugs.len(), titles.len()), (21, 21));
+        assert_eq!((slugs.len(), titles.len()), (Kind::ALL.len(), Kind::ALL.len()));
     }
 
     #[test]

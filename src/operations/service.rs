@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::{AnyAnswer, AnyOperation, Context, Format, Registry, Work, render::not_acceptable};
 use crate::{
+    access::{Access, Caller, Scope},
     domain::image::ImageShape,
     intake::{
         Budget, Content, DecodeOptions, Decoding, Ledger, Takes, check_count, check_present,
@@ -28,7 +29,7 @@ use crate::{
         info::{Capable, Details, ModelInfo, Preprocessing, State},
         progress::Board,
     },
-    scheduling::Scheduler,
+    scheduling::{Meter, Scheduler},
 };
 
 /// What one request may ask for and how long it may take.
@@ -100,6 +101,8 @@ pub struct Service {
     limits: Arc<Limits>,
     decoding: Arc<Decoding>,
     ledger: Arc<Ledger>,
+    access: Arc<Access>,
+    meter: Option<Arc<Meter>>,
     draining: AtomicBool,
 }
 
@@ -144,6 +147,8 @@ impl Service {
             decoding: Arc::new(Decoding::new(limits.decoding)),
             ledger: Ledger::new(limits.max_held_bytes),
             limits: Arc::new(limits),
+            access: Arc::new(Access::open()),
+            meter: None,
             draining: AtomicBool::new(false),
         }
     }
@@ -153,6 +158,17 @@ impl Service {
     pub fn operated(mut self, operator: Operator) -> Self {
         self.operator = operator;
         self
+    }
+
+    /// From now on only those are served who have keys, each with its share.
+    pub fn guard(&mut self, access: Arc<Access>, meter: Option<Arc<Meter>>) {
+        self.access = access;
+        self.meter = meter;
+    }
+
+    /// Who may ask.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The metrics of this server.
@@ -199,20 +215,21 @@ impl Service {
         self.catalogue.unready()
     }
 
-    /// What the operator should know though the server takes work: versions that were refused.
+    /// What the operator should know though the server takes work: versions that were refused, and what ready ones do
+    /// without. Their number is a metric.
     pub fn weaknesses(&self) -> Vec<String> {
-        let refused = self.catalogue.listings().into_iter();
-        refused
-            .filter(|own| own.state == State::Failed || own.state == State::Ready && own.reason.is_some())
-            .map(
-                |Listing {
-                     name, version, reason, ..
-                 }| {
-                    let reason = reason.unwrap_or_default();
-                    format!("model {name:?} version {version} is refused: {reason}")
-                },
-            )
-            .collect()
+        let mut all = Vec::new();
+        for listing in self.catalogue.listings() {
+            let which = format!("model {:?} version {}", listing.name, listing.version);
+            if listing.state == State::Failed || listing.state == State::Ready && listing.reason.is_some() {
+                let reason = listing.reason.unwrap_or_default();
+                all.push(format!("{which} is refused: {reason}"));
+            }
+            let own = listing.model.iter().flat_map(|model| &model.card.weaknesses);
+            all.extend(own.map(|weakness| format!("{which}: {weakness}")));
+        }
+        self.metrics.weaknesses.set(all.len() as i64);
+        all
     }
 
     /// Whether the server has begun to shut down.
@@ -300,18 +317,23 @@ impl Service {
         Call::new(Arc::clone(&self.scheduler), Arc::clone(&self.metrics), deadline)
     }
 
-    /// Opens a request: the model must be there, ready, and able to do what is asked. `started` is when it came,
-    /// `timeout` how many seconds it wants to wait.
+    /// Opens a request: the caller may ask for it, the model must be there, ready, and able to do it. `started` is when
+    /// it came, `timeout` how many seconds it wants to wait.
     pub fn open(
         &self,
+        caller: &Caller,
         operation: &str,
         (model, version): (&str, Option<u32>),
         timeout: Option<Duration>,
         started: Instant,
     ) -> Result<Opened, Refusal> {
         let entry = self.entry(operation).ok_or_else(|| self.no_such_operation(operation))?;
-        let model = self.catalogue.model(model, version)?;
         let about = entry.operation.about();
+        caller.may(match about.work {
+            Work::Interactive => Scope::Read,
+            Work::Bulk => Scope::Sample,
+        })?;
+        let model = self.catalogue.model(model, version)?;
         entry
             .operation
             .available(&model)
@@ -324,12 +346,15 @@ impl Service {
             Some(timeout) => self.limits.check_timeout(timeout)?,
             None => default,
         };
+        let mut call = self.call(started + limit);
+        call.client = caller.client();
+        call.meter.clone_from(&self.meter);
         Ok(Opened {
             model,
             operation: Arc::clone(&entry.operation),
             known: Arc::clone(&entry.known),
             context: Context {
-                call: self.call(started + limit),
+                call,
                 limits: Arc::clone(&self.limits),
             },
             decoding: Arc::clone(&self.decoding),

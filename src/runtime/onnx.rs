@@ -40,6 +40,11 @@ pub struct OnnxEngine {
     build: Option<String>,
 }
 
+/// The level of the API that is used of the library, and what that says of its build; it must have been loaded.
+pub fn build() -> String {
+    format!("API level {}, {}", ort::MINOR_VERSION, ort::info())
+}
+
 impl OnnxEngine {
     /// Loads the shared library. `workers` is the number of threads that will run graphs at once.
     ///

@@ -48,6 +48,12 @@ pub enum SettingsError {
         "--model-control: kept is not possible: it is kept in the folder of proof records, and --proof-records is none"
     )]
     NothingToKeepIn,
+    /// A rate for clients that cannot be told apart.
+    #[error("--client-rate tells how much a client may use: add --keys or --clients-by address, which tell them apart")]
+    NoClients,
+    /// A certificate without its key, or the reverse.
+    #[error("TLS takes --tls-certificate and --tls-key together, and --tls-client-ca only with them")]
+    HalfOfTls,
     /// The library that was named is not there.
     #[error(
         "there is no ONNX Runtime library at {}: name a file such as libonnxruntime.so, or run `make runtime`",

@@ -75,7 +75,7 @@ fn an_unknown_key_is_answered_with_those_there_are() {
     );
     let error = read(&[], "[https]\naddress = 1", None).unwrap_err();
     assert!(
-        error.ends_with("the sections are models, work, http, grpc, log"),
+        error.ends_with("the sections are models, work, http, grpc, security, log"),
         "{error}"
     );
     let error = read(&[], "workers = 1", None).unwrap_err();
@@ -83,6 +83,17 @@ fn an_unknown_key_is_answered_with_those_there_are() {
         error.ends_with("\"workers\" stands in no section, such as [http]"),
         "{error}"
     );
+}
+
+#[test]
+fn what_belongs_together_comes_together() {
+    let error = |flags: &[&str], file| read(flags, file, None).unwrap_err();
+    assert!(error(&["--tls-key", "k"], "").contains("--tls-certificate"));
+    assert!(error(&["--tls-client-ca", "c"], "").contains("--tls-certificate"));
+    assert!(error(&[], "[security]\ntls_certificate = 'c'").contains("--tls-key"));
+    assert!(read(&["--tls-key", "k"], "[security]\ntls_certificate = 'c'", None).is_ok());
+    assert!(error(&["--client-rate", "1"], "").contains("--clients-by"));
+    assert!(read(&["--client-rate", "1", "--clients-by", "address"], "", None).is_ok());
 }
 
 #[test]

@@ -13,7 +13,10 @@ use axum::{Router, extract::Request, middleware::Next, response::Response};
 use tonic::{codec::CompressionEncoding, metadata::MetadataMap, service::Routes};
 use tower_http::catch_panic::CatchPanicLayer;
 
-use super::openinference::OpenInference;
+use super::{
+    access::{Door, Guard, guard_calls},
+    openinference::OpenInference,
+};
 use crate::{metrics::Metrics, operations::Service};
 
 mod health;
@@ -47,6 +50,7 @@ pub fn router(
     service: &Arc<Service>,
     protocol: &Arc<OpenInference>,
     max_message_bytes: usize,
+    door: Door,
 ) -> Result<Router, Broken> {
     let inference = GrpcInferenceServiceServer::new(protocol.grpc())
         .max_decoding_message_size(max_message_bytes)
@@ -77,6 +81,10 @@ pub fn router(
     Ok(routes
         .prepare()
         .into_axum_router()
+        .layer(axum::middleware::from_fn_with_state(
+            Guard::new(service, door),
+            guard_calls,
+        ))
         .layer(CatchPanicLayer::custom(panicked))
         .layer(observe))
 }

@@ -28,11 +28,13 @@ use tower_http::{
     decompression::RequestDecompressionLayer,
 };
 
+use super::access::{Door, Guard, guard_routes};
 use crate::{model::Refusal, operations::Service};
 
 mod accept;
 pub(super) mod body;
 mod config;
+mod harden;
 pub(super) mod observe;
 mod openapi;
 pub(super) mod output;
@@ -77,11 +79,12 @@ impl HttpState {
 
 /// Everything that the server answers over HTTP in its own words.
 pub fn router(state: HttpState) -> Router {
-    shared(state, Router::new())
+    shared(state, Router::new(), Door::Only)
 }
 
-/// The same, with routes of other protocols that share the port, the log and the metrics.
-pub fn shared(state: HttpState, others: Router) -> Router {
+/// The same for one of the listeners, with routes of other protocols that share the port, the log and the metrics.
+pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
+    let guard = Guard::new(&state.service, door);
     let metrics = Arc::clone(state.service.metrics());
     let ledger = Arc::clone(state.service.ledger());
     let document = openapi::document(&state.service);
@@ -89,6 +92,7 @@ pub fn shared(state: HttpState, others: Router) -> Router {
     routes::all(&state.service)
         .with_state(state)
         .merge(openapi::pages(document))
+        .layer(middleware::from_fn_with_state(guard, guard_routes))
         .merge(others)
         .layer(middleware::from_fn_with_state(ledger, output::count))
         .layer(RequestDecompressionLayer::new())
@@ -96,15 +100,7 @@ pub fn shared(state: HttpState, others: Router) -> Router {
         .layer(catch_panics())
         .layer(option_layer(cors))
         .layer(middleware::from_fn_with_state(metrics, observe::observe))
-}
-
-/// Only what operators and their tools ask, for a listener that clients cannot reach.
-pub fn probes(state: HttpState) -> Router {
-    let metrics = Arc::clone(state.service.metrics());
-    routes::probes()
-        .with_state(state)
-        .layer(catch_panics())
-        .layer(middleware::from_fn_with_state(metrics, observe::observe))
+        .layer(middleware::map_response(harden::harden))
 }
 
 /// Lets pages of other origins read answers, where the operator names such origins.

@@ -14,7 +14,9 @@ pub(crate) fn code_of(kind: Kind) -> Code {
         Kind::NotFound | Kind::UnknownRoute => Code::NotFound,
         Kind::NotReady | Kind::ShuttingDown => Code::Unavailable,
         Kind::Unsupported | Kind::Disabled => Code::Unimplemented,
-        Kind::Overloaded => Code::ResourceExhausted,
+        Kind::Overloaded | Kind::QuotaExceeded => Code::ResourceExhausted,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::Forbidden => Code::PermissionDenied,
         Kind::DeadlineExceeded | Kind::BodyTimeout => Code::DeadlineExceeded,
         Kind::Internal => Code::Internal,
         Kind::Conflict => Code::FailedPrecondition,
@@ -109,7 +111,12 @@ mod tests {
     fn clients_retry_what_will_pass_and_nothing_else() {
         let retried = |code| matches!(code, Code::Unavailable | Code::ResourceExhausted);
         let kinds = Kind::ALL.into_iter().filter(|&kind| retried(code_of(kind)));
-        let expected = [Kind::NotReady, Kind::Overloaded, Kind::ShuttingDown];
+        let expected = [
+            Kind::NotReady,
+            Kind::Overloaded,
+            Kind::QuotaExceeded,
+            Kind::ShuttingDown,
+        ];
         assert_eq!(kinds.collect::<Vec<_>>(), expected);
     }
 

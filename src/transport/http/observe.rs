@@ -36,7 +36,13 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Re
     let span = tracing::info_span!("request", id = scope.id());
     request.extensions_mut().insert(Arc::clone(&scope));
     let mut response = match request.extensions_mut().remove::<BadHead>() {
-        Some(BadHead(refusal)) => Problem(refusal).into_response(),
+        Some(BadHead(refusal)) => {
+            let mut response = Problem(refusal).into_response();
+            // What follows such a head may not be what it seems.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(header::CONNECTION, close);
+            response
+        }
         None => next.run(request).instrument(span).await,
     };
 

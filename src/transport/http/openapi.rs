@@ -36,7 +36,7 @@ use crate::{
 const EXAMPLE_SIDE: usize = 28;
 
 /// Statuses of an operation's refusals.
-const OF_OPERATIONS: [u16; 12] = [400, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504, 405];
+const OF_OPERATIONS: [u16; 14] = [400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504, 405];
 
 const DESCRIPTION: &str = "Puts a probability on an image: log-likelihoods, decisions, samples, completions, lossless codes and latent \
     codes of generative models.\n\nImages come in as a file, as a form of files, as JSON or as an npy array. A batch answers per image: \
@@ -78,7 +78,9 @@ pub fn document(service: &Service) -> Value {
             {"name": "server", "description": "The server itself"},
         ],
         "paths": document.paths,
-        "components": {"schemas": schemas},
+        // A key, where the server wants one.
+        "security": [{}, {"key": []}],
+        "components": {"schemas": schemas, "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}},
     })
 }
 
@@ -277,7 +279,8 @@ impl Document {
         content: Value,
         refusals: &[u16],
     ) {
-        let mut responses = self.refusals(refusals);
+        let of_keys: &[u16] = if tag == "models" { &[401, 403] } else { &[] };
+        let mut responses = self.refusals(&[of_keys, refusals].concat());
         responses.insert("200".to_owned(), json!({"description": summary, "content": content}));
         let operation = json!({
             "operationId": id, "tags": [tag], "summary": summary, "description": description, "parameters": [],

@@ -72,7 +72,9 @@ pub fn status_of(kind: Kind) -> StatusCode {
             StatusCode::UNPROCESSABLE_ENTITY
         }
         Kind::TooLarge | Kind::BodyTooLarge | Kind::TooManyImages => StatusCode::PAYLOAD_TOO_LARGE,
-        Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Overloaded | Kind::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -90,6 +92,8 @@ pub(crate) fn is_of_the_transport(kind: Kind) -> bool {
     matches!(
         kind,
         Kind::UnknownRoute
+            | Kind::Unauthenticated
+            | Kind::Forbidden
             | Kind::MethodNotAllowed
             | Kind::NotAcceptable
             | Kind::BodyTimeout
@@ -180,7 +184,7 @@ pub(crate) fn in_place_of(answer: &[u8]) -> Option<Vec<u8>> {
     let problem = serde_json::to_string(&problem).unwrap_or_default();
     let head = format!(
         "HTTP/1.1 {status}\r\ncontent-type: application/problem+json\r\nx-request-id: {}\r\ncontent-length: {}\r\n\
-         connection: close\r\n\r\n",
+         x-content-type-options: nosniff\r\nconnection: close\r\n\r\n",
         scope.id(),
         problem.len()
     );
@@ -255,6 +259,9 @@ mod tests {
             (422, "invalid_stream"),
             (413, "too_large"),
             (429, "overloaded"),
+            (429, "quota_exceeded"),
+            (401, "unauthenticated"),
+            (403, "forbidden"),
             (504, "deadline_exceeded"),
             (503, "shutting_down"),
             (500, "internal"),

@@ -25,7 +25,9 @@ pub(super) use self::{
 pub(super) fn all(service: &Service) -> Router<HttpState> {
     let drift = || get(models::drift).delete(models::reset_drift);
     let mut router = Router::new()
-        .merge(probes())
+        .route("/livez", get(server::livez))
+        .route("/readyz", get(server::readyz))
+        .route("/metrics", get(server::metrics))
         .route("/", get(server::index))
         .route("/page/{file}", get(page::asset))
         .route("/v1/models", get(models::list))
@@ -64,12 +66,4 @@ pub(super) fn control_paths(action: Action) -> Vec<String> {
     };
     let path = |place: &&str| format!("/v1/repository/models/{place}/{}", action.name());
     places.iter().map(path).collect()
-}
-
-/// What operators and their tools ask.
-pub(super) fn probes() -> Router<HttpState> {
-    Router::new()
-        .route("/livez", get(server::livez))
-        .route("/readyz", get(server::readyz))
-        .route("/metrics", get(server::metrics))
 }

@@ -17,13 +17,14 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, transport::tls::Tls};
 
 use super::config::ServerLimits;
 
 mod activity;
 mod apart;
 mod connection;
+mod lines;
 mod service;
 mod stream;
 
@@ -32,6 +33,21 @@ use self::connection::Connections;
 
 /// How long the loop rests when the system has no room for another connection, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Where connections come from, and whether they are encrypted.
+#[derive(Debug)]
+pub struct Listening {
+    /// The listener.
+    pub tcp: TcpListener,
+    /// TLS, if it is spoken here.
+    pub tls: Option<Arc<Tls>>,
+}
+
+impl From<TcpListener> for Listening {
+    fn from(tcp: TcpListener) -> Self {
+        Self { tcp, tls: None }
+    }
+}
 
 /// How a server ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +59,13 @@ pub struct Drained {
 /// Serves connections until `shutdown` completes; then accepts no more, lets the requests in flight finish within the
 /// drain timeout, and returns.
 pub async fn serve(
-    listener: TcpListener,
+    listener: impl Into<Listening>,
     router: Router,
     metrics: Arc<Metrics>,
     limits: ServerLimits,
     shutdown: impl Future<Output = ()>,
 ) -> Drained {
+    let Listening { tcp: listener, tls } = listener.into();
     let (drain, draining) = watch::channel(false);
     let mut connections = JoinSet::new();
     let limits = Arc::new(limits);
@@ -57,6 +74,7 @@ pub async fn serve(
         slots: Arc::new(Semaphore::new(limits.max_connections)),
         addresses: Arc::new(Addresses::new(limits.max_connections_per_address)),
         metrics,
+        handshake: tls.map(|tls| (tls, limits.header_timeout)),
     };
     let mut shutdown = pin!(shutdown);
     loop {
@@ -91,11 +109,14 @@ struct Server {
     slots: Arc<Semaphore>,
     addresses: Arc<Addresses>,
     metrics: Arc<Metrics>,
+    /// TLS, and the time that a client has to agree on it.
+    handshake: Option<(Arc<Tls>, Duration)>,
 }
 
 /// A connection with its place among those of all clients and those of its own address.
 struct Accepted {
     stream: TcpStream,
+    address: SocketAddr,
     places: (OwnedSemaphorePermit, Place),
 }
 
@@ -112,7 +133,11 @@ impl Server {
                 Ok((stream, address)) => {
                     if let Some(place) = self.addresses.place(address) {
                         let places = (slot, place);
-                        return Accepted { stream, places };
+                        return Accepted {
+                            stream,
+                            address,
+                            places,
+                        };
                     }
                     tracing::debug!(%address, "closed: this address has as many connections as it may");
                 }
@@ -126,16 +151,29 @@ impl Server {
     }
 
     fn spawn(&self, connections: &mut JoinSet<()>, accepted: Accepted) {
-        let Accepted { stream, places } = accepted;
+        let Accepted {
+            stream,
+            address,
+            places,
+        } = accepted;
         // Answers are written whole; waiting for more to send would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "TCP_NODELAY");
         }
         let open = Open::new(&self.metrics);
         let all = Arc::clone(&self.connections);
+        let handshake = self.handshake.clone();
         connections.spawn(async move {
             let _held = (places, open);
-            all.serve(stream).await;
+            let Some((tls, time)) = handshake else {
+                return all.serve(stream, address).await;
+            };
+            match timeout(time, tls.accept(stream)).await {
+                Ok(Ok(stream)) => all.serve(stream, address).await,
+                // A client that cannot or may not speak with us is its own business.
+                Ok(Err(error)) => tracing::debug!(%error, %address, "no TLS"),
+                Err(_) => tracing::debug!(%address, "TLS was not agreed on in time"),
+            }
         });
     }
 }

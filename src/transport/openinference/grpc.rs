@@ -21,7 +21,9 @@ use super::{
     target,
 };
 use crate::{
+    access::Caller,
     model::{Kind, Refusal, refusal::clip},
+    transport::access,
     transport::grpc::{
         inference::{
             grpc_inference_service_server::GrpcInferenceService, infer_parameter::ParameterChoice,
@@ -180,7 +182,8 @@ impl GrpcInferenceService for Inference {
     async fn model_infer(&self, request: Request<ModelInferRequest>) -> Answer<ModelInferResponse> {
         let started = Instant::now();
         let timeout = timeout(request.metadata(), &self.0.service);
-        let answer = self.infer(request.into_inner(), timeout, started).await;
+        let caller = access::caller(request.extensions());
+        let answer = self.infer(caller, request.into_inner(), timeout, started).await;
         answer.map(Response::new).map_err(refused)
     }
 
@@ -190,14 +193,15 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
+        let caller = access::caller(request.extensions());
         let requests = request.into_inner();
-        let answers = stream::unfold(Some((self.clone(), requests)), |state| async move {
-            let (own, mut requests) = state?;
+        let answers = stream::unfold(Some((self.clone(), caller, requests)), |state| async move {
+            let (own, caller, mut requests) = state?;
             match own.next(&mut requests).await {
                 Ok(None) => None,
                 Ok(Some(request)) => {
-                    let answer = own.answer_in_stream(request).await;
-                    Some((Ok(answer), Some((own, requests))))
+                    let answer = own.answer_in_stream(caller.clone(), request).await;
+                    Some((Ok(answer), Some((own, caller, requests))))
                 }
                 Err(status) => Some((Err(status), None)),
             }
@@ -222,14 +226,14 @@ impl Inference {
         }
     }
 
-    async fn answer_in_stream(&self, request: ModelInferRequest) -> ModelStreamInferResponse {
+    async fn answer_in_stream(&self, caller: Caller, request: ModelInferRequest) -> ModelStreamInferResponse {
         let nothing = ModelInferResponse {
             model_name: request.model_name.clone(),
             model_version: request.model_version.clone(),
             id: request.id.clone(),
             ..ModelInferResponse::default()
         };
-        let (error_message, answer) = match self.infer(request, None, Instant::now()).await {
+        let (error_message, answer) = match self.infer(caller, request, None, Instant::now()).await {
             Ok(answer) => (String::new(), answer),
             Err(refusal) => (message(&refusal), nothing),
         };
@@ -241,6 +245,7 @@ impl Inference {
 
     async fn infer(
         &self,
+        caller: Caller,
         request: ModelInferRequest,
         timeout: Option<Duration>,
         started: Instant,
@@ -258,6 +263,7 @@ impl Inference {
             raw_input_contents,
         } = request;
         let asked = Asked {
+            caller,
             model: model_name.clone(),
             version: target::version(&model_version)?,
             parameters: parameters.into_iter().map(parameter).collect::<Result<_, _>>()?,

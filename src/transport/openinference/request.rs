@@ -17,6 +17,7 @@ use super::{
     target::Target,
 };
 use crate::{
+    access::Caller,
     intake::options::{RawOptions, Value as OptionValue},
     model::{Kind, Model, Refusal, progress::Board, refusal::clip},
     operations::{Opened, Tensor, TensorSpec},
@@ -50,6 +51,7 @@ pub(super) struct Head {
 /// What a request says beside its tensors.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
+    pub(super) caller: Caller,
     pub(super) model: String,
     pub(super) version: Option<u32>,
     pub(super) parameters: Vec<(String, Value)>,
@@ -72,6 +74,7 @@ impl OpenInference {
     /// Understands everything but the tensors. `timeout` is a deadline that came beside the request.
     pub(super) fn open(&self, asked: Asked, timeout: Option<Duration>, started: Instant) -> Result<Head, Refusal> {
         let Asked {
+            caller,
             model,
             version,
             mut parameters,
@@ -96,7 +99,7 @@ impl OpenInference {
         let about = target.operation.about();
         let recording = Recording::new(&self.counters, Key::of(&target), started);
         let own = (target.model.name.as_str(), Some(target.model.version));
-        let opened = self.service.open(about.name, own, timeout, started)?;
+        let opened = self.service.open(&caller, about.name, own, timeout, started)?;
         let mut options = opened.options();
         for (name, value) in parameters {
             let value = match value {

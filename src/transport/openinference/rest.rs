@@ -12,7 +12,10 @@ use axum::{
 use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 
 use super::OpenInference;
-use crate::transport::http::{HttpConfig, catch_panics};
+use crate::transport::{
+    access::{Door, Guard, guard_routes},
+    http::{HttpConfig, catch_panics},
+};
 
 mod answer;
 mod body;
@@ -32,7 +35,7 @@ struct RestState {
 }
 
 /// Everything under `/v2`.
-pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig) -> Router {
+pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig, door: Door) -> Router {
     let mut router = Router::new()
         .route("/v2", get(server::metadata))
         .route("/v2/", get(server::metadata))
@@ -51,6 +54,7 @@ pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig) -> Router {
             .route(&format!("{model}/stats"), get(models::statistics))
             .route(&format!("{model}/infer"), post(infer::infer));
     }
+    let guard = Guard::new(&protocol.service, door);
     let state = RestState {
         protocol: Arc::clone(protocol),
         config: Arc::new(config),
@@ -61,6 +65,7 @@ pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig) -> Router {
         .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES));
     router
         .with_state(state)
+        .layer(middleware::from_fn_with_state(guard, guard_routes))
         .layer(compression)
         .layer(catch_panics())
         .layer(middleware::from_fn(errors::write))

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
 use serde::Serialize;
 use serde_json::Value;
-use tonic::{Request, Response, Status, metadata::MetadataMap};
+use tonic::{Extensions, Request, Response, Status, metadata::MetadataMap};
 
 use super::{
     OpenInference,
@@ -24,11 +24,13 @@ use super::{
     signature::{IMAGE, LATENT, MASK, STREAM},
 };
 use crate::{
+    access::Caller,
     model::{
         Refusal,
         progress::{Board, Update},
     },
     operations::tensor::{Datatype, Tensor, Values},
+    transport::access,
     transport::grpc::{
         density::{density_server::Density, images::Form, sample_response::Event, *},
         status, timeout,
@@ -60,15 +62,21 @@ struct Ask<'a> {
     operation: &'static str,
     model: Option<Model>,
     metadata: &'a MetadataMap,
+    caller: Caller,
     started: Instant,
 }
 
 impl<'a> Ask<'a> {
-    fn new(operation: &'static str, model: Option<Model>, metadata: &'a MetadataMap) -> Self {
+    fn new(
+        operation: &'static str,
+        model: Option<Model>,
+        (metadata, extensions): (&'a MetadataMap, &Extensions),
+    ) -> Self {
         Self {
             operation,
             model,
             metadata,
+            caller: access::caller(extensions),
             started: Instant::now(),
         }
     }
@@ -86,6 +94,7 @@ impl Typed {
             }
         }
         let asked = Asked {
+            caller: ask.caller,
             model: name,
             version: (version > 0).then_some(version),
             parameters,
@@ -224,8 +233,8 @@ impl Given {
 /// Does an operation on images: its request, its answer, its name, and how tensors become fields.
 macro_rules! on_images {
     ($own:ident, $request:ident, $response:ident, $name:literal, { $($field:ident: $take:ident),* $(,)? }) => {{
-        let (metadata, _, request) = $request.into_parts();
-        let ask = Ask::new($name, request.model, &metadata);
+        let (metadata, extensions, request) = $request.into_parts();
+        let ask = Ask::new($name, request.model, (&metadata, &extensions));
         let mut given = $own.run(ask, images(request.images), request.options).await?;
         Ok(Response::new($response {
             head: given.head(),
@@ -288,8 +297,8 @@ impl Density for Typed {
     }
 
     async fn complete(&self, request: Request<CompleteRequest>) -> Reply<CompleteResponse> {
-        let (metadata, _, request) = request.into_parts();
-        let ask = Ask::new("complete", request.model, &metadata);
+        let (metadata, extensions, request) = request.into_parts();
+        let ask = Ask::new("complete", request.model, (&metadata, &extensions));
         let mut inputs = images(request.images);
         let opened = self.open(ask, request.options).map_err(refused)?;
         if !request.mask.is_empty() {
@@ -308,8 +317,8 @@ impl Density for Typed {
     }
 
     async fn decode(&self, request: Request<DecodeRequest>) -> Reply<DecodeResponse> {
-        let (metadata, _, request) = request.into_parts();
-        let ask = Ask::new("decode", request.model, &metadata);
+        let (metadata, extensions, request) = request.into_parts();
+        let ask = Ask::new("decode", request.model, (&metadata, &extensions));
         let latent = request.latent.map(|Floats { shape, values }| {
             let values = values.into_iter().map(f64::from).collect();
             input(LATENT, Datatype::F32, shape, Data::Numbers(values))
@@ -323,8 +332,8 @@ impl Density for Typed {
     }
 
     async fn decompress(&self, request: Request<DecompressRequest>) -> Reply<DecompressResponse> {
-        let (metadata, _, request) = request.into_parts();
-        let ask = Ask::new("decompress", request.model, &metadata);
+        let (metadata, extensions, request) = request.into_parts();
+        let ask = Ask::new("decompress", request.model, (&metadata, &extensions));
         let inputs = vec![strings(STREAM, request.stream)];
         let mut given = self.run(ask, inputs, None::<()>).await?;
         Ok(Response::new(DecompressResponse {
@@ -338,8 +347,8 @@ impl Density for Typed {
     /// What can be refused at once is the status of the call. The work is part of the stream, so a call that is
     /// cancelled drops both.
     async fn sample(&self, request: Request<SampleRequest>) -> Reply<Self::SampleStream> {
-        let (metadata, _, request) = request.into_parts();
-        let ask = Ask::new("sample", request.model, &metadata);
+        let (metadata, extensions, request) = request.into_parts();
+        let ask = Ask::new("sample", request.model, (&metadata, &extensions));
         let mut opened = self.open(ask, request.options).map_err(refused)?;
         let board = Board::new(opened.model().shape.dimensions());
         opened.watch(Arc::clone(&board));

@@ -57,11 +57,6 @@ pub(super) async fn drift(State(state): State<HttpState>, about: About) -> Resul
 /// Forgets the run, its alarm included, and begins another.
 pub(super) async fn reset_drift(State(state): State<HttpState>, about: About) -> Result<Response, Problem> {
     let (model, watch) = watched(&state, about)?;
-    tracing::info!(
-        model = model.name,
-        version = model.version,
-        "drift is reset by a client"
-    );
     Ok(report(&model, watch.reset_drift().await?))
 }
 

@@ -26,6 +26,7 @@ use crate::{
     },
     model::{Refusal, progress::Board},
     operations::{AnyAnswer, Format, Opened},
+    transport::access,
 };
 
 /// A request whose head has been understood.
@@ -100,7 +101,8 @@ impl Head {
         };
         let timeout = header_seconds(&parts.headers)?;
         let service = &state.service;
-        let mut opened = service.open(name, (&path.model, version), timeout, scope.started())?;
+        let caller = access::caller(&parts.extensions);
+        let mut opened = service.open(&caller, name, (&path.model, version), timeout, scope.started())?;
         scope.set_model(&opened.model);
         let format = accept::negotiate(&parts.headers, opened.formats())?;
         opened.set_format(format)?;

@@ -81,6 +81,8 @@ pub(super) async fn readyz(State(state): State<HttpState>) -> Result<impl IntoRe
 
 /// In the Prometheus text format.
 pub(super) async fn metrics(State(state): State<HttpState>) -> ([(HeaderName, &'static str); 1], String) {
+    // Counted when it is looked at: models come and go.
+    state.service.weaknesses();
     let media_type = "text/plain; version=0.0.4; charset=utf-8";
     ([(header::CONTENT_TYPE, media_type)], state.service.metrics().encode())
 }

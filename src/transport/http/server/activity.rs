@@ -14,7 +14,7 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::super::config::ServerLimits;
+use super::{super::config::ServerLimits, lines::Lines};
 
 /// What an HTTP/2 client sends first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -67,6 +67,8 @@ struct State {
     heard: bool,
     /// When the first byte of a head came that is not complete yet. HTTP/1 only.
     head_since: Option<Instant>,
+    /// The lines of that head.
+    lines: Lines,
     in_flight: usize,
     /// Since when nothing has been in flight.
     quiet_since: Instant,
@@ -95,6 +97,7 @@ impl Activity {
                 version: Version::Unknown(0),
                 heard: false,
                 head_since: None,
+                lines: Lines::default(),
                 in_flight: 0,
                 quiet_since: opened,
                 unread: HashMap::new(),
@@ -118,7 +121,14 @@ impl Activity {
         if let Version::Unknown(matched) = state.version {
             state.version = version(matched, bytes);
         }
-        if state.version == Version::One && state.in_flight == 0 {
+        if state.version == Version::Two || state.in_flight > 0 {
+            return;
+        }
+        // What comes before the last request has been read to its end is its body.
+        if state.read {
+            state.lines.read(bytes);
+        }
+        if state.version == Version::One {
             state.head_since.get_or_insert_with(Instant::now);
         }
     }
@@ -147,10 +157,16 @@ impl Activity {
         state.version == Version::One && (!state.read || state.head_since.is_some())
     }
 
+    /// Whether a line of the head that has just come ended without CR.
+    pub(super) fn has_bare_line(&self) -> bool {
+        self.state().lines.are_bare()
+    }
+
     /// Notes a request.
     pub(super) fn begin(self: &Arc<Self>, last: bool, read: bool) -> Flight {
         let mut state = self.state();
         state.head_since = None;
+        state.lines = Lines::default();
         state.in_flight += 1;
         state.requests += 1;
         state.last = last;

@@ -1,6 +1,6 @@
 //! One connection from its first byte to its end.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -74,13 +74,13 @@ impl Connections {
     }
 
     /// Serves one connection.
-    pub(super) async fn serve<S>(&self, stream: S)
+    pub(super) async fn serve<S>(&self, stream: S, peer: SocketAddr)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let activity = Activity::new(Arc::clone(&self.limits));
         let (watched, back) = Watched::new(stream, Arc::clone(&activity));
-        let is_done = self.speak(watched, &activity).await;
+        let is_done = self.speak(watched, peer, &activity).await;
         // HTTP closed its side; what the client sent beyond must be read all the same.
         if is_done
             && activity.has_unread_input()
@@ -91,11 +91,11 @@ impl Connections {
     }
 
     /// Speaks HTTP until either side is done, which is answered with `true`, or the connection is cut.
-    async fn speak<S>(&self, stream: Watched<S>, activity: &Arc<Activity>) -> bool
+    async fn speak<S>(&self, stream: Watched<S>, peer: SocketAddr, activity: &Arc<Activity>) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = Routes::new(self.router.clone(), Arc::clone(activity));
+        let service = Routes::new(self.router.clone(), peer, Arc::clone(activity));
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let mut draining = self.draining.clone();
         let mut is_draining = false;

@@ -3,6 +3,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -22,7 +23,10 @@ use super::{
     super::problem::BadHead,
     activity::{Activity, Flight},
 };
-use crate::model::{Kind, Refusal};
+use crate::{
+    model::{Kind, Refusal},
+    transport::access::Peer,
+};
 
 /// The largest piece of an answer that is handed over at once: what has been handed over is out of sight.
 const PIECE: usize = 32 << 10;
@@ -30,13 +34,14 @@ const PIECE: usize = 32 << 10;
 /// The router, for one connection.
 pub(super) struct Routes {
     router: Router,
+    peer: SocketAddr,
     activity: Arc<Activity>,
 }
 
 impl Routes {
     /// Notes in `activity` what `router` is asked.
-    pub(super) fn new(router: Router, activity: Arc<Activity>) -> Self {
-        Self { router, activity }
+    pub(super) fn new(router: Router, peer: SocketAddr, activity: Arc<Activity>) -> Self {
+        Self { router, peer, activity }
     }
 }
 
@@ -46,11 +51,18 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
+        let is_bare = self.activity.has_bare_line();
         let last = is_last(request.version(), request.headers());
         let flight = self.activity.begin(last, request.body().is_end_stream());
-        let bad = check(&request);
+        let bad = if is_bare {
+            let detail = "the lines of a head end with CR LF, not with LF alone";
+            Err(Refusal::new(Kind::Malformed, detail))
+        } else {
+            check(&request)
+        };
         let activity = Arc::clone(&self.activity);
         let mut request = request.map(|body| Received { body, activity });
+        request.extensions_mut().insert(Peer(self.peer));
         if let Err(refusal) = bad {
             request.extensions_mut().insert(BadHead(refusal));
         }

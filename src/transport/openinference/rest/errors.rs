@@ -20,7 +20,9 @@ pub(super) fn status_of(kind: Kind) -> StatusCode {
         Kind::NotFound | Kind::UnknownRoute => StatusCode::NOT_FOUND,
         Kind::NotReady | Kind::ShuttingDown | Kind::DeadlineExceeded => StatusCode::SERVICE_UNAVAILABLE,
         Kind::Unsupported | Kind::Disabled => StatusCode::NOT_IMPLEMENTED,
-        Kind::Overloaded => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Overloaded | Kind::QuotaExceeded => StatusCode::TOO_MANY_REQUESTS,
+        Kind::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Kind::Forbidden => StatusCode::FORBIDDEN,
         Kind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         Kind::InvalidOption
         | Kind::InvalidImage
@@ -79,6 +81,9 @@ mod tests {
             ("model_not_ready", 503),
             ("unsupported", 501),
             ("overloaded", 429),
+            ("quota_exceeded", 429),
+            ("unauthenticated", 401),
+            ("forbidden", 403),
             ("deadline_exceeded", 503),
             ("shutting_down", 503),
             ("internal", 500),

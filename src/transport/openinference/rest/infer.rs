@@ -10,6 +10,7 @@ use super::{RestState, answer, body::Body, models::Named};
 use crate::{
     model::{Kind, Refusal},
     transport::{
+        access,
         http::{
             body,
             output::{held_body, offload},
@@ -44,6 +45,7 @@ pub(super) async fn infer(
     let bytes = body::read(body, scope.announced(), max_bytes, config.body_timeout, &mut held).await?;
 
     let mut asked = Asked {
+        caller: access::caller(&parts.extensions),
         model: name.clone(),
         version,
         ..Asked::default()

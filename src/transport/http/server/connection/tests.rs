@@ -28,7 +28,7 @@ fn connection(limits: ServerLimits) -> (DuplexStream, JoinHandle<()>) {
         .route("/ignored", post(|| async { "not read" }));
     let connections = Connections::new(router, Arc::new(limits), draining);
     let served = tokio::spawn(async move {
-        connections.serve(stream).await;
+        connections.serve(stream, ([127, 0, 0, 1], 1).into()).await;
         drop(drain);
     });
     (client, served)

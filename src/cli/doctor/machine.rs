@@ -1,0 +1,126 @@
+//! What the machine allows: the processor's features, and the limits of memory, processors and descriptors.
+
+use std::fs;
+
+use super::Finding;
+use crate::settings::Settings;
+
+/// Below this there is no room for the runtime, a few models and what requests hold.
+const LITTLE_MEMORY: u64 = 1 << 30;
+
+/// Descriptors that the server has open beside connections.
+const OWN_DESCRIPTORS: u64 = 128;
+
+pub(super) fn processor() -> Finding {
+    let features = features();
+    let names: Vec<&str> = features.iter().filter(|(_, has)| *has).map(|(name, _)| *name).collect();
+    let found = format!("{} with {}", std::env::consts::ARCH, names.join(", "));
+    match features.first() {
+        Some((name, false)) => Finding::warn(
+            "processor",
+            found,
+            format!("without {name} models take several times as long; some virtual machines hide it"),
+        ),
+        _ => Finding::ok("processor", found),
+    }
+}
+
+/// What kernels of the runtime make use of; the first is what they should at least have.
+fn features() -> Vec<(&'static str, bool)> {
+    #[cfg(target_arch = "x86_64")]
+    return vec![
+        ("avx2", is_x86_feature_detected!("avx2")),
+        ("fma", is_x86_feature_detected!("fma")),
+        ("avx512f", is_x86_feature_detected!("avx512f")),
+        ("avx512vnni", is_x86_feature_detected!("avx512vnni")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    vec![]
+}
+
+pub(super) fn limits(settings: &Settings) -> Vec<Finding> {
+    [descriptors(settings), processors(settings), memory()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn descriptors(settings: &Settings) -> Option<Finding> {
+    #[cfg(unix)]
+    {
+        use rustix::process::{Resource, getrlimit};
+        let limit = getrlimit(Resource::Nofile).current?;
+        let found = format!("{limit} may be open");
+        let wanted = settings.http.max_connections as u64 + OWN_DESCRIPTORS;
+        Some(if limit >= wanted {
+            Finding::ok("files", found)
+        } else {
+            let cure = format!("raise it to {wanted} with `ulimit -n`, or lower --max-connections");
+            Finding::warn("files", found, cure)
+        })
+    }
+    #[cfg(not(unix))]
+    None
+}
+
+fn processors(settings: &Settings) -> Option<Finding> {
+    let workers = settings.work.workers;
+    let Some(share) = fs::read_to_string("/sys/fs/cgroup/cpu.max")
+        .ok()
+        .as_deref()
+        .and_then(share)
+    else {
+        return Some(Finding::ok(
+            "workers",
+            format!("{workers}, without a limit of processor time"),
+        ));
+    };
+    let found = format!("{workers}, with the time of {share} processors");
+    Some(if workers as f64 <= share.ceil() {
+        Finding::ok("workers", found)
+    } else {
+        let cure = format!(
+            "more workers than processors wait for one another: --workers {}",
+            share.ceil()
+        );
+        Finding::warn("workers", found, cure)
+    })
+}
+
+/// Processors that a control group grants: `QUOTA PERIOD`, or `max PERIOD`.
+fn share(text: &str) -> Option<f64> {
+    let (quota, period) = text.trim().split_once(' ')?;
+    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
+}
+
+fn memory() -> Option<Finding> {
+    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
+    let limit = number("/sys/fs/cgroup/memory.max").or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
+    let available = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
+    let bytes = limit.map_or(available, |limit| limit.min(available));
+    let found = format!("{} MiB", bytes >> 20);
+    Some(if bytes >= LITTLE_MEMORY {
+        Finding::ok("memory", found)
+    } else {
+        let cure = "requests alone may hold 512 MiB; give the server 1 GiB";
+        Finding::warn("memory", found, cure)
+    })
+}
+
+fn available(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_read_as_the_system_writes_them() {
+        assert_eq!(share("150000 100000\n"), Some(1.5));
+        assert_eq!(share("max 100000\n"), None);
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+    }
+}

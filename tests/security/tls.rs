@@ -1,0 +1,145 @@
+//! TLS: certificates are made here, handshakes are real.
+
+use std::{path::Path, sync::Arc};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::ring::default_provider,
+    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
+
+use super::{client, server::Server};
+
+type Issuer = CertifiedIssuer<'static, KeyPair>;
+
+fn issuer() -> Issuer {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate for `localhost` and its key, in PEM.
+fn certificate(issuer: &Issuer) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+fn write(folder: &Path, (certificate, key): &(String, String)) {
+    std::fs::write(folder.join("cert.pem"), certificate).unwrap();
+    std::fs::write(folder.join("key.pem"), key).unwrap();
+}
+
+fn arguments(folder: &Path) -> Vec<String> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    vec![
+        "--tls-certificate".to_owned(),
+        path("cert.pem"),
+        "--tls-key".to_owned(),
+        path("key.pem"),
+    ]
+}
+
+/// A handshake with a server whose issuer is known, and perhaps with a certificate of one's own.
+async fn shake(
+    address: std::net::SocketAddr,
+    issuer: &Issuer,
+    own: Option<&(String, String)>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots.add(issuer.der().clone()).unwrap();
+    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots);
+    let config = match own {
+        None => builder.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+            builder.with_client_auth_cert(chain, key).unwrap()
+        }
+    };
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_and_grpc_speak_tls_and_nothing_else() {
+    let (folder, issuer) = (tempfile::tempdir().unwrap(), issuer());
+    write(folder.path(), &certificate(&issuer));
+    let arguments = arguments(folder.path());
+    let server = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let stream = shake(server.http, &issuer, None).await.unwrap();
+    let answer = client::ask_over(stream, "GET", "/v1/models", "", b"").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let stream = shake(server.grpc, &issuer, None).await.unwrap();
+    let connection = client::connect_over(stream).await;
+    client::metadata(connection, None).await.unwrap();
+    // Whoever trusts another issuer does not trust this server.
+    assert!(shake(server.http, &self::issuer(), None).await.is_err());
+    // Plain text gets no HTTP back.
+    let mut plain = TcpStream::connect(server.http).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::io::AsyncWriteExt::write_all(&mut plain, b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await
+        .unwrap();
+    // A reset is as good as an end.
+    let _ = tokio::io::AsyncReadExt::read_to_end(&mut plain, &mut answer).await;
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_change_without_a_restart_and_broken_ones_change_nothing() {
+    let (folder, issuer) = (tempfile::tempdir().unwrap(), issuer());
+    write(folder.path(), &certificate(&issuer));
+    let arguments = arguments(folder.path());
+    let mut server = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let old = shake(server.http, &issuer, None).await.unwrap();
+    // Half of a change: a certificate whose key has not been written yet.
+    let next = certificate(&issuer);
+    std::fs::write(folder.path().join("cert.pem"), &next.0).unwrap();
+    server.secrets.reload();
+    assert_eq!(shown(&shake(server.http, &issuer, None).await.unwrap()), shown(&old));
+    std::fs::write(folder.path().join("key.pem"), &next.1).unwrap();
+    server.secrets.reload();
+    let new = shake(server.http, &issuer, None).await.unwrap();
+    assert_ne!(shown(&new), shown(&old));
+    // A connection that stands goes on.
+    assert_eq!(client::ask_over(old, "GET", "/livez", "", b"").await.status, 200);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_show_a_certificate_where_that_is_wanted() {
+    let (folder, issuer, clients) = (tempfile::tempdir().unwrap(), issuer(), issuer());
+    write(folder.path(), &certificate(&issuer));
+    let root = folder.path().join("clients.pem");
+    std::fs::write(&root, clients.pem()).unwrap();
+    let mut arguments = arguments(folder.path());
+    arguments.extend(["--tls-client-ca".to_owned(), root.display().to_string()]);
+    let server = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let own = certificate(&clients);
+    let stream = shake(server.http, &issuer, Some(&own)).await.unwrap();
+    assert_eq!(client::ask_over(stream, "GET", "/livez", "", b"").await.status, 200);
+    for own in [None, Some(certificate(&issuer))] {
+        // In TLS 1.3 a client learns that it is refused when it first reads.
+        let answer = async {
+            let mut stream = shake(server.http, &issuer, own.as_ref()).await?;
+            tokio::io::AsyncWriteExt::write_all(&mut stream, b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await?;
+            tokio::io::AsyncReadExt::read_u8(&mut stream).await
+        };
+        assert!(answer.await.is_err());
+    }
+    server.stop().await;
+}
