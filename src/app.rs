@@ -402,6 +402,23 @@ pub fn check(
         .ok_or_else(|| AppError::NotAModel(folder.to_owned()))
 }
 
+/// Makes a version of graphs that people bring.
+pub fn import(
+    settings: &Settings,
+    registries: &Registries,
+    request: &families::import::Request,
+    interview: families::import::Interview,
+    host: &mut dyn families::import::Host,
+) -> Result<Result<families::import::Imported, families::import::ImportError>, AppError> {
+    let workshop = workshop(settings)?;
+    let tools = families::import::Tools {
+        registry: &registries.families,
+        workshop: &workshop,
+        gate: gate(settings),
+    };
+    Ok(families::import::import(&tools, request, interview, host))
+}
+
 fn gate(settings: &Settings) -> GateSettings {
     GateSettings {
         time_limit: settings.models.load_timeout,

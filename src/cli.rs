@@ -11,6 +11,7 @@ mod files;
 mod gather;
 mod growing;
 mod health;
+mod import;
 mod inputs;
 mod install;
 mod key;
@@ -67,6 +68,7 @@ enum Command {
     Check(check::CheckArgs),
     Calibrate(calibrate::CalibrateArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Import(Box<import::ImportArgs>),
     Health(Box<health::HealthArgs>),
     Doctor(Box<doctor::DoctorArgs>),
     Key(key::KeyArgs),
@@ -180,6 +182,7 @@ fn carry_out(matches: &ArgMatches, registries: &Registries) -> Result<Outcome, C
         Command::Check(arguments) => check::run(arguments, registries),
         Command::Calibrate(arguments) => calibrate::run(arguments, registries),
         Command::Evaluate(arguments) => evaluate::run(arguments, registries),
+        Command::Import(arguments) => import::run(*arguments, registries),
         Command::Health(arguments) => health::run(*arguments),
         Command::Doctor(arguments) => doctor::run(*arguments, registries),
         Command::Key(arguments) => key::run(arguments),

@@ -15,6 +15,7 @@ mod files;
 mod findings;
 pub mod gan;
 pub mod gate;
+pub mod import;
 pub mod manifest;
 pub mod network;
 pub mod pixelcnn;
@@ -33,6 +34,7 @@ pub use self::{
     network::NetworkError,
     snapshot::{Declared, Snapshot},
 };
+use crate::import::{interview::Interview, reading::Reading};
 pub use crate::model::work::Workshop;
 use crate::model::{
     Capabilities,
@@ -51,6 +53,16 @@ pub trait Family: Debug + Send + Sync + 'static {
     /// Takes the family's tables out of a manifest. What every manifest says has been taken already, and what nobody
     /// takes is refused.
     fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String>;
+
+    /// Says whether graphs that people bring are of the family, and how they are written for its contract. A family
+    /// that is made of models, or of graphs in a form of its own, takes none.
+    fn import<'a>(
+        &self,
+        _brought: &'a [Reading],
+        _interview: &mut Interview,
+    ) -> Result<import::Plan<'a>, import::Mismatch> {
+        Err(import::Mismatch::Other(String::new()))
+    }
 }
 
 /// What a version's manifest says beside what every manifest says.

@@ -13,6 +13,7 @@
 //! detection    statistics of what models say of an image, joint densities, calibration, drift
 //! model        what a loaded model is to everybody else: capabilities that are there or absent with a reason
 //! scheduling   queues, admission by cost, batch formation, workers; knows nothing of HTTP or of ONNX
+//! import       graphs as people export them, read and written again for the server's contracts; knows no family
 //! runtime      ONNX Runtime: the only place that says `ort::`
 //! graph        ONNX graphs as data: reading, checking, rewriting and compiling protobuf, without a runtime
 //! media        image files, npy arrays, heat maps and grids, to and from the domain's images
@@ -30,6 +31,7 @@ pub mod detection;
 pub mod domain;
 pub mod families;
 pub mod graph;
+pub mod import;
 pub mod intake;
 pub mod logging;
 pub mod media;

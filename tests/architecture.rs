@@ -46,7 +46,7 @@ const GUARDED: [&str; 22] = [
     "tower_http",
 ];
 
-const LAYERS: [Layer; 18] = [
+const LAYERS: [Layer; 19] = [
     Layer {
         name: "domain",
         may_use: &[],
@@ -66,6 +66,11 @@ const LAYERS: [Layer; 18] = [
         name: "runtime",
         may_use: &[],
         libraries: &["ort"],
+    },
+    Layer {
+        name: "import",
+        may_use: &["domain", "graph", "runtime"],
+        libraries: &[],
     },
     Layer {
         name: "metrics",
@@ -98,6 +103,7 @@ const LAYERS: [Layer; 18] = [
             "detection",
             "domain",
             "graph",
+            "import",
             "media",
             "metrics",
             "model",

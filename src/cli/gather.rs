@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     detection::evaluation::Failure,
-    domain::image::Image,
+    domain::image::{Image, ImageShape},
+    media::DecodeOptions,
     model::{Model, PerImage},
 };
 
@@ -47,6 +48,16 @@ pub(super) struct Gathered {
 impl Gathered {
     /// Every image of files and folders, as `model` takes it, in order.
     pub(super) fn read(inputs: &[PathBuf], model: &Model, handling: Handling) -> Result<Self, CliError> {
+        let options = model.preprocessing.or(handling.decoding.options());
+        Self::read_as(inputs, (model.shape, options), handling)
+    }
+
+    /// The same of a model that is not there yet: images of that size, by these means.
+    pub(super) fn read_as(
+        inputs: &[PathBuf],
+        (shape, options): (ImageShape, DecodeOptions),
+        handling: Handling,
+    ) -> Result<Self, CliError> {
         let mut gathered = Self::default();
         if inputs.is_empty() {
             return Ok(gathered);
@@ -55,9 +66,9 @@ impl Gathered {
         let files = inputs.files()?;
         let (sender, mut receiver) = mpsc::channel(2);
         let reader = Reader {
-            shape: model.shape,
+            shape,
             roots: inputs.roots(),
-            options: inputs.decode_options(model),
+            options,
             chunk: CHUNK,
             progress: ProgressBar::hidden(),
             labels: Labels::None,

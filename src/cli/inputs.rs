@@ -89,7 +89,8 @@ enum FramesName {
 }
 
 impl DecodeArgs {
-    fn options(self) -> DecodeOptions {
+    /// The same for whoever decodes.
+    pub(super) fn options(self) -> DecodeOptions {
         DecodeOptions {
             resize: self.resize.then(Resize::default),
             convert: self.convert,

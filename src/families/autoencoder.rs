@@ -1,5 +1,6 @@
 //! Autoencoders: a deterministic bottleneck, which gives codes and images of codes, and no distribution over either.
 
+mod import;
 pub mod network;
 
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     codes::{Picture, codes_between, encoding, finite, in_place, only_means},
     gate::{failed, time_of, units},
+    import::{Mismatch, Plan},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::{Answers, SquaredErrors},
     domain::image::Image,
     graph::weights,
+    import::{interview::Interview, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Refusal,
         classify::Classifies,
@@ -91,6 +94,10 @@ impl Family for Autoencoder {
             decoder: decoder.file,
             golden: tables.scored()?,
         }))
+    }
+
+    fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+        import::import(brought, interview)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Classifiers: p(label | image). Labels compete, images do not.
 
+mod import;
 pub mod network;
 
 use std::sync::Arc;
@@ -13,12 +14,14 @@ use super::{
     autoregressive::scores::no_doubts,
     codes::encoding,
     gate::{failed, time_of, units},
+    import::{Mismatch, Plan},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::{Answers, GivesFeatures, Predicts, log_posterior},
     domain::image::Image,
     graph::weights,
+    import::{interview::Interview, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Reason, Refusal,
         classify::{Classification, Classifies, ClassifyAsk},
@@ -110,6 +113,10 @@ impl Family for Classifier {
             labels,
             golden: tables.scored()?,
         }))
+    }
+
+    fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+        import::import(brought, interview)
     }
 }
 

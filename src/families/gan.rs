@@ -1,5 +1,6 @@
 //! Generative adversarial networks: images from an implicit density that cannot be evaluated.
 
+mod import;
 pub mod network;
 
 use std::sync::Arc;
@@ -12,9 +13,11 @@ use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     codes::{Picture, codes_of_prior, only_means},
     gate::{company, failed, time_of, units},
+    import::{Mismatch, Plan},
     manifest::{Tolerance, label_input, tolerance},
 };
 use crate::{
+    import::{interview::Interview, reading::Reading},
     media,
     model::{
         Call, Capabilities, Refusal,
@@ -106,6 +109,10 @@ impl Family for Gan {
             tolerance: tolerance(golden.absolute_tolerance, golden.relative_tolerance)?,
             golden,
         }))
+    }
+
+    fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+        import::import(brought, interview)
     }
 }
 

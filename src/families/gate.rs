@@ -19,7 +19,10 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use self::units::{Suspicion, Tolerated};
-pub use self::{error::GateError, settings::GateSettings};
+pub use self::{
+    error::{GateError, Undeclared},
+    settings::GateSettings,
+};
 
 use super::{
     NetworkError, Workshop,
@@ -390,8 +393,10 @@ impl<'a> Gate<'a> {
             .into_iter()
             .partition(|(_, suspicion)| suspicion.is_answered(self.declared()));
         if !open.is_empty() {
-            let reasons = open.iter().map(|(file, suspicion)| format!("{file}: {suspicion}"));
-            return Err(GateError::Undeclared(reasons.collect()));
+            let undeclared = open
+                .into_iter()
+                .map(|(file, suspicion)| Undeclared::new(file, suspicion));
+            return Err(GateError::Undeclared(undeclared.collect()));
         }
         for (file, suspicion) in answered {
             self.warn(format!("{file}: as declared, although {suspicion}"));

@@ -1,13 +1,17 @@
 //! PixelCNNs (van den Oord et al. 2016): one graph, masked convolutions, gives the logits of all pixels of an image at
 //! once.
 
+mod import;
+
 use serde::Deserialize;
 
 use super::{
     Contract, Family, Gate, GateError, Proved, Tables,
     autoregressive::{Common, network, proof::Candidate},
+    import::{Mismatch, Plan},
     manifest::label_input,
 };
+use crate::import::{interview::Interview, reading::Reading};
 
 /// Autoregressive over pixels by masked convolutions: exact density.
 #[derive(Debug)]
@@ -61,6 +65,10 @@ impl Family for PixelCnn {
             label,
         };
         Ok(Box::new(Own { file, contract, common }))
+    }
+
+    fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+        import::import(brought, interview)
     }
 }
 

@@ -3,6 +3,7 @@
 mod bound;
 mod codes;
 mod evidence;
+mod import;
 pub mod network;
 mod work;
 
@@ -14,6 +15,7 @@ use self::{network::Network, work::Decoder};
 use super::{
     Contract, Family, Gate, GateError, Proved, Tables,
     gate::{GOLDEN_SCORES, failed, time_of, units},
+    import::{Mismatch, Plan},
     manifest::{CalibrationFile, Head, Scored, refuse},
     two_sided::{TwoSided, no_calibration},
 };
@@ -21,6 +23,7 @@ use crate::{
     detection::evidence::{Latents, SquaredErrors, Surprises},
     domain::image::Image,
     graph::{convert::Step, protobuf, weights},
+    import::{interview::Interview, reading::Reading},
     model::{
         Capabilities,
         classify::Classifies,
@@ -109,6 +112,10 @@ impl Family for Vae {
             golden: tables.scored()?,
             calibration: tables.calibration(STATISTIC)?,
         }))
+    }
+
+    fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+        import::import(brought, interview)
     }
 }
 

@@ -588,6 +588,17 @@ impl Tensor {
         }
     }
 
+    /// A constant of 32-bit reals.
+    pub fn of_reals(name: &str, dims: &[i64], values: &[f32]) -> Self {
+        Self {
+            dims: dims.to_vec(),
+            data_type: Some(ElementType::Float as i32),
+            float_data: values.to_vec(),
+            name: Some(name.to_owned()),
+            ..Self::default()
+        }
+    }
+
     /// The weights of a convolution with a kernel of size 1 that sums over `channels`: ones, [1, channels, 1, …].
     pub fn of_ones(name: &str, channels: usize, spatial_axes: usize) -> Self {
         let mut dims = vec![1, channels as i64];
@@ -624,6 +635,36 @@ impl Tensor {
 }
 
 impl ValueInfo {
+    /// A tensor of which nothing but the element type is said.
+    pub fn of_any_shape(name: &str, element_type: ElementType) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            type_info: Some(Type {
+                tensor: Some(TensorType {
+                    element_type: Some(element_type as i32),
+                    shape: None,
+                }),
+                ..Type::default()
+            }),
+            ..Self::default()
+        }
+    }
+
+    /// A tensor with axes of these sizes.
+    pub fn fixed(name: &str, element_type: ElementType, sizes: &[usize]) -> Self {
+        let dim = |&size: &usize| Dim {
+            value: Some(DimValue::Fixed(size as i64)),
+            denotation: None,
+        };
+        let mut value = Self::of_any_shape(name, element_type);
+        if let Some(tensor) = value.type_info.as_mut().and_then(|info| info.tensor.as_mut()) {
+            tensor.shape = Some(Shape {
+                dims: sizes.iter().map(dim).collect(),
+            });
+        }
+        value
+    }
+
     /// A tensor whose first axis is the batch and whose other axes are fixed.
     pub fn batched(name: &str, element_type: ElementType, sizes: &[usize]) -> Self {
         let batch = Dim {

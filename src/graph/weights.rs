@@ -2,7 +2,7 @@
 
 use super::{
     constant::Constant,
-    protobuf::{Model, Tensor},
+    protobuf::{Graph, Model, Tensor},
     walk,
 };
 
@@ -29,16 +29,7 @@ pub fn input_factor(model: &Model, input: &str) -> f64 {
     let Some(graph) = &model.graph else {
         return 1.0;
     };
-    let scalar = |name: &str| -> Option<f64> {
-        let held = graph.initializers.iter();
-        let held = held.filter(|tensor| tensor.name.as_deref() == Some(name));
-        let made = graph
-            .nodes
-            .iter()
-            .filter(|node| node.op_type.as_deref() == Some("Constant") && node.outputs.iter().any(|o| o == name));
-        let made = made.filter_map(|node| node.attribute("value")?.t.as_ref());
-        Constant::read(held.chain(made).next()?)?.single()
-    };
+    let scalar = |name: &str| scalar(graph, name);
     let (mut at, mut factor) = (input, 1.0);
     // As long as there is one reader, and it is an affine map by scalars.
     loop {
@@ -61,10 +52,22 @@ pub fn input_factor(model: &Model, input: &str) -> f64 {
     }
 }
 
+/// The value of a constant of one number.
+pub fn scalar(graph: &Graph, name: &str) -> Option<f64> {
+    let held = graph.initializers.iter();
+    let held = held.filter(|tensor| tensor.name.as_deref() == Some(name));
+    let made = graph
+        .nodes
+        .iter()
+        .filter(|node| node.op_type.as_deref() == Some("Constant") && node.outputs.iter().any(|o| o == name));
+    let made = made.filter_map(|node| node.attribute("value")?.t.as_ref());
+    Constant::read(held.chain(made).next()?)?.single()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::protobuf::{Graph, Node};
+    use crate::graph::protobuf::Node;
 
     #[test]
     fn the_first_factors_of_the_input_are_found() {

@@ -16,6 +16,7 @@ from density_training import (
     autoencoder,
     classifier,
     diversity,
+    exporting,
     gan,
     pixelcnn,
     pixelcnn_colour,
@@ -85,6 +86,7 @@ def _parser(models: tuple[Model[Any, Any], ...]) -> argparse.ArgumentParser:
     command = _add(commands, "diversity", data, diversity.compare.__doc__, _compare)
     command.add_argument("--draws", type=Path, default=diversity.DRAWS, help="folder of <model>/*.npy")
     probe.add_arguments(_add(commands, "probe", common, probe.__doc__, lambda o: _print(probe.run(o))))
+    exporting.add_arguments(_add(commands, "export", common, exporting.run.__doc__, exporting.run))
     command = _add(commands, "fixtures", common, write_fixtures.__doc__, lambda o: write_fixtures(o.output))
     command.add_argument("--output", type=Path, default=Path("../../tests/fixtures"), help="folder to write")
     return parser

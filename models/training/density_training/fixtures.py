@@ -19,6 +19,7 @@ from density_training import autoencoder, classifier, gan, mixture, pixelcnn, pi
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.model import Exported, parameter_count
 from density_training.scoring import bits_per_dim, log_likelihood
+from density_training.strangers import write_strangers
 from density_training.version import Family, Graphs, Labels, Version, write_generator_version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
@@ -27,7 +28,7 @@ LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
 
 
 def write_fixtures(folder: Path) -> None:
-    """Write `repository/<name>/1`, `refused/<name>/1` and `exports/<network>.<exporter>.onnx` below `folder`."""
+    """Write `repository/<name>/1`, `refused/<name>/1`, `exports/` and `imports/`, with a file for each network."""
     repository = folder / "repository"
     _write_pixelcnn(repository, "tiny-binary-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2))
     _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))
@@ -39,6 +40,7 @@ def write_fixtures(folder: Path) -> None:
     _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
     _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
+    write_strangers(folder / "imports")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=4, latent_size=3))
     _write_generator(repository, "tiny-gan", TinyGenerator(height=6, width=5, levels=16, latent_size=3))

@@ -198,9 +198,9 @@ class Colour(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = _ordered_conv(3, 3 * CHANNELS, 5, sees_itself=False)
-        self.second = _ordered_conv(3 * CHANNELS, 3 * CHANNELS, 3, sees_itself=True)
-        self.head = _ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
+        self.first = ordered_conv(3, 3 * CHANNELS, 5, sees_itself=False)
+        self.second = ordered_conv(3 * CHANNELS, 3 * CHANNELS, 3, sees_itself=True)
+        self.head = ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
 
     def forward(self, image: Tensor) -> Tensor:
         x = F.relu(self.first((image - 0.5) / 0.5))
@@ -210,7 +210,8 @@ class Colour(nn.Module):
         return logits.view(n, 3, 4, height, width).permute(0, 2, 1, 3, 4)
 
 
-def _ordered_conv(inputs: int, outputs: int, size: int, *, sees_itself: bool) -> MaskedConv2d:
+def ordered_conv(inputs: int, outputs: int, size: int, *, sees_itself: bool) -> MaskedConv2d:
+    """A masked convolution of three groups of channels in order, red before green before blue."""
     conv = MaskedConv2d("A", inputs, outputs, size, padding=size // 2)
     target = torch.arange(outputs)[:, None] // (outputs // 3)
     source = torch.arange(inputs)[None] // (inputs // 3)
@@ -302,8 +303,8 @@ class Viewed(nn.Module):
         super().__init__()
         self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
         self.second = MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1)
-        self.mix = _ordered_conv(3 * CHANNELS, 3 * CHANNELS, 1, sees_itself=True)
-        self.head = _ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
+        self.mix = ordered_conv(3 * CHANNELS, 3 * CHANNELS, 1, sees_itself=True)
+        self.head = ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
 
     def forward(self, image: Tensor) -> Tensor:
         n = image.shape[0]
@@ -320,8 +321,8 @@ class Embedded(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.table = nn.Embedding(4, CHANNELS)
-        self.first = _ordered_conv(3 * CHANNELS, 3 * CHANNELS, 5, sees_itself=False)
-        self.head = _ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
+        self.first = ordered_conv(3 * CHANNELS, 3 * CHANNELS, 5, sees_itself=False)
+        self.head = ordered_conv(3 * CHANNELS, 12, 1, sees_itself=True)
 
     def forward(self, image: Tensor) -> Tensor:
         x = self.table((image * 3).round().long()).permute(0, 1, 4, 2, 3).flatten(1, 2)

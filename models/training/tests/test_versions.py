@@ -41,7 +41,7 @@ def test_fixtures_are_those_that_are_committed(fixtures: Path) -> None:
         made, expected = fixtures / file, COMMITTED_FIXTURES / file
         if file.suffix == ".npy":
             np.testing.assert_allclose(np.load(made), np.load(expected), rtol=1e-6)
-        elif file.suffix == ".onnx":
+        elif file.suffix in {".onnx", ".data"}:
             assert made.read_bytes() == expected.read_bytes(), file
         else:
             assert _without_measurements(made) == _without_measurements(expected), file

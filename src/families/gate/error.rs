@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use super::units::Suspicion;
 use crate::{
     families::{NetworkError, manifest::MANIFEST},
+    import::interview::Question,
     runtime::RuntimeError,
 };
 
@@ -124,8 +126,8 @@ pub enum GateError {
         most: f64,
     },
     /// Numbers that look like something else, and are not declared.
-    #[error("{}; what is right is said in [declared] of {MANIFEST}", .0.join("; "))]
-    Undeclared(Vec<String>),
+    #[error("{}; what is right is said in [declared] of {MANIFEST}", listed(.0))]
+    Undeclared(Vec<Undeclared>),
     /// Golden numbers that prove nothing.
     #[error("{what}: the tolerance allows {allowed:e}, so that any number would do")]
     Tolerance {
@@ -177,6 +179,38 @@ pub enum GateError {
         /// Allowed difference.
         allowed: f64,
     },
+}
+
+/// Numbers of a graph that look like something else.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{file}: {suspicion}")]
+pub struct Undeclared {
+    /// The graph's file.
+    file: String,
+    suspicion: Suspicion,
+}
+
+impl Undeclared {
+    pub(super) fn new(file: String, suspicion: Suspicion) -> Self {
+        Self { file, suspicion }
+    }
+
+    /// The same as a question.
+    pub fn question(&self) -> Question {
+        let (key, options, likely) = self.suspicion.answers();
+        let option = |&(value, meaning): &(&str, &str)| (value.to_owned(), meaning.to_owned());
+        Question {
+            key: key.to_owned(),
+            text: self.to_string(),
+            options: options.iter().map(option).collect(),
+            likely: likely.to_owned(),
+        }
+    }
+}
+
+fn listed(all: &[Undeclared]) -> String {
+    let all: Vec<String> = all.iter().map(ToString::to_string).collect();
+    all.join("; ")
 }
 
 impl GateError {

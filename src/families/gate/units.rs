@@ -42,6 +42,54 @@ impl Suspicion {
     }
 }
 
+impl Suspicion {
+    /// The key of `[declared]` that answers it, what can be said, and what is likely.
+    pub(in crate::families) fn answers(self) -> (&'static str, &'static [(&'static str, &'static str)], &'static str) {
+        const PICTURES: [(&str, &str); 3] = [
+            ("0..1", "as they are, the rest cut off"),
+            ("-1..1", "as a hyperbolic tangent gives them"),
+            ("levels", "levels"),
+        ];
+        const SPREADS: [(&str, &str); 4] = [
+            ("log-variance", "log σ²"),
+            ("variance", "σ²"),
+            ("log-deviation", "log σ"),
+            ("deviation", "σ"),
+        ];
+        match self {
+            Self::Probabilities => (
+                "logits",
+                &[
+                    ("probabilities", "they are probabilities"),
+                    ("logits", "they are logits after all"),
+                ],
+                "probabilities",
+            ),
+            Self::Signed => ("pictures", &PICTURES, "-1..1"),
+            Self::Levels => ("pictures", &PICTURES, "levels"),
+            Self::Outside => ("pictures", &PICTURES, "0..1"),
+            Self::Scale => (
+                "log_scale",
+                &[
+                    ("scale", "they are scales"),
+                    ("log-scale", "they are logarithms after all"),
+                ],
+                "scale",
+            ),
+            Self::Spread => ("log_variance", &SPREADS, "variance"),
+            Self::Swapped => ("log_variance", &SPREADS, "log-variance"),
+            Self::ScaledTwice => (
+                "input",
+                &[
+                    ("levels", "it takes levels"),
+                    ("scaled-twice", "it was trained like that"),
+                ],
+                "levels",
+            ),
+        }
+    }
+}
+
 impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,0 +1,233 @@
+//! Which graphs are classifiers: those that give a number for each label of an image.
+
+use crate::{
+    detection::evidence::log_posterior,
+    domain::image::Image,
+    families::import::{
+        Certainty, Golden, Levels, Mismatch, Plan, alone, labels_of, levels_count, levels_of, of_images,
+    },
+    graph::{convert::Step, protobuf::Graph, surgery},
+    import::{
+        Problem,
+        canonical::{Canonical, Op},
+        interview::Interview,
+        reading::{Given, Reading},
+        tail::{self, Last},
+    },
+};
+
+/// What the numbers of labels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Units {
+    Logits,
+    Probabilities,
+    /// The log-odds of the second of two labels.
+    LogOdds,
+    /// The probability of the second of two labels.
+    Probability,
+}
+
+pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+    let reading = alone(brought)?;
+    let other = |reason: &str| Err(Mismatch::Other(reason.to_owned()));
+    let Some((taken, form)) = reading.image() else {
+        return other("it takes images");
+    };
+    if reading.label().is_some() {
+        return other("it gives labels, and takes none");
+    }
+    let is_row = |given: &&Given| {
+        let sizes = given.sizes.as_deref().unwrap_or_default();
+        matches!(sizes, [] | [_] | [_, 1, 1]) && given.sizes.is_some()
+    };
+    let rows: Vec<&Given> = reading.gives.iter().filter(is_row).collect();
+    let Some(given) = chosen(reading, &rows, interview)? else {
+        return other("it gives a row of numbers for each image, one for each label");
+    };
+    let count = given.numbers().max(1);
+    let (last, value) = tail::last(reading.graph(), &given.port.name);
+    let (mut ops, mut notes, mut declared) = (Vec::new(), Vec::new(), Vec::new());
+    let file = &reading.file;
+    if last == Last::Sigmoid && count > 1 {
+        return Err(Problem::new(
+            file,
+            format!(
+                "{:?} is {count} probabilities, each of its own: labels that do not compete are not classified between",
+                given.port.name
+            ),
+            "export one label at a time, or the network with a softmax",
+        )
+        .into());
+    }
+    let units = match (last, interview.given("logits").as_deref(), count) {
+        (Last::Sigmoid, _, 1) => {
+            notes.push(format!(
+                "{file}: its sigmoid is taken off; one number becomes logits of two labels"
+            ));
+            // Whatever they look like.
+            declared.push("logits = \"logits\"".to_owned());
+            ops.push(Op::Without(value));
+            Units::Probability
+        }
+        (_, _, 1) => {
+            notes.push(format!("{file}: one number, a log-odds, becomes logits of two labels"));
+            Units::LogOdds
+        }
+        (Last::Softmax, _, _) => {
+            notes.push(format!(
+                "{file}: its softmax is taken off, since posteriors are made of logits"
+            ));
+            // Whatever they look like.
+            declared.push("logits = \"logits\"".to_owned());
+            ops.push(Op::Without(value));
+            Units::Probabilities
+        }
+        (_, Some("probabilities"), _) => Units::Probabilities,
+        (_, Some(_), _) => {
+            declared.push("logits = \"logits\"".to_owned());
+            Units::Logits
+        }
+        _ => Units::Logits,
+    };
+    let is_flat = given.sizes.as_ref().is_some_and(|sizes| sizes.len() == 1);
+    if !is_flat {
+        // A number for each image without an axis of its own gets one as well.
+        ops.push(Op::Flatten);
+    }
+    if count == 1 {
+        ops.push(Op::TwoLogits);
+    } else if units == Units::Probabilities && last != Last::Softmax {
+        ops.push(Op::Convert(vec![Step::Log]));
+    }
+    let labels = count.max(2);
+    let labelled = labels_of(file, Some(labels), interview)?;
+    let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
+    let mut graph = Canonical::of(reading);
+    graph.image("image", taken);
+    let mut features = "";
+    if let Some((name, onnx_type, size)) = features_of(reading, given, interview) {
+        notes.push(format!("{file}: features are {name:?}, {size} numbers for each image"));
+        let ops = [Op::Flatten];
+        graph.output((&name, onnx_type), "features", &ops, &[size]);
+        features = "features = \"features\"\n";
+    }
+    graph.output((&given.port.name, given.port.onnx_type), "logits", &ops, &[labels]);
+    let tables = format!(
+        "{}\n[graphs.logits]\nfile = \"model.onnx\"\ninput = \"image\"\noutput = \"logits\"\n{features}{}",
+        levels.table(),
+        labelled.table
+    );
+    let certainty = if matches!(last, Last::Softmax | Last::LogSoftmax | Last::Sigmoid) {
+        Certainty::Certain
+    } else {
+        Certainty::Likely
+    };
+    Ok(Plan {
+        certainty,
+        shape: levels.shape,
+        graphs: vec![("model.onnx", graph.finish())],
+        tables,
+        declared,
+        golden: golden(reading, levels, given.place, units, labels),
+        statistic: None,
+        notes,
+    })
+}
+
+/// The output of labels among rows of numbers: the one that is named, or called like it, or the shortest.
+fn chosen<'a>(reading: &Reading, rows: &[&'a Given], interview: &mut Interview) -> Result<Option<&'a Given>, Mismatch> {
+    if let Some(name) = interview.given("output") {
+        let found = rows.iter().find(|given| given.port.name == name);
+        let names: Vec<&str> = rows.iter().map(|given| given.port.name.as_str()).collect();
+        return found.copied().map(Some).ok_or_else(|| {
+            let what = format!("{name:?} is no row of numbers of {}", reading.file);
+            Problem::new("--declare output", what, format!("say one of {}", names.join(", "))).into()
+        });
+    }
+    let called = |given: &&&Given| {
+        let name = given.port.name.to_lowercase();
+        ["logit", "prob", "class", "label", "softmax", "score"]
+            .iter()
+            .any(|word| name.contains(word))
+    };
+    let shortest = || rows.iter().min_by_key(|given| (given.numbers(), given.place));
+    Ok(rows.iter().find(called).or_else(shortest).copied())
+}
+
+/// Features: another output that is called so, or what the last layer makes the numbers of labels of.
+fn features_of(reading: &Reading, logits: &Given, interview: &mut Interview) -> Option<(String, i32, usize)> {
+    let wanted = interview.given("features");
+    if wanted.as_deref() == Some("none") {
+        return None;
+    }
+    let named = |given: &&Given| {
+        let name = given.port.name.to_lowercase();
+        match &wanted {
+            Some(wanted) => given.port.name == *wanted,
+            None => ["feature", "embed", "pool", "hidden", "penultimate"]
+                .iter()
+                .any(|word| name.contains(word)),
+        }
+    };
+    let mut others = reading
+        .gives
+        .iter()
+        .filter(|given| given.place != logits.place && given.numbers() > 0);
+    if let Some(given) = others.find(named) {
+        return Some((given.port.name.clone(), given.port.onnx_type, given.numbers()));
+    }
+    let (name, size) = last_layer(reading.graph(), &logits.port.name)?;
+    Some((name, 1, size))
+}
+
+/// What the last linear layer before an output reads, and how many numbers that is.
+fn last_layer(graph: &Graph, output: &str) -> Option<(String, usize)> {
+    let mut value = output.to_owned();
+    loop {
+        let node = surgery::producer(graph, &value)?;
+        let held = |name: &String| graph.initializers.iter().find(|tensor| tensor.name() == name);
+        let input = node.inputs.first()?;
+        match node.op_type() {
+            "Gemm" => {
+                let weight = held(node.inputs.get(1)?)?;
+                let axis = usize::from(node.int("transB", 0) != 0);
+                return Some((input.clone(), usize::try_from(*weight.dims.get(axis)?).ok()?));
+            }
+            "MatMul" => {
+                let weight = held(node.inputs.get(1)?)?;
+                return Some((input.clone(), usize::try_from(*weight.dims.first()?).ok()?));
+            }
+            "Softmax" | "LogSoftmax" | "Sigmoid" | "Add" | "Identity" | "Reshape" | "Flatten" | "Squeeze" | "Cast" => {
+                value.clone_from(input);
+            }
+            _ => return None,
+        }
+    }
+}
+
+/// log p(label | image) of every label.
+fn golden(reading: &Reading, levels: Levels, place: usize, units: Units, labels: usize) -> Golden<'_> {
+    let numbers = move |images: &[Image]| {
+        let rows = of_images(reading, &levels, images, &[], place)?;
+        let posterior = |row: &Vec<f32>| -> Vec<f64> {
+            match units {
+                Units::Logits => log_posterior(row),
+                Units::LogOdds => log_posterior(&[0.0, row[0]]),
+                Units::Probability => {
+                    let p = f64::from(row[0]);
+                    vec![(1.0 - p).max(1e-7).ln(), p.max(1e-7).ln()]
+                }
+                Units::Probabilities => {
+                    let total: f64 = row.iter().map(|&p| f64::from(p)).sum();
+                    row.iter().map(|&p| (f64::from(p) / total).ln()).collect()
+                }
+            }
+        };
+        Ok(rows.iter().flat_map(posterior).collect())
+    };
+    Golden::OfImages {
+        labels: Some(labels),
+        numbers: Box::new(numbers),
+        log_prior: Vec::new(),
+    }
+}

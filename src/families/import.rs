@@ -1,0 +1,452 @@
+//! Making a version of graphs that people bring: which family they are of, what its manifest says, which numbers prove
+//! it.
+//!
+//! [`crate::import`] reads the graphs; each family says in its own room whether they are its own, and writes them down
+//! for its contract. What comes out goes through the load gate before it is written anywhere.
+
+mod draft;
+mod input;
+mod labels;
+
+use std::{
+    borrow::Cow,
+    path::{Path, PathBuf},
+};
+
+pub use self::draft::{GoldenFiles, Imported, Origin};
+pub(super) use self::{
+    input::{Levels, Pictures, levels_of, pictures_of, units_of_pictures},
+    labels::{Labelled, labels_of},
+};
+use super::{GateError, GateSettings, Registry, Workshop, manifest::Tolerance};
+pub use crate::import::{Problem, interview::Interview, interview::Question};
+use crate::{
+    domain::image::{Image, ImageShape},
+    graph::protobuf::Model,
+    import::{export::Export, reading::Reading},
+    runtime::Engine,
+};
+
+/// Why graphs are no version of a family.
+#[derive(Debug)]
+pub enum Mismatch {
+    /// They are something else, for this reason.
+    Other(String),
+    /// They are of the family, but something stands in the way.
+    Problems(Vec<Problem>),
+}
+
+impl From<Problem> for Mismatch {
+    fn from(problem: Problem) -> Self {
+        Self::Problems(vec![problem])
+    }
+}
+
+/// How sure a family is that graphs are its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Certainty {
+    /// They could be.
+    Possible,
+    /// They look like it.
+    Likely,
+    /// They can be nothing else.
+    Certain,
+}
+
+/// A version that a family would make.
+pub struct Plan<'a> {
+    /// How sure that is.
+    pub certainty: Certainty,
+    /// Size of the images.
+    pub shape: ImageShape,
+    /// Graphs that keep the family's contract, each with the name of its file.
+    pub graphs: Vec<(&'static str, Model)>,
+    /// The family's tables of the manifest.
+    pub tables: String,
+    /// Lines of `[declared]`.
+    pub declared: Vec<String>,
+    /// Golden numbers.
+    pub golden: Golden<'a>,
+    /// The statistic that a calibration is of, if there is one.
+    pub statistic: Option<&'static str>,
+    /// What was recognised and rewritten, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// Numbers of images, by running the graphs as they were exported.
+pub type Numbers<'a> = Box<dyn Fn(&[Image]) -> Result<Vec<f64>, Problem> + 'a>;
+
+/// Numbers that the server has to reproduce.
+pub enum Golden<'a> {
+    /// Of images: one each, or one for each of so many labels.
+    OfImages {
+        /// Labels, if there is a number for each.
+        labels: Option<usize>,
+        /// How they are computed.
+        numbers: Numbers<'a>,
+        /// log p(label), if a calibration is of numbers over all labels.
+        log_prior: Vec<f64>,
+    },
+    /// Of codes: files, and the lines of `[golden]` that name them.
+    OfCodes {
+        /// Names and bytes.
+        files: Vec<(&'static str, Vec<u8>)>,
+        /// Lines.
+        lines: String,
+    },
+}
+
+impl std::fmt::Debug for Plan<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Plan({:?} of {})", self.certainty, self.shape)
+    }
+}
+
+/// What is to be imported.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Graphs: files, or a folder with some.
+    pub files: Vec<PathBuf>,
+    /// The model's name.
+    pub name: String,
+    /// Where versions are.
+    pub repository: PathBuf,
+    /// Images and numbers of the training framework.
+    pub golden: Option<GoldenFiles>,
+    /// Images to calibrate with.
+    pub calibrate: Option<PathBuf>,
+    /// Images that the model was trained on.
+    pub trained_on: Option<PathBuf>,
+    /// Where the model came from.
+    pub origin: Origin,
+}
+
+/// What the command line does for an import.
+pub trait Host {
+    /// Answers questions, or gives up: then it has said why.
+    fn answer(&mut self, questions: &[Question]) -> Option<Vec<(String, String)>>;
+
+    /// The images of a file or a folder.
+    fn images(&mut self, path: &Path, shape: ImageShape) -> Result<Vec<Image>, String>;
+
+    /// Tells what is being done.
+    fn say(&mut self, line: &str);
+}
+
+/// Why nothing was imported.
+#[derive(Debug)]
+pub enum ImportError {
+    /// All that stands in the way.
+    Problems(Vec<Problem>),
+    /// Questions are open that nobody answers.
+    Unanswered,
+    /// The load gate refused what was made.
+    Gate(GateError),
+    /// It could not be written.
+    Write(PathBuf, std::io::Error),
+}
+
+/// What an import needs of the server.
+#[derive(Debug)]
+pub struct Tools<'a> {
+    /// Families that graphs may be of.
+    pub registry: &'a Registry,
+    /// The runtime and the workers.
+    pub workshop: &'a Workshop,
+    /// How much the gate may take and try.
+    pub gate: GateSettings,
+}
+
+/// Questions may bring up others, but not without end.
+const ROUNDS: usize = 16;
+
+/// Reads graphs, finds out what they are, writes them down for the server, has the result prove itself and puts it into
+/// the repository as the next version of its name.
+pub fn import(
+    tools: &Tools<'_>,
+    request: &Request,
+    mut interview: Interview,
+    host: &mut dyn Host,
+) -> Result<Imported, ImportError> {
+    let engine = &*tools.workshop.engine;
+    for _ in 0..ROUNDS {
+        interview = interview.again();
+        let brought = read(engine, request, &mut interview).map_err(ImportError::Problems)?;
+        let (family, plan) = recognise(tools.registry, &brought, &mut interview).map_err(ImportError::Problems)?;
+        if let Some(problem) = unknown_answers(&interview) {
+            return Err(ImportError::Problems(vec![problem]));
+        }
+        let mut questions = interview.open().to_vec();
+        if !questions.is_empty()
+            && let Some(found) = draft::reproduced(tools.registry, &brought, request, &interview)
+        {
+            for (key, value) in found {
+                host.say(&format!("{key} = {value}: that gives the golden scores"));
+                interview.answer(&key, &value);
+            }
+            continue;
+        }
+        if questions.is_empty() {
+            let draft = draft::Draft::new((family, plan), &brought, request, &interview, host)
+                .map_err(|problem| ImportError::Problems(vec![problem]))?;
+            match draft.prove(tools) {
+                Ok(model) => return draft.write(request, model, &interview),
+                Err(error @ GateError::Undeclared(_)) => {
+                    questions = asked_by(&error, &interview);
+                    // What was answered before and is asked again has no answer that helps.
+                    if questions.is_empty() {
+                        return Err(ImportError::Gate(error));
+                    }
+                }
+                Err(error) => return Err(ImportError::Gate(error)),
+            }
+        }
+        let answers = host.answer(&questions).ok_or(ImportError::Unanswered)?;
+        for (key, value) in answers {
+            interview.answer(&key, &value);
+        }
+    }
+    Err(ImportError::Unanswered)
+}
+
+/// What the gate asks about units, unless it was answered before.
+fn asked_by(error: &GateError, interview: &Interview) -> Vec<Question> {
+    let GateError::Undeclared(suspected) = error else {
+        return Vec::new();
+    };
+    let questions = suspected.iter().map(super::gate::Undeclared::question);
+    questions
+        .filter(|question| !interview.answers().contains_key(&question.key))
+        .collect()
+}
+
+/// Answers that nothing asked for: a slip of the pen, or something that has no meaning for this model.
+fn unknown_answers(interview: &Interview) -> Option<Problem> {
+    let unused = interview.unused();
+    let first = unused.first()?;
+    Some(Problem::new(
+        format!("--declare {first}"),
+        "nothing of this model depends on it",
+        "leave it out, or look at --help for what can be declared",
+    ))
+}
+
+/// Reads all graphs. Problems of all of them are told together.
+fn read(engine: &dyn Engine, request: &Request, interview: &mut Interview) -> Result<Vec<Reading>, Vec<Problem>> {
+    let files = graphs(&request.files).map_err(|problem| vec![problem])?;
+    let (mut readings, mut problems) = (Vec::new(), Vec::new());
+    for path in files {
+        match read_one(engine, &path, interview) {
+            Ok(reading) => readings.push(reading),
+            Err(own) => problems.extend(own),
+        }
+    }
+    if problems.is_empty() {
+        Ok(readings)
+    } else {
+        Err(problems)
+    }
+}
+
+fn read_one(engine: &dyn Engine, path: &Path, interview: &mut Interview) -> Result<Reading, Vec<Problem>> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let folder = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let unreadable = |error: std::io::Error| vec![Problem::new(&file, format!("it cannot be read: {error}"), "")];
+    // A graph that is named may be a link; what it names beside itself may not.
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let beside = |name: &str| match super::files::read(folder, name) {
+        Ok(bytes) => Ok(Cow::Owned(bytes)),
+        Err(error) => Err(format!("{name}: {error}")),
+    };
+    let export = Export::read(&file, &bytes, beside).map_err(|problem| vec![problem])?;
+    Reading::new(engine, export, interview)
+}
+
+/// The files that are meant: those that were named, and those in folders that were.
+fn graphs(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
+    let mut files = Vec::new();
+    for input in inputs {
+        if !input.is_dir() {
+            files.push(input.clone());
+            continue;
+        }
+        let unreadable = |error: std::io::Error| Problem::new(input.display().to_string(), error.to_string(), "");
+        let mut own = Vec::new();
+        for entry in input.read_dir().map_err(unreadable)? {
+            let path = entry.map_err(unreadable)?.path();
+            if path
+                .extension()
+                .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
+            {
+                own.push(path);
+            }
+        }
+        own.sort();
+        if own.is_empty() {
+            return Err(Problem::new(
+                input.display().to_string(),
+                "the folder holds no graphs",
+                "graphs are files that end in .onnx",
+            ));
+        }
+        files.extend(own);
+    }
+    Ok(files)
+}
+
+/// Asks every family whether the graphs are its own.
+fn recognise<'a>(
+    registry: &Registry,
+    brought: &'a [Reading],
+    interview: &mut Interview,
+) -> Result<(&'static str, Plan<'a>), Vec<Problem>> {
+    let wanted = interview.given("family");
+    if let Some(wanted) = &wanted {
+        let family = registry
+            .family(wanted)
+            .map_err(|error| vec![Problem::new("--family", error, "")])?;
+        return match family.import(brought, interview) {
+            Ok(plan) => Ok((family.name(), plan)),
+            Err(Mismatch::Problems(problems)) => Err(problems),
+            Err(Mismatch::Other(reason)) => Err(vec![Problem::new(
+                files(brought),
+                format!("it is no {wanted}: {reason}"),
+                "leave out --family to have it found",
+            )]),
+        };
+    }
+    let (mut fits, mut problems, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+    for family in registry.names().filter_map(|name| registry.family(name).ok()) {
+        let mut own = interview.clone();
+        match family.import(brought, &mut own) {
+            Ok(plan) => fits.push((family.name(), plan, own)),
+            Err(Mismatch::Problems(own)) => problems.extend(own),
+            Err(Mismatch::Other(reason)) if !reason.is_empty() => {
+                reasons.push(format!("no {}: {reason}", family.name()))
+            }
+            Err(Mismatch::Other(_)) => {}
+        }
+    }
+    let Some(best) = fits.iter().map(|(_, plan, _)| plan.certainty).max() else {
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let seen: Vec<String> = brought.iter().map(Reading::shown).collect();
+        let what = format!("{}. It is {}", seen.join("; "), reasons.join("; "));
+        return Err(vec![Problem::new(
+            files(brought),
+            what,
+            "models/README.md shows how to export each family",
+        )]);
+    };
+    // Of the surest ones, one is chosen; the others are offered.
+    let sure: Vec<&str> = fits
+        .iter()
+        .filter(|fit| fit.1.certainty == best)
+        .map(|fit| fit.0)
+        .collect();
+    let mut chosen = sure[0].to_owned();
+    if best < Certainty::Certain || sure.len() > 1 {
+        let options: Vec<(&str, &str)> = fits.iter().map(|fit| (fit.0, "")).collect();
+        if options.len() > 1 {
+            let text = format!("what is {}?", files(brought));
+            chosen = interview.ask("family", text, &options, &chosen);
+        }
+    }
+    let place = fits.iter().position(|fit| fit.0 == chosen).unwrap_or_default();
+    let (name, plan, mut own) = fits.swap_remove(place);
+    own.join(interview);
+    *interview = own;
+    Ok((name, plan))
+}
+
+fn files(brought: &[Reading]) -> String {
+    brought
+        .iter()
+        .map(|reading| reading.file.as_str())
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Tolerance of golden numbers that the graph itself gave before it was rewritten.
+fn own_tolerance(brought: &[Reading]) -> Tolerance {
+    if brought.iter().any(|reading| reading.is_half) {
+        Tolerance {
+            absolute: 0.25,
+            relative: 5e-3,
+        }
+    } else {
+        Tolerance {
+            absolute: 2e-3,
+            relative: 2e-5,
+        }
+    }
+}
+
+/// One graph that takes images, alone.
+pub(super) fn alone(brought: &[Reading]) -> Result<&Reading, Mismatch> {
+    match brought {
+        [reading] if reading.image().is_some() => Ok(reading),
+        [_] => Err(Mismatch::Other("it takes no images".to_owned())),
+        _ => Err(Mismatch::Other(format!(
+            "it is one graph, and there are {}",
+            brought.len()
+        ))),
+    }
+}
+
+/// One graph from images and one from codes.
+pub(super) fn pair(brought: &[Reading]) -> Result<(&Reading, &Reading), Mismatch> {
+    let encoder = brought.iter().find(|reading| reading.image().is_some());
+    let decoder = brought.iter().find(|reading| reading.code().is_some());
+    match (brought, encoder, decoder) {
+        ([_, _], Some(encoder), Some(decoder)) => Ok((encoder, decoder)),
+        _ => Err(Mismatch::Other(
+            "it is two graphs, one that takes images and one that takes codes".to_owned(),
+        )),
+    }
+}
+
+/// Runs a graph on images and answers the numbers of one output, image by image.
+pub(super) fn of_images(
+    reading: &Reading,
+    levels: &Levels,
+    images: &[Image],
+    labels: &[usize],
+    place: usize,
+) -> Result<Vec<Vec<f32>>, Problem> {
+    let numbers: Vec<Vec<f32>> = images.iter().map(|image| levels.values(image)).collect();
+    let mut found = reading.run(&numbers, labels)?;
+    Ok(found.swap_remove(place).rows)
+}
+
+/// Runs a graph on codes and answers the numbers of one output, code by code.
+pub(super) fn coded(
+    reading: &Reading,
+    codes: &[Vec<f32>],
+    labels: &[usize],
+    place: usize,
+) -> Result<Vec<Vec<f32>>, Problem> {
+    let mut found = reading.run(codes, labels)?;
+    Ok(found.swap_remove(place).rows)
+}
+
+/// Levels of images, where no graph tells how many there are.
+pub(super) fn levels_count(interview: &mut Interview) -> Result<usize, Mismatch> {
+    let text = interview.assume("levels", "256", "images have 256 levels: --levels says otherwise");
+    match text.parse() {
+        Ok(levels @ 2..=256) => Ok(levels),
+        _ => Err(Problem::new(
+            "--levels",
+            format!("{text:?} is no number of levels"),
+            "there are 2 to 256",
+        )
+        .into()),
+    }
+}
+
+/// What proved itself, for whoever tells of it.
+pub type Proved = crate::model::Model;

@@ -1,0 +1,282 @@
+//! Freeing the batch of a graph that was exported with a fixed one.
+//!
+//! An exporter that is not told that the first axis varies writes the size of its example into everything: into
+//! inputs and outputs, into reshapes, into constants that are repeated for each row. Here all of these are made to
+//! follow the batch. Whether that kept the meaning has to be tried by running: nothing in a file tells a batch of 8
+//! from 8 channels for certain.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    constant::{Constant, Values},
+    protobuf::{Graph, Model, Node, Tensor},
+    surgery,
+};
+
+/// Name of the size of the batch, int64 of shape [1], where a graph needs it.
+const BATCH: &str = "density_server/batch";
+
+/// Lets the first axis of all inputs and outputs vary, and what follows from it; `batch` is the size at export.
+pub fn batch(model: &mut Model, batch: usize) {
+    let Some(graph) = &mut model.graph else { return };
+    graph.value_infos.clear();
+    surgery::open_batch(graph);
+    Loosening::of(graph, batch).run(graph);
+}
+
+struct Loosening {
+    batch: i64,
+    /// Constants of integers and reals, by name.
+    constants: HashMap<String, Constant>,
+    varying: HashSet<String>,
+    made: Vec<Tensor>,
+    /// Nodes that make what others need, before all others.
+    before: Vec<Node>,
+    needs_batch: bool,
+}
+
+impl Loosening {
+    fn of(graph: &Graph, batch: usize) -> Self {
+        let mut constants = HashMap::new();
+        for tensor in &graph.initializers {
+            if let Some(constant) = Constant::read(tensor) {
+                constants.insert(tensor.name().to_owned(), constant);
+            }
+        }
+        for node in graph.nodes.iter().filter(|node| node.op_type() == "Constant") {
+            let tensor = node.attribute("value").and_then(|value| value.t.as_ref());
+            let constant = tensor.and_then(Constant::read).or_else(|| {
+                let values = node.ints("value_ints")?.to_vec();
+                Some(Constant {
+                    dims: vec![values.len()],
+                    values: Values::Ints(values),
+                })
+            });
+            if let (Some(constant), Some(output)) = (constant, node.outputs.first()) {
+                constants.insert(output.clone(), constant);
+            }
+        }
+        Self {
+            batch: batch as i64,
+            constants,
+            varying: surgery::varying(graph),
+            made: Vec::new(),
+            before: Vec::new(),
+            needs_batch: false,
+        }
+    }
+
+    fn run(mut self, graph: &mut Graph) {
+        for node in &mut graph.nodes {
+            match node.op_type() {
+                "Reshape" => self.reshape(node),
+                "Expand" => self.target(node, 1),
+                "Resize" => self.target(node, 3),
+                "ConstantOfShape" => self.target(node, 0),
+                "Concat" => self.join(node),
+                "LSTM" => self.states(node, &[5, 6]),
+                "GRU" | "RNN" => self.states(node, &[5]),
+                "Add" | "Sub" | "Mul" | "Div" | "Where" => self.repeated(node),
+                _ => {}
+            }
+        }
+        if self.needs_batch
+            && let Some(input) = graph.inputs.first().map(|input| input.name().to_owned())
+        {
+            self.made.push(Tensor::of_ints("density_server/first", &[0]));
+            let size = [
+                Node::new("Shape", &[&input], "density_server/shape"),
+                Node::new("Gather", &["density_server/shape", "density_server/first"], BATCH).with_int("axis", 0),
+            ];
+            graph.nodes.splice(0..0, size.into_iter().chain(self.before));
+        }
+        graph.initializers.extend(self.made);
+    }
+
+    fn varies(&self, node: &Node, at: usize) -> bool {
+        node.inputs.get(at).is_some_and(|name| self.varying.contains(name))
+    }
+
+    fn ints(&self, node: &Node, at: usize) -> Option<Vec<i64>> {
+        Some(self.constants.get(node.inputs.get(at)?)?.as_ints()?.to_vec())
+    }
+
+    /// A shape that begins with the batch, or a multiple of it, leaves that to be found.
+    fn reshape(&mut self, node: &mut Node) {
+        let Some(mut shape) = self.ints(node, 1).filter(|_| self.varies(node, 0)) else {
+            return;
+        };
+        let Some(&first) = shape.first() else { return };
+        if first <= 0 || first % self.batch != 0 {
+            return;
+        }
+        let is_found = shape[1..].contains(&-1);
+        // At a batch of 1 any first size is a multiple; only 1 itself speaks of the batch.
+        if self.batch == 1 && first != 1 {
+            return;
+        }
+        if is_found && first != self.batch {
+            return;
+        }
+        // Zero means as it was, which is the batch where the axis before was one.
+        shape[0] = if is_found { 0 } else { -1 };
+        node.inputs[1] = self.hold(&shape);
+    }
+
+    /// A shape that something is brought to, which begins with the batch.
+    fn target(&mut self, node: &mut Node, at: usize) {
+        let Some(shape) = self.ints(node, at) else { return };
+        let varies = at == 0 || self.varies(node, 0) || node.op_type() == "Expand";
+        if shape.first() != Some(&self.batch) || !varies || shape.len() < 2 {
+            return;
+        }
+        node.inputs[at] = self.of_batch(&shape[1..]);
+    }
+
+    /// The shape [batch, rest…].
+    fn of_batch(&mut self, rest: &[i64]) -> String {
+        self.needs_batch = true;
+        let name = format!("density_server/sizes/{}", self.made.len());
+        let rest = self.hold(rest);
+        self.before
+            .push(Node::new("Concat", &[BATCH, &rest], &name).with_int("axis", 0));
+        name
+    }
+
+    /// A constant beside something that varies, joined along another axis than the batch.
+    fn join(&mut self, node: &mut Node) {
+        let axis = node.int("axis", 0);
+        if axis == 0 || !(0..node.inputs.len()).any(|at| self.varies(node, at)) {
+            return;
+        }
+        for at in 0..node.inputs.len() {
+            let constant = self.constants.get(&node.inputs[at]);
+            let Some(constant) = constant.filter(|constant| constant.dims.first() == Some(&(self.batch as usize)))
+            else {
+                continue;
+            };
+            let Some(row) = first_row(constant) else { continue };
+            let rest: Vec<i64> = row.dims[1..].iter().map(|&size| size as i64).collect();
+            let sizes = self.of_batch(&rest);
+            let (held, wide) = (
+                self.hold_constant(&row),
+                format!("density_server/wide/{}", self.made.len()),
+            );
+            self.before.push(Node::new("Expand", &[&held, &sizes], &wide));
+            node.inputs[at] = wide;
+        }
+    }
+
+    /// The states that a recurrent layer begins with: zeros are what it takes by itself.
+    fn states(&mut self, node: &mut Node, places: &[usize]) {
+        for &at in places {
+            let Some(name) = node.inputs.get(at) else { continue };
+            if self.constants.get(name).is_some_and(Constant::is_zero) {
+                node.inputs[at].clear();
+            }
+        }
+    }
+
+    /// A constant that is the same for every row is needed once.
+    fn repeated(&mut self, node: &mut Node) {
+        if self.batch == 1 {
+            return;
+        }
+        for at in 0..node.inputs.len() {
+            let constant = self.constants.get(&node.inputs[at]);
+            let constant = constant.filter(|constant| constant.dims.first() == Some(&(self.batch as usize)));
+            let has_more = |constant: &&Constant| constant.dims.len() >= 2;
+            if let Some(row) = constant.filter(has_more).and_then(first_row) {
+                node.inputs[at] = self.hold_constant(&row);
+            }
+        }
+    }
+
+    fn hold(&mut self, values: &[i64]) -> String {
+        let name = format!("density_server/held/{}", self.made.len());
+        self.made.push(Tensor::of_ints(&name, values));
+        name
+    }
+
+    fn hold_constant(&mut self, constant: &Constant) -> String {
+        let name = format!("density_server/held/{}", self.made.len());
+        self.made.push(constant.tensor(&name));
+        name
+    }
+}
+
+/// The first of rows that are all the same.
+fn first_row(constant: &Constant) -> Option<Constant> {
+    let rows = *constant.dims.first()?;
+    let size = constant.size().checked_div(rows)?;
+    let mut dims = constant.dims.clone();
+    dims[0] = 1;
+    let same = match &constant.values {
+        Values::Floats(values) => values.chunks(size.max(1)).all(|row| row == &values[..size]),
+        Values::Ints(values) => values.chunks(size.max(1)).all(|row| row == &values[..size]),
+    };
+    same.then(|| constant.rearranged(dims, 0..size))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::protobuf::{DimValue, ElementType, ValueInfo};
+
+    fn loosened(node: Node, constants: Vec<Tensor>) -> Graph {
+        let mut input = ValueInfo::batched("x", ElementType::Float, &[4]);
+        let tensor = input.type_info.as_mut().unwrap().tensor.as_mut().unwrap();
+        tensor.shape.as_mut().unwrap().dims[0].value = Some(DimValue::Fixed(2));
+        let mut model = Model {
+            graph: Some(Graph {
+                nodes: vec![node],
+                initializers: constants,
+                inputs: vec![input],
+                ..Graph::default()
+            }),
+            ..Model::default()
+        };
+        batch(&mut model, 2);
+        model.graph.unwrap()
+    }
+
+    fn held(graph: &Graph, name: &str) -> Vec<i64> {
+        let tensor = graph.initializers.iter().find(|tensor| tensor.name() == name).unwrap();
+        tensor.integers().unwrap()
+    }
+
+    #[test]
+    fn a_baked_size_is_found_at_run_time() {
+        let reshaped = |shape: &[i64]| {
+            let graph = loosened(
+                Node::new("Reshape", &["x", "s"], "y"),
+                vec![Tensor::of_ints("s", shape)],
+            );
+            held(&graph, &graph.nodes[0].inputs[1])
+        };
+        assert_eq!(reshaped(&[2, 4]), [-1, 4]);
+        assert_eq!(reshaped(&[4, 2]), [-1, 2]);
+        assert_eq!(reshaped(&[2, -1]), [0, -1]);
+        // This does not speak of the batch.
+        assert_eq!(reshaped(&[3, 4]), [3, 4]);
+        assert_eq!(reshaped(&[-1, 4]), [-1, 4]);
+    }
+
+    #[test]
+    fn inputs_vary_and_constants_follow() {
+        let zeros = Tensor {
+            dims: vec![2, 1],
+            data_type: Some(1),
+            float_data: vec![0.0; 2],
+            name: Some("z".to_owned()),
+            ..Tensor::default()
+        };
+        let graph = loosened(Node::new("Concat", &["x", "z"], "y").with_int("axis", 1), vec![zeros]);
+        let shape = graph.inputs[0].type_info.as_ref().unwrap().tensor.as_ref().unwrap();
+        let first = &shape.shape.as_ref().unwrap().dims[0].value;
+        assert!(matches!(first, Some(DimValue::Named(_))));
+        let operators: Vec<_> = graph.nodes.iter().map(|node| node.op_type().to_owned()).collect();
+        assert_eq!(operators, ["Shape", "Gather", "Concat", "Expand", "Concat"]);
+        assert_eq!(graph.nodes[4].inputs[1], graph.nodes[3].outputs[0]);
+    }
+}

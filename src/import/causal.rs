@@ -1,0 +1,161 @@
+//! Which of several readings of a graph's predictions is causal: a quick trial that tells a density from what is none,
+//! and channels from levels. It is not the proof, which the load gate asks for.
+
+use std::fmt;
+
+use super::{
+    Problem,
+    layout::Arrangement,
+    reading::{Axes, ImageForm, Reading},
+};
+use crate::domain::random::{Random, Stream};
+
+/// Places from which on an image is changed.
+const CUTS: usize = 24;
+/// Changes of a prediction that are rounding.
+const TOLERANCE: f32 = 1e-4;
+
+/// A dimension of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    channel: usize,
+    row: usize,
+    column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { channel, row, column } = self;
+        write!(f, "channel {channel} at row {row}, column {column}")
+    }
+}
+
+/// Numbers of an image for each of the places of a trial: the first one is not changed.
+pub struct Trial {
+    /// In the order of axes that the graph takes.
+    items: Vec<Vec<f32>>,
+    /// Places in autoregressive order.
+    cuts: Vec<usize>,
+    form: ImageForm,
+}
+
+impl Trial {
+    /// Images of a form; `value` makes of a number from 0 to 1 what the graph takes.
+    pub fn new(form: ImageForm, value: &dyn Fn(f64) -> f32) -> Self {
+        let ImageForm {
+            channels,
+            height,
+            width,
+            ..
+        } = form;
+        let dimensions = channels * height * width;
+        let random = Random::new(1, Stream::Probe, 0);
+        let other = Random::new(2, Stream::Probe, 0);
+        let cuts: Vec<usize> = if dimensions <= CUTS {
+            (0..dimensions).collect()
+        } else {
+            // Each channel gets as many, and places of one row as well as of all.
+            let pixels = height * width;
+            let pixel = |cut: usize| {
+                if cut < CUTS / 3 {
+                    (height / 2) * width + cut % width
+                } else {
+                    (random.uniform(cut as u32) * pixels as f64) as usize
+                }
+            };
+            (0..CUTS)
+                .map(|cut| pixel(cut).min(pixels - 1) * channels + cut % channels)
+                .collect()
+        };
+        let place = |cut: Option<usize>| -> Vec<f32> {
+            let own = |channel: usize, pixel: usize| {
+                let order = pixel * channels + channel;
+                let source = if cut.is_some_and(|cut| order >= cut) {
+                    &other
+                } else {
+                    &random
+                };
+                value(source.uniform((1 << 20) + order as u32))
+            };
+            laid(form, &own)
+        };
+        let items = std::iter::once(None)
+            .chain(cuts.iter().map(|&cut| Some(cut)))
+            .map(place)
+            .collect();
+        Self { items, cuts, form }
+    }
+
+    /// Predictions of every image: what the output at `place` gives.
+    pub fn run(&self, reading: &Reading, place: usize) -> Result<Vec<Vec<f32>>, Problem> {
+        Ok(reading.run(&self.items, &[])?.swap_remove(place).rows)
+    }
+
+    /// The first prediction, read like this, that sees something of its own or of later places, if there is one.
+    pub fn leak(&self, predictions: &[Vec<f32>], arrangement: Arrangement) -> Option<Place> {
+        let [outcomes, channels, _, width] = arrangement.sizes();
+        // Numbers of a whole pixel come before all its channels.
+        let first = |channel: usize, pixel: usize| pixel * self.form.channels + channel;
+        let pixels = self.form.height * width;
+        let (base, changed) = predictions.split_first()?;
+        let base = arrangement.read(base);
+        let scale = base.iter().fold(1e-6f32, |max, value| max.max(value.abs()));
+        self.cuts.iter().zip(changed).find_map(|(&cut, changed)| {
+            let changed = arrangement.read(changed);
+            let sees = |at: &usize| {
+                let (channel, pixel) = (at / pixels % channels, at % pixels);
+                // What is not a number differs from everything.
+                let is_same = (base[*at] - changed[*at]).abs() <= TOLERANCE * scale;
+                first(channel, pixel) <= cut && !is_same
+            };
+            let at = (0..outcomes * channels * pixels).find(sees)?;
+            Some(Place {
+                channel: at / pixels % channels,
+                row: at % pixels / width,
+                column: at % width,
+            })
+        })
+    }
+
+    /// Whether predictions depend on the image at all.
+    pub fn is_varied(predictions: &[Vec<f32>]) -> bool {
+        predictions.windows(2).any(|pair| pair[0] != pair[1])
+    }
+}
+
+/// Numbers of channels and pixels in the order of axes that a graph takes.
+fn laid(form: ImageForm, value: &dyn Fn(usize, usize) -> f32) -> Vec<f32> {
+    let pixels = form.height * form.width;
+    if form.axes == Axes::ChannelsLast {
+        (0..pixels * form.channels)
+            .map(|at| value(at % form.channels, at / form.channels))
+            .collect()
+    } else {
+        (0..pixels * form.channels)
+            .map(|at| value(at / pixels, at % pixels))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prediction_that_sees_itself_is_found() {
+        let form = ImageForm {
+            channels: 1,
+            height: 3,
+            width: 3,
+            axes: Axes::ChannelsFirst,
+        };
+        let trial = Trial::new(form, &|share| share as f32);
+        let arrangement = Arrangement::candidates(&[3, 3], [1, 1, 3, 3])[0];
+        let leak = trial.leak(&trial.items, arrangement).unwrap();
+        assert_eq!(leak.to_string(), "channel 0 at row 0, column 0");
+        let before = |item: &Vec<f32>| -> Vec<f32> { (0..9).map(|i| item[..i].iter().sum()).collect() };
+        let sums: Vec<Vec<f32>> = trial.items.iter().map(before).collect();
+        assert_eq!(trial.leak(&sums, arrangement), None);
+        assert!(Trial::is_varied(&sums));
+    }
+}

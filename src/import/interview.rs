@@ -1,0 +1,148 @@
+//! What no file tells: questions, each with the answer that is likely, and what was taken for granted.
+//!
+//! Reading a model is a function of the answers. It is done with the likely ones first, which brings up all questions
+//! at once; then again with those that were given.
+
+use std::collections::BTreeMap;
+
+/// Something that has to be known and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// Its name: `--declare KEY=VALUE` answers it.
+    pub key: String,
+    /// What is asked.
+    pub text: String,
+    /// What may be answered, each with what it means. Empty if it is free text.
+    pub options: Vec<(String, String)>,
+    /// The likely answer.
+    pub likely: String,
+}
+
+/// The answers, and what was asked for them.
+#[derive(Debug, Clone, Default)]
+pub struct Interview {
+    answers: BTreeMap<String, String>,
+    /// Questions without an answer.
+    open: Vec<Question>,
+    /// What was taken for granted, in sentences.
+    assumed: Vec<String>,
+    used: Vec<String>,
+}
+
+impl Interview {
+    /// With these answers.
+    pub fn new(answers: BTreeMap<String, String>) -> Self {
+        Self {
+            answers,
+            ..Self::default()
+        }
+    }
+
+    /// The same answers, nothing asked yet.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        Self::new(self.answers.clone())
+    }
+
+    /// Adds an answer.
+    pub fn answer(&mut self, key: &str, value: &str) {
+        self.answers.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Adds what another one was asked for and took for granted.
+    pub fn join(&mut self, other: &Self) {
+        for question in &other.open {
+            if !self.open.iter().any(|own| own.key == question.key) {
+                self.open.push(question.clone());
+            }
+        }
+        for sentence in &other.assumed {
+            self.note(sentence);
+        }
+        self.used.extend(other.used.iter().cloned());
+    }
+
+    /// All answers.
+    pub fn answers(&self) -> &BTreeMap<String, String> {
+        &self.answers
+    }
+
+    /// An answer that was given without being asked for.
+    pub fn given(&mut self, key: &str) -> Option<String> {
+        let answer = self.answers.get(key).cloned();
+        if answer.is_some() {
+            self.used.push(key.to_owned());
+        }
+        answer
+    }
+
+    /// Asks; without an answer yet, the likely one, and the question stays open.
+    pub fn ask(&mut self, key: &str, text: impl Into<String>, options: &[(&str, &str)], likely: &str) -> String {
+        if let Some(answer) = self.given(key) {
+            return answer;
+        }
+        if !self.open.iter().any(|question| question.key == key) {
+            let own = |&(value, meaning): &(&str, &str)| (value.to_owned(), meaning.to_owned());
+            self.open.push(Question {
+                key: key.to_owned(),
+                text: text.into(),
+                options: options.iter().map(own).collect(),
+                likely: likely.to_owned(),
+            });
+        }
+        likely.to_owned()
+    }
+
+    /// Takes something for granted that hardly anybody has otherwise, unless it was answered.
+    pub fn assume(&mut self, key: &str, value: &str, sentence: &str) -> String {
+        if let Some(answer) = self.given(key) {
+            return answer;
+        }
+        self.note(sentence);
+        value.to_owned()
+    }
+
+    /// Notes what was taken for granted.
+    pub fn note(&mut self, sentence: &str) {
+        if !self.assumed.iter().any(|own| own == sentence) {
+            self.assumed.push(sentence.to_owned());
+        }
+    }
+
+    /// Questions that are open.
+    pub fn open(&self) -> &[Question] {
+        &self.open
+    }
+
+    /// What was taken for granted.
+    pub fn assumed(&self) -> &[String] {
+        &self.assumed
+    }
+
+    /// Answers that nobody asked for.
+    pub fn unused(&self) -> Vec<&str> {
+        let keys = self.answers.keys().map(String::as_str);
+        keys.filter(|key| !self.used.iter().any(|used| used == key)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_answered_stays_open() {
+        let mut interview = Interview::default();
+        let options = [("a", "one"), ("b", "another")];
+        assert_eq!(interview.ask("key", "which?", &options, "b"), "b");
+        assert_eq!(interview.open().len(), 1);
+        interview.answer("key", "a");
+        interview.answer("other", "c");
+        let mut again = interview.again();
+        assert_eq!(again.ask("key", "which?", &options, "b"), "a");
+        assert!(again.open().is_empty());
+        assert_eq!(again.unused(), ["other"]);
+        assert_eq!(again.assume("levels", "256", "images have 256 levels"), "256");
+        assert_eq!(again.assumed(), ["images have 256 levels"]);
+    }
+}

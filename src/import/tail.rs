@@ -1,0 +1,108 @@
+//! What the last operators of a graph did to its numbers, such as making probabilities of logits.
+
+use crate::graph::{protobuf::Graph, surgery};
+
+/// The last operator that changed numbers rather than their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// Probabilities over an axis.
+    Softmax,
+    /// Their logarithms.
+    LogSoftmax,
+    /// Probabilities, each of its own.
+    Sigmoid,
+    /// From −1 to 1.
+    Tanh,
+    /// A positive number, out of its logarithm.
+    Exp,
+    /// The square root of a positive number, out of its logarithm: exp(x / 2).
+    ExpOfHalf,
+    /// A positive number.
+    Softplus,
+    /// Anything else.
+    Other,
+}
+
+/// Operators that only move, rename or convert.
+const MOVING: [&str; 9] = [
+    "Cast",
+    "Contiguous",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// The last operator behind an output, and the value that it writes.
+pub fn last(graph: &Graph, output: &str) -> (Last, String) {
+    let mut value = output.to_owned();
+    loop {
+        let Some(node) = surgery::producer(graph, &value) else {
+            return (Last::Other, value);
+        };
+        let last = match node.op_type() {
+            "Softmax" => Last::Softmax,
+            "LogSoftmax" => Last::LogSoftmax,
+            "Sigmoid" => Last::Sigmoid,
+            "Tanh" => Last::Tanh,
+            "Softplus" => Last::Softplus,
+            "Exp" if halves(graph, node.inputs.first()) => Last::ExpOfHalf,
+            "Exp" => Last::Exp,
+            moving if MOVING.contains(&moving) => match node.inputs.first() {
+                Some(input) => {
+                    value.clone_from(input);
+                    continue;
+                }
+                None => Last::Other,
+            },
+            _ => Last::Other,
+        };
+        return (last, value);
+    }
+}
+
+/// Whether a value is half of another one.
+fn halves(graph: &Graph, value: Option<&String>) -> bool {
+    let Some(node) = value.and_then(|value| surgery::producer(graph, value)) else {
+        return false;
+    };
+    let numbers: Vec<f64> = node
+        .inputs
+        .iter()
+        .filter_map(|input| crate::graph::weights::scalar(graph, input))
+        .collect();
+    match node.op_type() {
+        "Mul" => numbers == [0.5],
+        "Div" => numbers == [2.0],
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::protobuf::{Node, Tensor};
+
+    #[test]
+    fn the_last_change_of_numbers_is_found_behind_moves() {
+        let graph = Graph {
+            nodes: vec![
+                Node::new("Conv", &["x", "w"], "a"),
+                Node::new("Softmax", &["a"], "b"),
+                Node::new("Transpose", &["b"], "y"),
+                Node::new("Mul", &["a", "half"], "h"),
+                Node::new("Exp", &["h"], "sigma"),
+                Node::new("Exp", &["a"], "variance"),
+            ],
+            initializers: vec![Tensor::of_scalar("half", 0.5)],
+            ..Graph::default()
+        };
+        assert_eq!(last(&graph, "y"), (Last::Softmax, "b".to_owned()));
+        assert_eq!(last(&graph, "a").0, Last::Other);
+        assert_eq!(last(&graph, "sigma").0, Last::ExpOfHalf);
+        assert_eq!(last(&graph, "variance").0, Last::Exp);
+    }
+}
