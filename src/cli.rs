@@ -8,6 +8,7 @@ mod check;
 mod doctor;
 mod evaluate;
 mod files;
+mod gallery;
 mod gather;
 mod growing;
 mod health;

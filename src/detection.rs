@@ -15,4 +15,5 @@ pub mod panel;
 pub mod places;
 pub mod rule;
 pub mod statistics;
+pub mod tiles;
 pub mod trained_on;

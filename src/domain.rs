@@ -23,3 +23,4 @@ pub mod roc;
 pub mod sampling;
 pub mod summary;
 pub mod surprise;
+pub mod tiles;

@@ -38,7 +38,7 @@ use crate::import::{interview::Interview, reading::Reading};
 pub use crate::model::work::Workshop;
 use crate::model::{
     Capabilities,
-    info::{CalibrationInfo, Density, DrawingMethod},
+    info::{CalibrationInfo, Density, DrawingMethod, TilesInfo},
     labels::Labels,
 };
 
@@ -80,6 +80,11 @@ pub trait Contract: Debug + Send + Sync {
         &[]
     }
 
+    /// Whether it takes images of any size from that of its manifest on.
+    fn any_size(&self) -> bool {
+        false
+    }
+
     /// Names and versions of the models that it is made of, which are loaded before it.
     fn members(&self) -> Vec<(&str, u32)> {
         Vec::new()
@@ -106,6 +111,8 @@ pub struct Proved {
     pub calibration: Option<CalibrationInfo>,
     /// What it serves without.
     pub weaknesses: Vec<String>,
+    /// How it looks at images that are larger than its size, if it does.
+    pub tiles: Option<TilesInfo>,
     /// What it can do.
     pub capabilities: Capabilities,
 }
@@ -121,6 +128,7 @@ impl Proved {
             latent_size: None,
             calibration: None,
             weaknesses: Vec::new(),
+            tiles: None,
             capabilities,
         }
     }

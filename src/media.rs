@@ -31,8 +31,8 @@ pub use self::{
     idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
     npy::{
-        NPY_MAGIC, NpyImages, NpyReader, read_f64, read_f64_table, read_images, read_integers, read_numbers,
-        read_vectors, write_f32, write_f64, write_images, write_levels,
+        NPY_MAGIC, NpyImages, NpyReader, read_f64, read_f64_table, read_images, read_images_of_any_size, read_integers,
+        read_numbers, read_vectors, write_f32, write_f64, write_images, write_levels,
     },
     pixels::{PixelFault, Pixels},
     render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},

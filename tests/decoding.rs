@@ -79,6 +79,7 @@ fn measured<T>(function: impl FnOnce() -> T) -> (T, u64) {
 const MIB: u64 = 1 << 20;
 
 const EVERYTHING: DecodeOptions = DecodeOptions {
+    any_size: false,
     resize: Some(Resize {
         filter: Filter::Bilinear,
         short_side: None,
@@ -238,7 +239,7 @@ fn a_stream_of_arrays_costs_an_image() {
     start.extend(header);
     let (read, most) = measured(|| {
         let file = std::io::Read::chain(&start[..], std::io::repeat(7));
-        let mut array = NpyImages::new(file, shape).unwrap();
+        let mut array = NpyImages::new(file, shape, false).unwrap();
         (0..1000).filter(|_| array.next_image().is_ok()).count()
     });
     assert_eq!(read, 1000);

@@ -143,6 +143,7 @@ fn recipe(models: &Models) -> Recipe {
         stir: false,
         samples: false,
         bank: BANK,
+        tiles: None,
         golden: Vec::new(),
         seed: 3,
         data: "draws".to_owned(),

@@ -19,13 +19,14 @@ use crate::{
     app::{App, Registries},
     detection::{
         calibrate::{self, Guarantee, Inliers},
-        detector::Detector,
+        detector::is_detector,
         evaluation::Failure,
         evidence::{GivesFeatures, Latents, Predicts, SquaredErrors, Surprises},
         learners::BANK,
         statistics::Need,
     },
-    families::detector::{self, Made, Recipe},
+    families::detector::{self, Made, Recipe, Tiles},
+    media::DecodeOptions,
     model::Model,
 };
 
@@ -81,11 +82,17 @@ struct Request {
     #[arg(long)]
     samples: bool,
 
+    /// Take images of any size: they are cut into windows of the members' size. Half a window apart, a map that is
+    /// smoothed over a sixteenth of a window, and the largest percent of it, unless stride=, smoothing= or share= say
+    /// otherwise
+    #[arg(long, value_name = "KEY=VALUE,…", num_args = 0..=1, default_missing_value = "")]
+    tiles: Option<String>,
+
     /// Features, or places of feature maps, that the bank of nearest neighbours keeps at most
     #[arg(long, value_name = "N", default_value_t = BANK, value_parser = bank)]
     bank: usize,
 
-    /// Images of the model's size that the version keeps to check itself by, instead of some of those that calibrate:
+    /// Images of one size that the version keeps to check itself by, instead of some of those that calibrate:
     /// for versions that are handed on without pictures of the data
     #[arg(long, num_args = 1.., value_name = "INPUT")]
     golden: Vec<PathBuf>,
@@ -145,8 +152,14 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
             "--samples decodes codes of a member with the role latent: add --member latent=NAME".to_owned(),
         ));
     }
+    let tiles = request.tiles.as_deref().map(tiles).transpose()?;
     let main = Arc::clone(&members[0].1);
-    let read = |inputs: &[PathBuf]| Gathered::read(inputs, &main, request.handling);
+    let sizes = DecodeOptions {
+        any_size: tiles.is_some(),
+        ..main.preprocessing
+    };
+    let options = sizes.or(request.handling.decoding.options());
+    let read = |inputs: &[PathBuf]| Gathered::read_as(inputs, (main.shape, options), request.handling);
     let (data, fit) = (read(&request.data)?, read(&request.fit)?);
     let failures = [data.failures, fit.failures].concat();
     let inliers = Inliers {
@@ -155,7 +168,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
     };
     let images = inliers.data.len() + inliers.fit.len();
     let name = name_of(request.name, &format!("{model_name}-gate"), &app, |other| {
-        other.can::<Detector>().is_ok()
+        is_detector(other)
     })?;
     let names: Vec<String> = members.iter().map(|(_, m)| m.name.clone()).collect();
     let recipe = Recipe {
@@ -168,7 +181,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         command: command(
             &model_name,
             &request.members,
-            (request.stir, request.samples),
+            (request.stir, request.samples, request.tiles.as_deref()),
             request.bank,
             &name,
             request.seed,
@@ -178,6 +191,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         stir: request.stir,
         samples: request.samples,
         bank: request.bank,
+        tiles,
         golden: read(&request.golden)?.images,
         seed: request.seed,
     };
@@ -239,6 +253,28 @@ fn own_role(model: &Model) -> Result<Need, CliError> {
     }
 }
 
+/// How images are cut, from `stride=16,smoothing=4,share=0.01` or a part of that.
+fn tiles(text: &str) -> Result<Tiles, CliError> {
+    let wrong = |part: &str| {
+        CliError::Usage(format!(
+            "--tiles {part}: it must be stride=PIXELS, smoothing=PIXELS or share=SHARE, with commas between them"
+        ))
+    };
+    let mut tiles = Tiles::default();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let is_known = match part.split_once('=') {
+            Some(("stride", value)) => value.parse().map(|value| tiles.stride = Some(value)).is_ok(),
+            Some(("smoothing", value)) => value.parse().map(|value| tiles.smoothing = Some(value)).is_ok(),
+            Some(("share", value)) => value.parse().map(|value| tiles.share = Some(value)).is_ok(),
+            _ => false,
+        };
+        if !is_known {
+            return Err(wrong(part));
+        }
+    }
+    Ok(tiles)
+}
+
 fn member(text: &str) -> Result<(Need, String), CliError> {
     let wrong = |reason: String| CliError::Usage(format!("--member {text}: {reason}"));
     let (role, name) = text
@@ -294,7 +330,7 @@ fn paths(paths: &[PathBuf]) -> String {
 fn command(
     model: &str,
     members: &[String],
-    (stir, samples): (bool, bool),
+    (stir, samples, tiles): (bool, bool, Option<&str>),
     bank: usize,
     name: &str,
     seed: u64,
@@ -307,7 +343,12 @@ fn command(
     } else {
         format!(" --bank {bank}")
     };
-    format!("density-server calibrate {model}{members}{stir}{samples}{bank} --name {name} --seed {seed}")
+    let tiles = match tiles {
+        None => String::new(),
+        Some("") => " --tiles".to_owned(),
+        Some(text) => format!(" --tiles {text}"),
+    };
+    format!("density-server calibrate {model}{members}{stir}{samples}{bank}{tiles} --name {name} --seed {seed}")
 }
 
 /// A number of features that can have a nearest one among them.
@@ -378,6 +419,19 @@ mod tests {
         assert_eq!(member("local=m").unwrap(), (Need::Local, "m".to_owned()));
         for wrong in ["local", "lokal=m", "stirring=m"] {
             assert!(member(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_keys_and_values() {
+        let parsed = tiles("stride=16,share=0.05").unwrap();
+        assert_eq!(
+            (parsed.stride, parsed.smoothing, parsed.share),
+            (Some(16), None, Some(0.05))
+        );
+        assert_eq!(tiles("").unwrap(), Tiles::default());
+        for wrong in ["stride", "stride=x", "step=3"] {
+            assert!(tiles(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -23,15 +23,17 @@ use super::{
 use crate::{
     app::Registries,
     detection::{
-        detector::Detector,
+        detector::is_detector,
         evaluation::{
             DetectionReport, Failure, Measured, Plan, Questions, RejectionReport, Report,
             detection::{self, Judged},
             maps,
+            pixels::{PixelReport, Pixels},
             rejection::{self, Doubted},
         },
     },
     domain::image::Image,
+    media::{self, DecodeLimits},
     model::{Call, Refusal, classify::Classifies, detect::Judges, score::BoundChoice},
 };
 
@@ -79,6 +81,11 @@ struct Request {
         help_heading = "Outliers"
     )]
     outliers: Vec<String>,
+
+    /// Masks of the outliers, white where an image is defective: adds the AUROC of pixels and the overlap of regions. A
+    /// mask is called like its image and ends in .png; it lies in the folder, or in one below it called like the set
+    #[arg(long, value_name = "FOLDER", help_heading = "Outliers")]
+    masks: Option<PathBuf>,
 
     /// Which likelihood [default: exact if the model can, else elbo]
     #[arg(long, value_enum, help_heading = "Density")]
@@ -166,7 +173,7 @@ impl Evaluation<'_> {
         let model = &self.loaded.model;
         let doubting = model.can::<dyn Classifies>();
         let doubting = doubting.ok().filter(|classifies| classifies.has_doubts());
-        let detects = doubting.is_none() && !self.outliers.is_empty() || model.can::<Detector>().is_ok();
+        let detects = doubting.is_none() && !self.outliers.is_empty() || is_detector(model);
         let judges = if detects {
             let judges = model.can::<dyn Judges>();
             Some(judges.map_err(|reason| Refusal::unsupported(&model.name, "detect", &reason))?)
@@ -176,7 +183,10 @@ impl Evaluation<'_> {
         let (measured, mut failures) = self.measure(detects)?;
         let (detection, judged) = match &judges {
             Some(judges) => {
-                let (report, judged) = self.judge(&**judges, &mut failures)?;
+                let (mut report, judged) = self.judge(&**judges, &mut failures)?;
+                if let Some(masks) = &self.request.masks {
+                    report.pixels = self.locate(&**judges, masks)?;
+                }
                 (Some(report), judged)
             }
             None => (None, Vec::new()),
@@ -228,7 +238,7 @@ impl Evaluation<'_> {
         let images = Images {
             files,
             roots: inputs.roots(),
-            options: inputs.decode_options(model),
+            options: model.preprocessing.or(inputs.decode_options()),
             labels,
             done: Done::default(),
         };
@@ -297,6 +307,44 @@ impl Evaluation<'_> {
         Ok((report, all))
     }
 
+    /// How well maps tell the pixels of masks from all others.
+    fn locate(&self, judges: &dyn Judges, masks: &Path) -> Result<Option<PixelReport>, CliError> {
+        if !judges.has_maps() {
+            return Err(CliError::Usage(
+                "--masks: this model does not say where in an image it is strange".to_owned(),
+            ));
+        }
+        let (model, handling) = (&self.loaded.model, self.request.handling);
+        let runtime = pipeline::runtime()?;
+        let mut pixels = Pixels::default();
+        let inliers = (None, self.request.data.as_slice());
+        let outliers = self.outliers.iter();
+        let outliers = outliers.map(|(name, path)| (Some(name), std::slice::from_ref(path)));
+        for (name, inputs) in std::iter::once(inliers).chain(outliers) {
+            let set = Gathered::read(inputs, model, handling)?;
+            let files: Vec<Option<PathBuf>> = match name {
+                None => vec![None; set.images.len()],
+                Some(name) => set.files().map(|file| Some(mask_of(masks, name, file))).collect(),
+            };
+            let mask = |place: usize| {
+                let Some(file) = &files[place] else {
+                    return Ok(None);
+                };
+                let wrong = |cause: String| Refusal::option("masks", format!("{}: {cause}", file.display()));
+                let bytes = fs::read(file).map_err(|error| wrong(error.to_string()))?;
+                media::decode_mask(&bytes, set.images[place].shape(), DecodeLimits::default())
+                    .map(Some)
+                    .map_err(|error| wrong(error.to_string()))
+            };
+            let bar = gather::progress(set.images.len());
+            let progress = |count: usize| bar.set_position(count as u64);
+            let counting = maps::count_pixels(judges, &set.images, &self.call, &mut pixels, mask, progress);
+            runtime.block_on(counting)?;
+            bar.finish_and_clear();
+        }
+        Ok(pixels.report())
+    }
+
     /// What a model that can give no label says of every set of outliers.
     fn doubt(&self, classifies: &dyn Classifies, failures: &mut Vec<Failure>) -> Result<Vec<Doubted>, CliError> {
         let (model, handling) = (&self.loaded.model, self.request.handling);
@@ -346,6 +394,15 @@ impl Evaluation<'_> {
             strangest,
         })
     }
+}
+
+/// The mask of a file of a set.
+fn mask_of(masks: &Path, set: &str, file: &Path) -> PathBuf {
+    let own = masks.join(set);
+    let folder = if own.is_dir() { own } else { masks.to_owned() };
+    let mut name = file.file_stem().unwrap_or_default().to_owned();
+    name.push(".png");
+    folder.join(name)
 }
 
 /// What is said if nothing of a set could be measured.

@@ -1,6 +1,9 @@
 //! Whole sets of images in memory, for commands that need to see them all before they can say anything.
 
-use std::{path::PathBuf, thread};
+use std::{
+    path::{Path, PathBuf},
+    thread,
+};
 
 use clap::Args;
 use indicatif::ProgressBar;
@@ -91,6 +94,11 @@ impl Gathered {
             return Err(CliError::Usage("the thread that reads files panicked".to_owned()));
         }
         Ok(gathered)
+    }
+
+    /// The file of each image.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.places.iter().map(|(input, _)| Path::new(input))
     }
 
     /// Keeps the images that have an answer; the others join the failures.

@@ -92,6 +92,7 @@ impl DecodeArgs {
     /// The same for whoever decodes.
     pub(super) fn options(self) -> DecodeOptions {
         DecodeOptions {
+            any_size: false,
             resize: self.resize.then(Resize::default),
             convert: self.convert,
             orient: self.orient,
@@ -172,9 +173,9 @@ impl InputArgs {
         self.inputs.clone()
     }
 
-    /// What is done to an image that does not fit `model`.
-    pub(super) fn decode_options(&self, model: &Model) -> DecodeOptions {
-        model.preprocessing.or(self.decoding.options())
+    /// What may be done to an image that does not fit, beside what the model declares.
+    pub(super) fn decode_options(&self) -> DecodeOptions {
+        self.decoding.options()
     }
 }
 
@@ -296,7 +297,7 @@ impl Reader {
         if self.done.has(&input, None) {
             return Ok(());
         }
-        let mut array = match open(path, self.shape) {
+        let mut array = match open(path, self.shape, self.options.any_size) {
             Ok(Source::Array(array)) => array,
             Ok(Source::Picture(bytes)) => match self.picture(&bytes) {
                 Ok(decoded) => {
@@ -430,7 +431,7 @@ pub(super) type Part<T> = (ImageName, Result<T, String>);
 /// How many images files hold, as their headers say; for commands that must know before they begin.
 pub(super) fn count(files: &[PathBuf], shape: ImageShape) -> Result<u64, CliError> {
     files.iter().try_fold(0_u64, |count, path| {
-        let found = match open(path, shape) {
+        let found = match open(path, shape, false) {
             Ok(Source::Picture(_)) => 1,
             Ok(Source::Array(array)) => array.images(),
             Err(error) => {
@@ -483,7 +484,7 @@ fn has_ending(path: &Path, wanted: &str) -> bool {
 }
 
 /// Opens a file and tells by its name and its first bytes what it is.
-fn open(path: &Path, shape: ImageShape) -> Result<Source, String> {
+fn open(path: &Path, shape: ImageShape, any_size: bool) -> Result<Source, String> {
     let failed = |error: io::Error| error.to_string();
     let mut file: Box<dyn BufRead> = if is_standard(path) {
         Box::new(Cursor::new(standard_input().map_err(failed)?))
@@ -492,7 +493,7 @@ fn open(path: &Path, shape: ImageShape) -> Result<Source, String> {
     };
     let start = file.fill_buf().map_err(failed)?;
     if start.starts_with(media::NPY_MAGIC) || has_ending(path, "npy") {
-        return Array::npy(file, shape).map(Source::Array);
+        return Array::npy(file, shape, any_size).map(Source::Array);
     }
     if start.starts_with(&GZIP_MAGIC) {
         let mut inside = BufReader::new(MultiGzDecoder::new(file));

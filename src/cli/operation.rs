@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{
     CliError, EXIT_CODES, OfflineSettings, Outcome,
     files::Form,
+    gallery::Gallery,
     inputs::{self, InputArgs},
     labels::{LabelArgs, Labels},
     model::{self, Loaded},
@@ -33,6 +34,16 @@ use crate::{
 /// Options that are no flags of a command: what decoding may do stands among the inputs, and one caller at a terminal
 /// needs no deadline.
 const ELSEWHERE: [&str; 5] = ["resize", "convert", "orient", "frames", "timeout"];
+
+/// The flag that asks for a page of maps.
+const GALLERY: &str = "gallery";
+
+/// Whether an operation says something of every image that can be shown as a map of it.
+fn shows_maps(operation: &dyn AnyOperation) -> bool {
+    Gives::of(operation) == Gives::Numbers
+        && operation.about().takes == Takes::Images
+        && known_of(operation).properties().any(|(name, _)| name == "map")
+}
 
 /// What an operation's answer is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,6 +104,12 @@ pub(super) fn command(operation: &dyn AnyOperation) -> Command {
         if !ELSEWHERE.contains(&name) {
             command = command.arg(option_arg(name, schema));
         }
+    }
+    if shows_maps(operation) {
+        command = command.arg(path_arg(
+            GALLERY,
+            "Folder for a page of HTML that shows every image with its map and what was said of it",
+        ));
     }
     OfflineSettings::augment_args(command)
 }
@@ -267,7 +284,7 @@ impl Request<'_> {
                 continue;
             }
             if schema.get("type").and_then(Value::as_str) == Some("boolean") {
-                if self.matches.get_flag(name) {
+                if self.matches.get_flag(name) || name == "map" && self.gallery().is_some() {
                     options.add_json(name, Value::Bool(true))?;
                 }
             } else {
@@ -278,6 +295,15 @@ impl Request<'_> {
             }
         }
         Ok(options)
+    }
+
+    /// The folder of a gallery, if one is wanted.
+    fn gallery(&self) -> Option<&PathBuf> {
+        if shows_maps(self.operation) {
+            self.matches.get_one(GALLERY)
+        } else {
+            None
+        }
     }
 
     fn mask(&self) -> Result<Option<MaskSource>, CliError> {
@@ -342,6 +368,9 @@ impl Request<'_> {
             }
             None => (Table::open(table_args, labels.are_given())?, None),
         };
+        let title = format!("{} by {}", self.name(), self.loaded.model.name);
+        let mut gallery = self.gallery().map(|folder| Gallery::open(folder, title)).transpose()?;
+        let mut guarantee = None;
         let operation = async |images: Vec<Image>| {
             let content = Content {
                 sources: images.into_iter().map(Source::Image).collect(),
@@ -353,7 +382,7 @@ impl Request<'_> {
         let images = pipeline::Images {
             files,
             roots: inputs.roots(),
-            options: inputs.decode_options(&self.loaded.model),
+            options: self.loaded.model.preprocessing.or(inputs.decode_options()),
             labels,
             done: table.done().clone(),
         };
@@ -365,7 +394,13 @@ impl Request<'_> {
                     item: one(answer.items())?,
                     tensor: None,
                 };
-                if let Some(sink) = &mut sink {
+                if let Some(gallery) = &mut gallery {
+                    guarantee = row.item.get("guarantee").and_then(Value::as_str).map(str::to_owned);
+                    gallery.push(name, &row.item, answer.rendering().map_err(|e| super::told(&e))?)?;
+                    if let (Some(members), false) = (row.item.as_object_mut(), self.matches.get_flag("map")) {
+                        members.remove("map");
+                    }
+                } else if let Some(sink) = &mut sink {
                     let file = sink.push(name, answer)?;
                     self.name_file(&mut row.item, file);
                 } else if is_array {
@@ -382,6 +417,10 @@ impl Request<'_> {
         let counts = pipeline::each(self.loaded, images, table_args.is_terminal(), operation, write)?;
         if let Some(sink) = sink {
             sink.finish()?;
+        }
+        if let Some(gallery) = gallery {
+            let page = gallery.finish(guarantee.as_deref())?;
+            super::say(&format!("written: {}", page.display()));
         }
         let where_told = table.where_told();
         table.finish()?;

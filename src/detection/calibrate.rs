@@ -195,7 +195,9 @@ pub fn part(inliers: Inliers, seed: u64) -> Result<Parts, Refusal> {
         (fit, rank, calibrate)
     } else {
         let mut fit = shuffled(fit, seed);
-        let rank = fit.split_off(fit.len() * 3 / 4);
+        // A quarter ranks, and of few images as many as are needed, if that is not more than half.
+        let rank = (fit.len() / 4).max(LEAST_IMAGES.min(fit.len() / 2));
+        let rank = fit.split_off(fit.len() - rank);
         (fit, rank, shuffled(data, seed))
     };
     let parts = Parts {

@@ -6,8 +6,9 @@ use super::{
     panel::{Measurement, Panel},
     rule::Rule,
     statistics::density::NEGATIVE_LOG_LIKELIHOOD,
+    tiles::Tiled,
 };
-use crate::domain::conformal::Calibration;
+use crate::{domain::conformal::Calibration, model::Model};
 
 /// A detector that is ready.
 #[derive(Debug)]
@@ -20,6 +21,11 @@ pub struct Detector {
     pub calibration: Calibration,
     /// What identifies its main density, if it has one: see [`crate::model::Model::identity`].
     pub density: Option<String>,
+}
+
+/// Whether a model is a detector, of images of one size or of any.
+pub fn is_detector(model: &Model) -> bool {
+    model.can::<Detector>().is_ok() || model.can::<Tiled>().is_ok()
 }
 
 impl Detector {

@@ -9,6 +9,7 @@ pub mod detection;
 pub mod figures;
 pub mod maps;
 pub mod measured;
+pub mod pixels;
 pub mod plan;
 pub mod reconstruction;
 pub mod rejection;

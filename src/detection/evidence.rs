@@ -111,6 +111,8 @@ pub struct Latent {
     /// Σ(bᵢ − log p(xᵢ | z)) in nats at the posterior mean, bᵢ the best that the level could have had under the
     /// decoder's scale.
     pub attainable_gap: f64,
+    /// Its terms, one for each dimension.
+    pub gap: Vec<f32>,
     /// IWAE − ELBO in nats over the same posterior samples, if any were drawn.
     pub iwae_gap: Option<f64>,
 }

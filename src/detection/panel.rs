@@ -280,6 +280,11 @@ fn give<T>(evidence: &mut [Evidence], answers: Vec<T>, place: impl Fn(&mut Evide
 }
 
 impl Members {
+    /// Size of what they take, if there are any.
+    pub fn shape(&self) -> Option<ImageShape> {
+        self.shape
+    }
+
     /// Gives a model a role, if it can fill it.
     pub fn add(&mut self, role: Need, model: &Model) -> Result<(), String> {
         self.fill(role, model).map_err(|reason| {
@@ -347,7 +352,13 @@ impl Members {
             Need::Autoencoder => self.autoencoder = Some(model.can()?),
             Need::Classifier => self.classifier = Some(model.can()?),
             Need::Features => self.features = Some(model.can()?),
-            Need::Stirring | Need::Samples | Need::Places | Need::Gaussians | Need::Neighbours | Need::Subspace => {
+            Need::Stirring
+            | Need::Samples
+            | Need::Places
+            | Need::Gaussians
+            | Need::Neighbours
+            | Need::Subspace
+            | Need::Tiles => {
                 return Err("it asks another member and has none of its own".into());
             }
         }
@@ -373,6 +384,7 @@ impl Members {
             }
             Need::Features | Need::Gaussians | Need::Neighbours | Need::Subspace => self.features.is_some(),
             Need::Places => self.places().is_some_and(|places| places.is_map()),
+            Need::Tiles => false,
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod latent;
 mod need;
 mod seen;
 pub mod stirring;
+pub mod tiles;
 
 use std::{fmt, str::FromStr};
 
@@ -67,6 +68,7 @@ pub const ALL: &[Statistic] = &[
     stirring::STIRRING_VECTOR,
     latent::LATENT_MEAN,
     features::FEATURE_NEIGHBOUR_MAP,
+    latent::RECONSTRUCTION_MAP,
 ];
 
 /// Values beyond it, and values that are no numbers, count as this: as strange as can be, and still arithmetic.
@@ -106,6 +108,8 @@ pub enum Part {
 pub enum Values {
     /// One number, which has a tail rank of its own.
     Number(fn(&Seen<'_>) -> Option<f64>),
+    /// One number of an image that is looked at in windows.
+    Pooled(fn(&tiles::Pooled) -> f64),
     /// Several numbers, which have a meaning only in a joint density.
     Vector {
         /// How many they are, for images of a shape and codes of a size.
@@ -130,6 +134,7 @@ impl Statistic {
     pub fn of(self, seen: &Seen<'_>) -> Vec<f64> {
         let values = match self.values {
             Values::Number(of) => of(seen).map(|value| vec![value]),
+            Values::Pooled(of) => seen.evidence.tiles.as_ref().map(|pooled| vec![of(pooled)]),
             Values::Vector { of, .. } => of(seen),
             Values::Map { of, scale } => of(seen).map(|map| regions(&map, seen.shape).into_iter().map(scale).collect()),
         };
@@ -148,14 +153,14 @@ impl Statistic {
     pub fn map(self, seen: &Seen<'_>) -> Option<Vec<f32>> {
         match self.values {
             Values::Map { of, .. } => of(seen),
-            Values::Number(_) | Values::Vector { .. } => None,
+            Values::Number(_) | Values::Pooled(_) | Values::Vector { .. } => None,
         }
     }
 
     /// How many numbers the statistic is, for images of `shape` and codes of `latent_size`.
     pub fn length(self, shape: ImageShape, latent_size: usize) -> usize {
         match self.values {
-            Values::Number(_) => 1,
+            Values::Number(_) | Values::Pooled(_) => 1,
             Values::Vector { length, .. } => length(shape, latent_size),
             Values::Map { .. } => {
                 let (rows, columns) = grid(shape);
@@ -171,7 +176,7 @@ impl Statistic {
 
     /// Whether it is one number, which has a tail rank of its own.
     pub fn is_number(self) -> bool {
-        matches!(self.values, Values::Number(_))
+        matches!(self.values, Values::Number(_) | Values::Pooled(_))
     }
 
     /// Whether a new detector measures it that meets some needs.

@@ -129,6 +129,28 @@ impl ImageShape {
     }
 }
 
+impl ImageShape {
+    /// The smallest size that covers every one of some images of a model; `None` of none.
+    pub fn covering(shapes: impl IntoIterator<Item = Self>) -> Option<Self> {
+        shapes.into_iter().reduce(|one, other| Self {
+            height: one.height.max(other.height),
+            width: one.width.max(other.width),
+            ..one
+        })
+    }
+}
+
+/// Values in channel, row, column order on a larger image, `filling` to the right and below.
+pub fn padded<T: Copy>(values: &[T], from: ImageShape, to: ImageShape, filling: T) -> Vec<T> {
+    let mut out = vec![filling; to.dimensions()];
+    for (place, row) in values.chunks_exact(from.width).enumerate() {
+        let (channel, y) = (place / from.height, place % from.height);
+        let at = (channel * to.height + y) * to.width;
+        out[at..at + from.width].copy_from_slice(row);
+    }
+    out
+}
+
 impl fmt::Display for ImageShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
@@ -190,6 +212,17 @@ impl fmt::Debug for Image {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn padding_keeps_rows_and_channels_apart() {
+        let small = ImageShape::new(2, 1, 2, 256).unwrap();
+        let tall = ImageShape::new(2, 2, 1, 256).unwrap();
+        let both = ImageShape::covering([small, tall]).unwrap();
+        assert_eq!((both.height(), both.width()), (2, 2));
+        assert_eq!(padded(&[1, 2, 3, 4], small, both, 0), [1, 2, 0, 0, 3, 4, 0, 0]);
+        assert_eq!(padded(&[1, 2, 3, 4], tall, both, 0), [1, 0, 2, 0, 3, 0, 4, 0]);
+        assert_eq!(ImageShape::covering([]), None);
+    }
 
     #[test]
     fn impossible_shapes_and_levels_are_refused() {

@@ -8,8 +8,12 @@ mod manifest;
 
 use std::{io, sync::Arc, time::Duration};
 
-pub use self::making::{Made, Recipe, calibrate};
-use self::{file::CalibrationText, judging::Judge, manifest::Own};
+pub use self::making::{Made, Recipe, Tiles, calibrate};
+use self::{
+    file::CalibrationText,
+    judging::{Judge, TiledJudge},
+    manifest::Own,
+};
 use super::{
     Contract, Family, Gate, GateError, Proved, Tables,
     gate::time_of,
@@ -24,13 +28,14 @@ use crate::{
         panel::{Members, Panel},
         rule::Rule,
         statistics::Need,
+        tiles::{self, Tiled},
     },
     domain::{conformal::Calibration, image::Image},
     metrics::DriftMetrics,
     model::{
         Capabilities, Reason,
         detect::{Calibrated, Judges, WatchesDrift},
-        info::{CalibrationInfo, Density},
+        info::{CalibrationInfo, Density, TilesInfo},
     },
     runtime::Threads,
 };
@@ -70,6 +75,10 @@ impl Contract for Own {
         members::named(&self.members)
     }
 
+    fn any_size(&self) -> bool {
+        self.tiles.is_some()
+    }
+
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let members = self
             .found(gate)
@@ -85,6 +94,11 @@ impl Contract for Own {
                 manifest.shape
             )));
         }
+        if self.tiles.is_some() && manifest.preprocessing.resize.is_some() {
+            return Err(GateError::Manifest(
+                "preprocessing.resize: a detector with [tiles] takes images as large as they are".to_owned(),
+            ));
+        }
         gate.passed("members", members::roles(&self.members));
         let wrong = |cause: String| GateError::file(&self.calibration, cause);
         let text = CalibrationText::read(gate.read(&self.calibration)?).map_err(wrong)?;
@@ -93,6 +107,16 @@ impl Contract for Own {
             .rule(&self.plan, panel.shape(), panel.latent_size())
             .map_err(wrong)?;
         let calibration = Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
+        let tiled = match &self.tiles {
+            None => None,
+            Some(plan) => Some(Tiled {
+                panel: Arc::clone(&panel),
+                plan: plan.clone(),
+                windows: rule.clone(),
+                images: text.image_rule(panel.shape()).map_err(wrong)?,
+                calibration: calibration.clone(),
+            }),
+        };
         gate.passed(
             "calibration",
             format!(
@@ -105,9 +129,16 @@ impl Contract for Own {
         let (images, golden) = gate.golden_scores(&self.golden, None)?;
         let calibrated_on = text.calibrated_on(&images).map_err(wrong)?;
         let time = gate.settle("judgements", |gate| {
-            self.judge_golden(gate, (&images, &golden), &panel, &rule)
+            self.judge_golden(gate, (&images, &golden), (&panel, &rule), tiled.as_ref())
         })?;
         let density = self.members.iter().find(|member| member.role == Need::Density);
+        if let Some(tiled) = tiled {
+            let mut proved = self
+                .proved_tiled(gate, Arc::new(tiled), time)
+                .map_err(|error| GateError::Drift(error.to_string()))?;
+            proved.capabilities = proved.capabilities.offer(Arc::new(calibrated_on));
+            return Ok(proved);
+        }
         let fitted = Arc::new(Fitted {
             panel,
             rule,
@@ -128,9 +159,12 @@ impl Own {
         &self,
         gate: &mut Gate<'_>,
         (images, golden): (&[Image], &[f64]),
-        panel: &Panel,
-        rule: &Rule,
+        (panel, rule): (&Panel, &Rule),
+        tiled: Option<&Tiled>,
     ) -> Result<Duration, GateError> {
+        if let Some(tiled) = tiled {
+            return self.judge_golden_tiled(gate, (images, golden), tiled);
+        }
         let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
         let failed = |cause: String| GateError::file(MANIFEST, cause);
         let mut scores = Vec::with_capacity(golden.len());
@@ -142,6 +176,27 @@ impl Own {
         }
         gate.golden(("golden scores", ""), self.golden.tolerance(), golden, &scores)?;
         time_of(|| panel.measure(&levels[..1], Threads::One).map(drop)).map_err(failed)
+    }
+
+    /// The same of images that are cut into windows; answers how long a window takes.
+    fn judge_golden_tiled(
+        &self,
+        gate: &mut Gate<'_>,
+        (images, golden): (&[Image], &[f64]),
+        tiled: &Tiled,
+    ) -> Result<Duration, GateError> {
+        let failed = |cause: String| GateError::file(MANIFEST, cause);
+        let mut scores = Vec::with_capacity(golden.len());
+        for image in images {
+            let gathered = tiled.looking().measure_here(&tiled.panel, image, Threads::All);
+            scores.push(tiled.images.judge(&gathered.map_err(failed)?.values).strangeness);
+        }
+        gate.golden(("golden scores", ""), self.golden.tolerance(), golden, &scores)?;
+        let window = images
+            .first()
+            .map(|image| tiles::cut(image, (0, 0), tiled.panel.shape()));
+        let levels: Vec<&[u8]> = window.iter().map(Image::levels).collect();
+        time_of(|| tiled.panel.measure(&levels, Threads::One).map(drop)).map_err(failed)
     }
 
     fn found(&self, gate: &Gate<'_>) -> Result<Members, String> {
@@ -167,25 +222,47 @@ impl Own {
         Ok(knowledge)
     }
 
+    fn info(&self, calibration: &Calibration) -> CalibrationInfo {
+        CalibrationInfo {
+            size: calibration.size(),
+            statistic: judging::STRANGENESS,
+            smallest_false_alarm_rate: calibration.smallest_upper_p_value(),
+            description: self.description.clone(),
+        }
+    }
+
+    fn proved_tiled(&self, gate: &Gate<'_>, tiled: Arc<Tiled>, time: Duration) -> io::Result<Proved> {
+        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let monitor = monitor(gate, &tiled.calibration)?;
+        let info = self.info(&tiled.calibration);
+        let plan = &tiled.plan;
+        let told = TilesInfo {
+            stride: plan.tiling.stride(),
+            map: plan.map.name,
+            smoothing: plan.smoothing,
+            share: plan.share,
+        };
+        let judge = TiledJudge {
+            measure: tiled.panel.queue(workshop, (name, "detect"), time),
+            tiled: Arc::clone(&tiled),
+            calibrated: Calibrated {
+                size: info.size,
+                description: info.description.clone(),
+            },
+            monitor: monitor.clone(),
+        };
+        let capabilities = capabilities(Arc::new(judge), monitor).offer::<Tiled>(tiled);
+        Ok(Proved {
+            calibration: Some(info),
+            tiles: Some(told),
+            ..Proved::new(Density::None, capabilities)
+        })
+    }
+
     fn proved(&self, gate: &Gate<'_>, fitted: Arc<Fitted>, time: Duration) -> io::Result<Proved> {
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
-        let monitor = workshop.drift.as_ref().map(|folder| {
-            let metrics = DriftMetrics::new(&workshop.metrics, name);
-            Monitor::open(
-                folder,
-                (name, gate.version(), gate.fingerprint()),
-                fitted.calibration.scores(),
-                metrics,
-            )
-            .map(Arc::new)
-        });
-        let monitor = monitor.transpose()?;
-        let info = CalibrationInfo {
-            size: fitted.calibration.size(),
-            statistic: judging::STRANGENESS,
-            smallest_false_alarm_rate: fitted.calibration.smallest_upper_p_value(),
-            description: self.description.clone(),
-        };
+        let monitor = monitor(gate, &fitted.calibration)?;
+        let info = self.info(&fitted.calibration);
         let judge = Judge {
             measure: fitted.panel.queue(workshop, (name, "detect"), time),
             detector: Arc::clone(&fitted),
@@ -195,16 +272,35 @@ impl Own {
             },
             monitor: monitor.clone(),
         };
-        let drift = monitor.map(|monitor| monitor as Arc<dyn WatchesDrift>);
-        let unwatched = || Reason::from("drift is watched by a server only, which keeps what it has seen in a folder");
-        let capabilities =
-            Capabilities::new("a detector judges images by what other models say of them: ask one of its members")
-                .offer::<dyn Judges>(Arc::new(judge))
-                .with::<dyn WatchesDrift>(drift.ok_or_else(unwatched))
-                .offer::<Fitted>(fitted);
+        let capabilities = capabilities(Arc::new(judge), monitor).offer::<Fitted>(fitted);
         Ok(Proved {
             calibration: Some(info),
             ..Proved::new(Density::None, capabilities)
         })
     }
+}
+
+/// Watches the stream of judged images, if a server does.
+fn monitor(gate: &Gate<'_>, calibration: &Calibration) -> io::Result<Option<Arc<Monitor>>> {
+    let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+    let monitor = workshop.drift.as_ref().map(|folder| {
+        let metrics = DriftMetrics::new(&workshop.metrics, name);
+        Monitor::open(
+            folder,
+            (name, gate.version(), gate.fingerprint()),
+            calibration.scores(),
+            metrics,
+        )
+        .map(Arc::new)
+    });
+    monitor.transpose()
+}
+
+/// What every detector can do.
+fn capabilities(judge: Arc<dyn Judges>, monitor: Option<Arc<Monitor>>) -> Capabilities {
+    let drift = monitor.map(|monitor| monitor as Arc<dyn WatchesDrift>);
+    let unwatched = || Reason::from("drift is watched by a server only, which keeps what it has seen in a folder");
+    Capabilities::new("a detector judges images by what other models say of them: ask one of its members")
+        .offer::<dyn Judges>(judge)
+        .with::<dyn WatchesDrift>(drift.ok_or_else(unwatched))
 }

@@ -34,7 +34,7 @@ use crate::{
     detection::trained_on::TrainedOn,
     domain::{conformal::Calibration, image::Image},
     graph::{self, convert::Step},
-    media,
+    media::{self, DecodeOptions},
     model::{
         Model,
         info::{CalibrationInfo, Card, Check, Density, ProvenanceInfo},
@@ -154,7 +154,10 @@ fn prove_at_leisure(
         version,
         identity: gate.identity(),
         shape: manifest.shape,
-        preprocessing: manifest.preprocessing,
+        preprocessing: DecodeOptions {
+            any_size: manifest.contract.any_size(),
+            ..manifest.preprocessing
+        },
         card: Card {
             description: manifest.description.clone(),
             family: manifest.family,
@@ -164,6 +167,7 @@ fn prove_at_leisure(
             sampler: proved.sampler,
             latent_size: proved.latent_size,
             calibration: proved.calibration,
+            tiles: proved.tiles,
             provenance: ProvenanceInfo {
                 data: provenance.data.clone(),
                 licence: provenance.licence.clone(),
@@ -339,7 +343,12 @@ impl<'a> Gate<'a> {
             scores: score_file,
             ..
         } = golden;
-        let images = media::read_images(self.read(image_file)?, self.manifest().shape, usize::MAX)
+        let read = if self.manifest().contract.any_size() {
+            media::read_images_of_any_size
+        } else {
+            media::read_images
+        };
+        let images = read(self.read(image_file)?, self.manifest().shape, usize::MAX)
             .map_err(|error| GateError::file(image_file, error))?;
         let columns: Vec<usize> = labels.into_iter().collect();
         let scores = media::read_f64_table(self.read(score_file)?, &columns)

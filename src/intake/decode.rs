@@ -68,6 +68,7 @@ pub enum Frames {
 impl From<DecodeOptions> for media::DecodeOptions {
     fn from(options: DecodeOptions) -> Self {
         Self {
+            any_size: false,
             resize: options.resize.then(media::Resize::default),
             convert: options.convert,
             orient: options.orient,
@@ -213,7 +214,12 @@ impl Work {
         let image = match source {
             Source::Array(bytes) => {
                 // One more than allowed is enough to see that there are too many.
-                match media::read_images(&bytes, self.shape, self.budget.max_images) {
+                let read = if self.options.any_size {
+                    media::read_images_of_any_size
+                } else {
+                    media::read_images
+                };
+                match read(&bytes, self.shape, self.budget.max_images) {
                     Ok(read) => given.images.extend(read.into_iter().map(Ok)),
                     Err(error) => given.images.push(Err(error.into())),
                 }

@@ -29,6 +29,8 @@ pub const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP, PNM, TIFF";
 pub struct DecodeOptions {
     /// Bring images of another size to the model's.
     pub resize: Option<Resize>,
+    /// Take images as large as they are, from the shape's size on: its height and width are only the least then.
+    pub any_size: bool,
     /// Convert between grey and colour (luma of ITU-R BT.601, as in Pillow), blend transparent pixels over black, and
     /// reduce 16 bits to 8.
     pub convert: bool,
@@ -65,7 +67,8 @@ impl DecodeOptions {
     /// What one or the other wants; where both want a resize, that of the first.
     pub fn or(self, other: Self) -> Self {
         Self {
-            resize: self.resize.or(other.resize),
+            resize: self.resize.or(other.resize).filter(|_| !self.any_size),
+            any_size: self.any_size,
             convert: self.convert || other.convert,
             frames: other.frames,
             orient: self.orient || other.orient,
@@ -150,6 +153,7 @@ pub fn decode_file(
 ) -> Result<Decoded, MediaError> {
     let header = Header::read(bytes, options)?;
     header.check(shape, options, limits)?;
+    let shape = header.shape(shape, options)?;
     let watch = Watch::new(stop);
     watch.check()?;
     let images = match options.frames {

@@ -104,6 +104,19 @@ pub enum MediaError {
         /// What the model takes.
         shape: ImageShape,
     },
+    /// Smaller than the least that a model of any size takes.
+    #[error(
+        "the image has {width}×{height} pixels (width × height), the model takes {}×{} and more",
+        shape.width(), shape.height()
+    )]
+    TooSmall {
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// The least.
+        shape: ImageShape,
+    },
     /// The channels are not the model's.
     #[error(
         "the file holds {found}, the model takes {wanted}; send that, or convert=true to have it converted, which changes \
@@ -173,6 +186,19 @@ pub enum MediaError {
     /// The picture would be too large to encode.
     #[error("the picture cannot be encoded: {0}")]
     Encode(String),
+}
+
+/// The shape of an image of `width` columns and `height` rows for a model that takes any size from `least` on.
+pub(super) fn of_size(least: ImageShape, width: usize, height: usize) -> Result<ImageShape, MediaError> {
+    let too_small = width < least.width() || height < least.height();
+    ImageShape::new(least.channels(), height, width, least.levels())
+        .ok()
+        .filter(|_| !too_small)
+        .ok_or(MediaError::TooSmall {
+            width,
+            height,
+            shape: least,
+        })
 }
 
 impl MediaError {

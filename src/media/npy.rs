@@ -19,8 +19,18 @@ pub use self::{
 /// Reads uint8 levels [N, H, W, C], [N, H, W] of a model with one channel, or one image [H, W, C] or [H, W] alone.
 /// `limit` is the number of images allowed.
 pub fn read_images(bytes: &[u8], shape: ImageShape, limit: usize) -> Result<Vec<Image>, MediaError> {
+    images_of(bytes, &Header::read(bytes)?, shape, limit)
+}
+
+/// The same, the images as large as the array says, from the shape's size on.
+pub fn read_images_of_any_size(bytes: &[u8], shape: ImageShape, limit: usize) -> Result<Vec<Image>, MediaError> {
     let header = Header::read(bytes)?;
-    let count = reader::images(&header, shape)?;
+    let shape = reader::size(&header, shape)?;
+    images_of(bytes, &header, shape, limit)
+}
+
+fn images_of(bytes: &[u8], header: &Header, shape: ImageShape, limit: usize) -> Result<Vec<Image>, MediaError> {
+    let count = reader::images(header, shape)?;
     let wanted = || reader::wanted(shape);
     let data = header.data(bytes, 1, wanted)?;
     check_count(count, limit)?;

@@ -5,7 +5,7 @@ use image::{
     codecs::png::{CompressionType, FilterType, PngEncoder},
 };
 
-use crate::domain::image::{Image, ImageShape};
+use crate::domain::image::{Image, ImageShape, padded};
 
 use super::{MediaError, convert};
 
@@ -32,12 +32,13 @@ pub fn png(image: &Image) -> Result<Vec<u8>, MediaError> {
     encode(&bytes, shape.width(), shape.height(), shape.channels())
 }
 
-/// Images of one shape as one PNG file: in reading order, about as many columns as rows, magnified by a whole factor so
+/// Images as one PNG file: in reading order, about as many columns as rows, magnified by a whole factor so
 /// that small images can be seen, and separated by a gap. A single image comes plainly, as from [`png()`].
 pub fn png_grid(images: &[Image], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     if let [image] = images {
         return png(image);
     }
+    let (images, shape) = &framed(images, shape);
     let mut canvas = Canvas::new(images.len(), shape.channels(), shape.height(), shape.width())?;
     for (cell, image) in images.iter().enumerate() {
         let mut bytes = convert::to_interleaved(image.levels(), shape.channels());
@@ -45,6 +46,16 @@ pub fn png_grid(images: &[Image], shape: ImageShape) -> Result<Vec<u8>, MediaErr
         canvas.draw(cell, &bytes);
     }
     canvas.encode()
+}
+
+/// Images on a common size, black to the right and below; those that have it already as they are.
+fn framed(images: &[Image], shape: ImageShape) -> (Vec<Image>, ImageShape) {
+    let common = ImageShape::covering(images.iter().map(Image::shape)).unwrap_or(shape);
+    let frame = |image: &Image| {
+        let levels = padded(image.levels(), image.shape(), common, 0);
+        Image::new(common, levels).unwrap_or_else(|_| image.clone())
+    };
+    (images.iter().map(frame).collect(), common)
 }
 
 /// The log-probabilities of one image as a PNG heat map: see [`heat_map_grid`].

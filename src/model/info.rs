@@ -97,6 +97,9 @@ pub struct Card {
     /// What it is calibrated on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calibration: Option<CalibrationInfo>,
+    /// How it looks at images of any size, if it does: the size of its images is that of a window then, and the least.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TilesInfo>,
     /// Where it came from.
     pub provenance: ProvenanceInfo,
     /// What was checked before it became ready, in order.
@@ -194,6 +197,7 @@ impl Preprocessing {
             convert,
             orient,
             frames: _,
+            any_size: _,
         } = options;
         (resize.is_some() || convert || orient).then(|| Self {
             resize: resize.map(|resize| resize.filter.name()),
@@ -238,6 +242,23 @@ pub struct CalibrationInfo {
     pub smallest_false_alarm_rate: f64,
     /// Where they came from.
     pub description: String,
+}
+
+/// How large images are cut into windows, and what becomes of what windows say.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct TilesInfo {
+    /// Rows and columns from one window to the next; the last ones end flush with the border.
+    #[schemars(example = 32)]
+    pub stride: usize,
+    /// The statistic that makes the map of an image, blended where windows overlap.
+    #[schemars(example = &"reconstruction_map")]
+    pub map: &'static str,
+    /// Deviation in pixels of the Gaussian under which the map becomes numbers.
+    #[schemars(example = 4.0)]
+    pub smoothing: f64,
+    /// The largest share of places, and of windows, whose mean is a number of the image.
+    #[schemars(example = 0.01)]
+    pub share: f64,
 }
 
 /// Where a model came from.

@@ -12,7 +12,7 @@ use super::{
     tensor::{Datatype, IMAGE},
 };
 use crate::{
-    domain::image::Image,
+    domain::image::{Image, ImageShape, padded},
     metrics::Metrics,
     model::{
         Model, Refusal,
@@ -213,9 +213,12 @@ impl Operation for Detect {
             .iter()
             .filter_map(|item| Some(&item.map.as_ref()?.values))
             .collect();
-        if let Some(first) = maps.first() {
-            let values = maps.iter().map(|map| map.values.as_slice());
-            tensors.push(Tensor::maps("evidence_map", first.shape, values));
+        // Images may be of several sizes; there is no evidence beyond one.
+        if let Some(common) = ImageShape::covering(maps.iter().map(|map| map.shape)) {
+            let values = maps.iter().map(|map| padded(&map.values, map.shape, common, f32::NAN));
+            let values: Vec<Vec<f32>> = values.collect();
+            let values = values.iter().map(Vec::as_slice);
+            tensors.push(Tensor::maps("evidence_map", common, values));
         }
         tensors
     }

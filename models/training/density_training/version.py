@@ -7,7 +7,7 @@ import hashlib
 import logging
 import tomllib
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,9 @@ class Version:
     recurrence: Table | None = None
     notes: str | None = None
     """Ends the provenance."""
-    trained_on: Tensor | None = None
-    """The training images, uint8 [N, C, H, W]: their hashes let the server refuse to calibrate with them."""
+    trained_on: Iterable[Tensor] | None = None
+    """The training images, uint8 [N, C, H, W] or one [C, H, W] each: their hashes let the server refuse to
+    calibrate with them."""
 
     @property
     def interpretation(self) -> Interpretation:
@@ -218,8 +219,8 @@ def read_manifest(folder: Path) -> Table:
     return tomllib.loads((folder / MANIFEST).read_text())
 
 
-def training_hashes(levels: Tensor) -> bytes:
-    """The first 8 bytes of the SHA-256 of every image in uint8 [N, C, H, W], in ascending order."""
+def training_hashes(levels: Iterable[Tensor]) -> bytes:
+    """The first 8 bytes of the SHA-256 of every image in uint8 [C, H, W], in ascending order."""
     return b"".join(sorted(hashlib.sha256(image.numpy().tobytes()).digest()[:8] for image in levels))
 
 

@@ -222,6 +222,12 @@ fn detection(own: &DetectionReport) -> String {
             detected.join(" ")
         );
     }
+    if let Some(pixels) = &own.pixels {
+        text += &format!(
+            "\npixels of {} masks ({} regions): AUROC {:.4}, overlap of regions up to a false-positive rate of 30 % {:.4}\n",
+            pixels.masked_images, pixels.regions, pixels.auroc, pixels.region_overlap
+        );
+    }
     text += "\nThe last columns are the shares of outliers rejected at each false-alarm rate, * with confidence.\n";
     text
 }

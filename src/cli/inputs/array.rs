@@ -19,8 +19,8 @@ pub(super) enum Array {
 
 impl Array {
     /// uint8 levels in C order.
-    pub(super) fn npy(file: Box<dyn BufRead>, shape: ImageShape) -> Result<Self, String> {
-        let images = NpyImages::new(file, shape);
+    pub(super) fn npy(file: Box<dyn BufRead>, shape: ImageShape, any_size: bool) -> Result<Self, String> {
+        let images = NpyImages::new(file, shape, any_size);
         images.map(Self::Npy).map_err(|error| error.for_command_line())
     }
 

@@ -3,9 +3,9 @@
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::Seen;
+use super::{Seen, pixels::PixelReport};
 use crate::{
-    detection::detector::Detector,
+    detection::detector::is_detector,
     domain::{
         binomial::{beta_binomial_interval, wilson_interval},
         conformal::certified_rank,
@@ -43,6 +43,9 @@ pub struct DetectionReport {
     pub false_alarms: Vec<FalseAlarms>,
     /// The sets of outliers.
     pub sets: Vec<Set>,
+    /// How well maps tell defective pixels from others, where masks say which these are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelReport>,
     #[serde(skip)]
     seen: Vec<String>,
 }
@@ -195,7 +198,7 @@ impl DetectionReport {
     /// empty.
     pub fn of(model: &Model, calibration: &Calibrated, inliers: &Judged, outliers: &[Judged]) -> Self {
         // The p-value of a density alone looks at both sides, for which no threshold with confidence is known here.
-        let certified = model.can::<Detector>().is_ok();
+        let certified = is_detector(model);
         let false_alarms = false_alarms(inliers, calibration.size, certified);
         let mut seen = Seen::default();
         for image in &inliers.images {
@@ -210,6 +213,7 @@ impl DetectionReport {
                 .map(|set| figures_of(inliers, set, &false_alarms))
                 .collect(),
             false_alarms,
+            pixels: None,
             seen: seen.warnings(model),
         }
     }

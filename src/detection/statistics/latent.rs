@@ -52,6 +52,18 @@ pub const ATTAINABLE_GAP: Statistic = Statistic {
     values: Values::Number(|seen| Some(seen.latent()?.attainable_gap)),
 };
 
+/// bᵢ − log p(xᵢ | z = μ) of every dimension, bᵢ as above: where in the image the decoder fails. Never negative.
+pub const RECONSTRUCTION_MAP: Statistic = Statistic {
+    name: "reconstruction_map",
+    unit: "nats",
+    needs: &[Need::Latent],
+    part: Part::Reported,
+    values: Values::Map {
+        of: |seen| Some(seen.latent()?.gap.clone()),
+        scale: f64::ln_1p,
+    },
+};
+
 /// IWAE₁₆ − ELBO₁₆: how badly the posterior fits. 16 decodings more.
 pub const IWAE_GAP: Statistic = Statistic {
     name: "iwae_gap",

@@ -32,11 +32,13 @@ pub enum Need {
     Stirring,
     /// Decodings of posterior samples of the latent member.
     Samples,
+    /// Windows of a larger image.
+    Tiles,
 }
 
 impl Need {
     /// Every need.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Density,
         Self::Local,
         Self::Background,
@@ -50,6 +52,7 @@ impl Need {
         Self::Subspace,
         Self::Stirring,
         Self::Samples,
+        Self::Tiles,
     ];
 
     /// What is learnt from features of inliers, in the order in which it is told.
@@ -71,6 +74,7 @@ impl Need {
             Self::Subspace => "subspace",
             Self::Stirring => "stirring",
             Self::Samples => "samples",
+            Self::Tiles => "tiles",
         }
     }
 
@@ -85,12 +89,13 @@ impl Need {
             Self::Classifier => "a model with a distribution over labels",
             Self::Features | Self::Gaussians | Self::Neighbours | Self::Subspace => "a model that gives features",
             Self::Places => "a model whose features are maps",
+            Self::Tiles => "windows of a larger image",
         }
     }
 
     /// Whether it is more work for another member, or more of what that gives, and not a member of its own.
     pub fn is_derived(self) -> bool {
-        matches!(self, Self::Stirring | Self::Samples | Self::Places) || Self::LEARNT.contains(&self)
+        matches!(self, Self::Stirring | Self::Samples | Self::Places | Self::Tiles) || Self::LEARNT.contains(&self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! What statistics are computed from: an image, and what the members of a detector said of it.
 
-use super::Need;
+use super::{Need, tiles::Pooled};
 use crate::{
     detection::evidence::Latent,
     domain::{image::ImageShape, surprise::Surprise},
@@ -39,6 +39,8 @@ pub struct Evidence {
     /// log p(x) − log p(Tx) in nats under the main density, for each flip and rotation T of
     /// [`super::stirring::transformations`].
     pub stirred: Option<Vec<f64>>,
+    /// What the windows of a larger image say.
+    pub tiles: Option<Pooled>,
 }
 
 /// How far the places of an image are from what was learnt of inliers.

@@ -29,6 +29,7 @@ fn evidence(dimensions: usize) -> Evidence {
         background: Some(values(-2.5)),
         latent: Some(Latent {
             attainable_gap: 5.0,
+            gap: vec![0.5; dimensions],
             iwae_gap: Some(2.0),
             mean: vec![3.0, 4.0],
             log_variance: vec![-1.0, -2.0],
@@ -46,6 +47,7 @@ fn evidence(dimensions: usize) -> Evidence {
             })
             .collect(),
         stirred: Some(vec![1.0; transformations(shape()).len()]),
+        tiles: None,
     }
 }
 

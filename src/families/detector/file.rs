@@ -12,6 +12,7 @@ use crate::{
         calibrated_on::CalibratedOn,
         rule::{Density, Excess, Plan, Rule, Tail},
         statistics::Statistic,
+        tiles,
         trained_on::TrainedOn,
     },
     domain::{
@@ -45,11 +46,27 @@ pub(super) struct CalibrationText {
     ranks: BTreeMap<String, Vec<f32>>,
     fisher: Vec<f32>,
     guard: Vec<f32>,
+    /// What is made of the numbers of windows, where the above is made of the statistics of a window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiles: Option<RuleText>,
     /// Strangeness of the calibration images in ascending order.
     pub(super) scores: Vec<f64>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A fitted rule as it is written.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleText {
+    statistics: Vec<String>,
+    densities: Vec<DensityText>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    excess: Option<ExcessText>,
+    ranks: BTreeMap<String, Vec<f32>>,
+    fisher: Vec<f32>,
+    guard: Vec<f32>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DensityText {
     name: String,
@@ -62,7 +79,7 @@ struct DensityText {
     tail: Vec<f32>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ExcessText {
     statistics: Vec<String>,
@@ -70,7 +87,7 @@ struct ExcessText {
     tail: Vec<f32>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ComponentText {
     log_weight: f32,
@@ -80,12 +97,16 @@ struct ComponentText {
 
 impl CalibrationText {
     pub(super) fn of(detector: &NewDetector) -> Self {
-        let NewDetector { rule, .. } = detector;
-        let plan = &rule.plan;
         let mut scores = detector.scores.clone();
         scores.sort_by(f64::total_cmp);
-        let densities = plan.densities.iter().zip(&rule.densities);
-        let ranks = plan.statistics.iter().zip(&rule.ranks);
+        let RuleText {
+            statistics,
+            densities,
+            excess,
+            ranks,
+            fisher,
+            guard,
+        } = RuleText::of(&detector.rule);
         Self {
             format: FORMAT,
             members: detector
@@ -93,31 +114,15 @@ impl CalibrationText {
                 .iter()
                 .map(|m| (m.role.name().to_owned(), m.sha256.clone()))
                 .collect(),
-            statistics: plan.statistics.iter().map(|s| s.name.to_owned()).collect(),
+            statistics,
             splits: detector.splits.clone(),
             calibrated_on: Some(BASE64_STANDARD.encode(detector.calibrated_on.bytes())),
-            densities: densities
-                .map(|(own, density)| DensityText {
-                    name: own.name.clone(),
-                    statistics: own.statistics.iter().map(|s| s.name.to_owned()).collect(),
-                    centre: density.centre.clone(),
-                    scale: density.scale.clone(),
-                    axes: density.axes.clone(),
-                    floor: density.floor,
-                    components: density.mixture.components.iter().map(ComponentText::of).collect(),
-                    tail: density.tail.values().to_vec(),
-                })
-                .collect(),
-            excess: rule.excess.as_ref().map(|excess| ExcessText {
-                statistics: plan.excess.iter().map(|s| s.name.to_owned()).collect(),
-                tails: excess.tails.iter().map(|tail| tail.values().to_vec()).collect(),
-                tail: excess.tail.values().to_vec(),
-            }),
-            ranks: ranks
-                .filter_map(|(s, tail)| Some((s.name.to_owned(), tail.as_ref()?.values().to_vec())))
-                .collect(),
-            fisher: rule.fisher.values().to_vec(),
-            guard: rule.guard.values().to_vec(),
+            densities,
+            excess,
+            ranks,
+            fisher,
+            guard,
+            tiles: detector.tiles.as_ref().map(|(_, images)| RuleText::of(images)),
             scores,
         }
     }
@@ -165,30 +170,90 @@ impl CalibrationText {
         if members != self.members {
             return Err("it was made with other members than the manifest names".to_owned());
         }
-        let names =
-            |statistics: &[Statistic]| -> Vec<String> { statistics.iter().map(|s| s.name.to_owned()).collect() };
-        if names(&contract.plan.statistics) != self.statistics {
+        if self.tiles.is_some() != contract.tiles.is_some() {
+            return Err("the manifest has [tiles] and it was made without them, or the reverse".to_owned());
+        }
+        self.windows().check(&contract.plan)?;
+        self.tiles
+            .as_ref()
+            .map_or(Ok(()), |images| images.check(&tiles::image_plan()))
+    }
+
+    /// The rule for what the members take: whole images, or windows of them.
+    fn windows(&self) -> RuleText {
+        RuleText {
+            statistics: self.statistics.clone(),
+            densities: self.densities.clone(),
+            excess: self.excess.clone(),
+            ranks: self.ranks.clone(),
+            fisher: self.fisher.clone(),
+            guard: self.guard.clone(),
+        }
+    }
+
+    /// The fitted rule for what the members take, if every number of it is there.
+    pub(super) fn rule(&self, plan: &Plan, shape: ImageShape, latent_size: usize) -> Result<Rule, String> {
+        self.windows().rule(plan, shape, latent_size)
+    }
+
+    /// The fitted rule for the numbers of windows.
+    pub(super) fn image_rule(&self, shape: ImageShape) -> Result<Rule, String> {
+        let text = self.tiles.as_ref().ok_or("it was made without tiles")?;
+        text.rule(&tiles::image_plan(), shape, 0)
+    }
+}
+
+impl RuleText {
+    fn of(rule: &Rule) -> Self {
+        let plan = &rule.plan;
+        let densities = plan.densities.iter().zip(&rule.densities);
+        let ranks = plan.statistics.iter().zip(&rule.ranks);
+        Self {
+            statistics: names(&plan.statistics),
+            densities: densities
+                .map(|(own, density)| DensityText {
+                    name: own.name.clone(),
+                    statistics: names(&own.statistics),
+                    centre: density.centre.clone(),
+                    scale: density.scale.clone(),
+                    axes: density.axes.clone(),
+                    floor: density.floor,
+                    components: density.mixture.components.iter().map(ComponentText::of).collect(),
+                    tail: density.tail.values().to_vec(),
+                })
+                .collect(),
+            excess: rule.excess.as_ref().map(|excess| ExcessText {
+                statistics: names(&plan.excess),
+                tails: excess.tails.iter().map(|tail| tail.values().to_vec()).collect(),
+                tail: excess.tail.values().to_vec(),
+            }),
+            ranks: ranks
+                .filter_map(|(s, tail)| Some((s.name.to_owned(), tail.as_ref()?.values().to_vec())))
+                .collect(),
+            fisher: rule.fisher.values().to_vec(),
+            guard: rule.guard.values().to_vec(),
+        }
+    }
+
+    /// Whether it was made with the statistics and densities of a plan.
+    fn check(&self, plan: &Plan) -> Result<(), String> {
+        if names(&plan.statistics) != self.statistics {
             return Err("it was made with other statistics than the manifest names".to_owned());
         }
-        let same = contract.plan.densities.len() == self.densities.len()
-            && contract
-                .plan
-                .densities
-                .iter()
-                .zip(&self.densities)
-                .all(|(own, text)| own.name == text.name && names(&own.statistics) == text.statistics);
+        let mut both = plan.densities.iter().zip(&self.densities);
+        let same = plan.densities.len() == self.densities.len()
+            && both.all(|(own, text)| own.name == text.name && names(&own.statistics) == text.statistics);
         if !same {
             return Err("it was made with other densities than the manifest names".to_owned());
         }
         let excess = self.excess.as_ref().map_or(&[][..], |excess| &excess.statistics);
-        if names(&contract.plan.excess) != excess {
+        if names(&plan.excess) != excess {
             return Err("it was made with another excess than the manifest names".to_owned());
         }
         Ok(())
     }
 
-    /// The fitted rule, if every number of it is there.
-    pub(super) fn rule(&self, plan: &Plan, shape: ImageShape, latent_size: usize) -> Result<Rule, String> {
+    fn rule(&self, plan: &Plan, shape: ImageShape, latent_size: usize) -> Result<Rule, String> {
         let ranks = plan
             .statistics
             .iter()
@@ -229,6 +294,10 @@ impl CalibrationText {
             guard: tail(&self.guard)?,
         })
     }
+}
+
+fn names(statistics: &[Statistic]) -> Vec<String> {
+    statistics.iter().map(|statistic| statistic.name.to_owned()).collect()
 }
 
 fn tail(values: &[f32]) -> Result<Tail, String> {
@@ -340,6 +409,16 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
             list(density.statistics.iter().map(|s| s.name).collect()),
             density.axes,
             density.components
+        );
+    }
+    if let Some((tiles, _)) = &detector.tiles {
+        let _ = write!(
+            out,
+            "\n[tiles]\nstride = {}\nmap = \"{}\"\nsmoothing = {:?}\nshare = {:?}\n",
+            tiles.tiling.stride(),
+            tiles.map,
+            tiles.smoothing,
+            tiles.share
         );
     }
     let splits = &detector.splits;

@@ -12,6 +12,7 @@ use crate::{
         panel::{Measurement, Measuring},
         rule::{Judgement, Rule},
         statistics::{Statistic, density::NEGATIVE_LOG_LIKELIHOOD},
+        tiles::{Gathered, Tiled},
     },
     domain::{
         conformal::{self, Calibration},
@@ -50,46 +51,124 @@ impl Judges for Judge {
             Vec::new()
         };
         let measured = call.run(&self.measure, images).await?;
-        let mut items: PerImage<Verdict> = measured
+        let items: PerImage<Verdict> = measured
             .into_iter()
             .map(|measurement| self.verdict(measurement, ask))
             .collect();
-        let p_values: Vec<f64> = items.iter().flatten().map(|verdict| verdict.p_value).collect();
-        let rejections = match (threshold, ask.false_discovery_rate) {
-            (Some(threshold), _) => p_values.iter().map(|&p| p <= threshold).collect(),
-            (None, Some(rate)) => conformal::false_discovery_rejections(&p_values, rate),
-            (None, None) => vec![false; p_values.len()],
-        };
-        for (verdict, reject) in items.iter_mut().flatten().zip(rejections) {
-            verdict.reject = reject;
-        }
-        if let Some(monitor) = &self.monitor {
-            let both = judged.into_iter().zip(&items);
-            monitor.take(
-                both.filter_map(|(image, item)| Some((image, item.as_ref().ok()?.strangeness)))
-                    .collect(),
-            );
-        }
-        Ok(Judged {
-            threshold,
-            calibration: self.calibrated.clone(),
-            items,
-        })
+        let monitor = self.monitor.as_deref();
+        Ok(decide((items, threshold, judged), ask, &self.calibrated, monitor))
     }
 
     fn calibration(&self) -> CalibrationScores {
-        CalibrationScores {
-            statistic: STRANGENESS,
-            two_sided: false,
-            size: self.calibrated.size,
-            description: self.calibrated.description.clone(),
-            scores: self.detector.calibration.scores().to_vec(),
-        }
+        scores_of(&self.calibrated, &self.detector.calibration)
     }
 
     fn has_maps(&self) -> bool {
         let mut statistics = self.detector.rule.plan.statistics.iter();
         statistics.any(|statistic| statistic.is_map())
+    }
+}
+
+/// Strangeness of whole inliers.
+fn scores_of(calibrated: &Calibrated, calibration: &Calibration) -> CalibrationScores {
+    CalibrationScores {
+        statistic: STRANGENESS,
+        two_sided: false,
+        size: calibrated.size,
+        description: calibrated.description.clone(),
+        scores: calibration.scores().to_vec(),
+    }
+}
+
+/// Decides on every image, and tells whoever watches of those that were `judged`.
+fn decide(
+    (mut items, threshold, judged): (PerImage<Verdict>, Option<f64>, Vec<Image>),
+    ask: &JudgeAsk,
+    calibrated: &Calibrated,
+    monitor: Option<&Monitor>,
+) -> Judged {
+    let p_values: Vec<f64> = items.iter().flatten().map(|verdict| verdict.p_value).collect();
+    let rejections = match (threshold, ask.false_discovery_rate) {
+        (Some(threshold), _) => p_values.iter().map(|&p| p <= threshold).collect(),
+        (None, Some(rate)) => conformal::false_discovery_rejections(&p_values, rate),
+        (None, None) => vec![false; p_values.len()],
+    };
+    for (verdict, reject) in items.iter_mut().flatten().zip(rejections) {
+        verdict.reject = reject;
+    }
+    if let Some(monitor) = monitor {
+        let both = judged.into_iter().zip(&items);
+        monitor.take(
+            both.filter_map(|(image, item)| Some((image, item.as_ref().ok()?.strangeness)))
+                .collect(),
+        );
+    }
+    Judged {
+        threshold,
+        calibration: calibrated.clone(),
+        items,
+    }
+}
+
+/// A detector of images of any size with its queue of windows.
+pub(super) struct TiledJudge {
+    pub(super) tiled: Arc<Tiled>,
+    pub(super) measure: Measuring,
+    pub(super) calibrated: Calibrated,
+    /// Watches the stream of judged images, if a server does.
+    pub(super) monitor: Option<Arc<Monitor>>,
+}
+
+#[async_trait]
+impl Judges for TiledJudge {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
+        let looking = self.tiled.looking();
+        let threshold = threshold(&self.tiled.calibration, ask)?;
+        let permit = looking.admit(&self.measure, &images, call)?;
+        let mut items = Vec::with_capacity(images.len());
+        for image in &images {
+            let gathered = looking.measure(&self.measure, image, &permit, call).await;
+            items.push(gathered.map(|gathered| self.verdict(image, gathered, ask)));
+        }
+        let monitor = self.monitor.as_deref();
+        Ok(decide((items, threshold, images), ask, &self.calibrated, monitor))
+    }
+
+    fn calibration(&self) -> CalibrationScores {
+        scores_of(&self.calibrated, &self.tiled.calibration)
+    }
+
+    fn has_maps(&self) -> bool {
+        true
+    }
+}
+
+impl TiledJudge {
+    fn verdict(&self, image: &Image, gathered: Gathered, ask: &JudgeAsk) -> Verdict {
+        let Gathered { values, map } = gathered;
+        let tiled = &*self.tiled;
+        let judgement = tiled.images.judge(&values);
+        let map = ask.map.then(|| EvidenceMap {
+            statistic: tiled.plan.map.name,
+            unit: tiled.plan.map.unit,
+            values: Map {
+                shape: image.shape(),
+                values: map,
+            },
+        });
+        let measurement = Measurement {
+            values,
+            maps: Vec::new(),
+        };
+        Verdict {
+            // Whether it stands is known when all images are.
+            reject: false,
+            p_value: tiled.calibration.upper_p_value(judgement.strangeness),
+            strangeness: judgement.strangeness,
+            statistics: statistics(&tiled.images, &measurement, &judgement, image.shape().dimensions()),
+            bits_per_dim: None,
+            map,
+        }
     }
 }
 

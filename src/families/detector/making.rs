@@ -14,19 +14,27 @@ use super::{
 };
 use crate::{
     detection::{
-        calibrate::{self, Guarantee, Inliers, Splits},
+        calibrate::{self, Guarantee, Inliers, Parts, Splits},
         learners::Tensors,
         learning::Learning,
-        panel::Members,
-        rule::Rule,
+        panel::{Members, Panel},
+        rule::{Measured, Plan, Rule},
         statistics::Need,
+        tiles::{self, Looking, TilePlan},
         trained_on::TrainedOn,
     },
-    domain::{conformal::Calibration, image::Image},
+    domain::{
+        conformal::Calibration,
+        image::{Image, ImageShape},
+    },
     families::manifest::{members::Member, write},
     media::{self, DecodeOptions},
     model::{Model, Refusal, work::Workshop},
+    runtime::Threads,
 };
+
+/// Windows that fit, and that rank, at most.
+const WINDOWS: usize = 8_000;
 
 /// Images kept with the detector to check that a server judges as the calibration did.
 const GOLDEN: usize = 16;
@@ -46,7 +54,9 @@ pub struct Recipe {
     pub samples: bool,
     /// Features that a bank of neighbours may keep.
     pub bank: usize,
-    /// Images by which a server checks that it judges as the calibration did; without any some of those that calibrate.
+    /// How larger images are cut into windows of what the members take, if they are.
+    pub tiles: Option<Tiles>,
+    /// Images of one size that are kept with the detector to check it, instead of some of those that calibrate.
     pub golden: Vec<Image>,
     /// Seed of the permutation that parts the images, and of the densities' starts.
     pub seed: u64,
@@ -56,6 +66,17 @@ pub struct Recipe {
     pub licence: String,
     /// The command that made it.
     pub command: String,
+}
+
+/// How images are to be cut into windows. What is not said follows from the size of a window.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Tiles {
+    /// Rows and columns from one window to the next; by default half of a window's shorter side.
+    pub stride: Option<usize>,
+    /// Deviation in pixels of the Gaussian under which the map becomes numbers; by default a sixteenth of that side.
+    pub smoothing: Option<f64>,
+    /// The largest share of places, and of windows, whose mean is a number; by default one percent.
+    pub share: Option<f64>,
 }
 
 /// A detector that was made.
@@ -95,30 +116,30 @@ pub async fn calibrate(
         members.add(*role, model).map_err(wrong)?;
     }
     let plan = calibrate::plan(&members, recipe.stir, recipe.samples);
-    let learning = Learning {
-        workshop,
-        name: &recipe.name,
-        members,
-        statistics: plan.statistics.clone(),
-        bank: recipe.bank,
-        seed: recipe.seed,
+    let fitting = Fitting {
+        learning: Learning {
+            workshop,
+            name: &recipe.name,
+            members,
+            statistics: plan.statistics.clone(),
+            bank: recipe.bank,
+            seed: recipe.seed,
+        },
+        parts: &parts,
     };
-    let (panel, measured) = learning.measure(&parts, progress).await?;
-    let (fit, rest) = measured.split_at(parts.fit.len());
-    let (rank, calibration) = rest.split_at(parts.rank.len());
-    let rule = Rule::fit(plan, fit, rank, recipe.seed).map_err(|error| Refusal::option("data", error))?;
-    let scores: Vec<f64> = calibration.iter().map(|m| rule.judge(m).strangeness).collect();
-    let calibration = Calibration::new(scores.clone()).map_err(|e| Refusal::option("data", e))?;
-    let (golden, golden_scores) = if recipe.golden.is_empty() {
-        let golden = parts.calibrate.len().min(GOLDEN);
-        (parts.calibrate[..golden].to_vec(), scores[..golden].to_vec())
-    } else {
-        let call = calibrate::patience(workshop);
-        let lane = panel.queue(workshop, (&recipe.name, "calibrate"), Duration::from_millis(5));
-        let measured = calibrate::measure_all(&lane, &recipe.golden, &call, |_| ()).await?;
-        let scores = measured.iter().map(|own| rule.judge(&own.values).strangeness);
-        (recipe.golden.clone(), scores.collect())
+    let fitted = match recipe.tiles {
+        None => fitting.whole(plan, progress).await?,
+        Some(tiles) => fitting.tiled(plan, tiles, progress).await?,
     };
+    let calibration = Calibration::new(fitted.scores.clone()).map_err(|e| Refusal::option("data", e))?;
+    let golden = golden(recipe, &parts.calibrate);
+    let golden_scores = fitted.judge_here(&golden).map_err(Refusal::internal)?;
+    let Fitted {
+        panel,
+        rule,
+        tiles,
+        scores,
+    } = fitted;
     let detector = NewDetector {
         name: recipe.name.clone(),
         description: recipe.description.clone(),
@@ -126,6 +147,7 @@ pub async fn calibrate(
             .members
             .first()
             .map_or_else(DecodeOptions::default, |(_, main)| main.preprocessing),
+        shape: panel.shape(),
         members: recipe
             .members
             .iter()
@@ -135,6 +157,7 @@ pub async fn calibrate(
         golden_scores,
         learnt: panel.knowledge().tensors.clone(),
         rule,
+        tiles,
         scores,
         splits: parts.splits(recipe.seed),
         calibrated_on: TrainedOn::of(parts.calibrate.iter().map(calibrate::hash)),
@@ -157,6 +180,143 @@ pub async fn calibrate(
     })
 }
 
+/// What a detector is fitted with.
+struct Fitting<'a> {
+    learning: Learning<'a>,
+    parts: &'a Parts,
+}
+
+/// What was fitted, and how strange that finds the images that calibrate.
+struct Fitted {
+    panel: Arc<Panel>,
+    rule: Rule,
+    tiles: Option<(TilePlan, Rule)>,
+    scores: Vec<f64>,
+}
+
+impl Fitting<'_> {
+    /// A rule for whole images.
+    async fn whole(&self, plan: Plan, progress: impl Fn(usize)) -> Result<Fitted, Refusal> {
+        let (panel, measured) = self.learning.measure(self.parts, progress).await?;
+        let (rule, scores) = self.rule(plan, &measured)?;
+        Ok(Fitted {
+            panel,
+            rule,
+            tiles: None,
+            scores,
+        })
+    }
+
+    /// A rule for windows, fitted to some of each image, and one for the numbers that all windows of an image make.
+    async fn tiled(&self, plan: Plan, tiles: Tiles, progress: impl Fn(usize)) -> Result<Fitted, Refusal> {
+        let (parts, learning) = (self.parts, &self.learning);
+        let wrong = |cause: String| Refusal::option("tiles", cause);
+        let window = learning
+            .members
+            .shape()
+            .ok_or_else(|| wrong("there is no member".to_owned()))?;
+        let side = window.height().min(window.width());
+        let map = tiles::map_of(&plan).ok_or_else(|| wrong("no statistic of these members can be shown".to_owned()))?;
+        let tiles = TilePlan::new(
+            window,
+            map,
+            tiles.stride.unwrap_or(side.div_ceil(2)),
+            tiles.smoothing.unwrap_or(side as f64 / 16.0),
+            tiles.share.unwrap_or(0.01),
+        )
+        .map_err(wrong)?;
+        let windows = |images: &[Image]| tiles::some_windows(&tiles, window, images, WINDOWS);
+        let of_windows = Parts {
+            fit: windows(&parts.fit),
+            rank: windows(&parts.rank),
+            calibrate: Vec::new(),
+            duplicates: 0,
+        };
+        let (panel, measured) = learning.measure(&of_windows, |_| ()).await?;
+        let (fit, rank) = measured.split_at(of_windows.fit.len());
+        let fitted = Rule::fit(plan, fit, rank, learning.seed);
+        let rule = fitted.map_err(|error| Refusal::option("data", error))?;
+        let looking = Looking {
+            window,
+            plan: &tiles,
+            rule: &rule,
+        };
+        let call = calibrate::patience(learning.workshop);
+        let lane = panel.queue(
+            learning.workshop,
+            (learning.name, "calibrate"),
+            Duration::from_millis(5),
+        );
+        let mut values = Vec::new();
+        for image in parts.all() {
+            let permit = looking.admit(&lane, std::slice::from_ref(image), &call)?;
+            values.push(looking.measure(&lane, image, &permit, &call).await?.values);
+            progress(values.len());
+        }
+        let (images, scores) = self.rule(tiles::image_plan(), &values)?;
+        Ok(Fitted {
+            panel,
+            rule,
+            tiles: Some((tiles, images)),
+            scores,
+        })
+    }
+
+    /// Fits a rule to what was measured of all parts, and answers the strangeness of those that calibrate.
+    fn rule(&self, plan: Plan, measured: &[Measured]) -> Result<(Rule, Vec<f64>), Refusal> {
+        let (fit, rest) = measured.split_at(self.parts.fit.len());
+        let (rank, calibration) = rest.split_at(self.parts.rank.len());
+        let rule = Rule::fit(plan, fit, rank, self.learning.seed).map_err(|error| Refusal::option("data", error))?;
+        let scores = calibration.iter().map(|m| rule.judge(m).strangeness).collect();
+        Ok((rule, scores))
+    }
+}
+
+impl Fitted {
+    /// The strangeness of images, on the calling thread.
+    fn judge_here(&self, images: &[Image]) -> Result<Vec<f64>, String> {
+        let panel = &self.panel;
+        let Some((plan, rule)) = &self.tiles else {
+            let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+            let measured = panel.measure(&levels, Threads::All)?.into_iter();
+            return measured
+                .map(|own| {
+                    let own = own.map_err(|refusal| refusal.to_string())?;
+                    Ok(self.rule.judge(&own.values).strangeness)
+                })
+                .collect();
+        };
+        let looking = Looking {
+            window: panel.shape(),
+            plan,
+            rule: &self.rule,
+        };
+        let judge = |image| {
+            let gathered = looking.measure_here(panel, image, Threads::All)?;
+            Ok(rule.judge(&gathered.values).strangeness)
+        };
+        images.iter().map(judge).collect()
+    }
+}
+
+/// The images that are kept: those of the recipe, or some that calibrate, cut to the size that all of them have.
+fn golden(recipe: &Recipe, calibrate: &[Image]) -> Vec<Image> {
+    if !recipe.golden.is_empty() {
+        return recipe.golden.clone();
+    }
+    let some = &calibrate[..calibrate.len().min(GOLDEN)];
+    let least = |side: fn(&ImageShape) -> usize| some.iter().map(|image| side(&image.shape())).min();
+    let (Some(height), Some(width), Some(first)) = (least(ImageShape::height), least(ImageShape::width), some.first())
+    else {
+        return Vec::new();
+    };
+    let shape = first.shape();
+    ImageShape::new(shape.channels(), height, width, shape.levels()).map_or_else(
+        |_| Vec::new(),
+        |common| some.iter().map(|image| tiles::cut(image, (0, 0), common)).collect(),
+    )
+}
+
 /// Everything that a new detector is made of.
 #[derive(Debug)]
 pub(super) struct NewDetector {
@@ -166,12 +326,16 @@ pub(super) struct NewDetector {
     pub(super) description: String,
     /// What is done to image files so that they fit: what its main member declares.
     pub(super) preprocessing: DecodeOptions,
+    /// Size of what the members take.
+    pub(super) shape: ImageShape,
     /// Its members.
     pub(super) members: Vec<Member<Need>>,
     /// What was learnt of features of inliers.
     pub(super) learnt: Tensors,
-    /// Its fitted rule.
+    /// Its fitted rule for what the members take.
     pub(super) rule: Rule,
+    /// How larger images are cut, and the rule for the numbers of windows.
+    pub(super) tiles: Option<(TilePlan, Rule)>,
     /// Strangeness of the calibration images.
     pub(super) scores: Vec<f64>,
     /// Which images were used for what.
@@ -194,15 +358,12 @@ pub(super) struct NewDetector {
 
 /// Writes a detector as the next version of its name in `repository`, in one step, and answers its folder.
 fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
-    let shape = detector
-        .golden
-        .first()
-        .ok_or_else(|| io::Error::other("a detector needs golden images"))?
-        .shape();
+    let nothing = || io::Error::other("a detector needs golden images");
+    let (shape, golden) = (detector.shape, detector.golden.first().ok_or_else(nothing)?.shape());
     let scores = detector.golden_scores.iter().copied();
     let mut files = vec![
         (CALIBRATION, CalibrationText::of(detector).write()?),
-        (GOLDEN_IMAGES, media::write_images(&detector.golden, shape)),
+        (GOLDEN_IMAGES, media::write_images(&detector.golden, golden)),
         (GOLDEN_SCORES, media::write_f64(&[detector.golden.len()], scores)),
     ];
     if !detector.learnt.is_empty() {

@@ -8,7 +8,9 @@ use crate::{
     detection::{
         rule::{DensityPlan, Plan},
         statistics::{Need, Statistic},
+        tiles::TilePlan,
     },
+    domain::image::ImageShape,
     families::manifest::{
         Scored, Tables,
         members::{Member, members},
@@ -29,6 +31,17 @@ pub(super) struct Own {
     /// Where the images that calibrated it came from.
     pub(super) description: String,
     pub(super) golden: Scored,
+    /// How larger images are cut, if they may be.
+    pub(super) tiles: Option<TilePlan>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TilesTable {
+    stride: usize,
+    map: String,
+    smoothing: f64,
+    share: f64,
 }
 
 #[derive(Deserialize)]
@@ -64,14 +77,31 @@ struct CalibrationTable {
 impl Own {
     pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
         let calibration: CalibrationTable = tables.needed("calibration")?;
+        let plan = plan(tables.needed("detector")?, tables.needed("densities")?)?;
+        let tiles: Option<TilesTable> = tables.optional("tiles")?;
+        let tiles = tiles.map(|table| table.plan(&plan, tables.shape())).transpose()?;
         Ok(Self {
             members: own(members(tables)?)?,
-            plan: plan(tables.needed("detector")?, tables.needed("densities")?)?,
+            plan,
+            tiles,
             learnt: tables.optional::<LearntTable>("learnt")?.map(|table| table.file),
             calibration: calibration.file,
             description: calibration.description,
             golden: tables.scored()?,
         })
+    }
+}
+
+impl TilesTable {
+    fn plan(&self, windows: &Plan, window: ImageShape) -> Result<TilePlan, String> {
+        let map = windows.statistics.iter().find(|own| own.name == self.map);
+        let map = map.filter(|own| own.is_map()).ok_or_else(|| {
+            format!(
+                "tiles.map: {:?} is none of detector.statistics that is a number for every dimension",
+                self.map
+            )
+        })?;
+        TilePlan::new(window, *map, self.stride, self.smoothing, self.share).map_err(|error| format!("tiles.{error}"))
     }
 }
 

@@ -34,10 +34,13 @@ impl Latents for Network {
             .zip(gaps)
             .map(|(((posterior, observation), levels), iwae_gap)| {
                 let reconstruction = -observation.log_probabilities(levels).sum::<f64>();
+                let attainable = observation.attainable(levels);
+                let gap = attainable.zip(observation.log_probabilities(levels));
                 Latent {
                     kl: posterior.kl(),
                     reconstruction,
                     attainable_gap: observation.attainable(levels).sum::<f64>() + reconstruction,
+                    gap: gap.map(|(best, own)| (best - own) as f32).collect(),
                     iwae_gap,
                     mean: posterior.mean,
                     log_variance: posterior.log_variance,

@@ -57,7 +57,7 @@ pub(super) fn all(
         };
         let header = Header::read(bytes, first)?;
         left.max_pixels -= header.check(shape, first, left)?.pixels;
-        still::still(bytes, header, shape, first, watch)
+        still::still(bytes, header, header.shape(shape, first)?, first, watch)
     };
     match header.format {
         ImageFormat::Gif => {

@@ -6,7 +6,7 @@ use crate::{
     domain::image::ImageShape,
     media::{
         MediaError, convert,
-        error::clip,
+        error::{clip, of_size},
         resize::{self, Resize, Resizer, Window},
     },
 };
@@ -138,6 +138,7 @@ impl Header {
                 max_pixels: limit,
             });
         }
+        let shape = self.shape(shape, options)?;
         let fits = self.fits(shape, options);
         let resizing = match options.resize {
             Some(resize) if !fits => {
@@ -174,6 +175,16 @@ impl Header {
         let target = (shape.width(), shape.height());
         let seen = resize.window((width as usize, height as usize), target);
         self.applied.window(seen, target)
+    }
+
+    /// The shape of the image that the file becomes.
+    pub(super) fn shape(&self, wanted: ImageShape, options: DecodeOptions) -> Result<ImageShape, MediaError> {
+        let (width, height) = self.seen();
+        if options.any_size {
+            of_size(wanted, width as usize, height as usize)
+        } else {
+            Ok(wanted)
+        }
     }
 
     /// Whether the image is taken pixel by pixel.

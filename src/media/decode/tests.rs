@@ -23,12 +23,14 @@ const BILINEAR: Resize = Resize {
     short_side: None,
 };
 const RESIZE: DecodeOptions = DecodeOptions {
+    any_size: false,
     resize: Some(BILINEAR),
     convert: false,
     frames: Frames::Only,
     orient: false,
 };
 const CONVERT: DecodeOptions = DecodeOptions {
+    any_size: false,
     resize: None,
     convert: true,
     frames: Frames::Only,

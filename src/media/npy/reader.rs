@@ -6,7 +6,7 @@ use std::io::{self, Read};
 
 use crate::{
     domain::image::{Image, ImageShape},
-    media::{MediaError, convert},
+    media::{MediaError, convert, error::of_size},
 };
 
 use super::header::Header;
@@ -150,8 +150,9 @@ pub struct NpyImages<R> {
 }
 
 impl<R: Read> NpyImages<R> {
-    /// Reads the header, and refuses arrays that do not hold images of the shape.
-    pub fn new(reader: R, shape: ImageShape) -> Result<Self, MediaError> {
+    /// Reads the header, and refuses arrays that do not hold images of the shape; with `any_size` the images may be
+    /// larger.
+    pub fn new(reader: R, shape: ImageShape, any_size: bool) -> Result<Self, MediaError> {
         let array = NpyReader::new(reader).map_err(|error| match error {
             MediaError::NpyArray { found, .. } => MediaError::NpyArray {
                 found,
@@ -159,6 +160,7 @@ impl<R: Read> NpyImages<R> {
             },
             other => other,
         })?;
+        let shape = if any_size { size(&array.header, shape)? } else { shape };
         let count = images(&array.header, shape)?;
         Ok(Self {
             array,
@@ -198,6 +200,17 @@ impl<R: Read> NpyImages<R> {
     pub fn finish(&mut self) -> Result<(), MediaError> {
         self.array.finish()
     }
+}
+
+/// The shape of the images of an array that may be larger than `least`, by its header.
+pub(super) fn size(header: &Header, least: ImageShape) -> Result<ImageShape, MediaError> {
+    let (height, width) = match (header.shape.as_slice(), least.channels()) {
+        ([.., height, width], 1) if header.shape.len() < 4 => (*height, *width),
+        ([.., height, width, _], _) => (*height, *width),
+        _ => return Err(header.unwanted(wanted(least))),
+    };
+    let length = |length: u64| usize::try_from(length).unwrap_or(usize::MAX);
+    of_size(least, length(width), length(height))
 }
 
 /// How many images of a shape an array holds, by its header.

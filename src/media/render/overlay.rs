@@ -1,14 +1,14 @@
 //! Evidence laid over the image that it is about.
 
-use super::{Canvas, by_pixel, check_numbers, stretch};
+use super::{Canvas, by_pixel, check_numbers, framed, stretch};
 use crate::{
-    domain::image::{Image, ImageShape},
+    domain::image::{Image, ImageShape, padded},
     media::{MediaError, convert},
 };
 
 /// Evidence in nats, in channel, row, column order, over each image, as one PNG file. The image is shown in greys at
 /// half its brightness; where the evidence speaks against it, red is laid over it, where it speaks for it, blue. The
-/// channels of a pixel are added up, and the colours run to the largest finite evidence among all the images; what is
+/// channels of a pixel are added up, images of several sizes get black to the right and below, and the colours run to the largest finite evidence among all the images; what is
 /// not finite is as strong as can be.
 ///
 /// # Errors
@@ -18,6 +18,10 @@ use crate::{
 /// If a map does not have the shape's dimensions, or there are not as many maps as images.
 pub fn overlay_grid(images: &[Image], maps: &[&[f32]], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
     assert_eq!(images.len(), maps.len(), "one map an image");
+    let sizes = images.iter().map(Image::shape);
+    let (framed, common) = framed(images, shape);
+    let maps = maps.iter().zip(sizes).map(|(map, own)| padded(map, own, common, 0.0));
+    let (images, maps, shape): (_, Vec<Vec<f32>>, _) = (framed, maps.collect(), common);
     let evidence: Vec<Vec<f64>> = maps.iter().map(|map| by_pixel(map, shape)).collect();
     check_numbers(&evidence, |_| true)?;
     let finite = evidence.iter().flatten().filter(|value| value.is_finite());

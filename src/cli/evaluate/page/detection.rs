@@ -93,6 +93,14 @@ pub(super) fn tables(report: &DetectionReport) -> Markup {
         @if !report.sets.is_empty() {
             h3 { "The decision" }
             (decision(report))
+            @if let Some(pixels) = &report.pixels {
+                h3 { "Pixels" }
+                p {
+                    "By " (pixels.masked_images) " masks with " (pixels.regions) " regions: AUROC "
+                    (format!("{:.4}", pixels.auroc)) ", overlap of regions up to a false-positive rate of 30 % "
+                    (format!("{:.4}", pixels.region_overlap)) "."
+                }
+            }
             h3 { "Every statistic" }
             p.soft {
                 "AUROC of the value ± its standard error, large values counting as strange, and in brackets of its p-value, which looks at \
