@@ -2,6 +2,9 @@
 //!
 //! Architecture invariant: this is the only place that knows every layer; nothing below it does.
 
+mod sandbox;
+mod secrets;
+
 use std::{
     future::Future,
     io,
@@ -11,6 +14,11 @@ use std::{
 };
 
 use tokio::{net::TcpListener, sync::watch};
+
+pub use self::{
+    sandbox::{SandboxError, enter as enter_sandbox},
+    secrets::Secrets,
+};
 
 use crate::{
     access::{Access, Identity, KeysError},
@@ -90,6 +98,9 @@ pub enum AppError {
     /// No certificate.
     #[error("TLS is not possible: {0}")]
     Tls(#[from] TlsError),
+    /// No sandbox.
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
     /// The gRPC contracts are broken.
     #[error("the gRPC services cannot be served: {0}")]
     Grpc(#[from] grpc::Broken),
@@ -315,45 +326,7 @@ impl App {
 
     /// Something that reads keys and certificates again.
     pub fn secrets(&self) -> Secrets {
-        Secrets {
-            access: Arc::clone(&self.access),
-            tls: self.tls.clone(),
-            wrong: None,
-        }
-    }
-}
-
-/// Keys and certificates, which are read again while the server runs.
-#[derive(Debug)]
-pub struct Secrets {
-    access: Arc<Access>,
-    tls: Option<Arc<Tls>>,
-    /// What was wrong at the last look: it is told once.
-    wrong: Option<String>,
-}
-
-impl Secrets {
-    /// Whether there is anything to look at.
-    pub fn are_watched(&self) -> bool {
-        self.access.has_keys() || self.tls.is_some()
-    }
-
-    /// Takes what the files hold now. What cannot be used is told, and changes nothing.
-    pub fn reload(&mut self) {
-        let keys = self.access.reload().map_err(|error| error.to_string());
-        let tls = self.tls.as_ref().map_or(Ok(false), |tls| tls.reload());
-        let tls = tls.map_err(|error| error.to_string());
-        if let Ok(Some(count)) = keys {
-            tracing::info!(count, "keys are read again");
-        }
-        if tls == Ok(true) {
-            tracing::info!("certificates are read again");
-        }
-        let wrong = keys.err().or(tls.err());
-        if let Some(wrong) = wrong.as_ref().filter(|&wrong| self.wrong.as_ref() != Some(wrong)) {
-            tracing::error!(error = wrong, "keys and certificates stay as they are");
-        }
-        self.wrong = wrong;
+        Secrets::new(&self.access, self.tls.as_ref())
     }
 }
 

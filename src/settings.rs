@@ -11,7 +11,7 @@ mod values;
 
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
-use clap::{Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 
 use self::values::{address, between, listen, log_filter, origin, seconds, seconds_or_zero, trimmed};
 pub use self::{error::SettingsError, values::Listen};
@@ -228,6 +228,12 @@ pub struct SecuritySettings {
     /// Seconds of one thread that a client may use at once
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub client_burst: Duration,
+
+    /// Whether the system is to hold the server to its repository, records and temporary files, without connections to
+    /// others; Linux 5.13 and later
+    #[arg(long, value_name = "WHETHER", default_value = "false")]
+    #[arg(action = ArgAction::Set, num_args = 0..=1, default_missing_value = "true", require_equals = true)]
+    pub sandbox: bool,
 }
 
 /// What tells clients without keys apart.

@@ -21,13 +21,14 @@ struct Layer {
 }
 
 /// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
-const GUARDED: [&str; 22] = [
+const GUARDED: [&str; 23] = [
     "axum",
     "clap",
     "csv",
     "hyper",
     "hyper_util",
     "indicatif",
+    "landlock",
     "multer",
     "nalgebra",
     "ort",
@@ -171,7 +172,7 @@ const LAYERS: [Layer; 19] = [
             "settings",
             "transport",
         ],
-        libraries: &["tokio"],
+        libraries: &["landlock", "tokio"],
     },
     Layer {
         name: "cli",

@@ -287,6 +287,38 @@ fn keys_are_made_read_again_and_named_where_the_server_is_administered() {
     assert_eq!(again.unwrap().status.code(), Some(2));
 }
 
+/// A link that leads out of the folders that are let in is as good as a model that has taken over the process.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_in_a_sandbox_serves_and_reads_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let repository = folder.path().join("models");
+    copy_model("tiny-pixelcnn", &repository);
+    let keys = folder.path().join("keys/keys.toml");
+    fs::create_dir(folder.path().join("keys")).unwrap();
+    let make = binary()
+        .args(["key", "all", "--scopes", "read,sample", "--keys"])
+        .arg(&keys)
+        .output();
+    let key = command::stdout(&make.unwrap(), 0);
+    let outside = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    let mut server = Server::start(&repository, &["--sandbox", "--keys", keys.to_str().unwrap()]);
+    let header = format!("application/json\r\nauthorization: Bearer {}", key.trim());
+    let answer = server.ask("POST", "/v1/models/tiny-pixelcnn/sample?n=1", &header, b"{}");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    fs::remove_file(&keys).unwrap();
+    std::os::unix::fs::symlink(outside, &keys).unwrap();
+    server.signal("HUP");
+    let mut line = String::new();
+    while !line.contains("stay as they are") {
+        line.clear();
+        assert!(server.log.read_line(&mut line).unwrap() > 0);
+    }
+    assert!(line.contains("Permission denied"), "{line}");
+    let answer = server.ask("GET", "/v1/models", &header, b"");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
 #[test]
 fn between_the_end_of_readiness_and_the_end_of_connections_there_is_time() {
     let server = Server::start(&fixtures(), &["--drain-delay", "3600"]);

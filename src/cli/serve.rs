@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
-    app::{App, Listeners, Loader, Registries, Secrets},
+    app::{self, App, AppError, Listeners, Loader, Registries, Secrets},
     logging,
     settings::{Listen, Settings},
 };
@@ -69,6 +69,10 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
         Listen::At(address) => Some(bind(address)?),
     };
     let probes = settings.http.probes.map(bind).transpose()?;
+    if settings.security.sandbox {
+        // Before there are threads, which would stay outside.
+        app::enter_sandbox(&settings).map_err(AppError::from)?;
+    }
     let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
