@@ -87,11 +87,11 @@ pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
     let guard = Guard::new(&state.service, door);
     let metrics = Arc::clone(state.service.metrics());
     let ledger = Arc::clone(state.service.ledger());
-    let document = openapi::document(&state.service);
+    let documents = openapi::documents(Arc::clone(&state.service));
     let cors = cors(&state.config.cors_origins);
     routes::all(&state.service)
         .with_state(state)
-        .merge(openapi::pages(document))
+        .merge(openapi::pages(documents))
         .layer(middleware::from_fn_with_state(guard, guard_routes))
         .merge(others)
         .layer(middleware::from_fn_with_state(ledger, output::count))

@@ -133,7 +133,17 @@ async fn the_server_is_alive_and_ready_and_shows_the_way() {
         assert_eq!(answer.status, 200, "{link}");
     }
     let document = call("GET", "/openapi.json").send().await.ok();
-    assert_eq!(document, density_server::transport::http::document(client::service()));
+    let plain = density_server::transport::http::document(client::service());
+    assert_eq!(document["components"], plain["components"]);
+    let paths = |document: &serde_json::Value| {
+        document["paths"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(paths(&document), paths(&plain));
     let docs = call("GET", "/docs").send().await;
     assert_eq!((docs.status, docs.header("location")), (303, "docs/"));
 }

@@ -4,19 +4,25 @@
 //! failures are the schemas of the types that are serialised; statuses and their examples come from the table of
 //! refusals.
 
+mod examples;
+
+use std::sync::Arc;
+
 use axum::{
     Router,
     http::{HeaderValue, header},
     middleware::map_response,
-    response::{IntoResponse, Response},
+    response::Response,
     routing::get,
 };
-use bytes::Bytes;
+use futures_util::{FutureExt, future::BoxFuture};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 use utoipa_swagger_ui::{Config, SwaggerUi};
 
+use self::examples::{Examples, NO_STREAM, USUAL, USUAL_CODE};
 use super::{
+    output,
     problem::{Failure, ProblemBody, example, status_of},
     routes::{Index, Models, Status, control_paths},
     stream::Progress,
@@ -31,9 +37,6 @@ use crate::{
     },
     operations::{AnyOperation, Format, Service},
 };
-
-/// What the page sends for an image unless it is told another: an array that fits the committed models.
-const EXAMPLE_SIDE: usize = 28;
 
 /// Statuses of an operation's refusals.
 const OF_OPERATIONS: [u16; 14] = [400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504, 405];
@@ -84,13 +87,19 @@ pub fn document(service: &Service) -> Value {
     })
 }
 
-/// The document and its page.
-pub(super) fn pages(document: Value) -> Router {
-    let bytes = Bytes::from(document.to_string());
-    let serve = move || {
-        let bytes = bytes.clone();
-        async move { ([(header::CONTENT_TYPE, "application/json")], bytes).into_response() }
-    };
+/// What gives the document with examples of the moment.
+pub(super) fn documents(service: Arc<Service>) -> impl Fn() -> BoxFuture<'static, Value> + Clone + Send + Sync {
+    let document = document(&service);
+    let examples = Arc::new(Examples::new(service, document));
+    move || {
+        let examples = Arc::clone(&examples);
+        async move { examples.now().await }.boxed()
+    }
+}
+
+/// The document, as it is given, and its page.
+pub(super) fn pages(document: impl Fn() -> BoxFuture<'static, Value> + Clone + Send + Sync + 'static) -> Router {
+    let serve = move || document().map(|document| output::json(&document));
     // Left alone, the page would send the document's address to a validator on the internet. The address is relative,
     // so that it holds behind a prefix too.
     let config = Config::new(["../openapi.json"]).validator_url("none");
@@ -440,8 +449,7 @@ fn json_body(takes: Takes) -> Option<(Value, Value)> {
         }
         json!({"type": "object", "required": [key], "properties": {key: list}})
     };
-    let row: Vec<usize> = (0..EXAMPLE_SIDE).map(|column| column * 9).collect();
-    let pixels = json!({"pixels": vec![row; EXAMPLE_SIDE]});
+    let example = examples::body(takes, USUAL, USUAL_CODE, NO_STREAM)?;
     let image = json!({
         "oneOf": [
             {"type": "object", "title": "ImageFile", "required": ["base64"], "properties": {
@@ -456,25 +464,22 @@ fn json_body(takes: Takes) -> Option<(Value, Value)> {
     });
     match takes {
         Takes::Nothing => None,
-        Takes::Images => Some((list("images", image, 1, None), json!({"images": [pixels]}))),
-        Takes::TwoImages => Some((list("images", image, 2, Some(2)), json!({"images": [pixels, pixels]}))),
+        Takes::Images => Some((list("images", image, 1, None), example)),
+        Takes::TwoImages => Some((list("images", image, 2, Some(2)), example)),
         Takes::MaskedImages => {
             let mut schema = list("images", image, 1, None);
             let rows = json!({"type": "array", "items": {"type": "array", "items": {"enum": [0, 1]}}});
             let file = json!({"type": "string", "contentEncoding": "base64"});
             schema["properties"]["mask"] = json!({"oneOf": [rows, file], "description": "Which pixels are given"});
-            let mask: Vec<Vec<u8>> = (0..EXAMPLE_SIDE)
-                .map(|row| vec![u8::from(row < EXAMPLE_SIDE / 2); EXAMPLE_SIDE])
-                .collect();
-            Some((schema, json!({"images": [pixels], "mask": mask})))
+            Some((schema, example))
         }
         Takes::Codes => {
             let code = json!({"type": "array", "items": {"type": "number"}});
-            Some((list("latents", code, 1, None), json!({"latents": [vec![0.1; 16]]})))
+            Some((list("latents", code, 1, None), example))
         }
         Takes::Streams => {
             let stream = json!({"type": "string", "contentEncoding": "base64"});
-            Some((list("streams", stream, 1, None), json!({"streams": ["RFNJMQ=="]})))
+            Some((list("streams", stream, 1, None), example))
         }
     }
 }
@@ -499,7 +504,7 @@ mod tests {
 
     async fn get(path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = pages(json!({})).oneshot(request).await.unwrap();
+        let response = pages(|| async { json!({}) }.boxed()).oneshot(request).await.unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, String::from_utf8_lossy(&body).into_owned())
