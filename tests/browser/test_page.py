@@ -143,7 +143,7 @@ def test_an_image_comes_from_anywhere(visit: Visits) -> None:
         expect(note).to_contain_text(f"{name}.png")
     page.click("#use-camera")
     page.click("text=Take the picture")
-    expect(note).to_contain_text("the photograph, as the model sees it: 28 × 28, brought from")
+    expect(note).to_contain_text("the photograph, as the model sees it: 28 × 28, which this page made of")
     page.click("#use-pad")
     box = page.locator("#pad").bounding_box()
     page.mouse.move(box["x"] + 40, box["y"] + 40)

@@ -53,12 +53,12 @@ pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError>
                 title { (report.model) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
+            body { main {
                 h1 { (report.model) }
                 p.soft {
                     "version " (report.version) ", " (report.family) "; " (report.images) " images from " (report.data.join(", "))
                 }
-                @for warning in &report.warnings { p.warning { (warning) "." } }
+                @for warning in &report.warnings { p.warning { (sentence(warning)) } }
                 (failures(report))
                 (cards(report))
                 @if let (Some(density), Some(measured)) = (&report.density, &shown.measured) {
@@ -78,7 +78,7 @@ pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError>
                 }
                 @if let Some(rejection) = &report.rejection { (labels::rejection(rejection)) }
                 @if let Some(detection) = &report.detection { (detection::tables(detection)) }
-            }
+            } }
         }
     };
     Ok(page.into_string())
@@ -123,6 +123,13 @@ fn cards(report: &Report) -> Markup {
             @for (name, value) in &cards { div.card { b { (value) } span.soft { (name) } } }
         }
     }
+}
+
+/// What is said in a few words, as a sentence.
+fn sentence(words: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().into_iter().flat_map(char::to_uppercase);
+    first.chain(letters).chain(['.']).collect()
 }
 
 /// A chart or a picture with what it shows.

@@ -4,7 +4,7 @@ use std::f64::consts::LN_2;
 
 use maud::{Markup, html};
 
-use super::{chart, figure, picture, pictures, slices, table};
+use super::{chart, figure, picture, pictures, sentence, slices, table};
 use crate::{
     detection::evaluation::{DensityReport, Measured},
     media::{self, MediaError},
@@ -37,8 +37,10 @@ pub(super) fn charts(
     }
     Ok(html! {
         h2 { "Likelihood of the images" }
-        div.charts { (figure(&histogram, "Images by likelihood; the dashed line is the mean.")) }
-        div.pictures { @for picture in &shown { (picture) } }
+        div.charts {
+            (figure(&histogram, "Images by likelihood; the dashed line is the mean."))
+            div.pictures { @for picture in &shown { (picture) } }
+        }
     })
 }
 
@@ -47,7 +49,7 @@ pub(super) fn table(report: &DensityReport, title: &str) -> Markup {
     html! {
         h2 { (title) }
         p.soft { (report.title()) }
-        @if let Some(warning) = report.warning() { p.warning { (warning) "." } }
+        @if let Some(warning) = report.warning() { p.warning { (sentence(&warning)) } }
         @if let Some(own) = &report.likelihoods {
             (table::quantities(
                 &[("log-likelihood, nats", &own.log_likelihood_nats, 1), ("bits/dim", &own.bits_per_dim, 4)],

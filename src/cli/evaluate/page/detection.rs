@@ -118,7 +118,7 @@ fn false_alarms(report: &DetectionReport) -> Markup {
         "inliers rejected",
         "share",
         "predicted",
-        "",
+        "verdict",
     ];
     let rows: Vec<Vec<String>> = report
         .false_alarms
@@ -130,14 +130,18 @@ fn false_alarms(report: &DetectionReport) -> Markup {
             let predicted = alarms.predicted.map_or("–".to_owned(), |[low, high]| {
                 format!("{} to {}", percent(low), percent(high))
             });
-            let outside = if alarms.is_outside() { "outside" } else { "" };
+            let verdict = match alarms.predicted {
+                Some(_) if alarms.is_outside() => "outside",
+                Some(_) => "as predicted",
+                None => "–",
+            };
             vec![
                 format!("{} % {kind}", 100.0 * alarms.rate),
                 format!("{:.5}", alarms.threshold),
                 alarms.rejected.to_string(),
                 percent(alarms.measured_rate),
                 predicted,
-                outside.to_owned(),
+                verdict.to_owned(),
             ]
         })
         .collect();
@@ -196,7 +200,9 @@ fn statistics(report: &DetectionReport) -> Markup {
                     own.auroc, own.auroc_error, own.auroc_of_p_value
                 )
             });
-            std::iter::once(statistic.name.clone()).chain(cells).collect()
+            std::iter::once(statistic.name.replace('_', " ").replace(':', " of "))
+                .chain(cells)
+                .collect()
         })
         .collect();
     let decision = report.sets.iter().map(|set| format!("{:.3}", set.combined.auroc));

@@ -5,16 +5,21 @@ use maud::{Markup, html};
 use super::super::text::{error, number};
 use crate::detection::evaluation::figures::{Figures, OfLabel};
 
+/// Columns that a telephone has room for.
+const NARROW: usize = 3;
+
 /// A table of columns and rows, the first cell of which names the row.
 pub(super) fn table(columns: &[String], rows: &[Vec<String>]) -> Markup {
+    // What is narrow stays a table on every screen.
+    let class = (columns.len() <= NARROW).then_some("narrow");
     html! {
-        table {
-            thead { tr { @for column in columns { th { (column) } } } }
+        table class=[class] {
+            thead { tr { @for column in columns { th scope="col" { (column) } } } }
             tbody {
                 @for row in rows {
                     tr {
                         @for (place, (column, cell)) in columns.iter().zip(row).enumerate() {
-                            @if place == 0 { td { (cell) } } @else { td data-of=(column) { (cell) } }
+                            @if place == 0 { th scope="row" { (cell) } } @else { td data-of=(column) { (cell) } }
                         }
                     }
                 }
@@ -26,7 +31,7 @@ pub(super) fn table(columns: &[String], rows: &[Vec<String>]) -> Markup {
 /// Quantities with the decimals that they are shown with, and some that have a mean and an error only.
 pub(super) fn quantities(rows: &[(&str, &Figures, usize)], short: &[(&str, f64, f64, usize)]) -> Markup {
     let shares = rows.first().map_or(&[][..], |(_, own, _)| &own.quantiles);
-    let columns = ["", "mean", "standard error", "minimum"]
+    let columns = ["quantity", "mean", "standard error", "minimum"]
         .map(str::to_owned)
         .into_iter()
         .chain(shares.iter().map(|own| format!("{:.0} %", 100.0 * own.share)))

@@ -20,10 +20,8 @@ const COLOURS = ["grey", "grey with alpha", "colour", "colour with alpha"];
 const app = {
   /** All that are known, and those that serve; the one that was chosen last, and the size that was looked at last. */
   models: [], ready: [], preferred: null, size: null,
-  /** What the user chose: something to draw, and its name. Brought to a model's size when it is asked for. */
-  image: null,
-  /** The tabs by name, and the name of the open one. */
-  open: {}, tab: null,
+  /** What the user chose: something to draw, and its name; the tabs by name, and the name of the open one. */
+  image: null, open: {}, tab: null,
 
   sameSize: (a, b) => ["channels", "height", "width", "levels"].every((name) => a[name] === b[name]),
   sizeName: ({ image: { channels, height, width, levels } }) =>
@@ -45,9 +43,10 @@ const app = {
   refresh() {
     const tab = this.open[this.tab];
     this.size = tab.size?.() ?? this.size;
-    $("#source").hidden = !tab.wantsImage;
-    document.body.classList.toggle("with-source", Boolean(tab.wantsImage));
-    if (this.size && tab.wantsImage) this.sources.show(this.size);
+    const hasSource = Boolean(this.size && tab.wantsImage);
+    $("#source").hidden = !hasSource;
+    document.body.classList.toggle("with-source", hasSource);
+    if (hasSource) this.sources.show(this.size);
     tab.refresh?.();
   },
 

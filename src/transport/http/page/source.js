@@ -129,7 +129,8 @@ export function sources(app) {
       if (!picture) return;
       picture.paint(seen);
       const { width, height } = app.image.source;
-      const changes = width === size.width && height === size.height ? "" : `, brought from ${width} × ${height}`;
+      const fits = width === size.width && height === size.height;
+      const changes = fits ? "" : `, which this page made of ${width} × ${height}`;
       note.textContent = `${app.image.name}, as the model sees it: ${size.width} × ${size.height}${changes}`;
     },
   };
