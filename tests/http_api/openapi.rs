@@ -259,7 +259,9 @@ async fn every_example_works_as_it_stands() {
                 Value::Null => request.send().await,
                 body => request.json(body).send().await,
             };
-            assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+            // Operators' calls are switched off on this server.
+            let wanted = if described["tags"][0] == "repository" { 501 } else { 200 };
+            assert_eq!(answer.status, wanted, "{path}: {}", answer.text());
             asked += 1;
         }
     }

@@ -74,7 +74,7 @@ impl Examples {
         serving.sort_by_key(|(_, details)| details.card.conditional);
         let paths = document["paths"].as_object_mut().into_iter().flatten();
         for (path, methods) in paths {
-            let Some(rest) = path.strip_prefix("/v1/models/{model}") else {
+            let Some((_, rest)) = path.split_once("/models/{model}") else {
                 continue;
             };
             let asked = rest.trim_start_matches("/versions/{version}").trim_start_matches('/');
@@ -145,12 +145,18 @@ impl Examples {
 
 /// Whether a model can answer at a path that ends so.
 fn suits(asked: &str, details: &Details) -> bool {
-    let can = |name: &str| details.capabilities.iter().any(|own| own.available && own.name == name);
+    // What is no operation, such as loading, can be asked of every model.
+    let can = |name: &str| {
+        details
+            .capabilities
+            .iter()
+            .find(|own| own.name == name)
+            .is_none_or(|own| own.available)
+    };
     match asked {
-        "" => true,
         "drift" => details.watches_drift,
         "calibration" => can("detect"),
-        operation => can(operation),
+        asked => can(asked),
     }
 }
 

@@ -9,7 +9,6 @@ const QUESTIONS = {
   classify: ["Label", (_, { label, decision, probability }) =>
     [label ?? words(decision), label === null ? "no label is given" : `with probability ${number(probability, 3)}`]],
 };
-
 export default function compare(panel, app) {
   const task = new Task(panel);
   const [results, sizes] = [$(".results", panel), $("#sizes")];

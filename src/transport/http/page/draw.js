@@ -18,17 +18,17 @@ export default function draw(panel, app) {
     const accept = capability(model, "sample").formats.find((format) => format === "text/event-stream");
     $(".command", panel).hidden = false;
     $(".commands", panel).replaceChildren(command(curl(model, "sample", options, { image: false, accept })));
-    const own = places(n.value, model.image);
+    // The server may well refuse to draw more.
+    const own = places(Math.min(n.value, 256), model.image);
     results.replaceChildren(...own);
     await task.run(async (signal, progress) => {
-      const rows = new Array(own.length).fill(0);
-      let done = false;
+      let [rows, done] = [new Array(own.length).fill(0), false];
       const show = async ({ index, rows: settled, height, image }) => {
         rows[index] = settled;
         progress(rows.reduce((all, count) => all + count, 0) / (height * rows.length));
         const picture = await decode(image, model.image);
         // Pictures are unpacked side by side: an older one must not hide a newer one.
-        if (done || rows[index] !== settled) return;
+        if (done || rows[index] !== settled || !own[index]) return;
         own[index].replaceChildren(picture.element(`Image ${index + 1}, ${settled} of ${height} rows`));
       };
       const answer = await watch(model, "sample", options, show, signal);

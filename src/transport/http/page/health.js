@@ -4,7 +4,6 @@ import { getJson, getText, pathOf, Problem } from "./api.js";
 import { curve } from "./charts.js";
 import { $, card, el, fact, number, table, Task, words } from "./dom.js";
 const EVERY_MILLISECONDS = 2000;
-const ROWS = 12;
 
 /** Samples of the Prometheus text format: name, labels, value. */
 const parse = (text) => [...text.matchAll(/^density_(\w+)(?:\{(.*)\})? (\S+)$/gm)].map(([, name, labels, value]) => {
@@ -49,7 +48,8 @@ export default function health(panel, app) {
       const images = own("images_total")[0]?.value ?? 0;
       return [`${model} ${operation}`, images, quantile(waits, 0.5), quantile(runs, 0.5), quantile(runs, 0.99)];
     };
-    const rows = of("inference_duration_seconds_count").map(row).sort((a, b) => b[1] - a[1]).slice(0, ROWS);
+    const busy = of("inference_duration_seconds_count").filter(({ value }) => value > 0);
+    const rows = busy.map(row).sort((a, b) => b[1] - a[1]).slice(0, 12);
     const names = ["model and operation", "images", "wait", "run", "run, p99"];
     now.replaceChildren(el("h2", {}, "Now"), el("dl", { className: "facts" },
       fact("in flight", sum("http_requests_in_flight"), "requests"), fact("waiting", sum("queue_items"), "items"),
@@ -69,8 +69,8 @@ export default function health(panel, app) {
       el("p", { className: report.alarm ? "said" : "soft" }, report.alarm ? alarm : calmly),
       curve({ label, values, step, limit, xName: "images judged", yName: "log of the capital" }));
     own.id = id;
-    document.getElementById(id)?.remove();
-    drifts.append(own);
+    const old = document.getElementById(id);
+    old ? old.replaceWith(own) : drifts.append(own);
   }
 
   models.append(el("h2", {}, "What is loaded"), ...app.models.map((model) => {

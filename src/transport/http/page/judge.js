@@ -111,7 +111,7 @@ function decision(detect, report) {
 const likelihood = (score) => card("Likelihood", facts(
   fact("log-likelihood", `${number(score.log_likelihood)} nats`,
     BOUNDS[score.bound] ?? `${score.bound}: a lower bound, ${score.k} samples`),
-  fact("bits/dim", number(score.bits_per_dim, 3), "8 are a byte"),
+  fact("bits/dim", number(score.bits_per_dim, 3), "for each channel of each pixel"),
   score.perplexity ? fact("perplexity", number(score.perplexity, 2), "levels that the model hesitates between") : "",
   score.likelihood_of ? fact("of", score.likelihood_of, score.label) : ""));
 

@@ -85,7 +85,8 @@ export function synthetic(size) {
     const pixel = Math.floor(at / channels);
     return Math.min(levels - 1, value(pixel % width, Math.floor(pixel / width)) * levels);
   }));
-  return [["noise", make(() => Math.random())], ["stripes", make((x) => (Math.floor((x * 8) / width) % 2 ? 0.9 : 0.1))],
+  const stripe = (x) => (Math.floor((x * Math.min(8, width)) / width) % 2 ? 0.9 : 0.1);
+  return [["noise", make(() => Math.random())], ["stripes", make(stripe)],
     ["a slope", make((x, y) => (x + y) / (width + height))], ["nothing", make(() => 0)]];
 }
 
