@@ -16,8 +16,10 @@ const SAMPLE: &str = "/v1/models/tiny-pixelcnn/sample?n=1";
 const DRIFT: &str = "/v1/models/tiny-pixelcnn/drift";
 
 /// What everybody may ask, those who may read, draw and administer, over v1 and V2.
-const DOORS: [(&str, &str, Option<Scope>); 18] = [
+const DOORS: [(&str, &str, Option<Scope>); 20] = [
     ("GET", "/", None),
+    ("GET", "/page/app.js", None),
+    ("GET", "/v1/models/tiny-pixelcnn/calibration", Some(Read)),
     ("GET", "/livez", None),
     ("GET", "/readyz", None),
     ("GET", "/metrics", None),
@@ -59,6 +61,10 @@ async fn each_door_opens_to_its_scope_alone() {
         let nobody = ask(&server, method, path, None).await;
         let stranger = ask(&server, method, path, Some("density_made_up")).await;
         assert_eq!(is_let_in(&nobody), needed.is_none(), "{path}: {nobody:?}");
+        assert!(
+            !nobody.text.contains("tiny-"),
+            "{path} tells nobody which models there are"
+        );
         assert_eq!(is_let_in(&stranger), needed.is_none(), "{path}: {stranger:?}");
         let Some(needed) = needed else { continue };
         assert_eq!(nobody.status, 401);
