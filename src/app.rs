@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: this is the only place that knows every layer; nothing below it does.
 
+mod changes;
 mod sandbox;
 mod secrets;
 
@@ -32,7 +33,7 @@ use crate::{
         onnx::{self, OnnxEngine},
     },
     scheduling::{Meter, Scheduler, SchedulerConfig},
-    settings::{ClientsBy, ModelControl, SecuritySettings, Settings, SettingsError},
+    settings::{ClientsBy, ModelControl, ModelSettings, SecuritySettings, Settings, SettingsError},
     transport::{
         Door, grpc,
         http::{
@@ -43,6 +44,8 @@ use crate::{
         tls::{Tls, TlsError, TlsFiles},
     },
 };
+
+pub use self::changes::Changes;
 
 /// The version of ONNX Runtime that the server is tested with.
 pub const RUNTIME_VERSION: &str = onnx::VERSION;
@@ -314,6 +317,11 @@ impl App {
         tokio::join!(serve(listeners.http, router), grpc, shutdown);
         drop(apart);
         Ok(())
+    }
+
+    /// When to look for new and removed versions, from now on.
+    pub fn changes(&self, settings: &ModelSettings) -> Changes {
+        Changes::of(&self.path, settings.watch, settings.poll_interval)
     }
 
     /// Something that loads the models, now and later.

@@ -95,8 +95,9 @@ struct OfflineSettings {
 }
 
 /// Arguments that offline commands share with `serve` but that mean nothing to them: one caller needs no admission.
-const NOT_OFFLINE: [&str; 6] = [
+const NOT_OFFLINE: [&str; 7] = [
     "poll_interval",
+    "watch",
     "proof_records",
     "required_models",
     "model_control",

@@ -14,6 +14,7 @@ mod order;
 mod parallel;
 mod records;
 mod source;
+pub mod watch;
 mod wishes;
 
 use std::{

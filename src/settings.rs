@@ -53,6 +53,12 @@ pub struct ModelSettings {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds_or_zero)]
     pub poll_interval: Duration,
 
+    /// Whether versions are looked for as soon as something in the repository changes; where the system cannot tell,
+    /// they are looked for every 5 s. The flag alone is `true`
+    #[arg(long, value_name = "BOOL", default_value = "false", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(action = ArgAction::Set, hide_possible_values = true)]
+    pub watch: bool,
+
     /// Seconds that loading and proving one version may take; what takes longer is refused
     #[arg(long, value_name = "SECONDS", default_value = "120", value_parser = seconds)]
     pub load_timeout: Duration,

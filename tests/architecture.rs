@@ -21,7 +21,7 @@ struct Layer {
 }
 
 /// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
-const GUARDED: [&str; 23] = [
+const GUARDED: [&str; 24] = [
     "axum",
     "clap",
     "csv",
@@ -31,6 +31,7 @@ const GUARDED: [&str; 23] = [
     "landlock",
     "multer",
     "nalgebra",
+    "notify",
     "ort",
     "prometheus",
     "prost",
@@ -116,7 +117,7 @@ const LAYERS: [Layer; 19] = [
     Layer {
         name: "repository",
         may_use: &["families", "metrics", "model"],
-        libraries: &["serde"],
+        libraries: &["notify", "serde"],
     },
     Layer {
         name: "intake",

@@ -152,7 +152,11 @@ fn it_serves_and_ends_with_success_on_either_signal() {
 
 #[test]
 fn a_hangup_or_a_poll_finds_new_models() {
-    for (arguments, signal) in [(&[][..], Some("HUP")), (&["--poll-interval", "0.05"][..], None)] {
+    for (arguments, signal) in [
+        (&[][..], Some("HUP")),
+        (&["--poll-interval", "0.05"][..], None),
+        (&["--watch"][..], None),
+    ] {
         let repository = tempfile::tempdir().unwrap();
         copy_model("tiny-pixelcnn", repository.path());
         let server = Server::start(repository.path(), arguments);

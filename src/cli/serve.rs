@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome};
 use crate::{
-    app::{self, App, AppError, Listeners, Loader, Registries, Secrets},
+    app::{self, App, AppError, Changes, Listeners, Loader, Registries, Secrets},
     logging,
     settings::{Listen, Settings},
 };
@@ -111,7 +111,8 @@ async fn serve(
     let grpc = grpc.map_err(no_listener)?.map_or(Listen::Off, Listen::At);
     let mut stops = Stops::new().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let rescans = tokio::spawn(rescan(app.loader(), hangups, settings.models.poll_interval));
+    let changes = app.changes(&settings.models);
+    let rescans = tokio::spawn(rescan(app.loader(), hangups, changes));
     let secrets = tokio::spawn(watch_secrets(
         app.secrets(),
         signal(SignalKind::hangup()).map_err(no_signals)?,
@@ -183,15 +184,9 @@ async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
     }
 }
 
-/// Looks for new and removed versions at every SIGHUP and, if asked, at every interval.
-async fn rescan(loader: Loader, mut hangups: Signal, interval: Duration) {
+/// Looks for new and removed versions at every SIGHUP, and when it is time.
+async fn rescan(loader: Loader, mut hangups: Signal, mut changes: Changes) {
     loop {
-        let tick = async {
-            if interval.is_zero() {
-                return std::future::pending().await;
-            }
-            tokio::time::sleep(interval).await;
-        };
         tokio::select! {
             hangup = hangups.recv() => {
                 if hangup.is_none() {
@@ -199,7 +194,7 @@ async fn rescan(loader: Loader, mut hangups: Signal, interval: Duration) {
                 }
                 tracing::info!("SIGHUP: looking for new and removed model versions");
             }
-            () = tick => {}
+            () = changes.next() => {}
         }
         let loader = loader.clone();
         // Loading a model takes seconds of computation, which must not hold up answers.

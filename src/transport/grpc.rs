@@ -15,6 +15,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     access::{Door, Guard, guard_calls},
+    http::scope,
     openinference::OpenInference,
 };
 use crate::{metrics::Metrics, operations::Service};
@@ -97,13 +98,14 @@ async fn observe(
 ) -> Response {
     let started = Instant::now();
     let path = request.uri().path().to_owned();
+    let trace_id = scope::trace_id(request.headers()).map(str::to_owned);
     let response = next.run(request).await;
     // A call that is refused carries its status in its head, a stream in its trailers.
     let code = tonic::Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
     let name = status::name(code);
     metrics.grpc_requests.with_label_values(&[name]).inc();
     let seconds = started.elapsed().as_secs_f64();
-    tracing::info!(path, status = name, latency_seconds = seconds, "call");
+    tracing::info!(path, status = name, latency_seconds = seconds, trace_id, "call");
     response
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,13 +60,41 @@ def test_models_are_unloaded_and_loaded(operated: Server, repository: Path, way:
     client.close()
 
 
-def test_the_servers_own_words_say_which_version_serves(operated: Server) -> None:
-    def post(path: str) -> dict[int, bool]:
-        request = urllib.request.Request(f"http://{operated.http}/v1/repository/{path}", method="POST")
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return {own["version"]: own["default"] for own in json.load(answer)["models"]}
+def post(server: Server, path: str) -> dict[int, bool]:
+    """Versions, and whether they answer requests that name none."""
+    request = urllib.request.Request(f"http://{server.http}/v1/repository/{path}", method="POST")
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return {own["version"]: own["default"] for own in json.load(answer)["models"]}
 
-    assert post("scan")[2]
-    assert post(f"models/{MODEL}/rollback") == {1: True, 2: False}
-    assert post(f"models/{MODEL}/versions/2/pin") == {1: False, 2: True}
-    assert post(f"models/{MODEL}/unpin") == {1: False, 2: True}
+
+def test_the_servers_own_words_say_which_version_serves(operated: Server) -> None:
+    assert post(operated, "scan")[2]
+    assert post(operated, f"models/{MODEL}/rollback") == {1: True, 2: False}
+    assert post(operated, f"models/{MODEL}/versions/2/pin") == {1: False, 2: True}
+    assert post(operated, f"models/{MODEL}/unpin") == {1: False, 2: True}
+
+
+def test_a_pin_is_kept_over_a_restart_where_the_operator_wants_it(tmp_path: Path) -> None:
+    for version in ("1", "2"):
+        shutil.copytree(FIXTURES / MODEL / "1", tmp_path / MODEL / version)
+    flags = ("--model-control", "kept", "--proof-records", str(tmp_path / ".proofs"))
+    with serving(tmp_path, *flags) as server:
+        assert post(server, f"models/{MODEL}/rollback") == {1: True, 2: False}
+    with serving(tmp_path, *flags) as server:
+        assert post(server, "scan") == {1: True, 2: False}
+    with serving(tmp_path, "--model-control") as server:
+        assert post(server, "scan") == {1: False, 2: True}
+
+
+def test_a_version_that_is_copied_in_file_by_file_is_seen_and_serves_when_it_is_whole(tmp_path: Path) -> None:
+    shutil.copytree(FIXTURES / MODEL / "1", tmp_path / MODEL / "1")
+    with serving(tmp_path, "--watch") as server:
+        client = tritonclient.http.InferenceServerClient(server.http)
+        (tmp_path / MODEL / "2").mkdir()
+        for file in sorted((FIXTURES / MODEL / "1").iterdir()):
+            assert states(client).get("2") != "READY"
+            shutil.copy(file, tmp_path / MODEL / "2")
+        end = time.monotonic() + 60
+        while states(client).get("2") != "READY":
+            assert time.monotonic() < end, states(client)
+        client.close()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -11,21 +9,9 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.http as triton
-from conftest import ROOT, Server
-from grpc_tools import protoc
+from conftest import Server
 
 MODEL = "tiny-pixelcnn"
-
-
-@pytest.fixture(scope="module")
-def generated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ModuleType, ModuleType]]:
-    """Messages and stubs."""
-    folder = str(tmp_path_factory.mktemp("generated"))
-    arguments = [f"--proto_path={ROOT / 'proto'}", f"--python_out={folder}", f"--grpc_python_out={folder}"]
-    assert protoc.main(["protoc", *arguments, str(ROOT / "proto/density_v1.proto")]) == 0
-    sys.path.insert(0, folder)
-    yield importlib.import_module("density_v1_pb2"), importlib.import_module("density_v1_pb2_grpc")
-    sys.path.remove(folder)
 
 
 @pytest.fixture

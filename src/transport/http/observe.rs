@@ -174,6 +174,7 @@ impl Observation {
                     images = self.scope.images(),
                     latency_seconds = seconds,
                     request_id = self.scope.id(),
+                    trace_id = self.scope.trace_id(),
                     "request"
                 )
             };

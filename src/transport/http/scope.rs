@@ -45,10 +45,28 @@ impl Announced {
     }
 }
 
+/// The id of the trace that a request belongs to: 32 hexadecimal digits of the header `traceparent`, as W3C Trace Context
+/// has it. A header that is not well-formed is as good as none.
+pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
+    let mut part = |length| {
+        let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        parts
+            .next()
+            .filter(|part| part.len() == length && part.bytes().all(is_digit))
+    };
+    let (version, trace, parent, _flags) = (part(2)?, part(32)?, part(16)?, part(2)?);
+    let is_nothing = |id: &str| id.bytes().all(|byte| byte == b'0');
+    // A later version may have more parts; this one has not.
+    let is_known = version != "ff" && (version != "00" || parts.next().is_none());
+    (is_known && !is_nothing(trace) && !is_nothing(parent)).then_some(trace)
+}
+
 /// One request.
 #[derive(Debug)]
 pub(crate) struct RequestScope {
     id: HeaderValue,
+    trace: Option<Box<str>>,
     announced: Announced,
     started: Instant,
     model: OnceLock<Arc<Model>>,
@@ -67,6 +85,7 @@ impl RequestScope {
             id: given.cloned().unwrap_or_else(|| {
                 HeaderValue::try_from(format!("{:016x}", random_u64())).unwrap_or(HeaderValue::from_static("unknown"))
             }),
+            trace: trace_id(headers).map(Box::from),
             announced: Announced::new(headers),
             started: Instant::now(),
             model: OnceLock::new(),
@@ -89,6 +108,11 @@ impl RequestScope {
     /// The id as a header.
     pub(crate) fn id_header(&self) -> HeaderValue {
         self.id.clone()
+    }
+
+    /// The trace that the client says it belongs to.
+    pub(crate) fn trace_id(&self) -> Option<&str> {
+        self.trace.as_deref()
     }
 
     /// The body, as the client announced it.
@@ -142,6 +166,33 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(REQUEST_ID, HeaderValue::from_bytes(given).unwrap());
         RequestScope::new(&headers).id().to_owned()
+    }
+
+    #[test]
+    fn a_trace_is_known_by_a_header_that_is_well_formed() {
+        let trace = |text: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("traceparent", HeaderValue::from_static(text));
+            RequestScope::new(&headers).trace_id().map(str::to_owned)
+        };
+        let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+        for good in [
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+            "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00-what-comes-later",
+        ] {
+            assert_eq!(trace(good).as_deref(), Some(id));
+        }
+        for bad in [
+            "",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7",
+            "00-4BF92F3577B34DA6A3CE929D0E0E4736-00f067aa0ba902b7-01",
+            "00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+            "ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        ] {
+            assert_eq!(trace(bad), None, "{bad}");
+        }
     }
 
     #[test]
