@@ -18,6 +18,7 @@ mod install;
 mod key;
 mod labels;
 mod model;
+mod new_calibration;
 mod npy;
 mod operation;
 mod pipeline;
@@ -68,6 +69,7 @@ enum Command {
     Serve(Box<serve::ServeArgs>),
     Check(check::CheckArgs),
     Calibrate(calibrate::CalibrateArgs),
+    NewCalibration(new_calibration::NewCalibrationArgs),
     Evaluate(evaluate::EvaluateArgs),
     Import(Box<import::ImportArgs>),
     Health(Box<health::HealthArgs>),
@@ -183,6 +185,7 @@ fn carry_out(matches: &ArgMatches, registries: &Registries) -> Result<Outcome, C
         Command::Serve(arguments) => serve::run(*arguments, registries),
         Command::Check(arguments) => check::run(arguments, registries),
         Command::Calibrate(arguments) => calibrate::run(arguments, registries),
+        Command::NewCalibration(arguments) => new_calibration::run(arguments, registries),
         Command::Evaluate(arguments) => evaluate::run(arguments, registries),
         Command::Import(arguments) => import::run(*arguments, registries),
         Command::Health(arguments) => health::run(*arguments),

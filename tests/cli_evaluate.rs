@@ -12,8 +12,10 @@ use std::{
 };
 
 use command::{binary, fixtures, golden_images, golden_scores, stderr, stdout, text};
+use density_server::{detection::trained_on::TrainedOn, families::manifest::sha256};
 use flate2::{Compression, write::GzEncoder};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 const MODEL: &str = "tiny-pixelcnn";
 
@@ -608,4 +610,101 @@ fn images_that_say_nothing_of_new_ones_are_told() {
     assert_eq!(outside(&said), outside(&warnings));
     let (said, warnings) = evaluate(&other);
     assert!(outside(&said) && outside(&warnings), "{said}");
+}
+
+/// Its next version judges by other images, is the same in all else, and tells what it was calibrated with.
+#[test]
+fn a_density_is_given_a_calibration_of_its_own() {
+    for model in [MODEL, "tiny-vae"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, version) = (folder.path().join(model).join("1"), fixtures().join(model).join("1"));
+        fs::create_dir_all(&first).unwrap();
+        for file in version.read_dir().unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), first.join(file.file_name())).unwrap();
+        }
+        let run = |arguments: &[&str], code: i32| {
+            let mut command = binary();
+            command.env("DENSITY_REPOSITORY", folder.path()).args(arguments);
+            let output = command.output().unwrap();
+            let said = stdout(&output, code);
+            if code == 2 { stderr(&output) } else { said }
+        };
+        let data = folder.path().join("data.npy");
+        let options = ["-n", "150", "--seed", "1", "--temperature", "1.5", "-o", text(&data)];
+        let observed: &[&str] = if model == MODEL {
+            &[]
+        } else {
+            &["--observation", "sample"]
+        };
+        run(&[&["sample", model], &options[..], observed].concat(), 0);
+
+        let few = folder.path().join("few.npy");
+        run(&["sample", model, "-n", "20", "-o", text(&few)], 0);
+        let refused = run(&["new-calibration", model, "--data", text(&few)], 2);
+        assert!(refused.contains("at least 100"), "{refused}");
+
+        let made = run(
+            &[
+                "new-calibration",
+                model,
+                "--data",
+                text(&data),
+                "--description",
+                "drawn warmly",
+            ],
+            0,
+        );
+        assert!(made.contains("150 images calibrate"), "{made}");
+        assert!(made.contains("nothing says which images"), "{made}");
+        let second = folder.path().join(model).join("2");
+        for file in first.read_dir().unwrap() {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            if !["calibration.npy", "model.toml"].contains(&&*name) {
+                assert_eq!(
+                    fs::read(file.path()).unwrap(),
+                    fs::read(second.join(&name)).unwrap(),
+                    "{name}"
+                );
+            }
+        }
+        let report: Value = serde_json::from_str(&run(&["check", model, "--json"], 0)).unwrap();
+        assert_eq!(report["version"], 2);
+        assert_eq!(report["calibration"]["size"], 150);
+        assert_eq!(report["calibration"]["description"], "drawn warmly");
+        let said = run(&["evaluate", model, "--data", text(&data)], 0);
+        let seen = format!("150 of 150 images are among those that {model} was calibrated with");
+        assert!(said.contains(&seen), "{said}");
+
+        // Once the manifest tells what it was trained on, the same images are refused.
+        let images = npyz_images(&data);
+        let hashes = TrainedOn::of(images.iter().map(|levels| Sha256::digest(levels).into()));
+        fs::write(second.join("trained_on.bin"), hashes.bytes()).unwrap();
+        let manifest = fs::read_to_string(second.join("model.toml")).unwrap();
+        let hash = sha256(hashes.bytes());
+        let manifest = manifest
+            .replace("[provenance]\n", "[provenance]\ntrained_on = \"trained_on.bin\"\n")
+            .replace("[sha256]\n", &format!("[sha256]\n\"trained_on.bin\" = \"{hash}\"\n"));
+        fs::write(second.join("model.toml"), manifest).unwrap();
+        let refused = run(&["new-calibration", model, "--data", text(&data)], 2);
+        assert!(refused.contains("was trained on"), "{refused}");
+    }
+    let refused = {
+        let images = golden_images("tiny-autoencoder");
+        let output = binary()
+            .args(["new-calibration", "tiny-autoencoder", "--data", text(&images)])
+            .output();
+        stderr(&output.unwrap())
+    };
+    assert!(refused.contains("cannot be calibrated"), "{refused}");
+}
+
+/// Levels of each image of an array of grey ones.
+fn npyz_images(path: &Path) -> Vec<Vec<u8>> {
+    let bytes = fs::read(path).unwrap();
+    let array = npyz::NpyFile::new(&bytes[..]).unwrap();
+    let count = array.shape()[0] as usize;
+    let levels: Vec<u8> = array.into_vec().unwrap();
+    levels.chunks(levels.len() / count).map(<[u8]>::to_vec).collect()
 }

@@ -138,7 +138,11 @@ async fn codes_images_and_features_are_refused() {
     ] {
         let model = model(&models, name);
         let decodes = can::<dyn Decodes>(&model);
-        let ask = DecodeAsk { observation, seed: 1 };
+        let ask = DecodeAsk {
+            observation,
+            seed: 1,
+            condition: Condition::None,
+        };
         let codes = vec![vec![0.0; decodes.code_size()]; 2];
         none_is_a_number(name, decodes.decode(codes, &ask, &call).await.unwrap());
         let again = can::<dyn Reconstructs>(&model)

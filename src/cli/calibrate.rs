@@ -214,7 +214,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
 }
 
 /// The repository and the name of the model in `folder`.
-fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
+pub(super) fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
     let folder = folder
         .canonicalize()
         .map_err(|error| CliError::io(folder.display().to_string(), error))?;
@@ -317,7 +317,7 @@ pub(super) fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.starts_with('.') && name.chars().all(allowed)
 }
 
-fn paths(paths: &[PathBuf]) -> String {
+pub(super) fn paths(paths: &[PathBuf]) -> String {
     let names: Vec<_> = paths
         .iter()
         .filter_map(|path| path.file_name())
@@ -389,7 +389,7 @@ fn report(made: &Made) -> String {
 }
 
 /// What has to be known of the images.
-fn notes_of(notes: impl Iterator<Item = String>, failures: &[Failure]) -> String {
+pub(super) fn notes_of(notes: impl Iterator<Item = String>, failures: &[Failure]) -> String {
     let mut text = String::new();
     for note in notes {
         text += &format!("\nnote: {note}\n");

@@ -2,6 +2,8 @@
 
 use std::f64::consts::LN_2;
 
+use super::normal;
+
 /// What a log-likelihood is worth: the exact value, or a lower bound on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
@@ -117,6 +119,38 @@ pub fn discretized_logistic(level: u8, levels: usize, mean: f32, log_scale: f32)
     log_sigmoid(upper) + log_sigmoid(-lower) + (-(lower - upper).exp_m1()).ln()
 }
 
+/// log P(level) under a Gaussian density of the given mean and log-deviation, integrated over each of `levels` bins of
+/// the unit interval: Φ((x + ½ − m)/σ) − Φ((x − ½ − m)/σ), where the two edge bins take the open tails. That is a
+/// probability, and by Jensen's inequality no less than the density of a uniformly dequantised level tells,
+/// E_u log p((x − ½ + u)/(levels − 1)) − log(levels − 1).
+///
+/// `mean` and `log_deviation` are in units of level / (levels − 1).
+pub fn discretized_gaussian(level: u8, levels: usize, mean: f32, log_deviation: f32) -> f64 {
+    let max = (levels - 1) as f64;
+    let precision = (-f64::from(log_deviation)).exp();
+    let edge = |e: f64| (e / max - f64::from(mean)) * precision;
+    let x = f64::from(level);
+    let lower = if level == 0 { f64::NEG_INFINITY } else { edge(x - 0.5) };
+    let upper = if usize::from(level) == levels - 1 {
+        f64::INFINITY
+    } else {
+        edge(x + 0.5)
+    };
+    // An infinite end would hide that its other one is no number.
+    let is_number = mean.is_finite() && !precision.is_nan();
+    if is_number {
+        normal::log_interval(lower, upper)
+    } else {
+        f64::NAN
+    }
+}
+
+/// log P(level) of a level 0 or 1, of which `logit` is the log-odds of 1.
+pub fn bernoulli(level: u8, logit: f32) -> f64 {
+    let logit = f64::from(logit);
+    log_sigmoid(if level == 0 { -logit } else { logit })
+}
+
 /// log(1 + exp(x)) without overflow.
 pub fn softplus(x: f64) -> f64 {
     x.max(0.0) + (-x.abs()).exp().ln_1p()
@@ -132,19 +166,54 @@ mod tests {
     use super::*;
 
     #[test]
-    fn discretized_logistic_is_a_distribution() {
+    fn discretized_densities_are_distributions() {
         for (levels, mean, log_scale) in [(256, 0.3, -3.0), (256, -0.5, -1.0), (2, 0.5, 0.0), (16, 1.4, -5.0)] {
-            let total: f64 = (0..levels)
-                .map(|x| discretized_logistic(x as u8, levels, mean, log_scale).exp())
-                .sum();
-            assert!((total - 1.0).abs() < 1e-9, "{levels} {mean}: {total}");
+            for density in [discretized_logistic, discretized_gaussian] {
+                let total: f64 = (0..levels)
+                    .map(|x| density(x as u8, levels, mean, log_scale).exp())
+                    .sum();
+                assert!((total - 1.0).abs() < 1e-9, "{levels} {mean}: {total}");
+            }
         }
     }
 
     #[test]
-    fn discretized_logistic_stays_finite_far_out() {
-        let value = discretized_logistic(200, 256, 0.0, -7.0);
-        assert!(value.is_finite() && value < -500.0);
+    fn discretized_densities_stay_finite_far_out() {
+        for density in [discretized_logistic, discretized_gaussian] {
+            let value = density(200, 256, 0.0, -7.0);
+            assert!(value.is_finite() && value < -500.0);
+            assert!(density(0, 256, f32::NAN, -7.0).is_nan() && density(255, 256, 0.0, f32::NAN).is_nan());
+        }
+    }
+
+    /// Numbers of `torch.special.log_ndtr` and `torch.nn.functional.logsigmoid`.
+    #[test]
+    fn heads_of_decoders_are_those_of_a_library() {
+        let close = |actual: f64, expected: f64| assert!((actual - expected).abs() < 1e-6, "{actual} {expected}");
+        close(discretized_gaussian(100, 256, 0.4, -2.5), -3.964861117);
+        close(discretized_gaussian(0, 256, 0.1, -3.0), -3.710439484);
+        close(bernoulli(1, -3.25), -3.288_041_5);
+        close(bernoulli(0, -3.25), -0.038_041_5);
+    }
+
+    /// The bound that training with uniformly dequantised levels maximises is none better than the probability.
+    #[test]
+    fn a_gaussian_gives_a_level_no_less_than_dequantised_levels_tell() {
+        let (levels, mean, log_deviation) = (16usize, 0.37f64, -2.2f64);
+        for level in 1..15u8 {
+            let parts = 4096;
+            let dequantised: f64 = (0..parts)
+                .map(|part| {
+                    let x = (f64::from(level) - 0.5 + (f64::from(part) + 0.5) / f64::from(parts)) / 15.0;
+                    let t = (x - mean) / log_deviation.exp();
+                    -0.5 * (t * t + std::f64::consts::TAU.ln()) - log_deviation
+                })
+                .sum::<f64>()
+                / f64::from(parts)
+                - f64::ln(15.0);
+            let exact = discretized_gaussian(level, levels, mean as f32, log_deviation as f32);
+            assert!(exact >= dequantised - 1e-5, "{level}: {exact} {dequantised}");
+        }
     }
 
     #[test]

@@ -96,6 +96,13 @@ pub fn discretized_logistic(mean: f32, log_scale: f32, levels: usize, temperatur
     nearest_level(value, levels)
 }
 
+/// The level of a Gaussian density with the given mean and log-deviation in units of level / (levels − 1), at `normal`
+/// deviations from its mean: rounded to the nearest level and cut at the edges.
+pub fn discretized_gaussian(mean: f32, log_deviation: f32, levels: usize, temperature: f64, normal: f64) -> u8 {
+    let deviation = f64::from(log_deviation).exp() * temperature;
+    nearest_level(f64::from(mean) + deviation * normal, levels)
+}
+
 /// The level nearest to a value in units of level / (levels − 1).
 pub fn nearest_level(value: f64, levels: usize) -> u8 {
     let max = (levels - 1) as f64;
@@ -105,7 +112,10 @@ pub fn nearest_level(value: f64, levels: usize) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::likelihood;
+    use crate::domain::{
+        likelihood,
+        random::{Random, Stream},
+    };
 
     #[test]
     fn frequencies_follow_the_distribution() {
@@ -148,6 +158,22 @@ mod tests {
         for (level, count) in counts.iter().enumerate() {
             let p = likelihood::discretized_logistic(level as u8, levels, mean, log_scale).exp();
             assert!((*count as f64 / n as f64 - p).abs() < 1e-4);
+        }
+    }
+
+    #[test]
+    fn gaussian_levels_follow_their_likelihood() {
+        let (mean, log_deviation, levels) = (0.8, -1.5, 8);
+        let n = 100_000;
+        let random = Random::new(1, Stream::Level, 0);
+        let mut counts = vec![0usize; levels];
+        for i in 0..n {
+            let level = discretized_gaussian(mean, log_deviation, levels, 1.0, random.normal(i));
+            counts[usize::from(level)] += 1;
+        }
+        for (level, count) in counts.iter().enumerate() {
+            let p = likelihood::discretized_gaussian(level as u8, levels, mean, log_deviation).exp();
+            assert!((*count as f64 / f64::from(n) - p).abs() < 5e-3, "{level}");
         }
     }
 

@@ -11,7 +11,8 @@ use serde::Deserialize;
 use self::network::Network;
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
-    codes::{Picture, codes_between, encoding, finite, in_place, only_means},
+    codes::{codes_between, encoding, finite, in_place, only_means},
+    decoder::Observation,
     gate::{failed, time_of, units},
     import::{Mismatch, Plan},
     manifest::Scored,
@@ -135,12 +136,13 @@ impl Contract for Own {
             self.keeps_apart(gate, &network)?;
             let codes = network.encode(&golden, Threads::All).map_err(failed)?.concat();
             let pictures = network.decode(&codes, Threads::All).map_err(failed)?;
-            let values: Vec<f32> = pictures.iter().flat_map(|p| p.values()).copied().collect();
-            gate.suspect(&self.decoder, units::pictures(&values, false));
+            for looks in network.decoder().head().suspicions(&pictures) {
+                gate.suspect(&self.decoder, Some(looks));
+            }
             let errors: Vec<f64> = pictures
                 .iter()
                 .zip(&golden)
-                .map(|(picture, levels)| picture.squared_errors(levels).sum())
+                .map(|(picture, levels)| picture.squared_errors(levels).iter().sum())
                 .collect();
             gate.golden(GOLDEN, self.golden.tolerance(), &expected, &errors)?;
             let code = &codes[..network.latent_size()];
@@ -190,17 +192,14 @@ impl Own {
     /// No code and no picture may depend on those that share its run.
     fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
         gate.keeps_images_apart(&self.encoder, |images| network.encode(images, Threads::All))?;
-        gate.keeps_codes_apart(&self.decoder, self.contract.latent_size, |codes| {
-            let pictures = network.decode(codes, Threads::All)?;
-            Ok(pictures.iter().map(|picture| picture.values().to_vec()).collect())
-        })
+        network.decoder().keeps_apart(gate, &self.decoder).map(drop)
     }
 }
 
 /// An autoencoder with its queues.
 struct Model {
     encode: Batches<Image, Vec<f32>>,
-    decode: Batches<Vec<f32>, Picture>,
+    decode: Batches<Vec<f32>, Observation>,
     latent_size: usize,
 }
 
@@ -226,7 +225,7 @@ impl Decodes for Model {
         check_codes(&codes, self.latent_size)?;
         only_means(ask.observation)?;
         let pictures = call.run(&self.decode, codes).await?;
-        Ok(pictures.into_iter().map(|picture| picture?.image()).collect())
+        Ok(pictures.into_iter().map(|picture| picture?.mean_image()).collect())
     }
 
     fn code_size(&self) -> usize {
@@ -249,10 +248,10 @@ impl Reconstructs for Model {
         let codes = self.encode.run(&permit, images.clone(), call.deadline).await;
         let good = codes.iter().flatten().cloned().collect();
         let pictures = self.decode.run(&permit, good, call.deadline).await;
-        let reconstruction = |(image, both): (&Image, Result<(Vec<f32>, Picture), JobError>)| {
+        let reconstruction = |(image, both): (&Image, Result<(Vec<f32>, Observation), JobError>)| {
             let (_, picture) = both?;
-            let errors = picture.squared_errors(image.levels()).collect();
-            Reconstruction::new(picture.image()?, errors, None, map)
+            let errors = picture.squared_errors(image.levels());
+            Reconstruction::new(picture.mean_image()?, errors, None, map)
         };
         Ok(images
             .iter()
@@ -275,7 +274,7 @@ impl Interpolates for Model {
         }
         let codes = codes_between(&ends[0], &ends[1], steps);
         let pictures = self.decode.run(&permit, codes, call.deadline).await;
-        pictures.into_iter().map(|picture| picture?.image()).collect()
+        pictures.into_iter().map(|picture| picture?.mean_image()).collect()
     }
 }
 
@@ -287,7 +286,7 @@ impl SquaredErrors for Network {
         Ok(pictures
             .iter()
             .zip(images)
-            .map(|(picture, levels)| picture.squared_errors(levels).collect())
+            .map(|(picture, levels)| picture.squared_errors(levels))
             .collect())
     }
 }

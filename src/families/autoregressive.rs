@@ -18,12 +18,12 @@ use serde::{Deserialize, Serialize};
 use self::{
     drawing::Drawing,
     network::{Compilation, Given, Network},
-    scores::{ByBayes, Judge},
+    scores::ByBayes,
 };
 use super::{
     Gate, Proved,
     manifest::{CalibrationFile, Scored, Tables},
-    two_sided::{TwoSided, no_calibration},
+    two_sided::{Judge, TwoSided, no_calibration},
 };
 use crate::{
     detection::evidence::Surprises,
@@ -38,7 +38,7 @@ use crate::{
         classify::Classifies,
         codes::{Decodes, Encodes, Interpolates, Reconstructs},
         compress::Compresses,
-        detect::Judges,
+        detect::{Judges, Measures},
         draw::{Completes, Draws},
         info::{CalibrationInfo, Density, DrawingMethod},
         labels::Labels,
@@ -73,7 +73,7 @@ impl Common {
 
     /// Files that it names.
     pub(super) fn files(&self) -> Vec<&str> {
-        let calibration = self.calibration.iter().map(|file| file.scores.as_str());
+        let calibration = self.calibration.iter().flat_map(CalibrationFile::files);
         self.golden.files().chain(calibration).collect()
     }
 }
@@ -207,7 +207,7 @@ fn capabilities(
                 info,
                 dimensions: model.shape.dimensions(),
             },
-            model: Arc::clone(model),
+            measures: Arc::clone(model) as _,
         })),
         None => Err(no_calibration()),
     };
@@ -218,6 +218,7 @@ fn capabilities(
         .with::<dyn Compresses>(compresses)
         .with::<dyn Classifies>(classifies)
         .with::<dyn Judges>(judges)
+        .offer::<dyn Measures>(Arc::clone(model) as _)
         .decline::<dyn Encodes>(no_code)
         .decline::<dyn Decodes>(no_code)
         .decline::<dyn Reconstructs>(no_code)

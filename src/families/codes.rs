@@ -1,64 +1,17 @@
-//! What families with codes share: codes of a prior, codes between two, and images that come out as real numbers.
+//! What families with codes share: codes of a prior, codes between two, and images made of levels.
 
-use super::network::{NetworkError, batch_shape, expect_shape};
 use crate::{
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
-        sampling,
     },
     model::{
         Refusal,
         codes::Encoding,
         draw::{DrawAsk, Observation},
     },
-    runtime::Output,
     scheduling::JobError,
 };
-
-/// An image as a decoder or a generator gives it: real numbers, not levels.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Picture {
-    shape: ImageShape,
-    /// In channel, row, column order, in units of level / (levels − 1).
-    values: Vec<f32>,
-}
-
-impl Picture {
-    /// The images that an output of shape [rows, C, H, W] holds.
-    pub(super) fn all(name: &str, shape: ImageShape, rows: usize, output: &Output) -> Result<Vec<Self>, NetworkError> {
-        expect_shape(name, output, &batch_shape(shape, rows))?;
-        let picture = |row| Self {
-            shape,
-            values: output.row(row, rows).to_vec(),
-        };
-        Ok((0..rows).map(picture).collect())
-    }
-
-    /// The numbers, in channel, row, column order, in units of level / (levels − 1).
-    pub fn values(&self) -> &[f32] {
-        &self.values
-    }
-
-    /// The image with the nearest levels, if every number is one.
-    pub fn image(&self) -> Result<Image, Refusal> {
-        image_of(
-            self.shape,
-            finite("a pixel", &self.values)?
-                .iter()
-                .map(|&value| sampling::nearest_level(f64::from(value), self.shape.levels())),
-        )
-    }
-
-    /// The squared difference to an image at every dimension, in units of level / (levels − 1).
-    pub fn squared_errors<'a>(&'a self, levels: &'a [u8]) -> impl Iterator<Item = f64> + 'a {
-        let max = (self.shape.levels() - 1) as f64;
-        levels
-            .iter()
-            .zip(&self.values)
-            .map(move |(&level, &value)| (f64::from(level) / max - f64::from(value)).powi(2))
-    }
-}
 
 /// The numbers that a graph gave for an image, unless one of them is none.
 pub(super) fn finite<'a>(what: &str, values: &'a [f32]) -> Result<&'a [f32], Refusal> {
@@ -86,12 +39,16 @@ pub(super) fn image_of(shape: ImageShape, levels: impl IntoIterator<Item = u8>) 
 pub(super) fn only_means(observation: Observation) -> Result<(), Refusal> {
     match observation {
         Observation::Mean => Ok(()),
-        Observation::Sample => Err(Refusal::option(
-            "observation",
-            "this model makes an image of a code and no distribution over images, so there is nothing to draw: leave it out or ask for \
-             \"mean\"",
-        )),
+        Observation::Sample => Err(nothing_to_draw()),
     }
+}
+
+pub(super) fn nothing_to_draw() -> Refusal {
+    Refusal::option(
+        "observation",
+        "this model makes an image of a code and no distribution over images, so there is nothing to draw: leave it out or ask for \
+         \"mean\"",
+    )
 }
 
 /// Codes drawn from a standard normal prior, widened or narrowed by the temperature.

@@ -1,24 +1,23 @@
 //! Generative adversarial networks: images from an implicit density that cannot be evaluated.
 
 mod import;
-pub mod network;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::Deserialize;
 
-use self::network::{Network, Seed};
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
-    codes::{Picture, codes_of_prior, only_means},
-    gate::{company, failed, time_of, units},
+    codes::{codes_of_prior, only_means},
+    decoder::{self, Decoder, GoldenImages, Head, Observation, Seed},
+    gate::{failed, time_of},
     import::{Mismatch, Plan},
-    manifest::{Tolerance, label_input, tolerance},
+    manifest::{Tolerance, label_input},
 };
 use crate::{
+    graph::convert::Step,
     import::{interview::Interview, reading::Reading},
-    media,
     model::{
         Call, Capabilities, Refusal,
         classify::Classifies,
@@ -57,26 +56,12 @@ struct Generator {
     output: String,
 }
 
-/// `[golden]`: images of codes, all npy.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Golden {
-    /// float32 of shape (n, L).
-    latents: String,
-    /// int64 of shape (n), if the generator takes labels.
-    labels: Option<String>,
-    /// float32 of shape (n, C, H, W), in units of level / (levels − 1).
-    images: String,
-    absolute_tolerance: f64,
-    relative_tolerance: f64,
-}
-
 #[derive(Debug)]
 struct Own {
     file: String,
-    contract: network::Contract,
+    contract: decoder::Contract,
     labels: Option<Labels>,
-    golden: Golden,
+    golden: GoldenImages,
     tolerance: Tolerance,
 }
 
@@ -95,18 +80,18 @@ impl Family for Gan {
         tables.no_density()?;
         tables.none("input", "it takes codes, not images")?;
         let labels = tables.labels()?;
-        let golden: Golden = tables.needed("golden")?;
+        let golden: GoldenImages = tables.needed("golden")?;
         Ok(Box::new(Own {
             file,
-            contract: network::Contract {
+            contract: decoder::Contract {
                 shape: tables.shape(),
                 latent_size: tables.latent_size()?,
                 input,
-                output,
+                head: Head::picture(tables.shape(), output),
                 label: label_input(label, labels.as_ref(), "graphs.generator")?,
             },
             labels,
-            tolerance: tolerance(golden.absolute_tolerance, golden.relative_tolerance)?,
+            tolerance: golden.tolerance()?,
             golden,
         }))
     }
@@ -122,17 +107,7 @@ impl Contract for Own {
     }
 
     fn files(&self) -> Vec<&str> {
-        let Golden {
-            latents,
-            labels,
-            images,
-            ..
-        } = &self.golden;
-        [latents, images]
-            .into_iter()
-            .chain(labels)
-            .map(String::as_str)
-            .collect()
+        self.golden.files().collect()
     }
 
     fn declarable(&self) -> &'static [&'static str] {
@@ -142,23 +117,22 @@ impl Contract for Own {
     /// It must draw the images of its golden codes.
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let failed = |cause| failed(&self.file, cause);
-        let (seeds, expected) = self.golden(gate)?;
-        let to_pictures = gate.declared().to_pictures(self.contract.shape.levels());
-        let graph = gate.graph(&self.file, &[(&self.contract.output, &to_pictures)])?;
-        let (engine, label) = (gate.engine(), gate.label());
-        let network = Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+        let (seeds, expected) = self.golden.read(gate, &self.contract)?;
+        let conversions = self.contract.head.conversions(gate.declared());
+        let conversions: Vec<(&str, &[Step])> = conversions.iter().map(|(name, steps)| (*name, &steps[..])).collect();
+        let graph = gate.graph(&self.file, &conversions)?;
+        let (engine, label) = (gate.engine(), format!("{} (generator)", gate.label()));
+        let network = Decoder::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("samples", |gate| {
-            self.keeps_apart(gate, &network)?;
-            let pictures = network.generate(&seeds, Threads::All).map_err(failed)?;
-            let drawn: Vec<f64> = pictures
-                .iter()
-                .flat_map(Picture::values)
-                .copied()
-                .map(f64::from)
-                .collect();
+            let strange = network.keeps_apart(gate, &self.file)?;
+            for looks in self.contract.head.suspicions(&strange) {
+                gate.suspect(&self.file, Some(looks));
+            }
+            let pictures = network.decode(&seeds, Threads::All).map_err(failed)?;
+            let drawn: Vec<f64> = pictures.iter().flat_map(Observation::mean).map(f64::from).collect();
             gate.golden(GOLDEN, self.tolerance, &expected, &drawn)?;
-            time_of(|| network.generate(&seeds[..1], Threads::One).map(drop)).map_err(failed)
+            time_of(|| network.decode(&seeds[..1], Threads::One).map(drop)).map_err(failed)
         })?;
         let model = Model {
             latent_size: network.latent_size(),
@@ -166,7 +140,7 @@ impl Contract for Own {
             generate: gate
                 .workshop()
                 .batches(&gate.manifest().name, "sample", time, move |seeds: &[Seed], threads| {
-                    network.generate(seeds, threads).map_err(|error| error.to_string())
+                    network.decode(seeds, threads).map_err(|error| error.to_string())
                 }),
         };
         let implicit = "the density of a GAN is implicit: it can be drawn from but not evaluated";
@@ -193,78 +167,11 @@ impl Contract for Own {
     }
 }
 
-impl Own {
-    /// No picture may depend on those that are drawn with it.
-    fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
-        let strange = company::codes(self.contract.latent_size, &gate.probe(&self.file));
-        let classes = self.contract.label.as_ref().map_or(1, |label| label.classes);
-        let others = gate.keeps_apart(&self.file, &mut |items| {
-            let seed = |&item: &usize| Seed {
-                code: strange[item].clone(),
-                label: item as u32 % classes,
-            };
-            let seeds: Vec<Seed> = items.iter().map(seed).collect();
-            let pictures = network.generate(&seeds, Threads::All)?;
-            Ok(pictures.iter().map(|picture| picture.values().to_vec()).collect())
-        })?;
-        gate.suspect(&self.file, units::pictures(&others.concat(), false));
-        Ok(())
-    }
-
-    /// Golden codes, and the dimensions of their images.
-    fn golden(&self, gate: &Gate<'_>) -> Result<(Vec<Seed>, Vec<f64>), GateError> {
-        let Golden {
-            latents,
-            labels,
-            images,
-            ..
-        } = &self.golden;
-        let contract = &self.contract;
-        let table = |file: &str, columns: &[usize]| {
-            media::read_numbers(gate.read(file)?, columns).map_err(|error| GateError::file(file, error))
-        };
-        let size = contract.latent_size;
-        let codes = table(latents, &[size])?;
-        let count = codes.len() / size;
-        let shape = contract.shape;
-        let expected = table(images, &[shape.channels(), shape.height(), shape.width()])?;
-        if count == 0 || expected.len() != count * shape.dimensions() {
-            let found = expected.len() / shape.dimensions();
-            let cause = format!("it has {found} images of {count} codes; there must be one each, and at least one");
-            return Err(GateError::file(images, cause));
-        }
-        let numbers = match (labels, &contract.label) {
-            (None, None) => vec![0; count],
-            (Some(file), Some(label)) => {
-                let valid = |&number: &f64| number.fract() == 0.0 && (0.0..f64::from(label.classes)).contains(&number);
-                let numbers = table(file, &[])?;
-                if numbers.len() != count || !numbers.iter().all(valid) {
-                    let cause = format!(
-                        "it must have a label for each of {count} codes, a whole number below {}",
-                        label.classes
-                    );
-                    return Err(GateError::file(file, cause));
-                }
-                numbers.into_iter().map(|number| number as u32).collect()
-            }
-            _ => {
-                let reason = "golden.labels: they must be there exactly if the generator takes labels";
-                return Err(GateError::Manifest(reason.to_owned()));
-            }
-        };
-        let seeds = codes.chunks(size).zip(numbers).map(|(code, label)| Seed {
-            code: code.iter().map(|&value| value as f32).collect(),
-            label,
-        });
-        Ok((seeds.collect(), expected))
-    }
-}
-
 /// A generator with its queue.
 struct Model {
     latent_size: usize,
     conditional: bool,
-    generate: Batches<Seed, Picture>,
+    generate: Batches<Seed, Observation>,
 }
 
 #[async_trait]
@@ -279,7 +186,7 @@ impl Draws for Model {
             .map(|(code, &label)| Seed { code, label })
             .collect();
         let pictures = call.run(&self.generate, seeds).await?;
-        let images: Result<_, Refusal> = pictures.into_iter().map(|picture| picture?.image()).collect();
+        let images: Result<_, Refusal> = pictures.into_iter().map(|picture| picture?.mean_image()).collect();
         Ok(Drawn {
             images: images?,
             labels: if self.conditional { labels } else { Vec::new() },

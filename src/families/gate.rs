@@ -31,7 +31,7 @@ use super::{
     snapshot::Snapshot,
 };
 use crate::{
-    detection::trained_on::TrainedOn,
+    detection::{calibrated_on::CalibratedOn, trained_on::TrainedOn},
     domain::{conformal::Calibration, image::Image},
     graph::{self, convert::Step},
     media::{self, DecodeOptions},
@@ -125,6 +125,7 @@ fn prove_at_leisure(
         suspicions: Vec::new(),
         drawing: Vec::new(),
         weights: 0,
+        calibrated_on: None,
     };
     gate.passed(
         "manifest",
@@ -141,6 +142,10 @@ fn prove_at_leisure(
     let capabilities = match gate.trained_on()? {
         None => proved.capabilities,
         Some(hashes) => proved.capabilities.offer(Arc::new(hashes)),
+    };
+    let capabilities = match gate.calibrated_on.take() {
+        None => capabilities,
+        Some(hashes) => capabilities.offer(Arc::new(hashes)),
     };
     let provenance = &manifest.provenance;
     let warnings = gate.checks.iter().filter(|check| check.name == WARNING);
@@ -205,6 +210,8 @@ pub struct Gate<'a> {
     drawing: Vec<String>,
     /// Weights of all graphs.
     weights: u64,
+    /// The images behind its calibration, as far as they are known.
+    calibrated_on: Option<CalibratedOn>,
 }
 
 impl<'a> Gate<'a> {
@@ -494,6 +501,11 @@ impl<'a> Gate<'a> {
             return Ok(None);
         };
         let calibration = self.calibration_of(&file.scores)?;
+        if let Some(images) = &file.images {
+            let hashes = TrainedOn::read(self.read(images)?).map_err(|cause| GateError::file(images, cause))?;
+            let of = calibration.size();
+            self.calibrated_on = Some(CalibratedOn { hashes, of });
+        }
         self.passed(
             "calibration",
             format!("{} scores of held-out inliers", calibration.size()),

@@ -17,7 +17,10 @@ use serde::Deserialize;
 pub use self::{
     declared::{Declared, Serving},
     digest::{hexadecimal, sha256},
-    tables::{CalibrationFile, Head, InputMap, LabelInput, Scored, Tables, Tolerance, label_input, refuse, tolerance},
+    tables::{
+        CalibrationFile, Head, InputMap, LabelInput, Likelihood, Scored, Tables, Tolerance, label_input, refuse,
+        tolerance,
+    },
 };
 use super::{Contract, Registry};
 use crate::{domain::image::ImageShape, media::DecodeOptions};

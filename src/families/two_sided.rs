@@ -1,16 +1,19 @@
 //! Densities judged by the two-sided conformal p-value of one statistic. False alarms are bounded, not misses: an image
 //! that the statistic does not tell from the inliers passes, whatever it shows.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
 
 use crate::{
     domain::{
         conformal::{Calibration, CalibrationError},
+        image::Image,
         likelihood,
     },
     model::{
-        PerImage, Reason, Refusal,
-        detect::{Calibrated, CalibrationScores, JudgeAsk, Judged, Measured, Verdict},
+        Call, PerImage, Reason, Refusal,
+        detect::{Calibrated, CalibrationScores, JudgeAsk, Judged, Judges, Measured, Measures, Verdict},
         info::CalibrationInfo,
         value::Number,
     },
@@ -24,9 +27,32 @@ pub(super) struct TwoSided {
     pub(super) dimensions: usize,
 }
 
+/// A density that is judged by its own statistic.
+pub(super) struct Judge {
+    pub(super) measures: Arc<dyn Measures>,
+    pub(super) scores: TwoSided,
+}
+
+#[async_trait]
+impl Judges for Judge {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
+        self.scores.check(ask)?;
+        let statistics = self.measures.measure(images, call).await?;
+        Ok(self.scores.judge(ask, statistics))
+    }
+
+    fn has_maps(&self) -> bool {
+        false
+    }
+
+    fn calibration(&self) -> CalibrationScores {
+        self.scores.scores()
+    }
+}
+
 impl TwoSided {
     /// Refuses what only a detector can do, and rates that the scores do not support.
-    pub(super) fn check(&self, ask: &JudgeAsk) -> Result<(), Refusal> {
+    fn check(&self, ask: &JudgeAsk) -> Result<(), Refusal> {
         let asked = [
             ("confidence", ask.confidence.is_some()),
             ("fdr", ask.false_discovery_rate.is_some()),
@@ -42,7 +68,7 @@ impl TwoSided {
     }
 
     /// What p-values are measured against.
-    pub(super) fn scores(&self) -> CalibrationScores {
+    fn scores(&self) -> CalibrationScores {
         CalibrationScores {
             statistic: self.info.statistic,
             two_sided: true,
@@ -53,7 +79,7 @@ impl TwoSided {
     }
 
     /// Verdicts on the statistics of images.
-    pub(super) fn judge(&self, ask: &JudgeAsk, statistics: PerImage<f64>) -> Judged {
+    fn judge(&self, ask: &JudgeAsk, statistics: PerImage<f64>) -> Judged {
         let verdict = |value: f64| {
             if value.is_nan() {
                 return Err(Refusal::not_a_number("the log-likelihood"));

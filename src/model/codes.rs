@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Call, PerImage, Refusal,
     draw::Observation,
+    labels::Condition,
     value::{Map, Picture},
 };
 use crate::domain::image::Image;
@@ -65,12 +66,14 @@ pub struct Encoding {
 }
 
 /// What is asked of a decoder.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct DecodeAsk {
     /// Mean or draw.
     pub observation: Observation,
     /// Seed of the draw.
     pub seed: u64,
+    /// The label that is conditioned on; without one each code's is drawn from the prior.
+    pub condition: Condition,
 }
 
 /// One image through encoder and decoder.

@@ -25,6 +25,16 @@ pub trait Judges: Send + Sync {
     fn calibration(&self) -> CalibrationScores;
 }
 
+/// A model with a statistic of its own, by which it judges once it is calibrated.
+#[async_trait]
+pub trait Measures: Send + Sync {
+    /// What a calibration calls it.
+    fn statistic(&self) -> &'static str;
+
+    /// Its value for each image, in nats.
+    async fn measure(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<f64>, Refusal>;
+}
+
 /// What is asked of a judge.
 #[derive(Debug, Clone)]
 pub struct JudgeAsk {

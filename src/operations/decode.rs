@@ -3,13 +3,14 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec, input::Codes, sample::pictures};
+use super::{Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec, input::Codes, sample::pictures};
 use crate::{
     domain::{image::Image, random::random_seed},
     model::{
         Model, Refusal,
         codes::{DecodeAsk, Decodes, check_codes},
         draw::{Observation, Order},
+        labels::Condition,
         value::Picture,
     },
 };
@@ -26,6 +27,9 @@ pub struct DecodeOptions {
     pub observation: Observation,
     /// Seed of the draw; without one the server chooses, and the answer tells.
     pub seed: Option<u64>,
+    /// For a decoder that is given labels: which one, by name or number. Without it each code's label is drawn from the
+    /// prior, and the answer tells the labels.
+    pub label: Option<Label>,
 }
 
 /// What an answer says once.
@@ -36,6 +40,9 @@ pub struct DecodeHead {
     /// The seed, where anything was drawn.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// Of a decoder that is given labels: that of each code.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
 }
 
 /// The image of one code or stream.
@@ -65,7 +72,7 @@ impl Operation for Decode {
 
     async fn run(
         decodes: &Self::Capability,
-        _: &Model,
+        model: &Model,
         Codes(codes): Codes,
         options: DecodeOptions,
         context: &Context,
@@ -74,12 +81,19 @@ impl Operation for Decode {
         let ask = DecodeAsk {
             observation: options.observation,
             seed: options.seed.unwrap_or_else(random_seed),
+            condition: model.condition(options.label.as_ref().map(|label| label.0.as_str()))?,
         };
+        let labels = match &ask.condition {
+            Condition::None => Vec::new(),
+            given => model.names_of(&given.draw(codes.len() as u32, ask.seed)),
+        };
+        let is_drawn = ask.observation == Observation::Sample || matches!(ask.condition, Condition::Open(_));
         let images = decodes.decode(codes, &ask, &context.call).await?;
         Ok(Answer {
             head: DecodeHead {
                 observation: ask.observation,
-                seed: (ask.observation == Observation::Sample).then_some(ask.seed),
+                seed: is_drawn.then_some(ask.seed),
+                labels,
             },
             items: images.into_iter().map(OneImage::new).collect(),
         })

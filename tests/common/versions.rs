@@ -12,7 +12,7 @@ use density_server::{
     },
     families::{
         autoregressive::network::{Contract, Head, Network},
-        gan::network::{self as generator, Seed},
+        decoder::{self, Decoder, Head as Given, Seed},
     },
     graph::{
         self,
@@ -153,14 +153,14 @@ pub(crate) fn pixelcnn(shape: ImageShape, head: Head, model: &Model, reference: 
 
 /// A `gan` whose golden images are those of `reference`.
 pub(crate) fn gan(shape: ImageShape, size: usize, model: &Model, reference: &Model) -> Draft {
-    let contract = generator::Contract {
+    let contract = decoder::Contract {
         shape,
         latent_size: size,
         input: "z".to_owned(),
-        output: "image".to_owned(),
         label: None,
+        head: Given::picture(shape, "image".to_owned()),
     };
-    let network = generator::Network::load(&*engine(), NAME, reference, contract).unwrap();
+    let network = Decoder::load(&*engine(), NAME, reference, contract).unwrap();
     let codes: Vec<f32> = (0..3 * size).map(|i| (i as f32).sin()).collect();
     let seed = |code: &[f32]| Seed {
         code: code.to_vec(),
@@ -168,8 +168,8 @@ pub(crate) fn gan(shape: ImageShape, size: usize, model: &Model, reference: &Mod
     };
     let mut values = Vec::new();
     for code in codes.chunks(size) {
-        let pictures = network.generate(&[seed(code)], Threads::All).unwrap();
-        values.extend_from_slice(pictures[0].values());
+        let pictures = network.decode(&[seed(code)], Threads::All).unwrap();
+        values.extend(pictures[0].mean());
     }
     let form = [3, shape.channels(), shape.height(), shape.width()];
     let files = vec![

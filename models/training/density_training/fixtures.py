@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from density_training import autoencoder, classifier, gan, mixture, pixelcnn, pixelcnn_conditional, pixelrnn, vae
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.model import Exported, parameter_count
+from density_training.parts import write_parts
 from density_training.scoring import bits_per_dim, log_likelihood
 from density_training.strangers import write_strangers
 from density_training.version import Family, Graphs, Labels, Version, write_generator_version, write_version
@@ -28,7 +29,7 @@ LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
 
 
 def write_fixtures(folder: Path) -> None:
-    """Write `repository/<name>/1`, `refused/<name>/1`, `exports/` and `imports/`, with a file for each network."""
+    """Write `repository/`, `refused/`, `parts/`, `exports/` and `imports/`, with a version or a file for each network."""
     repository = folder / "repository"
     _write_pixelcnn(repository, "tiny-binary-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2))
     _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))
@@ -41,6 +42,7 @@ def write_fixtures(folder: Path) -> None:
     _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
     write_strangers(folder / "imports")
+    write_parts(folder / "parts")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=4, latent_size=3))
     _write_generator(repository, "tiny-gan", TinyGenerator(height=6, width=5, levels=16, latent_size=3))

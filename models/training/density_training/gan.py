@@ -162,6 +162,7 @@ FAMILY = Family(
         )
     },
     score=None,
+    takes_images=False,
 )
 SAMPLES_A_LABEL, GOLDEN_COUNT = 8, 10
 

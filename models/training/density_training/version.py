@@ -104,6 +104,8 @@ class Family:
     """Scores, float64 [N] or [N, labels], of uint8 images [N, C, H, W]; nothing scores an image for a generator."""
     statistic: str | None = None
     """What the calibration scores are, as the server calls it; a family without a density has none."""
+    takes_images: bool = True
+    """Whether one of the graphs takes an image, for which a manifest says how levels go in."""
 
     def load(self, folder: Path) -> Graphs:
         """The graphs of a version in ONNX Runtime."""
@@ -131,6 +133,10 @@ class Version:
     levels: int
     provenance: Table
     head: str | None = None
+    sigma: float | None = None
+    """The standard deviation of a Gaussian head that has one for all dimensions."""
+    declared: Table | None = None
+    """What the outputs of graphs are, where the server would ask."""
     calibration_description: str | None = None
     latent_size: int | None = None
     labels: Labels | None = None
@@ -165,14 +171,16 @@ def write_version(
     if calibration_scores is not None:
         arrays["calibration.npy"] = calibration_scores.double().numpy()
     golden = {"images": "golden_images.npy", "scores": "golden_scores.npy"}
-    _write(folder, version, arrays, golden)
+    write_files(folder, version, arrays, golden)
+    check_parity(folder, version.family)
 
 
 def write_generator_version(folder: Path, version: Version, latent: Tensor, label: Tensor, images: Tensor) -> None:
     """`write_version` for a generator: PyTorch's images, float [G, C, H, W], of latents [G, L] and labels int64 [G]."""
     arrays = {"golden_latents.npy": latent, "golden_labels.npy": label, "golden_images.npy": images}
     golden = {"latents": "golden_latents.npy", "labels": "golden_labels.npy", "images": "golden_images.npy"}
-    _write(folder, version, {name: array.numpy() for name, array in arrays.items()}, golden)
+    write_files(folder, version, {name: array.numpy() for name, array in arrays.items()}, golden)
+    check_parity(folder, version.family)
 
 
 class ParityError(Exception):
@@ -224,13 +232,13 @@ def training_hashes(levels: Iterable[Tensor]) -> bytes:
     return b"".join(sorted(hashlib.sha256(image.numpy().tobytes()).digest()[:8] for image in levels))
 
 
-def _write(folder: Path, version: Version, arrays: dict[str, np.ndarray], golden: Table) -> None:
+def write_files(folder: Path, version: Version, arrays: dict[str, np.ndarray], golden: Table) -> None:
+    """The arrays and the manifest of a version, whose `[golden]` names files and nothing else."""
     for name, array in arrays.items():
         np.save(folder / name, array)
     if version.trained_on is not None:
         (folder / TRAINED_ON).write_bytes(training_hashes(version.trained_on))
     (folder / MANIFEST).write_text(_to_toml(_manifest(folder, version, golden, list(arrays))))
-    check_parity(folder, version.family)
 
 
 def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) -> Table:
@@ -244,7 +252,7 @@ def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) 
             "levels": version.levels,
         },
     }
-    if family.score is not None:
+    if family.takes_images:
         tables["input"] = {"scale": 1 / (version.levels - 1), "offset": 0.0}
     for key, graph in family.graphs.items():
         tables[f"graphs.{key}"] = {"file": graph.file, **graph.tensors}
@@ -255,7 +263,9 @@ def _manifest(folder: Path, version: Version, golden: Table, arrays: list[str]) 
     if version.labels is not None:
         tables["labels"] = {"names": version.labels.names, "prior": version.labels.prior}
     if version.head is not None:
-        tables["likelihood"] = {"head": version.head}
+        tables["likelihood"] = {"head": version.head} | ({} if version.sigma is None else {"sigma": version.sigma})
+    if version.declared is not None:
+        tables["declared"] = version.declared
     tables["golden"] = golden | {
         "absolute_tolerance": ABSOLUTE_TOLERANCE,
         "relative_tolerance": RELATIVE_TOLERANCE,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::families::{
-    codes::Picture,
+    decoder::{self, Decoder, Head, Observation},
     network::{NetworkError, batch_shape, expect_shape, levels_input},
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         rewrite::{self, InputMap},
         signature::{self, Expected},
     },
-    runtime::{Engine, Input, Program, Threads, Values},
+    runtime::{Engine, Program, Threads},
 };
 
 /// What a manifest says about the two graphs.
@@ -47,7 +47,7 @@ pub struct Names {
 pub struct Network {
     contract: Contract,
     encoder: Arc<dyn Program>,
-    decoder: Arc<dyn Program>,
+    decoder: Decoder,
 }
 
 impl Network {
@@ -67,17 +67,19 @@ impl Network {
             element_type: ElementType::Float,
             forms: vec![form.to_vec()],
         };
-        for (model, names, from, to) in [
-            (encoder, &contract.encoder, &image[..], &code[..]),
-            (decoder, &contract.decoder, &code[..], &image[..]),
-        ] {
-            let (input, output) = (expected(&names.input, from), expected(&names.output, to));
-            signature::check(model, &[input], &[output])?;
-        }
+        let input = expected(&contract.encoder.input, &image);
+        signature::check(encoder, &[input], &[expected(&contract.encoder.output, &code)])?;
         let encoder = rewrite::take_levels(encoder, &contract.encoder.input, shape, contract.map)?;
+        let of_decoder = decoder::Contract {
+            shape,
+            latent_size: contract.latent_size,
+            input: contract.decoder.input.clone(),
+            label: None,
+            head: Head::picture(shape, contract.decoder.output.clone()),
+        };
         Ok(Self {
             encoder: engine.load(&format!("{name} (encoder)"), &graph::serialize(&encoder))?,
-            decoder: engine.load(&format!("{name} (decoder)"), &graph::serialize(decoder))?,
+            decoder: Decoder::load(engine, &format!("{name} (decoder)"), decoder, of_decoder)?,
             contract,
         })
     }
@@ -97,19 +99,13 @@ impl Network {
         Ok((0..rows).map(|row| outputs[0].row(row, rows).to_vec()).collect())
     }
 
+    /// The decoder.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
     /// The images of codes, which follow one another in `codes`.
-    pub fn decode(&self, codes: &[f32], threads: Threads) -> Result<Vec<Picture>, NetworkError> {
-        let names = &self.contract.decoder;
-        let rows = codes.len() / self.contract.latent_size;
-        let outputs = self.decoder.run(
-            &[Input {
-                name: &names.input,
-                shape: &[rows, self.contract.latent_size],
-                values: Values::Floats(codes),
-            }],
-            &[&names.output],
-            threads,
-        )?;
-        Picture::all(&names.output, self.contract.shape, rows, &outputs[0])
+    pub fn decode(&self, codes: &[f32], threads: Threads) -> Result<Vec<Observation>, NetworkError> {
+        self.decoder.decode_codes(codes, threads)
     }
 }

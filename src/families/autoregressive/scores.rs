@@ -2,18 +2,15 @@
 
 use async_trait::async_trait;
 
-use super::{Labelled, Model, labels::Witness};
+use super::{Labelled, Model, STATISTIC, labels::Witness};
 use crate::{
     detection::evidence::{Answers, Surprises},
     domain::{assurance::Assurance, bayes::Prior, image::Image, likelihood, surprise::Surprise},
-    families::{
-        autoregressive::network::{Given, Network},
-        two_sided::TwoSided,
-    },
+    families::autoregressive::network::{Given, Network},
     model::{
         Call, PerImage, Refusal,
         classify::{Classification, Classifies, ClassifyAsk},
-        detect::{CalibrationScores, JudgeAsk, Judged, Judges},
+        detect::Measures,
         labels::Condition,
         score::{BoundChoice, Likelihood, ScoreAsk, Scored, Scores, Worth},
         value::Map,
@@ -116,33 +113,19 @@ impl Scores for Model {
     }
 }
 
-/// A density that is judged by its own likelihood. Without a label a conditional model is asked for p(x), and it is
-/// p(x) that is calibrated.
-pub(super) struct Judge {
-    pub(super) model: std::sync::Arc<Model>,
-    pub(super) scores: TwoSided,
-}
-
+/// Judged by its own likelihood. Without a label a conditional model is asked for p(x), and it is p(x) that is
+/// calibrated.
 #[async_trait]
-impl Judges for Judge {
-    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
-        self.scores.check(ask)?;
-        let condition = self
-            .model
-            .labels
-            .as_ref()
-            .map_or(Condition::None, |labels| Condition::Open(Prior::new(&labels.prior)));
-        let totals = self.model.log_likelihoods(images, &condition, call).await?;
-        let totals = totals.into_iter().map(|item| item.map(|(total, _)| total));
-        Ok(self.scores.judge(ask, totals.collect()))
+impl Measures for Model {
+    fn statistic(&self) -> &'static str {
+        STATISTIC
     }
 
-    fn has_maps(&self) -> bool {
-        false
-    }
-
-    fn calibration(&self) -> CalibrationScores {
-        self.scores.scores()
+    async fn measure(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<f64>, Refusal> {
+        let labels = self.labels.as_ref();
+        let condition = labels.map_or(Condition::None, |labels| Condition::Open(Prior::new(&labels.prior)));
+        let totals = self.log_likelihoods(images, &condition, call).await?;
+        Ok(totals.into_iter().map(|item| item.map(|(total, _)| total)).collect())
     }
 }
 

@@ -76,21 +76,6 @@ impl Gate<'_> {
         .map(drop)
     }
 
-    /// The same of codes of `size` numbers, one after the other.
-    pub(in crate::families) fn keeps_codes_apart(
-        &mut self,
-        file: &str,
-        size: usize,
-        run: impl Fn(&[f32]) -> Result<Vec<Vec<f32>>, NetworkError>,
-    ) -> Result<(), GateError> {
-        let strange = company::codes(size, &self.probe(file));
-        self.keeps_apart(file, &mut |items| {
-            let codes: Vec<&[f32]> = items.iter().map(|&item| &strange[item][..]).collect();
-            run(&codes.concat())
-        })
-        .map(drop)
-    }
-
     fn cure_of_chance(&self) -> &'static str {
         if self.manifest().contract.declarable().contains(&"random") {
             ", or say [declared] random = true"

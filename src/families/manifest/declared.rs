@@ -62,6 +62,10 @@ pub enum Scale {
     LogScale,
     /// Itself.
     Scale,
+    /// Of a Gaussian, log σ².
+    LogVariance,
+    /// Of a Gaussian, σ².
+    Variance,
 }
 
 /// What stands for the variance of an encoder's distribution.
@@ -148,13 +152,18 @@ impl Declared {
 
     /// To the logarithm of a scale in units of level / (levels − 1).
     pub fn to_log_scale(self, levels: usize) -> Vec<Step> {
-        let log = (self.log_scale == Some(Scale::Scale)).then_some(Step::Log);
+        let to_log: &[Step] = match self.log_scale {
+            Some(Scale::Scale) => &[Step::Log],
+            Some(Scale::LogVariance) => &[Step::Times(0.5)],
+            Some(Scale::Variance) => &[Step::Log, Step::Times(0.5)],
+            _ => &[],
+        };
         let unit = match self.pictures {
             Some(Pictures::Signed) => Some(Step::Plus(-std::f32::consts::LN_2)),
             Some(Pictures::Levels) => Some(Step::Plus(-((levels - 1) as f32).ln())),
             _ => None,
         };
-        log.into_iter().chain(unit).collect()
+        to_log.iter().copied().chain(unit).collect()
     }
 
     /// To log σ².
@@ -200,6 +209,16 @@ mod tests {
         let levels = declared("pictures = \"levels\"");
         close(&levels.to_pictures(256), 51.0, 0.2);
         close(&levels.to_log_scale(256), 51f32.ln(), 0.2f32.ln());
+
+        let scale = |word: &str| declared(&format!("log_scale = {word:?}")).to_log_scale(256);
+        for (word, value) in [
+            ("log-scale", 0.5f32.ln()),
+            ("scale", 0.5),
+            ("log-variance", 0.25f32.ln()),
+            ("variance", 0.25),
+        ] {
+            close(&scale(word), value, 0.5f32.ln());
+        }
 
         let spread = |word: &str| declared(&format!("log_variance = {word:?}"));
         for (word, value) in [

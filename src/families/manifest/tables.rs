@@ -1,6 +1,8 @@
 //! The tables of a manifest as they are written: each is taken once, by whoever has a use for it, and none may be left
 //! over.
 
+use std::fmt;
+
 use serde::{Deserialize, de::DeserializeOwned};
 
 pub use crate::graph::rewrite::InputMap;
@@ -63,10 +65,14 @@ struct LatentTable {
     size: usize,
 }
 
-#[derive(Deserialize)]
+/// `[likelihood]`.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LikelihoodTable {
-    head: Head,
+pub struct Likelihood {
+    /// The distribution over levels.
+    pub head: Head,
+    /// Of a Gaussian with one standard deviation for all dimensions, in units of level / (levels − 1).
+    pub sigma: Option<f64>,
 }
 
 /// `[likelihood]` `head`: the distribution over levels.
@@ -81,6 +87,22 @@ pub enum Head {
     DiscretizedLogistic,
     /// Mixtures of them over the channels of a pixel, which they link.
     DiscretizedLogisticMixture,
+    /// A normal distribution, binned.
+    Gaussian,
+}
+
+impl fmt::Display for Likelihood {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let head = match self.head {
+            Head::Categorical => "categorical",
+            Head::Bernoulli => "bernoulli",
+            Head::DiscretizedLogistic => "discretized-logistic",
+            Head::DiscretizedLogisticMixture => "discretized-logistic-mixture",
+            Head::Gaussian => "gaussian",
+        };
+        write!(f, "head = {head:?}")?;
+        self.sigma.map_or(Ok(()), |sigma| write!(f, " and sigma = {sigma}"))
+    }
 }
 
 /// `[golden]` of families that say something of images: what the training framework computed, which the server has to
@@ -149,6 +171,15 @@ pub struct CalibrationFile {
     statistic: String,
     /// Where they came from.
     pub description: String,
+    /// File of short hashes of the images that they are of, see [`crate::detection::trained_on`].
+    pub images: Option<String>,
+}
+
+impl CalibrationFile {
+    /// Its files.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.scores.as_str()).chain(self.images.as_deref())
+    }
 }
 
 impl Tables {
@@ -236,9 +267,18 @@ impl Tables {
             .ok_or_else(|| self.needs("[latent] with a size from 1 to 65536"))
     }
 
-    /// `[likelihood]` `head`.
+    /// `[likelihood]` of a family whose heads are said by their names alone.
     pub fn head(&mut self) -> Result<Head, String> {
-        Ok(self.needed::<LikelihoodTable>("likelihood")?.head)
+        let Likelihood { head, sigma } = self.needed("likelihood")?;
+        refuse(sigma.is_some(), || {
+            "likelihood.sigma: only a decoder has one".to_owned()
+        })?;
+        Ok(head)
+    }
+
+    /// `[likelihood]`, if there is one.
+    pub fn likelihood(&mut self) -> Result<Option<Likelihood>, String> {
+        self.optional("likelihood")
     }
 
     /// `[labels]`: names that differ, and a prior that is a distribution over them.

@@ -13,7 +13,7 @@ use super::{MANIFEST, sha256, version_number};
 pub(crate) fn version(
     repository: &Path,
     name: &str,
-    files: Vec<(&'static str, Vec<u8>)>,
+    files: Vec<(&str, Vec<u8>)>,
     manifest: impl FnOnce(&[(&str, String)]) -> String,
 ) -> io::Result<PathBuf> {
     let model = repository.join(name);
@@ -43,7 +43,7 @@ fn next_version(model: &Path) -> io::Result<u32> {
 
 fn write_files(
     folder: &Path,
-    files: Vec<(&'static str, Vec<u8>)>,
+    files: Vec<(&str, Vec<u8>)>,
     manifest: impl FnOnce(&[(&str, String)]) -> String,
 ) -> io::Result<()> {
     let mut hashes = Vec::new();

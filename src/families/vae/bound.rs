@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Model,
+    Model, STATISTIC,
     network::Posterior,
     work::{Codes, Decoded, PosteriorSamples},
 };
@@ -15,10 +15,10 @@ use crate::{
         likelihood::{self, Bound},
         random::{Random, Stream},
     },
-    families::two_sided::TwoSided,
+    families::decoder::Observation,
     model::{
-        Call, Refusal,
-        detect::{CalibrationScores, JudgeAsk, Judged, Judges},
+        Call, PerImage, Refusal,
+        detect::Measures,
         score::{BoundChoice, Likelihood, ScoreAsk, Scored, Scores, Worth},
         value::Map,
     },
@@ -34,15 +34,15 @@ impl Scores for Model {
     async fn score(&self, images: Vec<Image>, ask: &ScoreAsk, call: &Call) -> Result<Scored, Refusal> {
         let bound = bound(ask)?;
         let (count, k) = (images.len() as u64, bound.samples().unwrap_or(1));
-        let cost = self.encode.estimate(count) + self.decode.estimate(count * u64::from(k));
+        let cost = self.encoder.queue.estimate(count) + self.decoder.queue.estimate(count * u64::from(k));
         let permit = call.admit(Class::Interactive, cost)?;
-        let posteriors = self.encode.run(&permit, images.clone(), call.deadline).await;
+        let posteriors = self.encoder.queue.run(&permit, images.clone(), call.deadline).await;
         let permit = &permit;
         let items = images.into_iter().zip(posteriors).map(async |(image, posterior)| {
             let shape = image.shape();
             let posterior = Arc::new(posterior?);
             let items = posterior_samples(image, &posterior, k as usize, ask);
-            let decoded = self.decode.run(permit, items, call.deadline).await;
+            let decoded = self.decoder.queue.run(permit, items, call.deadline).await;
             combine(bound, &posterior, decoded, shape, ask.map)
         });
         Ok(Scored {
@@ -58,30 +58,21 @@ impl Scores for Model {
     }
 }
 
-/// A VAE that is judged by the evidence lower bound with its expectation taken at the posterior mean.
-pub(super) struct Judge {
-    pub(super) model: Arc<Model>,
-    pub(super) scores: TwoSided,
-}
-
+/// Judged by the evidence lower bound with its expectation taken at the posterior mean.
 #[async_trait]
-impl Judges for Judge {
-    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
-        self.scores.check(ask)?;
-        let results = self.model.at_mean(&images, call).await?;
-        let statistics = images.iter().zip(results).map(|(image, result)| {
-            let (posterior, observation) = result?;
-            Ok(posterior.elbo_at_mean(&observation, image.levels()))
-        });
-        Ok(self.scores.judge(ask, statistics.collect()))
+impl Measures for Model {
+    fn statistic(&self) -> &'static str {
+        STATISTIC
     }
 
-    fn has_maps(&self) -> bool {
-        false
-    }
-
-    fn calibration(&self) -> CalibrationScores {
-        self.scores.scores()
+    async fn measure(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<f64>, Refusal> {
+        let results = self.at_mean(&images, call).await?;
+        let statistic = |(image, result): (&Image, Result<_, Refusal>)| {
+            let (posterior, observation): (Posterior, Observation) = result?;
+            let elbo = posterior.elbo_at_mean(&observation, image.levels());
+            elbo.ok_or_else(|| Refusal::internal("a decoder without a likelihood was measured"))
+        };
+        Ok(images.iter().zip(results).map(statistic).collect())
     }
 }
 

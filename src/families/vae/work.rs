@@ -2,22 +2,23 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::network::{Network, Observation, Posterior};
+use super::network::Posterior;
 use crate::{
     domain::{image::Image, random::Random},
+    families::decoder::{Decoder, Observation, Seed},
     model::work::threads,
     scheduling::{Parallelism, Step, Turn, Work},
 };
 
 /// Images of codes, and how likely they make a given image.
 #[derive(Debug)]
-pub(super) struct Decoder(pub(super) Arc<Network>);
+pub(super) struct Decode(pub(super) Arc<Decoder>);
 
 /// What a decoder is given as one item.
 #[derive(Debug)]
 pub(super) enum Codes {
-    /// A code whose distribution over images is wanted.
-    Given(Vec<f32>),
+    /// A code whose image is wanted.
+    Given(Seed),
     /// Posterior samples of an image, whose likelihoods are wanted. They are drawn by the worker: there can be
     /// thousands.
     Drawn(PosteriorSamples),
@@ -41,7 +42,7 @@ pub(super) struct PosteriorSamples {
 /// What became of codes.
 #[derive(Debug)]
 pub(super) enum Decoded {
-    /// A distribution over images.
+    /// What a decoder gives of an image.
     Observation(Observation),
     /// Likelihoods of an image under codes.
     Likelihoods(Likelihoods),
@@ -58,7 +59,7 @@ pub(super) struct Likelihoods {
     pub(super) map: Vec<f64>,
 }
 
-impl Work for Decoder {
+impl Work for Decode {
     type Item = Codes;
     type Output = Decoded;
 
@@ -70,15 +71,15 @@ impl Work for Decoder {
     }
 
     fn run(&self, items: Vec<Codes>, parallelism: Parallelism) -> Turn<Codes, Decoded> {
-        let mut values = Vec::new();
+        let mut seeds = Vec::new();
         let mut log_ratios = Vec::new();
         for codes in &items {
             match codes {
-                Codes::Given(code) => values.extend_from_slice(code),
+                Codes::Given(seed) => seeds.push(seed.clone()),
                 Codes::Drawn(drawn) => {
                     for sample in drawn.samples.clone() {
                         let (code, log_ratio) = drawn.posterior.draw(sample, &drawn.random);
-                        values.extend(code);
+                        seeds.push(Seed { code, label: 0 });
                         log_ratios.push(log_ratio);
                     }
                 }
@@ -86,7 +87,7 @@ impl Work for Decoder {
         }
         let mut observations = self
             .0
-            .decode(&values, threads(parallelism))
+            .decode(&seeds, threads(parallelism))
             .map_err(|error| error.to_string())?
             .into_iter();
         let mut log_ratios = log_ratios.into_iter();
@@ -100,7 +101,7 @@ impl Work for Decoder {
                 Codes::Drawn(drawn) => {
                     let count = drawn.samples.len();
                     let own = observations.by_ref().take(count);
-                    let (likelihoods, map) = likelihoods(own, &drawn.image, drawn.map);
+                    let (likelihoods, map) = likelihoods(own, &drawn.image, drawn.map)?;
                     Ok(Step::Done(Decoded::Likelihoods(Likelihoods {
                         likelihoods,
                         log_ratios: log_ratios.by_ref().take(count).collect(),
@@ -113,19 +114,21 @@ impl Work for Decoder {
 }
 
 /// log p(x | z) of each distribution, and if wanted the sum over them by dimension.
-fn likelihoods(observations: impl Iterator<Item = Observation>, image: &Image, map: bool) -> (Vec<f64>, Vec<f64>) {
+fn likelihoods(
+    observations: impl Iterator<Item = Observation>,
+    image: &Image,
+    map: bool,
+) -> Result<(Vec<f64>, Vec<f64>), String> {
     let mut sums = vec![0.0; if map { image.levels().len() } else { 0 }];
-    let totals = observations
-        .map(|observation| {
-            let mut total = 0.0;
-            for (index, value) in observation.log_probabilities(image.levels()).enumerate() {
-                total += value;
-                if map {
-                    sums[index] += value;
-                }
-            }
-            total
-        })
-        .collect();
-    (totals, sums)
+    let mut totals = Vec::new();
+    for observation in observations {
+        let values = observation
+            .log_probabilities(image.levels())
+            .ok_or("its decoder gives no likelihood")?;
+        totals.push(values.iter().sum());
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += value;
+        }
+    }
+    Ok((totals, sums))
 }

@@ -51,7 +51,7 @@ impl Head {
                     "likelihood.head: \"discretized-logistic-mixture\" is a likelihood of pixels of 1 channel or 3, not of {channels}"
                 )),
             },
-            manifest::Head::DiscretizedLogistic => Err(
+            manifest::Head::DiscretizedLogistic | manifest::Head::Gaussian => Err(
                 "likelihood.head: an autoregressive model has a \"categorical\", \"bernoulli\" or \"discretized-logistic-mixture\" head"
                     .to_owned(),
             ),

@@ -1,0 +1,124 @@
+//! The graphs of a VAE at the load gate: each part is read, tried and looked at by itself.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{
+    manifest::{DecoderFile, EncoderFile},
+    network::{Encoder, Posterior},
+    parts::{DecoderPart, EncoderPart},
+    work::Decode,
+};
+use crate::{
+    domain::image::Image,
+    families::{
+        Gate, GateError,
+        decoder::{Decoder, Observation, Seed},
+        gate::{failed, time_of, units},
+    },
+    graph::{convert::Step, weights},
+    runtime::Threads,
+    scheduling::Class,
+};
+
+impl EncoderFile {
+    /// The encoder, in the server's units.
+    pub(super) fn load(&self, gate: &mut Gate<'_>) -> Result<Encoder, GateError> {
+        let contract = &self.contract;
+        let to_log_variance = gate.declared().to_log_variance();
+        let graph = gate.graph(&self.file, &[(&contract.log_variance, to_log_variance)])?;
+        let factor = weights::input_factor(&graph, &contract.input);
+        let looks = units::input(contract.map.largest_scale(), factor, contract.shape.levels());
+        gate.suspect(&self.file, looks);
+        let name = format!("{} (encoder)", gate.label());
+        Encoder::load(&*gate.engine(), &name, &graph, contract.clone()).map_err(|cause| failed(&self.file, cause))
+    }
+
+    /// Tries that no posterior depends on those that share its run, and asks what the posteriors of golden images look
+    /// like. Answers these.
+    pub(super) fn try_on(
+        &self,
+        gate: &mut Gate<'_>,
+        encoder: &Encoder,
+        golden: &[&[u8]],
+    ) -> Result<Vec<Posterior>, GateError> {
+        gate.keeps_images_apart(&self.file, |images| {
+            let posteriors = encoder.encode(images, Threads::All)?;
+            Ok(posteriors
+                .iter()
+                .map(|p| [&p.mean[..], &p.log_variance].concat())
+                .collect())
+        })?;
+        let posteriors = encoder
+            .encode(golden, Threads::All)
+            .map_err(|cause| failed(&self.file, cause))?;
+        let means: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
+        let spreads: Vec<f32> = posteriors.iter().flat_map(|p| p.log_variance.clone()).collect();
+        gate.suspect(&self.file, units::posterior(&means, &spreads));
+        Ok(posteriors)
+    }
+
+    /// Time of one image.
+    pub(super) fn time(&self, encoder: &Encoder, image: &[u8]) -> Result<Duration, GateError> {
+        time_of(|| encoder.encode(&[image], Threads::One).map(drop)).map_err(|cause| failed(&self.file, cause))
+    }
+
+    /// The encoder with its queue.
+    pub(super) fn serve(gate: &Gate<'_>, encoder: Arc<Encoder>, time: Duration) -> Arc<EncoderPart> {
+        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        Arc::new(EncoderPart {
+            latent_size: encoder.latent_size(),
+            queue: workshop.batches(name, "encode", time, move |images: &[Image], threads| {
+                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                encoder.encode(&levels, threads).map_err(|error| error.to_string())
+            }),
+        })
+    }
+}
+
+impl DecoderFile {
+    /// The decoder, in the server's units.
+    pub(super) fn load(&self, gate: &mut Gate<'_>) -> Result<Decoder, GateError> {
+        let contract = &self.contract;
+        let conversions = contract.head.conversions(gate.declared());
+        let conversions: Vec<(&str, &[Step])> = conversions.iter().map(|(name, steps)| (*name, &steps[..])).collect();
+        let graph = gate.graph(&self.file, &conversions)?;
+        let name = format!("{} (decoder)", gate.label());
+        Decoder::load(&*gate.engine(), &name, &graph, contract.clone()).map_err(|cause| failed(&self.file, cause))
+    }
+
+    /// Tries that nothing depends on the codes that share a run, and asks what the numbers of golden codes look like.
+    /// Answers these.
+    pub(super) fn try_on(
+        &self,
+        gate: &mut Gate<'_>,
+        decoder: &Decoder,
+        golden: &[Seed],
+    ) -> Result<Vec<Observation>, GateError> {
+        decoder.keeps_apart(gate, &self.file)?;
+        let observations = decoder
+            .decode(golden, Threads::All)
+            .map_err(|cause| failed(&self.file, cause))?;
+        for looks in self.contract.head.suspicions(&observations) {
+            gate.suspect(&self.file, Some(looks));
+        }
+        gate.passed("normalisation", self.contract.head.normalisation().to_owned());
+        Ok(observations)
+    }
+
+    /// Time of one code.
+    pub(super) fn time(&self, decoder: &Decoder, seed: &Seed) -> Result<Duration, GateError> {
+        let seed = std::slice::from_ref(seed);
+        time_of(|| decoder.decode(seed, Threads::One).map(drop)).map_err(|cause| failed(&self.file, cause))
+    }
+
+    /// The decoder with its queue.
+    pub(super) fn serve(&self, gate: &Gate<'_>, decoder: Arc<Decoder>, time: Duration) -> Arc<DecoderPart> {
+        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        Arc::new(DecoderPart {
+            queue: workshop.lane(name, "decode", Class::Interactive, Decode(decoder), time),
+            latent_size: self.contract.latent_size,
+            is_conditional: self.contract.label.is_some(),
+            has_likelihood: self.contract.head.no_likelihood().is_none(),
+        })
+    }
+}
