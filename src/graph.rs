@@ -21,6 +21,7 @@ mod walk;
 pub mod wavefront;
 pub mod weights;
 
+use bytes::{Buf, Bytes};
 use prost::Message;
 
 /// Why a file is not a graph that this server can use.
@@ -47,6 +48,15 @@ pub enum GraphError {
 
 /// Reads an ONNX file.
 pub fn parse(bytes: &[u8]) -> Result<protobuf::Model, GraphError> {
+    read(bytes)
+}
+
+/// Reads an ONNX file whose weights stay where they are: tensors refer to its bytes.
+pub fn parse_shared(bytes: Bytes) -> Result<protobuf::Model, GraphError> {
+    read(bytes)
+}
+
+fn read(bytes: impl Buf) -> Result<protobuf::Model, GraphError> {
     let model = protobuf::Model::decode(bytes).map_err(|error| GraphError::Malformed(error.to_string()))?;
     match &model.graph {
         Some(graph) if !graph.nodes.is_empty() => Ok(model),

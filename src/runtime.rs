@@ -89,6 +89,8 @@ pub enum Values<'a> {
     Floats(&'a [f32]),
     /// 64-bit integers.
     Ints(&'a [i64]),
+    /// 32-bit reals that belong to the graph: the same for every row of a batch, and without a batch axis.
+    Weights(&'a [f32]),
 }
 
 /// One output of a run while the runtime still holds it: 32-bit reals.

@@ -6,10 +6,19 @@ mod common;
 
 use std::{fs, path::Path};
 
-use common::{fixtures, load, model, models_of, root};
+use common::{
+    engine, fixtures, load, model, models_of, root,
+    versions::{floats, model as graph_of},
+};
 use density_server::{
-    families::{GateError, NetworkError},
+    domain::image::ImageShape,
+    families::{
+        GateError, NetworkError,
+        classifier::network::{Contract, Network},
+    },
+    graph::{protobuf::Node, rewrite::InputMap},
     model::{Kind, catalogue::Catalogue},
+    runtime::Threads,
 };
 use sha2::{Digest, Sha256};
 
@@ -299,4 +308,55 @@ fn the_gate_says_what_it_found() {
     let cropping = &version.card.checks[4].finding;
     assert!(cropping.starts_with("2 of 3 convolutions"), "{cropping}");
     assert!(version.card.checks[5].finding.contains("lag 3, 13 steps"));
+}
+
+/// A dense layer of 64 MiB and the first eight columns of the same alone.
+#[test]
+fn a_layer_that_is_too_large_to_be_copied_gives_the_numbers_of_a_small_one() {
+    const SIDE: usize = 64;
+    let (inputs, outputs, few) = (SIDE * SIDE, 4096, 8);
+    let shape = ImageShape::new(1, SIDE, SIDE, 256).unwrap();
+    let weight = |row: usize, column: usize| ((row * 31 + column * 17) % 101) as f32 / 101.0 - 0.5;
+    let network = |columns: usize| {
+        let values = (0..inputs).flat_map(|row| (0..columns).map(move |column| weight(row, column)));
+        let mut layer = floats("w", &[inputs, columns], Vec::new());
+        layer.raw_data = Some(values.flat_map(f32::to_le_bytes).collect());
+        let graph = graph_of(
+            vec![
+                Node::new("Flatten", &["image"], "x"),
+                Node::new("MatMul", &["x", "w"], "logits"),
+            ],
+            vec![layer],
+            ("image", &[1, SIDE, SIDE]),
+            ("logits", &[columns]),
+        );
+        let contract = Contract {
+            shape,
+            map: InputMap::same(1.0 / 255.0, 0.0),
+            classes: columns,
+            input: "image".to_owned(),
+            output: "logits".to_owned(),
+            features: Vec::new(),
+        };
+        Network::load(&*engine(), "dense", graph, contract).unwrap()
+    };
+    let images: Vec<Vec<u8>> = (0..3)
+        .map(|image| (0..inputs).map(|place| ((place * (image + 3)) % 256) as u8).collect())
+        .collect();
+    let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
+    let (large, small) = (network(outputs), network(few));
+    for threads in [Threads::One, Threads::All] {
+        let (all, first) = (
+            large.classify(&images, threads).unwrap(),
+            small.classify(&images, threads).unwrap(),
+        );
+        for (all, first) in all.iter().zip(&first) {
+            assert_eq!(all.logits.len(), outputs);
+            assert!(
+                all.logits.iter().zip(&first.logits).all(|(a, b)| (a - b).abs() < 1e-2),
+                "{:?}",
+                first.logits
+            );
+        }
+    }
 }

@@ -234,7 +234,7 @@ async fn parts_answer_over_http() {
     assert!(answer["seed"].is_u64(), "{answer}");
     let (status, answer) = post("vae-decoder/sample?n=2&label=0&seed=1", json!({})).await;
     assert_eq!((status, &answer["sampler"]), (200, &json!("decoder")), "{answer}");
-    let image = json!({"images": [vec![vec![3; 5]; 6]]});
+    let image = json!({"images": [{"pixels": vec![vec![3; 5]; 6]}]});
     let (status, answer) = post("vae-decoder/score", image.clone()).await;
     assert_eq!(status, 422);
     assert!(answer["detail"].as_str().unwrap().contains("decoder only"), "{answer}");
@@ -248,12 +248,7 @@ async fn parts_answer_over_http() {
 /// What the gate says of a fixture of which `from` in the manifest was replaced.
 fn altered(name: &str, changes: &[(&str, &str)]) -> GateError {
     let copy = tempfile::tempdir().unwrap();
-    let version = copy.path().join(name).join("1");
-    fs::create_dir_all(&version).unwrap();
-    for file in fs::read_dir(folder().join(name).join("1")).unwrap() {
-        let file = file.unwrap().path();
-        fs::copy(&file, version.join(file.file_name().unwrap())).unwrap();
-    }
+    let version = copied(name, copy.path());
     let path = version.join("model.toml");
     let mut text = fs::read_to_string(&path).unwrap();
     for (from, to) in changes {
@@ -262,6 +257,56 @@ fn altered(name: &str, changes: &[(&str, &str)]) -> GateError {
     }
     fs::write(&path, text).unwrap();
     load(&version, name).unwrap_err()
+}
+
+#[tokio::test]
+async fn a_weighted_kl_term_is_scored_with_weight_one_and_told() {
+    let repository = tempfile::tempdir().unwrap();
+    let name = "gaussian-vae";
+    let version = copied(name, repository.path());
+    let manifest = version.join("model.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    fs::write(&manifest, text.replace("[provenance]\n", "[provenance]\nbeta = 4.0\n")).unwrap();
+    let (weighted, plain) = (models_of(repository.path()), models_of(&folder()));
+    let mut scores = Vec::new();
+    for models in [&weighted, &plain] {
+        let vae = model(models, name);
+        let ask = ScoreAsk {
+            bound: None,
+            k: Some(4),
+            seed: 1,
+            map: false,
+            condition: Condition::None,
+        };
+        let scored = can::<dyn Scores>(&vae)
+            .score(golden_images(&vae), &ask, &call(models))
+            .await
+            .unwrap();
+        let first = scored.items.into_iter().next().unwrap().unwrap();
+        scores.push((scored.worth.beta, first.log_likelihood.0));
+    }
+    assert_eq!((scores[0].0, scores[1].0), (Some(1.0), None));
+    assert_eq!(scores[0].1, scores[1].1);
+    let told = &model(&weighted, name).card.checks;
+    assert!(
+        told.iter().any(|check| check.finding.contains("scored with β = 1")),
+        "{told:?}"
+    );
+    assert!(
+        told.iter()
+            .any(|check| check.name == "latent" && check.finding.starts_with("3 of 3 units"))
+    );
+}
+
+/// A copy of a fixture in a repository.
+fn copied(name: &str, repository: &std::path::Path) -> PathBuf {
+    let version = repository.join(name).join("1");
+    fs::create_dir_all(&version).unwrap();
+    for file in fs::read_dir(folder().join(name).join("1")).unwrap() {
+        let file = file.unwrap().path();
+        fs::copy(&file, version.join(file.file_name().unwrap())).unwrap();
+    }
+    version
 }
 
 #[test]
@@ -292,7 +337,7 @@ fn what_does_not_go_together_is_refused_with_what_would() {
             "bernoulli-vae",
             "[declared]\nlogits = \"probabilities\"\n",
             "",
-            "look like probabilities",
+            "golden scores",
         ),
         (
             "bernoulli-vae",
@@ -332,12 +377,7 @@ fn a_golden_number_that_is_not_the_models_is_found() {
         ("vae-decoder", "golden_images.npy"),
     ] {
         let copy = tempfile::tempdir().unwrap();
-        let version = copy.path().join(name).join("1");
-        fs::create_dir_all(&version).unwrap();
-        for entry in fs::read_dir(folder().join(name).join("1")).unwrap() {
-            let entry = entry.unwrap().path();
-            fs::copy(&entry, version.join(entry.file_name().unwrap())).unwrap();
-        }
+        let version = copied(name, copy.path());
         let path = version.join(file);
         let mut bytes = fs::read(&path).unwrap();
         let last = bytes.len() - 2;

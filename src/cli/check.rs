@@ -3,9 +3,11 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
+    time::Duration,
 };
 
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::{CliError, OfflineSettings, Outcome, model, say};
@@ -37,7 +39,10 @@ pub(super) struct CheckArgs {
 pub(super) fn run(arguments: CheckArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let settings = arguments.settings.start()?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
-    let info = match app::check(&settings, registries, &folder, arguments.thorough) {
+    let bar = waiting(&folder.display().to_string());
+    let checked = app::check(&settings, registries, &folder, arguments.thorough);
+    bar.finish_and_clear();
+    let info = match checked {
         Ok(info) => info,
         Err(error) => {
             if arguments.json {
@@ -57,6 +62,16 @@ pub(super) fn run(arguments: CheckArgs, registries: &Registries) -> Result<Outco
         State::Ready => Outcome::Done,
         _ => Outcome::Refused,
     })
+}
+
+/// A line on standard error, if that is a terminal, that tells how long the check has been at work.
+fn waiting(folder: &str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {msg}: {elapsed}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let bar = ProgressBar::new_spinner().with_style(style);
+    bar.set_message(format!("proving {folder}"));
+    bar.enable_steady_tick(Duration::from_millis(500));
+    bar
 }
 
 fn print(text: &impl fmt::Display) -> Result<(), CliError> {

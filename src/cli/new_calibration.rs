@@ -57,7 +57,7 @@ pub(super) fn run(arguments: NewCalibrationArgs, registries: &Registries) -> Res
     let own = loaded.model;
     own.can::<dyn Measures>()
         .map_err(|reason| CliError::Usage(format!("{:?} cannot be calibrated: {reason}", own.name)))?;
-    let gathered = Gathered::read(&data, own.shape, handling)?;
+    let gathered = Gathered::read(&data, &own, handling)?;
     let images = gathered.images.len();
     let version = repository.join(&own.name).join(own.version.to_string());
     let recipe = Recipe {

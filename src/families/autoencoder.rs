@@ -131,6 +131,7 @@ impl Contract for Own {
         );
         let (engine, label) = (gate.engine(), gate.label());
         let network = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone()).map_err(failed)?;
+        drop((encoder, decoder));
         gate.contract_kept();
         let (encoding, decoding) = gate.settle("reconstructions", |gate| {
             self.keeps_apart(gate, &network)?;

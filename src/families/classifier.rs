@@ -143,7 +143,7 @@ impl Contract for Own {
         let factor = weights::input_factor(&graph, &contract.input);
         gate.suspect(&self.file, units::input(contract.map.largest_scale(), factor, levels));
         let (engine, label) = (gate.engine(), gate.label());
-        let network = Network::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+        let network = Network::load(&*engine, &label, graph, self.contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("posteriors", |gate| {
             gate.keeps_images_apart(&self.file, |images| {

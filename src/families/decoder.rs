@@ -15,11 +15,15 @@ pub use self::{
     head::{Head, Outputs},
     observation::Observation,
 };
-use super::{Gate, GateError, NetworkError, gate::company, manifest::LabelInput, network::expect_shape};
+use super::{
+    Gate, GateError, NetworkError,
+    gate::company,
+    manifest::LabelInput,
+    network::{expect_shape, load},
+};
 use crate::{
     domain::image::ImageShape,
     graph::{
-        self,
         protobuf::{ElementType, Model},
         signature::{self, Expected},
     },
@@ -75,7 +79,7 @@ impl Decoder {
             .collect();
         signature::check(model, &inputs, &outputs)?;
         Ok(Self {
-            program: engine.load(name, &graph::serialize(model))?,
+            program: load(engine, name, model.clone())?,
             contract,
         })
     }

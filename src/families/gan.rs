@@ -123,6 +123,7 @@ impl Contract for Own {
         let graph = gate.graph(&self.file, &conversions)?;
         let (engine, label) = (gate.engine(), format!("{} (generator)", gate.label()));
         let network = Decoder::load(&*engine, &label, &graph, self.contract.clone()).map_err(failed)?;
+        drop(graph);
         gate.contract_kept();
         let time = gate.settle("samples", |gate| {
             let strange = network.keeps_apart(gate, &self.file)?;

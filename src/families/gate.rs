@@ -10,7 +10,6 @@ mod trials;
 pub(super) mod units;
 
 use std::{
-    borrow::Cow,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -331,7 +330,7 @@ impl<'a> Gate<'a> {
 
     /// The bytes of a file that the manifest names.
     pub fn read(&self, file: &str) -> Result<&'a [u8], GateError> {
-        let bytes = self.snapshot.file(file);
+        let bytes = self.snapshot.file(file).map(|bytes| &bytes[..]);
         bytes.ok_or_else(|| GateError::Read {
             file: file.to_owned(),
             cause: "the manifest has no hash of it".to_owned(),
@@ -376,14 +375,18 @@ impl<'a> Gate<'a> {
     /// it names no other file.
     pub fn graph(&mut self, file: &str, conversions: &[(&str, &[Step])]) -> Result<graph::protobuf::Model, GateError> {
         let refused = |cause: graph::GraphError| failed(file, cause.into());
-        let mut model = graph::parse(self.read(file)?).map_err(refused)?;
+        let bytes = self.snapshot.take_graph(file).ok_or_else(|| GateError::Read {
+            file: file.to_owned(),
+            cause: "the manifest has no hash of it".to_owned(),
+        })?;
+        let mut model = graph::parse_shared(bytes).map_err(refused)?;
         let (snapshot, unlisted) = (self.snapshot, &mut self.unlisted);
         let beside = graph::external::inline(&mut model, |name| match snapshot.file(name) {
-            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            Some(bytes) => Ok(bytes.clone()),
             None => {
                 let (bytes, hash) = snapshot.unlisted(name).map_err(|e| format!("{name}: {e}"))?;
                 unlisted.insert(name.to_owned(), hash);
-                Ok(Cow::Owned(bytes))
+                Ok(bytes.into())
             }
         })
         .map_err(refused)?;

@@ -69,6 +69,8 @@ pub struct Provenance {
     pub training_seconds: f64,
     /// Bits per dimension on test images, as measured at training.
     pub test_bits_per_dim: Option<f64>,
+    /// Weight that training gave to the KL term, if it was not 1.
+    pub beta: Option<f64>,
     /// Anything else worth knowing.
     pub notes: Option<String>,
     /// File of short hashes of the training images, see [`crate::detection::trained_on`].

@@ -3,10 +3,17 @@
 //! Architecture invariant: a network turns levels or codes into numbers and back, a batch at a time on the calling
 //! thread. It knows nothing of requests, queues or files.
 
+use std::sync::Arc;
+
 use crate::{
     domain::image::ImageShape,
-    graph::{GraphError, rewrite},
-    runtime::{Input, RuntimeError, Values},
+    graph::{
+        self, GraphError,
+        protobuf::Model,
+        rewrite,
+        weights::{self, Detached},
+    },
+    runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View},
 };
 
 /// Why a network cannot be built or run.
@@ -37,6 +44,50 @@ pub enum NetworkError {
         /// What it was.
         actual: Vec<usize>,
     },
+}
+
+/// Makes a graph runnable. Large matrices are given with each run, out of one copy, instead of to every session.
+pub(super) fn load(engine: &dyn Engine, name: &str, model: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+    let (rest, weights) = match weights::detach(&model) {
+        None => (model, Vec::new()),
+        Some(parted) => {
+            drop(model);
+            parted
+        }
+    };
+    let bytes = graph::serialize(&rest);
+    // What tensors refer to goes before the runtime makes copies.
+    drop(rest);
+    let program = engine.load(name, &bytes)?;
+    if weights.is_empty() {
+        return Ok(program);
+    }
+    Ok(Arc::new(Fed { program, weights }))
+}
+
+/// A graph that is given its weights with each run.
+#[derive(Debug)]
+struct Fed {
+    program: Arc<dyn Program>,
+    weights: Vec<Detached>,
+}
+
+impl Program for Fed {
+    fn run_with(
+        &self,
+        inputs: &[Input<'_>],
+        outputs: &[&str],
+        threads: Threads,
+        read: &mut dyn FnMut(&[View<'_>]),
+    ) -> Result<(), RuntimeError> {
+        let weights = self.weights.iter().map(|weight| Input {
+            name: &weight.name,
+            shape: &weight.dims,
+            values: Values::Weights(&weight.values),
+        });
+        let all: Vec<Input<'_>> = inputs.iter().copied().chain(weights).collect();
+        self.program.run_with(&all, outputs, threads, read)
+    }
 }
 
 /// The shape of a batch of images.

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
 };
+
+use bytes::Bytes;
 
 use super::{
     GateError, Registry, files,
@@ -31,7 +34,8 @@ impl Declared {
 
     /// Reads the files beside the manifest, which must be those that it describes.
     pub fn verify(self, folder: &Path) -> Result<Snapshot, GateError> {
-        let mut files = BTreeMap::new();
+        let (mut files, mut graphs) = (BTreeMap::new(), BTreeMap::new());
+        let is_graph = |file: &str| self.manifest.contract.graphs().contains(&file);
         for (file, expected) in &self.manifest.sha256 {
             let bytes = read(folder, file)?;
             let actual = sha256(&bytes);
@@ -42,12 +46,14 @@ impl Declared {
                     actual,
                 });
             }
-            files.insert(file.clone(), bytes);
+            let own = if is_graph(file) { &mut graphs } else { &mut files };
+            own.insert(file.clone(), Bytes::from(bytes));
         }
         Ok(Snapshot {
             manifest: self.manifest,
             fingerprint: self.fingerprint,
             files,
+            graphs: Mutex::new(graphs),
             folder: folder.to_owned(),
         })
     }
@@ -61,7 +67,9 @@ pub struct Snapshot {
     pub manifest: Manifest,
     /// sha256 of the manifest's file in sha256 digits.
     pub fingerprint: String,
-    files: BTreeMap<String, Vec<u8>>,
+    files: BTreeMap<String, Bytes>,
+    /// Graphs that nobody has taken yet: they are the largest files, and are held no longer than they are needed.
+    graphs: Mutex<BTreeMap<String, Bytes>>,
     folder: PathBuf,
 }
 
@@ -73,9 +81,25 @@ impl Snapshot {
         Ok((bytes, hash))
     }
 
-    /// The bytes of a file that the manifest has a hash of.
-    pub fn file(&self, name: &str) -> Option<&[u8]> {
-        self.files.get(name).map(Vec::as_slice)
+    /// The bytes of a file that the manifest has a hash of; of no graph.
+    pub fn file(&self, name: &str) -> Option<&Bytes> {
+        self.files.get(name)
+    }
+
+    /// The bytes of a graph, once for each time that the manifest names it.
+    pub(super) fn take_graph(&self, name: &str) -> Option<Bytes> {
+        let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = self
+            .manifest
+            .contract
+            .graphs()
+            .iter()
+            .filter(|own| **own == name)
+            .count();
+        if named > 1 {
+            return graphs.get(name).cloned();
+        }
+        graphs.remove(name)
     }
 }
 

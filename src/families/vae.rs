@@ -118,10 +118,29 @@ impl Contract for Own {
     }
 }
 
+/// Whether training weighted the KL term, which no graph shows: a bound does not.
+fn is_weighted(gate: &mut Gate<'_>) -> Result<bool, GateError> {
+    match gate.manifest().provenance.beta {
+        None => Ok(false),
+        Some(beta) if beta.is_finite() && beta >= 0.0 => {
+            gate.passed(
+                "bound",
+                format!("trained with a KL term of weight {beta}; scored with β = 1, with which it is a bound"),
+            );
+            Ok(true)
+        }
+        Some(beta) => Err(GateError::Manifest(format!(
+            "provenance.beta: {beta} is no weight; it is finite, and not negative"
+        ))),
+    }
+}
+
 /// A VAE with its queues.
 struct Model {
     encoder: Arc<EncoderPart>,
     decoder: Arc<DecoderPart>,
+    /// Whether training weighted the KL term.
+    is_weighted: bool,
 }
 
 impl Own {
@@ -172,6 +191,7 @@ impl Own {
         let model = Arc::new(Model {
             encoder: EncoderFile::serve(gate, encoder, encoding),
             decoder: decoder_file.serve(gate, decoder, decoding),
+            is_weighted: is_weighted(gate)?,
         });
         let capabilities = Capabilities::new(
             "a VAE has a posterior over codes and a likelihood of images given a code, and nothing else",

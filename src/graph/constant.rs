@@ -197,7 +197,7 @@ mod tests {
         assert!(half(0x7e00).is_nan());
         tensor.data_type = Some(ElementType::Bfloat16 as i32);
         tensor.dims = vec![2];
-        tensor.raw_data = Some(vec![0x80, 0x3f, 0x00, 0xc0]);
+        tensor.raw_data = Some(vec![0x80, 0x3f, 0x00, 0xc0].into());
         assert_eq!(read(&tensor), [1.0, -2.0]);
     }
 }

@@ -229,7 +229,7 @@ fn cut(kernel: &Tensor, cut: &Cut, name: String) -> Tensor {
         dims: kernel.dims[..2].iter().copied().chain(sizes).collect(),
         data_type: kernel.data_type,
         name: Some(name),
-        raw_data: Some(kept),
+        raw_data: Some(kept.into()),
         ..Tensor::default()
     }
 }
@@ -243,7 +243,7 @@ fn bytes(tensor: &Tensor) -> Option<(Cow<'_, [u8]>, usize)> {
     let kind = ElementType::of(tensor.data_type?)?;
     let width = kind.real_width()?;
     let bytes = match (&tensor.raw_data, kind) {
-        (Some(raw), _) => Cow::Borrowed(raw.as_slice()),
+        (Some(raw), _) => Cow::Borrowed(&raw[..]),
         (None, ElementType::Float) => Cow::Owned(le(&tensor.float_data, |v| v.to_le_bytes())),
         (None, ElementType::Double) => Cow::Owned(le(&tensor.double_data, |v| v.to_le_bytes())),
         // Numbers of 16 bits are written one in each integer.

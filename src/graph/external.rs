@@ -5,7 +5,9 @@
 //! graph, out of files that the caller answers for, and what cannot be put there is refused. This holds at every depth,
 //! and after it a graph reads nothing but itself.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
 
 use super::{
     GraphError,
@@ -20,15 +22,15 @@ const LARGEST: usize = i32::MAX as usize;
 /// Tensors may share values, but not without end: a small file must not become a large graph.
 const SHARES: usize = 4;
 
-/// Puts all values that lie elsewhere into the graph. `read` gives the bytes of a file by its plain name, and is asked
-/// once for each. Answers the names, in order.
-pub fn inline<'a>(
+/// Puts all values that lie elsewhere into the graph, without a copy. `read` gives the bytes of a file by its plain
+/// name, and is asked once for each. Answers the names, in order.
+pub fn inline(
     model: &mut Model,
-    mut read: impl FnMut(&str) -> Result<Cow<'a, [u8]>, String>,
+    mut read: impl FnMut(&str) -> Result<Bytes, String>,
 ) -> Result<Vec<String>, GraphError> {
     // Instructions for training are of no use here, and they could hold tensors, too.
     model.training.clear();
-    let mut files: BTreeMap<String, Cow<'_, [u8]>> = BTreeMap::new();
+    let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
     let mut total = 0usize;
     walk::tensors(model, &mut |tensor| {
         if tensor.data_location != Some(ELSEWHERE) {
@@ -55,7 +57,6 @@ pub fn inline<'a>(
             );
             return Err(refused(cause));
         }
-        let values = values.to_vec();
         *tensor = Tensor {
             dims: std::mem::take(&mut tensor.dims),
             data_type: tensor.data_type,
@@ -114,9 +115,10 @@ impl Place {
         })
     }
 
-    fn of_file<'a>(&self, bytes: &'a [u8]) -> Result<&'a [u8], String> {
+    fn of_file(&self, bytes: &Bytes) -> Result<Bytes, String> {
         let end = self.offset.checked_add(self.length);
-        end.and_then(|end| bytes.get(self.offset..end)).ok_or_else(|| {
+        let range = end.filter(|&end| end <= bytes.len()).map(|end| self.offset..end);
+        range.map(|range| bytes.slice(range)).ok_or_else(|| {
             format!(
                 "it should have {} bytes from {} of {:?}, which has {}",
                 self.length,
@@ -173,7 +175,7 @@ mod tests {
     fn inlined(model: &mut Model) -> Result<Vec<String>, GraphError> {
         inline(model, |name| {
             assert_eq!(name, "beside", "only plain names reach the reader");
-            Ok(Cow::Owned((0..12).collect()))
+            Ok((0..12).collect())
         })
     }
 

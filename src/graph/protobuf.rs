@@ -4,6 +4,7 @@
 //! tensors. Parts that can hold neither (quantisation, metadata, …) are kept as opaque bytes, so that a graph which is
 //! read and written again loses nothing.
 
+use bytes::Bytes;
 use prost::Message as _;
 
 /// A file: a graph and what it needs.
@@ -251,8 +252,8 @@ pub struct Tensor {
     #[prost(string, optional, tag = "8")]
     pub name: Option<String>,
     /// Values as little-endian bytes.
-    #[prost(bytes = "vec", optional, tag = "9")]
-    pub raw_data: Option<Vec<u8>>,
+    #[prost(bytes = "bytes", optional, tag = "9")]
+    pub raw_data: Option<Bytes>,
     /// Values as 64-bit reals.
     #[prost(double, repeated, tag = "10")]
     pub double_data: Vec<f64>,
@@ -550,7 +551,7 @@ impl Tensor {
 
     /// Elements that the message has values for, at most.
     pub fn held(&self) -> u64 {
-        let raw = self.raw_data.as_ref().map_or(0, Vec::len) * 8 / self.bits().unwrap_or(8);
+        let raw = self.raw_data.as_ref().map_or(0, Bytes::len) * 8 / self.bits().unwrap_or(8);
         // Elements of less than a byte share one number.
         let small = self.int32_data.len() * (8 / self.bits().unwrap_or(8)).max(1);
         let others = [

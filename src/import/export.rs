@@ -116,12 +116,13 @@ impl Export {
     pub fn read<'a>(
         file: &str,
         bytes: &[u8],
-        beside: impl FnMut(&str) -> Result<Cow<'a, [u8]>, String>,
+        mut beside: impl FnMut(&str) -> Result<Cow<'a, [u8]>, String>,
     ) -> Result<Self, Problem> {
         let refused = |error: graph::GraphError, cure: &str| Problem::new(file, error.to_string(), cure);
         let again = "export the network again as an ONNX graph";
         let mut model = graph::parse(bytes).map_err(|error| refused(error, again))?;
         let held = "put the files with its weights beside the graph, under the names that they were exported with";
+        let beside = |name: &str| beside(name).map(|bytes| bytes.into_owned().into());
         let beside = graph::external::inline(&mut model, beside).map_err(|error| refused(error, held))?;
         graph::bounds::check(&model).map_err(|error| refused(error, ""))?;
         let drawing = graph::chance::nodes(&model);

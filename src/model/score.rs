@@ -66,6 +66,11 @@ pub struct Worth {
     /// The seed of these samples.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
+    /// The weight of the KL term in a bound, where training weighted it otherwise: always 1, with which alone it is a
+    /// bound.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = 1.0)]
+    pub beta: Option<f64>,
 }
 
 /// The likelihoods of the images of a request.

@@ -296,7 +296,9 @@ fn run(
         .map(|input| {
             let value = match input.values {
                 Values::Bytes(values) => TensorRef::from_array_view((input.shape, values))?.into_dyn(),
-                Values::Floats(values) => TensorRef::from_array_view((input.shape, values))?.into_dyn(),
+                Values::Floats(values) | Values::Weights(values) => {
+                    TensorRef::from_array_view((input.shape, values))?.into_dyn()
+                }
                 Values::Ints(values) => TensorRef::from_array_view((input.shape, values))?.into_dyn(),
             };
             Ok((input.name, value))

@@ -49,7 +49,10 @@ impl Program for Rows {
         }
         let shapes: Vec<Vec<usize>> = inputs
             .iter()
-            .map(|input| std::iter::once(1).chain(input.shape[1..].iter().copied()).collect())
+            .map(|input| match input.values {
+                Values::Weights(_) => input.shape.to_vec(),
+                _ => std::iter::once(1).chain(input.shape[1..].iter().copied()).collect(),
+            })
             .collect();
         let mut all: Vec<Output> = Vec::new();
         for row in 0..rows {
@@ -94,5 +97,6 @@ fn row_of(values: Values<'_>, row: usize, rows: usize) -> Values<'_> {
         Values::Bytes(values) => Values::Bytes(part(values, row, rows)),
         Values::Floats(values) => Values::Floats(part(values, row, rows)),
         Values::Ints(values) => Values::Ints(part(values, row, rows)),
+        Values::Weights(values) => Values::Weights(values),
     }
 }

@@ -5,12 +5,11 @@ use std::sync::Arc;
 
 use crate::families::{
     decoder::{self, Decoder, Head, Observation},
-    network::{NetworkError, batch_shape, expect_shape, levels_input},
+    network::{NetworkError, batch_shape, expect_shape, levels_input, load},
 };
 use crate::{
     domain::image::ImageShape,
     graph::{
-        self,
         protobuf::{ElementType, Model},
         rewrite::{self, InputMap},
         signature::{self, Expected},
@@ -78,7 +77,7 @@ impl Network {
             head: Head::picture(shape, contract.decoder.output.clone()),
         };
         Ok(Self {
-            encoder: engine.load(&format!("{name} (encoder)"), &graph::serialize(&encoder))?,
+            encoder: load(engine, &format!("{name} (encoder)"), encoder)?,
             decoder: Decoder::load(engine, &format!("{name} (decoder)"), decoder, of_decoder)?,
             contract,
         })

@@ -31,8 +31,10 @@ const ESSENTIAL_STRIDES: usize = 4;
 /// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places,
 /// each is tried on all of them.
 const KINDS: usize = 3;
-/// Images in one run: the unchanged one and its changed copies.
+/// Images in one run, at most: the unchanged one and its changed copies.
 const ROWS: usize = 32;
+/// Dimensions of all images of a run. A network keeps hundreds of numbers for each while it runs.
+const DIMENSIONS: usize = 24_576;
 /// Logits of one run, at most: 256 MiB.
 const LOGITS: usize = 1 << 26;
 /// Predictions may differ by this share of the largest logit: rounding, should a runtime's kernels depend on what they
@@ -109,7 +111,8 @@ fn probe<E>(
     } else {
         places(shape, &random(0))
     };
-    let rows = (LOGITS / (trial.predictions.width(shape.channels()) * shape.pixels())).clamp(2, ROWS);
+    let one = trial.predictions.width(shape.channels()) * shape.pixels();
+    let rows = (LOGITS / one).min(DIMENSIONS / shape.dimensions()).clamp(2, ROWS);
     let sweeps = if trial.thorough {
         KINDS
     } else {

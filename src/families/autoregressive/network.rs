@@ -147,6 +147,8 @@ const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 /// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays
 /// taken.
 const MOST_LOGITS: usize = 1 << 19;
+/// Dimensions of images whose logits are had at once: a network keeps hundreds of numbers for each while it runs.
+const MOST_DIMENSIONS: usize = 1 << 15;
 
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;
@@ -374,7 +376,9 @@ impl Network {
         match &self.evaluation {
             Evaluation::Passes(_) => {
                 let one = self.predictions.width(self.shape.channels()) * self.shape.pixels();
-                (MOST_LOGITS / one).max(1)
+                (MOST_LOGITS / one)
+                    .min(MOST_DIMENSIONS / self.shape.dimensions())
+                    .max(1)
             }
             Evaluation::Walks(_) => walks::COMPANY,
         }

@@ -48,6 +48,7 @@ pub(in crate::families) fn worth(assurance: Assurance, condition: &Condition, na
         label,
         k: None,
         seed: None,
+        beta: None,
     }
 }
 

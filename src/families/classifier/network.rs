@@ -6,11 +6,10 @@ use crate::{
     detection::evidence::{Answers, Features, GivesFeatures, Layer},
     domain::image::ImageShape,
     families::{
-        network::{NetworkError, batch_shape, expect_shape, levels_input},
+        network::{NetworkError, batch_shape, expect_shape, levels_input, load},
         sight::Sight,
     },
     graph::{
-        self,
         protobuf::{ElementType, Model},
         rewrite::{self, InputMap},
         signature::{self, Expected},
@@ -54,7 +53,7 @@ pub struct Prediction {
 
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
-    pub fn load(engine: &dyn Engine, name: &str, model: &Model, contract: Contract) -> Result<Self, NetworkError> {
+    pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: Contract) -> Result<Self, NetworkError> {
         let shape = contract.shape;
         let expected = |name, form: &[usize]| Expected {
             name,
@@ -64,14 +63,15 @@ impl Network {
         let image = [shape.channels(), shape.height(), shape.width()];
         let sight = match contract.features.as_slice() {
             [] => None,
-            names => Some(Sight::new(model, names)?),
+            names => Some(Sight::new(&model, names)?),
         };
         let mut outputs = vec![expected(&contract.output, &[contract.classes])];
         outputs.extend(sight.iter().flat_map(Sight::expected));
-        signature::check(model, &[expected(&contract.input, &image)], &outputs)?;
-        let graph = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
+        signature::check(&model, &[expected(&contract.input, &image)], &outputs)?;
+        let graph = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
+        drop(model);
         Ok(Self {
-            program: engine.load(&format!("{name} (classifier)"), &graph::serialize(&graph))?,
+            program: load(engine, &format!("{name} (classifier)"), graph)?,
             sight,
             contract,
         })

@@ -23,6 +23,6 @@ impl Default for GateSettings {
 impl GateSettings {
     /// What may be spent on trials that are not essential: the rest of a load needs its time, too.
     pub(in crate::families) fn trial_limit(self) -> Duration {
-        self.time_limit / 4
+        self.time_limit / 12
     }
 }

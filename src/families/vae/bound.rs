@@ -52,6 +52,7 @@ impl Scores for Model {
                 label: None,
                 k: Some(k),
                 seed: Some(ask.seed),
+                beta: self.is_weighted.then_some(1.0),
             },
             items: futures_util::future::join_all(items).await,
         })

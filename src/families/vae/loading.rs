@@ -54,6 +54,9 @@ impl EncoderFile {
         let means: Vec<f32> = posteriors.iter().flat_map(|p| p.mean.clone()).collect();
         let spreads: Vec<f32> = posteriors.iter().flat_map(|p| p.log_variance.clone()).collect();
         gate.suspect(&self.file, units::posterior(&means, &spreads));
+        if posteriors.len() > 1 {
+            gate.passed("latent", active_units(&posteriors));
+        }
         Ok(posteriors)
     }
 
@@ -121,4 +124,24 @@ impl DecoderFile {
             has_likelihood: self.contract.head.no_likelihood().is_none(),
         })
     }
+}
+
+/// Units of the code that tell images apart (Burda, Grosse and Salakhutdinov 2016): those whose posterior means vary.
+fn active_units(posteriors: &[Posterior]) -> String {
+    const ACTIVE: f64 = 0.01;
+    let (count, size) = (posteriors.len() as f64, posteriors[0].mean.len());
+    let is_active = |unit: &usize| {
+        let values = || posteriors.iter().map(|posterior| f64::from(posterior.mean[*unit]));
+        let mean = values().sum::<f64>() / count;
+        values().map(|value| (value - mean).powi(2)).sum::<f64>() / (count - 1.0) > ACTIVE
+    };
+    let active = (0..size).filter(is_active).count();
+    let collapsed = if active == 0 {
+        "; the posterior has collapsed onto the prior"
+    } else {
+        ""
+    };
+    format!(
+        "{active} of {size} units are active over {count} golden images: their means have a variance above {ACTIVE}{collapsed}"
+    )
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::families::{
     decoder::Observation,
-    network::{NetworkError, batch_shape, expect_shape, levels_input},
+    network::{NetworkError, batch_shape, expect_shape, levels_input, load},
 };
 use crate::{
     domain::{image::ImageShape, likelihood, random::Random},
@@ -70,7 +70,7 @@ impl Encoder {
         signature::check(model, &[expected(&contract.input, &image)], &outputs)?;
         let model = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
         Ok(Self {
-            program: engine.load(name, &graph::serialize(&model))?,
+            program: load(engine, name, model)?,
             contract,
         })
     }
