@@ -1,5 +1,6 @@
 //! Encoders: features of images, and nothing else. Backbones of other tasks, and whatever else sees images as numbers.
 
+mod import;
 pub mod network;
 
 use std::sync::Arc;
@@ -12,12 +13,14 @@ use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
     codes::encoding,
     gate::{failed, time_of, units},
+    import::{Mismatch, Plan},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::GivesFeatures,
     domain::image::Image,
     graph::weights,
+    import::{interview::Interview, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Reason, Refusal,
         classify::Classifies,
@@ -89,6 +92,10 @@ impl Family for Encoder {
             },
             golden: tables.scored()?,
         }))
+    }
+
+    fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
+        import::import(brought, interview)
     }
 }
 

@@ -177,15 +177,6 @@ pub fn import(
             return Err(ImportError::Problems(vec![problem]));
         }
         let mut questions = interview.open().to_vec();
-        if !questions.is_empty()
-            && let Some(found) = draft::reproduced(tools.registry, &brought, request, &interview)
-        {
-            for (key, value) in found {
-                host.say(&format!("{key} = {value}: that gives the golden scores"));
-                interview.answer(&key, &value);
-            }
-            continue;
-        }
         if questions.is_empty() {
             let draft = draft::Draft::new((family, plan), &brought, request, &interview, host)
                 .map_err(|problem| ImportError::Problems(vec![problem]))?;
@@ -201,7 +192,15 @@ pub fn import(
                 Err(error) => return Err(ImportError::Gate(error)),
             }
         }
-        let answers = host.answer(&questions).ok_or(ImportError::Unanswered)?;
+        let answers = match draft::reproduced(tools.registry, &brought, request, (&interview, &questions)) {
+            Some(found) => {
+                for (key, value) in &found {
+                    host.say(&format!("{key} = {value}: that gives the golden scores"));
+                }
+                found.into_iter().collect()
+            }
+            None => host.answer(&questions).ok_or(ImportError::Unanswered)?,
+        };
         for (key, value) in answers {
             interview.answer(&key, &value);
         }
@@ -330,10 +329,12 @@ fn recognise<'a>(
             Err(Mismatch::Other(_)) => {}
         }
     }
-    let Some(best) = fits.iter().map(|(_, plan, _)| plan.certainty).max() else {
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+    let best = fits.iter().map(|(_, plan, _)| plan.certainty).max();
+    // What is of one family but for a fault is not taken for something that asks less.
+    if !problems.is_empty() && best.is_none_or(|best| best < Certainty::Certain) {
+        return Err(problems);
+    }
+    let Some(best) = best else {
         let seen: Vec<String> = brought.iter().map(Reading::shown).collect();
         let what = format!("{}. It is {}", seen.join("; "), reasons.join("; "));
         return Err(vec![Problem::new(

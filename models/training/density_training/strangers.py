@@ -690,6 +690,33 @@ def classifiers() -> Iterator[Case]:
         arguments=("--family", "classifier"),
         refused="depends on the batch",
     )
+    for name, place in (("rows", 0), ("maps", 1)):
+        encoder = Backbone(place)
+
+        def summary(images: Tensor, encoder: Backbone = encoder) -> Tensor:
+            features = encoder(images.float() / 255).double().flatten(1)
+            return torch.stack([features.mean(1), (features**2).mean(1).sqrt()], 1)
+
+        yield Case(
+            f"encoder-{name}",
+            (Graph(encoder, (image,), dynamo=place == 1),),
+            family="encoder",
+            shape=(3, SIDE, SIDE),
+            numbers=summary,
+            arguments=("--family", "encoder") if name == "rows" else (),
+        )
+
+
+class Backbone(nn.Module):
+    """Features of an image: a row of numbers, or maps of them."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__()
+        self.conv, self.place = nn.Conv2d(3, 6, 3, stride=2, padding=1), place
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = F.relu(self.conv(image))
+        return (maps.mean((2, 3)), maps)[self.place]
 
 
 def cases() -> Iterator[Case]:

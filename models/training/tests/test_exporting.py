@@ -24,10 +24,17 @@ class Resized(nn.Module):
         super().__init__()
         self.network, self.size = network, size
 
-    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if x.dim() == 4:
-            return self.network(x[:, :, : self.size[0], : self.size[1]], *others)
-        return self.network(x[:, : self.size[0]], *others)
+            return self.network(x[:, :, : self.size[0], : self.size[1]])
+        return self.network(x[:, : self.size[0]])
+
+
+class ResizedConditional(Conditional):
+    """The same of a network that is given labels, too."""
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        return super().forward(image[:, :, :HEIGHT, :WIDTH], label)
 
 
 def _networks(block: str) -> dict[str, nn.Module]:
@@ -35,7 +42,7 @@ def _networks(block: str) -> dict[str, nn.Module]:
     scale = (lambda x: x) if "log_scale" in block else None
     decoder = Resized(Decoder(nn.Sigmoid(), scale=scale), (5,))
     if "label" in block and "[N, labels]" not in block:
-        model: nn.Module = Resized(Conditional(), (HEIGHT, WIDTH))
+        model: nn.Module = ResizedConditional()
     elif "[N, labels]" in block:
         model = Resized(Classifier(lambda _, x: x, channels=1), (8, 8))
     else:

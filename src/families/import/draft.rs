@@ -339,17 +339,17 @@ const COMBINATIONS: usize = 256;
 /// Images that they are tried on.
 const TRIED: usize = 2;
 
-/// Answers to all open questions with which the graphs give the golden numbers, if some do.
+/// Answers to all these questions with which the graphs give the golden numbers, if some do.
 pub(super) fn reproduced(
     registry: &Registry,
     brought: &[Reading],
     request: &Request,
-    interview: &Interview,
+    (interview, asked): (&Interview, &[Question]),
 ) -> Option<BTreeMap<String, String>> {
     let golden = request.golden.as_ref()?;
-    let questions: Vec<&Question> = interview.open().iter().filter(|own| !own.options.is_empty()).collect();
+    let questions: Vec<&Question> = asked.iter().filter(|own| !own.options.is_empty()).collect();
     let count: usize = questions.iter().map(|question| question.options.len()).product();
-    if count > COMBINATIONS || questions.len() < interview.open().len() {
+    if count > COMBINATIONS || questions.len() < asked.len() {
         return None;
     }
     let mut best: Option<(f64, BTreeMap<String, String>)> = None;
