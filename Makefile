@@ -25,6 +25,7 @@ TRAINING := models/training
 DENY := .runtime/deny
 # What `make audit` checks: `make audit CHECKS="bans licenses sources"` does not need the database of advisories.
 CHECKS ?= all
+FUZZ_SECONDS ?= 60
 # How many `make soak` sends.
 REQUESTS ?= 1000000
 MATURIN := .runtime/maturin
@@ -115,6 +116,10 @@ bench-peers: build $(PEERS)/installed ## Measure the server beside FastAPI, LitS
 .PHONY: hostile
 hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 3 minutes)
 	$(PYTHON) tests/hostile
+
+.PHONY: fuzz
+fuzz: $(LIBRARY) ## Spoil what clients send and folders hold, FUZZ_SECONDS for each of nine targets, and see that nothing crashes
+	FUZZ_SECONDS=$(FUZZ_SECONDS) $(CARGO) test --locked --test fuzz -- --nocapture --test-threads 1
 
 .PHONY: soak
 soak: build ## Ask the real binary a million things, and see that memory and descriptors do not grow (REQUESTS=…)
