@@ -66,7 +66,7 @@ pub fn softmax_weights(logits: impl ExactSizeIterator<Item = f32>, temperature: 
 /// eˣ for x ≤ 0, without branches, so that the loop around it is vectorised: 2ⁿ by the exponent's bits times a
 /// polynomial for the fraction of x / ln 2, which is its Taylor series up to degree 6 on ±½.
 #[inline]
-fn exp_of_negative(x: f32) -> f32 {
+pub(super) fn exp_of_negative(x: f32) -> f32 {
     // Adding 1.5 · 2²³ rounds to a whole number, which then stands in the lowest bits.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.max(-87.0);

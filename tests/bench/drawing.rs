@@ -1,16 +1,17 @@
 //! Drawing beside scoring and beside the naive loop: same model, same machine, same minute.
 //!
 //! `make bench` runs it. Everything goes through the queues and workers in process, with a worker for each core. The
-//! naive loop makes one full pass for every pixel; at batch 1 it is run whole, at batch 64 some of its passes are run
-//! and multiplied, because the whole would take minutes. The rounds alternate, so that a change of the machine's mood
-//! falls on all.
+//! naive loop makes one full pass for every dimension, or every pixel of a head that links channels; at batch 1 it is
+//! run whole, at batch 64 some of its passes are run and multiplied, because the whole would take minutes. The rounds
+//! alternate, so that a change of the machine's mood falls on all.
 //!
 //! Then one client scores an image after the other, first alone and then while 64 images are drawn again and again; and
 //! networks with random weights draw images of growing size, each size in a process of its own, so that its peak of
 //! memory is its own.
 //!
-//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--beside MODEL` to score and draw with another model
-//! in the same rounds, `--draw-only N` to draw N images again and again and nothing else (for a profile).
+//! Options after `--`: `--rounds N` (5), `--repository FOLDER`, `--model MODEL` (fashion-mnist-pixelcnn), `--beside
+//! MODEL` to score and draw with another model in the same rounds, `--draw-only N` to draw N images again and again and
+//! nothing else (for a profile).
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
@@ -34,6 +35,7 @@ use density_server::{
         Registry, Workshop,
         autoregressive::network::{Compilation, Network, Scratch},
     },
+    graph::wavefront::Predictions,
     media,
     metrics::Metrics,
     model::{
@@ -57,12 +59,14 @@ const NAIVE_PASSES: u32 = 8;
 
 fn main() {
     let (mut rounds, mut drawing, mut beside) = (5, 0, None);
+    let mut name = MODEL.to_owned();
     let mut repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("models/repository");
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--rounds" => rounds = arguments.next().unwrap().parse().unwrap(),
             "--repository" => repository = arguments.next().unwrap().into(),
+            "--model" => name = arguments.next().unwrap(),
             "--beside" => beside = Some(arguments.next().unwrap()),
             "--draw-only" => drawing = arguments.next().unwrap().parse().unwrap(),
             "--side" => return draw_size(arguments.next().unwrap().parse().unwrap()),
@@ -80,12 +84,12 @@ fn main() {
     };
     let scheduler = Arc::new(Scheduler::start(config, &metrics).unwrap());
     let workshop = Workshop::new(engine, scheduler, metrics);
-    let golden = repository.join(MODEL).join("1/golden_images.npy");
+    let golden = repository.join(&name).join("1/golden_images.npy");
     let repository = Repository::new(repository, Registry::standard(), workshop.clone());
     repository.scan().unwrap();
-    let model = repository.model(MODEL, None).unwrap();
+    let model = repository.model(&name, None).unwrap();
     let network = model.can::<Network>().unwrap();
-    println!("{MODEL}, {cores} cores; drawn {}", network.compilation());
+    println!("{name}, {cores} cores; drawn {}", network.compilation());
     let shape = model.shape;
     let golden = media::read_images(&std::fs::read(golden).unwrap(), shape, 64).unwrap();
     let many: Vec<Image> = golden.iter().cycle().take(64).cloned().collect();
@@ -109,6 +113,10 @@ fn main() {
         }
         return;
     }
+    let naive_passes = match network.predictions() {
+        Predictions::OfChannels(_) => shape.dimensions(),
+        Predictions::OfPixels(_) => shape.pixels(),
+    };
     let naive = |images: &[Image], passes: u32| {
         let given: Vec<_> = images.iter().map(|image| image.levels().into()).collect();
         let start = Instant::now();
@@ -116,7 +124,7 @@ fn main() {
             network.logits(&given, Threads::All).unwrap();
         }
         let pass = start.elapsed().as_secs_f64() / f64::from(passes);
-        pass * shape.dimensions() as f64 / images.len() as f64
+        pass * naive_passes as f64 / images.len() as f64
     };
     let measure = |model: &Model, round: u64| {
         [
@@ -141,7 +149,7 @@ fn main() {
             score_64,
             draw_1,
             draw_64,
-            naive(&many[..1], if round == 0 { shape.dimensions() as u32 } else { 100 }),
+            naive(&many[..1], if round == 0 { naive_passes as u32 } else { 100 }),
             naive(&many, NAIVE_PASSES),
         ];
         for (times, measured) in times.iter_mut().zip(measured) {

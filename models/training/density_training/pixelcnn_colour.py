@@ -297,6 +297,8 @@ likely** among held-out JPEG files. Use it as one statistic of a detector, not a
 
 ## Limits
 - Only 32×32 colour images in the manner of CIFAR-10. Another compression, resizing or camera changes every score.
+- Decoders of JPEG differ by a level here and there, and so do scores, by a per cent or two. Figures and the hashes of
+  the training images are of Pillow's pixels.
 - CIFAR-10 is a benchmark of tiny photographs of ten kinds. The model is an example of what the server serves, not a
   product.
 """
