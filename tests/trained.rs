@@ -80,7 +80,7 @@ fn golden(model: &Model) -> (Vec<Image>, Vec<f64>) {
 
 #[tokio::test]
 async fn served_scores_are_those_of_the_training_framework() {
-    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-pixelrnn"] {
+    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-pixelrnn", "cifar10-pixelcnn"] {
         let model = model(models(), name);
         let (images, expected) = golden(&model);
         for (score, expected) in scores(&model, images, None).await.into_iter().zip(expected) {
@@ -92,7 +92,12 @@ async fn served_scores_are_those_of_the_training_framework() {
 
 #[tokio::test]
 async fn a_score_does_not_depend_on_company() {
-    for name in ["fashion-mnist-pixelcnn", "fashion-mnist-pixelrnn", "fashion-mnist-vae"] {
+    for name in [
+        "fashion-mnist-pixelcnn",
+        "fashion-mnist-pixelrnn",
+        "fashion-mnist-vae",
+        "cifar10-pixelcnn",
+    ] {
         let model = model(models(), name);
         let (images, _) = golden(&model);
         let together = scores(&model, images.clone(), None).await;
@@ -155,9 +160,14 @@ async fn a_sample_is_as_likely_as_what_it_was_trained_on() {
 
 #[tokio::test]
 async fn a_code_is_as_long_as_the_likelihood_allows_and_reads_back_in_any_company() {
-    let pixelcnn = model(models(), "fashion-mnist-pixelcnn");
-    let compresses = can::<dyn Compresses>(&pixelcnn);
-    let (images, scores) = golden(&pixelcnn);
+    for name in ["fashion-mnist-pixelcnn", "cifar10-pixelcnn"] {
+        codes_are_as_long_as_the_likelihood_allows(&model(models(), name)).await;
+    }
+}
+
+async fn codes_are_as_long_as_the_likelihood_allows(pixelcnn: &Model) {
+    let compresses = can::<dyn Compresses>(pixelcnn);
+    let (images, scores) = golden(pixelcnn);
     let call = call(models());
     let compressed = compresses
         .compress(images.clone(), &Condition::None, &call)

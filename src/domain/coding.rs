@@ -111,7 +111,13 @@ impl Encoder {
 
     /// Codes the level that was predicted.
     pub fn encode(&mut self, level: u8) {
-        self.ideal_bits += self.frequencies.ideal_bits(level);
+        self.encode_of(level, self.frequencies.ideal_bits(level));
+    }
+
+    /// Codes the level that was predicted, where −log₂ of its probability is known better than by its weight, which may
+    /// be too small for a number of single precision.
+    pub fn encode_of(&mut self, level: u8, bits: f64) {
+        self.ideal_bits += bits;
         self.failed |= self.coder.encode_symbol(level, &self.frequencies).is_err();
     }
 

@@ -95,7 +95,7 @@ impl Purpose {
             }
             Self::Encode(encoder) => {
                 prediction.divide(encoder.frequencies(), scratch);
-                encoder.encode(level);
+                prediction.encode(level, encoder, scratch);
                 level
             }
             Self::Decode(decoder) => {

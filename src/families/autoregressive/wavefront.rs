@@ -354,11 +354,16 @@ impl Wavefront {
             }
             return;
         }
-        let pixels = self.shape.pixels();
+        let (all, pixels) = (self.shape.channels(), self.shape.pixels());
         for (offset, into) in into.chunks_exact_mut(width).enumerate() {
-            for ((feature, into), channel) in into.iter_mut().enumerate().zip(channels) {
+            // The row of the level of each channel; there are at most four channels.
+            let mut rows = [table; 4];
+            for (channel, row) in rows[..all].iter_mut().enumerate() {
                 let level = usize::from(levels[channel * pixels + pixel + offset]);
-                *into = table[level * width + feature];
+                *row = &table[level * width..(level + 1) * width];
+            }
+            for ((feature, into), &channel) in into.iter_mut().enumerate().zip(channels) {
+                *into = rows[channel][feature];
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::Head;
 use crate::{
     domain::{
-        coding::Frequencies,
+        coding::{Encoder, Frequencies},
         image::ImageShape,
         likelihood,
         logistic_mixture::{self, LogisticMixture},
@@ -177,6 +177,17 @@ impl Prediction<'_> {
             Head::LogisticMixture => {
                 let mixture = self.mixture(scratch);
                 frequencies.set_weights(|weights| mixture.probabilities(weights));
+            }
+        }
+    }
+
+    /// Codes the level by the distribution that [`Self::divide`] has laid down.
+    pub fn encode(self, level: u8, encoder: &mut Encoder, scratch: &mut Scratch) {
+        match self.head {
+            Head::Categorical | Head::Bernoulli => encoder.encode(level),
+            Head::LogisticMixture => {
+                let log_probability = self.log_probability(level, scratch);
+                encoder.encode_of(level, -log_probability / std::f64::consts::LN_2);
             }
         }
     }
