@@ -396,7 +396,7 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
     let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
     if !plan.excess.is_empty() {
         let excess = list(plan.excess.iter().map(|s| s.name).collect());
-        let _ = write!(out, "excess = {excess}\n");
+        let _ = writeln!(out, "excess = {excess}");
     }
     if !detector.learnt.is_empty() {
         let _ = write!(out, "\n[learnt]\nfile = {LEARNT:?}\n");
