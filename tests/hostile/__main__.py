@@ -64,7 +64,7 @@ def rows() -> list[Row]:
     """Each attack once alone, to see what one request costs, and then from several connections."""
     return [
         # Those that may hold most come last: what the allocator keeps of one would hide the next.
-        Row("20 × 256 unread metrics", attacks.unread(20, 256, "/metrics"), TOTAL_MEMORY, None),
+        Row("20 × 256 unread documents", attacks.unread(20, 256, "/openapi.json"), TOTAL_MEMORY, None),
         Row("20 × 256 unread pages", attacks.unread(20, 256, "/docs/swagger-ui-bundle.js"), TOTAL_MEMORY, None),
         Row("16,777,216×1 PNG, once", attacks.wide(1), REQUEST_MEMORY),
         Row("16,777,216×1 PNG, 8 at once", attacks.wide(8), TOTAL_MEMORY),
