@@ -256,7 +256,7 @@ mod tests {
     #[test]
     fn one_by_one_or_all_at_once_images_are_the_same() {
         let bytes = file(5);
-        let mut array = NpyImages::new(&bytes[..], shape()).unwrap();
+        let mut array = NpyImages::new(&bytes[..], shape(), false).unwrap();
         assert_eq!(array.count(), 5);
         let one_by_one: Vec<_> = (0..5).map(|_| array.next_image().unwrap()).collect();
         assert_eq!(Ok(one_by_one), read_images(&bytes, shape(), 5));
@@ -271,7 +271,7 @@ mod tests {
         let start = bytes.len() - 36;
         bytes[start + 12] = 16;
         bytes.truncate(bytes.len() - 1);
-        let mut array = NpyImages::new(&bytes[..], shape()).unwrap();
+        let mut array = NpyImages::new(&bytes[..], shape(), false).unwrap();
         assert!(array.next_image().is_ok());
         let error = array.next_image().unwrap_err().to_string();
         assert!(error.contains("image 1") && error.contains("16"), "{error}");
@@ -280,7 +280,7 @@ mod tests {
         assert!(error.contains("ends before the 36 bytes"), "{error}");
         assert!(array.is_cut_short());
         let long = [file(1), vec![0]].concat();
-        let mut array = NpyImages::new(&long[..], shape()).unwrap();
+        let mut array = NpyImages::new(&long[..], shape(), false).unwrap();
         array.next_image().unwrap();
         assert!(array.finish().unwrap_err().to_string().contains("more follows"));
     }
@@ -317,7 +317,7 @@ mod tests {
         assert!(error(&super::super::header(">f8", &[1])).contains("little-endian"));
         assert!(error(b"").contains("magic number"));
         let floats = write_f32(&[1, 2, 2, 3], [0.0; 12].into_iter());
-        let error = NpyImages::new(&floats[..], shape()).unwrap_err().to_string();
+        let error = NpyImages::new(&floats[..], shape(), false).unwrap_err().to_string();
         assert!(error.contains("float32") && error.contains("uint8"), "{error}");
     }
 }
