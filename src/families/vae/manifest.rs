@@ -24,6 +24,7 @@ pub(super) struct Own {
 
 /// What there is of a VAE, and what it is proved by.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each version, while it loads")]
 pub(super) enum Parts {
     /// Both.
     Whole {
