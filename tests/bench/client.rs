@@ -126,6 +126,7 @@ fn end_of_answer(buffer: &[u8]) -> Option<usize> {
 }
 
 /// The body of one answer to a GET.
+#[allow(dead_code, reason = "not every program with this load asks for metrics")]
 pub(crate) fn get(address: &str, path: &str) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
