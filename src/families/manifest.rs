@@ -317,7 +317,7 @@ window = [[-1, 0], [0, -1]]
         assert!(refused("[likelihood]\nhead = \"categorical\"\n", "").contains("[likelihood]"));
         assert!(refused("[input]\nscale = 1.0\noffset = 0.0\n", "").contains("[input]"));
         assert!(refused("\"categorical\"", "\"bernoulli\"").contains("not normalised"));
-        assert!(refused("\"categorical\"", "\"gaussian\"").contains("gaussian"));
+        assert!(refused("\"categorical\"", "\"gaussian\"").contains("an autoregressive model has"));
         assert!(refused("scale = 1.0", "scale = 0.0").contains("scale"));
         assert!(refused("file = \"model.onnx\"", "file = \"../model.onnx\"").contains("plain name"));
         assert!(refused("\"s.npy\" = \"00\"", "").contains("no hash"));

@@ -29,7 +29,7 @@ LABELS = Labels(names=("round", "square", "other"), prior=(0.5, 0.25, 0.25))
 
 
 def write_fixtures(folder: Path) -> None:
-    """Write `repository/`, `refused/`, `parts/`, `exports/` and `imports/`, with a version or a file for each network."""
+    """Write `repository/`, `refused/`, `parts/`, `exports/`, `imports/`: a version or a file for each network."""
     repository = folder / "repository"
     _write_pixelcnn(repository, "tiny-binary-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2))
     _write_pixelcnn(repository, "tiny-bernoulli-pixelcnn", TinyPixelCNN(1, 2, 2, levels=2, head="bernoulli"))

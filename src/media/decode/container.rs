@@ -131,29 +131,63 @@ pub(super) fn webp_frames(bytes: &[u8]) -> u64 {
 /// Where the directories of a TIFF file lie, one a page. A chain that runs in a circle ends where it is longer than a
 /// file can hold.
 pub(super) fn tiff_pages(bytes: &[u8]) -> impl Iterator<Item = u32> + '_ {
-    let is_little = bytes.starts_with(b"II");
-    let short = move |at: usize| {
-        let pair: [u8; 2] = bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
-        Some(u32::from(if is_little {
+    let tiff = Tiff::new(bytes);
+    let next = move |directory: &u32| {
+        let at = *directory as usize;
+        tiff.offset(at.checked_add(2 + 12 * tiff.short(at)? as usize)?)
+    };
+    iter::successors(tiff.offset(4), next).take(bytes.len() / 6 + 1)
+}
+
+/// Whether no entry of the first directory of a TIFF promises more values than the file has bytes. A decoder makes room
+/// for what is promised before it reads it, and takes 32 bytes for each.
+pub(super) fn tiff_values_fit(bytes: &[u8]) -> bool {
+    let tiff = Tiff::new(bytes);
+    let Some(directory) = tiff.offset(4).map(|at| at as usize) else {
+        return true;
+    };
+    let entries = tiff.short(directory).unwrap_or(0) as usize;
+    let mut counts = (0..entries).map_while(|entry| tiff.long(directory.checked_add(2 + 12 * entry + 4)?));
+    counts.all(|count| count as usize <= bytes.len())
+}
+
+/// Numbers in a TIFF, in its order of bytes.
+#[derive(Clone, Copy)]
+struct Tiff<'a> {
+    bytes: &'a [u8],
+    is_little: bool,
+}
+
+impl<'a> Tiff<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            is_little: bytes.starts_with(b"II"),
+        }
+    }
+
+    fn short(self, at: usize) -> Option<u32> {
+        let pair: [u8; 2] = self.bytes.get(at..at.checked_add(2)?)?.try_into().ok()?;
+        Some(u32::from(if self.is_little {
             u16::from_le_bytes(pair)
         } else {
             u16::from_be_bytes(pair)
         }))
-    };
-    let long = move |at: usize| {
-        let (first, second) = (short(at)?, short(at.checked_add(2)?)?);
-        let long = if is_little {
+    }
+
+    fn long(self, at: usize) -> Option<u32> {
+        let (first, second) = (self.short(at)?, self.short(at.checked_add(2)?)?);
+        Some(if self.is_little {
             second << 16 | first
         } else {
             first << 16 | second
-        };
-        Some(long).filter(|&offset| offset != 0)
-    };
-    let next = move |directory: &u32| {
-        let at = *directory as usize;
-        long(at.checked_add(2 + 12 * short(at)? as usize)?)
-    };
-    iter::successors(long(4), next).take(bytes.len() / 6 + 1)
+        })
+    }
+
+    /// Where a directory lies; 0 is nowhere.
+    fn offset(self, at: usize) -> Option<u32> {
+        self.long(at).filter(|&offset| offset != 0)
+    }
 }
 
 /// Where the images of a PNM file begin. Only binary files have more than one.

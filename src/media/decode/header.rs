@@ -43,6 +43,12 @@ impl Header {
     /// Reads the header of a file.
     pub(super) fn read(bytes: &[u8], options: DecodeOptions) -> Result<Self, MediaError> {
         let format = format(bytes)?;
+        if format == ImageFormat::Tiff && !container::tiff_values_fit(bytes) {
+            return Err(corrupt(
+                format,
+                "its directory promises more values than the file has bytes",
+            ));
+        }
         let ((width, height), colour) = match format {
             ImageFormat::Png => png::header(bytes)?,
             ImageFormat::Jpeg => jpeg::header(bytes)?,
@@ -53,6 +59,9 @@ impl Header {
                 (decoder.dimensions(), decoder.color_type())
             }
         };
+        if width == 0 || height == 0 {
+            return Err(corrupt(format, "it has no pixels"));
+        }
         let (frames, orientation) = match format {
             ImageFormat::Png => (container::png_frames(bytes), container::png_orientation(bytes)),
             ImageFormat::Jpeg => (1, container::jpeg_orientation(bytes)),
