@@ -96,7 +96,7 @@ impl Canonical {
         self.give(at, taken);
     }
 
-    /// Takes labels as `name`, int64 [batch], where the graph takes them so or as one of `classes` that is 1.
+    /// Takes labels as `name`, `int64 [batch]`, where the graph takes them so or as one of `classes` that is 1.
     pub fn label(&mut self, name: &str, taken: &Taken, classes: usize) {
         let mut at = self.input(name, ValueInfo::batched(name, ElementType::Int64, &[]), taken);
         if taken.is_one_hot() {
