@@ -15,6 +15,7 @@ use axum::{
     response::Response,
     routing::get,
 };
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
@@ -22,7 +23,6 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 
 use self::examples::{Examples, NO_STREAM, USUAL, USUAL_CODE};
 use super::{
-    output,
     problem::{Failure, ProblemBody, example, status_of},
     routes::{Index, Models, Status, control_paths},
     stream::Progress,
@@ -87,19 +87,20 @@ pub fn document(service: &Service) -> Value {
     })
 }
 
-/// What gives the document with examples of the moment.
-pub(super) fn documents(service: Arc<Service>) -> impl Fn() -> BoxFuture<'static, Value> + Clone + Send + Sync {
+/// What gives the document with examples of the moment, as JSON.
+pub(super) fn documents(service: Arc<Service>) -> impl Fn() -> BoxFuture<'static, Bytes> + Clone + Send + Sync {
     let document = document(&service);
     let examples = Arc::new(Examples::new(service, document));
     move || {
         let examples = Arc::clone(&examples);
-        async move { examples.now().await }.boxed()
+        async move { examples.written().await }.boxed()
     }
 }
 
 /// The document, as it is given, and its page.
-pub(super) fn pages(document: impl Fn() -> BoxFuture<'static, Value> + Clone + Send + Sync + 'static) -> Router {
-    let serve = move || document().map(|document| output::json(&document));
+pub(super) fn pages(document: impl Fn() -> BoxFuture<'static, Bytes> + Clone + Send + Sync + 'static) -> Router {
+    let media_type = HeaderValue::from_static(Format::Json.media_type());
+    let serve = move || document().map(|document| ([(header::CONTENT_TYPE, media_type)], document));
     // Left alone, the page would send the document's address to a validator on the internet. The address is relative,
     // so that it holds behind a prefix too.
     let config = Config::new(["../openapi.json"]).validator_url("none");
@@ -504,7 +505,10 @@ mod tests {
 
     async fn get(path: &str) -> (StatusCode, String) {
         let request = Request::get(path).body(Body::empty()).unwrap();
-        let response = pages(|| async { json!({}) }.boxed()).oneshot(request).await.unwrap();
+        let response = pages(|| async { Bytes::from_static(b"{}") }.boxed())
+            .oneshot(request)
+            .await
+            .unwrap();
         let status = response.status();
         let body = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();
         (status, String::from_utf8_lossy(&body).into_owned())

@@ -48,7 +48,13 @@ pub(super) struct Examples {
     document: Value,
     /// Name and version of a model, and a stream that it made.
     stream: Mutex<Option<(String, u32, String)>>,
+    /// The document as it was written last, and the versions that served then. It is large: whoever asks for it shares
+    /// the same bytes, and only one at a time writes it.
+    written: Mutex<Option<(Versions, Bytes)>>,
 }
+
+/// Names and versions of models.
+type Versions = Vec<(String, u32)>;
 
 /// A model that serves.
 type Serving<'a> = (&'a ModelInfo, &'a Details);
@@ -60,11 +66,30 @@ impl Examples {
             service,
             document,
             stream,
+            written: Mutex::new(None),
         }
     }
 
+    /// The document now, as JSON.
+    pub(super) async fn written(&self) -> Bytes {
+        let mut written = self.written.lock().await;
+        let listings = self.service.catalogue().listings().into_iter();
+        let serving: Versions = listings
+            .filter(|listing| listing.model.is_some())
+            .map(|listing| (listing.name, listing.version))
+            .collect();
+        if let Some((before, bytes)) = &*written
+            && *before == serving
+        {
+            return bytes.clone();
+        }
+        let bytes = Bytes::from(self.now().await.to_string());
+        *written = Some((serving, bytes.clone()));
+        bytes
+    }
+
     /// The document now.
-    pub(super) async fn now(&self) -> Value {
+    async fn now(&self) -> Value {
         let mut document = self.document.clone();
         // The document is open to everybody. Where keys are asked for, it tells nothing of models, and nothing is
         // worked out for it.
