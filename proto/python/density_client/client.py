@@ -27,17 +27,31 @@ class _Retries:
         self.retries = retries
         self.longest_wait = longest_wait
 
-    def wait(self, attempt: int, response: httpx.Response | None) -> float | None:
+    def wait(self, attempt: int, outcome: httpx.Response | httpx.TransportError) -> float | None:
         """Seconds until the next try, or `None` if there is to be none."""
-        if attempt >= self.retries or (response is not None and response.status_code not in PASSING):
+        if attempt >= self.retries or not _is_passing(outcome):
             return None
-        told = None if response is None else response.headers.get("Retry-After")
+        told = outcome.headers.get("Retry-After") if isinstance(outcome, httpx.Response) else None
         if told is not None and told.isdigit():
             seconds = float(told)
             # Waiting less than the server asks for would be rude, and waiting longer than the caller wants pointless.
             return seconds if seconds <= self.longest_wait else None
         # Clients that failed together should not come back together.
         return min(self.longest_wait, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
+
+
+def _is_passing(outcome: httpx.Response | httpx.TransportError) -> bool:
+    # Asking twice changes nothing, so a connection that broke under way is no reason to give up; an answer that does
+    # not come in time is.
+    if isinstance(outcome, httpx.Response):
+        return outcome.status_code in PASSING
+    return isinstance(outcome, httpx.ConnectTimeout) or not isinstance(outcome, httpx.TimeoutException)
+
+
+def _answered(outcome: httpx.Response | httpx.TransportError) -> httpx.Response:
+    if isinstance(outcome, httpx.TransportError):
+        raise outcome
+    return outcome
 
 
 def _path(model: str, operation: str, version: int | None) -> str:
@@ -79,20 +93,14 @@ class Client:
     def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
         attempt = 0
         while True:
+            outcome: httpx.Response | httpx.TransportError
             try:
-                response = self._http.request(method, path, content=body, headers=headers)
+                outcome = self._http.request(method, path, content=body, headers=headers)
             except httpx.TransportError as error:
-                # Asking twice changes nothing, so a connection that broke under way is no reason to give up; an answer
-                # that does not come in time is.
-                if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
-                    raise
-                wait = self._retries.wait(attempt, None)
-                if wait is None:
-                    raise
-            else:
-                wait = self._retries.wait(attempt, response)
-                if wait is None:
-                    return response
+                outcome = error
+            wait = self._retries.wait(attempt, outcome)
+            if wait is None:
+                return _answered(outcome)
             time.sleep(wait)
             attempt += 1
 
@@ -187,20 +195,14 @@ class AsyncClient:
     async def _send(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> httpx.Response:
         attempt = 0
         while True:
+            outcome: httpx.Response | httpx.TransportError
             try:
-                response = await self._http.request(method, path, content=body, headers=headers)
+                outcome = await self._http.request(method, path, content=body, headers=headers)
             except httpx.TransportError as error:
-                # Asking twice changes nothing, so a connection that broke under way is no reason to give up; an answer
-                # that does not come in time is.
-                if isinstance(error, httpx.TimeoutException) and not isinstance(error, httpx.ConnectTimeout):
-                    raise
-                wait = self._retries.wait(attempt, None)
-                if wait is None:
-                    raise
-            else:
-                wait = self._retries.wait(attempt, response)
-                if wait is None:
-                    return response
+                outcome = error
+            wait = self._retries.wait(attempt, outcome)
+            if wait is None:
+                return _answered(outcome)
             await asyncio.sleep(wait)
             attempt += 1
 
