@@ -16,7 +16,7 @@ use std::{
 pub use self::draft::{GoldenFiles, Imported, Origin};
 pub(super) use self::{
     input::{Levels, Pictures, levels_of, pictures_of, units_of_pictures},
-    labels::{Labelled, labels_of},
+    labels::{Labelled, labels_given, labels_of},
 };
 use super::{GateError, GateSettings, Registry, Workshop, manifest::Tolerance};
 pub use crate::import::{Problem, interview::Interview, interview::Question};

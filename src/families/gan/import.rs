@@ -6,14 +6,9 @@ use crate::{
         random::{Random, Stream},
     },
     families::import::{
-        Certainty, Golden, Mismatch, Pictures, Plan, coded, labels_of, levels_count, pictures_of, units_of_pictures,
+        Certainty, Golden, Mismatch, Pictures, Plan, coded, labels_given, levels_count, pictures_of, units_of_pictures,
     },
-    import::{
-        Problem,
-        canonical::Canonical,
-        interview::Interview,
-        reading::{Reading, Takes},
-    },
+    import::{Problem, canonical::Canonical, interview::Interview, reading::Reading},
     media,
 };
 
@@ -44,17 +39,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         shape,
         scale,
     };
-    let labelled = reading
-        .label()
-        .map(|label| {
-            let count = match label.takes {
-                Takes::OneHot(count) => Some(count),
-                Takes::Label(count) => count,
-                _ => None,
-            };
-            labels_of(&reading.file, count, interview)
-        })
-        .transpose()?;
+    let labelled = labels_given(reading, interview)?;
     let mut graph = Canonical::of(reading);
     graph.code("code", code);
     let mut label = "";

@@ -5,7 +5,11 @@ use std::fmt::Write;
 use super::Mismatch;
 use crate::{
     families::manifest::text::quoted,
-    import::{Problem, interview::Interview},
+    import::{
+        Problem,
+        interview::Interview,
+        reading::{Reading, Takes},
+    },
 };
 
 /// Labels and their table.
@@ -17,6 +21,20 @@ pub(crate) struct Labelled {
     pub(crate) log_prior: Vec<f64>,
     /// `[labels]`.
     pub(crate) table: String,
+}
+
+/// The labels that a graph is given, if it is given some.
+pub(crate) fn labels_given(reading: &Reading, interview: &mut Interview) -> Result<Option<Labelled>, Mismatch> {
+    let label = reading.label();
+    let labelled = label.map(|label| {
+        let count = match label.takes {
+            Takes::OneHot(count) => Some(count),
+            Takes::Label(count) => count,
+            _ => None,
+        };
+        labels_of(&reading.file, count, interview)
+    });
+    labelled.transpose()
 }
 
 /// Names of `count` labels, or of as many as are named; a prior that is the same for all unless it is given.

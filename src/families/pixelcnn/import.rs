@@ -8,7 +8,7 @@ use crate::{
         logistic_mixture::{self, LogisticMixture},
     },
     families::import::{
-        Certainty, Golden, Labelled, Levels, Mismatch, Plan, alone, labels_of, levels_count, levels_of, of_images,
+        Certainty, Golden, Labelled, Levels, Mismatch, Plan, alone, labels_given, levels_count, levels_of, of_images,
     },
     graph::convert::Step,
     import::{
@@ -18,7 +18,7 @@ use crate::{
         export::Element,
         interview::Interview,
         layout::Arrangement,
-        reading::{Given, ImageForm, Reading, Taken, Takes},
+        reading::{Given, ImageForm, Reading, Taken},
         tail::{self, Last},
     },
 };
@@ -109,17 +109,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     // The paper's networks take levels from −1 to 1.
     let is_mixture = matches!(kind, Kind::Mixture(_));
     let levels = levels_of(reading, (taken, form), levels, is_mixture, interview)?;
-    let labelled = reading
-        .label()
-        .map(|label| {
-            let count = match label.takes {
-                Takes::OneHot(count) => Some(count),
-                Takes::Label(count) => count,
-                _ => None,
-            };
-            labels_of(&reading.file, count, interview)
-        })
-        .transpose()?;
+    let labelled = labels_given(reading, interview)?;
     let name = given.port.name.as_str();
     let mut notes = Vec::new();
     let (last, value) = tail::last(reading.graph(), name);
