@@ -84,7 +84,8 @@ pub enum AppError {
     },
     /// What operators asked for cannot be read.
     #[error(
-        "what was asked of models by calls is kept in control.json of {folder}, which cannot be read: {cause}; mend the file, or remove it to load everything and pin nothing"
+        "what was asked of models by calls is kept in control.json of {folder}, which cannot be read: {cause}; mend \
+         the file, or remove it to load everything and pin nothing"
     )]
     Wishes {
         /// The folder.

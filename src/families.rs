@@ -45,7 +45,8 @@ use crate::model::{
 };
 
 /// Why other models than autoregressive ones compress nothing.
-const NO_PIXELS: &str = "lossless coding needs the exact probability of each pixel given those before it, which only an autoregressive model has";
+const NO_PIXELS: &str = "lossless coding needs the exact probability of each pixel given those before it, which only \
+    an autoregressive model has";
 
 /// A family of models.
 pub trait Family: Debug + Send + Sync + 'static {

@@ -193,8 +193,8 @@ fn wanted(takes: Takes) -> String {
     match takes {
         Takes::Nothing => "options come in the query or as a JSON object of type application/json".to_owned(),
         Takes::Images | Takes::MaskedImages | Takes::TwoImages => format!(
-            "send an image file as {}, files as multipart/form-data (curl -F image=@file.png), JSON as application/json, or an array as \
-             application/x-npy",
+            "send an image file as {}, files as multipart/form-data (curl -F image=@file.png), JSON as \
+             application/json, or an array as application/x-npy",
             IMAGE_TYPES.join(", ")
         ),
         Takes::Codes => "latent codes come as application/json or as application/x-npy".to_owned(),

@@ -104,8 +104,8 @@ pub struct Repository {
 /// What earlier scans came to.
 #[derive(Debug, Default)]
 struct Known {
-    /// Fingerprints of what versions were proved with that are ready, or failed their proof with complete files, by name
-    /// and number.
+    /// Fingerprints of what versions were proved with that are ready, or failed their proof with complete files, by
+    /// name and number.
     settled: BTreeMap<(String, u32), [u8; 32]>,
     ignored: Ignored,
 }

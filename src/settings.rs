@@ -1,8 +1,8 @@
 //! Settings: each is declared once, here, with its type, default, bounds and documentation.
 //!
 //! A field is a flag, and clap makes its help. [`sources`] derives the rest from that: the environment variable, the
-//! key in the configuration file, and who wins. Only the command line and the composition root read settings: the layers
-//! below take what they need as arguments.
+//! key in the configuration file, and who wins. Only the command line and the composition root read settings: the
+//! layers below take what they need as arguments.
 
 mod error;
 mod library;
@@ -137,7 +137,13 @@ pub struct HttpSettings {
     pub probes: Option<SocketAddr>,
 
     /// Origins whose pages may read answers, with commas between or as several flags; `*` for all [default: none]
-    #[arg(long = "cors-origin", id = "cors_origin", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    #[arg(
+        long = "cors-origin",
+        id = "cors_origin",
+        value_name = "ORIGIN",
+        value_delimiter = ',',
+        value_parser = origin
+    )]
     pub cors_origins: Vec<String>,
 
     /// Most connections open at once; more wait in the system's backlog

@@ -320,6 +320,24 @@ fn what_only_looks_like_an_arrow_is_let_be() {
     }
 }
 
+/// The formatter leaves alone what it cannot break: texts, comments and macros.
+#[test]
+fn lines_have_at_most_120_columns() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        collect(&root.join(folder), &mut files);
+    }
+    let mut found = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (line, _) in text.lines().enumerate().filter(|(_, line)| line.chars().count() > 120) {
+            found.push(format!("{}:{}", file.display(), line + 1));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in folder.read_dir().unwrap() {
         let path = entry.unwrap().path();

@@ -718,8 +718,8 @@ async fn a_model_that_cannot_fill_a_role_is_refused() {
     for (member, reason) in [
         (
             "autoencoder=tiny-classifier",
-            "\"tiny-classifier\", a classifier, cannot have the role \"autoencoder\", which takes a model that puts images \
-             through a bottleneck",
+            "\"tiny-classifier\", a classifier, cannot have the role \"autoencoder\", which takes a model that puts \
+             images through a bottleneck",
         ),
         (
             "autoencoder=tiny-pixelcnn",

@@ -208,7 +208,8 @@ fn what_a_family_has_not_is_refused_by_name() {
         (
             "tiny-autoencoder",
             "[provenance]",
-            "[calibration]\nscores = \"golden_scores.npy\"\nstatistic = \"log_likelihood\"\ndescription = \"\"\n\n[provenance]",
+            "[calibration]\nscores = \"golden_scores.npy\"\nstatistic = \"log_likelihood\"\ndescription = \
+             \"\"\n\n[provenance]",
             "no statistic to calibrate",
         ),
     ] {

@@ -1,4 +1,5 @@
-//! Detectors of images of any size: what windows say becomes a map and numbers of the image, and whole images calibrate.
+//! Detectors of images of any size: what windows say becomes a map and numbers of the image, and whole images
+//! calibrate.
 
 #![allow(clippy::unwrap_used)]
 

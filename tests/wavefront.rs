@@ -267,10 +267,15 @@ proptest! {
     }
 
     #[test]
-    fn a_single_forbidden_weight_is_refused_and_its_layer_named(sketch in sketches(), at in any::<prop::sample::Index>()) {
+    fn a_single_forbidden_weight_is_refused_and_its_layer_named(
+        sketch in sketches(),
+        at in any::<prop::sample::Index>(),
+    ) {
         // A kernel of one place has no forbidden weight if there is one channel.
         let open: Vec<usize> = (0..=sketch.blocks.len())
-            .filter(|&layer| layer == 0 || (sketch.channels > 1 && !sketch.mixture) || sketch.blocks[layer - 1].kernel > 1)
+            .filter(|&layer| {
+                layer == 0 || (sketch.channels > 1 && !sketch.mixture) || sketch.blocks[layer - 1].kernel > 1
+            })
             .collect();
         let leak = open[at.index(open.len())];
         let sketch = Sketch { leak: Some(leak), ..sketch };
@@ -338,7 +343,9 @@ proptest! {
             let engine = engine();
             COMPILED
                 .iter()
-                .flat_map(|&name| ["dynamo", "torchscript"].map(|exporter| (name, simplified(&*engine, name, exporter))))
+                .flat_map(|&name| {
+                    ["dynamo", "torchscript"].map(|exporter| (name, simplified(&*engine, name, exporter)))
+                })
                 .collect()
         });
         let (name, model) = &GRAPHS[which.index(GRAPHS.len())];

@@ -37,12 +37,12 @@ use crate::{
 /// is written as the next version of its name into the repository of the model, in one step; a running server takes it
 /// up on SIGHUP.
 ///
-/// From a classifier or an encoder it makes a detector of its features: Gaussians of labels, a bank of neighbours and the
-/// principal subspace are learnt from the images that fit.
+/// From a classifier or an encoder it makes a detector of its features: Gaussians of labels, a bank of neighbours and
+/// the principal subspace are learnt from the images that fit.
 ///
-/// From a classifier, with --member novelty=DETECTOR, --member density=NAME or both, the detector then being one over that
-/// density, it makes a composite instead: classify then answers with a label, "ambiguous" or "none of these", and all of
-/// --data calibrates how ambiguous ordinary images are.
+/// From a classifier, with --member novelty=DETECTOR, --member density=NAME or both, the detector then being one over
+/// that density, it makes a composite instead: classify then answers with a label, "ambiguous" or "none of these", and
+/// all of --data calibrates how ambiguous ordinary images are.
 #[derive(Debug, Args)]
 pub(super) struct CalibrateArgs {
     #[command(flatten)]
@@ -56,8 +56,8 @@ pub(super) struct CalibrateArgs {
 #[derive(Debug, Args)]
 struct Request {
     /// Name of a model in the repository, or path of a model's folder: the density of the detector, its latent member
-    /// if it is a vae, its autoencoder if it is one, its features if it is an encoder or a classifier, or the classifier
-    /// of a composite
+    /// if it is a vae, its autoencoder if it is one, its features if it is an encoder or a classifier, or the
+    /// classifier of a composite
     model: String,
 
     /// Images that are as they should be and that no member was trained on: files, npy arrays and folders
@@ -246,8 +246,8 @@ fn own_role(model: &Model) -> Result<Need, CliError> {
     match model.can::<dyn Predicts>() {
         Ok(_) => Ok(Need::Classifier),
         Err(_) => Err(CliError::Usage(format!(
-            "{:?} is of the family {}: a detector is made from a model with an exact density that is conditioned on nothing, with a code \
-             and a way back from it, with features, or with labels",
+            "{:?} is of the family {}: a detector is made from a model with an exact density that is conditioned on \
+             nothing, with a code and a way back from it, with features, or with labels",
             model.name, model.card.family
         ))),
     }
@@ -300,12 +300,14 @@ fn name_of(
     let name = name.unwrap_or_else(|| default.to_owned());
     if !is_name(&name) {
         return Err(CliError::Usage(format!(
-            "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
+            "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a \
+             dot"
         )));
     }
     match app.service.catalogue().model(&name, None) {
         Ok(other) if !is_of_the_kind(&other) => Err(CliError::Usage(format!(
-            "--name {name:?}: there is such a model already, of the family {}, and something else would take its place: choose another name",
+            "--name {name:?}: there is such a model already, of the family {}, and something else would take its \
+             place: choose another name",
             other.card.family
         ))),
         _ => Ok(name),

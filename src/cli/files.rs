@@ -36,7 +36,8 @@ impl Form {
             "npy" => Ok(Self::Array),
             "" => Ok(Self::Folder),
             _ => Err(CliError::Usage(format!(
-                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .gif (an animation), .npy (one array), a folder, or - for a PNG grid to standard output",
+                "images cannot be written as {}: wanted is a name that ends in .png (one grid), .gif (an animation), \
+                 .npy (one array), a folder, or - for a PNG grid to standard output",
                 output.display()
             ))),
         }

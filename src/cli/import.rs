@@ -23,10 +23,10 @@ use crate::{
 
 /// Make a version of exported graphs: read what they are, write the manifest, prove it
 ///
-/// Takes one ONNX file, or two (encoder and decoder), or a folder of them, as exporters of PyTorch and Keras write them:
-/// with weights in or beside the file, any batch, axes in any order, probabilities instead of logits. Finds out what they
-/// are, writes them again for the server, runs the load gate, and puts the version into the repository. What no file
-/// tells is asked, or said by flags; --yes takes what is likely and says what that was.
+/// Takes one ONNX file, or two (encoder and decoder), or a folder of them, as exporters of PyTorch and Keras write
+/// them: with weights in or beside the file, any batch, axes in any order, probabilities instead of logits. Finds out
+/// what they are, writes them again for the server, runs the load gate, and puts the version into the repository. What
+/// no file tells is asked, or said by flags; --yes takes what is likely and says what that was.
 #[derive(Debug, Args)]
 pub(super) struct ImportArgs {
     #[command(flatten)]
@@ -181,7 +181,8 @@ impl RequestArgs {
         let name = self.name.clone().map_or_else(|| name_of(&self.graphs), Ok)?;
         if !super::calibrate::is_name(&name) {
             return Err(CliError::Usage(format!(
-                "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin with a dot"
+                "--name {name:?}: letters, digits, dots, hyphens and underscores make a name, and it does not begin \
+                 with a dot"
             )));
         }
         let golden = match <[PathBuf; 2]>::try_from(self.golden) {

@@ -163,15 +163,13 @@ fn lines(text: &str) -> Result<Vec<String>, String> {
 fn column(text: &str) -> Result<Vec<String>, String> {
     let mut rows = csv::Reader::from_reader(text.as_bytes());
     let header = rows.headers().map_err(|error| error.to_string())?;
-    let place = header
-        .iter()
-        .position(|name| name.trim() == "label")
-        .ok_or_else(|| {
-            format!(
-                "its first line has commas, so it is taken as the header of a CSV file, but there is no column `label` among: {}",
-                header.iter().collect::<Vec<_>>().join(", ")
-            )
-        })?;
+    let place = header.iter().position(|name| name.trim() == "label").ok_or_else(|| {
+        format!(
+            "its first line has commas, so it is taken as the header of a CSV file, but there is no column `label` \
+                 among: {}",
+            header.iter().collect::<Vec<_>>().join(", ")
+        )
+    })?;
     rows.records()
         .enumerate()
         .map(|(row, record)| {

@@ -22,8 +22,8 @@ use crate::{
 /// Give a density its own calibration, by which `detect` judges
 ///
 /// Measures images that are as they should be by the model's own statistic: the log-likelihood, or the bound of a VAE
-/// at the mean of the posterior. The next version of the model is written beside it in one step, the same in all but its
-/// calibration; a running server takes it up on SIGHUP.
+/// at the mean of the posterior. The next version of the model is written beside it in one step, the same in all but
+/// its calibration; a running server takes it up on SIGHUP.
 #[derive(Debug, Args)]
 pub(super) struct NewCalibrationArgs {
     /// Name of a model in the repository, or path of a model's folder: a density

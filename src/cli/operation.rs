@@ -90,13 +90,11 @@ pub(super) fn command(operation: &dyn AnyOperation) -> Command {
         Takes::Streams => command.arg(inputs_arg("Files that `compress` wrote, and folders of them")),
     };
     command = match Gives::of(operation) {
-        Gives::Numbers if has_labels(operation) => {
-            OutputArgs::augment_args(LabelArgs::augment_args(command))
-        }
+        Gives::Numbers if has_labels(operation) => OutputArgs::augment_args(LabelArgs::augment_args(command)),
         Gives::Numbers => OutputArgs::augment_args(command),
         Gives::Images => command.arg(output_arg(
-            "A grid in one file (ends in .png), an animation of how they appear (ends in .gif), a uint8 array (ends in .npy), or a \
-             folder, which gets a PNG file for every image; - is a grid to standard output",
+            "A grid in one file (ends in .png), an animation of how they appear (ends in .gif), a uint8 array (ends in \
+             .npy), or a folder, which gets a PNG file for every image; - is a grid to standard output",
         )),
         Gives::Streams => command.arg(output_arg("Folder that gets a file for every image")),
     };

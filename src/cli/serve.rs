@@ -21,9 +21,9 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(2);
 
 const AFTER_HELP: &str = "\
-Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML file
-named by --config. A flag beats a variable, a variable beats the file, the file beats the default. The file's sections are
-the headings above, and paths in it are relative to its folder:
+Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML
+file named by --config. A flag beats a variable, a variable beats the file, the file beats the default. The file's
+sections are the headings above, and paths in it are relative to its folder:
 
   [models]
   repository = \"repository\"
@@ -38,9 +38,9 @@ the headings above, and paths in it are relative to its folder:
   [log]
   format = \"json\"
 
-Signals: SIGTERM and SIGINT finish accepted work, then exit with 0 (a second one exits at once); SIGHUP looks for new and
-removed model versions, as calls do with --model-control, and reads keys and certificates again, which are looked at
-every 2 s anyway.
+Signals: SIGTERM and SIGINT finish accepted work, then exit with 0 (a second one exits at once); SIGHUP looks for new
+and removed model versions, as calls do with --model-control, and reads keys and certificates again, which are looked
+at every 2 s anyway.
 
 Exit codes:
   0  stopped by a signal, with all accepted work finished

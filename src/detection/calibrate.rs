@@ -216,8 +216,9 @@ pub fn part(inliers: Inliers, seed: u64) -> Result<Parts, Refusal> {
             return Err(Refusal::option(
                 "data",
                 format!(
-                    "{before} images, of which {duplicates} came twice, are too few: {images} are left to {purpose}, and at least \
-                     {needed} are needed. 1,000 images in all give rates from 1 % on average, 5,000 give 1 % with confidence."
+                    "{before} images, of which {duplicates} came twice, are too few: {images} are left to {purpose}, \
+                     and at least {needed} are needed. 1,000 images in all give rates from 1 % on average, 5,000 give \
+                     1 % with confidence."
                 ),
             ));
         }
@@ -287,7 +288,8 @@ pub fn not_trained_on<'a>(
     Err(Refusal::option(
         "data",
         format!(
-            "{found} of the images are among those that {} ({role}) was trained on: calibrate with images that no member has seen",
+            "{found} of the images are among those that {} ({role}) was trained on: calibrate with images that no \
+             member has seen",
             model.name,
         ),
     ))
@@ -298,8 +300,8 @@ pub fn not_trained_on<'a>(
 pub fn unknown_training(model: &Model) -> Option<String> {
     model.can::<TrainedOn>().is_err().then(|| {
         format!(
-            "nothing says which images {} was trained on (its manifest has no provenance.trained_on), so that nobody can tell whether some \
-             of these are among them: what is promised holds only if none is",
+            "nothing says which images {} was trained on (its manifest has no provenance.trained_on), so that nobody \
+             can tell whether some of these are among them: what is promised holds only if none is",
             model.name
         )
     })

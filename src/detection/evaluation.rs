@@ -176,8 +176,8 @@ impl Seen {
                 String::new()
             };
             warnings.push(format!(
-                "{} of {images} images are among those that {name} was calibrated with{partly}: false alarms on them say nothing of new \
-                 images",
+                "{} of {images} images are among those that {name} was calibrated with{partly}: false alarms on them \
+                 say nothing of new images",
                 self.calibrated_on
             ));
         }

@@ -44,8 +44,8 @@ pub struct Learning<'a> {
 }
 
 impl Learning<'_> {
-    /// A panel that has learnt from the images that fit and rank, and the statistics of all images in order. `progress` is told
-    /// how many images have been measured.
+    /// A panel that has learnt from the images that fit and rank, and the statistics of all images in order. `progress`
+    /// is told how many images have been measured.
     pub async fn measure(
         &self,
         parts: &Parts,

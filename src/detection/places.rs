@@ -1,7 +1,7 @@
 //! From the layers of a network to places: all numbers that it has of one part of an image, side by side.
 //!
-//! A vector is one place. Maps are read as PatchCore reads them (Roth et al. 2022): every number becomes the mean of its
-//! neighbourhood of 3×3, and layers are brought to the size of the finest.
+//! A vector is one place. Maps are read as PatchCore reads them (Roth et al. 2022): every number becomes the mean of
+//! its neighbourhood of 3×3, and layers are brought to the size of the finest.
 
 use super::evidence::Layer;
 

@@ -220,7 +220,8 @@ impl Looking<'_> {
             return Ok(self.plan.tiling.places((height, width)));
         }
         Err(Refusal::image(format!(
-            "the image has {width}×{height} pixels (width × height), and a window of this detector {}×{}: at least so many are needed",
+            "the image has {width}×{height} pixels (width × height), and a window of this detector {}×{}: at least so \
+             many are needed",
             self.window.width(),
             self.window.height()
         )))

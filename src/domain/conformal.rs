@@ -28,8 +28,8 @@ pub enum CalibrationError {
     Rate(f64),
     /// Too few scores for the rate: nothing could ever be rejected.
     #[error(
-        "a false-alarm rate of {rate} needs at least {needed} calibration scores, but there are {available}: the smallest rate \
-         they support is {smallest:.3e}"
+        "a false-alarm rate of {rate} needs at least {needed} calibration scores, but there are {available}: the \
+         smallest rate they support is {smallest:.3e}"
     )]
     TooFew {
         /// The rate asked for.
@@ -46,8 +46,8 @@ pub enum CalibrationError {
     Confidence(f64),
     /// Too few scores for the rate with confidence.
     #[error(
-        "a false-alarm rate of {rate} with confidence {confidence} needs at least {needed} calibration scores, but there are \
-         {available}"
+        "a false-alarm rate of {rate} with confidence {confidence} needs at least {needed} calibration scores, but \
+         there are {available}"
     )]
     TooFewForConfidence {
         /// The rate asked for.

@@ -16,8 +16,8 @@ pub struct ImageShape {
 pub enum ImageError {
     /// A side or the number of channels is zero, or their product is absurd.
     #[error(
-        "an image of {channels}×{height}×{width} (channels × height × width) is not possible: every side must be at least 1, \
-         and there may be at most 4 channels and {} values in all",
+        "an image of {channels}×{height}×{width} (channels × height × width) is not possible: every side must be at \
+         least 1, and there may be at most 4 channels and {} values in all",
         ImageShape::MAX_DIMENSIONS
     )]
     Shape {

@@ -1,9 +1,9 @@
-//! Discretised mixtures of logistics over the levels of a pixel, whose channels are linked (Salimans et al., "PixelCNN++",
-//! 2017).
+//! Discretised mixtures of logistics over the levels of a pixel, whose channels are linked (Salimans et al.,
+//! "PixelCNN++", 2017).
 //!
-//! A pixel with value x ∈ [−1, 1] in each channel has K components. Their weights are the softmax of K logits; component
-//! k gives channel c a logistic distribution of mean m and scale e^s, binned into levels, where the lowest and the
-//! highest level take the open tails. The mean of green moves with red, that of blue with red and green:
+//! A pixel with value x ∈ [−1, 1] in each channel has K components. Their weights are the softmax of K logits;
+//! component k gives channel c a logistic distribution of mean m and scale e^s, binned into levels, where the lowest
+//! and the highest level take the open tails. The mean of green moves with red, that of blue with red and green:
 //! m_green + tanh(γ₀) x_red and m_blue + tanh(γ₁) x_red + tanh(γ₂) x_green. So, once a channel is known, the weights of
 //! the components are those that are left after seeing it, and the next channel has a distribution over levels again.
 //!

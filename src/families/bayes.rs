@@ -2,9 +2,9 @@
 //! p(image) / p(label). Where a detector judges novelty, a classifier needs no density beside it: then there is no
 //! p(image | label) either.
 //!
-//! A classifier always names a label. Beside another model it need not: an image that is *ambiguous* lies between labels,
-//! one that is *novel* is like nothing that the labels mean. The two are told apart by different models, each with a
-//! calibration of its own, so that each rejects at most the asked share of ordinary images.
+//! A classifier always names a label. Beside another model it need not: an image that is *ambiguous* lies between
+//! labels, one that is *novel* is like nothing that the labels mean. The two are told apart by different models, each
+//! with a calibration of its own, so that each rejects at most the asked share of ordinary images.
 
 mod judging;
 mod making;
@@ -294,7 +294,8 @@ impl Members {
             };
             return density.can().map(Novelty::Density).map_err(|_| {
                 format!(
-                    "{:?} has no calibration and there is no member with the role \"novelty\": nothing can tell the novel from the familiar",
+                    "{:?} has no calibration and there is no member with the role \"novelty\": nothing can tell the \
+                     novel from the familiar",
                     density.name
                 )
             });

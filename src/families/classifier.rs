@@ -293,7 +293,7 @@ pub(super) fn no_map(ask: &ClassifyAsk) -> Result<(), Refusal> {
     }
     Err(Refusal::option(
         "map",
-        "a classifier sees the image as a whole: what each dimension says about a label only a density that is conditioned on labels can \
-         tell",
+        "a classifier sees the image as a whole: what each dimension says about a label only a density that is \
+         conditioned on labels can tell",
     ))
 }

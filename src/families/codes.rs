@@ -46,8 +46,8 @@ pub(super) fn only_means(observation: Observation) -> Result<(), Refusal> {
 pub(super) fn nothing_to_draw() -> Refusal {
     Refusal::option(
         "observation",
-        "this model makes an image of a code and no distribution over images, so there is nothing to draw: leave it out or ask for \
-         \"mean\"",
+        "this model makes an image of a code and no distribution over images, so there is nothing to draw: leave it \
+         out or ask for \"mean\"",
     )
 }
 

@@ -153,7 +153,8 @@ impl Contract for Own {
             .decline::<dyn Judges>(implicit)
             .decline::<dyn Completes>("the density of a GAN is implicit and cannot be conditioned on known pixels")
             .decline::<dyn Decodes>(
-                "the codes of a GAN come from its prior alone, because nothing makes a code of an image: sample draws them",
+                "the codes of a GAN come from its prior alone, because nothing makes a code of an image: sample draws \
+                 them",
             )
             .decline::<dyn Encodes>(no_encoder)
             .decline::<dyn Reconstructs>(no_encoder)

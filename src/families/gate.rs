@@ -361,8 +361,8 @@ impl<'a> Gate<'a> {
             .map_err(|error| GateError::file(score_file, error))?;
         if images.is_empty() || images.len() * labels.unwrap_or(1) != scores.len() {
             let cause = format!(
-                "it has {} scores for {} golden images; there must be one each (one for each label, if there are labels), and at \
-                 least one image",
+                "it has {} scores for {} golden images; there must be one each (one for each label, if there are \
+                 labels), and at least one image",
                 scores.len(),
                 images.len()
             );

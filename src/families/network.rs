@@ -27,8 +27,8 @@ pub enum NetworkError {
     Leak(#[from] crate::graph::wavefront::Leak),
     /// A step that does not keep its pixels apart.
     #[error(
-        "its steps do not keep pixels apart: in the company of other images, logits of the first golden image differ by {0:e}, so a \
-         prediction may see what it must not"
+        "its steps do not keep pixels apart: in the company of other images, logits of the first golden image differ \
+         by {0:e}, so a prediction may see what it must not"
     )]
     Company(f32),
     /// The runtime refused or failed.

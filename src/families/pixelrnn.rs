@@ -126,8 +126,8 @@ impl Contract for Own {
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let recurrence = &self.contract.recurrence;
         let causal = format!(
-            "no prediction can see its own or a later dimension: the {} states and {} levels that a step reads all come before its \
-             pixel, and a golden image gets the same predictions alone and in company",
+            "no prediction can see its own or a later dimension: the {} states and {} levels that a step reads all \
+             come before its pixel, and a golden image gets the same predictions alone and in company",
             recurrence.neighbours().len(),
             recurrence.window().len()
         );

@@ -66,7 +66,8 @@ pub async fn recalibrate(
     let images = calibrate::unique(inliers);
     if images.len() < LEAST_CALIBRATION {
         return Err(data(format!(
-            "{} different images: a calibration takes at least {LEAST_CALIBRATION}, since fewer could not support a false-alarm rate of 1 %",
+            "{} different images: a calibration takes at least {LEAST_CALIBRATION}, since fewer could not support a \
+             false-alarm rate of 1 %",
             images.len()
         )));
     }

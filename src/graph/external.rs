@@ -52,8 +52,8 @@ pub fn inline(
         let held: usize = files.values().map(|bytes| bytes.len()).sum();
         if total > LARGEST || total > held.saturating_mul(SHARES) {
             let cause = format!(
-                "with it, tensors take {total} bytes out of files of {held}: at most {SHARES} times as many, and at most {LARGEST}, \
-                 can be put into a graph"
+                "with it, tensors take {total} bytes out of files of {held}: at most {SHARES} times as many, and at \
+                 most {LARGEST}, can be put into a graph"
             );
             return Err(refused(cause));
         }

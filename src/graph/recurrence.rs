@@ -55,8 +55,8 @@ pub enum RecurrenceError {
     },
     /// A place that does not come before the pixel.
     #[error(
-        "{list}: [{dy}, {dx}] leaks: it is {place}, so the product of the predictions would not be a probability; [dy, dx] are rows down \
-         and columns to the right, and a place before the pixel has dy < 0, or dy = 0 and dx < 0"
+        "{list}: [{dy}, {dx}] leaks: it is {place}, so the product of the predictions would not be a probability; [dy, \
+         dx] are rows down and columns to the right, and a place before the pixel has dy < 0, or dy = 0 and dx < 0"
     )]
     Leak {
         /// Neighbours or window.

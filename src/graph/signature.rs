@@ -62,7 +62,8 @@ pub fn features(model: &Model, output: &str) -> Result<usize, GraphError> {
     match fixed_sizes(model, output).as_deref() {
         Some([_, Some(features), _, _]) => Ok(*features),
         _ => Err(GraphError::Signature(format!(
-            "output {output:?} must be there and declare the shape [batch, features, H, W] with a fixed number of features"
+            "output {output:?} must be there and declare the shape [batch, features, H, W] with a fixed number of \
+             features"
         ))),
     }
 }

@@ -23,8 +23,8 @@ pub fn to_current(model: &mut Model) -> Result<bool, GraphError> {
     }
     if opset < OLDEST {
         return Err(GraphError::Signature(format!(
-            "it uses version {opset} of the ONNX operators, and the oldest that is understood is {OLDEST}: export it again, with \
-             opset_version=18 in torch.onnx.export or --opset 18 in tf2onnx"
+            "it uses version {opset} of the ONNX operators, and the oldest that is understood is {OLDEST}: export it \
+             again, with opset_version=18 in torch.onnx.export or --opset 18 in tf2onnx"
         )));
     }
     let Some(graph) = &mut model.graph else {
@@ -62,7 +62,8 @@ fn in_graph(graph: &mut Graph, made: &mut Vec<Tensor>) -> Result<(), GraphError>
             }
             "Upsample" => {
                 return Err(GraphError::Signature(format!(
-                    "{:?} is an Upsample, which left the operators with version 10: export the graph again with opset_version=18",
+                    "{:?} is an Upsample, which left the operators with version 10: export the graph again with \
+                     opset_version=18",
                     node.name()
                 )));
             }

@@ -772,8 +772,8 @@ fn freed(
     Err(Problem::new(
         &export.file,
         format!("it runs with {batch} images at a time only: {cause}"),
-        "export it with a dynamic first axis (dynamic_axes={\"image\": {0: \"batch\"}, …}, or dynamic_shapes), and with x.shape[0] \
-         or -1 instead of the size of the batch in its reshapes",
+        "export it with a dynamic first axis (dynamic_axes={\"image\": {0: \"batch\"}, …}, or dynamic_shapes), and \
+         with x.shape[0] or -1 instead of the size of the batch in its reshapes",
     ))
 }
 

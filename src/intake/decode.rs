@@ -34,8 +34,8 @@ pub struct Budget {
 /// What may be done to image files that do not fit. Each changes the likelihood, so it has to be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 pub struct DecodeOptions {
-    /// Whether to resize image files that are not of the model's size, by a bilinear filter (widened when it shrinks, as
-    /// Pillow's is) unless the model declares its own way.
+    /// Whether to resize image files that are not of the model's size, by a bilinear filter (widened when it shrinks,
+    /// as Pillow's is) unless the model declares its own way.
     #[serde(default)]
     pub resize: bool,
     /// Whether to convert between colour and grey, blend transparent pixels over black and reduce 16 bits to 8 in image

@@ -36,8 +36,8 @@ pub enum MediaError {
     },
     /// More than one frame, of which none was asked for.
     #[error(
-        "the {format} file holds {count} frames or pages; send a single image, or frames=first or frames=all to say which are \
-         meant"
+        "the {format} file holds {count} frames or pages; send a single image, or frames=first or frames=all to say \
+         which are meant"
     )]
     Frames {
         /// The format that the signature names.
@@ -47,8 +47,8 @@ pub enum MediaError {
     },
     /// All frames are wanted, and they are too many; nothing was decoded.
     #[error(
-        "the file holds {count} frames of {pixels} pixels, {} in all; at most {max_frames} frames and {max_pixels} pixels may be \
-         decoded",
+        "the file holds {count} frames of {pixels} pixels, {} in all; at most {max_frames} frames and {max_pixels} \
+         pixels may be decoded",
         count.saturating_mul(*pixels)
     )]
     TooManyFrames {
@@ -71,7 +71,8 @@ pub enum MediaError {
     },
     /// Floating-point pixels.
     #[error(
-        "the file holds floating-point values, which have no levels; send whole numbers of 8 bits, or of 16 with convert=true"
+        "the file holds floating-point values, which have no levels; send whole numbers of 8 bits, or of 16 with \
+         convert=true"
     )]
     Floats,
     /// Decoding was given up because nobody waits for the image any more.
@@ -92,8 +93,8 @@ pub enum MediaError {
     },
     /// Not the size of the model's images.
     #[error(
-        "the image has {width}×{height} pixels (width × height), the model takes {}×{}; send that size, or resize=true to \
-         have it resized, which changes its likelihood",
+        "the image has {width}×{height} pixels (width × height), the model takes {}×{}; send that size, or resize=true \
+         to have it resized, which changes its likelihood",
         shape.width(), shape.height()
     )]
     Size {
@@ -119,8 +120,8 @@ pub enum MediaError {
     },
     /// The channels are not the model's.
     #[error(
-        "the file holds {found}, the model takes {wanted}; send that, or convert=true to have it converted, which changes \
-         its likelihood"
+        "the file holds {found}, the model takes {wanted}; send that, or convert=true to have it converted, which \
+         changes its likelihood"
     )]
     Channels {
         /// What the file holds.
@@ -139,8 +140,8 @@ pub enum MediaError {
     },
     /// More than 8 bits a value.
     #[error(
-        "the file has {bits} bits a value, the model was trained on {levels} levels; send 8 bits, or convert=true to have \
-         it reduced, which changes its likelihood"
+        "the file has {bits} bits a value, the model was trained on {levels} levels; send 8 bits, or convert=true to \
+         have it reduced, which changes its likelihood"
     )]
     Depth {
         /// Bits a value.

@@ -41,8 +41,8 @@ pub enum PixelFault {
     },
     /// Fractions of which none is above 1.
     #[error(
-        "1.0 at {}, and no value above it: that looks like an image scaled to the unit interval; send levels from 0 to {max}, as \
-         whole numbers if this is one",
+        "1.0 at {}, and no value above it: that looks like an image scaled to the unit interval; send levels from 0 to \
+         {max}, as whole numbers if this is one",
         place(position)
     )]
     Scaled {

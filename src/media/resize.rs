@@ -104,8 +104,8 @@ pub(super) struct Window {
     pub(super) whole: (usize, usize),
     /// First column and row of the target.
     pub(super) first: (usize, usize),
-    /// Whether rows are put together before columns are, as Pillow does where the height shrinks by more than twice what
-    /// the width does. Each direction rounds and cuts off what overshoots, so the order shows.
+    /// Whether rows are put together before columns are, as Pillow does where the height shrinks by more than twice
+    /// what the width does. Each direction rounds and cuts off what overshoots, so the order shows.
     pub(super) down_first: bool,
     /// Whether columns and rows come from the other end than an image as seen has them: where two pixels are equally
     /// near, a filter may take the one on a certain side.

@@ -62,13 +62,17 @@ impl Action {
     pub fn description(self) -> &'static str {
         match self {
             Self::Load => {
-                "Loads the versions that are not loaded, new ones included, and answers when they are ready. A version that was unloaded comes back."
+                "Loads the versions that are not loaded, new ones included, and answers when they are ready. A version \
+                 that was unloaded comes back."
             }
             Self::Unload => {
-                "Stops serving and frees the memory. Requests that are under way are answered. It stays unloaded, whatever is found in the folder, until it is loaded. What other models are made of cannot be unloaded without them: `dependents=true` unloads these, too."
+                "Stops serving and frees the memory. Requests that are under way are answered. It stays unloaded, \
+                 whatever is found in the folder, until it is loaded. What other models are made of cannot be unloaded \
+                 without them: `dependents=true` unloads these, too."
             }
             Self::Reload => {
-                "Reads the files again and proves them. What serves keeps serving until its successor is ready, and if that is refused."
+                "Reads the files again and proves them. What serves keeps serving until its successor is ready, and if \
+                 that is refused."
             }
             Self::Pin => {
                 "Makes this version the one that answers requests that name none, whatever newer ones there are."
@@ -157,7 +161,8 @@ impl Operator {
         self.0.clone().ok_or_else(|| {
             Refusal::new(
                 Kind::Disabled,
-                "changing models by calls is not enabled; `serve --model-control` enables it. New and removed versions are found on SIGHUP all the same",
+                "changing models by calls is not enabled; `serve --model-control` enables it. New and removed versions \
+                 are found on SIGHUP all the same",
             )
         })
     }

@@ -94,8 +94,8 @@ impl JsonSchema for Map {
         let row = json_schema!({"type": "array", "items": number});
         let plane = json_schema!({"type": "array", "items": row});
         json_schema!({
-            "description": "A number for every dimension: rows of columns, or channels of rows of columns if there are several \
-                            channels. A number that JSON cannot express is null.",
+            "description": "A number for every dimension: rows of columns, or channels of rows of columns if there are \
+                several channels. A number that JSON cannot express is null.",
             "anyOf": [plane, {"type": "array", "items": plane}]
         })
     }

@@ -107,9 +107,10 @@ pub struct Doubt {
 impl Operation for Classify {
     const NAME: &'static str = "classify";
     const SUMMARY: &'static str = "Classify images";
-    const DESCRIPTION: &'static str = "The probability of every label given the image: by a classifier, by Bayes' rule from a density that is conditioned on \
-         labels, or by a composite of classifier and density, which can also answer that the image is none of these, or ambiguous. As \
-         `application/x-npy` float64 of shape [N, labels], probabilities in the order of the labels' numbers.";
+    const DESCRIPTION: &'static str = "The probability of every label given the image: by a classifier, by Bayes' rule \
+        from a density that is conditioned on labels, or by a composite of classifier and density, which can also \
+        answer that the image is none of these, or ambiguous. As `application/x-npy` float64 of shape [N, labels], \
+        probabilities in the order of the labels' numbers.";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {

@@ -77,10 +77,11 @@ pub struct CompletedImage {
 impl Operation for Complete {
     const NAME: &'static str = "complete";
     const SUMMARY: &'static str = "Complete images";
-    const DESCRIPTION: &'static str = "Which pixels are given is said by `rows`, or by a mask of the model's size: in a form a second file in the field `mask` \
-         (light pixels are given), in JSON the key `mask` with rows of 0 and 1 or an image file in base64. As `image/png` one grid, as \
-         `image/gif` an animation of how the missing pixels appear, as `application/x-npy` uint8 levels, image by image with its \
-         completions; the header `X-Seed` then tells the seed, and `X-Labels` the labels of a conditional model as a JSON array.";
+    const DESCRIPTION: &'static str = "Which pixels are given is said by `rows`, or by a mask of the model's size: in \
+        a form a second file in the field `mask` (light pixels are given), in JSON the key `mask` with rows of 0 and 1 \
+        or an image file in base64. As `image/png` one grid, as `image/gif` an animation of how the missing pixels \
+        appear, as `application/x-npy` uint8 levels, image by image with its completions; the header `X-Seed` then \
+        tells the seed, and `X-Labels` the labels of a conditional model as a JSON array.";
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy, Format::Gif];
     const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels(

@@ -50,9 +50,10 @@ pub struct CompressedImage {
 impl Operation for Compress {
     const NAME: &'static str = "compress";
     const SUMMARY: &'static str = "Compress images";
-    const DESCRIPTION: &'static str = "Without loss, by arithmetic coding with the model's predictions, so that an image takes about as many bits as −log₂ of \
-         its probability. A stream is read by `decompress` with the same model on the same version of ONNX Runtime and kind of \
-         processor; its header says which. As `application/vnd.density-server.image` the stream of a single image as it is.";
+    const DESCRIPTION: &'static str = "Without loss, by arithmetic coding with the model's predictions, so that an \
+        image takes about as many bits as −log₂ of its probability. A stream is read by `decompress` with the same \
+        model on the same version of ONNX Runtime and kind of processor; its header says which. As \
+        `application/vnd.density-server.image` the stream of a single image as it is.";
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Stream];
     const TENSORS: &'static [TensorSpec] = &[TensorSpec {

@@ -55,8 +55,9 @@ pub struct OneImage {
 impl Operation for Decode {
     const NAME: &'static str = "decode";
     const SUMMARY: &'static str = "Decode latent codes";
-    const DESCRIPTION: &'static str = "The codes come as JSON (`latents`, a list of lists) or as `application/x-npy`, float32 or float64 of shape [N, L]. As \
-         `image/png` one grid (a single image comes plainly), as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C].";
+    const DESCRIPTION: &'static str = "The codes come as JSON (`latents`, a list of lists) or as `application/x-npy`, \
+        float32 or float64 of shape [N, L]. As `image/png` one grid (a single image comes plainly), as \
+        `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C].";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];
 

@@ -18,9 +18,10 @@ pub struct Decompress;
 impl Operation for Decompress {
     const NAME: &'static str = "decompress";
     const SUMMARY: &'static str = "Decompress images";
-    const DESCRIPTION: &'static str = "Streams that `compress` made, as JSON (`streams`, a list of base64) or one as it is. A stream of another model or of other \
-         numerics, or one that is damaged, is a problem and never another image. As `image/png` one grid (a single image comes \
-         plainly), as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C].";
+    const DESCRIPTION: &'static str = "Streams that `compress` made, as JSON (`streams`, a list of base64) or one as \
+        it is. A stream of another model or of other numerics, or one that is damaged, is a problem and never another \
+        image. As `image/png` one grid (a single image comes plainly), as `application/x-npy` uint8 levels of shape \
+        [N, H, W] or [N, H, W, C].";
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];

@@ -95,8 +95,8 @@ pub struct Detection {
 impl Operation for Detect {
     const NAME: &'static str = "detect";
     const SUMMARY: &'static str = "Judge images";
-    const DESCRIPTION: &'static str = "Whether each image is one that the model would expect, at a stated rate of false alarms. Rejecting an image is an \
-         answer, not an error.";
+    const DESCRIPTION: &'static str = "Whether each image is one that the model would expect, at a stated rate of \
+        false alarms. Rejecting an image is an answer, not an error.";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {
@@ -257,8 +257,8 @@ fn guarantee(ask: &JudgeAsk, threshold: Option<f64>) -> String {
             format!("of the images rejected in this request, an expected share of at most {rate} is ordinary")
         }
         (None, Some(confidence), Some(threshold)) => format!(
-            "with probability {confidence} over calibrations, this calibration rejects at most a share of {rate} of ordinary images: \
-             those with a p-value of at most {threshold:.6}"
+            "with probability {confidence} over calibrations, this calibration rejects at most a share of {rate} of \
+             ordinary images: those with a p-value of at most {threshold:.6}"
         ),
         _ => format!("on average over calibrations, at most a share of {rate} of ordinary images is rejected"),
     }

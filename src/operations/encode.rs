@@ -23,8 +23,8 @@ pub struct Encode;
 impl Operation for Encode {
     const NAME: &'static str = "encode";
     const SUMMARY: &'static str = "Encode images";
-    const DESCRIPTION: &'static str = "The latent code of each image, or the features of a classifier. As `application/x-npy` float32 of shape [N, L]; of a VAE \
-         [N, 2, L]: mean, then logarithm of the variance.";
+    const DESCRIPTION: &'static str = "The latent code of each image, or the features of a classifier. As \
+        `application/x-npy` float32 of shape [N, L]; of a VAE [N, 2, L]: mean, then logarithm of the variance.";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {

@@ -29,9 +29,9 @@ fn eight() -> u32 {
 impl Operation for Interpolate {
     const NAME: &'static str = "interpolate";
     const SUMMARY: &'static str = "Interpolate";
-    const DESCRIPTION: &'static str = "Images on the straight line between the latent codes of two images, from the reconstruction of the first to that of the \
-         second. Takes exactly two images. As `image/png` one grid, as `application/x-npy` uint8 levels of shape [N, H, W] or \
-         [N, H, W, C].";
+    const DESCRIPTION: &'static str = "Images on the straight line between the latent codes of two images, from the \
+        reconstruction of the first to that of the second. Takes exactly two images. As `image/png` one grid, as \
+        `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C].";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const ITEMS: Items = Items::Together;
     const TENSORS: &'static [TensorSpec] = &[TensorSpec::levels("levels of the images")];

@@ -33,8 +33,9 @@ pub struct ReconstructOptions {
 impl Operation for Reconstruct {
     const NAME: &'static str = "reconstruct";
     const SUMMARY: &'static str = "Reconstruct images";
-    const DESCRIPTION: &'static str = "Each image through encoder and decoder. As `image/png` one grid (a single image comes plainly), as `application/x-npy` \
-         uint8 levels of shape [N, H, W] or [N, H, W, C]; with map=true both show the squared errors instead.";
+    const DESCRIPTION: &'static str = "Each image through encoder and decoder. As `image/png` one grid (a single image \
+        comes plainly), as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C]; with map=true both \
+        show the squared errors instead.";
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {

@@ -68,11 +68,12 @@ pub struct SampleHead {
 impl Operation for Sample {
     const NAME: &'static str = "sample";
     const SUMMARY: &'static str = "Draw images";
-    const DESCRIPTION: &'static str = "New images, drawn from the model. As `image/png` one grid (a single image comes plainly), as `image/gif` an animation of \
-         how the images appear, as `application/x-npy` uint8 levels of shape [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells \
-         the seed, and `X-Labels` the labels of a conditional model as a JSON array. As `text/event-stream` the images can be watched \
-         while they are drawn: events `progress` show the rows so far of one image each, at most one in 50 ms, and the last event is \
-         `done` with the JSON answer, or `error` with a problem.";
+    const DESCRIPTION: &'static str = "New images, drawn from the model. As `image/png` one grid (a single image comes \
+        plainly), as `image/gif` an animation of how the images appear, as `application/x-npy` uint8 levels of shape \
+        [N, H, W] or [N, H, W, C]; the header `X-Seed` then tells the seed, and `X-Labels` the labels of a conditional \
+        model as a JSON array. As `text/event-stream` the images can be watched while they are drawn: events \
+        `progress` show the rows so far of one image each, at most one in 50 ms, and the last event is `done` with the \
+        JSON answer, or `error` with a problem.";
     const WORK: Work = Work::Bulk;
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy, Format::Gif, Format::Events];
     const ITEMS: Items = Items::Together;

@@ -41,8 +41,8 @@ impl Watch {
     }
 }
 
-/// Whether an event says that versions may have changed. Reading does not change them, and what is hidden is no version:
-/// the server itself writes there.
+/// Whether an event says that versions may have changed. Reading does not change them, and what is hidden is no
+/// version: the server itself writes there.
 fn is_change(event: &Event, root: &Path) -> bool {
     if event.need_rescan() {
         return true;

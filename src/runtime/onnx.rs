@@ -348,8 +348,8 @@ fn stamp(library: &Path) -> Option<String> {
 fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
     let unusable = |cause: String| {
         RuntimeError::Library(format!(
-            "ONNX Runtime could not be loaded from {}: {cause}. The server needs the shared library of version {VERSION}: \
-             `make runtime` fetches it, or name one with --onnxruntime or ORT_DYLIB_PATH",
+            "ONNX Runtime could not be loaded from {}: {cause}. The server needs the shared library of version \
+             {VERSION}: `make runtime` fetches it, or name one with --onnxruntime or ORT_DYLIB_PATH",
             library.display()
         ))
     };

@@ -68,7 +68,8 @@ pub enum SettingsError {
     NoLibraryIn(PathBuf),
     /// No library was named and none was found.
     #[error(
-        "ONNX Runtime's shared library was not found in {}: run `make runtime`, or name it with --onnxruntime or ORT_DYLIB_PATH",
+        "ONNX Runtime's shared library was not found in {}: run `make runtime`, or name it with --onnxruntime or \
+         ORT_DYLIB_PATH",
         list(_0)
     )]
     NoLibrary(Vec<PathBuf>),

@@ -343,7 +343,8 @@ fn draw_size(side: usize) {
         .unwrap_or("unknown")
         .trim();
     println!(
-        "{side:>4} × {side:<4} {:>8.1} ms {:>7.2} µs a pixel, lag {}, {} steps, {} kB remembered, peak of the process {peak}",
+        "{side:>4} × {side:<4} {:>8.1} ms {:>7.2} µs a pixel, lag {}, {} steps, {} kB remembered, peak of the process \
+         {peak}",
         1000.0 * seconds,
         1e6 * seconds / (side * side) as f64,
         cost.lag,

@@ -72,7 +72,8 @@ fn main() {
             println!("  {:<40} {:>9.1} images/s", rate.describe(), rate.images_per_second);
         }
         points.extend(measure(&server, &limits, &rates, (model, operation), &folder, &options));
-        loops.push(json!({"model": model, "operation": operation, "loops": rates.iter().copied().map(Rate::to_json).collect::<Vec<_>>()}));
+        let rates = rates.iter().copied().map(Rate::to_json).collect::<Vec<_>>();
+        loops.push(json!({"model": model, "operation": operation, "loops": rates}));
     }
     print_table(&points);
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-http.json");
@@ -209,8 +210,8 @@ fn print_table(points: &[Point]) {
         );
     }
     println!(
-        "\nserver, client: processor time used a second. inference: threads inside ONNX Runtime on average; a thread that\n\
-         waits for a core there counts too. What server spends beyond inference is HTTP, PNG and JSON."
+        "\nserver, client: processor time used a second. inference: threads inside ONNX Runtime on average; a thread \
+         that\nwaits for a core there counts too. What server spends beyond inference is HTTP, PNG and JSON."
     );
 }
 

@@ -1,7 +1,7 @@
 //! Asks any server: keeps so many requests in flight for so long, and prints as JSON what came of it.
 //!
-//! Options after `--`: `--address HOST:PORT`, `--path PATH`, `--content-type TYPE`, `--concurrency N`, `--seconds N`, and
-//! files, each the body of a request.
+//! Options after `--`: `--address HOST:PORT`, `--path PATH`, `--content-type TYPE`, `--concurrency N`, `--seconds N`,
+//! and files, each the body of a request.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 

@@ -167,8 +167,8 @@ impl Sketch {
 /// Components of mixtures.
 const COMPONENTS: usize = 2;
 
-/// A square kernel over features that belong to channels in turn: feature i to channel i mod C. In front of mixtures all
-/// belong to one.
+/// A square kernel over features that belong to channels in turn: feature i to channel i mod C. In front of mixtures
+/// all belong to one.
 struct Kernel {
     size: usize,
     dilation: usize,

@@ -73,11 +73,10 @@ impl Draft {
         }
         let (shape, tolerance) = (self.shape, self.tolerance);
         let manifest = format!(
-            "name = {NAME:?}\nfamily = {:?}\ndescription = \"made by a test\"\n\
-             [image]\nchannels = {}\nheight = {}\nwidth = {}\nlevels = {}\n{}\n\
-             [golden]\n{}\nabsolute_tolerance = {tolerance:e}\nrelative_tolerance = 1e-6\n\
-             [provenance]\ndata = \"none\"\nlicence = \"none\"\ncommand = \"none\"\nparameters = {}\ntraining_seconds = 0\n\
-             [sha256]\n{hashes}",
+            "name = {NAME:?}\nfamily = {:?}\ndescription = \"made by a test\"\n[image]\nchannels = {}\nheight = \
+             {}\nwidth = {}\nlevels = {}\n{}\n[golden]\n{}\nabsolute_tolerance = {tolerance:e}\nrelative_tolerance = \
+             1e-6\n[provenance]\ndata = \"none\"\nlicence = \"none\"\ncommand = \"none\"\nparameters = \
+             {}\ntraining_seconds = 0\n[sha256]\n{hashes}",
             self.family,
             shape.channels(),
             shape.height(),

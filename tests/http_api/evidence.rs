@@ -168,7 +168,8 @@ fn calibrated(repository: &Path, scores: &[f64]) {
     let manifest = folder.join("model.toml");
     let text = fs::read_to_string(&manifest).unwrap().replace(
         "[provenance]",
-        "[calibration]\nscores = \"calibration.npy\"\nstatistic = \"log_likelihood\"\ndescription = \"some\"\n\n[provenance]",
+        "[calibration]\nscores = \"calibration.npy\"\nstatistic = \"log_likelihood\"\ndescription = \
+         \"some\"\n\n[provenance]",
     );
     fs::write(manifest, text + &format!("\"calibration.npy\" = \"{digest}\"\n")).unwrap();
 }

@@ -91,7 +91,8 @@ fn no_detector_options(request: &Request) -> Result<(), CliError> {
     match given.into_iter().find(|(_, given)| *given) {
         None => Ok(()),
         Some((option, _)) => Err(CliError::Usage(format!(
-            "{option} is for detectors; a composite of a classifier takes --member density=NAME, --member novelty=DETECTOR or both"
+            "{option} is for detectors; a composite of a classifier takes --member density=NAME, --member \
+             novelty=DETECTOR or both"
         ))),
     }
 }

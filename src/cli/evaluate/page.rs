@@ -56,7 +56,8 @@ pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError>
             body { main {
                 h1 { (report.model) }
                 p.soft {
-                    "version " (report.version) ", " (report.family) "; " (report.images) " images from " (report.data.join(", "))
+                    "version " (report.version) ", " (report.family) "; "
+                    (report.images) " images from " (report.data.join(", "))
                 }
                 @for warning in &report.warnings { p.warning { (sentence(warning)) } }
                 (failures(report))
@@ -68,11 +69,14 @@ pub(super) fn page(report: &Report, shown: &Shown) -> Result<String, MediaError>
                 @if let Some(classification) = &report.classification { (labels::charts(classification)) }
                 @if let Some(rejection) = &report.rejection { (labels::coverage(rejection)) }
                 @if let Some(density) = &report.density { (density::table(density, "Density")) }
-                @if let Some(density) = &report.density_given_label { (density::table(density, "Density given the label")) }
+                @if let Some(density) = &report.density_given_label {
+                    (density::table(density, "Density given the label"))
+                }
                 @if let Some(classification) = &report.classification { (labels::table(classification)) }
                 @if let Some(reconstruction) = &report.reconstruction {
                     h2 { "Reconstruction" }
-                    p.soft { "Squared error, its mean over the dimensions of an image, in units of level / (levels − 1)." }
+                    p.soft { "Squared error, its mean over the dimensions of an image, in units of level / (levels − \
+                        1)." }
                     (table::quantities(&[("mean squared error", &reconstruction.mean_squared_error, 5)], &[]))
                     (table::by_label("squared error", &reconstruction.mean_squared_error_by_label, 5))
                 }

@@ -224,7 +224,8 @@ fn detection(own: &DetectionReport) -> String {
     }
     if let Some(pixels) = &own.pixels {
         text += &format!(
-            "\npixels of {} masks ({} regions): AUROC {:.4}, overlap of regions up to a false-positive rate of 30 % {:.4}\n",
+            "\npixels of {} masks ({} regions): AUROC {:.4}, overlap of regions up to a false-positive rate of 30 % \
+             {:.4}\n",
             pixels.masked_images, pixels.regions, pixels.auroc, pixels.region_overlap
         );
     }

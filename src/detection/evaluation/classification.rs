@@ -98,8 +98,8 @@ impl ClassificationReport {
     pub fn warning(&self) -> Option<String> {
         (self.zero_probability > 0).then(|| {
             format!(
-                "{} of {} images have a label to which the model gives probability zero, so that the mean of log p(y|x) over all is −∞; \
-                 the figures are of the others",
+                "{} of {} images have a label to which the model gives probability zero, so that the mean of log \
+                 p(y|x) over all is −∞; the figures are of the others",
                 self.zero_probability, self.images
             )
         })

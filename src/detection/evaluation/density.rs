@@ -129,7 +129,8 @@ impl DensityReport {
             0 => None,
             _ if zero == images => Some("every image has probability zero".to_owned()),
             _ => Some(format!(
-                "{zero} of {images} images have probability zero, so that the mean over all is −∞; the figures are of the other {}",
+                "{zero} of {images} images have probability zero, so that the mean over all is −∞; the figures are of \
+                 the other {}",
                 images - zero
             )),
         }

@@ -224,8 +224,9 @@ impl DetectionReport {
         let told = outside.map(|alarms| {
             let [low, high] = alarms.predicted.unwrap_or_default();
             format!(
-                "at a promised false-alarm rate of {} % {:.2} % of the inliers are rejected, outside the {:.2} to {:.2} % that were \
-                 predicted: they are not of the kind that the model was calibrated with, or the model is not the one that was calibrated",
+                "at a promised false-alarm rate of {} % {:.2} % of the inliers are rejected, outside the {:.2} to \
+                 {:.2} % that were predicted: they are not of the kind that the model was calibrated with, or the \
+                 model is not the one that was calibrated",
                 100.0 * alarms.rate,
                 100.0 * alarms.measured_rate,
                 100.0 * low,

@@ -52,8 +52,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let name = (picture.port.name.as_str(), picture.port.onnx_type);
     second.output(name, "picture", &pictures.ops(), &pictures.sizes());
     let tables = format!(
-        "{}\n[graphs.encoder]\nfile = \"encoder.onnx\"\ninput = \"image\"\noutput = \"code\"\n\n[graphs.decoder]\nfile = \
-         \"decoder.onnx\"\ninput = \"code\"\noutput = \"picture\"\n\n[latent]\nsize = {size}\n",
+        "{}\n[graphs.encoder]\nfile = \"encoder.onnx\"\ninput = \"image\"\noutput = \"code\"\n\n[graphs.decoder]\nfile \
+         = \"decoder.onnx\"\ninput = \"code\"\noutput = \"picture\"\n\n[latent]\nsize = {size}\n",
         levels.table()
     );
     let shape = levels.shape;

@@ -5,7 +5,7 @@
 //! | bytes | what |
 //! |---|---|
 //! | 4 | `DSI1` |
-//! | 8 | the model: the first bytes of a SHA-256 over the hash of its graph, the form of its images and its likelihood |
+//! | 8 | the model: the first bytes of a SHA-256 over its graph's hash, the form of its images and its likelihood |
 //! | 8 | the numerics: a hash of the bits that this runtime on this processor computes for a known image |
 //! | 2 | the label; 0 for models without one |
 //! | 4 | the image: the first bytes of the SHA-256 of its levels |
@@ -140,8 +140,8 @@ impl Model {
             Condition::Open(_) => Err(Refusal::option(
                 "label",
                 format!(
-                    "each pixel is coded by the prediction of one label, which the stream remembers, and not by the mixture over all; \
-                     name one of: {}",
+                    "each pixel is coded by the prediction of one label, which the stream remembers, and not by the \
+                     mixture over all; name one of: {}",
                     self.label_names().join(", ")
                 ),
             )),
@@ -189,7 +189,8 @@ impl Header {
     fn read(stream: &[u8]) -> Result<Self, Refusal> {
         if stream.len() < Compressed::HEADER_BYTES || stream[..4] != MAGIC {
             return Err(invalid(format!(
-                "this is not a compressed image: one begins with \"DSI1\" and has a header of {} bytes; these are {} bytes",
+                "this is not a compressed image: one begins with \"DSI1\" and has a header of {} bytes; these are {} \
+                 bytes",
                 Compressed::HEADER_BYTES,
                 stream.len()
             )));
@@ -211,8 +212,8 @@ impl Header {
         }
         if self.numerics != model.numerics() {
             return Err(invalid(
-                "it was compressed with the same model, but another version of ONNX Runtime or another kind of processor, whose \
-                 predictions differ in their last bits: decompress it where it was compressed"
+                "it was compressed with the same model, but another version of ONNX Runtime or another kind of \
+                 processor, whose predictions differ in their last bits: decompress it where it was compressed"
                     .to_owned(),
             ));
         }

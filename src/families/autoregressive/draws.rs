@@ -95,8 +95,8 @@ impl Completes for Model {
                 return Err(Refusal::option(
                     "label",
                     format!(
-                        "a label can be drawn for a completion only where all given pixels come before all missing ones, in rows from the top \
-                 and columns from the left; name one of: {}",
+                        "a label can be drawn for a completion only where all given pixels come before all missing \
+                         ones, in rows from the top and columns from the left; name one of: {}",
                         self.label_names().join(", ")
                     ),
                 ));

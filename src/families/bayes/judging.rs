@@ -199,7 +199,8 @@ impl Scores for Judge {
             Condition::Label(_) if ask.map => {
                 return Err(Refusal::option(
                     "map",
-                    "the classifier's part in p(x given a label) does not come apart into dimensions; without a label there is a map",
+                    "the classifier's part in p(x given a label) does not come apart into dimensions; without a label \
+                     there is a map",
                 ));
             }
             Condition::Label(label) => {

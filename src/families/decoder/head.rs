@@ -54,12 +54,13 @@ pub(super) enum Density {
 }
 
 /// Why there is no likelihood where a decoder gives an image.
-const NO_LIKELIHOOD: &str = "its decoder gives an image of a code and no distribution over images, and a reconstruction error is no likelihood; if it was \
-     trained on squared error, there is one as soon as its standard deviation is declared: [likelihood] head = \"gaussian\" and sigma";
+const NO_LIKELIHOOD: &str = "its decoder gives an image of a code and no distribution over images, and a \
+    reconstruction error is no likelihood; if it was trained on squared error, there is one as soon as its standard \
+    deviation is declared: [likelihood] head = \"gaussian\" and sigma";
 
 /// Why there is none where log-odds are of more than two levels.
-const NOT_NORMALISED: &str = "its decoder gives log-odds, which are a likelihood of images of two levels; between black and white the binary cross-entropy \
-     is none, because its probabilities do not sum to 1 over the levels";
+const NOT_NORMALISED: &str = "its decoder gives log-odds, which are a likelihood of images of two levels; between \
+    black and white the binary cross-entropy is none, because its probabilities do not sum to 1 over the levels";
 
 impl Head {
     /// An image and no distribution.
@@ -100,15 +101,16 @@ impl Head {
                 let channels = shape.channels();
                 refuse(logistic_mixture::parameters_of_component(channels).is_none(), || {
                     format!(
-                        "likelihood.head: \"discretized-logistic-mixture\" is a likelihood of pixels of 1 channel or 3, not of {channels}"
+                        "likelihood.head: \"discretized-logistic-mixture\" is a likelihood of pixels of 1 channel or \
+                         3, not of {channels}"
                     )
                 })?;
                 (Kind::Mixture(0), &["parameters"])
             }
             (Some(manifest::Head::Categorical), _) => {
                 return Err(
-                    "likelihood.head: a decoder has a \"discretized-logistic\", \"discretized-logistic-mixture\", \"gaussian\" or \
-                     \"bernoulli\" head, or no [likelihood] if it gives an image only"
+                    "likelihood.head: a decoder has a \"discretized-logistic\", \"discretized-logistic-mixture\", \
+                     \"gaussian\" or \"bernoulli\" head, or no [likelihood] if it gives an image only"
                         .to_owned(),
                 );
             }
@@ -164,11 +166,12 @@ impl Head {
                 "the discretised logistic likelihood sums to 1 by construction"
             }
             Kind::Located(Density::Gaussian) | Kind::LocatedAlike(Density::Gaussian, _) => {
-                "the Gaussian likelihood, integrated over the bin of each level with open tails, sums to 1 by construction; it is no less \
-                 than what uniformly dequantised levels tell"
+                "the Gaussian likelihood, integrated over the bin of each level with open tails, sums to 1 by \
+                 construction; it is no less than what uniformly dequantised levels tell"
             }
             Kind::Mixture(_) => {
-                "the discretised mixture of logistics sums to 1 over the levels of every channel given those before it, by construction"
+                "the discretised mixture of logistics sums to 1 over the levels of every channel given those before \
+                 it, by construction"
             }
             Kind::LogOdds | Kind::Picture => self
                 .no_likelihood()
@@ -183,7 +186,8 @@ impl Head {
             let each = logistic_mixture::parameters_of_component(channels).unwrap_or(usize::MAX);
             if features % each != 0 {
                 return Err(GraphError::Signature(format!(
-                    "output {:?} has {features} features, but a discretised mixture of logistics has {each} for each component",
+                    "output {:?} has {features} features, but a discretised mixture of logistics has {each} for each \
+                     component",
                     self.outputs[0]
                 )));
             }

@@ -39,8 +39,8 @@ impl Mixtures {
         map
     }
 
-    /// The mean of every dimension, in units of level / (levels − 1); of a later channel given the nearest levels to the
-    /// means before it.
+    /// The mean of every dimension, in units of level / (levels − 1); of a later channel given the nearest levels to
+    /// the means before it.
     pub(super) fn mean(&self) -> Vec<f32> {
         let most = (self.shape.levels() - 1) as f64;
         let mut map = vec![0.0; self.shape.dimensions()];

@@ -51,7 +51,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     graph.output(name, "picture", &pictures.ops(), &pictures.sizes());
     let table = labelled.as_ref().map_or("", |labelled| &labelled.table);
     let tables = format!(
-        "\n[graphs.generator]\nfile = \"generator.onnx\"\ninput = \"code\"\n{label}output = \"picture\"\n\n[latent]\nsize = {size}\n{table}"
+        "\n[graphs.generator]\nfile = \"generator.onnx\"\ninput = \"code\"\n{label}output = \
+         \"picture\"\n\n[latent]\nsize = {size}\n{table}"
     );
     let random = Random::new(0, Stream::Prior, 0);
     let codes: Vec<Vec<f32>> = (0..GOLDEN)

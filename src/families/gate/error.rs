@@ -54,8 +54,9 @@ pub enum GateError {
     },
     /// A graph that does not run.
     #[error(
-        "{file}: {cause}. The load gate runs a graph on one image and on several: export it with a batch dimension that is not fixed and \
-         without the size of a batch in its reshapes; if it takes one image at a time, say [serving] batch = 1"
+        "{file}: {cause}. The load gate runs a graph on one image and on several: export it with a batch dimension \
+         that is not fixed and without the size of a batch in its reshapes; if it takes one image at a time, say \
+         [serving] batch = 1"
     )]
     Run {
         /// The graph's file.
@@ -65,8 +66,8 @@ pub enum GateError {
     },
     /// A logit depends on its own or a later dimension: the product of the predictions is not a probability.
     #[error(
-        "{file} is not causal: the prediction of {predicted} changed when only dimensions from {changed} on were changed, so the \
-         product of its predictions is not a probability"
+        "{file} is not causal: the prediction of {predicted} changed when only dimensions from {changed} on were \
+         changed, so the product of its predictions is not a probability"
     )]
     Leak {
         /// The graph's file.
@@ -78,9 +79,9 @@ pub enum GateError {
     },
     /// What a graph gives depends on the images that share its run.
     #[error(
-        "{file} depends on the batch: in the company of other images, what it gives changes by up to {difference:e}{also}. Export the \
-         graph so that it computes nothing over the batch (batch normalisation in evaluation mode, fixed ranges), or, if each image is to \
-         be seen alone, say [serving] batch = 1"
+        "{file} depends on the batch: in the company of other images, what it gives changes by up to \
+         {difference:e}{also}. Export the graph so that it computes nothing over the batch (batch normalisation in \
+         evaluation mode, fixed ranges), or, if each image is to be seen alone, say [serving] batch = 1"
     )]
     Company {
         /// The graph's file.
@@ -92,8 +93,8 @@ pub enum GateError {
     },
     /// A graph that draws random numbers.
     #[error(
-        "{file} is random, or keeps something from one run to the next: the same twice gives different numbers{nodes}. Export it in evaluation \
-         mode and without draws inside{cure}"
+        "{file} is random, or keeps something from one run to the next: the same twice gives different numbers{nodes}. \
+         Export it in evaluation mode and without draws inside{cure}"
     )]
     Random {
         /// The graph's file.
@@ -105,8 +106,8 @@ pub enum GateError {
     },
     /// Something that ran longer than a load may take, and did not stop when it was asked to.
     #[error(
-        "loading took longer than {} s and could not be stopped: one of its graphs does not end, and goes on in a thread of its own until \
-         the process ends", .0.as_secs_f64()
+        "loading took longer than {} s and could not be stopped: one of its graphs does not end, and goes on in a \
+         thread of its own until the process ends", .0.as_secs_f64()
     )]
     Unstoppable(Duration),
     /// No thread to load in.
@@ -114,8 +115,8 @@ pub enum GateError {
     Thread(String),
     /// More probability than there is.
     #[error(
-        "{file} gives no probability: images of uniform noise have a log-likelihood of {actual:.1} nats, where no probability can give them more \
-         than {most:.1} on average"
+        "{file} gives no probability: images of uniform noise have a log-likelihood of {actual:.1} nats, where no \
+         probability can give them more than {most:.1} on average"
     )]
     Noise {
         /// The graph's file.
@@ -148,7 +149,8 @@ pub enum GateError {
     },
     /// Scores and logits disagree.
     #[error(
-        "{file}: scores and logits disagree: image {image} has log-likelihood {score} by its scores and {logits} by its logits"
+        "{file}: scores and logits disagree: image {image} has log-likelihood {score} by its scores and {logits} by \
+         its logits"
     )]
     Inconsistent {
         /// The graph's file.
@@ -162,7 +164,8 @@ pub enum GateError {
     },
     /// A golden number was not reproduced.
     #[error(
-        "{what}: number {index} is {expected}{unit}, but the graph gives {actual}: off by {:.3e}, allowed are {allowed:.3e}",
+        "{what}: number {index} is {expected}{unit}, but the graph gives {actual}: off by {:.3e}, allowed are \
+         {allowed:.3e}",
         (actual - expected).abs()
     )]
     Golden {

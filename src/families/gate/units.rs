@@ -94,36 +94,37 @@ impl fmt::Display for Suspicion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Probabilities => {
-                "its logits look like probabilities: all lie between 0 and 1, and where there are several they sum to 1; say \
-                 logits = \"probabilities\", or logits = \"logits\" if they are that after all"
+                "its logits look like probabilities: all lie between 0 and 1, and where there are several they sum to \
+                 1; say logits = \"probabilities\", or logits = \"logits\" if they are that after all"
             }
             Self::Signed => {
-                "its pictures look as if they went from -1 to 1, and are taken as going from 0 to 1; say pictures = \"-1..1\", or \
-                 pictures = \"0..1\" if they do and the rest is to be cut off"
+                "its pictures look as if they went from -1 to 1, and are taken as going from 0 to 1; say pictures = \
+                 \"-1..1\", or pictures = \"0..1\" if they do and the rest is to be cut off"
             }
             Self::Levels => {
                 "its pictures look like levels, and are taken as level / (levels - 1); say pictures = \"levels\", or \
                  pictures = \"0..1\" if the rest is to be cut off"
             }
             Self::Outside => {
-                "more than half of the numbers of its pictures lie outside of 0 to 1; say pictures = \"0..1\" if the rest is to be cut off, \
-                 else \"-1..1\" or \"levels\""
+                "more than half of the numbers of its pictures lie outside of 0 to 1; say pictures = \"0..1\" if the \
+                 rest is to be cut off, else \"-1..1\" or \"levels\""
             }
             Self::Scale => {
                 "its log-scales look like scales: none is negative, which would be a spread wider than all levels; say \
                  log_scale = \"scale\", or log_scale = \"log-scale\" if they are that after all"
             }
             Self::Spread => {
-                "its log-variances look like variances or deviations: none is negative, which would be a code less certain than without \
-                 the image; say log_variance = \"variance\", \"deviation\" or \"log-deviation\", or \"log-variance\" if they are that after all"
+                "its log-variances look like variances or deviations: none is negative, which would be a code less \
+                 certain than without the image; say log_variance = \"variance\", \"deviation\" or \"log-deviation\", \
+                 or \"log-variance\" if they are that after all"
             }
             Self::Swapped => {
-                "its mean and its log-variance look exchanged: every mean is negative, and log-variances have both signs; exchange the \
-                 names of the outputs, or say log_variance = \"log-variance\" if they are right"
+                "its mean and its log-variance look exchanged: every mean is negative, and log-variances have both \
+                 signs; exchange the names of the outputs, or say log_variance = \"log-variance\" if they are right"
             }
             Self::ScaledTwice => {
-                "its input looks scaled twice: [input] scales levels, and the graph divides what it is given again; set [input] \
-                 scale = 1.0, or say input = \"scaled-twice\" if it was trained like that"
+                "its input looks scaled twice: [input] scales levels, and the graph divides what it is given again; \
+                 set [input] scale = 1.0, or say input = \"scaled-twice\" if it was trained like that"
             }
         })
     }

@@ -148,8 +148,8 @@ impl Draft {
         }
         if !draft.is_checked {
             draft.notes.push(
-                "golden numbers are those of the export before it was rewritten, and not checked by the training framework: \
-                 --golden IMAGES SCORES gives its own"
+                "golden numbers are those of the export before it was rewritten, and not checked by the training \
+                 framework: --golden IMAGES SCORES gives its own"
                     .to_owned(),
             );
         }
@@ -163,8 +163,8 @@ impl Draft {
             .map(String::as_str)
             .collect();
         draft.manifest = format!(
-            "{}{tables}\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = {parameters}\ntraining_seconds = 0\n\
-             {trained_on}notes = {}\n",
+            "{}{tables}\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = \
+             {parameters}\ntraining_seconds = 0\n{trained_on}notes = {}\n",
             head(
                 &request.name,
                 family,

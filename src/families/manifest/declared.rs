@@ -125,8 +125,8 @@ impl Declared {
         }
         refuse(self.random && !declarable.contains(&"random"), || {
             format!(
-                "declared.random: a {family} gives numbers of images, and these must not be drawn: export the graph in evaluation \
-                 mode"
+                "declared.random: a {family} gives numbers of images, and these must not be drawn: export the graph in \
+                 evaluation mode"
             )
         })?;
         Ok(self)

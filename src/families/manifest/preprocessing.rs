@@ -32,7 +32,8 @@ pub(super) fn read(tables: &mut Tables) -> Result<DecodeOptions, String> {
         })?;
         refuse(short > LONGEST || (short as usize) < longer, || {
             format!(
-                "preprocessing.short_side: {short} is not from {longer}, the longer side of the model's images, to {LONGEST}"
+                "preprocessing.short_side: {short} is not from {longer}, the longer side of the model's images, to \
+                 {LONGEST}"
             )
         })?;
     }

@@ -53,7 +53,8 @@ pub(crate) struct Origin<'a> {
 /// How a manifest ends: where the model came from, and the sha256 of its files.
 pub(crate) fn tail(origin: &Origin<'_>, hashes: &[(&str, String)]) -> String {
     let mut out = format!(
-        "\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = {}\ntraining_seconds = {:.0}\n\n[sha256]\n",
+        "\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = {}\ntraining_seconds = {:.0}\n\n\
+         [sha256]\n",
         quoted(origin.data),
         quoted(origin.licence),
         quoted(origin.command),

@@ -172,7 +172,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let head = kind.head();
     let table = labelled.as_ref().map_or("", |labelled| &labelled.table);
     let tables = format!(
-        "{}\n[graphs.logits]\nfile = \"model.onnx\"\ninput = \"image\"\noutput = \"logits\"\n{label}{table}\n[likelihood]\nhead = {head:?}\n",
+        "{}\n[graphs.logits]\nfile = \"model.onnx\"\ninput = \"image\"\noutput = \
+         \"logits\"\n{label}{table}\n[likelihood]\nhead = {head:?}\n",
         levels.table()
     );
     Ok(Plan {
@@ -293,8 +294,8 @@ fn predictions<'a>(
         Some(place) => Err(Problem::new(
             &reading.file,
             format!(
-                "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the product of its \
-                 predictions is no probability"
+                "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the \
+                 product of its predictions is no probability"
             ),
             "mask every convolution, the first one at its centre too, and let no channel see itself or those after it",
         )

@@ -50,8 +50,8 @@ impl Own {
             file.time(&encoder, images[0])
         })?;
         let encoder = EncoderFile::serve(gate, Arc::new(encoder), time);
-        let no_density = "this version has an encoder only, which gives codes of images: a bound on the density needs the decoder and its \
-                          likelihood";
+        let no_density = "this version has an encoder only, which gives codes of images: a bound on the density needs \
+            the decoder and its likelihood";
         let capabilities = Capabilities::new("this version is the encoder of a VAE alone, which only encodes")
             .offer::<dyn Encodes>(encoder)
             .decline::<dyn Scores>(no_density)
@@ -90,7 +90,8 @@ impl Own {
         let head = &file.contract.head;
         let no_density = match head.no_likelihood() {
             None => {
-                "this version has a decoder only: the density of an image is an integral over all codes, and a bound on it needs the encoder"
+                "this version has a decoder only: the density of an image is an integral over all codes, and a bound \
+                 on it needs the encoder"
                     .to_owned()
             }
             Some(reason) => format!("this version has a decoder only, and {reason}"),

@@ -42,7 +42,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     }
     let Some(posterior) = posterior(encoder, size, interview) else {
         return other(format!(
-            "its encoder gives mean and log-variance of a posterior over codes of {size} numbers, in two outputs or in one"
+            "its encoder gives mean and log-variance of a posterior over codes of {size} numbers, in two outputs or in \
+             one"
         ));
     };
     let outputs = pictures_of(decoder, Some(form), interview);
@@ -101,9 +102,9 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let ops = [without, arranged.to_vec(), rest].concat();
     second.output((&scale.0.port.name, scale.0.port.onnx_type), "log_scale", &ops, &sizes);
     let tables = format!(
-        "{}\n[graphs.encoder]\nfile = \"encoder.onnx\"\ninput = \"image\"\nmean = \"mean\"\nlog_variance = \"log_variance\"\n\n\
-         [graphs.decoder]\nfile = \"decoder.onnx\"\ninput = \"code\"\nmean = \"mean\"\nlog_scale = \"log_scale\"\n\n[latent]\nsize = \
-         {size}\n\n[likelihood]\nhead = \"discretized-logistic\"\n",
+        "{}\n[graphs.encoder]\nfile = \"encoder.onnx\"\ninput = \"image\"\nmean = \"mean\"\nlog_variance = \
+         \"log_variance\"\n\n[graphs.decoder]\nfile = \"decoder.onnx\"\ninput = \"code\"\nmean = \"mean\"\nlog_scale = \
+         \"log_scale\"\n\n[latent]\nsize = {size}\n\n[likelihood]\nhead = \"discretized-logistic\"\n",
         levels.table()
     );
     let shape = levels.shape;

@@ -142,6 +142,7 @@ fn active_units(posteriors: &[Posterior]) -> String {
         ""
     };
     format!(
-        "{active} of {size} units are active over {count} golden images: their means have a variance above {ACTIVE}{collapsed}"
+        "{active} of {size} units are active over {count} golden images: their means have a variance above \
+         {ACTIVE}{collapsed}"
     )
 }

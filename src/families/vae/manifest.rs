@@ -163,8 +163,8 @@ pub(super) fn read(tables: &mut Tables) -> Result<Own, String> {
     let parts = match (encoder, decoder) {
         (Some(encoder), Some(decoder)) => {
             refuse(labels.is_some(), || {
-                "labels: a vae with an encoder is not conditioned on labels; without [graphs.encoder] and [input] its decoder draws \
-                 images for labels"
+                "labels: a vae with an encoder is not conditioned on labels; without [graphs.encoder] and [input] its \
+                 decoder draws images for labels"
                     .to_owned()
             })?;
             if decoder.contract.head.no_likelihood().is_some() {

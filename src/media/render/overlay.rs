@@ -8,8 +8,8 @@ use crate::{
 
 /// Evidence in nats, in channel, row, column order, over each image, as one PNG file. The image is shown in greys at
 /// half its brightness; where the evidence speaks against it, red is laid over it, where it speaks for it, blue. The
-/// channels of a pixel are added up, images of several sizes get black to the right and below, and the colours run to the largest finite evidence among all the images; what is
-/// not finite is as strong as can be.
+/// channels of a pixel are added up, images of several sizes get black to the right and below, and the colours run to
+/// the largest finite evidence among all the images; what is not finite is as strong as can be.
 ///
 /// # Errors
 /// [`MediaError::NotANumber`] where the sum is NaN: no colour stands for what is no number.

@@ -41,11 +41,12 @@ use crate::{
 /// Statuses of an operation's refusals.
 const OF_OPERATIONS: [u16; 14] = [400, 401, 403, 404, 406, 408, 413, 415, 422, 429, 500, 503, 504, 405];
 
-const DESCRIPTION: &str = "Puts a probability on an image: log-likelihoods, decisions, samples, completions, lossless codes and latent \
-    codes of generative models.\n\nImages come in as a file, as a form of files, as JSON or as an npy array. A batch answers per image: \
-    one bad image carries its own problem and does not fail its neighbours, unless the answer is a picture or an array, which have no \
-    place for a problem. Nothing is resized or converted unless asked for, because that changes the likelihood. Options come in the \
-    query; fields of a form and keys of a JSON body are read as options too. An unknown one is an error.";
+const DESCRIPTION: &str = "Puts a probability on an image: log-likelihoods, decisions, samples, completions, lossless \
+    codes and latent codes of generative models.\n\nImages come in as a file, as a form of files, as JSON or as an npy \
+    array. A batch answers per image: one bad image carries its own problem and does not fail its neighbours, unless \
+    the answer is a picture or an array, which have no place for a problem. Nothing is resized or converted unless \
+    asked for, because that changes the likelihood. Options come in the query; fields of a form and keys of a JSON \
+    body are read as options too. An unknown one is an error.";
 
 /// The whole document.
 pub fn document(service: &Service) -> Value {
@@ -77,7 +78,7 @@ pub fn document(service: &Service) -> Value {
         "tags": [
             {"name": "operations", "description": "What can be asked of a model"},
             {"name": "models", "description": "What is loaded"},
-            {"name": "repository", "description": "What operators change while the server serves, with --model-control"},
+            {"name": "repository", "description": "What operators change during service, with --model-control"},
             {"name": "server", "description": "The server itself"},
         ],
         "paths": document.paths,
@@ -209,7 +210,8 @@ impl Document {
                 &*id("calibration"),
                 "models",
                 "Show calibration scores",
-                "What the p-values of a model that judges images are measured against. They do not change while it is loaded.",
+                "What the p-values of a model that judges images are measured against. They do not change while it is \
+                 loaded.",
             );
             self.get(&format!("{path}/calibration"), calibration, scores, &[404, 422, 503]);
             let content = self.of_a_model::<DriftReport>();
@@ -218,7 +220,8 @@ impl Document {
                 &*id("drift"),
                 "models",
                 "Show drift",
-                "Bets against the images being exchangeable with those that calibrated the detector, since the run began.",
+                "Bets against the images being exchangeable with those that calibrated the detector, since the run \
+                 began.",
             );
             self.get(&path, show, content.clone(), &[404, 422, 503]);
             let reset = (
@@ -268,7 +271,8 @@ impl Document {
                 }
                 if action == Action::Unload {
                     parameters.push(json!({
-                        "name": "dependents", "in": "query", "required": false, "schema": {"type": "boolean", "default": false},
+                        "name": "dependents", "in": "query", "required": false,
+                        "schema": {"type": "boolean", "default": false},
                         "description": "Unload what is made of it, too",
                     }));
                 }
@@ -313,7 +317,8 @@ impl Document {
                 Format::Json => json!({"$ref": format!("#/components/schemas/{name}")}),
                 Format::Events => {
                     let progress = self.schema::<Progress>();
-                    json!({"type": "string", "description": "Events `progress`, each with data of this form", "x-data": progress})
+                    let description = "Events `progress`, each with data of this form";
+                    json!({"type": "string", "description": description, "x-data": progress})
                 }
                 Format::Png | Format::Npy | Format::Gif | Format::Stream => {
                     json!({"type": "string", "format": "binary"})

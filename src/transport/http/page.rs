@@ -17,8 +17,9 @@ use super::problem::Problem;
 pub(super) const BY_ACCEPT: HeaderValue = HeaderValue::from_static("accept");
 
 /// Scripts, styles and answers from this server only; images that scripts make, too.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data: blob:; \
-    base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'";
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' \
+    data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+    trusted-types 'none'";
 
 const INDEX: &str = include_str!("page/index.html");
 

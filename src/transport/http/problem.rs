@@ -195,8 +195,8 @@ pub(crate) fn in_place_of(answer: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn example(kind: Kind) -> Value {
     let detail = match kind {
         Kind::InvalidImage => {
-            "the image has 32×32 pixels (width × height), the model takes 28×28; send that size, or resize=true to have it resized, \
-             which changes its likelihood"
+            "the image has 32×32 pixels (width × height), the model takes 28×28; send that size, or resize=true to \
+             have it resized, which changes its likelihood"
         }
         Kind::NotFound => "there is no model \"mnist\"; this server has: fashion-mnist-pixelcnn",
         Kind::Overloaded => "the queue for this kind of work is full; try again in 3 s",

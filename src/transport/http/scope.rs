@@ -45,8 +45,8 @@ impl Announced {
     }
 }
 
-/// The id of the trace that a request belongs to: 32 hexadecimal digits of the header `traceparent`, as W3C Trace Context
-/// has it. A header that is not well-formed is as good as none.
+/// The id of the trace that a request belongs to: 32 hexadecimal digits of the header `traceparent`, as W3C Trace
+/// Context has it. A header that is not well-formed is as good as none.
 pub(crate) fn trace_id(headers: &HeaderMap) -> Option<&str> {
     let mut parts = headers.get("traceparent")?.to_str().ok()?.split('-');
     let mut part = |length| {

@@ -92,7 +92,9 @@ impl Plot {
             path class="axis" d=(format!("M{LEFT} {top}H{}", WIDTH - RIGHT)) {}
             @for value in ticks(low.min(high), low.max(high)) {
                 path class="axis" d=(format!("M{:.1} {top}v-4", self.across(value / factor))) {}
-                text x=(format!("{:.1}", self.across(value / factor))) y=(top - 8.0) text-anchor="middle" { (plain(value)) }
+                text x=(format!("{:.1}", self.across(value / factor))) y=(top - 8.0) text-anchor="middle" {
+                    (plain(value))
+                }
             }
             text x=((LEFT + WIDTH - RIGHT) / 2.0) y=(top - 25.0) text-anchor="middle" { (name) }
         }

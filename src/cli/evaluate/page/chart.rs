@@ -74,7 +74,7 @@ pub(super) fn roc(inliers: &[f64], outliers: &[f64]) -> Markup {
     let content = html! {
         (plot.left_axis("outliers rejected"))
         (plot.lower_axis("inliers rejected"))
-        path class="grid" d=(format!("M{:.1} {:.1}L{:.1} {:.1}", plot.across(0.0), plot.down(0.0), plot.across(1.0), plot.down(1.0))) {}
+        path class="grid" d=(diagonal(&plot)) {}
         polyline class="line red" points=(plot.points(&thinned(&points))) {}
     };
     svg(&plot, 40.0, "ROC", &content)
@@ -97,7 +97,8 @@ pub(super) fn coverage(curves: &[(&str, &[(f64, f64)])]) -> Markup {
         (plot.left_axis("accuracy"))
         (plot.lower_axis("coverage"))
         @for (place, (name, points)) in curves.iter().enumerate() {
-            @let class = format!("line {}{}", if place < 2 { "blue" } else { "red" }, if place % 2 == 0 { " dashed" } else { "" });
+            @let colour = if place < 2 { "blue" } else { "red" };
+            @let class = format!("line {colour}{}", if place % 2 == 0 { " dashed" } else { "" });
             @let below = plot.bottom() + 54.0 + 18.0 * place as f64;
             polyline class=(class) points=(plot.points(&thinned(points))) {}
             path class=(class) d=(format!("M{:.1} {below}h30", plot.across(0.0))) {}
@@ -142,7 +143,7 @@ pub(super) fn reliability(bins: &[(usize, f64, f64)]) -> Markup {
                 (rectangle("blue area", bin, base - many, many))
             }
         }
-        path class="axis" d=(format!("M{:.1} {:.1}L{:.1} {:.1}", plot.across(0.0), plot.down(0.0), plot.across(1.0), plot.down(1.0))) {}
+        path class="axis" d=(diagonal(&plot)) {}
         (below.lower_axis("confidence"))
     };
     svg(&below, 40.0, "reliability diagram", &content)
@@ -160,17 +161,19 @@ pub(super) fn confusion(labels: &[String], counts: &[Vec<usize>]) -> Markup {
         @for (row, (name, own)) in labels.iter().zip(counts).enumerate() {
             @let y = plot.top + height * row as f64;
             @let images = own.iter().sum::<usize>().max(1) as f64;
-            text x=(NAMES - 6.0) y=(format!("{:.1}", y + height / 2.0 + 4.0)) text-anchor="end" { (row) " " (clipped(name)) }
+            @let baseline = format!("{:.1}", y + height / 2.0 + 4.0);
+            text x=(NAMES - 6.0) y=(baseline) text-anchor="end" { (row) " " (clipped(name)) }
             text x=(format!("{:.1}", NAMES + side * (row as f64 + 0.5))) y="14" text-anchor="middle" { (row) }
             @for (column, &count) in own.iter().enumerate() {
                 @let x = NAMES + side * column as f64;
-                rect class=(if row == column { "blue" } else { "red" }) x=(format!("{:.1}", x + 0.5)) y=(format!("{:.1}", y + 0.5))
+                rect class=(if row == column { "blue" } else { "red" })
+                    x=(format!("{:.1}", x + 0.5)) y=(format!("{:.1}", y + 0.5))
                     width=(format!("{:.1}", side - 1.0)) height=(format!("{:.1}", height - 1.0))
                     opacity=(format!("{:.3}", 0.05 + 0.65 * (count as f64 / images).sqrt())) {
                     title { (name) " taken for " (labels[column]) ": " (count) }
                 }
                 @if has_room && count > 0 {
-                    text.strong x=(format!("{:.1}", x + side / 2.0)) y=(format!("{:.1}", y + height / 2.0 + 4.0)) text-anchor="middle" {
+                    text.strong x=(format!("{:.1}", x + side / 2.0)) y=(baseline) text-anchor="middle" {
                         (count)
                     }
                 }
@@ -178,6 +181,13 @@ pub(super) fn confusion(labels: &[String], counts: &[Vec<usize>]) -> Markup {
         }
     };
     svg(&plot, 6.0, "confusion of labels", &content)
+}
+
+/// The path from the corner of no share to that of the whole.
+fn diagonal(plot: &Plot) -> String {
+    let [left, right] = [0.0, 1.0].map(|share| plot.across(share));
+    let [lower, upper] = [0.0, 1.0].map(|share| plot.down(share));
+    format!("M{left:.1} {lower:.1}L{right:.1} {upper:.1}")
 }
 
 /// A drawing that leaves room below its plot.
@@ -194,8 +204,8 @@ fn areas(plot: &Plot, counts: &[f64], colour: &str) -> Markup {
     html! {
         @for (bar, &count) in counts.iter().enumerate().filter(|(_, count)| **count > 0.0) {
             @let (x, y) = (plot.across(low + step * bar as f64), plot.down(count));
-            rect class=(format!("{colour} area")) x=(format!("{x:.1}")) y=(format!("{y:.1}")) width=(format!("{width:.1}"))
-                height=(format!("{:.1}", plot.bottom() - y)) {}
+            rect class=(format!("{colour} area")) x=(format!("{x:.1}")) y=(format!("{y:.1}"))
+                width=(format!("{width:.1}")) height=(format!("{:.1}", plot.bottom() - y)) {}
         }
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn charts(report: &DetectionReport, shown: &Shown) -> Result<Markup, 
             h3 { (set.name) }
             div.charts {
                 (figure(&roc, "ROC: share of outliers rejected over share of inliers rejected"))
-                (figure(&compared, "Strangeness; images to the right of a dashed line are rejected at that false-alarm rate"))
+                (figure(&compared, "Strangeness; images to the right of a dashed line are rejected at that false-alarm \
+                    rate"))
             }
             (ends(set, shown.strangest.get(place + 1))?)
         });
@@ -38,7 +39,8 @@ pub(super) fn charts(report: &DetectionReport, shown: &Shown) -> Result<Markup, 
         @for set in &sets { (set) }
         h3 { "Inliers" }
         @if outliers.is_empty() {
-            div.charts { (figure(&alone, "Strangeness; images to the right of a dashed line are rejected at that false-alarm rate")) }
+            div.charts { (figure(&alone, "Strangeness; images to the right of a dashed line are rejected at that \
+                false-alarm rate")) }
         }
         (ends(inliers, shown.strangest.first())?)
     })
@@ -103,8 +105,8 @@ pub(super) fn tables(report: &DetectionReport) -> Markup {
             }
             h3 { "Every statistic" }
             p.soft {
-                "AUROC of the value ± its standard error, large values counting as strange, and in brackets of its p-value, which looks at \
-                 both sides."
+                "AUROC of the value ± its standard error, large values counting as strange, and in brackets of its \
+                 p-value, which looks at both sides."
             }
             (statistics(report))
         }

@@ -20,7 +20,8 @@ pub(super) fn charts(report: &ClassificationReport) -> Markup {
         div.charts {
             (figure(
                 &chart::reliability(&bins),
-                "Accuracy over confidence; the red part is the gap to the diagonal. Below, the share of images in each bin.",
+                "Accuracy over confidence; the red part is the gap to the diagonal. Below, the share of images in each \
+                 bin.",
             ))
             (figure(
                 &chart::confusion(&report.labels, &report.confusion),
@@ -61,8 +62,8 @@ pub(super) fn coverage(report: &RejectionReport) -> Markup {
         div.charts {
             (figure(
                 &chart::coverage(&curves),
-                "Accuracy of the labels given against the share of images that get one, the surest first. Outliers count as wrong wherever \
-                 they get a label.",
+                "Accuracy of the labels given against the share of images that get one, the surest first. Outliers \
+                 count as wrong wherever they get a label.",
             ))
         }
     }
@@ -95,7 +96,8 @@ pub(super) fn rejection(report: &RejectionReport) -> Markup {
     }
     html! {
         h2 { "A label, or a reason to give none" }
-        p.soft { "Each of the two reasons may reject the stated share of ordinary images. An outlier has no right label." }
+        p.soft { "Each of the two reasons may reject the stated share of ordinary images. An outlier has no right \
+            label." }
         (table::table(&columns.map(str::to_owned), &rows))
     }
 }

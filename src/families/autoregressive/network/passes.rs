@@ -239,7 +239,8 @@ fn compile(
     let simplified = match simplified {
         Ok(model) => model,
         Err(reason) => {
-            tracing::warn!(graph = name, %reason, "not analysed: images are drawn by full passes, and cannot be compressed");
+            tracing::warn!(graph = name, %reason, "not analysed: images are drawn by full passes, and cannot be \
+                compressed");
             return Ok(Compilation::Unknown(reason));
         }
     };

@@ -42,17 +42,19 @@ impl Head {
             manifest::Head::Categorical => Ok(Self::Categorical),
             manifest::Head::Bernoulli if levels == 2 => Ok(Self::Bernoulli),
             manifest::Head::Bernoulli => Err(format!(
-                "likelihood.head: \"bernoulli\" is a likelihood of 2 levels, not of {levels}: binary cross-entropy on grey levels is not \
-                 normalised"
+                "likelihood.head: \"bernoulli\" is a likelihood of 2 levels, not of {levels}: binary cross-entropy on \
+                 grey levels is not normalised"
             )),
             manifest::Head::DiscretizedLogisticMixture => match logistic_mixture::parameters_of_component(channels) {
                 Some(_) => Ok(Self::LogisticMixture),
                 None => Err(format!(
-                    "likelihood.head: \"discretized-logistic-mixture\" is a likelihood of pixels of 1 channel or 3, not of {channels}"
+                    "likelihood.head: \"discretized-logistic-mixture\" is a likelihood of pixels of 1 channel or 3, \
+                     not of {channels}"
                 )),
             },
             manifest::Head::DiscretizedLogistic | manifest::Head::Gaussian => Err(
-                "likelihood.head: an autoregressive model has a \"categorical\", \"bernoulli\" or \"discretized-logistic-mixture\" head"
+                "likelihood.head: an autoregressive model has a \"categorical\", \"bernoulli\" or \
+                 \"discretized-logistic-mixture\" head"
                     .to_owned(),
             ),
         }
@@ -92,8 +94,8 @@ impl Head {
                     return Ok(Predictions::OfPixels(parameters));
                 }
                 Err(GraphError::Signature(format!(
-                    "the output has {parameters} features, but a discretised mixture of logistics over {channels} channel{} has {each} \
-                     for each component",
+                    "the output has {parameters} features, but a discretised mixture of logistics over {channels} \
+                     channel{} has {each} for each component",
                     if channels == 1 { "" } else { "s" }
                 )))
             }

@@ -124,7 +124,8 @@ fn data(tensor: &Tensor) -> Result<Data<'_>, Refusal> {
         Some(place) => Err(Refusal::new(
             Kind::NotAcceptable,
             format!(
-                "element {place} of output {:?} is not finite, which JSON cannot say; ask for it with \"binary_data\": true",
+                "element {place} of output {:?} is not finite, which JSON cannot say; ask for it with \"binary_data\": \
+                 true",
                 tensor.name
             ),
         )),
