@@ -47,6 +47,8 @@ pub struct Metrics {
     pub p_value: HistogramVec,
     /// Images judged, by model and decision.
     pub decisions: IntCounterVec,
+    /// Images that a detector in shadow judged, too, by model and by how the two decided; or that it had no room for.
+    pub shadow_images: IntCounterVec,
     /// Full passes that went into drawing by fixed-point iteration, by model.
     pub sampling_passes: IntCounterVec,
     /// 1 for each model version that is ready, 0 for each that failed its load gate.
@@ -148,6 +150,11 @@ impl Metrics {
                 "Images judged, by decision.",
                 &["model", "decision"],
             ),
+            shadow_images: counters(
+                "density_shadow_images_total",
+                "Images that a second version judged in the shadow of another, by what the two decided.",
+                &["model", "outcome"],
+            ),
             sampling_passes: counters(
                 "density_sampling_passes_total",
                 "Full passes through models whose images are drawn by fixed-point iteration.",
@@ -205,6 +212,7 @@ impl Metrics {
             Box::new(metrics.bits_per_dim.clone()),
             Box::new(metrics.p_value.clone()),
             Box::new(metrics.decisions.clone()),
+            Box::new(metrics.shadow_images.clone()),
             Box::new(metrics.sampling_passes.clone()),
             Box::new(metrics.model_ready.clone()),
             Box::new(metrics.worker_panics.clone()),
@@ -233,6 +241,17 @@ impl Metrics {
             tracing::error!(%error, "metrics could not be encoded");
         }
         String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// Counts images by what the version that serves and its shadow made of them. Both words are of the server.
+    pub fn shadowed(&self, model: &str, outcome: &'static str, images: usize) {
+        let counter = self.shadow_images.with_label_values(&[model, outcome]);
+        counter.inc_by(images as u64);
+    }
+
+    /// Items of a class of work that wait now.
+    pub fn waiting(&self, class: &str) -> i64 {
+        self.queue_depth.with_label_values(&[class]).get()
     }
 
     /// Counts a request refused before any work. `reason` is a constant of the code, never text from a client.

@@ -21,6 +21,7 @@ pub mod labels;
 pub mod progress;
 pub mod refusal;
 pub mod score;
+pub mod shadow;
 pub mod value;
 pub mod work;
 

@@ -43,7 +43,7 @@ pub use self::{
 };
 use crate::{
     metrics::Metrics,
-    model::{Call, Model, Reason, Refusal},
+    model::{Call, Model, Reason, Refusal, shadow::Shadow},
 };
 
 /// The class of work of an operation, which decides on its default deadline.
@@ -62,6 +62,8 @@ pub struct Context {
     pub call: Call,
     /// What one request may ask for.
     pub limits: Arc<Limits>,
+    /// Who judges the same images in shadow, if anybody does.
+    pub shadow: Option<Shadow>,
 }
 
 /// Something that can be asked of a model.

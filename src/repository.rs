@@ -150,9 +150,9 @@ impl Repository {
     /// start; an error if that cannot be read.
     pub fn keeping_wishes_in(mut self, folder: &Path) -> io::Result<Self> {
         let wishes = Wishes::kept_in(folder)?;
-        let pinned = wishes.pins();
         self.shown = ArcSwap::from_pointee(Shown {
-            pinned,
+            pinned: wishes.pins(),
+            shadows: wishes.shadows(),
             ..Shown::default()
         });
         self.wishes = Mutex::new(wishes);
@@ -223,6 +223,7 @@ impl Repository {
         self.shown.store(Arc::new(Shown {
             versions: loaded,
             pinned: wishes.pins(),
+            shadows: wishes.shadows(),
         }));
         drop(wishes);
         self.has_looked.store(true, Ordering::Release);

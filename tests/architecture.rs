@@ -127,7 +127,7 @@ const LAYERS: [Layer; 19] = [
     Layer {
         name: "operations",
         may_use: &["access", "domain", "intake", "media", "metrics", "model", "scheduling"],
-        libraries: &["schemars", "serde"],
+        libraries: &["schemars", "serde", "tokio"],
     },
     Layer {
         name: "transport",

@@ -14,6 +14,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use common::{Server, engine, eventually, faults::Faults, fixtures, repository_of, service_of, workshop, workshop_of};
@@ -363,6 +364,59 @@ async fn what_others_are_made_of_goes_with_them_or_not_at_all() {
     operated.act(&format!("models/{MADE_OF_IT}/load")).await;
     let ready = density_server::model::info::State::Ready;
     assert_eq!((state(NAME), state(MADE_OF_IT)), (ready, ready));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shadow_judges_what_is_judged_and_is_only_counted() {
+    let folder = Folder::with(&[1, 2]);
+    let faults = Arc::new(Faults::default());
+    let own = workshop_of(faults.engine(engine()), SchedulerConfig::default());
+    let operated = Operated::start(repository_of(folder.0.path(), own)).await;
+    let counted = |outcome: &str| {
+        let all = &operated.service.metrics().shadow_images;
+        all.with_label_values(&[NAME, outcome]).get()
+    };
+    let detect = async || {
+        let url = format!("{}/v1/models/{NAME}/detect", operated.server.url);
+        let body = json!({"images": vec![json!({"pixels": vec![vec![1; 5]; 6]}); 3]});
+        let answer = Client::new().post(url).json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.json::<Value>().await.unwrap()
+    };
+    let alone = detect().await;
+    let (status, _) = operated.refused(&format!("models/{NAME}/versions/7/shadow")).await;
+    assert_eq!(status, 404);
+    operated.act(&format!("models/{NAME}/versions/1/shadow")).await;
+    let info = operated.service.model_info(NAME, Some(1)).unwrap();
+    assert!(info.shadow && !info.default);
+    let decisions = || {
+        operated
+            .service
+            .metrics()
+            .decisions
+            .with_label_values(&[NAME, "accept"])
+            .get()
+    };
+    let before = decisions();
+    assert_eq!(detect().await, alone, "the answer is that of the version that serves");
+    eventually("the same files decide the same", || {
+        counted("both_accept") + counted("both_reject") == 3
+    })
+    .await;
+    assert!(decisions() - before <= 3, "a shadow's decisions are not the server's");
+    assert_eq!(counted("only_shadow_rejects") + counted("only_main_rejects"), 0);
+
+    // When there is much to do, it is what is left out.
+    faults.slow_down(Duration::from_millis(20));
+    let answers = futures_util::future::join_all((0..16).map(|_| detect())).await;
+    assert!(answers.iter().all(|answer| *answer == alone));
+    eventually("every image is accounted for", || {
+        counted("both_accept") + counted("both_reject") + counted("shed") == 3 + 16 * 3
+    })
+    .await;
+    assert!(counted("shed") > 0);
+    operated.act(&format!("models/{NAME}/unshadow")).await;
+    assert!(!operated.service.model_info(NAME, Some(1)).unwrap().shadow);
 }
 
 #[tokio::test(flavor = "multi_thread")]

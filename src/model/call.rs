@@ -11,6 +11,9 @@ use crate::{
     scheduling::{AdmissionError, Ask, Class, Meter, Permit, Scheduler},
 };
 
+/// Time that work has which nobody waits for.
+const SHADOW_TIME: Duration = Duration::from_secs(10);
+
 /// One request on its way through a model.
 #[derive(Debug, Clone)]
 pub struct Call {
@@ -22,6 +25,8 @@ pub struct Call {
     pub client: Option<u64>,
     /// What its client may have, where that is limited.
     pub meter: Option<Arc<Meter>>,
+    /// Whether nobody is answered: its images are no part of a stream, and its refusal is nobody's.
+    pub is_shadow: bool,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
 }
@@ -34,9 +39,29 @@ impl Call {
             watch: None,
             client: None,
             meter: None,
+            is_shadow: false,
             scheduler,
             metrics,
         }
+    }
+
+    /// A call that nobody is answered by, with as much time as this one had at least.
+    #[must_use]
+    pub fn in_shadow(&self) -> Self {
+        Self {
+            deadline: self.deadline.max(Instant::now() + SHADOW_TIME),
+            watch: None,
+            // All shadows together have one client's part of the workers.
+            client: Some(u64::MAX),
+            meter: None,
+            is_shadow: true,
+            ..self.clone()
+        }
+    }
+
+    /// Whether no short work waits for a worker.
+    pub fn nothing_waits(&self) -> bool {
+        self.metrics.waiting(Class::Interactive.name()) == 0
     }
 
     /// Leave to give the workers so much to do.
@@ -56,11 +81,15 @@ impl Call {
         }
         let permit = self.scheduler.admit(ask).map_err(|error| match error {
             AdmissionError::Full { retry_after } => {
-                self.metrics.reject("overloaded");
+                if !self.is_shadow {
+                    self.metrics.reject("overloaded");
+                }
                 Refusal::overloaded(retry_after)
             }
             AdmissionError::Draining => {
-                self.metrics.reject("shutting_down");
+                if !self.is_shadow {
+                    self.metrics.reject("shutting_down");
+                }
                 Refusal::shutting_down()
             }
         })?;

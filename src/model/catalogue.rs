@@ -12,6 +12,11 @@ pub trait Catalogue: Debug + Send + Sync {
     /// One version; by default the one that is pinned, else the newest that serves, else the newest.
     fn listing(&self, name: &str, version: Option<u32>) -> Result<Listing, Refusal>;
 
+    /// The version that judges in the shadow of this one, if there is one.
+    fn shadow(&self, _of: &Model) -> Option<Arc<Model>> {
+        None
+    }
+
     /// Every version of every model, in order of name and version.
     fn listings(&self) -> Vec<Listing>;
 
@@ -42,6 +47,8 @@ pub struct Listing {
     pub is_default: bool,
     /// Whether an operator said so.
     pub is_pinned: bool,
+    /// Whether it judges in the shadow of the other versions.
+    pub is_shadow: bool,
 }
 
 /// The refusal of a name that no model has.

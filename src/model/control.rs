@@ -22,6 +22,10 @@ pub enum Action {
     Unpin,
     /// Pin the version before the one that serves.
     Rollback,
+    /// Have a version judge what the others judge, to be compared with them.
+    Shadow,
+    /// Have none do that.
+    Unshadow,
 }
 
 /// Whether an action is about a version.
@@ -37,13 +41,15 @@ pub enum Names {
 
 impl Action {
     /// Every action.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Load,
         Self::Unload,
         Self::Reload,
         Self::Pin,
         Self::Unpin,
         Self::Rollback,
+        Self::Shadow,
+        Self::Unshadow,
     ];
 
     /// Its name in paths and in the log.
@@ -55,6 +61,8 @@ impl Action {
             Self::Pin => "pin",
             Self::Unpin => "unpin",
             Self::Rollback => "rollback",
+            Self::Shadow => "shadow",
+            Self::Unshadow => "unshadow",
         }
     }
 
@@ -81,6 +89,10 @@ impl Action {
             Self::Rollback => {
                 "Pins the newest ready version that is older than the one that answers requests that name none."
             }
+            Self::Shadow => {
+                "Has this version judge the images that the others judge, after these have answered, where nothing waits for a worker. Its decisions are counted beside theirs (`density_shadow_images_total`), those that differ stand in the log, and nothing else comes of them."
+            }
+            Self::Unshadow => "Ends that.",
         }
     }
 
@@ -88,8 +100,8 @@ impl Action {
     pub fn names(self) -> Names {
         match self {
             Self::Load | Self::Unload | Self::Reload => Names::ModelOrVersion,
-            Self::Pin => Names::Version,
-            Self::Unpin | Self::Rollback => Names::Model,
+            Self::Pin | Self::Shadow => Names::Version,
+            Self::Unpin | Self::Rollback | Self::Unshadow => Names::Model,
         }
     }
 }

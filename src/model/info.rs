@@ -23,6 +23,9 @@ pub struct ModelInfo {
     /// Whether an operator said so.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pinned: bool,
+    /// Whether it judges the images that other versions judge, to be compared with them.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// Why it is not ready, or why a ready one is not what its folder holds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

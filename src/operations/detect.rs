@@ -144,7 +144,7 @@ impl Operation for Detect {
 
     async fn run(
         judge: &Self::Capability,
-        _: &Model,
+        model: &Model,
         Images(images): Images,
         options: DetectOptions,
         context: &Context,
@@ -164,11 +164,20 @@ impl Operation for Detect {
         } else {
             vec![None; images.len()]
         };
+        let again = context.shadow.clone().map(|shadow| (shadow, images.clone()));
+        let judged = judge.judge(images, &ask, &context.call).await?;
+        if let Some((shadow, images)) = again {
+            let ask = JudgeAsk {
+                map: false,
+                ..ask.clone()
+            };
+            shadow.compare(model.version, images, ask, &judged, &context.call);
+        }
         let Judged {
             threshold,
             calibration,
             items,
-        } = judge.judge(images, &ask, &context.call).await?;
+        } = judged;
         let guarantee = guarantee(&ask, threshold);
         let detection = |(verdict, image): (Result<Verdict, Refusal>, Option<Image>)| {
             let verdict = verdict?;

@@ -11,6 +11,7 @@ use std::{
 
 use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
+use tokio::sync::Semaphore;
 
 use super::{AnyAnswer, AnyOperation, Context, Format, Registry, Work, render::not_acceptable};
 use crate::{
@@ -28,9 +29,13 @@ use crate::{
         detect::WatchesDrift,
         info::{Capable, Details, ModelInfo, Preprocessing, State},
         progress::Board,
+        shadow::Shadow,
     },
     scheduling::{Meter, Scheduler},
 };
+
+/// Requests that shadows work on at once.
+const SHADOWS: usize = 2;
 
 /// What one request may ask for and how long it may take.
 #[derive(Debug, Clone, PartialEq)]
@@ -95,6 +100,7 @@ pub struct CommonOptions {
 pub struct Service {
     catalogue: Arc<dyn Catalogue>,
     operator: Operator,
+    shadows: Arc<Semaphore>,
     operations: Vec<Entry>,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
@@ -141,6 +147,7 @@ impl Service {
         Self {
             catalogue,
             operator: Operator::nobody(),
+            shadows: Arc::new(Semaphore::new(SHADOWS)),
             operations: operations.iter().map(Entry::new).collect(),
             scheduler,
             metrics,
@@ -307,6 +314,7 @@ impl Service {
             state: listing.state,
             default: listing.is_default,
             pinned: listing.is_pinned,
+            shadow: listing.is_shadow,
             reason: listing.reason,
             details,
         }
@@ -346,6 +354,7 @@ impl Service {
             Some(timeout) => self.limits.check_timeout(timeout)?,
             None => default,
         };
+        let shadow = self.catalogue.shadow(&model);
         let mut call = self.call(started + limit);
         call.client = caller.client();
         call.meter.clone_from(&self.meter);
@@ -356,6 +365,7 @@ impl Service {
             context: Context {
                 call,
                 limits: Arc::clone(&self.limits),
+                shadow: shadow.map(|model| Shadow::new(model, Arc::clone(&self.shadows))),
             },
             decoding: Arc::clone(&self.decoding),
             format: Format::Json,

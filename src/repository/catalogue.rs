@@ -19,6 +19,8 @@ pub(super) struct Shown {
     pub(super) versions: Versions,
     /// By name, the version that answers requests that name none, where an operator said which.
     pub(super) pinned: BTreeMap<String, u32>,
+    /// By name, the version that judges in the shadow of the others.
+    pub(super) shadows: BTreeMap<String, u32>,
 }
 
 impl Shown {
@@ -109,6 +111,7 @@ impl Shown {
             model: entry.model.clone(),
             is_default: self.default_of(name) == Some(version),
             is_pinned: self.pinned.get(name) == Some(&version),
+            is_shadow: self.shadows.get(name) == Some(&version),
         }
     }
 }
@@ -165,6 +168,14 @@ impl Catalogue for Repository {
             catalogue::not_ready(name, number, reason)
         })?;
         Ok(shown.listing(name, number, entry))
+    }
+
+    fn shadow(&self, of: &Model) -> Option<Arc<Model>> {
+        let shown = self.shown.load();
+        let number = shown.shadows.get(&of.name).filter(|&&number| number != of.version)?;
+        let model = shown.versions.get(&of.name)?.get(number)?.model.as_ref()?;
+        // Another size of images is another question.
+        (model.shape == of.shape).then(|| Arc::clone(model))
     }
 
     fn listings(&self) -> Vec<Listing> {

@@ -3,7 +3,7 @@
 //! A pin or an unloading takes effect at once, also while other versions are being proved; a load takes as long as its
 //! load gates. What a request holds, it keeps.
 
-use std::{collections::BTreeSet, io};
+use std::{collections::BTreeSet, io, sync::Arc};
 
 use super::{
     Repository,
@@ -13,9 +13,10 @@ use super::{
     wishes::Wish,
 };
 use crate::model::{
-    Kind, Refusal,
+    Kind, Model, Refusal,
     catalogue::{self, Catalogue, Listing},
     control::{Action, Change, Control},
+    detect::Judges,
 };
 
 /// A version by name and number.
@@ -31,6 +32,8 @@ impl Control for Repository {
             (Action::Pin, Some(version)) => self.pin(model, version)?,
             (Action::Pin | Action::Unpin, _) => self.unpin(model)?,
             (Action::Rollback, _) => self.roll_back(model)?,
+            (Action::Shadow, Some(version)) => self.put_in_shadow(model, version)?,
+            (Action::Shadow | Action::Unshadow, _) => self.unshadow(model)?,
         }
         let mut listings = self.listings();
         listings.retain(|own| own.name == model);
@@ -131,16 +134,34 @@ impl Repository {
     }
 
     fn pin(&self, model: &str, version: u32) -> Result<(), Refusal> {
+        self.ready(model, version)?;
+        self.wish(&[model], |wish| wish.pin(Some(version)))
+    }
+
+    fn put_in_shadow(&self, model: &str, version: u32) -> Result<(), Refusal> {
+        let own = self.ready(model, version)?;
+        own.can::<dyn Judges>()
+            .map_err(|reason| Refusal::unsupported(model, "detect", &reason))?;
+        self.wish(&[model], |wish| wish.shadow(Some(version)))
+    }
+
+    fn unshadow(&self, model: &str) -> Result<(), Refusal> {
+        self.versions(&self.shown.load(), model, None)?;
+        self.wish(&[model], |wish| wish.shadow(None))
+    }
+
+    /// A version that is ready.
+    fn ready(&self, model: &str, version: u32) -> Result<Arc<Model>, Refusal> {
         let shown = self.shown.load();
         let entry = self.versions(&shown, model, Some(version))?.get(&version);
-        let Some(Entry { model: Some(_), .. }) = entry else {
+        let own = entry.and_then(|entry| entry.model.clone());
+        own.ok_or_else(|| {
             let reason = entry.and_then(|entry| entry.reason.as_deref());
-            return Err(conflict(format!(
-                "model {model:?} version {version} cannot be pinned, it is not ready: {}",
+            conflict(format!(
+                "model {model:?} version {version} is not ready: {}",
                 reason.unwrap_or("it is being loaded")
-            )));
-        };
-        self.wish(&[model], |wish| wish.pin(Some(version)))
+            ))
+        })
     }
 
     fn unpin(&self, model: &str) -> Result<(), Refusal> {
@@ -167,9 +188,10 @@ impl Repository {
     fn wish(&self, models: &[&str], change: impl Fn(&mut Wish)) -> Result<(), Refusal> {
         let mut wishes = lock(&self.wishes);
         wishes.change(models.iter().copied(), change).map_err(cannot_be_kept)?;
-        let pinned = wishes.pins();
+        let (pinned, shadows) = (wishes.pins(), wishes.shadows());
         self.shown.rcu(|shown| Shown {
             pinned: pinned.clone(),
+            shadows: shadows.clone(),
             ..Shown::clone(shown)
         });
         Ok(())

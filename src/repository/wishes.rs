@@ -23,6 +23,8 @@ pub(super) struct Wish {
     except: BTreeSet<u32>,
     /// The version that answers requests that name none.
     pinned: Option<u32>,
+    /// The version that judges in the shadow of the others.
+    shadow: Option<u32>,
 }
 
 impl Wish {
@@ -39,6 +41,11 @@ impl Wish {
     /// Pins a version, or none.
     pub(super) fn pin(&mut self, version: Option<u32>) {
         self.pinned = version;
+    }
+
+    /// Puts a version in the shadow of the others, or none.
+    pub(super) fn shadow(&mut self, version: Option<u32>) {
+        self.shadow = version;
     }
 
     fn set(&mut self, version: Option<u32>, unloaded: bool) {
@@ -86,6 +93,14 @@ impl Wishes {
     pub(super) fn pins(&self) -> BTreeMap<String, u32> {
         let pins = self.models.iter();
         pins.filter_map(|(name, wish)| Some((name.clone(), wish.pinned?)))
+            .collect()
+    }
+
+    /// Every version that judges in shadow.
+    pub(super) fn shadows(&self) -> BTreeMap<String, u32> {
+        let shadows = self.models.iter();
+        shadows
+            .filter_map(|(name, wish)| Some((name.clone(), wish.shadow?)))
             .collect()
     }
 

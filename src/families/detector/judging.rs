@@ -45,17 +45,13 @@ impl Judges for Judge {
     async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
         let calibration = &self.detector.calibration;
         let threshold = threshold(calibration, ask)?;
-        let judged = if self.monitor.is_some() {
-            images.clone()
-        } else {
-            Vec::new()
-        };
+        let monitor = watching(self.monitor.as_ref(), call);
+        let judged = if monitor.is_some() { images.clone() } else { Vec::new() };
         let measured = call.run(&self.measure, images).await?;
         let items: PerImage<Verdict> = measured
             .into_iter()
             .map(|measurement| self.verdict(measurement, ask))
             .collect();
-        let monitor = self.monitor.as_deref();
         Ok(decide((items, threshold, judged), ask, &self.calibrated, monitor))
     }
 
@@ -78,6 +74,11 @@ fn scores_of(calibrated: &Calibrated, calibration: &Calibration) -> CalibrationS
         description: calibrated.description.clone(),
         scores: calibration.scores().to_vec(),
     }
+}
+
+/// Whoever watches the stream that a call is part of. What is judged in shadow is another version's stream.
+fn watching<'a>(monitor: Option<&'a Arc<Monitor>>, call: &Call) -> Option<&'a Monitor> {
+    monitor.filter(|_| !call.is_shadow).map(|monitor| &**monitor)
 }
 
 /// Decides on every image, and tells whoever watches of those that were `judged`.
@@ -130,7 +131,7 @@ impl Judges for TiledJudge {
             let gathered = looking.measure(&self.measure, image, &permit, call).await;
             items.push(gathered.map(|gathered| self.verdict(image, gathered, ask)));
         }
-        let monitor = self.monitor.as_deref();
+        let monitor = watching(self.monitor.as_ref(), call);
         Ok(decide((items, threshold, images), ask, &self.calibrated, monitor))
     }
 
