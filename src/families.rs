@@ -16,6 +16,7 @@ mod files;
 mod findings;
 pub mod gan;
 pub mod gate;
+pub mod image_graph;
 pub mod import;
 pub mod manifest;
 pub mod network;

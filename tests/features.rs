@@ -17,7 +17,10 @@ use density_server::{
         image::{Image, ImageShape},
         random::{Random, Stream},
     },
-    families::encoder::network::{Contract, Network},
+    families::{
+        encoder::network::{Contract, Network},
+        image_graph::ImageInput,
+    },
     graph::{
         self,
         protobuf::{ElementType, Node, ValueInfo},
@@ -62,12 +65,14 @@ fn encoder(outputs: &[&str]) -> Draft {
     graph.graph.as_mut().unwrap().outputs.push(coarse);
     let (scale, names) = (1.0 / 255.0, outputs.iter().map(|&name| name.to_owned()));
     let contract = Contract {
-        shape: shape(),
-        map: InputMap::same(scale, 0.0),
-        input: "image".to_owned(),
+        input: ImageInput {
+            shape: shape(),
+            map: InputMap::same(scale, 0.0),
+            name: "image".to_owned(),
+        },
         outputs: names.collect(),
     };
-    let network = Network::load(&*common::engine(), "encoder", &graph, &contract).unwrap();
+    let network = Network::load(&*common::engine(), "encoder", graph.clone(), &contract).unwrap();
     let images = good(3, 99);
     let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
     let golden = network.encode(&levels, Threads::One).unwrap();

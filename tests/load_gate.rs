@@ -15,6 +15,7 @@ use density_server::{
     families::{
         GateError, NetworkError,
         classifier::network::{Contract, Network},
+        image_graph::ImageInput,
     },
     graph::{protobuf::Node, rewrite::InputMap},
     model::{Kind, catalogue::Catalogue},
@@ -332,10 +333,12 @@ fn a_layer_that_is_too_large_to_be_copied_gives_the_numbers_of_a_small_one() {
             ("logits", &[columns]),
         );
         let contract = Contract {
-            shape,
-            map: InputMap::same(1.0 / 255.0, 0.0),
             classes: columns,
-            input: "image".to_owned(),
+            input: ImageInput {
+                shape,
+                map: InputMap::same(1.0 / 255.0, 0.0),
+                name: "image".to_owned(),
+            },
             output: "logits".to_owned(),
             features: Vec::new(),
         };

@@ -201,6 +201,11 @@ impl Image {
     pub fn levels(&self) -> &[u8] {
         &self.levels
     }
+
+    /// The same of each image.
+    pub fn levels_of(images: &[Self]) -> Vec<&[u8]> {
+        images.iter().map(Self::levels).collect()
+    }
 }
 
 impl fmt::Debug for Image {

@@ -11,21 +11,21 @@ use serde::Deserialize;
 use self::network::Network;
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
-    codes::{codes_between, encoding, finite, in_place, only_means},
+    codes::{Coder, codes_between, finite, in_place, only_means},
     decoder::Observation,
-    gate::{failed, time_of, units},
+    gate::{failed, time_of},
+    image_graph::ImageInput,
     import::{Mismatch, Plan},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::{Answers, SquaredErrors},
     domain::image::Image,
-    graph::weights,
     import::{interview::Interview, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Refusal,
         classify::Classifies,
-        codes::{DecodeAsk, Decodes, Encodes, Encoding, Interpolates, Reconstruction, Reconstructs, check_codes},
+        codes::{DecodeAsk, Decodes, Encodes, Interpolates, Reconstruction, Reconstructs, check_codes},
         compress::Compresses,
         detect::Judges,
         draw::{Completes, Draws},
@@ -79,17 +79,11 @@ impl Family for Autoencoder {
         tables.no_density()?;
         Ok(Box::new(Own {
             contract: network::Contract {
-                shape: tables.shape(),
                 latent_size: tables.latent_size()?,
-                map: tables.input_map()?,
-                encoder: network::Names {
-                    input: encoder.input,
-                    output: encoder.output,
-                },
-                decoder: network::Names {
-                    input: decoder.input,
-                    output: decoder.output,
-                },
+                image: ImageInput::read(tables, encoder.input)?,
+                code: encoder.output,
+                decoder_input: decoder.input,
+                picture: decoder.output,
             },
             encoder: encoder.file,
             decoder: decoder.file,
@@ -117,21 +111,17 @@ impl Contract for Own {
 
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, None)?;
-        let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let golden = Image::levels_of(&images);
         let files = format!("{}, {}", self.encoder, self.decoder);
         let failed = |cause| failed(&files, cause);
-        let (contract, levels) = (&self.contract, self.contract.shape.levels());
-        let to_pictures = gate.declared().to_pictures(levels);
+        let contract = &self.contract;
+        let to_pictures = gate.declared().to_pictures(contract.image.shape.levels());
         let encoder = gate.graph(&self.encoder, &[])?;
-        let decoder = gate.graph(&self.decoder, &[(&contract.decoder.output, &to_pictures)])?;
-        let factor = weights::input_factor(&encoder, &contract.encoder.input);
-        gate.suspect(
-            &self.encoder,
-            units::input(contract.map.largest_scale(), factor, levels),
-        );
+        let decoder = gate.graph(&self.decoder, &[(&contract.picture, &to_pictures)])?;
+        gate.suspect(&self.encoder, contract.image.suspicion(&encoder));
         let (engine, label) = (gate.engine(), gate.label());
-        let network = Network::load(&*engine, &label, &encoder, &decoder, self.contract.clone()).map_err(failed)?;
-        drop((encoder, decoder));
+        let network = Network::load(&*engine, &label, encoder, &decoder, self.contract.clone()).map_err(failed)?;
+        drop(decoder);
         gate.contract_kept();
         let (encoding, decoding) = gate.settle("reconstructions", |gate| {
             self.keeps_apart(gate, &network)?;
@@ -156,7 +146,7 @@ impl Contract for Own {
         let (encoder, decoder) = (Arc::clone(&network), Arc::clone(&network));
         let model = Arc::new(Model {
             encode: workshop.batches(name, "encode", encoding, move |images: &[Image], threads| {
-                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                let levels = Image::levels_of(images);
                 encoder.encode(&levels, threads).map_err(|error| error.to_string())
             }),
             decode: workshop.batches(name, "decode", decoding, move |codes: &[Vec<f32>], threads| {
@@ -166,12 +156,17 @@ impl Contract for Own {
             }),
             latent_size: network.latent_size(),
         });
+        let coder = Coder {
+            queue: Arc::clone(&model.encode),
+            size: model.latent_size,
+            what: "the code",
+        };
         let no_density = "an autoencoder has no density: its reconstruction error is not a likelihood";
         let no_prior = "an autoencoder has no density and no prior over its codes to draw from";
         let no_label = "only a classifier, or a density conditioned on labels, can name a label";
         let capabilities =
             Capabilities::new("an autoencoder has codes and images of codes, and no distribution over either")
-                .offer::<dyn Encodes>(Arc::clone(&model) as _)
+                .offer::<dyn Encodes>(Arc::new(coder))
                 .offer::<dyn Decodes>(Arc::clone(&model) as _)
                 .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
                 .offer::<dyn Interpolates>(model)
@@ -202,22 +197,6 @@ struct Model {
     encode: Batches<Image, Vec<f32>>,
     decode: Batches<Vec<f32>, Observation>,
     latent_size: usize,
-}
-
-#[async_trait]
-impl Encodes for Model {
-    async fn encode(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Encoding>, Refusal> {
-        let codes = call.run(&self.encode, images).await?;
-        Ok(codes.into_iter().map(|code| encoding("the code", code?)).collect())
-    }
-
-    fn code_size(&self) -> usize {
-        self.latent_size
-    }
-
-    fn has_variance(&self) -> bool {
-        false
-    }
 }
 
 #[async_trait]

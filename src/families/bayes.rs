@@ -221,7 +221,7 @@ impl Own {
     /// Scores the golden images as the manifest says; answers how long one takes.
     fn score_golden(&self, gate: &mut Gate<'_>, composite: &Composite) -> Result<Timings, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, Some(self.labels.names.len()))?;
-        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let levels = Image::levels_of(&images);
         let failed = |cause: String| GateError::file(MANIFEST, cause);
         let mut actual = Vec::with_capacity(expected.len());
         for levels in levels.chunks(COMPANY) {

@@ -14,13 +14,13 @@ use super::{
     autoregressive::scores::no_doubts,
     codes::encoding,
     gate::{failed, time_of, units},
+    image_graph::ImageInput,
     import::{Mismatch, Plan},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::{Answers, GivesFeatures, Predicts, log_posterior},
     domain::image::Image,
-    graph::weights,
     import::{interview::Interview, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Reason, Refusal,
@@ -103,10 +103,8 @@ impl Family for Classifier {
         Ok(Box::new(Own {
             file,
             contract: network::Contract {
-                shape: tables.shape(),
-                map: tables.input_map()?,
+                input: ImageInput::read(tables, input)?,
                 classes: labels.names.len(),
-                input,
                 output,
                 features: features.map(Outputs::names).unwrap_or_default(),
             },
@@ -135,15 +133,14 @@ impl Contract for Own {
 
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, Some(self.contract.classes))?;
-        let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let golden = Image::levels_of(&images);
         let failed = |cause| failed(&self.file, cause);
-        let (contract, levels) = (&self.contract, self.contract.shape.levels());
+        let contract = &self.contract;
         let to_logits = gate.declared().to_logits(false);
         let graph = gate.graph(&self.file, &[(&contract.output, to_logits)])?;
-        let factor = weights::input_factor(&graph, &contract.input);
-        gate.suspect(&self.file, units::input(contract.map.largest_scale(), factor, levels));
+        gate.suspect(&self.file, contract.input.suspicion(&graph));
         let (engine, label) = (gate.engine(), gate.label());
-        let network = Network::load(&*engine, &label, graph, self.contract.clone()).map_err(failed)?;
+        let network = Network::load(&*engine, &label, graph, contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("posteriors", |gate| {
             gate.keeps_images_apart(&self.file, |images| {
@@ -170,7 +167,7 @@ impl Contract for Own {
             "classify",
             time,
             move |images: &[Image], threads| {
-                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                let levels = Image::levels_of(images);
                 classifier.classify(&levels, threads).map_err(|error| error.to_string())
             },
         );

@@ -1,14 +1,17 @@
 //! What families with codes share: codes of a prior, codes between two, and images made of levels.
 
+use async_trait::async_trait;
+
 use crate::{
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
     },
     model::{
-        Refusal,
-        codes::Encoding,
+        Call, PerImage, Refusal,
+        codes::{Encodes, Encoding},
         draw::{DrawAsk, Observation},
+        work::Batches,
     },
     scheduling::JobError,
 };
@@ -28,6 +31,31 @@ pub(super) fn encoding(what: &str, code: Vec<f32>) -> Result<Encoding, Refusal> 
         code,
         log_variance: None,
     })
+}
+
+/// Codes or features of images, by a queue that gives them as vectors.
+pub(super) struct Coder {
+    pub(super) queue: Batches<Image, Vec<f32>>,
+    /// Numbers in a code.
+    pub(super) size: usize,
+    /// What a code is called.
+    pub(super) what: &'static str,
+}
+
+#[async_trait]
+impl Encodes for Coder {
+    async fn encode(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Encoding>, Refusal> {
+        let codes = call.run(&self.queue, images).await?;
+        Ok(codes.into_iter().map(|code| encoding(self.what, code?)).collect())
+    }
+
+    fn code_size(&self) -> usize {
+        self.size
+    }
+
+    fn has_variance(&self) -> bool {
+        false
+    }
 }
 
 /// The image that a model made. Levels come from the model's own shape, so this fails only if the code is wrong.

@@ -24,7 +24,7 @@ use super::{
 use crate::{
     domain::image::ImageShape,
     graph::{
-        protobuf::{ElementType, Model},
+        protobuf::Model,
         signature::{self, Expected},
     },
     runtime::{Engine, Input, Program, Threads, Values},
@@ -65,18 +65,10 @@ impl Decoder {
     /// Checks the graph against its contract and makes it runnable.
     pub fn load(engine: &dyn Engine, name: &str, model: &Model, mut contract: Contract) -> Result<Self, NetworkError> {
         contract.head = contract.head.of_graph(model)?;
-        let expected = |name, element_type, form: &[usize]| Expected {
-            name,
-            element_type,
-            forms: vec![form.to_vec()],
-        };
-        let mut inputs = vec![expected(&contract.input, ElementType::Float, &[contract.latent_size])];
-        let label = contract.label.as_ref();
-        inputs.extend(label.map(|label| expected(&label.input, ElementType::Int64, &[])));
+        let mut inputs = vec![Expected::float(&contract.input, &[contract.latent_size])];
+        inputs.extend(contract.label.as_ref().map(|label| Expected::integer(&label.input)));
         let outputs = contract.head.outputs();
-        let outputs: Vec<_> = outputs
-            .map(|(name, form)| expected(name, ElementType::Float, &form))
-            .collect();
+        let outputs: Vec<_> = outputs.map(|(name, form)| Expected::float(name, &form)).collect();
         signature::check(model, &inputs, &outputs)?;
         Ok(Self {
             program: load(engine, name, model.clone())?,

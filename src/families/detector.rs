@@ -165,7 +165,7 @@ impl Own {
         if let Some(tiled) = tiled {
             return self.judge_golden_tiled(gate, (images, golden), tiled);
         }
-        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let levels = Image::levels_of(images);
         let failed = |cause: String| GateError::file(MANIFEST, cause);
         let mut scores = Vec::with_capacity(golden.len());
         for levels in levels.chunks(COMPANY) {

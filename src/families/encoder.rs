@@ -5,32 +5,30 @@ pub mod network;
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use serde::Deserialize;
 
 use self::network::Network;
 use super::{
     Contract, Family, Gate, GateError, NO_PIXELS, Proved, Tables,
-    codes::encoding,
-    gate::{failed, time_of, units},
+    codes::Coder,
+    gate::{failed, time_of},
+    image_graph::ImageInput,
     import::{Mismatch, Plan},
     manifest::Scored,
 };
 use crate::{
     detection::evidence::GivesFeatures,
     domain::image::Image,
-    graph::weights,
     import::{interview::Interview, reading::Reading},
     model::{
-        Call, Capabilities, PerImage, Reason, Refusal,
+        Capabilities, Reason,
         classify::Classifies,
-        codes::{Decodes, Encodes, Encoding, Interpolates, Reconstructs},
+        codes::{Decodes, Encodes, Interpolates, Reconstructs},
         compress::Compresses,
         detect::Judges,
         draw::{Completes, Draws},
         info::Density,
         score::Scores,
-        work::Batches,
     },
     runtime::Threads,
 };
@@ -85,9 +83,7 @@ impl Family for Encoder {
         Ok(Box::new(Own {
             file,
             contract: network::Contract {
-                shape: tables.shape(),
-                map: tables.input_map()?,
-                input,
+                input: ImageInput::read(tables, input)?,
                 outputs,
             },
             golden: tables.scored()?,
@@ -114,17 +110,12 @@ impl Contract for Own {
 
     fn prove(&self, gate: &mut Gate<'_>) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(&self.golden, Some(GOLDEN_NUMBERS))?;
-        let golden: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let golden = Image::levels_of(&images);
         let failed = |cause| failed(&self.file, cause);
         let graph = gate.graph(&self.file, &[])?;
-        let factor = weights::input_factor(&graph, &self.contract.input);
-        let levels = self.contract.shape.levels();
-        gate.suspect(
-            &self.file,
-            units::input(self.contract.map.largest_scale(), factor, levels),
-        );
+        gate.suspect(&self.file, self.contract.input.suspicion(&graph));
         let (engine, label) = (gate.engine(), gate.label());
-        let network = Network::load(&*engine, &label, &graph, &self.contract).map_err(failed)?;
+        let network = Network::load(&*engine, &label, graph, &self.contract).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("features", |gate| {
             gate.keeps_images_apart(&self.file, |images| {
@@ -144,18 +135,19 @@ impl Contract for Own {
         let encoder = Arc::clone(&network);
         let encodes: Result<Arc<dyn Encodes>, Reason> = match size {
             None => Err("its features are maps, which detectors are made of; a code is a vector".into()),
-            Some(size) => Ok(Arc::new(Model {
-                encode: gate.workshop().batches(
+            Some(size) => Ok(Arc::new(Coder {
+                queue: gate.workshop().batches(
                     &gate.manifest().name,
                     "encode",
                     time,
                     move |images: &[Image], threads| {
-                        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+                        let levels = Image::levels_of(images);
                         let all = encoder.encode(&levels, threads).map_err(|error| error.to_string())?;
                         Ok(all.into_iter().map(|layers| layers.concat()).collect())
                     },
                 ),
                 size,
+                what: "a feature",
             })),
         };
         let no_density = "an encoder gives features of images and no distribution: calibrate makes a detector of it";
@@ -185,26 +177,4 @@ fn summary(numbers: &[f32]) -> [f64; GOLDEN_NUMBERS] {
     let sum: f64 = numbers.iter().map(|&x| f64::from(x)).sum();
     let squares: f64 = numbers.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
     [sum / count, (squares / count).sqrt()]
-}
-
-/// An encoder of vectors with its queue.
-struct Model {
-    encode: Batches<Image, Vec<f32>>,
-    size: usize,
-}
-
-#[async_trait]
-impl Encodes for Model {
-    async fn encode(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Encoding>, Refusal> {
-        let codes = call.run(&self.encode, images).await?;
-        Ok(codes.into_iter().map(|code| encoding("a feature", code?)).collect())
-    }
-
-    fn code_size(&self) -> usize {
-        self.size
-    }
-
-    fn has_variance(&self) -> bool {
-        false
-    }
 }

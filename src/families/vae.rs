@@ -153,7 +153,7 @@ impl Own {
         calibration: Option<&CalibrationFile>,
     ) -> Result<Proved, GateError> {
         let (images, expected) = gate.golden_scores(golden, None)?;
-        let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+        let levels = Image::levels_of(&images);
         let head = &decoder_file.contract.head;
         let (encoder, decoder) = (encoder_file.load(gate)?, decoder_file.load(gate)?);
         gate.contract_kept();

@@ -12,7 +12,7 @@ mod adapter;
 use self::adapter::{POSITION, STATES, adapt};
 use super::{
     GraphError,
-    protobuf::{ElementType, Model},
+    protobuf::Model,
     signature::{self, Expected},
     wavefront::{Cache, Compiled, Gather, Position, Predictions, Run, Source},
 };
@@ -248,22 +248,12 @@ pub fn compile(
 
 fn check_graph(model: &Model, names: &Names, recurrence: &Recurrence, outcomes: usize) -> Result<(), GraphError> {
     let (neighbours, window) = (recurrence.neighbours.len(), recurrence.window.len());
-    let float = |name, form| Expected {
-        name,
-        element_type: ElementType::Float,
-        forms: vec![form],
-    };
-    let int = |name| Expected {
-        name,
-        element_type: ElementType::Int64,
-        forms: vec![Vec::new()],
-    };
     let inputs = [
-        float(&names.states, vec![neighbours, recurrence.state_size]),
-        float(&names.levels, vec![window]),
-        float(&names.inside, vec![window]),
-        int(&names.row),
-        int(&names.column),
+        Expected::float(&names.states, &[neighbours, recurrence.state_size]),
+        Expected::float(&names.levels, &[window]),
+        Expected::float(&names.inside, &[window]),
+        Expected::integer(&names.row),
+        Expected::integer(&names.column),
     ];
     for (at, input) in inputs.iter().enumerate() {
         if inputs[..at].iter().any(|other| other.name == input.name) {
@@ -274,8 +264,8 @@ fn check_graph(model: &Model, names: &Names, recurrence: &Recurrence, outcomes: 
         }
     }
     let outputs = [
-        float(&names.state, vec![recurrence.state_size]),
-        float(&names.logits, vec![outcomes]),
+        Expected::float(&names.state, &[recurrence.state_size]),
+        Expected::float(&names.logits, &[outcomes]),
     ];
     signature::check(model, &inputs, &outputs).map(drop)
 }

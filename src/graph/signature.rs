@@ -17,6 +17,26 @@ pub struct Expected<'a> {
     pub forms: Vec<Vec<usize>>,
 }
 
+impl<'a> Expected<'a> {
+    /// Single precision, of one form.
+    pub fn float(name: &'a str, form: &[usize]) -> Self {
+        Self::one(name, ElementType::Float, form)
+    }
+
+    /// One integer for each row.
+    pub fn integer(name: &'a str) -> Self {
+        Self::one(name, ElementType::Int64, &[])
+    }
+
+    fn one(name: &'a str, element_type: ElementType, form: &[usize]) -> Self {
+        Self {
+            name,
+            element_type,
+            forms: vec![form.to_vec()],
+        }
+    }
+}
+
 /// Checks that the graph takes exactly `inputs` (besides constants) and gives at least `outputs`; answers for each
 /// output which of its forms it has. A declared shape may leave axes open; those are checked when the graph first runs.
 pub fn check(model: &Model, inputs: &[Expected<'_>], outputs: &[Expected<'_>]) -> Result<Vec<usize>, GraphError> {

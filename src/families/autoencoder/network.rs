@@ -1,51 +1,36 @@
 //! Autoencoders: a deterministic encoder from images to codes, a decoder from codes to images. There is no distribution
 //! over either.
 
-use std::sync::Arc;
-
-use crate::families::{
-    decoder::{self, Decoder, Head, Observation},
-    network::{NetworkError, batch_shape, expect_shape, levels_input, load},
-};
 use crate::{
-    domain::image::ImageShape,
-    graph::{
-        protobuf::{ElementType, Model},
-        rewrite::{self, InputMap},
-        signature::{self, Expected},
+    families::{
+        decoder::{self, Decoder, Head, Observation},
+        image_graph::{ImageGraph, ImageInput},
+        network::{NetworkError, expect_shape},
     },
-    runtime::{Engine, Program, Threads},
+    graph::{protobuf::Model, signature::Expected},
+    runtime::{Engine, Threads},
 };
 
 /// What a manifest says about the two graphs.
 #[derive(Debug, Clone)]
 pub struct Contract {
-    /// Size of the images.
-    pub shape: ImageShape,
     /// Size of the code.
     pub latent_size: usize,
-    /// From level to graph value.
-    pub map: InputMap,
-    /// Names in the encoder: image → code.
-    pub encoder: Names,
-    /// Names in the decoder: code → image, in units of level / (levels − 1).
-    pub decoder: Names,
-}
-
-/// Names of a graph's input and output.
-#[derive(Debug, Clone)]
-pub struct Names {
-    /// Input.
-    pub input: String,
-    /// Output.
-    pub output: String,
+    /// Image input of the encoder.
+    pub image: ImageInput,
+    /// Its output, the code.
+    pub code: String,
+    /// Input of the decoder, the code.
+    pub decoder_input: String,
+    /// Its output, an image in units of level / (levels − 1).
+    pub picture: String,
 }
 
 /// An autoencoder.
 #[derive(Debug)]
 pub struct Network {
     contract: Contract,
-    encoder: Arc<dyn Program>,
+    encoder: ImageGraph,
     decoder: Decoder,
 }
 
@@ -54,30 +39,21 @@ impl Network {
     pub fn load(
         engine: &dyn Engine,
         name: &str,
-        encoder: &Model,
+        encoder: Model,
         decoder: &Model,
         contract: Contract,
     ) -> Result<Self, NetworkError> {
-        let shape = contract.shape;
-        let image = [shape.channels(), shape.height(), shape.width()];
-        let code = [contract.latent_size];
-        let expected = |name, form: &[usize]| Expected {
-            name,
-            element_type: ElementType::Float,
-            forms: vec![form.to_vec()],
-        };
-        let input = expected(&contract.encoder.input, &image);
-        signature::check(encoder, &[input], &[expected(&contract.encoder.output, &code)])?;
-        let encoder = rewrite::take_levels(encoder, &contract.encoder.input, shape, contract.map)?;
+        let shape = contract.image.shape;
+        let code = [Expected::float(&contract.code, &[contract.latent_size])];
         let of_decoder = decoder::Contract {
             shape,
             latent_size: contract.latent_size,
-            input: contract.decoder.input.clone(),
+            input: contract.decoder_input.clone(),
             label: None,
-            head: Head::picture(shape, contract.decoder.output.clone()),
+            head: Head::picture(shape, contract.picture.clone()),
         };
         Ok(Self {
-            encoder: load(engine, &format!("{name} (encoder)"), encoder)?,
+            encoder: ImageGraph::load(engine, &format!("{name} (encoder)"), encoder, &contract.image, &code)?,
             decoder: Decoder::load(engine, &format!("{name} (decoder)"), decoder, of_decoder)?,
             contract,
         })
@@ -90,10 +66,8 @@ impl Network {
 
     /// The codes of images given as levels in channel, row, column order.
     pub fn encode(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Vec<f32>>, NetworkError> {
-        let (rows, name) = (images.len(), &self.contract.encoder.output);
-        let levels = images.concat();
-        let shape = batch_shape(self.contract.shape, rows);
-        let outputs = self.encoder.run(&[levels_input(&levels, &shape)], &[name], threads)?;
+        let (rows, name) = (images.len(), &self.contract.code);
+        let outputs = self.encoder.run(images, &[name], threads)?;
         expect_shape(name, &outputs[0], &[rows, self.contract.latent_size])?;
         Ok((0..rows).map(|row| outputs[0].row(row, rows).to_vec()).collect())
     }

@@ -60,14 +60,14 @@ impl Judge {
         let classifier = Arc::clone(&composite.classifier);
         let score = composite.density.clone().map(|density| {
             workshop.batches(name, "score", timings.density, move |images: &[Image], threads| {
-                density.log_probabilities(&levels(images), threads)
+                density.log_probabilities(&Image::levels_of(images), threads)
             })
         });
         Self {
             labels,
             shape: manifest.shape,
             classify: workshop.batches(name, "classify", timings.classify, move |images: &[Image], threads| {
-                classifier.logits(&levels(images), threads)
+                classifier.logits(&Image::levels_of(images), threads)
             }),
             score,
             measure: match &composite.novelty {
@@ -224,10 +224,6 @@ impl Scores for Judge {
         };
         Ok(Scored { worth, items })
     }
-}
-
-fn levels(images: &[Image]) -> Vec<&[u8]> {
-    images.iter().map(Image::levels).collect()
 }
 
 /// log p of an image in nats, from that of every dimension.

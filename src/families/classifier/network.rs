@@ -1,33 +1,23 @@
 //! Classifiers: logits of labels, and the features that they are computed from.
 
-use std::sync::Arc;
-
 use crate::{
     detection::evidence::{Answers, Features, GivesFeatures, Layer},
-    domain::image::ImageShape,
     families::{
-        network::{NetworkError, batch_shape, expect_shape, levels_input, load},
+        image_graph::{ImageGraph, ImageInput},
+        network::{NetworkError, expect_shape},
         sight::Sight,
     },
-    graph::{
-        protobuf::{ElementType, Model},
-        rewrite::{self, InputMap},
-        signature::{self, Expected},
-    },
-    runtime::{Engine, Program, Threads},
+    graph::{protobuf::Model, signature::Expected},
+    runtime::{Engine, Threads},
 };
 
 /// What a manifest says about the graph.
 #[derive(Debug, Clone)]
 pub struct Contract {
-    /// Size of the images.
-    pub shape: ImageShape,
-    /// From level to graph value.
-    pub map: InputMap,
     /// Labels.
     pub classes: usize,
     /// Image input.
-    pub input: String,
+    pub input: ImageInput,
     /// Logits of labels, float `[batch, classes]`; their softmax is p(label | image).
     pub output: String,
     /// Features, each float `[batch, F]` or each float `[batch, F, h, w]`; none if the graph gives none.
@@ -38,7 +28,7 @@ pub struct Contract {
 #[derive(Debug)]
 pub struct Network {
     contract: Contract,
-    program: Arc<dyn Program>,
+    graph: ImageGraph,
     sight: Option<Sight>,
 }
 
@@ -54,27 +44,20 @@ pub struct Prediction {
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
     pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: Contract) -> Result<Self, NetworkError> {
-        let shape = contract.shape;
-        let expected = |name, form: &[usize]| Expected {
-            name,
-            element_type: ElementType::Float,
-            forms: vec![form.to_vec()],
-        };
-        let image = [shape.channels(), shape.height(), shape.width()];
         let sight = match contract.features.as_slice() {
             [] => None,
             names => Some(Sight::new(&model, names)?),
         };
-        let mut outputs = vec![expected(&contract.output, &[contract.classes])];
+        let mut outputs = vec![Expected::float(&contract.output, &[contract.classes])];
         outputs.extend(sight.iter().flat_map(Sight::expected));
-        signature::check(&model, &[expected(&contract.input, &image)], &outputs)?;
-        let graph = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
-        drop(model);
-        Ok(Self {
-            program: load(engine, &format!("{name} (classifier)"), graph)?,
-            sight,
-            contract,
-        })
+        let graph = ImageGraph::load(
+            engine,
+            &format!("{name} (classifier)"),
+            model,
+            &contract.input,
+            &outputs,
+        )?;
+        Ok(Self { graph, sight, contract })
     }
 
     /// Numbers in the features, if the graph gives them and they are vectors.
@@ -91,13 +74,11 @@ impl Network {
     pub fn classify(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Prediction>, NetworkError> {
         let contract = &self.contract;
         let rows = images.len();
-        let levels = images.concat();
-        let shape = batch_shape(contract.shape, rows);
         let names: Vec<&str> = std::iter::once(&contract.output)
             .chain(&contract.features)
             .map(String::as_str)
             .collect();
-        let mut outputs = self.program.run(&[levels_input(&levels, &shape)], &names, threads)?;
+        let mut outputs = self.graph.run(images, &names, threads)?;
         expect_shape(names[0], &outputs[0], &[rows, contract.classes])?;
         let features = match &self.sight {
             Some(sight) => sight.read(&outputs.split_off(1), rows)?,

@@ -277,7 +277,7 @@ impl Fitted {
     fn judge_here(&self, images: &[Image]) -> Result<Vec<f64>, String> {
         let panel = &self.panel;
         let Some((plan, rule)) = &self.tiles else {
-            let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
+            let levels = Image::levels_of(images);
             let measured = panel.measure(&levels, Threads::All)?.into_iter();
             return measured
                 .map(|own| {

@@ -1,32 +1,21 @@
 //! Encoders: features of images, from one layer of a network or several.
 
-use std::sync::Arc;
-
 use crate::{
     detection::evidence::{Answers, Features, GivesFeatures, Layer},
-    domain::image::ImageShape,
     families::{
-        network::{NetworkError, batch_shape, levels_input},
+        image_graph::{ImageGraph, ImageInput},
+        network::NetworkError,
         sight::Sight,
     },
-    graph::{
-        self,
-        protobuf::{ElementType, Model},
-        rewrite::{self, InputMap},
-        signature::{self, Expected},
-    },
-    runtime::{Engine, Program, Threads},
+    graph::protobuf::Model,
+    runtime::{Engine, Threads},
 };
 
 /// What a manifest says about the graph.
 #[derive(Debug, Clone)]
 pub struct Contract {
-    /// Size of the images.
-    pub shape: ImageShape,
-    /// From level to graph value.
-    pub map: InputMap,
     /// Image input.
-    pub input: String,
+    pub input: ImageInput,
     /// Features, each float `[batch, F]` or each float `[batch, F, h, w]`.
     pub outputs: Vec<String>,
 }
@@ -34,26 +23,17 @@ pub struct Contract {
 /// An encoder.
 #[derive(Debug)]
 pub struct Network {
-    shape: ImageShape,
+    graph: ImageGraph,
     sight: Sight,
-    program: Arc<dyn Program>,
 }
 
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
-    pub fn load(engine: &dyn Engine, name: &str, model: &Model, contract: &Contract) -> Result<Self, NetworkError> {
-        let shape = contract.shape;
-        let image = Expected {
-            name: &contract.input,
-            element_type: ElementType::Float,
-            forms: vec![vec![shape.channels(), shape.height(), shape.width()]],
-        };
-        let sight = Sight::new(model, &contract.outputs)?;
-        signature::check(model, &[image], &sight.expected().collect::<Vec<_>>())?;
-        let graph = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
+    pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> Result<Self, NetworkError> {
+        let sight = Sight::new(&model, &contract.outputs)?;
+        let outputs: Vec<_> = sight.expected().collect();
         Ok(Self {
-            program: engine.load(&format!("{name} (encoder)"), &graph::serialize(&graph))?,
-            shape,
+            graph: ImageGraph::load(engine, &format!("{name} (encoder)"), model, &contract.input, &outputs)?,
             sight,
         })
     }
@@ -65,10 +45,8 @@ impl Network {
 
     /// Features of images given as levels in channel, row, column order: for each the numbers of every layer.
     pub fn encode(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Vec<Vec<f32>>>, NetworkError> {
-        let levels = images.concat();
-        let shape = batch_shape(self.shape, images.len());
         let names: Vec<&str> = self.sight.names().collect();
-        let outputs = self.program.run(&[levels_input(&levels, &shape)], &names, threads)?;
+        let outputs = self.graph.run(images, &names, threads)?;
         self.sight.read(&outputs, images.len())
     }
 }

@@ -15,7 +15,7 @@ use crate::{
         decoder::{Decoder, Observation, Seed},
         gate::{failed, time_of, units},
     },
-    graph::{convert::Step, weights},
+    graph::convert::Step,
     runtime::Threads,
     scheduling::Class,
 };
@@ -26,11 +26,9 @@ impl EncoderFile {
         let contract = &self.contract;
         let to_log_variance = gate.declared().to_log_variance();
         let graph = gate.graph(&self.file, &[(&contract.log_variance, to_log_variance)])?;
-        let factor = weights::input_factor(&graph, &contract.input);
-        let looks = units::input(contract.map.largest_scale(), factor, contract.shape.levels());
-        gate.suspect(&self.file, looks);
+        gate.suspect(&self.file, contract.input.suspicion(&graph));
         let name = format!("{} (encoder)", gate.label());
-        Encoder::load(&*gate.engine(), &name, &graph, contract.clone()).map_err(|cause| failed(&self.file, cause))
+        Encoder::load(&*gate.engine(), &name, graph, contract.clone()).map_err(|cause| failed(&self.file, cause))
     }
 
     /// Tries that no posterior depends on those that share its run, and asks what the posteriors of golden images look
@@ -71,8 +69,9 @@ impl EncoderFile {
         Arc::new(EncoderPart {
             latent_size: encoder.latent_size(),
             queue: workshop.batches(name, "encode", time, move |images: &[Image], threads| {
-                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-                encoder.encode(&levels, threads).map_err(|error| error.to_string())
+                encoder
+                    .encode(&Image::levels_of(images), threads)
+                    .map_err(|error| error.to_string())
             }),
         })
     }

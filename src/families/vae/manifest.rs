@@ -8,6 +8,7 @@ use crate::{
     families::{
         Gate, GateError, Tables, decoder,
         decoder::{GoldenImages, Head, Outputs},
+        image_graph::ImageInput,
         manifest::{CalibrationFile, Scored, Tolerance, label_input, refuse, tolerance},
     },
     media,
@@ -207,10 +208,8 @@ fn encoder_file(tables: &mut Tables, table: EncoderTable, latent_size: usize) ->
     Ok(EncoderFile {
         file: table.file,
         contract: network::Contract {
-            shape: tables.shape(),
+            input: ImageInput::read(tables, table.input)?,
             latent_size,
-            map: tables.input_map()?,
-            input: table.input,
             mean: table.mean,
             log_variance: table.log_variance,
         },

@@ -1,33 +1,23 @@
 //! Encoders of variational autoencoders: from images to posteriors over codes.
 
-use std::sync::Arc;
-
-use crate::families::{
-    decoder::Observation,
-    network::{NetworkError, batch_shape, expect_shape, levels_input, load},
-};
 use crate::{
-    domain::{image::ImageShape, likelihood, random::Random},
-    graph::{
-        self,
-        protobuf::ElementType,
-        rewrite::{self, InputMap},
-        signature::{self, Expected},
+    domain::{likelihood, random::Random},
+    families::{
+        decoder::Observation,
+        image_graph::{ImageGraph, ImageInput},
+        network::{NetworkError, expect_shape},
     },
-    runtime::{Engine, Program, Threads},
+    graph::{protobuf::Model, signature::Expected},
+    runtime::{Engine, Threads},
 };
 
 /// What a manifest says about the graph.
 #[derive(Debug, Clone)]
 pub struct Contract {
-    /// Size of the images.
-    pub shape: ImageShape,
+    /// Image input.
+    pub input: ImageInput,
     /// Size of the code.
     pub latent_size: usize,
-    /// From level to graph value.
-    pub map: InputMap,
-    /// Image input.
-    pub input: String,
     /// Posterior mean.
     pub mean: String,
     /// Logarithm of the posterior variance.
@@ -38,7 +28,7 @@ pub struct Contract {
 #[derive(Debug)]
 pub struct Encoder {
     contract: Contract,
-    program: Arc<dyn Program>,
+    graph: ImageGraph,
 }
 
 /// q(z | x) = N(μ, diag σ²).
@@ -52,25 +42,11 @@ pub struct Posterior {
 
 impl Encoder {
     /// Checks the graph against its contract and makes it runnable.
-    pub fn load(
-        engine: &dyn Engine,
-        name: &str,
-        model: &graph::protobuf::Model,
-        contract: Contract,
-    ) -> Result<Self, NetworkError> {
-        let shape = contract.shape;
-        let expected = |name, form: &[usize]| Expected {
-            name,
-            element_type: ElementType::Float,
-            forms: vec![form.to_vec()],
-        };
-        let image = [shape.channels(), shape.height(), shape.width()];
+    pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: Contract) -> Result<Self, NetworkError> {
         let code = [contract.latent_size];
-        let outputs = [expected(&contract.mean, &code), expected(&contract.log_variance, &code)];
-        signature::check(model, &[expected(&contract.input, &image)], &outputs)?;
-        let model = rewrite::take_levels(model, &contract.input, shape, contract.map)?;
+        let outputs = [&contract.mean, &contract.log_variance].map(|name| Expected::float(name, &code));
         Ok(Self {
-            program: load(engine, name, model)?,
+            graph: ImageGraph::load(engine, name, model, &contract.input, &outputs)?,
             contract,
         })
     }
@@ -83,13 +59,8 @@ impl Encoder {
     /// The posteriors of images given as levels in channel, row, column order.
     pub fn encode(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Posterior>, NetworkError> {
         let (contract, rows) = (&self.contract, images.len());
-        let shape = batch_shape(contract.shape, rows);
-        let levels = images.concat();
-        let outputs = self.program.run(
-            &[levels_input(&levels, &shape)],
-            &[&contract.mean, &contract.log_variance],
-            threads,
-        )?;
+        let outputs = [&*contract.mean, &contract.log_variance];
+        let outputs = self.graph.run(images, &outputs, threads)?;
         let code = [rows, contract.latent_size];
         expect_shape(&contract.mean, &outputs[0], &code)?;
         expect_shape(&contract.log_variance, &outputs[1], &code)?;

@@ -61,16 +61,8 @@ impl Passes {
                 flat.into_iter().chain([vec![k, c, h, w]]).collect()
             }
         };
-        let mut inputs = vec![Expected {
-            name: &contract.input,
-            element_type: ElementType::Float,
-            forms: vec![image],
-        }];
-        inputs.extend(contract.label.as_ref().map(|label| Expected {
-            name: &label.input,
-            element_type: ElementType::Int64,
-            forms: vec![Vec::new()],
-        }));
+        let mut inputs = vec![Expected::float(&contract.input, &image)];
+        inputs.extend(contract.label.as_ref().map(|label| Expected::integer(&label.input)));
         let found = signature::check(
             model,
             &inputs,
