@@ -292,9 +292,9 @@ fn colour(shape: ImageShape, seen_by_itself: [f32; 3]) -> Model {
         vec![
             Node::new("Conv", &["image", "w"], "left").with_ints("pads", &[0, 1, 0, 0]),
             Node::new("Reshape", &["left", "form"], "before"),
-            // A softmax over places is no stencil, so nothing can be proven; times zero it is nothing.
+            // A softmax over places is no stencil, and nothing is known of a difference; less itself it is nothing.
             Node::new("Softmax", &["image"], "mixed").with_int("axis", 3),
-            Node::new("Mul", &["mixed", "nothing"], "none"),
+            Node::new("Sub", &["mixed", "mixed"], "none"),
             Node::new("Mul", &["image", "own"], "itself"),
             Node::new("Add", &["itself", "none"], "both"),
             Node::new("Unsqueeze", &["both", "axis"], "lifted"),
@@ -336,8 +336,44 @@ fn analysed(mut model: Model) -> Model {
     let graph = model.graph.as_mut().unwrap();
     graph.nodes.retain(|node| node.op_type() != "Softmax");
     let none = graph.nodes.iter_mut().find(|node| node.outputs[0] == "none");
-    none.unwrap().inputs[0] = "image".to_owned();
+    *none.unwrap() = Node::new("Mul", &["image", "nothing"], "none");
     model
+}
+
+/// Logits of two levels through half the size: each block of two by two sees the rows `above` it, and as many of its own
+/// as are left of two.
+fn strided(shape: ImageShape, above: i64) -> Model {
+    let (height, width) = (shape.height(), shape.width());
+    model(
+        vec![
+            Node::new("Pad", &["image", "pads"], "padded"),
+            Node::new("Slice", &["padded", "from", "to", "rows"], "moved"),
+            Node::new("Conv", &["moved", "down"], "half").with_ints("strides", &[2, 2]),
+            Node::new("Tanh", &["half"], "active"),
+            Node::new("ConvTranspose", &["active", "up"], "logits").with_ints("strides", &[2, 2]),
+        ],
+        vec![
+            Tensor::of_ints("pads", &[0, 0, above, 0, 0, 0, 0, 0]),
+            Tensor::of_ints("from", &[0]),
+            Tensor::of_ints("to", &[height as i64]),
+            Tensor::of_ints("rows", &[2]),
+            weights("down", &[3, 1, 2, 2], 1.0),
+            weights("up", &[3, 2, 2, 2], 1.0),
+        ],
+        ("image", &[1, height, width]),
+        ("logits", &[2, height, width]),
+    )
+}
+
+#[test]
+fn strides_are_proven_causal_and_what_leaks_through_them_is_refused() {
+    let shape = ImageShape::new(1, 8, 8, 2).unwrap();
+    let version = checked(&of(shape, &strided(shape, 2))).unwrap();
+    assert_eq!(can::<Network>(&version).assurance(), Assurance::Proven);
+    let sampling = version.card.checks.iter().find(|check| check.name == "sampling");
+    assert!(sampling.unwrap().finding.contains("a stride"));
+    let error = refused(&of(shape, &strided(shape, 1)));
+    assert!(error.contains("not causal"), "{error}");
 }
 
 #[test]

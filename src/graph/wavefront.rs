@@ -7,11 +7,13 @@
 //! one step of any number of (image, row) pairs. The caller keeps the values that later steps will read; [`Compiled`]
 //! says which, and for how long.
 //!
-//! A graph that is not a stencil (attention, strides) is not compiled, and the reason is told; a leak is an error.
+//! A graph that is not a stencil (attention, strides) is not compiled, and the reason is told; whether it is causal may
+//! still be found number by number. A leak is an error.
 
 mod causality;
 mod lower;
 mod schedule;
+mod sight;
 mod stencil;
 mod step;
 mod trim;
@@ -263,6 +265,7 @@ impl Compiled {
 pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Leak> {
     let stencil = match lower::lower(model, interface) {
         Ok(stencil) => stencil,
+        Err(reason) if sight::is_causal(model, interface) => return Ok(Analysis::Causal(reason)),
         Err(reason) => return Ok(Analysis::Unknown(reason)),
     };
     causality::prove(&stencil)?;

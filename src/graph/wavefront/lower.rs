@@ -19,13 +19,14 @@ mod shape;
 use std::collections::HashMap;
 
 use self::axes::Axis;
+pub(super) use self::operators::is_pointwise;
 use super::{
     Interface, Predictions, Unsupported,
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
 };
 use crate::graph::{
     constant::Constant,
-    protobuf::{Model, Node},
+    protobuf::{Model, Node, Tensor},
 };
 
 /// Reads the graph as a stencil, or says what in it is not one.
@@ -42,12 +43,9 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         tensors: Vec::new(),
         entities: HashMap::new(),
     };
-    for tensor in &graph.initializers {
-        let name = tensor.name.clone().unwrap_or_default();
-        if let Some(constant) = Constant::read(tensor) {
-            lowering.entities.insert(name, Entity::Constant(constant));
-        }
-    }
+    // Constants are read where they are first needed: of a large graph that is none, most never are.
+    let named = |tensor: &'_ Tensor| tensor.name.clone().unwrap_or_default();
+    let mut unread: HashMap<String, &Tensor> = graph.initializers.iter().map(|t| (named(t), t)).collect();
     let (rows, columns) = (shape.height() as i64, shape.width() as i64);
     let image = lowering.tensor(StencilTensor {
         layer: interface.image.to_owned(),
@@ -78,6 +76,11 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         lowering.entities.insert(name.to_owned(), Entity::View(view));
     }
     for node in &graph.nodes {
+        for name in &node.inputs {
+            if let Some(constant) = unread.remove(name).and_then(Constant::read) {
+                lowering.entities.insert(name.clone(), Entity::Constant(constant));
+            }
+        }
         lowering.node(node).map_err(|cause| cause.at(node))?;
     }
     let logits = lowering.logits(interface)?;

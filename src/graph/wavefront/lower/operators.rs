@@ -94,6 +94,11 @@ const TRUTH: &[&str] = &[
 
 const FLOAT: i64 = 1;
 
+/// Whether an operator works on each number by itself.
+pub(in crate::graph::wavefront) fn is_pointwise(operator: &str) -> bool {
+    POINTWISE.contains(&operator)
+}
+
 impl Lowering {
     pub(super) fn node(&mut self, node: &Node) -> Done {
         if !matches!(node.domain.as_deref(), None | Some("" | "ai.onnx")) {
@@ -123,7 +128,7 @@ impl Lowering {
             "Transpose" => self.transpose(node),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
             "Expand" => self.expand(node),
-            name if POINTWISE.contains(&name) => self.pointwise(node),
+            name if is_pointwise(name) => self.pointwise(node),
             name => Err(Unsupported::new(reason(name))),
         }
     }
