@@ -138,11 +138,8 @@ impl Prediction<'_> {
     pub fn describes(self) -> bool {
         match self.head {
             Head::Categorical => {
-                let mut logits = self.values.iter();
-                let max = logits.try_fold(f32::NEG_INFINITY, |max, logit| {
-                    (!logit.is_nan()).then(|| max.max(*logit))
-                });
-                max.is_some_and(f32::is_finite)
+                let (max, are_numbers) = sampling::largest(self.values);
+                are_numbers && max.is_finite()
             }
             Head::Bernoulli => !self.values.iter().any(|logit| logit.is_nan()),
             Head::LogisticMixture => logistic_mixture::describe(self.values),
