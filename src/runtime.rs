@@ -21,7 +21,7 @@ pub trait Engine: Debug + Send + Sync {
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
 
     /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
-    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program>;
+    fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program>;
 
     /// Runs a graph once and answers the named outputs, in that order.
     fn evaluate(

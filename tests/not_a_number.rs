@@ -46,7 +46,7 @@ impl Engine for Breaking {
         Ok(Arc::new(BreakingProgram { inner, broken }))
     }
 
-    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+    fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
         let inner = self.inner.load_later(name, graph);
         let broken = Arc::clone(&self.broken);
         Arc::new(BreakingProgram { inner, broken })

@@ -12,6 +12,9 @@ const LARGE: usize = 4 << 20;
 /// So do all of a graph that has fewer bytes of large ones: a runtime that knows them beforehand packs them.
 const WORTH: usize = 64 << 20;
 
+/// A smaller kernel is not worth being set aside.
+const KERNEL: usize = 64 << 10;
+
 /// A matrix that was taken out of a graph, which takes it as an input instead.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detached {
@@ -30,26 +33,10 @@ pub struct Detached {
 /// beforehand.
 pub fn detach(model: &Model) -> Option<(Model, Vec<Detached>)> {
     let graph = model.graph.as_ref()?;
-    if !model.functions.is_empty()
-        || graph
-            .nodes
-            .iter()
-            .any(|node| node.attributes.iter().any(|a| a.holds_graph()))
-    {
+    if !is_plain(model) {
         return None;
     }
-    let is_factor = |name: &str| {
-        let is_output = graph.outputs.iter().any(|output| output.name() == name);
-        let mut readers = graph
-            .nodes
-            .iter()
-            .filter(|node| node.inputs.iter().any(|input| input == name));
-        !is_output
-            && readers.all(|node| {
-                let at: Vec<usize> = (0..node.inputs.len()).filter(|&at| node.inputs[at] == name).collect();
-                matches!(node.op_type.as_deref(), Some("Gemm" | "MatMul")) && at == [1]
-            })
-    };
+    let is_factor = |name: &str| is_second_of(graph, &["Gemm", "MatMul"], name);
     let matrix = |tensor: &Tensor| -> Option<Detached> {
         let (raw, name) = (tensor.raw_data.as_ref()?, tensor.name.as_deref()?);
         let [rows, columns] = tensor.dims[..] else {
@@ -93,6 +80,70 @@ pub fn detach(model: &Model) -> Option<(Model, Vec<Detached>)> {
             .push(ValueInfo::fixed(&matrix.name, ElementType::Float, &matrix.dims));
     }
     Some((rest, taken.into_iter().map(|(_, matrix)| matrix).collect()))
+}
+
+/// Takes the large kernels out of a graph that is to be analysed, and makes them inputs, so that whoever simplifies it
+/// makes no copies of them. Only those are taken that linear operators read as they are: nothing can be folded into
+/// them. None are taken where there is little to gain.
+pub fn set_aside(model: &mut Model) -> Vec<Tensor> {
+    const LINEAR: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
+    let is_plain = is_plain(model);
+    let Some(graph) = model.graph.as_mut().filter(|_| is_plain) else {
+        return Vec::new();
+    };
+    let size = |tensor: &Tensor| tensor.raw_data.as_ref().map_or(0, |raw| raw.len());
+    let is_kernel = |tensor: &Tensor| {
+        let is_real = tensor.data_type == Some(ElementType::Float as i32);
+        let name = tensor.name.as_deref().unwrap_or_default();
+        is_real && size(tensor) >= KERNEL && is_second_of(graph, &LINEAR, name)
+    };
+    let kernels: Vec<bool> = graph.initializers.iter().map(is_kernel).collect();
+    let of_kernels = graph.initializers.iter().zip(&kernels).filter(|(_, is)| **is);
+    if of_kernels.map(|(tensor, _)| size(tensor)).sum::<usize>() < WORTH {
+        return Vec::new();
+    }
+    let mut kernels = kernels.into_iter();
+    let aside: Vec<Tensor> = graph
+        .initializers
+        .extract_if(.., |_| kernels.next() == Some(true))
+        .collect();
+    for tensor in &aside {
+        let name = tensor.name.as_deref().unwrap_or_default();
+        let dims: Vec<usize> = tensor.dims.iter().map(|&size| size.max(0) as usize).collect();
+        graph.inputs.retain(|input| input.name() != name);
+        graph.inputs.push(ValueInfo::fixed(name, ElementType::Float, &dims));
+    }
+    aside
+}
+
+/// Puts kernels back that were set aside.
+pub fn put_back(model: &mut Model, aside: Vec<Tensor>) {
+    if let Some(graph) = &mut model.graph {
+        let is_aside = |name: &str| aside.iter().any(|tensor| tensor.name.as_deref() == Some(name));
+        graph.inputs.retain(|input| !is_aside(input.name()));
+        graph.initializers.extend(aside);
+    }
+}
+
+/// Whether all that reads a tensor of a graph stands in its own list of nodes.
+fn is_plain(model: &Model) -> bool {
+    let nodes = model.graph.iter().flat_map(|graph| &graph.nodes);
+    let mut attributes = nodes.flat_map(|node| &node.attributes);
+    model.functions.is_empty() && !attributes.any(|attribute| attribute.holds_graph())
+}
+
+/// Whether a tensor is read by such operators only, by each as the second input and as no other.
+fn is_second_of(graph: &Graph, operators: &[&str], name: &str) -> bool {
+    let is_output = graph.outputs.iter().any(|output| output.name() == name);
+    let mut readers = graph
+        .nodes
+        .iter()
+        .filter(|node| node.inputs.iter().any(|input| input == name));
+    !is_output
+        && readers.all(|node| {
+            let mut at = (0..node.inputs.len()).filter(|&at| node.inputs[at] == name);
+            operators.contains(&node.op_type()) && at.next() == Some(1) && at.next().is_none()
+        })
 }
 
 /// Real numbers that the graph holds as constants, scalars left out.
@@ -205,6 +256,23 @@ mod tests {
                 ..Graph::default()
             }),
             ..Model::default()
+        }
+    }
+
+    #[test]
+    fn kernels_are_set_aside_and_put_back() {
+        let whole = product(WORTH, "y");
+        let mut model = whole.clone();
+        let aside = set_aside(&mut model);
+        let graph = model.graph.as_ref().unwrap();
+        assert_eq!(
+            (aside.len(), graph.initializers.len(), graph.inputs[1].name()),
+            (1, 0, "w")
+        );
+        put_back(&mut model, aside);
+        assert_eq!(model, whole);
+        for mut kept in [product(WORTH - 16, "y"), product(WORTH, "w")] {
+            assert!(set_aside(&mut kept).is_empty());
         }
     }
 

@@ -58,11 +58,11 @@ impl OnnxEngine {
         })
     }
 
-    fn program(&self, name: &str, graph: &[u8]) -> OnnxProgram {
+    fn program(&self, name: &str, graph: Vec<u8>) -> OnnxProgram {
         OnnxProgram {
             name: name.to_owned(),
             environment: self.environment.clone(),
-            graph: graph.to_owned(),
+            graph,
             weights: PrepackedWeights::new(),
             narrow: Mutex::default(),
             most_narrow: self.workers,
@@ -135,13 +135,13 @@ impl Engine for OnnxEngine {
     }
 
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
-        let program = self.program(name, graph);
+        let program = self.program(name, graph.to_owned());
         let session = program.session(Threads::One).map_err(|failure| failure.of_load(name))?;
         program.narrow().put_new(session);
         Ok(Arc::new(program))
     }
 
-    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+    fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
         Arc::new(self.program(name, graph))
     }
 

@@ -21,7 +21,7 @@ impl Engine for OneAtATime {
         Ok(Arc::new(Rows(self.0.load(name, graph)?)))
     }
 
-    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+    fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
         Arc::new(Rows(self.0.load_later(name, graph)))
     }
 

@@ -94,7 +94,7 @@ impl Engine for Recorder {
         Ok(program)
     }
 
-    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+    fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
         self.engine.load_later(name, graph)
     }
 

@@ -84,7 +84,7 @@ impl Engine for FaultyEngine {
         }))
     }
 
-    fn load_later(&self, name: &str, graph: &[u8]) -> Arc<dyn Program> {
+    fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
         Arc::new(FaultyProgram {
             inner: self.inner.load_later(name, graph),
             faults: Arc::clone(&self.faults),

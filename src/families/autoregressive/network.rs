@@ -331,8 +331,8 @@ impl Network {
         self.numerics
     }
 
-    /// The first turn of drawing an image, for its time.
-    pub fn draw_for_a_while(&self, given: Given<'_>) -> Result<(), NetworkError> {
+    /// The first turn of drawing an image, for its time. Full passes run on `threads`.
+    pub fn draw_for_a_while(&self, given: Given<'_>, threads: Threads) -> Result<(), NetworkError> {
         match &self.compilation {
             Compilation::Wavefront(wavefront) => {
                 let mut walk = wavefront.start(given.levels.to_vec(), given.label);
@@ -340,7 +340,7 @@ impl Network {
                 wavefront.finish(walk);
             }
             Compilation::Causal(_) | Compilation::Unknown(_) => {
-                self.logits(&[given], Threads::One)?;
+                self.logits(&[given], threads)?;
             }
         }
         Ok(())

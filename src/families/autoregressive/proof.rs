@@ -53,6 +53,13 @@ impl Candidate<'_> {
             gate.suspect(file, units::input(scale, factor, levels));
         }
         let mut network = load(&graph).map_err(failed)?;
+        let own_threads = if weights::count(&graph) < LARGE {
+            Threads::One
+        } else {
+            Threads::All
+        };
+        // The runtime has its own copy of the weights.
+        drop(graph);
         gate.contract_kept();
         let (verdict, tried, timings) = gate.settle("predictions", |gate| {
             let verdict = network.verify_program(&golden).map_err(failed)?;
@@ -85,8 +92,8 @@ impl Candidate<'_> {
             gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
             let one = &golden[..1];
             let timings = Timings {
-                score: time_of(|| network.log_probabilities(one, Threads::One).map(drop)).map_err(failed)?,
-                draw: time_of(|| network.draw_for_a_while(one[0])).map_err(failed)?,
+                score: time_of(|| network.log_probabilities(one, own_threads).map(drop)).map_err(failed)?,
+                draw: time_of(|| network.draw_for_a_while(one[0], own_threads)).map_err(failed)?,
             };
             Ok((verdict, tried, timings))
         })?;
@@ -102,6 +109,10 @@ impl Candidate<'_> {
         ))
     }
 }
+
+/// A graph of so many weights is timed as it was proved, on all threads: another session would hold them once more, for
+/// what workers find out by themselves.
+const LARGE: u64 = 16 << 20;
 
 /// The place of noise among the images of [`company::images`] that others are.
 const NOISE: usize = 1;
@@ -178,6 +189,10 @@ fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Re
     }
 }
 
+/// Golden images whose scores are compared with those that their logits give: every number of them, in double
+/// precision. A conditional model has one for each label, and of all of them the scores are golden.
+const COMPARED: usize = 32;
+
 /// Log-likelihoods in nats by the scoring graph, once they agree with the logits.
 fn normalised_scores(
     gate: &mut Gate<'_>,
@@ -186,10 +201,21 @@ fn normalised_scores(
     file: &str,
 ) -> Result<Vec<f64>, GateError> {
     let company = network.company();
-    let mut scores = Vec::with_capacity(golden.len());
-    for (round, golden) in golden.chunks(company).enumerate() {
+    let (compared, others) = spread(golden, COMPARED);
+    let mut found = vec![0.0; golden.len()];
+    for others in others.chunks(company) {
+        let given: Vec<Given<'_>> = others.iter().map(|&at| golden[at]).collect();
+        let maps = network
+            .log_probabilities(&given, Threads::All)
+            .map_err(|cause| failed(file, cause))?;
+        for (&at, map) in others.iter().zip(&maps) {
+            found[at] = likelihood::total(map);
+        }
+    }
+    for (round, compared) in compared.chunks(company).enumerate() {
+        let golden: Vec<Given<'_>> = compared.iter().map(|&at| golden[at]).collect();
         let (maps, logits) = network
-            .scored_logits(golden, Threads::All)
+            .scored_logits(&golden, Threads::All)
             .map_err(|cause| failed(file, cause))?;
         if round == 0
             && let (shape, Predictions::OfChannels(outcomes)) = form(network)
@@ -197,8 +223,8 @@ fn normalised_scores(
             let of_first: Vec<f32> = (0..shape.dimensions()).flat_map(|index| logits.at(0, index)).collect();
             gate.suspect(file, units::logits(&of_first, outcomes));
         }
-        for (row, (map, given)) in maps.iter().zip(golden).enumerate() {
-            let image = round * company + row;
+        for (row, (map, given)) in maps.iter().zip(&golden).enumerate() {
+            let image = compared[row];
             let score = likelihood::total(map);
             let reference = total(&logits, row, given).map_err(|index| {
                 let shape = network.shape();
@@ -218,10 +244,17 @@ fn normalised_scores(
                     logits: reference,
                 });
             }
-            scores.push(score);
+            found[image] = score;
         }
     }
-    Ok(scores)
+    Ok(found)
+}
+
+/// Places of so many items spread over all, from the first to the last, and those of the rest.
+fn spread<T>(items: &[T], most: usize) -> (Vec<usize>, Vec<usize>) {
+    let count = items.len();
+    let begins = |at: usize| (at * most) / count;
+    (0..count).partition(|&at| count <= most || at == 0 || begins(at) != begins(at - 1))
 }
 
 /// The log-likelihood in nats that the logits in `row` give, or the dimension where they give no distribution.
@@ -248,4 +281,19 @@ fn given(images: &[Image], labels: u32) -> Vec<Given<'_>> {
             })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_compared_is_spread_over_all() {
+        for count in [0, 1, 5, 31, 32, 33, 47, 160] {
+            let (chosen, rest) = spread(&vec![(); count], 32);
+            assert_eq!(chosen.len(), count.min(32), "{count}");
+            assert_eq!(chosen.len() + rest.len(), count);
+            assert_eq!(chosen.first().copied().unwrap_or(0), 0);
+        }
+    }
 }

@@ -15,6 +15,7 @@ use crate::{
         rewrite,
         signature::{self, Expected},
         wavefront::{Analysis, Interface, Predictions},
+        weights,
     },
     runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
 };
@@ -90,7 +91,7 @@ impl Passes {
         let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
             score: kind.map(score).transpose()?,
-            logits: engine.load_later(&format!("{name} (logits)"), &graph::serialize(&logits)),
+            logits: engine.load_later(&format!("{name} (logits)"), graph::serialize(&logits)),
             predictions,
             logits_form,
             cropping,
@@ -223,11 +224,16 @@ fn compile(
 ) -> Result<Compilation, NetworkError> {
     let simplified = rewrite::for_one(model)
         .map_err(|error| error.to_string())
-        .and_then(|one| {
-            let bytes = engine.simplify(name, &graph::serialize(&one));
-            bytes.map_err(|error: RuntimeError| error.to_string())
-        })
-        .and_then(|bytes| graph::parse(&bytes).map_err(|error| error.to_string()));
+        .and_then(|mut one| {
+            let aside = weights::set_aside(&mut one);
+            let bytes = graph::serialize(&one);
+            drop(one);
+            let simple = engine.simplify(name, &bytes);
+            let simple = simple.map_err(|error: RuntimeError| error.to_string())?;
+            let mut model = graph::parse_shared(simple.into()).map_err(|error| error.to_string())?;
+            weights::put_back(&mut model, aside);
+            Ok(model)
+        });
     let simplified = match simplified {
         Ok(model) => model,
         Err(reason) => {
