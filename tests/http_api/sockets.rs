@@ -162,3 +162,33 @@ async fn a_request_names_one_host() {
         assert_eq!(is_problem, status == 400, "{answer}");
     }
 }
+
+#[tokio::test]
+async fn a_head_whose_lines_end_with_lf_alone_is_refused_wherever_it_comes() {
+    let server = Server::start(service(), HttpConfig::default()).await;
+    let good = "GET /livez HTTP/1.1\r\nHost: t\r\n\r\n";
+    let bare = "GET /livez HTTP/1.1\r\nHost: t\n\r\n";
+    let post = "POST /v1/models/none/score HTTP/1.1\r\nHost: t\r\nContent-Type: image/png\r\n";
+    let counted = format!("{post}Content-Length: 3\r\n\r\n\na\n");
+    let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n3\r\n\na\n\r\n0\r\n\r\n");
+    for before in ["", good, &counted, &chunked] {
+        let answer = told(&server, format!("{before}{bare}{good}").as_bytes()).await;
+        let statuses: Vec<&str> = answer.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+        let first = match before {
+            "" => None,
+            _ if before == good => Some("200"),
+            _ => Some("404"),
+        };
+        // Nothing is answered behind it: what follows may not be what it seems.
+        assert_eq!(
+            statuses,
+            first.into_iter().chain(["400"]).collect::<Vec<_>>(),
+            "{answer}"
+        );
+        assert!(answer.contains("end with CR LF, not with LF alone"), "{answer}");
+    }
+    let last = good.replace("Host: t", "Host: t\r\nConnection: close");
+    let answer = told(&server, format!("{good}{counted}{chunked}{last}").as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 2, "{answer}");
+    assert_eq!(answer.matches("HTTP/1.1 404").count(), 2, "{answer}");
+}

@@ -40,6 +40,9 @@ pub struct ServerLimits {
     /// Connections open at once from one address; further ones are closed. 0, the default, is no limit: behind a proxy
     /// all have one address.
     pub max_connections_per_address: usize,
+    /// How many requests are refused in a second for want of room before clients that come back earlier than they were
+    /// told have to wait for that. Default 150 for each core, one or two hundredths of its time.
+    pub refusals_per_second: u32,
     /// Time for requests in flight to finish after the shutdown began; then their connections are cut. Default 60 s.
     pub drain_timeout: Duration,
 }
@@ -53,6 +56,7 @@ impl Default for ServerLimits {
             max_connection_age: Duration::from_secs(3600),
             max_connections: 1024,
             max_connections_per_address: 0,
+            refusals_per_second: 150 * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             drain_timeout: Duration::from_secs(60),
         }
     }

@@ -24,9 +24,11 @@ use super::config::ServerLimits;
 mod activity;
 mod apart;
 mod connection;
+mod heads;
 mod lines;
 mod service;
 mod stream;
+mod turns;
 
 pub use self::apart::Apart;
 use self::connection::Connections;

@@ -14,20 +14,13 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
-use super::{super::config::ServerLimits, lines::Lines};
+use super::{super::config::ServerLimits, heads::Heads};
 
 /// What an HTTP/2 client sends first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Time for a connection that was told to close, and that has nothing in flight, to do so.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
-
-/// The second refusal in a row on one connection is held back for so long, every further one for twice as long as the
-/// one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(25);
-
-/// The longest time that a refusal is held back.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why a connection must not go on as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,8 +60,8 @@ struct State {
     heard: bool,
     /// When the first byte of a head came that is not complete yet. HTTP/1 only.
     head_since: Option<Instant>,
-    /// The lines of that head.
-    lines: Lines,
+    /// Where heads begin and end. HTTP/1 only.
+    heads: Heads,
     in_flight: usize,
     /// Since when nothing has been in flight.
     quiet_since: Instant,
@@ -80,8 +73,8 @@ struct State {
     read: bool,
     /// Whether the client said that the newest request is its last.
     last: bool,
-    /// Refusals for want of room, in a row.
-    refusals: u32,
+    /// Until when its client was told to wait when it was last refused for want of room.
+    wait_until: Option<Instant>,
     /// Since when the connection is to close.
     closing_since: Option<Instant>,
 }
@@ -97,14 +90,14 @@ impl Activity {
                 version: Version::Unknown(0),
                 heard: false,
                 head_since: None,
-                lines: Lines::default(),
+                heads: Heads::default(),
                 in_flight: 0,
                 quiet_since: opened,
                 unread: HashMap::new(),
                 requests: 0,
                 read: true,
                 last: false,
-                refusals: 0,
+                wait_until: None,
                 closing_since: None,
             }),
         })
@@ -121,14 +114,11 @@ impl Activity {
         if let Version::Unknown(matched) = state.version {
             state.version = version(matched, bytes);
         }
-        if state.version == Version::Two || state.in_flight > 0 {
+        if state.version == Version::Two {
             return;
         }
-        // What comes before the last request has been read to its end is its body.
-        if state.read {
-            state.lines.read(bytes);
-        }
-        if state.version == Version::One {
+        state.heads.read(bytes);
+        if state.version == Version::One && state.in_flight == 0 {
             state.head_since.get_or_insert_with(Instant::now);
         }
     }
@@ -157,23 +147,28 @@ impl Activity {
         state.version == Version::One && (!state.read || state.head_since.is_some())
     }
 
-    /// Whether a line of the head that has just come ended without CR.
+    /// Whether a line of the head that is about to begin a request ended without CR.
     pub(super) fn has_bare_line(&self) -> bool {
-        self.state().lines.are_bare()
+        let state = self.state();
+        state.version != Version::Two && state.heads.are_bare()
     }
 
-    /// Notes a request.
-    pub(super) fn begin(self: &Arc<Self>, last: bool, read: bool) -> Flight {
+    /// Notes a request, the length of its body if its head says it, and whether it is the client's last.
+    pub(super) fn begin(self: &Arc<Self>, last: bool, length: Option<u64>) -> Flight {
         let mut state = self.state();
         state.head_since = None;
-        state.lines = Lines::default();
+        if state.version != Version::Two {
+            state.heads.begin(length);
+        }
         state.in_flight += 1;
         state.requests += 1;
         state.last = last;
-        state.read = read;
+        let is_impatient = state.wait_until.is_some_and(|until| Instant::now() < until);
+        state.read = length == Some(0);
         Flight {
             activity: Arc::clone(self),
             id: state.requests,
+            is_impatient,
         }
     }
 
@@ -263,21 +258,19 @@ fn version(matched: usize, bytes: &[u8]) -> Version {
 pub(super) struct Flight {
     activity: Arc<Activity>,
     id: u64,
+    /// It came before the time that the refusal before it named.
+    is_impatient: bool,
 }
 
 impl Flight {
-    /// Notes an answer, and says how long to hold it back: a client that comes again at once, however often it is
-    /// refused, gets slower answers.
-    pub(super) fn answered(&self, is_overloaded: bool) -> Option<Duration> {
-        let mut state = self.activity.state();
-        if !is_overloaded {
-            state.refusals = 0;
-            return None;
-        }
-        let before = state.refusals;
-        state.refusals = before.saturating_add(1);
-        let doublings = before.checked_sub(1)?;
-        Some(FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE))
+    /// Whether the client was told to wait, on this connection, and did not.
+    pub(super) fn is_impatient(&self) -> bool {
+        self.is_impatient
+    }
+
+    /// Notes that it was refused for want of room, and told to come back after a time.
+    pub(super) fn refused(&self, retry_after: Duration) {
+        self.activity.state().wait_until = Some(Instant::now() + retry_after);
     }
 
     /// Notes that the client is to take something before the answer goes on.
@@ -318,17 +311,15 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_is_refused_again_and_again_waits_longer_each_time() {
+    async fn who_comes_before_it_was_told_to_is_impatient() {
         let activity = Activity::new(Arc::default());
-        let pause = |overloaded| activity.begin(false, true).answered(overloaded);
-        assert_eq!(pause(true), None);
-        assert_eq!(pause(true), Some(FIRST_PAUSE));
-        assert_eq!(pause(true), Some(2 * FIRST_PAUSE));
-        for _ in 0..100 {
-            pause(true);
-        }
-        assert_eq!(pause(true), Some(LONGEST_PAUSE));
-        assert_eq!(pause(false), None);
-        assert_eq!(pause(true), None);
+        let ask = || activity.begin(false, Some(0));
+        let first = ask();
+        assert!(!first.is_impatient());
+        first.refused(Duration::from_secs(2));
+        tokio::time::advance(Duration::from_millis(1_999)).await;
+        assert!(ask().is_impatient());
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!ask().is_impatient());
     }
 }

@@ -18,6 +18,7 @@ use super::{
     activity::{Activity, Expired},
     service::Routes,
     stream::Watched,
+    turns::Turns,
 };
 
 /// How long a connection that has not said anything yet may do so after the shutdown began: its request may be under
@@ -45,6 +46,7 @@ pub(super) struct Connections {
     builder: Builder<TokioExecutor>,
     limits: Arc<ServerLimits>,
     router: Router,
+    turns: Arc<Turns>,
     draining: watch::Receiver<bool>,
 }
 
@@ -67,6 +69,7 @@ impl Connections {
             .max_concurrent_streams(MAX_STREAMS);
         Self {
             builder,
+            turns: Arc::new(Turns::new(limits.refusals_per_second)),
             limits,
             router,
             draining,
@@ -95,7 +98,7 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = Routes::new(self.router.clone(), peer, Arc::clone(activity));
+        let service = Routes::new(self.router.clone(), peer, Arc::clone(activity), Arc::clone(&self.turns));
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let mut draining = self.draining.clone();
         let mut is_draining = false;

@@ -14,11 +14,11 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Goes on with what came. Bytes beyond the head are not looked at.
-    pub(super) fn read(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
+    /// Goes on with what came, and answers how many bytes belong to the head.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> usize {
+        for (position, &byte) in bytes.iter().enumerate() {
             if self.has_ended {
-                return;
+                return position;
             }
             match byte {
                 b'\n' => {
@@ -34,6 +34,12 @@ impl Lines {
             }
             self.previous = byte;
         }
+        bytes.len()
+    }
+
+    /// Whether the empty line has come that ends the head.
+    pub(super) fn have_ended(&self) -> bool {
+        self.has_ended
     }
 
     /// Whether one ended with LF alone.
@@ -49,8 +55,8 @@ mod tests {
     fn are_bare(head: &[u8]) -> bool {
         (0..=head.len()).any(|cut| {
             let mut lines = Lines::default();
-            lines.read(&head[..cut]);
-            lines.read(&head[cut..]);
+            let taken = lines.read(&head[..cut]) + lines.read(&head[cut..]);
+            assert!(lines.have_ended() && head[..taken].ends_with(b"\n"));
             lines.are_bare()
         })
     }

@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use axum::{
@@ -22,6 +23,7 @@ use tower::ServiceExt;
 use super::{
     super::problem::BadHead,
     activity::{Activity, Flight},
+    turns::Turns,
 };
 use crate::{
     model::{Kind, Refusal},
@@ -31,17 +33,29 @@ use crate::{
 /// The largest piece of an answer that is handed over at once: what has been handed over is out of sight.
 const PIECE: usize = 32 << 10;
 
+/// The code of gRPC, as it stands in a header, for what there is no room for.
+const RESOURCE_EXHAUSTED: &str = "8";
+
+/// The time that a client is to wait which was not told so in a header.
+const UNTOLD: Duration = Duration::from_secs(1);
+
 /// The router, for one connection.
 pub(super) struct Routes {
     router: Router,
     peer: SocketAddr,
     activity: Arc<Activity>,
+    turns: Arc<Turns>,
 }
 
 impl Routes {
-    /// Notes in `activity` what `router` is asked.
-    pub(super) fn new(router: Router, peer: SocketAddr, activity: Arc<Activity>) -> Self {
-        Self { router, peer, activity }
+    /// Notes in `activity` what `router` is asked. Impatient clients wait for their turn to be refused.
+    pub(super) fn new(router: Router, peer: SocketAddr, activity: Arc<Activity>, turns: Arc<Turns>) -> Self {
+        Self {
+            router,
+            peer,
+            activity,
+            turns,
+        }
     }
 }
 
@@ -53,7 +67,7 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let is_bare = self.activity.has_bare_line();
         let last = is_last(request.version(), request.headers());
-        let flight = self.activity.begin(last, request.body().is_end_stream());
+        let flight = self.activity.begin(last, request.body().size_hint().exact());
         let bad = if is_bare {
             let detail = "the lines of a head end with CR LF, not with LF alone";
             Err(Refusal::new(Kind::Malformed, detail))
@@ -67,15 +81,30 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
             request.extensions_mut().insert(BadHead(refusal));
         }
         let answer = self.router.clone().oneshot(request);
+        let turns = Arc::clone(&self.turns);
         Box::pin(async move {
             let response = answer.await?;
-            let is_overloaded = response.status() == StatusCode::TOO_MANY_REQUESTS;
-            if let Some(pause) = flight.answered(is_overloaded) {
-                sleep(pause).await;
+            if let Some(retry_after) = refused(&response) {
+                let wait = turns.take();
+                if flight.is_impatient() && !wait.is_zero() {
+                    sleep(wait).await;
+                }
+                flight.refused(retry_after);
             }
             Ok(response.map(|body| Answer::new(body, flight)))
         })
     }
+}
+
+/// When the client may come back, if the answer refuses it for want of room: over HTTP, or as a call of gRPC.
+fn refused<B>(response: &Response<B>) -> Option<Duration> {
+    let headers = response.headers();
+    let is_refused = response.status() == StatusCode::TOO_MANY_REQUESTS
+        || headers
+            .get("grpc-status")
+            .is_some_and(|status| status == RESOURCE_EXHAUSTED);
+    let seconds = || headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok();
+    is_refused.then(|| seconds().map_or(UNTOLD, Duration::from_secs))
 }
 
 /// Whether the client says that no request of its follows on this connection.
