@@ -16,6 +16,7 @@ mod jpeg;
 mod orientation;
 mod png;
 mod still;
+mod unread;
 mod watch;
 
 pub use self::orientation::Orientation;

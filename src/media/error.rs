@@ -13,6 +13,15 @@ pub enum MediaError {
     /// No known signature.
     #[error("the bytes are not an image file of a known format ({})", super::FORMATS)]
     UnknownFormat,
+    /// A signature of a format that is not read.
+    #[error(
+        "this is a file of the format {format}, which is not read here; convert it to one of {} and send that",
+        super::FORMATS
+    )]
+    NotRead {
+        /// The format that the signature names.
+        format: &'static str,
+    },
     /// The signature is known, the rest is damaged, cut short, or of a variant that cannot be read.
     #[error("the {format} file cannot be read: {reason}")]
     Corrupt {

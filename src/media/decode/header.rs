@@ -16,7 +16,7 @@ use super::{
     container::{self, PNG_SIGNATURE},
     jpeg,
     orientation::Orientation,
-    png,
+    png, unread,
     watch::{Watch, Watched},
 };
 
@@ -248,7 +248,10 @@ fn format(bytes: &[u8]) -> Result<ImageFormat, MediaError> {
     image::guess_format(bytes)
         .ok()
         .filter(|format| format.reading_enabled())
-        .ok_or(MediaError::UnknownFormat)
+        .ok_or_else(|| match unread::format(bytes) {
+            Some(format) => MediaError::NotRead { format },
+            None => MediaError::UnknownFormat,
+        })
 }
 
 /// A decoder that gives whole pictures. It may allocate `max_bytes`.

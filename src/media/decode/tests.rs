@@ -105,8 +105,19 @@ fn bytes_that_are_no_image_are_refused() {
     for bytes in [&b"hello, this is no image"[..], b"\x93NUMPY\x01\x00"] {
         refused(bytes, grey_shape(), CONVERT, &["PNG, JPEG, WebP"]);
     }
-    // A format that can be told but is not read.
-    refused(b"\0\0\0\x1cftypavif\0\0\0\0", grey_shape(), CONVERT, &["TIFF"]);
+    // Formats that can be told but are not read.
+    for (bytes, format) in [
+        (&b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf"[..], "AVIF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1avif", "AVIF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\xff\x0a\x00", "JPEG XL"),
+        (b"%PDF-1.7", "PDF"),
+        (&[&[0; 128][..], b"DICM"].concat(), "DICOM"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "known format"),
+        (b"\xff\xff\xff\xffftyp", "known format"),
+    ] {
+        refused(bytes, grey_shape(), CONVERT, &[format, "TIFF"]);
+    }
     refused(b"", grey_shape(), CONVERT, &["empty"]);
     refused(b"\x89PNG", grey_shape(), CONVERT, &["PNG", "ends inside"]);
 }
