@@ -114,7 +114,7 @@ bench-peers: build $(PEERS)/installed ## Measure the server beside FastAPI, LitS
 		--load "$$(ls -t target/release/deps/load-* | grep -v '\.d$$' | head -1)"
 
 .PHONY: hostile
-hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 3 minutes)
+hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 4 minutes)
 	$(PYTHON) tests/hostile
 
 .PHONY: fuzz
@@ -249,8 +249,8 @@ test-monitoring: build ## Ask a real Prometheus every query of rules and dashboa
 	$(DOCKER_TEST) test_monitoring.py
 
 .PHONY: test-gateway
-test-gateway: build ## Put a real nginx in front: the gate failing open and closed, and replicas restarted under load
-	docker/tests/debian nginx-light libnginx-mod-http-js
+test-gateway: build ## Put real nginx and HAProxy in front: the gate failing open and closed, replicas under load
+	docker/tests/debian nginx-light libnginx-mod-http-js haproxy
 	$(DOCKER_TEST) test_gateway.py
 	$(DOCKER_TEST) test_replicas.py
 

@@ -4,6 +4,7 @@
 //! Nothing here knows a protocol.
 
 mod keys;
+mod proxies;
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -14,8 +15,11 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use self::keys::Keys;
-pub use self::keys::{KeysError, NewKey};
+use self::{keys::Keys, proxies::Proxies};
+pub use self::{
+    keys::{KeysError, NewKey},
+    proxies::Network,
+};
 use crate::model::{Kind, Refusal};
 
 /// What a key is good for. Scopes do not contain one another.
@@ -127,7 +131,7 @@ pub enum Identity {
     /// Nothing: each request is for itself.
     #[default]
     None,
-    /// The address that it comes from. Behind a proxy that is the proxy's.
+    /// The address that it comes from. Behind a proxy that is not believed, that is the proxy's.
     Address,
 }
 
@@ -137,6 +141,7 @@ pub struct Access {
     file: Option<PathBuf>,
     keys: ArcSwapOption<Keys>,
     identity: Identity,
+    proxies: Proxies,
     /// Numbers of clients cannot be foreseen, so nobody can choose one that is somebody else's.
     numbers: RandomState,
 }
@@ -156,6 +161,19 @@ impl Access {
         };
         access.reload()?;
         Ok(access)
+    }
+
+    /// The same behind proxies that say whom they ask for, and are believed.
+    #[must_use]
+    pub fn behind(mut self, proxies: Vec<Network>) -> Self {
+        self.proxies = Proxies(proxies);
+        self
+    }
+
+    /// The address where a request began that came from `peer`, with what proxies on the way wrote down, the last one
+    /// last.
+    pub fn origin<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
+        self.proxies.client(peer, forwarded)
     }
 
     /// Reads the file again if it has changed. If it cannot be read, the keys stay as they were. Answers how many keys

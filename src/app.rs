@@ -22,7 +22,7 @@ pub use self::{
 };
 
 use crate::{
-    access::{Access, Identity, KeysError},
+    access::{Access, Identity, KeysError, Network},
     families::{self, GateSettings, Workshop},
     metrics::Metrics,
     model::{control::Operator, info::ModelInfo},
@@ -178,7 +178,9 @@ impl App {
             ClientsBy::None => Identity::None,
             ClientsBy::Address => Identity::Address,
         };
-        self.access = Arc::new(Access::new(settings.keys.clone(), identity)?);
+        let proxies = settings.trusted_proxies.iter();
+        let proxies = proxies.map(|own| Network::new(own.address, own.bits)).collect();
+        self.access = Arc::new(Access::new(settings.keys.clone(), identity)?.behind(proxies));
         let (rate, burst) = (settings.client_rate.as_secs_f64(), settings.client_burst);
         let meter = (rate > 0.0).then(|| Arc::new(Meter::new(rate, burst)));
         let service =

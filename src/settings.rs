@@ -13,8 +13,11 @@ use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 
-use self::values::{address, between, listen, log_filter, origin, seconds, seconds_or_zero, trimmed};
-pub use self::{error::SettingsError, values::Listen};
+use self::values::{address, between, listen, log_filter, network, origin, seconds, seconds_or_zero, trimmed};
+pub use self::{
+    error::SettingsError,
+    values::{Listen, Network},
+};
 
 // A doc comment of a section would become the description of the command that it is flattened into.
 
@@ -229,9 +232,15 @@ pub struct SecuritySettings {
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 
-    /// What tells clients without keys apart, for fair shares and rates; behind a proxy all have its address
+    /// What tells clients without keys apart, for fair shares and rates; behind a proxy that is not among the trusted
+    /// ones all have its address
     #[arg(long, value_name = "WHAT", default_value = "none")]
     pub clients_by: ClientsBy,
+
+    /// Addresses or networks, such as 10.0.0.0/8, with commas between: proxies whose X-Forwarded-For is believed
+    /// [default: none]
+    #[arg(long, value_name = "NETWORKS", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<Network>,
 
     /// Seconds of one thread that a client may use in a second, in the long run; 0 for no limit
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds_or_zero)]

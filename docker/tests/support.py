@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 DOCKER = ROOT / "docker"
 IMAGES = ROOT / "tests" / "fixtures" / "images"
-BINARY = ROOT / "target" / "release" / "density-server"
+BINARY = Path(os.environ.get("DENSITY_SERVER", ROOT / "target" / "release" / "density-server"))
 
 NGINX_MODULES = "/usr/lib/nginx/modules"
 
@@ -128,29 +128,50 @@ class Server(Program):
         return found and found[1]
 
 
-class Nginx(Program):
-    """nginx with a file of docker/gateway, in which `names` become what they map to."""
+class Proxy(Program):
+    """A program with a file of docker/gateway as its configuration, in which `names` become what they map to.
 
-    def __init__(self, file, names):
+    `listening` is what the file says of the port, with a port of 8080.
+    """
+
+    def __init__(self, file, listening, names, command):
         self.folder = tempfile.TemporaryDirectory()
-        prefix = Path(self.folder.name)
+        self.prefix = Path(self.folder.name)
         self.address = f"127.0.0.1:{free_port()}"
         configuration = (DOCKER / "gateway" / file).read_text()
-        for there, here in {**names, "listen 8080": f"listen {self.address}"}.items():
+        here = listening.replace(":8080", "8080").replace("8080", self.address)
+        for there, own in {**names, listening: here}.items():
             assert configuration.count(there) == 1, there
-            configuration = configuration.replace(there, here)
-        (prefix / file).write_text(configuration)
-        for script in (DOCKER / "gateway").glob("*.js"):
-            (prefix / script.name).write_text(script.read_text())
-        (prefix / "modules").symlink_to(NGINX_MODULES)
-        here = f"daemon off; pid {prefix}/nginx.pid; error_log stderr warn;"
-        super().__init__(["nginx", "-p", str(prefix), "-c", file, "-e", "stderr", "-g", here])
+            configuration = configuration.replace(there, own)
+        (self.prefix / file).write_text(configuration)
+        super().__init__(command(self.prefix))
         host, port = self.address.split(":")
-        self.wait_for(lambda: not socket.create_connection((host, int(port))).close(), 10, "nginx listens")
+        self.wait_for(lambda: not socket.create_connection((host, int(port))).close(), 10, "it listens")
 
     def __exit__(self, *_):
         super().__exit__()
         self.folder.cleanup()
+
+
+class Nginx(Proxy):
+    """nginx with its modules."""
+
+    def __init__(self, file, names):
+        def command(prefix):
+            for script in (DOCKER / "gateway").glob("*.js"):
+                (prefix / script.name).write_text(script.read_text())
+            (prefix / "modules").symlink_to(NGINX_MODULES)
+            here = f"daemon off; pid {prefix}/nginx.pid; error_log stderr warn;"
+            return ["nginx", "-p", str(prefix), "-c", file, "-e", "stderr", "-g", here]
+
+        super().__init__(file, "listen 8080", names, command)
+
+
+class HAProxy(Proxy):
+    """HAProxy in the foreground."""
+
+    def __init__(self, file, names):
+        super().__init__(file, "bind :8080", names, lambda prefix: ["haproxy", "-db", "-f", str(prefix / file)])
 
 
 def main():

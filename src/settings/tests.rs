@@ -97,6 +97,26 @@ fn what_belongs_together_comes_together() {
 }
 
 #[test]
+fn proxies_are_addresses_and_networks() {
+    let proxies = |text: &str| {
+        let found = read(&["--trusted-proxies", text], "", None)?.security.trusted_proxies;
+        Ok::<_, String>(found.iter().map(ToString::to_string).collect::<Vec<_>>())
+    };
+    let found = proxies("10.0.0.1, 10.0.0.0/8,2001:db8::/32,::1").unwrap();
+    assert_eq!(found, ["10.0.0.1/32", "10.0.0.0/8", "2001:db8::/32", "::1/128"]);
+    assert_eq!(
+        file("[security]\ntrusted_proxies = ['::/0']")
+            .security
+            .trusted_proxies
+            .len(),
+        1
+    );
+    for wrong in ["proxy", "10.0.0.0/33", "10.0.0.0/", "::/129", "10.0.0.0/-1"] {
+        assert!(proxies(wrong).unwrap_err().contains("such as 10.0.0.0/8"), "{wrong}");
+    }
+}
+
+#[test]
 fn a_ceiling_below_the_default_deadline_lowers_it() {
     let http = file("[http]\nmax_request_timeout = 10").http;
     assert_eq!(http.request_timeout, Duration::from_secs(10));

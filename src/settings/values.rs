@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     fmt::{self, Display},
-    net::{Ipv4Addr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
     ops::RangeInclusive,
     str::FromStr,
     time::Duration,
@@ -27,6 +27,21 @@ impl Display for Listen {
             Self::Off => f.write_str("off"),
             Self::At(address) => address.fmt(f),
         }
+    }
+}
+
+/// Addresses whose first bits are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many bits.
+    pub bits: u8,
+}
+
+impl Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.bits)
     }
 }
 
@@ -81,6 +96,23 @@ pub(super) fn listen(text: &str) -> Result<Listen, String> {
             .map(Listen::At)
             .map_err(|reason| format!("{reason}, or off")),
     }
+}
+
+/// An address, or the first of a network and how many bits its addresses share: `10.0.0.0/8`.
+pub(super) fn network(text: &str) -> Result<Network, String> {
+    let (address, bits) = match text.trim().split_once('/') {
+        Some((address, bits)) => (address, Some(bits)),
+        None => (text.trim(), None),
+    };
+    let read = || {
+        let address: IpAddr = address.parse().ok()?;
+        let all = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(all), |bits| bits.parse().ok())?;
+        (bits <= all).then_some(Network { address, bits })
+    };
+    read().ok_or_else(|| {
+        "it must be an address, such as 10.0.0.1, or a network, such as 10.0.0.0/8 or 2001:db8::/32".to_owned()
+    })
 }
 
 /// An origin as browsers send it: `scheme://host` or `scheme://host:port`; a page in a file has the origin `null`.

@@ -26,6 +26,9 @@ use crate::{
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// Where proxies write down whom they ask for.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
 /// The listener that a request came in by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Door {
@@ -130,7 +133,16 @@ impl Guard {
         }
         self.service
             .access()
-            .caller(key(request.headers()), address(request.extensions()))
+            .caller(key(request.headers()), self.address(request))
+    }
+
+    /// Where a request began: at the other side of the connection, or before it, if that is a proxy that is believed.
+    fn address(&self, request: &Request) -> Option<IpAddr> {
+        let Peer(peer) = request.extensions().get::<Peer>()?;
+        let forwarded = request.headers().get_all(FORWARDED_FOR).into_iter();
+        // What is no text tells nothing, and must not let what stands before it count.
+        let forwarded = forwarded.flat_map(|value| value.to_str().unwrap_or_default().split(','));
+        Some(self.service.access().origin(peer.ip(), forwarded))
     }
 
     /// The answer of `next`, or a refusal. Whoever is let in stands in the extensions. What changes the server for
@@ -143,7 +155,8 @@ impl Guard {
         refuse: impl AsyncFnOnce(Request, Refusal) -> Response,
     ) -> Response {
         let caller = self.identify(needs, &request);
-        let audited = (needs == Needs::Scope(Scope::Admin)).then(|| Audited::new(&request, caller.as_ref().ok()));
+        let audited = (needs == Needs::Scope(Scope::Admin))
+            .then(|| Audited::new(&request, caller.as_ref().ok(), self.address(&request)));
         let admitted = caller.and_then(|caller| match needs {
             Needs::Scope(scope) => caller.may(scope).map(|()| caller),
             _ => Ok(caller),
@@ -195,10 +208,6 @@ pub(crate) fn caller(extensions: &Extensions) -> Caller {
     extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
 }
 
-fn address(extensions: &Extensions) -> Option<IpAddr> {
-    extensions.get::<Peer>().map(|Peer(address)| address.ip())
-}
-
 /// `Authorization: Bearer KEY`, or `X-API-Key: KEY`.
 fn key(headers: &HeaderMap) -> Option<&str> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
@@ -218,11 +227,11 @@ struct Audited {
 }
 
 impl Audited {
-    fn new(request: &Request, caller: Option<&Caller>) -> Self {
+    fn new(request: &Request, caller: Option<&Caller>, address: Option<IpAddr>) -> Self {
         let scope = request.extensions().get::<Arc<RequestScope>>();
         Self {
             caller: caller.and_then(Caller::name).map(str::to_owned),
-            address: address(request.extensions()),
+            address,
             call: format!("{} {}", request.method(), clip(request.uri().path())),
             request_id: scope.map(|scope| scope.id().to_owned()),
         }

@@ -174,6 +174,45 @@ async fn a_client_has_its_rate_and_others_have_theirs() {
     server.stop().await;
 }
 
+/// Draws for whom a proxy names, as often as it takes to be refused.
+async fn use_up(server: &Server, forwarded: &str) {
+    let mut answer = draw_for(server, forwarded).await;
+    for _ in 0..1000 {
+        if answer.status == 200 {
+            answer = draw_for(server, forwarded).await;
+        }
+    }
+    assert_eq!(answer.status, 429, "{answer:?}");
+}
+
+async fn draw_for(server: &Server, forwarded: &str) -> Answer {
+    let header = format!("X-Forwarded-For: {forwarded}\r\n");
+    client::ask(server.http, "POST", SAMPLE, &header, b"").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_behind_a_trusted_proxy_have_their_own_rates_and_cannot_choose_another() {
+    let rates = [
+        "--client-rate",
+        "0.001",
+        "--client-burst",
+        "0.001",
+        "--clients-by",
+        "address",
+    ];
+    let trusting = [&rates[..], &["--trusted-proxies", "127.0.0.0/8"]].concat();
+    let server = Server::start(&trusting).await;
+    use_up(&server, "192.0.2.1").await;
+    assert_eq!(draw_for(&server, "198.51.100.1, 192.0.2.1").await.status, 429);
+    assert_eq!(draw_for(&server, "192.0.2.2").await.status, 200);
+    server.stop().await;
+    // Whoever is not trusted is the client, whatever it claims.
+    let server = Server::start(&rates).await;
+    use_up(&server, "192.0.2.1").await;
+    assert_eq!(draw_for(&server, "192.0.2.2").await.status, 429);
+    server.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_have_a_door_of_their_own() {
     let server = Server::start(&["--probes", "127.0.0.1:0"]).await;
