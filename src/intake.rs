@@ -9,6 +9,7 @@ mod decode;
 mod form;
 mod json;
 mod ledger;
+mod line;
 pub mod options;
 
 use bytes::Bytes;
@@ -101,6 +102,8 @@ pub enum MaskSource {
 pub struct Content {
     /// Images.
     pub sources: Vec<Source>,
+    /// The name of the file of each image, empty if it has none; no names at all where images come without.
+    pub files: Vec<String>,
     /// The mask.
     pub mask: Option<MaskSource>,
     /// Latent codes.
@@ -126,6 +129,8 @@ impl Content {
 pub struct Given {
     /// Each image, or what is wrong with it.
     pub images: Vec<Result<Image, Refusal>>,
+    /// The name of the file of each image, where names came: empty if it has none.
+    pub files: Vec<String>,
     /// Which pixels are given, one flag a pixel in row order.
     pub mask: Option<Vec<bool>>,
     /// Latent codes.

@@ -18,6 +18,7 @@ pub mod detect;
 pub mod draw;
 pub mod info;
 pub mod labels;
+pub mod least;
 pub mod progress;
 pub mod refusal;
 pub mod score;

@@ -13,6 +13,7 @@ mod any;
 pub mod classify;
 pub mod complete;
 pub mod compress;
+mod costs;
 pub mod decode;
 pub mod decompress;
 pub mod detect;

@@ -1,5 +1,5 @@
-//! Decoding: work with a cost in pixels, of which so much runs at once as there are workers, and which ends with its
-//! request.
+//! Decoding: work with a cost in pixels, of which so much runs at once as there are workers, which is refused where it
+//! could not be done in time (`line`), and which ends with its request.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::{Content, Given, MaskSource, Source, check_count};
+use super::{Content, Given, MaskSource, Source, check_count, line::Line};
 use crate::{
     domain::image::ImageShape,
     media::{self, DecodeLimits},
@@ -85,6 +85,7 @@ impl From<DecodeOptions> for media::DecodeOptions {
 #[derive(Debug)]
 pub struct Decoding {
     slots: Arc<Semaphore>,
+    line: Arc<Line>,
 }
 
 /// Below this many pixels, decoding takes less than handing it to another thread would.
@@ -95,10 +96,14 @@ impl Decoding {
     pub fn new(parallel: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(parallel.max(1))),
+            line: Line::new(parallel),
         }
     }
 
     /// Decodes what a request brought. Ends soon after the future is dropped or `deadline` has passed.
+    ///
+    /// # Errors
+    /// Where others are before it, and it would not be done in time after them: when to come back.
     pub async fn decode(
         &self,
         content: Content,
@@ -114,9 +119,12 @@ impl Decoding {
             deadline,
             gone: Arc::default(),
         };
-        if content.pixels(shape, options) <= INLINE_PIXELS {
+        let pixels = content.pixels(shape, options);
+        if pixels <= INLINE_PIXELS {
             return work.run(content);
         }
+        let left = deadline.saturating_duration_since(Instant::now());
+        let place = self.line.join(pixels, left).map_err(Refusal::overloaded)?;
         let until = tokio::time::Instant::from_std(deadline);
         let slot = Arc::clone(&self.slots).acquire_owned();
         let slot = tokio::time::timeout_at(until, slot)
@@ -126,7 +134,15 @@ impl Decoding {
         let _leaves = Leaves(Arc::clone(&work.gone));
         let run = tokio::task::spawn_blocking(move || {
             let _slot = slot;
-            work.run(content)
+            let start = Instant::now();
+            let given = work.run(content);
+            // What was given up, or could not be read, says nothing of the rest.
+            if let Ok(given) = &given
+                && given.images.iter().all(Result::is_ok)
+            {
+                place.took(start.elapsed());
+            }
+            given
         });
         run.await.unwrap_or_else(|error| match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
@@ -156,9 +172,10 @@ impl Content {
                 let limits = DecodeLimits::default();
                 media::cost(bytes, shape, options, limits).map_or(0, |cost| cost.pixels)
             }
-            // Its size is known when the text is decoded. Without a resize another size is refused by its header.
+            // Its size is known when the text is decoded. Without a resize another size is refused by its header; with
+            // one, it is rather guessed too large than decoded here.
             Source::Base64(_) if options == media::DecodeOptions::default() => own,
-            Source::Base64(_) => u64::MAX,
+            Source::Base64(text) => 2 * text.len() as u64 + INLINE_PIXELS,
         };
         let images = self.sources.iter().map(cost);
         let mask = self.mask.iter().map(|_| own);
@@ -181,18 +198,24 @@ impl Work {
         let mask = content.mask.map(|mask| self.mask(mask)).transpose()?;
         let mut given = Given {
             images: Vec::with_capacity(content.sources.len()),
+            files: Vec::new(),
             mask,
             codes: content.codes,
             streams: content.streams,
             notes: Vec::new(),
             preprocessing: None,
         };
+        let mut files = content.files.into_iter();
         for source in content.sources {
             if self.is_over() {
                 return Err(Refusal::deadline_exceeded());
             }
             self.source(source, &mut given);
             check_count(given.images.len(), self.budget.max_images)?;
+            // A file may hold several images.
+            if let Some(name) = files.next() {
+                given.files.resize(given.images.len(), name);
+            }
         }
         Ok(given)
     }

@@ -15,6 +15,9 @@ const IMAGE_FIELDS: [&str; 5] = ["image", "images", "images[]", "file", "files"]
 /// Options are short; a longer field is a file in the wrong place.
 const MAX_OPTION_BYTES: usize = 256;
 
+/// Characters of a file's name that are kept, to be told with its result.
+const MAX_NAME: usize = 255;
+
 /// Takes a form apart. Fields that hold no image are options; a form ends at its first unknown one.
 pub(super) fn read(
     body: Bytes,
@@ -42,10 +45,12 @@ async fn take_apart(
     let mut content = Content::default();
     while let Some(field) = form.next_field().await.map_err(malformed)? {
         let name = field.name().unwrap_or_default().to_owned();
-        let is_file = field.file_name().is_some();
+        let file = field.file_name().map(|name| name.chars().take(MAX_NAME).collect());
+        let is_file = file.is_some();
         let bytes = field.bytes().await.map_err(malformed)?;
         if IMAGE_FIELDS.contains(&name.as_str()) {
             content.sources.push(file_source(bytes));
+            content.files.push(file.unwrap_or_default());
             check_count(content.sources.len(), budget.max_images)?;
         } else if name == "mask" && takes == Takes::MaskedImages {
             if content.mask.replace(MaskSource::File(bytes)).is_some() {

@@ -259,12 +259,11 @@ fn too_many(limit: usize) -> Refusal {
 }
 
 /// One image.
+struct ImageEntry<'a>(ImageFields<'a>);
+
 #[derive(Deserialize)]
-#[serde(
-    deny_unknown_fields,
-    expecting = "an image: an object with either \"base64\" or \"pixels\""
-)]
-struct ImageEntry<'a> {
+#[serde(deny_unknown_fields)]
+struct ImageFields<'a> {
     #[serde(borrow)]
     base64: Option<Cow<'a, str>>,
     pixels: Option<Pixels>,
@@ -279,11 +278,32 @@ impl<'de> Entry<'de> for ImageEntry<'de> {
     const LIST: &'static str = "a list of images, each an object with either \"base64\" or \"pixels\"";
 
     fn read(self) -> Result<Source, String> {
-        match (self.base64, self.pixels) {
+        match (self.0.base64, self.0.pixels) {
             (Some(text), None) => Ok(Source::Base64(text.into_owned())),
             (None, Some(pixels)) => Ok(Source::Pixels(pixels)),
             _ => Err("an image is an object with either \"base64\" (an image file) or \"pixels\" (levels)".to_owned()),
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageEntry<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+
+        impl<'de> Visitor<'de> for Fields {
+            type Value = ImageFields<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an image: an object with either \"base64\" or \"pixels\"")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                ImageFields::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        // A list would be taken for the fields in their order.
+        deserializer.deserialize_any(Fields).map(Self)
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Refusal, progress::Board};
+use super::{Refusal, least::Least, progress::Board};
 use crate::{
     metrics::Metrics,
     scheduling::{AdmissionError, Ask, Class, Meter, Permit, Scheduler},
@@ -27,8 +27,19 @@ pub struct Call {
     pub meter: Option<Arc<Meter>>,
     /// Whether nobody is answered: its images are no part of a stream, and its refusal is nobody's.
     pub is_shadow: bool,
+    /// What its items cost at least, where that is learnt.
+    pub fare: Option<Fare>,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
+}
+
+/// What a request costs at least.
+#[derive(Debug, Clone)]
+pub struct Fare {
+    /// What an item of such requests does.
+    pub least: Arc<Least>,
+    /// Its items, as far as they are known.
+    pub items: usize,
 }
 
 impl Call {
@@ -40,6 +51,7 @@ impl Call {
             client: None,
             meter: None,
             is_shadow: false,
+            fare: None,
             scheduler,
             metrics,
         }
@@ -55,6 +67,7 @@ impl Call {
             client: Some(u64::MAX),
             meter: None,
             is_shadow: true,
+            fare: None,
             ..self.clone()
         }
     }
@@ -66,12 +79,9 @@ impl Call {
 
     /// Leave to give the workers so much to do.
     pub fn admit(&self, class: Class, cost: Duration) -> Result<Permit, Refusal> {
-        let ask = Ask {
-            class,
-            cost,
-            deadline: Some(self.deadline),
-            client: self.client,
-        };
+        if let Some(fare) = &self.fare {
+            fare.least.note(class, fare.items, cost, Instant::now());
+        }
         let metered = self.client.zip(self.meter.as_ref());
         if let Some((client, meter)) = metered
             && let Err(retry_after) = meter.check(client)
@@ -79,12 +89,41 @@ impl Call {
             self.metrics.reject("quota_exceeded");
             return Err(Refusal::quota_exceeded(retry_after));
         }
-        let permit = self.scheduler.admit(ask).map_err(|error| match error {
+        let permit = self.scheduler.admit(self.ask(class, cost));
+        let permit = permit.map_err(|error| self.refusal(&error))?;
+        if let Some((client, meter)) = metered {
+            meter.charge(client, cost);
+        }
+        Ok(permit)
+    }
+
+    /// Refuses what [`Self::admit`] would refuse later, when more has been done for it: for all that is known of its
+    /// cost, there is no room. Where nothing waits there always is.
+    pub fn foresee(&self) -> Result<(), Refusal> {
+        let known = |fare: &Fare| fare.least.of(fare.items, Instant::now());
+        let Some((class, cost)) = self.fare.as_ref().and_then(known) else {
+            return Ok(());
+        };
+        let foreseen = self.scheduler.foresee(self.ask(class, cost));
+        foreseen.map_err(|error| self.refusal(&error))
+    }
+
+    fn ask(&self, class: Class, cost: Duration) -> Ask {
+        Ask {
+            class,
+            cost,
+            deadline: Some(self.deadline),
+            client: self.client,
+        }
+    }
+
+    fn refusal(&self, error: &AdmissionError) -> Refusal {
+        match error {
             AdmissionError::Full { retry_after } => {
                 if !self.is_shadow {
                     self.metrics.reject("overloaded");
                 }
-                Refusal::overloaded(retry_after)
+                Refusal::overloaded(*retry_after)
             }
             AdmissionError::Draining => {
                 if !self.is_shadow {
@@ -92,11 +131,7 @@ impl Call {
                 }
                 Refusal::shutting_down()
             }
-        })?;
-        if let Some((client, meter)) = metered {
-            meter.charge(client, cost);
         }
-        Ok(permit)
     }
 
     /// The server's metrics.

@@ -81,6 +81,7 @@ pub(super) type Failure<'a> = &'a dyn Fn(usize, &Refusal) -> serde_json::Value;
 pub(super) struct Json<'a, O: Operation> {
     pub(super) model: (&'a str, u32),
     pub(super) answer: &'a Answer<O>,
+    pub(super) files: &'a [String],
     pub(super) notes: &'a [Note],
     pub(super) preprocessing: Option<Preprocessing>,
     pub(super) failure: Failure<'a>,
@@ -98,6 +99,9 @@ impl<O: Operation> Serialize for Json<'_, O> {
         }
         if let Some(preprocessing) = &self.preprocessing {
             map.serialize_entry("preprocessing", preprocessing)?;
+        }
+        if self.files.iter().any(|name| !name.is_empty()) {
+            map.serialize_entry("files", self.files)?;
         }
         if !self.notes.is_empty() {
             map.serialize_entry("notes", self.notes)?;

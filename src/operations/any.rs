@@ -180,6 +180,12 @@ impl<O: Operation> AnyOperation for Erased<O> {
         let list = json!({"type": "array", "items": item, "description": "One for each image, in order."});
         declare(O::ITEMS.key(), list);
         if O::Input::TAKES.images() {
+            let description =
+                "The names of the files of a form, one for each image, in order; empty where one has none.";
+            declare(
+                "files",
+                json!({"type": "array", "items": {"type": "string"}, "description": description}),
+            );
             let note = generator.subschema_for::<Note>();
             let description = "What a user should know of images that were read.";
             declare(
@@ -239,7 +245,7 @@ impl<O: Operation> Prepared for Ready<O> {
     async fn run(
         self: Box<Self>,
         model: &Arc<Model>,
-        given: Given,
+        mut given: Given,
         context: &Context,
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
         let capability = O::ask(model).map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
@@ -249,6 +255,7 @@ impl<O: Operation> Prepared for Ready<O> {
         });
         let notes = notes.collect();
         let preprocessing = given.preprocessing;
+        let files = std::mem::take(&mut given.files);
         let (input, problems) = O::Input::part(given)?;
         O::check_count(self.format, problems.len())?;
         let answer = O::run(&capability, model, input, self.options, context).await?;
@@ -263,6 +270,7 @@ impl<O: Operation> Prepared for Ready<O> {
         Ok(Box::new(Answered {
             model: Arc::clone(model),
             answer,
+            files,
             notes,
             preprocessing,
         }))
@@ -272,6 +280,7 @@ impl<O: Operation> Prepared for Ready<O> {
 struct Answered<O: Operation> {
     model: Arc<Model>,
     answer: Answer<O>,
+    files: Vec<String>,
     notes: Vec<Note>,
     preprocessing: Option<Preprocessing>,
 }
@@ -295,6 +304,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
         let json = Json {
             model: (&self.model.name, self.model.version),
             answer: &self.answer,
+            files: &self.files,
             notes: &self.notes,
             preprocessing: self.preprocessing,
             failure: &|index, refusal| voice(index, refusal),
@@ -321,12 +331,14 @@ impl<O: Operation> AnyAnswer for Answered<O> {
         let Self {
             model,
             answer,
+            files,
             notes,
             preprocessing,
         } = *self;
         let single = |(index, item): (usize, Result<O::Item, Refusal>)| {
             let own = notes.iter().filter(|note| note.index == index);
             let notes = own.cloned().collect();
+            let files = files.get(index).cloned().into_iter().collect();
             let answer = Answer::<O> {
                 head: answer.head.clone(),
                 items: vec![Ok(item?)],
@@ -335,6 +347,7 @@ impl<O: Operation> AnyAnswer for Answered<O> {
             Ok(Box::new(Answered {
                 model,
                 answer,
+                files,
                 notes,
                 preprocessing,
             }) as Box<dyn AnyAnswer>)

@@ -13,7 +13,7 @@ use schemars::{JsonSchema, Schema};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::{AnyAnswer, AnyOperation, Context, Format, Registry, Work, render::not_acceptable};
+use super::{AnyAnswer, AnyOperation, Context, Format, Registry, Work, costs::Costs, render::not_acceptable};
 use crate::{
     access::{Access, Caller, Scope},
     domain::image::ImageShape,
@@ -23,7 +23,8 @@ use crate::{
     },
     metrics::Metrics,
     model::{
-        Call, Model, Refusal,
+        Call, Kind, Model, Refusal,
+        call::Fare,
         catalogue::{Catalogue, Listing},
         control::{Change, Operator},
         detect::WatchesDrift,
@@ -109,6 +110,7 @@ pub struct Service {
     ledger: Arc<Ledger>,
     access: Arc<Access>,
     meter: Option<Arc<Meter>>,
+    costs: Costs,
     draining: AtomicBool,
 }
 
@@ -156,6 +158,7 @@ impl Service {
             limits: Arc::new(limits),
             access: Arc::new(Access::open()),
             meter: None,
+            costs: Costs::default(),
             draining: AtomicBool::new(false),
         }
     }
@@ -358,6 +361,11 @@ impl Service {
         let mut call = self.call(started + limit);
         call.client = caller.client();
         call.meter.clone_from(&self.meter);
+        // What brings nothing has nothing that could be spared by refusing it earlier.
+        call.fare = (about.takes != Takes::Nothing).then(|| Fare {
+            least: self.costs.of(&model, about.name),
+            items: 1,
+        });
         Ok(Opened {
             model,
             operation: Arc::clone(&entry.operation),
@@ -382,7 +390,7 @@ impl Service {
     fn no_such_operation(&self, name: &str) -> Refusal {
         let known: Vec<&str> = self.operations().map(|o| o.about().name).collect();
         Refusal::new(
-            crate::model::Kind::UnknownRoute,
+            Kind::UnknownRoute,
             format!(
                 "there is no operation {:?}; there are: {}",
                 crate::model::refusal::clip(name),
@@ -438,6 +446,18 @@ impl Opened {
         Ok(())
     }
 
+    /// Refuses at once what there is no room for, whatever it brings.
+    pub fn foresee(&self) -> Result<(), Refusal> {
+        self.context.call.foresee()
+    }
+
+    /// So many images, codes or streams have come.
+    fn count(&mut self, items: usize) {
+        if let Some(fare) = &mut self.context.call.fare {
+            fare.items = items;
+        }
+    }
+
     /// The formats that the answer may have.
     pub fn formats(&self) -> &'static [Format] {
         self.operation.formats(&self.model)
@@ -489,10 +509,17 @@ impl Opened {
         let decode = self.model.preprocessing.or(asked.into());
         let prepared = self.operation.prepare(&mut options, self.format)?;
         let budget = self.budget();
-        let mut given = self
+        self.count(content.len());
+        self.foresee()?;
+        let given = self
             .decoding
-            .decode(content, self.shape(), decode, budget, self.deadline())
-            .await?;
+            .decode(content, self.shape(), decode, budget, self.deadline());
+        let mut given = given.await.inspect_err(|refusal| {
+            if refusal.kind() == Kind::Overloaded {
+                self.context.call.metrics().reject("overloaded");
+            }
+        })?;
+        self.count(given.images.len() + given.codes.len() + given.streams.len());
         given.preprocessing = takes.images().then(|| Preprocessing::of(decode)).flatten();
         check_present(&given, takes)?;
         check_count(given.codes.len(), budget.max_images)?;

@@ -95,25 +95,10 @@ impl Admission {
     }
 
     pub(super) fn admit(self: &Arc<Self>, ask: Ask) -> Result<Permit, AdmissionError> {
-        if self.draining.load(Ordering::SeqCst) {
-            return Err(AdmissionError::Draining);
-        }
-        let now = self.timeline.now();
-        let cost = nanoseconds(ask.cost);
-        let deadline = ask.deadline.map(|deadline| self.timeline.at(deadline));
         let mut books = self.books();
-        let supply = self.supply(&books, ask.class);
+        let due = self.decide(&mut books, ask, Book::consider)?;
+        let cost = nanoseconds(ask.cost);
         let book = &mut books[ask.class.index()];
-        let wish = Wish {
-            cost,
-            deadline,
-            client: ask.client,
-        };
-        let due = book.consider(now, &wish, supply).map_err(|in_the_way| {
-            let retry_after = Duration::from_nanos(supply.time_for(in_the_way));
-            book.leave_claim(now, &wish, supply, retry_after);
-            AdmissionError::Full { retry_after }
-        })?;
         book.waiting += cost;
         book.promises.add(due, cost);
         Ok(Permit(Arc::new(Charge {
@@ -125,6 +110,37 @@ impl Admission {
             is_open: AtomicBool::new(true),
             rows: AtomicU64::new(0),
         })))
+    }
+
+    /// Refuses what would be refused if it were to cost at least so much, and lets nothing in.
+    pub(super) fn foresee(&self, ask: Ask) -> Result<(), AdmissionError> {
+        self.decide(&mut self.books(), ask, |book, now, wish, supply| {
+            book.foresee(now, wish, supply)
+        })
+    }
+
+    fn decide<T>(
+        &self,
+        books: &mut [Book; 2],
+        ask: Ask,
+        rules: impl FnOnce(&mut Book, u64, &Wish, Supply) -> Result<T, u64>,
+    ) -> Result<T, AdmissionError> {
+        if self.draining.load(Ordering::SeqCst) {
+            return Err(AdmissionError::Draining);
+        }
+        let now = self.timeline.now();
+        let supply = self.supply(books, ask.class);
+        let book = &mut books[ask.class.index()];
+        let wish = Wish {
+            cost: nanoseconds(ask.cost),
+            deadline: ask.deadline.map(|deadline| self.timeline.at(deadline)),
+            client: ask.client,
+        };
+        rules(book, now, &wish, supply).map_err(|in_the_way| {
+            let retry_after = Duration::from_nanos(supply.time_for(in_the_way));
+            book.leave_claim(now, &wish, supply, retry_after);
+            AdmissionError::Full { retry_after }
+        })
     }
 
     /// Whether a promise of the class is about to be broken, so that the earliest deadline must go first.
@@ -312,6 +328,36 @@ mod tests {
         refused(&admission, ask(Class::Interactive, 1, None));
         let _large = admission.admit(large).unwrap();
         refused(&admission, ask(Class::Interactive, 1, None));
+    }
+
+    #[test]
+    fn what_would_be_refused_is_foreseen_and_nothing_is_let_in_by_that() {
+        let admission = admission();
+        let huge = ask(Class::Interactive, 1_000, Some(1));
+        admission.foresee(huge).unwrap();
+        admission.foresee(huge).unwrap();
+        let _waiting = admission.admit(ask(Class::Interactive, 8, None)).unwrap();
+        for cost in 0..4 {
+            let ask = ask(Class::Interactive, cost, Some(1));
+            let foreseen = admission.foresee(ask).is_ok();
+            assert_eq!(admission.admit(ask).is_ok(), foreseen, "{cost}");
+            assert_eq!(foreseen, cost < 2);
+        }
+        // Room that is kept for one who was refused is not taken to be closed to it, whatever it says that it costs.
+        let admission = self::admission();
+        let filling: Vec<Permit> = (0..10)
+            .map(|_| admission.admit(ask(Class::Interactive, 1, None)).unwrap())
+            .collect();
+        let large = ask(Class::Interactive, 6, None);
+        refused(&admission, large);
+        drop(filling);
+        let _small: Vec<Permit> = (0..5)
+            .map(|_| admission.admit(ask(Class::Interactive, 1, None)).unwrap())
+            .collect();
+        admission.foresee(ask(Class::Interactive, 1, None)).unwrap();
+        admission.admit(large).unwrap();
+        admission.drain();
+        assert_eq!(admission.foresee(large), Err(AdmissionError::Draining));
     }
 
     #[test]

@@ -70,12 +70,24 @@ impl Book {
     /// By when the request will be finished if it is let in, or how much work stands in the way.
     pub(super) fn consider(&mut self, now: u64, wish: &Wish, supply: Supply) -> Result<u64, u64> {
         self.claim.take_if(|claim| claim.until < now);
-        let is_own = |claim: &Claim| claim.is_of(wish);
         let held = match &self.claim {
             // Half more, because estimates change until it comes back.
-            Some(claim) if !is_own(claim) => claim.cost.saturating_add(claim.cost / 2),
+            Some(claim) if !claim.is_of(wish) => claim.cost.saturating_add(claim.cost / 2),
             _ => 0,
         };
+        let due = self.judge(now, wish, supply, held)?;
+        self.claim.take_if(|claim| claim.is_of(wish));
+        Ok(due)
+    }
+
+    /// Whether a request of at least this cost will be let in, as far as can be seen now. Claims do not count: the
+    /// request may be the one that left the claim, and cost more than is known yet.
+    pub(super) fn foresee(&self, now: u64, wish: &Wish, supply: Supply) -> Result<(), u64> {
+        self.judge(now, wish, supply, 0).map(drop)
+    }
+
+    /// The same, where so much room is held for another.
+    fn judge(&self, now: u64, wish: &Wish, supply: Supply, held: u64) -> Result<u64, u64> {
         let total = self.waiting + self.running;
         let time = supply.time_for(total.saturating_add(wish.cost));
         let aged = now.saturating_add(time.saturating_mul(SLOWDOWN));
@@ -92,16 +104,13 @@ impl Book {
             None => Ok(by(aged).unwrap_or(aged.max(self.promises.last()))),
         };
         if self.waiting == 0 {
-            self.claim.take_if(|claim| is_own(claim));
             // If it cannot hope for its deadline it may try; others need not make way for it.
             return Ok(fits.unwrap_or(aged));
         }
         if self.waiting.saturating_add(held.min(self.capacity / 2)) >= self.capacity {
             return Err(total);
         }
-        let due = fits?;
-        self.claim.take_if(|claim| is_own(claim));
-        Ok(due)
+        fits
     }
 
     pub(super) fn leave_claim(&mut self, now: u64, wish: &Wish, supply: Supply, retry_after: Duration) {

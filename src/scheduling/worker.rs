@@ -175,6 +175,12 @@ impl Scheduler {
         self.shared.admission.admit(ask)
     }
 
+    /// Refuses at once what [`Self::admit`] would refuse if it were to cost at least so much, before anything is done
+    /// for it. What passes may be refused all the same.
+    pub fn foresee(&self, ask: Ask) -> Result<(), AdmissionError> {
+        self.shared.admission.foresee(ask)
+    }
+
     /// From now on nothing new is admitted; what was admitted goes on.
     pub fn drain(&self) {
         self.shared.admission.drain();

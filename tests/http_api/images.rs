@@ -59,6 +59,45 @@ async fn forms_hold_any_number_of_files() {
 }
 
 #[tokio::test]
+async fn results_of_a_form_are_told_with_the_names_of_their_files() {
+    let good = png(0, 4);
+    let parts = [("image", "a.png", &good[..])];
+    let body = post("tiny-pixelcnn", "score").form(&parts[..1]).send().await.ok();
+    assert_eq!(body["files"], json!(["a.png"]));
+    let two = npy(2);
+    let long = "x".repeat(300);
+    let parts = [
+        ("image", "two.npy", &two[..]),
+        ("file", "bad.png", b"no image"),
+        ("file", &long, &good),
+    ];
+    let body = post("tiny-pixelcnn", "score").form(&parts).send().await.ok();
+    assert_eq!(body["files"], json!(["two.npy", "two.npy", "bad.png", long[..255]]));
+    assert_eq!(body["results"].as_array().unwrap().len(), 4);
+    assert_eq!(body["results"][2]["index"], 2);
+    let plain = post("tiny-pixelcnn", "score").body("image/png", good).send().await.ok();
+    assert!(plain.get("files").is_none(), "{plain}");
+}
+
+#[tokio::test]
+async fn an_image_in_json_that_is_none_is_told_what_one_is() {
+    let rows = pixels(0);
+    for body in [
+        json!({"image": rows}),
+        json!({"images": [rows]}),
+        json!({"images": [7]}),
+        json!({"images": "x"}),
+    ] {
+        let detail = post("tiny-pixelcnn", "score").json(&body).send().await;
+        let detail = detail.problem(422, "invalid_option");
+        assert!(
+            detail.contains("an object with either \"base64\" or \"pixels\""),
+            "{body}: {detail}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_bad_image_carries_its_own_problem() {
     let request = json!({"images": [
         {"pixels": pixels(0)},

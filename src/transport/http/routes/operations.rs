@@ -118,6 +118,7 @@ impl Head {
             Takes::Nothing if text.is_none() => None,
             _ => Some(BodyType::of(text, takes)?),
         };
+        opened.foresee()?;
         Ok(Self {
             opened,
             options,
