@@ -127,19 +127,26 @@ impl Encoder {
         if self.failed {
             return None;
         }
-        let Ok(words) = self.coder.into_compressed();
-        let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
-        // Beyond its end a code reads as zeros.
-        let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
-        bytes.truncate(length);
-        Some((bytes, self.ideal_bits))
+        Some((bytes_of(self.coder), self.ideal_bits))
     }
+}
+
+fn bytes_of(coder: DefaultRangeEncoder) -> Vec<u8> {
+    let Ok(words) = coder.into_compressed();
+    let mut bytes: Vec<u8> = words.into_iter().flat_map(u32::to_be_bytes).collect();
+    // Beyond its end a code reads as zeros.
+    let length = bytes.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    bytes.truncate(length);
+    bytes
 }
 
 /// Reads levels one after the other.
 #[derive(Debug)]
 pub struct Decoder {
     coder: DefaultRangeDecoder,
+    code: Vec<u8>,
+    /// Codes again what was read: only so does it show where a code ends.
+    echo: DefaultRangeEncoder,
     frequencies: Frequencies,
     failed: bool,
 }
@@ -158,6 +165,8 @@ impl Decoder {
         let Ok(coder) = DefaultRangeDecoder::from_compressed(words);
         Self {
             coder,
+            code: code.to_vec(),
+            echo: DefaultRangeEncoder::default(),
             frequencies: Frequencies::default(),
             failed: false,
         }
@@ -172,6 +181,7 @@ impl Decoder {
     pub fn decode(&mut self) -> u8 {
         if !self.failed
             && let Ok(level) = self.coder.decode_symbol(&self.frequencies)
+            && self.echo.encode_symbol(level, &self.frequencies).is_ok()
         {
             return level;
         }
@@ -179,10 +189,25 @@ impl Decoder {
         0
     }
 
-    /// Whether the code has proved damaged.
-    pub fn has_failed(&self) -> bool {
-        self.failed
+    /// Whether the code is the very one of the levels that were read, with nothing behind it.
+    pub fn finish(self) -> Result<(), BadCode> {
+        let own = bytes_of(self.echo);
+        match self.code.strip_prefix(&own[..]) {
+            _ if self.failed => Err(BadCode::Damaged),
+            None => Err(BadCode::Damaged),
+            Some([]) => Ok(()),
+            Some(rest) => Err(BadCode::Followed(rest.len())),
+        }
     }
+}
+
+/// What is wrong with a code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadCode {
+    /// It is not what a coder gives for what is read from it.
+    Damaged,
+    /// So many bytes follow it.
+    Followed(usize),
 }
 
 #[cfg(test)]
@@ -212,6 +237,7 @@ mod tests {
                 parts += f64::from(PRECISION as u32) - f64::from(own).log2();
                 prop_assert_eq!(decoder.decode(), level);
             }
+            prop_assert_eq!(decoder.finish(), Ok(()));
             prop_assert!(code.len() as f64 <= parts / 8.0 * 1.0001 + 8.0, "{} bytes for {parts} bits", code.len());
         }
 
@@ -223,6 +249,34 @@ mod tests {
                 prop_assert!(decoder.decode() < 2);
             }
         }
+    }
+
+    /// Codes 50 levels, and reads so many from what `change` makes of the code.
+    fn read_changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<(), BadCode> {
+        let mut encoder = Encoder::default();
+        for number in 0..50 {
+            encoder.frequencies().set_bernoulli(0.3);
+            encoder.encode(number % 2);
+        }
+        let (mut code, _) = encoder.finish().unwrap();
+        change(&mut code);
+        let mut decoder = Decoder::new(&code);
+        for _ in 0..50 {
+            decoder.frequencies().set_bernoulli(0.3);
+            decoder.decode();
+        }
+        decoder.finish()
+    }
+
+    #[test]
+    fn what_follows_a_code_is_found() {
+        assert_eq!(read_changed(|_| ()), Ok(()));
+        for rest in [&[0][..], &[7], &[0, 0, 0, 0], &[255; 9]] {
+            let found = read_changed(|code| code.extend(rest));
+            assert!(found.is_err(), "{rest:?}");
+        }
+        assert_eq!(read_changed(|code| code.extend([0; 5])), Err(BadCode::Followed(5)));
+        assert!(read_changed(|code| code.truncate(2)).is_err());
     }
 
     #[test]

@@ -32,6 +32,12 @@ async fn what_the_head_of_a_request_tells_is_refused_before_its_body_is_read() {
             "invalid_option",
             "timeout",
         ),
+        (
+            "/v1/models/tiny-vae/score?timeout=601",
+            422,
+            "invalid_option",
+            "at most 600 s",
+        ),
     ] {
         let answer = call("POST", path)
             .header("expect", "100-continue")
@@ -193,6 +199,12 @@ async fn an_answer_that_would_be_late_is_a_timeout() {
     assert!(answer.status == 504 || answer.status == 408, "{}", answer.text());
     let header = post(MODEL, "sample").header("x-request-timeout", "soon").send().await;
     assert!(header.problem(422, "invalid_option").contains("X-Request-Timeout"));
+    // More than is granted is refused and not cut in silence, however it is asked for.
+    let header = post(MODEL, "sample").header("x-request-timeout", "601").send().await;
+    let body = post(MODEL, "sample").json(&json!({"timeout": 601})).send().await;
+    for answer in [header, body] {
+        assert!(answer.problem(422, "invalid_option").contains("at most 600 s"));
+    }
 }
 
 #[tokio::test]

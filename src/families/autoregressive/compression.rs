@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     domain::{
-        coding::{Decoder, Encoder},
+        coding::{BadCode, Decoder, Encoder},
         image::Image,
     },
     families::codes::image_of,
@@ -117,13 +117,17 @@ impl Compresses for Model {
                     .next()
                     .ok_or_else(|| Refusal::internal("a stream came back unread"))?;
                 Ok(drawn.map_err(Refusal::from).and_then(|drawn| {
-                    let failed = matches!(&drawn.purpose, Purpose::Decode(decoder) if decoder.has_failed());
-                    if failed || checksum(&drawn.levels) != header.image {
-                        return Err(invalid(
-                            "the stream is damaged: what it decodes to is not the image that was compressed",
-                        ));
+                    let Purpose::Decode(decoder) = drawn.purpose else {
+                        return Err(Refusal::internal("a stream came back as something else"));
+                    };
+                    match Decoder::finish(*decoder) {
+                        _ if checksum(&drawn.levels) != header.image => Err(damaged()),
+                        Err(BadCode::Damaged) => Err(damaged()),
+                        Err(BadCode::Followed(rest)) => Err(invalid(format!(
+                            "the stream ends {rest} bytes before the data do: send it without what follows"
+                        ))),
+                        Ok(()) => image_of(shape, drawn.levels),
                     }
-                    image_of(shape, drawn.levels)
                 }))
             })
             .collect()
@@ -163,6 +167,10 @@ pub(super) fn identity(graph_sha256: &str, contract: &str) -> [u8; 8] {
 
 fn invalid(detail: impl Into<String>) -> Refusal {
     Refusal::new(Kind::InvalidStream, detail)
+}
+
+fn damaged() -> Refusal {
+    invalid("the stream is damaged: what it decodes to is not the image that was compressed")
 }
 
 fn checksum(levels: &[u8]) -> [u8; 4] {
