@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,7 +13,10 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("DENSITY_SERVER", ROOT / "target/debug/density-server"))
+sys.path.insert(0, str(ROOT / "tests"))
+
+from serving import serving  # noqa: E402 (its folder is no package)
+
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 #: Milliseconds that anything may take that a user waits for.
 PATIENCE = 30_000
@@ -38,30 +40,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(repository: Path) -> Iterator[str]:
     """The address of a server, as host:port."""
-    ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
-    process = subprocess.Popen(
-        [BINARY, "serve", *ports, "--log-format", "json", "--proof-records", "none"],
-        env={**os.environ, "DENSITY_REPOSITORY": str(repository)},
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    seen = []
-    try:
-        for line in process.stderr:
-            seen.append(line)
-            entry = json.loads(line) if line.startswith("{") else {}
-            if "address" in entry:
-                # What comes after must not fill the pipe.
-                drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-                yield entry["address"]
-                break
-        else:
-            pytest.fail(f"the server ended:\n{''.join(seen)}")
-    finally:
-        process.terminate()
-        status = process.wait(60)
-    assert drain.wait(60) == status == 0, status
+    with serving(repository) as server:
+        yield server.http
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BINARY, DESKTOP, ROOT, TELEPHONE
+from conftest import DESKTOP, ROOT, TELEPHONE
 from playwright.sync_api import Browser
+from serving import BINARY
 
 AXE = ROOT / ".runtime/browser/node/node_modules/axe-core/axe.min.js"
 

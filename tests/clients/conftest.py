@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -18,53 +13,15 @@ import pytest
 from grpc_tools import protoc
 
 ROOT = Path(__file__).resolve().parents[2]
-BINARY = Path(os.environ.get("DENSITY_SERVER", ROOT / "target/debug/density-server"))
-sys.path.insert(0, str(ROOT / "proto/python"))
+sys.path[:0] = [str(ROOT / "proto/python"), str(ROOT / "tests")]
+
+from serving import Server, serving  # noqa: E402 (its folder is no package)
 
 FIXTURES = ROOT / "tests/fixtures/repository"
 #: Rows, columns and levels of the tiny models.
 HEIGHT, WIDTH, LEVELS = 6, 5, 4
 #: What lies between two levels in an image file, which has 256 of them.
 STEP = 255 // (LEVELS - 1)
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where a server listens."""
-
-    http: str
-    grpc: str
-    process: subprocess.Popen
-
-
-@contextmanager
-def serving(repository: Path, *flags: str) -> Iterator[Server]:
-    """The binary over a repository, until the block ends."""
-    ports = ["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"]
-    records = [] if "--proof-records" in flags else ["--proof-records", "none"]
-    process = subprocess.Popen(
-        [BINARY, "serve", *ports, "--log-format", "json", *records, *flags],
-        env={**os.environ, "DENSITY_REPOSITORY": str(repository)},
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    seen = []
-    try:
-        for line in process.stderr:
-            seen.append(line)
-            entry = json.loads(line) if line.startswith("{") else {}
-            if "address" in entry:
-                # What comes after must not fill the pipe.
-                drain = subprocess.Popen(["cat"], stdin=process.stderr, stdout=subprocess.DEVNULL)
-                yield Server(entry["address"], entry["grpc"], process)
-                break
-        else:
-            pytest.fail(f"the server ended:\n{''.join(seen)}")
-    finally:
-        process.terminate()
-        status = process.wait(60)
-    assert drain.wait(60) == status == 0, status
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-from conftest import BINARY, HEIGHT, LEVELS, ROOT, STEP, WIDTH, Server
+from conftest import HEIGHT, LEVELS, ROOT, STEP, WIDTH, Server
 from PIL import Image
+from serving import BINARY
 
 JOB = ROOT / "docker/ray/score.py"
 MODEL = "tiny-pixelcnn"
