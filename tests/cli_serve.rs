@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, ChildStderr, Command, ExitStatus, Stdio},
     thread,
@@ -32,7 +33,12 @@ struct Server {
 impl Server {
     /// Starts the binary on a free port and waits for the log line that names it.
     fn start(repository: &Path, arguments: &[&str]) -> Self {
-        let mut process = binary()
+        Self::start_as(binary(), repository, arguments)
+    }
+
+    /// The same with a binary whose environment is prepared.
+    fn start_as(mut binary: Command, repository: &Path, arguments: &[&str]) -> Self {
+        let mut process = binary
             .args([
                 "serve",
                 "--http",
@@ -122,15 +128,19 @@ fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
 }
 
 fn copy_model(name: &str, repository: &Path) {
-    let from = fixtures().join(name).join("1");
     // Built aside and renamed into place, as one would publish a version to a running server.
     let aside = repository.join(format!(".{name}"));
-    fs::create_dir_all(aside.join("1")).unwrap();
+    copy_version(&fixtures().join(name).join("1"), &aside);
+    fs::rename(aside, repository.join(name)).unwrap();
+}
+
+/// Makes the files of a folder the first version of the model `to`.
+fn copy_version(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("1")).unwrap();
     for file in from.read_dir().unwrap() {
         let file = file.unwrap();
-        fs::copy(file.path(), aside.join("1").join(file.file_name())).unwrap();
+        fs::copy(file.path(), to.join("1").join(file.file_name())).unwrap();
     }
-    fs::rename(aside, repository.join(name)).unwrap();
 }
 
 #[test]
@@ -177,6 +187,62 @@ fn a_hangup_or_a_poll_finds_new_models() {
         });
         server.signal("TERM");
         assert_eq!(server.wait().0.code(), Some(0));
+    }
+}
+
+/// What is not as it should be, as `/readyz` tells it, which must be as many as the metric counts.
+fn weaknesses(server: &Server) -> Vec<String> {
+    let answer = server.get("/readyz");
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let body: Value = serde_json::from_str(answer.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let found = body["weaknesses"].as_array().into_iter().flatten();
+    let found: Vec<String> = found.map(|text| text.as_str().unwrap().to_owned()).collect();
+    let counted = format!("\ndensity_weaknesses {}\n", found.len());
+    assert!(server.get("/metrics").contains(&counted), "{found:?}");
+    found
+}
+
+#[test]
+fn a_model_that_is_refused_is_told_wherever_operators_look() {
+    let repository = tempfile::tempdir().unwrap();
+    copy_model("tiny-pixelcnn", repository.path());
+    let bad = "leaking-pixelcnn";
+    copy_version(&command::refused().join(bad).join("1"), &repository.path().join(bad));
+    // Whoever may not look into a folder, as into that of a file system, is not kept from the others.
+    let closed = repository.path().join("lost+found");
+    fs::create_dir(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    let server = Server::start(repository.path(), &[]);
+    let found = weaknesses(&server);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let start = format!("model {bad:?} version 1 is refused: ");
+    let reason = found[0].strip_prefix(&start).unwrap();
+    assert!(server.get(&format!("/v1/models/{bad}")).contains(&reason[..20]));
+    fs::remove_dir_all(repository.path().join(bad)).unwrap();
+    server.signal("HUP");
+    eventually("the end of the weakness", || weaknesses(&server).is_empty());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn without_a_folder_for_temporary_files_nothing_is_missing() {
+    let repository = tempfile::tempdir().unwrap();
+    copy_model("tiny-pixelcnn", repository.path());
+    let mut nowhere = binary();
+    nowhere.env("TMPDIR", "/nowhere");
+    // Nor is there a record of a proof that was made with one.
+    let server = Server::start_as(nowhere, repository.path(), &["--proof-records", "none"]);
+    assert_eq!(weaknesses(&server), [""; 0]);
+    let model = server.get("/v1/models/tiny-pixelcnn");
+    assert!(model.contains("\"method\":\"wavefront\""), "{model}");
+    let images = fs::read(golden_images("tiny-pixelcnn")).unwrap();
+    for (path, content_type, body) in [
+        ("sample?n=1", "application/json", &b"{}"[..]),
+        ("compress", "application/x-npy", &images),
+    ] {
+        let path = format!("/v1/models/tiny-pixelcnn/{path}");
+        let answer = server.ask("POST", &path, content_type, body);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer:.300}");
     }
 }
 

@@ -19,6 +19,10 @@ async fn the_reason_is_told() {
     assert_eq!(sampler["method"], "fixed_point", "{model}");
     let reason = sampler["reason"].as_str().unwrap();
     assert!(!reason.is_empty() && sampler.get("lag").is_none());
+    let ready = call("GET", "/readyz").of(exports::service()).send().await.ok();
+    let weaknesses = ready["weaknesses"].as_array().unwrap().iter();
+    let told = format!("model {ATTENTION:?} version 1: images are drawn by full passes: {reason}");
+    assert_eq!(weaknesses.filter(|own| **own == *told).count(), 1, "{ready}");
     let refused = post("compress").body("application/x-npy", vec![]).send();
     let detail = refused.await.problem(422, "unsupported");
     assert!(detail.contains(reason), "{detail} {reason}");
