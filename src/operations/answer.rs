@@ -100,13 +100,13 @@ impl<O: Operation> Serialize for Json<'_, O> {
         if let Some(preprocessing) = &self.preprocessing {
             map.serialize_entry("preprocessing", preprocessing)?;
         }
-        if self.files.iter().any(|name| !name.is_empty()) {
-            map.serialize_entry("files", self.files)?;
-        }
         if !self.notes.is_empty() {
             map.serialize_entry("notes", self.notes)?;
         }
         map.serialize_entry(O::ITEMS.key(), &List(self))?;
+        if self.files.iter().any(|name| !name.is_empty()) {
+            map.serialize_entry("files", self.files)?;
+        }
         map.end()
     }
 }

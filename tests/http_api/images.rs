@@ -29,7 +29,10 @@ async fn every_way_in_gives_the_same_score() {
         post(MODEL, "score").form(&[("image", "a.png", &png(0, 4))]),
         post(MODEL, "score").form(&[("file", "a.npy", &npy(1))]),
     ] {
-        assert_eq!(request.send().await.ok(), expected);
+        let mut answer = request.send().await.ok();
+        // Forms name their files.
+        answer.as_object_mut().unwrap().remove("files");
+        assert_eq!(answer, expected);
     }
     let grey = image::load_from_memory(&png(0, 4)).unwrap().to_luma8();
     for (format, media_type) in [
