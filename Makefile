@@ -211,8 +211,8 @@ example-surface: build $(PACKAGES)/installed $(BACKBONE)/installed ## Make and m
 		--golden $(SURFACE)/repository/efficientnet-lite0/1/golden_images.npy --name magnetic-tile-gate \
 		--description "photographs of magnetic tiles without defects (Huang, Qiu and Guo)"
 	target/release/density-server evaluate magnetic-tile-gate --repository $(SURFACE)/repository --resize \
-		--data $(SURFACE)/held-out --outliers $(foreach kind,$(DEFECTS),$(kind)=$(SURFACE)/defects/MT_$(kind)) \
-		--output $(SURFACE)/report
+		--data $(SURFACE)/held-out --outliers $(foreach kind,$(DEFECTS),MT_$(kind)=$(SURFACE)/defects/MT_$(kind)) \
+		--masks $(SURFACE)/masks --output $(SURFACE)/report
 
 $(BACKBONE)/installed:
 	@rm -rf $(BACKBONE)

@@ -265,7 +265,7 @@ fn read_everything(bytes: &[u8]) {
             assert!(most < limits.max_bytes() + 4 * MIB, "{most}");
         }
     }
-    let _ = decode_mask(bytes, model(), limits);
+    let _ = decode_mask(bytes, model(), None, limits);
     let _ = file_dimensions(bytes);
     let _ = read_images(bytes, model(), 4);
     if let Ok(mut array) = NpyReader::new(bytes) {

@@ -83,7 +83,8 @@ struct Request {
     outliers: Vec<String>,
 
     /// Masks of the outliers, white where an image is defective: adds the AUROC of pixels and the overlap of regions. A
-    /// mask is called like its image and ends in .png; it lies in the folder, or in one below it called like the set
+    /// mask is called like its image and ends in .png; it lies in the folder, or in one below it called like the set. It is
+    /// resized as its image is
     #[arg(long, value_name = "FOLDER", help_heading = "Outliers")]
     masks: Option<PathBuf>,
 
@@ -317,6 +318,7 @@ impl Evaluation<'_> {
         let (model, handling) = (&self.loaded.model, self.request.handling);
         let runtime = pipeline::runtime()?;
         let mut pixels = Pixels::default();
+        let resize = model.preprocessing.or(handling.decoding.options()).resize;
         let inliers = (None, self.request.data.as_slice());
         let outliers = self.outliers.iter();
         let outliers = outliers.map(|(name, path)| (Some(name), std::slice::from_ref(path)));
@@ -332,7 +334,7 @@ impl Evaluation<'_> {
                 };
                 let wrong = |cause: String| Refusal::option("masks", format!("{}: {cause}", file.display()));
                 let bytes = fs::read(file).map_err(|error| wrong(error.to_string()))?;
-                media::decode_mask(&bytes, set.images[place].shape(), DecodeLimits::default())
+                media::decode_mask(&bytes, set.images[place].shape(), resize, DecodeLimits::default())
                     .map(Some)
                     .map_err(|error| wrong(error.to_string()))
             };

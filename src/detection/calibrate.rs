@@ -51,6 +51,9 @@ pub async fn measure_all<T: Send + 'static>(
     Ok(all)
 }
 
+/// Gaussians of a density, at most: what inliers do not show is not fitted, see [`crate::domain::mixture::Mixture::choose`].
+const MOST_COMPONENTS: usize = 8;
+
 /// The fewest images that may calibrate: fewer could not support a false-alarm rate of 1 %.
 pub const LEAST_CALIBRATION: usize = 100;
 
@@ -75,7 +78,8 @@ pub struct Guarantee {
 }
 
 /// The rule that is fitted: every number that decides in one joint density, those that tell of features or labels in
-/// another where there are features, one density more for each vector or map that decides, and the excess of distances.
+/// another where there are features, one density more for each vector or map that decides, and the excess of distances,
+/// which are guarded one by one as well.
 pub fn plan(members: &Members, stir: bool, samples: bool) -> Plan {
     let has = |need: Need| match need {
         Need::Stirring => stir,
@@ -90,7 +94,7 @@ pub fn plan(members: &Members, stir: bool, samples: bool) -> Plan {
         name: name.to_owned(),
         statistics,
         axes,
-        components: 8,
+        components: MOST_COMPONENTS,
     };
     let is_of_features = |own: &Statistic| {
         has(Need::Features) && (own.needs.contains(&Need::Features) || own.needs.contains(&Need::Classifier))
@@ -101,14 +105,12 @@ pub fn plan(members: &Members, stir: bool, samples: bool) -> Plan {
         densities.push(density("features", features, 64));
     }
     densities.extend(others.into_iter().map(|own| density(own.name, vec![own], 30)));
-    let excess = statistics
-        .iter()
-        .copied()
-        .filter(|own| own.part == Part::Exceeds)
-        .collect();
+    let distances = statistics.iter().copied().filter(|own| own.part == Part::Exceeds);
+    let excess: Vec<Statistic> = distances.collect();
     Plan {
         statistics,
         densities,
+        guarded: excess.clone(),
         excess,
     }
 }

@@ -50,8 +50,8 @@ pub const BANK: usize = 8192;
 /// Places of inliers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sample {
-    /// Numbers of each layer at a place.
-    pub widths: Vec<usize>,
+    /// Numbers at a place.
+    pub size: usize,
     /// The places one after the other.
     pub places: Vec<f32>,
     /// For each place the label that the network gives its image; 0 for all without labels.
@@ -63,11 +63,6 @@ pub struct Sample {
 }
 
 impl Sample {
-    /// Numbers at a place.
-    pub fn size(&self) -> usize {
-        self.widths.iter().sum()
-    }
-
     /// How many places there are.
     pub fn count(&self) -> usize {
         self.labels.len()
@@ -129,7 +124,7 @@ impl Knowledge {
             let own = learner.fit(sample, seed).map_err(|cause| format!("{need}: {cause}"))?;
             tensors.extend(own.into_iter().map(|(name, tensor)| (format!("{need}.{name}"), tensor)));
         }
-        Self::read(needs, tensors, sample.size())
+        Self::read(needs, tensors, sample.size)
     }
 
     /// What was learnt for some needs of places of `size` numbers, or what of it does not fit.

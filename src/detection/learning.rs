@@ -124,13 +124,13 @@ impl Learning<'_> {
     fn sample(&self, seen: &[Sight], is_seen: impl Fn(usize) -> bool) -> Sample {
         let places = self.members.places();
         let mut sample = Sample {
-            widths: places.as_ref().map_or_else(Vec::new, |places| places.widths()),
+            size: places.as_ref().map_or(0, |places| places.size()),
             places: Vec::new(),
             labels: Vec::new(),
             is_map: places.is_some_and(|places| places.is_map()),
             bank: self.bank,
         };
-        let size = sample.size().max(1);
+        let size = sample.size.max(1);
         for (_, sight) in seen.iter().enumerate().filter(|(image, _)| is_seen(*image)) {
             sample
                 .labels

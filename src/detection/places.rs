@@ -39,11 +39,6 @@ impl Places {
         self.count() > 1
     }
 
-    /// Numbers of each layer at a place.
-    pub fn widths(&self) -> Vec<usize> {
-        self.layers.iter().map(|layer| layer.size).collect()
-    }
-
     /// Numbers at a place.
     pub fn size(&self) -> usize {
         self.layers.iter().map(|layer| layer.size).sum()

@@ -6,9 +6,10 @@
 //! upper tails, which sees a shift that all of them share and that a joint density spreads over its dimensions. The
 //! surprise of each density becomes a tail rank among further inliers (the *rank* images), and two tests are made of
 //! the ranks rⱼ: Fisher's −Σ log rⱼ, strong when several densities are a little surprised, and the smallest rank,
-//! strong when a single one is. Each test becomes a tail rank again, and the image is as strange as the more extreme of
-//! the two says. Which images that rejects is left to a third set of inliers, which calibrates the one number: its
-//! promise holds whatever the statistics are and however they depend on one another.
+//! strong when a single one is. Among the latter are those of *guarded* distances one by one: what one of them alone
+//! sees, a density of many spreads too thinly. Each test becomes a tail rank again, and the image is as strange as the
+//! more extreme of the two says. Which images that rejects is left to a third set of inliers, which calibrates the one
+//! number: its promise holds whatever the statistics are and however they depend on one another.
 
 use super::statistics::{Statistic, signed_log};
 use crate::domain::{
@@ -25,6 +26,8 @@ pub struct Plan {
     pub densities: Vec<DensityPlan>,
     /// Numbers whose excess decides beside them, if there are any.
     pub excess: Vec<Statistic>,
+    /// Numbers whose upper tails count one by one in the guard.
+    pub guarded: Vec<Statistic>,
 }
 
 /// The name of the excess in answers, where densities have theirs.
@@ -47,7 +50,7 @@ pub struct DensityPlan {
     pub statistics: Vec<Statistic>,
     /// Principal axes that are kept; what lies outside them is summed up in one more coordinate.
     pub axes: usize,
-    /// Gaussians of its mixture.
+    /// Gaussians of its mixture: of a plan at most so many, of a fitted rule just so many.
     pub components: usize,
 }
 
@@ -150,7 +153,7 @@ pub struct DensityJudgement {
 
 impl Rule {
     /// Fits the densities to `fit` and ranks everything among `rank`. The same images and seed give the same rule.
-    pub fn fit(plan: Plan, fit: &[Measured], rank: &[Measured], seed: u64) -> Result<Self, FitError> {
+    pub fn fit(mut plan: Plan, fit: &[Measured], rank: &[Measured], seed: u64) -> Result<Self, FitError> {
         for (purpose, images) in [("fit", fit), ("rank", rank)] {
             if images.len() < LEAST_IMAGES {
                 return Err(FitError::TooFew {
@@ -165,6 +168,9 @@ impl Rule {
             .iter()
             .map(|own| Density::fit(&plan, own, fit, rank, seed))
             .collect::<Result<Vec<_>, _>>()?;
+        for (own, density) in plan.densities.iter_mut().zip(&densities) {
+            own.components = density.mixture.components.len();
+        }
         let ranks = plan
             .statistics
             .iter()
@@ -183,7 +189,7 @@ impl Rule {
             fisher: Tail(Vec::new()),
             guard: Tail(Vec::new()),
         };
-        let tests: Vec<(f64, f64)> = rank.iter().map(|measured| tests(&rule.densities(measured))).collect();
+        let tests: Vec<(f64, f64)> = rank.iter().map(|own| rule.tests(own, &rule.densities(own))).collect();
         rule.fisher = Tail::new(tests.iter().map(|test| test.0));
         rule.guard = Tail::new(tests.iter().map(|test| test.1));
         Ok(rule)
@@ -192,7 +198,7 @@ impl Rule {
     /// Judges an image by its statistics.
     pub fn judge(&self, measured: &Measured) -> Judgement {
         let densities = self.densities(measured);
-        let (fisher, guard) = tests(&densities);
+        let (fisher, guard) = self.tests(measured, &densities);
         Judgement {
             statistics: measured
                 .iter()
@@ -202,6 +208,18 @@ impl Rule {
             densities,
             strangeness: self.fisher.evidence(fisher).max(self.guard.evidence(guard)),
         }
+    }
+
+    /// Fisher's sum and the guard: the sum of −log rank over densities and the excess, and the maximum over these and the
+    /// guarded numbers.
+    fn tests(&self, measured: &Measured, densities: &[DensityJudgement]) -> (f64, f64) {
+        let fisher = densities.iter().map(|density| density.evidence).sum();
+        let guarded = self.plan.guarded.iter().filter_map(|statistic| {
+            let place = self.plan.statistics.iter().position(|other| other == statistic)?;
+            Some(self.ranks[place].as_ref()?.evidence(measured[place][0]))
+        });
+        let joint = densities.iter().map(|density| density.evidence);
+        (fisher, joint.chain(guarded).fold(0.0, f64::max))
     }
 
     fn densities(&self, measured: &Measured) -> Vec<DensityJudgement> {
@@ -218,13 +236,6 @@ impl Rule {
         let excess = excess.map(|excess| judgement(excess.value(&self.plan, measured), &excess.tail));
         both.map(of_density).chain(excess).collect()
     }
-}
-
-/// Fisher's sum and the guard: the sum and the maximum over densities of −log rank.
-fn tests(densities: &[DensityJudgement]) -> (f64, f64) {
-    densities.iter().fold((0.0, 0.0), |(sum, max), density| {
-        (sum + density.evidence, f64::max(max, density.evidence))
-    })
 }
 
 /// The vector of a density: numbers on a logarithmic scale that keeps their sign, because their tails are long; vectors
@@ -301,7 +312,7 @@ impl Density {
         };
         let points: Vec<Vec<f64>> = vectors.iter().map(|v| density.coordinates(v)).collect();
         let singular = || FitError::Singular(own.name.clone());
-        density.mixture = Mixture::fit(&points, own.components, seed).ok_or_else(singular)?;
+        density.mixture = Mixture::choose(&points, own.components, seed).ok_or_else(singular)?;
         let surprises = rank.iter().map(|m| density.surprise(&gather(plan, own, m)));
         density.tail = Tail::new(surprises.collect::<Vec<_>>().into_iter());
         Ok(density)

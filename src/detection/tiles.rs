@@ -117,6 +117,7 @@ pub fn image_plan() -> Plan {
             components: 1,
         }],
         excess: Vec::new(),
+        guarded: Vec::new(),
     }
 }
 

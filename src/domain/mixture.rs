@@ -82,6 +82,31 @@ impl Mixture {
         Self::of(&states, size)
     }
 
+    /// The mixture of at most `most` Gaussians that explains best what it was not fitted to: of one, two, four and so on,
+    /// that number which gives each half of the points the largest log-likelihood when it is fitted to the other half.
+    /// Few points in many dimensions get one, and many points as many as they show.
+    pub fn choose(points: &[Vec<f64>], most: usize, seed: u64) -> Option<Self> {
+        let half = |parity: usize| points.iter().skip(parity).step_by(2).cloned().collect::<Vec<_>>();
+        let halves = [half(0), half(1)];
+        let explained = |components: usize| -> Option<f64> {
+            let both = [(&halves[0], &halves[1]), (&halves[1], &halves[0])].into_iter();
+            both.map(|(seen, other)| {
+                let mixture = Self::fit(seen, components, seed)?;
+                Some(-other.iter().map(|point| mixture.surprise(point)).sum::<f64>())
+            })
+            .sum()
+        };
+        let mut best = (1, f64::NEG_INFINITY);
+        for components in std::iter::successors(Some(1), |k| Some(2 * k)).take_while(|&k| k <= most.max(1)) {
+            // Halves that are too small for a Gaussian leave one.
+            match explained(components) {
+                Some(likelihood) if likelihood > best.1 => best = (components, likelihood),
+                _ => {}
+            }
+        }
+        Self::fit(points, best.0, seed)
+    }
+
     fn of(states: &[State], size: usize) -> Option<Self> {
         let component = |state: &State| {
             let factor = cholesky(&state.covariance, size)?;
@@ -259,6 +284,21 @@ mod tests {
         // The density of two unit Gaussians half a unit wide in the second coordinate.
         let exact = -(0.5 / (std::f64::consts::TAU * 0.5)).ln();
         assert!((inside - exact).abs() < 0.2, "{inside} {exact}");
+    }
+
+    #[test]
+    fn as_many_components_are_chosen_as_there_is_to_see() {
+        let chosen = |points: &[Vec<f64>]| Mixture::choose(points, 8, 0).unwrap().components.len();
+        assert!(chosen(&two_clouds(600)) >= 2);
+        // One cloud in eight dimensions, of which there are few points: more than one would be fitted to chance.
+        let one = (0..150).map(|i| {
+            let random = Random::new(5, Stream::Probe, i);
+            (0..8).map(|place| random.normal(place)).collect()
+        });
+        assert_eq!(chosen(&one.collect::<Vec<_>>()), 1);
+        // A limit is kept, and too few points for halves are still enough for one.
+        assert_eq!(Mixture::choose(&two_clouds(600), 1, 0).unwrap().components.len(), 1);
+        assert_eq!(chosen(&two_clouds(4)), 1);
     }
 
     #[test]

@@ -293,9 +293,9 @@ impl Work {
                 return Err(Refusal::option("mask", reason));
             }
             MaskSource::Pixels(pixels) => media::mask_from_pixels(pixels, shape),
-            MaskSource::File(bytes) => media::decode_mask(&bytes, shape, limits),
+            MaskSource::File(bytes) => media::decode_mask(&bytes, shape, None, limits),
             MaskSource::Base64(text) => {
-                media::decode_base64(&text).and_then(|bytes| media::decode_mask(&bytes, shape, limits))
+                media::decode_base64(&text).and_then(|bytes| media::decode_mask(&bytes, shape, None, limits))
             }
         };
         flags.map_err(|error| Refusal::option("mask", error))

@@ -2,14 +2,21 @@
 
 use crate::domain::image::ImageShape;
 
-use super::{DecodeLimits, DecodeOptions, MediaError, Pixels, decode};
+use super::{DecodeLimits, DecodeOptions, MediaError, Pixels, Resize, decode};
 
 /// Reads a mask from an image file of the model's size: light pixels (128 and above, after conversion to grey) are
-/// given. One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation.
-pub fn decode_mask(bytes: &[u8], shape: ImageShape, limits: DecodeLimits) -> Result<Vec<bool>, MediaError> {
+/// given. One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation. One of another
+/// size is brought to the model's by `resize`, as its image was, or refused.
+pub fn decode_mask(
+    bytes: &[u8],
+    shape: ImageShape,
+    resize: Option<Resize>,
+    limits: DecodeLimits,
+) -> Result<Vec<bool>, MediaError> {
     let flags = ImageShape::new(1, shape.height(), shape.width(), 2).expect("the model's own size");
     let options = DecodeOptions {
         convert: true,
+        resize,
         ..DecodeOptions::default()
     };
     let image = decode(bytes, flags, options, limits).map_err(|error| match error {
@@ -44,10 +51,15 @@ mod tests {
         let bytes = bytes.into_inner();
         let limits = DecodeLimits::default();
         let shape = ImageShape::new(3, 1, 3, 256).unwrap();
-        assert_eq!(decode_mask(&bytes, shape, limits).unwrap(), [false, false, true]);
+        assert_eq!(decode_mask(&bytes, shape, None, limits).unwrap(), [false, false, true]);
         let other = ImageShape::new(1, 2, 3, 256).unwrap();
-        let message = decode_mask(&bytes, other, limits).unwrap_err().to_string();
+        let message = decode_mask(&bytes, other, None, limits).unwrap_err().to_string();
         assert!(message.contains("3×1") && message.contains("3×2"), "{message}");
+        // Twice as large in each direction.
+        let larger = ImageShape::new(1, 2, 6, 256).unwrap();
+        let resized = decode_mask(&bytes, larger, Some(Resize::default()), limits).unwrap();
+        assert_eq!(resized[..3], [false; 3]);
+        assert!(resized[5] && resized[11]);
     }
 
     #[test]

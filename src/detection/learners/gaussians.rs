@@ -35,7 +35,7 @@ struct Fitted {
 
 impl Learner for Gaussians {
     fn fit(&self, sample: &Sample, _seed: u64) -> Result<Tensors, String> {
-        let size = sample.size();
+        let size = sample.size;
         let own;
         let places = if sample.is_map {
             &sample.places

@@ -29,7 +29,7 @@ struct Fitted {
 
 impl Learner for Subspace {
     fn fit(&self, sample: &Sample, _seed: u64) -> Result<Tensors, String> {
-        let size = sample.size();
+        let size = sample.size;
         let mean = DVector::from(mean(sample.places.chunks(size), size));
         let mut centred =
             DMatrix::<f64>::from_iterator(size, sample.count(), sample.places.iter().map(|&x| f64::from(x)));

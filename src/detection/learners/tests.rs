@@ -17,7 +17,7 @@ fn sample(is_map: bool) -> Sample {
     let near = points(1, 200, &[50.0, 0.0, 0.0, 5.0]);
     let far = points(2, 200, &[0.0, 50.0, 0.0, 5.0]);
     Sample {
-        widths: vec![4],
+        size: 4,
         places: [near, far].concat(),
         labels: (0..400).map(|place| place / 200).collect(),
         is_map,
@@ -70,7 +70,7 @@ fn a_gaussian_measures_in_its_own_deviations() {
 fn fewer_inliers_than_features_are_enough() {
     let size = 64;
     let own = Sample {
-        widths: vec![size],
+        size,
         places: points(1, 40, &vec![1.0; size]),
         labels: vec![0; 40],
         is_map: false,

@@ -1,5 +1,9 @@
 use super::*;
-use crate::detection::statistics::{density::NEGATIVE_LOG_LIKELIHOOD, image::CODE_LENGTH, latent::LATENT_MEAN};
+use crate::detection::statistics::{
+    density::NEGATIVE_LOG_LIKELIHOOD,
+    image::{BRIGHTNESS, CODE_LENGTH, CONTRAST, TOTAL_VARIATION},
+    latent::LATENT_MEAN,
+};
 use crate::domain::random::{Random, Stream};
 
 fn plan() -> Plan {
@@ -16,6 +20,7 @@ fn plan() -> Plan {
             density("code", &[LATENT_MEAN], 2),
         ],
         excess: Vec::new(),
+        guarded: Vec::new(),
     }
 }
 
@@ -135,4 +140,45 @@ fn an_excess_sees_only_what_is_too_large() {
     assert!(small.p_value > 0.9 && usual.p_value > 0.2 && large.p_value < 0.004);
     // Beyond all inliers it still tells strange from stranger.
     assert!(excess(5000.0, 5000.0).evidence > large.evidence);
+}
+
+#[test]
+fn a_guarded_number_is_seen_alone_and_only_where_it_is_large() {
+    // Five numbers that have nothing to do with one another: one that is a little too large for all inliers is spread
+    // thin by their density.
+    let statistics = [
+        NEGATIVE_LOG_LIKELIHOOD,
+        CODE_LENGTH,
+        BRIGHTNESS,
+        CONTRAST,
+        TOTAL_VARIATION,
+    ];
+    let own = |guarded: &[Statistic]| Plan {
+        statistics: statistics.to_vec(),
+        densities: vec![DensityPlan {
+            name: "numbers".to_owned(),
+            statistics: statistics.to_vec(),
+            axes: 8,
+            components: 8,
+        }],
+        excess: Vec::new(),
+        guarded: guarded.to_vec(),
+    };
+    let part = |seed, count| -> Vec<Measured> {
+        let image = |image| {
+            let random = Random::new(seed, Stream::Probe, image);
+            (0..5).map(|place| vec![random.normal(place)]).collect()
+        };
+        (0..count).map(image).collect()
+    };
+    let rule = |guarded: &[Statistic]| Rule::fit(own(guarded), &part(1, 400), &part(2, 400), 0).unwrap();
+    let strangeness = |rule: &Rule, size: f64| {
+        let image = vec![vec![size], vec![0.0], vec![0.0], vec![0.0], vec![0.0]];
+        rule.judge(&image).strangeness
+    };
+    let (plain, guarding) = (rule(&[]), rule(&[NEGATIVE_LOG_LIKELIHOOD]));
+    assert!(strangeness(&guarding, 2.8) > strangeness(&plain, 2.8) + 1.0);
+    assert!(strangeness(&guarding, -2.8) < strangeness(&guarding, 2.8) - 1.0);
+    // Inliers of one cloud are explained by one Gaussian, however many may be.
+    assert_eq!(guarding.plan.densities[0].components, 1);
 }

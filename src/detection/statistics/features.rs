@@ -1,7 +1,7 @@
 //! Statistics of features: how far an image, or the places of one, lie from what a learner saw of inliers.
 //!
 //! Of a vector there is one distance. Of a map there is one for every place: their mean, their largest and the mean of
-//! the largest hundredth are statistics of the image. All need one pass of the network.
+//! the largest twentieth are statistics of the image. All need one pass of the network.
 
 use super::{Distances, Need, Part, Seen, Statistic, Values};
 use crate::detection::places::resized;
@@ -101,9 +101,9 @@ fn largest(distances: &[f32]) -> f64 {
     distances.iter().copied().fold(f32::NEG_INFINITY, f32::max).into()
 }
 
-/// The mean of the largest hundredth, which is one at least.
+/// The mean of the largest twentieth, which is one place at least.
 fn share(distances: &[f32]) -> f64 {
     let mut own = distances.to_vec();
     own.sort_unstable_by(|a, b| b.total_cmp(a));
-    mean(&own[..own.len().div_ceil(100)])
+    mean(&own[..own.len().div_ceil(20)])
 }

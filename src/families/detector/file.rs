@@ -46,6 +46,9 @@ pub(super) struct CalibrationText {
     ranks: BTreeMap<String, Vec<f32>>,
     fisher: Vec<f32>,
     guard: Vec<f32>,
+    /// Statistics whose upper tails count one by one in the guard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    guarded: Vec<String>,
     /// What is made of the numbers of windows, where the above is made of the statistics of a window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tiles: Option<RuleText>,
@@ -64,6 +67,9 @@ struct RuleText {
     ranks: BTreeMap<String, Vec<f32>>,
     fisher: Vec<f32>,
     guard: Vec<f32>,
+    /// Statistics whose upper tails count one by one in the guard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    guarded: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -106,6 +112,7 @@ impl CalibrationText {
             ranks,
             fisher,
             guard,
+            guarded,
         } = RuleText::of(&detector.rule);
         Self {
             format: FORMAT,
@@ -122,6 +129,7 @@ impl CalibrationText {
             ranks,
             fisher,
             guard,
+            guarded,
             tiles: detector.tiles.as_ref().map(|(_, images)| RuleText::of(images)),
             scores,
         }
@@ -188,6 +196,7 @@ impl CalibrationText {
             ranks: self.ranks.clone(),
             fisher: self.fisher.clone(),
             guard: self.guard.clone(),
+            guarded: self.guarded.clone(),
         }
     }
 
@@ -232,6 +241,7 @@ impl RuleText {
                 .collect(),
             fisher: rule.fisher.values().to_vec(),
             guard: rule.guard.values().to_vec(),
+            guarded: names(&plan.guarded),
         }
     }
 
@@ -249,6 +259,9 @@ impl RuleText {
         let excess = self.excess.as_ref().map_or(&[][..], |excess| &excess.statistics);
         if names(&plan.excess) != excess {
             return Err("it was made with another excess than the manifest names".to_owned());
+        }
+        if names(&plan.guarded) != self.guarded {
+            return Err("it was made with another guard than the manifest names".to_owned());
         }
         Ok(())
     }
@@ -397,6 +410,10 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
     if !plan.excess.is_empty() {
         let excess = list(plan.excess.iter().map(|s| s.name).collect());
         let _ = writeln!(out, "excess = {excess}");
+    }
+    if !plan.guarded.is_empty() {
+        let guarded = list(plan.guarded.iter().map(|s| s.name).collect());
+        let _ = writeln!(out, "guard = {guarded}");
     }
     if !detector.learnt.is_empty() {
         let _ = write!(out, "\n[learnt]\nfile = {LEARNT:?}\n");

@@ -50,6 +50,8 @@ struct DetectorTable {
     statistics: Vec<String>,
     #[serde(default)]
     excess: Vec<String>,
+    #[serde(default)]
+    guard: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -153,16 +155,22 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
             })
         })
         .collect::<Result<Vec<_>, String>>()?;
-    let excess = parse(&detector.excess, "detector.excess")?;
-    if let Some(other) = excess.iter().find(|own| !statistics.contains(own) || !own.is_number()) {
-        return Err(format!(
-            "detector.excess: {:?} is not a number among detector.statistics",
-            other.name
-        ));
-    }
+    let numbers = |names: &[String], place: &str| {
+        let own = parse(names, place)?;
+        match own.iter().find(|own| !statistics.contains(own) || !own.is_number()) {
+            None => Ok(own),
+            Some(other) => Err(format!(
+                "{place}: {:?} is not a number among detector.statistics",
+                other.name
+            )),
+        }
+    };
+    let excess = numbers(&detector.excess, "detector.excess")?;
+    let guarded = numbers(&detector.guard, "detector.guard")?;
     Ok(Plan {
         statistics,
         densities,
         excess,
+        guarded,
     })
 }
