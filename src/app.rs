@@ -33,7 +33,8 @@ use crate::{
         onnx::{self, OnnxEngine},
     },
     scheduling::{Meter, Scheduler, SchedulerConfig},
-    settings::{ClientsBy, ModelControl, ModelSettings, SecuritySettings, Settings, SettingsError},
+    settings::{ClientsBy, ModelControl, ModelSettings, SecuritySettings, Settings, SettingsError, TraceSettings},
+    trace::{self, Export, ExportError},
     transport::{
         Door, grpc,
         http::{
@@ -102,6 +103,9 @@ pub enum AppError {
     /// No certificate.
     #[error("TLS is not possible: {0}")]
     Tls(#[from] TlsError),
+    /// No traces.
+    #[error(transparent)]
+    Traces(#[from] ExportError),
     /// No sandbox.
     #[error(transparent)]
     Sandbox(#[from] SandboxError),
@@ -349,6 +353,17 @@ impl Loader {
             cause,
         })
     }
+}
+
+/// Traces requests from now on, if the settings name somebody who collects that. Must be called within the asynchronous
+/// runtime.
+pub fn start_traces(settings: &TraceSettings) -> Result<Option<Export>, AppError> {
+    let Some(endpoint) = &settings.otlp_endpoint else {
+        return Ok(None);
+    };
+    let export = trace::start(endpoint)?;
+    tracing::info!(endpoint, "requests are traced");
+    Ok(Some(export))
 }
 
 /// The version of this server, and what it was built for.

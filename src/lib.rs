@@ -17,6 +17,7 @@
 //! runtime      ONNX Runtime: the only place that says `ort::`
 //! graph        ONNX graphs as data: reading, checking, rewriting and compiling protobuf, without a runtime
 //! media        image files, npy arrays, heat maps and grids, to and from the domain's images
+//! trace        what became of a request, for a collector of OpenTelemetry
 //! domain       images, likelihood, Bayes' rule, conformal p-values, sampling and coding arithmetic, random numbers
 //! ```
 //!
@@ -42,4 +43,5 @@ pub mod repository;
 pub mod runtime;
 pub mod scheduling;
 pub mod settings;
+pub mod trace;
 pub mod transport;

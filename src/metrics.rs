@@ -3,7 +3,7 @@
 //! Cardinality is bounded: models and operations are the loaded ones, routes are the router's own patterns. A name that
 //! a client made up never becomes a label.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use prometheus::{
     Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -278,6 +278,7 @@ pub struct OperationMetrics {
     pub abandoned: IntCounter,
     /// Panics, over all operations.
     pub panics: IntCounter,
+    names: Arc<(String, String)>,
 }
 
 impl OperationMetrics {
@@ -291,7 +292,13 @@ impl OperationMetrics {
             failures: metrics.inference_failures.with_label_values(labels),
             abandoned: metrics.abandoned.with_label_values(labels),
             panics: metrics.worker_panics.clone(),
+            names: Arc::new((model.to_owned(), operation.to_owned())),
         }
+    }
+
+    /// The model and the operation that they are about.
+    pub fn names(&self) -> (&str, &str) {
+        (&self.names.0, &self.names.1)
     }
 
     /// One item left the queue.

@@ -26,6 +26,7 @@ mod queue;
 mod shares;
 #[cfg(test)]
 mod simulation;
+mod spans;
 mod work;
 mod worker;
 

@@ -13,7 +13,9 @@ use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
 use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
 
-use self::values::{address, between, listen, log_filter, network, origin, seconds, seconds_or_zero, trimmed};
+use self::values::{
+    address, between, collector, listen, log_filter, network, origin, seconds, seconds_or_zero, trimmed,
+};
 pub use self::{
     error::SettingsError,
     values::{Listen, Network},
@@ -42,6 +44,9 @@ pub struct Settings {
     /// The log.
     #[command(flatten)]
     pub log: LogSettings,
+    /// Where traces go.
+    #[command(flatten)]
+    pub traces: TraceSettings,
 }
 
 #[allow(missing_docs)]
@@ -283,6 +288,16 @@ pub struct LogSettings {
     #[arg(long = "log-filter", id = "log_filter", value_name = "FILTER", value_parser = log_filter)]
     #[arg(default_value = "info,ort=warn")]
     pub filter: String,
+}
+
+#[allow(missing_docs)]
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Traces")]
+pub struct TraceSettings {
+    /// Collector of OpenTelemetry that requests are traced for, by OTLP over gRPC: `http://NAME:PORT`. The variables
+    /// OTEL_… say how many and under which name [default: none]
+    #[arg(long, value_name = "URL", value_parser = collector)]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// The form of a log line.

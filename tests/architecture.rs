@@ -21,7 +21,7 @@ struct Layer {
 }
 
 /// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
-const GUARDED: [&str; 24] = [
+const GUARDED: [&str; 27] = [
     "axum",
     "clap",
     "csv",
@@ -32,6 +32,9 @@ const GUARDED: [&str; 24] = [
     "multer",
     "nalgebra",
     "notify",
+    "opentelemetry",
+    "opentelemetry_otlp",
+    "opentelemetry_sdk",
     "ort",
     "prometheus",
     "prost",
@@ -48,7 +51,7 @@ const GUARDED: [&str; 24] = [
     "tower_http",
 ];
 
-const LAYERS: [Layer; 19] = [
+const LAYERS: [Layer; 20] = [
     Layer {
         name: "domain",
         may_use: &[],
@@ -80,13 +83,18 @@ const LAYERS: [Layer; 19] = [
         libraries: &["prometheus"],
     },
     Layer {
+        name: "trace",
+        may_use: &[],
+        libraries: &["opentelemetry", "opentelemetry_otlp", "opentelemetry_sdk", "tokio"],
+    },
+    Layer {
         name: "scheduling",
-        may_use: &["metrics"],
+        may_use: &["metrics", "trace"],
         libraries: &["prometheus", "tokio"],
     },
     Layer {
         name: "model",
-        may_use: &["domain", "media", "metrics", "runtime", "scheduling"],
+        may_use: &["domain", "media", "metrics", "runtime", "scheduling", "trace"],
         libraries: &["schemars", "serde", "tokio"],
     },
     Layer {
@@ -126,12 +134,21 @@ const LAYERS: [Layer; 19] = [
     },
     Layer {
         name: "operations",
-        may_use: &["access", "domain", "intake", "media", "metrics", "model", "scheduling"],
+        may_use: &[
+            "access",
+            "domain",
+            "intake",
+            "media",
+            "metrics",
+            "model",
+            "scheduling",
+            "trace",
+        ],
         libraries: &["schemars", "serde", "tokio"],
     },
     Layer {
         name: "transport",
-        may_use: &["access", "domain", "intake", "metrics", "model", "operations"],
+        may_use: &["access", "domain", "intake", "metrics", "model", "operations", "trace"],
         libraries: &[
             "axum",
             "hyper",
@@ -171,6 +188,7 @@ const LAYERS: [Layer; 19] = [
             "runtime",
             "scheduling",
             "settings",
+            "trace",
             "transport",
         ],
         libraries: &["landlock", "tokio"],

@@ -4,128 +4,13 @@
 
 mod command;
 
-use std::{
-    fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Child, ChildStderr, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
+use std::{fs, io::BufRead, net::TcpStream, os::unix::fs::PermissionsExt, path::Path, thread};
+
+use command::{
+    binary, fixtures, golden_images,
+    server::{Server, eventually},
 };
-
-use command::{binary, fixtures, golden_images};
 use serde_json::Value;
-
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-/// A running server; killed when a test fails before it has ended.
-struct Server {
-    process: Child,
-    log: BufReader<ChildStderr>,
-    address: String,
-    /// Where probes have a listener of their own.
-    probes: String,
-}
-
-impl Server {
-    /// Starts the binary on a free port and waits for the log line that names it.
-    fn start(repository: &Path, arguments: &[&str]) -> Self {
-        Self::start_as(binary(), repository, arguments)
-    }
-
-    /// The same with a binary whose environment is prepared.
-    fn start_as(mut binary: Command, repository: &Path, arguments: &[&str]) -> Self {
-        let mut process = binary
-            .args([
-                "serve",
-                "--http",
-                "127.0.0.1:0",
-                "--grpc",
-                "127.0.0.1:0",
-                "--log-format",
-                "json",
-            ])
-            .args(arguments)
-            .env("DENSITY_REPOSITORY", repository)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
-        let mut server = Self {
-            process,
-            log,
-            address: String::new(),
-            probes: String::new(),
-        };
-        let mut seen = String::new();
-        while server.address.is_empty() {
-            let start = seen.len();
-            let length = server.log.read_line(&mut seen).unwrap();
-            assert!(length > 0, "it ended:\n{seen}");
-            let line: Value = serde_json::from_str(&seen[start..]).unwrap();
-            if let Some(address) = line["address"].as_str() {
-                server.address = address.to_owned();
-            }
-            if let Some(address) = line["probes"].as_str() {
-                server.probes = address.to_owned();
-            }
-        }
-        server
-    }
-
-    fn signal(&self, name: &str) {
-        let process = self.process.id().to_string();
-        let sent = Command::new("kill").args(["-s", name, &process]).status();
-        assert!(sent.unwrap().success());
-    }
-
-    /// The exit status and what was logged since the start.
-    fn wait(mut self) -> (ExitStatus, String) {
-        let mut log = String::new();
-        self.log.read_to_string(&mut log).unwrap();
-        (self.process.wait().unwrap(), log)
-    }
-
-    /// Sends a request and reads the whole answer.
-    fn ask(&self, method: &str, path: &str, content_type: &str, body: &[u8]) -> String {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = body.len();
-        let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: {content_type}\r\ncontent-length: {length}\r\n\
-             connection: close\r\n\r\n",
-            self.address
-        );
-        stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
-    }
-
-    fn get(&self, path: &str) -> String {
-        self.ask("GET", path, "text/plain", b"")
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // A test that waited for the end has nothing left to kill.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Asks again until the answer is as wanted.
-fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < PATIENCE, "{what} did not come about");
-        thread::sleep(Duration::from_millis(20));
-    }
-}
 
 fn copy_model(name: &str, repository: &Path) {
     // Built aside and renamed into place, as one would publish a version to a running server.
@@ -211,7 +96,7 @@ fn a_model_that_is_refused_is_told_wherever_operators_look() {
     // Whoever may not look into a folder, as into that of a file system, is not kept from the others.
     let closed = repository.path().join("lost+found");
     fs::create_dir(&closed).unwrap();
-    fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
     let server = Server::start(repository.path(), &[]);
     let found = weaknesses(&server);
     assert_eq!(found.len(), 1, "{found:?}");

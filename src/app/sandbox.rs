@@ -1,5 +1,5 @@
 //! What this process may still do once it has started: read its models and libraries, write where it keeps things, and
-//! call nobody. The system holds it to that, also where a hostile model has taken over.
+//! call nobody but the collector of traces. The system holds it to that, also where a hostile model has taken over.
 
 use std::path::{Path, PathBuf};
 
@@ -28,11 +28,15 @@ const MACHINE: [&str; 13] = [
     "/dev/urandom",
 ];
 
+/// What turns the name of a collector into an address.
+#[cfg(target_os = "linux")]
+const NAMES: [&str; 4] = ["/etc/hosts", "/etc/host.conf", "/etc/nsswitch.conf", "/etc/resolv.conf"];
+
 /// Enters it, with all threads that are started from here on.
 #[cfg(target_os = "linux")]
 pub fn enter(settings: &Settings) -> Result<(), SandboxError> {
     use landlock::{
-        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
+        ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, Ruleset, RulesetAttr, RulesetCreatedAttr,
         RulesetStatus, path_beneath_rules,
     };
 
@@ -42,6 +46,7 @@ pub fn enter(settings: &Settings) -> Result<(), SandboxError> {
     let read = AccessFs::ReadFile | AccessFs::ReadDir;
     let readable = readable(settings, &library);
     let writable = writable(settings);
+    let collector = collector(settings).map(|port| NetPort::new(port, AccessNet::ConnectTcp));
     let restrict = || {
         Ruleset::default()
             .set_compatibility(CompatLevel::HardRequirement)
@@ -55,6 +60,7 @@ pub fn enter(settings: &Settings) -> Result<(), SandboxError> {
                 &writable,
                 AccessFs::from_all(ABI::V5) & !AccessFs::Execute,
             ))?
+            .add_rules(collector.into_iter().map(Ok::<_, landlock::RulesetError>))?
             .restrict_self()
     };
     let status = restrict().map_err(|error: landlock::RulesetError| {
@@ -89,7 +95,16 @@ fn readable(settings: &Settings, library: &Path) -> Vec<PathBuf> {
         library.canonicalize().ok().as_deref(),
     ]
     .map(|file| file.map(folder_of));
-    files.into_iter().flatten().chain(MACHINE.map(PathBuf::from)).collect()
+    let names = collector(settings).map_or(&[][..], |_| &NAMES);
+    let machine = MACHINE.iter().chain(names).map(PathBuf::from);
+    files.into_iter().flatten().chain(machine).collect()
+}
+
+/// The port at which traces are collected, the only one that may be called.
+#[cfg(target_os = "linux")]
+fn collector(settings: &Settings) -> Option<u16> {
+    let endpoint = settings.traces.otlp_endpoint.as_deref()?;
+    endpoint.rsplit_once(':')?.1.parse().ok()
 }
 
 /// The repository, which also holds drift; the records of proofs; temporary files.

@@ -79,7 +79,15 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
         .thread_name("http")
         .build()
         .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
+    let traces = {
+        // The connection to the collector is the runtime's.
+        let _runtime = runtime.enter();
+        app::start_traces(&settings.traces)?
+    };
     let outcome = runtime.block_on(serve(app, (http, grpc, probes), &settings));
+    if let Some(traces) = traces {
+        traces.stop();
+    }
     // A load gate that is under way when the server is told to stop has nobody left to load for.
     runtime.shutdown_background();
     outcome

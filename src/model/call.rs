@@ -9,6 +9,7 @@ use super::{Refusal, least::Least, progress::Board};
 use crate::{
     metrics::Metrics,
     scheduling::{AdmissionError, Ask, Class, Meter, Permit, Scheduler},
+    trace::{self, Trace},
 };
 
 /// Time that work has which nobody waits for.
@@ -29,6 +30,8 @@ pub struct Call {
     pub is_shadow: bool,
     /// What its items cost at least, where that is learnt.
     pub fare: Option<Fare>,
+    /// Where what it comes to is told.
+    pub trace: Trace,
     scheduler: Arc<Scheduler>,
     metrics: Arc<Metrics>,
 }
@@ -52,6 +55,7 @@ impl Call {
             meter: None,
             is_shadow: false,
             fare: None,
+            trace: trace::current(),
             scheduler,
             metrics,
         }
@@ -68,6 +72,7 @@ impl Call {
             meter: None,
             is_shadow: true,
             fare: None,
+            trace: Trace::default(),
             ..self.clone()
         }
     }
@@ -94,7 +99,7 @@ impl Call {
         if let Some((client, meter)) = metered {
             meter.charge(client, cost);
         }
-        Ok(permit)
+        Ok(permit.traced(&self.trace))
     }
 
     /// Refuses what [`Self::admit`] would refuse later, when more has been done for it: for all that is known of its

@@ -1,5 +1,5 @@
-//! A version of a detector that judges the images that another version judges, to be compared with it: nobody is answered
-//! by it, nobody waits for it, and it is the first to go without when there is much to do.
+//! A version of a detector that judges the images that another version judges, to be compared with it: nobody is
+//! answered by it, nobody waits for it, and it is the first to go without when there is much to do.
 
 use std::sync::Arc;
 

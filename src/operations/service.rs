@@ -33,6 +33,7 @@ use crate::{
         shadow::Shadow,
     },
     scheduling::{Meter, Scheduler},
+    trace::Trace,
 };
 
 /// Requests that shadows work on at once.
@@ -458,6 +459,11 @@ impl Opened {
         }
     }
 
+    /// Where what it comes to is told.
+    pub fn trace(&self) -> &Trace {
+        &self.context.call.trace
+    }
+
     /// The formats that the answer may have.
     pub fn formats(&self) -> &'static [Format] {
         self.operation.formats(&self.model)
@@ -511,6 +517,7 @@ impl Opened {
         let budget = self.budget();
         self.count(content.len());
         self.foresee()?;
+        let mut intake = self.trace().span("intake");
         let given = self
             .decoding
             .decode(content, self.shape(), decode, budget, self.deadline());
@@ -520,6 +527,8 @@ impl Opened {
             }
         })?;
         self.count(given.images.len() + given.codes.len() + given.streams.len());
+        intake.set("density.images", given.images.len() as i64);
+        drop(intake);
         given.preprocessing = takes.images().then(|| Preprocessing::of(decode)).flatten();
         check_present(&given, takes)?;
         check_count(given.codes.len(), budget.max_images)?;

@@ -17,6 +17,7 @@ use super::{
     clock::{Timeline, nanoseconds},
     promises::Supply,
 };
+use crate::trace::Trace;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -63,6 +64,8 @@ pub(super) struct Charge {
     is_open: AtomicBool,
     /// Rows of the request that wait in lanes.
     rows: AtomicU64,
+    /// Where what comes of it is told.
+    trace: Trace,
 }
 
 /// The books of one scheduler.
@@ -109,6 +112,7 @@ impl Admission {
             waiting: AtomicU64::new(cost),
             is_open: AtomicBool::new(true),
             rows: AtomicU64::new(0),
+            trace: Trace::default(),
         })))
     }
 
@@ -204,6 +208,17 @@ impl Admission {
 }
 
 impl Permit {
+    /// The same for what is a part of `trace`. To be called before anything is submitted.
+    #[must_use]
+    pub fn traced(mut self, trace: &Trace) -> Self {
+        if trace.is_on()
+            && let Some(charge) = Arc::get_mut(&mut self.0)
+        {
+            charge.trace = trace.clone();
+        }
+        self
+    }
+
     pub(super) fn charge(&self) -> &Arc<Charge> {
         &self.0
     }
@@ -232,6 +247,10 @@ impl Charge {
 
     pub(super) fn due(&self) -> u64 {
         self.due
+    }
+
+    pub(super) fn trace(&self) -> &Trace {
+        &self.trace
     }
 
     /// So many rows of it wait in a lane.

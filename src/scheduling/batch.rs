@@ -13,6 +13,7 @@ use super::{
     admission::{Begun, Charge},
     lane::Lane,
     queue::{Order, Place},
+    spans::BatchSpan,
     work::Work,
 };
 
@@ -72,6 +73,7 @@ pub(super) struct LaneBatch<W: Work> {
     pub(super) rows: usize,
     pub(super) begun_at: u64,
     pub(super) begun: Begun,
+    pub(super) span: BatchSpan,
 }
 
 impl<W: Work> Batch for LaneBatch<W> {
@@ -88,9 +90,12 @@ impl<W: Work> Batch for LaneBatch<W> {
             rows,
             begun_at,
             begun,
+            mut span,
         } = *self;
         // Items are moved into the run and lost if it panics; tickets stay here, so that everyone gets an answer.
+        let run = span.run(parallelism);
         let outcome = catch_unwind(AssertUnwindSafe(|| lane.work().run(items, parallelism)));
+        drop(run);
         let (pace, metrics, shared) = lane.books();
         let now = shared.timeline.now();
         let duration = now.saturating_sub(begun_at);
@@ -109,13 +114,14 @@ impl<W: Work> Batch for LaneBatch<W> {
             Ok(steps) => lane.settle(steps, tickets),
             Err(cause) => {
                 metrics.failures.inc();
+                span.fail(&cause);
                 tracing::error!(work = ?lane.work(), rows, %cause, "a batch failed");
                 let failed = |ticket| (ticket, Err(JobError::Failed(cause.clone())));
                 tickets.into_iter().map(failed).collect()
             }
         };
         // Before anybody is answered: who asks again at once must find the room, and the worker idle.
-        drop(begun);
+        drop((begun, span));
         shared.end(lane.class(), begun_at);
         for (ticket, result) in answers {
             ticket.answer(result);

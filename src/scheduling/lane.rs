@@ -14,6 +14,7 @@ use super::{
     clock::nanoseconds,
     pace::Pace,
     queue::{Order, Place, Queue},
+    spans::{BatchSpan, Starting},
     work::{Step, Work},
     worker::Shared,
 };
@@ -46,6 +47,7 @@ struct Gathered<W: Work> {
     rows: usize,
     /// The earliest deadline among them: all are answered together.
     deadline: u64,
+    starting: Starting,
 }
 
 impl<W: Work> Lane<W> {
@@ -213,6 +215,10 @@ impl<W: Work> Lane<W> {
             ticket.started = true;
             let wait = now.saturating_sub(ticket.submitted);
             self.metrics.waited(Duration::from_nanos(wait));
+            let trace = ticket.charge.trace();
+            if trace.is_on() {
+                gathered.starting.push((trace.clone(), wait));
+            }
         }
         gathered.rows += self.work.rows(&item);
         gathered.deadline = gathered.deadline.min(ticket.deadline);
@@ -230,6 +236,7 @@ impl<W: Work> Lane<W> {
         Some(Box::new(LaneBatch {
             begun: self.shared.admission.begin(self.class, row, parts),
             begun_at: now,
+            span: BatchSpan::begin(&gathered.starting, self.metrics.names(), gathered.rows),
             lane: self.this.upgrade()?,
             items: gathered.items,
             tickets: gathered.tickets,
@@ -291,6 +298,7 @@ impl<W: Work> Gathered<W> {
             tickets: Vec::new(),
             rows: 0,
             deadline: u64::MAX,
+            starting: Vec::new(),
         }
     }
 }

@@ -75,7 +75,7 @@ fn an_unknown_key_is_answered_with_those_there_are() {
     );
     let error = read(&[], "[https]\naddress = 1", None).unwrap_err();
     assert!(
-        error.ends_with("the sections are models, work, http, grpc, security, log"),
+        error.ends_with("the sections are models, work, http, grpc, security, log, traces"),
         "{error}"
     );
     let error = read(&[], "workers = 1", None).unwrap_err();

@@ -128,6 +128,24 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
     Err("an origin is a scheme, a host and perhaps a port, such as https://example.org, or it is *".to_owned())
 }
 
+/// A collector of traces: `http://NAME:PORT`.
+pub(super) fn collector(text: &str) -> Result<String, String> {
+    let text = text.trim().trim_end_matches('/');
+    let parts = text.strip_prefix("http://").and_then(|rest| rest.rsplit_once(':'));
+    let is_known = |c: char| c.is_ascii_alphanumeric() || "-._:[]".contains(c);
+    let is_collector = parts.is_some_and(|(host, port)| {
+        !host.is_empty() && host.chars().all(is_known) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if is_collector {
+        return Ok(text.to_owned());
+    }
+    Err(
+        "it must be http://, a name or an address, and a port, such as http://127.0.0.1:4317; TLS is for a collector \
+         beside the server to add"
+            .to_owned(),
+    )
+}
+
 /// Of words with commas between, one.
 pub(super) fn trimmed(text: &str) -> Result<String, Infallible> {
     Ok(text.trim().to_owned())

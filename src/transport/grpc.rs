@@ -18,7 +18,11 @@ use super::{
     http::scope,
     openinference::OpenInference,
 };
-use crate::{metrics::Metrics, operations::Service};
+use crate::{
+    metrics::Metrics,
+    operations::Service,
+    trace::{self, Span},
+};
 
 mod health;
 pub(super) mod status;
@@ -99,11 +103,29 @@ async fn observe(
     let started = Instant::now();
     let path = request.uri().path().to_owned();
     let trace_id = scope::trace_id(request.headers()).map(str::to_owned);
-    let response = next.run(request).await;
+    let header = |name: &str| request.headers().get(name)?.to_str().ok();
+    // Those that look whether it lives would be most of what is collected.
+    let mut span = if path.starts_with("/grpc.") {
+        Span::default()
+    } else {
+        trace::request(|| path.trim_start_matches('/').to_owned(), header)
+    };
+    let trace_id = span.trace().id().or(trace_id);
+    let response = span.trace().scope(next.run(request)).await;
     // A call that is refused carries its status in its head, a stream in its trailers.
     let code = tonic::Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
     let name = status::name(code);
     metrics.grpc_requests.with_label_values(&[name]).inc();
+    if span.is_on() {
+        span.set("rpc.system", "grpc");
+        span.set("rpc.grpc.status_code", i64::from(i32::from(code)));
+        if matches!(
+            code,
+            tonic::Code::Internal | tonic::Code::Unknown | tonic::Code::Unavailable
+        ) {
+            span.fail(name);
+        }
+    }
     let seconds = started.elapsed().as_secs_f64();
     tracing::info!(path, status = name, latency_seconds = seconds, trace_id, "call");
     response

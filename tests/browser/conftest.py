@@ -62,8 +62,8 @@ class Visits:
         #: Parts of complaints that a test provokes.
         self.expected: list[str] = []
 
-    def __call__(self, path: str = "/", base: str | None = None, **context: object) -> Page:
-        """Opens a page, and waits until it is ready if it is the page at /."""
+    def __call__(self, path: str = "/", base: str | None = None, wait: bool = True, **context: object) -> Page:
+        """Opens a page, and waits until it is ready if it is the page at /, unless told otherwise."""
         context.setdefault("viewport", DESKTOP)
         own = self.browser.new_context(**context)
         own.set_default_timeout(PATIENCE)
@@ -79,7 +79,7 @@ class Visits:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self.watch(request.url, host))
         page.goto(f"http://{host}{path}")
-        if not path.startswith("/docs"):
+        if wait and not path.startswith("/docs"):
             page.wait_for_selector("body[data-ready]")
         return page
 

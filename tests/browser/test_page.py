@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Visits
 from playwright.sync_api import Page, expect
+from serving import BINARY, serving
 
 SHOE = ROOT / "tests/fixtures/images/shoe.png"
 NOISE = ROOT / "tests/fixtures/images/noise.png"
@@ -278,6 +280,40 @@ def test_families_are_compared_and_say_why_not(visit: Visits) -> None:
     expect(own).to_contain_text("1.932 bits/dim −1,049.7 nats, exact")
     expect(page.locator("#compare .working")).to_be_hidden()
     assert cards.count() == 12
+
+
+def test_a_key_is_asked_for_and_kept_for_the_window(visit: Visits, tmp_path: Path) -> None:
+    repository, keys = tmp_path / "models", tmp_path / "keys.toml"
+    shutil.copytree(ROOT / "tests/fixtures/repository/tiny-vae", repository / "tiny-vae")
+    made = {}
+    for name, scopes in [("reader", "read"), ("drawer", "read,sample")]:
+        command = [BINARY, "key", name, "--scopes", scopes, "--keys", keys]
+        made[name] = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    with serving(repository, "--keys", str(keys)) as server:
+        address = server.http
+        # Chromium writes a line for every answer of that kind.
+        visit.expected += ["401", "403"]
+        page = visit("/#draw", base=address, wait=False)
+        expect(page.get_by_role("alert").first).to_be_visible()
+        for key, said in [("no such key", "key"), (made["reader"], "sample")]:
+            page.fill("#key input", key)
+            page.click("#key button")
+            if key == made["reader"]:
+                page.wait_for_selector("body[data-ready]")
+                expect(page.locator("#key")).to_be_hidden()
+                page.click("#draw .primary")
+            expect(page.get_by_role("alert").first).to_contain_text(said)
+            expect(page.locator("#key")).to_be_visible()
+        page.fill("#key input", made["drawer"])
+        page.click("#key button")
+        page.wait_for_selector("body[data-ready]")
+        page.click("#draw .primary")
+        expect(page.locator("#draw .results .tile .pixels")).to_have_count(16)
+        expect(page.locator("#draw .command")).to_contain_text("authorization: Bearer $KEY")
+        assert made["drawer"] not in page.content()
+        # Another window is another visitor.
+        other = visit("/", base=address, wait=False)
+        expect(other.locator("#key")).to_be_visible()
 
 
 def test_models_and_health(visit: Visits) -> None:

@@ -5,14 +5,18 @@ use std::{borrow::Cow, sync::Arc};
 use axum::{
     body::Body,
     extract::{MatchedPath, Request, State},
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
 use tracing::Instrument;
 
-use crate::{metrics::Metrics, model::Refusal};
+use crate::{
+    metrics::Metrics,
+    model::Refusal,
+    trace::{self, Span},
+};
 
 use super::{
     accept::PROBLEM,
@@ -26,6 +30,9 @@ const UNMATCHED: &str = "unmatched";
 /// The status in log and metrics of a request whose client went away before the answer.
 const CLIENT_GONE: u16 = 499;
 
+/// Says by which span the request was traced: the answer's part of W3C Trace Context.
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+
 /// The media type of problems.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
 
@@ -33,6 +40,8 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
 pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
     let scope = Arc::new(RequestScope::new(request.headers()));
     let observation = Observation::begin(metrics, &request, Arc::clone(&scope));
+    let here = observation.span.trace();
+    let traced = here.header();
     let span = tracing::info_span!("request", id = scope.id());
     request.extensions_mut().insert(Arc::clone(&scope));
     let mut response = match request.extensions_mut().remove::<BadHead>() {
@@ -43,7 +52,7 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Re
             response.headers_mut().insert(header::CONNECTION, close);
             response
         }
-        None => next.run(request).instrument(span).await,
+        None => here.scope(next.run(request).instrument(span)).await,
     };
 
     let status = response.status();
@@ -58,6 +67,9 @@ pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Re
         response = write_problem(&problem, response, &scope);
     }
     response.headers_mut().insert(REQUEST_ID, scope.id_header());
+    if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
+        response.headers_mut().insert(TRACE_RESPONSE, traced);
+    }
     if response.extensions_mut().remove::<Streamed>().is_some() {
         return observation.follow(response);
     }
@@ -90,6 +102,7 @@ struct Observation {
     route: Cow<'static, str>,
     quiet: bool,
     scope: Arc<RequestScope>,
+    span: Span,
     finished: bool,
 }
 
@@ -100,10 +113,22 @@ impl Observation {
             .extensions()
             .get::<MatchedPath>()
             .map_or(Cow::Borrowed(UNMATCHED), |path| Cow::Owned(path.as_str().to_owned()));
+        let (method, quiet) = (
+            method_label(request.method()),
+            matches!(&*route, "/livez" | "/readyz" | "/metrics"),
+        );
+        let header = |name: &str| request.headers().get(name)?.to_str().ok();
+        // Those that look whether it lives would be most of what is collected.
+        let span = if quiet {
+            Span::default()
+        } else {
+            trace::request(|| format!("{method} {route}"), header)
+        };
         Self {
-            quiet: matches!(&*route, "/livez" | "/readyz" | "/metrics"),
-            method: method_label(request.method()),
+            quiet,
+            method,
             route,
+            span,
             metrics,
             scope,
             finished: false,
@@ -160,8 +185,11 @@ impl Observation {
             .http_request_seconds
             .with_label_values(&[self.method, &self.route])
             .observe(seconds);
+        self.describe(status);
         let model = self.scope.model();
         let (name, version) = (model.map(|model| model.name.as_str()), model.map(|model| model.version));
+        let trace_id = self.span.trace().id();
+        let trace_id = trace_id.or_else(|| self.scope.trace_id().map(str::to_owned));
         // The levels are fixed where an event is declared, hence two declarations of the same line.
         macro_rules! line {
             ($level:ident) => {
@@ -174,7 +202,7 @@ impl Observation {
                     images = self.scope.images(),
                     latency_seconds = seconds,
                     request_id = self.scope.id(),
-                    trace_id = self.scope.trace_id(),
+                    trace_id,
                     "request"
                 )
             };
@@ -183,6 +211,27 @@ impl Observation {
             line!(debug);
         } else {
             line!(info);
+        }
+    }
+}
+
+impl Observation {
+    /// What the span of the request says of it: the field's own names where there are any.
+    fn describe(&mut self, status: u16) {
+        if !self.span.is_on() {
+            return;
+        }
+        self.span.set("http.request.method", self.method);
+        self.span.set("http.route", self.route.to_string());
+        self.span.set("http.response.status_code", i64::from(status));
+        self.span.set("density.request_id", self.scope.id().to_owned());
+        self.span.set("density.images", self.scope.images() as i64);
+        if let Some(model) = self.scope.model() {
+            self.span.set("density.model", model.name.clone());
+            self.span.set("density.version", i64::from(model.version));
+        }
+        if status >= 500 {
+            self.span.fail(format!("status {status}"));
         }
     }
 }

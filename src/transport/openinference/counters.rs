@@ -11,6 +11,7 @@ use std::{
 use serde::Serialize;
 
 use super::target::Target;
+use crate::trace::Span;
 
 /// A version of a model and an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -100,6 +101,7 @@ pub(super) struct Recording {
     started: Instant,
     input: Option<Instant>,
     inferred: Option<(Instant, usize)>,
+    encode: Span,
 }
 
 impl Recording {
@@ -110,6 +112,7 @@ impl Recording {
             started,
             input: None,
             inferred: None,
+            encode: Span::default(),
         }
     }
 
@@ -118,9 +121,10 @@ impl Recording {
         self.input = Some(Instant::now());
     }
 
-    /// The operation is done, with so many images.
-    pub(super) fn answered(&mut self, images: usize) {
+    /// The operation is done, with so many images. The span lasts until the answer has been written.
+    pub(super) fn answered(&mut self, images: usize, encode: Span) {
         self.inferred = Some((Instant::now(), images));
+        self.encode = encode;
     }
 
     /// The answer has been written.
@@ -170,7 +174,7 @@ mod tests {
         drop(start());
         let mut whole = start();
         whole.read();
-        whole.answered(3);
+        whole.answered(3, Span::default());
         whole.written();
         let counts = counters.get(&key);
         let stats = counts.inference_stats;

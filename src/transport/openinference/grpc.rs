@@ -23,6 +23,7 @@ use super::{
 use crate::{
     access::Caller,
     model::{Kind, Refusal, refusal::clip},
+    trace,
     transport::access,
     transport::grpc::{
         inference::{
@@ -195,16 +196,20 @@ impl GrpcInferenceService for Inference {
     ) -> Answer<Self::ModelStreamInferStream> {
         let caller = access::caller(request.extensions());
         let requests = request.into_inner();
-        let answers = stream::unfold(Some((self.clone(), caller, requests)), |state| async move {
-            let (own, caller, mut requests) = state?;
-            match own.next(&mut requests).await {
-                Ok(None) => None,
-                Ok(Some(request)) => {
-                    let answer = own.answer_in_stream(caller.clone(), request).await;
-                    Some((Ok(answer), Some((own, caller, requests))))
+        // A stream is answered after its call: what it brings is a part of it all the same.
+        let here = trace::current();
+        let answers = stream::unfold(Some((self.clone(), caller, requests)), move |state| {
+            here.clone().scope(async move {
+                let (own, caller, mut requests) = state?;
+                match own.next(&mut requests).await {
+                    Ok(None) => None,
+                    Ok(Some(request)) => {
+                        let answer = own.answer_in_stream(caller.clone(), request).await;
+                        Some((Ok(answer), Some((own, caller, requests))))
+                    }
+                    Err(status) => Some((Err(status), None)),
                 }
-                Err(status) => Some((Err(status), None)),
-            }
+            })
         });
         Ok(Response::new(Box::pin(answers)))
     }

@@ -164,13 +164,15 @@ impl Head {
         let content = wanted.read(inputs)?;
         self.recording.read();
         let model = Arc::clone(&self.opened.model);
+        let trace = self.opened.trace().clone();
         let answer = self.opened.answer(content, self.options, self.started).await?;
         for (index, cause) in answer.causes() {
             tracing::error!(index, cause, "an image failed");
         }
         let (images, notes) = (answer.len(), answer.notes());
+        let encode = trace.span("encode");
         let mut tensors = answer.tensors()?;
-        self.recording.answered(images);
+        self.recording.answered(images, encode);
         if !self.requested.is_empty() {
             tensors = select(tensors, &self.requested, self.tensors)?;
         }

@@ -11,16 +11,22 @@ const sentence = (problem, status) => {
   return text[0].toUpperCase() + text.slice(1).replace(/[.!?]?$/, ".") + again;
 };
 
-/** An answer, or a `Problem`. Aborting stays an `AbortError`. */
+/** Keeps the key that a server with `--keys` wants until the window is closed, and no longer. */
+export const useKey = (key) => sessionStorage.setItem("key", key);
+const withKey = (headers, key = sessionStorage.getItem("key")) =>
+  key ? { ...headers, authorization: `Bearer ${key}` } : headers;
+
+/** An answer, or a `Problem`; the event `key-wanted` if another key may help. Aborting stays an `AbortError`. */
 async function request(path, options = {}) {
   let answer;
   try {
-    answer = await fetch(path, options);
+    answer = await fetch(path, { ...options, headers: withKey(options.headers) });
   } catch (error) {
     if (error.name === "AbortError" || error.name === "TimeoutError") throw error;
     throw new Problem("The server cannot be reached.");
   }
   if (answer.ok) return answer;
+  if ([401, 403].includes(answer.status)) dispatchEvent(new Event("key-wanted"));
   const problem = await answer.json().catch(() => ({}));
   throw new Problem(sentence(problem, answer.status));
 }
@@ -87,6 +93,7 @@ export async function watch(model, operation, options, progress, signal) {
 export function curl(model, operation, options, { image = true, accept } = {}) {
   const url = new URL(`${pathOf(model)}/${operation}${queryOf(options)}`, document.baseURI);
   if (image) url.searchParams.set("convert", "true");
-  const parts = ["curl", image ? "-F image=@image.png" : "-X POST", accept && `-N -H "accept: ${accept}"`, `"${url}"`];
+  const parts = ["curl", image ? "-F image=@image.png" : "-X POST", accept && `-N -H "accept: ${accept}"`,
+    sessionStorage.getItem("key") && '-H "authorization: Bearer $KEY"', `"${url}"`];
   return parts.filter(Boolean).join(" ");
 }

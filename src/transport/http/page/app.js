@@ -1,7 +1,7 @@
 // Puts the page together: which tab is open, which models there are, which image is looked at.
 
-import { can, loadModels, Problem } from "./api.js";
-import { el, $, words } from "./dom.js";
+import { can, loadModels, Problem, useKey } from "./api.js";
+import { el, $, onSubmit, words } from "./dom.js";
 import { fit } from "./picture.js";
 import { sources } from "./source.js";
 import judge from "./judge.js";
@@ -131,6 +131,11 @@ for (const tab of tabs) {
 for (const slider of document.querySelectorAll("[name=temperature]")) {
   slider.addEventListener("input", () => (slider.form.elements.degrees.value = Number(slider.value).toFixed(2)));
 }
+addEventListener("key-wanted", () => ($("#key").hidden = false));
+onSubmit($("#key"), () => {
+  useKey($("#key").elements.key.value.trim());
+  location.reload();
+});
 addEventListener("hashchange", () => app.go(location.hash.slice(1)));
 
 try {

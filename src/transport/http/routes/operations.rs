@@ -26,6 +26,7 @@ use crate::{
     },
     model::{Refusal, progress::Board},
     operations::{AnyAnswer, Format, Opened},
+    trace,
     transport::access,
 };
 
@@ -56,7 +57,9 @@ pub(super) async fn answer(
         }
     };
     let mut held = state.service.ledger().open();
+    let receive = trace::span("receive");
     let bytes = read(&state, &head, scope.announced(), body, &mut held).await?;
+    drop(receive);
     let Head {
         opened,
         mut options,
@@ -174,11 +177,14 @@ async fn write(
         answer.weight()
     };
     let own = Arc::clone(scope);
+    let encode = trace::span("encode");
     let bytes = offload(weight, move || match format {
         Format::Json => answer.json(&voice(&own)),
         _ => answer.file(format),
     });
-    let mut response = output::file(format, bytes.await?, held)?;
+    let bytes = bytes.await?;
+    drop(encode);
+    let mut response = output::file(format, bytes, held)?;
     if format != Format::Json {
         tell(&mut response, notes)?;
     }

@@ -1,0 +1,254 @@
+//! Traces: the real binary, a collector of OpenTelemetry beside it, and what of a request arrives there. Spans that are
+//! made by one version of OpenTelemetry's crates and sent by another get lost without a word; here that fails.
+
+#![allow(clippy::unwrap_used)]
+
+mod command;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use command::{
+    binary, fixtures, golden_images,
+    server::{Server, eventually},
+};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+    service::TowerToHyperService,
+};
+use opentelemetry_proto::tonic::{
+    collector::trace::v1::{
+        ExportTraceServiceRequest, ExportTraceServiceResponse,
+        trace_service_server::{TraceService, TraceServiceServer},
+    },
+    common::v1::{KeyValue, any_value::Value},
+    trace::v1::Span,
+};
+use tonic::{Request, Response, Status, service::Routes};
+
+/// Spans are sent as soon as they end, nearly.
+const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
+const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
+const CALLER: &str = "b7ad6b7169203331";
+
+/// What has come, with the name of whoever sent it.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<(String, Span)>>>);
+
+#[tonic::async_trait]
+impl TraceService for Collector {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        for resource in request.into_inner().resource_spans {
+            let attributes = resource.resource.unwrap_or_default().attributes;
+            let service = text(&attributes, "service.name").unwrap_or_default();
+            let spans = resource.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            let spans = spans.map(|span| (service.clone(), span));
+            self.0.lock().unwrap().extend(spans);
+        }
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Collector {
+    /// A collector on a free port, and its address.
+    fn start() -> (Self, String) {
+        let own = Self::default();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let service = TraceServiceServer::new(own.clone());
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let routes = Routes::new(service).prepare().into_axum_router();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let routes = TowerToHyperService::new(routes.clone());
+                    tokio::spawn(async move {
+                        let serving = auto::Builder::new(TokioExecutor::new());
+                        // A server that ends closes its connection in its own way.
+                        drop(serving.serve_connection(TokioIo::new(stream), routes).await);
+                    });
+                }
+            });
+        });
+        (own, endpoint)
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        self.0.lock().unwrap().iter().map(|(_, span)| span.clone()).collect()
+    }
+
+    /// The spans of one request, by name, once its own has come.
+    fn request(&self, name: &str) -> BTreeMap<String, Span> {
+        eventually(name, || self.spans().iter().any(|span| span.name == name));
+        self.spans().into_iter().map(|span| (span.name.clone(), span)).collect()
+    }
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let own = attributes.iter().find(|own| own.key == key)?;
+    match own.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        Value::BoolValue(flag) => Some(flag.to_string()),
+        _ => None,
+    }
+}
+
+fn hexadecimal(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Whether a span lies within another.
+fn is_within(inner: &Span, outer: &Span) -> bool {
+    outer.start_time_unix_nano <= inner.start_time_unix_nano && inner.end_time_unix_nano <= outer.end_time_unix_nano
+}
+
+/// A server with variables of its environment.
+fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Server {
+    let mut binary = binary();
+    binary.envs(variables.iter().copied());
+    Server::start_as(binary, &fixtures(), arguments)
+}
+
+fn score(server: &Server, traceparent: &str) -> String {
+    let images = fs::read(golden_images("tiny-pixelcnn")).unwrap();
+    let headers = [("content-type", "application/x-npy"), ("traceparent", traceparent)];
+    let answer = server.ask_with("POST", "/v1/models/tiny-pixelcnn/score", &headers, &images);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    answer
+}
+
+#[test]
+fn a_request_is_told_part_by_part_in_the_trace_of_its_client() {
+    let (collector, endpoint) = Collector::start();
+    let server = start(&["--otlp-endpoint", &endpoint], &[SOON]);
+    // A client that does not want to be traced is not, and probes are not.
+    let unsampled = score(&server, &format!("00-{}-{CALLER}-00", "1".repeat(32)));
+    assert!(!unsampled.contains("traceresponse"), "{unsampled}");
+    assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
+
+    let answer = score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+    let name = "POST /v1/models/{model}/score";
+    let mut spans = collector.request(name);
+    let request = spans.remove(name).unwrap();
+    assert_eq!(hexadecimal(&request.trace_id), TRACE);
+    assert_eq!(hexadecimal(&request.parent_span_id), CALLER);
+    let place = format!("00-{TRACE}-{}-01", hexadecimal(&request.span_id));
+    assert!(answer.contains(&format!("traceresponse: {place}")), "{answer}");
+    assert_eq!(
+        text(&request.attributes, "density.model").as_deref(),
+        Some("tiny-pixelcnn")
+    );
+    assert_eq!(
+        text(&request.attributes, "http.response.status_code").as_deref(),
+        Some("200")
+    );
+
+    for part in ["receive", "intake", "queue", "batch", "encode"] {
+        let span = &spans[part];
+        assert_eq!(span.trace_id, request.trace_id, "{part}");
+        assert_eq!(span.parent_span_id, request.span_id, "{part}");
+        assert!(is_within(span, &request), "{part}");
+    }
+    let (batch, queue, run) = (&spans["batch"], &spans["queue"], &spans["run"]);
+    assert_eq!(run.parent_span_id, batch.span_id);
+    assert!(is_within(run, batch));
+    assert!(batch.links.iter().any(|link| link.span_id == request.span_id));
+    assert_eq!(queue.links[0].span_id, batch.span_id);
+    assert_eq!(text(&batch.attributes, "density.operation").as_deref(), Some("score"));
+    let traces = collector.spans();
+    assert!(
+        traces.iter().all(|span| hexadecimal(&span.trace_id) == TRACE),
+        "{traces:?}"
+    );
+    assert!(
+        collector
+            .0
+            .lock()
+            .unwrap()
+            .iter()
+            .all(|(service, _)| service == "density-server")
+    );
+
+    // Whoever brings no trace gets one, which the log and the answer name; so does the other protocol.
+    let body = br#"{"parameters": {"operation": "sample"}, "inputs": []}"#;
+    let answer = server.ask("POST", "/v2/models/tiny-pixelcnn/infer", "application/json", body);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let own = answer.split("traceresponse: 00-").nth(1).unwrap()[..32].to_owned();
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(
+        log.contains(&format!("\"trace_id\":\"{own}\"")),
+        "{own} is not in {log}"
+    );
+    // What was left when the server ended has come, too. Of hundreds of turns, the first are told.
+    let mut names: Vec<String> = collector
+        .spans()
+        .into_iter()
+        .filter(|span| hexadecimal(&span.trace_id) == own)
+        .map(|span| span.name)
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "POST /v2/models/{model}/infer",
+            "batch",
+            "encode",
+            "intake",
+            "queue",
+            "run"
+        ]
+    );
+}
+
+#[test]
+fn a_collector_that_is_down_is_never_waited_for() {
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", closed.local_addr().unwrap());
+    drop(closed);
+    let small = [
+        SOON,
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "8"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8"),
+    ];
+    let mut server = start(&["--otlp-endpoint", &endpoint], &small);
+    for _ in 0..50 {
+        score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+    }
+    let mut lost = String::new();
+    while !lost.contains("traces are lost") {
+        assert!(
+            std::io::BufRead::read_line(&mut server.log, &mut lost).unwrap() > 0,
+            "{lost}"
+        );
+    }
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("traces are lost"), "it is said once: {log}");
+}
+
+#[test]
+fn nothing_is_traced_unless_the_flag_says_so() {
+    let (collector, endpoint) = Collector::start();
+    let server = start(&[], &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint), SOON]);
+    let answer = score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+    assert!(!answer.contains("traceresponse"), "{answer}");
+    server.signal("TERM");
+    assert_eq!(server.wait().0.code(), Some(0));
+    assert!(collector.spans().is_empty());
+}
