@@ -7,8 +7,12 @@
 PYTHON ?= python3
 CARGO ?= cargo
 
-# The version that the server is built and tested with; src/runtime/onnx.rs and models/training name the same one.
+# The versions that the server is built and tested with; src/runtime/placement.rs names the same ones, and
+# models/training the first.
 ONNXRUNTIME_VERSION := 1.31.1
+ONNXRUNTIME_OPENVINO_VERSION := 1.24.1
+# What runs graphs: cpu, openvino (x86-64 Linux) or cuda (x86-64 Linux; CUDA 12 and cuDNN 9 must be on the machine).
+DEVICE ?= cpu
 RUFF_VERSION := 0.17.6
 
 ifeq ($(shell uname -s),Darwin)
@@ -40,8 +44,15 @@ BROWSER := .runtime/browser
 AXE_VERSION := 4.14.1
 DOCKER_TEST := cd docker/tests && $(PYTHON)
 
-PIP_DOWNLOAD = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL) \
-	onnxruntime==$(ONNXRUNTIME_VERSION)
+# The package of each device that is not the processor, and what marks that its libraries are there.
+PACKAGE_openvino := onnxruntime-openvino==$(ONNXRUNTIME_OPENVINO_VERSION)
+PACKAGE_cuda := onnxruntime-gpu==$(ONNXRUNTIME_VERSION)
+FETCHED_cpu := $(LIBRARY)
+FETCHED_openvino := .runtime/openvino/$(ONNXRUNTIME_OPENVINO_VERSION)
+FETCHED_cuda := .runtime/cuda/$(ONNXRUNTIME_VERSION)
+
+PIP_FETCH = $(PYTHON) -m pip download --quiet --no-deps --only-binary=:all: --dest $(WHEEL)
+PIP_DOWNLOAD = $(PIP_FETCH) onnxruntime==$(ONNXRUNTIME_VERSION)
 PIP_INSTALL = $(PYTHON) -m pip install --quiet --no-warn-script-location --root-user-action ignore --target
 
 .DELETE_ON_ERROR:
@@ -70,11 +81,16 @@ test-rust: $(LIBRARY) ## Run the tests of the server and its command line
 test-light-clients: $(LIBRARY) $(CLIENTS)/installed ## Drive the server with clients of 200 MB
 	$(CARGO) build --locked
 	PYTHONPATH=$(CURDIR)/$(CLIENTS):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q \
-		tests/clients --ignore tests/clients/heavy
+		tests/clients --ignore tests/clients/heavy --ignore tests/clients/devices
 
 .PHONY: test-clients
 test-clients: test-light-clients $(HEAVY)/installed $(PERF)/installed ## The same with kserve, Ray, perf_analyzer, too
 	PYTHONPATH=$(CURDIR)/$(HEAVY):$(CURDIR)/proto/python $(PYTHON) -m pytest -p no:cacheprovider -q tests/clients/heavy
+
+.PHONY: test-openvino
+test-openvino: $(LIBRARY) $(FETCHED_openvino) $(CLIENTS)/installed ## Serve through OpenVINO at f32 and bf16 (80 MB to fetch)
+	$(CARGO) build --locked
+	PYTHONPATH=$(CURDIR)/$(CLIENTS) $(PYTHON) -m pytest -p no:cacheprovider -q tests/clients/devices
 
 .PHONY: test-browser
 test-browser: $(LIBRARY) $(BROWSER)/installed ## Use the page at / and the one at /docs in a real Chromium (Debian's)
@@ -106,12 +122,15 @@ bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and draw
 	$(CARGO) bench --locked --bench http
 	$(CARGO) bench --locked --bench drawing
 
-# Each has packages of its own: their pins contradict each other.
+# Each has packages of its own: their pins contradict each other. Five to eight minutes, besides the build; PROFILE names
+# another one to build with.
+PROFILE ?= release
 .PHONY: bench-peers
-bench-peers: build $(PEERS)/installed ## Measure the server beside FastAPI, LitServe, BentoML, MLServer and Ray Serve
-	$(CARGO) bench --locked --bench load --no-run
-	PYTHONPATH=$(CURDIR)/$(PEERS)/fastapi $(PYTHON) tests/bench/peers --packages $(PEERS) \
-		--load "$$(ls -t target/release/deps/load-* | grep -v '\.d$$' | head -1)"
+bench-peers: $(LIBRARY) $(PEERS)/installed ## Measure beside FastAPI, LitServe, BentoML, MLServer, Ray Serve; writes proto/benchmark.md
+	$(CARGO) build --locked --profile $(PROFILE) --bin density-server --bench load
+	PYTHONPATH=$(CURDIR)/$(PEERS)/fastapi $(PYTHON) -B tests/bench/peers --packages $(CURDIR)/$(PEERS) \
+		--server target/$(PROFILE)/density-server \
+		--load "$$(ls -t target/$(PROFILE)/deps/load-* | grep -v '\.d$$' | head -1)"
 
 .PHONY: hostile
 hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 4 minutes)
@@ -126,7 +145,31 @@ soak: build ## Ask the real binary a million things, and see that memory and des
 	$(PYTHON) tests/soak --requests $(REQUESTS)
 
 .PHONY: runtime
-runtime: $(LIBRARY) ## Fetch ONNX Runtime's shared library into .runtime/
+runtime: $(or $(FETCHED_$(DEVICE)),no-device) ## Fetch ONNX Runtime's shared library into .runtime/ (DEVICE=openvino or cuda: with that)
+
+.PHONY: no-device
+no-device:
+	@echo "make: DEVICE=$(DEVICE) is none of cpu, openvino and cuda" >&2; exit 1
+
+# All shared libraries of the package, without Python's own: ONNX Runtime finds the device's beside itself.
+define FETCH_DEVICE
+	@rm -rf $(WHEEL) $(@D)
+	@mkdir -p $(WHEEL) $(@D)
+	@echo "fetching $(1)"
+	@$(PIP_FETCH) $(1) || $(PIP_FETCH) --python-version 3.12 $(1) || { \
+		echo "make: '$(PYTHON) -m pip download' could not fetch $(1) (see above): it is there for x86-64 Linux." >&2; \
+		exit 1; }
+	@$(PYTHON) -m zipfile --extract $(WHEEL)/onnxruntime_*.whl $(WHEEL)
+	@mv $(WHEEL)/onnxruntime/LICENSE $(WHEEL)/onnxruntime/ThirdPartyNotices.txt $(WHEEL)/onnxruntime/capi/lib*.so* $(@D)
+	@rm -rf $(WHEEL)
+	@touch $@
+endef
+
+$(FETCHED_openvino):
+	$(call FETCH_DEVICE,$(PACKAGE_openvino))
+
+$(FETCHED_cuda):
+	$(call FETCH_DEVICE,$(PACKAGE_cuda))
 
 # An interpreter too new or too old for the package's wheels still fetches one: the library inside does not depend on
 # Python.

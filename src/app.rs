@@ -29,11 +29,14 @@ use crate::{
     operations::{self, Limits, Service},
     repository::{Loading, Repository},
     runtime::{
-        Engine, RuntimeError,
+        self, Engine, Placement, RuntimeError,
         onnx::{self, OnnxEngine},
     },
     scheduling::{Meter, Scheduler, SchedulerConfig},
-    settings::{ClientsBy, ModelControl, ModelSettings, SecuritySettings, Settings, SettingsError, TraceSettings},
+    settings::{
+        ClientsBy, Device, ModelControl, ModelSettings, Precision, SecuritySettings, Settings, SettingsError,
+        TraceSettings,
+    },
     trace::{self, Export, ExportError},
     transport::{
         Door, grpc,
@@ -48,8 +51,10 @@ use crate::{
 
 pub use self::changes::Changes;
 
-/// The version of ONNX Runtime that the server is tested with.
-pub const RUNTIME_VERSION: &str = onnx::VERSION;
+/// The version of ONNX Runtime that the server is tested with on the device of the settings.
+pub fn runtime_version(settings: &Settings) -> &'static str {
+    placement(&settings.models).device.library_version()
+}
 
 /// A running service, with or without a server in front of it.
 #[derive(Debug)]
@@ -409,7 +414,8 @@ pub fn import(
     interview: families::import::Interview,
     host: &mut dyn families::import::Host,
 ) -> Result<Result<families::import::Imported, families::import::ImportError>, AppError> {
-    let workshop = workshop(settings)?;
+    // Golden numbers are those of the reference.
+    let workshop = workshop(settings)?.at_reference();
     let tools = families::import::Tools {
         registry: &registries.families,
         workshop: &workshop,
@@ -425,11 +431,27 @@ fn gate(settings: &Settings) -> GateSettings {
     }
 }
 
+/// Where graphs are to run, and how exactly.
+fn placement(settings: &ModelSettings) -> Placement {
+    Placement {
+        device: match settings.device {
+            Device::Cpu => runtime::Device::Cpu,
+            Device::OpenVino => runtime::Device::OpenVino,
+            Device::Cuda => runtime::Device::Cuda,
+        },
+        precision: match settings.precision {
+            Precision::F32 => runtime::Precision::F32,
+            Precision::Bf16 => runtime::Precision::Bf16,
+        },
+    }
+}
+
 /// The runtime, the workers and the metrics.
 fn workshop(settings: &Settings) -> Result<Workshop, AppError> {
     let library = settings.onnxruntime_library()?;
     let work = &settings.work;
-    let engine: Arc<dyn Engine> = Arc::new(OnnxEngine::new(&library, work.workers)?);
+    let engine = OnnxEngine::new(&library, work.workers)?.placed(placement(&settings.models))?;
+    let engine: Arc<dyn Engine> = Arc::new(engine);
     let metrics = Arc::new(Metrics::new());
     let config = SchedulerConfig {
         workers: work.workers,

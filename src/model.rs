@@ -34,7 +34,7 @@ pub use self::{
     refusal::{Kind, Refusal},
 };
 use self::{info::Card, labels::Labels};
-use crate::{domain::image::ImageShape, media::DecodeOptions};
+use crate::{domain::image::ImageShape, media::DecodeOptions, runtime::Placement};
 
 /// Per image: its result, or why it has none.
 pub type PerImage<T> = Vec<Result<T, Refusal>>;
@@ -54,6 +54,8 @@ pub struct Model {
     pub preprocessing: DecodeOptions,
     /// The labels that its density is conditioned on, or that it tells apart.
     pub labels: Option<Labels>,
+    /// Where its numbers are computed, and how exactly.
+    pub placement: Placement,
     /// What it says of itself.
     pub card: Card,
     /// What it can do.

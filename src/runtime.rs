@@ -4,16 +4,31 @@
 
 pub mod onnx;
 pub mod patience;
+mod placement;
 mod processor;
 pub mod single;
+
+pub use placement::{Device, Placement, Precision};
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
-    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library and the processor. `None`
-    /// if that cannot be told.
+    /// What decides, beside a graph and its inputs, on every bit of the outputs: the library, the processor, the device
+    /// and the precision. `None` if that cannot be told.
     fn identity(&self) -> Option<String> {
+        None
+    }
+
+    /// Where its graphs run, and how exactly.
+    fn placement(&self) -> Placement {
+        Placement::REFERENCE
+    }
+
+    /// An engine whose graphs run at [`Placement::REFERENCE`], where this one's run elsewhere: for what others are
+    /// compared with, and for graphs that run often on little, which the way to another device would cost more than
+    /// they do.
+    fn reference(&self) -> Option<Arc<dyn Engine>> {
         None
     }
 
@@ -138,6 +153,9 @@ pub enum RuntimeError {
     /// The shared library is not there or not usable.
     #[error("{0}")]
     Library(String),
+    /// Graphs cannot run where, or as exactly as, they are to.
+    #[error("{0}")]
+    Placement(String),
     /// The runtime refused the graph.
     #[error("the runtime refused {name}: {cause}")]
     Load {

@@ -90,6 +90,48 @@ pub struct ModelSettings {
     /// above the executable]
     #[arg(long, value_name = "FILE", hide_default_value = true)]
     pub onnxruntime: Option<PathBuf>,
+
+    /// What computes scores, codes, features, labels and decoded images. Autoregressive models draw, complete and
+    /// compress on the processor in any case, so that seeds and streams stay what they are
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
+
+    /// The numbers that it multiplies. What is not computed at f32 was measured beside f32 when it was loaded;
+    /// detectors judge where they were calibrated only
+    #[arg(long, value_name = "PRECISION", default_value = "f32")]
+    pub precision: Precision,
+}
+
+/// What runs graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Device {
+    /// The processor, by ONNX Runtime's own kernels.
+    Cpu,
+    /// The processor, by OpenVINO's.
+    #[value(name = "openvino")]
+    OpenVino,
+    /// An NVIDIA GPU.
+    Cuda,
+}
+
+impl Device {
+    /// The command that fetches a library for it, and the folder below `.runtime/` that it fills.
+    fn fetched(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Cpu => ("make runtime", ""),
+            Self::OpenVino => ("make runtime DEVICE=openvino", "openvino"),
+            Self::Cuda => ("make runtime DEVICE=cuda", "cuda"),
+        }
+    }
+}
+
+/// The numbers that graphs compute with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Precision {
+    /// 32-bit reals.
+    F32,
+    /// Factors of 16 bits, sums of 32; through OpenVINO, on processors that have them.
+    Bf16,
 }
 
 /// Who changes which versions are loaded, and which serves by default.
@@ -356,7 +398,7 @@ impl Settings {
 
     /// The file of ONNX Runtime's library: the one named, or else the one that `make runtime` fetched.
     pub fn onnxruntime_library(&self) -> Result<PathBuf, SettingsError> {
-        library::find(self.models.onnxruntime.as_deref())
+        library::find(self.models.onnxruntime.as_deref(), self.models.device)
     }
 }
 

@@ -148,13 +148,13 @@ fn server(settings: &Settings, registries: &Registries) -> Vec<Finding> {
     let name = library.file_name().unwrap_or_default().to_string_lossy();
     let version = name
         .strip_prefix("libonnxruntime.so.")
-        .filter(|version| *version != app::RUNTIME_VERSION);
+        .filter(|version| *version != app::runtime_version(settings));
     let library = match version {
         None => Finding::ok("library", found),
         Some(_) => {
             let cure = format!(
                 "the server is tested with {}, which `make runtime` fetches",
-                app::RUNTIME_VERSION
+                app::runtime_version(settings)
             );
             Finding::warn("library", found, cure)
         }

@@ -23,7 +23,7 @@ use self::{
 use super::{
     Gate, Proved,
     manifest::{CalibrationFile, Scored, Tables},
-    two_sided::{Judge, TwoSided, no_calibration},
+    two_sided::{Judge, TwoSided},
 };
 use crate::{
     detection::evidence::Surprises,
@@ -118,7 +118,7 @@ fn proved(
     (file, contract): (&str, &str),
     common: &Common,
     (network, timings): (Network, Timings),
-    calibration: Option<(Calibration, CalibrationInfo)>,
+    calibration: Result<(Calibration, CalibrationInfo), Reason>,
 ) -> Proved {
     let (manifest, workshop) = (gate.manifest(), gate.workshop());
     let network = Arc::new(network);
@@ -169,7 +169,7 @@ fn proved(
         likelihood: common.head.name(),
         labels: common.labels.clone(),
         sampler: Some(drawing),
-        calibration: calibration.as_ref().map(|(_, info)| info.clone()),
+        calibration: calibration.as_ref().ok().map(|(_, info)| info.clone()),
         ..Proved::new(Density::Exact, capabilities(&model, common, calibration))
     }
 }
@@ -177,7 +177,7 @@ fn proved(
 fn capabilities(
     model: &Arc<Model>,
     common: &Common,
-    calibration: Option<(Calibration, CalibrationInfo)>,
+    calibration: Result<(Calibration, CalibrationInfo), Reason>,
 ) -> Capabilities {
     let no_code = "an autoregressive model factorises p(x) over pixels and has no latent code";
     let compresses: Result<Arc<dyn Compresses>, Reason> = match model.network.compilation() {
@@ -201,7 +201,7 @@ fn capabilities(
     };
     let own = calibration.clone().map(|(calibration, _)| Arc::new(calibration));
     let judges: Result<Arc<dyn Judges>, Reason> = match calibration {
-        Some((calibration, info)) => Ok(Arc::new(Judge {
+        Ok((calibration, info)) => Ok(Arc::new(Judge {
             scores: TwoSided {
                 calibration,
                 info,
@@ -209,7 +209,7 @@ fn capabilities(
             },
             measures: Arc::clone(model) as _,
         })),
-        None => Err(no_calibration()),
+        Err(reason) => Err(reason),
     };
     Capabilities::new("an autoregressive model has an exact density over pixels, and nothing else")
         .offer::<dyn Scores>(Arc::clone(model) as _)
@@ -224,7 +224,7 @@ fn capabilities(
         .decline::<dyn Reconstructs>(no_code)
         .decline::<dyn Interpolates>(no_code)
         .with::<dyn Surprises>(surprises)
-        .with::<Calibration>(own.ok_or_else(no_calibration))
+        .with::<Calibration>(own)
         .offer::<Network>(Arc::clone(&model.network))
 }
 

@@ -146,6 +146,7 @@ impl Contract for Own {
             )));
         }
         gate.passed("members", members::roles(&self.members));
+        gate.calibrated_here(self.calibrated_at, "calibrate …")?;
         gate.passed(
             "calibration",
             format!("how ambiguous {} held-out inliers are", composite.ambiguity.size()),

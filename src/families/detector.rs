@@ -100,6 +100,7 @@ impl Contract for Own {
             ));
         }
         gate.passed("members", members::roles(&self.members));
+        gate.calibrated_here(self.calibrated_at, "calibrate …")?;
         let wrong = |cause: String| GateError::file(&self.calibration, cause);
         let text = CalibrationText::read(gate.read(&self.calibration)?).map_err(wrong)?;
         text.check(self).map_err(wrong)?;

@@ -4,12 +4,14 @@
 //! causal and its scores are its own normalised predictions, and golden scores are reproduced.
 
 pub(super) mod company;
+mod elsewhere;
 mod error;
 mod settings;
 mod trials;
 pub(super) mod units;
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
@@ -17,7 +19,10 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::units::{Suspicion, Tolerated};
+use self::{
+    elsewhere::Comparison,
+    units::{Suspicion, Tolerated},
+};
 pub use self::{
     error::{GateError, Undeclared},
     settings::GateSettings,
@@ -26,8 +31,9 @@ pub use self::{
 use super::{
     NetworkError, Workshop,
     findings::{Findings, Settled},
-    manifest::{CalibrationFile, Declared, MANIFEST, Manifest, Scored, Tolerance},
+    manifest::{CalibrationFile, Declared, MANIFEST, Manifest, Scored, Tolerance, placement},
     snapshot::Snapshot,
+    two_sided::no_calibration,
 };
 use crate::{
     detection::{calibrated_on::CalibratedOn, trained_on::TrainedOn},
@@ -35,10 +41,10 @@ use crate::{
     graph::{self, convert::Step},
     media::{self, DecodeOptions},
     model::{
-        Model,
+        Model, Reason,
         info::{CalibrationInfo, Card, Check, Density, ProvenanceInfo},
     },
-    runtime::{Engine, RuntimeError, patience, single::OneAtATime},
+    runtime::{Engine, Placement, RuntimeError, patience, single::OneAtATime},
 };
 
 /// Finds a version of a model that serves already, or says why there is none.
@@ -111,21 +117,9 @@ fn prove_at_leisure(
     findings: &mut Findings,
 ) -> Result<Model, GateError> {
     let manifest = &snapshot.manifest;
-    let mut gate = Gate {
-        snapshot,
-        version,
-        members,
-        workshop,
-        settings,
-        findings,
-        checks: Vec::new(),
-        beside: Vec::new(),
-        unlisted: BTreeMap::new(),
-        suspicions: Vec::new(),
-        drawing: Vec::new(),
-        weights: 0,
-        calibrated_on: None,
-    };
+    let comparison = elsewhere::compared(snapshot, version, members, workshop, settings, findings)?;
+    let gate = Gate::new(snapshot, version, members, workshop, settings, findings);
+    let mut gate = Gate { comparison, ..gate };
     gate.passed(
         "manifest",
         format!(
@@ -135,9 +129,11 @@ fn prove_at_leisure(
             manifest.sha256.len()
         ),
     );
-    let proved = manifest.contract.prove(&mut gate)?;
+    let proved = manifest.contract.prove(&mut gate);
+    let proved = proved.map_err(|error| gate.elsewhere(error))?;
     gate.answered()?;
     gate.told()?;
+    let computed = gate.computed();
     let capabilities = match gate.trained_on()? {
         None => proved.capabilities,
         Some(hashes) => proved.capabilities.offer(Arc::new(hashes)),
@@ -151,7 +147,8 @@ fn prove_at_leisure(
     let weaknesses = proved
         .weaknesses
         .into_iter()
-        .chain(warnings.map(|warning| warning.finding.clone()));
+        .chain(warnings.map(|warning| warning.finding.clone()))
+        .chain(elsewhere::weakness(&computed));
     let weaknesses = weaknesses.collect();
     Ok(Model {
         name: manifest.name.clone(),
@@ -162,6 +159,7 @@ fn prove_at_leisure(
             any_size: manifest.contract.any_size(),
             ..manifest.preprocessing
         },
+        placement: gate.placement(),
         card: Card {
             description: manifest.description.clone(),
             family: manifest.family,
@@ -172,6 +170,7 @@ fn prove_at_leisure(
             latent_size: proved.latent_size,
             calibration: proved.calibration,
             tiles: proved.tiles,
+            computed,
             provenance: ProvenanceInfo {
                 data: provenance.data.clone(),
                 licence: provenance.licence.clone(),
@@ -211,9 +210,46 @@ pub struct Gate<'a> {
     weights: u64,
     /// The images behind its calibration, as far as they are known.
     calibrated_on: Option<CalibratedOn>,
+    /// Where its numbers are computed, as far as it has asked for engines and members.
+    placement: Cell<Placement>,
+    /// The golden numbers of the same version at the reference, where this is not the reference.
+    comparison: Option<Comparison>,
+    /// Whether this is that comparison: the version itself is proved after it.
+    is_comparison: bool,
+    /// The golden numbers that it gave.
+    numbers: Vec<Vec<f64>>,
 }
 
 impl<'a> Gate<'a> {
+    fn new(
+        snapshot: &'a Snapshot,
+        version: u32,
+        members: Lookup<'a>,
+        workshop: &'a Workshop,
+        settings: GateSettings,
+        findings: &'a mut Findings,
+    ) -> Self {
+        Self {
+            snapshot,
+            version,
+            members,
+            workshop,
+            settings,
+            findings,
+            checks: Vec::new(),
+            beside: Vec::new(),
+            unlisted: BTreeMap::new(),
+            suspicions: Vec::new(),
+            drawing: Vec::new(),
+            weights: 0,
+            calibrated_on: None,
+            placement: Cell::new(Placement::REFERENCE),
+            comparison: None,
+            is_comparison: false,
+            numbers: Vec::new(),
+        }
+    }
+
     /// What the manifest says.
     pub fn manifest(&self) -> &'a Manifest {
         &self.snapshot.manifest
@@ -260,6 +296,16 @@ impl<'a> Gate<'a> {
     /// What runs its graphs: one image at a time, if the manifest says so.
     pub fn engine(&self) -> Arc<dyn Engine> {
         let engine = Arc::clone(&self.workshop.engine);
+        self.placement.set(engine.placement());
+        self.as_declared(engine)
+    }
+
+    /// The same for graphs that stay at the reference wherever others run.
+    pub fn reference_engine(&self) -> Arc<dyn Engine> {
+        self.as_declared(self.workshop.at_reference().engine)
+    }
+
+    fn as_declared(&self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
         if self.manifest().serving.is_one_at_a_time() {
             Arc::new(OneAtATime(engine))
         } else {
@@ -279,7 +325,15 @@ impl<'a> Gate<'a> {
 
     /// A version of a model that the version is made of.
     pub fn member(&self, name: &str, version: u32) -> Result<Arc<Model>, String> {
-        (self.members)(name, version)
+        let found = (self.members)(name, version)?;
+        self.placement
+            .set(Placement::of_all([self.placement.get(), found.placement]));
+        Ok(found)
+    }
+
+    /// Where its numbers are computed.
+    pub fn placement(&self) -> Placement {
+        self.placement.get()
     }
 
     /// Notes a check that passed, and what it found.
@@ -290,7 +344,9 @@ impl<'a> Gate<'a> {
 
     /// Tells what is no reason to refuse a version, but should be known.
     fn warn(&mut self, finding: String) {
-        tracing::warn!(model = self.manifest().name, version = self.version, "{finding}");
+        if !self.is_comparison {
+            tracing::warn!(model = self.manifest().name, version = self.version, "{finding}");
+        }
         self.passed(WARNING, finding);
     }
 
@@ -310,7 +366,7 @@ impl<'a> Gate<'a> {
             self.suspicions.clear();
             self.passed(
                 "record",
-                format!("{what}: proved at an earlier start with the same files, runtime and processor"),
+                format!("{what}: proved at an earlier start with the same files, runtime, device and processor"),
             );
             return Ok(value);
         }
@@ -375,7 +431,12 @@ impl<'a> Gate<'a> {
     /// it names no other file.
     pub fn graph(&mut self, file: &str, conversions: &[(&str, &[Step])]) -> Result<graph::protobuf::Model, GateError> {
         let refused = |cause: graph::GraphError| failed(file, cause.into());
-        let bytes = self.snapshot.take_graph(file).ok_or_else(|| GateError::Read {
+        let bytes = if self.is_comparison {
+            self.snapshot.graph(file)
+        } else {
+            self.snapshot.take_graph(file)
+        };
+        let bytes = bytes.ok_or_else(|| GateError::Read {
             file: file.to_owned(),
             cause: "the manifest has no hash of it".to_owned(),
         })?;
@@ -452,6 +513,7 @@ impl<'a> Gate<'a> {
         expected: &[f64],
         actual: &[f64],
     ) -> Result<(), GateError> {
+        let tolerance = self.compare((what, unit), tolerance, actual)?;
         let size = expected
             .iter()
             .map(|value| value.abs())
@@ -494,15 +556,22 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    /// Scores of held-out inliers, which are strange on both sides, and what the model says of them.
+    /// Scores of held-out inliers, which are strange on both sides, and what the model says of them; or why it has none
+    /// that hold here.
     pub fn calibration(
         &mut self,
         file: Option<&CalibrationFile>,
         statistic: &'static str,
-    ) -> Result<Option<(Calibration, CalibrationInfo)>, GateError> {
+    ) -> Result<Result<(Calibration, CalibrationInfo), Reason>, GateError> {
         let Some(file) = file else {
-            return Ok(None);
+            return Ok(Err(no_calibration()));
         };
+        let calibrated = file.placement().map_err(GateError::Manifest)?;
+        let command = format!("new-calibration {}", self.manifest().name);
+        if let Err(reason) = placement::holds(calibrated, self.placement(), &command) {
+            self.passed("calibration", format!("not used: {reason}"));
+            return Ok(Err(reason));
+        }
         let calibration = self.calibration_of(&file.scores)?;
         if let Some(images) = &file.images {
             let hashes = TrainedOn::read(self.read(images)?).map_err(|cause| GateError::file(images, cause))?;
@@ -519,7 +588,12 @@ impl<'a> Gate<'a> {
             smallest_false_alarm_rate: calibration.smallest_p_value(),
             description: file.description.clone(),
         };
-        Ok(Some((calibration, info)))
+        Ok(Ok((calibration, info)))
+    }
+
+    /// Refuses a version all of whose judgements hold only where it was calibrated. `command` would calibrate it here.
+    pub fn calibrated_here(&self, calibrated: Placement, command: &str) -> Result<(), GateError> {
+        placement::holds(calibrated, self.placement(), command).map_err(GateError::Calibrated)
     }
 
     /// The calibration of a file of scores.

@@ -378,11 +378,13 @@ fn own_tolerance(brought: &[Reading]) -> Tolerance {
         Tolerance {
             absolute: 0.25,
             relative: 5e-3,
+            at_bf16: None,
         }
     } else {
         Tolerance {
             absolute: 2e-3,
             relative: 2e-5,
+            at_bf16: None,
         }
     }
 }

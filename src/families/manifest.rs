@@ -5,6 +5,7 @@
 pub mod declared;
 mod digest;
 pub mod members;
+pub(crate) mod placement;
 pub mod preprocessing;
 mod tables;
 pub mod text;

@@ -13,7 +13,7 @@ use crate::{
         rewrite,
         weights::{self, Detached},
     },
-    runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View},
+    runtime::{Device, Engine, Input, Program, RuntimeError, Threads, Values, View},
 };
 
 /// Why a network cannot be built or run.
@@ -46,9 +46,15 @@ pub enum NetworkError {
     },
 }
 
-/// Makes a graph runnable. Large matrices are given with each run, out of one copy, instead of to every session.
+/// Makes a graph runnable. Large matrices are given with each run, out of one copy, instead of to every session; but
+/// not to another device, which lays them out for itself and would do so at each run.
 pub(super) fn load(engine: &dyn Engine, name: &str, model: Model) -> Result<Arc<dyn Program>, RuntimeError> {
-    let (rest, weights) = match weights::detach(&model) {
+    let detached = if engine.placement().device == Device::Cpu {
+        weights::detach(&model)
+    } else {
+        None
+    };
+    let (rest, weights) = match detached {
         None => (model, Vec::new()),
         Some(parted) => {
             drop(model);

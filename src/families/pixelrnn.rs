@@ -138,7 +138,8 @@ impl Contract for Own {
             contract: format!("{:?}", self.contract),
             common: &self.common,
         };
-        let (engine, name) = (gate.engine(), gate.label());
+        // Its scores, too, are many small runs.
+        let (engine, name) = (gate.reference_engine(), gate.label());
         let load = |graph: &_| network::Network::load_step(&*engine, &name, graph, &self.contract);
         candidate.prove(gate, load, Some(&causal))
     }

@@ -131,16 +131,19 @@ fn write(
             listed.remove(name);
         }
     }
-    manifest["calibration"] = Item::Table(
-        [
-            ("scores", SCORES),
-            ("images", IMAGES),
-            ("statistic", statistic),
-            ("description", &recipe.description),
-        ]
-        .into_iter()
-        .collect(),
-    );
+    let mut table: toml_edit::Table = [
+        ("scores", SCORES),
+        ("images", IMAGES),
+        ("statistic", statistic),
+        ("description", &recipe.description),
+    ]
+    .into_iter()
+    .collect();
+    if !model.placement.is_reference() {
+        table["device"] = value(model.placement.device.name());
+        table["precision"] = value(model.placement.precision.name());
+    }
+    manifest["calibration"] = Item::Table(table);
     let own_hashes: Vec<(&str, String)> = own
         .iter()
         .map(|(name, bytes)| (*name, super::manifest::sha256(bytes)))

@@ -86,6 +86,12 @@ impl Snapshot {
         self.files.get(name)
     }
 
+    /// The bytes of a graph that will be taken later.
+    pub(super) fn graph(&self, name: &str) -> Option<Bytes> {
+        let graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);
+        graphs.get(name).cloned()
+    }
+
     /// The bytes of a graph, once for each time that the manifest names it.
     pub(super) fn take_graph(&self, name: &str) -> Option<Bytes> {
         let mut graphs = self.graphs.lock().unwrap_or_else(PoisonError::into_inner);

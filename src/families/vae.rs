@@ -28,7 +28,7 @@ use super::{
     gate::GOLDEN_SCORES,
     import::{Mismatch, Plan},
     manifest::{CalibrationFile, Scored},
-    two_sided::{Judge, TwoSided, no_calibration},
+    two_sided::{Judge, TwoSided},
 };
 use crate::{
     detection::evidence::{Latents, SquaredErrors, Surprises},
@@ -206,7 +206,7 @@ impl Own {
         .decline::<dyn Surprises>(
             "it has a lower bound on the density of an image, and not the exact probability of each pixel",
         );
-        let info = calibration.as_ref().map(|(_, info)| info.clone());
+        let info = calibration.as_ref().ok().map(|(_, info)| info.clone());
         let (density, capabilities) = if let Some(reason) = head.no_likelihood() {
             let capabilities = capabilities
                 .decline::<dyn Scores>(reason)
@@ -228,7 +228,7 @@ impl Own {
             });
             let capabilities = capabilities
                 .offer::<dyn Scores>(Arc::clone(&model) as _)
-                .with::<dyn Judges>(judge.ok_or_else(no_calibration))
+                .with::<dyn Judges>(judge)
                 .offer::<dyn Measures>(Arc::clone(&model) as _)
                 .offer::<dyn Completes>(model)
                 .decline::<dyn SquaredErrors>(

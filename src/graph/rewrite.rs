@@ -81,6 +81,15 @@ pub enum Logits {
     Bernoulli,
 }
 
+/// How what is exponentiated is summed over levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sums {
+    /// By a convolution.
+    Convolved,
+    /// By a reduction: where convolutions round their factors, which a sum must not if it is to normalise.
+    Reduced,
+}
+
 /// The graph with its image input replaced by [`LEVELS`]; outputs stay as they are.
 pub fn take_levels(model: &Model, input: &str, shape: ImageShape, map: InputMap) -> Result<Model, GraphError> {
     let mut model = model.clone();
@@ -135,7 +144,8 @@ pub fn for_one(model: &Model) -> Result<Model, GraphError> {
 /// ln total; [`MARGIN`] out for a Bernoulli head, so that log p = −softplus(margin). The logits stay its last output,
 /// so that both can be had of one pass and compared.
 ///
-/// The sum over levels is a 1×1 convolution with ones, and logarithms are left to the caller. ONNX Runtime's
+/// The sum over levels is a 1×1 convolution with ones, unless `sums` says otherwise, and logarithms are left to the
+/// caller. ONNX Runtime's
 /// `ReduceLogSumExp` and `LogSoftmax` over a strided axis take three to four times as long, and its `ReduceSum`, `Log`
 /// and `Softplus` round differently depending on how many images share the batch, which its convolution and `Exp` do
 /// not: a score must not depend on company.
@@ -146,6 +156,7 @@ pub fn score(
     shape: ImageShape,
     map: InputMap,
     logits: Logits,
+    sums: Sums,
 ) -> Result<Model, GraphError> {
     let mut model = take_levels(model, input, shape, map)?;
     let opset = model.opset();
@@ -159,11 +170,11 @@ pub fn score(
     let with_level_axis = [1, image[0], image[1], image[2]];
     let (outputs, sizes): (&[&str], &[usize]) = match logits {
         Logits::CategoricalFlat => {
-            append_categorical(graph, output, opset, shape.levels(), false);
+            append_categorical(graph, output, opset, shape.levels(), false, sums);
             (&[CHOSEN, TOTAL], &image)
         }
         Logits::Categorical => {
-            append_categorical(graph, output, opset, shape.levels(), true);
+            append_categorical(graph, output, opset, shape.levels(), true, sums);
             (&[CHOSEN, TOTAL], &with_level_axis)
         }
         Logits::Bernoulli => {
@@ -179,13 +190,18 @@ pub fn score(
     Ok(model)
 }
 
-fn append_categorical(graph: &mut Graph, logits: &str, opset: i64, levels: usize, has_channel_axis: bool) {
+fn append_categorical(graph: &mut Graph, logits: &str, opset: i64, levels: usize, has_channel_axis: bool, sums: Sums) {
     const AXIS: &str = "density_server/level_axis";
     const ONES: &str = "density_server/ones";
     let spatial_axes = if has_channel_axis { 3 } else { 2 };
-    graph
-        .initializers
-        .extend([Tensor::of_ints(AXIS, &[1]), Tensor::of_ones(ONES, levels, spatial_axes)]);
+    graph.initializers.push(Tensor::of_ints(AXIS, &[1]));
+    let total = match sums {
+        Sums::Convolved => {
+            graph.initializers.push(Tensor::of_ones(ONES, levels, spatial_axes));
+            Node::new("Conv", &["density_server/weights", ONES], TOTAL)
+        }
+        Sums::Reduced => Node::new("ReduceSum", &["density_server/weights", AXIS], TOTAL).with_int("keepdims", 1),
+    };
     // Axes became an input of `ReduceMax` with version 18 of the operators.
     let maximum = if opset < 18 {
         Node::new("ReduceMax", &[logits], "density_server/max").with_ints("axes", &[1])
@@ -197,7 +213,7 @@ fn append_categorical(graph: &mut Graph, logits: &str, opset: i64, levels: usize
         maximum.with_int("keepdims", 1),
         Node::new("Sub", &[logits, "density_server/max"], "density_server/shifted"),
         Node::new("Exp", &["density_server/shifted"], "density_server/weights"),
-        Node::new("Conv", &["density_server/weights", ONES], TOTAL),
+        total,
     ]);
     let indices = if has_channel_axis {
         graph.nodes.push(Node::new(

@@ -1,9 +1,9 @@
 //! What a version of a model says of itself. One description for every transport and for the command line.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{domain::image::ImageShape, media};
 
@@ -103,6 +103,8 @@ pub struct Card {
     /// How it looks at images of any size, if it does: the size of its images is that of a window then, and the least.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tiles: Option<TilesInfo>,
+    /// Where its numbers are computed, and how exactly.
+    pub computed: Computed,
     /// Where it came from.
     pub provenance: ProvenanceInfo,
     /// What was checked before it became ready, in order.
@@ -262,6 +264,58 @@ pub struct TilesInfo {
     /// The largest share of places, and of windows, whose mean is a number of the image.
     #[schemars(example = 0.01)]
     pub share: f64,
+}
+
+/// Where the numbers of a model are computed, and how exactly.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+pub struct Computed {
+    /// What runs its graphs: `cpu`, `openvino` or `cuda`.
+    #[schemars(example = &"cpu")]
+    pub device: &'static str,
+    /// The numbers that they multiply: `f32` or `bf16`.
+    #[schemars(example = &"f32")]
+    pub precision: &'static str,
+    /// How far that moves its golden numbers from what the same library computes on the processor at f32; none where
+    /// that is where they are computed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
+}
+
+/// How far golden numbers move.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Change {
+    /// Which numbers.
+    #[schemars(example = &"golden scores")]
+    pub of: String,
+    /// Their unit; empty if they have none.
+    #[schemars(example = &"nats")]
+    pub unit: String,
+    /// How many there are.
+    pub count: usize,
+    /// Mean of the absolute differences.
+    pub mean: f64,
+    /// The largest of them.
+    pub largest: f64,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let space = if self.unit.is_empty() { "" } else { " " };
+        write!(
+            f,
+            "{} move by {}{space}{} on average and by {} at most, of {}",
+            self.of,
+            short(self.mean),
+            self.unit,
+            short(self.largest),
+            self.count
+        )
+    }
+}
+
+/// A number with three digits that count.
+pub fn short(number: f64) -> f64 {
+    format!("{number:.2e}").parse().unwrap_or(number)
 }
 
 /// Where a model came from.

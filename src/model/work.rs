@@ -46,6 +46,17 @@ impl Workshop {
         self
     }
 
+    /// One for comparison: it computes on the processor at full precision, and watches nothing.
+    #[must_use]
+    pub fn at_reference(&self) -> Self {
+        let engine = self.engine.reference().unwrap_or_else(|| Arc::clone(&self.engine));
+        Self {
+            engine,
+            drift: None,
+            ..self.clone()
+        }
+    }
+
     /// The queue of one kind of work of a model, one row of which takes about `time` at first guess.
     pub fn lane<W: Work>(&self, model: &str, operation: &str, class: Class, work: W, time: Duration) -> Arc<Lane<W>> {
         let metrics = OperationMetrics::new(&self.metrics, model, operation);

@@ -1,7 +1,7 @@
 //! `score`: how likely is this image?
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec,
@@ -42,6 +42,17 @@ pub struct ScoreOptions {
     pub label: Option<Label>,
 }
 
+/// What holds for all images of a request.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ScoreHead {
+    #[serde(flatten)]
+    worth: Worth,
+    /// The numbers that the network multiplied: `f32`, or `bf16`, where an exact likelihood is that of the network with
+    /// factors of 16 bits.
+    #[schemars(example = &"f32")]
+    precision: &'static str,
+}
+
 impl Operation for Score {
     const NAME: &'static str = "score";
     const SUMMARY: &'static str = "Score images";
@@ -75,7 +86,7 @@ impl Operation for Score {
     type Capability = dyn Scores;
     type Input = Images;
     type Options = ScoreOptions;
-    type Head = Worth;
+    type Head = ScoreHead;
     type Item = Likelihood;
 
     async fn run(
@@ -94,7 +105,10 @@ impl Operation for Score {
         };
         let scored = scores.score(images, &ask, &context.call).await?;
         Ok(Answer {
-            head: scored.worth,
+            head: ScoreHead {
+                worth: scored.worth,
+                precision: model.card.computed.precision,
+            },
             items: scored.items,
         })
     }
@@ -108,7 +122,7 @@ impl Operation for Score {
         Ok(())
     }
 
-    fn tensors(_: &Worth, items: &[Likelihood]) -> Vec<Tensor> {
+    fn tensors(_: &ScoreHead, items: &[Likelihood]) -> Vec<Tensor> {
         let numbers = |name, of: fn(&Likelihood) -> f64| Tensor::numbers(name, items.iter().map(of));
         let mut tensors = vec![
             numbers("bits_per_dim", |item| item.bits_per_dim.0),
@@ -125,7 +139,7 @@ impl Operation for Score {
         tensors
     }
 
-    fn rendering(_: Worth, items: Vec<Likelihood>) -> Rendering {
+    fn rendering(_: ScoreHead, items: Vec<Likelihood>) -> Rendering {
         let maps: Vec<_> = items.into_iter().filter_map(|item| item.log_probability_map).collect();
         match maps.first() {
             None => Rendering::Nothing,

@@ -5,11 +5,12 @@
 //! that all graphs share. Each is made when a run first needs it. No thread ever spins: idle spinning of several
 //! sessions on few cores costs more than half of the throughput.
 
+mod provider;
 mod scratch;
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, UNIX_EPOCH},
 };
@@ -24,18 +25,17 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Engine, Input, Program, RuntimeError, Threads, Values, View, patience, processor};
-
-/// The version of ONNX Runtime that the server is built and tested with.
-pub const VERSION: &str = "1.31.1";
+use super::{Device, Engine, Input, Placement, Program, RuntimeError, Threads, Values, View, patience, processor};
 
 /// ONNX Runtime allows one environment in a process; it is made once and kept until the process ends.
 static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new();
 
 /// ONNX Runtime with the server's thread policy.
+#[derive(Clone)]
 pub struct OnnxEngine {
     environment: Environment,
     workers: usize,
+    placement: Placement,
     /// Which build of the runtime it is, if its file tells.
     build: Option<String>,
 }
@@ -54,14 +54,22 @@ impl OnnxEngine {
         Ok(Self {
             environment,
             workers: workers.max(1),
+            placement: Placement::REFERENCE,
             build: stamp(library),
         })
+    }
+
+    /// The same with graphs that run there, if they can.
+    pub fn placed(self, placement: Placement) -> Result<Self, RuntimeError> {
+        provider::usable(&self.environment, placement)?;
+        Ok(Self { placement, ..self })
     }
 
     fn program(&self, name: &str, graph: Vec<u8>) -> OnnxProgram {
         OnnxProgram {
             name: name.to_owned(),
             environment: self.environment.clone(),
+            placement: self.placement,
             graph,
             weights: PrepackedWeights::new(),
             narrow: Mutex::default(),
@@ -124,14 +132,27 @@ fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure
 
 impl fmt::Debug for OnnxEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OnnxEngine({} workers)", self.workers)
+        write!(f, "OnnxEngine({}, {} workers)", self.placement, self.workers)
     }
 }
 
 impl Engine for OnnxEngine {
     fn identity(&self) -> Option<String> {
         let processor = processor::identity()?;
-        Some(format!("{} on {processor}", self.build.as_ref()?))
+        Some(format!("{}, {} on {processor}", self.build.as_ref()?, self.placement))
+    }
+
+    fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    fn reference(&self) -> Option<Arc<dyn Engine>> {
+        let placement = Placement::REFERENCE;
+        let reference = Self {
+            placement,
+            ..self.clone()
+        };
+        (self.placement != placement).then(|| Arc::new(reference) as _)
     }
 
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
@@ -165,6 +186,7 @@ impl Engine for OnnxEngine {
 struct OnnxProgram {
     name: String,
     environment: Environment,
+    placement: Placement,
     /// The graph's file: what further sessions are made from.
     graph: Vec<u8>,
     /// Weights in the layout of the kernels, shared by all sessions.
@@ -281,6 +303,13 @@ impl OnnxProgram {
             Threads::One => builder.with_independent_thread_pool()?.with_intra_threads(1)?,
             Threads::All => builder,
         };
+        let threads = match threads {
+            Threads::One => 1,
+            Threads::All => cores(),
+        };
+        if let Some(provider) = provider::of(self.placement, threads) {
+            builder = builder.with_execution_providers([provider])?;
+        }
         commit(&mut builder, &self.graph)
     }
 }
@@ -337,20 +366,46 @@ fn run(
     Ok(())
 }
 
-/// What tells a build of the library from others.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// What tells a build of the library, with those beside it that devices need, from others.
 fn stamp(library: &Path) -> Option<String> {
-    let metadata = library.metadata().ok()?;
-    let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    let (build, size) = (ort::info(), metadata.len());
-    Some(format!("{build}, {size} bytes of {}", changed.as_nanos()))
+    let mut stamps = vec![ort::info().to_owned()];
+    let library = library.canonicalize().ok()?;
+    for file in std::iter::once(library.clone()).chain(of_devices(&library)) {
+        let metadata = file.metadata().ok()?;
+        let changed = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+        stamps.push(format!("{} bytes of {}", metadata.len(), changed.as_nanos()));
+    }
+    Some(stamps.join(", "))
+}
+
+/// What devices need in the same folder, in order.
+fn of_devices(library: &Path) -> Vec<PathBuf> {
+    let entries = library.parent().and_then(|folder| folder.read_dir().ok());
+    let paths = entries
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .map(|entry| entry.path());
+    let is_one = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libonnxruntime_providers") || name.starts_with("libopenvino")
+    };
+    let mut all: Vec<PathBuf> = paths.filter(is_one).collect();
+    all.sort();
+    all
 }
 
 fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
     let unusable = |cause: String| {
         RuntimeError::Library(format!(
             "ONNX Runtime could not be loaded from {}: {cause}. The server needs the shared library of version \
-             {VERSION}: `make runtime` fetches it, or name one with --onnxruntime or ORT_DYLIB_PATH",
-            library.display()
+             {}: `make runtime` fetches it, or name one with --onnxruntime or ORT_DYLIB_PATH",
+            library.display(),
+            Device::Cpu.library_version()
         ))
     };
     if !library.exists() {
@@ -358,9 +413,8 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
     }
     // Loading the library comes before any other use of the API, which would look for a library of its own and panic.
     let environment = ort::init_from(library).map_err(|error| unusable(error.to_string()))?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let pool = GlobalThreadPoolOptions::default()
-        .with_intra_threads(cores)
+        .with_intra_threads(cores())
         .and_then(|options| options.with_inter_threads(1))
         .and_then(|options| options.with_spin_control(false))
         .map_err(|error| unusable(error.to_string()))?;

@@ -5,6 +5,19 @@ pub(super) fn identity() -> Option<String> {
     of_cpuinfo(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
 }
 
+/// Whether it multiplies bf16 numbers itself; `None` where the system does not say.
+pub(super) fn has_bf16() -> Option<bool> {
+    has_bf16_by(&std::fs::read_to_string("/proc/cpuinfo").ok()?)
+}
+
+fn has_bf16_by(text: &str) -> Option<bool> {
+    let flags = text
+        .lines()
+        .find(|line| line.starts_with("flags") || line.starts_with("Features"))?;
+    let telling = ["avx512_bf16", "amx_bf16", "bf16"];
+    Some(flags.split_whitespace().any(|flag| telling.contains(&flag)))
+}
+
 /// Of the first of the processors that Linux lists.
 fn of_cpuinfo(text: &str) -> Option<String> {
     const TELLING: [&str; 6] = ["vendor_id", "cpu family", "model", "model name", "flags", "Features"];
@@ -24,7 +37,18 @@ fn of_cpuinfo(text: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::of_cpuinfo;
+    use super::{has_bf16_by, of_cpuinfo};
+
+    #[test]
+    fn bf16_is_a_feature() {
+        assert_eq!(
+            has_bf16_by("model name\t: X\nflags\t: avx512f avx512_bf16\n"),
+            Some(true)
+        );
+        assert_eq!(has_bf16_by("Features\t: asimd bf16\n"), Some(true));
+        assert_eq!(has_bf16_by("flags\t: avx2 avx512f\n"), Some(false));
+        assert_eq!(has_bf16_by("model name\t: X\n"), None);
+    }
 
     #[test]
     fn features_tell_processors_apart_and_speed_does_not() {

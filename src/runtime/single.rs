@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, Input, Output, Program, RuntimeError, Threads, Values, View};
+use super::{Engine, Input, Output, Placement, Program, RuntimeError, Threads, Values, View};
 
 /// An engine whose graphs never see two rows of a batch together.
 #[derive(Debug)]
@@ -15,6 +15,15 @@ struct Rows(Arc<dyn Program>);
 impl Engine for OneAtATime {
     fn identity(&self) -> Option<String> {
         self.0.identity()
+    }
+
+    fn placement(&self) -> Placement {
+        self.0.placement()
+    }
+
+    fn reference(&self) -> Option<Arc<dyn Engine>> {
+        let reference = self.0.reference()?;
+        Some(Arc::new(Self(reference)))
     }
 
     fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {

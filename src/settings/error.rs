@@ -68,11 +68,16 @@ pub enum SettingsError {
     NoLibraryIn(PathBuf),
     /// No library was named and none was found.
     #[error(
-        "ONNX Runtime's shared library was not found in {}: run `make runtime`, or name it with --onnxruntime or \
+        "ONNX Runtime's shared library was not found in {}: run `{command}`, or name it with --onnxruntime or \
          ORT_DYLIB_PATH",
-        list(_0)
+        list(folders)
     )]
-    NoLibrary(Vec<PathBuf>),
+    NoLibrary {
+        /// Where it was looked for.
+        folders: Vec<PathBuf>,
+        /// What fetches it.
+        command: &'static str,
+    },
 }
 
 fn list(folders: &[PathBuf]) -> String {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::SettingsError;
+use super::{Device, SettingsError};
 
 /// The folder that `make runtime` fills.
 const FOLDER: &str = ".runtime";
@@ -14,11 +14,12 @@ const FOLDER: &str = ".runtime";
 const LEVELS_ABOVE_EXECUTABLE: usize = 4;
 
 /// The library that was named, or else the first one in a `.runtime/` above the executable, in the Python package
-/// `onnxruntime` that was installed beside the executable, or in a `.runtime/` of the working folder.
-pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, SettingsError> {
+/// `onnxruntime` that was installed beside the executable, or in a `.runtime/` of the working folder. In a `.runtime/`
+/// each device has a library of its own.
+pub(super) fn find(named: Option<&Path>, device: Device) -> Result<PathBuf, SettingsError> {
     match named {
         Some(path) => resolve_named(path),
-        None => search(&folders()),
+        None => search(&folders(device), device),
     }
 }
 
@@ -32,22 +33,26 @@ fn resolve_named(path: &Path) -> Result<PathBuf, SettingsError> {
     Err(SettingsError::NoLibraryAt(path.to_owned()))
 }
 
-fn search(folders: &[PathBuf]) -> Result<PathBuf, SettingsError> {
+fn search(folders: &[PathBuf], device: Device) -> Result<PathBuf, SettingsError> {
     folders
         .iter()
         .find_map(|folder| newest_in(folder))
-        .ok_or_else(|| SettingsError::NoLibrary(folders.to_vec()))
+        .ok_or_else(|| SettingsError::NoLibrary {
+            folders: folders.to_vec(),
+            command: device.fetched().0,
+        })
 }
 
 /// The working folder comes last, so that an installed server never runs what lies about where it was started.
-fn folders() -> Vec<PathBuf> {
+fn folders(device: Device) -> Vec<PathBuf> {
+    let own = Path::new(FOLDER).join(device.fetched().1);
     let mut folders = Vec::new();
     if let Ok(executable) = env::current_exe() {
         let above = executable.ancestors().skip(1).take(LEVELS_ABOVE_EXECUTABLE);
-        folders.extend(above.map(|folder| folder.join(FOLDER)));
+        folders.extend(above.map(|folder| folder.join(&own)));
         folders.extend(beside_in_python(&executable));
     }
-    folders.push(PathBuf::from(FOLDER));
+    folders.push(own);
     folders
 }
 
@@ -112,7 +117,7 @@ mod tests {
         ] {
             fs::write(folder.path().join(name), "").unwrap();
         }
-        let found = find(Some(folder.path())).unwrap();
+        let found = find(Some(folder.path()), Device::Cpu).unwrap();
         assert_eq!(found, folder.path().join("libonnxruntime.so.1.31.1"));
     }
 
@@ -124,7 +129,7 @@ mod tests {
             fs::create_dir_all(&library).unwrap();
             fs::write(library.join("libonnxruntime.so.1.31.1"), "").unwrap();
             let folders = beside_in_python(&prefix.path().join("bin/density-server"));
-            let found = search(&folders).unwrap();
+            let found = search(&folders, Device::Cpu).unwrap();
             assert!(found.ends_with("capi/libonnxruntime.so.1.31.1"), "{found:?}");
         }
         let prefix = tempfile::tempdir().unwrap();
@@ -132,14 +137,23 @@ mod tests {
     }
 
     #[test]
+    fn each_device_has_a_library_of_its_own() {
+        let last = |device| folders(device).pop().unwrap();
+        assert_eq!(last(Device::Cpu), Path::new(".runtime"));
+        assert_eq!(last(Device::OpenVino), Path::new(".runtime/openvino"));
+    }
+
+    #[test]
     fn a_missing_library_says_where_it_was_looked_for() {
         let empty = tempfile::tempdir().unwrap();
-        let message = search(&[empty.path().to_owned()]).unwrap_err().to_string();
-        assert!(message.contains("make runtime"), "{message}");
+        let message = search(&[empty.path().to_owned()], Device::OpenVino)
+            .unwrap_err()
+            .to_string();
+        assert!(message.contains("make runtime DEVICE=openvino"), "{message}");
         assert!(message.contains(&*empty.path().to_string_lossy()), "{message}");
         let named = empty.path().join("absent.so");
         assert!(matches!(
-            find(Some(&named)),
+            find(Some(&named), Device::Cpu),
             Err(SettingsError::NoLibraryAt(path)) if path == named
         ));
     }

@@ -23,7 +23,7 @@ use std::{
 use density_server::{
     domain::image::{Image, ImageShape},
     media,
-    runtime::onnx::VERSION,
+    runtime::Device,
 };
 use serde_json::{Value, json};
 
@@ -59,7 +59,8 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&options.repository);
     let engine = limit::engine(cores);
-    println!("server at {}, {cores} cores, ONNX Runtime {VERSION}", server.address);
+    let version = Device::Cpu.library_version();
+    println!("server at {}, {cores} cores, ONNX Runtime {version}", server.address);
     warn_of_company(cores);
     let mut points = Vec::new();
     let mut loops = Vec::new();
@@ -80,7 +81,7 @@ fn main() {
     let points: Vec<Value> = points.iter().map(Point::to_json).collect();
     let report = json!({
         "cores": cores,
-        "onnxruntime": VERSION,
+        "onnxruntime": Device::Cpu.library_version(),
         "seconds_per_point": options.point.as_secs_f64(),
         "in_process": loops,
         "points": points,
@@ -115,6 +116,7 @@ fn measure(
         address: &server.address,
         path: &path,
         content_type: "image/png",
+        headers: "",
     };
     client::run(&target, &bodies, 16, options.point / 4);
     CONCURRENCIES

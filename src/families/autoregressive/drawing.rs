@@ -224,7 +224,7 @@ impl Drawing {
             .collect();
         let logits = self
             .network
-            .logits(&given, threads(parallelism))
+            .logits_to_draw(&given, threads(parallelism))
             .map_err(|error| error.to_string())?;
         let (shape, mut scratch) = (self.network.shape(), Scratch::default());
         for (row, (order, guess)) in guesses.iter_mut().enumerate() {

@@ -278,7 +278,7 @@ impl Network {
             return Ok(Verdict::default());
         };
         let expected = match &self.evaluation {
-            Evaluation::Passes(passes) => passes.scored_logits(&[*given], Threads::All)?.1,
+            Evaluation::Passes(passes) => passes.logits_to_verify(&[*given], Threads::All)?,
             Evaluation::Walks(_) => {
                 let unlike = unlike(given.levels, self.shape);
                 let company: Vec<Given<'_>> = golden
@@ -340,7 +340,7 @@ impl Network {
                 wavefront.finish(walk);
             }
             Compilation::Causal(_) | Compilation::Unknown(_) => {
-                self.logits(&[given], threads)?;
+                self.logits_to_draw(&[given], threads)?;
             }
         }
         Ok(())
@@ -381,6 +381,15 @@ impl Network {
                     .max(1)
             }
             Evaluation::Walks(_) => walks::COMPANY,
+        }
+    }
+
+    /// The logits of every dimension by which images are drawn: those of the processor at full precision, wherever
+    /// scores are computed, so that a seed stays what it is.
+    pub fn logits_to_draw(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
+        match &self.evaluation {
+            Evaluation::Passes(passes) => passes.logits_to_draw(images, threads),
+            Evaluation::Walks(_) => self.logits(images, threads),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     domain::{bayes::Role, conformal::Calibration, image::Image},
     families::manifest::{
         members::Member,
-        preprocessing,
+        placement, preprocessing,
         text::{self, Origin},
         write,
     },
@@ -23,6 +23,7 @@ use crate::{
         labels::Labels,
         work::Workshop,
     },
+    runtime::Placement,
 };
 
 /// Images kept with the composite to check that a server finds what was found here.
@@ -206,6 +207,17 @@ fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<PathBuf>
     write::version(repository, &composite.name, files, |hashes| manifest(composite, hashes))
 }
 
+/// Where the members are computed, and how exactly.
+fn members_placement(members: &Members) -> Placement {
+    let others = members.density.iter().chain(&members.novelty);
+    Placement::of_all(
+        [&members.classifier]
+            .into_iter()
+            .chain(others)
+            .map(|model| model.placement),
+    )
+}
+
 /// The text of a composite's manifest.
 fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
     let members = composite.members;
@@ -239,9 +251,10 @@ fn manifest(composite: &NewComposite<'_>, hashes: &[(&str, String)]) -> String {
         ),
         text::members(&members),
         format!(
-            "\n[ambiguity]\nscores = {AMBIGUITY:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\n\
+            "\n[ambiguity]\nscores = {AMBIGUITY:?}\ndescription = {}\n{}\n[golden]\nimages = {GOLDEN_IMAGES:?}\n\
              scores = {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.001\nrelative_tolerance = 0.000001\n",
-            text::quoted(&format!("{}: {count} images", composite.data))
+            text::quoted(&format!("{}: {count} images", composite.data)),
+            placement::lines(members_placement(composite.members))
         ),
         text::tail(&origin, hashes),
     ]

@@ -7,8 +7,10 @@ use crate::{
     families::manifest::{
         Scored, Tables,
         members::{Member, members},
+        placement::CalibratedAt,
     },
     model::labels::Labels,
+    runtime::Placement,
 };
 
 /// What a composite's manifest says beside what every manifest says.
@@ -21,6 +23,8 @@ pub(super) struct Own {
     pub(super) ambiguity: String,
     /// Where these images came from.
     pub(super) description: String,
+    /// Where they were classified, and how exactly.
+    pub(super) calibrated_at: Placement,
     pub(super) golden: Scored,
 }
 
@@ -29,6 +33,8 @@ pub(super) struct Own {
 struct AmbiguityTable {
     scores: String,
     description: String,
+    device: Option<String>,
+    precision: Option<String>,
 }
 
 impl Own {
@@ -39,6 +45,7 @@ impl Own {
             labels: tables.labels()?.ok_or_else(|| tables.needs("[labels]"))?,
             ambiguity: ambiguity.scores,
             description: ambiguity.description,
+            calibrated_at: CalibratedAt::new(ambiguity.device, ambiguity.precision).placement()?,
             golden: tables.scored()?,
         })
     }

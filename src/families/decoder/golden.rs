@@ -23,6 +23,7 @@ pub struct GoldenImages {
     images: String,
     absolute_tolerance: f64,
     relative_tolerance: f64,
+    bf16_tolerance: Option<f64>,
 }
 
 impl GoldenImages {
@@ -36,7 +37,7 @@ impl GoldenImages {
 
     /// How far off the server may be.
     pub fn tolerance(&self) -> Result<Tolerance, String> {
-        tolerance(self.absolute_tolerance, self.relative_tolerance)
+        tolerance(self.absolute_tolerance, self.relative_tolerance, self.bf16_tolerance)
     }
 
     /// Golden codes, and the dimensions of their images.

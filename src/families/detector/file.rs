@@ -20,7 +20,7 @@ use crate::{
         mixture::{Component, Mixture},
     },
     families::manifest::{
-        preprocessing,
+        placement, preprocessing,
         text::{self, Origin},
     },
 };
@@ -441,12 +441,13 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
     let splits = &detector.splits;
     let _ = write!(
         out,
-        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = \
+        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n{}\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = \
          {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
         text::quoted(&format!(
             "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
             detector.data, splits.calibrate.images, splits.rank.images, splits.fit.images, splits.seed
-        ))
+        )),
+        placement::lines(detector.calibrated_at)
     );
     let origin = Origin {
         data: &detector.data,

@@ -30,7 +30,7 @@ use crate::{
     families::manifest::{members::Member, write},
     media::{self, DecodeOptions},
     model::{Model, Refusal, work::Workshop},
-    runtime::Threads,
+    runtime::{Placement, Threads},
 };
 
 /// Windows that fit, and that rank, at most.
@@ -161,6 +161,7 @@ pub async fn calibrate(
         scores,
         splits: parts.splits(recipe.seed),
         calibrated_on: TrainedOn::of(parts.calibrate.iter().map(calibrate::hash)),
+        calibrated_at: Placement::of_all(recipe.members.iter().map(|(_, model)| model.placement)),
         data: recipe.data.clone(),
         licence: recipe.licence.clone(),
         command: recipe.command.clone(),
@@ -342,6 +343,8 @@ pub(super) struct NewDetector {
     pub(super) splits: Splits,
     /// The images that calibrate.
     pub(super) calibrated_on: TrainedOn,
+    /// Where they were judged, and how exactly.
+    pub(super) calibrated_at: Placement,
     /// Where the images came from.
     pub(super) data: String,
     /// Their licence.

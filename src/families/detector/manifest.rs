@@ -14,7 +14,9 @@ use crate::{
     families::manifest::{
         Scored, Tables,
         members::{Member, members},
+        placement::CalibratedAt,
     },
+    runtime::Placement,
 };
 
 /// What a detector's manifest says beside what every manifest says.
@@ -30,6 +32,8 @@ pub(super) struct Own {
     pub(super) calibration: String,
     /// Where the images that calibrated it came from.
     pub(super) description: String,
+    /// Where they were judged, and how exactly.
+    pub(super) calibrated_at: Placement,
     pub(super) golden: Scored,
     /// How larger images are cut, if they may be.
     pub(super) tiles: Option<TilePlan>,
@@ -74,6 +78,8 @@ struct LearntTable {
 struct CalibrationTable {
     file: String,
     description: String,
+    device: Option<String>,
+    precision: Option<String>,
 }
 
 impl Own {
@@ -89,6 +95,7 @@ impl Own {
             learnt: tables.optional::<LearntTable>("learnt")?.map(|table| table.file),
             calibration: calibration.file,
             description: calibration.description,
+            calibrated_at: CalibratedAt::new(calibration.device, calibration.precision).placement()?,
             golden: tables.scored()?,
         })
     }

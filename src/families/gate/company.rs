@@ -33,16 +33,20 @@ pub(in crate::families) enum Broken {
 /// Runs the items of these indices together and answers the numbers of each.
 pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>, E> + 'a;
 
-/// Tries item 0 alone and behind items 1 to `others`. Answers also the numbers of the others.
+/// Items 1 and 2 are others than item 0.
+const DIFFERENT: usize = 2;
+
+/// Tries item 0 alone and behind so many others, which are items 1 and 2 in turn. Answers the numbers of these two.
 #[expect(clippy::type_complexity, reason = "two ways to fail: the run, and the graph")]
 pub(in crate::families) fn probe<E>(
     others: usize,
     run: &mut Run<'_, E>,
 ) -> Result<Result<(Kept, Vec<Vec<f32>>), Broken>, E> {
     let alone = run(&[0])?.swap_remove(0);
-    let order: Vec<usize> = (1..=others).chain([0]).collect();
+    let order: Vec<usize> = (1..=DIFFERENT).cycle().take(others).chain([0]).collect();
     let mut together = run(&order)?;
     let behind = together.pop().unwrap_or_default();
+    together.truncate(DIFFERENT);
     if same_bits(&alone, &behind) {
         return Ok(Ok((Kept::Exactly, together)));
     }

@@ -6,7 +6,11 @@ use super::units::Suspicion;
 use crate::{
     families::{NetworkError, manifest::MANIFEST},
     import::interview::Question,
-    runtime::RuntimeError,
+    model::{
+        Reason,
+        info::{Change, short},
+    },
+    runtime::{Placement, Precision, RuntimeError},
 };
 
 /// Why a version does not serve.
@@ -129,6 +133,33 @@ pub enum GateError {
     /// Numbers that look like something else, and are not declared.
     #[error("{}; what is right is said in [declared] of {MANIFEST}", listed(.0))]
     Undeclared(Vec<Undeclared>),
+    /// Numbers that move further at a lower precision than is declared.
+    #[error(
+        "on {placement} {change}: {}. If that will do, say `bf16_tolerance = {:?}` in [golden] of {MANIFEST}; else \
+         serve it with {}",
+        declared.map_or("how far they may is not declared".to_owned(), |declared| format!("declared are {declared}")),
+        short(change.largest * 1.1),
+        Placement { precision: Precision::F32, ..*placement }.flags()
+    )]
+    Moved {
+        /// Where they were computed.
+        placement: Placement,
+        /// How far they moved.
+        change: Change,
+        /// What the manifest allows.
+        declared: Option<f64>,
+    },
+    /// A proof that fails on a device and not at the reference.
+    #[error("on {placement}, though not on {}: {cause}", Placement::REFERENCE)]
+    Elsewhere {
+        /// Where.
+        placement: Placement,
+        /// What failed.
+        cause: Box<GateError>,
+    },
+    /// A calibration that was made elsewhere.
+    #[error("{0}")]
+    Calibrated(Reason),
     /// Golden numbers that prove nothing.
     #[error("{what}: the tolerance allows {allowed:e}, so that any number would do")]
     Tolerance {

@@ -13,6 +13,9 @@ use crate::{
 /// Others that item 0 is run behind.
 const OTHERS: usize = 2;
 
+/// The same where kernels are not the runtime's own: more of them, since these may be chosen by the size of a batch.
+const OTHERS_ELSEWHERE: usize = 15;
+
 impl Gate<'_> {
     /// Numbers for trials of the graph in `file`: others for every graph.
     pub(in crate::families) fn probe(&self, file: &str) -> Random {
@@ -41,7 +44,12 @@ impl Gate<'_> {
             ));
             return run(&[1, 2]).map_err(refused);
         }
-        match company::probe(OTHERS, run).map_err(refused)? {
+        let others = if self.placement().is_reference() {
+            OTHERS
+        } else {
+            OTHERS_ELSEWHERE
+        };
+        match company::probe(others, run).map_err(refused)? {
             Ok((kept, others)) => {
                 self.passed("company", format!("{file}: {kept}"));
                 Ok(others)

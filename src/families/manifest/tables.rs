@@ -5,8 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, de::DeserializeOwned};
 
+use super::placement::CalibratedAt;
 pub use crate::graph::rewrite::InputMap;
-use crate::{domain::image::ImageShape, model::labels::Labels};
+use crate::{domain::image::ImageShape, model::labels::Labels, runtime::Placement};
 
 /// What is left of a manifest to be read.
 pub struct Tables {
@@ -117,6 +118,7 @@ pub struct Scored {
     pub scores: String,
     absolute_tolerance: f64,
     relative_tolerance: f64,
+    bf16_tolerance: Option<f64>,
 }
 
 /// How far a number may be from the golden one, in the unit of that number.
@@ -126,6 +128,8 @@ pub struct Tolerance {
     pub absolute: f64,
     /// Allowed difference as a share of the golden number.
     pub relative: f64,
+    /// How far a number may move when it is computed at bf16; nothing is said where that was not looked at.
+    pub at_bf16: Option<f64>,
 }
 
 impl Tolerance {
@@ -136,10 +140,14 @@ impl Tolerance {
 }
 
 /// A tolerance, if it can be one.
-pub fn tolerance(absolute: f64, relative: f64) -> Result<Tolerance, String> {
+pub fn tolerance(absolute: f64, relative: f64, at_bf16: Option<f64>) -> Result<Tolerance, String> {
     let is_valid = |value: f64| value.is_finite() && value >= 0.0;
-    if is_valid(absolute) && is_valid(relative) {
-        return Ok(Tolerance { absolute, relative });
+    if is_valid(absolute) && is_valid(relative) && at_bf16.is_none_or(is_valid) {
+        return Ok(Tolerance {
+            absolute,
+            relative,
+            at_bf16,
+        });
     }
     Err("golden: tolerances must be finite, and not negative".to_owned())
 }
@@ -150,6 +158,7 @@ impl Scored {
         Tolerance {
             absolute: self.absolute_tolerance,
             relative: self.relative_tolerance,
+            at_bf16: self.bf16_tolerance,
         }
     }
 
@@ -173,9 +182,17 @@ pub struct CalibrationFile {
     pub description: String,
     /// File of short hashes of the images that they are of, see [`crate::detection::trained_on`].
     pub images: Option<String>,
+    /// Where they were computed, and how exactly.
+    device: Option<String>,
+    precision: Option<String>,
 }
 
 impl CalibrationFile {
+    /// Where the scores were computed, and how exactly.
+    pub fn placement(&self) -> Result<Placement, String> {
+        CalibratedAt::new(self.device.clone(), self.precision.clone()).placement()
+    }
+
     /// Its files.
     pub fn files(&self) -> impl Iterator<Item = &str> {
         std::iter::once(self.scores.as_str()).chain(self.images.as_deref())
@@ -293,7 +310,11 @@ impl Tables {
     /// `[golden]` of numbers of images.
     pub fn scored(&mut self) -> Result<Scored, String> {
         let scored: Scored = self.needed("golden")?;
-        tolerance(scored.absolute_tolerance, scored.relative_tolerance)?;
+        tolerance(
+            scored.absolute_tolerance,
+            scored.relative_tolerance,
+            scored.bf16_tolerance,
+        )?;
         Ok(scored)
     }
 
@@ -306,6 +327,7 @@ impl Tables {
                 self.family
             )
         })?;
+        file.as_ref().map(CalibrationFile::placement).transpose()?;
         Ok(file)
     }
 

@@ -66,6 +66,7 @@ pub(super) struct GoldenCodes {
     pub(super) log_variances: String,
     absolute_tolerance: f64,
     relative_tolerance: f64,
+    bf16_tolerance: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -104,7 +105,7 @@ impl GoldenCodes {
     }
 
     pub(super) fn tolerance(&self) -> Result<Tolerance, String> {
-        tolerance(self.absolute_tolerance, self.relative_tolerance)
+        tolerance(self.absolute_tolerance, self.relative_tolerance, self.bf16_tolerance)
     }
 
     /// Golden images, and the means and then the log-variances of all.

@@ -12,23 +12,23 @@ from model import Model, levels
 
 
 class Api(litserve.LitAPI):
-    """One model a worker; requests that wait are put together."""
+    """Sessions a worker; requests that wait are put together."""
 
     def setup(self, _device: str) -> None:
-        """Loads the session."""
-        self.model = Model(os.environ["PEER_OPERATION"], int(os.environ["PEER_THREADS"]))
+        """Loads the sessions."""
+        self.model = Model()
 
-    def decode_request(self, request: dict) -> np.ndarray:
-        """The levels of an image file."""
-        return levels(base64.b64decode(request["image"]))
+    def decode_request(self, request: dict) -> tuple[str, np.ndarray]:
+        """The operation, and the levels of an image file."""
+        return request["operation"], levels(base64.b64decode(request["image"]))
 
-    def batch(self, inputs: list[np.ndarray]) -> np.ndarray:
-        """Levels as one array."""
-        return np.stack(inputs)
+    def batch(self, inputs: list) -> list:
+        """Requests together."""
+        return inputs
 
-    def predict(self, batch: np.ndarray) -> list:
-        """An answer an image."""
-        return self.model.run(batch)
+    def predict(self, batch: list) -> list:
+        """An answer an image. One operation is asked for at a time."""
+        return self.model.run(batch[0][0], np.stack([own for _, own in batch]))
 
     def unbatch(self, output: list) -> list:
         """The answers apart."""
@@ -41,5 +41,6 @@ class Api(litserve.LitAPI):
 
 if __name__ == "__main__":
     api = Api(max_batch_size=32, batch_timeout=0.0, api_path="/")
-    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=int(os.environ["PEER_WORKERS"]))
+    workers = int(os.environ["PEER_WORKERS"])
+    server = litserve.LitServer(api, accelerator="cpu", workers_per_device=workers, timeout=300)
     server.run(host="127.0.0.1", port=int(os.environ["PEER_PORT"]), generate_client_file=False, log_level="warning")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
@@ -13,15 +11,15 @@ from model import Model
 
 
 class Peer(MLModel):
-    """One model a worker. It takes levels as a tensor: the protocol that it speaks has no image files."""
+    """A model for each operation. They take levels as a tensor: the protocol that it speaks has no image files."""
 
     async def load(self) -> bool:
-        """Loads the session."""
-        self.model = Model(os.environ["PEER_OPERATION"], int(os.environ["PEER_THREADS"]))
+        """Loads the sessions."""
+        self.model = Model()
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         """Answers about levels [N, 1, H, W]."""
         levels = NumpyCodec.decode_input(payload.inputs[0])
-        result = np.asarray(self.model.run(levels.astype(np.uint8)))
+        result = np.asarray(self.model.run(self.name, levels.astype(np.uint8)))
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("result", result)])

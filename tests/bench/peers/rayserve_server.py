@@ -12,26 +12,24 @@ from starlette.requests import Request
 
 from model import Model, levels
 
-OPERATION, THREADS = os.environ["PEER_OPERATION"], int(os.environ["PEER_THREADS"])
-
 
 @serve.deployment(
     num_replicas=int(os.environ["PEER_WORKERS"]), max_ongoing_requests=256, ray_actor_options={"num_cpus": 0.5}
 )
 class Peer:
-    """One model a replica; requests that wait are put together."""
+    """Sessions a replica; requests that wait are put together."""
 
     def __init__(self) -> None:
-        self.model = Model(OPERATION, THREADS)
+        self.model = Model()
 
     @serve.batch(max_batch_size=32, batch_wait_timeout_s=0.0)
-    async def infer(self, files: list[bytes]) -> list:
-        """Answers about image files."""
-        return self.model.run(np.stack([levels(file) for file in files]))
+    async def infer(self, asked: list[tuple[str, bytes]]) -> list:
+        """Answers about image files. One operation is asked for at a time."""
+        return self.model.run(asked[0][0], np.stack([levels(file) for _, file in asked]))
 
     async def __call__(self, request: Request) -> dict:
         """The answer about one image file."""
-        return {"result": await self.infer(await request.body())}
+        return {"result": await self.infer((request.url.path.strip("/"), await request.body()))}
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ use crate::{
         wavefront::{Analysis, Interface, Predictions},
         weights,
     },
-    runtime::{Engine, Input, Output, Program, RuntimeError, Threads, Values},
+    runtime::{Engine, Input, Output, Precision, Program, RuntimeError, Threads, Values},
 };
 
 /// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of
@@ -28,6 +28,8 @@ pub(super) struct Passes {
     contract: Contract,
     score: Option<Scoring>,
     logits: Arc<dyn Program>,
+    /// The same at the reference, where the others run elsewhere.
+    reference: Option<Arc<dyn Program>>,
     predictions: Predictions,
     logits_form: Vec<usize>,
     cropping: Option<Cropping>,
@@ -81,16 +83,26 @@ impl Passes {
             (Head::Categorical, _) => Some(rewrite::Logits::Categorical),
             (Head::LogisticMixture, _) => None,
         };
-        let compilation = compile(engine, name, model, &contract, predictions)?;
-        let (model, cropping) = cropped(engine, name, model, &contract);
+        let reference = engine.reference();
+        let exact = reference.as_deref().unwrap_or(engine);
+        let compilation = compile(exact, name, model, &contract, predictions)?;
+        let (model, cropping) = cropped(exact, name, model, &contract);
+        let sums = match engine.placement().precision {
+            Precision::F32 => rewrite::Sums::Convolved,
+            Precision::Bf16 => rewrite::Sums::Reduced,
+        };
         let score = |of| -> Result<Scoring, NetworkError> {
-            let score = rewrite::score(&model, &contract.input, &contract.output, shape, contract.map, of)?;
+            let (input, output) = (&contract.input, &contract.output);
+            let score = rewrite::score(&model, input, output, shape, contract.map, of, sums)?;
             let program = engine.load(&format!("{name} (score)"), &graph::serialize(&score))?;
             Ok(Scoring { program, of })
         };
         let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
         let passes = Self {
             score: kind.map(score).transpose()?,
+            reference: reference.map(|reference| {
+                reference.load_later(&format!("{name} (logits, reference)"), graph::serialize(&logits))
+            }),
             logits: engine.load_later(&format!("{name} (logits)"), graph::serialize(&logits)),
             predictions,
             logits_form,
@@ -142,6 +154,21 @@ impl Passes {
     pub(super) fn logits(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
         let mut outputs = self.run(&*self.logits, &[&self.contract.output], images, threads)?;
         self.read_logits(outputs.remove(0), images.len())
+    }
+
+    /// The logits by which images are drawn: the same wherever scores are computed.
+    pub(super) fn logits_to_draw(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
+        let program = self.reference.as_ref().unwrap_or(&self.logits);
+        let mut outputs = self.run(&**program, &[&self.contract.output], images, threads)?;
+        self.read_logits(outputs.remove(0), images.len())
+    }
+
+    /// The same, beside scores where both are computed in the same place.
+    pub(super) fn logits_to_verify(&self, images: &[Given<'_>], threads: Threads) -> Result<Logits, NetworkError> {
+        match &self.reference {
+            Some(_) => self.logits_to_draw(images, threads),
+            None => Ok(self.scored_logits(images, threads)?.1),
+        }
     }
 
     fn read_logits(&self, output: Output, rows: usize) -> Result<Logits, NetworkError> {
