@@ -43,7 +43,7 @@ class LiveScrape(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         # A queue that takes any one request, and not those of all clients.
-        cls.server = Server("--interactive-queue", "0.1")
+        cls.server = Server("--interactive-queue", "0.02")
         cls.addClassCleanup(cls.server.__exit__)
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
