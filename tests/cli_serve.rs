@@ -105,7 +105,8 @@ fn a_model_that_is_refused_is_told_wherever_operators_look() {
     assert!(server.get(&format!("/v1/models/{bad}")).contains(&reason[..20]));
     fs::remove_dir_all(repository.path().join(bad)).unwrap();
     server.signal("HUP");
-    eventually("the end of the weakness", || weaknesses(&server).is_empty());
+    eventually("the end of the weakness", || !server.get("/readyz").contains(bad));
+    assert_eq!(weaknesses(&server), [""; 0]);
 }
 
 #[test]

@@ -340,8 +340,8 @@ fn analysed(mut model: Model) -> Model {
     model
 }
 
-/// Logits of two levels through half the size: each block of two by two sees the rows `above` it, and as many of its own
-/// as are left of two.
+/// Logits of two levels through half the size: each block of two by two sees the rows `above` it, and as many of its
+/// own as are left of two.
 fn strided(shape: ImageShape, above: i64) -> Model {
     let (height, width) = (shape.height(), shape.width());
     model(

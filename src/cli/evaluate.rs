@@ -83,8 +83,8 @@ struct Request {
     outliers: Vec<String>,
 
     /// Masks of the outliers, white where an image is defective: adds the AUROC of pixels and the overlap of regions. A
-    /// mask is called like its image and ends in .png; it lies in the folder, or in one below it called like the set. It is
-    /// resized as its image is
+    /// mask is called like its image and ends in .png; it lies in the folder, or in one below it called like the set.
+    /// It is resized as its image is
     #[arg(long, value_name = "FOLDER", help_heading = "Outliers")]
     masks: Option<PathBuf>,
 

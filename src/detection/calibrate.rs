@@ -51,7 +51,8 @@ pub async fn measure_all<T: Send + 'static>(
     Ok(all)
 }
 
-/// Gaussians of a density, at most: what inliers do not show is not fitted, see [`crate::domain::mixture::Mixture::choose`].
+/// Gaussians of a density, at most: what inliers do not show is not fitted, see
+/// [`crate::domain::mixture::Mixture::choose`].
 const MOST_COMPONENTS: usize = 8;
 
 /// The fewest images that may calibrate: fewer could not support a false-alarm rate of 1 %.

@@ -210,8 +210,8 @@ impl Rule {
         }
     }
 
-    /// Fisher's sum and the guard: the sum of −log rank over densities and the excess, and the maximum over these and the
-    /// guarded numbers.
+    /// Fisher's sum and the guard: the sum of −log rank over densities and the excess, and the maximum over these and
+    /// the guarded numbers.
     fn tests(&self, measured: &Measured, densities: &[DensityJudgement]) -> (f64, f64) {
         let fisher = densities.iter().map(|density| density.evidence).sum();
         let guarded = self.plan.guarded.iter().filter_map(|statistic| {

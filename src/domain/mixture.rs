@@ -82,10 +82,10 @@ impl Mixture {
         Self::of(&states, size)
     }
 
-    /// The mixture of at most `most` Gaussians that explains best what it was not fitted to: of one, two, four and so on,
-    /// that number which gives each half of the points the largest log-likelihood when it is fitted to the other half.
-    /// Few points in many dimensions get one, and many points as many as they show. Every other point is in a half: their
-    /// order must say nothing, as that of a permutation does not.
+    /// The mixture of at most `most` Gaussians that explains best what it was not fitted to: of one, two, four and so
+    /// on, that number which gives each half of the points the largest log-likelihood when it is fitted to the other
+    /// half. Few points in many dimensions get one, and many points as many as they show. Every other point is in a
+    /// half: their order must say nothing, as that of a permutation does not.
     pub fn choose(points: &[Vec<f64>], most: usize, seed: u64) -> Option<Self> {
         let half = |parity: usize| points.iter().skip(parity).step_by(2).cloned().collect::<Vec<_>>();
         let halves = [half(0), half(1)];

@@ -5,8 +5,8 @@ use crate::domain::image::ImageShape;
 use super::{DecodeLimits, DecodeOptions, MediaError, Pixels, Resize, decode};
 
 /// Reads a mask from an image file of the model's size: light pixels (128 and above, after conversion to grey) are
-/// given. One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation. One of another
-/// size is brought to the model's by `resize`, as its image was, or refused.
+/// given. One flag a pixel in row order. The mask is taken as it is stored, whatever its EXIF orientation. One of
+/// another size is brought to the model's by `resize`, as its image was, or refused.
 pub fn decode_mask(
     bytes: &[u8],
     shape: ImageShape,

@@ -90,9 +90,9 @@ impl Action {
                 "Pins the newest ready version that is older than the one that answers requests that name none."
             }
             Self::Shadow => {
-                "Has this version judge the images that the others judge, after these have answered, where nothing waits \
-                 for a worker. Its decisions are counted beside theirs (`density_shadow_images_total`), those that differ \
-                 stand in the log, and nothing else comes of them."
+                "Has this version judge the images that the others judge, after these have answered, where nothing \
+                 waits for a worker. Its decisions are counted beside theirs (`density_shadow_images_total`), those \
+                 that differ stand in the log, and nothing else comes of them."
             }
             Self::Unshadow => "Ends that.",
         }

@@ -133,9 +133,9 @@ fn smallest(numbers: impl Iterator<Item = f32>, nth: usize) -> f32 {
     least[nth - 1]
 }
 
-/// One factor for all numbers, so that a place as far from the mean as places are on average is one away from it. Layers
-/// keep the sizes that the network gives them: of defects that were made of good photographs (Li et al. 2021, Zavrtanik et
-/// al. 2021) more were told from these than with layers that vary alike.
+/// One factor for all numbers, so that a place as far from the mean as places are on average is one away from it.
+/// Layers keep the sizes that the network gives them: of defects that were made of good photographs (Li et al. 2021,
+/// Zavrtanik et al. 2021) more were told from these than with layers that vary alike.
 fn scale(sample: &Sample) -> Vec<f32> {
     let size = sample.size;
     let mean = mean(sample.places.chunks(size), size);

@@ -95,8 +95,8 @@ impl<'a> Planes<'a> {
     }
 }
 
-/// A linear map of a picture [1, channels, rows, columns] to one of `outputs` channels. `weight` gives that of an output, of
-/// an input by its place in the group, and of a tap.
+/// A linear map of a picture [1, channels, rows, columns] to one of `outputs` channels. `weight` gives that of an
+/// output, of an input by its place in the group, and of a tap.
 fn linear(
     x: &Sight,
     (outputs, groups): (usize, usize),
