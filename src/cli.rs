@@ -265,6 +265,14 @@ fn say(line: &str) {
     let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
+/// Text for whoever asked, on standard output.
+fn print(text: &str) -> Result<(), CliError> {
+    io::stdout()
+        .lock()
+        .write_all(text.as_bytes())
+        .map_err(|error| CliError::writing(None, error))
+}
+
 impl CliError {
     /// An error of reading or writing `what`.
     fn io(what: impl Into<String>, error: io::Error) -> Self {

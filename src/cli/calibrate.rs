@@ -3,7 +3,6 @@
 mod composite;
 
 use std::{
-    io::{self, Write},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -13,7 +12,7 @@ use clap::Args;
 use super::{
     CliError, OfflineSettings, Outcome,
     gather::{self, Gathered, Handling},
-    model, pipeline,
+    model, pipeline, print,
 };
 use crate::{
     app::{App, Registries},
@@ -403,13 +402,6 @@ pub(super) fn notes_of(notes: impl Iterator<Item = String>, failures: &[Failure]
         text += "\n";
     }
     text
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| CliError::writing(None, error))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! `evaluate`: what a model is worth on a set of images, as a table, as JSON and as a page to read.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +16,7 @@ use super::{
     labels::LabelArgs,
     model::{self, Loaded},
     pipeline::{self, Images},
+    print,
     resume::Done,
     say,
 };
@@ -140,7 +140,7 @@ pub(super) fn run(arguments: EvaluateArgs, registries: &Registries) -> Result<Ou
         outliers,
     };
     let (report, shown) = evaluation.carry_out()?;
-    print(&report)?;
+    print(&text::report(&report))?;
     if let Some(folder) = &request.output {
         write(folder, &report, &shown)?;
         say(&format!("written: {0}/report.json, {0}/report.html", folder.display()));
@@ -416,13 +416,6 @@ fn nothing(set: &str, failures: &[Failure]) -> CliError {
             failures.len()
         ),
     })
-}
-
-fn print(report: &Report) -> Result<(), CliError> {
-    io::stdout()
-        .lock()
-        .write_all(text::report(report).as_bytes())
-        .map_err(|error| CliError::writing(None, error))
 }
 
 fn write(folder: &Path, report: &Report, shown: &Shown) -> Result<(), CliError> {

@@ -1,24 +1,24 @@
 //! `import`: a version made of exported graphs. Flags and prompts are here; what is recognised and written is not.
 
+mod report;
+mod terminal;
+
 use std::{
     collections::BTreeMap,
-    io::{self, IsTerminal, Write},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 
-use super::{
-    CliError, OfflineSettings, Outcome,
-    gather::{Gathered, Handling},
-    inputs::DecodeArgs,
-    say,
+use self::{
+    report::{refuse, report},
+    terminal::Terminal,
 };
+use super::{CliError, OfflineSettings, Outcome, print};
 use crate::{
     app::{self, Registries},
-    domain::image::{Image, ImageShape},
-    families::import::{GoldenFiles, Host, ImportError, Imported, Interview, Origin, Problem, Question, Request},
-    intake::Takes,
+    families::import::{GoldenFiles, Interview, Origin, Request},
+    media::{DecodeOptions, Filter, Resize},
 };
 
 /// Make a version of exported graphs: read what they are, write the manifest, prove it
@@ -74,6 +74,11 @@ struct RequestArgs {
     #[arg(long, value_name = "NUMBERS", requires = "mean")]
     deviation: Option<String>,
 
+    /// Standard deviation of a VAE's decoder that was trained on squared error, in units of level / (levels − 1): it gives
+    /// the likelihood that an image alone is not
+    #[arg(long, value_name = "NUMBER")]
+    sigma: Option<String>,
+
     /// Names of labels in their order, with commas between; or a file with one a line [default: 0, 1, …]
     #[arg(long, value_name = "NAMES")]
     labels: Option<String>,
@@ -116,7 +121,52 @@ struct RequestArgs {
     trained_with: Option<String>,
 
     #[command(flatten)]
-    decoding: DecodeArgs,
+    preprocessing: PreprocessingArgs,
+}
+
+/// What is done to files so that they fit: declared in the manifest, and done to files that are read here.
+#[derive(Debug, Clone, Copy, Args)]
+struct PreprocessingArgs {
+    /// Filter by which files of another size are always brought to the model's: box, bilinear, hamming, bicubic or
+    /// lanczos
+    #[arg(long, value_name = "FILTER", value_parser = filter)]
+    resize: Option<Filter>,
+
+    /// Pixels that the shorter side gets, out of which the middle is cut [default: the proportion is not kept]
+    #[arg(long, value_name = "PIXELS", requires = "resize")]
+    short_side: Option<u32>,
+
+    /// Files of another kind always become grey or colour, and of 8 bits
+    #[arg(long)]
+    convert: bool,
+
+    /// Files are always turned as the orientation tag of a camera asks
+    #[arg(long)]
+    orient: bool,
+}
+
+impl PreprocessingArgs {
+    fn options(self) -> DecodeOptions {
+        let short_side = self.short_side;
+        DecodeOptions {
+            resize: self.resize.map(|filter| Resize { filter, short_side }),
+            convert: self.convert,
+            orient: self.orient,
+            ..DecodeOptions::default()
+        }
+    }
+}
+
+fn filter(text: &str) -> Result<Filter, String> {
+    let all = [
+        Filter::Box,
+        Filter::Bilinear,
+        Filter::Hamming,
+        Filter::Bicubic,
+        Filter::Lanczos,
+    ];
+    let found = all.into_iter().find(|filter| filter.name() == text);
+    found.ok_or_else(|| format!("say one of {}", all.map(Filter::name).join(", ")))
 }
 
 pub(super) fn run(arguments: ImportArgs, registries: &Registries) -> Result<Outcome, CliError> {
@@ -125,7 +175,7 @@ pub(super) fn run(arguments: ImportArgs, registries: &Registries) -> Result<Outc
     let interview = Interview::new(request.answers()?);
     let mut terminal = Terminal {
         yes: request.yes,
-        decoding: request.decoding,
+        preprocessing: request.preprocessing.options(),
     };
     let request = request.request(&settings.models.repository)?;
     match app::import(&settings, registries, &request, interview, &mut terminal)? {
@@ -158,6 +208,7 @@ impl RequestArgs {
             ("mean", &self.mean),
             ("deviation", &self.deviation),
             ("prior", &self.prior),
+            ("sigma", &self.sigma),
         ];
         for (key, value) in flags {
             if let Some(value) = value {
@@ -196,6 +247,7 @@ impl RequestArgs {
             golden,
             calibrate: self.calibrate,
             trained_on: self.trained_on,
+            preprocessing: self.preprocessing.options(),
             origin: Origin {
                 description: self.description,
                 data: self.data,
@@ -236,169 +288,6 @@ fn name_of(graphs: &[PathBuf]) -> Result<String, CliError> {
     let name: String = name.chars().map(clean).collect();
     let name = name.trim_matches(['.', '-']).to_owned();
     if name.is_empty() { Err(unnamed()) } else { Ok(name) }
-}
-
-/// Asks at the terminal, or takes what is likely.
-struct Terminal {
-    yes: bool,
-    decoding: DecodeArgs,
-}
-
-impl Host for Terminal {
-    fn answer(&mut self, questions: &[Question]) -> Option<Vec<(String, String)>> {
-        if self.yes {
-            let taken = |question: &Question| {
-                say(&format!(
-                    "{} = {} is assumed: {}",
-                    question.key, question.likely, question.text
-                ));
-                (question.key.clone(), question.likely.clone())
-            };
-            return Some(questions.iter().map(taken).collect());
-        }
-        if io::stdin().is_terminal() {
-            return questions.iter().map(ask).collect();
-        }
-        say("what no file tells has to be said; --yes takes what is likely:");
-        for question in questions {
-            say(&format!("  {}", question.text));
-            for (value, meaning) in &question.options {
-                let mark = if *value == question.likely { ", likely" } else { "" };
-                say(&format!("    --declare \"{}={value}\"  {meaning}{mark}", question.key));
-            }
-        }
-        None
-    }
-
-    fn images(&mut self, path: &Path, shape: ImageShape) -> Result<Vec<Image>, String> {
-        let handling = Handling {
-            decoding: self.decoding,
-            strict: true,
-        };
-        let read = Gathered::read_as(&[path.to_owned()], (shape, self.decoding.options()), handling);
-        read.map(|gathered| gathered.images).map_err(|error| error.to_string())
-    }
-
-    fn say(&mut self, line: &str) {
-        say(line);
-    }
-}
-
-/// One question at the terminal; an empty line is the likely answer, and the end of the input none.
-fn ask(question: &Question) -> Option<(String, String)> {
-    say(&question.text);
-    for (number, (value, meaning)) in (1..).zip(&question.options) {
-        say(&format!("  {number}  {value}  {meaning}"));
-    }
-    loop {
-        let mut error = io::stderr().lock();
-        // With standard error gone there is nobody to ask.
-        let _ = write!(error, "[{}] ", question.likely).and_then(|()| error.flush());
-        let mut line = String::new();
-        if io::stdin().read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let answer = line.trim();
-        let by_number = answer
-            .parse::<usize>()
-            .ok()
-            .and_then(|number| question.options.get(number.checked_sub(1)?));
-        let value = match by_number {
-            _ if answer.is_empty() => question.likely.clone(),
-            Some((value, _)) => value.clone(),
-            None if question.options.is_empty() || question.options.iter().any(|(value, _)| value == answer) => {
-                answer.to_owned()
-            }
-            None => continue,
-        };
-        return Some((question.key.clone(), value));
-    }
-}
-
-fn refuse(error: &ImportError) {
-    match error {
-        ImportError::Problems(problems) => {
-            let count = if problems.len() == 1 {
-                "a problem".to_owned()
-            } else {
-                format!("{} problems", problems.len())
-            };
-            say(&format!("nothing was imported, for {count}:"));
-            for problem in problems {
-                say(&format!("  {}", shown(problem)));
-            }
-        }
-        ImportError::Unanswered => say("nothing was imported"),
-        ImportError::Gate(error) => say(&format!("nothing was imported: the load gate refused it: {error}")),
-        ImportError::Write(path, error) => say(&format!("{} cannot be written: {error}", path.display())),
-    }
-}
-
-fn shown(problem: &Problem) -> String {
-    let Problem { place, what, cure } = problem;
-    if cure.is_empty() {
-        format!("{place}: {what}")
-    } else {
-        format!("{place}: {what}\n    {cure}")
-    }
-}
-
-/// What was made, what was taken for granted, and what to do next.
-fn report(imported: &Imported, request: &Request, registries: &Registries) -> String {
-    let model = &imported.model;
-    let mut text = format!("{} is ready: {}\n", imported.folder.display(), model.card.description);
-    let mut block = |title: &str, lines: &[String]| {
-        if !lines.is_empty() {
-            text += &format!("\n{title}\n");
-            for line in lines {
-                text += &format!("  {line}\n");
-            }
-        }
-    };
-    block("done", &imported.notes);
-    block("assumed", &imported.assumed);
-    let checks: Vec<String> = model
-        .card
-        .checks
-        .iter()
-        .map(|check| format!("{:<14}  {}", check.name, check.finding))
-        .collect();
-    block("proved", &checks);
-    block("next", &next(imported, request, registries));
-    text
-}
-
-/// The server's command, and the first request: the first operation that the model can do with an image, else one
-/// that needs none.
-fn next(imported: &Imported, request: &Request, registries: &Registries) -> Vec<String> {
-    let model = &imported.model;
-    let available = |takes: Takes| {
-        let mut all = registries.operations.iter();
-        all.find(|own| own.about().takes == takes && own.available(model).is_ok())
-            .map(|own| own.about().name)
-    };
-    let address = format!("localhost:8000/v1/models/{}", model.name);
-    let request_line = available(Takes::Images)
-        .map(|name| format!("curl -s -F image=@IMAGE.png {address}/{name}"))
-        .or_else(|| {
-            let name = available(Takes::Nothing)?;
-            Some(format!(
-                "curl -s -X POST -H \"accept: image/png\" {address}/{name} -o images.png"
-            ))
-        });
-    std::iter::once(format!(
-        "density-server serve --repository {}",
-        request.repository.display()
-    ))
-    .chain(request_line)
-    .collect()
-}
-
-fn print(text: &str) -> Result<(), CliError> {
-    io::stdout()
-        .lock()
-        .write_all(text.as_bytes())
-        .map_err(|error| CliError::writing(None, error))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 pub use self::{
     golden::GoldenImages,
-    head::{Head, Outputs},
+    head::{Density, Head, Outputs},
     observation::Observation,
 };
 use super::{

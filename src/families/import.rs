@@ -4,18 +4,18 @@
 //! [`crate::import`] reads the graphs; each family says in its own room whether they are its own, and writes them down
 //! for its contract. What comes out goes through the load gate before it is written anywhere.
 
+mod brought;
+mod codes;
 mod draft;
 mod input;
 mod labels;
 
-use std::{
-    borrow::Cow,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 pub use self::draft::{GoldenFiles, Imported, Origin};
 pub(super) use self::{
-    input::{Levels, Pictures, levels_of, pictures_of, units_of_pictures},
+    codes::golden_of_codes,
+    input::{Levels, Pictured, Pictures, levels_of, pictures_of, units_of_pictures},
     labels::{Labelled, labels_given, labels_of},
 };
 use super::{GateError, GateSettings, Registry, Workshop, manifest::Tolerance};
@@ -23,8 +23,8 @@ pub use crate::import::{Problem, interview::Interview, interview::Question};
 use crate::{
     domain::image::{Image, ImageShape},
     graph::protobuf::Model,
-    import::{export::Export, reading::Reading},
-    runtime::Engine,
+    import::reading::Reading,
+    media::DecodeOptions,
 };
 
 /// Why graphs are no version of a family.
@@ -117,6 +117,8 @@ pub struct Request {
     pub calibrate: Option<PathBuf>,
     /// Images that the model was trained on.
     pub trained_on: Option<PathBuf>,
+    /// What is done to image files so that they fit.
+    pub preprocessing: DecodeOptions,
     /// Where the model came from.
     pub origin: Origin,
 }
@@ -157,6 +159,9 @@ pub struct Tools<'a> {
     pub gate: GateSettings,
 }
 
+/// What the contracts call the input of labels.
+const LABEL: &str = "label";
+
 /// Questions may bring up others, but not without end.
 const ROUNDS: usize = 16;
 
@@ -171,19 +176,23 @@ pub fn import(
     let engine = &*tools.workshop.engine;
     for _ in 0..ROUNDS {
         interview = interview.again();
-        let brought = read(engine, request, &mut interview).map_err(ImportError::Problems)?;
+        let brought = brought::read(engine, request, &mut interview).map_err(ImportError::Problems)?;
+        let brought = brought::parted(engine, brought, &mut interview).map_err(ImportError::Problems)?;
         let (family, plan) = recognise(tools.registry, &brought, &mut interview).map_err(ImportError::Problems)?;
         if let Some(problem) = unknown_answers(&interview) {
             return Err(ImportError::Problems(vec![problem]));
         }
         let mut questions = interview.open().to_vec();
+        let mut is_gate = false;
         if questions.is_empty() {
+            let plan = brought::tabulated(engine, plan);
             let draft = draft::Draft::new((family, plan), &brought, request, &interview, host)
                 .map_err(|problem| ImportError::Problems(vec![problem]))?;
             match draft.prove(tools) {
                 Ok(model) => return draft.write(request, model, &interview),
                 Err(error @ GateError::Undeclared(_)) => {
                     questions = asked_by(&error, &interview);
+                    is_gate = true;
                     // What was answered before and is asked again has no answer that helps.
                     if questions.is_empty() {
                         return Err(ImportError::Gate(error));
@@ -202,20 +211,24 @@ pub fn import(
             None => host.answer(&questions).ok_or(ImportError::Unanswered)?,
         };
         for (key, value) in answers {
-            interview.answer(&key, &value);
+            if is_gate {
+                interview.insist(&key, &value);
+            } else {
+                interview.answer(&key, &value);
+            }
         }
     }
     Err(ImportError::Unanswered)
 }
 
-/// What the gate asks about units, unless it was answered before.
+/// What the gate asks about units, unless somebody stands by the answer. What was only likely is asked again.
 fn asked_by(error: &GateError, interview: &Interview) -> Vec<Question> {
     let GateError::Undeclared(suspected) = error else {
         return Vec::new();
     };
     let questions = suspected.iter().map(super::gate::Undeclared::question);
     questions
-        .filter(|question| !interview.answers().contains_key(&question.key))
+        .filter(|question| !interview.is_insisted(&question.key))
         .collect()
 }
 
@@ -228,72 +241,6 @@ fn unknown_answers(interview: &Interview) -> Option<Problem> {
         "nothing of this model depends on it",
         "leave it out, or look at --help for what can be declared",
     ))
-}
-
-/// Reads all graphs. Problems of all of them are told together.
-fn read(engine: &dyn Engine, request: &Request, interview: &mut Interview) -> Result<Vec<Reading>, Vec<Problem>> {
-    let files = graphs(&request.files).map_err(|problem| vec![problem])?;
-    let (mut readings, mut problems) = (Vec::new(), Vec::new());
-    for path in files {
-        match read_one(engine, &path, interview) {
-            Ok(reading) => readings.push(reading),
-            Err(own) => problems.extend(own),
-        }
-    }
-    if problems.is_empty() {
-        Ok(readings)
-    } else {
-        Err(problems)
-    }
-}
-
-fn read_one(engine: &dyn Engine, path: &Path, interview: &mut Interview) -> Result<Reading, Vec<Problem>> {
-    let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let folder = path
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let unreadable = |error: std::io::Error| vec![Problem::new(&file, format!("it cannot be read: {error}"), "")];
-    // A graph that is named may be a link; what it names beside itself may not.
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    let beside = |name: &str| match super::files::read(folder, name) {
-        Ok(bytes) => Ok(Cow::Owned(bytes)),
-        Err(error) => Err(format!("{name}: {error}")),
-    };
-    let export = Export::read(&file, &bytes, beside).map_err(|problem| vec![problem])?;
-    Reading::new(engine, export, interview)
-}
-
-/// The files that are meant: those that were named, and those in folders that were.
-fn graphs(inputs: &[PathBuf]) -> Result<Vec<PathBuf>, Problem> {
-    let mut files = Vec::new();
-    for input in inputs {
-        if !input.is_dir() {
-            files.push(input.clone());
-            continue;
-        }
-        let unreadable = |error: std::io::Error| Problem::new(input.display().to_string(), error.to_string(), "");
-        let mut own = Vec::new();
-        for entry in input.read_dir().map_err(unreadable)? {
-            let path = entry.map_err(unreadable)?.path();
-            if path
-                .extension()
-                .is_some_and(|ending| ending.eq_ignore_ascii_case("onnx"))
-            {
-                own.push(path);
-            }
-        }
-        own.sort();
-        if own.is_empty() {
-            return Err(Problem::new(
-                input.display().to_string(),
-                "the folder holds no graphs",
-                "graphs are files that end in .onnx",
-            ));
-        }
-        files.extend(own);
-    }
-    Ok(files)
 }
 
 /// Asks every family whether the graphs are its own.

@@ -56,6 +56,12 @@ impl Loosening {
                 constants.insert(output.clone(), constant);
             }
         }
+        // Shapes that an exporter leaves to be computed, as behind `expand`.
+        for node in &graph.nodes {
+            if let (Some(constant), Some(output)) = (folded(node, &constants), node.outputs.first()) {
+                constants.insert(output.clone(), constant);
+            }
+        }
         Self {
             batch: batch as i64,
             constants,
@@ -74,6 +80,7 @@ impl Loosening {
                 "Resize" => self.target(node, 3),
                 "ConstantOfShape" => self.target(node, 0),
                 "Concat" => self.join(node),
+                "RandomNormal" | "RandomUniform" => self.draw(node),
                 "LSTM" => self.states(node, &[5, 6]),
                 "GRU" | "RNN" => self.states(node, &[5]),
                 "Add" | "Sub" | "Mul" | "Div" | "Where" => self.repeated(node),
@@ -167,6 +174,25 @@ impl Loosening {
         }
     }
 
+    /// As many random numbers as there were rows: as many as there are.
+    fn draw(&mut self, node: &mut Node) {
+        let Some(shape) = node.ints("shape").map(<[i64]>::to_vec) else {
+            return;
+        };
+        if shape.first() != Some(&self.batch) || shape.len() < 2 {
+            return;
+        }
+        let (sizes, like) = (
+            self.of_batch(&shape[1..]),
+            format!("density_server/like/{}", self.made.len()),
+        );
+        self.before.push(Node::new("ConstantOfShape", &[&sizes], &like));
+        node.op_type = Some(format!("{}Like", node.op_type()));
+        node.attributes
+            .retain(|attribute| attribute.name.as_deref() != Some("shape"));
+        node.inputs = vec![like];
+    }
+
     /// The states that a recurrent layer begins with: zeros are what it takes by itself.
     fn states(&mut self, node: &mut Node, places: &[usize]) {
         for &at in places {
@@ -204,6 +230,53 @@ impl Loosening {
         name
     }
 }
+
+/// A row of integers that is computed from rows of integers. Truth values are 0 and 1.
+fn folded(node: &Node, constants: &HashMap<String, Constant>) -> Option<Constant> {
+    let ints = |at: usize| constants.get(node.inputs.get(at)?)?.as_ints();
+    let paired = |by: fn(i64, i64) -> i64| -> Option<Vec<i64>> {
+        let (first, second) = (ints(0)?, ints(1)?);
+        let count = first.len().max(second.len());
+        let is_fitting = |own: &[i64]| own.len() == 1 || own.len() == count;
+        let at = |own: &[i64], place: usize| own[if own.len() == 1 { 0 } else { place }];
+        (is_fitting(first) && is_fitting(second)).then(|| {
+            (0..count)
+                .map(|place| by(at(first, place), at(second, place)))
+                .collect()
+        })
+    };
+    let values = match node.op_type() {
+        "ConstantOfShape" => {
+            let value = node
+                .attribute("value")
+                .and_then(|value| value.t.as_ref())
+                .and_then(Constant::read)?;
+            let ([count], [value]) = (ints(0)?, value.as_ints()?) else {
+                return None;
+            };
+            vec![*value; usize::try_from(*count).ok().filter(|&count| count <= MOST_AXES)?]
+        }
+        "Identity" => ints(0)?.to_vec(),
+        "Mul" => paired(i64::saturating_mul)?,
+        "Equal" => paired(|a, b| i64::from(a == b))?,
+        "Where" => {
+            let (given, yes, no) = (ints(0)?, ints(1)?, ints(2)?);
+            if yes.len() != given.len() || no.len() != given.len() {
+                return None;
+            }
+            let pick = |((&given, &yes), &no)| if given != 0 { yes } else { no };
+            given.iter().zip(yes).zip(no).map(pick).collect()
+        }
+        _ => return None,
+    };
+    Some(Constant {
+        dims: vec![values.len()],
+        values: Values::Ints(values),
+    })
+}
+
+/// No shape has more axes.
+const MOST_AXES: usize = 16;
 
 /// The first of rows that are all the same.
 fn first_row(constant: &Constant) -> Option<Constant> {
@@ -260,6 +333,27 @@ mod tests {
         // This does not speak of the batch.
         assert_eq!(reshaped(&[3, 4]), [3, 4]);
         assert_eq!(reshaped(&[-1, 4]), [-1, 4]);
+    }
+
+    #[test]
+    fn a_shape_behind_an_expansion_is_computed() {
+        let constants = [("shape", vec![2, -1, 4]), ("minus", vec![-1]), ("ones", vec![1, 1, 1])];
+        let mut known: HashMap<String, Constant> = HashMap::new();
+        for (name, values) in constants {
+            let dims = vec![values.len()];
+            known.insert(
+                name.to_owned(),
+                Constant {
+                    dims,
+                    values: Values::Ints(values),
+                },
+            );
+        }
+        let equal = folded(&Node::new("Equal", &["shape", "minus"], "is"), &known).unwrap();
+        assert_eq!(equal.as_ints(), Some(&[0, 1, 0][..]));
+        known.insert("is".to_owned(), equal);
+        let shape = folded(&Node::new("Where", &["is", "ones", "shape"], "to"), &known).unwrap();
+        assert_eq!(shape.as_ints(), Some(&[2, 1, 4][..]));
     }
 
     #[test]

@@ -6,14 +6,18 @@ use std::fmt;
 use super::{
     Problem,
     layout::Arrangement,
-    reading::{Axes, ImageForm, Reading},
+    reading::{Axes, Given, ImageForm, Reading},
 };
 use crate::domain::random::{Random, Stream};
 
 /// Places from which on an image is changed.
 const CUTS: usize = 24;
-/// Changes of a prediction that are rounding.
+/// Changes of a prediction that are rounding, of the largest prediction.
 const TOLERANCE: f32 = 1e-4;
+/// Changes that are rounding whatever else changes.
+const LEAST: f32 = 1e-6;
+/// Changes that are rounding beside the largest change: a network with small weights sees as far as any other.
+const BESIDE: f32 = 0.01;
 
 /// A dimension of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +61,10 @@ impl Trial {
             // Each channel gets as many, and places of one row as well as of all.
             let pixels = height * width;
             let pixel = |cut: usize| {
-                if cut < CUTS / 3 {
+                // What comes first depends on nothing, which a network with few codes may break nowhere else.
+                if cut < channels {
+                    0
+                } else if cut < CUTS / 3 {
                     (height / 2) * width + cut % width
                 } else {
                     (random.uniform(cut as u32) * pixels as f64) as usize
@@ -100,12 +107,18 @@ impl Trial {
         let (base, changed) = predictions.split_first()?;
         let base = arrangement.read(base);
         let scale = base.iter().fold(1e-6f32, |max, value| max.max(value.abs()));
+        let (flat, mut largest) = (&predictions[0], 0.0f32);
+        for own in changed {
+            let differences = flat.iter().zip(own).map(|(a, b)| (a - b).abs());
+            largest = differences.fold(largest, f32::max);
+        }
+        let tolerance = (BESIDE * largest).max(LEAST * scale).min(TOLERANCE * scale);
         self.cuts.iter().zip(changed).find_map(|(&cut, changed)| {
             let changed = arrangement.read(changed);
             let sees = |at: &usize| {
                 let (channel, pixel) = (at / pixels % channels, at % pixels);
                 // What is not a number differs from everything.
-                let is_same = (base[*at] - changed[*at]).abs() <= TOLERANCE * scale;
+                let is_same = (base[*at] - changed[*at]).abs() <= tolerance;
                 first(channel, pixel) <= cut && !is_same
             };
             let at = (0..outcomes * channels * pixels).find(sees)?;
@@ -121,6 +134,20 @@ impl Trial {
     pub fn is_varied(predictions: &[Vec<f32>]) -> bool {
         predictions.windows(2).any(|pair| pair[0] != pair[1])
     }
+}
+
+/// Whether an output with a number for each dimension predicts it: it depends on images, and on nothing that comes
+/// later.
+pub fn predicts(reading: &Reading, given: &Given) -> bool {
+    let (Some((_, form)), Some(sizes)) = (reading.image(), &given.sizes) else {
+        return false;
+    };
+    let all = Arrangement::candidates(sizes, [1, form.channels, form.height, form.width]);
+    let trial = Trial::new(form, &|share| share as f32);
+    let Ok(rows) = trial.run(reading, given.place) else {
+        return false;
+    };
+    Trial::is_varied(&rows) && all.iter().any(|&arrangement| trial.leak(&rows, arrangement).is_none())
 }
 
 /// Numbers of channels and pixels in the order of axes that a graph takes.

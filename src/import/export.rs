@@ -93,7 +93,7 @@ impl Port {
 }
 
 /// A file that was read.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Export {
     /// Its name.
     pub file: String,

@@ -3,7 +3,7 @@
 //! Reading a model is a function of the answers. It is done with the likely ones first, which brings up all questions
 //! at once; then again with those that were given.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something that has to be known and cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Question {
 #[derive(Debug, Clone, Default)]
 pub struct Interview {
     answers: BTreeMap<String, String>,
+    /// Keys of answers that were given knowing what speaks against them.
+    insisted: BTreeSet<String>,
     /// Questions without an answer.
     open: Vec<Question>,
     /// What was taken for granted, in sentences.
@@ -30,9 +32,10 @@ pub struct Interview {
 }
 
 impl Interview {
-    /// With these answers.
+    /// With these answers, which somebody gave without being asked, and so stands by.
     pub fn new(answers: BTreeMap<String, String>) -> Self {
         Self {
+            insisted: answers.keys().cloned().collect(),
             answers,
             ..Self::default()
         }
@@ -41,12 +44,27 @@ impl Interview {
     /// The same answers, nothing asked yet.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self::new(self.answers.clone())
+        Self {
+            answers: self.answers.clone(),
+            insisted: self.insisted.clone(),
+            ..Self::default()
+        }
     }
 
     /// Adds an answer.
     pub fn answer(&mut self, key: &str, value: &str) {
         self.answers.insert(key.to_owned(), value.to_owned());
+    }
+
+    /// Adds an answer that is stood by, whatever numbers look like.
+    pub fn insist(&mut self, key: &str, value: &str) {
+        self.answer(key, value);
+        self.insisted.insert(key.to_owned());
+    }
+
+    /// Whether an answer is stood by.
+    pub fn is_insisted(&self, key: &str) -> bool {
+        self.insisted.contains(key)
     }
 
     /// Adds what another one was asked for and took for granted.
@@ -137,11 +155,12 @@ mod tests {
         assert_eq!(interview.ask("key", "which?", &options, "b"), "b");
         assert_eq!(interview.open().len(), 1);
         interview.answer("key", "a");
-        interview.answer("other", "c");
+        interview.insist("other", "c");
         let mut again = interview.again();
         assert_eq!(again.ask("key", "which?", &options, "b"), "a");
         assert!(again.open().is_empty());
         assert_eq!(again.unused(), ["other"]);
+        assert!(again.is_insisted("other") && !again.is_insisted("key"));
         assert_eq!(again.assume("levels", "256", "images have 256 levels"), "256");
         assert_eq!(again.assumed(), ["images have 256 levels"]);
     }

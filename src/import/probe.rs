@@ -42,9 +42,14 @@ impl Probe {
         (inputs, outputs): (&[(&Port, Vec<usize>)], &[&Port]),
         batch: usize,
     ) -> Result<Self, RuntimeError> {
-        let (model, names, given) = in_floats(model, inputs, outputs, batch);
+        let (mut model, names, given) = in_floats(model, inputs, outputs, batch);
+        let program = engine.load(name, &graph::serialize(&model)).or_else(|error| {
+            // Of a branch that is not taken the runtime may know that it would fail, if it knows the batch.
+            surgery::open_batch(model.graph.get_or_insert_default());
+            engine.load(name, &graph::serialize(&model)).map_err(|_| error)
+        })?;
         Ok(Self {
-            program: engine.load(name, &graph::serialize(&model))?,
+            program,
             batch,
             inputs: names
                 .into_iter()

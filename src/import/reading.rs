@@ -1,17 +1,25 @@
 //! What an exported graph takes and gives: found out from the file, and where that does not tell, by running it.
 
+mod inputs;
+mod running;
+
+pub use self::inputs::read_size;
+pub(super) use self::running::trial;
+use self::{
+    inputs::inputs,
+    running::{freed, original, ports_of, run, without_one},
+};
 use super::{
     Problem,
-    export::{Element, Export, Port, Size},
+    export::{Export, Port},
     interview::Interview,
     probe::{Found, Probe},
 };
 use crate::{
-    domain::random::{Random, Stream},
     graph::{
-        self, loosen,
+        self,
         protobuf::{Graph, Model},
-        surgery, upgrade,
+        upgrade,
     },
     runtime::Engine,
 };
@@ -179,8 +187,13 @@ impl Reading {
 
     /// Finds out what a file takes and gives. All problems of the file are told together.
     pub fn new(engine: &dyn Engine, export: Export, interview: &mut Interview) -> Result<Self, Vec<Problem>> {
-        let file = export.file.clone();
         let takes = inputs(&export, interview)?;
+        Self::taking(engine, export, takes)
+    }
+
+    /// The same of a graph whose inputs are known.
+    pub(super) fn taking(engine: &dyn Engine, export: Export, takes: Vec<Taken>) -> Result<Self, Vec<Problem>> {
+        let file = export.file.clone();
         let mut notes = Vec::new();
         let one = |problem: Problem| vec![problem];
         if !export.beside.is_empty() {
@@ -189,7 +202,18 @@ impl Reading {
                 export.beside.join(", ")
             ));
         }
-        let (original, found) = original(engine, &export, &takes).map_err(one)?;
+        let mut export = export;
+        let (original, found) = match original(engine, &export, &takes) {
+            Ok(both) => both,
+            Err(problem) => {
+                let (rest, left_out, both) = without_one(engine, &export, &takes).ok_or_else(|| one(problem))?;
+                notes.push(format!(
+                    "{file}: its output {left_out:?} cannot be run here and is left out"
+                ));
+                export = rest;
+                both
+            }
+        };
         let mut model = export.model.clone();
         let opset = model.opset();
         let upgraded = upgrade::to_current(&mut model);
@@ -247,15 +271,6 @@ impl Reading {
     }
 }
 
-/// Inputs and outputs as a graph declares them now.
-fn ports_of(model: &Model) -> (Vec<Port>, Vec<Port>) {
-    let read = |values: &[crate::graph::protobuf::ValueInfo]| values.iter().filter_map(Port::read).collect();
-    model
-        .graph
-        .as_ref()
-        .map_or_else(Default::default, |graph| (read(&graph.inputs), read(&graph.outputs)))
-}
-
 fn is_short(onnx_type: i32) -> bool {
     matches!(onnx_type, 10 | 16)
 }
@@ -268,554 +283,4 @@ fn has_short_weights(model: &Model) -> bool {
 fn sizes(sizes: &[usize]) -> String {
     let sizes: String = sizes.iter().map(|size| format!(", {size}")).collect();
     format!("[N{sizes}]")
-}
-
-/// What each input is, by its type and its axes.
-fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<Taken>, Vec<Problem>> {
-    let mut problems = Vec::new();
-    let mut takes: Vec<Taken> = Vec::new();
-    let has_picture = export
-        .inputs
-        .iter()
-        .any(|port| port.sizes.as_ref().is_some_and(|own| own.len() >= 3));
-    for port in &export.inputs {
-        let has_code = takes.iter().any(|taken| taken.takes == Takes::Code);
-        match input(export, port, (has_picture, has_code), interview) {
-            Ok((sizes, takes_it)) => takes.push(Taken {
-                port: port.clone(),
-                sizes,
-                takes: takes_it,
-            }),
-            Err(problem) => problems.push(problem),
-        }
-    }
-    if export.inputs.is_empty() {
-        problems.push(Problem::new(
-            &export.file,
-            "it takes nothing",
-            "export the network with its image or code as an input",
-        ));
-    }
-    if problems.is_empty() { Ok(takes) } else { Err(problems) }
-}
-
-fn input(
-    export: &Export,
-    port: &Port,
-    (has_picture, has_code): (bool, bool),
-    interview: &mut Interview,
-) -> Result<(Vec<usize>, Takes), Problem> {
-    let problem = |what: String, cure: &str| Problem::new(&export.file, what, cure);
-    let name = &port.name;
-    let Some(axes) = &port.sizes else {
-        return Err(problem(
-            format!("its input {name:?} declares no axes"),
-            "export it with an example of the shape [N, C, H, W]",
-        ));
-    };
-    let of_labels = |sizes: Vec<usize>| (sizes, Takes::Label(labels_read(&export.model, name)));
-    match (&axes[..], port.element) {
-        ([], _) => Err(problem(
-            format!("its input {name:?} is one number for the whole batch"),
-            "export the network with that number inside, as a constant",
-        )),
-        ([_], Element::Integer) => Ok(of_labels(vec![])),
-        ([_, Size::Fixed(1)], Element::Integer) => Ok(of_labels(vec![1])),
-        ([_], _) => Err(problem(
-            format!("its input {name:?} is one real number for each item, which no family has"),
-            "export the network with that number inside, as a constant",
-        )),
-        ([_, Size::Fixed(size)], element) => {
-            let looks_like_labels = ["label", "class", "cond", "onehot", "one_hot", "y", "c"]
-                .iter()
-                .any(|word| name.eq_ignore_ascii_case(word) || (word.len() > 3 && name.to_lowercase().contains(word)));
-            if has_picture || (has_code && element == Element::Real) || (looks_like_labels && export.inputs.len() > 1) {
-                return Ok((vec![*size], Takes::OneHot(*size)));
-            }
-            flat(export, name, *size, element, interview)
-        }
-        ([_, Size::Open(_)], _) => Err(problem(
-            format!("its input {name:?} has a second axis of no fixed size"),
-            "export it with only the first axis dynamic",
-        )),
-        ([_, sides @ ..], element) if sides.len() <= 3 => {
-            let is_code = sides.len() == 3 && element == Element::Real && {
-                let fixed: Vec<Option<usize>> = sides.iter().map(Size::fixed).collect();
-                let is_picture = |size: Option<usize>| matches!(size, None | Some(1 | 3));
-                fixed[1..] == [Some(1), Some(1)] || !(is_picture(fixed[0]) || is_picture(fixed[2]))
-            };
-            if is_code {
-                let sizes: Vec<usize> = sides.iter().filter_map(Size::fixed).collect();
-                if sizes.len() == 3 {
-                    return Ok((sizes, Takes::Code));
-                }
-            }
-            picture(export, port, sides, interview).map(|image| (sizes_of(image), Takes::Image(image)))
-        }
-        _ => Err(problem(
-            format!("its input {name:?} has the shape {}", port.shown()),
-            "images are [N, C, H, W], [N, H, W, C] or [N, H, W], codes [N, L] or [N, L, 1, 1]",
-        )),
-    }
-}
-
-/// Rows that an embedding of labels has.
-fn labels_read(model: &Model, input: &str) -> Option<usize> {
-    let graph = model.graph.as_ref()?;
-    let mut at = vec![input.to_owned()];
-    for node in &graph.nodes {
-        let reads = |place: usize| node.inputs.get(place).is_some_and(|name| at.contains(name));
-        match node.op_type() {
-            "Cast" | "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" if reads(0) => {
-                at.extend(node.outputs.iter().cloned());
-            }
-            "Gather" | "GatherND" if reads(1) => {
-                let table = graph
-                    .initializers
-                    .iter()
-                    .find(|tensor| tensor.name() == node.inputs[0])?;
-                return usize::try_from(*table.dims.first()?).ok();
-            }
-            "OneHot" if reads(0) => {
-                let depth = graph::weights::scalar(graph, node.inputs.get(1)?)?;
-                return Some(depth as usize);
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// A picture's number of channels and sides, if a flat image has so many numbers.
-fn square(size: usize) -> Option<(usize, usize)> {
-    [1, 3].into_iter().find_map(|channels| {
-        let side = ((size / channels) as f64).sqrt().round() as usize;
-        (side >= 2 && size == channels * side * side).then_some((channels, side))
-    })
-}
-
-/// A row of numbers is a code, or an image without its axes.
-fn flat(
-    export: &Export,
-    name: &str,
-    size: usize,
-    element: Element,
-    interview: &mut Interview,
-) -> Result<(Vec<usize>, Takes), Problem> {
-    let problem = |what: String, cure: &str| Problem::new(&export.file, what, cure);
-    let given = interview.given("size").map(|text| read_size(&text)).transpose();
-    let given = given.map_err(|text| problem(format!("--size {text:?} is no size"), "write HxW or CxHxW"))?;
-    let fits = given.and_then(|(channels, height, width)| {
-        let channels = channels.or_else(|| Some(size / (height * width)).filter(|c| [1, 3].contains(c)));
-        channels.map(|channels| (channels, height, width))
-    });
-    let fits = fits.filter(|(channels, height, width)| channels * height * width == size);
-    let guess = fits.or_else(|| square(size).map(|(channels, side)| (channels, side, side)));
-    let largest = export
-        .outputs
-        .iter()
-        .filter_map(|port| {
-            let sizes: Vec<usize> = port
-                .sizes
-                .as_ref()?
-                .get(1..)?
-                .iter()
-                .map(Size::fixed)
-                .collect::<Option<_>>()?;
-            Some(sizes.iter().product::<usize>())
-        })
-        .max();
-    let gives_pictures = export
-        .outputs
-        .iter()
-        .any(|port| port.sizes.as_ref().is_some_and(|sizes| sizes.len() >= 4));
-    let as_image = |(channels, height, width)| {
-        let axes = Axes::Flat;
-        (
-            vec![size],
-            Takes::Image(ImageForm {
-                channels,
-                height,
-                width,
-                axes,
-            }),
-        )
-    };
-    let Some(guess) = guess else {
-        return Ok((vec![size], Takes::Code));
-    };
-    let shrinks = largest.is_some_and(|largest| largest < size || largest % size == 0 && largest > 0);
-    let is_surely = element == Element::Integer || fits.is_some() || largest.is_some_and(|largest| largest == size);
-    if gives_pictures && !is_surely {
-        return Ok((vec![size], Takes::Code));
-    }
-    if is_surely {
-        return Ok(as_image(guess));
-    }
-    let (channels, height, width) = guess;
-    let key = format!("takes.{}", export.file);
-    let likely = if shrinks { "image" } else { "code" };
-    let answer = interview.ask(
-        &key,
-        format!(
-            "{} takes {size} numbers as {name:?}: are they an image of {channels}×{height}×{width}, or a code?",
-            export.file
-        ),
-        &[("image", "an image without its axes"), ("code", "a code")],
-        likely,
-    );
-    Ok(if answer == "image" {
-        as_image(guess)
-    } else {
-        (vec![size], Takes::Code)
-    })
-}
-
-/// `28x28` or `3x32x32`.
-pub fn read_size(text: &str) -> Result<(Option<usize>, usize, usize), String> {
-    let parts: Result<Vec<usize>, _> = text.split(['x', '×']).map(|part| part.trim().parse()).collect();
-    match parts.as_deref() {
-        Ok([height, width]) if height * width > 0 => Ok((None, *height, *width)),
-        Ok([channels, height, width]) if channels * height * width > 0 => Ok((Some(*channels), *height, *width)),
-        _ => Err(text.to_owned()),
-    }
-}
-
-/// The axes of images.
-fn picture(export: &Export, port: &Port, sides: &[Size], interview: &mut Interview) -> Result<ImageForm, Problem> {
-    let problem = |what: String, cure: &str| Problem::new(&export.file, what, cure);
-    let name = &port.name;
-    let asked = match interview.given("size") {
-        Some(text) => Some(
-            read_size(&text).map_err(|text| problem(format!("--size {text:?} is no size"), "write HxW or CxHxW"))?,
-        ),
-        None => None,
-    };
-    let fixed: Vec<Option<usize>> = sides.iter().map(Size::fixed).collect();
-    let form = |channels, height, width, axes| ImageForm {
-        channels,
-        height,
-        width,
-        axes,
-    };
-    let open = || {
-        problem(
-            format!(
-                "its input {name:?} of the shape {} leaves the size of images open",
-                port.shown()
-            ),
-            "say which images it is for: --size HEIGHTxWIDTH",
-        )
-    };
-    let image = match fixed[..] {
-        [height, width] => {
-            let (_, own_height, own_width) = asked.unwrap_or((None, 0, 0));
-            let side = |fixed: Option<usize>, own: usize| fixed.or(Some(own).filter(|&own| own > 0)).ok_or_else(open);
-            form(1, side(height, own_height)?, side(width, own_width)?, Axes::NoChannels)
-        }
-        [a, b, c] => {
-            let (channels, own_height, own_width) = asked.unwrap_or((None, 0, 0));
-            let is_channels = |size: Option<usize>| matches!(size, Some(1..=4));
-            let last = match (is_channels(a), is_channels(c)) {
-                (true, false) => false,
-                (false, true) => true,
-                (true, true) => {
-                    interview.ask(
-                        "axes",
-                        format!(
-                            "{} takes {} as {name:?}: which axis counts channels?",
-                            export.file,
-                            port.shown()
-                        ),
-                        &[("first", "[N, C, H, W]"), ("last", "[N, H, W, C]")],
-                        "first",
-                    ) == "last"
-                }
-                (false, false) => a.is_some() && c.is_none(),
-            };
-            let side = |fixed: Option<usize>, own: usize| fixed.or(Some(own).filter(|&own| own > 0)).ok_or_else(open);
-            let count = |fixed: Option<usize>| {
-                fixed.or(channels).ok_or_else(|| {
-                    problem(
-                        format!(
-                            "its input {name:?} of the shape {} leaves the number of channels open",
-                            port.shown()
-                        ),
-                        "say which images it is for: --size CHANNELSxHEIGHTxWIDTH",
-                    )
-                })
-            };
-            if last {
-                form(count(c)?, side(a, own_height)?, side(b, own_width)?, Axes::ChannelsLast)
-            } else {
-                form(
-                    count(a)?,
-                    side(b, own_height)?,
-                    side(c, own_width)?,
-                    Axes::ChannelsFirst,
-                )
-            }
-        }
-        _ => return Err(open()),
-    };
-    if image.channels > 4 {
-        return Err(problem(
-            format!(
-                "its input {name:?} of the shape {} has {} channels",
-                port.shown(),
-                image.channels
-            ),
-            "images have 1 to 4; if it is a code, export it as [N, L]",
-        ));
-    }
-    Ok(image)
-}
-
-fn sizes_of(image: ImageForm) -> Vec<usize> {
-    let ImageForm {
-        channels,
-        height,
-        width,
-        axes,
-    } = image;
-    match axes {
-        Axes::ChannelsFirst => vec![channels, height, width],
-        Axes::ChannelsLast => vec![height, width, channels],
-        Axes::NoChannels => vec![height, width],
-        Axes::Flat => vec![channels * height * width],
-    }
-}
-
-/// Items that graphs are compared on: small numbers, so that integers are levels or labels of whatever has two.
-fn trial(takes: &[Taken], items: usize) -> Vec<Vec<f32>> {
-    takes
-        .iter()
-        .enumerate()
-        .map(|(place, taken)| {
-            let random = Random::new(place as u64, Stream::Probe, 1);
-            let size: usize = taken.sizes.iter().product();
-            let number = |index: usize| {
-                let uniform = random.uniform(index as u32) as f32;
-                match (taken.takes, taken.port.element) {
-                    (Takes::Label(_), _) => 0.0,
-                    (Takes::OneHot(classes), _) => f32::from(u8::from(index.is_multiple_of(classes))),
-                    (Takes::Code, _) => 2.0 * uniform - 1.0,
-                    (_, Element::Real) => uniform,
-                    _ => (uniform * 2.0).floor(),
-                }
-            };
-            (0..items * size).map(number).collect()
-        })
-        .collect()
-}
-
-/// Runs a probe on items; labels are 0 where there are fewer of them.
-fn run(
-    probe: &Probe,
-    takes: &[Taken],
-    numbers: &[Vec<f32>],
-    labels: &[usize],
-) -> Result<Vec<Found>, crate::runtime::RuntimeError> {
-    let items = numbers.len();
-    let label = |item: usize| labels.get(item).copied().unwrap_or_default();
-    let inputs: Vec<Vec<f32>> = takes
-        .iter()
-        .map(|taken| match taken.takes {
-            Takes::Image(_) | Takes::Code => numbers.concat(),
-            Takes::Label(_) => (0..items).map(|item| label(item) as f32).collect(),
-            Takes::OneHot(classes) => (0..items * classes)
-                .map(|at| f32::from(u8::from(at % classes == label(at / classes))))
-                .collect(),
-        })
-        .collect();
-    probe.run(items, &inputs)
-}
-
-/// Sizes of a batch that a graph without a fixed one may have been exported with.
-const BATCHES: [usize; 12] = [1, 2, 4, 8, 16, 32, 64, 3, 5, 10, 100, 128];
-
-/// Makes the graph run as it is, and finds out what it gives.
-fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) -> Result<(Probe, Vec<Found>), Problem> {
-    let ports: Vec<(&Port, Vec<usize>)> = takes.iter().map(|taken| (&taken.port, taken.sizes.clone())).collect();
-    let outputs: Vec<&Port> = export.outputs.iter().collect();
-    let attempt = |model: &Model, batch: usize| {
-        let probe = Probe::new(engine, &export.file, model, (&ports, &outputs), batch)?;
-        let found = probe.run(batch, &trial(takes, batch))?;
-        Ok::<_, crate::runtime::RuntimeError>((probe, found))
-    };
-    let batches = match export.batch {
-        Some(batch) => vec![batch],
-        None => BATCHES.to_vec(),
-    };
-    let mut first = None;
-    for batch in batches {
-        match attempt(&export.model, batch) {
-            Ok(found) => return Ok(found),
-            Err(error) => {
-                // A processor may have no kernels for short reals; the same in 32 bits computes more exactly.
-                let single = graph::precision::in_single(&export.model);
-                if let std::borrow::Cow::Owned(single) = &single
-                    && let Ok(found) = in_single(engine, export, single, takes, batch)
-                {
-                    return Ok(found);
-                }
-                first.get_or_insert(error);
-            }
-        }
-    }
-    let error = first.map(|error| error.to_string()).unwrap_or_default();
-    Err(Problem::new(
-        &export.file,
-        format!("it does not run: {error}"),
-        "export the network again, in evaluation mode, with an example that it takes",
-    ))
-}
-
-fn in_single(
-    engine: &dyn Engine,
-    export: &Export,
-    single: &Model,
-    takes: &[Taken],
-    batch: usize,
-) -> Result<(Probe, Vec<Found>), crate::runtime::RuntimeError> {
-    let (ins, outs) = ports_of(single);
-    let inputs: Vec<(&Port, Vec<usize>)> = ins
-        .iter()
-        .zip(takes)
-        .map(|(port, taken)| (port, taken.sizes.clone()))
-        .collect();
-    let outputs: Vec<&Port> = outs.iter().collect();
-    let probe = Probe::new(engine, &export.file, single, (&inputs, &outputs), batch)?;
-    let found = probe.run(batch, &trial(takes, batch))?;
-    Ok((probe, found))
-}
-
-/// A graph whose batch is free, as far as that was possible.
-struct Freed {
-    model: Model,
-    one_at_a_time: bool,
-    note: Option<String>,
-}
-
-/// Items that are run together to see that the batch is free.
-const TOGETHER: usize = 3;
-
-/// Frees the batch and tries whether that kept what the graph computes.
-fn freed(
-    engine: &dyn Engine,
-    export: &Export,
-    model: Model,
-    (original, batch): (&Probe, usize),
-    takes: &[Taken],
-) -> Result<Freed, Problem> {
-    let is_fixed = export.batch.is_some() || batch > 1;
-    let inputs = trial(takes, TOGETHER);
-    let expected = original.run(TOGETHER, &inputs);
-    let expected = expected.map_err(|error| Problem::new(&export.file, format!("it does not run: {error}"), ""))?;
-    let mut loose = model.clone();
-    loosen::batch(&mut loose, batch);
-    let (plain, loosened) = (opened(&model), opened(&loose));
-    // What is free already is let alone.
-    let candidates = if is_fixed {
-        vec![&loosened]
-    } else {
-        vec![&plain, &loosened]
-    };
-    let is_random = !export.drawing.is_empty();
-    let (ins, outs) = ports_of(&model);
-    let mut cause = String::new();
-    let runs = |model: &Model, together: usize| -> Result<bool, String> {
-        let inputs: Vec<(&Port, Vec<usize>)> = ins
-            .iter()
-            .filter_map(|port| {
-                Some((
-                    port,
-                    takes.iter().find(|taken| taken.port.name == port.name)?.sizes.clone(),
-                ))
-            })
-            .collect();
-        let outputs: Vec<&Port> = outs.iter().collect();
-        let probe =
-            Probe::new(engine, &export.file, model, (&inputs, &outputs), together).map_err(|e| e.to_string())?;
-        let found = probe
-            .run(TOGETHER, &trial(takes, TOGETHER))
-            .map_err(|e| e.to_string())?;
-        Ok(is_random || agree(&expected, &found))
-    };
-    for (number, candidate) in candidates.iter().enumerate() {
-        match runs(candidate, TOGETHER) {
-            Ok(true) => {
-                let is_changed = is_fixed || number > 0;
-                return Ok(Freed {
-                    model: (*candidate).clone(),
-                    one_at_a_time: false,
-                    note: is_changed.then(|| format!("{}: the batch, fixed at {batch}, is made free", export.file)),
-                });
-            }
-            Ok(false) => "its numbers change with the number of images in a run".clone_into(&mut cause),
-            Err(error) => cause = error,
-        }
-    }
-    // The graph of one image, run so often.
-    for candidate in [&plain, &loosened] {
-        if matches!(runs(candidate, 1), Ok(true)) {
-            return Ok(Freed {
-                model: candidate.clone(),
-                one_at_a_time: true,
-                note: Some(format!(
-                    "{}: its batch cannot be made free ({cause}), so it is run one image at a time, which is slower",
-                    export.file
-                )),
-            });
-        }
-    }
-    Err(Problem::new(
-        &export.file,
-        format!("it runs with {batch} images at a time only: {cause}"),
-        "export it with a dynamic first axis (dynamic_axes={\"image\": {0: \"batch\"}, …}, or dynamic_shapes), and \
-         with x.shape[0] or -1 instead of the size of the batch in its reshapes",
-    ))
-}
-
-/// The graph with a first axis that may vary, as far as it declares one.
-fn opened(model: &Model) -> Model {
-    let mut model = model.clone();
-    if let Some(graph) = &mut model.graph {
-        graph.value_infos.clear();
-        surgery::open_batch(graph);
-    }
-    model
-}
-
-/// Whether numbers agree but for rounding, of which there is more in 16 bits.
-fn agree(expected: &[Found], found: &[Found]) -> bool {
-    expected.iter().zip(found).all(|(expected, found)| {
-        // What is not of items is needed by nobody.
-        if expected.sizes.is_none() {
-            return true;
-        }
-        expected.sizes == found.sizes
-            && expected.rows.iter().zip(&found.rows).all(|(expected, found)| {
-                let scale = expected.iter().fold(0.0f32, |max, value| max.max(value.abs()));
-                let close =
-                    |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= 2e-2 * scale || (a.is_nan() && b.is_nan());
-                expected.iter().zip(found).all(close)
-            })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_read() {
-        assert_eq!(read_size("28x28"), Ok((None, 28, 28)));
-        assert_eq!(read_size("3×32x16"), Ok((Some(3), 32, 16)));
-        assert!(read_size("28").is_err() && read_size("0x3").is_err());
-        assert_eq!(square(784), Some((1, 28)));
-        assert_eq!(square(3072), Some((3, 32)));
-        assert_eq!(square(100), Some((1, 10)));
-        assert_eq!(square(7), None);
-    }
 }

@@ -6,6 +6,7 @@ fixed batches, other orders of axes, other units, other precisions, outputs that
 """
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -573,7 +574,12 @@ def generators() -> Iterator[Case]:
     yield Case(
         "gan-dcgan", (Graph(wide, (code[:, :, None, None],), inputs=("noise",)),), family="gan", says=("tangents",)
     )
-    yield Case("gan-sigmoid", (Graph(Decoder(nn.Sigmoid()), (code,), inputs=("z",), dynamo=True),), family="gan")
+    yield Case(
+        "gan-sigmoid",
+        (Graph(Decoder(nn.Sigmoid()), (code,), inputs=("z",), dynamo=True),),
+        family="gan",
+        arguments=("--family", "gan"),
+    )
     flat = nn.Sequential(nn.Linear(LATENT, 16), nn.ReLU(), nn.Linear(16, SIDE * SIDE), nn.Tanh())
     yield Case("gan-flat", (Graph(flat, (code,), inputs=("z",), fixed=True),), family="gan")
     label = torch.tensor([0, 3])
@@ -719,9 +725,252 @@ class Backbone(nn.Module):
         return (maps.mean((2, 3)), maps)[self.place]
 
 
+# Heads of decoders, whole autoencoders, parts.
+
+
+class Whole(nn.Module):
+    """Encoder and decoder in one graph, with or without the draw between them."""
+
+    def __init__(self, decoder: Decoder, after: Callable[..., Any], *, draws: bool = True) -> None:
+        super().__init__()
+        self.encoder, self.decoder, self.after, self.draws = Encoder(lambda m, _: m), decoder, after, draws
+
+    def forward(self, image: Tensor) -> Any:
+        mean, log_variance = self.encoder.posterior(image)
+        code = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean) if self.draws else mean
+        return self.after(self.decoder(code), image, mean, log_variance)
+
+
+class Softened(Whole):
+    """A code that is drawn otherwise than from a Gaussian."""
+
+    def forward(self, image: Tensor) -> Any:
+        mean, _ = self.encoder.posterior(image)
+        return self.decoder(F.softmax(mean - torch.log(-torch.log(torch.rand_like(mean) + 1e-7)), dim=-1))
+
+
+class OfLabels(nn.Module):
+    """A network that sees a label beside its image or code."""
+
+    def __init__(self, module: nn.Module, size: tuple[int, ...]) -> None:
+        super().__init__()
+        self.module, self.label, self.size = module, nn.Linear(CLASSES, math.prod(size)), size
+
+    def forward(self, x: Tensor, label: Tensor) -> Any:
+        return self.module(x + self.label(label).view(-1, *self.size))
+
+
+def _errors(encoder: Encoder, decoder: Decoder, *, signed: bool = False) -> Numbers:
+    """Σ (reconstruction − image)² in units of level / 255."""
+
+    def numbers(images: Tensor) -> Tensor:
+        x = images.float() / 255
+        picture = decoder(encoder.posterior(x * 2 - 1 if signed else x)[0])
+        picture = (picture + 1) / 2 if signed else picture
+        return ((picture - x).double() ** 2).flatten(1).sum(1)
+
+    return numbers
+
+
+def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
+    return 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance).sum(1)
+
+
+def _binary_bound(encoder: Encoder, decoder: Decoder) -> Numbers:
+    """log p(x | z = mean) − KL in nats, of a Bernoulli distribution; the decoder's last layer is left out."""
+
+    def numbers(images: Tensor) -> Tensor:
+        mean, log_variance = encoder.posterior(images.float())
+        logits = decoder.both(mean)[0]
+        if isinstance(decoder.last, nn.Sigmoid):
+            logits = torch.logit(logits.double())
+        rate = -F.binary_cross_entropy_with_logits(logits.double(), images.double(), reduction="none")
+        return rate.flatten(1).sum(1) - _kl(mean.double(), log_variance.double())
+
+    return numbers
+
+
+def _gaussian_bound(encoder: Encoder, decoder: Decoder, sigma: float | None) -> Numbers:
+    """log p(x | z = mean) − KL in nats, of a normal density that is integrated over the bin of each of 256 levels."""
+
+    def numbers(images: Tensor) -> Tensor:
+        mean, log_variance = (x.double() for x in encoder.posterior(images.float() / 255))
+        picture, log_scale = (x.double() for x in decoder.both(mean.float()))
+        deviation = log_scale.exp() if sigma is None else torch.full_like(picture, sigma)
+        x = images.double() / 255
+        upper = torch.special.ndtr((x + 0.5 / 255 - picture) / deviation)
+        lower = torch.special.ndtr((x - 0.5 / 255 - picture) / deviation)
+        upper = torch.where(images == 255, torch.ones_like(upper), upper)
+        lower = torch.where(images == 0, torch.zeros_like(lower), lower)
+        return (upper - lower).clamp_min(1e-300).log().flatten(1).sum(1) - _kl(mean, log_variance)
+
+    return numbers
+
+
+def wholes() -> Iterator[Case]:
+    """Autoencoders as `model(image)` gives them, in one graph."""
+    image = torch.rand(2, 1, SIDE, SIDE)
+    parted = ("parted at the code",)
+    model = Whole(Decoder(nn.Sigmoid()), lambda picture, _, mean, spread: (picture, mean, spread))
+    graph = Graph(model, (image,), outputs=("19", "21", "23"))
+    errors = _errors(model.encoder, model.decoder)
+    yield Case("whole-vae", (graph,), family="vae", numbers=errors, says=(*parted, "no likelihood"))
+    model = Whole(Decoder(nn.Sigmoid()), lambda picture, *_: picture)
+    errors = _errors(model.encoder, model.decoder)
+    yield Case("whole-vae-picture", (Graph(model, (image,), dynamo=True),), family="vae", numbers=errors, says=parted)
+    model = Whole(Decoder(nn.Tanh()), lambda *all_of_them: all_of_them, draws=False)
+    names = ("recons", "input", "mu", "log_var")
+    yield Case(
+        "whole-vae-at-mean",
+        (Graph(model, (image,), outputs=names, fixed=True),),
+        family="vae",
+        numbers=_errors(model.encoder, model.decoder, signed=True),
+        says=parted,
+    )
+    model = Whole(Decoder(nn.Identity()), lambda picture, _, mean, spread: (picture, mean, spread))
+    yield Case(
+        "whole-vae-log-odds",
+        (Graph(model, (image,), outputs=("logits", "mu", "logvar"), dynamo=True),),
+        family="vae",
+        arguments=("--levels", "2"),
+        levels=2,
+        numbers=_binary_bound(model.encoder, model.decoder),
+        says=("Bernoulli",),
+    )
+    model = Whole(Decoder(nn.Sigmoid()), lambda picture, *_: picture, draws=False)
+    errors = _errors(model.encoder, model.decoder)
+    yield Case("whole-autoencoder", (Graph(model, (image,)),), family="autoencoder", numbers=errors, says=parted)
+    model = Softened(Decoder(nn.Sigmoid()), lambda picture, *_: picture)
+    yield Case("whole-softened", (Graph(model, (image,)),), family="vae", refused="not as mean + deviation")
+
+
+def parts() -> Iterator[Case]:
+    """VAEs whose decoders are trained otherwise, and halves of VAEs."""
+    image, code, label = torch.rand(2, 1, SIDE, SIDE), torch.randn(2, LATENT), F.one_hot(torch.tensor([0, 2]), CLASSES)
+
+    def pair(encoder: nn.Module, decoder: nn.Module, outputs: tuple[str, ...] = ("x",)) -> tuple[Graph, ...]:
+        return (
+            Graph(encoder, (image,), "encoder.onnx", outputs=("mu", "log_var"), dynamo=True),
+            Graph(decoder, (code,), "decoder.onnx", ("z",), outputs),
+        )
+
+    def halves(last: nn.Module, scale: Callable[[Tensor], Tensor] | None = None) -> tuple[Encoder, Decoder]:
+        return Encoder(lambda m, v: (m, v)), Decoder(last, scale=scale)
+
+    own = halves(nn.Sigmoid())
+    yield Case("vae-sigmoid", pair(*own), family="vae", numbers=_errors(*own), says=("no likelihood",))
+    own = halves(nn.Sigmoid())
+    yield Case(
+        "vae-binary",
+        pair(*own),
+        family="vae",
+        arguments=("--levels", "2"),
+        levels=2,
+        numbers=_binary_bound(*own),
+        says=("sigmoid is taken off",),
+    )
+    own = halves(nn.Sigmoid())
+    numbers = _gaussian_bound(*own, 0.25)
+    yield Case(
+        "vae-declared", pair(*own), family="vae", arguments=("--sigma", "0.25"), numbers=numbers, says=("Gaussian",)
+    )
+    for name, scale in (("x_std", torch.exp), ("x_logvar", lambda v: 2 * v)):
+        own = halves(nn.Sigmoid(), scale)
+        graphs = pair(*own, ("x_mean", name))
+        yield Case(
+            f"vae-gaussian-{name[2:]}", graphs, family="vae", numbers=_gaussian_bound(*own, None), says=("Gaussian",)
+        )
+    own = halves(nn.Sigmoid())
+    only = "golden images"
+    yield Case("decoder", pair(*own)[1:], family="vae", says=(only,))
+    own = halves(nn.Sigmoid(), lambda v: v)
+    yield Case("decoder-located", pair(*own, ("x_mean", "x_log_scale"))[1:], family="vae", says=(only,))
+    own = halves(nn.Sigmoid())
+    yield Case("encoder", pair(*own)[:1], family="vae")
+    own = halves(nn.Sigmoid())
+    seen = (OfLabels(own[0], (1, SIDE, SIDE)), OfLabels(own[1], (LATENT,)))
+    yield Case(
+        "conditional-vae",
+        (
+            Graph(seen[0], (image, label.float()), "encoder.onnx", ("x", "y"), ("mu", "log_var")),
+            Graph(seen[1], (code, label.float()), "decoder.onnx", ("z", "y"), ("x",)),
+        ),
+        family="vae",
+        says=("only the decoder is",),
+    )
+
+
+# What networks of strangers taught.
+
+
+class Spread(nn.Module):
+    """A label that is spread over the image and convolved, as conditional PixelCNNs are often written."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.label = nn.Linear(CLASSES, HEIGHT * WIDTH)
+        self.first, self.second = MaskedConv2d("A", 1, 6, 5, padding=2), MaskedConv2d("B", 6, 6, 3, padding=1)
+        self.beside = nn.ModuleList(nn.Conv2d(1, 6, 1) for _ in range(2))
+        self.head = nn.Conv2d(6, levels, 1)
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        plane = self.label(label).view(-1, 1, HEIGHT, WIDTH)
+        x = torch.tanh(self.first(image) + self.beside[0](plane))
+        return self.head(torch.tanh(self.second(x)) * torch.sigmoid(self.beside[1](plane)))
+
+
+class Sized(Whole):
+    """A draw of which the exporter writes the size down."""
+
+    def forward(self, image: Tensor) -> Any:
+        mean, log_variance = self.encoder.posterior(image)
+        return self.decoder(mean + log_variance.mul(0.5).exp() * torch.randn(*mean.size())), mean, log_variance
+
+
+def lessons() -> Iterator[Case]:
+    """A small equivalent of each public network that was not understood."""
+    image, small = torch.rand(2, 1, HEIGHT, WIDTH), torch.rand(2, 1, SIDE, SIDE)
+    label, shape = F.one_hot(torch.tensor([0, 2]), CLASSES).float(), (1, HEIGHT, WIDTH)
+    spread = Spread(4)
+
+    def of_labels(images: Tensor) -> Tensor:
+        scores = []
+        for one in torch.eye(CLASSES):
+            logits = spread(images.float() / 3, one.expand(len(images), CLASSES)).double()
+            scores.append(-F.cross_entropy(logits, images[:, 0], reduction="none").flatten(1).sum(1))
+        return torch.stack(scores, 1)
+
+    yield Case(
+        "conditional-spread",
+        (Graph(spread, (image, label), inputs=("x", "h"), fixed=True),),
+        family="pixelcnn",
+        levels=4,
+        shape=shape,
+        numbers=of_labels,
+        sampler="wavefront",
+        says=("kept as a table",),
+    )
+    coordinates = foreign.Coordinates()
+    yield Case(
+        "grey-expanded",
+        (Graph(coordinates, (image,), fixed=True),),
+        family="pixelcnn",
+        levels=4,
+        shape=shape,
+        numbers=_categorical(coordinates, 4),
+        sampler="wavefront",
+        says=("made free",),
+    )
+    model = Sized(Decoder(nn.Sigmoid()), lambda *_: None)
+    errors = _errors(model.encoder, model.decoder)
+    yield Case("whole-vae-sized", (Graph(model, (small,), fixed=True),), family="vae", numbers=errors)
+    encoder = Encoder(lambda m, v: (m, v))
+    yield Case("encoder-nameless", (Graph(encoder, (small,), outputs=("52", "53")),), family="vae")
+
+
 def cases() -> Iterator[Case]:
     """All of them; random weights from a fixed seed, larger than they are at the start of training."""
-    for seed, makers in enumerate((densities, other_densities, pairs, generators, classifiers)):
+    for seed, makers in enumerate((densities, other_densities, pairs, generators, classifiers, wholes, parts, lessons)):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             yield from makers()

@@ -117,7 +117,11 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         levels.table(),
         labelled.table
     );
-    let certainty = if matches!(last, Last::Softmax | Last::LogSoftmax | Last::Sigmoid) {
+    // Two rows of one size are mean and spread rather than labels.
+    let is_alone = rows.iter().filter(|row| row.numbers() == given.numbers()).count() == 1;
+    let certainty = if !is_alone {
+        Certainty::Possible
+    } else if matches!(last, Last::Softmax | Last::LogSoftmax | Last::Sigmoid) {
         Certainty::Certain
     } else {
         Certainty::Likely

@@ -48,8 +48,10 @@ enum Kind {
 
 /// A density of one dimension, which is integrated over the bin of each level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Density {
+pub enum Density {
+    /// Logistic, of a scale.
     Logistic,
+    /// Normal, of a deviation.
     Gaussian,
 }
 

@@ -45,7 +45,8 @@ impl Density {
 }
 
 impl Observation {
-    pub(super) fn located(shape: ImageShape, density: Density, mean: Vec<f32>, log_scale: Vec<f32>) -> Self {
+    /// A distribution of every dimension: means and logarithms of scales, in units of level / (levels − 1).
+    pub fn located(shape: ImageShape, density: Density, mean: Vec<f32>, log_scale: Vec<f32>) -> Self {
         let kind = Kind::Located {
             density,
             mean,
@@ -54,17 +55,20 @@ impl Observation {
         Self { shape, kind }
     }
 
-    pub(super) fn log_odds(shape: ImageShape, logits: Vec<f32>) -> Self {
+    /// Log-odds of every dimension.
+    pub fn log_odds(shape: ImageShape, logits: Vec<f32>) -> Self {
         let kind = Kind::LogOdds(logits);
         Self { shape, kind }
     }
 
-    pub(super) fn mixture(shape: ImageShape, parameters: Vec<f32>) -> Self {
+    /// Parameters of a mixture of logistics at every pixel.
+    pub fn mixture(shape: ImageShape, parameters: Vec<f32>) -> Self {
         let kind = Kind::Mixture(Mixtures::new(shape, parameters));
         Self { shape, kind }
     }
 
-    pub(super) fn picture(shape: ImageShape, values: Vec<f32>) -> Self {
+    /// An image and no distribution.
+    pub fn picture(shape: ImageShape, values: Vec<f32>) -> Self {
         let kind = Kind::Picture(values);
         Self { shape, kind }
     }

@@ -1,19 +1,19 @@
 //! Which graphs are generators: one from codes, and perhaps labels, to images.
 
 use crate::{
-    domain::{
-        image::ImageShape,
-        random::{Random, Stream},
-    },
+    domain::image::ImageShape,
     families::import::{
-        Certainty, Golden, Mismatch, Pictures, Plan, coded, labels_given, levels_count, pictures_of, units_of_pictures,
+        Certainty, Mismatch, Pictures, Plan, coded, golden_of_codes, labels_given, levels_count, pictures_of,
+        units_of_pictures,
     },
-    import::{Problem, canonical::Canonical, interview::Interview, reading::Reading},
-    media,
+    import::{
+        Problem,
+        canonical::Canonical,
+        interview::Interview,
+        reading::Reading,
+        tail::{self, Last},
+    },
 };
-
-/// Codes that images are kept of.
-const GOLDEN: usize = 4;
 
 pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
     let other = |reason: &str| Err(Mismatch::Other(reason.to_owned()));
@@ -54,42 +54,22 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         "\n[graphs.generator]\nfile = \"generator.onnx\"\ninput = \"code\"\n{label}output = \
          \"picture\"\n\n[latent]\nsize = {size}\n{table}"
     );
-    let random = Random::new(0, Stream::Prior, 0);
-    let codes: Vec<Vec<f32>> = (0..GOLDEN)
-        .map(|item| {
-            (0..size)
-                .map(|i| random.normal((item * size + i) as u32) as f32)
-                .collect()
-        })
-        .collect();
-    let labels: Vec<usize> = (0..GOLDEN)
-        .map(|item| labelled.as_ref().map_or(0, |labelled| item % labelled.count))
-        .collect();
-    let rows = coded(reading, &codes, &labels, picture.place)?;
-    let images: Vec<f32> = rows.iter().flat_map(|row| pictures.read(row)).collect();
-    let mut files = vec![
-        (
-            "golden_latents.npy",
-            media::write_f32(&[GOLDEN, size], codes.concat().into_iter()),
-        ),
-        (
-            "golden_images.npy",
-            media::write_f32(&[GOLDEN, channels, height, width], images.into_iter()),
-        ),
-    ];
-    let mut lines = "latents = \"golden_latents.npy\"\nimages = \"golden_images.npy\"\n".to_owned();
-    if labelled.is_some() {
-        let numbers = labels.iter().map(|&label| label as f64);
-        files.push(("golden_labels.npy", media::write_f64(&[GOLDEN], numbers)));
-        lines += "labels = \"golden_labels.npy\"\n";
-    }
+    let golden = golden_of_codes(size, labelled.as_ref(), shape, |codes, labels| {
+        let rows = coded(reading, codes, labels, picture.place)?;
+        Ok(rows.iter().flat_map(|row| pictures.read(row)).collect())
+    })?;
+    let (last, _) = tail::last(reading.graph(), &picture.port.name);
     Ok(Plan {
-        certainty: Certainty::Likely,
+        certainty: if last == Last::Tanh {
+            Certainty::Likely
+        } else {
+            Certainty::Possible
+        },
         shape,
         graphs: vec![("generator.onnx", graph.finish())],
         tables,
         declared: declared.into_iter().collect(),
-        golden: Golden::OfCodes { files, lines },
+        golden,
         statistic: None,
         notes: Vec::new(),
     })

@@ -17,7 +17,7 @@ use crate::{
     families::{
         Declared, Findings, GateError, Registry,
         manifest::{
-            Tolerance,
+            Tolerance, preprocessing,
             text::{head, quoted},
             write,
         },
@@ -133,6 +133,7 @@ impl Draft {
                 }
             }
         }
+        tables += &preprocessing::text(request.preprocessing);
         if !plan.declared.is_empty() {
             tables += &format!("\n[declared]\n{}\n", plan.declared.join("\n"));
         }

@@ -1,0 +1,221 @@
+//! What an exported encoder gives of the posterior over codes.
+
+use super::{applied, is_called};
+use crate::{
+    domain::image::Image,
+    families::{
+        import::{Levels, Mismatch, of_images},
+        vae::network,
+    },
+    graph::convert::Step,
+    import::{
+        Problem,
+        canonical::{Canonical, Op},
+        interview::Interview,
+        reading::{Given, Reading},
+        tail::{self, Last},
+        whole,
+    },
+};
+
+/// An output, and which of its numbers.
+type Place<'a> = (&'a Given, Option<(usize, usize)>);
+
+/// An encoder that was understood.
+#[derive(Debug)]
+pub(super) struct Posterior<'a> {
+    reading: &'a Reading,
+    mean: Place<'a>,
+    spread: Place<'a>,
+    size: usize,
+    /// What makes log σ² of the numbers of the export.
+    steps: Vec<Step>,
+    /// What makes it in the graph that is written.
+    ops: Vec<Op>,
+    /// Lines of `[declared]`.
+    pub(super) declared: Vec<String>,
+}
+
+impl<'a> Posterior<'a> {
+    /// The posterior over codes of `size` numbers, if an encoder gives one.
+    pub(super) fn of(reading: &'a Reading, size: usize, interview: &mut Interview) -> Result<Option<Self>, Mismatch> {
+        let Some((mean, spread)) = places(reading, size, interview) else {
+            return Ok(None);
+        };
+        let mut declared = Vec::new();
+        let (steps, ops) = log_variance(reading, spread.0, interview, &mut declared)?;
+        Ok(Some(Self {
+            reading,
+            mean,
+            spread,
+            size,
+            steps,
+            ops,
+            declared,
+        }))
+    }
+
+    /// Size of the code.
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The outputs of `graph`.
+    pub(super) fn write(&self, graph: &mut Canonical) {
+        for (name, (given, part), ops) in [
+            ("mean", self.mean, &[][..]),
+            ("log_variance", self.spread, &self.ops[..]),
+        ] {
+            let (mut own, rest): (Vec<Op>, Vec<Op>) = ops.iter().cloned().partition(|op| matches!(op, Op::Without(_)));
+            own.push(Op::Flatten);
+            own.extend(part.map(|(start, end)| Op::Part { start, end }));
+            own.extend(rest);
+            graph.output((&given.port.name, given.port.onnx_type), name, &own, &[self.size]);
+        }
+    }
+
+    /// What the graph gives of images, by running it as it was exported.
+    pub(super) fn run(&self, levels: &Levels, images: &[Image]) -> Result<Vec<network::Posterior>, Problem> {
+        let of = |(given, part): Place<'_>| -> Result<Vec<Vec<f32>>, Problem> {
+            let rows = of_images(self.reading, levels, images, &[], given.place)?;
+            Ok(match part {
+                Some((start, end)) => rows.into_iter().map(|row| row[start..end].to_vec()).collect(),
+                None => rows,
+            })
+        };
+        let both = of(self.mean)?.into_iter().zip(of(self.spread)?);
+        let posterior = |(mean, spread): (Vec<f32>, Vec<f32>)| network::Posterior {
+            mean,
+            log_variance: spread.into_iter().map(|value| applied(&self.steps, value)).collect(),
+        };
+        Ok(both.map(posterior).collect())
+    }
+}
+
+/// The size of the code of an encoder without its decoder: that of two rows, of which one is called like a spread.
+pub(super) fn size_alone(reading: &Reading, is_wanted: bool) -> Option<(usize, bool)> {
+    let is_row = |given: &&Given| given.sizes.as_ref().is_some_and(|sizes| !sizes.is_empty()) && given.numbers() > 0;
+    let rows: Vec<&Given> = reading.gives.iter().filter(is_row).collect();
+    let alike = rows.iter().find_map(|first| {
+        let own: Vec<&&Given> = rows.iter().filter(|other| other.numbers() == first.numbers()).collect();
+        let is_named = own.iter().any(|given| is_called(given, SPREAD));
+        (own.len() >= 2).then_some((first.numbers(), is_named))
+    });
+    let joined = || {
+        let [only] = rows[..] else { return None };
+        (is_wanted && only.numbers().is_multiple_of(2)).then_some((only.numbers() / 2, false))
+    };
+    alike.or_else(joined)
+}
+
+/// Words in names of spreads.
+const SPREAD: &[&str] = &["var", "std", "sigma", "scale", "deviation"];
+
+/// The outputs of an encoder that are the posterior.
+fn places<'a>(encoder: &'a Reading, size: usize, interview: &mut Interview) -> Option<(Place<'a>, Place<'a>)> {
+    // A draw from the posterior is needed by nobody: the server draws itself.
+    let is_draw = |given: &&Given| ["z", "sample", "latent", "code"].contains(&given.port.name.to_lowercase().as_str());
+    let own: Vec<&Given> = encoder.gives.iter().filter(|given| given.numbers() == size).collect();
+    let rest: Vec<&Given> = own.iter().copied().filter(|given| !is_draw(given)).collect();
+    let own = if rest.len() >= 2 { rest } else { own };
+    if let [first, second, ..] = own[..] {
+        let is_spread = |given: &Given| is_called(given, SPREAD);
+        let (mean, spread) = if is_spread(first) && !is_spread(second) {
+            (second, first)
+        } else {
+            (first, second)
+        };
+        return Some(((mean, None), (spread, None)));
+    }
+    let both = encoder.gives.iter().find(|given| given.numbers() == 2 * size)?;
+    let order = interview.ask(
+        "posterior",
+        format!(
+            "{}: which half of {:?} is the mean of the posterior?",
+            encoder.file, both.port.name
+        ),
+        &[("mean-first", "the first"), ("mean-last", "the second")],
+        "mean-first",
+    );
+    let (mean, spread) = if order == "mean-last" {
+        ((size, 2 * size), (0, size))
+    } else {
+        ((0, size), (size, 2 * size))
+    };
+    Some(((both, Some(mean)), (both, Some(spread))))
+}
+
+/// What makes log σ² of what the encoder gives: of its numbers, and in its graph.
+fn log_variance(
+    encoder: &Reading,
+    given: &Given,
+    interview: &mut Interview,
+    declared: &mut Vec<String>,
+) -> Result<(Vec<Step>, Vec<Op>), Mismatch> {
+    const OPTIONS: [(&str, &str); 4] = [
+        ("log-variance", "log σ²"),
+        ("variance", "σ²"),
+        ("log-deviation", "log σ"),
+        ("deviation", "σ"),
+    ];
+    let (last, value) = tail::last(encoder.graph(), &given.port.name);
+    let is_log = is_called(given, &["log", "lv"]);
+    let of_name = if is_called(given, &["var"]) {
+        Some(if is_log { "log-variance" } else { "variance" })
+    } else if is_called(given, &["std", "sigma", "scale", "dev"]) {
+        Some(if is_log { "log-deviation" } else { "deviation" })
+    } else {
+        None
+    };
+    let is_positive = matches!(last, Last::Exp | Last::Softplus | Last::ExpOfHalf);
+    // A name that contradicts the operators says nothing.
+    let of_name = of_name.filter(|name| is_positive != name.starts_with("log"));
+    let likely = of_name.unwrap_or(if is_positive { "deviation" } else { "log-variance" });
+    let is_multiplied = given.port.name == whole::DEVIATION;
+    let what = match interview.given("log_variance") {
+        // What the graph multiplies noise by is the deviation, whatever anybody says.
+        _ if is_multiplied => "deviation".to_owned(),
+        Some(answer) => {
+            if answer == "log-variance" && interview.is_insisted("log_variance") {
+                declared.push("log_variance = \"log-variance\"".to_owned());
+            }
+            answer
+        }
+        None if last == Last::ExpOfHalf => "deviation".to_owned(),
+        None if of_name.is_some() => likely.to_owned(),
+        None => {
+            let text = format!(
+                "{}: what is {:?}, the spread of the posterior?",
+                encoder.file, given.port.name
+            );
+            interview.ask("log_variance", text, &OPTIONS, likely)
+        }
+    };
+    if is_multiplied {
+        // Read off the graph, so that it is known, whatever it looks like.
+        declared.push("log_variance = \"log-variance\"".to_owned());
+    }
+    let steps = match what.as_str() {
+        "log-variance" => vec![],
+        "variance" => vec![Step::Log],
+        "log-deviation" => vec![Step::Times(2.0)],
+        "deviation" => vec![Step::Log, Step::Times(2.0)],
+        other => {
+            let words: Vec<&str> = OPTIONS.iter().map(|option| option.0).collect();
+            let wrong = format!("{other:?} is none of the spreads");
+            let cure = format!("say one of {}", words.join(", "));
+            return Err(Problem::new("--declare log_variance", wrong, cure).into());
+        }
+    };
+    // Where a logarithm would undo an exponential, neither is computed.
+    let mut ops = Vec::new();
+    let mut written = &steps[..];
+    if last == Last::Exp && steps.first() == Some(&Step::Log) {
+        ops.push(Op::Without(value));
+        written = &steps[1..];
+    }
+    if !written.is_empty() {
+        ops.push(Op::Convert(written.to_vec()));
+    }
+    Ok((steps, ops))
+}

@@ -1,0 +1,119 @@
+//! The scale of a decoder's distribution: of which distribution it is, and what makes its logarithm of it.
+
+use super::is_called;
+use crate::{
+    families::{decoder::Density, import::Mismatch},
+    graph::convert::Step,
+    import::{
+        Problem,
+        interview::Interview,
+        reading::{Given, Reading},
+        tail::{self, Last},
+    },
+};
+
+/// What makes a log-scale of what a graph gives.
+pub(super) struct LogScale {
+    /// The operator that is not needed for it.
+    pub(super) without: Option<String>,
+    /// What is done to the numbers of the export.
+    pub(super) steps: Vec<Step>,
+    /// What is done in the graph.
+    pub(super) written: Vec<Step>,
+}
+
+/// An answer that is none of those offered.
+pub(super) fn unknown(key: &str, answer: &str, options: &[(&str, &str)]) -> Problem {
+    let words: Vec<&str> = options.iter().map(|option| option.0).collect();
+    let what = format!("{answer:?} is none of them");
+    Problem::new(
+        format!("--declare {key}"),
+        what,
+        format!("say one of {}", words.join(", ")),
+    )
+}
+
+/// Of which distribution mean and scale are: the name of the scale tells, or somebody does.
+pub(super) fn density_of(reading: &Reading, scale: &Given, interview: &mut Interview) -> Result<Density, Mismatch> {
+    let options = [
+        ("discretized-logistic", "a logistic density over the bin of each level"),
+        ("gaussian", "a normal density over it"),
+    ];
+    let of_name = if is_called(scale, &["std", "sigma", "var"]) {
+        Some("gaussian")
+    } else if is_called(scale, &["scale"]) {
+        Some("discretized-logistic")
+    } else {
+        None
+    };
+    let answer = match (interview.given("head"), of_name) {
+        (Some(answer), _) => answer,
+        (None, Some(name)) => name.to_owned(),
+        (None, None) => {
+            let text = format!(
+                "{}: of which distribution is {:?} the scale?",
+                reading.file, scale.port.name
+            );
+            interview.ask("head", text, &options, options[0].0)
+        }
+    };
+    match answer.as_str() {
+        "discretized-logistic" => Ok(Density::Logistic),
+        "gaussian" => Ok(Density::Gaussian),
+        other => Err(unknown("head", other, &options).into()),
+    }
+}
+
+/// What makes a log-scale of the spread that is given.
+pub(super) fn log_scale(
+    reading: &Reading,
+    given: &Given,
+    density: Density,
+    interview: &mut Interview,
+    declared: &mut Vec<String>,
+) -> Result<LogScale, Mismatch> {
+    const OPTIONS: [(&str, &str); 4] = [
+        ("log-scale", "its logarithm"),
+        ("scale", "the scale itself"),
+        ("log-variance", "of a Gaussian, log σ²"),
+        ("variance", "of a Gaussian, σ²"),
+    ];
+    let (last, value) = tail::last(reading.graph(), &given.port.name);
+    let is_positive = matches!(last, Last::Exp | Last::Softplus | Last::ExpOfHalf);
+    let is_variance = density == Density::Gaussian && is_called(given, &["var"]);
+    let answer = interview.given("log_scale");
+    let steps = match answer.as_deref() {
+        Some("scale") => vec![Step::Log],
+        Some("log-scale") => {
+            declared.push("log_scale = \"log-scale\"".to_owned());
+            vec![]
+        }
+        Some("variance") if density == Density::Gaussian => vec![Step::Log, Step::Times(0.5)],
+        Some("log-variance") if density == Density::Gaussian => {
+            // Written as log σ, whatever that looks like.
+            declared.push("log_scale = \"log-scale\"".to_owned());
+            vec![Step::Times(0.5)]
+        }
+        Some(other) => return Err(unknown("log_scale", other, &OPTIONS).into()),
+        None => match (is_positive, is_variance && last != Last::ExpOfHalf) {
+            (true, true) => vec![Step::Log, Step::Times(0.5)],
+            (true, false) => vec![Step::Log],
+            (false, true) => vec![Step::Times(0.5)],
+            (false, false) => vec![],
+        },
+    };
+    // Where a logarithm would undo an exponential, neither is computed.
+    if last == Last::Exp && steps.first() == Some(&Step::Log) {
+        let written = steps[1..].to_vec();
+        return Ok(LogScale {
+            without: Some(value),
+            steps,
+            written,
+        });
+    }
+    Ok(LogScale {
+        without: None,
+        written: steps.clone(),
+        steps,
+    })
+}

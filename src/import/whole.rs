@@ -1,0 +1,357 @@
+//! An encoder and a decoder in one graph, as `model(image)` of an autoencoder is exported: parted at the code.
+//!
+//! The code is a value that every way from the image, and from every random number, to the picture leads through. Of a
+//! VAE it is mean + deviation · noise, which tells where mean and deviation are, whatever the graph gives of them.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Problem,
+    export::{Element, Export, Port},
+    interview::Interview,
+    probe::Probe,
+    reading::{Given, Reading, Taken, Takes, trial},
+};
+use crate::{
+    graph::{
+        chance,
+        protobuf::{ElementType, Graph, Model, Node, ValueInfo},
+        surgery,
+    },
+    runtime::Engine,
+};
+
+/// What an encoder calls the mean of its posterior, if the graph draws the code.
+pub const MEAN: &str = "posterior_mean";
+/// What it calls the deviation.
+pub const DEVIATION: &str = "posterior_deviation";
+
+/// Values that are looked at.
+const LONGEST: usize = 4000;
+
+/// A value that parts the graph.
+struct Waist {
+    value: String,
+    sizes: Vec<usize>,
+}
+
+/// Parts a graph from images to pictures at its code, if it has one. `is_density` says whether it predicts, so that
+/// what it gives is no picture of its image.
+pub fn parted(
+    engine: &dyn Engine,
+    reading: &Reading,
+    is_density: impl FnOnce(&Given) -> bool,
+    interview: &mut Interview,
+) -> Option<Result<[Reading; 2], Vec<Problem>>> {
+    let (_, form) = reading.image()?;
+    let numbers = form.channels * form.height * form.width;
+    let graph = reading.graph();
+    if graph.nodes.len() > LONGEST {
+        return None;
+    }
+    let ways = Ways::of(graph, reading);
+    let pictures: Vec<&Given> = reading
+        .gives
+        .iter()
+        .filter(|given| given.numbers() == numbers && ways.is_computed(&given.port.name))
+        .collect();
+    let first = *pictures.first()?;
+    let waists = waists(engine, reading, &ways, &pictures, numbers);
+    if waists.is_empty() || is_density(first) {
+        return None;
+    }
+    let waist = chosen(reading, &ways, &waists)?;
+    let posterior = ways.posterior(&waist.value);
+    if posterior.is_none() && ways.is_drawn(&waist.value) {
+        return Some(Err(vec![Problem::new(
+            &reading.file,
+            format!(
+                "it holds an encoder and a decoder, and the code between them ({:?}) is drawn, but not as \
+                 mean + deviation · noise",
+                waist.value
+            ),
+            "export what makes the code without its draw, and what makes the picture of the code, as two graphs",
+        )]));
+    }
+    interview.note(&format!(
+        "{}: it holds an encoder and a decoder, and is parted at the code {:?} of {} numbers",
+        reading.file,
+        waist.value,
+        waist.sizes.iter().product::<usize>()
+    ));
+    let encoder = encoder(reading, waist, posterior);
+    let decoder = decoder(reading, waist, &pictures);
+    let part = |name: &str, model: Model| {
+        let ports = |values: &[ValueInfo]| values.iter().filter_map(Port::read).collect();
+        let graph = model.graph.as_ref();
+        Export {
+            file: format!("{} ({name})", reading.file),
+            inputs: graph.map_or_else(Vec::new, |graph| ports(&graph.inputs)),
+            outputs: graph.map_or_else(Vec::new, |graph| ports(&graph.outputs)),
+            batch: None,
+            beside: Vec::new(),
+            drawing: chance::nodes(&model),
+            model,
+        }
+    };
+    let read = |name: &str, model: Model| {
+        let export = part(name, model);
+        let taken = |port: &Port| {
+            let own = reading.takes.iter().find(|taken| taken.port.name == port.name);
+            own.cloned().unwrap_or_else(|| Taken {
+                port: port.clone(),
+                sizes: waist.sizes.clone(),
+                takes: Takes::Code,
+            })
+        };
+        let takes = export.inputs.iter().map(taken).collect();
+        Reading::taking(engine, export, takes)
+    };
+    let both = read("encoder", encoder).and_then(|encoder| Ok([encoder, read("decoder", decoder)?]));
+    Some(both)
+}
+
+/// Of the values that part a graph, the one that is the code.
+fn chosen<'a>(reading: &Reading, ways: &Ways<'_>, waists: &'a [Waist]) -> Option<&'a Waist> {
+    let size = |waist: &Waist| waist.sizes.iter().product::<usize>();
+    // What is drawn as mean + deviation · noise is the code.
+    if let Some(drawn) = waists.iter().find(|waist| ways.posterior(&waist.value).is_some()) {
+        return Some(drawn);
+    }
+    // Mean and spread that the graph gives have the size of the code.
+    let rows: Vec<usize> = reading.gives.iter().map(Given::numbers).collect();
+    let given = |waist: &&Waist| rows.iter().filter(|&&row| row == size(waist)).count() >= 2;
+    let is_given = waists.iter().find(given);
+    is_given.or_else(|| {
+        let least = waists.iter().map(size).min()?;
+        waists.iter().find(|waist| size(waist) == least)
+    })
+}
+
+/// Values that part the graph, from the image on, which have fewer numbers than the image.
+fn waists(engine: &dyn Engine, reading: &Reading, ways: &Ways<'_>, pictures: &[&Given], numbers: usize) -> Vec<Waist> {
+    let names: Vec<&str> = pictures.iter().map(|given| given.port.name.as_str()).collect();
+    let parting: Vec<&str> = ways.parting(&names);
+    if parting.is_empty() {
+        return Vec::new();
+    }
+    let Some(sizes) = sizes(engine, reading, &parting) else {
+        return Vec::new();
+    };
+    let waist = |(value, sizes): (&&str, Option<Vec<usize>>)| {
+        let sizes = sizes?;
+        let size: usize = sizes.iter().product();
+        (size > 0 && size < numbers).then(|| Waist {
+            value: (*value).to_owned(),
+            sizes,
+        })
+    };
+    parting.iter().zip(sizes).filter_map(waist).collect()
+}
+
+/// Sizes of inner values for one item, by running the graph; none of what is not of items.
+fn sizes(engine: &dyn Engine, reading: &Reading, values: &[&str]) -> Option<Vec<Option<Vec<usize>>>> {
+    const BATCH: usize = 2;
+    let port = |value: &&str| Port {
+        name: (*value).to_owned(),
+        element: Element::Real,
+        // Whatever it is, it is turned into a real on its way out.
+        onnx_type: ElementType::Double as i32,
+        sizes: None,
+    };
+    let ports: Vec<Port> = values.iter().map(port).collect();
+    let batch = if reading.one_at_a_time { 1 } else { BATCH };
+    let inputs: Vec<(&Port, Vec<usize>)> = reading.takes.iter().map(|own| (&own.port, own.sizes.clone())).collect();
+    let outputs: Vec<&Port> = ports.iter().collect();
+    let probe = Probe::new(engine, &reading.file, &reading.model, (&inputs, &outputs), batch).ok()?;
+    let found = probe.run(batch, &trial(&reading.takes, batch)).ok()?;
+    Some(found.into_iter().map(|found| found.sizes).collect())
+}
+
+/// The graph up to the code.
+fn encoder(reading: &Reading, waist: &Waist, posterior: Option<(String, String)>) -> Model {
+    let mut model = reading.model.clone();
+    let outputs = match posterior {
+        Some((mean, deviation)) => {
+            if let Some(graph) = &mut model.graph {
+                graph.nodes.push(Node::new("Identity", &[&mean], MEAN));
+                graph.nodes.push(Node::new("Identity", &[&deviation], DEVIATION));
+            }
+            [MEAN, DEVIATION]
+                .map(|name| ValueInfo::batched(name, ElementType::Float, &waist.sizes))
+                .to_vec()
+        }
+        None => {
+            let size: usize = waist.sizes.iter().product();
+            let rows: Vec<&Given> = reading.gives.iter().filter(|given| given.numbers() == size).collect();
+            if rows.len() >= 2 {
+                let value = |given: &&Given| {
+                    let sizes = given.sizes.clone().unwrap_or_default();
+                    ValueInfo::batched(&given.port.name, ElementType::Float, &sizes)
+                };
+                rows.iter().map(value).collect()
+            } else {
+                vec![ValueInfo::batched(&waist.value, ElementType::Float, &waist.sizes)]
+            }
+        }
+    };
+    surgery::keep(&mut model, outputs);
+    needed(model)
+}
+
+/// The graph from the code on.
+fn decoder(reading: &Reading, waist: &Waist, pictures: &[&Given]) -> Model {
+    let mut model = reading.model.clone();
+    if let Some(graph) = &mut model.graph {
+        surgery::cut(
+            graph,
+            ValueInfo::batched(&waist.value, ElementType::Float, &waist.sizes),
+        );
+    }
+    let picture = |given: &&Given| {
+        let sizes = given.sizes.clone().unwrap_or_default();
+        ValueInfo::batched(&given.port.name, ElementType::Float, &sizes)
+    };
+    surgery::keep(&mut model, pictures.iter().map(picture).collect());
+    needed(model)
+}
+
+/// Without inputs that nothing reads.
+fn needed(mut model: Model) -> Model {
+    if let Some(graph) = &mut model.graph {
+        let read: HashSet<String> = graph.nodes.iter().flat_map(|node| node.inputs.clone()).collect();
+        graph.inputs.retain(|input| read.contains(input.name()));
+    }
+    model
+}
+
+/// What leads to which value.
+struct Ways<'a> {
+    graph: &'a Graph,
+    writers: HashMap<&'a str, &'a Node>,
+    /// Values that a code must come after: images and random numbers.
+    sources: HashSet<&'a str>,
+    drawn: HashSet<&'a str>,
+}
+
+impl<'a> Ways<'a> {
+    fn of(graph: &'a Graph, reading: &'a Reading) -> Self {
+        let mut writers = HashMap::new();
+        let (mut drawn, mut noise) = (HashSet::new(), Vec::new());
+        for node in &graph.nodes {
+            for output in &node.outputs {
+                writers.insert(output.as_str(), node);
+            }
+            let is_noise = node.op_type().starts_with("Random");
+            if is_noise {
+                noise.extend(node.outputs.iter().map(String::as_str));
+            }
+            if is_noise || node.inputs.iter().any(|input| drawn.contains(input.as_str())) {
+                drawn.extend(node.outputs.iter().map(String::as_str));
+            }
+        }
+        let images = reading.image().map(|(taken, _)| taken.port.name.as_str());
+        Self {
+            graph,
+            writers,
+            sources: images.into_iter().chain(noise).collect(),
+            drawn,
+        }
+    }
+
+    fn is_drawn(&self, value: &str) -> bool {
+        self.drawn.contains(value)
+    }
+
+    /// Whether a value is more than what came in, handed on.
+    fn is_computed(&self, value: &str) -> bool {
+        let mut at = value;
+        while let Some(node) = self.writers.get(at) {
+            if !HANDING_ON.contains(&node.op_type()) {
+                return true;
+            }
+            match node.inputs.first() {
+                Some(input) => at = input,
+                None => return true,
+            }
+        }
+        false
+    }
+
+    /// Values without which no image and no random number reaches any of `ends`, in the order of the graph.
+    fn parting(&self, ends: &[&'a str]) -> Vec<&'a str> {
+        let reached = self.before(ends, None);
+        let values = self.graph.nodes.iter().flat_map(|node| &node.outputs);
+        values
+            .map(String::as_str)
+            .filter(|value| reached.contains(value) && !ends.contains(value))
+            .filter(|value| self.is_computed(value))
+            .filter(|value| {
+                let without = self.before(ends, Some(value));
+                !self.sources.iter().any(|source| without.contains(source))
+            })
+            .filter(|value| self.before(&[value], None).iter().any(|own| self.sources.contains(own)))
+            .filter(|value| {
+                let operator = self.writers.get(value).map_or("", |node| node.op_type());
+                !COUNTING.contains(&operator)
+            })
+            .collect()
+    }
+
+    /// Everything that `ends` are computed of, but for what only `without` is.
+    fn before(&self, ends: &[&'a str], without: Option<&str>) -> HashSet<&'a str> {
+        let (mut seen, mut open) = (HashSet::new(), ends.to_vec());
+        while let Some(value) = open.pop() {
+            if Some(value) == without || !seen.insert(value) {
+                continue;
+            }
+            let Some(node) = self.writers.get(value) else { continue };
+            // The size of a value is not the value.
+            if node.op_type() == "Shape" || node.op_type() == "RandomNormalLike" {
+                continue;
+            }
+            open.extend(node.inputs.iter().map(String::as_str).filter(|input| !input.is_empty()));
+        }
+        seen
+    }
+
+    /// Mean and deviation of a code that is mean + deviation · noise.
+    fn posterior(&self, code: &str) -> Option<(String, String)> {
+        let sum = self.writers.get(code).filter(|node| node.op_type() == "Add")?;
+        let (drawn, mean) = self.parts(sum)?;
+        let product = self.writers.get(drawn).filter(|node| node.op_type() == "Mul")?;
+        let (noise, deviation) = self.parts(product)?;
+        let is_noise = self
+            .writers
+            .get(noise)
+            .is_some_and(|node| node.op_type().starts_with("RandomNormal"));
+        is_noise.then(|| (mean.to_owned(), deviation.to_owned()))
+    }
+
+    /// What is drawn of two operands, and what is not.
+    fn parts(&self, node: &'a Node) -> Option<(&'a str, &'a str)> {
+        let [first, second] = &node.inputs[..] else { return None };
+        match (
+            self.drawn.contains(first.as_str()),
+            self.drawn.contains(second.as_str()),
+        ) {
+            (true, false) => Some((first, second)),
+            (false, true) => Some((second, first)),
+            _ => None,
+        }
+    }
+}
+
+/// Operators that hand values on as they are.
+const HANDING_ON: [&str; 7] = [
+    "Cast",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// Operators that give no reals.
+const COUNTING: [&str; 6] = ["ArgMax", "ArgMin", "Equal", "Shape", "Size", "TopK"];
