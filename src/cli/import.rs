@@ -74,8 +74,8 @@ struct RequestArgs {
     #[arg(long, value_name = "NUMBERS", requires = "mean")]
     deviation: Option<String>,
 
-    /// Standard deviation of a VAE's decoder that was trained on squared error, in units of level / (levels − 1): it gives
-    /// the likelihood that an image alone is not
+    /// Standard deviation of a VAE's decoder that was trained on squared error, in units of level / (levels − 1), which
+    /// makes a likelihood of it
     #[arg(long, value_name = "NUMBER")]
     sigma: Option<String>,
 

@@ -107,7 +107,7 @@ pub fn parted(
         let takes = export.inputs.iter().map(taken).collect();
         Reading::taking(engine, export, takes)
     };
-    let both = read("encoder", encoder).and_then(|encoder| Ok([encoder, read("decoder", decoder)?]));
+    let both = read("encoding", encoder).and_then(|encoder| Ok([encoder, read("decoding", decoder)?]));
     Some(both)
 }
 
