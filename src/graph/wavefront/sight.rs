@@ -20,6 +20,8 @@ use crate::graph::{
 const NOTHING: i32 = -1;
 /// Numbers that are looked at before it is given up, some seconds of work.
 const MOST_WORK: usize = 1 << 32;
+/// Numbers of one tensor, at most. A small file can ask for a large one.
+const MOST_NUMBERS: usize = 1 << 26;
 
 /// The last dimension that each number of a tensor sees.
 #[derive(Debug, Clone, PartialEq)]
@@ -78,7 +80,7 @@ fn of_predictions(model: &Model, interface: &Interface<'_>) -> Option<Rc<Sight>>
     };
     walk.entities.insert(interface.image, Entity::Computed(Rc::new(image)));
     if let Some(label) = interface.label {
-        let label = (label, Entity::Computed(Rc::new(Sight::of_nothing(vec![1]))));
+        let label = (label, Entity::Computed(Rc::new(Sight::of_nothing(vec![1])?)));
         walk.entities.extend([label]);
     }
     let mut last_read: HashMap<&str, usize> = HashMap::new();
@@ -93,6 +95,9 @@ fn of_predictions(model: &Model, interface: &Interface<'_>) -> Option<Rc<Sight>>
             continue;
         }
         for (name, sight) in node.outputs.iter().zip(walk.node(node)?) {
+            if sight.last.is_empty() || count(&sight.dims) != Some(sight.last.len()) {
+                return None;
+            }
             work = work.saturating_add(sight.last.len());
             walk.entities.insert(name, Entity::Computed(Rc::new(sight)));
         }
@@ -215,7 +220,7 @@ impl Walk<'_> {
         }
         shapes.extend(operands.iter().map(|sight| sight.dims.clone()));
         let dims = moving::broadcast(shapes.iter().map(Vec::as_slice))?;
-        let mut all = Sight::of_nothing(dims);
+        let mut all = Sight::of_nothing(dims)?;
         for operand in operands {
             all.see(&operand)?;
         }
@@ -223,10 +228,16 @@ impl Walk<'_> {
     }
 }
 
+/// Numbers of a tensor of this shape, if they are not too many.
+fn count(dims: &[usize]) -> Option<usize> {
+    let all = dims.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+    all.filter(|&all| all <= MOST_NUMBERS)
+}
+
 impl Sight {
-    fn of_nothing(dims: Vec<usize>) -> Self {
-        let last = vec![NOTHING; dims.iter().product()];
-        Self { dims, last }
+    fn of_nothing(dims: Vec<usize>) -> Option<Self> {
+        let last = vec![NOTHING; count(&dims)?];
+        Some(Self { dims, last })
     }
 
     /// What is seen here and there, where the other is broadcast.

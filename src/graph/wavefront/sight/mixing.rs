@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{NOTHING, Sight, Walk, moving::axis};
+use super::{MOST_NUMBERS, MOST_WORK, NOTHING, Sight, Walk, count, moving::axis};
 use crate::graph::protobuf::Node;
 
 /// For every place of a result along an axis, the place that each tap of a kernel reads, if it lies inside.
@@ -39,8 +39,12 @@ impl Windows {
     fn reads(&self, axis: usize, size: usize, taps: usize) -> Option<Reads> {
         let (stride, dilation) = (self.strides[axis], self.dilations[axis]);
         let (before, after) = (self.pads[axis], self.pads[axis + 2]);
-        let reach = taps.checked_sub(1)? * dilation;
-        let count = (size + before + after).checked_sub(reach + 1)? / stride + 1;
+        let reach = taps.checked_sub(1)?.checked_mul(dilation)?;
+        let padded = size.checked_add(before)?.checked_add(after)?;
+        let count = padded.checked_sub(reach.checked_add(1)?)? / stride + 1;
+        if padded > MOST_NUMBERS {
+            return None;
+        }
         let read = |place: usize, tap: usize| {
             let at = (place * stride + tap * dilation).checked_sub(before)?;
             (at < size).then_some(at)
@@ -56,8 +60,13 @@ impl Windows {
     fn transposed(&self, axis: usize, size: usize, taps: usize, more: usize) -> Option<Reads> {
         let (stride, dilation) = (self.strides[axis], self.dilations[axis]);
         let (before, after) = (self.pads[axis], self.pads[axis + 2]);
-        let full = size.checked_sub(1)? * stride + taps.checked_sub(1)? * dilation + 1 + more;
-        let count = full.checked_sub(before + after)?;
+        let steps = size.checked_sub(1)?.checked_mul(stride)?;
+        let reach = taps.checked_sub(1)?.checked_mul(dilation)?;
+        let full = steps.checked_add(reach)?.checked_add(more)?.checked_add(1)?;
+        let count = full.checked_sub(before.checked_add(after)?)?;
+        if full > MOST_NUMBERS {
+            return None;
+        }
         let read = |place: usize, tap: usize| {
             let at = (place + before).checked_sub(tap * dilation)?;
             (at.is_multiple_of(stride) && at / stride < size).then_some(at / stride)
@@ -108,7 +117,13 @@ fn linear(
     };
     let per_group = channels.checked_div(groups)?;
     let outputs_of_group = outputs.checked_div(groups).filter(|&count| count > 0)?;
+    if per_group * groups != channels || outputs_of_group * groups != outputs {
+        return None;
+    }
     let (tall, wide) = (rows.first()?.len(), columns.first()?.len());
+    let size = count(&[rows.len(), columns.len()])?;
+    count(&[outputs, size])?;
+    let mut work = 0usize;
     let taps = tall * wide;
     let planes = Planes::new(&x.last, height * width);
     let kinds = planes.kinds.len();
@@ -122,7 +137,6 @@ fn linear(
                 *connected |= weight(output, input, tap) != 0.0;
             }
         }
-        let size = rows.len() * columns.len();
         if let Some(&same) = made.get(&connected) {
             last.extend_from_within(same * size..(same + 1) * size);
             continue;
@@ -131,6 +145,10 @@ fn linear(
             .filter(|&at| connected[at])
             .map(|at| (planes.kinds[at / taps], at % taps / wide, at % wide))
             .collect();
+        work = work.saturating_add(sources.len().saturating_mul(size));
+        if work > MOST_WORK {
+            return None;
+        }
         for row in rows {
             for column in columns {
                 let seen = sources.iter().filter_map(|&(plane, down, right)| {

@@ -1,6 +1,6 @@
 //! Operators that only move numbers.
 
-use super::{NOTHING, Sight, Sights, Walk};
+use super::{MOST_NUMBERS, NOTHING, Sight, Sights, Walk, count};
 use crate::graph::protobuf::Node;
 
 /// The shape to which all are broadcast.
@@ -29,9 +29,15 @@ pub(super) fn axis(number: i64, rank: usize) -> Option<usize> {
     usize::try_from(number).ok().filter(|&axis| axis < rank)
 }
 
+fn block_size(node: &Node) -> Option<usize> {
+    let size = usize::try_from(node.int("blocksize", 0)).ok()?;
+    (1..=1 << 10).contains(&size).then_some(size)
+}
+
 impl Sight {
     /// Broadcast to `dims`.
     pub(super) fn expanded(&self, dims: &[usize]) -> Option<Self> {
+        count(dims)?;
         let missing = dims.len().checked_sub(self.dims.len())?;
         let mut own = vec![1; missing];
         own.extend(&self.dims);
@@ -40,7 +46,7 @@ impl Sight {
         for (axis, &size) in dims.iter().enumerate() {
             match all.dims[axis] {
                 own if own == size => {}
-                1 => all = all.taken(axis, &vec![Some(0); size]),
+                1 => all = all.taken(axis, &vec![Some(0); size])?,
                 _ => return None,
             }
         }
@@ -48,7 +54,10 @@ impl Sight {
     }
 
     /// The places along an axis that are named, in their order; `None` sees nothing.
-    pub(super) fn taken(&self, axis: usize, places: &[Option<usize>]) -> Self {
+    pub(super) fn taken(&self, axis: usize, places: &[Option<usize>]) -> Option<Self> {
+        let mut dims = self.dims.clone();
+        dims[axis] = places.len();
+        count(&dims)?;
         let inner: usize = self.dims[axis + 1..].iter().product();
         let size = self.dims[axis] * inner;
         let outer: usize = self.dims[..axis].iter().product();
@@ -61,14 +70,12 @@ impl Sight {
                 }
             }
         }
-        let mut dims = self.dims.clone();
-        dims[axis] = places.len();
-        Self { dims, last }
+        Some(Self { dims, last })
     }
 
     /// The same numbers under another shape.
     pub(super) fn reshaped(self, dims: Vec<usize>) -> Option<Self> {
-        (dims.iter().product::<usize>() == self.last.len()).then_some(Self { dims, ..self })
+        (count(&dims) == Some(self.last.len())).then_some(Self { dims, ..self })
     }
 
     /// The axes in this order.
@@ -104,7 +111,10 @@ impl Sight {
 
     /// The first row and column of a picture.
     pub(super) fn first_place(self) -> Option<Self> {
-        (self.dims.len() == 4).then(|| self.taken(2, &[Some(0)]).taken(3, &[Some(0)]))
+        let is_picture = self.dims.len() == 4;
+        is_picture
+            .then(|| self.taken(2, &[Some(0)])?.taken(3, &[Some(0)]))
+            .flatten()
     }
 }
 
@@ -114,7 +124,7 @@ impl Walk<'_> {
         for (at, name) in node.inputs.iter().enumerate() {
             parts.push(match self.computed(name) {
                 Some(sight) => (*sight).clone(),
-                None => Sight::of_nothing(self.constant(node, at)?.dims),
+                None => Sight::of_nothing(self.constant(node, at)?.dims)?,
             });
         }
         let mut dims = parts.first()?.dims.clone();
@@ -152,7 +162,7 @@ impl Walk<'_> {
                     .collect()
             }
         };
-        if sizes.iter().sum::<usize>() != size {
+        if sizes.iter().try_fold(0usize, |all, &own| all.checked_add(own)) != Some(size) {
             return None;
         }
         let mut first = 0;
@@ -161,7 +171,7 @@ impl Walk<'_> {
             first += size;
             x.taken(axis, &places)
         };
-        Some(sizes.iter().map(&mut part).collect())
+        sizes.iter().map(&mut part).collect()
     }
 
     pub(super) fn slice(&self, node: &Node) -> Option<Sight> {
@@ -190,7 +200,7 @@ impl Walk<'_> {
                     .map(|place| Some(place as usize))
                     .collect()
             } else {
-                let (first, end) = (from_start(start).min(size - 1), from_start(end).max(-1));
+                let [first, end] = [start, end].map(|place| from_start(place).clamp(-1, size - 1));
                 let back = usize::try_from(step.checked_neg()?).ok().filter(|&back| back > 0)?;
                 (end + 1..first + 1)
                     .rev()
@@ -198,7 +208,7 @@ impl Walk<'_> {
                     .map(|place| Some(place as usize))
                     .collect()
             };
-            x = x.taken(axis, &places);
+            x = x.taken(axis, &places)?;
         }
         Some(x)
     }
@@ -215,9 +225,13 @@ impl Walk<'_> {
             if (before, after) == (0, 0) {
                 continue;
             }
+            let most = MOST_NUMBERS as i64;
+            if !(-most..=most).contains(&before) || !(-most..=most).contains(&after) {
+                return None;
+            }
             let inside = |place: i64| usize::try_from(place).ok().filter(|&place| place < size as usize);
             let places: Vec<Option<usize>> = (-before..size + after).map(inside).collect();
-            x = x.taken(axis, &places);
+            x = x.taken(axis, &places)?;
         }
         Some(x)
     }
@@ -234,7 +248,7 @@ impl Walk<'_> {
             .collect::<Option<_>>()?;
         let mut dims = x.dims.clone();
         dims.splice(number..=number, indices.dims.iter().copied());
-        x.taken(number, &places).reshaped(dims)
+        x.taken(number, &places)?.reshaped(dims)
     }
 
     pub(super) fn transpose(&self, node: &Node) -> Option<Sight> {
@@ -292,7 +306,7 @@ impl Walk<'_> {
                         size => usize::try_from(size).ok()?,
                     });
                 }
-                let known: usize = dims.iter().product();
+                let known = count(&dims)?;
                 if let Some(open) = wanted.iter().position(|&size| size == -1) {
                     dims[open] = x.last.len().checked_div(known)?;
                 }
@@ -305,7 +319,7 @@ impl Walk<'_> {
     pub(super) fn depth_to_space(&self, node: &Node) -> Option<Sight> {
         let x = (*self.first(node)?).clone();
         let [n, c, h, w] = x.dims[..] else { return None };
-        let b = usize::try_from(node.int("blocksize", 0)).ok().filter(|&b| b > 0)?;
+        let b = block_size(node)?;
         let d = c / (b * b);
         let parted = if node.text("mode") == b"CRD" {
             x.reshaped(vec![n, d, b, b, h, w])?.permuted(&[0, 1, 4, 2, 5, 3])?
@@ -318,7 +332,7 @@ impl Walk<'_> {
     pub(super) fn space_to_depth(&self, node: &Node) -> Option<Sight> {
         let x = (*self.first(node)?).clone();
         let [n, c, h, w] = x.dims[..] else { return None };
-        let b = usize::try_from(node.int("blocksize", 0)).ok().filter(|&b| b > 0)?;
+        let b = block_size(node)?;
         let parted = x.reshaped(vec![n, c, h / b, b, w / b, b])?;
         parted
             .permuted(&[0, 3, 5, 1, 2, 4])?

@@ -108,6 +108,55 @@ fn what_is_computed_beside_the_picture_is_not_overlooked() {
 }
 
 #[test]
+fn what_asks_for_too_much_or_does_not_fit_is_given_up() {
+    let node = |operator: &str, inputs: &[&str]| Node::new(operator, inputs, "logits");
+    let four = || kernel("k", [3, 2, 1, 1], &[1.0; 6]);
+    for huge in [i64::MAX, i64::MIN, 1 << 40] {
+        let pads = Tensor::of_ints("pads", &[0, 0, 0, huge, 0, 0, huge, 0]);
+        assert_eq!(seen(node("Pad", &["image", "pads"]), vec![pads]), None);
+        let shape = Tensor::of_ints("shape", &[huge, 2, 8, 8]);
+        assert_eq!(seen(node("Expand", &["image", "shape"]), vec![shape.clone()]), None);
+        assert_eq!(seen(node("Reshape", &["image", "shape"]), vec![shape]), None);
+        for attribute in ["pads", "strides", "dilations"] {
+            for operator in ["Conv", "ConvTranspose"] {
+                let sizes: &[i64] = if attribute == "pads" { &[huge; 4] } else { &[huge; 2] };
+                let large = node(operator, &["image", "k"]).with_ints(attribute, sizes);
+                let wide = kernel("k", [2, 2, 2, 2], &[1.0; 16]);
+                let _ = seen(large, vec![wide]);
+            }
+        }
+        let ends = vec![
+            Tensor::of_ints("from", &[huge]),
+            Tensor::of_ints("to", &[huge]),
+            Tensor::of_ints("axes", &[2]),
+            Tensor::of_ints("steps", &[-1]),
+        ];
+        assert_eq!(
+            seen(node("Slice", &["image", "from", "to", "axes", "steps"]), ends),
+            None
+        );
+        let split = Tensor::of_ints("split", &[huge, huge]);
+        assert_eq!(
+            seen(node("Split", &["image", "split"]).with_int("axis", 1), vec![split]),
+            None
+        );
+        assert_eq!(
+            seen(node("DepthToSpace", &["image"]).with_int("blocksize", huge), vec![]),
+            None
+        );
+    }
+    // Three outputs of two groups.
+    assert_eq!(
+        seen(node("Conv", &["image", "k"]).with_int("group", 2), vec![four()]),
+        None
+    );
+    assert_eq!(
+        seen(node("Conv", &["image", "k"]).with_int("group", 0), vec![four()]),
+        None
+    );
+}
+
+#[test]
 fn operators_that_move_numbers_move_what_they_see() {
     let node = |operator: &str, inputs: &[&str]| Node::new(operator, inputs, "logits");
     let back = [
