@@ -52,8 +52,8 @@ pub(crate) fn holds(calibrated: Placement, here: Placement, command: &str) -> Re
         return Ok(());
     }
     Err(format!(
-        "it was calibrated on {calibrated}, and is computed on {here} here, where its false-alarm rates are not proven: \
-         serve it with {}, or calibrate it here with `density-server {command} {}`",
+        "it was calibrated on {calibrated}, and is computed on {here} here, where its false-alarm rates are not \
+         proven: serve it with {}, or calibrate it here with `density-server {command} {}`",
         calibrated.flags(),
         here.flags()
     )

@@ -57,7 +57,8 @@ pub(super) fn usable(environment: &Environment, placement: Placement) -> Result<
     if !offered.contains(&device) {
         return refused(format!(
             "--device {device} is not possible: the library of ONNX Runtime that was loaded offers {}. \
-             `make runtime DEVICE={device}` fetches one that offers {device}; one from elsewhere is named with --onnxruntime",
+             `make runtime DEVICE={device}` fetches one that offers {device}; one from elsewhere is named with \
+             --onnxruntime",
             listed(offered.iter())
         ));
     }
