@@ -19,6 +19,8 @@ pub enum Last {
     ExpOfHalf,
     /// A positive number.
     Softplus,
+    /// A convolution or a product with a matrix, whose numbers have no bounds.
+    Linear,
     /// Anything else.
     Other,
 }
@@ -51,6 +53,7 @@ pub fn last(graph: &Graph, output: &str) -> (Last, String) {
             "Softplus" => Last::Softplus,
             "Exp" if halves(graph, node.inputs.first()) => Last::ExpOfHalf,
             "Exp" => Last::Exp,
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => Last::Linear,
             moving if MOVING.contains(&moving) => match node.inputs.first() {
                 Some(input) => {
                     value.clone_from(input);
@@ -99,7 +102,8 @@ mod tests {
             Node::new("Exp", &["a"], "variance"),
         ];
         assert_eq!(last(&graph, "y"), (Last::Softmax, "b".to_owned()));
-        assert_eq!(last(&graph, "a").0, Last::Other);
+        assert_eq!(last(&graph, "a").0, Last::Linear);
+        assert_eq!(last(&graph, "h").0, Last::Other);
         assert_eq!(last(&graph, "sigma").0, Last::ExpOfHalf);
         assert_eq!(last(&graph, "variance").0, Last::Exp);
     }

@@ -143,6 +143,11 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             Units::Probabilities
         }
         (_, Some(_)) => Units::Probabilities,
+        (Last::Linear, None) if is_bernoulli => {
+            // Nothing keeps them between 0 and 1, though those of an untrained network may all lie there.
+            declared.push("logits = \"logits\"".to_owned());
+            Units::Logits
+        }
         _ => Units::Logits,
     };
     let shape = levels.shape;
