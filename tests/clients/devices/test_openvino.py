@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
-from conftest import BINARY, ROOT, Server, serving
+from serving import BINARY, ROOT, Server, serving
 
 REPOSITORY = ROOT / "models/repository"
 LIBRARY = ROOT / ".runtime/openvino"
@@ -62,6 +62,11 @@ def asked(server: Server, operation: str, form: str = "application/json", **body
     return answer
 
 
+def pixels(levels: np.ndarray) -> list[dict]:
+    """Images as JSON."""
+    return [{"pixels": image[:, :, None].tolist()} for image in levels]
+
+
 def array(answer: httpx.Response) -> np.ndarray:
     """The array of an answer."""
     return np.load(io.BytesIO(answer.content))
@@ -69,7 +74,7 @@ def array(answer: httpx.Response) -> np.ndarray:
 
 def scores(server: Server, levels: np.ndarray) -> list[float]:
     """Log-likelihoods in nats."""
-    answer = asked(server, "score", images=levels[:, :, :, None].tolist()).json()
+    answer = asked(server, "score", images=pixels(levels)).json()
     return [item["log_likelihood"] for item in answer["results"]]
 
 
@@ -127,7 +132,7 @@ def test_what_is_declared_is_served_and_told(declared: Path, lower: Server, refe
     levels = images()
     exact, moved = scores(reference, levels), scores(lower, levels)
     differences = np.abs(np.array(exact) - np.array(moved))
-    one = {"images": levels[:1, :, :, None].tolist()}
+    one = {"images": pixels(levels[:1])}
     answer = asked(lower, "score", **one).json()
     assert (answer["bound"], answer["precision"]) == ("exact", "bf16")
     assert asked(reference, "score", **one).json()["precision"] == "f32"
@@ -153,7 +158,7 @@ def test_seeds_and_streams_are_those_of_the_reference(lower: Server, reference: 
     drawn = [array(asked(server, "sample", NPY, n=1, seed=7)) for server in (lower, reference)]
     assert np.array_equal(*drawn)
     levels = images()[:2]
-    body = {"images": levels[:, :, :, None].tolist()}
+    body = {"images": pixels(levels)}
     streams = [asked(server, "compress", **body).json()["results"] for server in (lower, reference)]
     assert streams[0] == streams[1]
     back = asked(lower, "decompress", NPY, streams=[own["stream"] for own in streams[1]])
