@@ -50,6 +50,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=None, help="names of servers")
     parser.add_argument("--output", type=Path, default=ROOT / "proto")
     given = parser.parse_args()
+    # Servers run in folders of their own.
+    given.server, given.load = given.server.resolve(), given.load.resolve()
     started, load_before = time.time(), os.getloadavg()[0]
     found: dict = {"rows": [], "failed": {}, "limits": {}, "seconds": given.seconds, "pixels": PIXELS}
     with tempfile.TemporaryDirectory() as folder:
