@@ -85,8 +85,17 @@ def ours(binary: Path, folder: Path) -> Server:
         Way(
             "density-server, HTTP",
             lambda operation: f"/v1/models/{MODELS[operation]}/{operation}",
-            lambda operation: "none" if operation == "sample" else "png",
+            lambda operation: "png",
             "image/png",
+            operations=("score", "encode"),
+        ),
+        # What takes no image has its options in JSON.
+        Way(
+            "density-server, HTTP",
+            lambda operation: f"/v1/models/{MODELS[operation]}/{operation}",
+            lambda operation: "options",
+            "application/json",
+            operations=("sample",),
         ),
         Way(
             "density-server, V2 binary",
@@ -231,6 +240,7 @@ def write_bodies(folder: Path) -> dict[str, list[Path]]:
             images = field_of(2, field_of(2, field_of(1, png)))
             write(f"grpc-{operation}", field_of(1, field_of(1, MODELS[operation].encode())) + images)
     write("none", b"")
+    write("options", json.dumps({"n": 1}).encode())
     write("lit-sample", json.dumps({"operation": "sample", "image": ""}).encode())
     write("grpc-sample", field_of(1, field_of(1, MODELS["sample"].encode())))
     return written
