@@ -60,9 +60,14 @@ pub fn prove(
     settings: GateSettings,
     findings: &mut Findings,
 ) -> Result<Model, GateError> {
-    patience::within(settings.time_limit, || {
-        prove_at_leisure(snapshot, version, members, workshop, settings, findings)
-    })
+    let case = Case {
+        snapshot,
+        version,
+        members,
+        workshop,
+        settings,
+    };
+    patience::within(settings.time_limit, || prove_at_leisure(case, findings))
 }
 
 /// Time that work which is asked to stop has to do so, before it is left to itself.
@@ -108,17 +113,20 @@ pub struct Found {
     pub model: Result<Arc<Model>, String>,
 }
 
-fn prove_at_leisure(
-    snapshot: &Snapshot,
+/// A version that is to be proved, and what it is proved with.
+#[derive(Clone, Copy)]
+struct Case<'a> {
+    snapshot: &'a Snapshot,
     version: u32,
-    members: Lookup<'_>,
-    workshop: &Workshop,
+    members: Lookup<'a>,
+    workshop: &'a Workshop,
     settings: GateSettings,
-    findings: &mut Findings,
-) -> Result<Model, GateError> {
-    let manifest = &snapshot.manifest;
-    let comparison = elsewhere::compared(snapshot, version, members, workshop, settings, findings)?;
-    let gate = Gate::new(snapshot, version, members, workshop, settings, findings);
+}
+
+fn prove_at_leisure(case: Case<'_>, findings: &mut Findings) -> Result<Model, GateError> {
+    let manifest = &case.snapshot.manifest;
+    let comparison = elsewhere::compared(case, findings)?;
+    let gate = Gate::new(case, findings);
     let mut gate = Gate { comparison, ..gate };
     gate.passed(
         "manifest",
@@ -152,7 +160,7 @@ fn prove_at_leisure(
     let weaknesses = weaknesses.collect();
     Ok(Model {
         name: manifest.name.clone(),
-        version,
+        version: case.version,
         identity: gate.identity(),
         shape: manifest.shape,
         preprocessing: DecodeOptions {
@@ -191,11 +199,7 @@ const WARNING: &str = "warning";
 
 /// A load gate at work on one version.
 pub struct Gate<'a> {
-    snapshot: &'a Snapshot,
-    version: u32,
-    members: Lookup<'a>,
-    workshop: &'a Workshop,
-    settings: GateSettings,
+    case: Case<'a>,
     findings: &'a mut Findings,
     checks: Vec<Check>,
     /// Files that graphs name.
@@ -221,20 +225,9 @@ pub struct Gate<'a> {
 }
 
 impl<'a> Gate<'a> {
-    fn new(
-        snapshot: &'a Snapshot,
-        version: u32,
-        members: Lookup<'a>,
-        workshop: &'a Workshop,
-        settings: GateSettings,
-        findings: &'a mut Findings,
-    ) -> Self {
+    fn new(case: Case<'a>, findings: &'a mut Findings) -> Self {
         Self {
-            snapshot,
-            version,
-            members,
-            workshop,
-            settings,
+            case,
             findings,
             checks: Vec::new(),
             beside: Vec::new(),
@@ -252,22 +245,22 @@ impl<'a> Gate<'a> {
 
     /// What the manifest says.
     pub fn manifest(&self) -> &'a Manifest {
-        &self.snapshot.manifest
+        &self.case.snapshot.manifest
     }
 
     /// The version's number.
     pub fn version(&self) -> u32 {
-        self.version
+        self.case.version
     }
 
     /// Name and number of the version, for messages.
     pub fn label(&self) -> String {
-        format!("{} version {}", self.manifest().name, self.version)
+        format!("{} version {}", self.manifest().name, self.case.version)
     }
 
     /// sha256 of the manifest in hexadecimal digits.
     pub fn fingerprint(&self) -> &'a str {
-        &self.snapshot.fingerprint
+        &self.case.snapshot.fingerprint
     }
 
     /// What identifies the numbers that the version computes, see [`Model::identity`].
@@ -290,19 +283,19 @@ impl<'a> Gate<'a> {
 
     /// The runtime, the workers and the metrics.
     pub fn workshop(&self) -> &'a Workshop {
-        self.workshop
+        self.case.workshop
     }
 
     /// What runs its graphs: one image at a time, if the manifest says so.
     pub fn engine(&self) -> Arc<dyn Engine> {
-        let engine = Arc::clone(&self.workshop.engine);
+        let engine = Arc::clone(&self.case.workshop.engine);
         self.placement.set(engine.placement());
         self.as_declared(engine)
     }
 
     /// The same for graphs that stay at the reference wherever others run.
     pub fn reference_engine(&self) -> Arc<dyn Engine> {
-        self.as_declared(self.workshop.at_reference().engine)
+        self.as_declared(self.case.workshop.at_reference().engine)
     }
 
     fn as_declared(&self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
@@ -315,7 +308,7 @@ impl<'a> Gate<'a> {
 
     /// How long the gate may take, and how much it tries.
     pub fn settings(&self) -> GateSettings {
-        self.settings
+        self.case.settings
     }
 
     /// What its manifest says that its numbers are.
@@ -325,7 +318,7 @@ impl<'a> Gate<'a> {
 
     /// A version of a model that the version is made of.
     pub fn member(&self, name: &str, version: u32) -> Result<Arc<Model>, String> {
-        let found = (self.members)(name, version)?;
+        let found = (self.case.members)(name, version)?;
         self.placement
             .set(Placement::of_all([self.placement.get(), found.placement]));
         Ok(found)
@@ -345,7 +338,7 @@ impl<'a> Gate<'a> {
     /// Tells what is no reason to refuse a version, but should be known.
     fn warn(&mut self, finding: String) {
         if !self.is_comparison {
-            tracing::warn!(model = self.manifest().name, version = self.version, "{finding}");
+            tracing::warn!(model = self.manifest().name, version = self.case.version, "{finding}");
         }
         self.passed(WARNING, finding);
     }
@@ -386,7 +379,7 @@ impl<'a> Gate<'a> {
 
     /// The bytes of a file that the manifest names.
     pub fn read(&self, file: &str) -> Result<&'a [u8], GateError> {
-        let bytes = self.snapshot.file(file).map(|bytes| &bytes[..]);
+        let bytes = self.case.snapshot.file(file).map(|bytes| &bytes[..]);
         bytes.ok_or_else(|| GateError::Read {
             file: file.to_owned(),
             cause: "the manifest has no hash of it".to_owned(),
@@ -432,16 +425,16 @@ impl<'a> Gate<'a> {
     pub fn graph(&mut self, file: &str, conversions: &[(&str, &[Step])]) -> Result<graph::protobuf::Model, GateError> {
         let refused = |cause: graph::GraphError| failed(file, cause.into());
         let bytes = if self.is_comparison {
-            self.snapshot.graph(file)
+            self.case.snapshot.graph(file)
         } else {
-            self.snapshot.take_graph(file)
+            self.case.snapshot.take_graph(file)
         };
         let bytes = bytes.ok_or_else(|| GateError::Read {
             file: file.to_owned(),
             cause: "the manifest has no hash of it".to_owned(),
         })?;
         let mut model = graph::parse_shared(bytes).map_err(refused)?;
-        let (snapshot, unlisted) = (self.snapshot, &mut self.unlisted);
+        let (snapshot, unlisted) = (self.case.snapshot, &mut self.unlisted);
         let beside = graph::external::inline(&mut model, |name| match snapshot.file(name) {
             Some(bytes) => Ok(bytes.clone()),
             None => {

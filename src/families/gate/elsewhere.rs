@@ -4,9 +4,9 @@
 //! lies how far its golden numbers move. At full precision they may not move beyond their tolerance; at less they move
 //! as far as the manifest declares, and no further.
 
-use super::{Gate, GateError, GateSettings, Lookup};
+use super::{Case, Gate, GateError};
 use crate::{
-    families::{Workshop, findings::Findings, manifest::Tolerance, snapshot::Snapshot},
+    families::{findings::Findings, manifest::Tolerance},
     model::info::{Change, Computed},
     runtime::Precision,
 };
@@ -23,25 +23,22 @@ pub(super) struct Comparison {
 }
 
 /// Proves a version at the reference, if that is not where its graphs run anyway.
-pub(super) fn compared(
-    snapshot: &Snapshot,
-    version: u32,
-    members: Lookup<'_>,
-    workshop: &Workshop,
-    settings: GateSettings,
-    findings: &mut Findings,
-) -> Result<Option<Comparison>, GateError> {
-    let contract = &snapshot.manifest.contract;
+pub(super) fn compared(case: Case<'_>, findings: &mut Findings) -> Result<Option<Comparison>, GateError> {
+    let contract = &case.snapshot.manifest.contract;
     // What is made of other versions is computed where these are.
-    if workshop.engine.reference().is_none() || contract.graphs().is_empty() {
+    if case.workshop.engine.reference().is_none() || contract.graphs().is_empty() {
         return Ok(None);
     }
     let reference = match findings.get(REFERENCE) {
         Some(settled) => settled.value,
         None => {
-            let workshop = workshop.at_reference();
+            let workshop = case.workshop.at_reference();
             let mut own = Findings::default();
-            let gate = Gate::new(snapshot, version, members, &workshop, settings, &mut own);
+            let case = Case {
+                workshop: &workshop,
+                ..case
+            };
+            let gate = Gate::new(case, &mut own);
             let mut gate = Gate {
                 is_comparison: true,
                 ..gate
