@@ -16,7 +16,7 @@ pub use self::draft::{GoldenFiles, Imported, Origin};
 pub(super) use self::{
     codes::golden_of_codes,
     input::{Levels, Pictured, Pictures, levels_of, pictures_of, units_of_pictures},
-    labels::{Labelled, labels_given, labels_of},
+    labels::{Labelled, labels_given, labels_of, take_label},
 };
 use super::{GateError, GateSettings, Registry, Workshop, manifest::Tolerance};
 pub use crate::import::{Problem, interview::Interview, interview::Question};

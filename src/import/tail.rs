@@ -26,7 +26,7 @@ pub enum Last {
 }
 
 /// Operators that only move, rename or convert.
-const MOVING: [&str; 9] = [
+pub(super) const MOVING: [&str; 9] = [
     "Cast",
     "Contiguous",
     "Dropout",

@@ -11,6 +11,7 @@ use super::{
     interview::Interview,
     probe::Probe,
     reading::{Given, Reading, Taken, Takes, trial},
+    tail::MOVING,
 };
 use crate::{
     graph::{
@@ -267,7 +268,7 @@ impl<'a> Ways<'a> {
     fn is_computed(&self, value: &str) -> bool {
         let mut at = value;
         while let Some(node) = self.writers.get(at) {
-            if !HANDING_ON.contains(&node.op_type()) {
+            if !MOVING.contains(&node.op_type()) {
                 return true;
             }
             match node.inputs.first() {
@@ -341,17 +342,6 @@ impl<'a> Ways<'a> {
         }
     }
 }
-
-/// Operators that hand values on as they are.
-const HANDING_ON: [&str; 7] = [
-    "Cast",
-    "Flatten",
-    "Identity",
-    "Reshape",
-    "Squeeze",
-    "Transpose",
-    "Unsqueeze",
-];
 
 /// Operators that give no reals.
 const COUNTING: [&str; 6] = ["ArgMax", "ArgMin", "Equal", "Shape", "Size", "TopK"];

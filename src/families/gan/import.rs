@@ -4,7 +4,7 @@ use crate::{
     domain::image::ImageShape,
     families::import::{
         Certainty, Mismatch, Pictures, Plan, coded, golden_of_codes, labels_given, levels_count, pictures_of,
-        units_of_pictures,
+        take_label, units_of_pictures,
     },
     import::{
         Problem,
@@ -42,11 +42,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let labelled = labels_given(reading, interview)?;
     let mut graph = Canonical::of(reading);
     graph.code("code", code);
-    let mut label = "";
-    if let (Some(taken), Some(labelled)) = (reading.label(), &labelled) {
-        graph.label("label", taken, labelled.count);
-        label = "label = \"label\"\n";
-    }
+    let label = take_label(&mut graph, reading, labelled.as_ref());
     let name = (picture.port.name.as_str(), picture.port.onnx_type);
     graph.output(name, "picture", &pictures.ops(), &pictures.sizes());
     let table = labelled.as_ref().map_or("", |labelled| &labelled.table);

@@ -29,6 +29,14 @@ pub(in crate::families) enum Suspicion {
     ScaledTwice,
 }
 
+/// What a spread of codes can be, as `[declared] log_variance` says it.
+pub(in crate::families) const SPREADS: [(&str, &str); 4] = [
+    ("log-variance", "log σ²"),
+    ("variance", "σ²"),
+    ("log-deviation", "log σ"),
+    ("deviation", "σ"),
+];
+
 impl Suspicion {
     /// Whether the manifest says what the numbers are.
     pub(in crate::families) fn is_answered(self, declared: Declared) -> bool {
@@ -49,12 +57,6 @@ impl Suspicion {
             ("0..1", "as they are, the rest cut off"),
             ("-1..1", "as a hyperbolic tangent gives them"),
             ("levels", "levels"),
-        ];
-        const SPREADS: [(&str, &str); 4] = [
-            ("log-variance", "log σ²"),
-            ("variance", "σ²"),
-            ("log-deviation", "log σ"),
-            ("deviation", "σ"),
         ];
         match self {
             Self::Probabilities => (

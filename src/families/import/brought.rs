@@ -41,8 +41,11 @@ pub(super) fn parted(
     let family = interview.answers().get("family").map(String::as_str);
     let is_meant = matches!(family, None | Some("vae" | "autoencoder"));
     let [reading] = &brought[..] else { return Ok(brought) };
+    if !is_meant {
+        return Ok(brought);
+    }
     let predicts = |given: &_| causal::predicts(reading, given);
-    match whole::parted(engine, reading, predicts, interview).filter(|_| is_meant) {
+    match whole::parted(engine, reading, predicts, interview) {
         Some(parts) => parts.map(Vec::from),
         None => Ok(brought),
     }

@@ -7,6 +7,7 @@ use crate::{
     families::manifest::text::quoted,
     import::{
         Problem,
+        canonical::Canonical,
         interview::Interview,
         reading::{Reading, Takes},
     },
@@ -35,6 +36,17 @@ pub(crate) fn labels_given(reading: &Reading, interview: &mut Interview) -> Resu
         labels_of(&reading.file, count, interview)
     });
     labelled.transpose()
+}
+
+/// Gives a graph the label that its export takes, if that takes one. Answers the line of the manifest that names it.
+pub(crate) fn take_label(graph: &mut Canonical, reading: &Reading, labelled: Option<&Labelled>) -> &'static str {
+    match (reading.label(), labelled) {
+        (Some(taken), Some(labelled)) => {
+            graph.label("label", taken, labelled.count);
+            "label = \"label\"\n"
+        }
+        _ => "",
+    }
 }
 
 /// Names of `count` labels, or of as many as are named; a prior that is the same for all unless it is given.

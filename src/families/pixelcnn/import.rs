@@ -9,6 +9,7 @@ use crate::{
     },
     families::import::{
         Certainty, Golden, Labelled, Levels, Mismatch, Plan, alone, labels_given, levels_count, levels_of, of_images,
+        take_label,
     },
     graph::convert::Step,
     import::{
@@ -168,11 +169,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     }
     let mut graph = Canonical::of(reading);
     graph.image("image", taken);
-    let mut label = String::new();
-    if let (Some(taken), Some(labelled)) = (reading.label(), &labelled) {
-        graph.label("label", taken, labelled.count);
-        label = "label = \"label\"\n".to_owned();
-    }
+    let label = take_label(&mut graph, reading, labelled.as_ref());
     graph.output((name, given.port.onnx_type), "logits", &ops, &sizes);
     let head = kind.head();
     let table = labelled.as_ref().map_or("", |labelled| &labelled.table);

@@ -13,6 +13,7 @@ use crate::{
     domain::image::Image,
     families::import::{
         Certainty, Golden, Levels, Mismatch, Plan, golden_of_codes, labels_given, levels_count, levels_of, pair,
+        take_label,
     },
     graph::convert::Step,
     import::{
@@ -166,11 +167,7 @@ fn decoder_alone<'a>(reading: &'a Reading, least: Certainty, interview: &mut Int
     let labelled = labels_given(reading, interview)?;
     let mut graph = Canonical::of(reading);
     graph.code("code", code);
-    let mut label = "";
-    if let (Some(taken), Some(labelled)) = (reading.label(), &labelled) {
-        graph.label("label", taken, labelled.count);
-        label = "label = \"label\"\n";
-    }
+    let label = take_label(&mut graph, reading, labelled.as_ref());
     decoding.write(&mut graph);
     let tables = format!(
         "\n[graphs.decoder]\nfile = \"decoder.onnx\"\ninput = \"code\"\n{label}{}\n[latent]\nsize = {size}\n{}{}",

@@ -4,6 +4,7 @@ use super::{applied, is_called};
 use crate::{
     domain::image::Image,
     families::{
+        gate::units::SPREADS,
         import::{Levels, Mismatch, of_images},
         vae::network,
     },
@@ -152,12 +153,6 @@ fn log_variance(
     interview: &mut Interview,
     declared: &mut Vec<String>,
 ) -> Result<(Vec<Step>, Vec<Op>), Mismatch> {
-    const OPTIONS: [(&str, &str); 4] = [
-        ("log-variance", "log σ²"),
-        ("variance", "σ²"),
-        ("log-deviation", "log σ"),
-        ("deviation", "σ"),
-    ];
     let (last, value) = tail::last(encoder.graph(), &given.port.name);
     let is_log = is_called(given, &["log", "lv"]);
     let of_name = if is_called(given, &["var"]) {
@@ -188,7 +183,7 @@ fn log_variance(
                 "{}: what is {:?}, the spread of the posterior?",
                 encoder.file, given.port.name
             );
-            interview.ask("log_variance", text, &OPTIONS, likely)
+            interview.ask("log_variance", text, &SPREADS, likely)
         }
     };
     if is_multiplied {
@@ -201,7 +196,7 @@ fn log_variance(
         "log-deviation" => vec![Step::Times(2.0)],
         "deviation" => vec![Step::Log, Step::Times(2.0)],
         other => {
-            let words: Vec<&str> = OPTIONS.iter().map(|option| option.0).collect();
+            let words: Vec<&str> = SPREADS.iter().map(|option| option.0).collect();
             let wrong = format!("{other:?} is none of the spreads");
             let cure = format!("say one of {}", words.join(", "));
             return Err(Problem::new("--declare log_variance", wrong, cure).into());
