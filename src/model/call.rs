@@ -123,20 +123,14 @@ impl Call {
     }
 
     fn refusal(&self, error: &AdmissionError) -> Refusal {
-        match error {
-            AdmissionError::Full { retry_after } => {
-                if !self.is_shadow {
-                    self.metrics.reject("overloaded");
-                }
-                Refusal::overloaded(*retry_after)
-            }
-            AdmissionError::Draining => {
-                if !self.is_shadow {
-                    self.metrics.reject("shutting_down");
-                }
-                Refusal::shutting_down()
-            }
+        let (reason, refusal) = match error {
+            AdmissionError::Full { retry_after } => ("overloaded", Refusal::overloaded(*retry_after)),
+            AdmissionError::Draining => ("shutting_down", Refusal::shutting_down()),
+        };
+        if !self.is_shadow {
+            self.metrics.reject(reason);
         }
+        refusal
     }
 
     /// The server's metrics.
