@@ -53,7 +53,7 @@ pub use self::changes::Changes;
 
 /// The version of ONNX Runtime that the server is tested with on the device of the settings.
 pub fn runtime_version(settings: &Settings) -> &'static str {
-    placement(&settings.models).device.library_version()
+    placement(&settings.models).device.runtime_version()
 }
 
 /// A running service, with or without a server in front of it.

@@ -405,7 +405,7 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
             "ONNX Runtime could not be loaded from {}: {cause}. The server needs the shared library of version \
              {}: `make runtime` fetches it, or name one with --onnxruntime or ORT_DYLIB_PATH",
             library.display(),
-            Device::Cpu.library_version()
+            Device::Cpu.runtime_version()
         ))
     };
     if !library.exists() {

@@ -54,7 +54,7 @@ impl Device {
     }
 
     /// The version of ONNX Runtime, and of its libraries for the device, that the server is built and tested with.
-    pub fn library_version(self) -> &'static str {
+    pub fn runtime_version(self) -> &'static str {
         match self {
             Self::Cpu | Self::Cuda => "1.31.1",
             Self::OpenVino => "1.24.1",
@@ -149,7 +149,7 @@ mod tests {
     fn what_is_fetched_is_what_is_named_here() {
         let makefile = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile")).unwrap();
         for (variable, device) in [("ONNXRUNTIME", Device::Cpu), ("ONNXRUNTIME_OPENVINO", Device::OpenVino)] {
-            let line = format!("\n{variable}_VERSION := {}\n", device.library_version());
+            let line = format!("\n{variable}_VERSION := {}\n", device.runtime_version());
             assert!(makefile.contains(&line), "{line}");
         }
     }

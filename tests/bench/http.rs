@@ -59,7 +59,7 @@ fn main() {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let server = Server::start(&options.repository);
     let engine = limit::engine(cores);
-    let version = Device::Cpu.library_version();
+    let version = Device::Cpu.runtime_version();
     println!("server at {}, {cores} cores, ONNX Runtime {version}", server.address);
     warn_of_company(cores);
     let mut points = Vec::new();
@@ -81,7 +81,7 @@ fn main() {
     let points: Vec<Value> = points.iter().map(Point::to_json).collect();
     let report = json!({
         "cores": cores,
-        "onnxruntime": Device::Cpu.library_version(),
+        "onnxruntime": Device::Cpu.runtime_version(),
         "seconds_per_point": options.point.as_secs_f64(),
         "in_process": loops,
         "points": points,
