@@ -97,6 +97,13 @@ impl Operated {
         Self::start(repository_of(folder.0.path(), workshop())).await
     }
 
+    /// The same with faults that the test decides on.
+    async fn with_faults(folder: &Folder) -> (Self, Arc<Faults>) {
+        let faults = Arc::new(Faults::default());
+        let own = workshop_of(faults.engine(engine()), SchedulerConfig::default());
+        (Self::start(repository_of(folder.0.path(), own)).await, faults)
+    }
+
     async fn start(repository: Repository) -> Self {
         let repository = Arc::new(repository);
         let own = Arc::clone(&repository);
@@ -293,9 +300,7 @@ async fn a_reload_that_is_refused_says_why_and_what_was_loaded_serves_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_does_not_wait_for_a_load_gate() {
     let folder = Folder::with(&[1, 2]);
-    let faults = Arc::new(Faults::default());
-    let own = workshop_of(faults.engine(engine()), SchedulerConfig::default());
-    let operated = Operated::start(repository_of(folder.0.path(), own)).await;
+    let (operated, faults) = Operated::with_faults(&folder).await;
     folder.add(NAME, 3);
     faults.close();
     let runs = faults.runs();
@@ -369,9 +374,7 @@ async fn what_others_are_made_of_goes_with_them_or_not_at_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shadow_judges_what_is_judged_and_is_only_counted() {
     let folder = Folder::with(&[1, 2]);
-    let faults = Arc::new(Faults::default());
-    let own = workshop_of(faults.engine(engine()), SchedulerConfig::default());
-    let operated = Operated::start(repository_of(folder.0.path(), own)).await;
+    let (operated, faults) = Operated::with_faults(&folder).await;
     let counted = |outcome: &str| {
         let all = &operated.service.metrics().shadow_images;
         all.with_label_values(&[NAME, outcome]).get()

@@ -133,16 +133,19 @@ async fn a_key_that_is_taken_away_opens_nothing_more() {
     server.stop().await;
 }
 
+/// Rates that a few images use up, of clients told apart by their addresses.
+const RATES: [&str; 6] = [
+    "--client-rate",
+    "0.001",
+    "--client-burst",
+    "0.001",
+    "--clients-by",
+    "address",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_has_its_rate_and_others_have_theirs() {
-    let server = Server::start(&[
-        "--client-rate",
-        "0.001",
-        "--client-burst",
-        "0.001",
-        "--clients-by",
-        "address",
-    ]);
+    let server = Server::start(&RATES);
     let server = server.await.with_keys().await;
     let draw = async |key: String| ask(&server, "POST", SAMPLE, Some(&key)).await;
     let mut refused = draw(server.key(Sample)).await;
@@ -192,22 +195,14 @@ async fn draw_for(server: &Server, forwarded: &str) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_behind_a_trusted_proxy_have_their_own_rates_and_cannot_choose_another() {
-    let rates = [
-        "--client-rate",
-        "0.001",
-        "--client-burst",
-        "0.001",
-        "--clients-by",
-        "address",
-    ];
-    let trusting = [&rates[..], &["--trusted-proxies", "127.0.0.0/8"]].concat();
+    let trusting = [&RATES[..], &["--trusted-proxies", "127.0.0.0/8"]].concat();
     let server = Server::start(&trusting).await;
     use_up(&server, "192.0.2.1").await;
     assert_eq!(draw_for(&server, "198.51.100.1, 192.0.2.1").await.status, 429);
     assert_eq!(draw_for(&server, "192.0.2.2").await.status, 200);
     server.stop().await;
     // Whoever is not trusted is the client, whatever it claims.
-    let server = Server::start(&rates).await;
+    let server = Server::start(&RATES).await;
     use_up(&server, "192.0.2.1").await;
     assert_eq!(draw_for(&server, "192.0.2.2").await.status, 429);
     server.stop().await;
