@@ -6,6 +6,8 @@
 pub(super) mod company;
 mod elsewhere;
 mod error;
+mod files;
+mod golden;
 mod settings;
 mod trials;
 pub(super) mod units;
@@ -19,10 +21,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{
-    elsewhere::Comparison,
-    units::{Suspicion, Tolerated},
-};
+use self::{elsewhere::Comparison, units::Suspicion};
 pub use self::{
     error::{GateError, Undeclared},
     settings::GateSettings,
@@ -31,18 +30,15 @@ pub use self::{
 use super::{
     NetworkError, Workshop,
     findings::{Findings, Settled},
-    manifest::{CalibrationFile, Declared, MANIFEST, Manifest, Scored, Tolerance, placement},
+    manifest::{Declared, MANIFEST, Manifest, placement},
     snapshot::Snapshot,
-    two_sided::no_calibration,
 };
 use crate::{
-    detection::{calibrated_on::CalibratedOn, trained_on::TrainedOn},
-    domain::{conformal::Calibration, image::Image},
-    graph::{self, convert::Step},
-    media::{self, DecodeOptions},
+    detection::calibrated_on::CalibratedOn,
+    media::DecodeOptions,
     model::{
-        Model, Reason,
-        info::{CalibrationInfo, Card, Check, Density, ProvenanceInfo},
+        Model,
+        info::{Card, Check, Density, ProvenanceInfo},
     },
     runtime::{Engine, Placement, RuntimeError, patience, single::OneAtATime},
 };
@@ -377,83 +373,6 @@ impl<'a> Gate<'a> {
         self.passed("graphs", "inputs and outputs keep the contract".to_owned());
     }
 
-    /// The bytes of a file that the manifest names.
-    pub fn read(&self, file: &str) -> Result<&'a [u8], GateError> {
-        let bytes = self.case.snapshot.file(file).map(|bytes| &bytes[..]);
-        bytes.ok_or_else(|| GateError::Read {
-            file: file.to_owned(),
-            cause: "the manifest has no hash of it".to_owned(),
-        })
-    }
-
-    /// Numbers of an npy file.
-    pub fn scores(&self, file: &str) -> Result<Vec<f64>, GateError> {
-        media::read_f64(self.read(file)?).map_err(|error| GateError::file(file, error))
-    }
-
-    /// Golden images and their scores: one each, or one for each of `labels`.
-    pub fn golden_scores(&self, golden: &Scored, labels: Option<usize>) -> Result<(Vec<Image>, Vec<f64>), GateError> {
-        let Scored {
-            images: image_file,
-            scores: score_file,
-            ..
-        } = golden;
-        let read = if self.manifest().contract.any_size() {
-            media::read_images_of_any_size
-        } else {
-            media::read_images
-        };
-        let images = read(self.read(image_file)?, self.manifest().shape, usize::MAX)
-            .map_err(|error| GateError::file(image_file, error))?;
-        let columns: Vec<usize> = labels.into_iter().collect();
-        let scores = media::read_f64_table(self.read(score_file)?, &columns)
-            .map_err(|error| GateError::file(score_file, error))?;
-        if images.is_empty() || images.len() * labels.unwrap_or(1) != scores.len() {
-            let cause = format!(
-                "it has {} scores for {} golden images; there must be one each (one for each label, if there are \
-                 labels), and at least one image",
-                scores.len(),
-                images.len()
-            );
-            return Err(GateError::file(score_file, cause));
-        }
-        Ok((images, scores))
-    }
-
-    /// Reads a graph, with all its weights, and converts outputs to the server's units. Only this goes to the runtime:
-    /// it names no other file.
-    pub fn graph(&mut self, file: &str, conversions: &[(&str, &[Step])]) -> Result<graph::protobuf::Model, GateError> {
-        let refused = |cause: graph::GraphError| failed(file, cause.into());
-        let bytes = if self.is_comparison {
-            self.case.snapshot.graph(file)
-        } else {
-            self.case.snapshot.take_graph(file)
-        };
-        let bytes = bytes.ok_or_else(|| GateError::Read {
-            file: file.to_owned(),
-            cause: "the manifest has no hash of it".to_owned(),
-        })?;
-        let mut model = graph::parse_shared(bytes).map_err(refused)?;
-        let (snapshot, unlisted) = (self.case.snapshot, &mut self.unlisted);
-        let beside = graph::external::inline(&mut model, |name| match snapshot.file(name) {
-            Some(bytes) => Ok(bytes.clone()),
-            None => {
-                let (bytes, hash) = snapshot.unlisted(name).map_err(|e| format!("{name}: {e}"))?;
-                unlisted.insert(name.to_owned(), hash);
-                Ok(bytes.into())
-            }
-        })
-        .map_err(refused)?;
-        graph::bounds::check(&model).map_err(refused)?;
-        self.beside.extend(beside);
-        self.drawing.extend(graph::chance::nodes(&model));
-        self.weights += graph::weights::count(&model);
-        for (output, steps) in conversions {
-            graph::convert::output(&mut model, output, steps).map_err(refused)?;
-        }
-        Ok(model)
-    }
-
     /// Keeps what numbers look like, to be asked about together.
     pub(super) fn suspect(&mut self, file: &str, suspicion: Option<Suspicion>) {
         let new = suspicion.map(|suspicion| (file.to_owned(), suspicion));
@@ -498,108 +417,9 @@ impl<'a> Gate<'a> {
         Ok(())
     }
 
-    /// Compares numbers with the golden ones.
-    pub fn golden(
-        &mut self,
-        (what, unit): (&'static str, &'static str),
-        tolerance: Tolerance,
-        expected: &[f64],
-        actual: &[f64],
-    ) -> Result<(), GateError> {
-        let tolerance = self.compare((what, unit), tolerance, actual)?;
-        let size = expected
-            .iter()
-            .map(|value| value.abs())
-            .filter(|value| value.is_finite());
-        let span = (size.sum::<f64>() / expected.len().max(1) as f64).max(1.0);
-        let allowed = expected.iter().map(|&value| tolerance.allows(value));
-        match units::tolerated(allowed.filter(|allowed| !allowed.is_infinite()), span) {
-            Tolerated::Little => {}
-            Tolerated::Much(allowed) => {
-                self.warn(format!(
-                    "{what}: the tolerance allows {allowed:.1e}, which proves little"
-                ));
-            }
-            Tolerated::Anything(allowed) => return Err(GateError::Tolerance { what, allowed }),
-        }
-        let mut largest = 0.0f64;
-        for (index, (&expected, &actual)) in expected.iter().zip(actual).enumerate() {
-            let allowed = tolerance.allows(expected);
-            let difference = (actual - expected).abs();
-            // Written so that NaN fails.
-            let reproduced = actual == expected || difference <= allowed;
-            if !reproduced {
-                return Err(GateError::Golden {
-                    what,
-                    unit,
-                    index,
-                    expected,
-                    actual,
-                    allowed,
-                });
-            }
-            if difference.is_finite() {
-                largest = largest.max(difference);
-            }
-        }
-        self.passed(
-            what,
-            format!("{} reproduced to within {largest:.1e}{unit}", expected.len()),
-        );
-        Ok(())
-    }
-
-    /// Scores of held-out inliers, which are strange on both sides, and what the model says of them; or why it has none
-    /// that hold here.
-    pub fn calibration(
-        &mut self,
-        file: Option<&CalibrationFile>,
-        statistic: &'static str,
-    ) -> Result<Result<(Calibration, CalibrationInfo), Reason>, GateError> {
-        let Some(file) = file else {
-            return Ok(Err(no_calibration()));
-        };
-        let calibrated = file.placement().map_err(GateError::Manifest)?;
-        let command = format!("new-calibration {}", self.manifest().name);
-        if let Err(reason) = placement::holds(calibrated, self.placement(), &command) {
-            self.passed("calibration", format!("not used: {reason}"));
-            return Ok(Err(reason));
-        }
-        let calibration = self.calibration_of(&file.scores)?;
-        if let Some(images) = &file.images {
-            let hashes = TrainedOn::read(self.read(images)?).map_err(|cause| GateError::file(images, cause))?;
-            let of = calibration.size();
-            self.calibrated_on = Some(CalibratedOn { hashes, of });
-        }
-        self.passed(
-            "calibration",
-            format!("{} scores of held-out inliers", calibration.size()),
-        );
-        let info = CalibrationInfo {
-            size: calibration.size(),
-            statistic,
-            smallest_false_alarm_rate: calibration.smallest_p_value(),
-            description: file.description.clone(),
-        };
-        Ok(Ok((calibration, info)))
-    }
-
     /// Refuses a version all of whose judgements hold only where it was calibrated. `command` would calibrate it here.
     pub fn calibrated_here(&self, calibrated: Placement, command: &str) -> Result<(), GateError> {
         placement::holds(calibrated, self.placement(), command).map_err(GateError::Calibrated)
-    }
-
-    /// The calibration of a file of scores.
-    pub fn calibration_of(&self, file: &str) -> Result<Calibration, GateError> {
-        Calibration::new(self.scores(file)?).map_err(|error| GateError::file(file, error))
-    }
-
-    fn trained_on(&self) -> Result<Option<TrainedOn>, GateError> {
-        let Some(file) = &self.manifest().provenance.trained_on else {
-            return Ok(None);
-        };
-        let hashes = TrainedOn::read(self.read(file)?).map_err(|cause| GateError::file(file, cause))?;
-        Ok(Some(hashes))
     }
 }
 
