@@ -20,7 +20,7 @@ from density_training.card import (
     training_section,
 )
 from density_training.convolutional import CodeConfig, decoder_layers, encoder_layers
-from density_training.data import CLOTHES, LEVELS, ODDITIES, Dataset, golden_levels, to_input
+from density_training.data import LEVELS, ODDITIES, Dataset, golden_levels, to_input
 from density_training.figures import Figures
 from density_training.model import MONITORED_IMAGES, Exported, Loss, Model, Trained
 from density_training.sampling import save_grid
@@ -134,7 +134,7 @@ class AutoencoderModel(Model[Autoencoder, CodeConfig]):
             return served_scores(folder, self.family, levels) / data.dimensions
 
         image = to_input(data.test_images, LEVELS)
-        oddities = errors(golden_levels(data.test_images))[CLOTHES:]
+        oddities = errors(golden_levels(data.test_images))[-len(ODDITIES) :]
         figures: Figures = {
             "test_images": len(data.test_images),
             "test_mean_squared_error": errors(data.test_images).mean().item(),

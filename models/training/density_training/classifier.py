@@ -22,7 +22,7 @@ from density_training.card import (
     table,
     training_section,
 )
-from density_training.data import CLOTHES, LABELS, LEVELS, ODDITIES, Dataset, golden_levels, to_input
+from density_training.data import LABELS, LEVELS, ODDITIES, Dataset, golden_levels, to_input
 from density_training.figures import Figures, classification_figures
 from density_training.model import MONITORED_IMAGES, Exported, Loss, Model, Trained, counted_labels
 from density_training.scoring import TwoHeaded
@@ -207,7 +207,7 @@ class ClassifierModel(Model[Classifier, ClassifierConfig]):
     def _figures(self, data: Dataset, folder: Path) -> Figures:
         _, features = self.family.load(folder)["logits"](torch.zeros(1, *data.shape))
         scores = served_scores(folder, self.family, data.test_images)
-        oddities = served_scores(folder, self.family, golden_levels(data.test_images))[CLOTHES:]
+        oddities = served_scores(folder, self.family, golden_levels(data.test_images))[-len(ODDITIES) :]
         confidence, label = oddities.exp().max(1)
         return {
             "test_images": len(data.test_images),

@@ -34,6 +34,7 @@ MNIST = {
 """Split → (file name, SHA-256 of the decompressed file)."""
 
 CLOTHES = 11
+"""Garments among the golden images, where an image has one score."""
 ODDITIES = (
     "all black",
     "all white",
@@ -79,17 +80,17 @@ class Dataset:
         return channels * height * width
 
 
-def golden_levels(test: Tensor) -> Tensor:
-    """The images whose scores are stored with a version, uint8 [16, 1, H, W].
+def golden_levels(test: Tensor, clothes: int = CLOTHES) -> Tensor:
+    """The images whose scores are stored with a version, uint8 [`clothes` + 5, 1, H, W].
 
-    The first eleven test images, then the oddities, which a server will meet by mistake.
+    The first test images, then the oddities, which a server will meet by mistake.
     """
     _, channels, height, width = test.shape
     black = torch.zeros((1, channels, height, width), dtype=torch.uint8)
     noise = torch.randint(0, 256, black.shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     row, column = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
     checkerboard = black + (((row + column) % 2) * 255).to(torch.uint8)
-    return torch.cat([test[:CLOTHES], black, 255 - black, noise, 255 - test[:1], checkerboard])
+    return torch.cat([test[:clothes], black, 255 - black, noise, 255 - test[:1], checkerboard])
 
 
 def to_levels(pictures: np.ndarray) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from density_training.data import CLOTHES, ODDITIES
+from density_training.data import ODDITIES
 from density_training.scoring import bits_per_dim
 
 Figures = dict[str, Any]
@@ -55,7 +55,7 @@ def detection_figures(
 ) -> Figures:
     """False alarms on the test images outside the calibration, p-values of oddities, and digits rejected."""
     calibration, held_out = split_for_calibration(len(test_scores))
-    oddities = golden_scores[CLOTHES:]
+    oddities = golden_scores[-len(ODDITIES) :]
     p_values = two_sided_p_values(test_scores[calibration], oddities)
     figures: Figures = {
         "test_images": len(test_scores),

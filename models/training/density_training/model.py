@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from density_training import training
 from density_training.card import Report, layout
-from density_training.data import LABELS, LEVELS, Dataset, golden_levels
+from density_training.data import CLOTHES, LABELS, LEVELS, Dataset, golden_levels
 from density_training.figures import Figures, detection_figures, split_for_calibration
 from density_training.scoring import bits_per_dim
 from density_training.training import Progress, Recipe
@@ -181,6 +181,7 @@ class Density(Model[Network, Config]):
     """A model with a probability of an image, or a bound of it: calibrated, and measured as a detector."""
 
     head: ClassVar[str] = "categorical"
+    golden_clothes: ClassVar[int] = CLOTHES
     quoted_figure: ClassVar[str] = "test_score_bits_per_dim"
     """The figure that the manifest gives as bits per dimension of the test images."""
 
@@ -210,7 +211,7 @@ class Density(Model[Network, Config]):
         return replace(version, head=self.head, calibration_description=CALIBRATION)
 
     def complete(self, folder: Path, version: Version, network: Network, data: Dataset) -> Figures:
-        graphs, golden = self.family.load(folder), golden_levels(data.test_images)
+        graphs, golden = self.family.load(folder), golden_levels(data.test_images, self.golden_clothes)
         # PyTorch's scores: the proof of the graphs is that they reproduce them.
         scores = self._scores(graphs, version.interpretation, data, self.torch_scores(network, golden))
         figures = self._figures(graphs, scores, data)
@@ -241,7 +242,7 @@ class Density(Model[Network, Config]):
         assert score is not None, "a density gives a score to an image"
         return Scores(
             test=score(graphs, data.test_images, interpretation),
-            golden=score(graphs, golden_levels(data.test_images), interpretation) if golden is None else golden,
+            golden=score(graphs, golden_levels(data.test_images, self.golden_clothes), interpretation) if golden is None else golden,
             digits=None if data.digits is None else score(graphs, data.digits, interpretation),
         )
 

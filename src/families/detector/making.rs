@@ -36,8 +36,11 @@ use crate::{
 /// Windows that fit, and that rank, at most.
 const WINDOWS: usize = 8_000;
 
-/// Images kept with the detector to check that a server judges as the calibration did.
+/// Images kept with the detector to check that a server judges as the calibration did. Every start judges them.
 const GOLDEN: usize = 16;
+
+/// The same where one judgement looks at an image many times.
+const GOLDEN_STIRRED: usize = 4;
 
 /// What a detector is to be made of.
 #[derive(Debug, Clone)]
@@ -305,7 +308,8 @@ fn golden(recipe: &Recipe, calibrate: &[Image]) -> Vec<Image> {
     if !recipe.golden.is_empty() {
         return recipe.golden.clone();
     }
-    let some = &calibrate[..calibrate.len().min(GOLDEN)];
+    let most = if recipe.stir { GOLDEN_STIRRED } else { GOLDEN };
+    let some = &calibrate[..calibrate.len().min(most)];
     let least = |side: fn(&ImageShape) -> usize| some.iter().map(|image| side(&image.shape())).min();
     let (Some(height), Some(width), Some(first)) = (least(ImageShape::height), least(ImageShape::width), some.first())
     else {
