@@ -9,7 +9,7 @@ mod proxies;
 use std::{
     hash::{BuildHasher, RandomState},
     net::IpAddr,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -196,6 +196,11 @@ impl Access {
     pub fn knows(&self, name: &str) -> bool {
         let keys = self.keys.load();
         keys.as_ref().is_some_and(|keys| keys.names().any(|own| own == name))
+    }
+
+    /// The file of keys, if keys are wanted at all.
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// Whether keys are wanted at all.

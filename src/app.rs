@@ -3,6 +3,7 @@
 //! Architecture invariant: this is the only place that knows every layer; nothing below it does.
 
 mod changes;
+pub mod descriptors;
 mod sandbox;
 mod secrets;
 
@@ -346,7 +347,7 @@ impl App {
 
     /// Something that reads keys and certificates again.
     pub fn secrets(&self) -> Secrets {
-        Secrets::new(&self.access, self.tls.as_ref())
+        Secrets::new(&self.access, self.tls.as_ref(), self.service.metrics())
     }
 }
 

@@ -17,6 +17,7 @@ mod inputs;
 mod install;
 mod key;
 mod labels;
+mod leave;
 mod model;
 mod new_calibration;
 mod npy;
@@ -30,7 +31,6 @@ use std::{
     ffi::OsString,
     io::{self, Write},
     path::{Path, PathBuf},
-    process::ExitCode,
     time::Duration,
 };
 
@@ -39,6 +39,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
+pub use self::leave::leave;
 use crate::{
     app::{AppError, Registries},
     logging::{self, LoggingError},
@@ -143,21 +144,21 @@ enum CliError {
     OutputClosed,
 }
 
-/// Runs one command.
-pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    run_with(arguments, &Registries::default())
+/// Runs one command and ends the process with its exit code.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ! {
+    leave(run_with(arguments, &Registries::default()))
 }
 
-/// Runs one command of a binary that knows other families or operations.
-pub fn run_with(arguments: impl IntoIterator<Item = OsString>, registries: &Registries) -> ExitCode {
+/// Runs one command of a binary that knows other families or operations. Answers the exit code, for [`leave`].
+pub fn run_with(arguments: impl IntoIterator<Item = OsString>, registries: &Registries) -> u8 {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     match read(&arguments, registries).and_then(|matches| carry_out(&matches, registries)) {
-        Ok(Outcome::Done) | Err(CliError::OutputClosed) => ExitCode::SUCCESS,
-        Ok(Outcome::Refused) => ExitCode::from(1),
+        Ok(Outcome::Done) | Err(CliError::OutputClosed) => 0,
+        Ok(Outcome::Refused) => 1,
         Err(CliError::Arguments(error)) => report_usage(&error),
         Err(error) => {
             say(&format!("error: {error}"));
-            ExitCode::from(2)
+            2
         }
     }
 }
@@ -235,7 +236,7 @@ fn told(refusal: &Refusal) -> String {
 }
 
 /// Tells what is wrong with the arguments: of a bad value where it came from, else what clap found.
-fn report_usage(error: &clap::Error) -> ExitCode {
+fn report_usage(error: &clap::Error) -> u8 {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
@@ -256,7 +257,7 @@ fn report_usage(error: &clap::Error) -> ExitCode {
         // With nowhere to print there is nobody to tell.
         _ => drop(error.print()),
     }
-    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 /// One line for people, on standard error.

@@ -1,8 +1,8 @@
 //! The binary: sets what must be set before any thread exists, then hands over to the command line.
 
-use std::{env, process::ExitCode};
+use std::env;
 
-fn main() -> ExitCode {
+fn main() -> ! {
     // SAFETY: this is the first statement of the process. No other thread exists that could read or write the
     // environment at the same time.
     #[allow(unsafe_code)]

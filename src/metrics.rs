@@ -63,6 +63,8 @@ pub struct Metrics {
     pub drift_alarms: IntCounterVec,
     /// 1, with what is running as labels.
     pub build_info: IntGaugeVec,
+    /// When the server's certificate expires, in seconds since 1970, if it has one.
+    pub tls_expiry: IntGaugeVec,
     /// What the server does without though it is ready.
     pub weaknesses: IntGauge,
 }
@@ -186,6 +188,11 @@ impl Metrics {
                 "1, with the version of the server and what it was built for as labels.",
                 &["version", "os", "architecture"],
             ),
+            tls_expiry: gauges(
+                "density_tls_certificate_expiry_timestamp_seconds",
+                "When the server's certificate, or one of those that it came with, expires.",
+                &[],
+            ),
             weaknesses: IntGauge::new(
                 "density_weaknesses",
                 "Versions that were refused and faults of ready ones; /readyz names them.",
@@ -220,6 +227,7 @@ impl Metrics {
             Box::new(metrics.drift_log_capital.clone()),
             Box::new(metrics.drift_alarms.clone()),
             Box::new(metrics.build_info.clone()),
+            Box::new(metrics.tls_expiry.clone()),
             Box::new(metrics.weaknesses.clone()),
         ];
         for collector in collectors {

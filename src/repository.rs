@@ -33,7 +33,7 @@ use self::{
     catalogue::{Entry, Shown, Versions},
     order::Ordered,
     records::Records,
-    source::{Candidate, Ignored, Source},
+    source::{Candidate, Ignored, Sight, Source},
     wishes::Wishes,
 };
 /// Finds a version of a model that serves already, or says why there is none.
@@ -176,12 +176,15 @@ impl Repository {
     }
 
     fn scan_locked(&self, known: &mut Known) -> io::Result<()> {
-        let candidates = self.source.candidates(&mut known.ignored)?;
+        let Sight { candidates, unreadable } = self.source.look(&mut known.ignored)?;
+        let before = self.shown.load_full();
+        if candidates.is_empty() && unreadable.is_empty() && !(self.has_looked() && before.versions.is_empty()) {
+            tracing::warn!("there are no models: a model is a folder <name>/<version> with a model.toml");
+        }
         let ordered = order::by_dependence(candidates, &self.registry);
         let settled = std::mem::take(&mut known.settled);
-        let before = self.shown.load_full();
         let seen = Mutex::new(BTreeMap::new());
-        let loaded = Mutex::new(Versions::new());
+        let loaded = Mutex::new(unread(&before.versions, &unreadable));
         parallel::in_order(
             ordered,
             self.loading.at_once,
@@ -219,6 +222,7 @@ impl Repository {
                 }
             }
         }
+        tell_removed(&before.versions, &loaded);
         self.count(&loaded);
         self.shown.store(Arc::new(Shown {
             versions: loaded,
@@ -323,6 +327,40 @@ impl Repository {
                     .with_label_values(&[name.as_str(), &number.to_string()])
                     .set(i64::from(entry.model.is_some()));
             }
+        }
+    }
+}
+
+/// Versions of models whose folder cannot be read, such as that of a file system that is away for a while: nobody
+/// removed them, so what serves serves on.
+fn unread(before: &Versions, unreadable: &BTreeMap<String, String>) -> Versions {
+    let known = before
+        .iter()
+        .filter_map(|(name, own)| Some((name, own, unreadable.get(name)?)));
+    let kept = known.map(|(name, own, error)| {
+        let stuck = || {
+            Entry::stuck(
+                State::Discovered,
+                format!("the model's folder cannot be read: {error}"),
+                false,
+            )
+        };
+        let kept = own.iter().map(|(&number, before)| {
+            let entry = stuck().after(Some(before));
+            tell_refused(name, number, &entry, Some(before));
+            (number, entry)
+        });
+        (name.clone(), kept.collect())
+    });
+    kept.collect()
+}
+
+/// Tells the log of versions that are no longer in the folder.
+fn tell_removed(before: &Versions, now: &Versions) {
+    for (name, versions) in before {
+        let is_gone = |number: &&u32| now.get(name).is_none_or(|own| !own.contains_key(number));
+        for number in versions.keys().filter(is_gone) {
+            tracing::info!(model = name, version = number, "model removed: its folder is gone");
         }
     }
 }

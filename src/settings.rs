@@ -328,7 +328,7 @@ pub struct LogSettings {
 
     /// What is logged, for example `debug` or `info,density_server::repository=debug`
     #[arg(long = "log-filter", id = "log_filter", value_name = "FILTER", value_parser = log_filter)]
-    #[arg(default_value = "info,ort=warn")]
+    #[arg(default_value = "info,ort=warn,notify=warn")]
     pub filter: String,
 }
 

@@ -4,7 +4,15 @@
 
 mod command;
 
-use std::{fs, io::BufRead, net::TcpStream, os::unix::fs::PermissionsExt, path::Path, thread};
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Child, ChildStderr, Command, Stdio},
+    thread,
+};
 
 use command::{
     binary, fixtures, golden_images,
@@ -71,7 +79,77 @@ fn a_hangup_or_a_poll_finds_new_models() {
             server.get("/v1/models/tiny-pixelcnn").starts_with("HTTP/1.1 404")
         });
         server.signal("TERM");
-        assert_eq!(server.wait().0.code(), Some(0));
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0));
+        assert!(log.contains("model removed"), "{log}");
+    }
+}
+
+/// A server that has logged a line with these words.
+fn started(repository: &Path, arguments: &[&str], words: &str) -> (Child, BufReader<ChildStderr>) {
+    let mut server = binary()
+        .args(["serve", "--http", "127.0.0.1:0", "--grpc", "off"])
+        .args(arguments)
+        .env("DENSITY_REPOSITORY", repository)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    read_until(&mut log, words);
+    (server, log)
+}
+
+fn read_until(log: &mut impl BufRead, words: &str) {
+    let mut seen = String::new();
+    while !seen.contains(words) {
+        assert!(log.read_line(&mut seen).unwrap() > 0, "{words} was not said: {seen}");
+    }
+}
+
+/// Load gates are then inside the runtime, on threads that nobody waits for.
+#[test]
+fn a_server_that_is_told_to_end_while_it_loads_ends_with_success() {
+    let arguments = ["--proof-records", "none", "--probes", "127.0.0.1:0"];
+    for _ in 0..12 {
+        let (mut server, mut log) = started(&fixtures(), &arguments, "probes and metrics on");
+        let sent = Command::new("kill").arg(server.id().to_string()).status();
+        assert!(sent.unwrap().success());
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        let status = server.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "{status}: {rest}");
+    }
+}
+
+#[test]
+fn a_repository_without_models_is_told() {
+    let repository = tempfile::tempdir().unwrap();
+    let (mut server, _log) = started(repository.path(), &[], "there are no models: a model is a folder");
+    server.kill().unwrap();
+    server.wait().unwrap();
+}
+
+/// A limit that is too low is raised where it can be; where it cannot, that is told, and connections wait.
+#[test]
+fn few_open_files_are_told_and_never_the_end() {
+    for (limit, is_raised) in [("ulimit -Sn 64", true), ("ulimit -n 64", false)] {
+        let mut shell = Command::new("sh");
+        let command = format!("{limit}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &command]).arg(binary().get_program());
+        let mut server = Server::start_as(shell, &fixtures(), &["--proof-records", "none"]);
+        let connections: Vec<_> = (0..80).map(|_| TcpStream::connect(&server.address).unwrap()).collect();
+        if is_raised {
+            assert!(server.get("/v1/models").starts_with("HTTP/1.1 200"));
+        } else {
+            read_until(&mut server.log, "no connection can be accepted");
+        }
+        drop(connections);
+        assert!(server.get("/v1/models").starts_with("HTTP/1.1 200"));
+        server.signal("TERM");
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+        // Once a minute, not for every connection that waits.
+        assert!(!log.contains("no connection can be accepted"), "{log}");
     }
 }
 

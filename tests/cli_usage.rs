@@ -133,13 +133,30 @@ fn a_missing_library_says_what_to_do() {
 }
 
 #[test]
+fn a_library_that_is_none_is_told_from_one_that_cannot_be_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libonnxruntime.so");
+    std::fs::write(&library, "no library").unwrap();
+    let library = library.to_str().unwrap();
+    let output = run(["score", "tiny-pixelcnn", "Cargo.toml", "--onnxruntime", library]);
+    assert_eq!(output.status.code(), Some(2));
+    let message = stderr(&output);
+    assert!(
+        message.contains("it is damaged") && message.contains("make runtime"),
+        "{message}"
+    );
+}
+
+#[test]
 fn a_port_in_use_is_said_at_once() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = run(["serve", "--http", &address]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        stderr(&output).contains(&format!("cannot listen on {address}")),
+        stderr(&output).contains(&format!(
+            "cannot listen on {address}, which is --http: Address already in use"
+        )),
         "{}",
         stderr(&output)
     );

@@ -291,7 +291,7 @@ fn the_command_line_offers_an_operation_that_it_does_not_know() {
         "--onnxruntime".to_owned(),
         common::library().display().to_string(),
     ];
-    cli::run_with(arguments.map(Into::into), &registries());
+    assert_eq!(cli::run_with(arguments.map(Into::into), &registries()), 0);
     let rows = fs::read_to_string(path("rows.jsonl")).unwrap();
     let row: Value = serde_json::from_str(rows.lines().next().unwrap()).unwrap();
     assert_eq!(row["brightness"], 75.0, "{rows}");

@@ -189,6 +189,27 @@ fn a_pipe_or_a_link_is_refused_and_nobody_waits_for_it() {
 }
 
 #[test]
+fn a_model_whose_folder_is_away_for_a_while_serves_on_and_one_that_is_removed_does_not() {
+    let (folder, root) = (Folder::new(), tempfile::tempdir().unwrap());
+    let (there, away) = (folder.root().join(NAME), folder.root().join("away"));
+    std::os::unix::fs::symlink(&there, root.path().join(NAME)).unwrap();
+    let repository = repository_of(root.path(), workshop());
+    repository.scan().unwrap();
+    assert_eq!(listing(&repository).reason, None);
+    fs::rename(&there, &away).unwrap();
+    repository.scan().unwrap();
+    let kept = listing(&repository);
+    assert!(kept.model.is_some() && kept.state == State::Ready);
+    assert!(kept.reason.unwrap().contains("the model's folder cannot be read"));
+    fs::rename(&away, &there).unwrap();
+    repository.scan().unwrap();
+    assert_eq!(listing(&repository).reason, None);
+    fs::remove_file(root.path().join(NAME)).unwrap();
+    repository.scan().unwrap();
+    assert!(repository.listing(NAME, Some(1)).is_err());
+}
+
+#[test]
 fn the_server_is_ready_when_the_models_serve_that_must() {
     let folder = Folder::new();
     let requiring = |names: &[&str]| {

@@ -1,24 +1,43 @@
-//! Keys and certificates of a running server: their files are read again when somebody asks for it.
+//! Keys and certificates of a running server: their files are read again when somebody asks for it, and what is wrong
+//! with them is told before it hurts.
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
-use crate::{access::Access, transport::tls::Tls};
+use crate::{
+    access::Access,
+    metrics::Metrics,
+    transport::tls::{Tls, Validity},
+};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// Days before the end of a certificate from which on it is spoken of.
+const SOON: u64 = 7;
 
 /// Keys and certificates, which are read again while the server runs.
 #[derive(Debug)]
 pub struct Secrets {
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
+    metrics: Arc<Metrics>,
     /// What was wrong at the last look: it is told once.
     wrong: Option<String>,
+    warned: BTreeSet<String>,
 }
 
 impl Secrets {
-    pub(super) fn new(access: &Arc<Access>, tls: Option<&Arc<Tls>>) -> Self {
+    pub(super) fn new(access: &Arc<Access>, tls: Option<&Arc<Tls>>, metrics: &Arc<Metrics>) -> Self {
         Self {
             access: Arc::clone(access),
             tls: tls.cloned(),
+            metrics: Arc::clone(metrics),
             wrong: None,
+            warned: BTreeSet::new(),
         }
     }
 
@@ -43,5 +62,90 @@ impl Secrets {
             tracing::error!(error = wrong, "keys and certificates stay as they are");
         }
         self.wrong = wrong;
+        self.look();
+    }
+
+    /// Tells the log of new warnings, and the metrics how long the certificate holds.
+    pub fn look(&mut self) {
+        if let Some(Validity { end, .. }) = self.tls.as_ref().and_then(|tls| tls.validity()) {
+            let expiry = self.metrics.tls_expiry.with_label_values::<&str>(&[]);
+            expiry.set(i64::try_from(end).unwrap_or(i64::MAX));
+        }
+        let warnings: BTreeSet<String> = self.warnings().into_iter().collect();
+        for warning in warnings.difference(&self.warned) {
+            tracing::warn!("{warning}");
+        }
+        self.warned = warnings;
+    }
+
+    /// What is dangerous or about to end, and what to do about it.
+    pub fn warnings(&self) -> Vec<String> {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default()
+            .as_secs();
+        let keys = self.access.file().filter(|file| allows(file, 0o022));
+        let keys = keys.map(|file| {
+            let file = file.display();
+            format!("others than its owner can write the file of keys {file}, and so let anybody in: chmod go-w {file}")
+        });
+        let tls = self.tls.iter().flat_map(|tls| {
+            let (certificate, key) = (&tls.files().certificate, &tls.files().key);
+            let exposed = allows(key, 0o004).then(|| {
+                let key = key.display();
+                format!("every user of this machine can read the private key {key}: chmod o-r {key}")
+            });
+            let term = tls.validity().and_then(|validity| term(certificate, validity, now));
+            exposed.into_iter().chain(term)
+        });
+        keys.into_iter().chain(tls).collect()
+    }
+}
+
+/// What is to be said of a certificate's time.
+fn term(file: &Path, Validity { begin, end }: Validity, now: u64) -> Option<String> {
+    let file = file.display();
+    let cure = "put a new one there, which is read without a restart";
+    if now > end {
+        let days = (now - end) / DAY;
+        return Some(format!(
+            "the certificate {file} expired {days} days ago and clients refuse it: {cure}"
+        ));
+    }
+    if now < begin {
+        return Some(format!(
+            "the certificate {file} does not hold yet: is the clock of this machine right?"
+        ));
+    }
+    let days = (end - now) / DAY;
+    (days < SOON).then(|| format!("the certificate {file} expires in {days} days: {cure}"))
+}
+
+/// Whether a file may be used in one of these ways.
+fn allows(file: &Path, mode: u32) -> bool {
+    #[cfg(unix)]
+    return file
+        .metadata()
+        .is_ok_and(|metadata| std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & mode != 0);
+    #[cfg(not(unix))]
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_spoken_of_before_it_begins_when_it_is_about_to_end_and_after() {
+        let validity = Validity {
+            begin: 100 * DAY,
+            end: 200 * DAY,
+        };
+        let said = |now| term(Path::new("tls.crt"), validity, now);
+        assert_eq!(said(150 * DAY), None);
+        assert_eq!(said(193 * DAY), None);
+        assert!(said(99 * DAY).unwrap().contains("the clock of this machine"));
+        assert!(said(193 * DAY + 1).unwrap().contains("expires in 6 days"));
+        assert!(said(203 * DAY).unwrap().contains("expired 3 days ago"));
     }
 }

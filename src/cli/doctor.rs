@@ -65,13 +65,18 @@ struct Finding {
 }
 
 impl Finding {
-    fn ok(check: &'static str, found: impl fmt::Display) -> Self {
+    /// One that says itself what is to be done, if anything is.
+    fn of(check: &'static str, state: Health, found: impl fmt::Display) -> Self {
         Self {
-            state: Health::Ok,
+            state,
             check,
             found: found.to_string(),
             cure: None,
         }
+    }
+
+    fn ok(check: &'static str, found: impl fmt::Display) -> Self {
+        Self::of(check, Health::Ok, found)
     }
 
     fn warn(check: &'static str, found: impl fmt::Display, cure: impl fmt::Display) -> Self {
@@ -160,6 +165,12 @@ fn server(settings: &Settings, registries: &Registries) -> Vec<Finding> {
         }
     };
     let mut findings = vec![library, machine::processor()];
+    let warnings = app.secrets().warnings();
+    findings.extend(
+        warnings
+            .into_iter()
+            .map(|found| Finding::of("security", Health::Warn, found)),
+    );
     if let Err(error) = app.loader().load() {
         let cure = "name the folder of models with --repository";
         findings.push(Finding::fail("models", error, cure));

@@ -3,14 +3,13 @@
 use std::{
     net::{SocketAddr, TcpListener},
     path::PathBuf,
-    process,
     time::Duration,
 };
 
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CliError, Outcome};
+use super::{CliError, Outcome, leave::leave};
 use crate::{
     app::{self, App, AppError, Changes, Listeners, Loader, Registries, Secrets},
     logging,
@@ -62,13 +61,15 @@ pub(super) struct ServeArgs {
 pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let settings = arguments.settings.agreed()?;
     logging::start(&settings.log)?;
+    app::descriptors::raise(&settings);
     // The ports are taken first: a port in use should not be found out only after all models are loaded.
-    let http = bind(settings.http.address)?;
+    let http = bind("http", settings.http.address)?;
     let grpc = match settings.grpc.address {
         Listen::Off => None,
-        Listen::At(address) => Some(bind(address)?),
+        Listen::At(address) => Some(bind("grpc", address)?),
     };
-    let probes = settings.http.probes.map(bind).transpose()?;
+    let probes = settings.http.probes;
+    let probes = probes.map(|address| bind("probes", address)).transpose()?;
     if settings.security.sandbox {
         // Before there are threads, which would stay outside.
         app::enter_sandbox(&settings).map_err(AppError::from)?;
@@ -93,12 +94,12 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
     outcome
 }
 
-fn bind(address: SocketAddr) -> Result<TcpListener, CliError> {
+fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, CliError> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    listener.map_err(|error| CliError::io(format!("cannot listen on {address}"), error))
+    listener.map_err(|error| CliError::io(format!("cannot listen on {address}, which is --{flag}"), error))
 }
 
 async fn serve(
@@ -145,7 +146,7 @@ async fn serve(
         tokio::spawn(async move {
             let name = stops.next().await;
             tracing::warn!(signal = name, "stopped at once: work was dropped");
-            process::exit(1);
+            leave(1);
         });
     });
     tokio::select! {
@@ -182,6 +183,7 @@ impl Stops {
 
 /// Reads keys and certificates again at every SIGHUP, and every now and then.
 async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
+    secrets.look();
     while secrets.are_watched() {
         tokio::select! {
             _ = hangups.recv() => {}
@@ -194,12 +196,15 @@ async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
 
 /// Looks for new and removed versions at every SIGHUP, and when it is time.
 async fn rescan(loader: Loader, mut hangups: Signal, mut changes: Changes) {
+    // What was wrong at the last look: at looks that nobody asked for it is told once.
+    let mut wrong = None;
     loop {
         tokio::select! {
             hangup = hangups.recv() => {
                 if hangup.is_none() {
                     return;
                 }
+                wrong = None;
                 tracing::info!("SIGHUP: looking for new and removed model versions");
             }
             () = changes.next() => {}
@@ -207,8 +212,14 @@ async fn rescan(loader: Loader, mut hangups: Signal, mut changes: Changes) {
         let loader = loader.clone();
         // Loading a model takes seconds of computation, which must not hold up answers.
         match tokio::task::spawn_blocking(move || loader.load()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "models stay as they are"),
+            Ok(Ok(())) => wrong = None,
+            Ok(Err(error)) => {
+                let error = error.to_string();
+                if wrong.as_ref() != Some(&error) {
+                    tracing::error!(error, "models stay as they are");
+                }
+                wrong = Some(error);
+            }
             Err(error) => tracing::error!(%error, "the look for model versions failed"),
         }
     }

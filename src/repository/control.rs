@@ -50,7 +50,11 @@ impl Repository {
     fn load_by_call(&self, model: &str, version: Option<u32>, again: bool) -> Result<(), Refusal> {
         let mut known = lock(&self.known);
         // What is not there is not wished for: names would gather.
-        let there = self.source.candidates(&mut Ignored::default()).map_err(unreadable)?;
+        let there = self
+            .source
+            .look(&mut Ignored::default())
+            .map_err(unreadable)?
+            .candidates;
         let mut own = there.iter().filter(|candidate| candidate.name == model).peekable();
         if own.peek().is_none() {
             let names: BTreeSet<&str> = there.iter().map(|candidate| &*candidate.name).collect();

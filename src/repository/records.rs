@@ -86,7 +86,7 @@ impl Records {
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
-            tracing::warn!(%folder, %error, "proofs cannot be recorded: the next start does them again");
+            tracing::warn!(%folder, %error, "proofs cannot be recorded: the next start does them again; --proof-records names another folder, or `none`");
         }
     }
 

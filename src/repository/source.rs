@@ -1,7 +1,7 @@
 //! Where versions are looked for, and the folders that should hold one.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -27,6 +27,15 @@ pub(super) struct Candidate {
     pub(super) name: String,
     pub(super) number: u32,
     pub(super) folder: PathBuf,
+}
+
+/// What a source holds.
+#[derive(Debug)]
+pub(super) struct Sight {
+    /// Folders of versions, in order of name and number.
+    pub(super) candidates: Vec<Candidate>,
+    /// Models whose folder is there and cannot be read, and why: nobody knows which versions they have.
+    pub(super) unreadable: BTreeMap<String, String>,
 }
 
 impl Candidate {
@@ -77,20 +86,21 @@ impl Source {
         Some((source, name))
     }
 
-    /// Folders of versions, in order of name and number. A model whose folder cannot be read is left out; the source
-    /// itself must be readable.
-    pub(super) fn candidates(&self, ignored: &mut Ignored) -> io::Result<Vec<Candidate>> {
+    /// What there is now. The source itself must be readable.
+    pub(super) fn look(&self, ignored: &mut Ignored) -> io::Result<Sight> {
         let (models, only) = match self {
             Self::Root(root) => (folders(root)?, None),
             Self::Model { name, folder, only } => (vec![(name.clone(), folder.clone())], *only),
         };
         let mut found = Vec::new();
+        let mut unreadable = BTreeMap::new();
         for (name, model) in models {
             let versions = match folders(&model) {
                 Ok(versions) => versions,
                 // Such as `lost+found`.
                 Err(error) => {
                     ignored.note(model, &format!("it cannot be read: {error}"));
+                    unreadable.insert(name, error.to_string());
                     continue;
                 }
             };
@@ -110,7 +120,10 @@ impl Source {
             }
             found[first..].sort_by_key(|candidate| candidate.number);
         }
-        Ok(found)
+        Ok(Sight {
+            candidates: found,
+            unreadable,
+        })
     }
 }
 
@@ -122,13 +135,21 @@ fn folders(parent: &Path) -> io::Result<Vec<(String, PathBuf)>> {
         let name = path.file_name().and_then(|name| name.to_str());
         if let Some(name) = name
             && !name.starts_with('.')
-            && path.is_dir()
+            && is_folder(&path)
         {
             found.push((name.to_owned(), path.clone()));
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Whether it is a folder, or may be: where a link leads to may be away for a while, which is no word of its removal.
+fn is_folder(path: &Path) -> bool {
+    match fs::metadata(path) {
+        Ok(metadata) => metadata.is_dir(),
+        Err(_) => fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink() || link.is_dir()),
+    }
 }
 
 #[cfg(test)]
@@ -144,7 +165,7 @@ mod tests {
         let source = Source::Root(root.path().to_owned());
         let mut ignored = Ignored::default();
         for _ in 0..2 {
-            let found = source.candidates(&mut ignored).unwrap();
+            let found = source.look(&mut ignored).unwrap().candidates;
             let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.number)).collect();
             assert_eq!(found, [("a", 2), ("a", 10), ("b", 1)]);
             assert_eq!(ignored.0.len(), 1);

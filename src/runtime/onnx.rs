@@ -408,11 +408,16 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
             Device::Cpu.runtime_version()
         ))
     };
-    if !library.exists() {
-        return Err(unusable("there is no such file".to_owned()));
+    // The loader of the system does not say what it could not open.
+    if let Err(error) = std::fs::File::open(library) {
+        return Err(unusable(error.to_string()));
     }
     // Loading the library comes before any other use of the API, which would look for a library of its own and panic.
-    let environment = ort::init_from(library).map_err(|error| unusable(error.to_string()))?;
+    let environment = ort::init_from(library).map_err(|error| {
+        unusable(format!(
+            "{error}: it is damaged, made for another machine, or a library that it needs is missing (`ldd` tells)"
+        ))
+    })?;
     let pool = GlobalThreadPoolOptions::default()
         .with_intra_threads(cores())
         .and_then(|options| options.with_inter_threads(1))

@@ -2,12 +2,15 @@
 //!
 //! What a certificate proves is that a client may connect; what it may ask for is the business of keys.
 
+mod validity;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
+pub use self::validity::Validity;
 use arc_swap::ArcSwap;
 use rustls::{
     RootCertStore, ServerConfig,
@@ -54,6 +57,7 @@ struct Current {
     /// What the files held.
     content: Vec<Vec<u8>>,
     config: Arc<ServerConfig>,
+    validity: Option<Validity>,
 }
 
 impl Tls {
@@ -77,6 +81,16 @@ impl Tls {
         Ok(is_new)
     }
 
+    /// The files that it is made of.
+    pub fn files(&self) -> &TlsFiles {
+        &self.files
+    }
+
+    /// When the server's certificate holds, and those that it came with.
+    pub fn validity(&self) -> Option<Validity> {
+        self.current.load().validity
+    }
+
     /// Shakes hands.
     pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let config = Arc::clone(&self.current.load().config);
@@ -98,25 +112,39 @@ impl Current {
         if content == known {
             return Ok(None);
         }
-        let config = Arc::new(config(files, &content)?);
-        Ok(Some(Self { content, config }))
+        let chain = certificates(&files.certificate, &content[0])?;
+        let validity = Validity::of(&chain);
+        let config = Arc::new(config(files, chain, &content)?);
+        Ok(Some(Self {
+            content,
+            config,
+            validity,
+        }))
     }
 }
 
-fn config(files: &TlsFiles, content: &[Vec<u8>]) -> Result<ServerConfig, TlsError> {
-    let wrong = |path: &Path, reason: String| TlsError {
+fn wrong(path: &Path, reason: String) -> TlsError {
+    TlsError {
         path: path.to_owned(),
         reason,
-    };
-    let certificates = |path: &Path, content: &[u8]| {
-        let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
-        let all = all.map_err(|error| wrong(path, error.to_string()))?;
-        if all.is_empty() {
-            return Err(wrong(path, "there is no certificate in PEM in it".to_owned()));
-        }
-        Ok(all)
-    };
-    let chain = certificates(&files.certificate, &content[0])?;
+    }
+}
+
+/// All certificates of a file, of which there is one at least.
+fn certificates(path: &Path, content: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
+    let all = all.map_err(|error| wrong(path, error.to_string()))?;
+    if all.is_empty() {
+        return Err(wrong(path, "there is no certificate in PEM in it".to_owned()));
+    }
+    Ok(all)
+}
+
+fn config(
+    files: &TlsFiles,
+    chain: Vec<CertificateDer<'static>>,
+    content: &[Vec<u8>],
+) -> Result<ServerConfig, TlsError> {
     let key = PrivateKeyDer::from_pem_slice(&content[1])
         .map_err(|error| wrong(&files.key, format!("there is no private key in PEM in it: {error}")))?;
     let provider = Arc::new(default_provider());

@@ -1,11 +1,12 @@
 //! A server in this process, on free ports, with keys of its own.
 
-use std::{net::SocketAddr, path::Path};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use clap::{Args, Command, FromArgMatches};
 use density_server::{
     access::{NewKey, Scope},
     app::{App, Listeners, Registries, Secrets},
+    metrics::Metrics,
     settings::Settings,
 };
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
@@ -15,6 +16,7 @@ pub(crate) struct Server {
     pub(crate) grpc: SocketAddr,
     pub(crate) operators: Option<SocketAddr>,
     pub(crate) secrets: Secrets,
+    metrics: Arc<Metrics>,
     arguments: Vec<String>,
     keys: Vec<(String, String)>,
     folder: tempfile::TempDir,
@@ -50,7 +52,7 @@ impl Server {
             listener
         });
         let (stop, stopped) = oneshot::channel();
-        let secrets = app.secrets();
+        let (secrets, metrics) = (app.secrets(), Arc::clone(app.service.metrics()));
         let addresses = (http.local_addr().unwrap(), grpc.local_addr().unwrap());
         let operators = probes.as_ref().map(|probes| probes.local_addr().unwrap());
         let listeners = Listeners {
@@ -67,6 +69,7 @@ impl Server {
             grpc: addresses.1,
             operators,
             secrets,
+            metrics,
             arguments,
             keys: Vec::new(),
             folder,
@@ -106,6 +109,14 @@ impl Server {
     fn key_of(&self, name: &str) -> String {
         let found = self.keys.iter().find(|(own, _)| own == name);
         found.unwrap().1.clone()
+    }
+
+    /// When the certificate expires, as metrics say.
+    pub(crate) fn expiry(&self) -> String {
+        let text = self.metrics.encode();
+        let name = "density_tls_certificate_expiry_timestamp_seconds ";
+        let expiry = text.lines().find_map(|line| line.strip_prefix(name));
+        expiry.unwrap().to_owned()
     }
 
     pub(crate) async fn stop(self) {

@@ -1,8 +1,8 @@
 //! TLS: certificates are made here, handshakes are real.
 
-use std::{path::Path, sync::Arc};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring::default_provider,
@@ -23,8 +23,14 @@ fn issuer() -> Issuer {
 
 /// A certificate for `localhost` and its key, in PEM.
 fn certificate(issuer: &Issuer) -> (String, String) {
+    certificate_until(issuer, 4000)
+}
+
+/// The same until the first of January of a year.
+fn certificate_until(issuer: &Issuer, year: i32) -> (String, String) {
     let key = KeyPair::generate().unwrap();
-    let params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_after = date_time_ymd(year, 1, 1);
     (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
 }
 
@@ -141,5 +147,40 @@ async fn clients_show_a_certificate_where_that_is_wanted() {
         };
         assert!(answer.await.is_err());
     }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_told_when_a_certificate_ends_and_who_could_take_its_key() {
+    let (folder, issuer) = (tempfile::tempdir().unwrap(), issuer());
+    write(folder.path(), &certificate(&issuer));
+    let key = folder.path().join("key.pem");
+    let allow = |mode| std::fs::set_permissions(&key, Permissions::from_mode(mode)).unwrap();
+    allow(0o600);
+    let arguments = arguments(folder.path());
+    let mut server = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    server.secrets.reload();
+    assert_eq!(server.secrets.warnings(), Vec::<String>::new());
+    // The first of January 4000.
+    assert_eq!(server.expiry(), "64060588800");
+
+    allow(0o644);
+    let warnings = server.secrets.warnings();
+    assert!(
+        warnings[0].contains("can read the private key") && warnings.len() == 1,
+        "{warnings:?}"
+    );
+    allow(0o600);
+    // A chain holds for as long as all of it does.
+    let (last, key) = certificate(&issuer);
+    let old = certificate_until(&issuer, 2001).0;
+    write(folder.path(), &(format!("{last}{old}"), key));
+    server.secrets.reload();
+    let warnings = server.secrets.warnings();
+    assert!(
+        warnings[0].contains("expired") && warnings[0].contains("cert.pem"),
+        "{warnings:?}"
+    );
+    assert_eq!(server.expiry(), "978307200");
     server.stop().await;
 }

@@ -3,13 +3,10 @@
 use std::fs;
 
 use super::Finding;
-use crate::settings::Settings;
+use crate::{app::descriptors, settings::Settings};
 
 /// Below this there is no room for the runtime, a few models and what requests hold.
 const LITTLE_MEMORY: u64 = 1 << 30;
-
-/// Descriptors that the server has open beside connections.
-const OWN_DESCRIPTORS: u64 = 128;
 
 pub(super) fn processor() -> Finding {
     let features = features();
@@ -46,21 +43,15 @@ pub(super) fn limits(settings: &Settings) -> Vec<Finding> {
 }
 
 fn descriptors(settings: &Settings) -> Option<Finding> {
-    #[cfg(unix)]
-    {
-        use rustix::process::{Resource, getrlimit};
-        let limit = getrlimit(Resource::Nofile).current?;
-        let found = format!("{limit} may be open");
-        let wanted = settings.http.max_connections as u64 + OWN_DESCRIPTORS;
-        Some(if limit >= wanted {
-            Finding::ok("files", found)
-        } else {
-            let cure = format!("raise it to {wanted} with `ulimit -n`, or lower --max-connections");
-            Finding::warn("files", found, cure)
-        })
-    }
-    #[cfg(not(unix))]
-    None
+    // `serve` raises its limit so far itself.
+    let most = descriptors::most()?;
+    let (wanted, found) = (descriptors::wanted(settings), format!("{most} may be open"));
+    Some(if most >= wanted {
+        Finding::ok("files", found)
+    } else {
+        let cure = format!("raise it to {wanted} with `ulimit -Hn`, or lower --max-connections");
+        Finding::warn("files", found, cure)
+    })
 }
 
 fn processors(settings: &Settings) -> Option<Finding> {

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::Router;
@@ -35,6 +35,9 @@ use self::connection::Connections;
 
 /// How long the loop rests when the system has no room for another connection, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often that is told, at most.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Where connections come from, and whether they are encrypted.
 #[derive(Debug)]
@@ -77,6 +80,7 @@ pub async fn serve(
         addresses: Arc::new(Addresses::new(limits.max_connections_per_address)),
         metrics,
         handshake: tls.map(|tls| (tls, limits.header_timeout)),
+        told: Mutex::new(None),
     };
     let mut shutdown = pin!(shutdown);
     loop {
@@ -113,6 +117,8 @@ struct Server {
     metrics: Arc<Metrics>,
     /// TLS, and the time that a client has to agree on it.
     handshake: Option<(Arc<Tls>, Duration)>,
+    /// When it was last told that the system has no room.
+    told: Mutex<Option<Instant>>,
 }
 
 /// A connection with its place among those of all clients and those of its own address.
@@ -145,10 +151,21 @@ impl Server {
                 }
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "no connection can be accepted");
+                    self.tell(&error);
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
+        }
+    }
+
+    fn tell(&self, error: &std::io::Error) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            *told = Some(Instant::now());
+            tracing::warn!(
+                %error,
+                "no connection can be accepted until others end; `ulimit -n` says how many files may be open"
+            );
         }
     }
 
