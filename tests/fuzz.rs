@@ -1,11 +1,13 @@
 //! What strangers send and what folders hold, spoilt in many ways: nothing crashes, hangs or is answered with 500.
 //!
-//! Inputs are good ones, changed by chance. `cargo test` takes the same few hundred for each target every time, and
-//! those in `tests/fuzz/<target>/`, which were found once; `make fuzz` goes on for as long as FUZZ_SECONDS says.
+//! Inputs are good ones, changed by chance: the same few hundred for each target every time, and those in
+//! `tests/fuzz/<target>/`, which were found once. `make fuzz` looks for more, led by what inputs reach.
 
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "fuzz/targets.rs"]
+mod targets;
 
 use std::{
     fs,
@@ -14,27 +16,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, body::Body, http::Request};
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use density_server::{
-    families::{Registry, manifest::Manifest},
-    graph::{self, bounds, signature},
-    operations::Limits,
-    transport::{
-        Door,
-        http::{self, HttpConfig, HttpState},
-        openinference::{OpenInference, rest},
-    },
-};
-use tower::ServiceExt;
+use targets::Target;
 
-/// Inputs of each target in a plain test run.
+/// Spoilt inputs of each target.
 const ROUNDS: u64 = 300;
 
 /// The longest that one input may take, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-const MODEL: &str = "tiny-pixelcnn";
 
 /// Numbers that do not repeat for long, the same every time (SplitMix64).
 struct Chance(u64);
@@ -113,9 +101,10 @@ impl Chance {
     }
 }
 
-/// Tries the kept inputs of a target and many spoilt ones. `check` says what is wrong, or panics.
-fn fuzz(target: &str, seeds: &[Vec<u8>], mut check: impl FnMut(&[u8]) -> Result<(), String>) {
-    let mut tried = |bytes: &[u8]| {
+/// Tries the kept inputs of a target and many spoilt ones.
+fn fuzz(target: &Target) {
+    let Target { name, seeds, check } = target;
+    let tried = |bytes: &[u8]| {
         let start = Instant::now();
         let outcome = catch_unwind(AssertUnwindSafe(|| check(bytes))).unwrap_or_else(|_| Err("a panic".to_owned()));
         let outcome = outcome.and_then(|()| match start.elapsed() {
@@ -123,7 +112,7 @@ fn fuzz(target: &str, seeds: &[Vec<u8>], mut check: impl FnMut(&[u8]) -> Result<
             _ => Ok(()),
         });
         if let Err(wrong) = outcome {
-            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(target);
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
             fs::create_dir_all(&folder).unwrap();
             let file = folder.join(format!(
                 "{:016x}",
@@ -131,7 +120,7 @@ fn fuzz(target: &str, seeds: &[Vec<u8>], mut check: impl FnMut(&[u8]) -> Result<
             ));
             fs::write(&file, bytes).unwrap();
             panic!(
-                "{target}: {wrong}; the input is {}; keep it in tests/fuzz/{target}/",
+                "{name}: {wrong}; the input is {}; keep it in tests/fuzz/{name}/",
                 file.display()
             );
         }
@@ -139,198 +128,27 @@ fn fuzz(target: &str, seeds: &[Vec<u8>], mut check: impl FnMut(&[u8]) -> Result<
     for seed in seeds {
         tried(seed);
     }
-    let kept: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(target);
+    let kept: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz").join(name);
     for file in kept.read_dir().into_iter().flatten() {
         tried(&fs::read(file.unwrap().path()).unwrap());
     }
-    let seconds = std::env::var("FUZZ_SECONDS").ok().and_then(|text| text.parse().ok());
-    let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
-    let mut chance = match end {
-        None => Chance(1),
-        Some(_) => Chance(std::process::id().into()),
-    };
-    let mut rounds = 0;
-    while end.map_or(rounds < ROUNDS, |end| Instant::now() < end) {
+    let mut chance = Chance(1);
+    for _ in 0..ROUNDS {
         tried(&chance.spoil(seeds));
-        rounds += 1;
     }
-    eprintln!("{target}: {rounds} inputs");
-}
-
-/// The server without a socket.
-struct Asked {
-    router: Router,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl Asked {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let version = folder.path().join(MODEL).join("1");
-        fs::create_dir_all(&version).unwrap();
-        for file in files().read_dir().unwrap() {
-            let file = file.unwrap();
-            fs::copy(file.path(), version.join(file.file_name())).unwrap();
-        }
-        let repository = std::sync::Arc::new(common::models_of(folder.path()));
-        let service = common::service_of(repository, Limits::default());
-        let protocol = std::sync::Arc::new(OpenInference::new(std::sync::Arc::clone(&service)));
-        let others = rest::router(&protocol, HttpConfig::default(), Door::Only);
-        let state = HttpState::new(service, HttpConfig::default());
-        Self {
-            router: http::shared(state, others, Door::Only),
-            runtime: tokio::runtime::Builder::new_multi_thread()
-                .enable_all()
-                .build()
-                .unwrap(),
-        }
-    }
-
-    /// Asks; the status, and the body.
-    fn ask(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> (u16, Vec<u8>) {
-        let mut request = Request::post(path).header("x-request-timeout", "10");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Body::from(body.to_owned())).unwrap();
-        self.runtime.block_on(async {
-            let answer = self.router.clone().oneshot(request).await.unwrap();
-            let status = answer.status().as_u16();
-            (
-                status,
-                axum::body::to_bytes(answer.into_body(), 1 << 26)
-                    .await
-                    .unwrap()
-                    .to_vec(),
-            )
-        })
-    }
-
-    fn fuzz(&self, target: &str, path: &str, headers: &[(&str, &str)], seeds: &[Vec<u8>]) {
-        // Spoilt inputs get as far as good ones do.
-        let (status, body) = self.ask(path, headers, &seeds[0]);
-        assert_eq!(status, 200, "{target}: {}", String::from_utf8_lossy(&body));
-        fuzz(target, seeds, |bytes| match self.ask(path, headers, bytes) {
-            (500, body) => Err(String::from_utf8_lossy(&body).into_owned()),
-            _ => Ok(()),
-        });
-    }
-}
-
-fn files() -> PathBuf {
-    common::fixtures().join(MODEL).join("1")
-}
-
-fn images() -> Vec<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images");
-    let files = folder
-        .read_dir()
-        .unwrap()
-        .map(|file| fs::read(file.unwrap().path()).unwrap());
-    let png: Vec<Vec<u8>> = files.collect();
-    let picture = image::load_from_memory(&png[0]).unwrap();
-    let other = |format| {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        let (grey, colour) = (picture.to_luma8(), picture.to_rgb8());
-        if format == image::ImageFormat::WebP {
-            colour.write_to(&mut bytes, format).unwrap();
-        } else {
-            grey.write_to(&mut bytes, format).unwrap();
-        }
-        bytes.into_inner()
-    };
-    use image::ImageFormat::{Bmp, Gif, Jpeg, Pnm, Tiff, WebP};
-    let gif = {
-        let mut bytes = std::io::Cursor::new(Vec::new());
-        picture.to_rgba8().write_to(&mut bytes, Gif).unwrap();
-        bytes.into_inner()
-    };
-    png.into_iter()
-        .chain([Bmp, Jpeg, Pnm, Tiff, WebP].map(other))
-        .chain([gif])
-        .collect()
 }
 
 #[test]
 fn spoilt_bodies_are_answered_and_never_with_500() {
-    let asked = Asked::new();
-    let score = format!("/v1/models/{MODEL}/score?resize=true&convert=true");
-    let images = images();
-    // A type that is wrong is found out from the bytes.
-    asked.fuzz("image", &score, &[("content-type", "image/png")], &images);
+    targets::bodies().iter().for_each(fuzz);
+}
 
-    let npy = fs::read(files().join("golden_images.npy")).unwrap();
-    asked.fuzz("npy", &score, &[("content-type", "application/x-npy")], &[npy]);
-
-    let base64 = BASE64_STANDARD.encode(&images[0]);
-    let json = [
-        format!("{{\"images\": [{{\"base64\": \"{base64}\"}}, {{\"base64\": \"data:image/png;base64,{base64}\"}}]}}"),
-        "{\"images\": [{\"pixels\": [[0, 1.0, 255], [3, 4, 5]]}], \"resize\": true, \"timeout\": 5, \"k\": [1, {}]}"
-            .to_owned(),
-    ];
-    let json = json.map(String::into_bytes);
-    asked.fuzz("json", &score, &[("content-type", "application/json")], &json);
-
-    let mut form = b"--x\r\ncontent-disposition: form-data; name=\"resize\"\r\n\r\ntrue\r\n".to_vec();
-    form.extend_from_slice(b"--x\r\ncontent-disposition: form-data; name=\"image\"; filename=\"a.png\"\r\n\r\n");
-    form.extend_from_slice(&images[0]);
-    form.extend_from_slice(b"\r\n--x--\r\n");
-    asked.fuzz(
-        "multipart",
-        &score,
-        &[("content-type", "multipart/form-data; boundary=x")],
-        &[form],
-    );
-
-    let stream = ("accept", "application/vnd.density-server.image");
-    let compress = format!("/v1/models/{MODEL}/compress?resize=true&convert=true");
-    let (status, dsi) = asked.ask(&compress, &[("content-type", "image/png"), stream], &images[0]);
-    assert_eq!(status, 200, "{}", String::from_utf8_lossy(&dsi));
-    let dsi_type = [("content-type", "application/vnd.density-server.image")];
-    asked.fuzz("dsi", &format!("/v1/models/{MODEL}/decompress"), &dsi_type, &[dsi]);
-
-    let infer = format!("/v2/models/{MODEL}/infer");
-    let head = concat!(
-        r#"{"id": "1", "inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 6, 5], "#,
-        r#""parameters": {"binary_data_size": 30}}], "#,
-        r#""outputs": [{"name": "log_likelihood", "parameters": {"binary_data": true}}]}"#
-    );
-    let length = head.len().to_string();
-    let binary = [head.as_bytes(), &[0; 30]].concat();
-    asked.fuzz(
-        "v2-binary",
-        &infer,
-        &[("inference-header-content-length", &length)],
-        &[binary],
-    );
-    let v2 = concat!(
-        r#"{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 6, 5], "#,
-        r#""data": [0,1,2,0,1,2,0,1,2,0,1,2,0,1,2,0,1,2,0,1,2,0,1,2,0,1,2,0,1,2]}], "parameters": {"map": true}}"#
-    );
-    asked.fuzz("v2-json", &infer, &[], &[v2.as_bytes().to_owned()]);
+#[test]
+fn spoilt_messages_are_answered_and_never_as_faults_of_the_server() {
+    targets::messages().iter().for_each(fuzz);
 }
 
 #[test]
 fn spoilt_models_are_refused_in_words() {
-    let seeds = [fs::read(files().join("model.onnx")).unwrap()];
-    fuzz("onnx", &seeds, |bytes| {
-        // What comes of it is no matter; that it comes is.
-        if let Ok(model) = graph::parse(bytes) {
-            let _ = bounds::check(&model);
-            let outputs = model.graph.iter().flat_map(|graph| &graph.outputs);
-            for name in outputs.filter_map(|output| output.name.clone()).collect::<Vec<_>>() {
-                let _ = signature::row_shape(&model, &name);
-            }
-        }
-        Ok(())
-    });
-    let seeds = [fs::read(files().join("model.toml")).unwrap()];
-    let registry = Registry::standard();
-    fuzz("manifest", &seeds, |bytes| {
-        let text = String::from_utf8_lossy(bytes);
-        match Manifest::parse(&text, MODEL, &registry) {
-            Err(reason) if reason.is_empty() => Err("a refusal without a reason".to_owned()),
-            _ => Ok(()),
-        }
-    });
+    targets::models().iter().for_each(fuzz);
 }

@@ -17,6 +17,7 @@ use command::{
     binary, fixtures, golden_images,
     server::{Server, eventually},
 };
+use hyper::HeaderMap;
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -30,7 +31,8 @@ use opentelemetry_proto::tonic::{
     common::v1::{KeyValue, any_value::Value},
     trace::v1::Span,
 };
-use tonic::{Request, Response, Status, service::Routes};
+use prost::Message;
+use tonic::{Request, Response, Status, body::Body, service::Routes};
 
 /// Spans are sent as soon as they end, nearly.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
@@ -213,6 +215,110 @@ fn a_request_is_told_part_by_part_in_the_trace_of_its_client() {
             "run"
         ]
     );
+}
+
+/// A call with the place that its client has in a trace. Answers the head of what comes back.
+fn call_score(server: &Server, traceparent: &str) -> HeaderMap {
+    let message = Score {
+        model: Some(Named {
+            name: "tiny-pixelcnn".to_owned(),
+        }),
+        images: Some(Images {
+            levels: Some(Levels {
+                shape: vec![1, 1, 6, 5],
+                data: vec![1; 30],
+            }),
+        }),
+    };
+    let message = message.encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap().to_be_bytes();
+    let call = hyper::Request::post(format!("http://{}/density.v1.Density/Score", server.grpc))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("traceparent", traceparent)
+        .body(Body::new(axum::body::Body::from(
+            [&[0], &length[..], &message].concat(),
+        )));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.unwrap().block_on(async {
+        let stream = tokio::net::TcpStream::connect(&server.grpc).await.unwrap();
+        let shaken = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut sender, connection) = shaken.await.unwrap();
+        tokio::spawn(connection);
+        let answer = sender.send_request(call.unwrap()).await.unwrap();
+        // Only a refusal has its status in the head.
+        assert!(answer.headers().get("grpc-status").is_none(), "{answer:?}");
+        answer.headers().clone()
+    })
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Named {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Levels {
+    #[prost(int64, repeated, tag = "1")]
+    shape: Vec<i64>,
+    #[prost(bytes = "vec", tag = "2")]
+    data: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Images {
+    #[prost(message, optional, tag = "1")]
+    levels: Option<Levels>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct Score {
+    #[prost(message, optional, tag = "1")]
+    model: Option<Named>,
+    #[prost(message, optional, tag = "2")]
+    images: Option<Images>,
+}
+
+/// The parts of a call are those of a request, whatever else the server is held to.
+#[test]
+fn calls_of_grpc_are_traced_also_out_of_a_sandbox() {
+    for sandbox in [&[][..], &["--sandbox"][..]] {
+        if cfg!(not(target_os = "linux")) && !sandbox.is_empty() {
+            continue;
+        }
+        let (collector, endpoint) = Collector::start();
+        let arguments = [&["--otlp-endpoint", &endpoint, "--proof-records", "none"], sandbox].concat();
+        let server = start(&arguments, &[SOON]);
+        let head = call_score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+        let name = "density.v1.Density/Score";
+        let mut spans = collector.request(name);
+        let call = spans.remove(name).unwrap();
+        assert_eq!(hexadecimal(&call.trace_id), TRACE);
+        assert_eq!(hexadecimal(&call.parent_span_id), CALLER);
+        assert_eq!(
+            head["traceresponse"].to_str().unwrap(),
+            format!("00-{TRACE}-{}-01", hexadecimal(&call.span_id))
+        );
+        assert_eq!(text(&call.attributes, "rpc.system").as_deref(), Some("grpc"));
+        assert_eq!(text(&call.attributes, "rpc.grpc.status_code").as_deref(), Some("0"));
+        for part in ["intake", "queue", "batch", "encode"] {
+            let span = spans.get(part).unwrap_or_else(|| panic!("no {part}: {spans:?}"));
+            assert_eq!(span.trace_id, call.trace_id, "{part}");
+            assert_eq!(span.parent_span_id, call.span_id, "{part}");
+            assert!(is_within(span, &call), "{part}");
+        }
+        assert_eq!(spans["run"].parent_span_id, spans["batch"].span_id);
+        // A client that does not want to be traced is not.
+        let head = call_score(&server, &format!("00-{}-{CALLER}-00", "1".repeat(32)));
+        assert!(!head.contains_key("traceresponse"));
+        server.signal("TERM");
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{log}");
+        assert!(!log.contains("traces are lost"), "{log}");
+        let all = collector.spans();
+        assert!(all.iter().all(|span| hexadecimal(&span.trace_id) == TRACE), "{all:?}");
+    }
 }
 
 #[test]

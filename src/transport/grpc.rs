@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::Request, middleware::Next, response::Response};
+use axum::{Router, extract::Request, http::HeaderValue, middleware::Next, response::Response};
 use tonic::{codec::CompressionEncoding, metadata::MetadataMap, service::Routes};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     access::{Door, Guard, guard_calls},
-    http::scope,
+    http::{observe::TRACE_RESPONSE, scope},
     openinference::OpenInference,
 };
 use crate::{
@@ -110,8 +110,12 @@ async fn observe(
     } else {
         trace::request(|| path.trim_start_matches('/').to_owned(), header)
     };
-    let trace_id = span.trace().id().or(trace_id);
-    let response = span.trace().scope(next.run(request)).await;
+    let here = span.trace();
+    let (trace_id, traced) = (here.id().or(trace_id), here.header());
+    let mut response = here.scope(next.run(request)).await;
+    if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
+        response.headers_mut().insert(TRACE_RESPONSE, traced);
+    }
     // A call that is refused carries its status in its head, a stream in its trailers.
     let code = tonic::Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
     let name = status::name(code);

@@ -21,6 +21,7 @@ pub struct Server {
     pub process: Child,
     pub log: BufReader<ChildStderr>,
     pub address: String,
+    pub grpc: String,
     /// Where probes have a listener of their own.
     pub probes: String,
 }
@@ -53,6 +54,7 @@ impl Server {
             process,
             log,
             address: String::new(),
+            grpc: String::new(),
             probes: String::new(),
         };
         let mut seen = String::new();
@@ -63,6 +65,7 @@ impl Server {
             let line: Value = serde_json::from_str(&seen[start..]).unwrap();
             if let Some(address) = line["address"].as_str() {
                 server.address = address.to_owned();
+                server.grpc = line["grpc"].as_str().unwrap().to_owned();
             }
             if let Some(address) = line["probes"].as_str() {
                 server.probes = address.to_owned();

@@ -31,7 +31,7 @@ const UNMATCHED: &str = "unmatched";
 const CLIENT_GONE: u16 = 499;
 
 /// Says by which span the request was traced: the answer's part of W3C Trace Context.
-const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+pub(crate) const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 
 /// The media type of problems.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
