@@ -8,6 +8,7 @@ mod constant;
 pub mod convert;
 pub mod crop;
 pub mod external;
+pub mod kernels;
 mod layer;
 pub mod loosen;
 pub mod precision;

@@ -237,6 +237,8 @@ pub fn compile(
             delay: 0,
             lifetime: recurrence.neighbours.iter().map(age).max().unwrap_or(1),
         }],
+        pasts: Vec::new(),
+        assumptions: Vec::new(),
         takes_labels: false,
         predictions,
         lag,

@@ -7,8 +7,11 @@
 //! one step of any number of (image, row) pairs. The caller keeps the values that later steps will read; [`Compiled`]
 //! says which, and for how long.
 //!
-//! A graph that is not a stencil (attention, strides) is not compiled, and the reason is told; whether it is causal may
-//! still be found number by number. A leak is an error.
+//! Attention to all pixels before is part of such a program, too: the caller keeps keys and values of the whole
+//! image, and rows are drawn one after the other.
+//!
+//! A graph that is not a stencil (strides, other attention) is not compiled, and the reason is told; whether it is
+//! causal may still be found number by number. A leak is an error.
 
 mod causality;
 mod lower;
@@ -93,7 +96,7 @@ impl Predictions {
 /// What the analysis of a graph found.
 #[derive(Debug)]
 pub enum Analysis {
-    /// It is causal, and this program draws from it.
+    /// It is causal, and this program draws from it; both under the assumptions that the program names.
     Compiled(Box<Compiled>),
     /// It is causal, but there is no program for it.
     Causal(Unsupported),
@@ -118,6 +121,10 @@ pub struct Compiled {
     pub masks: Vec<Mask>,
     /// Outputs of the step graph that later steps read.
     pub caches: Vec<Cache>,
+    /// Outputs of the step graph of which later steps read all that there is.
+    pub pasts: Vec<Past>,
+    /// What must hold of the graph's numbers for the program, and the proof of causality, to be about that graph.
+    pub assumptions: Vec<String>,
     /// Whether the step graph takes [`LABELS`].
     pub takes_labels: bool,
     /// What the step graph says of a pixel. Of channels it is run for each in turn, of pixels once.
@@ -253,6 +260,37 @@ pub struct Cache {
     pub lifetime: i64,
 }
 
+/// An output of the step graph that is kept of all pixels, for attention.
+///
+/// It comes back as the input, float [pairs, heads, width, places], or [pairs, heads, places, width]: places that have
+/// not been computed hold any finite numbers.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// Name of the input.
+    pub input: String,
+    /// Name of the output, float [pairs, heads · width].
+    pub output: String,
+    /// Groups of features that attend each for itself.
+    pub heads: usize,
+    /// Features of each.
+    pub width: usize,
+    /// Whether places are the last axis of the input.
+    pub places_last: bool,
+    /// The tensor's delay.
+    pub delay: i64,
+}
+
+impl Past {
+    /// The axes of the input after the first, for so many places.
+    pub fn dims(&self, places: usize) -> [usize; 3] {
+        if self.places_last {
+            [self.heads, self.width, places]
+        } else {
+            [self.heads, places, self.width]
+        }
+    }
+}
+
 impl Compiled {
     /// Steps from the first that computes anything to the one that draws the last pixel.
     pub fn steps(&self, shape: ImageShape) -> u64 {
@@ -269,12 +307,14 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
         Err(reason) => return Ok(Analysis::Unknown(reason)),
     };
     causality::prove(&stencil)?;
+    let is_proven = stencil.assumptions.is_empty();
     let compiled = trim::trim(stencil).and_then(|stencil| {
         let schedule = schedule::schedule(&stencil)?;
         step::emit(&stencil, &schedule, model)
     });
     Ok(match compiled {
         Ok(compiled) => Analysis::Compiled(Box::new(compiled)),
-        Err(reason) => Analysis::Causal(reason),
+        Err(reason) if is_proven => Analysis::Causal(reason),
+        Err(reason) => Analysis::Unknown(reason),
     })
 }

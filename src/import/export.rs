@@ -125,6 +125,7 @@ impl Export {
         let beside = |name: &str| beside(name).map(|bytes| bytes.into_owned().into());
         let beside = graph::external::inline(&mut model, beside).map_err(|error| refused(error, held))?;
         graph::bounds::check(&model).map_err(|error| refused(error, ""))?;
+        graph::kernels::provide(&mut model);
         let drawing = graph::chance::nodes(&model);
         let own = model.graph.as_ref();
         let constants: Vec<&str> = own.iter().flat_map(|g| &g.initializers).map(|t| t.name()).collect();

@@ -52,6 +52,9 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "deep": (Deep, {"image": grey}),
         "group-normalised": (GroupNormalised, {"image": grey}),
         "connected": (Connected, {"image": grey}),
+        "snail": (Snail, {"image": grey}),
+        "transformer": (Transformer, {"image": grey}),
+        "loosely-masked": (LooselyMasked, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():
@@ -258,7 +261,7 @@ class Normalised(nn.Module):
 
 
 class Attention(nn.Module):
-    """A masked convolution, then causal self-attention over all pixels: not a stencil.
+    """A masked convolution, then causal self-attention over all pixels.
 
     With `leaks`, attention is not masked: every pixel sees all others.
     """
@@ -278,6 +281,94 @@ class Attention(nn.Module):
         weights = torch.softmax(q @ k.transpose(1, 2) + self.mask, dim=2)
         y = (weights @ v).transpose(1, 2).reshape(x.shape)
         return self.head(x + y)
+
+
+class Heads(nn.Module):
+    """Attention of two heads between feature maps; with `before`, to the pixels before only, and to what they are."""
+
+    def __init__(self, *, before: bool) -> None:
+        super().__init__()
+        self.before = before
+        self.query = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        self.rest = nn.Conv2d(CHANNELS + before, 2 * CHANNELS, 1)
+        self.join = nn.Conv2d(CHANNELS, CHANNELS, 1)
+
+    def forward(self, x: Tensor, image: Tensor) -> Tensor:
+        def heads(t: Tensor) -> Tensor:
+            return t.view(t.shape[0], 2, CHANNELS // 2, HEIGHT * WIDTH).transpose(2, 3)
+
+        query = heads(self.query(x))
+        key, value = map(heads, self.rest(torch.cat([x, image], 1) if self.before else x).chunk(2, dim=1))
+        hidden = torch.ones(HEIGHT * WIDTH, HEIGHT * WIDTH).tril(-int(self.before)) == 0
+        scores = query @ key.transpose(2, 3) / (CHANNELS // 2) ** 0.5
+        weights = scores.masked_fill(hidden, -torch.inf).softmax(3).masked_fill(hidden, 0)
+        return self.join((weights @ value).transpose(2, 3).reshape(x.shape))
+
+
+class Snail(nn.Module):
+    """Masked convolutions, and attention to the pixels before, then to those and the pixel itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.outer, self.inner = Heads(before=True), Heads(before=False)
+        self.second = MaskedConv2d("B", CHANNELS, CHANNELS, 3, padding=1)
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        x = x + self.outer(x, image)
+        x = x + F.relu(self.second(x))
+        return self.head(x + self.inner(x, image))
+
+
+class Transformer(nn.Module):
+    """A sequence of pixels behind a first token, with embedded places, as language models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixels = HEIGHT * WIDTH
+        self.embed = nn.Linear(1, CHANNELS)
+        self.start = nn.Parameter(torch.randn(1, 1, CHANNELS))
+        self.place = nn.Parameter(torch.randn(pixels, CHANNELS))
+        self.norm = nn.LayerNorm(CHANNELS)
+        self.attention = nn.MultiheadAttention(CHANNELS, 2, batch_first=True)
+        self.wide, self.narrow = nn.Linear(CHANNELS, 2 * CHANNELS), nn.Linear(2 * CHANNELS, CHANNELS)
+        self.head = nn.Linear(CHANNELS, 4)
+        self.register_buffer("mask", torch.full((pixels, pixels), float("-inf")).triu(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.embed(image.flatten(2).transpose(1, 2))
+        x = torch.cat([self.start.expand(image.shape[0], 1, CHANNELS), x[:, :-1]], dim=1) + self.place
+        y = self.norm(x)
+        x = x + self.attention(y, y, y, attn_mask=self.mask, need_weights=False)[0]
+        x = x + self.narrow(F.gelu(self.wide(x)))
+        return self.head(x).transpose(1, 2).reshape(-1, 4, HEIGHT, WIDTH)
+
+
+class LooselyMasked(nn.Module):
+    """Attention to the pixels before, masked by a number that is merely low, with a mask for the first pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        pixels = HEIGHT * WIDTH
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.query, self.key, self.value = (nn.Linear(CHANNELS, CHANNELS) for _ in range(3))
+        self.head = nn.Conv2d(CHANNELS, 4, 1)
+        self.register_buffer("seen", torch.ones(pixels, pixels).tril(-1))
+        self.register_buffer("start", (torch.arange(pixels) > 0).float()[:, None])
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        y = x.flatten(2).transpose(1, 2)
+
+        def heads(t: Tensor) -> Tensor:
+            return t.view(t.shape[0], -1, 2, CHANNELS // 2).transpose(1, 2)
+
+        scores = heads(self.query(y)) @ heads(self.key(y)).transpose(2, 3) / (CHANNELS // 2) ** 0.5
+        weights = scores.masked_fill(self.seen == 0, -1e4).softmax(3) * self.start
+        y = (weights @ heads(self.value(y))).transpose(1, 2).reshape(x.shape[0], HEIGHT, WIDTH, CHANNELS)
+        return self.head(x + y.permute(0, 3, 1, 2))
 
 
 class Strided(nn.Module):

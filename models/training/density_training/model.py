@@ -240,9 +240,11 @@ class Density(Model[Network, Config]):
     ) -> Scores:
         score = self.family.score
         assert score is not None, "a density gives a score to an image"
+        if golden is None:
+            golden = score(graphs, golden_levels(data.test_images, self.golden_clothes), interpretation)
         return Scores(
             test=score(graphs, data.test_images, interpretation),
-            golden=score(graphs, golden_levels(data.test_images, self.golden_clothes), interpretation) if golden is None else golden,
+            golden=golden,
             digits=None if data.digits is None else score(graphs, data.digits, interpretation),
         )
 

@@ -174,6 +174,25 @@ class Grey(nn.Module):
         return logits if self.after is None else self.after(logits)
 
 
+class MaskOfBytes(nn.Module):
+    """Attention behind a masked convolution, its mask a triangle of bytes made at every call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, foreign.CHANNELS, 5, padding=2)
+        self.mix = nn.Conv2d(foreign.CHANNELS, 3 * foreign.CHANNELS, 1)
+        self.head = nn.Conv2d(foreign.CHANNELS, 4, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        query, key, value = self.mix(x).flatten(2).transpose(1, 2).chunk(3, dim=2)
+        pixels = x.shape[2] * x.shape[3]
+        seen = torch.tril(torch.ones(pixels, pixels, dtype=torch.uint8), diagonal=-1)
+        scores = (query @ key.transpose(1, 2)).masked_fill(seen == 0, -torch.inf)
+        y = scores.softmax(2).masked_fill(seen == 0, 0) @ value
+        return self.head(x + y.transpose(1, 2).reshape(x.shape))
+
+
 class Before(nn.Module):
     """Something done to the image before a network sees it."""
 
@@ -348,7 +367,15 @@ def densities() -> Iterator[Case]:
         Graph(attention, (image,)),
         levels=4,
         numbers=_categorical(attention, 4),
-        sampler="fixed-point",
+        sampler="wavefront",
+    )
+    bytes_mask = MaskOfBytes()
+    yield case(
+        "grey-mask-of-bytes",
+        Graph(bytes_mask, (image,)),
+        levels=4,
+        numbers=_categorical(bytes_mask, 4),
+        sampler="wavefront",
     )
     lstm = RowLstm(4)
     yield case(

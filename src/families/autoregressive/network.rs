@@ -153,6 +153,17 @@ const MOST_DIMENSIONS: usize = 1 << 15;
 /// Golden images in whose company the first one is verified, at most.
 const VERIFIED_COMPANY: usize = 8;
 
+impl Compilation {
+    /// Whether the analysis proved that the network is causal.
+    pub fn is_proven(&self) -> bool {
+        match self {
+            Self::Wavefront(wavefront) => wavefront.assumptions().is_empty(),
+            Self::Causal(_) => true,
+            Self::Unknown(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Compilation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -165,7 +176,11 @@ impl fmt::Display for Compilation {
                     cost.steps,
                     cost.multiply_adds as f64,
                     cost.bytes.div_ceil(1000)
-                )
+                )?;
+                for assumption in wavefront.assumptions() {
+                    write!(f, "; taken for granted: {assumption}")?;
+                }
+                Ok(())
             }
             Self::Causal(reason) | Self::Unknown(reason) => {
                 write!(f, "by fixed-point iteration over full passes: {reason}")
@@ -254,12 +269,13 @@ impl Network {
 
     /// How sure it is that the network is causal.
     pub fn assurance(&self) -> Assurance {
-        match self.compilation {
-            Compilation::Wavefront(_) | Compilation::Causal(_) => Assurance::Proven,
-            Compilation::Unknown(_) => Assurance::Tried {
+        if self.compilation.is_proven() {
+            Assurance::Proven
+        } else {
+            Assurance::Tried {
                 places: self.tried,
                 of: self.shape.dimensions(),
-            },
+            }
         }
     }
 
@@ -321,7 +337,11 @@ impl Network {
     pub fn accept(&mut self, verdict: &Verdict) {
         self.numerics = verdict.numerics;
         if let Some(reason) = &verdict.given_up {
-            self.compilation = Compilation::Causal(reason.clone());
+            self.compilation = if self.compilation.is_proven() {
+                Compilation::Causal(reason.clone())
+            } else {
+                Compilation::Unknown(reason.clone())
+            };
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Common, STATISTIC, Timings, causality,
-    network::{Compilation, Given, Head, Logits, Network, Scratch},
+    network::{Given, Head, Logits, Network, Scratch},
 };
 use crate::{
     domain::{
@@ -64,12 +64,11 @@ impl Candidate<'_> {
         let (verdict, tried, timings) = gate.settle("predictions", |gate| {
             let verdict = network.verify_program(&golden).map_err(failed)?;
             let others = keeps_apart(gate, file, &network, &golden)?;
-            let tried = match network.compilation() {
-                Compilation::Wavefront(_) | Compilation::Causal(_) => 0,
-                Compilation::Unknown(_) => {
-                    let mut logits = |images: &[&[u8]], label| rows_of_logits(&network, images, label);
-                    causality::is_causal(gate, file, form(&network), &labelled(&golden), &mut logits)?
-                }
+            let tried = if network.compilation().is_proven() {
+                0
+            } else {
+                let mut logits = |images: &[&[u8]], label| rows_of_logits(&network, images, label);
+                causality::is_causal(gate, file, form(&network), &labelled(&golden), &mut logits)?
             };
             network.set_tried(tried);
             let finding = causal.map_or_else(

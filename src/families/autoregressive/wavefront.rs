@@ -4,19 +4,24 @@
 //! steps computed, and keeps what later ones will read. Rows of different images, at different steps, share a run, so
 //! images can start and finish at any time.
 
+mod inputs;
+mod memory;
+mod tables;
+
 use std::{
     ops::Range,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::families::network::{NetworkError, expect_shape};
+use self::memory::{Layout, Recalled};
 use crate::{
     domain::image::ImageShape,
+    families::network::NetworkError,
     graph::{
         self,
         protobuf::Model,
         rewrite::InputMap,
-        wavefront::{Compiled, Gather, LABELS, LOGITS, Predictions, Run, Source, TABLE_LEVELS},
+        wavefront::{Compiled, LABELS, LOGITS, Predictions},
     },
     runtime::{Engine, Input, Program, Threads, Values, View},
 };
@@ -32,9 +37,7 @@ pub struct Wavefront {
     shape: ImageShape,
     /// For each table: level by level, its features.
     tables: Vec<Vec<f32>>,
-    rings: Vec<Ring>,
-    /// Values that are kept for an image.
-    memory_size: usize,
+    layout: Layout,
     output_names: Vec<String>,
     spare: Mutex<Spare>,
 }
@@ -44,21 +47,6 @@ pub struct Wavefront {
 struct Spare {
     memories: Vec<Vec<f32>>,
     buffers: Vec<Buffers>,
-}
-
-/// Where the values of a cached tensor are kept: `rows` × `columns` feature vectors, used in turn.
-#[derive(Debug, Clone, Copy)]
-struct Ring {
-    offset: usize,
-    rows: usize,
-    columns: usize,
-    width: usize,
-}
-
-impl Ring {
-    fn at(&self, row: usize, column: usize) -> usize {
-        self.offset + ((row % self.rows) * self.columns + column % self.columns) * self.width
-    }
 }
 
 /// An image that is being drawn, or followed.
@@ -82,6 +70,7 @@ impl Walk {
 struct Buffers {
     pairs: Vec<Pair>,
     gathers: Vec<Vec<f32>>,
+    pasts: Vec<Recalled>,
     positions: Vec<Vec<i64>>,
     masks: Vec<Vec<u8>>,
     labels: Vec<i64>,
@@ -139,25 +128,14 @@ impl Wavefront {
         map: InputMap,
     ) -> Result<Self, NetworkError> {
         let program = engine.load(&format!("{name} (step)"), &graph::serialize(&compiled.step))?;
-        let tables = tables(engine, name, &compiled, shape, map)?;
+        let tables = tables::tables(engine, name, &compiled, shape, map)?;
         // The runtime has its own copy of the weights.
         compiled.step = Model::default();
         compiled.tables.graph = Model::default();
-        let (mut rings, mut memory_size) = (Vec::new(), 0);
-        let (height, width) = (shape.height(), shape.width());
-        for cache in &compiled.caches {
-            let lifetime = cache.lifetime.max(1) as usize;
-            let ring = Ring {
-                offset: memory_size,
-                rows: (width - 1 + lifetime).div_ceil(compiled.lag as usize).clamp(1, height),
-                columns: lifetime.min(width),
-                width: cache.width,
-            };
-            memory_size += ring.rows * ring.columns * ring.width;
-            rings.push(ring);
-        }
+        let layout = Layout::of(&compiled, shape);
         let output_names = std::iter::once(LOGITS)
             .chain(compiled.caches.iter().map(|cache| cache.output.as_str()))
+            .chain(compiled.pasts.iter().map(|past| past.output.as_str()))
             .map(str::to_owned)
             .collect();
         Ok(Self {
@@ -165,8 +143,7 @@ impl Wavefront {
             compiled,
             shape,
             tables,
-            rings,
-            memory_size,
+            layout,
             output_names,
             spare: Mutex::default(),
         })
@@ -178,8 +155,13 @@ impl Wavefront {
             lag: self.compiled.lag.unsigned_abs(),
             steps: self.steps(),
             multiply_adds: self.compiled.multiply_adds,
-            bytes: (self.memory_size * size_of::<f32>()) as u64,
+            bytes: (self.layout.size * size_of::<f32>()) as u64,
         }
+    }
+
+    /// What must hold of the graph's numbers for the proof of causality to be about it; tried, not proven.
+    pub fn assumptions(&self) -> &[String] {
+        &self.compiled.assumptions
     }
 
     /// Steps that an image takes.
@@ -191,7 +173,11 @@ impl Wavefront {
     /// else 0.
     pub fn start(&self, levels: Vec<u8>, label: u32) -> Walk {
         let mut memory = self.spare().memories.pop().unwrap_or_default();
-        memory.resize(self.memory_size, 0.0);
+        if !self.layout.pasts.is_empty() {
+            // What another image left must not be able to spoil this one, were it no number.
+            memory.clear();
+        }
+        memory.resize(self.layout.size, 0.0);
         Walk {
             levels,
             label: i64::from(label),
@@ -229,6 +215,7 @@ impl Wavefront {
     /// where the network predicts pixels by row and channel.
     pub fn advance(&self, walks: &mut [&mut Walk], steps: u64, settle: &mut Settle<'_>) -> Result<(), NetworkError> {
         let mut buffers = self.spare().buffers.pop().unwrap_or_default();
+        buffers.pasts.iter_mut().for_each(Recalled::forget);
         let result = (0..steps).try_for_each(|_| self.step(walks, &mut buffers, settle));
         self.spare().buffers.push(buffers);
         result
@@ -284,90 +271,6 @@ impl Wavefront {
         }
     }
 
-    /// Lays out the inputs. What is cached stays the same while the channels of a pixel are drawn one after the other.
-    fn fill(&self, walks: &[&mut Walk], buffers: &mut Buffers, is_first_run: bool) {
-        let compiled = &self.compiled;
-        let Buffers {
-            pairs,
-            gathers,
-            positions,
-            masks,
-            labels,
-            ..
-        } = buffers;
-        gathers.resize_with(compiled.gathers.len(), Vec::new);
-        positions.resize_with(compiled.positions.len(), Vec::new);
-        masks.resize_with(compiled.masks.len(), Vec::new);
-        for (gather, buffer) in compiled.gathers.iter().zip(gathers) {
-            match gather.source {
-                Source::Cache(place) if is_first_run => {
-                    let ring = self.rings[place];
-                    fill(gather, pairs, buffer, |pair, row, column, into| {
-                        let memory = &walks[pair.walk].memory;
-                        copy_columns(ring, memory, row, column, into);
-                    });
-                }
-                Source::Cache(_) => {}
-                Source::Table(place) => {
-                    let (table, spec) = (&self.tables[place], &compiled.tables.tables[place]);
-                    fill(gather, pairs, buffer, |pair, row, column, into| {
-                        let levels = &walks[pair.walk].levels;
-                        self.look_up(table, &spec.channels, levels, row, column, into);
-                    });
-                }
-            }
-        }
-        if !is_first_run {
-            return;
-        }
-        let width = self.shape.width() as i64;
-        for (position, buffer) in compiled.positions.iter().zip(positions) {
-            buffer.clear();
-            buffer.extend(pairs.iter().map(|pair| {
-                let column = (pair.column - position.delay).clamp(0, width - 1);
-                pair.row * width + column
-            }));
-        }
-        for (mask, buffer) in compiled.masks.iter().zip(masks) {
-            buffer.clear();
-            buffer.extend(pairs.iter().map(|pair| {
-                let column = pair.column - mask.delay;
-                let rows = mask.rows.0..mask.rows.1;
-                let columns = mask.columns.0..mask.columns.1;
-                u8::from(rows.contains(&pair.row) && columns.contains(&column))
-            }));
-        }
-        labels.clear();
-        if compiled.takes_labels {
-            labels.extend(pairs.iter().map(|pair| walks[pair.walk].label));
-        }
-    }
-
-    /// The features of pixels side by side.
-    fn look_up(&self, table: &[f32], channels: &[usize], levels: &[u8], row: usize, column: usize, into: &mut [f32]) {
-        let width = channels.len();
-        let pixel = row * self.shape.width() + column;
-        if self.shape.channels() == 1 {
-            for (offset, into) in into.chunks_exact_mut(width).enumerate() {
-                let level = usize::from(levels[pixel + offset]);
-                into.copy_from_slice(&table[level * width..(level + 1) * width]);
-            }
-            return;
-        }
-        let (all, pixels) = (self.shape.channels(), self.shape.pixels());
-        for (offset, into) in into.chunks_exact_mut(width).enumerate() {
-            // The row of the level of each channel; there are at most four channels.
-            let mut rows = [table; 4];
-            for (channel, row) in rows[..all].iter_mut().enumerate() {
-                let level = usize::from(levels[channel * pixels + pixel + offset]);
-                *row = &table[level * width..(level + 1) * width];
-            }
-            for ((feature, into), &channel) in into.iter_mut().enumerate().zip(channels) {
-                *into = rows[channel][feature];
-            }
-        }
-    }
-
     fn run(
         &self,
         walks: &mut [&mut Walk],
@@ -412,6 +315,22 @@ impl Wavefront {
                 values: Values::Ints(&buffers.labels),
             });
         }
+        let places = self.shape.pixels();
+        let past_shapes: Vec<[usize; 4]> = compiled
+            .pasts
+            .iter()
+            .map(|past| {
+                let [heads, first, second] = past.dims(places);
+                [rows, heads, first, second]
+            })
+            .collect();
+        for ((past, buffer), shape) in compiled.pasts.iter().zip(&buffers.pasts).zip(&past_shapes) {
+            inputs.push(Input {
+                name: &past.input,
+                shape,
+                values: Values::Floats(&buffer.values),
+            });
+        }
         let names: Vec<&str> = self.output_names.iter().map(String::as_str).collect();
         let is_last_run = drawn.end == self.shape.channels();
         let (pairs, scratch) = (&buffers.pairs, &mut buffers.logits);
@@ -430,12 +349,25 @@ impl Wavefront {
     /// Copies what later steps will read.
     fn remember(&self, walks: &mut [&mut Walk], pairs: &[Pair], kept: &[View<'_>]) {
         let width = self.shape.width() as i64;
-        for ((view, cache), ring) in kept.iter().zip(&self.compiled.caches).zip(&self.rings) {
+        let (cached, kept) = kept.split_at(self.layout.rings.len());
+        for ((view, cache), ring) in cached.iter().zip(&self.compiled.caches).zip(&self.layout.rings) {
             for (pair, values) in pairs.iter().zip(view.values.chunks_exact(ring.width)) {
                 let column = pair.column - cache.delay;
                 if (0..width).contains(&column) {
                     let at = ring.at(pair.row as usize, column as usize);
                     walks[pair.walk].memory[at..at + ring.width].copy_from_slice(values);
+                }
+            }
+        }
+        for ((view, past), &offset) in kept.iter().zip(&self.compiled.pasts).zip(&self.layout.pasts) {
+            let width = past.heads * past.width;
+            for (pair, values) in pairs.iter().zip(view.values.chunks_exact(width)) {
+                let column = pair.column - past.delay;
+                if (0..self.shape.width() as i64).contains(&column) {
+                    let place = pair.row as usize * self.shape.width() + column as usize;
+                    let size = width * self.shape.pixels();
+                    let memory = &mut walks[pair.walk].memory[offset..offset + size];
+                    memory::keep(past, memory, place, values);
                 }
             }
         }
@@ -493,85 +425,4 @@ impl Wavefront {
     fn spare(&self) -> std::sync::MutexGuard<'_, Spare> {
         self.spare.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Fills the input of a gather: for every pair its neighbours, zero where they lie outside. `copy` gets a pair, a row,
-/// the first column, and the place of so many columns as fit.
-fn fill(gather: &Gather, pairs: &[Pair], buffer: &mut Vec<f32>, mut copy: impl FnMut(&Pair, usize, usize, &mut [f32])) {
-    let (width, size) = (gather.width, gather.size());
-    buffer.resize(pairs.len() * size, 0.0);
-    for (pair, mut into) in pairs.iter().zip(buffer.chunks_exact_mut(size.max(1))) {
-        for &Run { dy, dx, count } in &gather.runs {
-            let (own, rest) = into.split_at_mut(count * width);
-            into = rest;
-            let row = pair.row + dy;
-            let first = pair.column - gather.delay + dx;
-            let begin = first.max(gather.columns.0);
-            let end = (first + count as i64).min(gather.columns.1);
-            if row < gather.rows.0 || row >= gather.rows.1 || begin >= end {
-                own.fill(0.0);
-                continue;
-            }
-            let (from, to) = ((begin - first) as usize * width, (end - first) as usize * width);
-            own[..from].fill(0.0);
-            copy(pair, row as usize, begin as usize, &mut own[from..to]);
-            own[to..].fill(0.0);
-        }
-    }
-}
-
-/// Copies columns side by side out of a ring; they lie side by side there too, but where it wraps around.
-fn copy_columns(ring: Ring, memory: &[f32], row: usize, column: usize, into: &mut [f32]) {
-    let count = into.len() / ring.width;
-    let first = column % ring.columns;
-    let start = ring.at(row, column);
-    if first + count <= ring.columns {
-        into.copy_from_slice(&memory[start..start + into.len()]);
-        return;
-    }
-    for (offset, into) in into.chunks_exact_mut(ring.width).enumerate() {
-        let at = ring.at(row, column + offset);
-        into.copy_from_slice(&memory[at..at + ring.width]);
-    }
-}
-
-/// Runs the graph of tables on all levels.
-fn tables(
-    engine: &dyn Engine,
-    name: &str,
-    compiled: &Compiled,
-    shape: ImageShape,
-    map: InputMap,
-) -> Result<Vec<Vec<f32>>, NetworkError> {
-    if compiled.tables.tables.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (levels, channels) = (shape.levels(), shape.channels());
-    // As the graphs that take levels do it: 32-bit reals, product and sum rounded one after the other.
-    let values: Vec<f32> = (0..levels)
-        .flat_map(|level| (0..channels).map(move |channel| map.value(level as u8, channel)))
-        .collect();
-    let names: Vec<&str> = compiled
-        .tables
-        .tables
-        .iter()
-        .map(|table| table.output.as_str())
-        .collect();
-    let input = Input {
-        name: TABLE_LEVELS,
-        shape: &[levels, channels],
-        values: Values::Floats(&values),
-    };
-    let outputs = engine.evaluate(
-        &format!("{name} (tables)"),
-        &graph::serialize(&compiled.tables.graph),
-        &[input],
-        &names,
-    )?;
-    for (output, table) in outputs.iter().zip(&compiled.tables.tables) {
-        if output.values.len() != levels * table.channels.len() {
-            expect_shape(&table.output, output, &[levels, table.channels.len()])?;
-        }
-    }
-    Ok(outputs.into_iter().map(|output| output.values).collect())
 }

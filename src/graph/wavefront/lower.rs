@@ -4,6 +4,7 @@
 //! meaning of each axis through the operators: batch, row, column, or features. Padding, cropping and shifting make no
 //! tensors of their own; they become the place from which the next operator reads.
 
+mod attention;
 mod axes;
 mod broadcast;
 mod convolution;
@@ -13,13 +14,17 @@ mod lookup;
 mod mixing;
 mod operators;
 mod places;
+mod raster;
 mod scatter;
 mod shape;
 
 use std::collections::HashMap;
 
-use self::axes::Axis;
 pub(super) use self::operators::is_pointwise;
+use self::{
+    attention::{Scores, Truths},
+    axes::Axis,
+};
 use super::{
     Interface, Predictions, Unsupported,
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
@@ -42,6 +47,10 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
     let mut lowering = Lowering {
         tensors: Vec::new(),
         entities: HashMap::new(),
+        truths: HashMap::new(),
+        scores: HashMap::new(),
+        shortened: HashMap::new(),
+        assumptions: Vec::new(),
     };
     // Constants are read where they are first needed: of a large graph that is none, most never are.
     let named = |tensor: &'_ Tensor| tensor.name.clone().unwrap_or_default();
@@ -77,8 +86,11 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
     }
     for node in &graph.nodes {
         for name in &node.inputs {
-            if let Some(constant) = unread.remove(name).and_then(Constant::read) {
+            let Some(tensor) = unread.remove(name) else { continue };
+            if let Some(constant) = Constant::read(tensor) {
                 lowering.entities.insert(name.clone(), Entity::Constant(constant));
+            } else if let Some(truths) = Truths::read(tensor) {
+                lowering.truths.insert(name.clone(), truths);
             }
         }
         lowering.node(node).map_err(|cause| cause.at(node))?;
@@ -89,6 +101,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         tensors: lowering.tensors,
         logits,
         predictions: interface.predictions,
+        assumptions: lowering.assumptions,
     })
 }
 
@@ -98,6 +111,14 @@ type Done = Result<(), Unsupported>;
 struct Lowering {
     tensors: Vec<StencilTensor>,
     entities: HashMap<String, Entity>,
+    /// Constants of truth values.
+    truths: HashMap<String, Truths>,
+    /// What is between the two products of attention.
+    scores: HashMap<String, Scores>,
+    /// Sequences of pixels without the last.
+    shortened: HashMap<String, View>,
+    /// What must hold of the numbers for the stencil to be what the graph computes.
+    assumptions: Vec<String>,
 }
 
 /// What a name in the graph stands for.
@@ -167,6 +188,9 @@ impl Lowering {
 
     fn entity(&self, name: &str) -> Result<&Entity, Unsupported> {
         self.entities.get(name).ok_or_else(|| {
+            if self.scores.contains_key(name) {
+                return Unsupported::new("attention over places");
+            }
             Unsupported::new(format!(
                 "{name:?} is neither computed from the image nor a constant of a known type"
             ))

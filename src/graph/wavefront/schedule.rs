@@ -7,7 +7,7 @@
 //! has no cycle, so delays follow from the logits backwards, each as late as its readers allow, which keeps what must
 //! be remembered short. The smallest lag for which the pixels are drawn before they are read is the one to take.
 
-use std::ops::Range;
+use std::{collections::HashSet, ops::Range};
 
 use super::{
     Predictions, Unsupported,
@@ -75,12 +75,14 @@ pub(super) fn schedule(stencil: &Stencil) -> Result<Schedule, Unsupported> {
 /// For each tensor whose features depend on one channel of their own pixel each, and on nothing else, those channels.
 fn tables(stencil: &Stencil) -> Vec<Option<Vec<usize>>> {
     let whole = stencil.window();
+    // What attention reads is remembered, so it is computed in steps.
+    let attended: HashSet<usize> = stencil.tensors.iter().flat_map(StencilTensor::attended).collect();
     let mut tables: Vec<Option<Vec<usize>>> = Vec::new();
     for (at, tensor) in stencil.tensors.iter().enumerate() {
         tables.push(if let Operator::Image = tensor.operator {
             Some((0..tensor.width()).collect())
         } else {
-            channels_of(tensor, &tables, whole).filter(|_| at != stencil.logits)
+            channels_of(tensor, &tables, whole).filter(|_| at != stencil.logits && !attended.contains(&at))
         });
     }
     tables

@@ -20,6 +20,8 @@ pub(super) struct Stencil {
     pub(super) logits: usize,
     /// What that says; of channels, features are levels, then channels.
     pub(super) predictions: Predictions,
+    /// What must hold of the numbers for this to be what the graph computes.
+    pub(super) assumptions: Vec<String>,
 }
 
 impl Stencil {
@@ -82,6 +84,31 @@ pub(super) enum Operator {
         depth: Constant,
         values: Constant,
     },
+    /// A sum over all pixels before, weighted by how much each is heeded: operands are queries, keys and values.
+    Attend(Attend),
+}
+
+/// softmax(factor · query · keys) · values over the pixels before, in the order of drawing. Features are heads, then
+/// those of each head.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Attend {
+    pub(super) heads: usize,
+    pub(super) factor: f32,
+    /// Whether a pixel is among those that it sees.
+    pub(super) sees_itself: bool,
+    /// Columns of the image.
+    pub(super) columns: i64,
+}
+
+impl Attend {
+    /// The places that an operand is read at which are the last, in each of their rows, that it is read at.
+    fn last_places(self, operand: usize) -> Vec<(i64, i64)> {
+        match (operand, self.sees_itself) {
+            (0, _) => vec![(0, 0)],
+            (_, true) => vec![(0, 0), (0, -1), (-1, self.columns - 1)],
+            (_, false) => vec![(0, -1), (-1, self.columns - 1)],
+        }
+    }
 }
 
 /// out(i, j) = bias + Σ over taps of in(i + dy, j + dx) · weights.
@@ -193,30 +220,42 @@ pub(super) struct Dependency {
 }
 
 impl StencilTensor {
-    /// Tensors and places that the operator reads, without regard to features.
+    /// Tensors and places that the operator reads, without regard to features; of attention, the last ones.
     pub(super) fn reads(&self) -> impl Iterator<Item = (&Read, i64, i64)> + '_ {
-        let taps: Vec<(i64, i64)> = match &self.operator {
+        let places = |operand: usize| match &self.operator {
             Operator::Linear(linear) => linear.taps.iter().map(|tap| (tap.dy, tap.dx)).collect(),
+            Operator::Attend(attend) => attend.last_places(operand),
             _ => vec![(0, 0)],
         };
         self.operands
             .iter()
-            .filter_map(|operand| match operand {
-                Operand::Tensor(read) => Some(read),
+            .enumerate()
+            .filter_map(|(at, operand)| match operand {
+                Operand::Tensor(read) => Some((at, read)),
                 Operand::Constant(_) | Operand::Table(_) => None,
             })
-            .flat_map(move |read| {
-                taps.clone()
+            .flat_map(move |(at, read)| {
+                places(at)
                     .into_iter()
                     .map(move |(dy, dx)| (read, read.dy + dy, read.dx + dx))
             })
+    }
+
+    /// Tensors of which it reads all places before its own.
+    pub(super) fn attended(&self) -> impl Iterator<Item = usize> + '_ {
+        let attends = matches!(self.operator, Operator::Attend(_));
+        let remembered = self.operands.iter().skip(1).filter_map(|operand| match operand {
+            Operand::Tensor(read) => Some(read.tensor),
+            Operand::Constant(_) | Operand::Table(_) => None,
+        });
+        remembered.filter(move |_| attends)
     }
 
     /// Calls `found` for every pair of features of which one really depends on the other: zero weights do not count.
     pub(super) fn dependencies(&self, mut found: impl FnMut(Dependency)) {
         let mut offset = 0;
         let silent = self.silent();
-        for operand in &self.operands {
+        for (at, operand) in self.operands.iter().enumerate() {
             let read = match operand {
                 Operand::Tensor(read) => read,
                 Operand::Constant(constant) => {
@@ -284,6 +323,19 @@ impl StencilTensor {
                 Operator::Permute(order) => {
                     for (feature, source) in permuted(&read.features, order).enumerate() {
                         depends(feature, source, 0, 0);
+                    }
+                }
+                // In the order of dimensions the last pixel that is read is what counts.
+                Operator::Attend(attend) => {
+                    let (dy, dx) = attend.last_places(at)[0];
+                    let inputs = read.features.iter().product::<usize>() / attend.heads;
+                    let outputs = self.width() / attend.heads;
+                    for feature in 0..self.width() {
+                        let (head, own) = (feature / outputs, feature % outputs);
+                        let sources = if at == 2 { own..own + 1 } else { 0..inputs };
+                        for source in sources {
+                            depends(feature, head * inputs + source, dy, dx);
+                        }
                     }
                 }
                 Operator::Embed(_) | Operator::EmbedPlaced | Operator::OneHot { .. } => {

@@ -1,5 +1,6 @@
 //! Writes the step graph: what a step reads, what it computes, and what it hands on.
 
+mod attention;
 mod operators;
 mod products;
 mod tables;
@@ -8,11 +9,12 @@ mod writer;
 use std::collections::BTreeMap;
 
 use self::{
+    attention::Pasts,
     operators::{own_constant, write},
     writer::Writer,
 };
 use super::{
-    Cache, Compiled, Gather, LABELS, LOGITS, Mask, Position, Run, Source, Unsupported,
+    Cache, Compiled, Gather, LABELS, LOGITS, Mask, Past, Position, Run, Source, Unsupported,
     schedule::{Role, Schedule},
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
 };
@@ -42,6 +44,7 @@ pub(super) fn emit(stencil: &Stencil, schedule: &Schedule, model: &Model) -> Res
         tabulated: BTreeMap::new(),
         positions: BTreeMap::new(),
         masks: BTreeMap::new(),
+        pasts: Pasts::new(),
         takes_labels: false,
         multiply_adds: 0,
     };
@@ -69,6 +72,7 @@ struct Emitter<'a> {
     positions: BTreeMap<i64, String>,
     /// By delay and window.
     masks: BTreeMap<(i64, Window), String>,
+    pasts: Pasts,
     takes_labels: bool,
     multiply_adds: u64,
 }
@@ -88,6 +92,7 @@ impl Emitter<'_> {
                 self.writer.node(Node::new("Identity", &[LABELS], &output));
             }
             Operator::Linear(linear) => self.linear(at, tensor, linear)?,
+            Operator::Attend(attend) => self.attend(at, tensor, attend)?,
             Operator::Select { .. } if self.is_part(tensor) => {}
             _ => {
                 let operands = self.operands(at, tensor)?;
@@ -263,6 +268,12 @@ impl Emitter<'_> {
                 .iter()
                 .map(|mask| ValueInfo::batched(&mask.input, ElementType::Uint8, &[1])),
         );
+        let pasts: Vec<Past> = self.pasts.values().cloned().collect();
+        inputs.extend(
+            pasts.iter().map(|past| {
+                ValueInfo::batched(&past.input, ElementType::Float, &past.dims(self.stencil.shape.pixels()))
+            }),
+        );
         let labels = self.takes_labels.then_some(LABELS);
         inputs.extend(
             indices
@@ -274,6 +285,8 @@ impl Emitter<'_> {
             let features = &self.stencil.tensors[tensor].features;
             ValueInfo::batched(&name_of(tensor), ElementType::Float, features)
         }));
+        let kept = pasts.iter().map(|past| (&past.output, past.heads * past.width));
+        outputs.extend(kept.map(|(name, width)| ValueInfo::batched(name, ElementType::Float, &[width])));
         let delays = || {
             self.schedule.roles.iter().filter_map(|role| match role {
                 Role::Step(delay) => Some(*delay),
@@ -286,6 +299,8 @@ impl Emitter<'_> {
             positions,
             masks,
             caches,
+            pasts,
+            assumptions: self.stencil.assumptions.clone(),
             takes_labels: self.takes_labels,
             predictions: self.stencil.predictions,
             lag: self.schedule.lag,

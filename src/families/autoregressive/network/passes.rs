@@ -277,10 +277,14 @@ fn compile(
         predictions,
     };
     Ok(match graph::wavefront::analyse(&simplified, &interface)? {
-        Analysis::Compiled(compiled) => match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
-            Ok(wavefront) => Compilation::Wavefront(Arc::new(wavefront)),
-            Err(error) => Compilation::Causal(error.to_string()),
-        },
+        Analysis::Compiled(compiled) => {
+            let is_proven = compiled.assumptions.is_empty();
+            match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
+                Ok(wavefront) => Compilation::Wavefront(Arc::new(wavefront)),
+                Err(error) if is_proven => Compilation::Causal(error.to_string()),
+                Err(error) => Compilation::Unknown(error.to_string()),
+            }
+        }
         Analysis::Causal(reason) => Compilation::Causal(reason.to_string()),
         Analysis::Unknown(reason) => Compilation::Unknown(reason.to_string()),
     })

@@ -52,6 +52,14 @@ impl Lowering {
             return self.product_from_left(node, &matrix.clone());
         }
         let view = self.first_view(node)?;
+        let second = node.inputs.get(1).and_then(|name| self.entities.get(name));
+        if let Some(Entity::View(other)) = second
+            && view.extent().is_some()
+            && other.extent().is_some()
+        {
+            let other = other.clone();
+            return self.attention(node, view, other);
+        }
         self.linear(node, &view, false, 1.0, None)
     }
 
@@ -165,6 +173,11 @@ impl Lowering {
         let matrix = self.weights(node)?;
         if view.axes.last().is_some_and(|axis| axis.is_spatial()) {
             return Err(Unsupported::new("a fully connected layer over places"));
+        }
+        let mut view = view.clone();
+        if let Some(axis @ (Axis::Unit | Axis::Batch)) = view.axes.last_mut() {
+            // A single number at each pixel.
+            *axis = Axis::Feature(1);
         }
         let rank = matrix.dims.len();
         let (Some(&Axis::Feature(inputs)), [.., a, b], Some(values)) =

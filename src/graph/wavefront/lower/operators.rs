@@ -104,6 +104,12 @@ impl Lowering {
         if !matches!(node.domain.as_deref(), None | Some("" | "ai.onnx")) {
             return Err(Unsupported::new("an operator of another domain"));
         }
+        if let Some((at, scores)) = self.scores_of(node) {
+            return self.on_scores(node, at, scores);
+        }
+        if let Some((token, view)) = self.shifted(node) {
+            return self.shift(node, &token, view);
+        }
         match node.op_type() {
             "Identity" | "Dropout" => self.alias(node),
             "Constant" => self.constant(node),

@@ -168,6 +168,9 @@ impl Lowering {
                 Axis::Row(_) | Axis::Column(_) if consecutive => {
                     widen(&mut view, *axis, -start, start + length - size)?;
                 }
+                Axis::Pixels(..) if consecutive && (start, length) == (0, size - 1) && cuts.len() == 1 => {
+                    return self.without_last(node, view);
+                }
                 Axis::Feature(_) => selections.push((*axis, indices.clone())),
                 _ => {
                     return Err(Unsupported::new("a selection of places that is not one window"));

@@ -20,7 +20,7 @@ pub(super) fn write(writer: &mut Writer, tensor: &StencilTensor, operands: &[Str
         node
     };
     match &tensor.operator {
-        Operator::Image | Operator::Label | Operator::Linear(_) => {}
+        Operator::Image | Operator::Label | Operator::Linear(_) | Operator::Attend(_) => {}
         Operator::Pointwise(node) => writer.node(like(node, &names)),
         Operator::Mix { node, axes } => match node.op_type() {
             "LayerNormalization" => {

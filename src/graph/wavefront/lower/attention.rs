@@ -1,0 +1,291 @@
+//! Causal attention over places: a product of queries and keys, a mask, a softmax, and a product with values.
+//!
+//! Between its two products a graph holds numbers of pairs of places, which no stencil has. They are kept apart here,
+//! as what has been done to them so far, and become one operator when the values come in. What a pixel attends to must
+//! be all pixels before it, with or without itself; the mask says so, and is read number by number.
+
+use super::{
+    Done, Entity, Lowering, View,
+    axes::{self, Axis},
+};
+use crate::graph::{
+    constant::Constant,
+    layer,
+    protobuf::{Node, Tensor},
+    wavefront::{
+        Unsupported,
+        stencil::{Attend, Operand, Operator, StencilTensor},
+    },
+};
+
+/// ONNX's number of the type of truth values.
+const BOOL: i32 = 9;
+/// What is added to the scores of masked places is no mask unless it is below this.
+const MASKED: f32 = -1e3;
+
+const OVER_PLACES: &str = "attention over places";
+const LATER: &str = "attention over places that are not all places before";
+
+/// A constant of truth values.
+#[derive(Debug, Clone)]
+pub(super) struct Truths {
+    dims: Vec<usize>,
+    values: Vec<bool>,
+}
+
+impl Truths {
+    pub(super) fn read(tensor: &Tensor) -> Option<Self> {
+        let dims: Vec<usize> = tensor
+            .dims
+            .iter()
+            .map(|&size| usize::try_from(size).ok())
+            .collect::<Option<_>>()?;
+        if tensor.data_type != Some(BOOL) || !tensor.external_data.is_empty() {
+            return None;
+        }
+        let values: Vec<bool> = match &tensor.raw_data {
+            Some(bytes) => bytes.iter().map(|&byte| byte != 0).collect(),
+            None => tensor.int32_data.iter().map(|&value| value != 0).collect(),
+        };
+        (values.len() == dims.iter().product::<usize>()).then_some(Self { dims, values })
+    }
+}
+
+/// Numbers of pairs of places: how much each pixel heeds every other.
+#[derive(Debug, Clone)]
+pub(super) struct Scores {
+    queries: View,
+    keys: View,
+    factor: f32,
+    mask: Option<Mask>,
+    /// Whether the softmax has been taken.
+    normalised: bool,
+    /// Whether what a pixel heeds is nothing where it has nothing to see.
+    cleared: bool,
+}
+
+/// Which places a pixel sees.
+#[derive(Debug, Clone, Copy)]
+struct Mask {
+    sees_itself: bool,
+    /// What the scores of others are, or are lowered by.
+    fill: f32,
+}
+
+impl Scores {
+    /// Places of the image.
+    fn places(&self) -> usize {
+        let (rows, columns) = self.queries.extent().unwrap_or((0, 0));
+        Axis::Pixels(rows, columns).size()
+    }
+
+    fn rank(&self) -> usize {
+        self.queries.axes.len()
+    }
+
+    /// What a pixel sees by a constant that says it for every pair of places: of itself, if of all before and no other.
+    fn triangle(&self, dims: &[usize], sees: impl Fn(usize) -> bool) -> Option<bool> {
+        let places = self.places();
+        let [outer @ .., queries, keys] = dims else { return None };
+        if (*queries, *keys) != (places, places) || outer.iter().any(|&size| size != 1) || places == 0 {
+            return None;
+        }
+        let sees_itself = sees(0);
+        let mut pairs = (0..places).flat_map(|query| (0..places).map(move |key| (query, key)));
+        let fits = pairs.all(|(query, key)| sees(query * places + key) == (key < query || sees_itself && key == query));
+        fits.then_some(sees_itself)
+    }
+
+    fn masked(mut self, sees_itself: Option<bool>, fill: f32) -> Result<Self, Unsupported> {
+        let sees_itself = sees_itself.filter(|_| self.mask.is_none() && !self.normalised && fill < MASKED);
+        let sees_itself = sees_itself.ok_or_else(|| Unsupported::new(LATER))?;
+        self.mask = Some(Mask { sees_itself, fill });
+        Ok(self)
+    }
+}
+
+impl Lowering {
+    /// The product of two tensors that both have places.
+    pub(super) fn attention(&mut self, node: &Node, queries: View, keys: View) -> Done {
+        let refused = || Unsupported::new(OVER_PLACES);
+        let rank = queries.axes.len();
+        let shapes = (
+            &queries.axes[rank.saturating_sub(2)..],
+            &keys.axes[keys.axes.len().saturating_sub(2)..],
+        );
+        let ([Axis::Pixels(..), Axis::Feature(size)], [Axis::Feature(other), Axis::Pixels(..)]) = shapes else {
+            return Err(refused());
+        };
+        let is_whole = |view: &View| {
+            let whole = self.view(view.tensor, Vec::new()).window;
+            (view.dy, view.dx, view.window) == (0, 0, whole) && self.tensors[view.tensor].is_real
+        };
+        let same_heads = queries.features() == keys.features() && queries.extent() == keys.extent();
+        if size != other || keys.axes.len() != rank || !same_heads || !is_whole(&queries) || !is_whole(&keys) {
+            return Err(refused());
+        }
+        let scores = Scores {
+            queries,
+            keys,
+            factor: 1.0,
+            mask: None,
+            normalised: false,
+            cleared: false,
+        };
+        self.keep_scores(node, scores)
+    }
+
+    fn keep_scores(&mut self, node: &Node, scores: Scores) -> Done {
+        let name = node
+            .outputs
+            .first()
+            .ok_or_else(|| Unsupported::new("a node without output"))?;
+        self.scores.insert(name.clone(), scores);
+        Ok(())
+    }
+
+    /// The scores among a node's inputs, if there are any.
+    pub(super) fn scores_of(&self, node: &Node) -> Option<(usize, Scores)> {
+        let mut inputs = node.inputs.iter().enumerate();
+        inputs.find_map(|(at, name)| self.scores.get(name).map(|scores| (at, scores.clone())))
+    }
+
+    /// An operator on scores.
+    pub(super) fn on_scores(&mut self, node: &Node, at: usize, mut scores: Scores) -> Done {
+        let refused = || Unsupported::new(OVER_PLACES);
+        match node.op_type() {
+            "Identity" | "Dropout" => {}
+            "Mul" | "Div" if !scores.normalised && scores.mask.is_none() => {
+                let is_divisor = node.op_type() == "Div";
+                if is_divisor && at != 0 {
+                    return Err(refused());
+                }
+                let other = self
+                    .constant_input(node, 1 - at)?
+                    .and_then(|constant| constant.single());
+                let other = other.ok_or_else(refused)? as f32;
+                scores.factor *= if is_divisor { 1.0 / other } else { other };
+            }
+            "Mul" if scores.normalised => {
+                let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
+                scores.cleared |= clears(&scores, &constant)?;
+            }
+            "Add" => {
+                let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
+                let values = constant.as_floats().ok_or_else(refused)?;
+                let fill = values.iter().copied().fold(0.0, f32::min);
+                if values.iter().any(|&value| value != 0.0 && value != fill) {
+                    return Err(Unsupported::new("attention whose scores depend on the distance"));
+                }
+                let seen = scores.triangle(&constant.dims, |pair| values[pair] == 0.0);
+                scores = scores.masked(seen, fill)?;
+            }
+            "Where" if at > 0 => {
+                let fill = self
+                    .constant_input(node, 3 - at)?
+                    .and_then(|constant| constant.single());
+                let fill = fill.ok_or_else(refused)? as f32;
+                let truths = self.truths.get(&node.inputs[0]).ok_or_else(refused)?;
+                // The scores are taken where it is true, if they come first.
+                let seen = scores.triangle(&truths.dims, |pair| truths.values[pair] == (at == 1));
+                if !scores.normalised {
+                    scores = scores.masked(seen, fill)?;
+                } else if fill == 0.0 && seen.is_some() && seen == scores.mask.map(|mask| mask.sees_itself) {
+                    scores.cleared = true;
+                } else {
+                    return Err(refused());
+                }
+            }
+            "Softmax" if !scores.normalised => {
+                if axes::resolve(node.int("axis", -1), scores.rank())? + 1 != scores.rank() {
+                    return Err(refused());
+                }
+                scores.normalised = true;
+            }
+            "MatMul" if at == 0 && scores.normalised => return self.attend(node, &scores),
+            _ => return Err(refused()),
+        }
+        self.keep_scores(node, scores)
+    }
+
+    /// The sum of values that the scores weigh.
+    fn attend(&mut self, node: &Node, scores: &Scores) -> Done {
+        let name = node.inputs.get(1).map(String::as_str).unwrap_or_default();
+        let Entity::View(values) = self.entity(name)?.clone() else {
+            return Err(Unsupported::new(OVER_PLACES));
+        };
+        let Some(mask) = scores.mask else {
+            return Err(Unsupported::new(LATER));
+        };
+        // Without anything to see, a softmax is of no use: it heeds all places alike, or is no number.
+        if !mask.sees_itself && !scores.cleared {
+            return Err(Unsupported::new("attention in which the first pixel sees all others"));
+        }
+        let rank = scores.rank();
+        let [Axis::Pixels(..), Axis::Feature(size)] = values.axes[values.axes.len().saturating_sub(2)..] else {
+            return Err(Unsupported::new(OVER_PLACES));
+        };
+        let (queries, own) = (scores.queries.features(), values.features());
+        let whole = self.view(values.tensor, Vec::new()).window;
+        let is_whole = (values.dy, values.dx, values.window) == (0, 0, whole);
+        let same_heads = queries[..queries.len() - 1] == own[..own.len() - 1];
+        let same_places = values.axes.len() == rank && values.extent() == scores.queries.extent();
+        if !is_whole || !same_heads || !same_places || !self.tensors[values.tensor].is_real {
+            return Err(Unsupported::new(OVER_PLACES));
+        }
+        if mask.fill > f32::MIN {
+            self.assumptions.push(format!(
+                "pixels that are masked by {:e} have no weight: layer {}",
+                mask.fill,
+                layer::describe(node)
+            ));
+        }
+        let (_, columns) = values.extent().unwrap_or((1, 1));
+        let attend = Attend {
+            heads: queries[..queries.len() - 1].iter().product(),
+            factor: scores.factor,
+            sees_itself: mask.sees_itself,
+            columns,
+        };
+        let mut result = scores.queries.axes.clone();
+        result[rank - 1] = Axis::Feature(size);
+        let operands = [&scores.queries, &scores.keys, &values].map(|view| self.computed(node, view));
+        self.make(node, Operator::Attend(attend), operands.into(), result)
+    }
+
+    /// A tensor that can be remembered: the image itself is only looked up.
+    fn computed(&mut self, node: &Node, view: &View) -> Operand {
+        let features = view.features();
+        if !matches!(self.tensors[view.tensor].operator, Operator::Image) {
+            return Operand::Tensor(view.read(features));
+        }
+        let copy = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator: Operator::Pointwise(Node::new("Identity", &[], "")),
+            operands: vec![Operand::Tensor(view.read(features.clone()))],
+            features: features.clone(),
+            extent: view.extent(),
+            is_real: true,
+        });
+        Operand::Tensor(self.view(copy, view.axes.clone()).read(features))
+    }
+}
+
+/// Whether a factor of the weights leaves them as they are but for those of the first pixel, which it takes away.
+fn clears(scores: &Scores, factor: &Constant) -> Result<bool, Unsupported> {
+    let refused = || Unsupported::new(OVER_PLACES);
+    let values = factor.as_floats().ok_or_else(refused)?;
+    let is_of_queries = match factor.dims[..] {
+        [] | [1] => return if values == [1.0] { Ok(false) } else { Err(refused()) },
+        [ref outer @ .., queries, 1] => queries == scores.places() && outer.iter().all(|&size| size == 1),
+        _ => false,
+    };
+    if !is_of_queries || values[1..].iter().any(|&value| value != 1.0) {
+        return Err(refused());
+    }
+    match values[0] {
+        0.0 => Ok(true),
+        1.0 => Ok(false),
+        _ => Err(refused()),
+    }
+}
