@@ -6,7 +6,13 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
+use self::lines::Lines;
 use crate::settings::{LogFormat, LogSettings};
+
+mod lines;
+
+/// The lines of this process.
+static LINES: Lines = Lines::new();
 
 /// Why there is no log.
 #[derive(Debug, thiserror::Error)]
@@ -32,15 +38,36 @@ pub fn start(settings: &LogSettings) -> Result<(), LoggingError> {
             filter: settings.filter.clone(),
             reason: error.to_string(),
         })?;
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| &LINES);
     let started = match settings.format {
         // Colour codes would spoil a log file, and a terminal shows plain text well enough.
         LogFormat::Text => lines.with_ansi(false).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| LoggingError::Started(error.to_string()))
+}
+
+/// Has a thread write the log as long as this lives.
+#[derive(Debug)]
+pub struct Apart(());
+
+impl Apart {
+    /// From now on.
+    pub fn begin() -> io::Result<Self> {
+        LINES.begin()?;
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        end();
+    }
+}
+
+/// Has the last lines written, before the process ends.
+pub fn end() {
+    LINES.end();
 }
 
 #[cfg(test)]

@@ -2,7 +2,9 @@
 //!
 //! A request is *admitted* once, by its whole cost, or refused at once: a [`Permit`] says that what the request submits
 //! under it will be worked on, and in time if it has a deadline. Items then wait in the [`Lane`] of their kind of work.
-//! Batches form while workers are busy and never by waiting: a worker that comes free takes what has gathered. Items
+//! Batches form while workers are busy and never by waiting: a worker that comes free takes what has gathered. Work that
+//! is shorter than waking a worker is run by the thread that asks for it, in a worker's place, with what other requests
+//! of that thread have asked for by then. Items
 //! whose client has gone, or that cannot be finished before their deadline, are dropped before they cost anything. A
 //! batch that fails or panics answers its own items only.
 //!

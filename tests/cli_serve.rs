@@ -54,6 +54,20 @@ fn it_serves_and_ends_with_success_on_either_signal() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_keeps_nobody_waiting() {
+    let server = Server::start(&fixtures(), &[]);
+    // Several times as many lines as a pipe takes.
+    for _ in 0..1500 {
+        assert!(server.get("/v1/models/tiny-pixelcnn").starts_with("HTTP/1.1 200"));
+    }
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0));
+    // They wait for their reader.
+    assert_eq!(log.matches("\"GET\"").count(), 1500);
+}
+
+#[test]
 fn a_hangup_or_a_poll_finds_new_models() {
     for (arguments, signal) in [
         (&[][..], Some("HUP")),

@@ -74,6 +74,7 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
         // Before there are threads, which would stay outside.
         app::enter_sandbox(&settings).map_err(AppError::from)?;
     }
+    let _log = logging::Apart::begin().map_err(|error| CliError::io("no thread can be started", error))?;
     let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
@@ -414,17 +414,17 @@ impl Entry {
 /// operation.
 pub fn known_of(operation: &dyn AnyOperation) -> Arc<Known> {
     let about = operation.about();
-    let (decode, common) = (decode_schema(about.takes), schema_of::<CommonOptions>());
-    Known::of(&[&about.options, &decode, &common])
+    Known::of(&[&about.options, decode_schema(about.takes), &COMMON])
 }
 
+// Writing a schema down takes longer than a small graph, so that it is done once and not for every request.
+static COMMON: LazyLock<Schema> = LazyLock::new(schema_of::<CommonOptions>);
+static DECODE: LazyLock<Schema> = LazyLock::new(schema_of::<DecodeOptions>);
+static NONE: LazyLock<Schema> = LazyLock::new(Schema::default);
+
 /// The options of decoding, where an operation takes images.
-fn decode_schema(takes: Takes) -> Schema {
-    if takes.images() {
-        schema_of::<DecodeOptions>()
-    } else {
-        Schema::default()
-    }
+fn decode_schema(takes: Takes) -> &'static Schema {
+    if takes.images() { &DECODE } else { &NONE }
 }
 
 impl Opened {
@@ -435,7 +435,7 @@ impl Opened {
 
     /// Takes the options that every operation has, as far as they have come.
     pub fn set_common(&mut self, options: &mut RawOptions, started: Instant) -> Result<(), Refusal> {
-        let common: CommonOptions = options.take(&schema_of::<CommonOptions>())?;
+        let common: CommonOptions = options.take(&COMMON)?;
         if let Some(timeout) = common.timeout {
             let limit = self.context.limits.check_timeout(seconds("timeout", timeout)?)?;
             // Of two that were named, the shorter counts.
@@ -511,7 +511,7 @@ impl Opened {
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
         self.set_common(&mut options, started)?;
         let takes = self.operation.about().takes;
-        let asked: DecodeOptions = options.take(&decode_schema(takes))?;
+        let asked: DecodeOptions = options.take(decode_schema(takes))?;
         let decode = self.model.preprocessing.or(asked.into());
         let prepared = self.operation.prepare(&mut options, self.format)?;
         let budget = self.budget();

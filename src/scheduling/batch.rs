@@ -24,8 +24,20 @@ pub(super) struct BatchLimits {
     pub(super) rows: usize,
     /// In expected time, but always one item.
     pub(super) duration: Duration,
-    /// A run that is expected to take less is no longer than a hop to another thread.
+    /// A run of one row that is expected to take less is no longer than a hop to another thread.
     pub(super) hop: Duration,
+}
+
+impl BatchLimits {
+    /// A run that takes less is not worth waking the threads of the runtime for.
+    pub(super) fn narrow(&self) -> Duration {
+        self.hop.saturating_mul(4)
+    }
+
+    /// The most that a caller does for itself and others. It saves each of them a hop.
+    pub(super) fn brief(&self) -> Duration {
+        self.hop.saturating_mul(8)
+    }
 }
 
 /// A lane of any kind of work, as the workers see it.
@@ -33,12 +45,26 @@ pub(super) trait AnyLane: Send + Sync {
     fn class(&self) -> Class;
     /// Rank of what goes first; `None` if nothing waits.
     fn first_rank(&self, order: Order) -> Option<(u64, u64, u64)>;
-    /// Takes a batch of at most a `share`-th of what waits; `None` if nobody waits any more for any of it.
-    fn take(&self, order: Order, share: usize) -> Option<Box<dyn Batch>>;
+    /// Whether its work is so short that whoever asks for it does it.
+    fn is_short(&self) -> bool;
+    /// Takes a batch of what waits; `None` if nobody waits any more for any of it.
+    fn take(&self, order: Order, portion: Portion) -> Option<Box<dyn Batch>>;
+}
+
+/// How much of what waits makes a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Portion {
+    /// An equal share for each of so many workers.
+    Share(usize),
+    /// All that a caller may do.
+    Brief,
 }
 
 /// A batch ready to run.
 pub(super) trait Batch: Send {
+    /// Whether it gains by more than one thread.
+    fn is_long(&self) -> bool;
+
     /// Runs it, accounts for the run and answers.
     fn run(self: Box<Self>, parallelism: Parallelism);
 
@@ -77,6 +103,10 @@ pub(super) struct LaneBatch<W: Work> {
 }
 
 impl<W: Work> Batch for LaneBatch<W> {
+    fn is_long(&self) -> bool {
+        self.lane.is_long(self.rows)
+    }
+
     #[cfg(test)]
     fn rows(&self) -> usize {
         self.rows

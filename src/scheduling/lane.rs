@@ -9,14 +9,14 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Class, JobError, Parallelism, Permit,
-    batch::{AnyLane, Batch, BatchLimits, LaneBatch, Ticket},
+    Class, JobError, Permit,
+    batch::{AnyLane, Batch, BatchLimits, LaneBatch, Portion, Ticket},
     clock::nanoseconds,
     pace::Pace,
     queue::{Order, Place, Queue},
     spans::{BatchSpan, Starting},
     work::{Step, Work},
-    worker::Shared,
+    worker::{Lead, Shared},
 };
 use crate::metrics::OperationMetrics;
 
@@ -86,7 +86,8 @@ impl<W: Work> Lane<W> {
     /// Has every item worked on; results come in the order of the items. If the future is dropped, items that have not
     /// been started cost nothing, and items that take several turns stop before their next.
     ///
-    /// If a worker is idle and the work is shorter than waking it would take, it is done here, by the calling thread.
+    /// If a worker is idle and the work is shorter than waking it would take, it is done here, by the calling thread,
+    /// with whatever else has been asked for by then.
     ///
     /// # Panics
     /// If the permit is for another class of work.
@@ -98,6 +99,11 @@ impl<W: Work> Lane<W> {
     ) -> Vec<Result<W::Output, JobError>> {
         assert_eq!(permit.charge().class(), self.class, "permit for another class");
         let mut submitted = self.submit(permit, items, deadline);
+        if let Some(lead) = submitted.lead.take() {
+            // Others that have come to this thread by now join.
+            tokio::task::yield_now().await;
+            lead.run();
+        }
         let mut results = Vec::with_capacity(submitted.receivers.len());
         let until = tokio::time::Instant::from_std(deadline);
         for receiver in &mut submitted.receivers {
@@ -110,7 +116,7 @@ impl<W: Work> Lane<W> {
         results
     }
 
-    /// Queues items, or runs them at once if that is shorter.
+    /// Queues items. The caller is to run them itself if that is shorter than waking a worker.
     pub(super) fn submit(&self, permit: &Permit, items: Vec<W::Item>, deadline: Instant) -> Submitted<'_, W> {
         let timeline = &self.shared.timeline;
         let (now, deadline) = (timeline.now(), timeline.at(deadline));
@@ -138,40 +144,21 @@ impl<W: Work> Lane<W> {
                 Entry { item, ticket }
             })
             .collect();
-        self.dispatch(entries, now);
+        let rows = entries.iter().map(|entry| self.work.rows(&entry.item)).sum();
+        let is_brief = self.is_short() && !self.is_long(rows);
         Submitted {
             lane: self,
             first,
             receivers,
+            lead: self.enqueue(entries, is_brief),
         }
     }
 
-    fn dispatch(&self, entries: Vec<Entry<W>>, now: u64) {
+    /// Queues entries, and tells the workers unless the caller may run what is brief.
+    fn enqueue(&self, entries: Vec<Entry<W>>, is_brief: bool) -> Option<Lead> {
         if entries.is_empty() {
-            return;
+            return None;
         }
-        let rows: usize = entries.iter().map(|e| self.work.rows(&e.item)).sum();
-        let is_short = rows <= self.limits.rows
-            && entries[0].ticket.deadline > now
-            && self
-                .pace
-                .small_run(rows)
-                .is_some_and(|run| run < nanoseconds(self.limits.hop));
-        if is_short && self.shared.stand_in(self.class) {
-            let mut gathered = Gathered::new();
-            for entry in entries {
-                self.gather(&mut gathered, entry, now);
-            }
-            if let Some(batch) = self.batch(gathered, now) {
-                // Other cores would have to be woken too.
-                batch.run(Parallelism::Shared);
-            }
-            return;
-        }
-        self.enqueue(entries);
-    }
-
-    fn enqueue(&self, entries: Vec<Entry<W>>) {
         {
             let mut queue = self.queue();
             self.shared.depth(self.class).add(entries.len() as i64);
@@ -179,9 +166,12 @@ impl<W: Work> Lane<W> {
                 queue.push(entry.ticket.place, entry);
             }
         }
-        if let Some(this) = self.this.upgrade() {
-            self.shared.announce(this);
-        }
+        self.shared.announce(self.this.upgrade()?, is_brief)
+    }
+
+    /// Whether a run of so many rows is worth waking others for.
+    pub(super) fn is_long(&self, rows: usize) -> bool {
+        self.pace.narrow(rows) >= nanoseconds(self.limits.narrow())
     }
 
     /// Takes an entry out of the queue.
@@ -191,10 +181,13 @@ impl<W: Work> Lane<W> {
         Some(entry)
     }
 
-    /// Rows of one batch if what waits is to be shared out between `workers`. The queue can be long, so counting ends
-    /// where more would not matter.
-    fn share_of(&self, queue: &Queue<Entry<W>>, row: u64, workers: usize) -> usize {
-        let in_time = nanoseconds(self.limits.duration) / row;
+    /// Rows of one batch. The queue can be long, so counting ends where more would not matter.
+    fn rows_of(&self, queue: &Queue<Entry<W>>, row: u64, portion: Portion) -> usize {
+        let (duration, workers) = match portion {
+            Portion::Share(workers) => (self.limits.duration, workers.max(1)),
+            Portion::Brief => (self.limits.brief(), 1),
+        };
+        let in_time = nanoseconds(duration) / row;
         let max_rows = usize::try_from(in_time)
             .unwrap_or(usize::MAX)
             .clamp(1, self.limits.rows.max(1));
@@ -278,9 +271,7 @@ impl<W: Work> Lane<W> {
                 }
             }
         }
-        if !unfinished.is_empty() {
-            self.enqueue(unfinished);
-        }
+        self.enqueue(unfinished, false);
         answers
     }
 }
@@ -312,7 +303,11 @@ impl<W: Work> AnyLane for Lane<W> {
         self.queue().first_rank(order)
     }
 
-    fn take(&self, order: Order, share: usize) -> Option<Box<dyn Batch>> {
+    fn is_short(&self) -> bool {
+        self.pace.lone().is_some_and(|run| run < nanoseconds(self.limits.hop))
+    }
+
+    fn take(&self, order: Order, portion: Portion) -> Option<Box<dyn Batch>> {
         let now = self.shared.timeline.now();
         let row = self.pace.row(now);
         let ends = |rows: usize, turns: u64| {
@@ -321,7 +316,7 @@ impl<W: Work> AnyLane for Lane<W> {
             now.saturating_add(time).saturating_add(time / 8)
         };
         let mut queue = self.queue();
-        let limit = self.share_of(&queue, row, share.max(1));
+        let limit = self.rows_of(&queue, row, portion);
         let mut gathered = Gathered::new();
         // Of those that cannot be finished in time, the one that has most time left.
         let mut last_hope: Option<Entry<W>> = None;
@@ -374,6 +369,8 @@ pub(super) struct Submitted<'a, W: Work> {
     /// The place of the first item; the others follow.
     first: Place,
     pub(super) receivers: Vec<oneshot::Receiver<Result<W::Output, JobError>>>,
+    /// Who submitted them is to run them, in a moment.
+    lead: Option<Lead>,
 }
 
 impl<W: Work> Drop for Submitted<'_, W> {

@@ -10,7 +10,7 @@ pub(super) struct Pace(Mutex<Measured>);
 struct Measured {
     /// Smoothed time of one worker for one row. Before the first run, a guess.
     row: f64,
-    /// Smoothed duration of a run of a single row.
+    /// Smoothed duration of a run of a single row on one thread.
     lone: Option<f64>,
     /// Time of a row when the machine has nothing else to do: the least that was measured, forgotten slowly.
     idle: Option<f64>,
@@ -24,6 +24,9 @@ const WEIGHT: f64 = 1.0 / 8.0;
 /// Without a run for so long, half of what an estimate is above the idle cost is forgotten. What was learnt on a busy
 /// machine says little about the machine some seconds later.
 const HALF_LIFE: f64 = 10e9;
+/// A run of one row counts as at most so many times what such runs took before. A thread is sometimes stopped in the
+/// middle of one, for much longer than the run takes.
+const OUTLIER: f64 = 8.0;
 /// The idle cost doubles in this time unless a run is as fast, so that a machine that stays slower is believed in the
 /// end.
 const IDLE_DOUBLING: f64 = 600e9;
@@ -43,20 +46,26 @@ impl Pace {
         (self.measured().row_at(now) as u64).max(1)
     }
 
-    /// The expected duration of a run of `rows` rows, once a run of one row has been measured. Rows of larger runs are
-    /// cheaper, so this is an upper estimate.
-    pub(super) fn small_run(&self, rows: usize) -> Option<u64> {
-        let lone = self.measured().lone?;
-        Some((lone * rows as f64) as u64)
+    /// The expected duration of a run of one row on one thread, once such a run has been measured.
+    pub(super) fn lone(&self) -> Option<u64> {
+        self.measured().lone.map(|lone| lone as u64)
+    }
+
+    /// The expected duration of a run of `rows` rows on one thread. Rows of larger runs are cheaper, so this is an upper
+    /// estimate.
+    pub(super) fn narrow(&self, rows: usize) -> u64 {
+        let measured = self.measured();
+        (measured.lone.unwrap_or(measured.row) * rows as f64) as u64
     }
 
     /// A run of `rows` rows took `duration`.
     pub(super) fn observe(&self, rows: usize, duration: u64, now: u64) {
         let mut measured = self.measured();
         let row = duration as f64 / rows.max(1) as f64;
-        let smoothed = |before: f64, new: f64| before + (new - before) * WEIGHT;
         if rows == 1 {
-            let lone = measured.lone.map_or(row, |before| smoothed(before, row));
+            let lone = measured
+                .lone
+                .map_or(row, |before| before + (row.min(before * OUTLIER) - before) * WEIGHT);
             measured.lone = Some(lone);
         }
         match measured.idle {
@@ -98,14 +107,24 @@ mod tests {
     fn the_first_run_replaces_the_guess_and_later_ones_are_followed() {
         let pace = Pace::new(500);
         assert_eq!(pace.row(0), 500);
-        assert_eq!(pace.small_run(1), None);
+        assert_eq!((pace.lone(), pace.narrow(2)), (None, 1000));
         pace.observe(1, 80, 0);
-        assert_eq!((pace.row(0), pace.small_run(3)), (80, Some(240)));
+        assert_eq!((pace.row(0), pace.narrow(3)), (80, 240));
         for _ in 0..60 {
             pace.observe(4, 640, 0);
         }
         assert_eq!(pace.row(0), 159);
-        assert_eq!(pace.small_run(1), Some(80), "only single rows count");
+        assert_eq!(pace.lone(), Some(80), "only single rows count");
+    }
+
+    #[test]
+    fn a_run_that_was_interrupted_does_not_make_the_others_long() {
+        let pace = Pace::new(500);
+        pace.observe(1, 80, 0);
+        pace.observe(1, 1_000_000, 0);
+        assert_eq!(pace.lone(), Some(150));
+        (0..40).for_each(|_| pace.observe(1, 1_000_000, 0));
+        assert!(pace.lone() > Some(500_000), "one that stays slower is believed");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::{
 use super::{
     AdmissionError, Ask, Class, Clock, Parallelism, Permit, SystemClock,
     admission::Admission,
-    batch::{AnyLane, Batch, BatchLimits},
+    batch::{AnyLane, Batch, BatchLimits, Portion},
     clock::Timeline,
     lane::Lane,
     queue::Order,
@@ -38,9 +38,9 @@ pub struct SchedulerConfig {
     /// A batch gets no further row once it is expected to take this long. What a batch saves is spent after some
     /// milliseconds; beyond them it only makes others wait, and large activations fall out of the caches.
     pub batch_duration: Duration,
-    /// What is expected to take less is run by the thread that asks for it, if a worker is idle: waking the worker and
-    /// being woken would take about as long. It is also the time for which such a thread may be kept from its other
-    /// tasks.
+    /// Work of which one row is expected to take less is run by the thread that asks for it, if a worker is idle: waking
+    /// the worker and being woken would take about as long. Such a thread is kept from its other tasks for at most some
+    /// times as long.
     pub hop_duration: Duration,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
@@ -55,7 +55,7 @@ impl Default for SchedulerConfig {
             interactive_rows: 32,
             bulk_rows: 16,
             batch_duration: Duration::from_millis(8),
-            hop_duration: Duration::from_micros(100),
+            hop_duration: Duration::from_micros(250),
             clock: Arc::new(SystemClock),
         }
     }
@@ -87,6 +87,10 @@ struct State {
     virtual_seconds: [f64; 2],
     /// Runs, those of callers included.
     running: [usize; 2],
+    /// Callers that are about to run what they asked for.
+    leads: usize,
+    /// Workers that wait and have not been woken yet.
+    idle: usize,
     stopping: bool,
 }
 
@@ -207,18 +211,43 @@ impl Drop for Scheduler {
 }
 
 impl Shared {
-    /// Says that a lane has work.
-    pub(super) fn announce(&self, lane: Arc<dyn AnyLane>) {
+    /// Says that a lane has work. If it is brief and there is nothing else to do, the caller is to do it; else a worker
+    /// is woken.
+    pub(super) fn announce(self: &Arc<Self>, lane: Arc<dyn AnyLane>, is_brief: bool) -> Option<Lead> {
         let class = lane.class();
         let mut state = self.state();
-        let lanes = &state.lanes[class.index()];
-        if !lanes.iter().any(|known| Arc::ptr_eq(known, &lane)) {
+        let is_known = |known: &Arc<dyn AnyLane>| Arc::ptr_eq(known, &lane);
+        let mut others = state.lanes.iter().flatten().filter(|own| !is_known(own));
+        let is_brief = is_brief && !state.stopping && others.all(|own| own.is_short());
+        if !state.lanes[class.index()].iter().any(is_known) {
             state.wake(class);
             state.lanes[class.index()].push(lane);
         }
-        drop(state);
-        // More than one worker may be of use: what waits is shared out between them.
-        self.work_arrived.notify_all();
+        if is_brief && state.runs() + state.leads < self.workers {
+            state.leads += 1;
+            return Some(Lead(Some(Arc::clone(self))));
+        }
+        // Whoever is about to run takes it along.
+        if !is_brief || state.leads == 0 {
+            self.wake_worker(&mut state);
+        }
+        None
+    }
+
+    /// The same, if no caller is about to run what is left.
+    fn wake_worker_unless_led(&self, state: &mut State) {
+        if state.leads == 0 {
+            self.wake_worker(state);
+        }
+    }
+
+    /// Wakes a worker if there is work that none would take otherwise. One that begins wakes the next.
+    fn wake_worker(&self, state: &mut State) {
+        let is_of_use = state.runs() < self.workers && state.lanes.iter().any(|lanes| !lanes.is_empty());
+        if is_of_use && state.idle > 0 {
+            state.idle -= 1;
+            self.work_arrived.notify_one();
+        }
     }
 
     /// Items that wait, by class.
@@ -231,23 +260,11 @@ impl Shared {
         self.sequence.fetch_add(count, Ordering::Relaxed)
     }
 
-    /// Lets the calling thread take the place of an idle worker for one batch, if there is one and nothing waits for
-    /// it.
-    pub(super) fn stand_in(&self, class: Class) -> bool {
-        let mut state = self.state();
-        let is_free = state.runs() < self.workers && state.lanes.iter().all(Vec::is_empty);
-        if is_free && !state.stopping {
-            state.wake(class);
-            state.running[class.index()] += 1;
-        }
-        is_free && !state.stopping
-    }
-
     fn work(&self) {
         loop {
             let mut state = self.state();
             let running = loop {
-                if let Some(running) = self.next(&mut state) {
+                if let Some(running) = self.next(&mut state, Portion::Share(self.workers)) {
                     break running;
                 }
                 let is_empty = state.lanes.iter().all(Vec::is_empty);
@@ -255,8 +272,12 @@ impl Shared {
                     self.work_arrived.notify_all();
                     return;
                 }
+                // Whoever wakes it counts it out. One that wakes by itself is counted once too often, which is harmless.
+                state.idle = self.workers.min(state.idle + 1);
                 state = self.work_arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };
+            // More than one worker may be of use: what waits is shared out between them.
+            self.wake_worker(&mut state);
             drop(state);
             running.finish();
         }
@@ -265,7 +286,7 @@ impl Shared {
     /// The next batch for a free worker, begun now.
     #[cfg(test)]
     pub(super) fn begin(&self) -> Option<Running> {
-        self.next(&mut self.state())
+        self.next(&mut self.state(), Portion::Share(self.workers))
     }
 
     /// Accounts for a run that has ended.
@@ -274,12 +295,12 @@ impl Shared {
         let mut state = self.state();
         state.running[class.index()] -= 1;
         state.virtual_seconds[class.index()] += duration / class.weight();
-        if state.stopping || !state.lanes.iter().all(Vec::is_empty) {
+        if state.stopping {
             self.work_arrived.notify_all();
         }
     }
 
-    fn next(&self, state: &mut State) -> Option<Running> {
+    fn next(&self, state: &mut State, portion: Portion) -> Option<Running> {
         if state.runs() >= self.workers {
             return None;
         }
@@ -293,14 +314,17 @@ impl Shared {
             let Some(lane) = state.next_lane(class, order) else {
                 continue;
             };
+            if portion == Portion::Brief && !lane.is_short() {
+                return None;
+            }
             // An equal share, even while the other workers are busy: they come free soon, and a batch that took
             // everything would make its last item wait for the first worker while the second one has nothing to do.
-            let batch = lane.take(order, self.workers);
+            let batch = lane.take(order, portion);
             if lane.first_rank(order).is_none() {
                 state.lanes[class.index()].retain(|known| !Arc::ptr_eq(known, &lane));
             }
             if let Some(batch) = batch {
-                let is_alone = state.runs() == 0 && state.lanes.iter().all(Vec::is_empty);
+                let is_alone = state.runs() == 0 && state.lanes.iter().all(Vec::is_empty) && batch.is_long();
                 state.running[class.index()] += 1;
                 return Some(Running {
                     batch,
@@ -327,6 +351,39 @@ impl Shared {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A caller's word that it runs what it asked for, in place of a worker. If it does not, a worker does.
+#[derive(Debug)]
+pub(super) struct Lead(Option<Arc<Shared>>);
+
+impl Lead {
+    /// Does it, with what has been asked for meanwhile.
+    pub(super) fn run(mut self) {
+        let Some(shared) = self.0.take() else {
+            return;
+        };
+        let mut state = shared.state();
+        state.leads -= 1;
+        let running = shared.next(&mut state, Portion::Brief);
+        shared.wake_worker_unless_led(&mut state);
+        drop(state);
+        if let Some(running) = running {
+            running.finish();
+            // What came meanwhile and found every place taken.
+            shared.wake_worker_unless_led(&mut shared.state());
+        }
+    }
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0.take() {
+            let mut state = shared.state();
+            state.leads -= 1;
+            shared.wake_worker_unless_led(&mut state);
+        }
     }
 }
 
