@@ -53,12 +53,12 @@ def main() -> None:
     # Servers run in folders of their own.
     given.server, given.load = given.server.resolve(), given.load.resolve()
     started, load_before = time.time(), os.getloadavg()[0]
-    found: dict = {"rows": [], "failed": {}, "limits": {}, "seconds": given.seconds, "pixels": PIXELS}
+    found: dict = {"rows": [], "failed": {}, "seconds": given.seconds, "pixels": PIXELS}
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder))
         servers = [ours(given.server, Path(folder)), *peers()]
         measured = [server for server in servers if given.only is None or server.name in given.only]
-        found["limits"] = limits(given)
+        found["limits"], found["limits_of_one"] = limits(given)
         for server in measured:
             # What one server does must not cost the figures of the others.
             try:
@@ -68,7 +68,12 @@ def main() -> None:
                     str(error).strip().splitlines()[-1] if str(error).strip() else "no reason"
                 )
                 say(f"{server.name} did not run: {error}")
-    alone = [{"operation": own, "server": "no server", "per_second": rate} for own, rate in found["limits"].items()]
+    loops = [(1, found["limits_of_one"]), (None, found["limits"])]
+    alone = [
+        {"operation": own, "server": "no server", "callers": callers, "per_second": rate}
+        for callers, rates in loops
+        for own, rate in rates.items()
+    ]
     found["rows"] = [row for own in OPERATIONS for row in [*alone, *found["rows"]] if row["operation"] == own]
     found |= {
         "machine": machine(load_before),
@@ -90,31 +95,35 @@ def say(words: str) -> None:
     print(words, file=sys.stderr, flush=True)
 
 
-def limits(given: argparse.Namespace) -> dict[str, float]:
-    """Images a second of the best loop around the runtime, without a server."""
+def limits(given: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
+    """Images a second of the best loops around the runtime, without a server: of all, and of those with one image."""
     code = (
         "import sys, time, numpy as np; from model import Model, scaled; "
-        "session = getattr(Model(1), sys.argv[1]); n = int(sys.argv[2]); seconds = float(sys.argv[3]); "
+        "session = getattr(Model(), sys.argv[1]); n = int(sys.argv[2]); seconds = float(sys.argv[3]); "
         "feed = {'image': scaled(np.random.default_rng(0).integers(0, 256, (n, 1, 28, 28), dtype=np.uint8))}; "
         "session.run(None, feed); start = time.time(); c = 0\n"
         "while time.time() < start + seconds: session.run(None, feed); c += n\n"
         "print(c / (time.time() - start))"
     )
-    best = {}
+
+    def rate(session: str, batch: int, callers: int, threads: int) -> float:
+        command = [PYTHON, "-c", code, session, str(batch), str(given.seconds)]
+        env = environment(given.packages / "fastapi", {"PEER_THREADS": str(threads)})
+        loops = [
+            subprocess.Popen(command, cwd=HERE, env=env, stdout=subprocess.PIPE, text=True) for _ in range(callers)
+        ]
+        return sum(float(loop.communicate()[0]) for loop in loops)
+
+    best, of_one = {}, {}
     for operation, session in [("score", "pixelcnn"), ("encode", "encoder")]:
-        rates = []
-        for batch in (1, 32):
-            command = [PYTHON, "-c", code, session, str(batch), str(given.seconds)]
-            env = environment(given.packages / "fastapi", {"PEER_THREADS": "1"})
-            # A caller a core, as the servers have a worker a core.
-            callers = [
-                subprocess.Popen(command, cwd=HERE, env=env, stdout=subprocess.PIPE, text=True) for _ in range(CORES)
-            ]
-            rates.append(sum(float(caller.communicate()[0]) for caller in callers))
-        best[operation] = max(rates)
-        say(f"no server, {operation}: {best[operation]:.1f} images/s")
+        # A caller a core, as the servers have a worker a core.
+        best[operation] = max(rate(session, batch, CORES, 1) for batch in (1, 32))
+        # No server can have more than one image in hand where one is asked for at a time.
+        of_one[operation] = max(rate(session, 1, 1, threads) for threads in (1, CORES))
+        say(f"no server, {operation}: {best[operation]:.1f} images/s, one at a time {of_one[operation]:.1f}")
     # A full pass a pixel.
-    return {**best, "sample": best["score"] / 784}
+    best["sample"], of_one["sample"] = best["score"] / 784, of_one["score"] / 784
+    return best, of_one
 
 
 def measure(server: Server, bodies: dict[str, list[Path]], given: argparse.Namespace) -> list[dict]:

@@ -20,7 +20,9 @@ NOTES = [
     """Machine: {machine[processor]}, {machine[cores]} cores, {machine[memory_gib]:.0f} GiB; {machine[system]}; load
     average before the start {machine[load]:.2f}.""",
     "Versions: {told}.",
-    "`no server` is the best loop around ONNX Runtime in process, over batches of 1 and 32, on the graph as given.",
+    """`no server` is the best loop around ONNX Runtime in process, over batches of 1 and 32, on the graph as given.
+    With one request in flight no server can have more than one image in hand: there it is the best loop of one caller
+    with one image, on one core or all.""",
     """`sample`: density-server draws whole images. The others run the loop that the graph as given asks for, a full
     pass a pixel, for {pixels} of 784 pixels; rates and times are those of whole images, since all passes cost the
     same.""",
@@ -39,7 +41,7 @@ def page(found: dict) -> str:
         "\n![Images a second by server, operation and requests in flight](benchmark.svg)\n",
         "| operation | server | in flight | images/s | ÷ no server | p50 ms | p99 ms | errors | peak MiB | start s |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
-        *(row_of(row, found["limits"]) for row in found["rows"]),
+        *(row_of(row, found["limits_of_one" if row.get("concurrency") == 1 else "limits"]) for row in found["rows"]),
         *(f"\n{name} did not run: `{reason}`" for name, reason in found["failed"].items()),
     ]
     return "\n".join(lines) + "\n"
@@ -60,7 +62,8 @@ def filled(prose: str, mark: str = "") -> str:
 def row_of(row: dict, limits: dict[str, float]) -> str:
     """A line of the table."""
     if "concurrency" not in row:
-        return f"| {row['operation']} | no server | | {number(row['per_second'])} | 1 | | | | | |"
+        rate = number(row["per_second"])
+        return f"| {row['operation']} | no server | {row['callers'] or ''} | {rate} | 1 | | | | | |"
     share = row["per_second"] / limits[row["operation"]]
     cells = [
         *(row["operation"], row["server"], str(row["concurrency"]), number(row["per_second"]), f"{share:.2f}"),
@@ -136,7 +139,7 @@ def panel(
                 )
                 parts.append(text(x + bar / 2 - 1, y(rate) - 3, number(rate), anchor="middle", size=8))
     for row in rows:
-        if "concurrency" not in row:
+        if "concurrency" not in row and row["callers"] is None:
             parts.append(line(left, left + width, y(row["per_second"]), "#c0392b", dashes="5 4"))
             parts.append(text(left + width, y(row["per_second"]) - 4, "no server", anchor="end"))
     return parts
