@@ -38,9 +38,9 @@ pub struct SchedulerConfig {
     /// A batch gets no further row once it is expected to take this long. What a batch saves is spent after some
     /// milliseconds; beyond them it only makes others wait, and large activations fall out of the caches.
     pub batch_duration: Duration,
-    /// Work of which one row is expected to take less is run by the thread that asks for it, if a worker is idle: waking
-    /// the worker and being woken would take about as long. Such a thread is kept from its other tasks for at most some
-    /// times as long.
+    /// Work of which one row is expected to take less is run by the thread that asks for it, if a worker is idle:
+    /// waking the worker and being woken would take about as long. Such a thread is kept from its other tasks for at
+    /// most some times as long.
     pub hop_duration: Duration,
     /// Where the time comes from.
     pub clock: Arc<dyn Clock>,
@@ -272,7 +272,8 @@ impl Shared {
                     self.work_arrived.notify_all();
                     return;
                 }
-                // Whoever wakes it counts it out. One that wakes by itself is counted once too often, which is harmless.
+                // Whoever wakes it counts it out. One that wakes by itself is counted once too often, which is
+                // harmless.
                 state.idle = self.workers.min(state.idle + 1);
                 state = self.work_arrived.wait(state).unwrap_or_else(PoisonError::into_inner);
             };

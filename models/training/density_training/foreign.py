@@ -365,9 +365,10 @@ class LooselyMasked(nn.Module):
         def heads(t: Tensor) -> Tensor:
             return t.view(t.shape[0], -1, 2, CHANNELS // 2).transpose(1, 2)
 
-        scores = heads(self.query(y)) @ heads(self.key(y)).transpose(2, 3) / (CHANNELS // 2) ** 0.5
+        scores = torch.einsum("bhid,bhjd->bhij", heads(self.query(y)), heads(self.key(y))) / (CHANNELS // 2) ** 0.5
         weights = scores.masked_fill(self.seen == 0, -1e4).softmax(3) * self.start
-        y = (weights @ heads(self.value(y))).transpose(1, 2).reshape(x.shape[0], HEIGHT, WIDTH, CHANNELS)
+        y = torch.einsum("bhij,bhjd->bhid", weights, heads(self.value(y)))
+        y = y.transpose(1, 2).reshape(x.shape[0], HEIGHT, WIDTH, CHANNELS)
         return self.head(x + y.permute(0, 3, 1, 2))
 
 

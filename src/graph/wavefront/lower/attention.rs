@@ -135,6 +135,23 @@ impl Lowering {
         self.keep_scores(node, scores)
     }
 
+    /// The same by an equation such as `bhid,bhjd->bhij`.
+    pub(super) fn attention_by_equation(&mut self, node: &Node, queries: View, mut keys: View) -> Done {
+        let is_scores = |outer: &[char], query: &[char], key: &[char], result: &[char]| {
+            let ([i, d], [j, e], [to, from]) = (query, key, result) else {
+                return false;
+            };
+            d == e && (to, from) == (i, j) && i != j && !outer.contains(i) && !outer.contains(j)
+        };
+        let rank = keys.axes.len();
+        if rank < 2 || !equation(node, is_scores) {
+            return Err(Unsupported::new(OVER_PLACES));
+        }
+        // One axis of features changes places with one of pixels: their order stays.
+        keys.axes.swap(rank - 2, rank - 1);
+        self.attention(node, queries, keys)
+    }
+
     fn keep_scores(&mut self, node: &Node, scores: Scores) -> Done {
         let name = node
             .outputs
@@ -203,6 +220,18 @@ impl Lowering {
                 scores.normalised = true;
             }
             "MatMul" if at == 0 && scores.normalised => return self.attend(node, &scores),
+            "Einsum" if at == 0 && scores.normalised => {
+                let is_sum = |outer: &[char], weights: &[char], values: &[char], result: &[char]| {
+                    let ([i, j], [from, d], [to, e]) = (weights, values, result) else {
+                        return false;
+                    };
+                    (from, to) == (j, i) && d == e && i != j && !outer.contains(d)
+                };
+                if !equation(node, is_sum) {
+                    return Err(refused());
+                }
+                return self.attend(node, &scores);
+            }
             _ => return Err(refused()),
         }
         self.keep_scores(node, scores)
@@ -269,6 +298,23 @@ impl Lowering {
         });
         Operand::Tensor(self.view(copy, view.axes.clone()).read(features))
     }
+}
+
+/// Whether the three terms of an equation begin with the same axes, and `fits` their last two.
+fn equation(node: &Node, fits: impl Fn(&[char], &[char], &[char], &[char]) -> bool) -> bool {
+    let text = String::from_utf8_lossy(node.text("equation")).replace(' ', "");
+    let Some((terms, result)) = text.split_once("->") else {
+        return false;
+    };
+    let Some((first, second)) = terms.split_once(',') else {
+        return false;
+    };
+    let [first, second, result] = [first, second, result].map(|term| term.chars().collect::<Vec<_>>());
+    let Some(outer) = first.len().checked_sub(2) else {
+        return false;
+    };
+    let same = |term: &[char]| term.len() == outer + 2 && term[..outer] == first[..outer];
+    same(&second) && same(&result) && fits(&first[..outer], &first[outer..], &second[outer..], &result[outer..])
 }
 
 /// Whether a factor of the weights leaves them as they are but for those of the first pixel, which it takes away.

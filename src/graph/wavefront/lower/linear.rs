@@ -84,8 +84,8 @@ impl Lowering {
         let (view, letters, weights, of_weights) = match &self.inputs(node)?[..] {
             [Entity::View(view), Entity::Constant(weights)] => (view.clone(), first, weights.clone(), second),
             [Entity::Constant(weights), Entity::View(view)] => (view.clone(), second, weights.clone(), first),
-            [Entity::View(_), Entity::View(_)] => {
-                return Err(Unsupported::new("attention over places"));
+            [Entity::View(queries), Entity::View(keys)] => {
+                return self.attention_by_equation(node, queries.clone(), keys.clone());
             }
             _ => return Err(unknown()),
         };

@@ -16,6 +16,8 @@ use crate::graph::{
 
 /// Features that a repetition may come to.
 const MAX_TILED: usize = 1 << 20;
+/// Rows or columns that a padding may add on a side.
+const MOST_PADDING: u64 = 1 << 20;
 
 impl Lowering {
     pub(super) fn concat(&mut self, node: &Node) -> Done {
@@ -261,6 +263,9 @@ impl Lowering {
 
 /// Adds zeros before and after along rows or columns; negative numbers cut.
 pub(super) fn widen(view: &mut View, axis: usize, before: i64, after: i64) -> Done {
+    if [before, after].iter().any(|count| count.unsigned_abs() > MOST_PADDING) {
+        return Err(Unsupported::new("padding beyond all bounds"));
+    }
     let cut = |size: i64| size + before + after;
     let (rows, columns) = view
         .extent()

@@ -150,20 +150,19 @@ fn target(shape: &[i64], sizes: &[usize], zero_is_zero: bool) -> Result<Vec<usiz
         })
         .collect();
     if let Some(open) = shape.iter().position(|&size| size == -1) {
-        let others: usize = dims
-            .iter()
-            .enumerate()
-            .filter(|&(at, _)| at != open)
-            .map(|(_, &size)| size)
-            .product();
-        if others == 0 || !total.is_multiple_of(others) {
-            return Err(Unsupported::new("a reshape to another number of elements"));
-        }
+        dims[open] = 1;
+        let others = elements(&dims).filter(|&others| others != 0 && total.is_multiple_of(others));
+        let others = others.ok_or_else(|| Unsupported::new("a reshape to another number of elements"))?;
         dims[open] = total / others;
     }
-    if dims.iter().product::<usize>() == total {
+    if elements(&dims) == Some(total) {
         Ok(dims)
     } else {
         Err(Unsupported::new("a reshape to another number of elements"))
     }
+}
+
+/// Their number, unless it is beyond all bounds: sizes are whatever a file says.
+fn elements(dims: &[usize]) -> Option<usize> {
+    dims.iter().try_fold(1usize, |product, &size| product.checked_mul(size))
 }
