@@ -2,11 +2,10 @@
 //!
 //! A request is *admitted* once, by its whole cost, or refused at once: a [`Permit`] says that what the request submits
 //! under it will be worked on, and in time if it has a deadline. Items then wait in the [`Lane`] of their kind of work.
-//! Batches form while workers are busy and never by waiting: a worker that comes free takes what has gathered. Work that
-//! is shorter than waking a worker is run by the thread that asks for it, in a worker's place, with what other requests
-//! of that thread have asked for by then. Items
-//! whose client has gone, or that cannot be finished before their deadline, are dropped before they cost anything. A
-//! batch that fails or panics answers its own items only.
+//! Batches form while workers are busy and never by waiting: a worker that comes free takes what has gathered. Work
+//! that is shorter than waking a worker is run by the thread that asks for it, in a worker's place, with what other
+//! requests of that thread have asked for by then. Items whose client has gone, or that cannot be finished before their
+//! deadline, are dropped before they cost anything. A batch that fails or panics answers its own items only.
 //!
 //! There are two classes of work. `Interactive` work is short (scoring, encoding). `Bulk` work is long and comes in
 //! steps (sampling): between two steps of an image other work gets its turn, and workers are shared between the classes

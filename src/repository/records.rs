@@ -86,8 +86,8 @@ impl Records {
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
-            tracing::warn!(%folder, %error, "proofs cannot be recorded: the next start does them again; --proof-records \
-                names another folder, or `none`");
+            tracing::warn!(%folder, %error, "proofs cannot be recorded: the next start does them again; \
+                --proof-records names another folder, or `none`");
         }
     }
 

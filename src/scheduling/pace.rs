@@ -51,8 +51,8 @@ impl Pace {
         self.measured().lone.map(|lone| lone as u64)
     }
 
-    /// The expected duration of a run of `rows` rows on one thread. Rows of larger runs are cheaper, so this is an upper
-    /// estimate.
+    /// The expected duration of a run of `rows` rows on one thread. Rows of larger runs are cheaper, so this is an
+    /// upper estimate.
     pub(super) fn narrow(&self, rows: usize) -> u64 {
         let measured = self.measured();
         (measured.lone.unwrap_or(measured.row) * rows as f64) as u64
