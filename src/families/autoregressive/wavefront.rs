@@ -26,7 +26,9 @@ use crate::{
     runtime::{Engine, Input, Program, Threads, Values, View},
 };
 
-/// Buffers of finished images that are kept for new ones.
+/// Values of finished images whose memory is kept for new ones, 32 MiB of them: with attention an image has megabytes.
+const SPARE_VALUES: usize = 1 << 23;
+/// Such memories, at most.
 const SPARE_MEMORIES: usize = 64;
 
 /// A compiled network with its runtime.
@@ -194,7 +196,8 @@ impl Wavefront {
     /// Gives the levels of a walk and keeps its memory for another.
     pub fn finish(&self, walk: Walk) -> Vec<u8> {
         let mut spare = self.spare();
-        if spare.memories.len() < SPARE_MEMORIES {
+        let most = (SPARE_VALUES / self.layout.size.max(1)).min(SPARE_MEMORIES);
+        if spare.memories.len() < most {
             spare.memories.push(walk.memory);
         }
         walk.levels
