@@ -17,6 +17,7 @@ pub mod image;
 pub mod likelihood;
 pub mod logistic_mixture;
 pub mod mixture;
+pub mod mondrian;
 mod normal;
 pub mod random;
 pub mod reliability;

@@ -37,7 +37,7 @@ use density_server::{
         catalogue::Catalogue,
         classify::{Classifies, ClassifyAsk},
         codes::Reconstructs,
-        detect::{JudgeAsk, Judged, Judges, Verdict},
+        detect::{JudgeAsk, Judges, Verdict},
         draw::{DrawAsk, Draws, Observation},
         info::State,
         labels::Condition,
@@ -117,7 +117,7 @@ async fn draw(models: &Models, count: usize, first_seed: u64) -> Vec<Image> {
     images
 }
 
-async fn detect(models: &Models, name: &str, images: Vec<Image>, false_alarm_rate: f64) -> (Judged, Vec<Verdict>) {
+async fn detect(models: &Models, name: &str, images: Vec<Image>, false_alarm_rate: f64) -> Vec<Verdict> {
     let ask = JudgeAsk {
         false_alarm_rate,
         confidence: None,
@@ -125,9 +125,8 @@ async fn detect(models: &Models, name: &str, images: Vec<Image>, false_alarm_rat
         map: false,
     };
     let judges = can::<dyn Judges>(&model(models, name));
-    let mut answer = judges.judge(images, &ask, &call(models)).await.unwrap();
-    let items = std::mem::take(&mut answer.items);
-    (answer, items.into_iter().map(Result::unwrap).collect())
+    let judged = judges.judge(images, &ask, &call(models)).await.unwrap();
+    judged.into_iter().map(Result::unwrap).collect()
 }
 
 fn constant(like: &Image, level: u8) -> Image {
@@ -143,6 +142,7 @@ fn recipe(models: &Models) -> Recipe {
         stir: false,
         samples: false,
         bank: BANK,
+        per_label: false,
         tiles: None,
         golden: Vec::new(),
         seed: 3,
@@ -228,13 +228,13 @@ async fn a_folder_of_pictures_becomes_a_detector_that_serves() {
     assert!(page.contains("<svg") && page.contains("data:image/png;base64,"));
 
     models.scan().unwrap();
-    let (answer, verdicts) = detect(&models, "tiny-gate", fresh.clone(), 0.1).await;
-    assert_eq!(answer.calibration.size, 350);
+    let verdicts = detect(&models, "tiny-gate", fresh.clone(), 0.1).await;
+    assert!(verdicts.iter().all(|own| own.calibration.size == 350));
     let rejected = verdicts.iter().filter(|own| own.reject).count() as u64;
     // 35 of 351 ranks are rejected, so that the rate is Beta(35, 316): nine in ten thousand fall outside.
     let (low, high) = beta_binomial_interval(200, 35.0, 316.0, 0.999);
     assert!((low..=high).contains(&rejected), "{rejected} not in {low}..={high}");
-    let (_, alone) = detect(&models, "tiny-gate", fresh[..1].to_vec(), 0.1).await;
+    let alone = detect(&models, "tiny-gate", fresh[..1].to_vec(), 0.1).await;
     assert_eq!(alone[0].p_value, verdicts[0].p_value);
 }
 
@@ -617,7 +617,7 @@ async fn an_autoencoder_and_a_classifier_take_part_in_a_detector() {
 
     // What the detector measures is what the members answer when they are asked themselves.
     let (shape, count) = (fresh[0].shape(), fresh.len());
-    let (_, verdicts) = detect(&models, "helped", fresh.clone(), 0.01).await;
+    let verdicts = detect(&models, "helped", fresh.clone(), 0.01).await;
     let reconstructions = can::<dyn Reconstructs>(&model(&models, "tiny-autoencoder"))
         .reconstruct(fresh.clone(), false, &call(&models))
         .await

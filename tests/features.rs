@@ -163,7 +163,7 @@ async fn detect(models: &Repository, name: &str, images: Vec<Image>, map: bool) 
     };
     let judges = can::<dyn Judges>(&model(models, name));
     let judged = judges.judge(images, &ask, &call(models)).await.unwrap();
-    judged.items.into_iter().map(Result::unwrap).collect()
+    judged.into_iter().map(Result::unwrap).collect()
 }
 
 #[tokio::test]

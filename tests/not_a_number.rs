@@ -222,7 +222,7 @@ async fn scores_labels_and_verdicts_are_refused() {
             map: false,
         };
         if let Ok(judges) = model.can::<dyn Judges>() {
-            none_is_a_number(name, judges.judge(images(&model), &ask, &call).await.unwrap().items);
+            none_is_a_number(name, judges.judge(images(&model), &ask, &call).await.unwrap());
         }
     }
     for name in ["tiny-classifier", "tiny-conditional-pixelcnn"] {

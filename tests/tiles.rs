@@ -66,6 +66,7 @@ async fn repository() -> (TempDir, Models) {
         stir: false,
         samples: false,
         bank: BANK,
+        per_label: false,
         tiles: Some(Tiles {
             stride: Some(STRIDE),
             smoothing: Some(1.0),
@@ -105,7 +106,7 @@ async fn judge(models: &Models, images: Vec<Image>) -> Vec<Result<Verdict, Strin
     };
     let judges: Arc<dyn Judges> = can(&model(models, NAME));
     let judged = judges.judge(images, &ask, &call(models)).await.unwrap();
-    let items = judged.items.into_iter();
+    let items = judged.into_iter();
     items.map(|item| item.map_err(|refusal| refusal.to_string())).collect()
 }
 

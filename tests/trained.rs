@@ -60,11 +60,7 @@ async fn rejected(model: &Model, images: Vec<Image>, false_alarm_rate: f64) -> V
         .judge(images, &ask, &call(models()))
         .await
         .unwrap();
-    judged
-        .items
-        .into_iter()
-        .map(|verdict| verdict.unwrap().reject)
-        .collect()
+    judged.into_iter().map(|verdict| verdict.unwrap().reject).collect()
 }
 
 /// The golden images of a model and the log-likelihoods that PyTorch gave them.

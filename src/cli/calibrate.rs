@@ -87,6 +87,11 @@ struct Request {
     #[arg(long, value_name = "KEY=VALUE,…", num_args = 0..=1, default_missing_value = "")]
     tiles: Option<String>,
 
+    /// Compare an image with those that are given the same label, by a classifier as the model or a member: the
+    /// false-alarm rate then holds for every label and not only for all together. 100 images must calibrate each label
+    #[arg(long)]
+    per_label: bool,
+
     /// Features, or places of feature maps, that the bank of nearest neighbours keeps at most
     #[arg(long, value_name = "N", default_value_t = BANK, value_parser = bank)]
     bank: usize,
@@ -180,8 +185,8 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         command: command(
             &model_name,
             &request.members,
-            (request.stir, request.samples, request.tiles.as_deref()),
-            request.bank,
+            (request.stir, request.samples, request.per_label),
+            (request.tiles.as_deref(), request.bank),
             &name,
             request.seed,
         ),
@@ -191,6 +196,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         samples: request.samples,
         bank: request.bank,
         tiles,
+        per_label: request.per_label,
         golden: read(&request.golden)?.images,
         seed: request.seed,
     };
@@ -331,14 +337,15 @@ pub(super) fn paths(paths: &[PathBuf]) -> String {
 fn command(
     model: &str,
     members: &[String],
-    (stir, samples, tiles): (bool, bool, Option<&str>),
-    bank: usize,
+    (stir, samples, per_label): (bool, bool, bool),
+    (tiles, bank): (Option<&str>, usize),
     name: &str,
     seed: u64,
 ) -> String {
     let members: String = members.iter().map(|m| format!(" --member {m}")).collect();
     let stir = if stir { " --stir" } else { "" };
     let samples = if samples { " --samples" } else { "" };
+    let per_label = if per_label { " --per-label" } else { "" };
     let bank = if bank == BANK {
         String::new()
     } else {
@@ -349,7 +356,9 @@ fn command(
         Some("") => " --tiles".to_owned(),
         Some(text) => format!(" --tiles {text}"),
     };
-    format!("density-server calibrate {model}{members}{stir}{samples}{bank}{tiles} --name {name} --seed {seed}")
+    format!(
+        "density-server calibrate {model}{members}{stir}{samples}{per_label}{bank}{tiles} --name {name} --seed {seed}"
+    )
 }
 
 /// A number of features that can have a nearest one among them.
@@ -371,6 +380,9 @@ fn report(made: &Made) -> String {
     );
     if made.duplicates > 0 {
         text += &format!("; {} came more than once and were taken once", made.duplicates);
+    }
+    if let Some(least) = made.least_of_a_label {
+        text += &format!("; label by label, with at least {least} each, and each keeps what is promised");
     }
     text += "\n\nfalse-alarm rate  on average  with 95 % confidence\n";
     for guarantee in &made.guarantees {

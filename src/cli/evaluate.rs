@@ -281,14 +281,13 @@ impl Evaluation<'_> {
         }
         let bar = gather::progress(sets.iter().map(|(_, set)| set.images.len()).sum());
         let runtime = pipeline::runtime()?;
-        let (mut all, mut calibration) = (Vec::new(), None);
+        let mut all = Vec::new();
         let mut done = 0;
         for (name, set) in sets {
             let progress = |count: usize| bar.set_position((done + count) as u64);
             let judging = detection::judge(judges, &set.images, &self.call, progress);
-            let (verdicts, own) = runtime.block_on(judging)?;
+            let verdicts = runtime.block_on(judging)?;
             done += set.images.len();
-            calibration = calibration.or(own);
             let (images, verdicts, failed) = set.answered(verdicts, handling)?;
             if images.len() < 2 {
                 let first = failed.first().map_or(String::new(), |first| format!(" ({first})"));
@@ -301,10 +300,10 @@ impl Evaluation<'_> {
             all.push(Judged { name, images, verdicts });
         }
         bar.finish_and_clear();
-        let (Some((inliers, outliers)), Some(calibration)) = (all.split_first(), calibration) else {
+        let Some((inliers, outliers)) = all.split_first() else {
             return Err(nothing("--data", failures));
         };
-        let report = DetectionReport::of(&self.loaded.model, &calibration, inliers, outliers);
+        let report = DetectionReport::of(&self.loaded.model, &judges.calibration(), inliers, outliers);
         Ok((report, all))
     }
 

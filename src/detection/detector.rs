@@ -8,7 +8,7 @@ use super::{
     statistics::density::NEGATIVE_LOG_LIKELIHOOD,
     tiles::Tiled,
 };
-use crate::{domain::conformal::Calibration, model::Model};
+use crate::{domain::mondrian::Mondrian, model::Model};
 
 /// A detector that is ready.
 #[derive(Debug)]
@@ -17,8 +17,9 @@ pub struct Detector {
     pub panel: Arc<Panel>,
     /// What it makes of the statistics.
     pub rule: Rule,
-    /// Strangeness of inliers that took part in nothing else.
-    pub calibration: Calibration,
+    /// Strangeness of inliers that took part in nothing else, by the label that a member gives them if each label is to
+    /// keep the rate.
+    pub calibration: Mondrian,
     /// What identifies its main density, if it has one: see [`crate::model::Model::identity`].
     pub density: Option<String>,
 }

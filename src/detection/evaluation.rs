@@ -6,6 +6,7 @@
 pub mod classification;
 pub mod density;
 pub mod detection;
+pub mod false_alarms;
 pub mod figures;
 pub mod maps;
 pub mod measured;

@@ -11,8 +11,7 @@ use std::{sync::Arc, time::Duration};
 use super::{
     calibrate::{Parts, measure_all, patience},
     learners::{Knowledge, SAMPLE, SAMPLE_PLACES, Sample},
-    panel::{Members, Panel, Sight},
-    rule::Measured,
+    panel::{Measurement, Members, Panel, Sight},
     statistics::{Need, Statistic},
 };
 use crate::{
@@ -44,13 +43,13 @@ pub struct Learning<'a> {
 }
 
 impl Learning<'_> {
-    /// A panel that has learnt from the images that fit and rank, and the statistics of all images in order. `progress`
-    /// is told how many images have been measured.
+    /// A panel that has learnt from the images that fit and rank, and what it measures of all images in order, but no
+    /// maps. `progress` is told how many images have been measured.
     pub async fn measure(
         &self,
         parts: &Parts,
         progress: impl Fn(usize),
-    ) -> Result<(Arc<Panel>, Vec<Measured>), Refusal> {
+    ) -> Result<(Arc<Panel>, Vec<Measurement>), Refusal> {
         let needs = learnt(&self.statistics);
         if needs.is_empty() {
             let panel = self.panel(Knowledge::default())?;
@@ -65,7 +64,7 @@ impl Learning<'_> {
             let knowledge = Knowledge::fit(&needs, &sample, self.seed);
             self.panel(knowledge.map_err(|cause| Refusal::option("data", cause))?)
         };
-        let mut apart: Vec<Option<Measured>> = vec![None; known.len()];
+        let mut apart: Vec<Option<Measurement>> = vec![None; known.len()];
         let mut done = 0;
         for fold in 0..FOLDS {
             let panel = learn(&|image| image % FOLDS != fold)?;
@@ -93,10 +92,14 @@ impl Learning<'_> {
         panel: &Arc<Panel>,
         images: &[Image],
         progress: impl Fn(usize),
-    ) -> Result<Vec<Measured>, Refusal> {
+    ) -> Result<Vec<Measurement>, Refusal> {
         let lane = panel.queue(self.workshop, (self.name, "calibrate"), Duration::from_millis(5));
         let measurements = measure_all(&lane, images, &patience(self.workshop), progress).await?;
-        Ok(measurements.into_iter().map(|measurement| measurement.values).collect())
+        let without_maps = |measurement| Measurement {
+            maps: Vec::new(),
+            ..measurement
+        };
+        Ok(measurements.into_iter().map(without_maps).collect())
     }
 
     /// Some places of every image.

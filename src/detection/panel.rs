@@ -40,6 +40,8 @@ pub struct Members {
     /// A network that sees images as features.
     features: Option<Arc<dyn GivesFeatures>>,
     shape: Option<ImageShape>,
+    /// Names of the labels that the classifier gives, or else the network of the features.
+    labels: Vec<String>,
 }
 
 /// Members and the statistics that are taken from them.
@@ -63,6 +65,8 @@ pub struct Measurement {
     pub values: Measured,
     /// For each statistic that is a map what it says of every dimension, in [`Statistic::unit`].
     pub maps: Vec<(Statistic, Vec<f32>)>,
+    /// The label that a member gives the image, if one gives labels.
+    pub label: Option<usize>,
 }
 
 impl Panel {
@@ -256,7 +260,12 @@ impl Panel {
             .iter()
             .filter_map(|&statistic| Some((statistic, statistic.map(&seen)?)))
             .collect();
-        Measurement { values, maps }
+        let label = |logits: &Vec<f32>| bayes::most_probable(&log_posterior(logits));
+        Measurement {
+            values,
+            maps,
+            label: evidence.logits.as_ref().map(label),
+        }
     }
 }
 
@@ -285,6 +294,11 @@ impl Members {
         self.shape
     }
 
+    /// Names of the labels that a member gives every image, in the order of their numbers; none if no member does.
+    pub fn labels(&self) -> &[String] {
+        if self.have(Need::Classifier) { &self.labels } else { &[] }
+    }
+
     /// Gives a model a role, if it can fill it.
     pub fn add(&mut self, role: Need, model: &Model) -> Result<(), String> {
         self.fill(role, model).map_err(|reason| {
@@ -296,6 +310,9 @@ impl Members {
                 role.wanted()
             )
         })?;
+        if role == Need::Classifier || (role == Need::Features && self.classifier.is_none()) {
+            self.labels = model.label_names().to_vec();
+        }
         match self.shape.replace(model.shape) {
             Some(other) if other != model.shape => Err(format!(
                 "its members take images of different sizes: {other} and {}",

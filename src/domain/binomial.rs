@@ -53,11 +53,27 @@ pub fn binomial_cdf(k: u64, n: u64, p: f64) -> f64 {
 /// The smallest and the largest of the counts out of m that a beta-binomial(m, a, b) takes with probability at least
 /// `confidence` when as much is cut from either end.
 pub fn beta_binomial_interval(m: u64, a: f64, b: f64, confidence: f64) -> (u64, u64) {
+    beta_binomial_sum_interval(&[(m, a, b)], confidence)
+}
+
+/// The same of the sum of independent counts, the parts being (m, a, b) of each.
+pub fn beta_binomial_sum_interval(parts: &[(u64, f64, f64)], confidence: f64) -> (u64, u64) {
+    let mut sums = vec![1.0];
+    for &(m, a, b) in parts {
+        let term = |k: u64| (ln_choose(m, k) + ln_beta(k as f64 + a, (m - k) as f64 + b) - ln_beta(a, b)).exp();
+        let own: Vec<f64> = (0..=m).map(term).collect();
+        let mut both = vec![0.0; sums.len() + own.len() - 1];
+        for (place, sum) in sums.iter().enumerate() {
+            for (both, term) in both[place..].iter_mut().zip(&own) {
+                *both += sum * term;
+            }
+        }
+        sums = both;
+    }
     let cut = (1.0 - confidence) / 2.0;
-    let term = |k: u64| (ln_choose(m, k) + ln_beta(k as f64 + a, (m - k) as f64 + b) - ln_beta(a, b)).exp();
-    let (mut sum, mut low, mut high) = (0.0, None, m);
-    for k in 0..=m {
-        sum += term(k);
+    let (mut sum, mut low, mut high) = (0.0, None, sums.len() as u64 - 1);
+    for (k, term) in (0..).zip(&sums) {
+        sum += term;
         if low.is_none() && sum > cut {
             low = Some(k);
         }
@@ -95,6 +111,9 @@ mod tests {
         assert!((ln_gamma(0.5) - std::f64::consts::PI.sqrt().ln()).abs() < 1e-12);
         // A beta-binomial with a = b = 1 is uniform on 0..=m.
         assert_eq!(beta_binomial_interval(99, 1.0, 1.0, 0.89), (5, 94));
+        // Two dice: 2 to 12 with 36 outcomes, of which one is cut from either end.
+        let die = (5, 1.0, 1.0);
+        assert_eq!(beta_binomial_sum_interval(&[die, die], 1.0 - 2.2 / 36.0), (1, 9));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Composite {
     fn smallest_false_alarm_rate(&self) -> f64 {
         let novelty = match &self.novelty {
             Novelty::Density(calibration) => calibration.smallest_p_value(),
-            Novelty::Detector(detector) => detector.calibration.smallest_upper_p_value(),
+            Novelty::Detector(detector) => detector.calibration.least().1.smallest_upper_p_value(),
         };
         novelty.max(self.ambiguity.smallest_upper_p_value())
     }
@@ -158,6 +158,7 @@ impl Contract for Own {
             statistic: "ambiguity",
             smallest_false_alarm_rate: composite.smallest_false_alarm_rate(),
             description: self.description.clone(),
+            by_label: None,
         };
         let judge = Arc::new(Judge::new(gate, composite, self.labels.clone(), timings));
         let no_graph = "it puts the answers of other models together and has no graph of its own: ask its members";

@@ -30,11 +30,11 @@ use crate::{
         statistics::Need,
         tiles::{self, Tiled},
     },
-    domain::{conformal::Calibration, image::Image},
+    domain::{conformal::Calibration, image::Image, mondrian::Mondrian},
     metrics::DriftMetrics,
     model::{
         Capabilities, Reason,
-        detect::{Calibrated, Judges, WatchesDrift},
+        detect::{Judges, WatchesDrift},
         info::{CalibrationInfo, Density, TilesInfo},
     },
     runtime::Threads,
@@ -84,6 +84,7 @@ impl Contract for Own {
             .found(gate)
             .map_err(|cause| GateError::Manifest(format!("members: {cause}")))?;
         let knowledge = self.knowledge(gate, &members)?;
+        let labels = members.labels().to_vec();
         let panel = Panel::new(members, self.plan.statistics.clone(), knowledge);
         let panel = Arc::new(panel.map_err(|cause| GateError::Manifest(format!("members: {cause}")))?);
         let manifest = gate.manifest();
@@ -107,7 +108,7 @@ impl Contract for Own {
         let rule = text
             .rule(&self.plan, panel.shape(), panel.latent_size())
             .map_err(wrong)?;
-        let calibration = Calibration::new(text.scores.clone()).map_err(|e| wrong(e.to_string()))?;
+        let calibration = text.calibration(&labels).map_err(wrong)?;
         let tiled = match &self.tiles {
             None => None,
             Some(plan) => Some(Tiled {
@@ -115,14 +116,15 @@ impl Contract for Own {
                 plan: plan.clone(),
                 windows: rule.clone(),
                 images: text.image_rule(panel.shape()).map_err(wrong)?,
-                calibration: calibration.clone(),
+                calibration: calibration.all().clone(),
             }),
         };
         gate.passed(
             "calibration",
             format!(
-                "{} inliers calibrate, {} ranked, {} fitted the densities",
-                calibration.size(),
+                "{} inliers calibrate{}, {} ranked, {} fitted the densities",
+                calibration.all().size(),
+                of_labels(&calibration),
                 text.splits.rank.images,
                 text.splits.fit.images
             ),
@@ -146,8 +148,9 @@ impl Contract for Own {
             calibration,
             density: density.map(|member| member.sha256.to_lowercase()),
         });
+        let labels = if self.per_label { labels } else { Vec::new() };
         let mut proved = self
-            .proved(gate, fitted, time)
+            .proved(gate, (fitted, labels), time)
             .map_err(|error| GateError::Drift(error.to_string()))?;
         proved.capabilities = proved.capabilities.offer(Arc::new(calibrated_on));
         Ok(proved)
@@ -229,6 +232,7 @@ impl Own {
             statistic: judging::STRANGENESS,
             smallest_false_alarm_rate: calibration.smallest_upper_p_value(),
             description: self.description.clone(),
+            by_label: None,
         }
     }
 
@@ -246,10 +250,7 @@ impl Own {
         let judge = TiledJudge {
             measure: tiled.panel.queue(workshop, (name, "detect"), time),
             tiled: Arc::clone(&tiled),
-            calibrated: Calibrated {
-                size: info.size,
-                description: info.description.clone(),
-            },
+            description: info.description.clone(),
             monitor: monitor.clone(),
         };
         let capabilities = capabilities(Arc::new(judge), monitor).offer::<Tiled>(tiled);
@@ -260,17 +261,25 @@ impl Own {
         })
     }
 
-    fn proved(&self, gate: &Gate<'_>, fitted: Arc<Fitted>, time: Duration) -> io::Result<Proved> {
+    fn proved(
+        &self,
+        gate: &Gate<'_>,
+        (fitted, labels): (Arc<Fitted>, Vec<String>),
+        time: Duration,
+    ) -> io::Result<Proved> {
         let (workshop, name) = (gate.workshop(), &gate.manifest().name);
-        let monitor = monitor(gate, &fitted.calibration)?;
-        let info = self.info(&fitted.calibration);
+        let monitor = monitor(gate, fitted.calibration.all())?;
+        let sizes = fitted.calibration.groups().iter().map(Calibration::size);
+        let info = CalibrationInfo {
+            smallest_false_alarm_rate: fitted.calibration.least().1.smallest_upper_p_value(),
+            by_label: self.per_label.then(|| labels.iter().cloned().zip(sizes).collect()),
+            ..self.info(fitted.calibration.all())
+        };
         let judge = Judge {
             measure: fitted.panel.queue(workshop, (name, "detect"), time),
             detector: Arc::clone(&fitted),
-            calibrated: Calibrated {
-                size: info.size,
-                description: info.description.clone(),
-            },
+            description: info.description.clone(),
+            labels,
             monitor: monitor.clone(),
         };
         let capabilities = capabilities(Arc::new(judge), monitor).offer::<Fitted>(fitted);
@@ -278,6 +287,15 @@ impl Own {
             calibration: Some(info),
             ..Proved::new(Density::None, capabilities)
         })
+    }
+}
+
+/// How many images calibrate each label, for a finding, if labels calibrate one by one.
+fn of_labels(calibration: &Mondrian) -> String {
+    let sizes = || calibration.groups().iter().map(Calibration::size);
+    match (sizes().min(), sizes().max()) {
+        (Some(least), Some(most)) => format!(" label by label, {least} to {most} each"),
+        _ => String::new(),
     }
 }
 

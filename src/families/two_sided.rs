@@ -13,7 +13,7 @@ use crate::{
     },
     model::{
         Call, PerImage, Reason, Refusal,
-        detect::{Calibrated, CalibrationScores, JudgeAsk, Judged, Judges, Measured, Measures, Verdict},
+        detect::{Calibrated, CalibrationScores, JudgeAsk, Judges, Measured, Measures, Verdict},
         info::CalibrationInfo,
         value::Number,
     },
@@ -35,7 +35,7 @@ pub(super) struct Judge {
 
 #[async_trait]
 impl Judges for Judge {
-    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<PerImage<Verdict>, Refusal> {
         self.scores.check(ask)?;
         let statistics = self.measures.measure(images, call).await?;
         Ok(self.scores.judge(ask, statistics))
@@ -75,11 +75,12 @@ impl TwoSided {
             size: self.calibration.size(),
             description: self.info.description.clone(),
             scores: self.calibration.scores().to_vec(),
+            labels: None,
         }
     }
 
     /// Verdicts on the statistics of images.
-    fn judge(&self, ask: &JudgeAsk, statistics: PerImage<f64>) -> Judged {
+    fn judge(&self, ask: &JudgeAsk, statistics: PerImage<f64>) -> PerImage<Verdict> {
         let verdict = |value: f64| {
             if value.is_nan() {
                 return Err(Refusal::not_a_number("the log-likelihood"));
@@ -94,20 +95,19 @@ impl TwoSided {
             Ok(Verdict {
                 reject: p_value <= ask.false_alarm_rate,
                 p_value,
+                threshold: Some(ask.false_alarm_rate),
+                calibration: Calibrated {
+                    size: self.calibration.size(),
+                    description: self.info.description.clone(),
+                    label: None,
+                },
                 strangeness: -p_value.ln(),
                 statistics: BTreeMap::from([(self.info.statistic.to_owned(), measured)]),
                 bits_per_dim: Some(bits_per_dim),
                 map: None,
             })
         };
-        Judged {
-            threshold: Some(ask.false_alarm_rate),
-            calibration: Calibrated {
-                size: self.calibration.size(),
-                description: self.info.description.clone(),
-            },
-            items: statistics.into_iter().map(|value| verdict(value?)).collect(),
-        }
+        statistics.into_iter().map(|value| verdict(value?)).collect()
     }
 }
 

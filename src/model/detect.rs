@@ -16,7 +16,7 @@ use crate::domain::image::Image;
 #[async_trait]
 pub trait Judges: Send + Sync {
     /// A verdict for each image.
-    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal>;
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<PerImage<Verdict>, Refusal>;
 
     /// Whether it can show what speaks against each dimension.
     fn has_maps(&self) -> bool;
@@ -49,17 +49,6 @@ pub struct JudgeAsk {
     pub map: bool,
 }
 
-/// The verdicts on the images of a request.
-#[derive(Debug, Clone)]
-pub struct Judged {
-    /// The largest p-value that is rejected; with a false discovery rate it depends on the other images of the request.
-    pub threshold: Option<f64>,
-    /// What the p-values are measured against.
-    pub calibration: Calibrated,
-    /// One for each image, in order.
-    pub items: PerImage<Verdict>,
-}
-
 /// The verdict on one image.
 #[derive(Debug, Clone)]
 pub struct Verdict {
@@ -67,6 +56,11 @@ pub struct Verdict {
     pub reject: bool,
     /// Conformal p-value.
     pub p_value: f64,
+    /// The largest p-value that is rejected; none with a false discovery rate, which depends on the other images of the
+    /// request.
+    pub threshold: Option<f64>,
+    /// What the p-value is measured against.
+    pub calibration: Calibrated,
     /// One number of which only large values are strange, and by which images can be put in order: what a detector
     /// makes of its statistics, else −log p-value.
     pub strangeness: f64,
@@ -101,6 +95,11 @@ pub struct Calibrated {
     pub size: usize,
     /// Where they came from.
     pub description: String,
+    /// The label that the network gives the image and all of them, where p-values are measured label by label: the
+    /// false-alarm rate then holds for every label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"frog")]
+    pub label: Option<String>,
 }
 
 /// What the p-values of a model are measured against: what it says of held-out ordinary images.
@@ -119,6 +118,10 @@ pub struct CalibrationScores {
     pub description: String,
     /// In ascending order; log-likelihoods in nats.
     pub scores: Vec<f64>,
+    /// For each score the label that the network gives its image, where p-values are measured label by label: n and a
+    /// are then counted among the scores of the image's own label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
 }
 
 /// What speaks against each dimension of an image.

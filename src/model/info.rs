@@ -1,6 +1,6 @@
 //! What a version of a model says of itself. One description for every transport and for the command line.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -247,6 +247,9 @@ pub struct CalibrationInfo {
     pub smallest_false_alarm_rate: f64,
     /// Where they came from.
     pub description: String,
+    /// For each label how many of them the network gives it, where p-values are measured label by label.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_label: Option<BTreeMap<String, usize>>,
 }
 
 /// How large images are cut into windows, and what becomes of what windows say.

@@ -7,7 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::{
     Call, Kind, Model, Refusal,
-    detect::{JudgeAsk, Judged, Judges},
+    detect::{JudgeAsk, Judges, Verdict},
 };
 use crate::domain::image::Image;
 
@@ -29,7 +29,14 @@ impl Shadow {
 
     /// Judges, later, the images that version `main` has judged, and counts where the two differ. If anything waits for
     /// a worker, or there is no room, that is left out, and counted as `shed`.
-    pub fn compare(self, main: u32, images: Vec<Image>, ask: JudgeAsk, judged: &Judged, call: &Call) {
+    pub fn compare(
+        self,
+        main: u32,
+        images: Vec<Image>,
+        ask: JudgeAsk,
+        judged: &[Result<Verdict, Refusal>],
+        call: &Call,
+    ) {
         let call = call.in_shadow();
         let place = Arc::clone(&self.room).try_acquire_owned();
         let (Ok(place), true) = (place, call.nothing_waits()) else {
@@ -84,8 +91,8 @@ impl Shadow {
     }
 }
 
-fn said(judged: &Judged) -> Vec<Said> {
-    let items = judged.items.iter();
+fn said(judged: &[Result<Verdict, Refusal>]) -> Vec<Said> {
+    let items = judged.iter();
     items
         .map(|item| item.as_ref().ok().map(|verdict| (verdict.reject, verdict.p_value)))
         .collect()

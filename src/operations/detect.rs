@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     model::{
         Model, Refusal,
-        detect::{Calibrated, EvidenceMap, JudgeAsk, Judged, Judges, Measured, Verdict},
+        detect::{Calibrated, EvidenceMap, JudgeAsk, Judges, Measured, Verdict},
     },
 };
 
@@ -173,12 +173,6 @@ impl Operation for Detect {
             };
             shadow.compare(model.version, images, ask, &judged, &context.call);
         }
-        let Judged {
-            threshold,
-            calibration,
-            items,
-        } = judged;
-        let guarantee = guarantee(&ask, threshold);
         let detection = |(verdict, image): (Result<Verdict, Refusal>, Option<Image>)| {
             let verdict = verdict?;
             Ok(Detection {
@@ -188,10 +182,10 @@ impl Operation for Detect {
                 false_alarm_rate: options.fdr.is_none().then_some(ask.false_alarm_rate),
                 confidence: options.confidence,
                 fdr: options.fdr,
-                threshold,
-                guarantee: guarantee.clone(),
+                threshold: verdict.threshold,
+                guarantee: guarantee(&ask, &verdict),
                 statistics: verdict.statistics,
-                calibration: calibration.clone(),
+                calibration: verdict.calibration,
                 map: verdict.map,
                 bits_per_dim: verdict.bits_per_dim,
                 image,
@@ -199,7 +193,7 @@ impl Operation for Detect {
         };
         Ok(Answer {
             head: NoHead {},
-            items: items.into_iter().zip(shown).map(detection).collect(),
+            items: judged.into_iter().zip(shown).map(detection).collect(),
         })
     }
 
@@ -259,16 +253,20 @@ fn decision(reject: bool) -> &'static str {
 }
 
 /// What is promised, in a sentence.
-fn guarantee(ask: &JudgeAsk, threshold: Option<f64>) -> String {
+fn guarantee(ask: &JudgeAsk, verdict: &Verdict) -> String {
     let rate = ask.false_alarm_rate;
-    match (ask.false_discovery_rate, ask.confidence, threshold) {
+    let ordinary = match &verdict.calibration.label {
+        None => "ordinary images".to_owned(),
+        Some(label) => format!("the ordinary images that it takes for {label:?}"),
+    };
+    match (ask.false_discovery_rate, ask.confidence, verdict.threshold) {
         (Some(rate), ..) => {
             format!("of the images rejected in this request, an expected share of at most {rate} is ordinary")
         }
         (None, Some(confidence), Some(threshold)) => format!(
             "with probability {confidence} over calibrations, this calibration rejects at most a share of {rate} of \
-             ordinary images: those with a p-value of at most {threshold:.6}"
+             {ordinary}: those with a p-value of at most {threshold:.6}"
         ),
-        _ => format!("on average over calibrations, at most a share of {rate} of ordinary images is rejected"),
+        _ => format!("on average over calibrations, at most a share of {rate} of {ordinary} is rejected"),
     }
 }

@@ -216,6 +216,7 @@ async fn a_conditional_model_is_no_member_of_a_detector() {
         stir: false,
         samples: false,
         bank: 100,
+        per_label: false,
         tiles: None,
         golden: Vec::new(),
         seed: 1,

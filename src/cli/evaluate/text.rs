@@ -2,6 +2,7 @@
 
 use crate::detection::evaluation::{
     ClassificationReport, DensityReport, DetectionReport, ReconstructionReport, RejectionReport, Report,
+    false_alarms::FalseAlarms,
     figures::{Figures, OfLabel},
 };
 
@@ -179,6 +180,7 @@ fn detection(own: &DetectionReport) -> String {
                 format!(", predicted {:.2} to {:.2} %{outside}", 100.0 * low, 100.0 * high)
             })
         );
+        text += &of_labels(alarms);
     }
     if own.sets.is_empty() {
         return text;
@@ -231,6 +233,21 @@ fn detection(own: &DetectionReport) -> String {
     }
     text += "\nThe last columns are the shares of outliers rejected at each false-alarm rate, * with confidence.\n";
     text
+}
+
+/// What became of the inliers of every label, where labels calibrate one by one.
+fn of_labels(alarms: &FalseAlarms) -> String {
+    let rates = || alarms.labels.iter().map(|own| 100.0 * own.measured_rate);
+    if alarms.labels.is_empty() {
+        return String::new();
+    }
+    format!(
+        "    label by label: {:.2} to {:.2} %, of {} labels {} outside what was predicted\n",
+        rates().fold(f64::INFINITY, f64::min),
+        rates().fold(0.0, f64::max),
+        alarms.labels.len(),
+        alarms.labels_outside()
+    )
 }
 
 /// The row above [`row`]s.

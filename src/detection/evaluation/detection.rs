@@ -3,18 +3,17 @@
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use super::{Seen, pixels::PixelReport};
+use super::{Seen, false_alarms::FalseAlarms, pixels::PixelReport};
 use crate::{
     detection::detector::is_detector,
     domain::{
-        binomial::{beta_binomial_interval, wilson_interval},
-        conformal::certified_rank,
+        binomial::wilson_interval,
         image::Image,
         roc::{self, Figures},
     },
     model::{
         Call, Model, PerImage, Refusal,
-        detect::{Calibrated, JudgeAsk, Judges, Measured, Verdict},
+        detect::{CalibrationScores, JudgeAsk, Judges, Measured, Verdict},
     },
 };
 
@@ -26,9 +25,6 @@ const CHUNK: usize = 64;
 
 /// Rounds of the bootstrap.
 const ROUNDS: usize = 300;
-
-/// Confidence of certified thresholds.
-const CONFIDENCE: f64 = 0.95;
 
 /// What was found of inliers and outliers.
 #[derive(Debug, Serialize)]
@@ -48,25 +44,6 @@ pub struct DetectionReport {
     pub pixels: Option<PixelReport>,
     #[serde(skip)]
     seen: Vec<String>,
-}
-
-/// A threshold, and how often it rejected inliers.
-#[derive(Debug, Serialize)]
-pub struct FalseAlarms {
-    /// What is promised.
-    pub rate: f64,
-    /// With the confidence of the certificate; without it the rate holds on average.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub confidence: Option<f64>,
-    /// p-values up to it are rejected.
-    pub threshold: f64,
-    /// Inliers that are.
-    pub rejected: usize,
-    /// Their share.
-    pub measured_rate: f64,
-    /// Where 95 % of such measurements lie.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub predicted: Option<[f64; 2]>,
 }
 
 /// A set of outliers.
@@ -163,14 +140,13 @@ impl Judged {
     }
 }
 
-/// Judges images, some chunks at a time, and tells what they were measured against. `progress` is told how many have
-/// been judged.
+/// Judges images, some chunks at a time. `progress` is told how many have been judged.
 pub async fn judge(
     judges: &dyn Judges,
     images: &[Image],
     call: &Call,
     progress: impl Fn(usize),
-) -> Result<(PerImage<Verdict>, Option<Calibrated>), Refusal> {
+) -> Result<PerImage<Verdict>, Refusal> {
     // P-values are what counts here; the rate only has to be one that every calibration supports.
     let ask = JudgeAsk {
         false_alarm_rate: 0.5,
@@ -183,23 +159,18 @@ pub async fn judge(
         .map(|chunk| judges.judge(chunk.to_vec(), &ask, call));
     let mut answers = Box::pin(stream::iter(answers).buffered(IN_FLIGHT));
     let mut verdicts = Vec::with_capacity(images.len());
-    let mut calibration = None;
     while let Some(answer) = answers.next().await {
-        let judged = answer?;
-        verdicts.extend(judged.items);
-        calibration = Some(judged.calibration);
+        verdicts.extend(answer?);
         progress(verdicts.len());
     }
-    Ok((verdicts, calibration))
+    Ok(verdicts)
 }
 
 impl DetectionReport {
     /// How sets of outliers differ from inliers, in the judgement of `model`, which is calibrated as stated. No set is
     /// empty.
-    pub fn of(model: &Model, calibration: &Calibrated, inliers: &Judged, outliers: &[Judged]) -> Self {
-        // The p-value of a density alone looks at both sides, for which no threshold with confidence is known here.
-        let certified = is_detector(model);
-        let false_alarms = false_alarms(inliers, calibration.size, certified);
+    pub fn of(model: &Model, calibration: &CalibrationScores, inliers: &Judged, outliers: &[Judged]) -> Self {
+        let false_alarms = FalseAlarms::of(inliers, is_detector(model));
         let mut seen = Seen::default();
         for image in &inliers.images {
             seen.count(model, image);
@@ -237,54 +208,6 @@ impl DetectionReport {
     }
 }
 
-impl FalseAlarms {
-    /// Whether what was measured is not what was predicted.
-    pub fn is_outside(&self) -> bool {
-        let outside = |[low, high]: [f64; 2]| !(low..=high).contains(&self.measured_rate);
-        self.predicted.is_some_and(outside)
-    }
-}
-
-fn false_alarms(inliers: &Judged, size: usize, certified: bool) -> Vec<FalseAlarms> {
-    let mut all = Vec::new();
-    for (rate, confidence) in [
-        (0.01, Some(CONFIDENCE)),
-        (0.05, Some(CONFIDENCE)),
-        (0.01, None),
-        (0.05, None),
-    ] {
-        let scores = (size + 1) as f64;
-        let k = match confidence {
-            Some(_) if !certified => continue,
-            Some(confidence) => certified_rank(size, rate, confidence),
-            None => (rate * scores + 1e-9) as usize,
-        };
-        if k == 0 {
-            continue;
-        }
-        let threshold = if confidence.is_some() { k as f64 / scores } else { rate };
-        let images = inliers.verdicts.len();
-        let rejected = rejected(inliers, threshold);
-        let predicted = certified.then(|| {
-            let (low, high) = beta_binomial_interval(images as u64, k as f64, scores - k as f64, 0.95);
-            [low, high].map(|count| count as f64 / images as f64)
-        });
-        all.push(FalseAlarms {
-            rate,
-            confidence,
-            threshold,
-            rejected,
-            measured_rate: rejected as f64 / images as f64,
-            predicted,
-        });
-    }
-    all
-}
-
-fn rejected(set: &Judged, threshold: f64) -> usize {
-    set.verdicts.iter().filter(|d| d.p_value <= threshold).count()
-}
-
 fn figures_of(inliers: &Judged, set: &Judged, false_alarms: &[FalseAlarms]) -> Set {
     let (inside, outside) = (inliers.strangeness(), set.strangeness());
     let value = roc::figures(&inside, &outside);
@@ -294,7 +217,7 @@ fn figures_of(inliers: &Judged, set: &Judged, false_alarms: &[FalseAlarms]) -> S
     let detection = false_alarms
         .iter()
         .map(|alarms| {
-            let rejected = rejected(set, alarms.threshold);
+            let rejected = alarms.rejected(&set.verdicts).filter(|&own| own).count();
             let (low, high) = wilson_interval(rejected as u64, count as u64);
             Detected {
                 rate: alarms.rate,

@@ -51,7 +51,7 @@ pub async fn count_pixels(
 ) -> Result<(), Refusal> {
     for (number, chunk) in images.chunks(CHUNK).enumerate() {
         let judged = judges.judge(chunk.to_vec(), &ASK_MAP, call).await?;
-        for (place, (image, verdict)) in chunk.iter().zip(judged.items).enumerate() {
+        for (place, (image, verdict)) in chunk.iter().zip(judged).enumerate() {
             let place = number * CHUNK + place;
             if let Some(map) = verdict?.map {
                 pixels.add(image, &map.values.values, mask(place)?.as_deref());
@@ -69,6 +69,6 @@ pub async fn evidence(model: &Model, images: &[Image], call: &Call) -> Option<Ve
         return None;
     }
     let judged = judges.judge(images.to_vec(), &ASK_MAP, call).await.ok()?;
-    let maps = judged.items.into_iter();
+    let maps = judged.into_iter();
     maps.map(|verdict| Some(verdict.ok()?.map?.values.values)).collect()
 }

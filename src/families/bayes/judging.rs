@@ -12,7 +12,7 @@ use crate::{
     },
     domain::{
         bayes,
-        conformal::{Calibration, CalibrationError},
+        conformal::CalibrationError,
         image::{Image, ImageShape},
         likelihood,
     },
@@ -81,8 +81,8 @@ impl Judge {
     async fn familiarities(&self, images: Vec<Image>, call: &Call) -> Result<PerImage<Familiarity>, Refusal> {
         match (&self.composite.novelty, &self.measure) {
             (Novelty::Detector(detector), Some(measure)) => self.by_detector(detector, measure, images, call).await,
-            (novelty, _) => {
-                let calibration = calibration(novelty);
+            (Novelty::Detector(_), None) => Err(Refusal::internal("a detector has no queue")),
+            (Novelty::Density(calibration), _) => {
                 let familiarity = |map: Result<Vec<f32>, JobError>| {
                     let log_density = log_density(&map?)?;
                     let p_value = calibration.two_sided_p_value(log_density);
@@ -134,7 +134,7 @@ impl Judge {
             Ok(Familiarity {
                 log_density,
                 value: strangeness,
-                p_value: detector.calibration.upper_p_value(strangeness),
+                p_value: detector.calibration.of(measurement.label).upper_p_value(strangeness),
             })
         };
         Ok(measured.into_iter().map(familiarity).collect())
@@ -246,13 +246,6 @@ fn supports(composite: &Composite, rate: f64) -> Result<(), CalibrationError> {
     composite.ambiguity.threshold(rate, None)?;
     match &composite.novelty {
         Novelty::Density(calibration) => calibration.supports_two_sided(rate),
-        Novelty::Detector(detector) => detector.calibration.threshold(rate, None).map(drop),
-    }
-}
-
-fn calibration(novelty: &Novelty) -> &Calibration {
-    match novelty {
-        Novelty::Density(calibration) => calibration,
-        Novelty::Detector(detector) => &detector.calibration,
+        Novelty::Detector(detector) => detector.calibration.least().1.threshold(rate, None).map(drop),
     }
 }

@@ -16,8 +16,10 @@ use crate::{
         trained_on::TrainedOn,
     },
     domain::{
+        conformal::Calibration,
         image::{Image, ImageShape},
         mixture::{Component, Mixture},
+        mondrian::Mondrian,
     },
     families::manifest::{
         placement, preprocessing,
@@ -54,6 +56,9 @@ pub(super) struct CalibrationText {
     tiles: Option<RuleText>,
     /// Strangeness of the calibration images in ascending order.
     pub(super) scores: Vec<f64>,
+    /// The number of the label of each, where labels calibrate one by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    labels: Option<Vec<usize>>,
 }
 
 /// A fitted rule as it is written.
@@ -103,8 +108,8 @@ struct ComponentText {
 
 impl CalibrationText {
     pub(super) fn of(detector: &NewDetector) -> Self {
-        let mut scores = detector.scores.clone();
-        scores.sort_by(f64::total_cmp);
+        let mut order: Vec<usize> = (0..detector.scores.len()).collect();
+        order.sort_by(|&a, &b| detector.scores[a].total_cmp(&detector.scores[b]));
         let RuleText {
             statistics,
             densities,
@@ -131,7 +136,11 @@ impl CalibrationText {
             guard,
             guarded,
             tiles: detector.tiles.as_ref().map(|(_, images)| RuleText::of(images)),
-            scores,
+            scores: order.iter().map(|&place| detector.scores[place]).collect(),
+            labels: detector
+                .labels
+                .as_ref()
+                .map(|labels| order.iter().map(|&place| labels[place]).collect()),
         }
     }
 
@@ -168,6 +177,23 @@ impl CalibrationText {
         })
     }
 
+    /// What strangeness is compared with: that of all images, or of those with the same of some `labels`.
+    pub(super) fn calibration(&self, labels: &[String]) -> Result<Mondrian, String> {
+        let Some(own) = &self.labels else {
+            let all = Calibration::new(self.scores.clone()).map_err(|error| error.to_string())?;
+            return Ok(all.into());
+        };
+        if own.len() != self.scores.len() {
+            return Err(format!(
+                "it has {} scores and {} labels of them",
+                self.scores.len(),
+                own.len()
+            ));
+        }
+        let scored: Vec<(f64, usize)> = self.scores.iter().copied().zip(own.iter().copied()).collect();
+        Mondrian::new(&scored, labels.len()).map_err(|error| format!("labels: {error}"))
+    }
+
     /// Whether the calibration is of this detector and no other.
     pub(super) fn check(&self, contract: &Own) -> Result<(), String> {
         let members: BTreeMap<String, String> = contract
@@ -180,6 +206,9 @@ impl CalibrationText {
         }
         if self.tiles.is_some() != contract.tiles.is_some() {
             return Err("the manifest has [tiles] and it was made without them, or the reverse".to_owned());
+        }
+        if self.labels.is_some() != contract.per_label {
+            return Err("the manifest says calibration.per_label and it has no labels, or the reverse".to_owned());
         }
         self.windows().check(&contract.plan)?;
         self.tiles
@@ -441,12 +470,17 @@ pub(super) fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&st
     let splits = &detector.splits;
     let _ = write!(
         out,
-        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n{}\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = \
-         {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
+        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n{}{}\n[golden]\nimages = {GOLDEN_IMAGES:?}\n\
+         scores = {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
         text::quoted(&format!(
             "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
             detector.data, splits.calibrate.images, splits.rank.images, splits.fit.images, splits.seed
         )),
+        if detector.labels.is_some() {
+            "per_label = true\n"
+        } else {
+            ""
+        },
         placement::lines(detector.calibrated_at)
     );
     let origin = Origin {

@@ -22,7 +22,7 @@ use crate::{
     families::two_sided::refused,
     model::{
         Call, PerImage, Refusal,
-        detect::{Calibrated, CalibrationScores, EvidenceMap, JudgeAsk, Judged, Judges, Measured, Verdict},
+        detect::{Calibrated, CalibrationScores, EvidenceMap, JudgeAsk, Judges, Measured, Verdict},
         value::{Map, Number},
     },
     scheduling::JobError,
@@ -35,16 +35,18 @@ pub(super) const STRANGENESS: &str = "strangeness";
 pub(super) struct Judge {
     pub(super) detector: Arc<Detector>,
     pub(super) measure: Measuring,
-    pub(super) calibrated: Calibrated,
+    /// What its calibration is of.
+    pub(super) description: String,
+    /// Names of the labels that calibrate one by one; none if all images calibrate together.
+    pub(super) labels: Vec<String>,
     /// Watches the stream of judged images, if a server does.
     pub(super) monitor: Option<Arc<Monitor>>,
 }
 
 #[async_trait]
 impl Judges for Judge {
-    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
-        let calibration = &self.detector.calibration;
-        let threshold = threshold(calibration, ask)?;
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<PerImage<Verdict>, Refusal> {
+        self.check(ask)?;
         let monitor = watching(self.monitor.as_ref(), call);
         let judged = if monitor.is_some() { images.clone() } else { Vec::new() };
         let measured = call.run(&self.measure, images).await?;
@@ -52,11 +54,21 @@ impl Judges for Judge {
             .into_iter()
             .map(|measurement| self.verdict(measurement, ask))
             .collect();
-        Ok(decide((items, threshold, judged), ask, &self.calibrated, monitor))
+        Ok(decide((items, judged), ask, monitor))
     }
 
     fn calibration(&self) -> CalibrationScores {
-        scores_of(&self.calibrated, &self.detector.calibration)
+        let calibration = &self.detector.calibration;
+        let mut scored: Vec<(f64, &String)> = Vec::new();
+        for (name, own) in self.labels.iter().zip(calibration.groups()) {
+            scored.extend(own.scores().iter().map(|&score| (score, name)));
+        }
+        scored.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let labels = scored.into_iter().map(|(_, name)| name.clone()).collect();
+        CalibrationScores {
+            labels: (!self.labels.is_empty()).then_some(labels),
+            ..scores_of(&self.description, calibration.all())
+        }
     }
 
     fn has_maps(&self) -> bool {
@@ -66,13 +78,14 @@ impl Judges for Judge {
 }
 
 /// Strangeness of whole inliers.
-fn scores_of(calibrated: &Calibrated, calibration: &Calibration) -> CalibrationScores {
+fn scores_of(description: &str, calibration: &Calibration) -> CalibrationScores {
     CalibrationScores {
         statistic: STRANGENESS,
         two_sided: false,
-        size: calibrated.size,
-        description: calibrated.description.clone(),
+        size: calibration.size(),
+        description: description.to_owned(),
         scores: calibration.scores().to_vec(),
+        labels: None,
     }
 }
 
@@ -83,19 +96,16 @@ fn watching<'a>(monitor: Option<&'a Arc<Monitor>>, call: &Call) -> Option<&'a Mo
 
 /// Decides on every image, and tells whoever watches of those that were `judged`.
 fn decide(
-    (mut items, threshold, judged): (PerImage<Verdict>, Option<f64>, Vec<Image>),
+    (mut items, judged): (PerImage<Verdict>, Vec<Image>),
     ask: &JudgeAsk,
-    calibrated: &Calibrated,
     monitor: Option<&Monitor>,
-) -> Judged {
-    let p_values: Vec<f64> = items.iter().flatten().map(|verdict| verdict.p_value).collect();
-    let rejections = match (threshold, ask.false_discovery_rate) {
-        (Some(threshold), _) => p_values.iter().map(|&p| p <= threshold).collect(),
-        (None, Some(rate)) => conformal::false_discovery_rejections(&p_values, rate),
-        (None, None) => vec![false; p_values.len()],
-    };
-    for (verdict, reject) in items.iter_mut().flatten().zip(rejections) {
-        verdict.reject = reject;
+) -> PerImage<Verdict> {
+    if let Some(rate) = ask.false_discovery_rate {
+        let p_values: Vec<f64> = items.iter().flatten().map(|verdict| verdict.p_value).collect();
+        let rejections = conformal::false_discovery_rejections(&p_values, rate);
+        for (verdict, reject) in items.iter_mut().flatten().zip(rejections) {
+            verdict.reject = reject;
+        }
     }
     if let Some(monitor) = monitor {
         let both = judged.into_iter().zip(&items);
@@ -104,39 +114,36 @@ fn decide(
                 .collect(),
         );
     }
-    Judged {
-        threshold,
-        calibration: calibrated.clone(),
-        items,
-    }
+    items
 }
 
 /// A detector of images of any size with its queue of windows.
 pub(super) struct TiledJudge {
     pub(super) tiled: Arc<Tiled>,
     pub(super) measure: Measuring,
-    pub(super) calibrated: Calibrated,
+    /// What its calibration is of.
+    pub(super) description: String,
     /// Watches the stream of judged images, if a server does.
     pub(super) monitor: Option<Arc<Monitor>>,
 }
 
 #[async_trait]
 impl Judges for TiledJudge {
-    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<Judged, Refusal> {
+    async fn judge(&self, images: Vec<Image>, ask: &JudgeAsk, call: &Call) -> Result<PerImage<Verdict>, Refusal> {
         let looking = self.tiled.looking();
-        let threshold = threshold(&self.tiled.calibration, ask)?;
+        let threshold = threshold(&self.tiled.calibration, None, ask)?;
         let permit = looking.admit(&self.measure, &images, call)?;
         let mut items = Vec::with_capacity(images.len());
         for image in &images {
             let gathered = looking.measure(&self.measure, image, &permit, call).await;
-            items.push(gathered.map(|gathered| self.verdict(image, gathered, ask)));
+            items.push(gathered.map(|gathered| self.verdict(image, gathered, (ask, threshold))));
         }
         let monitor = watching(self.monitor.as_ref(), call);
-        Ok(decide((items, threshold, images), ask, &self.calibrated, monitor))
+        Ok(decide((items, images), ask, monitor))
     }
 
     fn calibration(&self) -> CalibrationScores {
-        scores_of(&self.calibrated, &self.tiled.calibration)
+        scores_of(&self.description, &self.tiled.calibration)
     }
 
     fn has_maps(&self) -> bool {
@@ -145,7 +152,7 @@ impl Judges for TiledJudge {
 }
 
 impl TiledJudge {
-    fn verdict(&self, image: &Image, gathered: Gathered, ask: &JudgeAsk) -> Verdict {
+    fn verdict(&self, image: &Image, gathered: Gathered, (ask, threshold): (&JudgeAsk, Option<f64>)) -> Verdict {
         let Gathered { values, map } = gathered;
         let tiled = &*self.tiled;
         let judgement = tiled.images.judge(&values);
@@ -160,11 +167,18 @@ impl TiledJudge {
         let measurement = Measurement {
             values,
             maps: Vec::new(),
+            label: None,
         };
+        let p_value = tiled.calibration.upper_p_value(judgement.strangeness);
         Verdict {
-            // Whether it stands is known when all images are.
-            reject: false,
-            p_value: tiled.calibration.upper_p_value(judgement.strangeness),
+            reject: threshold.is_some_and(|threshold| p_value <= threshold),
+            p_value,
+            threshold,
+            calibration: Calibrated {
+                size: tiled.calibration.size(),
+                description: self.description.clone(),
+                label: None,
+            },
             strangeness: judgement.strangeness,
             statistics: statistics(&tiled.images, &measurement, &judgement, image.shape().dimensions()),
             bits_per_dim: None,
@@ -174,6 +188,17 @@ impl TiledJudge {
 }
 
 impl Judge {
+    /// Whether every calibration supports what is asked.
+    fn check(&self, ask: &JudgeAsk) -> Result<(), Refusal> {
+        let (label, least) = self.detector.calibration.least();
+        threshold(least, self.name_of(label), ask).map(drop)
+    }
+
+    /// The name of a label, if labels calibrate one by one.
+    fn name_of(&self, label: Option<usize>) -> Option<&str> {
+        self.labels.get(label?).map(String::as_str)
+    }
+
     fn verdict(
         &self,
         measurement: Result<Result<Measurement, Refusal>, JobError>,
@@ -182,10 +207,19 @@ impl Judge {
         let (detector, measurement) = (&*self.detector, measurement??);
         let dimensions = detector.panel.shape().dimensions();
         let judgement = detector.rule.judge(&measurement.values);
+        let calibration = detector.calibration.of(measurement.label);
+        let p_value = calibration.upper_p_value(judgement.strangeness);
+        let label = self.name_of(measurement.label);
+        let threshold = threshold(calibration, label, ask)?;
         Ok(Verdict {
-            // Whether it stands is known when all images are.
-            reject: false,
-            p_value: detector.calibration.upper_p_value(judgement.strangeness),
+            reject: threshold.is_some_and(|threshold| p_value <= threshold),
+            p_value,
+            threshold,
+            calibration: Calibrated {
+                size: calibration.size(),
+                description: self.description.clone(),
+                label: label.map(str::to_owned),
+            },
             strangeness: judgement.strangeness,
             statistics: statistics(&detector.rule, &measurement, &judgement, dimensions),
             bits_per_dim: detector
@@ -200,13 +234,17 @@ impl Judge {
     }
 }
 
-/// The largest p-value to reject, unless false discoveries are to be controlled.
-fn threshold(calibration: &Calibration, ask: &JudgeAsk) -> Result<Option<f64>, Refusal> {
+/// The largest p-value to reject, unless false discoveries are to be controlled. A calibration of one label is named in
+/// what is wrong.
+fn threshold(calibration: &Calibration, label: Option<&str>, ask: &JudgeAsk) -> Result<Option<f64>, Refusal> {
     let Some(rate) = ask.false_discovery_rate else {
-        return calibration
-            .threshold(ask.false_alarm_rate, ask.confidence)
-            .map(Some)
-            .map_err(refused);
+        let threshold = calibration.threshold(ask.false_alarm_rate, ask.confidence).map(Some);
+        return threshold.map_err(|error| match label {
+            None => refused(error),
+            Some(label) => {
+                refused(error).with_detail(&format!("label by label, and these are the scores of {label:?}"))
+            }
+        });
     };
     if ask.confidence.is_some() {
         let reason = "it belongs to a false-alarm rate; a false discovery rate holds on average";

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     detection::{
-        calibrate::{self, Guarantee, Inliers, Parts, Splits},
+        calibrate::{self, Guarantee, Inliers, LEAST_CALIBRATION, Parts, Splits},
         learners::Tensors,
         learning::Learning,
         panel::{Members, Panel},
@@ -26,6 +26,7 @@ use crate::{
     domain::{
         conformal::Calibration,
         image::{Image, ImageShape},
+        mondrian::Mondrian,
     },
     families::manifest::{members::Member, write},
     media::{self, DecodeOptions},
@@ -59,6 +60,9 @@ pub struct Recipe {
     pub bank: usize,
     /// How larger images are cut into windows of what the members take, if they are.
     pub tiles: Option<Tiles>,
+    /// Whether images are compared with those to which a member gives the same label, so that each label keeps the
+    /// false-alarm rate.
+    pub per_label: bool,
     /// Images of one size that are kept with the detector to check it, instead of some of those that calibrate.
     pub golden: Vec<Image>,
     /// Seed of the permutation that parts the images, and of the densities' starts.
@@ -95,8 +99,10 @@ pub struct Made {
     pub calibrate: usize,
     /// Images that came more than once and were counted once.
     pub duplicates: usize,
-    /// False-alarm rates and what can be promised of them.
+    /// False-alarm rates and what can be promised of them, of each label if labels calibrate one by one.
     pub guarantees: Vec<Guarantee>,
+    /// The fewest images that calibrate a label, if labels calibrate one by one.
+    pub least_of_a_label: Option<usize>,
 }
 
 /// Makes a detector and writes it as the next version of its name into `repository`. `progress` is told how many images
@@ -118,6 +124,10 @@ pub async fn calibrate(
     for (role, model) in &recipe.members {
         members.add(*role, model).map_err(wrong)?;
     }
+    let names = members.labels().to_vec();
+    if recipe.per_label {
+        can_go_by_label(recipe, &names)?;
+    }
     let plan = calibrate::plan(&members, recipe.stir, recipe.samples);
     let fitting = Fitting {
         learning: Learning {
@@ -134,7 +144,8 @@ pub async fn calibrate(
         None => fitting.whole(plan, progress).await?,
         Some(tiles) => fitting.tiled(plan, tiles, progress).await?,
     };
-    let calibration = Calibration::new(fitted.scores.clone()).map_err(|e| Refusal::option("data", e))?;
+    let labels = if recipe.per_label { Some(fitted.labels()?) } else { None };
+    let calibration = compared(&fitted.scores, labels.as_deref(), &names)?;
     let golden = golden(recipe, &parts.calibrate);
     let golden_scores = fitted.judge_here(&golden).map_err(Refusal::internal)?;
     let Fitted {
@@ -142,6 +153,7 @@ pub async fn calibrate(
         rule,
         tiles,
         scores,
+        ..
     } = fitted;
     let detector = NewDetector {
         name: recipe.name.clone(),
@@ -162,6 +174,7 @@ pub async fn calibrate(
         rule,
         tiles,
         scores,
+        labels,
         splits: parts.splits(recipe.seed),
         calibrated_on: TrainedOn::of(parts.calibrate.iter().map(calibrate::hash)),
         calibrated_at: Placement::of_all(recipe.members.iter().map(|(_, model)| model.placement)),
@@ -179,9 +192,51 @@ pub async fn calibrate(
         calibrate: parts.calibrate.len(),
         duplicates: parts.duplicates,
         guarantees: [0.001, 0.01, 0.05, 0.1]
-            .map(|rate| calibrate::guarantee(&calibration, rate))
+            .map(|rate| calibrate::guarantee(calibration.least().1, rate))
             .to_vec(),
+        least_of_a_label: recipe.per_label.then(|| calibration.least().1.size()),
     })
+}
+
+/// Whether images can be compared label by label.
+fn can_go_by_label(recipe: &Recipe, labels: &[String]) -> Result<(), Refusal> {
+    if labels.is_empty() {
+        return Err(Refusal::option(
+            "per_label",
+            "no member gives labels: it takes a classifier, as the model itself or as a member",
+        ));
+    }
+    if recipe.tiles.is_some() {
+        return Err(Refusal::option(
+            "per_label",
+            "windows of one image may have several labels: leave it or tiles out",
+        ));
+    }
+    Ok(())
+}
+
+/// What strangeness is compared with: that of all images, or of those with the same label. Every label must be able to
+/// promise something.
+fn compared(scores: &[f64], labels: Option<&[usize]>, names: &[String]) -> Result<Mondrian, Refusal> {
+    let Some(labels) = labels else {
+        let all = Calibration::new(scores.to_vec()).map_err(|error| Refusal::option("data", error))?;
+        return Ok(all.into());
+    };
+    for (number, name) in names.iter().enumerate() {
+        let images = labels.iter().filter(|&&label| label == number).count();
+        if images < LEAST_CALIBRATION {
+            return Err(Refusal::option(
+                "per_label",
+                format!(
+                    "of the {} images that calibrate {images} are given the label {name:?}, and at least \
+                     {LEAST_CALIBRATION} are needed of each",
+                    labels.len()
+                ),
+            ));
+        }
+    }
+    let scored: Vec<(f64, usize)> = scores.iter().copied().zip(labels.iter().copied()).collect();
+    Mondrian::new(&scored, names.len()).map_err(|error| Refusal::option("data", error))
 }
 
 /// What a detector is fitted with.
@@ -196,18 +251,24 @@ struct Fitted {
     rule: Rule,
     tiles: Option<(TilePlan, Rule)>,
     scores: Vec<f64>,
+    /// The label that a member gives each image that calibrates, if one gives labels.
+    labels: Vec<Option<usize>>,
 }
 
 impl Fitting<'_> {
     /// A rule for whole images.
     async fn whole(&self, plan: Plan, progress: impl Fn(usize)) -> Result<Fitted, Refusal> {
-        let (panel, measured) = self.learning.measure(self.parts, progress).await?;
+        let (panel, measurements) = self.learning.measure(self.parts, progress).await?;
+        let calibrate = &measurements[measurements.len() - self.parts.calibrate.len()..];
+        let labels = calibrate.iter().map(|own| own.label).collect();
+        let measured: Vec<Measured> = measurements.into_iter().map(|own| own.values).collect();
         let (rule, scores) = self.rule(plan, &measured)?;
         Ok(Fitted {
             panel,
             rule,
             tiles: None,
             scores,
+            labels,
         })
     }
 
@@ -236,7 +297,8 @@ impl Fitting<'_> {
             calibrate: Vec::new(),
             duplicates: 0,
         };
-        let (panel, measured) = learning.measure(&of_windows, |_| ()).await?;
+        let (panel, measurements) = learning.measure(&of_windows, |_| ()).await?;
+        let measured: Vec<Measured> = measurements.into_iter().map(|own| own.values).collect();
         let (fit, rank) = measured.split_at(of_windows.fit.len());
         let fitted = Rule::fit(plan, fit, rank, learning.seed);
         let rule = fitted.map_err(|error| Refusal::option("data", error))?;
@@ -263,6 +325,7 @@ impl Fitting<'_> {
             rule,
             tiles: Some((tiles, images)),
             scores,
+            labels: Vec::new(),
         })
     }
 
@@ -277,6 +340,12 @@ impl Fitting<'_> {
 }
 
 impl Fitted {
+    /// The label of every image that calibrates.
+    fn labels(&self) -> Result<Vec<usize>, Refusal> {
+        let labels: Option<Vec<usize>> = self.labels.iter().copied().collect();
+        labels.ok_or_else(|| Refusal::internal("an image was given no label"))
+    }
+
     /// The strangeness of images, on the calling thread.
     fn judge_here(&self, images: &[Image]) -> Result<Vec<f64>, String> {
         let panel = &self.panel;
@@ -343,6 +412,8 @@ pub(super) struct NewDetector {
     pub(super) tiles: Option<(TilePlan, Rule)>,
     /// Strangeness of the calibration images.
     pub(super) scores: Vec<f64>,
+    /// The label of each, if labels calibrate one by one.
+    pub(super) labels: Option<Vec<usize>>,
     /// Which images were used for what.
     pub(super) splits: Splits,
     /// The images that calibrate.

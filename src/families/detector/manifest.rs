@@ -30,6 +30,8 @@ pub(super) struct Own {
     pub(super) learnt: Option<String>,
     /// JSON file of its calibration.
     pub(super) calibration: String,
+    /// Whether images are compared with those to which a member gives the same label.
+    pub(super) per_label: bool,
     /// Where the images that calibrated it came from.
     pub(super) description: String,
     /// Where they were judged, and how exactly.
@@ -78,6 +80,8 @@ struct LearntTable {
 struct CalibrationTable {
     file: String,
     description: String,
+    #[serde(default)]
+    per_label: bool,
     device: Option<String>,
     precision: Option<String>,
 }
@@ -88,12 +92,19 @@ impl Own {
         let plan = plan(tables.needed("detector")?, tables.needed("densities")?)?;
         let tiles: Option<TilesTable> = tables.optional("tiles")?;
         let tiles = tiles.map(|table| table.plan(&plan, tables.shape())).transpose()?;
+        if tiles.is_some() && calibration.per_label {
+            return Err(
+                "calibration.per_label: windows of one image may have several labels, leave it or [tiles] out"
+                    .to_owned(),
+            );
+        }
         Ok(Self {
             members: own(members(tables)?)?,
             plan,
             tiles,
             learnt: tables.optional::<LearntTable>("learnt")?.map(|table| table.file),
             calibration: calibration.file,
+            per_label: calibration.per_label,
             description: calibration.description,
             calibrated_at: CalibratedAt::new(calibration.device, calibration.precision).placement()?,
             golden: tables.scored()?,

@@ -122,6 +122,7 @@ impl<'a> Gate<'a> {
             statistic,
             smallest_false_alarm_rate: calibration.smallest_p_value(),
             description: file.description.clone(),
+            by_label: None,
         };
         Ok(Ok((calibration, info)))
     }

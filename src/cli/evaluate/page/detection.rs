@@ -52,8 +52,10 @@ fn thresholds(report: &DetectionReport, judged: &[Judged]) -> Vec<(String, f64)>
     let alarms = report.false_alarms.iter().filter(|alarms| alarms.confidence.is_none());
     alarms
         .filter_map(|alarms| {
-            let accepted = verdicts().filter(|verdict| verdict.p_value > alarms.threshold);
-            let rejected = verdicts().filter(|verdict| verdict.p_value <= alarms.threshold);
+            // Where every label has scores of its own there is no one place between the two.
+            let threshold = alarms.threshold.filter(|_| alarms.labels.is_empty())?;
+            let accepted = verdicts().filter(|verdict| verdict.p_value > threshold);
+            let rejected = verdicts().filter(|verdict| verdict.p_value <= threshold);
             let low = accepted
                 .map(|verdict| verdict.strangeness)
                 .fold(f64::NEG_INFINITY, f64::max);
@@ -139,7 +141,9 @@ fn false_alarms(report: &DetectionReport) -> Markup {
             };
             vec![
                 format!("{} % {kind}", 100.0 * alarms.rate),
-                format!("{:.5}", alarms.threshold),
+                alarms
+                    .threshold
+                    .map_or("by label".to_owned(), |threshold| format!("{threshold:.5}")),
                 alarms.rejected.to_string(),
                 percent(alarms.measured_rate),
                 predicted,
