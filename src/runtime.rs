@@ -33,7 +33,7 @@ pub trait Engine: Debug + Send + Sync {
     }
 
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
-    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError>;
+    fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError>;
 
     /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program>;
@@ -42,7 +42,7 @@ pub trait Engine: Debug + Send + Sync {
     fn evaluate(
         &self,
         name: &str,
-        graph: &[u8],
+        graph: Vec<u8>,
         inputs: &[Input<'_>],
         outputs: &[&str],
     ) -> Result<Vec<Output>, RuntimeError> {

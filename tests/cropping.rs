@@ -121,7 +121,7 @@ fn run(engine: &dyn Engine, model: &Model, rows: usize) -> Output {
         shape: &[rows, CHANNELS, SIDE, SIDE],
         values: Values::Floats(&image),
     };
-    let outputs = engine.evaluate("convolution", &graph::serialize(model), &[input], &["result"]);
+    let outputs = engine.evaluate("convolution", graph::serialize(model), &[input], &["result"]);
     outputs.unwrap().swap_remove(0)
 }
 

@@ -40,7 +40,7 @@ struct BreakingProgram {
 }
 
 impl Engine for Breaking {
-    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+    fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
         let inner = self.inner.load(name, graph)?;
         let broken = Arc::clone(&self.broken);
         Ok(Arc::new(BreakingProgram { inner, broken }))

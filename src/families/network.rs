@@ -64,7 +64,7 @@ pub(super) fn load(engine: &dyn Engine, name: &str, model: Model) -> Result<Arc<
     let bytes = graph::serialize(&rest);
     // What tensors refer to goes before the runtime makes copies.
     drop(rest);
-    let program = engine.load(name, &bytes)?;
+    let program = engine.load(name, bytes)?;
     if weights.is_empty() {
         return Ok(program);
     }

@@ -43,10 +43,10 @@ impl Probe {
         batch: usize,
     ) -> Result<Self, RuntimeError> {
         let (mut model, names, given) = in_floats(model, inputs, outputs, batch);
-        let program = engine.load(name, &graph::serialize(&model)).or_else(|error| {
+        let program = engine.load(name, graph::serialize(&model)).or_else(|error| {
             // Of a branch that is not taken the runtime may know that it would fail, if it knows the batch.
             surgery::open_batch(model.graph.get_or_insert_default());
-            engine.load(name, &graph::serialize(&model)).map_err(|_| error)
+            engine.load(name, graph::serialize(&model)).map_err(|_| error)
         })?;
         Ok(Self {
             program,

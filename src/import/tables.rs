@@ -38,7 +38,7 @@ pub fn tabulated(engine: &dyn Engine, model: &Model, label: &str, labels: usize)
     }];
     let names: Vec<&str> = found.iter().map(String::as_str).collect();
     // What does not run alone stays as it is.
-    let program = engine.load("tables of labels", &graph::serialize(&of_label)).ok()?;
+    let program = engine.load("tables of labels", graph::serialize(&of_label)).ok()?;
     let tables = program.run(&given, &names, Threads::All).ok()?;
     let bytes: usize = tables.iter().map(|table| 4 * table.values.len()).sum();
     let is_table = |shape: &[usize]| shape.len() == 4 && shape[0] == labels;

@@ -155,8 +155,8 @@ impl Engine for OnnxEngine {
         (self.placement != placement).then(|| Arc::new(reference) as _)
     }
 
-    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
-        let program = self.program(name, graph.to_owned());
+    fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
+        let program = self.program(name, graph);
         let session = program.session(Threads::One).map_err(|failure| failure.of_load(name))?;
         program.narrow().put_new(session);
         Ok(Arc::new(program))

@@ -26,7 +26,7 @@ impl Engine for OneAtATime {
         Some(Arc::new(Self(reference)))
     }
 
-    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+    fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
         Ok(Arc::new(Rows(self.0.load(name, graph)?)))
     }
 

@@ -81,9 +81,10 @@ struct Recorder {
 }
 
 impl Engine for Recorder {
-    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+    fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
+        let bytes = graph.clone();
         let program = self.engine.load(name, graph)?;
-        let graph = graph::parse(graph).unwrap().graph.unwrap();
+        let graph = graph::parse(&bytes).unwrap().graph.unwrap();
         let names = |values: Vec<graph::protobuf::ValueInfo>| values.into_iter().filter_map(|value| value.name);
         self.recordings.lock().unwrap().push(Recording {
             name: name.to_owned(),

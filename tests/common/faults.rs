@@ -77,7 +77,7 @@ impl Engine for FaultyEngine {
         self.inner.identity()
     }
 
-    fn load(&self, name: &str, graph: &[u8]) -> Result<Arc<dyn Program>, RuntimeError> {
+    fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
         Ok(Arc::new(FaultyProgram {
             inner: self.inner.load(name, graph)?,
             faults: Arc::clone(&self.faults),

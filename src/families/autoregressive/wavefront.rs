@@ -129,10 +129,12 @@ impl Wavefront {
         shape: ImageShape,
         map: InputMap,
     ) -> Result<Self, NetworkError> {
-        let program = engine.load(&format!("{name} (step)"), &graph::serialize(&compiled.step))?;
+        // The runtime has its own copies of the weights.
+        let step = std::mem::take(&mut compiled.step);
+        let bytes = graph::serialize(&step);
+        drop(step);
+        let program = engine.load(&format!("{name} (step)"), bytes)?;
         let tables = tables::tables(engine, name, &compiled, shape, map)?;
-        // The runtime has its own copy of the weights.
-        compiled.step = Model::default();
         compiled.tables.graph = Model::default();
         let layout = Layout::of(&compiled, shape);
         let output_names = std::iter::once(LOGITS)

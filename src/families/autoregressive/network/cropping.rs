@@ -102,6 +102,6 @@ fn logits_of_probes(engine: &dyn Engine, name: &str, model: &Model, contract: &C
         values: Values::Ints(&[0; PROBES]),
     }));
     let graph = rewrite::take_levels(model, &contract.input, shape, contract.map).ok()?;
-    let outputs = engine.evaluate(name, &graph::serialize(&graph), &inputs, &[&contract.output]);
+    let outputs = engine.evaluate(name, graph::serialize(&graph), &inputs, &[&contract.output]);
     Some(outputs.ok()?.swap_remove(0).values)
 }

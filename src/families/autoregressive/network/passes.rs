@@ -94,7 +94,7 @@ impl Passes {
         let score = |of| -> Result<Scoring, NetworkError> {
             let (input, output) = (&contract.input, &contract.output);
             let score = rewrite::score(&model, input, output, shape, contract.map, of, sums)?;
-            let program = engine.load(&format!("{name} (score)"), &graph::serialize(&score))?;
+            let program = engine.load(&format!("{name} (score)"), graph::serialize(&score))?;
             Ok(Scoring { program, of })
         };
         let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
@@ -276,7 +276,10 @@ fn compile(
         shape: contract.shape,
         predictions,
     };
-    Ok(match graph::wavefront::analyse(&simplified, &interface)? {
+    let analysis = graph::wavefront::analyse(&simplified, &interface)?;
+    // The program has its own copy of the weights, and the runtime makes more.
+    drop(simplified);
+    Ok(match analysis {
         Analysis::Compiled(compiled) => {
             let is_proven = compiled.assumptions.is_empty();
             match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {

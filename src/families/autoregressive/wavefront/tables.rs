@@ -40,7 +40,7 @@ pub(super) fn tables(
     };
     let outputs = engine.evaluate(
         &format!("{name} (tables)"),
-        &graph::serialize(&compiled.tables.graph),
+        graph::serialize(&compiled.tables.graph),
         &[input],
         &names,
     )?;
