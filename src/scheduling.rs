@@ -19,6 +19,7 @@ mod admission;
 mod batch;
 mod book;
 mod clock;
+mod company;
 mod lane;
 mod meter;
 mod pace;

@@ -3,6 +3,7 @@
 //! Architecture invariant: no default, no limit and no policy lives here, and no family or operation is known by name.
 
 mod access;
+mod around;
 pub mod grpc;
 pub mod http;
 pub mod openinference;

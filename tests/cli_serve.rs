@@ -12,6 +12,7 @@ use std::{
     path::Path,
     process::{Child, ChildStderr, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use command::{
@@ -51,6 +52,22 @@ fn it_serves_and_ends_with_success_on_either_signal() {
         assert_eq!(status.code(), Some(0), "{log}");
         assert!(log.contains("draining") && log.contains("stopped"), "{log}");
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_burst_of_clients_waits_to_be_accepted() {
+    let most = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let clients = most.trim().parse::<usize>().unwrap().min(600);
+    let server = Server::start(&fixtures(), &[]);
+    let address = server.address.parse().unwrap();
+    server.signal("STOP");
+    // Beyond what may wait, a client that connects gets no answer.
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_secs(5)).unwrap();
+    let waiting: Vec<TcpStream> = (0..clients).map(connect).collect();
+    server.signal("CONT");
+    drop(waiting);
+    assert!(server.get("/livez").starts_with("HTTP/1.1 200"));
 }
 
 #[test]

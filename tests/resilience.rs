@@ -85,16 +85,18 @@ async fn a_full_queue_answers_at_once_and_nothing_is_lost() {
     let problem: Value = refused.json().await.unwrap();
     assert_eq!(problem["status"], 429);
     // Its head is enough: who waits for leave to send images is not given it.
-    let head = format!(
-        "POST {SCORE} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\
-         Expect: 100-continue\r\n\r\n"
-    );
     let address = server.url.trim_start_matches("http://");
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = [0; 12];
-    stream.read_exact(&mut answer).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 429");
+    for path in [SCORE, "/v2/models/tiny-pixelcnn:score/infer"] {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\
+             Expect: 100-continue\r\n\r\n"
+        );
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 429", "{path}");
+    }
     faults.open();
     let (mut served, mut turned_away) = (0, 0);
     for answer in waiting {

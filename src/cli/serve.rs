@@ -7,6 +7,7 @@ use std::{
 };
 
 use clap::Args;
+use socket2::SockRef;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{CliError, Outcome, leave::leave};
@@ -18,6 +19,10 @@ use crate::{
 
 /// How often files of keys and certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Connections that may wait to be accepted, as far as the system allows. What comes beyond them is dropped, and its
+/// client tries again after a second. The standard library asks for 128, less than a burst of clients.
+const BACKLOG: i32 = 4096;
 
 const AFTER_HELP: &str = "\
 Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML
@@ -98,6 +103,7 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
 fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, CliError> {
     let listener = TcpListener::bind(address).and_then(|listener| {
         listener.set_nonblocking(true)?;
+        SockRef::from(&listener).listen(BACKLOG)?;
         Ok(listener)
     });
     listener.map_err(|error| CliError::io(format!("cannot listen on {address}, which is --{flag}"), error))

@@ -69,7 +69,6 @@ pub(super) trait Batch: Send {
     fn run(self: Box<Self>, parallelism: Parallelism);
 
     /// Its size.
-    #[cfg(test)]
     fn rows(&self) -> usize;
 }
 
@@ -107,7 +106,6 @@ impl<W: Work> Batch for LaneBatch<W> {
         self.lane.is_long(self.rows)
     }
 
-    #[cfg(test)]
     fn rows(&self) -> usize {
         self.rows
     }

@@ -12,6 +12,7 @@ use super::{
     Class, JobError, Permit,
     batch::{AnyLane, Batch, BatchLimits, LaneBatch, Portion, Ticket},
     clock::nanoseconds,
+    company::Company,
     pace::Pace,
     queue::{Order, Place, Queue},
     spans::{BatchSpan, Starting},
@@ -29,6 +30,7 @@ pub struct Lane<W: Work> {
     class: Class,
     limits: BatchLimits,
     pace: Pace,
+    company: Company,
     metrics: OperationMetrics,
     queue: Mutex<Queue<Entry<W>>>,
     shared: Arc<Shared>,
@@ -64,6 +66,7 @@ impl<W: Work> Lane<W> {
             class,
             limits,
             pace: Pace::new(nanoseconds(row_duration)),
+            company: Company::default(),
             metrics,
             queue: Mutex::default(),
             shared,
@@ -100,9 +103,13 @@ impl<W: Work> Lane<W> {
         assert_eq!(permit.charge().class(), self.class, "permit for another class");
         let mut submitted = self.submit(permit, items, deadline);
         if let Some(lead) = submitted.lead.take() {
-            // Others that have come to this thread by now join.
-            tokio::task::yield_now().await;
-            lead.run();
+            if self.company.is_likely() {
+                // Others that have come to this thread by now join.
+                tokio::task::yield_now().await;
+            }
+            if let Some(rows) = lead.run() {
+                self.company.note(rows > submitted.rows);
+            }
         }
         let mut results = Vec::with_capacity(submitted.receivers.len());
         let until = tokio::time::Instant::from_std(deadline);
@@ -150,6 +157,7 @@ impl<W: Work> Lane<W> {
             lane: self,
             first,
             receivers,
+            rows,
             lead: self.enqueue(entries, is_brief),
         }
     }
@@ -369,6 +377,7 @@ pub(super) struct Submitted<'a, W: Work> {
     /// The place of the first item; the others follow.
     first: Place,
     pub(super) receivers: Vec<oneshot::Receiver<Result<W::Output, JobError>>>,
+    rows: usize,
     /// Who submitted them is to run them, in a moment.
     lead: Option<Lead>,
 }

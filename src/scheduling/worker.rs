@@ -106,7 +106,6 @@ impl Running {
     }
 
     /// Rows of its batch.
-    #[cfg(test)]
     pub(super) fn rows(&self) -> usize {
         self.batch.rows()
     }
@@ -360,21 +359,20 @@ impl Shared {
 pub(super) struct Lead(Option<Arc<Shared>>);
 
 impl Lead {
-    /// Does it, with what has been asked for meanwhile.
-    pub(super) fn run(mut self) {
-        let Some(shared) = self.0.take() else {
-            return;
-        };
+    /// Does it, with what has been asked for meanwhile. Answers how many rows that was.
+    pub(super) fn run(mut self) -> Option<usize> {
+        let shared = self.0.take()?;
         let mut state = shared.state();
         state.leads -= 1;
         let running = shared.next(&mut state, Portion::Brief);
         shared.wake_worker_unless_led(&mut state);
         drop(state);
-        if let Some(running) = running {
-            running.finish();
-            // What came meanwhile and found every place taken.
-            shared.wake_worker_unless_led(&mut shared.state());
-        }
+        let running = running?;
+        let rows = running.rows();
+        running.finish();
+        // What came meanwhile and found every place taken.
+        shared.wake_worker_unless_led(&mut shared.state());
+        Some(rows)
     }
 }
 

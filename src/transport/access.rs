@@ -4,18 +4,21 @@
 //! What is not listed needs the scope `admin`, so that a new path is closed until somebody opens it.
 
 use std::{
+    future::ready,
     net::{IpAddr, SocketAddr},
     sync::Arc,
 };
 
 use axum::{
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{Extensions, HeaderMap, HeaderValue, Method, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 
-use super::http::{body, problem::Problem, scope::RequestScope};
+use super::{
+    around::{Around, Before, Boxed},
+    http::{body, problem::Problem, scope::RequestScope},
+};
 use crate::{
     access::{Caller, Scope},
     model::{Kind, Refusal, refusal::clip},
@@ -145,15 +148,14 @@ impl Guard {
         Some(self.service.access().origin(peer.ip(), forwarded))
     }
 
-    /// The answer of `next`, or a refusal. Whoever is let in stands in the extensions. What changes the server for
+    /// Lets a request in, or has it refused. Whoever is let in stands in the extensions. What changes the server for
     /// everybody is written down, and what tried to.
-    async fn pass(
+    fn pass(
         &self,
         needs: Needs,
         mut request: Request,
-        next: Next,
-        refuse: impl AsyncFnOnce(Request, Refusal) -> Response,
-    ) -> Response {
+        refuse: impl FnOnce(Request, Refusal) -> Boxed<Response>,
+    ) -> Before<Option<Audited>> {
         let caller = self.identify(needs, &request);
         let audited = (needs == Needs::Scope(Scope::Admin))
             .then(|| Audited::new(&request, caller.as_ref().ok(), self.address(&request)));
@@ -161,46 +163,71 @@ impl Guard {
             Needs::Scope(scope) => caller.may(scope).map(|()| caller),
             _ => Ok(caller),
         });
-        let response = match admitted {
+        match admitted {
             Ok(caller) => {
                 request.extensions_mut().insert(caller);
-                next.run(request).await
+                Before::Goes(request, audited)
             }
-            Err(refusal) => refuse(request, refusal).await,
-        };
-        if let Some(audited) = audited {
-            audited.write(&response);
+            Err(refusal) => Before::Ends(refuse(request, refusal), audited),
         }
-        response
     }
 }
 
 /// The layer of HTTP.
-pub(crate) async fn guard_routes(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    let needs = guard.of_route(request.method(), route);
-    let refuse = async |request: Request, refusal: Refusal| {
-        let (parts, unread) = request.into_parts();
-        body::refuse(unread, RequestScope::of(&parts).announced()).await;
-        let is_unknown = refusal.kind() == Kind::Unauthenticated;
-        let mut response = Problem(refusal).into_response();
-        if is_unknown {
-            let bearer = HeaderValue::from_static("Bearer realm=\"density-server\"");
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
-        }
-        response
-    };
-    guard.pass(needs, request, next, refuse).await
+#[derive(Debug, Clone)]
+pub(crate) struct GuardRoutes(pub(crate) Guard);
+
+impl Around for GuardRoutes {
+    type Seen = Option<Audited>;
+
+    fn before(&self, request: Request) -> Before<Option<Audited>> {
+        let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let needs = self.0.of_route(request.method(), route);
+        self.0.pass(needs, request, |request, refusal| {
+            Box::pin(async {
+                let (parts, unread) = request.into_parts();
+                body::refuse(unread, RequestScope::of(&parts).announced()).await;
+                let is_unknown = refusal.kind() == Kind::Unauthenticated;
+                let mut response = Problem(refusal).into_response();
+                if is_unknown {
+                    let bearer = HeaderValue::from_static("Bearer realm=\"density-server\"");
+                    response.headers_mut().insert(header::WWW_AUTHENTICATE, bearer);
+                }
+                response
+            })
+        })
+    }
+
+    async fn after(audited: Option<Audited>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        audit(audited, answer.await)
+    }
 }
 
 /// The layer of gRPC.
-pub(crate) async fn guard_calls(State(guard): State<Guard>, request: Request, next: Next) -> Response {
-    let needs = Guard::of_call(request.uri().path());
-    let refuse = async |_: Request, refusal: Refusal| {
-        let status = super::grpc::status::status(&refusal, refusal.to_string());
-        status.into_http::<axum::body::Body>()
-    };
-    guard.pass(needs, request, next, refuse).await
+#[derive(Debug, Clone)]
+pub(crate) struct GuardCalls(pub(crate) Guard);
+
+impl Around for GuardCalls {
+    type Seen = Option<Audited>;
+
+    fn before(&self, request: Request) -> Before<Option<Audited>> {
+        let needs = Guard::of_call(request.uri().path());
+        self.0.pass(needs, request, |_, refusal| {
+            let status = super::grpc::status::status(&refusal, refusal.to_string());
+            Box::pin(ready(status.into_http()))
+        })
+    }
+
+    async fn after(audited: Option<Audited>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        audit(audited, answer.await)
+    }
+}
+
+fn audit(audited: Option<Audited>, response: Response) -> Response {
+    if let Some(audited) = audited {
+        audited.write(&response);
+    }
+    response
 }
 
 /// Whoever the guard let in.
@@ -219,7 +246,7 @@ fn key(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// One line of the log for a call that administers the server.
-struct Audited {
+pub(crate) struct Audited {
     caller: Option<String>,
     address: Option<IpAddr>,
     call: String,

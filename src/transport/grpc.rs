@@ -9,12 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{Router, extract::Request, http::HeaderValue, middleware::Next, response::Response};
+use axum::{Router, extract::Request, http::HeaderValue, response::Response};
 use tonic::{codec::CompressionEncoding, metadata::MetadataMap, service::Routes};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
-    access::{Door, Guard, guard_calls},
+    access::{Door, Guard, GuardCalls},
+    around::{Around, Before, Layered},
     http::{observe::TRACE_RESPONSE, scope},
     openinference::OpenInference,
 };
@@ -81,58 +82,88 @@ pub fn router(
         .add_service(health::service(service, &[DENSITY, INFERENCE]))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
-    let metrics = Arc::clone(service.metrics());
-    let observe = axum::middleware::from_fn_with_state(metrics, observe);
-    Ok(routes
-        .prepare()
-        .into_axum_router()
-        .layer(axum::middleware::from_fn_with_state(
-            Guard::new(service, door),
-            guard_calls,
-        ))
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(observe))
+    // Together, and the outermost first: a router copies each layer, and all below it, for every request.
+    Ok(routes.prepare().into_axum_router().layer((
+        Layered(Observe(Arc::clone(service.metrics()))),
+        CatchPanicLayer::custom(panicked),
+        Layered(GuardCalls(Guard::new(service, door))),
+    )))
 }
 
 /// One log line and the metrics of a call.
-async fn observe(
-    axum::extract::State(metrics): axum::extract::State<Arc<Metrics>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = Instant::now();
-    let path = request.uri().path().to_owned();
-    let trace_id = scope::trace_id(request.headers()).map(str::to_owned);
-    let header = |name: &str| request.headers().get(name)?.to_str().ok();
-    // Those that look whether it lives would be most of what is collected.
-    let mut span = if path.starts_with("/grpc.") {
-        Span::default()
-    } else {
-        trace::request(|| path.trim_start_matches('/').to_owned(), header)
-    };
-    let here = span.trace();
-    let (trace_id, traced) = (here.id().or(trace_id), here.header());
-    let mut response = here.scope(next.run(request)).await;
-    if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
-        response.headers_mut().insert(TRACE_RESPONSE, traced);
+#[derive(Debug, Clone)]
+struct Observe(Arc<Metrics>);
+
+/// A call under observation.
+struct Observation {
+    metrics: Arc<Metrics>,
+    started: Instant,
+    path: String,
+    trace_id: Option<String>,
+    span: Span,
+}
+
+impl Around for Observe {
+    type Seen = Observation;
+
+    fn before(&self, request: Request) -> Before<Observation> {
+        let started = Instant::now();
+        let path = request.uri().path().to_owned();
+        let trace_id = scope::trace_id(request.headers()).map(str::to_owned);
+        let header = |name: &str| request.headers().get(name)?.to_str().ok();
+        // Those that look whether it lives would be most of what is collected.
+        let span = if path.starts_with("/grpc.") {
+            Span::default()
+        } else {
+            trace::request(|| path.trim_start_matches('/').to_owned(), header)
+        };
+        let observation = Observation {
+            metrics: Arc::clone(&self.0),
+            started,
+            path,
+            trace_id: span.trace().id().or(trace_id),
+            span,
+        };
+        Before::Goes(request, observation)
     }
-    // A call that is refused carries its status in its head, a stream in its trailers.
-    let code = tonic::Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
-    let name = status::name(code);
-    metrics.grpc_requests.with_label_values(&[name]).inc();
-    if span.is_on() {
-        span.set("rpc.system", "grpc");
-        span.set("rpc.grpc.status_code", i64::from(i32::from(code)));
-        if matches!(
-            code,
-            tonic::Code::Internal | tonic::Code::Unknown | tonic::Code::Unavailable
-        ) {
-            span.fail(name);
+
+    async fn after(observation: Observation, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        let here = observation.span.trace();
+        let traced = here.header();
+        let mut response = here.scope(answer).await;
+        if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
+            response.headers_mut().insert(TRACE_RESPONSE, traced);
         }
+        observation.finish(&response);
+        response
     }
-    let seconds = started.elapsed().as_secs_f64();
-    tracing::info!(path, status = name, latency_seconds = seconds, trace_id, "call");
-    response
+}
+
+impl Observation {
+    fn finish(self, response: &Response) {
+        let Self {
+            path,
+            trace_id,
+            mut span,
+            ..
+        } = self;
+        // A call that is refused carries its status in its head, a stream in its trailers.
+        let code = tonic::Status::from_header_map(response.headers()).map_or(tonic::Code::Ok, |status| status.code());
+        let name = status::name(code);
+        self.metrics.grpc_requests.with_label_values(&[name]).inc();
+        if span.is_on() {
+            span.set("rpc.system", "grpc");
+            span.set("rpc.grpc.status_code", i64::from(i32::from(code)));
+            if matches!(
+                code,
+                tonic::Code::Internal | tonic::Code::Unknown | tonic::Code::Unavailable
+            ) {
+                span.fail(name);
+            }
+        }
+        let seconds = self.started.elapsed().as_secs_f64();
+        tracing::info!(path, status = name, latency_seconds = seconds, trace_id, "call");
+    }
 }
 
 /// The answer to a call whose handler panicked. The process's panic hook has already reported it where it happened.

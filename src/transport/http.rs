@@ -14,7 +14,6 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
-    middleware,
     response::{IntoResponse, Response},
 };
 use tower::util::option_layer;
@@ -28,7 +27,10 @@ use tower_http::{
     decompression::RequestDecompressionLayer,
 };
 
-use super::access::{Door, Guard, guard_routes};
+use super::{
+    access::{Door, Guard, GuardRoutes},
+    around::Layered,
+};
 use crate::{model::Refusal, operations::Service};
 
 mod accept;
@@ -92,15 +94,20 @@ pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
     routes::all(&state.service)
         .with_state(state)
         .merge(openapi::pages(documents))
-        .layer(middleware::from_fn_with_state(guard, guard_routes))
+        .layer(Layered(GuardRoutes(guard)))
         .merge(others)
-        .layer(middleware::from_fn_with_state(ledger, output::count))
-        .layer(RequestDecompressionLayer::new())
-        .layer(compression())
-        .layer(catch_panics())
-        .layer(option_layer(cors))
-        .layer(middleware::from_fn_with_state(metrics, observe::observe))
-        .layer(middleware::map_response(harden::harden))
+        // Together, and the outermost first: a router copies each layer, and all below it, for every request.
+        .layer((
+            catch_panics(),
+            compression(),
+            RequestDecompressionLayer::new(),
+            Layered(output::Count(ledger)),
+        ))
+        .layer((
+            Layered(harden::Harden),
+            Layered(observe::Observe(metrics)),
+            option_layer(cors),
+        ))
 }
 
 /// Lets pages of other origins read answers, where the operator names such origins.

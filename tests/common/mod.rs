@@ -22,9 +22,13 @@ use density_server::{
     runtime::{Engine, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
     settings::Settings,
-    transport::http::{
-        self, HttpConfig, HttpState, ServerLimits,
-        server::{Drained, serve},
+    transport::{
+        Door,
+        http::{
+            self, HttpConfig, HttpState, ServerLimits,
+            server::{Drained, serve},
+        },
+        openinference::{OpenInference, rest},
     },
 };
 
@@ -162,7 +166,9 @@ impl Server {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let router = http::router(HttpState::new(Arc::clone(service), config));
+        let protocol = Arc::new(OpenInference::new(Arc::clone(service)));
+        let others = rest::router(&protocol, config.clone(), Door::Only);
+        let router = http::shared(HttpState::new(Arc::clone(service), config), others, Door::Only);
         let metrics = Arc::clone(service.metrics());
         let service = Arc::clone(service);
         let shutdown = async move {

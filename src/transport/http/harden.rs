@@ -1,9 +1,12 @@
 //! Headers that keep browsers from doing more with an answer than it is for.
 
 use axum::{
+    extract::Request,
     http::{HeaderName, HeaderValue, header},
     response::Response,
 };
+
+use crate::transport::around::{Around, Before};
 
 /// What every answer says, unless it says something stricter of its own.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -16,10 +19,22 @@ const HEADERS: [(HeaderName, HeaderValue); 3] = [
 ];
 
 /// Adds them.
-pub(super) async fn harden(mut response: Response) -> Response {
-    let headers = response.headers_mut();
-    for (name, value) in HEADERS {
-        headers.entry(name).or_insert(value);
+#[derive(Debug, Clone)]
+pub(super) struct Harden;
+
+impl Around for Harden {
+    type Seen = ();
+
+    fn before(&self, request: Request) -> Before<()> {
+        Before::Goes(request, ())
     }
-    response
+
+    async fn after((): (), answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        let mut response = answer.await;
+        let headers = response.headers_mut();
+        for (name, value) in HEADERS {
+            headers.entry(name).or_insert(value);
+        }
+        response
+    }
 }

@@ -1,12 +1,11 @@
 //! The outermost layer: request ids, HTTP metrics, the one log line of a request, and the bodies of problems.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, future::ready, sync::Arc};
 
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request, State},
+    extract::{MatchedPath, Request},
     http::{HeaderName, HeaderValue, Method, StatusCode, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
@@ -16,6 +15,7 @@ use crate::{
     metrics::Metrics,
     model::Refusal,
     trace::{self, Span},
+    transport::around::{Around, Before},
 };
 
 use super::{
@@ -37,24 +37,38 @@ pub(crate) const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresp
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
 
 /// Wraps everything else. Must be applied with [`axum::Router::layer`], so that the matched route is known.
-pub(crate) async fn observe(State(metrics): State<Arc<Metrics>>, mut request: Request, next: Next) -> Response {
-    let scope = Arc::new(RequestScope::new(request.headers()));
-    let observation = Observation::begin(metrics, &request, Arc::clone(&scope));
-    let here = observation.span.trace();
-    let traced = here.header();
-    let span = tracing::info_span!("request", id = scope.id());
-    request.extensions_mut().insert(Arc::clone(&scope));
-    let mut response = match request.extensions_mut().remove::<BadHead>() {
-        Some(BadHead(refusal)) => {
-            let mut response = Problem(refusal).into_response();
-            // What follows such a head may not be what it seems.
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(header::CONNECTION, close);
-            response
-        }
-        None => here.scope(next.run(request).instrument(span)).await,
-    };
+#[derive(Debug, Clone)]
+pub(crate) struct Observe(pub(crate) Arc<Metrics>);
 
+impl Around for Observe {
+    type Seen = Observation;
+
+    fn before(&self, mut request: Request) -> Before<Observation> {
+        let scope = Arc::new(RequestScope::new(request.headers()));
+        let observation = Observation::begin(Arc::clone(&self.0), &request, Arc::clone(&scope));
+        request.extensions_mut().insert(scope);
+        let Some(BadHead(refusal)) = request.extensions_mut().remove::<BadHead>() else {
+            return Before::Goes(request, observation);
+        };
+        let mut response = Problem(refusal).into_response();
+        // What follows such a head may not be what it seems.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        Before::Ends(Box::pin(ready(response)), observation)
+    }
+
+    async fn after(observation: Observation, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        let here = observation.span.trace();
+        let traced = here.header();
+        let span = tracing::info_span!("request", id = observation.scope.id());
+        let response = here.scope(answer.instrument(span)).await;
+        finish(observation, response, traced)
+    }
+}
+
+/// The answer as its client gets it, counted.
+fn finish(observation: Observation, mut response: Response, traced: Option<String>) -> Response {
+    let scope = Arc::clone(&observation.scope);
     let status = response.status();
     if let Some(Written(refusal)) = response.extensions_mut().remove::<Written>() {
         observation.refused(&refusal);
@@ -96,7 +110,7 @@ fn write_problem(problem: &Problem, response: Response, scope: &RequestScope) ->
 }
 
 /// One request under observation. If it is dropped unfinished, the client went away.
-struct Observation {
+pub(crate) struct Observation {
     metrics: Arc<Metrics>,
     method: &'static str,
     route: Cow<'static, str>,
@@ -270,11 +284,11 @@ fn status_label(status: u16, digits: &mut [u8; 3]) -> &str {
 mod tests {
     use std::time::Duration;
 
-    use axum::{Router, middleware, routing::get};
+    use axum::{Router, routing::get};
     use tower::ServiceExt;
 
     use super::*;
-    use crate::model::Kind;
+    use crate::{model::Kind, transport::around::Layered};
 
     fn router(metrics: &Arc<Metrics>) -> Router {
         let wait = || async { tokio::time::sleep(Duration::from_secs(3600)).await };
@@ -291,7 +305,7 @@ mod tests {
             .route("/panic", get(|| async { panic!("a secret of the machine") as () }))
             .route("/wait", get(wait))
             .layer(super::super::catch_panics())
-            .layer(middleware::from_fn_with_state(Arc::clone(metrics), observe))
+            .layer(Layered(Observe(Arc::clone(metrics))))
     }
 
     async fn ask(router: Router, method: &str, path: &str) -> (Response<()>, String) {

@@ -4,9 +4,8 @@ use std::sync::Arc;
 
 use axum::{
     body::{Body, HttpBody, to_bytes},
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderName, HeaderValue, header},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
@@ -16,6 +15,7 @@ use crate::{
     intake::{Held, Ledger},
     model::Refusal,
     operations::Format,
+    transport::around::{Around, Before},
 };
 
 use super::problem::Problem;
@@ -89,22 +89,33 @@ struct Counted;
 /// Counts the bytes of every answer that is not tiny as held until the client has taken them, and refuses answers for
 /// which there is no room. Without that, clients that ask and never read could make the server hold as much as they
 /// like.
-pub(crate) async fn count(State(ledger): State<Arc<Ledger>>, request: Request, next: Next) -> Response {
-    let (mut head, body) = next.run(request).await.into_parts();
-    let size = body.size_hint().exact().unwrap_or(0);
-    let is_counted = head.extensions.remove::<Counted>().is_some();
-    if is_counted || size <= UNCOUNTED_BYTES {
-        return Response::from_parts(head, body);
+#[derive(Debug, Clone)]
+pub(super) struct Count(pub(super) Arc<Ledger>);
+
+impl Around for Count {
+    type Seen = Arc<Ledger>;
+
+    fn before(&self, request: Request) -> Before<Arc<Ledger>> {
+        Before::Goes(request, Arc::clone(&self.0))
     }
-    let bytes = async {
-        let mut held = ledger.open();
-        held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
-        let bytes = to_bytes(body, usize::MAX).await.map_err(Refusal::internal)?;
-        Ok(counted(bytes, held))
-    };
-    match bytes.await {
-        Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
-        Err(refusal) => Problem(refusal).into_response(),
+
+    async fn after(ledger: Arc<Ledger>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        let (mut head, body) = answer.await.into_parts();
+        let size = body.size_hint().exact().unwrap_or(0);
+        let is_counted = head.extensions.remove::<Counted>().is_some();
+        if is_counted || size <= UNCOUNTED_BYTES {
+            return Response::from_parts(head, body);
+        }
+        let bytes = async {
+            let mut held = ledger.open();
+            held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
+            let bytes = to_bytes(body, usize::MAX).await.map_err(Refusal::internal)?;
+            Ok(counted(bytes, held))
+        };
+        match bytes.await {
+            Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
+            Err(refusal) => Problem(refusal).into_response(),
+        }
     }
 }
 
@@ -121,10 +132,11 @@ pub(crate) fn tell(response: &mut Response, notes: Vec<(&'static str, serde_json
 
 #[cfg(test)]
 mod tests {
-    use axum::{Router, middleware, routing::get};
+    use axum::{Router, routing::get};
     use tower::ServiceExt;
 
     use super::*;
+    use crate::transport::around::Layered;
 
     #[tokio::test]
     async fn an_answer_counts_until_the_last_of_its_bytes_is_gone() {
@@ -132,7 +144,7 @@ mod tests {
         let app = Router::new()
             .route("/long", get(|| async { vec![b'x'; 3000] }))
             .route("/short", get(|| async { "short" }))
-            .layer(middleware::from_fn_with_state(Arc::clone(&ledger), count));
+            .layer(Layered(Count(Arc::clone(&ledger))));
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             app.clone().oneshot(request)

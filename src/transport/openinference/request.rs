@@ -14,7 +14,7 @@ use super::{
     data::InputTensor,
     inputs::Wanted,
     signature::Declared,
-    target::Target,
+    target::{self, Target},
 };
 use crate::{
     access::Caller,
@@ -116,6 +116,7 @@ impl OpenInference {
                 options.add_json(option, Value::Bool(true))?;
             }
         }
+        opened.foresee()?;
         Ok(Head {
             declared: target.inputs(),
             tensors: about.tensors,
@@ -124,6 +125,30 @@ impl OpenInference {
             options,
             recording,
             started,
+        })
+    }
+
+    /// Refuses what can be refused before anything but the name has been read: a model that is not there, and, if the
+    /// name says which operation is meant, what there is no room for, whatever time it grants.
+    pub(super) fn foresee(
+        &self,
+        caller: &Caller,
+        name: &str,
+        version: Option<u32>,
+        started: Instant,
+    ) -> Result<(), Refusal> {
+        let target = self.target(name, version, None)?;
+        if target::parts(name).1.is_none() {
+            return Ok(());
+        }
+        let own = (target.model.name.as_str(), Some(target.model.version));
+        let longest = Some(self.service.limits().max_request_timeout);
+        let opened = self
+            .service
+            .open(caller, target.operation.about().name, own, longest, started);
+        opened.and_then(|opened| opened.foresee()).inspect_err(|_| {
+            // Dropped, it counts as failed.
+            drop(Recording::new(&self.counters, Key::of(&target), started));
         })
     }
 

@@ -6,14 +6,15 @@
 use std::sync::Arc;
 
 use axum::{
-    Router, middleware,
+    Router,
     routing::{any, get, post},
 };
 use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 
 use super::OpenInference;
 use crate::transport::{
-    access::{Door, Guard, guard_routes},
+    access::{Door, Guard, GuardRoutes},
+    around::Layered,
     http::{HttpConfig, catch_panics},
 };
 
@@ -63,10 +64,10 @@ pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig, door: Door) -> 
         .gzip(true)
         .deflate(true)
         .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES));
-    router
-        .with_state(state)
-        .layer(middleware::from_fn_with_state(guard, guard_routes))
-        .layer(compression)
-        .layer(catch_panics())
-        .layer(middleware::from_fn(errors::write))
+    router.with_state(state).layer((
+        Layered(errors::Errors),
+        catch_panics(),
+        compression,
+        Layered(GuardRoutes(guard)),
+    ))
 }

@@ -18,7 +18,7 @@ pub(super) struct Target {
 }
 
 /// The model and the operation in a name.
-fn parts(name: &str) -> (&str, Option<&str>) {
+pub(super) fn parts(name: &str) -> (&str, Option<&str>) {
     match name.rsplit_once(SEPARATOR) {
         Some((model, operation)) => (model, Some(operation)),
         None => (name, None),

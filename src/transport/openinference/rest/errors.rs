@@ -4,14 +4,16 @@ use axum::{
     body::Body,
     extract::Request,
     http::{HeaderValue, StatusCode, header},
-    middleware::Next,
     response::Response,
 };
 use serde_json::json;
 
 use crate::{
     model::{Kind, Refusal},
-    transport::http::{observe::Written, problem::Problem},
+    transport::{
+        around::{Around, Before},
+        http::{observe::Written, problem::Problem},
+    },
 };
 
 /// The one table from kinds of refusal to statuses of the protocol.
@@ -40,8 +42,22 @@ pub(super) fn status_of(kind: Kind) -> StatusCode {
 }
 
 /// Gives every refusal its status and its body.
-pub(super) async fn write(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+#[derive(Debug, Clone)]
+pub(super) struct Errors;
+
+impl Around for Errors {
+    type Seen = ();
+
+    fn before(&self, request: Request) -> Before<()> {
+        Before::Goes(request, ())
+    }
+
+    async fn after((): (), answer: impl Future<Output = Response> + Send + 'static) -> Response {
+        write(answer.await)
+    }
+}
+
+fn write(mut response: Response) -> Response {
     let status = response.status();
     let problem = response.extensions_mut().remove::<Problem>();
     let Problem(refusal) = match problem {

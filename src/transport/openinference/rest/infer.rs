@@ -34,9 +34,8 @@ pub(super) async fn infer(
     let (headers, config) = (&parts.headers, &state.config);
     let header_length = header_length(headers)?;
     let protocol = &state.protocol;
-    // A model that is not there is refused before anything is read.
-    let target = protocol.target(&name, version, None);
-    if let Err(refusal) = target {
+    let caller = access::caller(&parts.extensions);
+    if let Err(refusal) = protocol.foresee(&caller, &name, version, scope.started()) {
         body::refuse(body, scope.announced()).await;
         return Err(Problem(refusal));
     }
@@ -45,7 +44,7 @@ pub(super) async fn infer(
     let bytes = body::read(body, scope.announced(), max_bytes, config.body_timeout, &mut held).await?;
 
     let mut asked = Asked {
-        caller: access::caller(&parts.extensions),
+        caller,
         model: name.clone(),
         version,
         ..Asked::default()
