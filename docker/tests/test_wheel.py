@@ -43,9 +43,10 @@ class Wheel(unittest.TestCase):
                 answer = post_image(server.address, "/v1/models/fashion-mnist-gate/detect", "shoe.png")
                 self.assertEqual(answer.status, 200, answer.body)
                 self.assertEqual(answer.json()["results"][0]["decision"], "accept")
-                library = next(environment.glob("lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.*"))
-                mapped = Path(f"/proc/{server.process.pid}/maps").read_text()
-                self.assertIn(str(library), mapped)
+                library = next(environment.glob("lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.*"))
+                # Only Linux tells which library it is.
+                if (maps := Path(f"/proc/{server.process.pid}/maps")).exists():
+                    self.assertIn(str(library), maps.read_text())
             print(f"{self.wheel.name}: {self.wheel.stat().st_size / 1e6:.1f} MB")
             score = [program, "score", "--repository", repository, "fashion-mnist-pixelcnn", IMAGES / "shoe.png"]
             subprocess.run(score, check=True, env=bare, cwd=folder, stdout=subprocess.DEVNULL)

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::{body::Body, http::Request};
 use density_server::transport::http::HttpConfig;
 use futures_util::stream;
 use serde_json::json;
+use tower::ServiceExt;
 
-use crate::client::{call, pixels, png, post, service};
+use crate::client::{call, pixels, png, post, router, service};
 
 const MODEL: &str = "tiny-pixelcnn";
 
@@ -231,4 +232,26 @@ async fn requests_keep_their_id_and_are_counted_by_route() {
             .text()
             .contains("density_http_requests_total")
     );
+}
+
+#[tokio::test]
+async fn no_name_that_a_client_makes_up_becomes_a_label() {
+    let router = router(HttpConfig::default());
+    for number in 0..10_000 {
+        let path = match number % 5 {
+            0 => format!("/v1/models/made-up-{number}/score"),
+            1 => format!("/v1/models/{MODEL}/made-up-{number}"),
+            2 => format!("/v1/models/{MODEL}/versions/{number}/score?made-up-{number}=1"),
+            3 => format!("/made-up-{number}"),
+            _ => format!("/v1/models/made-up-{number}/drift"),
+        };
+        let method = if number % 7 == 0 { "MADE-UP" } else { "POST" };
+        let request = Request::builder().method(method).uri(&path);
+        let request = request.header("content-type", "image/png").body(Body::empty());
+        let status = router.clone().oneshot(request.unwrap()).await.unwrap().status();
+        assert!(status.is_client_error(), "{path}: {status}");
+    }
+    let metrics = service().metrics().encode().to_lowercase();
+    assert!(!metrics.contains("made-up"), "{metrics}");
+    assert!(metrics.contains("status=\"404\""), "{metrics}");
 }
