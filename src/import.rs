@@ -1,16 +1,17 @@
 //! Graphs as people export them, brought to the one form that the server keeps contracts for.
 //!
-//! A front end of a compiler: [`export`] reads a file, [`probe`] runs it as it is, [`reading`] finds out what it takes
-//! and gives, [`whole`] parts an encoder from a decoder, [`layout`] tells which axis is which, [`causal`] whether it
-//! predicts, [`tail`] what its last operators did to its numbers, and [`canonical`] writes the same computation again
-//! with the server's inputs, outputs and units, [`tables`] with what it makes of a label alone. What no file tells is
-//! asked by [`interview`].
+//! A front end of a compiler: [`export`] reads a file, `foreign` knows what exporters leave in it, [`probe`] runs it as
+//! it is, [`reading`] finds out what it takes and gives, [`whole`] parts an encoder from a decoder, [`layout`] tells
+//! which axis is which, [`causal`] whether it predicts, [`tail`] what its last operators did to its numbers, and
+//! [`canonical`] writes the same computation again with the server's inputs, outputs and units, [`tables`] with what it
+//! makes of a label alone. What no file tells is asked by [`interview`].
 //!
 //! Architecture invariant: no family of models is known here, nor manifests, nor where questions are asked.
 
 pub mod canonical;
 pub mod causal;
 pub mod export;
+mod foreign;
 pub mod interview;
 pub mod layout;
 pub mod pictures;

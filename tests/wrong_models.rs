@@ -422,6 +422,96 @@ fn scaling_by_the_extremes_of_the_batch_is_refused() {
 }
 
 #[test]
+fn an_image_that_sees_those_before_it_or_those_behind_it_is_refused() {
+    let constants = vec![
+        Tensor::of_ints("place", &[0]),
+        floats("half", &[1], vec![0.5]),
+        Tensor::of_scalar("axis", 0.0),
+    ];
+    for place in [0, -1] {
+        let nodes = vec![
+            Node::new("Gather", &["image", "place"], "other").with_int("axis", 0),
+            Node::new("Mul", &["other", "half"], "part"),
+            Node::new("Sub", &["image", "part"], "seen"),
+        ];
+        let mut constants = constants.clone();
+        constants[0] = Tensor::of_ints("place", &[place]);
+        let error = refused(&of(grey(), &behind(grey(), nodes, constants)));
+        assert!(error.contains("depends on the batch"), "{error}");
+    }
+    for reverse in [0, 1] {
+        let nodes = vec![
+            Node::new("Cast", &["axis"], "over").with_int("to", 7),
+            Node::new("CumSum", &["image", "over"], "seen").with_int("reverse", reverse),
+        ];
+        let error = refused(&of(grey(), &behind(grey(), nodes, constants.clone())));
+        assert!(error.contains("depends on the batch"), "{error}");
+    }
+}
+
+#[test]
+fn a_level_that_is_ruled_out_hides_no_leak() {
+    for ruled_out in [-1e9, f32::NEG_INFINITY] {
+        let (node, kernel) = masked("image", "before", 4);
+        let mut nodes = vec![
+            node,
+            // Nothing is known by analysis of a softmax over places.
+            Node::new("Softmax", &["image"], "mixed").with_int("axis", 3),
+            Node::new("Sub", &["mixed", "mixed"], "none"),
+            Node::new("Add", &["before", "none"], "raw"),
+            Node::new("Mul", &["image", "first"], "itself"),
+            Node::new("Add", &["raw", "itself"], "both"),
+        ];
+        nodes.push(Node::new("Add", &["both", "ruled"], "logits"));
+        let leaking = model(
+            nodes,
+            vec![
+                kernel,
+                floats("first", &[1, 4, 1, 1], vec![5.0, 0.0, 0.0, 0.0]),
+                floats("ruled", &[1, 4, 1, 1], vec![0.0, 0.0, 0.0, ruled_out]),
+            ],
+            ("image", &[1, 6, 5]),
+            ("logits", &[4, 6, 5]),
+        );
+        let error = refused(&pixelcnn(grey(), Head::Categorical, &leaking, &sound(grey())));
+        assert!(error.contains("not causal"), "{error}");
+    }
+}
+
+#[test]
+fn a_draw_that_no_trial_comes_to_is_refused() {
+    let body = |node: Node| {
+        let whole = model(vec![node], Vec::new(), ("image", &[1, 6, 5]), ("chosen", &[1, 6, 5]));
+        let mut body = whole.graph.unwrap();
+        body.inputs.clear();
+        body
+    };
+    let branch = |name: &str, graph: Graph| {
+        let mut branch = Attribute::default();
+        branch.name = Some(name.to_owned());
+        branch.graph = Some(Box::new(graph));
+        branch.kind = Some(5);
+        branch
+    };
+    let mut choice = Node::new("If", &["is_bright"], "seen");
+    choice.attributes = vec![
+        branch("then_branch", body(Node::new("RandomNormalLike", &["image"], "chosen"))),
+        branch("else_branch", body(Node::new("Identity", &["image"], "chosen"))),
+    ];
+    let nodes = vec![
+        Node::new("ReduceMin", &["image"], "least").with_int("keepdims", 0),
+        Node::new("Greater", &["least", "most"], "is_bright"),
+        choice,
+    ];
+    let most = Tensor::of_scalar("most", 2.5);
+    let error = refused(&of(grey(), &behind(grey(), nodes, vec![most])));
+    assert!(
+        error.contains("draws random numbers") && error.contains("RandomNormalLike"),
+        "{error}"
+    );
+}
+
+#[test]
 fn batch_normalisation_in_training_mode_is_refused() {
     let mut node = Node::new(
         "BatchNormalization",

@@ -116,7 +116,7 @@ impl Contract for Own {
         let failed = |cause| failed(&files, cause);
         let contract = &self.contract;
         let to_pictures = gate.declared().to_pictures(contract.image.shape.levels());
-        let encoder = gate.graph(&self.encoder, &[])?;
+        let encoder = gate.graph(&self.encoder, &[(&contract.code, &[])])?;
         let decoder = gate.graph(&self.decoder, &[(&contract.picture, &to_pictures)])?;
         gate.suspect(&self.encoder, contract.image.suspicion(&encoder));
         let (engine, label) = (gate.engine(), gate.label());

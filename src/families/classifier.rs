@@ -21,6 +21,7 @@ use super::{
 use crate::{
     detection::evidence::{Answers, GivesFeatures, Predicts, log_posterior},
     domain::image::Image,
+    graph::convert::Step,
     import::{interview::Interview, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Reason, Refusal,
@@ -137,7 +138,11 @@ impl Contract for Own {
         let failed = |cause| failed(&self.file, cause);
         let contract = &self.contract;
         let to_logits = gate.declared().to_logits(false);
-        let graph = gate.graph(&self.file, &[(&contract.output, to_logits)])?;
+        let features = contract.features.iter().map(|name| (name.as_str(), &[][..]));
+        let outputs: Vec<(&str, &[Step])> = std::iter::once((contract.output.as_str(), to_logits))
+            .chain(features)
+            .collect();
+        let graph = gate.graph(&self.file, &outputs)?;
         gate.suspect(&self.file, contract.input.suspicion(&graph));
         let (engine, label) = (gate.engine(), gate.label());
         let network = Network::load(&*engine, &label, graph, contract.clone()).map_err(failed)?;

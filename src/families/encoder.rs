@@ -19,6 +19,7 @@ use super::{
 use crate::{
     detection::evidence::GivesFeatures,
     domain::image::Image,
+    graph::convert::Step,
     import::{interview::Interview, reading::Reading},
     model::{
         Capabilities, Reason,
@@ -112,7 +113,13 @@ impl Contract for Own {
         let (images, expected) = gate.golden_scores(&self.golden, Some(GOLDEN_NUMBERS))?;
         let golden = Image::levels_of(&images);
         let failed = |cause| failed(&self.file, cause);
-        let graph = gate.graph(&self.file, &[])?;
+        let outputs: Vec<(&str, &[Step])> = self
+            .contract
+            .outputs
+            .iter()
+            .map(|name| (name.as_str(), &[][..]))
+            .collect();
+        let graph = gate.graph(&self.file, &outputs)?;
         gate.suspect(&self.file, self.contract.input.suspicion(&graph));
         let (engine, label) = (gate.engine(), gate.label());
         let network = Network::load(&*engine, &label, graph, &self.contract).map_err(failed)?;

@@ -204,7 +204,7 @@ pub struct Gate<'a> {
     unlisted: BTreeMap<String, String>,
     /// What numbers look like, each with its file.
     suspicions: Vec<(String, Suspicion)>,
-    /// Nodes of all graphs that draw.
+    /// Nodes of all graphs that draw, on the way to what is read.
     drawing: Vec<String>,
     /// Weights of all graphs.
     weights: u64,

@@ -9,6 +9,7 @@ mod codes;
 mod draft;
 mod input;
 mod labels;
+mod parameters;
 
 use std::path::{Path, PathBuf};
 
@@ -17,13 +18,14 @@ pub(super) use self::{
     codes::golden_of_codes,
     input::{Levels, Pictured, Pictures, levels_of, pictures_of, units_of_pictures},
     labels::{Labelled, labels_given, labels_of, take_label},
+    parameters::Parameters,
 };
 use super::{GateError, GateSettings, Registry, Workshop, manifest::Tolerance};
 pub use crate::import::{Problem, interview::Interview, interview::Question};
 use crate::{
     domain::image::{Image, ImageShape},
     graph::protobuf::Model,
-    import::reading::Reading,
+    import::reading::{Given, Reading},
     media::DecodeOptions,
 };
 
@@ -277,6 +279,12 @@ fn recognise<'a>(
         }
     }
     let best = fits.iter().map(|(_, plan, _)| plan.certainty).max();
+    let mut told = Vec::new();
+    problems.retain(|problem| {
+        let is_new = !told.contains(problem);
+        told.extend(is_new.then(|| problem.clone()));
+        is_new
+    });
     // What is of one family but for a fault is not taken for something that asks less.
     if !problems.is_empty() && best.is_none_or(|best| best < Certainty::Certain) {
         return Err(problems);
@@ -284,11 +292,13 @@ fn recognise<'a>(
     let Some(best) = best else {
         let seen: Vec<String> = brought.iter().map(Reading::shown).collect();
         let what = format!("{}. It is {}", seen.join("; "), reasons.join("; "));
-        return Err(vec![Problem::new(
-            files(brought),
-            what,
-            "models/README.md shows how to export each family",
-        )]);
+        let cure = if brought.iter().any(|reading| picture_of_image(reading).is_some()) {
+            "a graph from images to images is no family of models here: neither normalising flows nor diffusion models \
+             nor denoisers are served; models/README.md shows how to export what is"
+        } else {
+            "models/README.md shows how to export each family"
+        };
+        return Err(vec![Problem::new(files(brought), what, cure)]);
     };
     // Of the surest ones, one is chosen; the others are offered.
     let sure: Vec<&str> = fits
@@ -346,6 +356,19 @@ pub(super) fn alone(brought: &[Reading]) -> Result<&Reading, Mismatch> {
             brought.len()
         ))),
     }
+}
+
+/// Whether the file is called a generator.
+pub(super) fn is_called_generator(reading: &Reading) -> bool {
+    let name = reading.file.to_lowercase();
+    name.contains("gan") || name.contains("generator")
+}
+
+/// An output that is a picture of the size of the image.
+pub(super) fn picture_of_image(reading: &Reading) -> Option<&Given> {
+    let (_, form) = reading.image()?;
+    let dimensions = form.channels * form.height * form.width;
+    reading.gives.iter().find(|given| given.numbers() == dimensions)
 }
 
 /// One graph from images and one from codes.

@@ -157,7 +157,7 @@ pub fn shorten(graph: &mut Graph) {
 }
 
 /// Everything that a node reads, graphs inside it included.
-fn read_by(node: &Node, needed: &mut HashSet<String>) {
+pub(super) fn read_by(node: &Node, needed: &mut HashSet<String>) {
     needed.extend(node.inputs.iter().cloned());
     for graph in walk::subgraphs(node) {
         for node in &graph.nodes {

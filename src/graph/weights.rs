@@ -4,7 +4,7 @@
 use super::{
     constant::Constant,
     protobuf::{ElementType, Graph, Model, Tensor, ValueInfo},
-    walk,
+    surgery, walk,
 };
 
 /// Matrices smaller than this stay in the graph.
@@ -201,7 +201,27 @@ pub fn scalar(graph: &Graph, name: &str) -> Option<f64> {
         .iter()
         .filter(|node| node.op_type.as_deref() == Some("Constant") && node.outputs.iter().any(|o| o == name));
     let made = made.filter_map(|node| node.attribute("value")?.t.as_ref());
-    Constant::read(held.chain(made).next()?)?.single()
+    single(held.chain(made).next()?)
+}
+
+/// The number that a tensor holds, if it is a single one.
+pub fn single(tensor: &Tensor) -> Option<f64> {
+    Constant::read(tensor)?.single()
+}
+
+/// The last number that a value of whole numbers holds, where that is known.
+pub fn last_of(graph: &Graph, name: &str) -> Option<i64> {
+    let read = |tensor: &Tensor| Constant::read(tensor)?.as_ints()?.last().copied();
+    if let Some(held) = graph.initializers.iter().find(|tensor| tensor.name() == name) {
+        return read(held);
+    }
+    let node = surgery::producer(graph, name)?;
+    match node.op_type() {
+        "Constant" => read(node.attribute("value")?.t.as_ref()?),
+        "Concat" => last_of(graph, node.inputs.last()?),
+        "Cast" | "Identity" => last_of(graph, node.inputs.first()?),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,8 @@ pub enum Op {
     Without(String),
     /// Its axes are brought into the order levels, channels, rows, columns, and then into a shape of these sizes.
     Arrange(Arrangement, Vec<usize>),
+    /// The numbers of each pixel, which come first, stand in this order: where each is taken from.
+    Reorder(Vec<usize>),
     /// All axes of an item become one.
     Flatten,
     /// Only so many numbers of an item from one on, once it is flat.
@@ -153,6 +155,10 @@ impl Canonical {
         match op {
             Op::Without(_) => at,
             Op::Arrange(arrangement, sizes) => self.arranged(*arrangement, at, sizes),
+            Op::Reorder(places) => {
+                let places = self.ints(&places.iter().map(|&place| place as i64).collect::<Vec<_>>());
+                self.after("Gather", &[&at, &places], |node| node.with_int("axis", 1))
+            }
             Op::Flatten => self.after("Flatten", &[&at], |node| node.with_int("axis", 1)),
             Op::Part { start, end } => {
                 let (start, end, axis) = (self.ints(&[*start as i64]), self.ints(&[*end as i64]), self.ints(&[1]));

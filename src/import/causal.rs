@@ -16,6 +16,8 @@ const CUTS: usize = 24;
 const TOLERANCE: f32 = 1e-4;
 /// Changes that are rounding whatever else changes.
 const LEAST: f32 = 1e-6;
+/// Predictions up to this size are ordinary.
+const ORDINARY: f32 = 1e4;
 /// Changes that are rounding beside the largest change: a network with small weights sees as far as any other.
 const BESIDE: f32 = 0.01;
 
@@ -46,6 +48,15 @@ pub struct Trial {
 impl Trial {
     /// Images of a form; `value` makes of a number from 0 to 1 what the graph takes.
     pub fn new(form: ImageForm, value: &dyn Fn(f64) -> f32) -> Self {
+        Self::changed(form, value, |order, cut| order >= cut)
+    }
+
+    /// Images in which one dimension alone is another.
+    fn with_single_changes(form: ImageForm) -> Self {
+        Self::changed(form, &|share| share as f32, |order, cut| order == cut)
+    }
+
+    fn changed(form: ImageForm, value: &dyn Fn(f64) -> f32, is_changed: impl Fn(usize, usize) -> bool) -> Self {
         let ImageForm {
             channels,
             height,
@@ -77,7 +88,7 @@ impl Trial {
         let place = |cut: Option<usize>| -> Vec<f32> {
             let own = |channel: usize, pixel: usize| {
                 let order = pixel * channels + channel;
-                let source = if cut.is_some_and(|cut| order >= cut) {
+                let source = if cut.is_some_and(|cut| is_changed(order, cut)) {
                     &other
                 } else {
                     &random
@@ -106,7 +117,9 @@ impl Trial {
         let pixels = self.form.height * width;
         let (base, changed) = predictions.split_first()?;
         let base = arrangement.read(base);
-        let scale = base.iter().fold(1e-6f32, |max, value| max.max(value.abs()));
+        // What is ruled out by a huge number is no scale of others.
+        let ordinary = base.iter().map(|value| value.abs()).filter(|&size| size <= ORDINARY);
+        let scale = ordinary.fold(1e-6f32, f32::max);
         let (flat, mut largest) = (&predictions[0], 0.0f32);
         for own in changed {
             let differences = flat.iter().zip(own).map(|(a, b)| (a - b).abs());
@@ -118,7 +131,9 @@ impl Trial {
             let sees = |at: &usize| {
                 let (channel, pixel) = (at / pixels % channels, at % pixels);
                 // What is not a number differs from everything.
-                let is_same = (base[*at] - changed[*at]).abs() <= tolerance;
+                let (own, other) = (base[*at], changed[*at]);
+                let is_same = own.to_bits() == other.to_bits()
+                    || (own - other).abs() <= tolerance.max(TOLERANCE * (own.abs().min(other.abs()) - ORDINARY));
                 first(channel, pixel) <= cut && !is_same
             };
             let at = (0..outcomes * channels * pixels).find(sees)?;
@@ -130,10 +145,43 @@ impl Trial {
         })
     }
 
-    /// Whether predictions depend on the image at all.
+    /// Whether predictions depend on the image at all, beyond what is rounded.
     pub fn is_varied(predictions: &[Vec<f32>]) -> bool {
-        predictions.windows(2).any(|pair| pair[0] != pair[1])
+        let sizes = predictions.iter().flatten().map(|value| value.abs());
+        let scale = sizes.filter(|size| size.is_finite()).fold(0.0, f32::max);
+        let differ = |(a, b): (&f32, &f32)| {
+            let is_close = a.to_bits() == b.to_bits() || (a - b).abs() <= LEAST * scale;
+            !is_close
+        };
+        predictions
+            .windows(2)
+            .any(|pair| pair[0].iter().zip(&pair[1]).any(differ))
     }
+}
+
+/// Whether an output with a number for each dimension predicts it in another order than that of rows and columns: no
+/// number depends on its own dimension, as that of a picture would, though on those of others.
+pub fn predicts_in_another_order(reading: &Reading, given: &Given) -> bool {
+    let (Some((_, form)), Some(sizes)) = (reading.image(), &given.sizes) else {
+        return false;
+    };
+    let all = Arrangement::candidates(sizes, [1, form.channels, form.height, form.width]);
+    let [arrangement] = all[..] else { return false };
+    let trial = Trial::with_single_changes(form);
+    let Ok(rows) = trial.run(reading, given.place) else {
+        return false;
+    };
+    let Some((base, changed)) = rows.split_first() else {
+        return false;
+    };
+    let base = arrangement.read(base);
+    let pixels = form.height * form.width;
+    let is_blind = |(&cut, changed): (&usize, &Vec<f32>)| {
+        let own = cut % form.channels * pixels + cut / form.channels;
+        let (before, after) = (base[own], arrangement.read(changed)[own]);
+        (before - after).abs() <= LEAST * before.abs().max(1e-3)
+    };
+    Trial::is_varied(&rows) && trial.cuts.iter().zip(changed).all(is_blind)
 }
 
 /// Whether an output with a number for each dimension predicts it: it depends on images, and on nothing that comes
@@ -184,5 +232,7 @@ mod tests {
         let sums: Vec<Vec<f32>> = trial.items.iter().map(before).collect();
         assert_eq!(trial.leak(&sums, arrangement), None);
         assert!(Trial::is_varied(&sums));
+        // What differs by rounding sees nothing.
+        assert!(!Trial::is_varied(&[vec![0.1, 0.0], vec![0.1 + 2e-8, 0.0]]));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::Problem;
+use super::{Problem, foreign};
 use crate::graph::{
     self,
     protobuf::{DimValue, Model, ValueInfo},
@@ -126,6 +126,7 @@ impl Export {
         let beside = graph::external::inline(&mut model, beside).map_err(|error| refused(error, held))?;
         graph::bounds::check(&model).map_err(|error| refused(error, ""))?;
         graph::kernels::provide(&mut model);
+        foreign::replaced(&mut model);
         let drawing = graph::chance::nodes(&model);
         let own = model.graph.as_ref();
         let constants: Vec<&str> = own.iter().flat_map(|g| &g.initializers).map(|t| t.name()).collect();

@@ -17,7 +17,7 @@ use crate::{
     graph::{
         chance,
         protobuf::{ElementType, Graph, Model, Node, ValueInfo},
-        surgery,
+        surgery, weights,
     },
     runtime::Engine,
 };
@@ -51,6 +51,9 @@ pub fn parted(
         return None;
     }
     let ways = Ways::of(graph, reading);
+    if let Some(problem) = drawn_throughout(reading, &ways, numbers) {
+        return Some(Err(vec![problem]));
+    }
     let pictures: Vec<&Given> = reading
         .gives
         .iter()
@@ -110,6 +113,25 @@ pub fn parted(
     };
     let both = read("encoding", encoder).and_then(|encoder| Ok([encoder, read("decoding", decoder)?]));
     Some(both)
+}
+
+/// What is wrong with several pictures of each image, all of them drawn: nothing that they lead through is one code.
+fn drawn_throughout(reading: &Reading, ways: &Ways<'_>, numbers: usize) -> Option<Problem> {
+    let mut of_pictures = reading
+        .gives
+        .iter()
+        .filter(|given| given.numbers() > 0 && given.numbers().is_multiple_of(numbers))
+        .filter(|given| ways.is_computed(&given.port.name))
+        .peekable();
+    of_pictures.peek()?;
+    let is_several = |given: &Given| given.numbers() > numbers && ways.is_drawn(&given.port.name);
+    of_pictures.all(is_several).then(|| {
+        Problem::new(
+            &reading.file,
+            "it draws several pictures of each image, and what is drawn between is not one code",
+            "export what makes mean and log-variance of an image, and what makes a picture of one code, as two graphs",
+        )
+    })
 }
 
 /// Of the values that part a graph, the one that is the code.
@@ -322,11 +344,46 @@ impl<'a> Ways<'a> {
         let (drawn, mean) = self.parts(sum)?;
         let product = self.writers.get(drawn).filter(|node| node.op_type() == "Mul")?;
         let (noise, deviation) = self.parts(product)?;
-        let is_noise = self
-            .writers
-            .get(noise)
-            .is_some_and(|node| node.op_type().starts_with("RandomNormal"));
+        let is_noise = self.is_standard_noise(noise);
         is_noise.then(|| (mean.to_owned(), deviation.to_owned()))
+    }
+
+    /// Whether a value is drawn from a standard normal distribution, as exporters write that: any other would be
+    /// another deviation, and another mean.
+    fn is_standard_noise(&self, value: &'a str) -> bool {
+        let Some(node) = self.writers.get(value) else {
+            return false;
+        };
+        match (node.op_type(), &node.inputs[..]) {
+            ("RandomNormal" | "RandomNormalLike", _) => {
+                node.float("mean", 0.0) == 0.0 && node.float("scale", 1.0) == 1.0
+            }
+            // `rsample` of a distribution scales and shifts it, by one and by nothing.
+            (operator @ ("Mul" | "Add"), [first, second]) => {
+                let neutral = if operator == "Mul" { 1.0 } else { 0.0 };
+                let is_neutral = |value: &'a String| self.constant(value) == Some(neutral);
+                (is_neutral(first) && self.is_standard_noise(second))
+                    || (is_neutral(second) && self.is_standard_noise(first))
+            }
+            (moving, [first, ..]) => MOVING.contains(&moving) && self.is_standard_noise(first),
+            _ => false,
+        }
+    }
+
+    /// The number that a value holds everywhere, if no input changes it.
+    fn constant(&self, value: &str) -> Option<f64> {
+        if let Some(number) = weights::scalar(self.graph, value) {
+            return Some(number);
+        }
+        let node = self.writers.get(value)?;
+        match node.op_type() {
+            "ConstantOfShape" => match node.attribute("value").and_then(|value| value.t.as_ref()) {
+                Some(held) => weights::single(held),
+                None => Some(0.0),
+            },
+            "Expand" | "Cast" | "Identity" => self.constant(node.inputs.first()?),
+            _ => None,
+        }
     }
 
     /// What is drawn of two operands, and what is not.

@@ -15,7 +15,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training import autoencoder, classifier, gan, mixture, pixelcnn, pixelcnn_conditional, pixelrnn, vae
+from density_training import (
+    autoencoder,
+    classifier,
+    gan,
+    lessons,
+    mixture,
+    pixelcnn,
+    pixelcnn_conditional,
+    pixelrnn,
+    vae,
+)
 from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
 from density_training.model import Exported, parameter_count
 from density_training.parts import write_parts
@@ -41,7 +51,7 @@ def write_fixtures(folder: Path) -> None:
     _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
     _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
-    write_strangers(folder / "imports")
+    write_strangers(folder / "imports", lessons.cases())
     write_parts(folder / "parts")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=4, latent_size=3))

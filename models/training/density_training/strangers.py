@@ -8,7 +8,7 @@ fixed batches, other orders of axes, other units, other precisions, outputs that
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,10 @@ class Expected:
     refused: str | None = None
 
 
-def write_strangers(folder: Path) -> None:
+def write_strangers(folder: Path, cases: Iterable[Case]) -> None:
     """Write `<case>/…` for every case, and `cases.json`."""
     expected = []
-    for case in cases():
+    for case in cases:
         own = folder / case.name
         own.mkdir(parents=True, exist_ok=True)
         for graph in case.graphs:

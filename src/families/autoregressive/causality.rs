@@ -7,7 +7,7 @@
 //! of its own, and in a graph that strides or up-samples every phase of rows and columns, too; and only cuts at all
 //! places find every leak that the images excite. Places are drawn from a seed, so that no place is safe.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use crate::{
     domain::{
@@ -30,16 +30,21 @@ const STRIDES: [usize; 7] = [1, 2, 3, 4, 5, 8, 16];
 const ESSENTIAL_STRIDES: usize = 4;
 /// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places,
 /// each is tried on all of them.
-const KINDS: usize = 3;
+const KINDS: usize = 4;
+/// Cuts under each label that no run of places has come to.
+const CUTS_OF_LABEL: usize = 3;
 /// Images in one run, at most: the unchanged one and its changed copies.
 const ROWS: usize = 32;
 /// Dimensions of all images of a run. A network keeps hundreds of numbers for each while it runs.
 const DIMENSIONS: usize = 24_576;
 /// Logits of one run, at most: 256 MiB.
 const LOGITS: usize = 1 << 26;
-/// Predictions may differ by this share of the largest logit: rounding, should a runtime's kernels depend on what they
-/// multiply by zero.
+/// Predictions may differ by this share of the largest ordinary logit, or of their own size: rounding, should a
+/// runtime's kernels depend on what they multiply by zero.
 const TOLERANCE: f32 = 1e-5;
+/// Logits up to this size are ordinary. A larger one, such as that of a level that is ruled out, says nothing of how
+/// the others are rounded.
+const ORDINARY: f32 = 1e3;
 
 /// A prediction that changed with what it must not see. Places are in autoregressive order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,34 +123,66 @@ fn probe<E>(
     } else {
         (CUTS / places.len()).clamp(1, KINDS)
     };
+    let labels = labels(trial.images);
     let mut tried = 0;
+    let mut runs = 0;
     for sweep in 0..sweeps {
         for (chunk, cuts) in places.chunks(rows - 1).enumerate() {
             if tried >= essential && enough() {
                 return Ok(Ok(tried));
             }
             let random = random(1 + sweep * places.len() + chunk);
-            let (base, label) = base(trial, sweep, chunk, &random);
-            let changed: Vec<Vec<u8>> = cuts
-                .iter()
-                .map(|&cut| change_from(cut, &base, shape, &random))
-                .collect();
-            let images: Vec<&[u8]> = std::iter::once(&base).chain(&changed).map(Vec::as_slice).collect();
-            let answers = logits(&images, label)?;
-            for (&cut, after) in cuts.iter().zip(&answers[1..]) {
-                if let Some(predicted) = first_difference(&answers[0], after, cut, trial) {
-                    return Ok(Err(Leak {
-                        predicted,
-                        changed: cut,
-                    }));
-                }
+            // Kinds of image turn against labels, so that each label gets all.
+            let base = base(trial, sweep + chunk + runs / labels.len(), chunk, &random);
+            let label = labels[runs % labels.len()];
+            runs += 1;
+            if let Some(leak) = leak(trial, (&base, label), cuts, (&random, &mut *logits))? {
+                return Ok(Err(leak));
             }
             if sweep == 0 {
                 tried += cuts.len();
             }
         }
     }
+    for (number, &label) in labels.iter().enumerate().skip(runs) {
+        if enough() {
+            break;
+        }
+        let random = random(1 + KINDS * places.len() + number);
+        let cuts: Vec<usize> = (0..CUTS_OF_LABEL)
+            .map(|at| places[(number * CUTS_OF_LABEL + at) % places.len()])
+            .collect();
+        let base = base(trial, number, number, &random);
+        if let Some(leak) = leak(trial, (&base, label), &cuts, (&random, &mut *logits))? {
+            return Ok(Err(leak));
+        }
+    }
     Ok(Ok(tried))
+}
+
+/// The labels that images are given, each once.
+fn labels(images: &[(&[u8], u32)]) -> Vec<u32> {
+    let labels: BTreeSet<u32> = images.iter().map(|(_, label)| *label).collect();
+    labels.into_iter().collect()
+}
+
+/// Changes an image from each of these places on, and answers a prediction that it must not have changed.
+fn leak<E>(
+    trial: &Trial<'_>,
+    (base, label): (&[u8], u32),
+    cuts: &[usize],
+    (random, logits): (&Random, &mut Logits<'_, E>),
+) -> Result<Option<Leak>, E> {
+    let changed: Vec<Vec<u8>> = cuts
+        .iter()
+        .map(|&cut| change_from(cut, base, trial.shape, random))
+        .collect();
+    let images: Vec<&[u8]> = std::iter::once(base).chain(changed.iter().map(Vec::as_slice)).collect();
+    let answers = logits(&images, label)?;
+    Ok(cuts.iter().zip(&answers[1..]).find_map(|(&changed, after)| {
+        let predicted = first_difference(&answers[0], after, changed, trial)?;
+        Some(Leak { predicted, changed })
+    }))
 }
 
 /// Places to cut at, the essential ones first, and how many these are.
@@ -203,17 +240,18 @@ fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
     (chosen, essential)
 }
 
-/// The given images in turn with noise and with a quiet one, beside which every change is large.
-fn base(trial: &Trial<'_>, sweep: usize, chunk: usize, random: &Random) -> (Vec<u8>, u32) {
-    let (levels, label) = trial.images[chunk / KINDS % trial.images.len()];
-    let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels() as f64);
-    let noise = |index| (random.uniform(index as u32) * count) as u8;
-    let image = match (sweep + chunk) % KINDS {
+/// The given images in turn with noise, with a quiet one, beside which every change is large, and with a bright one.
+fn base(trial: &Trial<'_>, kind: usize, chunk: usize, random: &Random) -> Vec<u8> {
+    let (levels, _) = trial.images[chunk / KINDS % trial.images.len()];
+    let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels());
+    let noise = |index| (random.uniform(index as u32) * count as f64) as u8;
+    let quiet = company::alternating(dimensions, 1);
+    match kind % KINDS {
         0 => levels.to_vec(),
         1 => (0..dimensions).map(noise).collect(),
-        _ => company::alternating(dimensions, 1),
-    };
-    (image, label)
+        2 => quiet,
+        _ => quiet.into_iter().map(|level| (count - 1) as u8 - level).collect(),
+    }
 }
 
 /// The image with another level at every place from `cut` on.
@@ -246,7 +284,8 @@ fn first_difference(before: &[f32], after: &[f32], cut: usize, trial: &Trial<'_>
         .map(|(at, (a, b))| (at % predicted, a, b))
         .filter(|&(index, a, b)| {
             shape.order_of(index) <= cut && {
-                let scale = of_index(index).fold(1.0f32, |max, v| max.max(v.abs()));
+                let ordinary = of_index(index).map(|v| v.abs()).filter(|&size| size <= ORDINARY);
+                let scale = ordinary.fold(1.0, f32::max).max(a.abs().min(b.abs()));
                 let close = (a - b).abs() <= TOLERANCE * scale;
                 // NaN is close to nothing.
                 !close
@@ -347,6 +386,56 @@ mod tests {
         assert_eq!(tried(shape, 7, false, &sum), Ok(30));
         let next = |image: &[u8], place: usize| f32::from(*image.get(place + 4).unwrap_or(&0));
         assert!(tried(shape, 7, false, &next).is_err());
+    }
+
+    #[test]
+    fn a_leak_under_one_label_or_in_bright_images_is_found() {
+        let shape = ImageShape::new(1, 8, 8, 256).unwrap();
+        let image = vec![1; shape.dimensions()];
+        let labelled: Vec<(&[u8], u32)> = (0..100).map(|label| (&image[..], label)).collect();
+        let trial = Trial {
+            shape,
+            predictions: Predictions::OfChannels(1),
+            images: &labelled,
+            seed: 0,
+            thorough: false,
+        };
+        let try_all = |leaks: &dyn Fn(&[u8], u32) -> bool| {
+            let mut logits = |images: &[&[u8]], label: u32| {
+                let of = |levels: &&[u8]| -> Vec<f32> {
+                    let seen = |&level: &u8| f32::from(level) * f32::from(u8::from(leaks(levels, label)));
+                    levels.iter().map(seen).collect()
+                };
+                Ok::<_, Infallible>(images.iter().map(of).collect())
+            };
+            probe(&trial, &mut logits, &mut || false).unwrap()
+        };
+        for own in [0, 57, 99] {
+            assert!(try_all(&|_, label| label == own).is_err(), "label {own}");
+        }
+        assert!(try_all(&|levels, _| levels[..6].iter().all(|&level| level > 200)).is_err());
+        assert_eq!(try_all(&|_, _| false), Ok(64));
+    }
+
+    #[test]
+    fn a_logit_that_rules_a_level_out_hides_no_leak() {
+        let shape = ImageShape::new(1, 4, 4, 4).unwrap();
+        let image = vec![1; shape.dimensions()];
+        for ruled_out in [-1e9, f32::NEG_INFINITY] {
+            let trial = Trial {
+                shape,
+                predictions: Predictions::OfChannels(2),
+                images: &[(&image, 0)],
+                seed: 0,
+                thorough: false,
+            };
+            let mut logits = |images: &[&[u8]], _: u32| {
+                let of =
+                    |levels: &&[u8]| [levels.iter().map(|&v| f32::from(v)).collect(), vec![ruled_out; 16]].concat();
+                Ok::<_, Infallible>(images.iter().map(of).collect())
+            };
+            assert!(probe(&trial, &mut logits, &mut || false).unwrap().is_err());
+        }
     }
 
     #[test]

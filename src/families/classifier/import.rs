@@ -5,16 +5,21 @@ use crate::{
     domain::image::Image,
     families::import::{
         Certainty, Golden, Levels, Mismatch, Plan, alone, labels_of, levels_count, levels_of, of_images,
+        picture_of_image,
     },
     graph::{convert::Step, protobuf::Graph, surgery},
     import::{
         Problem,
         canonical::{Canonical, Op},
         interview::Interview,
+        pictures,
         reading::{Given, Reading},
         tail::{self, Last},
     },
 };
+
+/// Log-odds beyond this for whatever image are none.
+const CERTAIN: f32 = 40.0;
 
 /// What the numbers of labels are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +105,38 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         ops.push(Op::Convert(vec![Step::Log]));
     }
     let labels = count.max(2);
+    let is_flow = count == 1 && picture_of_image(reading).is_some();
+    if is_flow {
+        return Err(Problem::new(
+            file,
+            format!(
+                "it makes of an image a picture of its size and one number ({:?}), as normalising flows do, which are \
+                 not served",
+                given.port.name
+            ),
+            "export a network that predicts each pixel of those before it, a VAE, or a classifier alone",
+        )
+        .into());
+    }
     let labelled = labels_of(file, Some(labels), interview)?;
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
+    if units == Units::LogOdds {
+        let rows = of_images(reading, &levels, &pictures::made_up(levels.shape), &[], given.place)?;
+        let numbers: Vec<f32> = rows.iter().flatten().copied().collect();
+        let is_sure = |sign: f32| numbers.iter().all(|&number| sign * number > CERTAIN);
+        if is_sure(1.0) || is_sure(-1.0) {
+            return Err(Problem::new(
+                file,
+                format!(
+                    "the one number that it gives of each image ({:?}, such as {:.1}) is no log-odds of two labels, \
+                     and a log-likelihood, an energy or the judgement of a critic is not served",
+                    given.port.name, numbers[0]
+                ),
+                "export what the number is made of: predictions of every pixel, or encoder and decoder",
+            )
+            .into());
+        }
+    }
     let mut graph = Canonical::of(reading);
     graph.image("image", taken);
     let mut features = "";

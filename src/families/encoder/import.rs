@@ -3,8 +3,12 @@
 use super::summary;
 use crate::{
     domain::image::Image,
-    families::import::{Certainty, Golden, Mismatch, Plan, alone, levels_count, levels_of, of_images},
+    families::import::{
+        Certainty, Golden, Mismatch, Plan, alone, levels_count, levels_of, of_images, picture_of_image,
+    },
+    graph::protobuf::Node,
     import::{
+        Problem,
         canonical::Canonical,
         interview::Interview,
         reading::{Given, Reading},
@@ -33,6 +37,10 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     if layers.is_empty() {
         return other("it gives rows [N, F] or maps [N, F, h, w] of numbers");
+    }
+    let is_picture = |given: &&Given| picture_of_image(reading).is_some_and(|picture| picture.place == given.place);
+    if layers.iter().all(is_picture) && interview.given("family").as_deref() != Some("encoder") {
+        return Err(no_family(reading).into());
     }
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
     let mut graph = Canonical::of(reading);
@@ -74,4 +82,26 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         statistic: None,
         notes: Vec::new(),
     })
+}
+
+/// What is said of a graph from images to pictures that sees all of them.
+fn no_family(reading: &Reading) -> Problem {
+    let is_looked_up = |node: &Node| matches!(node.op_type(), "ArgMin" | "ArgMax" | "TopK");
+    if reading.graph().nodes.iter().any(is_looked_up) {
+        return Problem::new(
+            &reading.file,
+            "it makes a picture of an image by codes out of a code book, as a VQ-VAE does, which is no family of \
+             models here",
+            "export its encoder alone and say --family encoder; a PixelCNN that was trained on its codes is a density \
+             of codes, and can be imported by itself",
+        );
+    }
+    Problem::new(
+        &reading.file,
+        "it makes a picture of an image that sees all of it, and no code parts the two: that is no family of models \
+         here, be it a normalising flow, a denoiser or an autoencoder without a code",
+        "if it is a PixelCNN, its masks are not in this file: multiply them into the kernels where these are used \
+         (what Keras assigns to kernels inside call is left out at export); --family encoder takes what it gives for \
+         features",
+    )
 }

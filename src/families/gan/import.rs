@@ -3,8 +3,8 @@
 use crate::{
     domain::image::ImageShape,
     families::import::{
-        Certainty, Mismatch, Pictures, Plan, coded, golden_of_codes, labels_given, levels_count, pictures_of,
-        take_label, units_of_pictures,
+        Certainty, Mismatch, Pictures, Plan, coded, golden_of_codes, is_called_generator, labels_given, levels_count,
+        pictures_of, take_label, units_of_pictures,
     },
     import::{
         Problem,
@@ -56,7 +56,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     })?;
     let (last, _) = tail::last(reading.graph(), &picture.port.name);
     Ok(Plan {
-        certainty: if last == Last::Tanh {
+        certainty: if last == Last::Tanh || is_called_generator(reading) {
             Certainty::Likely
         } else {
             Certainty::Possible

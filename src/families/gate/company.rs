@@ -2,15 +2,20 @@
 //!
 //! Requests of different clients share runs. A graph that computes anything over the batch (batch normalisation in
 //! training mode, scaling by the extremes of all images, quantisation by a range found on the way) gives other numbers
-//! in other company. One item is run alone and again behind others that are as different from it as can be.
+//! in other company. One item is run alone and again amid others that are as different from it as can be.
 
 use std::fmt;
 
 use crate::domain::{image::ImageShape, random::Random};
 
-/// Numbers may differ by this share of the largest one of the item: some kernels of a runtime round otherwise when
-/// there are more rows.
+/// Numbers may differ by this share of the largest ordinary one of the item, or of their own size: some kernels of a
+/// runtime round otherwise when there are more rows.
 const ROUNDING: f32 = 1e-5;
+/// Numbers up to this size, or up to so many times the median, are ordinary. What is larger, such as the logit of a
+/// level that is ruled out, says nothing of how the others are rounded.
+const ORDINARY: f32 = 1e3;
+/// See [`ORDINARY`].
+const MEDIANS: f32 = 100.0;
 
 /// What was found.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,31 +41,47 @@ pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Vec<
 /// Items 1 and 2 are others than item 0.
 const DIFFERENT: usize = 2;
 
-/// Tries item 0 alone and behind so many others, which are items 1 and 2 in turn. Answers the numbers of these two.
+/// Tries item 0 alone and amid so many others, which are items 1 and 2 in turn: what only comes before it, or only
+/// after it, is company as well. Answers the numbers of these two.
 #[expect(clippy::type_complexity, reason = "two ways to fail: the run, and the graph")]
 pub(in crate::families) fn probe<E>(
     others: usize,
     run: &mut Run<'_, E>,
 ) -> Result<Result<(Kept, Vec<Vec<f32>>), Broken>, E> {
     let alone = run(&[0])?.swap_remove(0);
-    let order: Vec<usize> = (1..=DIFFERENT).cycle().take(others).chain([0]).collect();
+    let mut order: Vec<usize> = (1..=DIFFERENT).cycle().take(others).collect();
+    let place = others / 2;
+    order.insert(place, 0);
     let mut together = run(&order)?;
-    let behind = together.pop().unwrap_or_default();
+    let amid = together.remove(place);
     together.truncate(DIFFERENT);
-    if same_bits(&alone, &behind) {
+    if same_bits(&alone, &amid) {
         return Ok(Ok((Kept::Exactly, together)));
     }
     let again = run(&[0])?.swap_remove(0);
     if !same_bits(&alone, &again) {
         return Ok(Err(Broken::Random));
     }
-    let scale = alone.iter().fold(0.0f32, |max, value| max.max(value.abs()));
-    let difference = difference(&alone, &behind);
-    Ok(if difference <= ROUNDING * scale {
+    let difference = difference(&alone, &amid);
+    let scale = ordinary(&alone);
+    let is_rounded = |(&a, &b): (&f32, &f32)| {
+        // NaN is close to nothing.
+        a.to_bits() == b.to_bits() || (a - b).abs() <= ROUNDING * scale.max(a.abs().min(b.abs()))
+    };
+    Ok(if difference.is_finite() && alone.iter().zip(&amid).all(is_rounded) {
         Ok((Kept::Rounded(difference), together))
     } else {
         Err(Broken::Company(difference))
     })
+}
+
+/// The largest of the ordinary numbers.
+fn ordinary(values: &[f32]) -> f32 {
+    let mut sizes: Vec<f32> = values.iter().map(|value| value.abs()).collect();
+    sizes.retain(|&size| size > 0.0 && size.is_finite());
+    sizes.sort_unstable_by(f32::total_cmp);
+    let most = ORDINARY.max(MEDIANS * sizes.get(sizes.len() / 2).copied().unwrap_or_default());
+    sizes.into_iter().rev().find(|&size| size <= most).unwrap_or_default()
 }
 
 fn same_bits(one: &[f32], other: &[f32]) -> bool {
@@ -88,10 +109,10 @@ fn difference(one: &[f32], other: &[f32]) -> f32 {
 impl fmt::Display for Kept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exactly => f.write_str("an item alone and behind others gives the same bits"),
+            Self::Exactly => f.write_str("an item alone and amid others gives the same bits"),
             Self::Rounded(difference) => write!(
                 f,
-                "an item alone and behind others gives the same but for rounding, up to {difference:.1e}"
+                "an item alone and amid others gives the same but for rounding, up to {difference:.1e}"
             ),
         }
     }
@@ -167,6 +188,17 @@ mod tests {
             images.iter().map(of).collect()
         };
         assert!(matches!(probed(&first), Err(Broken::Company(_))));
+        let last = |images: &[Vec<u8>]| {
+            let last = floats(&images[images.len() - 1]);
+            let of = |image: &Vec<u8>| floats(image).iter().zip(&last).map(|(a, b)| a - b).collect();
+            images.iter().map(of).collect()
+        };
+        assert!(matches!(probed(&last), Err(Broken::Company(_))));
+        // What is ruled out by a huge number, or by an infinite one, hides nothing.
+        for ruled_out in [-1e9, f32::NEG_INFINITY] {
+            let masked = |images: &[Vec<u8>]| vec![vec![ruled_out, 1.0, images.len() as f32]; images.len()];
+            assert_eq!(probed(&masked), Err(Broken::Company(2.0)));
+        }
         let count = |images: &[Vec<u8>]| vec![vec![images.len() as f32]; images.len()];
         assert_eq!(probed(&count), Err(Broken::Company(2.0)));
         let nothing = |images: &[Vec<u8>]| vec![vec![if images.len() == 1 { 1.0 } else { f32::NAN }]; images.len()];

@@ -108,6 +108,19 @@ pub enum GateError {
         /// What may be said instead; empty or a clause.
         cure: &'static str,
     },
+    /// A graph that holds draws, although no trial saw one.
+    #[error(
+        "{file} holds what draws random numbers ({nodes}): under some images its numbers may be random, though none \
+         that was tried showed it. Export it in evaluation mode and without draws inside{cure}"
+    )]
+    Draws {
+        /// The graph's file.
+        file: String,
+        /// The nodes that draw.
+        nodes: String,
+        /// What may be said instead; empty or a clause.
+        cure: &'static str,
+    },
     /// Something that ran longer than a load may take, and did not stop when it was asked to.
     #[error(
         "loading took longer than {} s and could not be stopped: one of its graphs does not end, and goes on in a \

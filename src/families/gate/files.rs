@@ -57,8 +57,8 @@ impl<'a> Gate<'a> {
         Ok((images, scores))
     }
 
-    /// Reads a graph, with all its weights, and converts outputs to the server's units. Only this goes to the runtime:
-    /// it names no other file.
+    /// Reads a graph, with all its weights, and converts outputs to the server's units: every one that is read is
+    /// named, whether there is something to convert or not. Only this goes to the runtime: it names no other file.
     pub fn graph(&mut self, file: &str, conversions: &[(&str, &[Step])]) -> Result<graph::protobuf::Model, GateError> {
         let refused = |cause: graph::GraphError| failed(file, cause.into());
         let bytes = if self.is_comparison {
@@ -83,7 +83,8 @@ impl<'a> Gate<'a> {
         .map_err(refused)?;
         graph::bounds::check(&model).map_err(refused)?;
         self.beside.extend(beside);
-        self.drawing.extend(graph::chance::nodes(&model));
+        let outputs: Vec<&str> = conversions.iter().map(|(output, _)| *output).collect();
+        self.drawing.extend(graph::chance::reaching(&model, &outputs));
         self.weights += graph::weights::count(&model);
         for (output, steps) in conversions {
             graph::convert::output(&mut model, output, steps).map_err(refused)?;

@@ -10,8 +10,9 @@ use crate::{
     families::NetworkError,
 };
 
-/// Others that item 0 is run behind.
-const OTHERS: usize = 2;
+/// Others that item 0 is run amid: as many that no neighbour by one or two places is the item itself, in whichever
+/// direction and whether the last is followed by the first or not.
+const OTHERS: usize = 4;
 
 /// The same where kernels are not the runtime's own: more of them, since these may be chosen by the size of a batch.
 const OTHERS_ELSEWHERE: usize = 15;
@@ -50,6 +51,12 @@ impl Gate<'_> {
             OTHERS_ELSEWHERE
         };
         match company::probe(others, run).map_err(refused)? {
+            // What draws under some images only would be caught by luck.
+            Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
+                file: file.to_owned(),
+                nodes: self.drawing.join(", "),
+                cure: self.cure_of_chance(),
+            }),
             Ok((kept, others)) => {
                 self.passed("company", format!("{file}: {kept}"));
                 Ok(others)

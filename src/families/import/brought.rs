@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Golden, LABEL, Plan, Request};
+use super::{Golden, LABEL, Plan, Request, picture_of_image};
 use crate::{
     import::{Problem, causal, export::Export, interview::Interview, reading::Reading, tables, whole},
     runtime::Engine,
@@ -43,6 +43,20 @@ pub(super) fn parted(
     let [reading] = &brought[..] else { return Ok(brought) };
     if !is_meant {
         return Ok(brought);
+    }
+    if let Some(picture) = picture_of_image(reading)
+        && !causal::predicts(reading, picture)
+        && causal::predicts_in_another_order(reading, picture)
+    {
+        return Err(vec![Problem::new(
+            &reading.file,
+            format!(
+                "{:?} predicts each pixel of others, as a MADE does, but not in the order of rows and columns, in \
+                 which images are drawn here",
+                picture.port.name
+            ),
+            "train it with the pixels in their natural order and export it again",
+        )]);
     }
     let predicts = |given: &_| causal::predicts(reading, given);
     match whole::parted(engine, reading, predicts, interview) {

@@ -8,8 +8,8 @@ use crate::{
         logistic_mixture::{self, LogisticMixture},
     },
     families::import::{
-        Certainty, Golden, Labelled, Levels, Mismatch, Plan, alone, labels_given, levels_count, levels_of, of_images,
-        take_label,
+        Certainty, Golden, Labelled, Levels, Mismatch, Parameters, Plan, alone, labels_given, levels_count, levels_of,
+        of_images, take_label,
     },
     graph::convert::Step,
     import::{
@@ -109,6 +109,10 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     // The paper's networks take levels from −1 to 1.
     let is_mixture = matches!(kind, Kind::Mixture(_));
+    let parameters = match kind {
+        Kind::Mixture(count) => Some(Parameters::of(&reading.file, (count, form.channels), interview)?),
+        _ => None,
+    };
     let levels = levels_of(reading, (taken, form), levels, is_mixture, interview)?;
     let labelled = labels_given(reading, interview)?;
     let name = given.port.name.as_str();
@@ -164,6 +168,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         notes.push(format!("{}: its predictions are {}", reading.file, arrangement.name()));
         ops.push(Op::Arrange(arrangement, sizes.clone()));
     }
+    ops.extend(parameters.as_ref().and_then(Parameters::op));
     if units == Units::Probabilities && !ops.iter().any(|op| matches!(op, Op::Without(_))) {
         ops.push(Op::Convert(vec![if is_bernoulli { Step::LogOdds } else { Step::Log }]));
     }
@@ -192,6 +197,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
                 place: given.place,
                 arrangement,
                 kind,
+                parameters,
                 units,
             },
         ),
@@ -205,6 +211,8 @@ struct Reader {
     place: usize,
     arrangement: Arrangement,
     kind: Kind,
+    /// Of mixtures.
+    parameters: Option<Parameters>,
     units: Units,
 }
 
@@ -213,8 +221,8 @@ impl Reader {
     fn score(&self, item: &[f32], image: &Image) -> f64 {
         let values = self.arrangement.read(item);
         let dimensions = image.levels().len();
-        if let Kind::Mixture(parameters) = self.kind {
-            return of_mixtures(&values, parameters, image);
+        if let (Kind::Mixture(count), Some(parameters)) = (self.kind, &self.parameters) {
+            return of_mixtures(&parameters.read(values), count, image);
         }
         let log_probability = |(at, &level): (usize, &u8)| {
             let own = |outcome: usize| f64::from(values[outcome * dimensions + at]);
@@ -299,7 +307,8 @@ fn predictions<'a>(
                 "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the \
                  product of its predictions is no probability"
             ),
-            "mask every convolution, the first one at its centre too, and let no channel see itself or those after it",
+            "mask every convolution, the first one at its centre too, and let no channel see itself or those after it; \
+             masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
         )
         .into()),
         None => Err(Mismatch::Other(
@@ -349,8 +358,8 @@ fn readings_of<'a>(
         }
     });
     let rows = trial.run(reading, given.place)?;
-    // What sees nothing at all is no picture that would be taken for a density.
-    if !Trial::is_varied(&rows) && first.kind == Kind::Bernoulli {
+    // What sees nothing at all breaks no rule, and is as little a density as a picture that does not change.
+    if !Trial::is_varied(&rows) {
         return Ok((Vec::new(), None));
     }
     let leak = |own: &Predictions<'_>| trial.leak(&rows, own.arrangement);

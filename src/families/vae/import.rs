@@ -12,8 +12,8 @@ use self::{
 use crate::{
     domain::image::Image,
     families::import::{
-        Certainty, Golden, Levels, Mismatch, Plan, golden_of_codes, labels_given, levels_count, levels_of, pair,
-        take_label,
+        Certainty, Golden, Levels, Mismatch, Plan, golden_of_codes, is_called_generator, labels_given, levels_count,
+        levels_of, pair, take_label,
     },
     graph::convert::Step,
     import::{
@@ -187,7 +187,7 @@ fn decoder_alone<'a>(reading: &'a Reading, least: Certainty, interview: &mut Int
         .any(|given| tail::last(reading.graph(), &given.port.name).0 == Last::Sigmoid);
     let found = if decoding.has_likelihood() {
         Certainty::Certain
-    } else if is_named || ends_in_sigmoid {
+    } else if is_named || (ends_in_sigmoid && !is_called_generator(reading)) {
         Certainty::Likely
     } else {
         Certainty::Possible

@@ -25,7 +25,8 @@ impl EncoderFile {
     pub(super) fn load(&self, gate: &mut Gate<'_>) -> Result<Encoder, GateError> {
         let contract = &self.contract;
         let to_log_variance = gate.declared().to_log_variance();
-        let graph = gate.graph(&self.file, &[(&contract.log_variance, to_log_variance)])?;
+        let outputs: [(&str, &[Step]); 2] = [(&contract.mean, &[]), (&contract.log_variance, to_log_variance)];
+        let graph = gate.graph(&self.file, &outputs)?;
         gate.suspect(&self.file, contract.input.suspicion(&graph));
         let name = format!("{} (encoder)", gate.label());
         Encoder::load(&*gate.engine(), &name, graph, contract.clone()).map_err(|cause| failed(&self.file, cause))

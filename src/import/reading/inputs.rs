@@ -1,8 +1,14 @@
 //! What each input of a graph is, by its type, its axes and its name.
 
+use std::collections::HashSet;
+
 use super::{Axes, ImageForm, Taken, Takes};
 use crate::{
-    graph::{self, protobuf::Model},
+    graph::{
+        self,
+        protobuf::{Graph, Model},
+        surgery,
+    },
     import::{
         Problem,
         export::{Element, Export, Port, Size},
@@ -99,16 +105,17 @@ fn input(
     }
 }
 
-/// Rows that an embedding of labels has.
+/// Rows that an embedding of labels has, whatever is done to them on the way to it.
 fn labels_read(model: &Model, input: &str) -> Option<usize> {
     let graph = model.graph.as_ref()?;
     let mut at = vec![input.to_owned()];
+    let mut constants: HashSet<&str> = graph.initializers.iter().map(|tensor| tensor.name()).collect();
     for node in &graph.nodes {
         let reads = |place: usize| node.inputs.get(place).is_some_and(|name| at.contains(name));
         match node.op_type() {
-            "Cast" | "Identity" | "Squeeze" | "Unsqueeze" | "Reshape" | "Flatten" if reads(0) => {
-                at.extend(node.outputs.iter().cloned());
-            }
+            // How many labels there are in a run is no label.
+            "Shape" | "Size" => {}
+            "Constant" => constants.extend(node.outputs.iter().map(String::as_str)),
             "Gather" | "GatherND" if reads(1) => {
                 let table = graph
                     .initializers
@@ -120,10 +127,33 @@ fn labels_read(model: &Model, input: &str) -> Option<usize> {
                 let depth = graph::weights::scalar(graph, node.inputs.get(1)?)?;
                 return Some(depth as usize);
             }
-            _ => {}
+            // One of many that is set to 1, in a row of zeros for each label.
+            "ScatterElements" if reads(1) => return last_size(graph, node.inputs.first()?),
+            _ => {
+                let is_known =
+                    |name: &String| name.is_empty() || at.contains(name) || constants.contains(name.as_str());
+                if node.inputs.iter().any(|name| at.contains(name)) && node.inputs.iter().all(is_known) {
+                    at.extend(node.outputs.iter().cloned());
+                }
+            }
         }
     }
     None
+}
+
+/// The size of the last axis of a constant that has its values, or its shape, from the graph.
+fn last_size(graph: &Graph, value: &str) -> Option<usize> {
+    if let Some(held) = graph.initializers.iter().find(|tensor| tensor.name() == value) {
+        return usize::try_from(*held.dims.last()?).ok();
+    }
+    let node = surgery::producer(graph, value)?;
+    match node.op_type() {
+        "Constant" => usize::try_from(*node.attribute("value")?.t.as_ref()?.dims.last()?).ok(),
+        "ConstantOfShape" => usize::try_from(graph::weights::last_of(graph, node.inputs.first()?)?).ok(),
+        "Expand" => usize::try_from(graph::weights::last_of(graph, node.inputs.get(1)?)?).ok(),
+        "Cast" | "Identity" => last_size(graph, node.inputs.first()?),
+        _ => None,
+    }
 }
 
 /// A picture's number of channels and sides, if a flat image has so many numbers.
@@ -194,7 +224,10 @@ fn flat(
     }
     let (channels, height, width) = guess;
     let key = format!("takes.{}", export.file);
-    let likely = if shrinks { "image" } else { "code" };
+    let is_called_image = ["image", "img", "pixel", "picture"]
+        .iter()
+        .any(|word| name.to_lowercase().contains(word));
+    let likely = if shrinks || is_called_image { "image" } else { "code" };
     let answer = interview.ask(
         &key,
         format!(

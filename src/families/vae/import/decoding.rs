@@ -4,7 +4,7 @@ use crate::{
     domain::{image::ImageShape, logistic_mixture},
     families::{
         decoder::{Density, Observation},
-        import::{Mismatch, coded, levels_count, pictures_of, units_of_pictures},
+        import::{Mismatch, Parameters, coded, levels_count, pictures_of, units_of_pictures},
     },
     graph::convert::Step,
     import::{
@@ -44,6 +44,8 @@ struct Output<'a> {
     sizes: Vec<usize>,
     /// The operator that is taken out of the graph.
     without: Option<String>,
+    /// Their order, if they are parameters of mixtures.
+    parameters: Option<Parameters>,
     /// What is done to the numbers of the export.
     steps: Vec<Step>,
     /// What is done in the graph that is written, which is less where an operator was taken out.
@@ -142,6 +144,7 @@ impl<'a> Decoding<'a> {
             arrangement,
             sizes: sizes_of(shape),
             without: None,
+            parameters: None,
             steps: Vec::new(),
             written: Vec::new(),
         };
@@ -194,6 +197,7 @@ impl<'a> Decoding<'a> {
             arrangement,
             sizes: sizes_of(shape),
             without: None,
+            parameters: None,
             written: steps.clone(),
             steps,
         });
@@ -213,6 +217,7 @@ impl<'a> Decoding<'a> {
             arrangement: scale_arrangement,
             sizes: sizes_of(shape),
             without,
+            parameters: None,
             steps,
             written,
         });
@@ -240,6 +245,7 @@ impl<'a> Decoding<'a> {
         });
         let (given, sizes, features, arrangement) = found.ok_or_else(none)?;
         let shape = shape_of(reading, sizes, levels_count(interview)?)?;
+        let parameters = Parameters::of(&reading.file, (features, shape.channels()), interview)?;
         let mut own = Self::new(reading, shape, Kind::Mixture);
         // The paper's parametrisation is of levels from −1 to 1.
         own.is_signed = true;
@@ -249,6 +255,7 @@ impl<'a> Decoding<'a> {
             arrangement,
             sizes: vec![features, shape.height(), shape.width()],
             without: None,
+            parameters: Some(parameters),
             steps: Vec::new(),
             written: Vec::new(),
         });
@@ -269,6 +276,7 @@ impl<'a> Decoding<'a> {
         for output in &self.outputs {
             let mut ops: Vec<Op> = output.without.iter().cloned().map(Op::Without).collect();
             ops.push(Op::Arrange(output.arrangement, output.sizes.clone()));
+            ops.extend(output.parameters.as_ref().and_then(Parameters::op));
             if !output.written.is_empty() {
                 ops.push(Op::Convert(output.written.clone()));
             }
@@ -302,8 +310,12 @@ impl<'a> Decoding<'a> {
         for output in &self.outputs {
             let rows = coded(self.reading, codes, labels, output.given.place)?;
             let convert = |row: Vec<f32>| -> Vec<f32> {
-                let values = output.arrangement.read(&row).into_iter();
-                values.map(|value| applied(&output.steps, value)).collect()
+                let values = output.arrangement.read(&row);
+                let values = match &output.parameters {
+                    Some(parameters) => parameters.read(values),
+                    None => values,
+                };
+                values.into_iter().map(|value| applied(&output.steps, value)).collect()
             };
             numbers.push(rows.into_iter().map(convert).collect::<Vec<_>>());
         }
