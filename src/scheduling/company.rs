@@ -4,7 +4,18 @@
 //! waits until the thread has looked at the others. Where there is one at a time nobody comes, and the moment costs the
 //! waking of another thread that looks for work. What happened last tells which of the two it is.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    task::{Context, Poll, Wake, Waker},
+};
+
+use futures_util::task::AtomicWaker;
+use tokio::task::yield_now;
 
 /// So many runs in a row without company, and it is not waited for any more.
 const PATIENCE: u32 = 4;
@@ -32,9 +43,54 @@ impl Company {
     }
 }
 
+/// Ends when the thread has looked at its other tasks. The runtime's own way to do that ends when the task is polled
+/// again, for whatever reason.
+pub(super) async fn moment() {
+    let passed = Arc::<Passed>::default();
+    let mut others = pin!(yield_now());
+    let mut is_asked = false;
+    poll_fn(|context| {
+        passed.task.register(context.waker());
+        if !is_asked {
+            is_asked = true;
+            let waker = Waker::from(Arc::clone(&passed));
+            // It answers by the waker.
+            let _ = others.as_mut().poll(&mut Context::from_waker(&waker));
+        }
+        if passed.is_over.load(Ordering::SeqCst) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+#[derive(Default)]
+struct Passed {
+    is_over: AtomicBool,
+    task: AtomicWaker,
+}
+
+impl Wake for Passed {
+    fn wake(self: Arc<Self>) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.task.wake();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_moment_is_not_over_because_somebody_looks() {
+        let mut moment = Box::pin(moment());
+        for _ in 0..3 {
+            assert!(futures_util::FutureExt::now_or_never(&mut moment).is_none());
+        }
+        moment.await;
+    }
 
     #[test]
     fn it_is_waited_for_until_it_stays_away_and_tried_again() {

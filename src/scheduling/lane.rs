@@ -12,7 +12,7 @@ use super::{
     Class, JobError, Permit,
     batch::{AnyLane, Batch, BatchLimits, LaneBatch, Portion, Ticket},
     clock::nanoseconds,
-    company::Company,
+    company::{Company, moment},
     pace::Pace,
     queue::{Order, Place, Queue},
     spans::{BatchSpan, Starting},
@@ -105,7 +105,7 @@ impl<W: Work> Lane<W> {
         if let Some(lead) = submitted.lead.take() {
             if self.company.is_likely() {
                 // Others that have come to this thread by now join.
-                tokio::task::yield_now().await;
+                moment().await;
             }
             if let Some(rows) = lead.run() {
                 self.company.note(rows > submitted.rows);

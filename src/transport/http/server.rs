@@ -25,6 +25,7 @@ mod activity;
 mod apart;
 mod connection;
 mod heads;
+mod here;
 mod lines;
 mod service;
 mod stream;

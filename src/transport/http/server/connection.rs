@@ -1,6 +1,6 @@
 //! One connection from its first byte to its end.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper_util::{
@@ -16,6 +16,7 @@ use tokio::{
 use super::{
     super::config::ServerLimits,
     activity::{Activity, Expired},
+    here::Here,
     service::Routes,
     stream::Watched,
     turns::Turns,
@@ -100,12 +101,15 @@ impl Connections {
     {
         let service = Routes::new(self.router.clone(), peer, Arc::clone(activity), Arc::clone(&self.turns));
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
+        let here = Here::default();
         let mut draining = self.draining.clone();
         let mut is_draining = false;
         loop {
             let result = tokio::select! {
                 biased;
-                result = connection.as_mut() => Some(result),
+                result = poll_fn(|context| here.poll(context, |context| connection.as_mut().poll(context))) => {
+                    Some(result)
+                }
                 expired = activity.expired() => match expired {
                     Expired::Idle | Expired::Age => None,
                     Expired::Head | Expired::Unread | Expired::Closing => {
