@@ -24,6 +24,7 @@ from density_training import (
     pixelrnn,
     probe,
     vae,
+    vae_colour,
 )
 from density_training.cifar10 import Cifar10
 from density_training.data import DEFAULT_FOLDER, LABELS, DataError, Dataset
@@ -112,31 +113,36 @@ def _add(
 
 
 def _add_cifar10(commands: Any, common: argparse.ArgumentParser) -> None:
+    """The densities of colour images, each a module with the same functions."""
+    _add_colour(commands, common, pixelcnn_colour, "PixelCNN of CIFAR-10, one evaluation for three channels")
+    _add_colour(commands, common, vae_colour, "VAE of CIFAR-10, whose code is a map")
+
+
+def _add_colour(commands: Any, common: argparse.ArgumentParser, module: Any, summary: str) -> None:
     data = argparse.ArgumentParser(add_help=False, parents=[common])
     data.add_argument("--data", type=Path, required=True, help="folder of CIFAR-10, as `density_training.cifar10` says")
-    name, recipe = pixelcnn_colour.NAME, pixelcnn_colour.RECIPE
+    name, recipe = module.NAME, module.RECIPE
     version, checkpoint = REPOSITORY / name / "1", CACHE / f"{name}.pt"
-    summary = "PixelCNN of CIFAR-10, one evaluation for three channels"
     actions = commands.add_parser(name, help=summary).add_subparsers(required=True, metavar="ACTION")
 
     def train(o: argparse.Namespace) -> None:
-        pixelcnn_colour.train(Cifar10.read(o.data), o.checkpoint, replace(recipe, minutes=o.minutes))
+        module.train(Cifar10.read(o.data), o.checkpoint, replace(recipe, minutes=o.minutes))
 
-    action = _add(actions, "train", data, pixelcnn_colour.train.__doc__, train)
+    action = _add(actions, "train", data, module.train.__doc__, train)
     action.add_argument("--checkpoint", type=Path, default=checkpoint, help="written often; resumed if it exists")
     action.add_argument("--minutes", type=float, default=recipe.minutes, help="how long to train in all")
 
     def export(o: argparse.Namespace) -> None:
-        _aside(o.output, lambda folder: pixelcnn_colour.export(Cifar10.read(o.data), o.checkpoint, folder))
+        _aside(o.output, lambda folder: module.export(Cifar10.read(o.data), o.checkpoint, folder))
 
-    action = _add(actions, "export", data, pixelcnn_colour.export.__doc__, export)
+    action = _add(actions, "export", data, module.export.__doc__, export)
     action.add_argument("--checkpoint", type=Path, default=checkpoint, help="what was trained")
     action.add_argument("--output", type=Path, default=version, help="folder of the version to write")
 
     def evaluate(o: argparse.Namespace) -> None:
-        _print(pixelcnn_colour.evaluate(Cifar10.read(o.data), o.version))
+        _print(module.evaluate(Cifar10.read(o.data), o.version))
 
-    action = _add(actions, "evaluate", data, pixelcnn_colour.evaluate.__doc__, evaluate)
+    action = _add(actions, "evaluate", data, module.evaluate.__doc__, evaluate)
     action.add_argument("--version", type=Path, default=version, help="folder of the version to measure")
 
 

@@ -52,11 +52,13 @@ def train(
     recipe: TimedRecipe,
     checkpoint: Path,
     monitor: Callable[[nn.Module], str],
+    largest_gradient: float | None = None,
 ) -> TimedProgress:
     """Minimise `loss(batch(share of the time that is over))`; goes on from `checkpoint` if it exists.
 
     The checkpoint holds the weights, and their moving average as `model`, which is what is kept. `monitor` says what
-    the log tells of the network with averaged weights.
+    the log tells of the network with averaged weights. With `largest_gradient`, a longer gradient of all weights is
+    shortened to it, and one that is no number is left out.
     """
     progress = TimedProgress()
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
@@ -78,8 +80,12 @@ def train(
         for group in groups:
             group["lr"] = group["peak_lr"] * recipe.learning_rate_factor(progress.step, share)
         loss(batch(share)).backward()
+        is_usable = True
+        if largest_gradient is not None:
+            is_usable = bool(nn.utils.clip_grad_norm_(network.parameters(), largest_gradient).isfinite())
         for optimiser in optimisers:
-            optimiser.step()
+            if is_usable:
+                optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         progress.step += 1
         kept = min(AVERAGE, progress.step / (progress.step + WARMUP_STEPS))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from density_training import mixture, pixelcnn_colour
+from density_training import mixture, pixelcnn_colour, vae_colour
 from density_training.data import to_input
 from density_training.pixelcnn_colour import ColourPixelCNN, ColourPixelCNNConfig
 
@@ -65,3 +65,28 @@ def test_a_sample_is_what_drawing_pixel_after_pixel_gives() -> None:
             pixels = mixture.draw(network(to_input(images, SMALL.levels)), noise, SMALL.levels)
         images[:, :, row, column] = pixels[:, :, row, column]
     assert torch.equal(drawn, images)
+
+
+def test_an_image_whose_code_says_nothing_is_bounded_by_its_own_likelihood() -> None:
+    levels, latent = 8, 6
+    parameters = torch.randn(1, mixture.parameter_count(2, 3), 4, 4)
+    images = torch.randint(0, levels, (3, 3, 4, 4), dtype=torch.uint8)
+    graphs = {
+        "encoder": lambda image: (torch.zeros(len(image), latent), torch.zeros(len(image), latent)),
+        "decoder": lambda codes: parameters.expand(len(codes), -1, -1, -1),
+    }
+    expected = mixture.log_probability(parameters.double().expand(3, -1, -1, -1), images, levels).flatten(1).sum(1)
+    weights = vae_colour.log_importance_weights(graphs, images, levels)
+    assert torch.allclose(weights, expected.unsqueeze(1).expand_as(weights), atol=1e-3)
+    at_mean = vae_colour.elbo_at_mean(graphs["encoder"], graphs["decoder"], images, levels)
+    assert torch.allclose(at_mean, expected, atol=1e-3)
+
+
+def test_a_code_is_a_map_of_a_quarter_of_the_side() -> None:
+    config = vae_colour.ColourVAEConfig(height=16, width=24, channels=(8, 8, 16), code_channels=2, mixtures=2)
+    network = vae_colour.ColourVAE(config).eval()
+    with torch.no_grad():
+        mean, log_variance = network.encoder(torch.rand(2, 3, 16, 24))
+        parameters = network.decoder(mean)
+    assert mean.shape == log_variance.shape == (2, config.latent_size) == (2, 2 * 4 * 6)
+    assert parameters.shape == (2, mixture.parameter_count(2, 3), 16, 24)
