@@ -111,7 +111,7 @@ pub struct Card {
     pub checks: Vec<Check>,
     /// What it serves without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = &["images are drawn by full passes: attention over places in layer 4"])]
+    #[schemars(example = &["images are drawn by full passes: a stride: layer \"down\" (Conv)"])]
     pub weaknesses: Vec<String>,
 }
 
