@@ -56,6 +56,8 @@ pub struct Sample {
     pub places: Vec<f32>,
     /// For each place the label that the network gives its image; 0 for all without labels.
     pub labels: Vec<usize>,
+    /// For each place the number of its image.
+    pub images: Vec<usize>,
     /// Whether an image has many places.
     pub is_map: bool,
     /// Places that a bank may keep.

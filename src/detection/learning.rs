@@ -130,14 +130,15 @@ impl Learning<'_> {
             size: places.as_ref().map_or(0, |places| places.size()),
             places: Vec::new(),
             labels: Vec::new(),
+            images: Vec::new(),
             is_map: places.is_some_and(|places| places.is_map()),
             bank: self.bank,
         };
         let size = sample.size.max(1);
-        for (_, sight) in seen.iter().enumerate().filter(|(image, _)| is_seen(*image)) {
-            sample
-                .labels
-                .extend(std::iter::repeat_n(sight.label, sight.places.len() / size));
+        for (image, sight) in seen.iter().enumerate().filter(|(image, _)| is_seen(*image)) {
+            let places = sight.places.len() / size;
+            sample.labels.extend(std::iter::repeat_n(sight.label, places));
+            sample.images.extend(std::iter::repeat_n(image, places));
             sample.places.extend_from_slice(&sight.places);
         }
         sample

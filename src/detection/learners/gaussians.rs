@@ -98,7 +98,7 @@ impl Learnt for Fitted {
         } else {
             places
         };
-        products(&self.whitening, places, threads, |_, whitened| {
+        products(&self.whitening, places, threads, |_, _, whitened| {
             let to = |mean: &[f32]| -> f32 { mean.iter().zip(whitened).map(|(m, x)| (x - m) * (x - m)).sum() };
             self.means.chunks(size).map(to).fold(f32::INFINITY, f32::min)
         })

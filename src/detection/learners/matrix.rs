@@ -9,26 +9,26 @@ use crate::runtime::Threads;
 /// Places that are multiplied at a time, so that what comes of them stays in the processor's caches.
 const CHUNK: usize = 256;
 
-/// Multiplies places, [n × size], with the rows of a matrix and gives `each` place and its products to turn them into
-/// one number. The products of a place do not depend on the places beside it.
+/// Multiplies places, [n × size], with the rows of a matrix and gives `each` the number of a place, the place and its
+/// products to turn them into one number. The products of a place do not depend on the places beside it.
 pub(super) fn products(
     matrix: &DMatrix<f32>,
     places: &[f32],
     threads: Threads,
-    each: impl Fn(&[f32], &[f32]) -> f32 + Sync,
+    each: impl Fn(usize, &[f32], &[f32]) -> f32 + Sync,
 ) -> Vec<f32> {
     let size = matrix.ncols();
-    let part = |places: &[f32]| {
+    let part = |first: usize, places: &[f32]| {
         let mut numbers = Vec::with_capacity(places.len() / size);
         let mut products = DMatrix::zeros(matrix.nrows(), CHUNK.min(places.len() / size));
-        for chunk in places.chunks(CHUNK * size) {
-            let count = chunk.len() / size;
+        for (number, chunk) in places.chunks(CHUNK * size).enumerate() {
+            let (count, first) = (chunk.len() / size, first + number * CHUNK);
             let mut products = products.columns_mut(0, count);
             // nalgebra's matrices are column-major: a place is a column.
             products.gemm(1.0, matrix, &DMatrixView::from_slice(chunk, size, count), 0.0);
             let columns = products.column_iter();
-            let both = chunk.chunks(size).zip(columns);
-            numbers.extend(both.map(|(place, own)| each(place, own.as_slice())));
+            let both = chunk.chunks(size).zip(columns).enumerate();
+            numbers.extend(both.map(|(place, (numbers, own))| each(first + place, numbers, own.as_slice())));
         }
         numbers
     };
@@ -40,11 +40,14 @@ pub(super) fn products(
             .min(count.div_ceil(CHUNK)),
     };
     if workers < 2 {
-        return part(places);
+        return part(0, places);
     }
     thread::scope(|scope| {
-        let parts = places.chunks(count.div_ceil(workers) * size);
-        let running: Vec<_> = parts.map(|places| scope.spawn(|| part(places))).collect();
+        let (each, part) = (count.div_ceil(workers), &part);
+        let parts = places.chunks(each * size).enumerate();
+        let running: Vec<_> = parts
+            .map(|(number, places)| scope.spawn(move || part(number * each, places)))
+            .collect();
         let join = |own: thread::ScopedJoinHandle<'_, Vec<f32>>| match own.join() {
             Ok(numbers) => numbers,
             Err(panic) => std::panic::resume_unwind(panic),

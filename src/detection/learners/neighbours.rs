@@ -1,6 +1,10 @@
 //! Nearest neighbours in a bank: of vectors as long as one the distance to the fifth (Sun et al. 2022), of places that
 //! to the first in a bank that covers them (Roth et al. 2022).
 //!
+//! How far is far differs from place to place: bright grain has fewer neighbours than a dark plane. So the distance of
+//! a place is measured in units of how far its neighbour in the bank is from places of other inliers (after the local
+//! outlier factor of Breunig et al. 2000): 1 is as far as inliers are from each other there.
+//!
 //! All distances of some places are one matrix product. On one core a well-kept library's took as long as the runtime's
 //! with its maximum (784 places of 152 numbers, 4,096 in the bank: 5.3 and 0.9 ms to find the nearest against 5.9 ms),
 //! and needs no graph.
@@ -27,11 +31,17 @@ pub(super) struct Neighbours;
 const BANK: &str = "bank";
 /// What numbers are multiplied with first, one row; places are made as long as one where there is none.
 const SCALE: &str = "scale";
+/// How far each row of the bank is from places of other images; without it distances are absolute.
+const RADIUS: &str = "radius";
 /// Which neighbour counts: a single number from 1.
 const NTH: &str = "nth";
 
 /// Which neighbour counts of vectors.
 const NTH_OF_VECTORS: usize = 5;
+
+/// Which of the neighbours in other images makes the radius of a place, and among how many places it is looked for.
+const NTH_OF_OTHERS: usize = 5;
+const OTHERS: usize = 1 << 14;
 
 /// Numbers that places are projected to before a cover of them is sought (Johnson and Lindenstrauss 1984).
 const PROJECTED: usize = 32;
@@ -41,6 +51,7 @@ struct Fitted {
     bank: DMatrix<f32>,
     squares: Vec<f32>,
     scale: Option<Vec<f32>>,
+    radius: Option<Vec<f32>>,
     nth: usize,
 }
 
@@ -67,6 +78,9 @@ impl Learner for Neighbours {
             .flat_map(|&place| &places[place * size..(place + 1) * size])
             .copied()
             .collect();
+        if let Some(radius) = sample.is_map.then(|| radius(sample, &places, &kept, seed)).flatten() {
+            tensors.insert(RADIUS.to_owned(), Tensor::new(&[kept.len(), 1], radius));
+        }
         tensors.insert(BANK.to_owned(), Tensor::new(&[kept.len(), size], bank));
         tensors.insert(NTH.to_owned(), Tensor::new(&[1, 1], vec![nth as f32]));
         Ok(tensors)
@@ -85,7 +99,19 @@ impl Learner for Neighbours {
             true => Some(rows_of(tensors, SCALE, size)?.to_vec()),
             false => None,
         };
+        let radius = match tensors.contains_key(RADIUS) {
+            true => Some(rows_of(tensors, RADIUS, 1)?.to_vec()),
+            false => None,
+        };
+        if let Some(radius) = &radius
+            && (radius.len() != count || radius.iter().any(|&own| own <= 0.0))
+        {
+            return Err(format!(
+                "{RADIUS} must have {count} numbers above 0, one for each row of {BANK}"
+            ));
+        }
         Ok(Arc::new(Fitted {
+            radius,
             squares: bank.chunks(size).map(square).collect(),
             bank: DMatrix::from_row_slice(count, size, bank),
             scale,
@@ -102,16 +128,16 @@ impl Learnt for Fitted {
             None => normalised(places, size),
         };
         // |x − b|² = |x|² + |b|² − 2 x·b.
-        products(&self.bank, &places, threads, |place, products| {
-            let beside = products
-                .iter()
-                .zip(&self.squares)
-                .map(|(product, square)| square - 2.0 * product);
-            let nearest = match self.nth {
-                1 => beside.fold(f32::INFINITY, f32::min),
-                nth => smallest(beside, nth),
-            };
-            (square(place) + nearest).max(0.0).sqrt()
+        products(&self.bank, &places, threads, |_, place, products| {
+            let from = |beside: f32| (square(place) + beside).max(0.0).sqrt();
+            match (&self.radius, self.nth) {
+                (Some(radius), 1) => {
+                    let (row, beside) = nearest(products, &self.squares);
+                    from(beside) / radius[row]
+                }
+                (_, 1) => from(nearest(products, &self.squares).1),
+                (_, nth) => from(smallest(beside(products, &self.squares), nth)),
+            }
         })
     }
 }
@@ -120,7 +146,64 @@ fn square(place: &[f32]) -> f32 {
     place.iter().map(|x| x * x).sum()
 }
 
-/// The `nth` smallest of some numbers, of which there are as many.
+/// |b|² − 2 x·b of every row b.
+fn beside(products: &[f32], squares: &[f32]) -> impl Iterator<Item = f32> {
+    products
+        .iter()
+        .zip(squares)
+        .map(|(product, square)| square - 2.0 * product)
+}
+
+/// The row with the least of these, and that. Blocks are searched for their least number alone, which takes no branch.
+fn nearest(products: &[f32], squares: &[f32]) -> (usize, f32) {
+    const BLOCK: usize = 64;
+    let mut best = (0, f32::INFINITY);
+    let blocks = products.chunks(BLOCK).zip(squares.chunks(BLOCK));
+    for (number, (products, squares)) in blocks.enumerate() {
+        let least = beside(products, squares).fold(f32::INFINITY, f32::min);
+        if least < best.1 {
+            best = (number * BLOCK, least);
+        }
+    }
+    let (first, least) = best;
+    let row = beside(&products[first..], &squares[first..]).position(|own| own <= least);
+    (first + row.unwrap_or(0), least)
+}
+
+/// How far places that are `kept` are from places of other images; `None` if there is one image only.
+fn radius(sample: &Sample, places: &[f32], kept: &[usize], seed: u64) -> Option<Vec<f32>> {
+    let size = sample.size;
+    let others = match sample.count() > OTHERS {
+        true => chosen(sample.count(), OTHERS, seed),
+        false => (0..sample.count()).collect(),
+    };
+    let of = |chosen: &[usize]| -> Vec<f32> {
+        let places = chosen.iter().flat_map(|&place| &places[place * size..][..size]);
+        places.copied().collect()
+    };
+    let (bank, rows) = (of(kept), of(&others));
+    let squares: Vec<f32> = rows.chunks(size).map(square).collect();
+    let rows = DMatrix::from_row_slice(others.len(), size, &rows);
+    let image = |place: usize| sample.images[place];
+    let mut radius = products(&rows, &bank, Threads::All, |number, place, products| {
+        let own = image(kept[number]);
+        let both = beside(products, &squares).zip(&others);
+        let elsewhere = both.filter_map(|(beside, &other)| (image(other) != own).then_some(beside));
+        (square(place) + smallest(elsewhere, NTH_OF_OTHERS)).max(0.0).sqrt()
+    });
+    let known: Vec<f32> = radius.iter().copied().filter(|own| own.is_finite()).collect();
+    let mean = known.iter().sum::<f32>() / known.len() as f32;
+    if known.is_empty() || mean <= 0.0 {
+        return None;
+    }
+    // Where inliers repeat each other exactly, a little more than nothing is not far.
+    for own in &mut radius {
+        *own = if own.is_finite() { own.max(0.01 * mean) } else { mean };
+    }
+    Some(radius)
+}
+
+/// The `nth` smallest of some numbers; infinite if they are fewer.
 fn smallest(numbers: impl Iterator<Item = f32>, nth: usize) -> f32 {
     let mut least = vec![f32::INFINITY; nth];
     for number in numbers {

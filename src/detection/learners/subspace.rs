@@ -74,7 +74,7 @@ impl Learner for Subspace {
 
 impl Learnt for Fitted {
     fn distances(&self, places: &[f32], threads: Threads) -> Vec<f32> {
-        products(&self.axes, places, threads, |_, along| {
+        products(&self.axes, places, threads, |_, _, along| {
             let squares = along.iter().zip(&self.mean).map(|(x, m)| (x - m) * (x - m));
             squares.sum::<f32>().sqrt()
         })

@@ -20,6 +20,7 @@ fn sample(is_map: bool) -> Sample {
         size: 4,
         places: [near, far].concat(),
         labels: (0..400).map(|place| place / 200).collect(),
+        images: (0..400).map(|place| place / 10).collect(),
         is_map,
         bank: BANK,
     }
@@ -55,6 +56,7 @@ fn a_gaussian_measures_in_its_own_deviations() {
     let own = Sample {
         places: points(1, 2000, &[50.0, 0.0, 0.0, 5.0]),
         labels: vec![0; 2000],
+        images: (0..2000).collect(),
         ..sample(true)
     };
     let at = |first: f32, second: f32| distances(Need::Gaussians, &own, &[50.0 + first, second, 0.0, 5.0])[0];
@@ -73,6 +75,7 @@ fn fewer_inliers_than_features_are_enough() {
         size,
         places: points(1, 40, &vec![1.0; size]),
         labels: vec![0; 40],
+        images: (0..40).collect(),
         is_map: false,
         bank: BANK,
     };
@@ -128,8 +131,40 @@ fn a_bank_of_places_covers_them_and_keeps_no_more_than_it_may() {
     assert_eq!(knowledge.tensors["neighbours.bank"].shape, [40, 4]);
     let all = knowledge.ready()[0].1.distances(&own.places, Threads::One);
     let farthest = all.iter().copied().fold(0.0, f32::max);
-    // The layer's numbers together have a deviation of one, and two clusters lie far apart.
-    assert!(farthest < 0.3, "{farthest}");
+    // No place is much farther from the cover than places of other images are from each other.
+    assert!(farthest < 3.0, "{farthest}");
+}
+
+#[test]
+fn a_distance_of_a_place_is_in_units_of_how_far_inliers_are_from_each_other_there() {
+    // Where inliers are ten times as far apart, so is what counts as far.
+    let (dense, wide) = (points(1, 400, &[0.0; 4]), points(2, 400, &[0.0; 4]));
+    let placed = |points: Vec<f32>, scale: f32, shift: f32| -> Vec<f32> {
+        points.into_iter().map(|x| scale * x + shift).collect()
+    };
+    let own = Sample {
+        places: [placed(dense, 1.0, 0.0), placed(wide, 10.0, 1e4)].concat(),
+        labels: vec![0; 800],
+        images: (0..800).map(|place| place / 10).collect(),
+        ..sample(true)
+    };
+    let (near, far) = (points(3, 200, &[0.0; 4]), points(4, 200, &[0.0; 4]));
+    let mean = |places: &[f32]| {
+        let all = distances(Need::Neighbours, &own, places);
+        all.iter().sum::<f32>() / all.len() as f32
+    };
+    let (dense, wide) = (mean(&placed(near, 1.0, 0.0)), mean(&placed(far, 10.0, 1e4)));
+    assert!((wide / dense - 1.0).abs() < 0.3, "{dense} {wide}");
+    // New inliers are about as far from the bank as inliers are from each other, and a place between the two is not.
+    assert!((0.2..2.0).contains(&dense), "{dense}");
+    assert!(mean(&[5e3; 4]) > 20.0);
+    // Neighbours in the same image do not make a place dense.
+    let alone = Sample {
+        images: vec![0; 800],
+        ..own.clone()
+    };
+    let knowledge = Knowledge::fit(&[Need::Neighbours], &alone, 0).unwrap();
+    assert!(!knowledge.tensors.contains_key("neighbours.radius"));
 }
 
 #[test]
@@ -151,5 +186,7 @@ fn what_does_not_fit_is_told() {
     assert!(refused("subspace.axes", Some(narrow)).contains("must have 4 numbers"));
     let nth = Tensor::new(&[1, 1], vec![0.5]);
     assert!(refused("neighbours.nth", Some(nth)).contains("whole number"));
+    let radius = Tensor::new(&[2, 1], vec![1.0; 2]);
+    assert!(refused("neighbours.radius", Some(radius)).contains("one for each row"));
     assert!(Knowledge::read(&Need::LEARNT, good, 5).is_err());
 }

@@ -4,7 +4,7 @@
 //! the largest twentieth are statistics of the image. All need one pass of the network.
 
 use super::{Distances, Need, Part, Seen, Statistic, Values};
-use crate::detection::places::resized;
+use crate::{detection::places::resized, domain::tiles::smooth};
 
 /// Squared Mahalanobis distance to the nearest of the Gaussians of labels, mean over places.
 pub const FEATURE_MAHALANOBIS: Statistic = Statistic {
@@ -30,7 +30,8 @@ pub const FEATURE_MAHALANOBIS_LARGEST: Statistic = Statistic {
     ..FEATURE_MAHALANOBIS_SHARE
 };
 
-/// Distance to the nearest neighbour, mean over places; of a vector to the fifth.
+/// Distance to the nearest neighbour, mean over places, in units of how far inliers are from each other there; of a
+/// vector the distance to the fifth.
 pub const FEATURE_NEIGHBOUR: Statistic = Statistic {
     name: "feature_neighbour",
     unit: "distance",
@@ -71,7 +72,7 @@ pub const FEATURE_RESIDUAL_SHARE: Statistic = Statistic {
     ..FEATURE_RESIDUAL
 };
 
-/// The distance of every place to its nearest neighbour, brought to the size of the image and the same in all channels.
+/// The distance of every place to its nearest neighbour under a Gaussian of half a place, brought to the size of the image and the same in all channels.
 /// It shows where the image is strange; how strange it is the numbers say, which do not care where.
 pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     name: "feature_neighbour_map",
@@ -82,7 +83,14 @@ pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
         of: |seen| {
             let Distances { grid, values } = seen.evidence.learnt(Need::Neighbours)?;
             let mut map = vec![0.0; seen.shape.pixels()];
-            resized(values, *grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
+            // Less than half a place the grid cannot tell apart, and what is smooth shows no squares.
+            let values = smooth(values, *grid, 0.5);
+            resized(
+                &values,
+                *grid,
+                (seen.shape.height(), seen.shape.width()),
+                map.iter_mut(),
+            );
             Some(map.repeat(seen.shape.channels()))
         },
         scale: f64::sqrt,
