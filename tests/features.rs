@@ -182,7 +182,7 @@ async fn maps_of_an_encoder_find_a_spot_and_where_it_is() {
     assert!(caught.iter().filter(|verdict| verdict.reject).count() >= 95);
     for statistic in [
         "feature_mahalanobis",
-        "feature_neighbour_largest",
+        "feature_neighbour_share",
         "feature_residual_share",
     ] {
         assert!(caught[0].statistics[statistic].p_value < 0.05, "{statistic}");

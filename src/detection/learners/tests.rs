@@ -132,7 +132,7 @@ fn a_bank_of_places_covers_them_and_keeps_no_more_than_it_may() {
     let all = knowledge.ready()[0].1.distances(&own.places, Threads::One);
     let farthest = all.iter().copied().fold(0.0, f32::max);
     // No place is much farther from the cover than places of other images are from each other.
-    assert!(farthest < 3.0, "{farthest}");
+    assert!(farthest < 5.0, "{farthest}");
 }
 
 #[test]

@@ -72,7 +72,8 @@ pub const FEATURE_RESIDUAL_SHARE: Statistic = Statistic {
     ..FEATURE_RESIDUAL
 };
 
-/// The distance of every place to its nearest neighbour under a Gaussian of half a place, brought to the size of the image and the same in all channels.
+/// The distance of every place to its nearest neighbour under a Gaussian of half a place, brought to the size of the
+/// image and the same in all channels.
 /// It shows where the image is strange; how strange it is the numbers say, which do not care where.
 pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     name: "feature_neighbour_map",
