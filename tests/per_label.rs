@@ -293,7 +293,7 @@ fn what_cannot_promise_anything_of_a_label_is_refused() {
         command::stderr(&output)
     );
     assert!(
-        !output.status.success() && said.contains("--per-label: windows"),
+        !output.status.success() && said.contains("calibration.per_label"),
         "{said}"
     );
 }
