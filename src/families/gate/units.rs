@@ -11,8 +11,13 @@ use crate::families::manifest::Declared;
 /// What numbers look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::families) enum Suspicion {
-    /// Logits that all lie in [0, 1], and sum to 1 over levels or labels where there are several.
+    /// Logits that all lie in [0, 1], and sum to 1 over levels or labels where there are several; or that are none
+    /// negative and have some other sum in common.
     Probabilities,
+    /// Logits of several levels or labels that all lie in [0, 1] and have no sum in common.
+    Shares,
+    /// Logits that are logarithms of probabilities, but for their sign or their base.
+    OtherLogarithms,
     /// Pictures that use all of [−1, 1].
     Signed,
     /// Pictures far above 1.
@@ -41,7 +46,7 @@ impl Suspicion {
     /// Whether the manifest says what the numbers are.
     pub(in crate::families) fn is_answered(self, declared: Declared) -> bool {
         match self {
-            Self::Probabilities => declared.logits.is_some(),
+            Self::Probabilities | Self::Shares | Self::OtherLogarithms => declared.logits.is_some(),
             Self::Signed | Self::Levels | Self::Outside => declared.pictures.is_some(),
             Self::Scale => declared.log_scale.is_some(),
             Self::Spread | Self::Swapped => declared.log_variance.is_some(),
@@ -67,6 +72,7 @@ impl Suspicion {
                 ],
                 "probabilities",
             ),
+            Self::Shares | Self::OtherLogarithms => ("logits", &[("logits", "they are logits after all")], "logits"),
             Self::Signed => ("pictures", &PICTURES, "-1..1"),
             Self::Levels => ("pictures", &PICTURES, "levels"),
             Self::Outside => ("pictures", &PICTURES, "0..1"),
@@ -97,7 +103,16 @@ impl fmt::Display for Suspicion {
         f.write_str(match self {
             Self::Probabilities => {
                 "its logits look like probabilities: all lie between 0 and 1, and where there are several they sum to \
-                 1; say logits = \"probabilities\", or logits = \"logits\" if they are that after all"
+                 1, or to the same; say logits = \"probabilities\", or logits = \"logits\" if they are that after all"
+            }
+            Self::Shares => {
+                "its logits all lie between 0 and 1, as those of a sigmoid for each level or label do, or of a softmax \
+                 over another axis, which are no logits; export it without them, or say logits = \"logits\" if they \
+                 are that after all"
+            }
+            Self::OtherLogarithms => {
+                "its logits are logarithms of probabilities with the sign turned, or to another base than e; export \
+                 natural logarithms, or say logits = \"logits\" if it was trained like that"
             }
             Self::Signed => {
                 "its pictures look as if they went from -1 to 1, and are taken as going from 0 to 1; say pictures = \
@@ -137,9 +152,36 @@ pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Sus
     let inside = |value: &f32| (0.0..=1.0).contains(value);
     // Equal logits tell nothing.
     let varied = values.iter().any(|value| *value != values[0]);
-    let sums = |chunk: &[f32]| (chunk.iter().map(|&v| f64::from(v)).sum::<f64>() - 1.0).abs() < 1e-3;
-    let one_each = outcomes == 1 || values.chunks(outcomes).all(sums);
-    (varied && values.iter().all(inside) && one_each).then_some(Suspicion::Probabilities)
+    let all_inside = values.iter().all(inside);
+    if !varied || outcomes == 1 {
+        return (varied && all_inside).then_some(Suspicion::Probabilities);
+    }
+    // Whether what a function makes of them sums to the same for each dimension, which chance does not bring about.
+    let sum = |of: &dyn Fn(f64) -> f64| -> Option<f64> {
+        let mut sums = values
+            .chunks(outcomes)
+            .map(|own| own.iter().map(|&value| of(value.into())).sum::<f64>());
+        let first = sums.next()?;
+        sums.all(|own| (own - first).abs() < 1e-3 * first.abs())
+            .then_some(first)
+    };
+    let is_one = |of: &dyn Fn(f64) -> f64| sum(of).is_some_and(|sum| (sum - 1.0).abs() < 1e-3);
+    // What is the same everywhere tells nothing either.
+    let first = &values[..outcomes.min(values.len())];
+    let are_several = values.len() >= ENOUGH * outcomes && values.chunks(outcomes).any(|own| own != first);
+    let is_any = are_several && values.iter().all(|&value| value >= 0.0) && sum(&|value| value).is_some();
+    if is_any || (all_inside && is_one(&|value| value)) {
+        Some(Suspicion::Probabilities)
+    } else if are_several && all_inside {
+        Some(Suspicion::Shares)
+    } else if is_one(&f64::exp) {
+        // Logarithms of probabilities are logits.
+        None
+    } else {
+        let others: [&dyn Fn(f64) -> f64; 3] = [&|value| (-value).exp(), &f64::exp2, &|value| 10f64.powf(value)];
+        let is_other = are_several && others.into_iter().any(is_one);
+        is_other.then_some(Suspicion::OtherLogarithms)
+    }
 }
 
 /// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them,
@@ -248,6 +290,17 @@ mod tests {
         assert_eq!(logits(&[0.25, 0.5, 0.9], 1), Some(Suspicion::Probabilities));
         assert_eq!(logits(&[-0.25, 0.5, 0.9], 1), None);
         assert_eq!(logits(&[f32::NAN, 0.5], 1), None);
+        // Of more dimensions than chance would make alike.
+        let of_each = |of: &dyn Fn(f32) -> f32| -> Vec<f32> {
+            let shares = (0..32).map(|i| 0.1 + 0.025 * i as f32);
+            shares.flat_map(|share| [of(share), of(1.0 - share)]).collect()
+        };
+        assert_eq!(logits(&of_each(&|p| 100.0 * p), 2), Some(Suspicion::Probabilities));
+        assert_eq!(logits(&of_each(&|p| p * p), 2), Some(Suspicion::Shares));
+        assert_eq!(logits(&of_each(&f32::ln), 2), None);
+        assert_eq!(logits(&of_each(&|p| -p.ln()), 2), Some(Suspicion::OtherLogarithms));
+        assert_eq!(logits(&of_each(&f32::log2), 2), Some(Suspicion::OtherLogarithms));
+        assert_eq!(logits(&of_each(&|p| 3.0 * p.ln()), 2), None);
         // Logarithms of probabilities are logits, and a constant tells nothing.
         assert_eq!(logits(&[0.25f32.ln(), 0.75f32.ln()], 2), None);
         assert_eq!(logits(&[0.5, 0.5], 2), None);
