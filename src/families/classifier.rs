@@ -148,13 +148,14 @@ impl Contract for Own {
         let network = Network::load(&*engine, &label, graph, contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("posteriors", |gate| {
-            gate.keeps_images_apart(&self.file, |images| {
-                let predictions = network.classify(images, Threads::All)?;
-                Ok(predictions
-                    .iter()
-                    .map(|p| [p.logits.clone(), p.features.concat()].concat())
-                    .collect())
-            })?;
+            // Each by itself, since large features would hide what becomes of logits.
+            let parts: [fn(Prediction) -> Vec<f32>; 2] = [|p| p.logits, |p| p.features.concat()];
+            for part in parts.into_iter().take(1 + usize::from(network.has_features())) {
+                gate.keeps_images_apart(&self.file, |images| {
+                    let predictions = network.classify(images, Threads::All)?;
+                    Ok(predictions.into_iter().map(part).collect())
+                })?;
+            }
             let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
             let logits: Vec<f32> = predictions.iter().flat_map(|p| p.logits.clone()).collect();
             gate.suspect(&self.file, units::logits(&logits, contract.classes));
