@@ -26,6 +26,12 @@ pub trait Learner: Debug + Sync {
 pub trait Learnt: Debug + Send + Sync {
     /// How far each of some places, one after the other, is from what was learnt: 0 or more.
     fn distances(&self, places: &[f32], threads: Threads) -> Vec<f32>;
+
+    /// The same, and beside it the distances before each was brought to a unit of its own place, if it was: of one
+    /// place and another these say which is farther.
+    fn with_plain(&self, places: &[f32], threads: Threads) -> (Vec<f32>, Option<Vec<f32>>) {
+        (self.distances(places, threads), None)
+    }
 }
 
 /// The learner that a need is met by, if it is met by one.

@@ -212,11 +212,12 @@ impl Panel {
             evidence.logits = given.logits;
         }
         for (need, learnt) in self.knowledge.ready() {
-            let distances = learnt.distances(&all, threads);
-            for (evidence, values) in evidence.iter_mut().zip(distances.chunks(places.count())) {
-                let grid = places.grid();
-                let values = values.to_vec();
-                evidence.learnt.push((*need, Distances { grid, values }));
+            let (distances, plain) = learnt.with_plain(&all, threads);
+            let count = places.count();
+            for (at, (evidence, values)) in evidence.iter_mut().zip(distances.chunks(count)).enumerate() {
+                let plain = plain.as_ref().map(|plain| plain[at * count..][..count].to_vec());
+                let (grid, values) = (places.grid(), values.to_vec());
+                evidence.learnt.push((*need, Distances { grid, values, plain }));
             }
         }
         Ok(())

@@ -10,13 +10,13 @@ use crate::runtime::Threads;
 const CHUNK: usize = 256;
 
 /// Multiplies places, [n × size], with the rows of a matrix and gives `each` the number of a place, the place and its
-/// products to turn them into one number. The products of a place do not depend on the places beside it.
-pub(super) fn products(
+/// products to make something of them. The products of a place do not depend on the places beside it.
+pub(super) fn products<T: Send>(
     matrix: &DMatrix<f32>,
     places: &[f32],
     threads: Threads,
-    each: impl Fn(usize, &[f32], &[f32]) -> f32 + Sync,
-) -> Vec<f32> {
+    each: impl Fn(usize, &[f32], &[f32]) -> T + Sync,
+) -> Vec<T> {
     let size = matrix.ncols();
     let part = |first: usize, places: &[f32]| {
         let mut numbers = Vec::with_capacity(places.len() / size);
@@ -48,7 +48,7 @@ pub(super) fn products(
         let running: Vec<_> = parts
             .map(|(number, places)| scope.spawn(move || part(number * each, places)))
             .collect();
-        let join = |own: thread::ScopedJoinHandle<'_, Vec<f32>>| match own.join() {
+        let join = |own: thread::ScopedJoinHandle<'_, Vec<T>>| match own.join() {
             Ok(numbers) => numbers,
             Err(panic) => std::panic::resume_unwind(panic),
         };

@@ -122,23 +122,30 @@ impl Learner for Neighbours {
 
 impl Learnt for Fitted {
     fn distances(&self, places: &[f32], threads: Threads) -> Vec<f32> {
+        self.with_plain(places, threads).0
+    }
+
+    fn with_plain(&self, places: &[f32], threads: Threads) -> (Vec<f32>, Option<Vec<f32>>) {
         let size = self.bank.ncols();
         let places = match &self.scale {
             Some(scale) => scaled(places, scale),
             None => normalised(places, size),
         };
         // |x − b|² = |x|² + |b|² − 2 x·b.
-        products(&self.bank, &places, threads, |_, place, products| {
+        let both = products(&self.bank, &places, threads, |_, place, products| {
             let from = |beside: f32| (square(place) + beside).max(0.0).sqrt();
             match (&self.radius, self.nth) {
                 (Some(radius), 1) => {
                     let (row, beside) = nearest(products, &self.squares);
-                    from(beside) / radius[row]
+                    (from(beside) / radius[row], from(beside))
                 }
-                (_, 1) => from(nearest(products, &self.squares).1),
-                (_, nth) => from(smallest(beside(products, &self.squares), nth)),
+                (_, 1) => (from(nearest(products, &self.squares).1), 0.0),
+                (_, nth) => (from(smallest(beside(products, &self.squares), nth)), 0.0),
             }
-        })
+        });
+        let (distances, plain): (Vec<f32>, Vec<f32>) = both.into_iter().unzip();
+        let has_units = self.radius.is_some() && self.nth == 1;
+        (distances, has_units.then_some(plain))
     }
 }
 

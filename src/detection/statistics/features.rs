@@ -4,7 +4,7 @@
 //! the largest twentieth are statistics of the image. All need one pass of the network.
 
 use super::{Distances, Need, Part, Seen, Statistic, Values};
-use crate::{detection::places::resized, domain::tiles::smooth};
+use crate::detection::places::resized;
 
 /// Squared Mahalanobis distance to the nearest of the Gaussians of labels, mean over places.
 pub const FEATURE_MAHALANOBIS: Statistic = Statistic {
@@ -72,9 +72,9 @@ pub const FEATURE_RESIDUAL_SHARE: Statistic = Statistic {
     ..FEATURE_RESIDUAL
 };
 
-/// The distance of every place to its nearest neighbour under a Gaussian of half a place, brought to the size of the
-/// image and the same in all channels.
-/// It shows where the image is strange; how strange it is the numbers say, which do not care where.
+/// The distance of every place to its nearest neighbour, brought to the size of the image and the same in all channels.
+/// It shows where the image is strange, so places are not measured by units of their own; how strange the image is the
+/// numbers say, which do not care where.
 pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     name: "feature_neighbour_map",
     unit: "distance",
@@ -82,16 +82,9 @@ pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     part: Part::Reported,
     values: Values::Map {
         of: |seen| {
-            let Distances { grid, values } = seen.evidence.learnt(Need::Neighbours)?;
-            let mut map = vec![0.0; seen.shape.pixels()];
-            // Less than half a place the grid cannot tell apart, and what is smooth shows no squares.
-            let values = smooth(values, *grid, 0.5);
-            resized(
-                &values,
-                *grid,
-                (seen.shape.height(), seen.shape.width()),
-                map.iter_mut(),
-            );
+            let Distances { grid, values, plain } = seen.evidence.learnt(Need::Neighbours)?;
+            let (mut map, shown) = (vec![0.0; seen.shape.pixels()], plain.as_ref().unwrap_or(values));
+            resized(shown, *grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
             Some(map.repeat(seen.shape.channels()))
         },
         scale: f64::sqrt,

@@ -50,6 +50,8 @@ pub struct Distances {
     pub grid: (usize, usize),
     /// The distance of each in row order.
     pub values: Vec<f32>,
+    /// The same before each was brought to a unit of its own place, if it was.
+    pub plain: Option<Vec<f32>>,
 }
 
 impl Evidence {

@@ -43,7 +43,8 @@ fn evidence(dimensions: usize) -> Evidence {
             .into_iter()
             .map(|need| {
                 let (grid, values) = ((2, 2), vec![1.0, 2.0, 3.0, 6.0]);
-                (need, Distances { grid, values })
+                let plain = None;
+                (need, Distances { grid, values, plain })
             })
             .collect(),
         stirred: Some(vec![1.0; transformations(shape()).len()]),
