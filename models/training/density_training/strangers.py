@@ -369,7 +369,9 @@ def densities() -> Iterator[Case]:
         numbers=_categorical(attention, 4),
         sampler="wavefront",
     )
-    bytes_mask = MaskOfBytes()
+    # Cases after it keep their weights.
+    with torch.random.fork_rng():
+        bytes_mask = MaskOfBytes()
     yield case(
         "grey-mask-of-bytes",
         Graph(bytes_mask, (image,)),
