@@ -375,10 +375,10 @@ way from the code of one to that of another.*
 - Data: {version.provenance["data"]} (Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009),
   flipped from side to side at random. No test image was trained on, and nothing was selected by them.
 - Command: `{version.provenance["command"]}`
-- {progress.step:,} steps of {RECIPE.batch_size} images, AdamW, averaged weights, gradients of length 1 at most, the weight
-  of the KL term raised from 0.2 to 1 in the first tenth of the time. {progress.seconds / 60:.0f} minutes of wall time on one core of a shared CPU
-  (AMX with bfloat16), of which it had {progress.processor_seconds / 60:.0f} minutes. That is little: more time makes a
-  better model.
+- {progress.step:,} steps of {RECIPE.batch_size} images, AdamW, averaged weights, gradients of length 1 at most, the
+  weight of the KL term raised from 0.2 to 1 in the first tenth of the time. {progress.seconds / 60:.0f} minutes of wall
+  time on one core of a shared CPU (AMX with bfloat16), of which it had {progress.processor_seconds / 60:.0f} minutes.
+  That is little: more time makes a better model.
 
 ## Figures
 Of {figures["bounded_images"]:,} test images as JPEG files, every twentieth, unless it is said otherwise.
