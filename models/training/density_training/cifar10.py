@@ -64,6 +64,13 @@ class Cifar10:
 SPLITS = ("train", "test")
 
 
+def flipped(images: Tensor) -> Tensor:
+    """The same images, each mirrored from side to side with probability ½, in place."""
+    chosen = torch.rand(len(images)) < 0.5
+    images[chosen] = images[chosen].flip(3)
+    return images
+
+
 def _split(archive: zipfile.ZipFile, names: list[str]) -> tuple[Tensor, Tensor]:
     images = np.stack([_decoded(archive.read(name)) for name in names])
     return to_levels(images), torch.tensor([LABELS.index(name.split("/")[1]) for name in names])

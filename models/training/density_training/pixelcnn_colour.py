@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from density_training import mixture, timed
 from density_training.card import MUON, layout, table
-from density_training.cifar10 import Cifar10
+from density_training.cifar10 import Cifar10, flipped
 from density_training.data import LEVELS, to_input
 from density_training.figures import split_for_calibration
 from density_training.model import parameter_count
@@ -134,9 +134,7 @@ def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> Time
                 data.train_images[[next(jpeg) for _ in range(recipe.batch_size - count)]],
             ]
         )
-        flipped = torch.rand(len(images)) < 0.5
-        images[flipped] = images[flipped].flip(3)
-        return images
+        return flipped(images)
 
     def monitor(network: nn.Module) -> str:
         sets = {"test": data.test_images[::50], "held out without loss": data.held_out[::5]}

@@ -8,8 +8,10 @@ References
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,11 @@ from density_training.version import Family, Graph, Graphs, Version
 KL_WARMUP_STEPS = 1_500
 IMPORTANCE_DRAWS, IMPORTANCE_SEED = 64, 0
 ACTIVE_VARIANCE = 0.01
+
+Decoded = Callable[[Tensor], Any]
+"""What parametrises the distribution of images, of codes."""
+Head = Callable[[Any, Tensor, int], Tensor]
+"""Log-probabilities by what a decoder gives, levels, and their number."""
 
 
 class VAE(nn.Module):
@@ -120,20 +127,44 @@ def gaussian_kl(mean: Tensor, log_variance: Tensor) -> Tensor:
     return -0.5 * (1 + log_variance - mean.square() - log_variance.exp())
 
 
+def _of_logistics(decoded: tuple[Tensor, Tensor], levels: Tensor, count: int) -> Tensor:
+    """The log-probability of each dimension, where the decoder gives a mean and a log-scale of each."""
+    return discretized_logistic_log_probability(*decoded, levels, count)
+
+
+def _sum_of_logistics(decoded: tuple[Tensor, Tensor], levels: Tensor, count: int) -> Tensor:
+    """log p(x|z) of the same, in double precision."""
+    return discretized_logistic_log_likelihood(*decoded, levels, count)
+
+
 @torch.no_grad()
-def elbo_at_mean(encoder: TwoHeaded, decoder: TwoHeaded, levels: Tensor, count: int, batch: int = 250) -> Tensor:
-    """The deterministic plug-in bound log p(x | z = μ(x)) − KL(q(z|x) ‖ p(z)) in nats, float64 [N]."""
+def elbo_at_mean(
+    encoder: TwoHeaded,
+    decoder: Decoded,
+    levels: Tensor,
+    count: int,
+    batch: int = 250,
+    log_likelihood: Head = _sum_of_logistics,
+) -> Tensor:
+    """The deterministic plug-in score log p(x | z = μ(x)) − KL(q(z|x) ‖ p(z)) in nats, float64 [N]."""
     scores = []
     for part in levels.split(batch):
         mean, log_variance = encoder(to_input(part, count))
-        reconstruction = discretized_logistic_log_likelihood(*decoder(mean), part, count)
+        reconstruction = log_likelihood(decoder(mean), part, count)
         scores.append(reconstruction - gaussian_kl(mean.double(), log_variance.double()).sum(1))
     return torch.cat(scores)
 
 
 @torch.no_grad()
 def log_importance_weights(
-    encoder: TwoHeaded, decoder: TwoHeaded, levels: Tensor, count: int, draws: int, seed: int, batch: int = 32
+    encoder: TwoHeaded,
+    decoder: Decoded,
+    levels: Tensor,
+    count: int,
+    draws: int,
+    seed: int,
+    batch: int = 32,
+    log_probability: Head = _of_logistics,
 ) -> Tensor:
     """log p(x|z) + log p(z) − log q(z|x) in nats for `draws` z from the posterior of each image, float64 [N, draws].
 
@@ -150,10 +181,8 @@ def log_importance_weights(
             noise.double().square() + log_variance.double().unsqueeze(1) - latent.double().square()
         )
         # Per pixel in float32: an average over draws does not need more, and float64 takes three times as long.
-        log_probability = discretized_logistic_log_probability(
-            *decoder(latent.flatten(0, 1)), part.repeat_interleave(draws, dim=0), count
-        )
-        reconstruction = log_probability.flatten(1).double().sum(1)
+        of_dimensions = log_probability(decoder(latent.flatten(0, 1)), part.repeat_interleave(draws, dim=0), count)
+        reconstruction = of_dimensions.flatten(1).double().sum(1)
         weights.append(reconstruction.view(len(part), draws) + prior_to_posterior.sum(2))
     return torch.cat(weights)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from density_training import mixture, timed
+from density_training import mixture, timed, vae
 from density_training.card import layout, table
-from density_training.cifar10 import Cifar10
+from density_training.cifar10 import Cifar10, flipped
 from density_training.convolutional import Residual
 from density_training.data import LEVELS, to_input
 from density_training.figures import split_for_calibration
@@ -167,34 +167,15 @@ def elbo_loss(network: ColourVAE, levels: Tensor, kl_weight: Tensor) -> Tensor:
     return (kl_weight * gaussian_kl(mean, log_variance).sum() - likelihood.sum()) / levels.numel()
 
 
-@torch.no_grad()
 def elbo_at_mean(encoder: TwoHeaded, decoder: Network, levels: Tensor, count: int, batch: int = 250) -> Tensor:
-    """The deterministic plug-in score log p(x | z = μ(x)) − KL(q(z|x) ‖ p(z)) in nats, float64 [N]."""
-    scores = []
-    for part in levels.split(batch):
-        mean, log_variance = encoder(to_input(part, count))
-        likelihood = mixture_log_likelihood(decoder(mean), part, count)
-        scores.append(likelihood - gaussian_kl(mean.double(), log_variance.double()).sum(1))
-    return torch.cat(scores)
+    """See `vae.elbo_at_mean`."""
+    return vae.elbo_at_mean(encoder, decoder, levels, count, batch, log_likelihood=mixture_log_likelihood)
 
 
-@torch.no_grad()
-def log_importance_weights(graphs: Graphs, levels: Tensor, count: int, batch: int = 32) -> Tensor:
-    """log p(x|z) + log p(z) − log q(z|x) in nats of draws from the posterior of each image, float64 [N, DRAWS].
-
-    Their mean is the evidence lower bound, their log-mean-exp the importance-weighted bound.
-    """
-    generator, weights = torch.Generator().manual_seed(DRAW_SEED), []
-    for part in levels.split(batch):
-        mean, log_variance = graphs["encoder"](to_input(part, count))
-        noise = torch.randn((len(part), DRAWS, mean.shape[1]), generator=generator)
-        latent = mean.unsqueeze(1) + (0.5 * log_variance).exp().unsqueeze(1) * noise
-        prior = 0.5 * (noise.double().square() + log_variance.double().unsqueeze(1) - latent.double().square())
-        parameters = graphs["decoder"](latent.flatten(0, 1))
-        # In float32: an average over draws does not need more, and float64 takes three times as long.
-        likelihood = mixture.log_probability(parameters, part.repeat_interleave(DRAWS, dim=0), count)
-        weights.append(likelihood.flatten(1).double().sum(1).view(len(part), DRAWS) + prior.sum(2))
-    return torch.cat(weights)
+def log_importance_weights(graphs: Graphs, levels: Tensor, count: int) -> Tensor:
+    """See `vae.log_importance_weights`, float64 [N, DRAWS]."""
+    pair = graphs["encoder"], graphs["decoder"]
+    return vae.log_importance_weights(*pair, levels, count, DRAWS, DRAW_SEED, log_probability=mixture.log_probability)
 
 
 def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> TimedProgress:
@@ -207,9 +188,7 @@ def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> Time
     def batch(share: float) -> Tensor:
         kl_weight.fill_(min(1.0, max(LEAST_KL_WEIGHT, share / WARM_UP_SHARE)))
         chosen = data.train_images[[next(images) for _ in range(recipe.batch_size)]]
-        flipped = torch.rand(len(chosen)) < 0.5
-        chosen[flipped] = chosen[flipped].flip(3)
-        return chosen
+        return flipped(chosen)
 
     def monitor(network: nn.Module) -> str:
         assert isinstance(network, ColourVAE)
