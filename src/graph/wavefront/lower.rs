@@ -186,6 +186,12 @@ impl Lowering {
         }
     }
 
+    /// Whether nothing of its tensor is left out, moved or added.
+    fn is_whole(&self, view: &View) -> bool {
+        let whole = self.view(view.tensor, Vec::new()).window;
+        (view.dy, view.dx, view.window) == (0, 0, whole)
+    }
+
     fn entity(&self, name: &str) -> Result<&Entity, Unsupported> {
         self.entities.get(name).ok_or_else(|| {
             if self.scores.contains_key(name) {
@@ -233,8 +239,7 @@ impl Lowering {
                 Predictions::OfPixels(_) => "the parameters are not laid out as batch, parameters, rows, columns",
             }));
         }
-        let whole = self.view(view.tensor, view.axes.clone());
-        if (view.dy, view.dx, view.window) == (0, 0, whole.window)
+        if self.is_whole(&view)
             && self.tensors[view.tensor].is_real
             && !matches!(self.tensors[view.tensor].operator, Operator::Image)
         {

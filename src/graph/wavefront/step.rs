@@ -120,12 +120,7 @@ impl Emitter<'_> {
                 }
                 Operand::Constant(constant) => Ok(own_constant(&mut self.writer, tensor, constant)),
                 Operand::Table(table) => {
-                    let delay = self.schedule.delay(at);
-                    let position = self
-                        .positions
-                        .entry(delay)
-                        .or_insert_with(|| self.writer.fresh("position"))
-                        .clone();
+                    let position = self.position(at);
                     let mut dims = vec![table.dims[0] * table.dims[1]];
                     dims.extend(&table.dims[2..]);
                     let table = self.writer.constant(&table.clone().reshaped(dims));
@@ -135,6 +130,12 @@ impl Emitter<'_> {
                 }
             })
             .collect()
+    }
+
+    /// The input that says which pixel each row is at.
+    fn position(&mut self, at: usize) -> String {
+        let input = self.positions.entry(self.schedule.delay(at));
+        input.or_insert_with(|| self.writer.fresh("position")).clone()
     }
 
     /// The name of one neighbour of a tensor.

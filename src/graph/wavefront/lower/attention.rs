@@ -7,6 +7,8 @@
 use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
+    linear::terms_of,
+    operators::output_of,
 };
 use crate::graph::{
     constant::Constant,
@@ -116,12 +118,9 @@ impl Lowering {
         let ([Axis::Pixels(..), Axis::Feature(size)], [Axis::Feature(other), Axis::Pixels(..)]) = shapes else {
             return Err(refused());
         };
-        let is_whole = |view: &View| {
-            let whole = self.view(view.tensor, Vec::new()).window;
-            (view.dy, view.dx, view.window) == (0, 0, whole) && self.tensors[view.tensor].is_real
-        };
+        let is_usable = |view: &View| self.is_whole(view) && self.tensors[view.tensor].is_real;
         let same_heads = queries.features() == keys.features() && queries.extent() == keys.extent();
-        if size != other || keys.axes.len() != rank || !same_heads || !is_whole(&queries) || !is_whole(&keys) {
+        if size != other || keys.axes.len() != rank || !same_heads || !is_usable(&queries) || !is_usable(&keys) {
             return Err(refused());
         }
         let scores = Scores {
@@ -153,11 +152,7 @@ impl Lowering {
     }
 
     fn keep_scores(&mut self, node: &Node, scores: Scores) -> Done {
-        let name = node
-            .outputs
-            .first()
-            .ok_or_else(|| Unsupported::new("a node without output"))?;
-        self.scores.insert(name.clone(), scores);
+        self.scores.insert(output_of(node)?, scores);
         Ok(())
     }
 
@@ -255,11 +250,9 @@ impl Lowering {
             return Err(Unsupported::new(OVER_PLACES));
         };
         let (queries, own) = (scores.queries.features(), values.features());
-        let whole = self.view(values.tensor, Vec::new()).window;
-        let is_whole = (values.dy, values.dx, values.window) == (0, 0, whole);
         let same_heads = queries[..queries.len() - 1] == own[..own.len() - 1];
         let same_places = values.axes.len() == rank && values.extent() == scores.queries.extent();
-        if !is_whole || !same_heads || !same_places || !self.tensors[values.tensor].is_real {
+        if !self.is_whole(&values) || !same_heads || !same_places || !self.tensors[values.tensor].is_real {
             return Err(Unsupported::new(OVER_PLACES));
         }
         if mask.fill > f32::MIN {
@@ -302,14 +295,9 @@ impl Lowering {
 
 /// Whether the three terms of an equation begin with the same axes, and `fits` their last two.
 fn equation(node: &Node, fits: impl Fn(&[char], &[char], &[char], &[char]) -> bool) -> bool {
-    let text = String::from_utf8_lossy(node.text("equation")).replace(' ', "");
-    let Some((terms, result)) = text.split_once("->") else {
+    let Some([first, second, result]) = terms_of(node) else {
         return false;
     };
-    let Some((first, second)) = terms.split_once(',') else {
-        return false;
-    };
-    let [first, second, result] = [first, second, result].map(|term| term.chars().collect::<Vec<_>>());
     let Some(outer) = first.len().checked_sub(2) else {
         return false;
     };

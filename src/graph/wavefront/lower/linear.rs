@@ -78,9 +78,7 @@ impl Lowering {
     /// A sum over one axis of features with constant weights, written as an equation.
     pub(super) fn einsum(&mut self, node: &Node) -> Done {
         let unknown = || Unsupported::new("a sum of products other than of features with constant weights");
-        let text = String::from_utf8_lossy(node.text("equation")).replace(' ', "");
-        let (terms, result) = text.split_once("->").ok_or_else(unknown)?;
-        let (first, second) = terms.split_once(',').ok_or_else(unknown)?;
+        let [first, second, result] = terms_of(node).ok_or_else(unknown)?;
         let (view, letters, weights, of_weights) = match &self.inputs(node)?[..] {
             [Entity::View(view), Entity::Constant(weights)] => (view.clone(), first, weights.clone(), second),
             [Entity::Constant(weights), Entity::View(view)] => (view.clone(), second, weights.clone(), first),
@@ -89,10 +87,9 @@ impl Lowering {
             }
             _ => return Err(unknown()),
         };
-        let letters: Vec<char> = letters.chars().collect();
-        let (weights, input, output) = match of_weights.chars().collect::<Vec<_>>()[..] {
-            [a, b] if weights.dims.len() == 2 && letters.contains(&b) && result.contains(a) => (weights, b, a),
-            [a, b] if weights.dims.len() == 2 && letters.contains(&a) && result.contains(b) => {
+        let (weights, input, output) = match of_weights[..] {
+            [a, b] if weights.dims.len() == 2 && letters.contains(&b) && result.contains(&a) => (weights, b, a),
+            [a, b] if weights.dims.len() == 2 && letters.contains(&a) && result.contains(&b) => {
                 let (rows, columns) = (weights.dims[0], weights.dims[1]);
                 let turned = (0..rows * columns).map(|at| at % rows * columns + at / rows);
                 (weights.rearranged(vec![columns, rows], turned), a, b)
@@ -103,8 +100,8 @@ impl Lowering {
         let mut after = letters.clone();
         after[axis] = output;
         let order: Vec<usize> = result
-            .chars()
-            .filter_map(|letter| after.iter().position(|&own| own == letter))
+            .iter()
+            .filter_map(|letter| after.iter().position(|own| own == letter))
             .collect();
         let is_whole = (0..letters.len()).all(|axis| order.contains(&axis)) && order.len() == letters.len();
         if view.axes.len() != letters.len() || !is_whole || letters.contains(&output) {
@@ -216,4 +213,12 @@ impl Lowering {
         let read = view.read(vec![inputs]);
         self.make(node, Operator::Linear(linear), vec![Operand::Tensor(read)], axes)
     }
+}
+
+/// The axes of both factors and of the result of an `Einsum` of two, a letter each.
+pub(super) fn terms_of(node: &Node) -> Option<[Vec<char>; 3]> {
+    let text = String::from_utf8_lossy(node.text("equation")).replace(' ', "");
+    let (terms, result) = text.split_once("->")?;
+    let (first, second) = terms.split_once(',')?;
+    Some([first, second, result].map(|term| term.chars().collect()))
 }

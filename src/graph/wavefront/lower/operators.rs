@@ -140,11 +140,7 @@ impl Lowering {
     }
 
     pub(super) fn define(&mut self, node: &Node, entity: Entity) -> Done {
-        let name = node
-            .outputs
-            .first()
-            .ok_or_else(|| Unsupported::new("a node without output"))?;
-        self.entities.insert(name.clone(), entity);
+        self.entities.insert(output_of(node)?, entity);
         Ok(())
     }
 
@@ -269,6 +265,12 @@ impl Lowering {
         }
         self.make(node, Operator::Pointwise(node.clone()), operands, view.axes)
     }
+}
+
+/// What the node's output is called.
+pub(super) fn output_of(node: &Node) -> Result<String, Unsupported> {
+    let name = node.outputs.first().cloned();
+    name.ok_or_else(|| Unsupported::new("a node without output"))
 }
 
 /// Why an operator that is not known has no place in a stencil, as the author of the network would say it.

@@ -4,6 +4,7 @@
 use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
+    operators::output_of,
 };
 use crate::graph::{
     constant::Constant,
@@ -17,11 +18,7 @@ use crate::graph::{
 impl Lowering {
     /// Keeps all pixels but the last until a token comes before them.
     pub(super) fn without_last(&mut self, node: &Node, view: View) -> Done {
-        let name = node
-            .outputs
-            .first()
-            .ok_or_else(|| Unsupported::new("a node without output"))?;
-        self.shortened.insert(name.clone(), view);
+        self.shortened.insert(output_of(node)?, view);
         Ok(())
     }
 
@@ -40,9 +37,8 @@ impl Lowering {
         let axis = axes::resolve(node.int("axis", 0), view.axes.len())?;
         let mut own: Vec<usize> = view.axes.iter().map(|axis| axis.size()).collect();
         own[axis] = 1;
-        let whole = self.view(view.tensor, Vec::new()).window;
-        let is_whole = (view.dy, view.dx, view.window) == (0, 0, whole);
-        let (Axis::Pixels(rows, columns), true) = (view.axes[axis], is_whole && token.dims == own) else {
+        let fits = self.is_whole(&view) && token.dims == own;
+        let (Axis::Pixels(rows, columns), true) = (view.axes[axis], fits) else {
             return Err(Unsupported::new("a concatenation of places"));
         };
         let features = view.features();

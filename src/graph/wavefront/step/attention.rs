@@ -14,7 +14,7 @@ use crate::graph::{
 };
 
 /// What is kept of tensors for attention: by tensor, heads, and whether places come last.
-pub(super) type Pasts = BTreeMap<(usize, i64, bool), Past>;
+pub(super) type Pasts = BTreeMap<(usize, usize, bool), Past>;
 
 /// Which places rows see: truth values [rows, 1, 1, …].
 struct Seen {
@@ -34,10 +34,9 @@ impl Emitter<'_> {
         let heads = attend.heads;
         let (size, width) = (keys.features.iter().product::<usize>() / heads, tensor.width() / heads);
         self.multiply_adds += (heads * (size + width) * places * places / 2) as u64;
-        let (heads, size, width) = (heads as i64, size as i64, width as i64);
 
         let query = self.read(at, queries, queries.dy, queries.dx)?;
-        let query = self.shaped(&query, &[0, heads, 1, size]);
+        let query = self.writer.reshaped(&query, &[heads, 1, size]);
         let factor = self.real(attend.factor);
         let query = self.node("Mul", &[&query, &factor]);
 
@@ -51,7 +50,7 @@ impl Emitter<'_> {
         let mut all = scores;
         if let Some(dx) = last {
             let key = self.read(at, keys, 0, dx)?;
-            let key = self.shaped(&key, &[0, heads, size, 1]);
+            let key = self.writer.reshaped(&key, &[heads, size, 1]);
             let mut own = self.node("MatMul", &[&query, &key]);
             if let Some(is_there) = &seen.last {
                 own = self.node("Where", &[is_there, &own, &nothing]);
@@ -73,36 +72,33 @@ impl Emitter<'_> {
         if let Some(dx) = last {
             let own = self.columns(&weights, places as i64, places as i64 + 1);
             let value = self.read(at, values, 0, dx)?;
-            let value = self.shaped(&value, &[0, heads, 1, width]);
+            let value = self.writer.reshaped(&value, &[heads, 1, width]);
             let own = self.node("Mul", &[&own, &value]);
             sum = self.node("Add", &[&sum, &own]);
         }
-        let features: Vec<i64> = tensor.features.iter().map(|&size| size as i64).collect();
-        let sum = self.shaped(&sum, &[&[0], &features[..]].concat());
+        let sum = self.writer.reshaped(&sum, &tensor.features);
         self.writer.node(Node::new("Identity", &[&sum], &name_of(at)));
         Ok(())
     }
 
     /// The input that holds what a tensor was at all places: of every head features by places, or places by features.
-    fn past(&mut self, read: &Read, heads: i64, places_last: bool) -> Result<String, Unsupported> {
+    fn past(&mut self, read: &Read, heads: usize, places_last: bool) -> Result<String, Unsupported> {
         let Role::Step(delay) = self.schedule.roles[read.tensor] else {
             return Err(Unsupported::new("attention to what is the same in every image"));
         };
         if (read.dy, read.dx) != (0, 0) || read.window != self.stencil.window() {
             return Err(Unsupported::new("attention to a part of the image"));
         }
-        let width = read.features.iter().product::<usize>() / heads as usize;
+        let width = read.features.iter().product::<usize>() / heads;
         if let Some(past) = self.pasts.get(&(read.tensor, heads, places_last)) {
             return Ok(past.input.clone());
         }
-        let (input, output) = (self.writer.fresh("past"), self.writer.fresh("kept"));
-        let flat = self.writer.ints([0, heads * width as i64]);
-        self.writer
-            .node(Node::new("Reshape", &[&name_of(read.tensor), &flat], &output));
+        let input = self.writer.fresh("past");
+        let output = self.writer.reshaped(&name_of(read.tensor), &[heads * width]);
         let past = Past {
             input: input.clone(),
             output,
-            heads: heads as usize,
+            heads,
             width,
             places_last,
             delay,
@@ -123,18 +119,13 @@ impl Emitter<'_> {
 
     /// Which places each row sees.
     fn seen(&mut self, at: usize, last: Option<i64>) -> Seen {
-        let delay = self.schedule.delay(at);
-        let position = self
-            .positions
-            .entry(delay)
-            .or_insert_with(|| self.writer.fresh("position"))
-            .clone();
+        let position = self.position(at);
         let (places, width) = (self.stencil.shape.pixels() as i64, self.stencil.shape.width() as i64);
         let numbers = self.writer.constant(&Constant {
             dims: vec![1, 1, 1, places as usize],
             values: Values::Ints((0..places).collect()),
         });
-        let mut end = self.shaped(&position, &[-1, 1, 1, 1]);
+        let mut end = self.writer.reshaped(&position, &[1, 1, 1]);
         let mut is_there = None;
         if last == Some(-1) {
             // The first pixel of a row has none before it; the last of the row above is among those that are kept.
@@ -174,10 +165,5 @@ impl Emitter<'_> {
         self.writer
             .node(Node::new(operator, inputs, &output).with_int("axis", axis));
         output
-    }
-
-    fn shaped(&mut self, name: &str, dims: &[i64]) -> String {
-        let dims = self.writer.ints(dims.iter().copied());
-        self.node("Reshape", &[name, &dims])
     }
 }
