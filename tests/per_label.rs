@@ -136,12 +136,7 @@ fn calibrate(written: &Written, images: &[Image], more: &[&str]) -> (i32, String
         .args(more)
         .output()
         .unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        command::stderr(&output)
-    );
-    (output.status.code().unwrap(), said)
+    (output.status.code().unwrap(), command::said(&output))
 }
 
 async fn judge(models: &Repository, name: &str, images: Vec<Image>, ask: &JudgeAsk) -> Result<Vec<Verdict>, Refusal> {
@@ -287,11 +282,7 @@ fn what_cannot_promise_anything_of_a_label_is_refused() {
         .arg(manifest.parent().unwrap())
         .output()
         .unwrap();
-    let said = format!(
-        "{}{}",
-        String::from_utf8_lossy(&output.stdout),
-        command::stderr(&output)
-    );
+    let said = command::said(&output);
     assert!(
         !output.status.success() && said.contains("calibration.per_label"),
         "{said}"

@@ -134,15 +134,19 @@ impl FalseAlarms {
 
     /// Whether what was measured is not what was predicted.
     pub fn is_outside(&self) -> bool {
-        let outside = |[low, high]: [f64; 2]| !(low..=high).contains(&self.measured_rate);
-        self.predicted.is_some_and(outside)
+        self.predicted
+            .is_some_and(|predicted| is_outside(self.measured_rate, predicted))
     }
 
     /// Labels of whose inliers another share is rejected than was predicted: of twenty it is one on average.
     pub fn labels_outside(&self) -> usize {
-        let is_outside = |own: &&OfLabel| !(own.predicted[0]..=own.predicted[1]).contains(&own.measured_rate);
-        self.labels.iter().filter(is_outside).count()
+        let outside = |own: &&OfLabel| is_outside(own.measured_rate, own.predicted);
+        self.labels.iter().filter(outside).count()
     }
+}
+
+fn is_outside(measured: f64, [low, high]: [f64; 2]) -> bool {
+    !(low..=high).contains(&measured)
 }
 
 /// Of `size` calibration scores the rank from above whose p-value is the largest that is rejected; 0 if there is none.

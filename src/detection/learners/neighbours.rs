@@ -51,6 +51,7 @@ struct Fitted {
     bank: DMatrix<f32>,
     squares: Vec<f32>,
     scale: Option<Vec<f32>>,
+    /// Of the nearest alone.
     radius: Option<Vec<f32>>,
     nth: usize,
 }
@@ -111,7 +112,7 @@ impl Learner for Neighbours {
             ));
         }
         Ok(Arc::new(Fitted {
-            radius,
+            radius: radius.filter(|_| nth == 1.0),
             squares: bank.chunks(size).map(square).collect(),
             bank: DMatrix::from_row_slice(count, size, bank),
             scale,
@@ -132,20 +133,21 @@ impl Learnt for Fitted {
             None => normalised(places, size),
         };
         // |x − b|² = |x|² + |b|² − 2 x·b.
+        let from = |place: &[f32], beside: f32| (square(place) + beside).max(0.0).sqrt();
+        let Some(radius) = &self.radius else {
+            let distances = products(&self.bank, &places, threads, |_, place, products| match self.nth {
+                1 => from(place, nearest(products, &self.squares).1),
+                nth => from(place, smallest(beside(products, &self.squares), nth)),
+            });
+            return (distances, None);
+        };
         let both = products(&self.bank, &places, threads, |_, place, products| {
-            let from = |beside: f32| (square(place) + beside).max(0.0).sqrt();
-            match (&self.radius, self.nth) {
-                (Some(radius), 1) => {
-                    let (row, beside) = nearest(products, &self.squares);
-                    (from(beside) / radius[row], from(beside))
-                }
-                (_, 1) => (from(nearest(products, &self.squares).1), 0.0),
-                (_, nth) => (from(smallest(beside(products, &self.squares), nth)), 0.0),
-            }
+            let (row, beside) = nearest(products, &self.squares);
+            let plain = from(place, beside);
+            (plain / radius[row], plain)
         });
-        let (distances, plain): (Vec<f32>, Vec<f32>) = both.into_iter().unzip();
-        let has_units = self.radius.is_some() && self.nth == 1;
-        (distances, has_units.then_some(plain))
+        let (distances, plain) = both.into_iter().unzip();
+        (distances, Some(plain))
     }
 }
 

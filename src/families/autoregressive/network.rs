@@ -154,6 +154,15 @@ const MOST_DIMENSIONS: usize = 1 << 15;
 const VERIFIED_COMPANY: usize = 8;
 
 impl Compilation {
+    /// That of a network without a program, for this reason.
+    fn without_program(is_proven: bool, reason: String) -> Self {
+        if is_proven {
+            Self::Causal(reason)
+        } else {
+            Self::Unknown(reason)
+        }
+    }
+
     /// Whether the analysis proved that the network is causal.
     pub fn is_proven(&self) -> bool {
         match self {
@@ -337,11 +346,7 @@ impl Network {
     pub fn accept(&mut self, verdict: &Verdict) {
         self.numerics = verdict.numerics;
         if let Some(reason) = &verdict.given_up {
-            self.compilation = if self.compilation.is_proven() {
-                Compilation::Causal(reason.clone())
-            } else {
-                Compilation::Unknown(reason.clone())
-            };
+            self.compilation = Compilation::without_program(self.compilation.is_proven(), reason.clone());
         }
     }
 

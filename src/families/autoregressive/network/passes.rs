@@ -284,8 +284,7 @@ fn compile(
             let is_proven = compiled.assumptions.is_empty();
             match Wavefront::load(engine, name, *compiled, contract.shape, contract.map) {
                 Ok(wavefront) => Compilation::Wavefront(Arc::new(wavefront)),
-                Err(error) if is_proven => Compilation::Causal(error.to_string()),
-                Err(error) => Compilation::Unknown(error.to_string()),
+                Err(error) => Compilation::without_program(is_proven, error.to_string()),
             }
         }
         Analysis::Causal(reason) => Compilation::Causal(reason.to_string()),
