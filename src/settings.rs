@@ -196,8 +196,8 @@ pub struct HttpSettings {
     )]
     pub cors_origins: Vec<String>,
 
-    /// Most connections open at once; more wait in the system's backlog
-    #[arg(long, value_name = "N", default_value = "1024", value_parser = between::<usize>(1..=1_000_000))]
+    /// Most connections open at once; idle ones make room for more, which else wait in the system's backlog
+    #[arg(long, value_name = "N", default_value = "4096", value_parser = between::<usize>(1..=1_000_000))]
     pub max_connections: usize,
 
     /// Most connections open at once from one address, further ones are closed; 0 for no limit, as behind a proxy

@@ -86,8 +86,8 @@ def rows() -> list[Row]:
         Row("200 MB in gzip, 16 at once", attacks.bomb(16), TOTAL_MEMORY),
         Row("64 samples in one second", attacks.drawing(1), REQUEST_MEMORY, 1.0),
         Row("40 MB uploads, 8 at once", attacks.oversized(8), REQUEST_MEMORY, None),
-        Row("1,100 slow bodies", attacks.slow(1100), TOTAL_MEMORY, None),
-        Row("1,024 that answer pings", attacks.pinging(1024, 20), TOTAL_MEMORY, None),
+        Row("4,200 slow bodies", attacks.slow(4200), TOTAL_MEMORY, None),
+        Row("4,096 that answer pings", attacks.pinging(4096, 20), TOTAL_MEMORY, None),
         Row("64 unfinished bodies of 31 MB", attacks.unfinished(64, 31_000_000), TOTAL_MEMORY, None),
     ]
 

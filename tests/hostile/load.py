@@ -61,9 +61,12 @@ class Client:
             writer.write(bytes_)
             await writer.drain()
             head = await reader.readuntil(b"\r\n\r\n")
-            for line in head.lower().split(b"\r\n"):
+            lines = head.lower().split(b"\r\n")
+            for line in lines:
                 if line.startswith(b"content-length:"):
                     await reader.readexactly(int(line[15:]))
+            if b"connection: close" in lines:
+                self.close()
             return int(head[9:12])
         except (OSError, asyncio.IncompleteReadError):
             self.close()

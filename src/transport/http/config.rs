@@ -28,14 +28,16 @@ impl Default for HttpConfig {
 pub struct ServerLimits {
     /// Time for the head of a request to arrive, from its first byte. Default 10 s.
     pub header_timeout: Duration,
-    /// How long an idle connection is kept. Load balancers keep theirs for 60 s, and the server must not be the first
-    /// to close. Default 75 s.
+    /// How long an idle connection is kept while there is room for others. Load balancers keep theirs for 60 s, and the
+    /// server must not be the first to close. Default 75 s.
     pub keep_alive_timeout: Duration,
     /// How long an answer may wait for its client to take some more of it. Default 30 s.
     pub unread_timeout: Duration,
     /// Age at which an HTTP/2 connection is asked to make room for a new one. Default 1 h.
     pub max_connection_age: Duration,
-    /// Connections open at once; further ones wait in the backlog of the system. Default 1,024.
+    /// Connections open at once. Where there are more, those are closed that have been idle or waiting to be refused
+    /// for longest; if all are in use, further ones wait in the backlog of the system. One that is idle holds some
+    /// 20 kB. Default 4,096.
     pub max_connections: usize,
     /// Connections open at once from one address; further ones are closed. 0, the default, is no limit: behind a proxy
     /// all have one address.
@@ -54,7 +56,7 @@ impl Default for ServerLimits {
             keep_alive_timeout: Duration::from_secs(75),
             unread_timeout: Duration::from_secs(30),
             max_connection_age: Duration::from_secs(3600),
-            max_connections: 1024,
+            max_connections: 4096,
             max_connections_per_address: 0,
             refusals_per_second: 150 * std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             drain_timeout: Duration::from_secs(60),

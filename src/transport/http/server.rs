@@ -1,8 +1,7 @@
 //! The accept loop: connections within limits, and a shutdown that loses nothing that was accepted.
 
 use std::{
-    collections::HashMap,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -12,7 +11,7 @@ use axum::Router;
 use futures_util::FutureExt;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -27,12 +26,17 @@ mod connection;
 mod heads;
 mod here;
 mod lines;
+mod places;
 mod service;
 mod stream;
 mod turns;
 
 pub use self::apart::Apart;
-use self::connection::Connections;
+use self::{
+    activity::Activity,
+    connection::Connections,
+    places::{Place, Places},
+};
 
 /// How long the loop rests when the system has no room for another connection, most often for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -77,24 +81,31 @@ pub async fn serve(
     let limits = Arc::new(limits);
     let server = Server {
         connections: Arc::new(Connections::new(router, Arc::clone(&limits), draining)),
-        slots: Arc::new(Semaphore::new(limits.max_connections)),
-        addresses: Arc::new(Addresses::new(limits.max_connections_per_address)),
+        places: Places::new(limits.max_connections, limits.max_connections_per_address),
         metrics,
         handshake: tls.map(|tls| (tls, limits.header_timeout)),
         told: Mutex::new(None),
     };
     let mut shutdown = pin!(shutdown);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut shutdown => break,
-            Some(_) = connections.join_next() => {}
-            accepted = server.accept(&listener) => server.spawn(&mut connections, accepted),
+    {
+        // Never dropped on the way: it may have a connection in hand that waits for its place.
+        let mut accept = pin!(server.accept(&listener));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                accepted = &mut accept => {
+                    server.spawn(&mut connections, accepted);
+                    accept.set(server.accept(&listener));
+                }
+            }
         }
-    }
-    // Connections that the system has already accepted for us would be reset if the listener just went away.
-    while let Some(accepted) = server.accept(&listener).now_or_never() {
-        server.spawn(&mut connections, accepted);
+        // Connections that the system has already accepted for us would be reset if the listener just went away.
+        while let Some(accepted) = accept.as_mut().now_or_never() {
+            server.spawn(&mut connections, accepted);
+            accept.set(server.accept(&listener));
+        }
     }
     drop(listener);
     // Without connections nobody listens, which is fine.
@@ -113,8 +124,7 @@ pub async fn serve(
 
 struct Server {
     connections: Arc<Connections>,
-    slots: Arc<Semaphore>,
-    addresses: Arc<Addresses>,
+    places: Arc<Places>,
     metrics: Arc<Metrics>,
     /// TLS, and the time that a client has to agree on it.
     handshake: Option<(Arc<Tls>, Duration)>,
@@ -122,30 +132,27 @@ struct Server {
     told: Mutex<Option<Instant>>,
 }
 
-/// A connection with its place among those of all clients and those of its own address.
+/// A connection with its place.
 struct Accepted {
     stream: TcpStream,
     address: SocketAddr,
-    places: (OwnedSemaphorePermit, Place),
+    activity: Arc<Activity>,
+    place: Place,
 }
 
 impl Server {
-    /// The next connection, as soon as there is a slot for it. Until then it waits in the backlog of the system.
+    /// The next connection, once it has a place. Those behind it wait in the backlog of the system.
     async fn accept(&self, listener: &TcpListener) -> Accepted {
-        let slot = match Arc::clone(&self.slots).acquire_owned().await {
-            Ok(slot) => slot,
-            // The semaphore is never closed.
-            Err(_) => std::future::pending().await,
-        };
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
-                    if let Some(place) = self.addresses.place(address) {
-                        let places = (slot, place);
+                    let activity = self.connections.accepted();
+                    if let Some(place) = self.places.take(address.ip(), &activity).await {
                         return Accepted {
                             stream,
                             address,
-                            places,
+                            activity,
+                            place,
                         };
                     }
                     tracing::debug!(%address, "closed: this address has as many connections as it may");
@@ -153,6 +160,7 @@ impl Server {
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     self.tell(&error);
+                    self.places.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -174,7 +182,8 @@ impl Server {
         let Accepted {
             stream,
             address,
-            places,
+            activity,
+            place,
         } = accepted;
         // Answers are written whole; waiting for more to send would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
@@ -184,12 +193,16 @@ impl Server {
         let all = Arc::clone(&self.connections);
         let handshake = self.handshake.clone();
         connections.spawn(async move {
-            let _held = (places, open);
+            let _held = (place, open);
             let Some((tls, time)) = handshake else {
-                return all.serve(stream, address).await;
+                return all.serve(stream, address, activity).await;
             };
-            match timeout(time, tls.accept(stream)).await {
-                Ok(Ok(stream)) => all.serve(stream, address).await,
+            let agreed = tokio::select! {
+                agreed = timeout(time, tls.accept(stream)) => agreed,
+                () = activity.wanted() => return,
+            };
+            match agreed {
+                Ok(Ok(stream)) => all.serve(stream, address, activity).await,
                 // A client that cannot or may not speak with us is its own business.
                 Ok(Err(error)) => tracing::debug!(%error, %address, "no TLS"),
                 Err(_) => tracing::debug!(%address, "TLS was not agreed on in time"),
@@ -202,61 +215,6 @@ impl Server {
 fn is_of_the_client(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// How many connections each address has, where that is limited.
-#[derive(Debug)]
-struct Addresses {
-    /// 0 for no limit.
-    limit: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
-}
-
-/// The place of a connection among those of its address.
-struct Place {
-    addresses: Arc<Addresses>,
-    address: IpAddr,
-}
-
-impl Addresses {
-    fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            open: Mutex::default(),
-        }
-    }
-
-    fn place(self: &Arc<Self>, address: SocketAddr) -> Option<Place> {
-        let address = address.ip().to_canonical();
-        if self.limit > 0 {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = open.entry(address).or_default();
-            if *count >= self.limit {
-                return None;
-            }
-            *count += 1;
-        }
-        Some(Place {
-            addresses: Arc::clone(self),
-            address,
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        if self.addresses.limit == 0 {
-            return;
-        }
-        let open = &self.addresses.open;
-        let mut open = open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                open.remove(&self.address);
-            }
-        }
-    }
 }
 
 /// Counts a connection while it is open.

@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{super::config::ServerLimits, heads::Heads};
 
@@ -21,6 +24,12 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Time for a connection that was told to close, and that has nothing in flight, to do so.
 const CLOSING_TIME: Duration = Duration::from_secs(5);
+
+/// The same where others wait for its place.
+const LEAVING_TIME: Duration = Duration::from_secs(1);
+
+/// A connection that has been idle for so long can be spared where others wait for its place.
+pub(super) const SPARE_TIME: Duration = Duration::from_secs(1);
 
 /// Why a connection must not go on as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +61,8 @@ pub(super) struct Activity {
     limits: Arc<ServerLimits>,
     opened: Instant,
     state: Mutex<State>,
+    /// Woken when the place of the connection is wanted.
+    wanted: Notify,
 }
 
 #[derive(Debug)]
@@ -67,6 +78,8 @@ struct State {
     quiet_since: Instant,
     /// Answers that could go on if their clients took more, and since when.
     unread: HashMap<u64, Instant>,
+    /// Requests that wait for their turn to be refused, and since when.
+    waiting: HashMap<u64, Instant>,
     /// Requests so far.
     requests: u64,
     /// Whether the newest request has been read to its end.
@@ -77,6 +90,8 @@ struct State {
     wait_until: Option<Instant>,
     /// Since when the connection is to close.
     closing_since: Option<Instant>,
+    /// Whether others wait for its place.
+    is_wanted: bool,
 }
 
 impl Activity {
@@ -94,12 +109,15 @@ impl Activity {
                 in_flight: 0,
                 quiet_since: opened,
                 unread: HashMap::new(),
+                waiting: HashMap::new(),
                 requests: 0,
                 read: true,
                 last: false,
                 wait_until: None,
                 closing_since: None,
+                is_wanted: false,
             }),
+            wanted: Notify::new(),
         })
     }
 
@@ -138,6 +156,12 @@ impl Activity {
     /// Whether the head of a request has begun that is not complete, or that could not be understood.
     pub(super) fn has_head_open(&self) -> bool {
         self.state().head_since.is_some()
+    }
+
+    /// Whether it has not asked for anything, unless with a head that is not complete.
+    pub(super) fn has_asked_nothing(&self) -> bool {
+        let state = self.state();
+        state.in_flight == 0 && (state.requests == 0 || state.head_since.is_some())
     }
 
     /// Whether the client may have sent what nobody has read. To close then would reset the connection and destroy the
@@ -182,6 +206,38 @@ impl Activity {
         self.state().closing_since.get_or_insert_with(Instant::now);
     }
 
+    /// Since when nobody would lose anything by its end: it is idle, or all that is asked waits to be refused. A client
+    /// that was told to come back later has nothing to lose from the start.
+    pub(super) fn spare_since(&self) -> Option<Instant> {
+        let state = self.state();
+        if state.is_wanted {
+            return None;
+        }
+        if state.in_flight > 0 {
+            let all_wait = state.waiting.len() == state.in_flight;
+            return state.waiting.values().max().copied().filter(|_| all_wait);
+        }
+        let now = Instant::now();
+        let is_to_wait = state.wait_until.is_some_and(|until| now < until);
+        (is_to_wait || now >= state.quiet_since + SPARE_TIME).then_some(state.quiet_since)
+    }
+
+    /// Notes that others wait for its place.
+    pub(super) fn want(&self) {
+        self.state().is_wanted = true;
+        self.wanted.notify_waiters();
+    }
+
+    /// Ends when others wait for its place.
+    pub(super) async fn wanted(&self) {
+        let mut wanted = pin!(self.wanted.notified());
+        // From here on a call to `want` is heard; one before it is seen.
+        wanted.as_mut().enable();
+        if !self.state().is_wanted {
+            wanted.await;
+        }
+    }
+
     /// The next deadline; without a reason it is only the time to look again.
     fn deadline(&self) -> (Instant, Option<Expired>) {
         let state = self.state();
@@ -203,7 +259,8 @@ impl Activity {
         }
         match state.closing_since {
             Some(since) if state.in_flight == 0 => {
-                at(since.max(state.quiet_since) + CLOSING_TIME, Expired::Closing);
+                let time = if state.is_wanted { LEAVING_TIME } else { CLOSING_TIME };
+                at(since.max(state.quiet_since) + time, Expired::Closing);
             }
             Some(_) => {}
             None => {
@@ -273,6 +330,16 @@ impl Flight {
         self.activity.state().wait_until = Some(Instant::now() + retry_after);
     }
 
+    /// Waits to be refused, unless others wait for the place of the connection.
+    pub(super) async fn wait(&self, time: Duration) {
+        self.activity.state().waiting.insert(self.id, Instant::now());
+        tokio::select! {
+            () = sleep(time) => {}
+            () = self.activity.wanted() => {}
+        }
+        self.activity.state().waiting.remove(&self.id);
+    }
+
     /// Notes that the client is to take something before the answer goes on.
     pub(super) fn offered(&self) {
         self.activity.state().unread.insert(self.id, Instant::now());
@@ -288,6 +355,7 @@ impl Drop for Flight {
     fn drop(&mut self) {
         let mut state = self.activity.state();
         state.unread.remove(&self.id);
+        state.waiting.remove(&self.id);
         state.in_flight -= 1;
         if state.in_flight == 0 {
             state.quiet_since = Instant::now();
@@ -308,6 +376,31 @@ mod tests {
             assert_eq!(version(cut, b"x"), Version::One);
         }
         assert_eq!(version(0, b"POST / HTTP/1.1"), Version::One);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_idle_or_waits_to_be_refused_can_be_spared() {
+        let activity = Activity::new(Arc::default());
+        assert_eq!(activity.spare_since(), None);
+        tokio::time::advance(SPARE_TIME).await;
+        assert!(activity.spare_since().is_some());
+
+        let (one, other) = (activity.begin(false, Some(0)), activity.begin(false, Some(0)));
+        tokio::time::advance(10 * SPARE_TIME).await;
+        assert_eq!(activity.spare_since(), None);
+        let wait = |flight: Flight| tokio::spawn(async move { flight.wait(Duration::from_secs(3)).await });
+        let one = wait(one);
+        tokio::task::yield_now().await;
+        assert_eq!(activity.spare_since(), None, "the other may yet be answered");
+        let other = wait(other);
+        tokio::task::yield_now().await;
+        let start = Instant::now();
+        assert_eq!(activity.spare_since(), Some(start));
+        activity.want();
+        one.await.unwrap();
+        other.await.unwrap();
+        activity.wanted().await;
+        assert_eq!(start.elapsed(), Duration::ZERO);
     }
 
     #[tokio::test(start_paused = true)]

@@ -77,12 +77,16 @@ impl Connections {
         }
     }
 
+    /// What a connection that has just been accepted is doing.
+    pub(super) fn accepted(&self) -> Arc<Activity> {
+        Activity::new(Arc::clone(&self.limits))
+    }
+
     /// Serves one connection.
-    pub(super) async fn serve<S>(&self, stream: S, peer: SocketAddr)
+    pub(super) async fn serve<S>(&self, stream: S, peer: SocketAddr, activity: Arc<Activity>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let activity = Activity::new(Arc::clone(&self.limits));
         let (watched, back) = Watched::new(stream, Arc::clone(&activity));
         let is_done = self.speak(watched, peer, &activity).await;
         // HTTP closed its side; what the client sent beyond must be read all the same.
@@ -90,7 +94,10 @@ impl Connections {
             && activity.has_unread_input()
             && let Some(stream) = back.take()
         {
-            linger(stream).await;
+            tokio::select! {
+                () = linger(stream) => {}
+                () = activity.wanted() => {}
+            }
         }
     }
 
@@ -103,10 +110,18 @@ impl Connections {
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
         let here = Here::default();
         let mut draining = self.draining.clone();
-        let mut is_draining = false;
+        let (mut is_draining, mut is_wanted) = (false, false);
         loop {
             let result = tokio::select! {
                 biased;
+                // Before an answer is written, so that it says that it is the last.
+                () = activity.wanted(), if !is_wanted => {
+                    is_wanted = true;
+                    if activity.has_asked_nothing() {
+                        return false;
+                    }
+                    None
+                }
                 result = poll_fn(|context| here.poll(context, |context| connection.as_mut().poll(context))) => {
                     Some(result)
                 }

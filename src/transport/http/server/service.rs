@@ -17,7 +17,6 @@ use axum::{
 };
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
-use tokio::time::sleep;
 use tower::ServiceExt;
 
 use super::{
@@ -87,7 +86,7 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
             if let Some(retry_after) = refused(&response) {
                 let wait = turns.take();
                 if flight.is_impatient() && !wait.is_zero() {
-                    sleep(wait).await;
+                    flight.wait(wait).await;
                 }
                 flight.refused(retry_after);
             }

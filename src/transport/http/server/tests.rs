@@ -1,4 +1,7 @@
-use axum::routing::{get, post};
+use axum::{
+    http::StatusCode,
+    routing::{get, post},
+};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     sync::{Notify, oneshot},
@@ -31,6 +34,10 @@ async fn start(limits: ServerLimits) -> Running {
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/echo", post(|body: String| async { body }))
+        .route(
+            "/full",
+            get(|| async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "60")]) }),
+        )
         .route("/slow", get(slow));
     let (stop, stopped) = oneshot::channel();
     let shutdown = async {
@@ -146,6 +153,33 @@ async fn connections_beyond_the_limit_wait_for_a_slot() {
     assert!(some(&mut first).await.ends_with("done"));
     drop(first);
     assert!(some(&mut second).await.ends_with("hello"));
+}
+
+#[tokio::test]
+async fn who_comes_does_not_wait_behind_those_that_were_refused() {
+    let server = start(ServerLimits {
+        max_connections: 1,
+        refusals_per_second: 1,
+        ..ServerLimits::default()
+    })
+    .await;
+    let mut refused = connect(&server).await;
+    ask(&mut refused, "/full").await;
+    assert!(some(&mut refused).await.starts_with("HTTP/1.1 429"));
+    let mut second = connect(&server).await;
+    ask(&mut second, "/full").await;
+    assert!(some(&mut second).await.starts_with("HTTP/1.1 429"));
+    assert_eq!(rest(&mut refused).await, "");
+    // This one would wait to be refused again, for seconds; it is told to leave instead, in words.
+    ask(&mut second, "/full").await;
+    let mut third = connect(&server).await;
+    ask(&mut third, "/").await;
+    let answer = rest(&mut second).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 429") && answer.to_lowercase().contains("connection: close"),
+        "{answer}"
+    );
+    assert!(some(&mut third).await.ends_with("hello"));
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ fn connection(limits: ServerLimits) -> (DuplexStream, JoinHandle<()>) {
     let (client, stream) = duplex(16 << 10);
     let (drain, connections) = listener(limits);
     let served = tokio::spawn(async move {
-        connections.serve(stream, ([127, 0, 0, 1], 1).into()).await;
+        serve(&connections, stream).await;
         drop(drain);
     });
     (client, served)
@@ -30,9 +30,14 @@ fn connections(limits: ServerLimits) -> impl Fn() -> DuplexStream {
     move || {
         let (client, stream) = duplex(16 << 10);
         let connections = Arc::clone(&connections);
-        tokio::spawn(async move { connections.1.serve(stream, ([127, 0, 0, 1], 1).into()).await });
+        tokio::spawn(async move { serve(&connections.1, stream).await });
         client
     }
+}
+
+async fn serve(connections: &Connections, stream: DuplexStream) {
+    let activity = connections.accepted();
+    connections.serve(stream, ([127, 0, 0, 1], 1).into(), activity).await;
 }
 
 /// A listener without an address, and what ends it.
