@@ -8,6 +8,7 @@ mod check;
 mod doctor;
 mod evaluate;
 mod files;
+mod folder;
 mod gallery;
 mod gather;
 mod growing;
@@ -19,12 +20,15 @@ mod key;
 mod labels;
 mod leave;
 mod model;
+mod name;
 mod new_calibration;
 mod npy;
 mod operation;
 mod pipeline;
+mod reader;
 mod resume;
 mod serve;
+mod standard;
 mod table;
 
 use std::{

@@ -20,11 +20,13 @@ mod batch;
 mod book;
 mod clock;
 mod company;
+mod gathering;
 mod lane;
 mod meter;
 mod pace;
 mod promises;
 mod queue;
+mod scheduler;
 mod shares;
 #[cfg(test)]
 mod simulation;
@@ -37,8 +39,8 @@ pub use self::{
     clock::{Clock, SystemClock},
     lane::Lane,
     meter::Meter,
+    scheduler::{Scheduler, SchedulerConfig},
     work::{Step, Turn, Work},
-    worker::{Scheduler, SchedulerConfig},
 };
 
 /// The two classes of work.

@@ -12,9 +12,10 @@ use super::{
     CliError, OfflineSettings, Outcome,
     gather::{self, Gathered, Handling},
     growing::write_beside,
-    inputs::{InputArgs, shown},
+    inputs,
     labels::LabelArgs,
     model::{self, Loaded},
+    name::shown,
     pipeline::{self, Images},
     print,
     resume::Done,
@@ -217,8 +218,7 @@ impl Evaluation<'_> {
     fn measure(&self, judged: bool) -> Result<(Option<Measured>, Vec<Failure>), CliError> {
         let (request, model) = (self.request, &self.loaded.model);
         let handling = request.handling;
-        let inputs = InputArgs::of(request.data.clone(), handling.decoding);
-        let files = inputs.files()?;
+        let files = inputs::files(&request.data)?;
         let labels = request.labels.read(&files, model.shape)?;
         let plan = Plan::new(
             model,
@@ -238,8 +238,8 @@ impl Evaluation<'_> {
         let mut measured = Measured::new(plan.label_names.clone(), labels.are_given());
         let images = Images {
             files,
-            roots: inputs.roots(),
-            options: model.preprocessing.or(inputs.decode_options()),
+            roots: request.data.clone(),
+            options: model.preprocessing.or(handling.decoding.options()),
             labels,
             done: Done::default(),
         };

@@ -11,8 +11,9 @@ use tokio::sync::mpsc;
 
 use super::{
     CliError, Outcome,
-    inputs::{DecodeArgs, InputArgs, Reader},
+    inputs::{self, DecodeArgs, InputArgs},
     labels::Labels,
+    reader::Reader,
     resume::Done,
     say,
 };
@@ -65,12 +66,11 @@ impl Gathered {
         if inputs.is_empty() {
             return Ok(gathered);
         }
-        let inputs = InputArgs::of(inputs.to_vec(), handling.decoding);
-        let files = inputs.files()?;
+        let files = inputs::files(inputs)?;
         let (sender, mut receiver) = mpsc::channel(2);
         let reader = Reader {
             shape,
-            roots: inputs.roots(),
+            roots: inputs.to_vec(),
             options,
             chunk: CHUNK,
             progress: ProgressBar::hidden(),
@@ -127,6 +127,15 @@ impl Handling {
         }
         Ok(failure)
     }
+}
+
+/// Every image of the inputs, for commands that need them all. The first that cannot be read ends the command.
+pub(super) fn read_all(inputs: &InputArgs, model: &Model) -> Result<Vec<Image>, CliError> {
+    let handling = Handling {
+        decoding: inputs.decoding,
+        strict: true,
+    };
+    Ok(Gathered::read(&inputs.inputs, model, handling)?.images)
 }
 
 /// Says how many images of how many failed.

@@ -9,7 +9,7 @@ use std::{
 use clap::Args;
 use flate2::bufread::MultiGzDecoder;
 
-use super::{CliError, inputs};
+use super::{CliError, inputs, name::shown};
 use crate::{
     domain::image::ImageShape,
     media::{self, IdxReader},
@@ -101,7 +101,7 @@ impl Labels {
 
 /// The name of the folder that a file lies in.
 fn folder_of(file: &Path) -> Option<String> {
-    let name = |path: &Path| Some(inputs::shown(path.parent()?.file_name()?));
+    let name = |path: &Path| Some(shown(path.parent()?.file_name()?));
     name(file).or_else(|| name(&file.canonicalize().ok()?))
 }
 

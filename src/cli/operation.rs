@@ -4,6 +4,7 @@
 //! beside them.
 
 mod flags;
+mod parts;
 mod request;
 
 use std::path::PathBuf;
@@ -15,8 +16,10 @@ use self::request::Request;
 use super::{
     CliError, OfflineSettings, Outcome,
     files::Form,
-    inputs::{self, InputArgs},
+    gather,
+    inputs::InputArgs,
     model,
+    standard::is_standard,
     table::{Format, OutputArgs},
 };
 use crate::{
@@ -73,7 +76,7 @@ pub(super) fn run(
     let gives = Gives::of(operation);
     let form = match gives {
         Gives::Images => Some(Form::of(output(matches)?)?),
-        Gives::Streams if inputs::is_standard(output(matches)?) => {
+        Gives::Streams if is_standard(output(matches)?) => {
             return Err(CliError::Usage(
                 "--output -: every image gets a stream of its own, which needs a folder".to_owned(),
             ));
@@ -106,7 +109,7 @@ pub(super) fn run(
         Takes::Nothing => request.together(Content::default(), form),
         Takes::TwoImages => {
             let inputs = InputArgs::from_arg_matches(matches).map_err(usage)?;
-            let images = inputs::read_all(&inputs, &loaded.model)?;
+            let images = gather::read_all(&inputs, &loaded.model)?;
             let sources = images.into_iter().map(Source::Image).collect();
             let content = Content {
                 sources,
@@ -120,14 +123,14 @@ pub(super) fn run(
         }
         Takes::Codes => {
             let size = operation.code_size(&loaded.model);
-            let codes = inputs::read_codes(&request.paths(), size)?;
+            let codes = parts::read_codes(&request.paths(), size)?;
             request.parts(codes, form, |codes| Content {
                 codes,
                 ..Content::default()
             })
         }
         Takes::Streams => {
-            let streams = inputs::read_streams(&request.paths())?;
+            let streams = parts::read_streams(&request.paths())?;
             request.parts(streams, form, |streams| Content {
                 streams: streams.into_iter().map(Ok).collect(),
                 ..Content::default()

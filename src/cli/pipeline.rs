@@ -9,12 +9,12 @@ use tokio::sync::mpsc;
 
 use super::{
     CliError, Outcome, UNLIMITED,
-    inputs::{Item, Reader},
     labels::Labels,
     model::Loaded,
+    name::ImageName,
+    reader::{Item, Reader},
     resume::Done,
     say,
-    table::ImageName,
 };
 use crate::{
     domain::image::Image,

@@ -5,6 +5,9 @@ mod judging;
 mod learnt;
 mod making;
 mod manifest;
+mod new;
+mod rule;
+mod version;
 
 use std::{io, sync::Arc, time::Duration};
 

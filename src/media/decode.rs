@@ -10,6 +10,7 @@ use super::{MediaError, resize::Resize};
 
 mod canvas;
 mod container;
+mod format;
 mod frames;
 mod header;
 mod jpeg;

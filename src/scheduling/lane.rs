@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -9,20 +10,22 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    Class, JobError, Permit,
-    batch::{AnyLane, Batch, BatchLimits, LaneBatch, Portion, Ticket},
+    Class, JobError, Parallelism, Permit,
+    admission::Begun,
+    batch::{AnyLane, Batch, BatchLimits, Portion, Ticket},
     clock::nanoseconds,
     company::{Company, moment},
+    gathering::{Entry, Gathered},
     pace::Pace,
     queue::{Order, Place, Queue},
-    spans::{BatchSpan, Starting},
+    spans::BatchSpan,
     work::{Step, Work},
     worker::{Lead, Shared},
 };
 use crate::metrics::OperationMetrics;
 
 /// What an entry's client is told.
-pub(super) type Answer<O> = (Ticket<O>, Result<O, JobError>);
+type Answer<O> = (Ticket<O>, Result<O, JobError>);
 
 /// The queue of one kind of work. Made by [`super::Scheduler::lane`].
 pub struct Lane<W: Work> {
@@ -35,21 +38,6 @@ pub struct Lane<W: Work> {
     queue: Mutex<Queue<Entry<W>>>,
     shared: Arc<Shared>,
     this: Weak<Self>,
-}
-
-pub(super) struct Entry<W: Work> {
-    item: W::Item,
-    ticket: Ticket<W::Output>,
-}
-
-/// What a batch is made of while it is being gathered.
-struct Gathered<W: Work> {
-    items: Vec<W::Item>,
-    tickets: Vec<Ticket<W::Output>>,
-    rows: usize,
-    /// The earliest deadline among them: all are answered together.
-    deadline: u64,
-    starting: Starting,
 }
 
 impl<W: Work> Lane<W> {
@@ -178,7 +166,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Whether a run of so many rows is worth waking others for.
-    pub(super) fn is_long(&self, rows: usize) -> bool {
+    fn is_long(&self, rows: usize) -> bool {
         self.pace.narrow(rows) >= nanoseconds(self.limits.narrow())
     }
 
@@ -210,39 +198,66 @@ impl<W: Work> Lane<W> {
         waiting.div_ceil(workers)
     }
 
-    fn gather(&self, gathered: &mut Gathered<W>, entry: Entry<W>, now: u64) {
-        let Entry { item, mut ticket } = entry;
-        if !ticket.started {
-            ticket.started = true;
-            let wait = now.saturating_sub(ticket.submitted);
-            self.metrics.waited(Duration::from_nanos(wait));
-            let trace = ticket.charge.trace();
-            if trace.is_on() {
-                gathered.starting.push((trace.clone(), wait));
-            }
-        }
-        gathered.rows += self.work.rows(&item);
-        gathered.deadline = gathered.deadline.min(ticket.deadline);
-        gathered.items.push(item);
-        gathered.tickets.push(ticket);
-    }
-
-    fn batch(&self, gathered: Gathered<W>, now: u64) -> Option<Box<LaneBatch<W>>> {
+    fn batch(&self, gathered: Gathered<W>, now: u64) -> Option<Batch> {
         if gathered.items.is_empty() {
             return None;
         }
         let row = self.pace.row(now);
         let parts = gathered.items.iter().zip(&gathered.tickets);
         let parts = parts.map(|(item, ticket)| (&*ticket.charge, self.work.rows(item)));
-        Some(Box::new(LaneBatch {
-            begun: self.shared.admission.begin(self.class, row, parts),
-            begun_at: now,
-            span: BatchSpan::begin(&gathered.starting, self.metrics.names(), gathered.rows),
-            lane: self.this.upgrade()?,
-            items: gathered.items,
-            tickets: gathered.tickets,
-            rows: gathered.rows,
-        }))
+        let (rows, begun) = (gathered.rows, self.shared.admission.begin(self.class, row, parts));
+        let lane = self.this.upgrade()?;
+        Some(Batch {
+            rows,
+            is_long: self.is_long(rows),
+            run: Box::new(move |parallelism| lane.finish(gathered, now, begun, parallelism)),
+        })
+    }
+
+    /// Runs a batch that has begun, accounts for the run and answers. Whatever becomes of it, everybody in it is
+    /// answered.
+    fn finish(&self, gathered: Gathered<W>, begun_at: u64, begun: Begun, parallelism: Parallelism) {
+        let Gathered {
+            items,
+            tickets,
+            rows,
+            starting,
+            ..
+        } = gathered;
+        let mut span = BatchSpan::begin(&starting, self.metrics.names(), rows);
+        // Items are moved into the run and lost if it panics; tickets stay here, so that everyone gets an answer.
+        let run = span.run(parallelism);
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.work.run(items, parallelism)));
+        drop(run);
+        let now = self.shared.timeline.now();
+        let duration = now.saturating_sub(begun_at);
+        self.metrics.ran(rows, Duration::from_nanos(duration));
+        self.pace.observe(rows, duration, now);
+        let steps = match outcome {
+            Ok(Ok(steps)) if steps.len() == tickets.len() => Ok(steps),
+            Ok(Ok(_)) => Err("a batch came back with the wrong number of results".to_owned()),
+            Ok(Err(cause)) => Err(cause),
+            Err(_) => {
+                self.metrics.panics.inc();
+                Err("a worker panicked".to_owned())
+            }
+        };
+        let answers = match steps {
+            Ok(steps) => self.settle(steps, tickets),
+            Err(cause) => {
+                self.metrics.failures.inc();
+                span.fail(&cause);
+                tracing::error!(work = ?self.work, rows, %cause, "a batch failed");
+                let failed = |ticket| (ticket, Err(JobError::Failed(cause.clone())));
+                tickets.into_iter().map(failed).collect()
+            }
+        };
+        // Before anybody is answered: who asks again at once must find the room, and the worker idle.
+        drop((begun, span));
+        self.shared.end(self.class, begun_at);
+        for (ticket, result) in answers {
+            ticket.answer(result);
+        }
     }
 
     /// An entry that will not be worked on. Its client may have gone already.
@@ -256,18 +271,9 @@ impl<W: Work> Lane<W> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What is needed to account for a run.
-    pub(super) fn books(&self) -> (&Pace, &OperationMetrics, &Shared) {
-        (&self.pace, &self.metrics, &self.shared)
-    }
-
     /// The answers of what is done. What needs another turn goes back to its old place, so that images finish in the
     /// order in which they came and new ones fill the room that finished ones leave.
-    pub(super) fn settle(
-        &self,
-        steps: Vec<Step<W::Item, W::Output>>,
-        tickets: Vec<Ticket<W::Output>>,
-    ) -> Vec<Answer<W::Output>> {
+    fn settle(&self, steps: Vec<Step<W::Item, W::Output>>, tickets: Vec<Ticket<W::Output>>) -> Vec<Answer<W::Output>> {
         let (mut answers, mut unfinished) = (Vec::new(), Vec::new());
         for (step, ticket) in steps.into_iter().zip(tickets) {
             match step {
@@ -290,18 +296,6 @@ impl<W: Work> fmt::Debug for Lane<W> {
     }
 }
 
-impl<W: Work> Gathered<W> {
-    fn new() -> Self {
-        Self {
-            items: Vec::new(),
-            tickets: Vec::new(),
-            rows: 0,
-            deadline: u64::MAX,
-            starting: Vec::new(),
-        }
-    }
-}
-
 impl<W: Work> AnyLane for Lane<W> {
     fn class(&self) -> Class {
         self.class
@@ -315,7 +309,7 @@ impl<W: Work> AnyLane for Lane<W> {
         self.pace.lone().is_some_and(|run| run < nanoseconds(self.limits.hop))
     }
 
-    fn take(&self, order: Order, portion: Portion) -> Option<Box<dyn Batch>> {
+    fn take(&self, order: Order, portion: Portion) -> Option<Batch> {
         let now = self.shared.timeline.now();
         let row = self.pace.row(now);
         let ends = |rows: usize, turns: u64| {
@@ -357,17 +351,20 @@ impl<W: Work> AnyLane for Lane<W> {
                 };
                 given_up.into_iter().for_each(|entry| self.give_up(entry));
             } else {
-                self.gather(&mut gathered, entry, now);
+                gathered.add(entry, more, now, &self.metrics);
             }
         }
         drop(queue);
         // An estimate can be wrong, and only a run can correct it: a worker that has nothing better to do tries.
         match last_hope {
-            Some(hope) if gathered.items.is_empty() => self.gather(&mut gathered, hope, now),
+            Some(hope) if gathered.items.is_empty() => {
+                let rows = self.work.rows(&hope.item);
+                gathered.add(hope, rows, now, &self.metrics);
+            }
             Some(hope) => self.give_up(hope),
             None => {}
         }
-        Some(self.batch(gathered, now)?)
+        self.batch(gathered, now)
     }
 }
 

@@ -1,80 +1,30 @@
 //! The worker threads, and what a free worker does next.
 
 use std::{
-    fmt,
+    fmt, io,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    thread::JoinHandle,
-    time::Duration,
+    thread::{self, JoinHandle},
 };
+
+use prometheus::IntGauge;
 
 use super::{
-    AdmissionError, Ask, Class, Clock, Parallelism, Permit, SystemClock,
+    Class, Parallelism,
     admission::Admission,
-    batch::{AnyLane, Batch, BatchLimits, Portion},
+    batch::{AnyLane, Batch, Portion},
     clock::Timeline,
-    lane::Lane,
     queue::Order,
-    work::Work,
 };
-use crate::metrics::{Metrics, OperationMetrics};
-
-/// Sizes of a scheduler.
-#[derive(Debug, Clone)]
-pub struct SchedulerConfig {
-    /// Worker threads, and runs at once.
-    pub workers: usize,
-    /// Interactive work that may wait, in estimated time of one worker. What waits can be more by one request, which is
-    /// never refused for its own size.
-    pub interactive_capacity: Duration,
-    /// The same for bulk work.
-    pub bulk_capacity: Duration,
-    /// Rows in one batch of interactive work.
-    pub interactive_rows: usize,
-    /// Rows in one step of bulk work.
-    pub bulk_rows: usize,
-    /// A batch gets no further row once it is expected to take this long. What a batch saves is spent after some
-    /// milliseconds; beyond them it only makes others wait, and large activations fall out of the caches.
-    pub batch_duration: Duration,
-    /// Work of which one row is expected to take less is run by the thread that asks for it, if a worker is idle:
-    /// waking the worker and being woken would take about as long. Such a thread is kept from its other tasks for at
-    /// most some times as long.
-    pub hop_duration: Duration,
-    /// Where the time comes from.
-    pub clock: Arc<dyn Clock>,
-}
-
-impl Default for SchedulerConfig {
-    fn default() -> Self {
-        Self {
-            workers: std::thread::available_parallelism().map_or(1, usize::from),
-            interactive_capacity: Duration::from_secs(10),
-            bulk_capacity: Duration::from_secs(600),
-            interactive_rows: 32,
-            bulk_rows: 16,
-            batch_duration: Duration::from_millis(8),
-            hop_duration: Duration::from_micros(250),
-            clock: Arc::new(SystemClock),
-        }
-    }
-}
-
-/// Queues and workers.
-#[derive(Debug)]
-pub struct Scheduler {
-    config: SchedulerConfig,
-    pub(super) shared: Arc<Shared>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
 
 pub(super) struct Shared {
     pub(super) timeline: Timeline,
     pub(super) admission: Arc<Admission>,
     state: Mutex<State>,
     work_arrived: Condvar,
-    depth: [prometheus::IntGauge; 2],
+    depth: [IntGauge; 2],
     sequence: AtomicU64,
     workers: usize,
 }
@@ -96,120 +46,51 @@ struct State {
 
 /// A batch in the hands of a worker.
 pub(super) struct Running {
-    batch: Box<dyn Batch>,
+    batch: Batch,
     parallelism: Parallelism,
 }
 
 impl Running {
     pub(super) fn finish(self) {
-        self.batch.run(self.parallelism);
+        (self.batch.run)(self.parallelism);
     }
 
     /// Rows of its batch.
     pub(super) fn rows(&self) -> usize {
-        self.batch.rows()
-    }
-}
-
-impl Scheduler {
-    /// Starts the workers.
-    pub fn start(config: SchedulerConfig, metrics: &Metrics) -> std::io::Result<Self> {
-        let scheduler = Self::without_threads(config, metrics);
-        let threads = (0..scheduler.shared.workers)
-            .map(|index| {
-                let shared = Arc::clone(&scheduler.shared);
-                std::thread::Builder::new()
-                    .name(format!("worker-{index}"))
-                    .spawn(move || shared.work())
-            })
-            .collect::<Result<_, _>>()?;
-        *scheduler.threads() = threads;
-        Ok(scheduler)
-    }
-
-    /// A scheduler whose workers are somebody else: see [`Shared::begin`].
-    pub(super) fn without_threads(config: SchedulerConfig, metrics: &Metrics) -> Self {
-        let workers = config.workers.max(1);
-        metrics.workers.set(workers as f64);
-        let timeline = Timeline::new(Arc::clone(&config.clock));
-        let shared = Arc::new(Shared {
-            admission: Admission::new(
-                timeline.clone(),
-                workers,
-                config.interactive_capacity,
-                config.bulk_capacity,
-            ),
-            timeline,
-            state: Mutex::default(),
-            work_arrived: Condvar::new(),
-            depth: Class::ALL.map(|class| metrics.queue_depth.with_label_values(&[class.name()])),
-            sequence: AtomicU64::new(0),
-            workers,
-        });
-        Self {
-            config,
-            shared,
-            threads: Mutex::default(),
-        }
-    }
-
-    /// A queue for a kind of work, one row of which takes about `row_duration` at first guess.
-    pub fn lane<W: Work>(
-        &self,
-        class: Class,
-        work: W,
-        row_duration: Duration,
-        metrics: OperationMetrics,
-    ) -> Arc<Lane<W>> {
-        let rows = match class {
-            Class::Interactive => self.config.interactive_rows,
-            Class::Bulk => self.config.bulk_rows,
-        };
-        let limits = BatchLimits {
-            rows,
-            duration: self.config.batch_duration,
-            hop: self.config.hop_duration,
-        };
-        Lane::new(work, class, limits, row_duration, metrics, Arc::clone(&self.shared))
-    }
-
-    /// Admits a request, or refuses it at once: in a time that does not depend on how much waits.
-    pub fn admit(&self, ask: Ask) -> Result<Permit, AdmissionError> {
-        self.shared.admission.admit(ask)
-    }
-
-    /// Refuses at once what [`Self::admit`] would refuse if it were to cost at least so much, before anything is done
-    /// for it. What passes may be refused all the same.
-    pub fn foresee(&self, ask: Ask) -> Result<(), AdmissionError> {
-        self.shared.admission.foresee(ask)
-    }
-
-    /// From now on nothing new is admitted; what was admitted goes on.
-    pub fn drain(&self) {
-        self.shared.admission.drain();
-    }
-
-    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Scheduler {
-    /// Lets the workers finish what is queued, then ends them.
-    fn drop(&mut self) {
-        self.drain();
-        self.shared.state().stopping = true;
-        self.shared.work_arrived.notify_all();
-        let threads = std::mem::take(&mut *self.threads());
-        for thread in threads {
-            // A worker catches the panics of its work; one that died of its own has already been reported by the
-            // runtime.
-            let _ = thread.join();
-        }
+        self.batch.rows
     }
 }
 
 impl Shared {
+    /// What so many workers share, none of which has started.
+    pub(super) fn new(workers: usize, timeline: Timeline, admission: Arc<Admission>, depth: [IntGauge; 2]) -> Self {
+        Self {
+            timeline,
+            admission,
+            state: Mutex::default(),
+            work_arrived: Condvar::new(),
+            depth,
+            sequence: AtomicU64::new(0),
+            workers,
+        }
+    }
+
+    /// Starts the workers.
+    pub(super) fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
+        let worker = |index| {
+            let shared = Arc::clone(self);
+            let name = format!("worker-{index}");
+            thread::Builder::new().name(name).spawn(move || shared.work())
+        };
+        (0..self.workers).map(worker).collect()
+    }
+
+    /// Lets the workers finish what is queued, then ends them.
+    pub(super) fn stop(&self) {
+        self.state().stopping = true;
+        self.work_arrived.notify_all();
+    }
+
     /// Says that a lane has work. If it is brief and there is nothing else to do, the caller is to do it; else a worker
     /// is woken.
     pub(super) fn announce(self: &Arc<Self>, lane: Arc<dyn AnyLane>, is_brief: bool) -> Option<Lead> {
@@ -250,7 +131,7 @@ impl Shared {
     }
 
     /// Items that wait, by class.
-    pub(super) fn depth(&self, class: Class) -> &prometheus::IntGauge {
+    pub(super) fn depth(&self, class: Class) -> &IntGauge {
         &self.depth[class.index()]
     }
 
@@ -324,7 +205,7 @@ impl Shared {
                 state.lanes[class.index()].retain(|known| !Arc::ptr_eq(known, &lane));
             }
             if let Some(batch) = batch {
-                let is_alone = state.runs() == 0 && state.lanes.iter().all(Vec::is_empty) && batch.is_long();
+                let is_alone = state.runs() == 0 && state.lanes.iter().all(Vec::is_empty) && batch.is_long;
                 state.running[class.index()] += 1;
                 return Some(Running {
                     batch,

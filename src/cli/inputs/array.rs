@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// An array file of which the header has been read.
-pub(super) enum Array {
+pub(in crate::cli) enum Array {
     Npy(NpyImages<Box<dyn BufRead>>),
     Idx {
         images: u64,
@@ -19,13 +19,13 @@ pub(super) enum Array {
 
 impl Array {
     /// uint8 levels in C order.
-    pub(super) fn npy(file: Box<dyn BufRead>, shape: ImageShape, any_size: bool) -> Result<Self, String> {
+    pub(in crate::cli) fn npy(file: Box<dyn BufRead>, shape: ImageShape, any_size: bool) -> Result<Self, String> {
         let images = NpyImages::new(file, shape, any_size);
         images.map(Self::Npy).map_err(|error| error.for_command_line())
     }
 
     /// Unsigned bytes; the format has C order only.
-    pub(super) fn idx(file: Box<dyn BufRead>, shape: ImageShape) -> Result<Self, String> {
+    pub(in crate::cli) fn idx(file: Box<dyn BufRead>, shape: ImageShape) -> Result<Self, String> {
         let levels = IdxReader::new(file).map_err(|error| idx_error(&error))?;
         let images = images(levels.shape(), shape).ok_or_else(|| {
             format!(
@@ -42,7 +42,7 @@ impl Array {
     }
 
     /// Images that the header declares.
-    pub(super) fn images(&self) -> u64 {
+    pub(in crate::cli) fn images(&self) -> u64 {
         match self {
             Self::Npy(array) => array.count(),
             Self::Idx { images, .. } => *images,
@@ -50,7 +50,7 @@ impl Array {
     }
 
     /// Whether the file turned out to end before its array.
-    pub(super) fn is_cut_short(&self) -> bool {
+    pub(in crate::cli) fn is_cut_short(&self) -> bool {
         match self {
             Self::Npy(array) => array.is_cut_short(),
             Self::Idx { is_cut_short, .. } => *is_cut_short,
@@ -58,7 +58,7 @@ impl Array {
     }
 
     /// The next image, whose channels come last in the file and first in memory.
-    pub(super) fn next(&mut self, shape: ImageShape) -> Result<Image, String> {
+    pub(in crate::cli) fn next(&mut self, shape: ImageShape) -> Result<Image, String> {
         let (levels, is_cut_short) = match self {
             Self::Npy(array) => {
                 return array.next_image().map_err(|error| error.for_command_line());
@@ -80,7 +80,7 @@ impl Array {
     }
 
     /// What is wrong with the file behind its last image.
-    pub(super) fn finish(&mut self) -> Result<(), String> {
+    pub(in crate::cli) fn finish(&mut self) -> Result<(), String> {
         match self {
             Self::Npy(array) => array.finish().map_err(|error| error.for_command_line()),
             Self::Idx { levels, .. } => levels.finish().map_err(|error| idx_error(&error)),

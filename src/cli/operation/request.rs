@@ -18,8 +18,10 @@ use crate::{
         inputs::{self, InputArgs},
         labels::{LabelArgs, Labels},
         model::Loaded,
+        name::{ImageName, shown},
         pipeline,
-        table::{ImageName, OutputArgs, Row, Table},
+        standard::is_standard,
+        table::{OutputArgs, Row, Table},
     },
     domain::image::Image,
     intake::{Content, MaskSource, Source, Takes, options::RawOptions},
@@ -129,7 +131,7 @@ impl Request<'_> {
         table_args: &OutputArgs,
     ) -> Result<Outcome, CliError> {
         let mask = self.mask()?;
-        let files = inputs.files()?;
+        let files = inputs::files(&inputs.inputs)?;
         let labels = match self.labels()? {
             Some(labels) => labels.read(&files, self.loaded.model.shape)?,
             None => Labels::None,
@@ -137,7 +139,7 @@ impl Request<'_> {
         let (mut table, mut sink) = match form {
             Some(form) => {
                 let output = output(self.matches)?;
-                let table = if inputs::is_standard(output) {
+                let table = if is_standard(output) {
                     Table::untold()
                 } else {
                     Table::open(table_args, labels.are_given())?
@@ -159,8 +161,8 @@ impl Request<'_> {
         };
         let images = pipeline::Images {
             files,
-            roots: inputs.roots(),
-            options: self.loaded.model.preprocessing.or(inputs.decode_options()),
+            roots: inputs.inputs.clone(),
+            options: self.loaded.model.preprocessing.or(inputs.decoding.options()),
             labels,
             done: table.done().clone(),
         };
@@ -211,7 +213,7 @@ impl Request<'_> {
         let tensors = self.operation.about().tensors.iter();
         let mut held = tensors.filter(|tensor| files.contains(&tensor.datatype));
         if let (Some(tensor), Some(members), Some(file)) = (held.next(), item.as_object_mut(), file) {
-            members.insert(tensor.name.to_owned(), Value::String(inputs::shown(file)));
+            members.insert(tensor.name.to_owned(), Value::String(shown(file)));
         }
     }
 

@@ -170,7 +170,7 @@ impl DetectionReport {
     /// How sets of outliers differ from inliers, in the judgement of `model`, which is calibrated as stated. No set is
     /// empty.
     pub fn of(model: &Model, calibration: &CalibrationScores, inliers: &Judged, outliers: &[Judged]) -> Self {
-        let false_alarms = FalseAlarms::of(inliers, is_detector(model));
+        let false_alarms = FalseAlarms::of(&inliers.verdicts, is_detector(model));
         let mut seen = Seen::default();
         for image in &inliers.images {
             seen.count(model, image);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::detection::Judged;
 use crate::{
     domain::{binomial::beta_binomial_sum_interval, conformal::certified_rank},
     model::detect::Verdict,
@@ -65,11 +64,11 @@ pub struct OfLabel {
 impl FalseAlarms {
     /// At every rate that the calibration supports what became of the inliers. The p-value of a density alone looks at
     /// both sides, for which no threshold with confidence is known here: it is not `certified`.
-    pub(super) fn of(inliers: &Judged, certified: bool) -> Vec<Self> {
+    pub(super) fn of(inliers: &[Verdict], certified: bool) -> Vec<Self> {
         let asked = ASKED
             .into_iter()
             .filter(|(_, confidence)| certified || confidence.is_none());
-        let measured = asked.filter_map(|asked| Self::at(&inliers.verdicts, asked, certified));
+        let measured = asked.filter_map(|asked| Self::at(inliers, asked, certified));
         measured.collect()
     }
 

@@ -1,21 +1,15 @@
 //! Making a detector: inliers in, a new version of a detector out.
 
 use std::{
-    io,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{
-    CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, LEARNT,
-    file::{self, CalibrationText},
-    learnt,
-};
+use super::{new::NewDetector, version};
 use crate::{
     detection::{
-        calibrate::{self, Guarantee, Inliers, LEAST_CALIBRATION, Parts, Splits},
-        learners::Tensors,
+        calibrate::{self, Guarantee, Inliers, LEAST_CALIBRATION, Parts},
         learning::Learning,
         panel::{Members, Panel},
         rule::{Measured, Plan, Rule},
@@ -28,8 +22,8 @@ use crate::{
         image::{Image, ImageShape},
         mondrian::Mondrian,
     },
-    families::manifest::{members::Member, write},
-    media::{self, DecodeOptions},
+    families::manifest::members::Member,
+    media::DecodeOptions,
     model::{Model, Refusal, work::Workshop},
     runtime::{Placement, Threads},
 };
@@ -183,7 +177,7 @@ pub async fn calibrate(
         command: recipe.command.clone(),
         seconds: started.elapsed().as_secs_f64(),
     };
-    let folder = write(repository, &detector)
+    let folder = version::write(repository, &detector)
         .map_err(|error| Refusal::option("output", format!("{}: {error}", repository.display())))?;
     Ok(Made {
         folder,
@@ -389,65 +383,4 @@ fn golden(recipe: &Recipe, calibrate: &[Image]) -> Vec<Image> {
         |_| Vec::new(),
         |common| some.iter().map(|image| tiles::cut(image, (0, 0), common)).collect(),
     )
-}
-
-/// Everything that a new detector is made of.
-#[derive(Debug)]
-pub(super) struct NewDetector {
-    /// Its name.
-    pub(super) name: String,
-    /// One line.
-    pub(super) description: String,
-    /// What is done to image files so that they fit: what its main member declares.
-    pub(super) preprocessing: DecodeOptions,
-    /// Size of what the members take.
-    pub(super) shape: ImageShape,
-    /// Its members.
-    pub(super) members: Vec<Member<Need>>,
-    /// What was learnt of features of inliers.
-    pub(super) learnt: Tensors,
-    /// Its fitted rule for what the members take.
-    pub(super) rule: Rule,
-    /// How larger images are cut, and the rule for the numbers of windows.
-    pub(super) tiles: Option<(TilePlan, Rule)>,
-    /// Strangeness of the calibration images.
-    pub(super) scores: Vec<f64>,
-    /// The label of each, if labels calibrate one by one.
-    pub(super) labels: Option<Vec<usize>>,
-    /// Which images were used for what.
-    pub(super) splits: Splits,
-    /// The images that calibrate.
-    pub(super) calibrated_on: TrainedOn,
-    /// Where they were judged, and how exactly.
-    pub(super) calibrated_at: Placement,
-    /// Where the images came from.
-    pub(super) data: String,
-    /// Their licence.
-    pub(super) licence: String,
-    /// The command that made the detector.
-    pub(super) command: String,
-    /// How long that took.
-    pub(super) seconds: f64,
-    /// Some inliers, on which a server checks that it judges as the calibration did.
-    pub(super) golden: Vec<Image>,
-    /// What the rule says of them.
-    pub(super) golden_scores: Vec<f64>,
-}
-
-/// Writes a detector as the next version of its name in `repository`, in one step, and answers its folder.
-fn write(repository: &Path, detector: &NewDetector) -> io::Result<PathBuf> {
-    let nothing = || io::Error::other("a detector needs golden images");
-    let (shape, golden) = (detector.shape, detector.golden.first().ok_or_else(nothing)?.shape());
-    let scores = detector.golden_scores.iter().copied();
-    let mut files = vec![
-        (CALIBRATION, CalibrationText::of(detector).write()?),
-        (GOLDEN_IMAGES, media::write_images(&detector.golden, golden)),
-        (GOLDEN_SCORES, media::write_f64(&[detector.golden.len()], scores)),
-    ];
-    if !detector.learnt.is_empty() {
-        files.push((LEARNT, learnt::write(&detector.learnt)?));
-    }
-    write::version(repository, &detector.name, files, |hashes| {
-        file::manifest(detector, shape, hashes)
-    })
 }

@@ -2,14 +2,14 @@
 //!
 //! Pixels come in runs and are not kept, so an image costs what the model's image costs, however large the file is.
 
-use image::ColorType;
+use image::{ColorType, ImageFormat};
 
 use crate::{
     domain::image::{Image, ImageShape},
-    media::{DecodeOptions, MediaError, convert, resize::Resizer},
+    media::{MediaError, convert, resize::Resizer},
 };
 
-use super::{header::Header, watch::Watch};
+use super::{format::corrupt, orientation::Orientation, watch::Watch};
 
 /// Pixels that are converted at a time.
 const RUN: usize = 1 << 12;
@@ -28,8 +28,11 @@ pub(super) struct Run<'a> {
 
 /// One image under construction.
 pub(super) struct Canvas {
+    /// Columns and rows of the file.
+    size: (usize, usize),
+    /// How the model's image is turned at the end.
+    turn: Orientation,
     shape: ImageShape,
-    header: Header,
     convert: bool,
     pixels: Pixels,
 }
@@ -41,25 +44,27 @@ enum Pixels {
 }
 
 impl Canvas {
-    /// A canvas for one frame of a file whose header was found acceptable.
-    pub(super) fn new(header: Header, shape: ImageShape, options: DecodeOptions) -> Self {
-        let source = (header.width as usize, header.height as usize);
-        // Everything is done on the image as it is stored; only the model's image is turned.
-        let target = header.applied.turn((shape.width(), shape.height()));
-        let pixels = if header.fits(shape, options) {
-            Pixels::Placed(vec![0; shape.dimensions()])
-        } else {
-            let resize = options.resize.unwrap_or_default();
-            let window = header.window(resize, shape);
-            let resizer = Resizer::new(resize.filter, source, window, target, shape.channels());
-            Pixels::Resized(Box::new(resizer))
-        };
+    /// A canvas for pixels of a file of `size`, which go through the resizer if there is one.
+    pub(super) fn new(
+        size: (usize, usize),
+        turn: Orientation,
+        shape: ImageShape,
+        convert: bool,
+        resizer: Option<Resizer>,
+    ) -> Self {
+        let placed = || Pixels::Placed(vec![0; shape.dimensions()]);
         Self {
+            size,
+            turn,
             shape,
-            header,
-            convert: options.convert,
-            pixels,
+            convert,
+            pixels: resizer.map_or_else(placed, |resizer| Pixels::Resized(Box::new(resizer))),
         }
+    }
+
+    /// Columns and rows of the file.
+    pub(super) fn size(&self) -> (usize, usize) {
+        self.size
     }
 
     /// Whether pixels must come row by row from the top, and from left to right.
@@ -78,7 +83,7 @@ impl Canvas {
             match &mut self.pixels {
                 Pixels::Resized(resizer) => resizer.add(x, run.y, &values),
                 Pixels::Placed(pixels) => {
-                    let row = run.y * self.header.width as usize;
+                    let row = run.y * self.size.0;
                     for (number, values) in values.chunks_exact(channels).enumerate() {
                         let at = (row + x + number * run.step) * channels;
                         pixels[at..at + channels].copy_from_slice(values);
@@ -89,9 +94,33 @@ impl Canvas {
         Ok(())
     }
 
+    /// Takes a whole picture, row by row.
+    pub(super) fn draw_all(
+        &mut self,
+        pixels: &[u8],
+        (format, colour): (ImageFormat, ColorType),
+        watch: &Watch<'_>,
+    ) -> Result<(), MediaError> {
+        let (width, height) = self.size;
+        let row = width * usize::from(colour.bytes_per_pixel());
+        if pixels.len() != row * height {
+            return Err(corrupt(format, "it has too few rows"));
+        }
+        for (y, bytes) in pixels.chunks_exact(row).enumerate() {
+            let run = Run {
+                x: 0,
+                step: 1,
+                y,
+                bytes,
+            };
+            self.draw(colour, run, watch)?;
+        }
+        Ok(())
+    }
+
     /// The model's image.
     pub(super) fn finish(self) -> Image {
-        let (shape, turn) = (self.shape, self.header.applied);
+        let (shape, turn) = (self.shape, self.turn);
         let values = match self.pixels {
             Pixels::Placed(pixels) => pixels,
             Pixels::Resized(resizer) => resizer.finish(),

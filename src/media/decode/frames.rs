@@ -11,10 +11,9 @@ use crate::{
 };
 
 use super::{
-    DecodeLimits, DecodeOptions, Frames,
-    canvas::Canvas,
-    container,
-    header::{Header, corrupt},
+    DecodeLimits, DecodeOptions, Frames, container,
+    format::corrupt,
+    header::Header,
     png::Pieces,
     still,
     watch::{Watch, Watched},
@@ -36,8 +35,8 @@ pub(super) fn all(
             .map(|frame| {
                 watch.check()?;
                 let pixels = frame.map_err(failed)?.into_buffer();
-                let mut canvas = Canvas::new(*header, shape, options);
-                still::draw(&pixels, ColorType::Rgba8, header, &mut canvas, watch)?;
+                let mut canvas = header.canvas(shape, options);
+                canvas.draw_all(&pixels, (header.format, ColorType::Rgba8), watch)?;
                 Ok(canvas.finish())
             })
             .collect();

@@ -1,22 +1,24 @@
 //! What a file says about itself before any pixel is decoded, and whether that can become an image of a model.
 
-use image::{ColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
+use image::{ColorType, ImageDecoder, ImageFormat};
 
 use crate::{
     domain::image::ImageShape,
     media::{
         MediaError, convert,
-        error::{clip, of_size},
+        error::of_size,
         resize::{self, Resize, Resizer, Window},
     },
 };
 
 use super::{
     Cost, DecodeLimits, DecodeOptions, Frames,
-    container::{self, PNG_SIGNATURE},
+    canvas::Canvas,
+    container,
+    format::{corrupt, format, name, open},
     jpeg,
     orientation::Orientation,
-    png, unread,
+    png,
     watch::{Watch, Watched},
 };
 
@@ -178,8 +180,21 @@ impl Header {
         })
     }
 
+    /// A canvas for one frame of the file, which was found acceptable.
+    pub(super) fn canvas(&self, shape: ImageShape, options: DecodeOptions) -> Canvas {
+        let size = (self.width as usize, self.height as usize);
+        let resizer = (!self.fits(shape, options)).then(|| {
+            // Everything is done on the image as it is stored; only the model's image is turned.
+            let target = self.applied.turn((shape.width(), shape.height()));
+            let resize = options.resize.unwrap_or_default();
+            let window = self.window(resize, shape);
+            Resizer::new(resize.filter, size, window, target, shape.channels())
+        });
+        Canvas::new(size, self.applied, shape, options.convert, resizer)
+    }
+
     /// Where the model's image lies in the resized one, as the file is stored.
-    pub(super) fn window(&self, resize: Resize, shape: ImageShape) -> Window {
+    fn window(&self, resize: Resize, shape: ImageShape) -> Window {
         let (width, height) = self.seen();
         let target = (shape.width(), shape.height());
         let seen = resize.window((width as usize, height as usize), target);
@@ -197,7 +212,7 @@ impl Header {
     }
 
     /// Whether the image is taken pixel by pixel.
-    pub(super) fn fits(&self, shape: ImageShape, options: DecodeOptions) -> bool {
+    fn fits(&self, shape: ImageShape, options: DecodeOptions) -> bool {
         let (width, height) = self.seen();
         let is_cut = options.resize.is_some_and(|resize| resize.short_side.is_some());
         !is_cut && (width as usize, height as usize) == (shape.width(), shape.height())
@@ -233,57 +248,5 @@ impl Header {
             found: convert::describe(channels.into()),
             wanted: convert::describe(shape.channels()),
         })
-    }
-}
-
-/// The format of a file by its first bytes.
-fn format(bytes: &[u8]) -> Result<ImageFormat, MediaError> {
-    if bytes.is_empty() {
-        return Err(MediaError::Empty);
-    }
-    // A file that is cut off inside its signature is told from one of another kind.
-    if bytes.len() < PNG_SIGNATURE.len() && PNG_SIGNATURE.starts_with(bytes) {
-        return Err(corrupt(ImageFormat::Png, "it ends inside its signature"));
-    }
-    image::guess_format(bytes)
-        .ok()
-        .filter(|format| format.reading_enabled())
-        .ok_or_else(|| match unread::format(bytes) {
-            Some(format) => MediaError::NotRead { format },
-            None => MediaError::UnknownFormat,
-        })
-}
-
-/// A decoder that gives whole pictures. It may allocate `max_bytes`.
-pub(super) fn open<'a>(
-    reader: Watched<'a>,
-    format: ImageFormat,
-    max_bytes: u64,
-) -> Result<impl ImageDecoder + 'a, image::ImageError> {
-    let mut reader = ImageReader::with_format(reader, format);
-    let mut limits = Limits::no_limits();
-    limits.max_alloc = Some(max_bytes);
-    reader.limits(limits);
-    reader.into_decoder()
-}
-
-/// What a decoder said about a file, as far as it is worth repeating.
-pub(super) fn corrupt(format: ImageFormat, reason: impl ToString) -> MediaError {
-    MediaError::Corrupt {
-        format: name(format),
-        reason: clip(&reason.to_string()),
-    }
-}
-
-fn name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Png => "PNG",
-        ImageFormat::Jpeg => "JPEG",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Gif => "GIF",
-        ImageFormat::Bmp => "BMP",
-        ImageFormat::Pnm => "PNM",
-        ImageFormat::Tiff => "TIFF",
-        _ => "image",
     }
 }

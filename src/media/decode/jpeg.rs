@@ -14,7 +14,7 @@ use zune_jpeg::{
 use crate::media::MediaError;
 
 use super::{
-    header::corrupt,
+    format::corrupt,
     watch::{Watch, Watched},
 };
 

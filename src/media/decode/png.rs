@@ -13,8 +13,7 @@ use crate::media::MediaError;
 use super::{
     canvas::{Canvas, Run},
     container::{self, Chunk, PNG_SIGNATURE},
-    header::{Header, corrupt},
-    still,
+    format::corrupt,
     watch::Watch,
 };
 
@@ -79,12 +78,12 @@ pub(super) fn gathered(bytes: &[u8], pixels: u64, bytes_per_pixel: u64) -> u64 {
 }
 
 /// Draws every row.
-pub(super) fn draw(bytes: &[u8], header: &Header, canvas: &mut Canvas, watch: &Watch<'_>) -> Result<(), MediaError> {
+pub(super) fn draw(bytes: &[u8], canvas: &mut Canvas, watch: &Watch<'_>) -> Result<(), MediaError> {
     let mut reader = open(bytes)?;
     let colour = colour(&reader)?;
     let size = usize::from(colour.bytes_per_pixel());
     let is_deep = colour.bytes_per_pixel() > colour.channel_count();
-    let (width, height) = (header.width as usize, header.height as usize);
+    let (width, height) = canvas.size();
     let is_interlaced = reader.info().interlaced;
     let passes = if is_interlaced { &ADAM7[..] } else { &PLAIN };
     let mut picture = (is_interlaced && canvas.wants_order()).then(|| vec![0; width * height * size]);
@@ -119,7 +118,7 @@ pub(super) fn draw(bytes: &[u8], header: &Header, canvas: &mut Canvas, watch: &W
         }
     }
     if let Some(picture) = picture {
-        still::draw(&picture, colour, header, canvas, watch)?;
+        canvas.draw_all(&picture, (ImageFormat::Png, colour), watch)?;
     }
     // The checksum of the last chunk of pixels is read here.
     reader.read_row(&mut row).map_err(failed)?;

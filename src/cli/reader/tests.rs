@@ -1,12 +1,12 @@
 //! Tests of what is read, in which order, and of what fails alone.
 
-use super::*;
+use std::{fs, io};
 
-fn inputs(paths: &[&Path]) -> InputArgs {
-    InputArgs {
-        inputs: paths.iter().map(|path| path.to_path_buf()).collect(),
-        decoding: DecodeArgs::default(),
-    }
+use super::*;
+use crate::cli::inputs::{self, count};
+
+fn files_in(folder: &Path) -> Vec<PathBuf> {
+    inputs::files(&[folder.to_owned()]).unwrap()
 }
 
 fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
@@ -39,37 +39,13 @@ fn npy(path: &Path, shape: &str, description: &str, bytes: &[u8]) {
 }
 
 #[test]
-fn folders_are_searched_to_the_bottom_in_order() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = |name: &str| folder.path().join(name);
-    fs::create_dir(path("b")).unwrap();
-    for name in ["c.PGM", "a.pgm", "b/z.pgm", "b/y.pgm"] {
-        pgm(&path(name), 0);
-    }
-    fs::write(path("notes.txt"), "").unwrap();
-    let found = inputs(&[folder.path()]).files().unwrap();
-    let wanted = ["a.pgm", "b/y.pgm", "b/z.pgm", "c.PGM"].map(path);
-    assert_eq!(found, wanted);
-}
-
-#[test]
-fn what_is_not_there_is_refused_before_any_work() {
-    let empty = tempfile::tempdir().unwrap();
-    let message = inputs(&[empty.path()]).files().unwrap_err().to_string();
-    assert!(message.contains("holds no images"), "{message}");
-    let absent = empty.path().join("absent.png");
-    let message = inputs(&[&absent]).files().unwrap_err().to_string();
-    assert!(message.contains("absent.png cannot be read"), "{message}");
-}
-
-#[test]
 fn a_bad_file_fails_alone_and_chunks_are_full() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     pgm(&path("1.pgm"), 7);
     fs::write(path("2.png"), "no image").unwrap();
     pgm(&path("3.pgm"), 9);
-    let files = inputs(&[folder.path()]).files().unwrap();
+    let files = files_in(folder.path());
     let chunks = read(&files, ImageShape::new(1, 1, 1, 256).unwrap(), 2);
     assert_eq!(chunks.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
     let items: Vec<Item> = chunks.into_iter().flatten().collect();
@@ -140,7 +116,7 @@ fn idx_arrays_are_found_by_name_in_folders_and_by_content_elsewhere() {
     fs::write(path("b-labels-idx1-ubyte"), idx(&[2], &[0, 0])).unwrap();
     fs::write(path("other"), &file).unwrap();
     fs::write(path("other.gz"), gzip(&file)).unwrap();
-    let found = inputs(&[folder.path()]).files().unwrap();
+    let found = files_in(folder.path());
     let wanted = ["a-images-idx3-ubyte", "b-images.idx3-ubyte.gz"].map(path);
     assert_eq!(found, wanted);
     let shape = ImageShape::new(1, 1, 2, 256).unwrap();
