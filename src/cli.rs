@@ -19,6 +19,7 @@ mod install;
 mod key;
 mod labels;
 mod leave;
+mod listen;
 mod model;
 mod name;
 mod new_calibration;

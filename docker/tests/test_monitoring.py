@@ -14,10 +14,11 @@ import unittest
 from pathlib import Path
 from urllib.parse import quote
 
-from support import DOCKER, Program, Server, free_port, main, post_image, request
+from support import DOCKER, ROOT, Program, Server, free_port, main, post_image, request
 
 PROMETHEUS = DOCKER / "prometheus"
 DASHBOARD = DOCKER / "grafana" / "dashboards" / "density-server.json"
+MANY_IMAGES = ROOT / "models" / "repository" / "fashion-mnist-pixelcnn" / "1" / "golden_images.npy"
 LOAD_SECONDS = 25
 CLIENTS = 16
 
@@ -154,7 +155,15 @@ class LiveScrape(unittest.TestCase):
 
 def load(address, until):
     """More than the queue takes: judged, scored, classified, drawn, and some that is wrong."""
+    many = MANY_IMAGES.read_bytes()
+
+    # Sent in the time of one image, and the work of many: clients that are slow beside the server overload it, too.
+    def judge_many():
+        path = "/v1/models/fashion-mnist-gate/detect"
+        return request(address, "POST", path, many, {"content-type": "application/x-npy"})
+
     calls = [
+        judge_many,
         lambda: post_image(address, "/v1/models/fashion-mnist-gate/detect", "shoe.png"),
         lambda: post_image(address, "/v1/models/fashion-mnist-pixelcnn/detect", "noise.png"),
         lambda: post_image(address, "/v1/models/fashion-mnist-pixelcnn/score", "pullover.png"),

@@ -6,7 +6,7 @@ mod machine;
 use std::{
     fmt, fs,
     io::{self, Write},
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{CliError, Outcome};
+use super::{CliError, Outcome, listen::listen};
 use crate::{
     app::{self, App, AppError, Registries},
     model::info::{ModelInfo, State},
@@ -215,7 +215,7 @@ fn addresses(settings: &Settings) -> Vec<Finding> {
         ("grpc", grpc),
         ("probes", settings.http.probes),
     ];
-    let look = |(name, address): (&'static str, SocketAddr)| match TcpListener::bind(address) {
+    let look = |(name, address): (&'static str, SocketAddr)| match listen(address) {
         Ok(_) => Finding::ok(name, format!("{address} is free")),
         Err(error) => {
             let cure = format!("if that is not this server running already, choose another with --{name}");

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs},
     path::PathBuf,
     time::Duration,
 };
@@ -73,11 +73,8 @@ pub(super) fn run(arguments: HealthArgs) -> Result<Outcome, CliError> {
 fn readiness(http: &HttpSettings) -> String {
     let mut address: SocketAddr = http.probes.unwrap_or(http.address);
     if address.ip().is_unspecified() {
-        // Who listens everywhere listens here.
-        address.set_ip(match address {
-            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-        });
+        // Who listens everywhere listens here, to IPv4 in any case.
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
     }
     format!("http://{address}/readyz")
 }
@@ -140,7 +137,7 @@ mod tests {
         let mut http = Settings::default().http;
         assert_eq!(readiness(&http), "http://127.0.0.1:8000/readyz");
         http.address = "[::]:80".parse().unwrap();
-        assert_eq!(readiness(&http), "http://[::1]:80/readyz");
+        assert_eq!(readiness(&http), "http://127.0.0.1:80/readyz");
         http.probes = Some("0.0.0.0:9000".parse().unwrap());
         assert_eq!(readiness(&http), "http://127.0.0.1:9000/readyz");
     }

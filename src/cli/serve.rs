@@ -1,16 +1,16 @@
 //! `serve`: the server's life from its first signal handler to its last answer.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
     time::Duration,
 };
 
 use clap::Args;
-use socket2::SockRef;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CliError, Outcome, leave::leave};
+use super::{CliError, Outcome, leave::leave, listen::listen};
 use crate::{
     app::{self, App, AppError, Changes, Listeners, Loader, Registries, Secrets},
     logging,
@@ -19,10 +19,6 @@ use crate::{
 
 /// How often files of keys and certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
-
-/// Connections that may wait to be accepted, as far as the system allows. What comes beyond them is dropped, and its
-/// client tries again after a second. The standard library asks for 128, less than a burst of clients.
-const BACKLOG: i32 = 4096;
 
 const AFTER_HELP: &str = "\
 Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML
@@ -35,7 +31,7 @@ sections are the headings above, and paths in it are relative to its folder:
   [work]
   workers = 4
   [http]
-  address = \"0.0.0.0:8000\"
+  address = \":8000\"
   max_body_bytes = 1048576
   [grpc]
   address = \"off\"
@@ -44,7 +40,7 @@ sections are the headings above, and paths in it are relative to its folder:
 
 Signals: SIGTERM and SIGINT finish accepted work, then exit with 0 (a second one exits at once); SIGHUP looks for new
 and removed model versions, as calls do with --model-control, and reads keys and certificates again, which are looked
-at every 2 s anyway.
+at every 2 s anyway; SIGUSR1 and SIGUSR2 do nothing.
 
 Exit codes:
   0  stopped by a signal, with all accepted work finished
@@ -101,12 +97,17 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
 }
 
 fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, CliError> {
-    let listener = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        SockRef::from(&listener).listen(BACKLOG)?;
-        Ok(listener)
-    });
-    listener.map_err(|error| CliError::io(format!("cannot listen on {address}, which is --{flag}"), error))
+    listen(address).map_err(|error| {
+        let error = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let port = address.port();
+                let who = format!("{error}; `ss --listening --tcp --processes 'sport = {port}'` says by whom");
+                io::Error::new(error.kind(), who)
+            }
+            _ => error,
+        };
+        CliError::io(format!("cannot listen on {address}, which is --{flag}"), error)
+    })
 }
 
 async fn serve(
@@ -126,6 +127,7 @@ async fn serve(
     let grpc = listeners.grpc.as_ref().map(|own| own.local_addr()).transpose();
     let grpc = grpc.map_err(no_listener)?.map_or(Listen::Off, Listen::At);
     let mut stops = Stops::new().map_err(no_signals)?;
+    outlive_signals().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
     let changes = app.changes(&settings.models);
     let rescans = tokio::spawn(rescan(app.loader(), hangups, changes));
@@ -186,6 +188,21 @@ impl Stops {
             _ = self.interrupt.recv() => "SIGINT",
         }
     }
+}
+
+/// From now on, signals that say nothing to this server do not end it either.
+fn outlive_signals() -> io::Result<()> {
+    // What is written beyond a limit of size then fails like any other write.
+    let beyond_the_limit = SignalKind::from_raw(libc::SIGXFSZ);
+    for kind in [
+        SignalKind::user_defined1(),
+        SignalKind::user_defined2(),
+        beyond_the_limit,
+    ] {
+        // Nobody listens; the system's own answer, the end, is taken away all the same.
+        drop(signal(kind)?);
+    }
+    Ok(())
 }
 
 /// Reads keys and certificates again at every SIGHUP, and every now and then.

@@ -2,21 +2,22 @@
 //!
 //! Each stream has a thread of its own that hashes, counts and writes, so that no request waits for a disk. The state
 //! of a run is a file of what was counted, in order: replaying it gives the same bets, because ties are broken by a
-//! seed that is in the file too. Each record carries a checksum of itself and all before it: what a crash leaves half
-//! written is cut off, and so is everything that is no record.
+//! seed that is in the file too. What cannot be written waits in memory, and is written as soon as it can be.
+
+mod log;
 
 use std::{
-    fs::{self, File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    path::Path,
-    thread::JoinHandle,
-    time::{SystemTime, UNIX_EPOCH},
+    io,
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError, mpsc::RecvTimeoutError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use async_trait::async_trait;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
+use self::log::{Header, Log, Record, Run, number};
 use crate::{
     domain::{
         drift::{Counted, Drift, RUN},
@@ -32,28 +33,33 @@ use crate::{
 /// The probability of an alarm, ever, in a run without drift.
 pub const ALARM_RATE: f64 = 0.01;
 
-/// First bytes of a file, with the version of its format.
-const MAGIC: &[u8; 8] = b"drift\0\0\x02";
-
-/// Bytes of a checksum.
-const CHECKSUM: usize = 8;
-
-/// Magic, seed, the time at which the run began, and a checksum.
-const HEADER: usize = 24 + CHECKSUM;
-
-/// Score and digest of one image, and a checksum.
-const RECORD: usize = 16 + CHECKSUM;
-
 /// Requests whose images may wait to be counted. Those of further ones are left out: a slow disk must not hold up
 /// answers.
 const WAITING: usize = 1024;
 
+/// How often it is told, at most, that requests were left out.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long the end of a stream waits for a disk that does not answer.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
+
 /// The stream of one detector.
 #[derive(Debug)]
 pub struct Monitor {
+    label: String,
     /// `None` only while it is dropped.
     orders: Option<mpsc::Sender<Order>>,
-    thread: Option<JoinHandle<()>>,
+    /// Hears of the end of the stream's thread.
+    ended: Mutex<std::sync::mpsc::Receiver<()>>,
+    left_out: Mutex<LeftOut>,
+}
+
+/// Requests whose images were not counted.
+#[derive(Debug, Default)]
+struct LeftOut {
+    requests: u64,
+    /// When that was told.
+    told: Option<Instant>,
 }
 
 /// What the thread of a stream is asked for.
@@ -68,25 +74,30 @@ enum Order {
 /// A stream on its thread.
 struct Stream {
     label: String,
+    path: PathBuf,
     calibration: Vec<f64>,
     metrics: DriftMetrics,
+    header: Header,
     drift: Drift,
-    since: u64,
-    /// `None` if the stream cannot be kept.
+    /// `None` as long as the file cannot be had.
     log: Option<Log>,
+    unwritten: Unwritten,
+    /// Whether the run is not kept, and that was told.
+    is_failing: bool,
 }
 
-/// A file of records.
-struct Log {
-    file: File,
-    /// That of the last record, or of the header.
-    checksum: [u8; CHECKSUM],
+/// What the file of the run has still to be given.
+#[derive(Debug, Default)]
+struct Unwritten {
+    header: bool,
+    /// No more than a run has.
+    records: Vec<Record>,
 }
 
 impl Monitor {
-    /// Takes up the run in `folder` of the detector whose manifest has the hash `fingerprint`, or begins one. A folder
-    /// that cannot be written to, or a run that another server is at, is a warning: the stream is watched all the same,
-    /// but not kept.
+    /// Takes up the run in `folder` of the detector whose manifest has the hash `fingerprint`, or begins one. As long
+    /// as the folder cannot be written to, or another server is at the run, the stream is watched all the same, but not
+    /// kept, which is a warning; then what was counted is added to what the file holds.
     pub fn open(
         folder: &Path,
         (name, version, fingerprint): (&str, u32, &str),
@@ -94,41 +105,61 @@ impl Monitor {
         metrics: DriftMetrics,
     ) -> io::Result<Self> {
         let short = fingerprint.get(..16).unwrap_or(fingerprint);
-        let path = folder.join(format!("{name}-{version}-{short}.drift"));
+        let label = format!("{name} version {version}");
         let mut stream = Stream {
-            label: format!("{name} version {version}"),
+            label: label.clone(),
+            path: folder.join(format!("{name}-{version}-{short}.drift")),
             calibration: calibration.to_vec(),
             metrics,
+            header: Header { seed: 0, since: 0 },
             drift: Drift::new(calibration, 0),
-            since: 0,
             log: None,
+            unwritten: Unwritten::default(),
+            is_failing: false,
         };
-        if let Err(error) = stream.take_up(&path) {
-            let path = path.display();
-            tracing::warn!(%path, %error, "the drift of this detector will not survive a restart");
-            stream.begin(None);
-        }
-        if stream.is_alarmed() {
-            stream.metrics.alarms.inc();
-        }
+        stream.begin();
+        stream.keep();
         stream.show();
         let (orders, mut received) = mpsc::channel(WAITING);
-        let thread = std::thread::Builder::new().name("drift".to_owned()).spawn(move || {
+        let (end, ended) = std::sync::mpsc::channel();
+        std::thread::Builder::new().name("drift".to_owned()).spawn(move || {
+            // The file is let go before that is heard.
+            let _end = end;
+            let mut stream = stream;
             while let Some(order) = received.blocking_recv() {
                 stream.obey(order);
             }
         })?;
         Ok(Self {
+            label,
             orders: Some(orders),
-            thread: Some(thread),
+            ended: Mutex::new(ended),
+            left_out: Mutex::default(),
         })
     }
 
     /// Has images counted that were judged, in order.
     pub fn take(&self, judged: Vec<(Image, f64)>) {
         let sent = self.orders.as_ref().map(|orders| orders.try_send(Order::Take(judged)));
-        if let Some(Err(error)) = sent {
-            tracing::warn!(%error, "images were not counted for drift");
+        if let Some(Err(_)) = sent {
+            self.leave_out();
+        }
+    }
+
+    fn leave_out(&self) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        left_out.requests += 1;
+        if left_out.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY) {
+            let requests = left_out.requests;
+            tracing::warn!(
+                detector = self.label,
+                requests,
+                "images are not counted for drift: its folder does not take what is written as fast as it comes"
+            );
+            *left_out = LeftOut {
+                requests: 0,
+                told: Some(Instant::now()),
+            };
         }
     }
 
@@ -153,12 +184,15 @@ impl WatchesDrift for Monitor {
 }
 
 impl Drop for Monitor {
-    /// What has been judged is counted and written before the file is let go.
+    /// What has been judged is counted and written before the file is let go, unless the disk stands still.
     fn drop(&mut self) {
         drop(self.orders.take());
-        if let Some(thread) = self.thread.take() {
-            // A thread that panicked has said so already.
-            let _ = thread.join();
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(LAST_RECORDS) == Err(RecvTimeoutError::Timeout) {
+            tracing::warn!(
+                detector = self.label,
+                "its last images are not counted for drift: its folder does not answer"
+            );
         }
     }
 }
@@ -167,28 +201,42 @@ impl Stream {
     fn obey(&mut self, order: Order) {
         // An answer that nobody waits for any more is no loss.
         match order {
-            Order::Take(judged) => judged
-                .iter()
-                .for_each(|(image, score)| self.count(*score, digest(image))),
-            Order::Report(reply) => drop(reply.send(self.report())),
+            Order::Take(judged) => {
+                for (image, score) in &judged {
+                    self.count(Record {
+                        score: *score,
+                        digest: digest(image),
+                    });
+                }
+                self.keep();
+            }
+            Order::Report(reply) => {
+                self.keep();
+                drop(reply.send(self.report()));
+            }
             Order::Reset(reply) => {
-                self.begin_again();
+                self.begin();
+                self.keep();
                 drop(reply.send(self.report()));
             }
         }
         self.show();
     }
 
-    fn count(&mut self, score: f64, digest: u64) {
+    fn count(&mut self, record: Record) {
         let before = self.is_alarmed();
-        let mut counted = self.drift.take(score, digest);
+        let mut counted = self.drift.take(record.score, record.digest);
         if counted == Counted::Full {
-            self.begin_again();
-            counted = self.drift.take(score, digest);
+            self.begin();
+            counted = self.drift.take(record.score, record.digest);
         }
         if matches!(counted, Counted::Bet { .. }) {
-            self.append(score, digest);
+            self.unwritten.records.push(record);
         }
+        self.tell_alarm(before);
+    }
+
+    fn tell_alarm(&self, before: bool) {
         if !before && self.is_alarmed() {
             self.metrics.alarms.inc();
             tracing::warn!(
@@ -210,8 +258,8 @@ impl Stream {
             curve_step: self.drift.curve().step(),
             alarm: self.is_alarmed(),
             alarm_rate: ALARM_RATE,
-            since: self.since,
-            kept: self.log.is_some(),
+            since: self.header.since,
+            kept: !self.is_failing,
         }
     }
 
@@ -224,131 +272,94 @@ impl Stream {
         self.metrics.log_capital.set(log_capital);
     }
 
-    fn begin_again(&mut self) {
-        let file = self.log.take().and_then(|Log { mut file, .. }| {
-            let emptied = file.set_len(0).and_then(|()| file.rewind());
-            emptied.ok().map(|()| file)
-        });
-        self.begin(file);
-    }
-
-    /// Begins a run now, in an empty file if there is one.
-    fn begin(&mut self, file: Option<File>) {
+    /// Begins a run now.
+    fn begin(&mut self) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // Nobody has to guess it: it only breaks ties.
         let seed = now.as_nanos() as u64;
-        self.since = now.as_secs();
+        self.header = Header {
+            seed,
+            since: now.as_secs(),
+        };
         self.drift = Drift::new(&self.calibration, seed);
-        let mut header = MAGIC.to_vec();
-        header.extend(seed.to_le_bytes());
-        header.extend(self.since.to_le_bytes());
-        self.log = file.and_then(|file| {
-            Log {
-                file,
-                checksum: [0; CHECKSUM],
-            }
-            .write(&header)
-            .ok()
-        });
+        self.unwritten = Unwritten {
+            header: true,
+            records: Vec::new(),
+        };
     }
 
-    /// Takes up the run in a file, or begins one there.
-    fn take_up(&mut self, path: &Path) -> io::Result<()> {
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        file.try_lock().map_err(io::Error::other)?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        let header = bytes
-            .split_at_checked(HEADER)
-            .filter(|(header, _)| header.starts_with(MAGIC));
-        let start = header.and_then(|(header, rest)| Some((header, valid(header, [0; CHECKSUM])?, rest)));
-        let Some((header, mut checksum, records)) = start else {
-            if !bytes.is_empty() {
-                tracing::warn!(path = %path.display(), "this is no record of drift; a new one is begun");
+    /// Has the file hold all that was counted. What prevents that is told once.
+    fn keep(&mut self) {
+        match self.write() {
+            Ok(()) => {
+                if std::mem::take(&mut self.is_failing) {
+                    tracing::info!(detector = self.label, "the drift of this detector is kept again");
+                }
             }
-            file.set_len(0)?;
-            file.rewind()?;
-            self.begin(Some(file));
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_failing, true) {
+                    let path = self.path.display();
+                    tracing::warn!(
+                        detector = self.label, %path, %error,
+                        "the drift of this detector cannot be kept: until it can, it will not survive a restart"
+                    );
+                }
+            }
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        if self.log.is_none() {
+            let (log, run) = Log::open(&self.path)?;
+            if let Some(run) = run {
+                self.go_on(run);
+            }
+            self.log = Some(log);
+        }
+        let Some(log) = &mut self.log else {
             return Ok(());
         };
-        self.drift = Drift::new(&self.calibration, number(&header[8..]));
-        self.since = number(&header[16..]);
-        let mut whole = HEADER;
-        for record in records.chunks_exact(RECORD) {
-            let Some(next) = valid(record, checksum) else {
-                break;
-            };
-            self.drift.take(f64::from_bits(number(record)), number(&record[8..]));
-            (checksum, whole) = (next, whole + RECORD);
+        let Unwritten { header, records } = &mut self.unwritten;
+        if *header {
+            log.begin(self.header)?;
+            *header = false;
         }
-        if whole < bytes.len() {
-            let (path, bytes) = (path.display(), bytes.len() - whole);
-            tracing::warn!(%path, bytes, "the end of this record of drift is damaged and cut off");
+        let failed = records.iter().map(|&record| log.append(record)).enumerate();
+        let failed = failed.into_iter().find_map(|(at, added)| Some((at, added.err()?)));
+        records.drain(..failed.as_ref().map_or(records.len(), |(at, _)| *at));
+        failed.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// Takes up the run of a file, and adds what was counted meanwhile.
+    fn go_on(&mut self, run: Run) {
+        let before = self.is_alarmed();
+        self.header = run.header;
+        self.drift = Drift::new(&self.calibration, run.header.seed);
+        for Record { score, digest } in run.records {
+            self.drift.take(score, digest);
         }
-        file.set_len(whole as u64)?;
-        file.seek(SeekFrom::End(0))?;
-        self.log = Some(Log { file, checksum });
-        Ok(())
+        let mut records = std::mem::take(&mut self.unwritten.records);
+        records.retain(|record| matches!(self.drift.take(record.score, record.digest), Counted::Bet { .. }));
+        self.unwritten = Unwritten { header: false, records };
+        self.tell_alarm(before);
     }
-
-    fn append(&mut self, score: f64, digest: u64) {
-        let mut record = score.to_bits().to_le_bytes().to_vec();
-        record.extend(digest.to_le_bytes());
-        let written = self.log.take().map(|log| log.write(&record));
-        self.log = match written {
-            Some(Err(error)) => {
-                tracing::warn!(detector = self.label, %error, "the drift of a detector can no longer be kept");
-                None
-            }
-            Some(Ok(log)) => Some(log),
-            None => None,
-        };
-    }
-}
-
-impl Log {
-    /// Adds what is given, and its checksum.
-    fn write(mut self, bytes: &[u8]) -> io::Result<Self> {
-        self.checksum = checksum(self.checksum, bytes);
-        self.file.write_all(&[bytes, &self.checksum].concat())?;
-        Ok(self)
-    }
-}
-
-/// The checksum of a header or a record with its checksum at the end, if it is right.
-fn valid(bytes: &[u8], before: [u8; CHECKSUM]) -> Option<[u8; CHECKSUM]> {
-    let (content, stated) = bytes.split_last_chunk::<CHECKSUM>()?;
-    let actual = checksum(before, content);
-    (actual == *stated).then_some(actual)
-}
-
-fn checksum(before: [u8; CHECKSUM], content: &[u8]) -> [u8; CHECKSUM] {
-    let hash = Sha256::new().chain_update(before).chain_update(content).finalize();
-    let mut first = [0; CHECKSUM];
-    first.copy_from_slice(&hash[..CHECKSUM]);
-    first
 }
 
 fn digest(image: &Image) -> u64 {
     number(&Sha256::digest(image.levels()))
 }
 
-/// The first eight bytes.
-fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().map_or(0, |chunk| u64::from_le_bytes(*chunk))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{
+        fs::{self, OpenOptions},
+        io::Write,
+    };
+
+    use super::{
+        log::{HEADER, RECORD},
+        *,
+    };
     use crate::{domain::image::ImageShape, metrics::Metrics};
 
     fn images(count: u32) -> Vec<Image> {
@@ -425,6 +436,62 @@ mod tests {
         let report = first.drift().await.unwrap();
         assert!(report.kept && report.images == 0);
         assert!(!monitor(folder.path(), &metrics).drift().await.unwrap().kept);
+    }
+
+    /// As when a version is read again: the new one is there before the old one goes.
+    #[tokio::test]
+    async fn what_was_counted_while_another_had_the_file_is_added_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new();
+        let scored = |range: std::ops::Range<u32>| {
+            let scores = range.clone().map(|i| f64::from(i * 67 % 200) + 0.5);
+            images(60)[range.start as usize..range.end as usize]
+                .iter()
+                .cloned()
+                .zip(scores)
+                .collect()
+        };
+        let old = monitor(folder.path(), &metrics);
+        old.take(scored(0..20));
+        let since = old.drift().await.unwrap().since;
+        let new = monitor(folder.path(), &metrics);
+        new.take(scored(10..40));
+        let report = new.drift().await.unwrap();
+        assert!(!report.kept && report.images == 30);
+        drop(old);
+        let report = new.drift().await.unwrap();
+        assert_eq!((report.images, report.since, report.kept), (40, since, true));
+        new.take(scored(40..60));
+        let report = new.drift().await.unwrap();
+        drop(new);
+        // Repeated images are not kept.
+        let report = DriftReport { repeated: 0, ..report };
+        assert_eq!(monitor(folder.path(), &metrics).drift().await.unwrap(), report);
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_cannot_be_written_to_is_tried_until_it_can_and_a_reset_stays_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let metrics = Metrics::new();
+        let place = folder.path().join("drift");
+        fs::write(&place, "a file where a folder should be").unwrap();
+        let watched = monitor(&place, &metrics);
+        watched.take(images(7).into_iter().map(|image| (image, 3.0)).collect());
+        assert!(!watched.reset_drift().await.unwrap().kept);
+        watched.take(images(5).into_iter().map(|image| (image, 3.0)).collect());
+        let report = watched.drift().await.unwrap();
+        assert_eq!((report.images, report.kept), (5, false));
+        fs::remove_file(&place).unwrap();
+        assert_eq!(
+            watched.drift().await.unwrap(),
+            DriftReport {
+                kept: true,
+                ..report.clone()
+            }
+        );
+        drop(watched);
+        let found = monitor(&place, &metrics).drift().await.unwrap();
+        assert_eq!(found, DriftReport { kept: true, ..report });
     }
 
     #[tokio::test]

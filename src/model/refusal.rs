@@ -189,6 +189,17 @@ impl Refusal {
         refusal
     }
 
+    /// A change of models that could not be written down: `cause` goes to the log only.
+    pub fn not_kept(cause: impl fmt::Display) -> Self {
+        let detail = "nothing was changed, because it could not be kept for restarts; the server's log holds the cause \
+                      under the request's id";
+        let mut refusal = Self::new(Kind::Internal, detail);
+        refusal.0.cause = Some(format!(
+            "what was asked for cannot be kept, so it was not done: {cause}"
+        ));
+        refusal
+    }
+
     /// A model whose graph gave no number, which is an error of that image alone.
     pub fn not_a_number(what: &str) -> Self {
         let mut refusal = Self::new(

@@ -116,11 +116,11 @@ impl Repository {
         let mut wishes = lock(&self.wishes);
         wishes
             .change([model], |wish| wish.unload(version))
-            .map_err(cannot_be_kept)?;
+            .map_err(Refusal::not_kept)?;
         for (name, number) in &others {
             wishes
                 .change([&**name], |wish| wish.unload(Some(*number)))
-                .map_err(cannot_be_kept)?;
+                .map_err(Refusal::not_kept)?;
         }
         let unloaded: BTreeSet<Version> = own.into_iter().chain(others).collect();
         self.shown.rcu(|shown| {
@@ -191,7 +191,9 @@ impl Repository {
     /// Changes what is wished of models, and lets requests see it.
     fn wish(&self, models: &[&str], change: impl Fn(&mut Wish)) -> Result<(), Refusal> {
         let mut wishes = lock(&self.wishes);
-        wishes.change(models.iter().copied(), change).map_err(cannot_be_kept)?;
+        wishes
+            .change(models.iter().copied(), change)
+            .map_err(Refusal::not_kept)?;
         let (pinned, shadows) = (wishes.pins(), wishes.shadows());
         self.shown.rcu(|shown| Shown {
             pinned: pinned.clone(),
@@ -233,10 +235,4 @@ fn conflict(reason: String) -> Refusal {
 
 fn unreadable(error: io::Error) -> Refusal {
     Refusal::internal(format!("the model repository cannot be read: {error}"))
-}
-
-fn cannot_be_kept(error: io::Error) -> Refusal {
-    Refusal::internal(format!(
-        "what was asked for cannot be kept, so it was not done: {error}"
-    ))
 }

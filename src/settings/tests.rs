@@ -169,7 +169,7 @@ fn addresses_may_leave_out_the_machine_or_name_it() {
     let address = |text: &str| read(&["--http", text], "", None).map(|settings| settings.http.address.to_string());
     assert_eq!(address("127.0.0.1:1").unwrap(), "127.0.0.1:1");
     assert_eq!(address("[::1]:1").unwrap(), "[::1]:1");
-    assert_eq!(address(":80").unwrap(), "0.0.0.0:80");
+    assert_eq!(address(":80").unwrap(), "[::]:80");
     let local: SocketAddr = address("localhost:80").unwrap().parse().unwrap();
     assert!(local.ip().is_loopback());
     for wrong in ["8000", "127.0.0.1", "127.0.0.1:70000", ""] {

@@ -4,7 +4,7 @@
 use std::{
     convert::Infallible,
     fmt::{self, Display},
-    net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs},
+    net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs},
     ops::RangeInclusive,
     str::FromStr,
     time::Duration,
@@ -78,7 +78,7 @@ pub(super) fn seconds_or_zero(text: &str) -> Result<Duration, String> {
 /// An address to listen on: `ADDRESS:PORT`, `NAME:PORT`, or `:PORT` for every address of the machine.
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let whole = if text.starts_with(':') {
-        format!("{}{text}", Ipv4Addr::UNSPECIFIED)
+        format!("[{}]{text}", Ipv6Addr::UNSPECIFIED)
     } else {
         text.to_owned()
     };

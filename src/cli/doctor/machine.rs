@@ -3,7 +3,10 @@
 use std::fs;
 
 use super::Finding;
-use crate::{app::descriptors, settings::Settings};
+use crate::{
+    app::{control_groups, descriptors},
+    settings::Settings,
+};
 
 /// Below this there is no room for the runtime, a few models and what requests hold.
 const LITTLE_MEMORY: u64 = 1 << 30;
@@ -56,11 +59,7 @@ fn descriptors(settings: &Settings) -> Option<Finding> {
 
 fn processors(settings: &Settings) -> Option<Finding> {
     let workers = settings.work.workers;
-    let Some(share) = fs::read_to_string("/sys/fs/cgroup/cpu.max")
-        .ok()
-        .as_deref()
-        .and_then(share)
-    else {
+    let Some(share) = control_groups::processors() else {
         return Some(Finding::ok(
             "workers",
             format!("{workers}, without a limit of processor time"),
@@ -78,22 +77,15 @@ fn processors(settings: &Settings) -> Option<Finding> {
     })
 }
 
-/// Processors that a control group grants: `QUOTA PERIOD`, or `max PERIOD`.
-fn share(text: &str) -> Option<f64> {
-    let (quota, period) = text.trim().split_once(' ')?;
-    Some(quota.parse::<f64>().ok()? / period.parse::<f64>().ok()?)
-}
-
 fn memory() -> Option<Finding> {
-    let number = |path: &str| fs::read_to_string(path).ok()?.trim().parse::<u64>().ok();
-    let limit = number("/sys/fs/cgroup/memory.max").or_else(|| number("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
     let available = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
-    let bytes = limit.map_or(available, |limit| limit.min(available));
+    let bytes = control_groups::memory().map_or(available, |limit| limit.min(available));
     let found = format!("{} MiB", bytes >> 20);
     Some(if bytes >= LITTLE_MEMORY {
         Finding::ok("memory", found)
     } else {
-        let cure = "requests alone may hold 512 MiB; give the server 1 GiB";
+        let cure = "beside models, requests may hold 512 MiB, or less where memory is limited to less than four times \
+                    that; give the server 1 GiB";
         Finding::warn("memory", found, cure)
     })
 }
@@ -110,8 +102,6 @@ mod tests {
 
     #[test]
     fn limits_are_read_as_the_system_writes_them() {
-        assert_eq!(share("150000 100000\n"), Some(1.5));
-        assert_eq!(share("max 100000\n"), None);
         assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
     }
 }

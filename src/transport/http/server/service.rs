@@ -7,13 +7,13 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
     Router,
     body::{Body, HttpBody},
-    http::{HeaderMap, Request, Response, StatusCode, Version, header},
+    http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header},
 };
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
@@ -82,7 +82,10 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
         let answer = self.router.clone().oneshot(request);
         let turns = Arc::clone(&self.turns);
         Box::pin(async move {
-            let response = answer.await?;
+            let mut response = answer.await?;
+            if let Some(date) = date() {
+                response.headers_mut().insert(header::DATE, date);
+            }
             if let Some(retry_after) = refused(&response) {
                 let wait = turns.take();
                 if flight.is_impatient() && !wait.is_zero() {
@@ -93,6 +96,12 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
             Ok(response.map(|body| Answer::new(body, flight)))
         })
     }
+}
+
+/// What the machine's clock shows. hyper would write it, too, but from a note that is made anew when the clock shows a
+/// later time: after one that was hours ahead is set right, answers would be dated in the future for hours.
+fn date() -> Option<HeaderValue> {
+    HeaderValue::try_from(httpdate::fmt_http_date(SystemTime::now())).ok()
 }
 
 /// When the client may come back, if the answer refuses it for want of room: over HTTP, or as a call of gRPC.
