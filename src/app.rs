@@ -234,18 +234,17 @@ impl App {
     fn over(settings: &Settings, registries: &Registries, repository: Repository, path: &Path) -> Self {
         let repository = Arc::new(repository);
         let http = &settings.http;
-        let default = Limits::default();
+        let most = Limits::default().max_held_bytes;
         // What requests hold is beside models and what runs of graphs take.
         let share = control_groups::memory().map(|bytes| usize::try_from(bytes / 4).unwrap_or(usize::MAX));
         let limits = Limits {
-            max_held_bytes: share.map_or(default.max_held_bytes, |share| default.max_held_bytes.min(share)),
+            max_held_bytes: share.map_or(most, |share| most.min(share)),
             max_images: http.max_images,
             max_samples: http.max_samples,
             max_decoded_pixels: http.max_decoded_pixels,
             request_timeout: http.request_timeout,
             max_request_timeout: http.max_request_timeout,
             decoding: settings.work.workers,
-            ..default
         };
         let workshop = repository.workshop();
         let service = Service::new(
