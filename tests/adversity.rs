@@ -1,5 +1,5 @@
-//! What happens to a server at night, and is not its end: the real binary on a disk that is full, and under signals that
-//! were meant for somebody else.
+//! What happens to a server at night, and is not its end: the real binary on a disk that is full, and under signals
+//! that were meant for somebody else.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
