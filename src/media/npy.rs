@@ -197,9 +197,10 @@ pub fn write_levels(shape: &[usize], levels: &[u8]) -> Vec<u8> {
 /// If the number of values is not the product of `shape`.
 pub fn write_f32(shape: &[usize], values: impl Iterator<Item = f32>) -> Vec<u8> {
     let mut bytes = header("<f4", shape);
-    let start = bytes.len();
-    values.for_each(|value| bytes.extend(value.to_le_bytes()));
-    assert_eq!(bytes.len() - start, 4 * shape.iter().product::<usize>());
+    let total = bytes.len() + 4 * shape.iter().product::<usize>();
+    bytes.reserve_exact(total - bytes.len());
+    values.for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    assert_eq!(bytes.len(), total);
     bytes
 }
 
@@ -209,9 +210,10 @@ pub fn write_f32(shape: &[usize], values: impl Iterator<Item = f32>) -> Vec<u8> 
 /// If the number of values is not the product of `shape`.
 pub fn write_f64(shape: &[usize], values: impl Iterator<Item = f64>) -> Vec<u8> {
     let mut bytes = header("<f8", shape);
-    let start = bytes.len();
-    values.for_each(|value| bytes.extend(value.to_le_bytes()));
-    assert_eq!(bytes.len() - start, 8 * shape.iter().product::<usize>());
+    let total = bytes.len() + 8 * shape.iter().product::<usize>();
+    bytes.reserve_exact(total - bytes.len());
+    values.for_each(|value| bytes.extend_from_slice(&value.to_le_bytes()));
+    assert_eq!(bytes.len(), total);
     bytes
 }
 

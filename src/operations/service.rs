@@ -32,7 +32,7 @@ use crate::{
         progress::Board,
         shadow::Shadow,
     },
-    scheduling::{Meter, Scheduler},
+    scheduling::{Class, Meter, Scheduler},
     trace::Trace,
 };
 
@@ -246,6 +246,13 @@ impl Service {
     /// Whether the server has begun to shut down.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Whether work waits for a worker. While none does, there is room for any.
+    pub fn is_busy(&self) -> bool {
+        [Class::Interactive, Class::Bulk]
+            .iter()
+            .any(|class| self.metrics.waiting(class.name()) > 0)
     }
 
     /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or

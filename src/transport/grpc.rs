@@ -11,6 +11,7 @@ use std::{
 
 use axum::{Router, extract::Request, http::HeaderValue, response::Response};
 use tonic::{codec::CompressionEncoding, metadata::MetadataMap, service::Routes};
+use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
@@ -87,6 +88,7 @@ pub fn router(
         Layered(Observe(Arc::clone(service.metrics()))),
         CatchPanicLayer::custom(panicked),
         Layered(GuardCalls(Guard::new(service, door))),
+        MapRequestLayer::new(protocol.foreseeing()),
     )))
 }
 

@@ -11,6 +11,7 @@ mod control;
 mod counters;
 mod data;
 mod documents;
+mod foreseen;
 mod grpc;
 mod inputs;
 mod request;

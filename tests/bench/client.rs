@@ -37,6 +37,24 @@ pub(crate) struct Target<'a> {
     pub(crate) headers: &'a str,
 }
 
+impl Target<'_> {
+    /// The bytes of a request with this body.
+    fn request(&self, body: &[u8]) -> Vec<u8> {
+        let Self {
+            address,
+            path,
+            content_type,
+            headers,
+        } = self;
+        let length = body.len();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {content_type}\r\n\
+             content-length: {length}\r\n{headers}\r\n"
+        );
+        [head.as_bytes(), body].concat()
+    }
+}
+
 /// Keeps `concurrency` requests in flight for a while, all of which must be answered.
 #[allow(dead_code, reason = "a program that asks any server counts its errors")]
 pub(crate) fn run(target: &Target<'_>, bodies: &[Vec<u8>], concurrency: usize, duration: Duration) -> Load {
@@ -47,29 +65,13 @@ pub(crate) fn run(target: &Target<'_>, bodies: &[Vec<u8>], concurrency: usize, d
 
 /// The same, with errors counted. A connection that fails is made anew.
 pub(crate) fn attempt(target: &Target<'_>, bodies: &[Vec<u8>], concurrency: usize, duration: Duration) -> Load {
-    let Target {
-        address,
-        path,
-        content_type,
-        headers,
-    } = target;
-    let requests: Vec<Vec<u8>> = bodies
-        .iter()
-        .map(|body| {
-            let head = format!(
-                "POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {content_type}\r\n\
-                 content-length: {}\r\n{headers}\r\n",
-                body.len()
-            );
-            [head.as_bytes(), body].concat()
-        })
-        .collect();
+    let requests: Vec<Vec<u8>> = bodies.iter().map(|body| target.request(body)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
     let start = Instant::now();
-    let connections = (0..concurrency).map(|first| connection(address, &requests, first, start + duration));
+    let connections = (0..concurrency).map(|first| connection(target.address, &requests, first, start + duration));
     let all = runtime.block_on(futures_util::future::join_all(connections));
     Load::of(start, all)
 }
@@ -185,14 +187,24 @@ fn end_of_answer(buffer: &[u8]) -> Option<usize> {
 /// The body of one answer to a GET.
 #[allow(dead_code, reason = "not every program with this load asks for metrics")]
 pub(crate) fn get(address: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    ask(address, request.as_bytes())
+}
+
+/// The body of one answer to a request of a load.
+#[allow(dead_code, reason = "not every program with this load looks at answers")]
+pub(crate) fn post(target: &Target<'_>, body: &[u8]) -> String {
+    ask(target.address, &target.request(body))
+}
+
+fn ask(address: &str, request: &[u8]) -> String {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()
         .unwrap();
     runtime.block_on(async {
         let stream = connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-        send(&stream, request.as_bytes()).await.unwrap();
+        send(&stream, request).await.unwrap();
         let mut buffer = Vec::new();
         receive(&stream, &mut buffer).await.unwrap();
         let text = String::from_utf8_lossy(&buffer);

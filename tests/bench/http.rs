@@ -4,7 +4,8 @@
 //! client keeps 1, 16 and 64 requests of one PNG image in flight. Between these runs the best loop without a server
 //! runs the same rewritten graph, so that a change of the machine's mood falls on both. At concurrency 1 no server can
 //! have more than one image in hand, so there the limit is the best loop of one caller with one image; else it is the
-//! best of all loops.
+//! best of all loops. A server that does nothing takes the same load between them: what is left of the limit beside it
+//! is the ceiling of the ratio.
 //!
 //! Options after `--`: `--seconds N` for one measurement (8), `--repository FOLDER`.
 
@@ -12,6 +13,7 @@
 
 mod client;
 mod limit;
+mod nothing;
 mod server;
 
 use std::{
@@ -30,6 +32,7 @@ use serde_json::{Value, json};
 use self::{
     client::{Load, Target},
     limit::{Limits, Rate},
+    nothing::Nothing,
     server::Server,
 };
 
@@ -51,6 +54,8 @@ struct Point {
     concurrency: usize,
     load: Load,
     limit: f64,
+    /// Requests a second of the server that does nothing.
+    nothing: f64,
     usage: server::Usage,
 }
 
@@ -119,6 +124,11 @@ fn measure(
         headers: "",
     };
     client::run(&target, &bodies, 16, options.point / 4);
+    let nothing = Nothing::start(&path, client::post(&target, &bodies[0]));
+    let same = Target {
+        address: &nothing.address,
+        ..target
+    };
     CONCURRENCIES
         .into_iter()
         .map(|concurrency| {
@@ -127,6 +137,7 @@ fn measure(
             let usage = server.usage(model, operation);
             let load = client::run(&target, &bodies, concurrency, options.point);
             let usage = server.usage(model, operation).since(&usage, load.seconds);
+            let nothing = client::run(&same, &bodies, concurrency, options.point / 2);
             let after = limits.run(best, options.point / 2);
             Point {
                 model,
@@ -134,6 +145,7 @@ fn measure(
                 concurrency,
                 load,
                 limit: (before + after) / 2.0,
+                nothing: nothing.per_second(),
                 usage,
             }
         })
@@ -178,7 +190,7 @@ fn options() -> Options {
 
 fn print_table(points: &[Point]) {
     println!(
-        "\n{:<31} {:>8} {:>11} {:>9} {:>9} {:>10} {:>6}   {:>7} {:>7} {:>9} {:>6}",
+        "\n{:<31} {:>8} {:>11} {:>9} {:>9} {:>10} {:>6} {:>8} {:>8}   {:>7} {:>7} {:>9} {:>6}",
         "over HTTP",
         "requests",
         "requests",
@@ -186,18 +198,20 @@ fn print_table(points: &[Point]) {
         "p99",
         "in process",
         "ratio",
+        "nothing",
+        "ceiling",
         "server",
         "client",
         "inference",
         "rows"
     );
     println!(
-        "{:<31} {:>8} {:>11} {:>9} {:>9} {:>10} {:>6}   {:>7} {:>7} {:>9} {:>6}",
-        "", "at once", "a second", "ms", "ms", "images/s", "", "cores", "cores", "cores", "a run"
+        "{:<31} {:>8} {:>11} {:>9} {:>9} {:>10} {:>6} {:>8} {:>8}   {:>7} {:>7} {:>9} {:>6}",
+        "", "at once", "a second", "ms", "ms", "images/s", "", "a second", "", "cores", "cores", "cores", "a run"
     );
     for point in points {
         println!(
-            "{:<31} {:>8} {:>11.1} {:>9.2} {:>9.2} {:>10.1} {:>6.2}   {:>7.2} {:>7.2} {:>9.2} {:>6.1}",
+            "{:<31} {:>8} {:>11.1} {:>9.2} {:>9.2} {:>10.1} {:>6.2} {:>8.0} {:>8.2}   {:>7.2} {:>7.2} {:>9.2} {:>6.1}",
             format!("{} {}", point.model, point.operation),
             point.concurrency,
             point.load.per_second(),
@@ -205,6 +219,8 @@ fn print_table(points: &[Point]) {
             point.load.quantile_ms(0.99),
             point.limit,
             point.ratio(),
+            point.nothing,
+            point.ceiling(),
             point.usage.server_cores,
             point.usage.client_cores,
             point.usage.inference_cores,
@@ -212,14 +228,21 @@ fn print_table(points: &[Point]) {
         );
     }
     println!(
-        "\nserver, client: processor time used a second. inference: threads inside ONNX Runtime on average; a thread \
-         that\nwaits for a core there counts too. What server spends beyond inference is HTTP, PNG and JSON."
+        "\nnothing: a server that does nothing. ceiling: the ratio of one that does no more and runs the graph as fast \
+         as the\nloop. server, client: processor time used a second. inference: threads inside ONNX Runtime on \
+         average; a thread that\nwaits for a core there counts too. What server spends beyond inference is HTTP, PNG, \
+         JSON."
     );
 }
 
 impl Point {
     fn ratio(&self) -> f64 {
         self.load.per_second() / self.limit
+    }
+
+    /// The ratio that would be left if nothing but HTTP and the load itself took of the machine.
+    fn ceiling(&self) -> f64 {
+        self.nothing / (self.nothing + self.limit)
     }
 
     fn to_json(&self) -> Value {
@@ -232,6 +255,8 @@ impl Point {
             "p99_ms": self.load.quantile_ms(0.99),
             "in_process_images_per_second": self.limit,
             "ratio": self.ratio(),
+            "nothing_per_second": self.nothing,
+            "ceiling": self.ceiling(),
             "server_cores": self.usage.server_cores,
             "client_cores": self.usage.client_cores,
             "inference_cores": self.usage.inference_cores,

@@ -38,6 +38,7 @@ def test_the_server_says_what_it_is(client: triton.InferenceServerClient) -> Non
     assert [own.name for own in metadata.outputs] == [own.name for own in config.output]
     assert list(metadata.inputs[0].shape) == [-1, 1, 6, 5]
     assert list(config.input[0].dims) == [1, 6, 5]
+    assert config.parameters["precision"].string_value == "f32"
     states = {model.name: model.state for model in client.get_model_repository_index().models}
     assert states[MODEL] == "READY"
 

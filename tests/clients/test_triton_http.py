@@ -64,7 +64,9 @@ def test_every_model_says_what_it_takes_and_its_configuration_agrees(client: tri
     assert metadata["inputs"] == [{"name": "image", "datatype": "UINT8", "shape": [-1, 1, 6, 5]}]
     encode = client.get_model_metadata("tiny-vae:encode")
     assert {"name": "code", "datatype": "FP32"}.items() <= encode["outputs"][-1].items()
-    assert client.get_model_config(MODEL)["max_batch_size"] == 256
+    config = client.get_model_config(MODEL)
+    assert config["max_batch_size"] == 256
+    assert config["parameters"] == {"device": {"string_value": "cpu"}, "precision": {"string_value": "f32"}}
 
 
 def signatures(client: triton.InferenceServerClient) -> Iterator[dict]:

@@ -1,6 +1,8 @@
 //! What the protocol says of the server and its models: metadata, configuration, statistics and the index of the
 //! repository.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::{
@@ -62,6 +64,14 @@ pub(super) struct ModelConfig {
     pub(super) max_batch_size: usize,
     pub(super) input: Vec<ConfigInput>,
     pub(super) output: Vec<ConfigOutput>,
+    /// What computes the model's numbers, and how exactly.
+    pub(super) parameters: BTreeMap<&'static str, ConfigParameter>,
+}
+
+/// Something that holds for a model, in words.
+#[derive(Debug, Serialize)]
+pub(super) struct ConfigParameter {
+    pub(super) string_value: &'static str,
 }
 
 /// An input without its batch axis.
@@ -124,6 +134,8 @@ impl OpenInference {
     pub(super) fn model_config(&self, name: &str, version: Option<u32>) -> Result<ModelConfig, Refusal> {
         let target = self.target(name, version, None)?;
         let batched = target.is_batched();
+        let computed = &target.model.card.computed;
+        let words = [("device", computed.device), ("precision", computed.precision)];
         // The batch axis is implied by the size of batches.
         let dims = |mut shape: Vec<i64>| {
             if batched {
@@ -153,6 +165,10 @@ impl OpenInference {
             max_batch_size: if batched { self.service.limits().max_images } else { 0 },
             input: target.inputs().into_iter().map(input).collect(),
             output: target.outputs().into_iter().map(output).collect(),
+            parameters: words
+                .into_iter()
+                .map(|(name, string_value)| (name, ConfigParameter { string_value }))
+                .collect(),
         })
     }
 

@@ -50,7 +50,7 @@ impl OpenInference {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
-type Parameters = HashMap<String, InferParameter>;
+pub(super) type Parameters = HashMap<String, InferParameter>;
 
 fn refused(refusal: Refusal) -> Status {
     status::status(&refusal, message(&refusal))
@@ -121,7 +121,12 @@ impl GrpcInferenceService for Inference {
             data_type: data_type(output.data_type),
             dims: output.dims,
         };
+        let parameter = |(name, own): (&str, documents::ConfigParameter)| {
+            let string_value = own.string_value.to_owned();
+            (name.to_owned(), ModelParameter { string_value })
+        };
         let config = ModelConfig {
+            parameters: own.parameters.into_iter().map(parameter).collect(),
             name: own.name,
             platform: own.platform.to_owned(),
             max_batch_size: i32::try_from(own.max_batch_size).unwrap_or(i32::MAX),

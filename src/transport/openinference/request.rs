@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// The parameter that names the operation.
-const OPERATION: &str = "operation";
+pub(super) const OPERATION: &str = "operation";
 /// The parameter that sets a deadline, in microseconds; options of operations say it in seconds.
 const TIMEOUT: &str = "timeout";
 /// Parameters of scheduling, sequences and decoupled models, which client libraries send with every request and which
@@ -128,24 +128,24 @@ impl OpenInference {
         })
     }
 
-    /// Refuses what can be refused before anything but the name has been read: a model that is not there, and, if the
-    /// name says which operation is meant, what there is no room for, whatever time it grants.
+    /// Refuses what can be refused before the tensors have been read: a model that is not there, and, if the name or
+    /// the parameter says which operation is meant, what there is no room for within the longest time it can have.
     pub(super) fn foresee(
         &self,
         caller: &Caller,
-        name: &str,
-        version: Option<u32>,
+        (name, version): (&str, Option<u32>),
+        operation: Option<&str>,
+        longest: Duration,
         started: Instant,
     ) -> Result<(), Refusal> {
-        let target = self.target(name, version, None)?;
-        if target::parts(name).1.is_none() {
+        let target = self.target(name, version, operation)?;
+        if operation.is_none() && target::parts(name).1.is_none() {
             return Ok(());
         }
         let own = (target.model.name.as_str(), Some(target.model.version));
-        let longest = Some(self.service.limits().max_request_timeout);
         let opened = self
             .service
-            .open(caller, target.operation.about().name, own, longest, started);
+            .open(caller, target.operation.about().name, own, Some(longest), started);
         opened.and_then(|opened| opened.foresee()).inspect_err(|_| {
             // Dropped, it counts as failed.
             drop(Recording::new(&self.counters, Key::of(&target), started));

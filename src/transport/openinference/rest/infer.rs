@@ -35,7 +35,8 @@ pub(super) async fn infer(
     let header_length = header_length(headers)?;
     let protocol = &state.protocol;
     let caller = access::caller(&parts.extensions);
-    if let Err(refusal) = protocol.foresee(&caller, &name, version, scope.started()) {
+    let longest = protocol.service.limits().max_request_timeout;
+    if let Err(refusal) = protocol.foresee(&caller, (&name, version), None, longest, scope.started()) {
         body::refuse(body, scope.announced()).await;
         return Err(Problem(refusal));
     }
