@@ -5,8 +5,10 @@
 mod changes;
 pub mod control_groups;
 pub mod descriptors;
+mod error;
 mod sandbox;
 mod secrets;
+mod tools;
 
 use std::{
     future::Future,
@@ -18,28 +20,24 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch};
 
+use self::tools::{gate, placement, workshop};
 pub use self::{
+    changes::Changes,
+    error::AppError,
     sandbox::{SandboxError, enter as enter_sandbox},
     secrets::Secrets,
 };
 
 use crate::{
-    access::{Access, Identity, KeysError, Network},
-    families::{self, GateSettings, Workshop},
-    metrics::Metrics,
+    access::{Access, Identity, Network},
+    families::{self, GateSettings},
     model::{control::Operator, info::ModelInfo},
     operations::{self, Limits, Service},
     repository::{Loading, Repository},
-    runtime::{
-        self, Engine, Placement, RuntimeError,
-        onnx::{self, OnnxEngine},
-    },
-    scheduling::{Meter, Scheduler, SchedulerConfig},
-    settings::{
-        ClientsBy, Device, ModelControl, ModelSettings, Precision, SecuritySettings, Settings, SettingsError,
-        TraceSettings,
-    },
-    trace::{self, Export, ExportError},
+    runtime::onnx,
+    scheduling::Meter,
+    settings::{ClientsBy, ModelControl, ModelSettings, SecuritySettings, Settings, TraceSettings},
+    trace::{self, Export},
     transport::{
         Door, grpc,
         http::{
@@ -47,11 +45,9 @@ use crate::{
             server::{Apart, Listening},
         },
         openinference::{self, OpenInference},
-        tls::{Tls, TlsError, TlsFiles},
+        tls::{Tls, TlsFiles},
     },
 };
-
-pub use self::changes::Changes;
 
 /// The version of ONNX Runtime that the server is tested with on the device of the settings.
 pub fn runtime_version(settings: &Settings) -> &'static str {
@@ -71,57 +67,6 @@ pub struct App {
     limits: ServerLimits,
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
-}
-
-/// Why the server does not start or run.
-#[derive(Debug, thiserror::Error)]
-pub enum AppError {
-    /// A setting that cannot be.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// No runtime.
-    #[error(transparent)]
-    Runtime(#[from] RuntimeError),
-    /// The folder of models cannot be read.
-    #[error("the model repository {path} cannot be read: {cause}")]
-    Repository {
-        /// The folder.
-        path: PathBuf,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// What operators asked for cannot be read.
-    #[error(
-        "what was asked of models by calls is kept in control.json of {folder}, which cannot be read: {cause}; mend \
-         the file, or remove it to load everything and pin nothing"
-    )]
-    Wishes {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        cause: io::Error,
-    },
-    /// A folder that is neither `<name>` nor `<name>/<version>`.
-    #[error("{0} is not a model: a model is a folder <name>/<version> with a model.toml, where <version> is a number")]
-    NotAModel(PathBuf),
-    /// No keys.
-    #[error(transparent)]
-    Keys(#[from] KeysError),
-    /// No certificate.
-    #[error("TLS is not possible: {0}")]
-    Tls(#[from] TlsError),
-    /// No traces.
-    #[error(transparent)]
-    Traces(#[from] ExportError),
-    /// No sandbox.
-    #[error(transparent)]
-    Sandbox(#[from] SandboxError),
-    /// The gRPC contracts are broken.
-    #[error("the gRPC services cannot be served: {0}")]
-    Grpc(#[from] grpc::Broken),
-    /// The system refused threads or connections.
-    #[error("{0}")]
-    System(#[from] io::Error),
 }
 
 /// Where clients come in.
@@ -427,45 +372,4 @@ pub fn import(
         gate: gate(settings),
     };
     Ok(families::import::import(&tools, request, interview, host))
-}
-
-fn gate(settings: &Settings) -> GateSettings {
-    GateSettings {
-        time_limit: settings.models.load_timeout,
-        ..GateSettings::default()
-    }
-}
-
-/// Where graphs are to run, and how exactly.
-fn placement(settings: &ModelSettings) -> Placement {
-    Placement {
-        device: match settings.device {
-            Device::Cpu => runtime::Device::Cpu,
-            Device::OpenVino => runtime::Device::OpenVino,
-            Device::Cuda => runtime::Device::Cuda,
-        },
-        precision: match settings.precision {
-            Precision::F32 => runtime::Precision::F32,
-            Precision::Bf16 => runtime::Precision::Bf16,
-        },
-    }
-}
-
-/// The runtime, the workers and the metrics.
-fn workshop(settings: &Settings) -> Result<Workshop, AppError> {
-    let library = settings.onnxruntime_library()?;
-    let work = &settings.work;
-    let engine = OnnxEngine::new(&library, work.workers)?.placed(placement(&settings.models))?;
-    let engine: Arc<dyn Engine> = Arc::new(engine);
-    let metrics = Arc::new(Metrics::new());
-    let config = SchedulerConfig {
-        workers: work.workers,
-        interactive_capacity: work.interactive_queue,
-        bulk_capacity: work.bulk_queue,
-        interactive_rows: work.max_batch_rows,
-        bulk_rows: work.max_step_rows,
-        ..SchedulerConfig::default()
-    };
-    let scheduler = Arc::new(Scheduler::start(config, &metrics)?);
-    Ok(Workshop::new(engine, scheduler, metrics))
 }

@@ -21,6 +21,8 @@ pub mod encode;
 pub mod input;
 pub mod interpolate;
 pub mod label;
+mod limits;
+mod opened;
 pub mod reconstruct;
 pub mod render;
 pub mod sample;
@@ -38,8 +40,10 @@ pub use self::{
     any::{About, AnyAnswer, AnyOperation, Voice},
     input::Input,
     label::Label,
+    limits::Limits,
+    opened::{CommonOptions, Opened, known_of},
     render::{Format, Rendering},
-    service::{Limits, Opened, Service},
+    service::Service,
     tensor::{Tensor, TensorSpec},
 };
 use crate::{

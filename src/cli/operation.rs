@@ -25,7 +25,7 @@ use super::{
 use crate::{
     app::Registries,
     intake::{Content, Source, Takes},
-    operations::{AnyOperation, service::known_of, tensor::Datatype},
+    operations::{AnyOperation, known_of, tensor::Datatype},
 };
 
 /// What an operation's answer is made of.

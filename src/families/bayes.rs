@@ -238,7 +238,12 @@ impl Own {
         let find = |role: Role| {
             let member = self.members.iter().find(|member| member.role == role);
             member
-                .map(|member| member.find(gate, "the composite was made of: it has"))
+                .map(|member| {
+                    member.find(
+                        |name, version| gate.member(name, version),
+                        "the composite was made of: it has",
+                    )
+                })
                 .transpose()
         };
         let classifier = find(Role::Classifier)?;

@@ -209,7 +209,10 @@ impl Own {
     fn found(&self, gate: &Gate<'_>) -> Result<Members, String> {
         let mut members = Members::default();
         for member in &self.members {
-            let found = member.find(gate, "the detector was calibrated with: its graphs have")?;
+            let found = member.find(
+                |name, version| gate.member(name, version),
+                "the detector was calibrated with: its graphs have",
+            )?;
             members.add(member.role, &found)?;
         }
         Ok(members)

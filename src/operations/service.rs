@@ -1,101 +1,39 @@
-//! A request on its way: from names to a model and an operation, through intake, to an answer. Every transport and the
-//! command line go this way, so that defaults, limits and deadlines exist once.
+//! What a server can be asked: its models, and requests of them, which are opened here. Every transport and the command
+//! line go this way, so that defaults, limits and deadlines exist once.
 
 use std::{
     sync::{
-        Arc, LazyLock,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use schemars::{JsonSchema, Schema};
-use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::{AnyAnswer, AnyOperation, Context, Format, Registry, Work, costs::Costs, render::not_acceptable};
+use super::{
+    AnyOperation, Context, Format, Limits, Registry, Work,
+    costs::Costs,
+    opened::{Opened, known_of},
+};
 use crate::{
     access::{Access, Caller, Scope},
-    domain::image::ImageShape,
-    intake::{
-        Budget, Content, DecodeOptions, Decoding, Ledger, Takes, check_count, check_present,
-        options::{Known, RawOptions, schema_of, seconds},
-    },
+    intake::{Decoding, Ledger, Takes, options::Known},
     metrics::Metrics,
     model::{
-        Call, Kind, Model, Refusal,
+        Call, Kind, Refusal,
         call::Fare,
         catalogue::{Catalogue, Listing},
         control::{Change, Operator},
         detect::WatchesDrift,
         info::{Capable, Details, ModelInfo, Preprocessing, State},
-        progress::Board,
         shadow::Shadow,
     },
     scheduling::{Class, Meter, Scheduler},
-    trace::Trace,
 };
 
 /// Requests that shadows work on at once.
 const SHADOWS: usize = 2;
-
-/// What one request may ask for and how long it may take.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Limits {
-    /// Images in one request, sent or asked for. Default 256.
-    pub max_images: usize,
-    /// Images drawn by one request, completions included. Default 64.
-    pub max_samples: u32,
-    /// Pixels that all image files of one request may decode to, checked from their headers, so that a small file
-    /// cannot claim much memory. Default 25 Mi, which lets a photograph of 24 million in where it is resized.
-    pub max_decoded_pixels: u64,
-    /// Bytes that all requests together may hold: bodies, decoded pixels, answers. Default 512 MiB.
-    pub max_held_bytes: usize,
-    /// Requests whose images are decoded at once. Default: the number of cores.
-    pub decoding: usize,
-    /// Time for a whole request that names none. Default 60 s.
-    pub request_timeout: Duration,
-    /// The longest time that a client may ask for, and the time of bulk work that names none. Default 600 s.
-    pub max_request_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_images: 256,
-            max_samples: 64,
-            max_decoded_pixels: 25 << 20,
-            max_held_bytes: 512 << 20,
-            decoding: std::thread::available_parallelism().map_or(1, usize::from),
-            request_timeout: Duration::from_secs(60),
-            max_request_timeout: Duration::from_secs(600),
-        }
-    }
-}
-
-impl Limits {
-    /// Refuses a time that the server does not grant.
-    fn check_timeout(&self, timeout: Duration) -> Result<Duration, Refusal> {
-        if timeout <= self.max_request_timeout {
-            return Ok(timeout);
-        }
-        let reason = format!(
-            "{} s is more than this server grants: at most {} s",
-            timeout.as_secs_f64(),
-            self.max_request_timeout.as_secs_f64()
-        );
-        Err(Refusal::option("timeout", reason))
-    }
-}
-
-/// Options of every operation.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-pub struct CommonOptions {
-    /// Seconds after which the answer is of no more use; the server grants so many at most. Also as the header
-    /// X-Request-Timeout.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub timeout: Option<f64>,
-}
 
 /// The models of a catalogue and what can be asked of them.
 #[derive(Debug)]
@@ -120,22 +58,6 @@ pub struct Service {
 struct Entry {
     operation: Arc<dyn AnyOperation>,
     known: Arc<Known>,
-}
-
-/// A request whose model and operation are known: the model is ready and can do what is asked. Its data has not been
-/// read yet.
-#[derive(Debug)]
-pub struct Opened {
-    /// The model.
-    pub model: Arc<Model>,
-    /// The operation.
-    pub operation: Arc<dyn AnyOperation>,
-    known: Arc<Known>,
-    context: Context,
-    decoding: Arc<Decoding>,
-    format: Format,
-    /// Whether the client named a deadline.
-    named: bool,
 }
 
 impl Service {
@@ -414,132 +336,5 @@ impl Entry {
             known: known_of(&**operation),
             operation: Arc::clone(operation),
         }
-    }
-}
-
-/// The options that may come with an operation: its own, those of decoding where it takes images, and those of every
-/// operation.
-pub fn known_of(operation: &dyn AnyOperation) -> Arc<Known> {
-    let about = operation.about();
-    Known::of(&[&about.options, decode_schema(about.takes), &COMMON])
-}
-
-// Writing a schema down takes longer than a small graph, so that it is done once and not for every request.
-static COMMON: LazyLock<Schema> = LazyLock::new(schema_of::<CommonOptions>);
-static DECODE: LazyLock<Schema> = LazyLock::new(schema_of::<DecodeOptions>);
-static NONE: LazyLock<Schema> = LazyLock::new(Schema::default);
-
-/// The options of decoding, where an operation takes images.
-fn decode_schema(takes: Takes) -> &'static Schema {
-    if takes.images() { &DECODE } else { &NONE }
-}
-
-impl Opened {
-    /// When the answer is of no more use.
-    pub fn deadline(&self) -> Instant {
-        self.context.call.deadline
-    }
-
-    /// Takes the options that every operation has, as far as they have come.
-    pub fn set_common(&mut self, options: &mut RawOptions, started: Instant) -> Result<(), Refusal> {
-        let common: CommonOptions = options.take(&COMMON)?;
-        if let Some(timeout) = common.timeout {
-            let limit = self.context.limits.check_timeout(seconds("timeout", timeout)?)?;
-            // Of two that were named, the shorter counts.
-            let named = started + limit;
-            let deadline = &mut self.context.call.deadline;
-            *deadline = if self.named { named.min(*deadline) } else { named };
-            self.named = true;
-        }
-        Ok(())
-    }
-
-    /// Refuses at once what there is no room for, whatever it brings.
-    pub fn foresee(&self) -> Result<(), Refusal> {
-        self.context.call.foresee()
-    }
-
-    /// So many images, codes or streams have come.
-    fn count(&mut self, items: usize) {
-        if let Some(fare) = &mut self.context.call.fare {
-            fare.items = items;
-        }
-    }
-
-    /// Where what it comes to is told.
-    pub fn trace(&self) -> &Trace {
-        &self.context.call.trace
-    }
-
-    /// The formats that the answer may have.
-    pub fn formats(&self) -> &'static [Format] {
-        self.operation.formats(&self.model)
-    }
-
-    /// Settles the format of the answer.
-    pub fn set_format(&mut self, format: Format) -> Result<(), Refusal> {
-        if !self.formats().contains(&format) {
-            return Err(not_acceptable(self.formats()));
-        }
-        self.format = format;
-        Ok(())
-    }
-
-    /// Lets somebody see how far the images are.
-    pub fn watch(&mut self, board: Arc<Board>) {
-        self.context.call.watch = Some(board);
-    }
-
-    /// No options yet, of those that may come.
-    pub fn options(&self) -> RawOptions {
-        RawOptions::new(Arc::clone(&self.known))
-    }
-
-    /// Size of the model's images.
-    pub fn shape(&self) -> ImageShape {
-        self.model.shape
-    }
-
-    /// What the request may bring.
-    pub fn budget(&self) -> Budget {
-        Budget {
-            max_images: self.context.limits.max_images,
-            max_pixels: self.context.limits.max_decoded_pixels,
-            code_size: self.operation.code_size(&self.model),
-        }
-    }
-
-    /// Understands the options, decodes the data and does it.
-    pub async fn answer(
-        mut self,
-        content: Content,
-        mut options: RawOptions,
-        started: Instant,
-    ) -> Result<Box<dyn AnyAnswer>, Refusal> {
-        self.set_common(&mut options, started)?;
-        let takes = self.operation.about().takes;
-        let asked: DecodeOptions = options.take(decode_schema(takes))?;
-        let decode = self.model.preprocessing.or(asked.into());
-        let prepared = self.operation.prepare(&mut options, self.format)?;
-        let budget = self.budget();
-        self.count(content.len());
-        self.foresee()?;
-        let mut intake = self.trace().span("intake");
-        let given = self
-            .decoding
-            .decode(content, self.shape(), decode, budget, self.deadline());
-        let mut given = given.await.inspect_err(|refusal| {
-            if refusal.kind() == Kind::Overloaded {
-                self.context.call.metrics().reject("overloaded");
-            }
-        })?;
-        self.count(given.images.len() + given.codes.len() + given.streams.len());
-        intake.set("density.images", given.images.len() as i64);
-        drop(intake);
-        given.preprocessing = takes.images().then(|| Preprocessing::of(decode)).flatten();
-        check_present(&given, takes)?;
-        check_count(given.codes.len(), budget.max_images)?;
-        check_count(given.streams.len(), budget.max_images)?;
-        prepared.run(&self.model, given, &self.context).await
     }
 }

@@ -9,7 +9,7 @@ use super::{Gives, has_labels, shows_maps};
 use crate::{
     cli::{EXIT_CODES, OfflineSettings, inputs::InputArgs, labels::LabelArgs, table::OutputArgs},
     intake::Takes,
-    operations::{AnyOperation, service::known_of},
+    operations::{AnyOperation, known_of},
 };
 
 /// Options that are no flags of a command: what decoding may do stands among the inputs, and one caller at a terminal

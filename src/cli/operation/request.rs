@@ -27,8 +27,7 @@ use crate::{
     intake::{Content, MaskSource, Source, Takes, options::RawOptions},
     model::Refusal,
     operations::{
-        AnyAnswer, AnyOperation, Tensor,
-        service::known_of,
+        AnyAnswer, AnyOperation, Tensor, known_of,
         tensor::{Datatype, Values},
     },
 };

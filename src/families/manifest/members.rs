@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt::Display, str::FromStr, sync::Arc};
 use serde::Deserialize;
 
 use super::Tables;
-use crate::{families::gate::Gate, model::Model};
+use crate::model::Model;
 
 /// A model that is asked for something.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,12 +65,15 @@ impl<Role> Member<Role> {
         }
     }
 
-    /// The model that is named, if it is the very one; else `of` says whose it was, and of what the hash is.
-    pub fn find(&self, gate: &Gate<'_>, of: &str) -> Result<Arc<Model>, String> {
+    /// The model that is named, which `find` finds by name and version, if it is the very one; else `of` says whose it
+    /// was, and of what the hash is.
+    pub fn find(
+        &self,
+        find: impl FnOnce(&str, u32) -> Result<Arc<Model>, String>,
+        of: &str,
+    ) -> Result<Arc<Model>, String> {
         let (model, version) = (&self.model, self.version);
-        let found = gate
-            .member(model, version)
-            .map_err(|reason| format!("{model} version {version}: {reason}"))?;
+        let found = find(model, version).map_err(|reason| format!("{model} version {version}: {reason}"))?;
         if found.identity.eq_ignore_ascii_case(&self.sha256) {
             return Ok(found);
         }

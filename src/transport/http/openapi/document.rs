@@ -280,7 +280,7 @@ impl Document {
         }
         for versioned in [false, true] {
             let mut parameters = model_parameters(versioned);
-            let known = crate::operations::service::known_of(operation);
+            let known = crate::operations::known_of(operation);
             let options = known.properties();
             parameters.extend(options.map(|(name, schema)| query_parameter(name, schema)));
             let mut responses = self.refusals(&OF_OPERATIONS);
