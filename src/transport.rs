@@ -7,6 +7,8 @@ mod around;
 pub mod grpc;
 pub mod http;
 pub mod openinference;
+mod rpc;
 pub mod tls;
+pub mod web;
 
 pub use self::access::Door;

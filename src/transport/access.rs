@@ -17,7 +17,8 @@ use axum::{
 
 use super::{
     around::{Around, Before, Boxed},
-    http::{body, problem::Problem, scope::RequestScope},
+    rpc::status,
+    web::{body, problem::Problem, scope::RequestScope},
 };
 use crate::{
     access::{Caller, Scope},
@@ -213,7 +214,7 @@ impl Around for GuardCalls {
     fn before(&self, request: Request) -> Before<Option<Audited>> {
         let needs = Guard::of_call(request.uri().path());
         self.0.pass(needs, request, |_, refusal| {
-            let status = super::grpc::status::status(&refusal, refusal.to_string());
+            let status = status::status(&refusal, refusal.to_string());
             Box::pin(ready(status.into_http()))
         })
     }
@@ -272,7 +273,7 @@ impl Audited {
             address = self.address.map(tracing::field::display),
             call = self.call,
             status = response.status().as_u16(),
-            grpc_status = grpc.map(|status| super::grpc::status::name(status.code())),
+            grpc_status = grpc.map(|status| status::name(status.code())),
             request_id = self.request_id,
             "audit"
         );

@@ -4,21 +4,19 @@
 //! of it: messages, statuses, deadlines and the one log line of a call. A call that its client cancels is dropped, and
 //! the work sees that.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use axum::{Router, extract::Request, http::HeaderValue, response::Response};
-use tonic::{codec::CompressionEncoding, metadata::MetadataMap, service::Routes};
+use tonic::{codec::CompressionEncoding, service::Routes};
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     access::{Door, Guard, GuardCalls},
     around::{Around, Before, Layered},
-    http::{observe::TRACE_RESPONSE, scope},
     openinference::OpenInference,
+    rpc::status,
+    web::{observe::TRACE_RESPONSE, scope},
 };
 use crate::{
     metrics::Metrics,
@@ -27,21 +25,8 @@ use crate::{
 };
 
 mod health;
-pub(super) mod status;
 
-/// What is generated from `proto/density_v1.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
-pub(super) mod density {
-    tonic::include_proto!("density.v1");
-}
-
-/// What is generated from `proto/inference.proto`.
-#[allow(missing_docs, unreachable_pub, clippy::all, clippy::unwrap_used)]
-pub(super) mod inference {
-    tonic::include_proto!("inference");
-}
-
-use self::{
+use super::rpc::{
     density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
     inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE},
 };
@@ -172,26 +157,4 @@ impl Observation {
 fn panicked(_: Box<dyn std::any::Any + Send>) -> Response {
     let status = tonic::Status::internal("the server failed to answer this call");
     status.into_http::<axum::body::Body>()
-}
-
-/// The time that a client grants a call, in the header `grpc-timeout`: digits and a unit. One that cannot be read
-/// grants all there is.
-pub(super) fn timeout(metadata: &MetadataMap, service: &Service) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.len() > 8 {
-        return None;
-    }
-    let number: u64 = digits.parse().ok()?;
-    let timeout = match unit {
-        "H" => Duration::from_secs(number * 3600),
-        "M" => Duration::from_secs(number * 60),
-        "S" => Duration::from_secs(number),
-        "m" => Duration::from_millis(number),
-        "u" => Duration::from_micros(number),
-        "n" => Duration::from_nanos(number),
-        _ => return None,
-    };
-    // A client may have more patience than the server grants.
-    Some(timeout.min(service.limits().max_request_timeout))
 }

@@ -4,21 +4,18 @@
 //! for panics, both ways of compression and the count of bytes held, to a handler in `routes`. The handler of
 //! operations opens a request (path, model, operation, deadline and format of the answer, all before the body is read),
 //! has [`crate::intake`] take the body apart, and writes the answer as it is wanted, or a `stream` of events while the
-//! work goes on. Whatever goes wrong on the way is a [`problem::Problem`].
+//! work goes on. Whatever goes wrong on the way is a problem document.
 //!
-//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing outside knows of
-//! HTTP. A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the work sees
-//! that.
+//! What other protocols over HTTP do in the same way stands in [`super::web`].
+//!
+//! Architecture invariant: nothing here knows of the runtime, of queues or of batches, and nothing below knows of HTTP.
+//! A handler spawns nothing that outlives it: when a client goes away its future is dropped, and the work sees that.
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
-    response::{IntoResponse, Response},
-};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
 use tower::util::option_layer;
 use tower_http::{
-    catch_panic::CatchPanicLayer,
     compression::{
         CompressionLayer,
         predicate::{Predicate, SizeAbove},
@@ -30,31 +27,24 @@ use tower_http::{
 use super::{
     access::{Door, Guard, GuardRoutes},
     around::Layered,
+    web::{body, catch_panics, config, observe, output, problem, scope},
 };
-use crate::{model::Refusal, operations::Service};
+use crate::operations::Service;
 
 mod accept;
-pub(super) mod body;
-mod config;
 mod harden;
-pub(super) mod observe;
 mod openapi;
-pub(super) mod output;
 mod page;
-pub mod problem;
 mod query;
 mod routes;
-pub(super) mod scope;
 pub mod server;
 mod stream;
 
 /// Routes, for whoever puts servers together.
 pub use axum::Router;
 
-pub use self::{
-    config::{HttpConfig, ServerLimits},
-    openapi::document,
-};
+pub use self::openapi::document;
+pub use super::web::config::{HttpConfig, ServerLimits};
 
 /// Answers below this size are not worth the time that compressing them takes.
 const COMPRESS_ABOVE_BYTES: u64 = 16 << 10;
@@ -146,17 +136,4 @@ fn compression() -> CompressionLayer<impl Predicate> {
     CompressionLayer::new()
         .gzip(true)
         .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES).and(is_text))
-}
-
-/// Turns a panic in a handler into a problem. The process's panic hook has already reported it where it happened.
-pub(super) fn catch_panics() -> CatchPanicLayer<fn(Box<dyn std::any::Any + Send>) -> Response> {
-    CatchPanicLayer::custom(|panic: Box<dyn std::any::Any + Send>| {
-        let message = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_default();
-        let refusal = Refusal::internal(format!("a handler panicked: {message}"));
-        problem::Problem(refusal).into_response()
-    })
 }

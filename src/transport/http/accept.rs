@@ -2,13 +2,11 @@
 
 use axum::http::{HeaderMap, header};
 
+use super::problem::PROBLEM;
 use crate::{
     model::{Kind, Refusal},
     operations::{Format, render::not_acceptable},
 };
-
-/// The media type of refusals.
-pub(crate) const PROBLEM: &str = "application/problem+json";
 
 /// The best of `offered` (in order of the server's own preference) by the Accept header; without one, the first. RFC
 /// 9110, section 12.5.1: the most specific range that matches a format decides its quality, and a quality of 0 excludes

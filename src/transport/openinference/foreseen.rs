@@ -29,7 +29,7 @@ use crate::{
     model::Refusal,
     transport::{
         access,
-        grpc::{
+        rpc::{
             density::{self, density_server::SERVICE_NAME as DENSITY},
             inference::{
                 ModelInferRequest, grpc_inference_service_server::SERVICE_NAME as INFERENCE,
@@ -205,7 +205,7 @@ mod tests {
     use futures_util::{StreamExt, stream};
 
     use super::*;
-    use crate::transport::grpc::inference::{InferParameter, model_infer_request::InferInputTensor};
+    use crate::transport::rpc::inference::{InferParameter, model_infer_request::InferInputTensor};
 
     fn request() -> ModelInferRequest {
         let operation = ParameterChoice::StringParam("encode".to_owned());

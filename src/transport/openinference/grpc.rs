@@ -25,7 +25,7 @@ use crate::{
     model::{Kind, Refusal, refusal::clip},
     trace,
     transport::access,
-    transport::grpc::{
+    transport::rpc::{
         inference::{
             grpc_inference_service_server::GrpcInferenceService, infer_parameter::ParameterChoice,
             model_infer_request::InferInputTensor, model_infer_response::InferOutputTensor,

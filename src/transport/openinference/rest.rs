@@ -15,7 +15,7 @@ use super::OpenInference;
 use crate::transport::{
     access::{Door, Guard, GuardRoutes},
     around::Layered,
-    http::{HttpConfig, catch_panics},
+    web::{catch_panics, config::HttpConfig},
 };
 
 mod answer;

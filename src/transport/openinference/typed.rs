@@ -31,7 +31,7 @@ use crate::{
     },
     operations::tensor::{Datatype, Tensor, Values},
     transport::access,
-    transport::grpc::{
+    transport::rpc::{
         density::{density_server::Density, images::Form, sample_response::Event, *},
         status, timeout,
     },

@@ -12,7 +12,7 @@ use crate::{
     model::{Kind, Refusal},
     transport::{
         around::{Around, Before},
-        http::{observe::Written, problem::Problem},
+        web::{observe::Written, problem::Problem},
     },
 };
 

@@ -11,13 +11,13 @@ use crate::{
     model::{Kind, Refusal},
     transport::{
         access,
-        http::{
+        openinference::request::Asked,
+        web::{
             body,
             output::{held_body, offload},
             problem::Problem,
             scope::RequestScope,
         },
-        openinference::request::Asked,
     },
 };
 

@@ -12,8 +12,8 @@ use super::RestState;
 use crate::{
     model::{Kind, Refusal},
     transport::{
-        http::{output, problem::Problem},
         openinference::target,
+        web::{output, problem::Problem},
     },
 };
 

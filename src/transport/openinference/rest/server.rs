@@ -11,8 +11,8 @@ use super::RestState;
 use crate::{
     model::{Kind, Refusal},
     transport::{
-        http::{body, output, problem::Problem, scope::RequestScope},
         openinference::OpenInference,
+        web::{body, output, problem::Problem, scope::RequestScope},
     },
 };
 

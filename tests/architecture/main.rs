@@ -5,6 +5,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod circles;
+
 use std::{
     collections::BTreeSet,
     fs,

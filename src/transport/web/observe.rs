@@ -19,8 +19,7 @@ use crate::{
 };
 
 use super::{
-    accept::PROBLEM,
-    problem::{BadHead, Problem, is_of_the_transport, status_of},
+    problem::{BadHead, PROBLEM, Problem, is_of_the_transport, status_of},
     scope::{REQUEST_ID, RequestScope},
 };
 

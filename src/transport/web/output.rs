@@ -90,7 +90,7 @@ struct Counted;
 /// which there is no room. Without that, clients that ask and never read could make the server hold as much as they
 /// like.
 #[derive(Debug, Clone)]
-pub(super) struct Count(pub(super) Arc<Ledger>);
+pub(crate) struct Count(pub(crate) Arc<Ledger>);
 
 impl Around for Count {
     type Seen = Arc<Ledger>;

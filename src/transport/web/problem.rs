@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use super::scope::RequestScope;
 use crate::model::{Kind, Refusal};
 
+/// The media type of refusals.
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
 /// What every `type` begins with.
 const TYPE_PREFIX: &str = "urn:density-server:error:";
 
