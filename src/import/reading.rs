@@ -248,7 +248,7 @@ impl Reading {
             })
             .collect();
         let gives = export.outputs.iter().enumerate().zip(found);
-        let gives = gives
+        let gives: Vec<Given> = gives
             .filter_map(|((place, port), found)| {
                 Some(Given {
                     port: ports(outs.clone(), &port.name)?,
@@ -257,6 +257,19 @@ impl Reading {
                 })
             })
             .collect();
+        if gives.iter().all(|given| given.sizes.is_none()) {
+            let names: Vec<String> = gives.iter().map(|given| format!("{:?}", given.port.name)).collect();
+            return Err(one(Problem::new(
+                &file,
+                format!(
+                    "nothing that it gives ({}) has a row for each image of a batch: a loss over the batch has not, \
+                     nor have rows for each pixel",
+                    names.join(", ")
+                ),
+                "export what the network predicts rather than its loss, with the batch as the first axis: \
+                 out.view(x.shape[0], …)",
+            )));
+        }
         Ok(Self {
             file,
             model: tried.model,

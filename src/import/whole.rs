@@ -9,14 +9,14 @@ use super::{
     Problem,
     export::{Element, Export, Port},
     interview::Interview,
-    probe::Probe,
+    probe::{Found, Probe},
     reading::{Given, Reading, Taken, Takes, trial},
     tail::MOVING,
 };
 use crate::{
     graph::{
         chance,
-        protobuf::{ElementType, Graph, Model, Node, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
         surgery, weights,
     },
     runtime::Engine,
@@ -64,6 +64,21 @@ pub fn parted(
     if waists.is_empty() || is_density(first) {
         return None;
     }
+    // A code book is looked up in; what is in its place is a code as well, but the encoder gives what comes before.
+    let is_looked_up = pictures.iter().any(|given| ways.is_looked_up(&given.port.name));
+    let before: Vec<Waist>;
+    let waists = if is_looked_up {
+        before = waists
+            .into_iter()
+            .filter(|waist| !ways.is_looked_up(&waist.value))
+            .collect();
+        if before.is_empty() {
+            return None;
+        }
+        before
+    } else {
+        waists
+    };
     let waist = chosen(reading, &ways, &waists)?;
     let posterior = ways.posterior(&waist.value);
     if posterior.is_none() && ways.is_drawn(&waist.value) {
@@ -83,8 +98,16 @@ pub fn parted(
         waist.value,
         waist.sizes.iter().product::<usize>()
     ));
-    let encoder = encoder(reading, waist, posterior);
-    let decoder = decoder(reading, waist, &pictures);
+    if is_looked_up {
+        interview.note(&format!(
+            "{}: it looks its code up in a code book, as a VQ-VAE does: the code served is what the encoder gives \
+             before that, and decoding looks it up. A VQ-VAE has no density by itself; the network that was trained \
+             on its codes, such as a PixelCNN, has one, and is imported by itself",
+            reading.file
+        ));
+    }
+    let encoder = encoder(reading, waist, posterior, is_looked_up);
+    let decoder = decoder(engine, reading, &ways, waist, &pictures);
     let part = |name: &str, model: Model| {
         let ports = |values: &[ValueInfo]| values.iter().filter_map(Port::read).collect();
         let graph = model.graph.as_ref();
@@ -112,7 +135,45 @@ pub fn parted(
         Reading::taking(engine, export, takes)
     };
     let both = read("encoding", encoder).and_then(|encoder| Ok([encoder, read("decoding", decoder)?]));
-    Some(both)
+    let is_drawn = ways.is_drawn(&first.port.name);
+    Some(both.and_then(|both| {
+        if is_drawn || is_same(reading, first, &both).map_err(|problem| vec![problem])? {
+            return Ok(both);
+        }
+        Err(vec![Problem::new(
+            &reading.file,
+            format!(
+                "what it makes of an image is more than what it makes of the code {:?}",
+                waist.value
+            ),
+            "export what makes the code of an image, and what makes the picture of a code, as two graphs",
+        )])
+    }))
+}
+
+/// Whether the parts, one after the other, make the same pictures as the whole.
+fn is_same(reading: &Reading, picture: &Given, [encoder, decoder]: &[Reading; 2]) -> Result<bool, Problem> {
+    const ITEMS: usize = 3;
+    let Some(place) = reading.takes.iter().position(|taken| taken.image().is_some()) else {
+        return Ok(true);
+    };
+    let all = trial(&reading.takes, ITEMS).swap_remove(place);
+    let images: Vec<Vec<f32>> = all.chunks(all.len() / ITEMS).map(<[f32]>::to_vec).collect();
+    let rows = |mut found: Vec<Found>, place: usize| found.swap_remove(place).rows;
+    let expected = rows(reading.run(&images, &[])?, picture.place);
+    let range = expected
+        .iter()
+        .flatten()
+        .fold(0.0f32, |most, value| most.max(value.abs()));
+    // Of mean and spread, one is decoded.
+    for codes in encoder.run(&images, &[])? {
+        let found = rows(decoder.run(&codes.rows, &[])?, 0);
+        let mut pairs = expected.iter().flatten().zip(found.iter().flatten());
+        if pairs.all(|(own, other)| (own - other).abs() <= 1e-3 * range) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What is wrong with several pictures of each image, all of them drawn: nothing that they lead through is one code.
@@ -192,7 +253,7 @@ fn sizes(engine: &dyn Engine, reading: &Reading, values: &[&str]) -> Option<Vec<
 }
 
 /// The graph up to the code.
-fn encoder(reading: &Reading, waist: &Waist, posterior: Option<(String, String)>) -> Model {
+fn encoder(reading: &Reading, waist: &Waist, posterior: Option<(String, String)>, is_looked_up: bool) -> Model {
     let mut model = reading.model.clone();
     let outputs = match posterior {
         Some((mean, deviation)) => {
@@ -207,7 +268,8 @@ fn encoder(reading: &Reading, waist: &Waist, posterior: Option<(String, String)>
         None => {
             let size: usize = waist.sizes.iter().product();
             let rows: Vec<&Given> = reading.gives.iter().filter(|given| given.numbers() == size).collect();
-            if rows.len() >= 2 {
+            // Beside a code that is looked up, what has its size is that before and after.
+            if rows.len() >= 2 && !is_looked_up {
                 let value = |given: &&Given| {
                     let sizes = given.sizes.clone().unwrap_or_default();
                     ValueInfo::batched(&given.port.name, ElementType::Float, &sizes)
@@ -223,9 +285,10 @@ fn encoder(reading: &Reading, waist: &Waist, posterior: Option<(String, String)>
 }
 
 /// The graph from the code on.
-fn decoder(reading: &Reading, waist: &Waist, pictures: &[&Given]) -> Model {
+fn decoder(engine: &dyn Engine, reading: &Reading, ways: &Ways<'_>, waist: &Waist, pictures: &[&Given]) -> Model {
     let mut model = reading.model.clone();
     if let Some(graph) = &mut model.graph {
+        resized(graph, engine, reading, ways, waist);
         surgery::cut(
             graph,
             ValueInfo::batched(&waist.value, ElementType::Float, &waist.sizes),
@@ -237,6 +300,58 @@ fn decoder(reading: &Reading, waist: &Waist, pictures: &[&Given]) -> Model {
     };
     surgery::keep(&mut model, pictures.iter().map(picture).collect());
     needed(model)
+}
+
+/// Has shapes of values that come before the code made of the code and of what is known of them: the batch is the
+/// same, and the rest does not change.
+fn resized(graph: &mut Graph, engine: &dyn Engine, reading: &Reading, ways: &Ways<'_>, waist: &Waist) {
+    let measured: Vec<String> = graph
+        .nodes
+        .iter()
+        .filter(|node| node.op_type() == "Shape")
+        .filter_map(|node| node.inputs.first().cloned())
+        .filter(|value| {
+            let own = ways.before(&[value.as_str()], None);
+            !own.contains(waist.value.as_str()) && own.iter().any(|value| ways.sources.contains(value))
+        })
+        .collect();
+    let values: Vec<&str> = measured.iter().map(String::as_str).collect();
+    let Some(sizes) = sizes(engine, reading, &values) else {
+        return;
+    };
+    let known: HashMap<&str, Vec<usize>> = values
+        .into_iter()
+        .zip(sizes)
+        .filter_map(|(v, s)| Some((v, s?)))
+        .collect();
+    let mut nodes = Vec::new();
+    for node in std::mem::take(&mut graph.nodes) {
+        let own = node.inputs.first().filter(|_| node.op_type() == "Shape");
+        let Some(sizes) = own.and_then(|value| known.get(value.as_str())) else {
+            nodes.push(node);
+            continue;
+        };
+        let output = node.outputs[0].clone();
+        let name = |part: &str| format!("density_server/{part}/{output}");
+        let rank = sizes.len() as i64 + 1;
+        let at = |place: i64| (if place < 0 { place + rank } else { place }).clamp(0, rank) as usize;
+        let (start, end) = (at(node.int("start", 0)), at(node.int("end", rank)));
+        let rest: Vec<i64> = sizes.iter().map(|&size| size as i64).collect();
+        let rest = &rest[start.max(1) - 1..end.max(1) - 1];
+        graph.initializers.push(Tensor::of_ints(&name("rest"), rest));
+        let has_batch = start == 0 && end > 0;
+        let mut parts = Vec::new();
+        if has_batch {
+            graph.initializers.push(Tensor::of_ints(&name("first"), &[0]));
+            nodes.push(Node::new("Shape", &[&waist.value], &name("shape")));
+            nodes.push(Node::new("Gather", &[&name("shape"), &name("first")], &name("batch")).with_int("axis", 0));
+            parts.push(name("batch"));
+        }
+        parts.push(name("rest"));
+        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+        nodes.push(Node::new("Concat", &parts, &output).with_int("axis", 0));
+    }
+    graph.nodes = nodes;
 }
 
 /// Without inputs that nothing reads.
@@ -255,12 +370,14 @@ struct Ways<'a> {
     /// Values that a code must come after: images and random numbers.
     sources: HashSet<&'a str>,
     drawn: HashSet<&'a str>,
+    /// Values that are computed of places in a code book.
+    looked_up: HashSet<&'a str>,
 }
 
 impl<'a> Ways<'a> {
     fn of(graph: &'a Graph, reading: &'a Reading) -> Self {
         let mut writers = HashMap::new();
-        let (mut drawn, mut noise) = (HashSet::new(), Vec::new());
+        let (mut drawn, mut looked_up, mut noise) = (HashSet::new(), HashSet::new(), Vec::new());
         for node in &graph.nodes {
             for output in &node.outputs {
                 writers.insert(output.as_str(), node);
@@ -272,6 +389,10 @@ impl<'a> Ways<'a> {
             if is_noise || node.inputs.iter().any(|input| drawn.contains(input.as_str())) {
                 drawn.extend(node.outputs.iter().map(String::as_str));
             }
+            let is_place = matches!(node.op_type(), "ArgMin" | "ArgMax" | "TopK");
+            if is_place || node.inputs.iter().any(|input| looked_up.contains(input.as_str())) {
+                looked_up.extend(node.outputs.iter().map(String::as_str));
+            }
         }
         let images = reading.image().map(|(taken, _)| taken.port.name.as_str());
         Self {
@@ -279,7 +400,12 @@ impl<'a> Ways<'a> {
             writers,
             sources: images.into_iter().chain(noise).collect(),
             drawn,
+            looked_up,
         }
+    }
+
+    fn is_looked_up(&self, value: &str) -> bool {
+        self.looked_up.contains(value)
     }
 
     fn is_drawn(&self, value: &str) -> bool {

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training import mixture, strangers
+from density_training import guests, mixture, strangers
 from density_training.foreign import MaskedConv2d
 from density_training.strangers import CLASSES, HEIGHT, LATENT, SIDE, WIDTH, Case, Decoder, Graph, Made, Whole
 
@@ -228,3 +228,6 @@ def cases() -> Iterator[Case]:
     with torch.random.fork_rng():
         torch.manual_seed(8)
         yield from lessons()
+    with torch.random.fork_rng():
+        torch.manual_seed(9)
+        yield from guests.cases()

@@ -75,7 +75,10 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             Units::Probability
         }
         (_, _, 1) => {
-            notes.push(format!("{file}: one number, a log-odds, becomes logits of two labels"));
+            interview.note(&format!(
+                "{file}: the one number that it gives of each image is the log-odds of the second of two labels; a \
+                 log-likelihood, an energy or the judgement of a critic would be none"
+            ));
             Units::LogOdds
         }
         (Last::Softmax, _, _) => {

@@ -11,7 +11,8 @@ use crate::{
         Problem,
         canonical::Canonical,
         interview::Interview,
-        reading::{Given, Reading},
+        reading::{Axes, Given, ImageForm, Reading},
+        tail::{self, Last},
     },
 };
 
@@ -41,6 +42,12 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let is_picture = |given: &&Given| picture_of_image(reading).is_some_and(|picture| picture.place == given.place);
     if layers.iter().all(is_picture) && interview.given("family").as_deref() != Some("encoder") {
         return Err(no_family(reading).into());
+    }
+    if let [map] = layers[..]
+        && let Some(problem) = other_picture(reading, map, form)
+        && interview.given("family").as_deref() != Some("encoder")
+    {
+        return Err(problem.into());
     }
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
     let mut graph = Canonical::of(reading);
@@ -81,6 +88,36 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         },
         statistic: None,
         notes: Vec::new(),
+    })
+}
+
+/// What is said of a graph whose one map is a picture of another size than the image: a larger one, or one that a
+/// squashing function ends.
+fn other_picture(reading: &Reading, given: &Given, form: ImageForm) -> Option<Problem> {
+    let sizes = given.sizes.as_deref()?;
+    let (height, width) = match (form.axes, sizes) {
+        (Axes::ChannelsLast, &[height, width, channels]) | (_, &[channels, height, width])
+            if channels == form.channels =>
+        {
+            (height, width)
+        }
+        _ => return None,
+    };
+    let is_squashed = matches!(
+        tail::last(reading.graph(), &given.port.name).0,
+        Last::Tanh | Last::Sigmoid
+    );
+    let is_larger = height > form.height && width > form.width;
+    (is_larger || is_squashed).then(|| {
+        Problem::new(
+            &reading.file,
+            format!(
+                "it makes a picture of {height}×{width} of an image of {}×{}, which is no family of models here, be it \
+                 for a higher resolution or for what is missing",
+                form.height, form.width
+            ),
+            "--family encoder takes what it gives for features",
+        )
     })
 }
 

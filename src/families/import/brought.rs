@@ -41,6 +41,19 @@ pub(super) fn parted(
     let family = interview.answers().get("family").map(String::as_str);
     let is_meant = matches!(family, None | Some("vae" | "autoencoder"));
     let [reading] = &brought[..] else { return Ok(brought) };
+    if let Some((taken, size)) = reading.code()
+        && !reading.drawing.is_empty()
+    {
+        return Err(vec![Problem::new(
+            &reading.file,
+            format!(
+                "it takes {size} numbers ({:?}) and draws random ones inside, as no decoder and no generator does here",
+                taken.port.name
+            ),
+            "if these are a code, export it in evaluation mode and without draws inside; if they are images, say so by \
+             --size HxW; if they are an image and its label in one row, export it with two inputs",
+        )]);
+    }
     if !is_meant {
         return Ok(brought);
     }

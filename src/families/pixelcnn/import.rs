@@ -103,8 +103,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         kind,
     } = predictions;
     let levels = match kind {
-        Kind::Categorical(levels) => levels,
-        Kind::Bernoulli => 2,
+        Kind::Categorical(levels) => levels_told(levels, interview)?,
+        Kind::Bernoulli => levels_told(2, interview)?,
         Kind::Mixture(_) => levels_count(interview)?,
     };
     // The paper's networks take levels from −1 to 1.
@@ -204,6 +204,19 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         statistic: Some("log_likelihood"),
         notes,
     })
+}
+
+/// The levels that predictions tell, which nobody needs to say, and nobody may say otherwise.
+fn levels_told(levels: usize, interview: &mut Interview) -> Result<usize, Mismatch> {
+    match interview.given("levels") {
+        Some(said) if said.parse() != Ok(levels) => Err(Problem::new(
+            "--levels",
+            format!("{said:?} is not the number of levels that it predicts, which is {levels}"),
+            "leave it out",
+        )
+        .into()),
+        _ => Ok(levels),
+    }
 }
 
 /// How numbers of the export become log-probabilities.

@@ -35,6 +35,7 @@ pub(super) fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<T
             Err(problem) => problems.push(problem),
         }
     }
+    problems.extend(one_of_each(export, &takes));
     if export.inputs.is_empty() {
         problems.push(Problem::new(
             &export.file,
@@ -43,6 +44,38 @@ pub(super) fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<T
         ));
     }
     if problems.is_empty() { Ok(takes) } else { Err(problems) }
+}
+
+/// What is wrong with inputs that a model has once: its image, and its label.
+fn one_of_each(export: &Export, takes: &[Taken]) -> Option<Problem> {
+    let named = |is_it: fn(&Taken) -> bool| -> Vec<String> {
+        let own = takes.iter().filter(|taken| is_it(taken));
+        own.map(|taken| format!("{:?}", taken.port.name)).collect()
+    };
+    let (images, labels) = (named(|taken| taken.image().is_some()), named(Taken::is_label));
+    let (what, cure) = if images.len() > 1 {
+        (
+            format!(
+                "it takes {} pictures, {}, and one is the image",
+                images.len(),
+                images.join(" and ")
+            ),
+            "export it together with what makes the others of a label, or with them inside, as constants",
+        )
+    } else if labels.len() > 1 {
+        (
+            format!(
+                "it takes {} rows of labels, {}, and a model is given one label",
+                labels.len(),
+                labels.join(" and ")
+            ),
+            "export it with the others inside, as constants; numbers that are drawn for every image are part of its \
+             code: join them to it (torch.cat) within the network that is exported",
+        )
+    } else {
+        return None;
+    };
+    Some(Problem::new(&export.file, what, cure))
 }
 
 fn input(
@@ -156,11 +189,14 @@ fn last_size(graph: &Graph, value: &str) -> Option<usize> {
     }
 }
 
+/// Rows that a flat picture has at least: fewer are a code.
+const SMALLEST: usize = 4;
+
 /// A picture's number of channels and sides, if a flat image has so many numbers.
 fn square(size: usize) -> Option<(usize, usize)> {
     [1, 3].into_iter().find_map(|channels| {
         let side = ((size / channels) as f64).sqrt().round() as usize;
-        (side >= 2 && size == channels * side * side).then_some((channels, side))
+        (side >= SMALLEST && size == channels * side * side).then_some((channels, side))
     })
 }
 
@@ -224,10 +260,19 @@ fn flat(
     }
     let (channels, height, width) = guess;
     let key = format!("takes.{}", export.file);
-    let is_called_image = ["image", "img", "pixel", "picture"]
-        .iter()
-        .any(|word| name.to_lowercase().contains(word));
-    let likely = if shrinks || is_called_image { "image" } else { "code" };
+    let file = export.file.to_lowercase();
+    let is_called_image = name.eq_ignore_ascii_case("x")
+        || file.contains("encod")
+        || ["image", "img", "pixel", "picture"]
+            .iter()
+            .any(|word| name.to_lowercase().contains(word));
+    let is_called_code = ["z", "latent", "latents", "noise", "code"].contains(&name.to_lowercase().as_str())
+        || ["decod", "generat"].iter().any(|word| file.contains(word));
+    let likely = if is_called_image || (shrinks && !is_called_code) {
+        "image"
+    } else {
+        "code"
+    };
     let answer = interview.ask(
         &key,
         format!(
@@ -331,6 +376,18 @@ fn picture(export: &Export, port: &Port, sides: &[Size], interview: &mut Intervi
         }
         _ => return Err(open()),
     };
+    let is_other = |(channels, height, width): (Option<usize>, usize, usize)| {
+        (height, width) != (image.height, image.width) || channels.is_some_and(|own| own != image.channels)
+    };
+    if asked.is_some_and(is_other) {
+        return Err(problem(
+            format!(
+                "--size says another size than its input {name:?} of the shape {}",
+                port.shown()
+            ),
+            "leave it out, or export the network for that size",
+        ));
+    }
     if image.channels > 4 {
         return Err(problem(
             format!(
@@ -372,5 +429,6 @@ mod tests {
         assert_eq!(square(3072), Some((3, 32)));
         assert_eq!(square(100), Some((1, 10)));
         assert_eq!(square(7), None);
+        assert_eq!(square(4), None);
     }
 }

@@ -201,6 +201,18 @@ pub(super) fn freed(
     for (number, candidate) in candidates.iter().enumerate() {
         match runs(candidate, TOGETHER) {
             Ok(true) => {
+                // Whatever ran with several only, though nothing says how many they are.
+                if export.batch.is_none()
+                    && batch > 1
+                    && let Err(error) = runs(candidate, 1)
+                {
+                    return Err(Problem::new(
+                        &export.file,
+                        format!("it runs on several images, but not on one: {error}"),
+                        "an axis of one image goes with all others of size 1: name those that are meant, as in \
+                         x.squeeze(2), and export it again",
+                    ));
+                }
                 let is_changed = is_fixed || number > 0;
                 return Ok(Freed {
                     model: (*candidate).clone(),

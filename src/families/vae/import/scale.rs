@@ -2,7 +2,10 @@
 
 use super::is_called;
 use crate::{
-    families::{decoder::Density, import::Mismatch},
+    families::{
+        decoder::Density,
+        import::{Mismatch, coded},
+    },
     graph::convert::Step,
     import::{
         Problem,
@@ -54,7 +57,9 @@ pub(super) fn density_of(reading: &Reading, scale: &Given, interview: &mut Inter
                 "{}: of which distribution is {:?} the scale?",
                 reading.file, scale.port.name
             );
-            interview.ask("head", text, &options, options[0].0)
+            // A scale that no code changes is that of squared error.
+            let likely = options[usize::from(constant(reading, scale)?.is_some())].0;
+            interview.ask("head", text, &options, likely)
         }
     };
     match answer.as_str() {
@@ -62,6 +67,15 @@ pub(super) fn density_of(reading: &Reading, scale: &Given, interview: &mut Inter
         "gaussian" => Ok(Density::Gaussian),
         other => Err(unknown("head", other, &options).into()),
     }
+}
+
+/// The number that a graph gives everywhere, whatever the code.
+fn constant(reading: &Reading, given: &Given) -> Result<Option<f32>, Mismatch> {
+    let size = reading.code().map_or(0, |(_, size)| size);
+    let rows = coded(reading, &[vec![-1.0; size], vec![0.5; size]], &[], given.place)?;
+    let mut numbers = rows.iter().flatten().copied();
+    let first = numbers.next();
+    Ok(first.filter(|&first| numbers.all(|number| number == first)))
 }
 
 /// What makes a log-scale of the spread that is given.
@@ -82,6 +96,10 @@ pub(super) fn log_scale(
     let is_positive = matches!(last, Last::Exp | Last::Softplus | Last::ExpOfHalf);
     let is_variance = density == Density::Gaussian && is_called(given, &["var"]);
     let answer = interview.given("log_scale");
+    if matches!(answer.as_deref(), Some("scale" | "variance")) && interview.is_insisted("log_scale") {
+        // Its logarithm is written, and may be above 0 after all.
+        declared.push("log_scale = \"log-scale\"".to_owned());
+    }
     let steps = match answer.as_deref() {
         Some("scale") => vec![Step::Log],
         Some("log-scale") => {
@@ -95,6 +113,11 @@ pub(super) fn log_scale(
             vec![Step::Times(0.5)]
         }
         Some(other) => return Err(unknown("log_scale", other, &OPTIONS).into()),
+        // One that is the same everywhere is written down as it is; a logarithm above 0 would be wider than all levels.
+        None if !is_positive && !is_variance && constant(reading, given)?.is_some_and(|scale| scale > 0.0) => {
+            declared.push("log_scale = \"log-scale\"".to_owned());
+            vec![Step::Log]
+        }
         None => match (is_positive, is_variance && last != Last::ExpOfHalf) {
             (true, true) => vec![Step::Log, Step::Times(0.5)],
             (true, false) => vec![Step::Log],
