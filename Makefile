@@ -275,6 +275,21 @@ example-surface: build $(PACKAGES)/installed $(BACKBONE)/installed ## Make and m
 		--data $(SURFACE)/held-out --outliers $(foreach kind,$(DEFECTS),MT_$(kind)=$(SURFACE)/defects/MT_$(kind)) \
 		--masks $(SURFACE)/masks --output $(SURFACE)/report
 
+# The same with a small network of our own that nothing is pretrained in; its training photographs calibrate nothing.
+.PHONY: example-surface-own
+example-surface-own: build $(PACKAGES)/installed ## Make and measure the same without anything pretrained: DATA=magnetic-tile.zip
+	$(EXAMPLE) density_training.surface unpack --data $(abspath $(DATA)) --output $(CURDIR)/$(SURFACE)
+	rm -rf $(SURFACE)/own
+	mkdir -p $(SURFACE)/own
+	cp -r models/examples/magnetic-tile-cutpaste $(SURFACE)/own
+	target/release/density-server calibrate magnetic-tile-cutpaste --repository $(SURFACE)/own --resize \
+		--fit $(SURFACE)/fit --data $(SURFACE)/calibrate \
+		--golden $(SURFACE)/own/magnetic-tile-cutpaste/1/golden_images.npy --name magnetic-tile-cutpaste-gate \
+		--description "photographs of magnetic tiles without defects (Huang, Qiu and Guo)"
+	target/release/density-server evaluate magnetic-tile-cutpaste-gate --repository $(SURFACE)/own --resize \
+		--data $(SURFACE)/held-out --outliers $(foreach kind,$(DEFECTS),MT_$(kind)=$(SURFACE)/defects/MT_$(kind)) \
+		--masks $(SURFACE)/masks --output $(SURFACE)/own-report
+
 $(BACKBONE)/installed:
 	@rm -rf $(BACKBONE)
 	@echo "fetching EfficientNet-Lite0 (17 MB)"

@@ -4,7 +4,9 @@
 //! have seen are smaller than those of new ones, and densities that were fitted to such distances would find every
 //! inlier strange. So these images are measured in folds, each by learners that have seen the other folds; those that
 //! calibrate by learners that have seen all folds. That the first have seen a little less can make a detector worse and
-//! no promise false: those images calibrate nothing.
+//! no promise false: those images calibrate nothing. It does make it worse where few images resemble a new one, such as
+//! the other photographs of one part: with five folds, the distances that were ranked among were so much larger than
+//! those of new images that none of 300 of these was farther than the outermost 3 % of them. Hence many folds.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +25,7 @@ use crate::{
 };
 
 /// Folds of the images that are learnt from.
-const FOLDS: usize = 5;
+const FOLDS: usize = 20;
 
 /// What learns, and for whom.
 #[derive(Debug)]

@@ -62,7 +62,8 @@ pub type Measured = Vec<Vec<f64>>;
 pub struct Rule {
     /// What it is made of.
     pub plan: Plan,
-    /// For each statistic of the plan, if it is one number, its values on the rank images.
+    /// For each statistic of the plan, if it is one number, its values on the fit and the rank images: nothing is fitted
+    /// before it is ranked, and the more values there are, the better is known where its tail begins.
     pub ranks: Vec<Option<Tail>>,
     /// The densities of the plan.
     pub densities: Vec<Density>,
@@ -132,7 +133,7 @@ pub enum FitError {
 /// What a rule says of one image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Judgement {
-    /// For each statistic of the plan, if it is one number, its two-sided p-value among the rank images.
+    /// For each statistic of the plan, if it is one number, its two-sided p-value among the fit and rank images.
     pub statistics: Vec<Option<f64>>,
     /// What each density says, and after them the excess, if there is one.
     pub densities: Vec<DensityJudgement>,
@@ -176,7 +177,7 @@ impl Rule {
             .iter()
             .enumerate()
             .map(|(place, statistic)| {
-                let values = rank.iter().map(|measured| measured[place][0]);
+                let values = fit.iter().chain(rank).map(|measured| measured[place][0]);
                 statistic.is_number().then(|| Tail::new(values))
             })
             .collect();

@@ -10,10 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+Batch = TypeVar("Batch")
 
 WARMUP_STEPS = 100
 AVERAGE = 0.999
@@ -46,8 +48,8 @@ class TimedProgress:
 
 def train(
     network: nn.Module,
-    loss: Callable[[Tensor], Tensor],
-    batch: Callable[[float], Tensor],
+    loss: Callable[[Batch], Tensor],
+    batch: Callable[[float], Batch],
     optimisers: list[torch.optim.Optimizer],
     recipe: TimedRecipe,
     checkpoint: Path,

@@ -109,7 +109,7 @@ pub struct StatisticFigures {
     pub auroc: f64,
     /// Its standard error.
     pub auroc_error: f64,
-    /// Of the p-value among the rank images, which looks at both sides.
+    /// Of the p-value among the fit and rank images, which looks at both sides.
     pub auroc_of_p_value: f64,
     /// Share of inliers rejected where 95 % of the outliers are.
     pub fpr_at_95: f64,

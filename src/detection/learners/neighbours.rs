@@ -163,6 +163,22 @@ fn beside(products: &[f32], squares: &[f32]) -> impl Iterator<Item = f32> {
         .map(|(product, square)| square - 2.0 * product)
 }
 
+/// |a − b|². Summed in lanes: one sum, whose order counts, would be as slow as its additions one after the other.
+fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let (mut sums, mut rest) = ([0.0; LANES], 0.0);
+    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (a, b) in a.remainder().iter().zip(b.remainder()) {
+        rest += (a - b) * (a - b);
+    }
+    for (a, b) in a.zip(b) {
+        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += (a - b) * (a - b);
+        }
+    }
+    sums.iter().sum::<f32>() + rest
+}
+
 /// The row with the least of these, and that. Blocks are searched for their least number alone, which takes no branch.
 fn nearest(products: &[f32], squares: &[f32]) -> (usize, f32) {
     const BLOCK: usize = 64;
@@ -273,8 +289,7 @@ fn cover(places: &[f32], size: usize, kept: usize, seed: u64) -> Vec<usize> {
         let centre = &points[next * projected..(next + 1) * projected];
         let mut farthest = (0, f32::NEG_INFINITY);
         for (place, (point, far)) in points.chunks(projected).zip(&mut far).enumerate() {
-            let distance: f32 = point.iter().zip(centre).map(|(a, b)| (a - b) * (a - b)).sum();
-            *far = far.min(distance);
+            *far = far.min(squared_distance(point, centre));
             if *far > farthest.1 {
                 farthest = (place, *far);
             }

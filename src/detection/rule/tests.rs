@@ -57,6 +57,13 @@ fn odd_combinations_of_ordinary_values_are_strange() {
 }
 
 #[test]
+fn numbers_are_ranked_among_all_images_and_densities_among_those_they_were_not_fitted_to() {
+    let rule = rule();
+    assert_eq!(rule.ranks[0].as_ref().unwrap().values().len(), 400 + 300);
+    assert!(rule.densities.iter().all(|density| density.tail.values().len() == 300));
+}
+
+#[test]
 fn the_same_images_and_seed_give_the_same_rule() {
     assert_eq!(rule(), rule());
 }
