@@ -62,8 +62,8 @@ pub type Measured = Vec<Vec<f64>>;
 pub struct Rule {
     /// What it is made of.
     pub plan: Plan,
-    /// For each statistic of the plan, if it is one number, its values on the fit and the rank images: nothing is fitted
-    /// before it is ranked, and the more values there are, the better is known where its tail begins.
+    /// For each statistic of the plan, if it is one number, its values on the fit and the rank images: nothing is
+    /// fitted before it is ranked, and the more values there are, the better is known where its tail begins.
     pub ranks: Vec<Option<Tail>>,
     /// The densities of the plan.
     pub densities: Vec<Density>,
