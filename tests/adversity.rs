@@ -6,7 +6,10 @@
 
 mod command;
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    process::Stdio,
+};
 
 use command::{binary, fixtures, golden_images, server::Server, text};
 use density_server::{
@@ -127,6 +130,24 @@ fn a_pin_that_a_full_disk_does_not_take_is_not_one() {
     limit_files(&server, None);
     let answer = pin();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+/// On a full disk, the file of keys stays what it was.
+#[test]
+fn a_key_that_could_not_be_told_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys.toml");
+    let key = |name: &str, out: Stdio| {
+        let mut key = binary();
+        key.args(["key", name, "--scopes", "read", "--keys", text(&file)]);
+        key.stdout(out).stderr(Stdio::null()).status().unwrap().code()
+    };
+    assert_eq!(key("first", Stdio::null()), Some(0));
+    let before = fs::read(&file).unwrap();
+    let full = File::options().write(true).open("/dev/full").unwrap();
+    assert_eq!(key("second", full.into()), Some(2));
+    assert_eq!(fs::read(&file).unwrap(), before);
+    assert_eq!(key("second", Stdio::null()), Some(0));
 }
 
 #[test]

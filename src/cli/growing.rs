@@ -75,11 +75,16 @@ fn names(path: &Path) -> (PathBuf, PathBuf) {
     (path.with_file_name(name), path)
 }
 
-/// Writes beside the file and renames.
+/// Writes beside the file and renames. What fails, as on a full disk, leaves nothing.
 pub(super) fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (growing, mut file) = Growing::create(path)?;
-    file.write_all(bytes)?;
-    growing.finish()
+    let part = growing.names.as_ref().map(|(part, _)| part.clone());
+    let written = file.write_all(bytes).and_then(|()| growing.finish());
+    if let (Err(_), Some(part)) = (&written, part) {
+        // The first error is the one to be told.
+        let _ = fs::remove_file(part);
+    }
+    written
 }
 
 #[cfg(test)]
@@ -103,6 +108,19 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"old");
         growing.finish().unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(folder.path().read_dir().unwrap().count(), 1);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_full_disk_leaves_the_old_content_and_no_part_of_the_new() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("grid.png");
+        fs::write(&path, "old").unwrap();
+        std::os::unix::fs::symlink("/dev/full", folder.path().join("grid.png.part")).unwrap();
+        let failed = write_beside(&path, b"new").unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::StorageFull);
+        assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(folder.path().read_dir().unwrap().count(), 1);
     }
 

@@ -72,8 +72,15 @@ pub(super) fn run(arguments: KeyArgs) -> Result<Outcome, CliError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(&path).map_err(failed)?;
-    file.write_all(format!("{entry}\n").as_bytes()).map_err(failed)?;
-    writeln!(io::stdout().lock(), "{key}").map_err(|error| CliError::writing(None, error))?;
+    let length = file.metadata().map_err(failed)?.len();
+    let written = file.write_all(format!("{entry}\n").as_bytes()).map_err(failed);
+    let told =
+        written.and_then(|()| writeln!(io::stdout().lock(), "{key}").map_err(|error| CliError::writing(None, error)));
+    if let Err(error) = told {
+        // Half an entry would lock everybody out at the next start, and a key that nobody knows opens nothing.
+        file.set_len(length).map_err(failed)?;
+        return Err(error);
+    }
     say(&format!("the hash is in {}; the key is told only here", path.display()));
     Ok(Outcome::Done)
 }
