@@ -11,11 +11,11 @@ use crate::{
         Certainty, Golden, Labelled, Levels, Mismatch, Parameters, Plan, alone, labels_given, levels_count, levels_of,
         of_images, take_label,
     },
-    graph::convert::Step,
+    graph::{convert::Step, surgery},
     import::{
         Problem,
         canonical::{Canonical, Op},
-        causal::{Place, Trial},
+        causal::{self, Place, Trial},
         export::Element,
         interview::Interview,
         layout::Arrangement,
@@ -310,6 +310,11 @@ fn predictions<'a>(
         let (fits, leak) = readings_of(reading, given, (taken, form))?;
         leaking = leaking.or(leak);
         if let Some(chosen) = chosen(reading, &fits, interview)? {
+            if let Some(problem) = noise_beside(reading, &chosen, form)
+                && interview.given("family").as_deref() != Some("pixelcnn")
+            {
+                return Err(problem.into());
+            }
             return Ok(chosen);
         }
     }
@@ -328,6 +333,33 @@ fn predictions<'a>(
             "it gives no distribution over levels for every pixel that sees only the pixels before it".to_owned(),
         )),
     }
+}
+
+/// What is wrong with one number for each dimension beside a picture that sees its own pixels: noise and the logarithms
+/// of its scales, as an autoregressive flow gives them, are no log-odds.
+fn noise_beside(reading: &Reading, chosen: &Predictions<'_>, form: ImageForm) -> Option<Problem> {
+    let dimensions = form.channels * form.height * form.width;
+    let is_noise = |given: &&Given| {
+        given.place != chosen.given.place
+            && given.numbers() == dimensions
+            && surgery::producer(reading.graph(), &given.port.name).is_some_and(|node| node.op_type() != "Identity")
+            && !causal::predicts(reading, given)
+    };
+    let noise = reading
+        .gives
+        .iter()
+        .find(is_noise)
+        .filter(|_| chosen.kind == Kind::Bernoulli)?;
+    Some(Problem::new(
+        &reading.file,
+        format!(
+            "it makes of an image a picture that sees its own pixels ({:?}) and one number for each of them ({:?}), as \
+             normalising flows do, which are not served",
+            noise.port.name, chosen.given.port.name
+        ),
+        "export a network that predicts each pixel of those before it; --family pixelcnn takes the numbers for \
+         log-odds of two levels",
+    ))
 }
 
 /// All readings of an output that are causal; and where it leaks, if none is and it could be a density.
