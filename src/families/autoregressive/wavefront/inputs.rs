@@ -50,7 +50,9 @@ impl Wavefront {
                 let known = (pair.row * width + pair.column - past.delay + 1).max(0) as usize;
                 (pair.walk, known.min(pixels))
             });
-            recalled.update(past, size, known, |walk| &walks[walk].memory[offset..offset + size]);
+            recalled.update(past, (size, width as usize), known, |walk| {
+                &walks[walk].memory[offset..offset + size]
+            });
         }
         for (position, buffer) in compiled.positions.iter().zip(positions) {
             buffer.clear();

@@ -102,11 +102,12 @@ impl Recalled {
     }
 
     /// Lays out what is known now. `pairs` gives walks and the number of pixels known of each, the one that is being
-    /// computed included; `kept` what is kept of a walk. From one step to the next there is little to copy.
+    /// computed included; `kept` what is kept of a walk. From one step to the next there is little to copy: the row
+    /// above may still have been on its way, so as many pixels as a row has, `width`, are looked at again.
     pub(super) fn update<'a>(
         &mut self,
         past: &Past,
-        size: usize,
+        (size, width): (usize, usize),
         pairs: impl ExactSizeIterator<Item = (usize, usize)>,
         kept: impl Fn(usize) -> &'a [f32],
     ) {
@@ -116,7 +117,7 @@ impl Recalled {
             let (walk, known) = pair;
             match self.known.get_mut(at) {
                 Some(before) if before.0 == walk && before.1 <= known => {
-                    recall(past, kept(walk), before.1.saturating_sub(1)..known, into);
+                    recall(past, kept(walk), before.1.saturating_sub(1 + width)..known, into);
                     *before = pair;
                 }
                 before => {
