@@ -90,7 +90,7 @@ pub(super) enum Operator {
 
 /// softmax(factor · query · keys) · values over the pixels before, in the order of drawing. Features are heads, then
 /// those of each head.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Attend {
     pub(super) heads: usize,
     pub(super) factor: f32,
@@ -98,11 +98,14 @@ pub(super) struct Attend {
     pub(super) sees_itself: bool,
     /// Columns of the image.
     pub(super) columns: i64,
+    /// What is added to the scores, [places, heads or 1, places]: of the pixel that looks, then of that which it looks
+    /// at.
+    pub(super) bias: Option<Constant>,
 }
 
 impl Attend {
     /// The places that an operand is read at which are the last, in each of their rows, that it is read at.
-    fn last_places(self, operand: usize) -> Vec<(i64, i64)> {
+    fn last_places(&self, operand: usize) -> Vec<(i64, i64)> {
         match (operand, self.sees_itself) {
             (0, _) => vec![(0, 0)],
             (_, true) => vec![(0, 0), (0, -1), (-1, self.columns - 1)],

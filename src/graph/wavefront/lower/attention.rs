@@ -2,7 +2,10 @@
 //!
 //! Between its two products a graph holds numbers of pairs of places, which no stencil has. They are kept apart here,
 //! as what has been done to them so far, and become one operator when the values come in. What a pixel attends to must
-//! be all pixels before it, with or without itself; the mask says so, and is read number by number.
+//! lie before it, with or without itself: all of it or some, and more or less of each place by a constant, such as one
+//! that depends on the distance. Masks and whatever else is added to scores are read number by number.
+
+use std::rc::Rc;
 
 use super::{
     Done, Entity, Lowering, View,
@@ -59,19 +62,11 @@ pub(super) struct Scores {
     queries: View,
     keys: View,
     factor: f32,
-    mask: Option<Mask>,
+    added: Option<Rc<Added>>,
     /// Whether the softmax has been taken.
     normalised: bool,
     /// Whether what a pixel heeds is nothing where it has nothing to see.
     cleared: bool,
-}
-
-/// Which places a pixel sees.
-#[derive(Debug, Clone, Copy)]
-struct Mask {
-    sees_itself: bool,
-    /// What the scores of others are, or are lowered by.
-    fill: f32,
 }
 
 impl Scores {
@@ -85,25 +80,127 @@ impl Scores {
         self.queries.axes.len()
     }
 
-    /// What a pixel sees by a constant that says it for every pair of places: of itself, if of all before and no other.
-    fn triangle(&self, dims: &[usize], sees: impl Fn(usize) -> bool) -> Option<bool> {
-        let places = self.places();
-        let [outer @ .., queries, keys] = dims else { return None };
-        if (*queries, *keys) != (places, places) || outer.iter().any(|&size| size != 1) || places == 0 {
-            return None;
-        }
-        let sees_itself = sees(0);
-        let mut pairs = (0..places).flat_map(|query| (0..places).map(move |key| (query, key)));
-        let fits = pairs.all(|(query, key)| sees(query * places + key) == (key < query || sees_itself && key == query));
-        fits.then_some(sees_itself)
+    /// Groups of features that attend each for itself.
+    fn heads(&self) -> usize {
+        let features = self.queries.features();
+        features[..features.len() - 1].iter().product()
     }
 
-    fn masked(mut self, sees_itself: Option<bool>, fill: f32) -> Result<Self, Unsupported> {
-        let sees_itself = sees_itself.filter(|_| self.mask.is_none() && !self.normalised && fill < MASKED);
-        let sees_itself = sees_itself.ok_or_else(|| Unsupported::new(LATER))?;
-        self.mask = Some(Mask { sees_itself, fill });
-        Ok(self)
+    /// In how many heads a constant says something of every pair of places: in one that holds for all, or in each.
+    fn heads_in(&self, dims: &[usize]) -> Option<usize> {
+        let places = self.places();
+        let [outer @ .., queries, keys] = dims else { return None };
+        let heads = outer.iter().product();
+        let fits = (*queries, *keys) == (places, places) && places > 0 && (heads == 1 || heads == self.heads());
+        fits.then_some(heads)
     }
+
+    /// Whether a constant is true for what is seen, and for nothing else.
+    fn is_what_is_seen(&self, dims: &[usize], sees: impl Fn(usize) -> bool) -> bool {
+        let (Some(heads), Some(added)) = (self.heads_in(dims), &self.added) else {
+            return false;
+        };
+        let pairs = heads * self.places() * self.places();
+        let mut seen = added.values.iter().enumerate();
+        heads <= added.heads && seen.all(|(at, &value)| sees(at % pairs) == (value >= MASKED))
+    }
+
+    /// Adds to the score of every pair what `value` gives for it, by its place in a constant of this shape.
+    fn add(&mut self, dims: &[usize], value: impl Fn(usize) -> f32) -> Result<(), Unsupported> {
+        let heads = self.heads_in(dims).ok_or_else(|| Unsupported::new(LATER))?;
+        let before = self.added.take().map_or_else(Added::default, Rc::unwrap_or_clone);
+        self.added = Some(Rc::new(before.plus(heads, self.places(), value)));
+        Ok(())
+    }
+}
+
+/// What is added to scores, of which nothing is left where it is below [`MASKED`].
+#[derive(Debug, Clone, Default)]
+struct Added {
+    /// 1 where all heads have the same.
+    heads: usize,
+    /// [heads, places, places]: of the pixel that looks, then of that which it looks at.
+    values: Vec<f32>,
+    /// The largest number that stood for nothing.
+    fill: Option<f32>,
+}
+
+impl Added {
+    fn plus(self, heads: usize, places: usize, value: impl Fn(usize) -> f32) -> Self {
+        let pairs = places * places;
+        let all = self.heads.max(heads);
+        let before = |at: usize| match self.values.len() {
+            0 => 0.0,
+            len => self.values[at % len],
+        };
+        Self {
+            heads: all,
+            values: (0..all * pairs)
+                .map(|at| before(at) + value(at % (heads * pairs)))
+                .collect(),
+            fill: self.fill,
+        }
+    }
+
+    fn filled(&mut self, fill: f32) {
+        self.fill = Some(self.fill.map_or(fill, |before| before.max(fill)));
+    }
+
+    /// Reads what a pixel sees, if that is nothing behind it.
+    fn sight(&self, places: usize) -> Result<Sight, Unsupported> {
+        let (mut fill, mut sees_itself, mut is_plain) = (self.fill.unwrap_or(f32::NEG_INFINITY), false, true);
+        for plane in self.values.chunks_exact(places * places) {
+            for (query, row) in plane.chunks_exact(places).enumerate() {
+                if row[query + 1..].iter().any(|&value| value >= MASKED) {
+                    return Err(Unsupported::new(LATER));
+                }
+                fill = row[query + 1..].iter().copied().fold(fill, f32::max);
+                sees_itself |= row[query] >= MASKED;
+            }
+        }
+        for plane in self.values.chunks_exact(places * places) {
+            for (query, row) in plane.chunks_exact(places).enumerate() {
+                let seen = &row[..query + usize::from(sees_itself)];
+                is_plain &= seen.iter().all(|&value| value == 0.0);
+                if !seen.is_empty() && seen.iter().all(|&value| value < MASKED) {
+                    return Err(Unsupported::new(
+                        "attention in which a pixel other than the first sees nothing",
+                    ));
+                }
+                if !sees_itself {
+                    fill = fill.max(row[query]);
+                }
+            }
+        }
+        Ok(Sight {
+            sees_itself,
+            fill,
+            bias: (!is_plain).then(|| self.table(places, sees_itself)),
+        })
+    }
+
+    /// What is added to the scores of what is seen, [places, heads, places].
+    fn table(&self, places: usize, sees_itself: bool) -> Constant {
+        let (heads, values) = (self.heads, &self.values);
+        let rows = (0..places).flat_map(|query| (0..heads).map(move |head| (query, head)));
+        let values = rows.flat_map(|(query, head)| {
+            let row = &values[(head * places + query) * places..][..places];
+            let is_seen = move |key: usize| key < query || sees_itself && key == query;
+            row.iter()
+                .enumerate()
+                .map(move |(key, &value)| if is_seen(key) { value } else { 0.0 })
+        });
+        Constant::floats(vec![places, heads, places], values.collect())
+    }
+}
+
+/// What a pixel sees of those before it.
+struct Sight {
+    sees_itself: bool,
+    /// What the scores of others are, or are lowered by, at most.
+    fill: f32,
+    /// What is added to its scores, unless that is nothing.
+    bias: Option<Constant>,
 }
 
 impl Lowering {
@@ -127,7 +224,7 @@ impl Lowering {
             queries,
             keys,
             factor: 1.0,
-            mask: None,
+            added: None,
             normalised: false,
             cleared: false,
         };
@@ -167,7 +264,7 @@ impl Lowering {
         let refused = || Unsupported::new(OVER_PLACES);
         match node.op_type() {
             "Identity" | "Dropout" => {}
-            "Mul" | "Div" if !scores.normalised && scores.mask.is_none() => {
+            "Mul" | "Div" if !scores.normalised && scores.added.is_none() => {
                 let is_divisor = node.op_type() == "Div";
                 if is_divisor && at != 0 {
                     return Err(refused());
@@ -182,15 +279,10 @@ impl Lowering {
                 let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
                 scores.cleared |= clears(&scores, &constant)?;
             }
-            "Add" => {
+            "Add" if !scores.normalised => {
                 let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
                 let values = constant.as_floats().ok_or_else(refused)?;
-                let fill = values.iter().copied().fold(0.0, f32::min);
-                if values.iter().any(|&value| value != 0.0 && value != fill) {
-                    return Err(Unsupported::new("attention whose scores depend on the distance"));
-                }
-                let seen = scores.triangle(&constant.dims, |pair| values[pair] == 0.0);
-                scores = scores.masked(seen, fill)?;
+                scores.add(&constant.dims, |pair| values[pair])?;
             }
             "Where" if at > 0 => {
                 let fill = self
@@ -199,10 +291,15 @@ impl Lowering {
                 let fill = fill.ok_or_else(refused)? as f32;
                 let truths = self.truths.get(&node.inputs[0]).ok_or_else(refused)?;
                 // The scores are taken where it is true, if they come first.
-                let seen = scores.triangle(&truths.dims, |pair| truths.values[pair] == (at == 1));
-                if !scores.normalised {
-                    scores = scores.masked(seen, fill)?;
-                } else if fill == 0.0 && seen.is_some() && seen == scores.mask.map(|mask| mask.sees_itself) {
+                let sees = |pair: usize| truths.values[pair] == (at == 1);
+                if !scores.normalised && fill < MASKED {
+                    scores.add(&truths.dims, |pair| if sees(pair) { 0.0 } else { f32::NEG_INFINITY })?;
+                    scores.added = scores.added.map(|added| {
+                        let mut added = Rc::unwrap_or_clone(added);
+                        added.filled(fill);
+                        Rc::new(added)
+                    });
+                } else if scores.normalised && fill == 0.0 && scores.is_what_is_seen(&truths.dims, sees) {
                     scores.cleared = true;
                 } else {
                     return Err(refused());
@@ -238,11 +335,10 @@ impl Lowering {
         let Entity::View(values) = self.entity(name)?.clone() else {
             return Err(Unsupported::new(OVER_PLACES));
         };
-        let Some(mask) = scores.mask else {
-            return Err(Unsupported::new(LATER));
-        };
+        let added = scores.added.as_ref().ok_or_else(|| Unsupported::new(LATER))?;
+        let sight = added.sight(scores.places())?;
         // Without anything to see, a softmax is of no use: it heeds all places alike, or is no number.
-        if !mask.sees_itself && !scores.cleared {
+        if !sight.sees_itself && !scores.cleared {
             return Err(Unsupported::new("attention in which the first pixel sees all others"));
         }
         let rank = scores.rank();
@@ -255,19 +351,20 @@ impl Lowering {
         if !self.is_whole(&values) || !same_heads || !same_places || !self.tensors[values.tensor].is_real {
             return Err(Unsupported::new(OVER_PLACES));
         }
-        if mask.fill > f32::MIN {
+        if sight.fill > f32::MIN {
             self.assumptions.push(format!(
                 "pixels that are masked by {:e} have no weight: layer {}",
-                mask.fill,
+                sight.fill,
                 layer::describe(node)
             ));
         }
         let (_, columns) = values.extent().unwrap_or((1, 1));
         let attend = Attend {
-            heads: queries[..queries.len() - 1].iter().product(),
+            heads: scores.heads(),
             factor: scores.factor,
-            sees_itself: mask.sees_itself,
+            sees_itself: sight.sees_itself,
             columns,
+            bias: sight.bias,
         };
         let mut result = scores.queries.axes.clone();
         result[rank - 1] = Axis::Feature(size);

@@ -44,7 +44,11 @@ impl Emitter<'_> {
         let last = self.last(at, attend, [keys, values]);
         let seen = self.seen(at, last);
         let nothing = self.real(f32::NEG_INFINITY);
-        let scores = self.node("MatMul", &[&query, &past_keys]);
+        let mut scores = self.node("MatMul", &[&query, &past_keys]);
+        if let Some(bias) = &attend.bias {
+            let own = self.of_place(at, bias);
+            scores = self.node("Add", &[&scores, &own]);
+        }
         let scores = self.node("Where", &[&seen.before, &scores, &nothing]);
         let mut visible = seen.before;
         let mut all = scores;
@@ -52,6 +56,10 @@ impl Emitter<'_> {
             let key = self.read(at, keys, 0, dx)?;
             let key = self.writer.reshaped(&key, &[heads, size, 1]);
             let mut own = self.node("MatMul", &[&query, &key]);
+            if let Some(bias) = &attend.bias {
+                let bias = self.of_place(at, &beside(bias, dx));
+                own = self.node("Add", &[&own, &bias]);
+            }
             if let Some(is_there) = &seen.last {
                 own = self.node("Where", &[is_there, &own, &nothing]);
                 visible = self.along("Concat", &[&visible, is_there], 3);
@@ -105,6 +113,15 @@ impl Emitter<'_> {
         };
         self.pasts.insert((read.tensor, heads, places_last), past);
         Ok(input)
+    }
+
+    /// What a constant, [places, heads, n], is for the place of each row: [rows, heads, 1, n].
+    fn of_place(&mut self, at: usize, constant: &Constant) -> String {
+        let position = self.position(at);
+        let (heads, count) = (constant.dims[1], constant.dims[2]);
+        let table = self.writer.constant(constant);
+        let row = self.along("Gather", &[&table, &position], 0);
+        self.writer.reshaped(&row, &[heads, 1, count])
     }
 
     /// The last place of the row that is seen, if it may be computed in the step that sees it: the pixel itself, or the
@@ -166,4 +183,16 @@ impl Emitter<'_> {
             .node(Node::new(operator, inputs, &output).with_int("axis", axis));
         output
     }
+}
+
+/// Of what is added to scores, that of the place so many columns to the right: [places, heads, 1].
+fn beside(bias: &Constant, dx: i64) -> Constant {
+    let (places, heads) = (bias.dims[0], bias.dims[1]);
+    let rows = (0..places).flat_map(|query| (0..heads).map(move |head| (query, head)));
+    let index = rows.map(|(query, head)| {
+        // Before the first place there is none, and it is not seen.
+        let key = (query as i64 + dx).max(0) as usize;
+        (query * heads + head) * places + key
+    });
+    bias.rearranged(vec![places, heads, 1], index)
 }
