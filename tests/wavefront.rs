@@ -67,7 +67,7 @@ fn contract(name: &str) -> Contract {
     }
 }
 
-const COMPILED: [&str; 19] = [
+const COMPILED: [&str; 21] = [
     "masked",
     "two-stacks",
     "shifted",
@@ -87,6 +87,8 @@ const COMPILED: [&str; 19] = [
     "snail",
     "transformer",
     "loosely-masked",
+    "biased",
+    "rotary",
 ];
 
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
@@ -209,7 +211,14 @@ fn attention_to_the_pixel_itself_is_a_leak_where_its_level_is_in_it() {
 #[test]
 fn causality_is_not_proven_from_a_mask_that_is_merely_low() {
     let engine: Arc<dyn Engine> = engine();
-    for name in ["attention", "snail", "transformer", "loosely-masked"] {
+    for name in [
+        "attention",
+        "snail",
+        "transformer",
+        "biased",
+        "rotary",
+        "loosely-masked",
+    ] {
         let network = load(&*engine, name, "dynamo");
         let told = network.compilation().to_string();
         assert_eq!(network.compilation().is_proven(), name != "loosely-masked", "{told}");

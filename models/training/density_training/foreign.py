@@ -55,6 +55,8 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "snail": (Snail, {"image": grey}),
         "transformer": (Transformer, {"image": grey}),
         "loosely-masked": (LooselyMasked, {"image": grey}),
+        "biased": (Biased, {"image": grey}),
+        "rotary": (Rotary, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():
@@ -561,3 +563,64 @@ def _export(module: nn.Module, example: dict[str, Tensor], path: Path, *, dynamo
     graph = onnx.load(path)
     drop_metadata(graph)  # It names files of the machine at hand.
     path.write_bytes(graph.SerializeToString(deterministic=True))
+
+
+class RowsAbove(nn.Module):
+    """What the rows above say of a pixel, [N, pixels, CHANNELS]: rows can then be drawn side by side."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, CHANNELS, (2, 3))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.conv(F.pad(image, (1, 1, 2, 0))[:, :, :-1])
+        return F.relu(x).flatten(2).transpose(1, 2)
+
+
+class Biased(nn.Module):
+    """Attention in a window, to whose scores each head adds what it has learnt of the distance (Shaw et al. 2018)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = RowsAbove()
+        self.mix = nn.Linear(CHANNELS, 3 * CHANNELS)
+        self.head = nn.Linear(CHANNELS, 4)
+        self.bias = nn.Parameter(torch.randn(2, (2 * HEIGHT - 1) * (2 * WIDTH - 1)))
+        place = torch.arange(HEIGHT * WIDTH)
+        rows, columns = place // WIDTH, place % WIDTH
+        down, right = rows[:, None] - rows + HEIGHT - 1, columns[:, None] - columns + WIDTH - 1
+        self.register_buffer("offset", down * (2 * WIDTH - 1) + right)
+        behind = place[:, None] - place
+        self.register_buffer("hidden", (behind < 0) | (behind > 2 * WIDTH))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image)
+        q, k, v = (t.unflatten(2, (2, -1)).transpose(1, 2) for t in self.mix(x).chunk(3, dim=2))
+        scores = q @ k.transpose(2, 3) / (CHANNELS // 2) ** 0.5 + self.bias[:, self.offset]
+        weights = scores.masked_fill(self.hidden, -torch.inf).softmax(3)
+        x = x + (weights @ v).transpose(1, 2).flatten(2)
+        return self.head(x).transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
+class Rotary(nn.Module):
+    """Attention whose queries and keys are turned by their places (Su et al. 2021)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = RowsAbove()
+        self.mix = nn.Linear(CHANNELS, 3 * CHANNELS)
+        self.head = nn.Linear(CHANNELS, 4)
+        angle = torch.arange(HEIGHT * WIDTH)[:, None] / 100 ** (torch.arange(0, CHANNELS, 2) / CHANNELS)
+        self.register_buffer("cos", torch.cat([angle, angle], 1).cos())
+        self.register_buffer("sin", torch.cat([angle, angle], 1).sin())
+        self.register_buffer("mask", torch.full((HEIGHT * WIDTH, HEIGHT * WIDTH), float("-inf")).triu(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        def turned(t: Tensor) -> Tensor:
+            first, second = t.chunk(2, dim=2)
+            return t * self.cos + torch.cat([-second, first], 2) * self.sin
+
+        x = self.first(image)
+        q, k, v = self.mix(x).chunk(3, dim=2)
+        weights = torch.softmax(turned(q) @ turned(k).transpose(1, 2) / CHANNELS**0.5 + self.mask, dim=2)
+        return self.head(x + weights @ v).transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))

@@ -27,6 +27,8 @@ use crate::graph::{
 const BOOL: i32 = 9;
 /// What is added to the scores of masked places is no mask unless it is below this.
 const MASKED: f32 = -1e3;
+/// What is added to scores is kept with the program for every pair of places, in up to so many numbers: 64 MiB.
+const MOST_ADDED: usize = 16 << 20;
 
 const OVER_PLACES: &str = "attention over places";
 const LATER: &str = "attention over places that are not all places before";
@@ -171,6 +173,11 @@ impl Added {
                     fill = fill.max(row[query]);
                 }
             }
+        }
+        if !is_plain && self.values.len() > MOST_ADDED {
+            return Err(Unsupported::new(
+                "attention that adds to the scores of very many pairs of places",
+            ));
         }
         Ok(Sight {
             sees_itself,
