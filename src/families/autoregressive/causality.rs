@@ -1,7 +1,8 @@
 //! Causality by trial, for graphs that cannot be analysed: no prediction may change when only its own or later
 //! dimensions change.
 //!
-//! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level.
+//! For a cut c, an image is copied and every dimension from place c on (in autoregressive order) gets another level; of
+//! an empty or a full image it is that of place c alone.
 //! Every prediction up to and including place c must then stay what it was. A prediction of place t that sees dimension
 //! s ≥ t shows at every cut from t to s; one that sees just itself shows at one cut only. So every channel needs cuts
 //! of its own, and in a graph that strides or up-samples every phase of rows and columns, too; and only cuts at all
@@ -30,7 +31,9 @@ const STRIDES: [usize; 7] = [1, 2, 3, 4, 5, 8, 16];
 const ESSENTIAL_STRIDES: usize = 4;
 /// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places,
 /// each is tried on all of them.
-const KINDS: usize = 4;
+const KINDS: usize = 6;
+/// Levels by which a single dimension of an empty or a full image is changed, at most: such an image stays nearly so.
+const STEPS: usize = 8;
 /// Cuts under each label that no run of places has come to.
 const CUTS_OF_LABEL: usize = 3;
 /// Images in one run, at most: the unchanged one and its changed copies.
@@ -126,16 +129,19 @@ fn probe<E>(
     let labels = labels(trial.images);
     let mut tried = 0;
     let mut runs = 0;
+    let mut seen = BTreeSet::new();
     for sweep in 0..sweeps {
         for (chunk, cuts) in places.chunks(rows - 1).enumerate() {
             if tried >= essential && enough() {
                 return Ok(Ok(tried));
             }
             let random = random(1 + sweep * places.len() + chunk);
-            // Kinds of image turn against labels, so that each label gets all.
-            let base = base(trial, sweep + chunk + runs / labels.len(), chunk, &random);
-            let label = labels[runs % labels.len()];
+            // From sweep to sweep each chunk gets another kind of image, and from turn to turn of these another label.
+            let kind = (sweep + chunk) % KINDS;
+            let base = Base::new(trial, kind, chunk, &random);
+            let label = labels[(kind + runs / KINDS) % labels.len()];
             runs += 1;
+            seen.insert(label);
             if let Some(leak) = leak(trial, (&base, label), cuts, (&random, &mut *logits))? {
                 return Ok(Err(leak));
             }
@@ -144,7 +150,8 @@ fn probe<E>(
             }
         }
     }
-    for (number, &label) in labels.iter().enumerate().skip(runs) {
+    let unseen = labels.iter().enumerate().filter(|(_, label)| !seen.contains(label));
+    for (number, &label) in unseen {
         if enough() {
             break;
         }
@@ -152,7 +159,7 @@ fn probe<E>(
         let cuts: Vec<usize> = (0..CUTS_OF_LABEL)
             .map(|at| places[(number * CUTS_OF_LABEL + at) % places.len()])
             .collect();
-        let base = base(trial, number, number, &random);
+        let base = Base::new(trial, number % KINDS, number, &random);
         if let Some(leak) = leak(trial, (&base, label), &cuts, (&random, &mut *logits))? {
             return Ok(Err(leak));
         }
@@ -169,15 +176,14 @@ fn labels(images: &[(&[u8], u32)]) -> Vec<u32> {
 /// Changes an image from each of these places on, and answers a prediction that it must not have changed.
 fn leak<E>(
     trial: &Trial<'_>,
-    (base, label): (&[u8], u32),
+    (base, label): (&Base, u32),
     cuts: &[usize],
     (random, logits): (&Random, &mut Logits<'_, E>),
 ) -> Result<Option<Leak>, E> {
-    let changed: Vec<Vec<u8>> = cuts
-        .iter()
-        .map(|&cut| change_from(cut, base, trial.shape, random))
+    let changed: Vec<Vec<u8>> = cuts.iter().map(|&cut| base.changed(cut, trial.shape, random)).collect();
+    let images: Vec<&[u8]> = std::iter::once(&*base.levels)
+        .chain(changed.iter().map(Vec::as_slice))
         .collect();
-    let images: Vec<&[u8]> = std::iter::once(base).chain(changed.iter().map(Vec::as_slice)).collect();
     let answers = logits(&images, label)?;
     Ok(cuts.iter().zip(&answers[1..]).find_map(|(&changed, after)| {
         let predicted = first_difference(&answers[0], after, changed, trial)?;
@@ -240,31 +246,54 @@ fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
     (chosen, essential)
 }
 
-/// The given images in turn with noise, with a quiet one, beside which every change is large, and with a bright one.
-fn base(trial: &Trial<'_>, kind: usize, chunk: usize, random: &Random) -> Vec<u8> {
-    let (levels, _) = trial.images[chunk / KINDS % trial.images.len()];
-    let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels());
-    let noise = |index| (random.uniform(index as u32) * count as f64) as u8;
-    let quiet = company::alternating(dimensions, 1);
-    match kind % KINDS {
-        0 => levels.to_vec(),
-        1 => (0..dimensions).map(noise).collect(),
-        2 => quiet,
-        _ => quiet.into_iter().map(|level| (count - 1) as u8 - level).collect(),
-    }
+/// An image that is changed.
+struct Base {
+    levels: Vec<u8>,
+    /// Whether it is empty or full, and to stay nearly so: what a network does to such images alone does not show where
+    /// all that follows is changed.
+    is_uniform: bool,
 }
 
-/// The image with another level at every place from `cut` on.
-fn change_from(cut: usize, base: &[u8], shape: ImageShape, random: &Random) -> Vec<u8> {
-    let mut changed = base.to_vec();
-    let levels = shape.levels();
-    for place in cut..shape.dimensions() {
-        let index = shape.index_of(place);
-        let number = random.uniform((shape.dimensions() * (cut + 1) + place) as u32);
-        let step = 1 + (number * (levels - 1) as f64) as usize;
-        changed[index] = ((usize::from(base[index]) + step) % levels) as u8;
+impl Base {
+    /// The given images in turn with noise, with a quiet one, beside which every change is large, with a bright one, an
+    /// empty one and a full one.
+    fn new(trial: &Trial<'_>, kind: usize, chunk: usize, random: &Random) -> Self {
+        let (levels, _) = trial.images[chunk / KINDS % trial.images.len()];
+        let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels());
+        let noise = |index| (random.uniform(index as u32) * count as f64) as u8;
+        let quiet = company::alternating(dimensions, 1);
+        let most = (count - 1) as u8;
+        Self {
+            levels: match kind {
+                0 => levels.to_vec(),
+                1 => (0..dimensions).map(noise).collect(),
+                2 => quiet,
+                3 => quiet.into_iter().map(|level| most - level).collect(),
+                4 => vec![0; dimensions],
+                _ => vec![most; dimensions],
+            },
+            is_uniform: kind >= 4,
+        }
     }
-    changed
+
+    /// The image with another level at every place from `cut` on, or at that place alone.
+    fn changed(&self, cut: usize, shape: ImageShape, random: &Random) -> Vec<u8> {
+        let mut changed = self.levels.clone();
+        let levels = shape.levels();
+        let number = |place: usize| random.uniform((shape.dimensions() * (cut + 1) + place) as u32);
+        if self.is_uniform {
+            let index = shape.index_of(cut);
+            let step = 1 + (number(cut) * STEPS.min(levels - 1) as f64) as u8;
+            changed[index] = changed[index].abs_diff(step);
+            return changed;
+        }
+        for place in cut..shape.dimensions() {
+            let index = shape.index_of(place);
+            let step = 1 + (number(place) * (levels - 1) as f64) as usize;
+            changed[index] = ((usize::from(self.levels[index]) + step) % levels) as u8;
+        }
+        changed
+    }
 }
 
 /// The first place up to the cut whose prediction differs.
@@ -415,6 +444,25 @@ mod tests {
         }
         assert!(try_all(&|levels, _| levels[..6].iter().all(|&level| level > 200)).is_err());
         assert_eq!(try_all(&|_, _| false), Ok(64));
+    }
+
+    /// What a network does to nearly empty images alone shows on these only, if what is changed leaves them so.
+    #[test]
+    fn a_leak_in_nearly_empty_or_full_images_alone_is_found() {
+        let shape = ImageShape::new(1, 6, 6, 256).unwrap();
+        let sum = |levels: &[u8]| levels.iter().map(|&level| u32::from(level)).sum::<u32>();
+        let all = 36 * 255;
+        for seed in 0..20 {
+            let empty = tried(shape, seed, false, &|levels, place| match sum(levels) {
+                ..10 => f32::from(levels[place]),
+                _ => 0.0,
+            });
+            let full = tried(shape, seed, false, &|levels, place| match sum(levels) {
+                sum if sum > all - 10 => 255.0 - f32::from(levels[place]),
+                _ => 0.0,
+            });
+            assert!(empty.is_err() && full.is_err(), "{seed}");
+        }
     }
 
     #[test]
