@@ -4,11 +4,11 @@
 use std::{future::Future, path::PathBuf, sync::Arc, thread, time::Instant};
 
 use futures_util::{StreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use super::{
-    CliError, Outcome, UNLIMITED,
+    CliError, Outcome, UNLIMITED, gather,
     labels::Labels,
     model::Loaded,
     name::ImageName,
@@ -182,8 +182,7 @@ fn progress(files: usize, rows_on_terminal: bool) -> ProgressBar {
     if rows_on_terminal {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{bar:40} {human_pos}/{human_len} images, {per_sec}, {eta} left");
-    ProgressBar::new(files as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    gather::progress(files)
 }
 
 #[cfg(test)]

@@ -25,6 +25,9 @@ pub enum Last {
     Other,
 }
 
+/// Operators that tell places: of the nearest in a code book, for one.
+pub const LOOKING_UP: [&str; 3] = ["ArgMax", "ArgMin", "TopK"];
+
 /// Operators that only move, rename or convert.
 pub(super) const MOVING: [&str; 9] = [
     "Cast",

@@ -15,7 +15,11 @@ use super::{
     access::{Door, Guard, GuardCalls},
     around::{Around, Before, Layered},
     openinference::OpenInference,
-    rpc::status,
+    rpc::{
+        density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
+        inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE},
+        status,
+    },
     web::{observe::TRACE_RESPONSE, scope},
 };
 use crate::{
@@ -25,11 +29,6 @@ use crate::{
 };
 
 mod health;
-
-use super::rpc::{
-    density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
-    inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE},
-};
 
 /// The contracts, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

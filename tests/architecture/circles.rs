@@ -7,7 +7,7 @@ use std::{
     path::Path,
 };
 
-use super::{collect, first_level, is_word, without_comments};
+use super::{collect, is_word, paths, without_comments};
 
 /// Where a module stands below the root of the crate.
 type Place = Vec<String>;
@@ -119,22 +119,4 @@ fn named(from: &Place, code: &str, modules: &BTreeMap<Place, String>) -> Vec<Pla
         }
     }
     found
-}
-
-/// Every path that begins here: `a::{b, c::D}` is `a::b` and `a::c::D`.
-fn paths(text: &str) -> Vec<Vec<String>> {
-    let text = text.trim_start();
-    if let Some(group) = text.strip_prefix('{') {
-        return first_level(group).iter().flat_map(|part| paths(part)).collect();
-    }
-    let length = text.find(|character| !is_word(character)).unwrap_or(text.len());
-    let (name, rest) = text.split_at(length);
-    let name = [name.to_owned()];
-    match rest.strip_prefix("::") {
-        Some(rest) => paths(rest)
-            .into_iter()
-            .map(|path| name.iter().cloned().chain(path).collect())
-            .collect(),
-        None => vec![name.to_vec()],
-    }
 }

@@ -401,16 +401,31 @@ fn without_comments(text: &str) -> String {
 
 /// Every `name` in `crate::name` and in the first level of `crate::{name, …}`.
 fn modules_named(code: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    for (start, _) in code.match_indices("crate::") {
-        let rest = &code[start + "crate::".len()..];
-        match rest.strip_prefix('{') {
-            Some(group) => names.extend(first_level(group).iter().map(|path| first_name(path))),
-            None => _ = names.insert(first_name(rest)),
-        }
-    }
+    let starts = code.match_indices("crate::").map(|(start, found)| start + found.len());
+    let mut names: BTreeSet<String> = starts
+        .flat_map(|start| paths(&code[start..]))
+        .map(|path| path[0].clone())
+        .collect();
     names.remove("");
     names
+}
+
+/// Every path that begins here: `a::{b, c::D}` is `a::b` and `a::c::D`.
+fn paths(text: &str) -> Vec<Vec<String>> {
+    let text = text.trim_start();
+    if let Some(group) = text.strip_prefix('{') {
+        return first_level(group).iter().flat_map(|part| paths(part)).collect();
+    }
+    let length = text.find(|character| !is_word(character)).unwrap_or(text.len());
+    let (name, rest) = text.split_at(length);
+    let name = [name.to_owned()];
+    match rest.strip_prefix("::") {
+        Some(rest) => paths(rest)
+            .into_iter()
+            .map(|path| name.iter().cloned().chain(path).collect())
+            .collect(),
+        None => vec![name.to_vec()],
+    }
 }
 
 /// The parts between commas of a brace group, up to its closing brace.
@@ -433,13 +448,6 @@ fn first_level(group: &str) -> Vec<String> {
         }
     }
     parts
-}
-
-fn first_name(path: &str) -> String {
-    path.trim_start()
-        .chars()
-        .take_while(|&character| is_word(character))
-        .collect()
 }
 
 /// Whether a path into the library stands in the code, or a `use` of the library itself.

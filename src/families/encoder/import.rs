@@ -12,7 +12,7 @@ use crate::{
         canonical::Canonical,
         interview::Interview,
         reading::{Axes, Given, ImageForm, Reading},
-        tail::{self, Last},
+        tail::{self, LOOKING_UP, Last},
     },
 };
 
@@ -123,7 +123,7 @@ fn other_picture(reading: &Reading, given: &Given, form: ImageForm) -> Option<Pr
 
 /// What is said of a graph from images to pictures that sees all of them.
 fn no_family(reading: &Reading) -> Problem {
-    let is_looked_up = |node: &Node| matches!(node.op_type(), "ArgMin" | "ArgMax" | "TopK");
+    let is_looked_up = |node: &Node| LOOKING_UP.contains(&node.op_type());
     if reading.graph().nodes.iter().any(is_looked_up) {
         return Problem::new(
             &reading.file,

@@ -107,11 +107,12 @@ impl Scores {
         heads <= added.heads && seen.all(|(at, &value)| sees(at % pairs) == (value >= MASKED))
     }
 
-    /// Adds to the score of every pair what `value` gives for it, by its place in a constant of this shape.
-    fn add(&mut self, dims: &[usize], value: impl Fn(usize) -> f32) -> Result<(), Unsupported> {
+    /// Adds to the score of every pair what `value` gives for it, by its place in a constant of this shape. Where that
+    /// is −∞, the graph may have a `fill` that is merely low.
+    fn add(&mut self, dims: &[usize], fill: Option<f32>, value: impl Fn(usize) -> f32) -> Result<(), Unsupported> {
         let heads = self.heads_in(dims).ok_or_else(|| Unsupported::new(LATER))?;
         let before = self.added.take().map_or_else(Added::default, Rc::unwrap_or_clone);
-        self.added = Some(Rc::new(before.plus(heads, self.places(), value)));
+        self.added = Some(Rc::new(before.plus(heads, self.places(), fill, value)));
         Ok(())
     }
 }
@@ -128,7 +129,7 @@ struct Added {
 }
 
 impl Added {
-    fn plus(self, heads: usize, places: usize, value: impl Fn(usize) -> f32) -> Self {
+    fn plus(self, heads: usize, places: usize, fill: Option<f32>, value: impl Fn(usize) -> f32) -> Self {
         let pairs = places * places;
         let all = self.heads.max(heads);
         let before = |at: usize| match self.values.len() {
@@ -140,12 +141,8 @@ impl Added {
             values: (0..all * pairs)
                 .map(|at| before(at) + value(at % (heads * pairs)))
                 .collect(),
-            fill: self.fill,
+            fill: self.fill.into_iter().chain(fill).reduce(f32::max),
         }
-    }
-
-    fn filled(&mut self, fill: f32) {
-        self.fill = Some(self.fill.map_or(fill, |before| before.max(fill)));
     }
 
     /// Reads what a pixel sees, if that is nothing behind it.
@@ -289,7 +286,7 @@ impl Lowering {
             "Add" if !scores.normalised => {
                 let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
                 let values = constant.as_floats().ok_or_else(refused)?;
-                scores.add(&constant.dims, |pair| values[pair])?;
+                scores.add(&constant.dims, None, |pair| values[pair])?;
             }
             "Where" if at > 0 => {
                 let fill = self
@@ -300,12 +297,8 @@ impl Lowering {
                 // The scores are taken where it is true, if they come first.
                 let sees = |pair: usize| truths.values[pair] == (at == 1);
                 if !scores.normalised && fill < MASKED {
-                    scores.add(&truths.dims, |pair| if sees(pair) { 0.0 } else { f32::NEG_INFINITY })?;
-                    scores.added = scores.added.map(|added| {
-                        let mut added = Rc::unwrap_or_clone(added);
-                        added.filled(fill);
-                        Rc::new(added)
-                    });
+                    let nothing = |pair: usize| if sees(pair) { 0.0 } else { f32::NEG_INFINITY };
+                    scores.add(&truths.dims, Some(fill), nothing)?;
                 } else if scores.normalised && fill == 0.0 && scores.is_what_is_seen(&truths.dims, sees) {
                     scores.cleared = true;
                 } else {

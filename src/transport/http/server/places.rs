@@ -5,7 +5,7 @@
 //! client that comes must not wait behind those. Here is who they are; that they go is up to themselves.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -38,7 +38,8 @@ pub(super) struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     next: u64,
-    connections: HashMap<u64, (IpAddr, Arc<Activity>)>,
+    /// By address, then by number. An address without any is not there.
+    connections: HashMap<IpAddr, HashMap<u64, Arc<Activity>>>,
     /// When it was last looked who can be spared.
     looked: Option<Instant>,
 }
@@ -47,6 +48,7 @@ struct Taken {
 #[derive(Debug)]
 pub(super) struct Place {
     places: Arc<Places>,
+    address: IpAddr,
     number: u64,
     _slot: OwnedSemaphorePermit,
 }
@@ -76,17 +78,24 @@ impl Places {
         let mut taken = self.taken();
         let number = taken.next;
         taken.next += 1;
-        taken.connections.insert(number, (address, Arc::clone(activity)));
+        let own = taken.connections.entry(address).or_default();
+        own.insert(number, Arc::clone(activity));
         Some(Place {
             places: Arc::clone(self),
+            address,
             number,
             _slot: slot,
         })
     }
 
     fn has_all_it_may(&self, address: IpAddr) -> bool {
-        let is_its = |other: &&(IpAddr, Arc<Activity>)| other.0 == address;
-        self.of_an_address > 0 && self.taken().connections.values().filter(is_its).count() >= self.of_an_address
+        let limit = self.of_an_address;
+        limit > 0
+            && self
+                .taken()
+                .connections
+                .get(&address)
+                .is_some_and(|own| own.len() >= limit)
     }
 
     async fn slot(&self) -> OwnedSemaphorePermit {
@@ -110,7 +119,7 @@ impl Places {
             return;
         }
         taken.looked = Some(now);
-        let activities = taken.connections.values().map(|(_, activity)| activity);
+        let activities = taken.connections.values().flat_map(HashMap::values);
         let mut spare: Vec<_> = activities
             .filter_map(|activity| Some((activity.spare_since()?, activity)))
             .collect();
@@ -123,7 +132,13 @@ impl Places {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.places.taken().connections.remove(&self.number);
+        let mut taken = self.places.taken();
+        if let Entry::Occupied(mut own) = taken.connections.entry(self.address) {
+            own.get_mut().remove(&self.number);
+            if own.get().is_empty() {
+                own.remove();
+            }
+        }
     }
 }
 
@@ -164,7 +179,7 @@ mod tests {
         assert!(busy.wanted().now_or_never().is_none());
         assert!(newcomer.wanted().now_or_never().is_some());
         drop(place);
-        assert_eq!(places.taken().connections.len(), 1);
+        assert_eq!(places.taken().connections[&HOME].len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
