@@ -35,14 +35,14 @@ use crate::{
     operations::{self, Limits, Service},
     repository::{Loading, Repository},
     runtime::onnx,
-    scheduling::Meter,
+    scheduling::Quota,
     settings::{ClientsBy, ModelControl, ModelSettings, SecuritySettings, Settings, TraceSettings},
     trace::{self, Export},
     transport::{
         Door, grpc,
         http::{
             self, HttpConfig, HttpState, ServerLimits,
-            server::{Apart, Listening},
+            server::{Isolated, Listening},
         },
         openinference::{self, OpenInference},
         tls::{Tls, TlsFiles},
@@ -121,7 +121,7 @@ impl App {
         if let (ModelControl::Kept, Some(folder)) = (settings.models.model_control, settings.models.records()) {
             repository = repository
                 .keeping_wishes_in(&folder)
-                .map_err(|cause| AppError::Wishes { folder, cause })?;
+                .map_err(|cause| AppError::Overrides { folder, cause })?;
         }
         let mut app = Self::over(settings, registries, repository, path);
         app.secure(&settings.security)?;
@@ -138,10 +138,10 @@ impl App {
         let proxies = proxies.map(|own| Network::new(own.address, own.bits)).collect();
         self.access = Arc::new(Access::new(settings.keys.clone(), identity)?.behind(proxies));
         let (rate, burst) = (settings.client_rate.as_secs_f64(), settings.client_burst);
-        let meter = (rate > 0.0).then(|| Arc::new(Meter::new(rate, burst)));
+        let quota = (rate > 0.0).then(|| Arc::new(Quota::new(rate, burst)));
         let service =
             Arc::get_mut(&mut self.service).ok_or_else(|| io::Error::other("the service is in use already"))?;
-        service.guard(Arc::clone(&self.access), meter);
+        service.guard(Arc::clone(&self.access), quota);
         if let (Some(certificate), Some(key)) = (&settings.tls_certificate, &settings.tls_key) {
             self.tls = Some(Arc::new(Tls::new(TlsFiles {
                 certificate: certificate.clone(),
@@ -249,7 +249,7 @@ impl App {
         let metrics = Arc::clone(service.metrics());
         let apart = listeners
             .probes
-            .map(|listener| Apart::start(listener, router(Door::Operators), &metrics))
+            .map(|listener| Isolated::start(listener, router(Door::Operators), &metrics))
             .transpose()?;
         let router = router(door);
         let delay = self.drain_delay;

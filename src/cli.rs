@@ -7,29 +7,29 @@ mod calibrate;
 mod check;
 mod doctor;
 mod evaluate;
+mod exit;
 mod files;
 mod folder;
 mod gallery;
-mod gather;
-mod growing;
 mod health;
+mod image_set;
 mod import;
 mod inputs;
 mod install;
 mod key;
 mod labels;
-mod leave;
 mod listen;
 mod model;
 mod name;
 mod new_calibration;
 mod npy;
 mod operation;
+mod partial_file;
 mod pipeline;
 mod reader;
 mod resume;
 mod serve;
-mod standard;
+mod stdin;
 mod table;
 
 use std::{
@@ -44,7 +44,7 @@ use clap::{
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
-pub use self::leave::leave;
+pub use self::exit::leave;
 use crate::{
     app::{AppError, Registries},
     logging::{self, LoggingError},

@@ -3,22 +3,22 @@
 //! Architecture invariant: protobuf only. Nothing here runs a graph or knows of a runtime.
 
 pub mod bounds;
-pub mod chance;
 mod constant;
 pub mod convert;
 pub mod crop;
+pub mod dynamic_batch;
 pub mod external;
 pub mod kernels;
 mod layer;
-pub mod loosen;
 pub mod precision;
 pub mod protobuf;
+pub mod random_nodes;
 pub mod recurrence;
 pub mod rewrite;
 pub mod signature;
 pub mod surgery;
 pub mod upgrade;
-mod walk;
+mod visit;
 pub mod wavefront;
 pub mod weights;
 

@@ -1,25 +1,25 @@
 //! Graphs as people export them, brought to the one form that the server keeps contracts for.
 //!
-//! A front end of a compiler: [`export`] reads a file, `foreign` knows what exporters leave in it, [`probe`] runs it as
-//! it is, [`reading`] finds out what it takes and gives, [`whole`] parts an encoder from a decoder, [`layout`] tells
-//! which axis is which, [`causal`] whether it predicts, [`tail`] what its last operators did to its numbers, and
-//! [`canonical`] writes the same computation again with the server's inputs, outputs and units, [`tables`] with what it
-//! makes of a label alone. What no file tells is asked by [`interview`].
+//! A front end of a compiler: [`export`] reads a file, `decompose` writes what exporters leave in it with standard
+//! operators, [`probe`] runs it as it is, [`reading`] finds out what it takes and gives, [`split`] parts an encoder
+//! from a decoder, [`layout`] tells which axis is which, [`causal`] whether it predicts, [`output_activation`] what its
+//! last operators did to its numbers, and [`canonical`] writes the same computation again with the server's inputs,
+//! outputs and units, [`tables`] with what it makes of a label alone. What no file tells is asked by [`interview`].
 //!
 //! Architecture invariant: no family of models is known here, nor manifests, nor where questions are asked.
 
 pub mod canonical;
 pub mod causal;
+mod decompose;
 pub mod export;
-mod foreign;
 pub mod interview;
 pub mod layout;
-pub mod pictures;
+pub mod output_activation;
 pub mod probe;
 pub mod reading;
+pub mod split;
 pub mod tables;
-pub mod tail;
-pub mod whole;
+pub mod trial_images;
 
 use std::fmt;
 

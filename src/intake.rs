@@ -6,10 +6,10 @@
 //! Architecture invariant: nothing here knows of a transport, of an operation or of a family.
 
 mod decode;
+mod decode_queue;
 mod form;
 mod json;
-mod ledger;
-mod line;
+mod memory_budget;
 pub mod options;
 
 use bytes::Bytes;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 pub use self::{
     decode::{Budget, DecodeOptions, Decoding, Frames},
     json::{read_json, read_stream},
-    ledger::{Held, Ledger},
+    memory_budget::{MemoryBudget, Reservation},
 };
 use crate::{
     domain::image::Image,

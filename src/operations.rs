@@ -9,7 +9,6 @@
 //! capability and gets it, or the reason why not.
 
 pub mod answer;
-mod any;
 pub mod classify;
 pub mod complete;
 pub mod compress;
@@ -18,11 +17,12 @@ pub mod decode;
 pub mod decompress;
 pub mod detect;
 pub mod encode;
+mod erased;
 pub mod input;
 pub mod interpolate;
 pub mod label;
 mod limits;
-mod opened;
+mod pending;
 pub mod reconstruct;
 pub mod render;
 pub mod sample;
@@ -37,11 +37,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
     answer::{Answer, Items},
-    any::{About, AnyAnswer, AnyOperation, Voice},
+    erased::{About, AnyAnswer, AnyOperation, Voice},
     input::Input,
     label::Label,
     limits::Limits,
-    opened::{CommonOptions, Opened, known_of},
+    pending::{CommonOptions, Pending, known_of},
     render::{Format, Rendering},
     service::Service,
     tensor::{Tensor, TensorSpec},
@@ -191,7 +191,7 @@ impl Registry {
     /// One more.
     #[must_use]
     pub fn with<O: Operation>(mut self) -> Self {
-        self.0.push(any::erase::<O>());
+        self.0.push(erased::erase::<O>());
         self
     }
 

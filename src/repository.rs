@@ -11,11 +11,11 @@
 mod catalogue;
 mod control;
 mod order;
+mod overrides;
 mod parallel;
 mod records;
 mod source;
 pub mod watch;
-mod wishes;
 
 use std::{
     collections::BTreeMap,
@@ -32,9 +32,9 @@ use arc_swap::ArcSwap;
 use self::{
     catalogue::{Entry, Shown, Versions},
     order::Ordered,
+    overrides::Overrides,
     records::Records,
     source::{Candidate, Ignored, Sight, Source},
-    wishes::Wishes,
 };
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
@@ -94,7 +94,7 @@ pub struct Repository {
     /// Held while models are loaded, so that two scans do not load the same version twice.
     known: Mutex<Known>,
     /// What operators have asked for. Whoever changes what requests see holds it, so that nothing is shown against it.
-    wishes: Mutex<Wishes>,
+    overrides: Mutex<Overrides>,
     /// What requests see.
     shown: ArcSwap<Shown>,
     /// Whether the first scan is over.
@@ -131,7 +131,7 @@ impl Repository {
             loading: Loading::default(),
             records: None,
             known: Mutex::default(),
-            wishes: Mutex::default(),
+            overrides: Mutex::default(),
             shown: ArcSwap::default(),
             has_looked: AtomicBool::new(false),
         }
@@ -149,13 +149,13 @@ impl Repository {
     /// The same, with what operators ask for kept in a file of that folder. What it holds already is wished from the
     /// start; an error if that cannot be read.
     pub fn keeping_wishes_in(mut self, folder: &Path) -> io::Result<Self> {
-        let wishes = Wishes::kept_in(folder)?;
+        let overrides = Overrides::kept_in(folder)?;
         self.shown = ArcSwap::from_pointee(Shown {
-            pinned: wishes.pins(),
-            shadows: wishes.shadows(),
+            pinned: overrides.pins(),
+            shadows: overrides.shadows(),
             ..Shown::default()
         });
-        self.wishes = Mutex::new(wishes);
+        self.overrides = Mutex::new(overrides);
         Ok(self)
     }
 
@@ -195,7 +195,7 @@ impl Repository {
                 let before = before.versions.get(&name).and_then(|all| all.get(&number));
                 let is_same = settled.get(&version) == Some(&fingerprint);
                 let entry = match before {
-                    _ if !lock(&self.wishes).want(&name, number) => Entry::unloaded(),
+                    _ if !lock(&self.overrides).want(&name, number) => Entry::unloaded(),
                     Some(before) if is_same && before.is_settled => before.clone(),
                     _ => {
                         let members = |name: &str, number| member(&lock(&loaded), name, number);
@@ -213,11 +213,11 @@ impl Repository {
         );
         known.settled = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
         let mut loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let wishes = lock(&self.wishes);
+        let overrides = lock(&self.overrides);
         for (name, versions) in &mut loaded {
             for (number, entry) in versions {
                 // It may have been unloaded while others were loaded.
-                if !wishes.want(name, *number) {
+                if !overrides.want(name, *number) {
                     *entry = Entry::unloaded();
                 }
             }
@@ -226,10 +226,10 @@ impl Repository {
         self.count(&loaded);
         self.shown.store(Arc::new(Shown {
             versions: loaded,
-            pinned: wishes.pins(),
-            shadows: wishes.shadows(),
+            pinned: overrides.pins(),
+            shadows: overrides.shadows(),
         }));
-        drop(wishes);
+        drop(overrides);
         self.has_looked.store(true, Ordering::Release);
         Ok(())
     }
@@ -301,8 +301,8 @@ impl Repository {
 
     /// Lets requests see how far a version is; one that serves keeps serving until its successor takes its place.
     fn show(&self, name: &str, number: u32, entry: &Entry) {
-        let wishes = lock(&self.wishes);
-        if entry.model.is_some() && !wishes.want(name, number) {
+        let overrides = lock(&self.overrides);
+        if entry.model.is_some() && !overrides.want(name, number) {
             return;
         }
         self.shown.rcu(|shown| {

@@ -2,11 +2,11 @@
 //!
 //! Architecture invariant: nothing here knows what a graph means.
 
+pub mod one_at_a_time;
 pub mod onnx;
-pub mod patience;
 mod placement;
 mod processor;
-pub mod single;
+pub mod time_limit;
 
 pub use placement::{Device, Placement, Precision};
 
@@ -172,7 +172,7 @@ pub enum RuntimeError {
         /// What the runtime said.
         cause: String,
     },
-    /// Loading or running took too long; see [`patience`].
+    /// Loading or running took too long; see [`time_limit`].
     #[error(
         "{name} was given up: a load may take {} s in all, and this was still at work or yet to be done",
         limit.as_secs_f64()

@@ -10,24 +10,24 @@
 //! There are two classes of work. `Interactive` work is short (scoring, encoding). `Bulk` work is long and comes in
 //! steps (sampling): between two steps of an image other work gets its turn, and workers are shared between the classes
 //! by weighted fair queueing, so that neither can starve the other. Within a class, requests have equal shares
-//! (`shares`), as long as no promised deadline is in danger (`promises`). A batch ends at some milliseconds of work,
-//! which bounds what an item that comes next has to wait for.
+//! (`fair_shares`), as long as no promised deadline is in danger (`deadlines`). A batch ends at some milliseconds of
+//! work, which bounds what an item that comes next has to wait for.
 //!
 //! Architecture invariant: nothing here knows of HTTP, of ONNX or of images.
 
 mod admission;
+mod backlog;
 mod batch;
-mod book;
 mod clock;
-mod company;
+mod coalescing;
+mod deadlines;
+mod fair_shares;
 mod gathering;
 mod lane;
-mod meter;
-mod pace;
-mod promises;
 mod queue;
+mod quota;
+mod run_times;
 mod scheduler;
-mod shares;
 #[cfg(test)]
 mod simulation;
 mod spans;
@@ -38,7 +38,7 @@ pub use self::{
     admission::{AdmissionError, Ask, Permit},
     clock::{Clock, SystemClock},
     lane::Lane,
-    meter::Meter,
+    quota::Quota,
     scheduler::{Scheduler, SchedulerConfig},
     work::{Step, Turn, Work},
 };

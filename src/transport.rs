@@ -3,9 +3,9 @@
 //! Architecture invariant: no default, no limit and no policy lives here, and no family or operation is known by name.
 
 mod access;
-mod around;
 pub mod grpc;
 pub mod http;
+mod middleware;
 pub mod openinference;
 mod rpc;
 pub mod tls;

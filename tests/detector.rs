@@ -19,7 +19,7 @@ use density_server::{
         learners::{BANK, Knowledge},
         panel::{Measurement, Members, Panel},
         statistics::{
-            Need,
+            Requirement,
             autoencoder::{AUTOENCODER_ERROR, AUTOENCODER_ERROR_MAP},
             classifier::{CLASSIFIER_AMBIGUITY, CLASSIFIER_ENERGY},
             latent::{ATTAINABLE_GAP, IWAE_GAP},
@@ -138,7 +138,7 @@ fn recipe(models: &Models) -> Recipe {
     Recipe {
         name: "tiny-gate".to_owned(),
         description: "a gate".to_owned(),
-        members: vec![(Need::Density, model(models, "tiny-pixelcnn"))],
+        members: vec![(Requirement::Density, model(models, "tiny-pixelcnn"))],
         stir: false,
         samples: false,
         bank: BANK,
@@ -524,7 +524,7 @@ fn measure(panel: &Panel, images: &[&[u8]]) -> Vec<Measurement> {
 fn gaps_of_a_latent_member_are_never_negative_and_do_not_depend_on_company() {
     let vae = common::load(&fixtures().join("tiny-vae/1"), "tiny-vae").unwrap();
     let mut members = Members::default();
-    members.add(Need::Latent, &vae).unwrap();
+    members.add(Requirement::Latent, &vae).unwrap();
     let panel = Panel::new(members, vec![IWAE_GAP, ATTAINABLE_GAP], Knowledge::default()).unwrap();
     let images = noise(vae.shape, 6);
     let levels: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
@@ -747,8 +747,8 @@ async fn a_model_that_cannot_fill_a_role_is_refused() {
 #[tokio::test]
 async fn what_a_helper_was_trained_on_does_not_calibrate() {
     for (role, name) in [
-        (Need::Autoencoder, "tiny-autoencoder"),
-        (Need::Classifier, "tiny-classifier"),
+        (Requirement::Autoencoder, "tiny-autoencoder"),
+        (Requirement::Classifier, "tiny-classifier"),
     ] {
         let repository = Repository::with_helpers();
         let images = draw(&repository.models(), 700, 0).await;
@@ -773,8 +773,8 @@ fn errors_and_logits_do_not_depend_on_company() {
     let autoencoder = load("tiny-autoencoder");
     let shape = autoencoder.shape;
     let mut members = Members::default();
-    members.add(Need::Autoencoder, &autoencoder).unwrap();
-    members.add(Need::Classifier, &load("tiny-classifier")).unwrap();
+    members.add(Requirement::Autoencoder, &autoencoder).unwrap();
+    members.add(Requirement::Classifier, &load("tiny-classifier")).unwrap();
     let statistics = vec![
         AUTOENCODER_ERROR,
         CLASSIFIER_ENERGY,

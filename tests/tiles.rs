@@ -12,7 +12,7 @@ use density_server::{
     detection::{
         calibrate::Inliers,
         learners::BANK,
-        statistics::Need,
+        statistics::Requirement,
         tiles::{Tiled, cut},
     },
     domain::{
@@ -62,7 +62,7 @@ async fn repository() -> (TempDir, Models) {
     let recipe = Recipe {
         name: NAME.to_owned(),
         description: "a gate of any size".to_owned(),
-        members: vec![(Need::Density, model(&models, "tiny-pixelcnn"))],
+        members: vec![(Requirement::Density, model(&models, "tiny-pixelcnn"))],
         stir: false,
         samples: false,
         bank: BANK,

@@ -33,7 +33,7 @@ pub enum AppError {
         "what was asked of models by calls is kept in control.json of {folder}, which cannot be read: {cause}; mend \
          the file, or remove it to load everything and pin nothing"
     )]
-    Wishes {
+    Overrides {
         /// The folder.
         folder: PathBuf,
         /// What the system said.

@@ -11,7 +11,7 @@ use clap::Args;
 
 use super::{
     CliError, OfflineSettings, Outcome,
-    gather::{self, Gathered, Handling},
+    image_set::{self, Handling, ImageSet},
     model, pipeline, print,
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         evaluation::Failure,
         evidence::{GivesFeatures, Latents, Predicts, SquaredErrors, Surprises},
         learners::BANK,
-        statistics::Need,
+        statistics::Requirement,
     },
     families::detector::{self, Made, Recipe, Tiles},
     media::DecodeOptions,
@@ -146,12 +146,12 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         }
         members.push((role, find(&name)?));
     }
-    if request.stir && role != Need::Density {
+    if request.stir && role != Requirement::Density {
         return Err(CliError::Usage(
             "--stir compares exact likelihoods, which this model does not have".to_owned(),
         ));
     }
-    if request.samples && members.iter().all(|(role, _)| *role != Need::Latent) {
+    if request.samples && members.iter().all(|(role, _)| *role != Requirement::Latent) {
         return Err(CliError::Usage(
             "--samples decodes codes of a member with the role latent: add --member latent=NAME".to_owned(),
         ));
@@ -163,7 +163,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         ..main.preprocessing
     };
     let options = sizes.or(request.handling.decoding.options());
-    let read = |inputs: &[PathBuf]| Gathered::read_as(inputs, (main.shape, options), request.handling);
+    let read = |inputs: &[PathBuf]| ImageSet::read_as(inputs, (main.shape, options), request.handling);
     let (data, fit) = (read(&request.data)?, read(&request.fit)?);
     let failures = [data.failures, fit.failures].concat();
     let inliers = Inliers {
@@ -200,7 +200,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         golden: read(&request.golden)?.images,
         seed: request.seed,
     };
-    let bar = gather::progress(images);
+    let bar = image_set::progress(images);
     let made = pipeline::runtime()?.block_on(detector::calibrate(
         app.repository.workshop(),
         &recipe,
@@ -215,7 +215,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
         .iter()
         .filter_map(|(_, model)| calibrate::unknown_training(model));
     print(&[report(&made), notes_of(notes, &failures)].concat())?;
-    Ok(gather::outcome(failures.len(), images))
+    Ok(image_set::outcome(failures.len(), images))
 }
 
 /// The repository and the name of the model in `folder`.
@@ -235,21 +235,21 @@ pub(super) fn place(folder: &Path) -> Result<(PathBuf, String), CliError> {
 }
 
 /// What the model itself is to the detector, by what it has for one.
-fn own_role(model: &Model) -> Result<Need, CliError> {
+fn own_role(model: &Model) -> Result<Requirement, CliError> {
     if model.can::<dyn Surprises>().is_ok() {
-        return Ok(Need::Density);
+        return Ok(Requirement::Density);
     }
     if model.can::<dyn Latents>().is_ok() {
-        return Ok(Need::Latent);
+        return Ok(Requirement::Latent);
     }
     if model.can::<dyn SquaredErrors>().is_ok() {
-        return Ok(Need::Autoencoder);
+        return Ok(Requirement::Autoencoder);
     }
     if model.can::<dyn GivesFeatures>().is_ok() {
-        return Ok(Need::Features);
+        return Ok(Requirement::Features);
     }
     match model.can::<dyn Predicts>() {
-        Ok(_) => Ok(Need::Classifier),
+        Ok(_) => Ok(Requirement::Classifier),
         Err(_) => Err(CliError::Usage(format!(
             "{:?} is of the family {}: a detector is made from a model with an exact density that is conditioned on \
              nothing, with a code and a way back from it, with features, or with labels",
@@ -280,12 +280,12 @@ fn tiles(text: &str) -> Result<Tiles, CliError> {
     Ok(tiles)
 }
 
-fn member(text: &str) -> Result<(Need, String), CliError> {
+fn member(text: &str) -> Result<(Requirement, String), CliError> {
     let wrong = |reason: String| CliError::Usage(format!("--member {text}: {reason}"));
     let (role, name) = text
         .split_once('=')
         .ok_or_else(|| wrong("it must be ROLE=NAME".to_owned()))?;
-    let role: Need = role.parse().map_err(wrong)?;
+    let role: Requirement = role.parse().map_err(wrong)?;
     if role.is_derived() {
         return Err(wrong(
             "it asks another member and has none of its own: give --stir or --samples".to_owned(),
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn members_are_roles_and_names() {
-        assert_eq!(member("local=m").unwrap(), (Need::Local, "m".to_owned()));
+        assert_eq!(member("local=m").unwrap(), (Requirement::Local, "m".to_owned()));
         for wrong in ["local", "lokal=m", "stirring=m"] {
             assert!(member(wrong).is_err(), "{wrong}");
         }

@@ -10,12 +10,12 @@ use clap::{Args, ValueEnum};
 use self::page::Shown;
 use super::{
     CliError, OfflineSettings, Outcome,
-    gather::{self, Gathered, Handling},
-    growing::write_beside,
+    image_set::{self, Handling, ImageSet},
     inputs,
     labels::LabelArgs,
     model::{self, Loaded},
     name::shown,
+    partial_file::write_beside,
     pipeline::{self, Images},
     print,
     resume::Done,
@@ -146,7 +146,7 @@ pub(super) fn run(arguments: EvaluateArgs, registries: &Registries) -> Result<Ou
         write(folder, &report, &shown)?;
         say(&format!("written: {0}/report.json, {0}/report.html", folder.display()));
     }
-    Ok(gather::outcome(report.failed.len(), report.images))
+    Ok(image_set::outcome(report.failed.len(), report.images))
 }
 
 /// Names and paths of sets that are given as NAME=PATH.
@@ -273,13 +273,13 @@ impl Evaluation<'_> {
         let model = &self.loaded.model;
         let mut sets = vec![(
             "inliers".to_owned(),
-            Gathered::read(&self.request.data, model, handling)?,
+            ImageSet::read(&self.request.data, model, handling)?,
         )];
         for (name, path) in &self.outliers {
-            let images = Gathered::read(std::slice::from_ref(path), model, handling)?;
+            let images = ImageSet::read(std::slice::from_ref(path), model, handling)?;
             sets.push((name.clone(), images));
         }
-        let bar = gather::progress(sets.iter().map(|(_, set)| set.images.len()).sum());
+        let bar = image_set::progress(sets.iter().map(|(_, set)| set.images.len()).sum());
         let runtime = pipeline::runtime()?;
         let mut all = Vec::new();
         let mut done = 0;
@@ -322,7 +322,7 @@ impl Evaluation<'_> {
         let outliers = self.outliers.iter();
         let outliers = outliers.map(|(name, path)| (Some(name), std::slice::from_ref(path)));
         for (name, inputs) in std::iter::once(inliers).chain(outliers) {
-            let set = Gathered::read(inputs, model, handling)?;
+            let set = ImageSet::read(inputs, model, handling)?;
             let files: Vec<Option<PathBuf>> = match name {
                 None => vec![None; set.images.len()],
                 Some(name) => set.files().map(|file| Some(mask_of(masks, name, file))).collect(),
@@ -337,7 +337,7 @@ impl Evaluation<'_> {
                     .map(Some)
                     .map_err(|error| wrong(error.to_string()))
             };
-            let bar = gather::progress(set.images.len());
+            let bar = image_set::progress(set.images.len());
             let progress = |count: usize| bar.set_position(count as u64);
             let counting = maps::count_pixels(judges, &set.images, &self.call, &mut pixels, mask, progress);
             runtime.block_on(counting)?;
@@ -352,8 +352,8 @@ impl Evaluation<'_> {
         let runtime = pipeline::runtime()?;
         let mut all = Vec::new();
         for (name, path) in &self.outliers {
-            let set = Gathered::read(std::slice::from_ref(path), model, handling)?;
-            let bar = gather::progress(set.images.len());
+            let set = ImageSet::read(std::slice::from_ref(path), model, handling)?;
+            let bar = image_set::progress(set.images.len());
             let progress = |count: usize| bar.set_position(count as u64);
             let asking = rejection::ask(classifies, &set.images, &self.call, progress);
             let answers = runtime.block_on(asking)?;

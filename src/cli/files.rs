@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CliError, growing::write_beside, name::ImageName, standard::is_standard};
+use super::{CliError, name::ImageName, partial_file::write_beside, stdin::is_standard};
 use crate::{
     domain::image::Image,
     media,

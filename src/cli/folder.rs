@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{CliError, say, standard::is_standard};
+use super::{CliError, say, stdin::is_standard};
 
 /// Which files are taken from a folder. A file that is named itself may be called anything.
 pub(super) struct Wanted {

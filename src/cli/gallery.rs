@@ -12,7 +12,7 @@ use std::{
 use maud::{DOCTYPE, PreEscaped, html};
 use serde_json::Value;
 
-use super::{CliError, growing::write_beside, name::ImageName};
+use super::{CliError, name::ImageName, partial_file::write_beside};
 use crate::{media, operations::Rendering};
 
 const STYLE: &str = include_str!("gallery/style.css");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::standard::is_standard;
+use super::stdin::is_standard;
 
 /// Which image a row is about.
 #[derive(Debug, Clone, Serialize)]

@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::{
     CliError, OfflineSettings, Outcome, calibrate,
-    gather::{self, Gathered, Handling},
+    image_set::{self, Handling, ImageSet},
     model, pipeline,
 };
 use crate::{
@@ -57,14 +57,14 @@ pub(super) fn run(arguments: NewCalibrationArgs, registries: &Registries) -> Res
     let own = loaded.model;
     own.can::<dyn Measures>()
         .map_err(|reason| CliError::Usage(format!("{:?} cannot be calibrated: {reason}", own.name)))?;
-    let gathered = Gathered::read(&data, &own, handling)?;
+    let gathered = ImageSet::read(&data, &own, handling)?;
     let images = gathered.images.len();
     let version = repository.join(&own.name).join(own.version.to_string());
     let recipe = Recipe {
         folder: &version,
         description: description.unwrap_or_else(|| calibrate::paths(&data)),
     };
-    let bar = gather::progress(images);
+    let bar = image_set::progress(images);
     let made = pipeline::runtime()?.block_on(recalibration::recalibrate(
         &own,
         &recipe,
@@ -91,5 +91,5 @@ pub(super) fn run(arguments: NewCalibrationArgs, registries: &Registries) -> Res
         .lock()
         .write_all(text.as_bytes())
         .map_err(|error| CliError::writing(None, error))?;
-    Ok(gather::outcome(gathered.failures.len(), images))
+    Ok(image_set::outcome(gathered.failures.len(), images))
 }

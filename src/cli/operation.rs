@@ -16,10 +16,10 @@ use self::request::Request;
 use super::{
     CliError, OfflineSettings, Outcome,
     files::Form,
-    gather,
+    image_set,
     inputs::InputArgs,
     model,
-    standard::is_standard,
+    stdin::is_standard,
     table::{Format, OutputArgs},
 };
 use crate::{
@@ -109,7 +109,7 @@ pub(super) fn run(
         Takes::Nothing => request.together(Content::default(), form),
         Takes::TwoImages => {
             let inputs = InputArgs::from_arg_matches(matches).map_err(usage)?;
-            let images = gather::read_all(&inputs, &loaded.model)?;
+            let images = image_set::read_all(&inputs, &loaded.model)?;
             let sources = images.into_iter().map(Source::Image).collect();
             let content = Content {
                 sources,

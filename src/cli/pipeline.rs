@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use super::{
-    CliError, Outcome, UNLIMITED, gather,
+    CliError, Outcome, UNLIMITED, image_set,
     labels::Labels,
     model::Loaded,
     name::ImageName,
@@ -182,7 +182,7 @@ fn progress(files: usize, rows_on_terminal: bool) -> ProgressBar {
     if rows_on_terminal {
         return ProgressBar::hidden();
     }
-    gather::progress(files)
+    image_set::progress(files)
 }
 
 #[cfg(test)]

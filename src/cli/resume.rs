@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde::Deserialize;
 
-use super::growing::Length;
+use super::partial_file::Length;
 
 /// Images whose rows are written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::{CliError, Outcome, leave::leave, listen::listen};
+use super::{CliError, Outcome, exit::leave, listen::listen};
 use crate::{
     app::{self, App, AppError, Changes, Listeners, Loader, Registries, Secrets},
     logging,

@@ -12,10 +12,10 @@ use serde_json::{Map, Value};
 
 use super::{
     CliError,
-    growing::Growing,
     name::ImageName,
+    partial_file::PartialFile,
     resume::{self, Done, Rows},
-    standard::is_standard,
+    stdin::is_standard,
 };
 use crate::operations::Tensor;
 
@@ -61,7 +61,7 @@ pub(super) enum Format {
 pub(super) struct Table {
     path: Option<PathBuf>,
     /// The file that the output becomes at its end.
-    growing: Option<Growing>,
+    growing: Option<PartialFile>,
     sink: Sink,
     /// Rows that were there before.
     done: Done,
@@ -128,7 +128,7 @@ impl Table {
         }
         let (growing, file) = match &path {
             Some(path) => {
-                let (growing, file) = Growing::create(path).map_err(failed)?;
+                let (growing, file) = PartialFile::create(path).map_err(failed)?;
                 (Some(growing), Some(file))
             }
             None => (None, None),
@@ -168,7 +168,7 @@ impl Table {
                 ));
             }
         };
-        let (growing, file, rows) = Growing::resume(path, |bytes| read(bytes, names))
+        let (growing, file, rows) = PartialFile::resume(path, |bytes| read(bytes, names))
             .map_err(failed)?
             .map_err(|reason| CliError::Usage(format!("--resume {}.part: {reason}", path.display())))?;
         let writer = text_writer(Some(file));
@@ -255,7 +255,7 @@ impl Table {
         };
         finished.map_err(|error| CliError::writing(self.path.as_deref(), error))?;
         self.flush()?;
-        match self.growing.take().map(Growing::finish) {
+        match self.growing.take().map(PartialFile::finish) {
             Some(Err(error)) => Err(CliError::writing(self.path.as_deref(), error)),
             _ => Ok(()),
         }

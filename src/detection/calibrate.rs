@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use super::{
     panel::Members,
     rule::{DensityPlan, LEAST_IMAGES, Plan},
-    statistics::{self, Need, Part, Statistic},
+    statistics::{self, Part, Requirement, Statistic},
     trained_on::TrainedOn,
 };
 use crate::{
@@ -82,10 +82,10 @@ pub struct Guarantee {
 /// another where there are features, one density more for each vector or map that decides, and the excess of distances,
 /// which are guarded one by one as well.
 pub fn plan(members: &Members, stir: bool, samples: bool) -> Plan {
-    let has = |need: Need| match need {
-        Need::Stirring => stir,
-        Need::Samples => samples,
-        _ => members.have(need),
+    let has = |requirement: Requirement| match requirement {
+        Requirement::Stirring => stir,
+        Requirement::Samples => samples,
+        _ => members.have(requirement),
     };
     let suits = |statistic: &Statistic| statistic.suits(has);
     let statistics: Vec<Statistic> = statistics::ALL.iter().copied().filter(suits).collect();
@@ -98,7 +98,9 @@ pub fn plan(members: &Members, stir: bool, samples: bool) -> Plan {
         components: MOST_COMPONENTS,
     };
     let is_of_features = |own: &Statistic| {
-        has(Need::Features) && (own.needs.contains(&Need::Features) || own.needs.contains(&Need::Classifier))
+        has(Requirement::Features)
+            && (own.requirements.contains(&Requirement::Features)
+                || own.requirements.contains(&Requirement::Classifier))
     };
     let (features, numbers): (Vec<Statistic>, Vec<Statistic>) = numbers.into_iter().partition(is_of_features);
     let mut densities = vec![density("numbers", numbers, 64)];

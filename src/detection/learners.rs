@@ -1,7 +1,7 @@
 //! What is fitted to features of inliers before anything is measured, and how far other features are from it.
 //!
-//! A learner is a value in a file of its own and one line of [`of`]. Statistics [need](Need) it by its name and take
-//! their numbers from its distances. What it learnt are tensors, which a detector keeps in a file.
+//! A learner is a value in a file of its own and one line of [`of`]. Statistics [need](Requirement) it by its name and
+//! take their numbers from its distances. What it learnt are tensors, which a detector keeps in a file.
 
 mod gaussians;
 mod matrix;
@@ -10,7 +10,7 @@ mod subspace;
 
 use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
-use super::statistics::Need;
+use super::statistics::Requirement;
 use crate::runtime::Threads;
 
 /// Something that is fitted to places of inliers.
@@ -35,11 +35,11 @@ pub trait Learnt: Debug + Send + Sync {
 }
 
 /// The learner that a need is met by, if it is met by one.
-pub fn of(need: Need) -> Option<&'static dyn Learner> {
-    match need {
-        Need::Gaussians => Some(&gaussians::Gaussians),
-        Need::Neighbours => Some(&neighbours::Neighbours),
-        Need::Subspace => Some(&subspace::Subspace),
+pub fn of(requirement: Requirement) -> Option<&'static dyn Learner> {
+    match requirement {
+        Requirement::Gaussians => Some(&gaussians::Gaussians),
+        Requirement::Neighbours => Some(&neighbours::Neighbours),
+        Requirement::Subspace => Some(&subspace::Subspace),
         _ => None,
     }
 }
@@ -120,44 +120,49 @@ fn rows_of<'a>(tensors: &'a Tensors, name: &str, size: usize) -> Result<&'a [f32
 pub struct Knowledge {
     /// Everything, by the name of the learner's need and a name of its own.
     pub tensors: Tensors,
-    ready: Vec<(Need, Arc<dyn Learnt>)>,
+    ready: Vec<(Requirement, Arc<dyn Learnt>)>,
 }
 
 impl Knowledge {
     /// Fits the learners of some needs.
-    pub fn fit(needs: &[Need], sample: &Sample, seed: u64) -> Result<Self, String> {
+    pub fn fit(requirements: &[Requirement], sample: &Sample, seed: u64) -> Result<Self, String> {
         let mut tensors = Tensors::new();
-        for &need in needs {
-            let learner = of(need).ok_or_else(|| format!("nothing is learnt for {need}"))?;
-            let own = learner.fit(sample, seed).map_err(|cause| format!("{need}: {cause}"))?;
-            tensors.extend(own.into_iter().map(|(name, tensor)| (format!("{need}.{name}"), tensor)));
+        for &requirement in requirements {
+            let learner = of(requirement).ok_or_else(|| format!("nothing is learnt for {requirement}"))?;
+            let own = learner
+                .fit(sample, seed)
+                .map_err(|cause| format!("{requirement}: {cause}"))?;
+            tensors.extend(
+                own.into_iter()
+                    .map(|(name, tensor)| (format!("{requirement}.{name}"), tensor)),
+            );
         }
-        Self::read(needs, tensors, sample.size)
+        Self::read(requirements, tensors, sample.size)
     }
 
     /// What was learnt for some needs of places of `size` numbers, or what of it does not fit.
-    pub fn read(needs: &[Need], tensors: Tensors, size: usize) -> Result<Self, String> {
+    pub fn read(requirements: &[Requirement], tensors: Tensors, size: usize) -> Result<Self, String> {
         let mut ready = Vec::new();
-        for &need in needs {
-            let learner = of(need).ok_or_else(|| format!("nothing is learnt for {need}"))?;
-            let prefix = format!("{need}.");
+        for &requirement in requirements {
+            let learner = of(requirement).ok_or_else(|| format!("nothing is learnt for {requirement}"))?;
+            let prefix = format!("{requirement}.");
             let own = tensors
                 .iter()
                 .filter_map(|(name, tensor)| Some((name.strip_prefix(&prefix)?.to_owned(), tensor.clone())));
             let own = learner.ready(&own.collect(), size);
-            ready.push((need, own.map_err(|cause| format!("{need}: {cause}"))?));
+            ready.push((requirement, own.map_err(|cause| format!("{requirement}: {cause}"))?));
         }
         Ok(Self { tensors, ready })
     }
 
     /// What is ready, by need.
-    pub fn ready(&self) -> &[(Need, Arc<dyn Learnt>)] {
+    pub fn ready(&self) -> &[(Requirement, Arc<dyn Learnt>)] {
         &self.ready
     }
 
     /// Whether something was learnt for a need.
-    pub fn has(&self, need: Need) -> bool {
-        self.ready.iter().any(|(own, _)| *own == need)
+    pub fn has(&self, requirement: Requirement) -> bool {
+        self.ready.iter().any(|(own, _)| *own == requirement)
     }
 }
 

@@ -14,7 +14,7 @@ use super::{
     calibrate::{Parts, measure_all, patience},
     learners::{Knowledge, SAMPLE, SAMPLE_PLACES, Sample},
     panel::{Measurement, Members, Panel, Sight},
-    statistics::{Need, Statistic},
+    statistics::{Requirement, Statistic},
 };
 use crate::{
     domain::{
@@ -52,8 +52,8 @@ impl Learning<'_> {
         parts: &Parts,
         progress: impl Fn(usize),
     ) -> Result<(Arc<Panel>, Vec<Measurement>), Refusal> {
-        let needs = learnt(&self.statistics);
-        if needs.is_empty() {
+        let requirements = learnt(&self.statistics);
+        if requirements.is_empty() {
             let panel = self.panel(Knowledge::default())?;
             let all: Vec<Image> = parts.all().cloned().collect();
             let measured = self.measured(&panel, &all, progress).await?;
@@ -63,7 +63,7 @@ impl Learning<'_> {
         let seen = self.look(&known).await?;
         let learn = |is_seen: &dyn Fn(usize) -> bool| {
             let sample = self.sample(&seen, is_seen);
-            let knowledge = Knowledge::fit(&needs, &sample, self.seed);
+            let knowledge = Knowledge::fit(&requirements, &sample, self.seed);
             self.panel(knowledge.map_err(|cause| Refusal::option("data", cause))?)
         };
         let mut apart: Vec<Option<Measurement>> = vec![None; known.len()];
@@ -148,7 +148,11 @@ impl Learning<'_> {
 }
 
 /// The needs among some statistics that something has to be learnt for, in order.
-pub fn learnt(statistics: &[Statistic]) -> Vec<Need> {
-    let is_used = |need: &Need| statistics.iter().any(|statistic| statistic.needs.contains(need));
-    Need::LEARNT.into_iter().filter(is_used).collect()
+pub fn learnt(statistics: &[Statistic]) -> Vec<Requirement> {
+    let is_used = |requirement: &Requirement| {
+        statistics
+            .iter()
+            .any(|statistic| statistic.requirements.contains(requirement))
+    };
+    Requirement::LEARNT.into_iter().filter(is_used).collect()
 }

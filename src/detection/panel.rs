@@ -7,7 +7,7 @@ use super::{
     learners::{self, Knowledge},
     places::Places,
     rule::Measured,
-    statistics::{Distances, Evidence, Need, Seen, Statistic, stirring::transformations},
+    statistics::{Distances, Evidence, Inputs, Requirement, Statistic, stirring::transformations},
 };
 use crate::{
     domain::{
@@ -75,22 +75,24 @@ impl Panel {
     pub fn new(members: Members, statistics: Vec<Statistic>, knowledge: Knowledge) -> Result<Self, String> {
         let shape = members.shape.ok_or("a detector needs at least one member")?;
         for &statistic in &statistics {
-            for &need in statistic.needs {
-                if learners::of(need).is_some() && !knowledge.has(need) {
+            for &requirement in statistic.requirements {
+                if learners::of(requirement).is_some() && !knowledge.has(requirement) {
                     return Err(format!(
                         "the statistic {statistic} needs {:?}, which nothing was learnt for",
-                        need.name()
+                        requirement.name()
                     ));
                 }
-                if !members.have(need) {
-                    let need = need.name();
+                if !members.have(requirement) {
+                    let requirement = requirement.name();
                     return Err(format!(
-                        "the statistic {statistic} needs a member with the role {need:?}"
+                        "the statistic {statistic} needs a member with the role {requirement:?}"
                     ));
                 }
             }
         }
-        let stirs = statistics.iter().any(|s| s.needs.contains(&Need::Stirring));
+        let stirs = statistics
+            .iter()
+            .any(|s| s.requirements.contains(&Requirement::Stirring));
         Ok(Self {
             shape,
             places: members.places(),
@@ -140,21 +142,21 @@ impl Panel {
                 &mut own.density
             });
         }
-        if let Some(local) = local.as_ref().filter(|_| self.uses(Need::Local)) {
+        if let Some(local) = local.as_ref().filter(|_| self.uses(Requirement::Local)) {
             give(&mut evidence, local.log_probabilities(images, threads)?, |own| {
                 &mut own.local
             });
         }
-        if let Some(background) = background.as_ref().filter(|_| self.uses(Need::Background)) {
+        if let Some(background) = background.as_ref().filter(|_| self.uses(Requirement::Background)) {
             give(&mut evidence, background.log_probabilities(images, threads)?, |own| {
                 &mut own.background
             });
         }
-        if let Some(latent) = latent.as_ref().filter(|_| self.uses(Need::Latent)) {
-            let latents = latent.latents(images, self.uses(Need::Samples), threads)?;
+        if let Some(latent) = latent.as_ref().filter(|_| self.uses(Requirement::Latent)) {
+            let latents = latent.latents(images, self.uses(Requirement::Samples), threads)?;
             give(&mut evidence, latents, |own| &mut own.latent);
         }
-        if let Some(autoencoder) = autoencoder.as_ref().filter(|_| self.uses(Need::Autoencoder)) {
+        if let Some(autoencoder) = autoencoder.as_ref().filter(|_| self.uses(Requirement::Autoencoder)) {
             give(&mut evidence, autoencoder.squared_errors(images, threads)?, |own| {
                 &mut own.squared_errors
             });
@@ -162,7 +164,7 @@ impl Panel {
         if let Some(features) = features {
             self.look(&**features, images, &mut evidence, threads)?;
         }
-        if let Some(classifier) = classifier.as_ref().filter(|_| self.uses(Need::Classifier)) {
+        if let Some(classifier) = classifier.as_ref().filter(|_| self.uses(Requirement::Classifier)) {
             give(&mut evidence, classifier.logits(images, threads)?, |own| {
                 &mut own.logits
             });
@@ -189,8 +191,8 @@ impl Panel {
         })
     }
 
-    fn uses(&self, need: Need) -> bool {
-        self.statistics.iter().any(|s| s.needs.contains(&need))
+    fn uses(&self, requirement: Requirement) -> bool {
+        self.statistics.iter().any(|s| s.requirements.contains(&requirement))
     }
 
     /// Takes features, logits that come with them, and distances from what was learnt.
@@ -211,13 +213,13 @@ impl Panel {
             evidence.features = Some(own);
             evidence.logits = given.logits;
         }
-        for (need, learnt) in self.knowledge.ready() {
+        for (requirement, learnt) in self.knowledge.ready() {
             let (distances, plain) = learnt.with_plain(&all, threads);
             let count = places.count();
             for (at, (evidence, values)) in evidence.iter_mut().zip(distances.chunks(count)).enumerate() {
                 let plain = plain.as_ref().map(|plain| plain[at * count..][..count].to_vec());
                 let (grid, values) = (places.grid(), values.to_vec());
-                evidence.learnt.push((*need, Distances { grid, values, plain }));
+                evidence.learnt.push((*requirement, Distances { grid, values, plain }));
             }
         }
         Ok(())
@@ -250,7 +252,7 @@ impl Panel {
     }
 
     fn measurement(&self, levels: &[u8], evidence: &Evidence) -> Measurement {
-        let seen = Seen {
+        let seen = Inputs {
             evidence,
             levels,
             shape: self.shape,
@@ -297,11 +299,15 @@ impl Members {
 
     /// Names of the labels that a member gives every image, in the order of their numbers; none if no member does.
     pub fn labels(&self) -> &[String] {
-        if self.have(Need::Classifier) { &self.labels } else { &[] }
+        if self.have(Requirement::Classifier) {
+            &self.labels
+        } else {
+            &[]
+        }
     }
 
     /// Gives a model a role, if it can fill it.
-    pub fn add(&mut self, role: Need, model: &Model) -> Result<(), String> {
+    pub fn add(&mut self, role: Requirement, model: &Model) -> Result<(), String> {
         self.fill(role, model).map_err(|reason| {
             format!(
                 "{:?}, a {}, cannot have the role {:?}, which takes {}: {reason}",
@@ -311,7 +317,7 @@ impl Members {
                 role.wanted()
             )
         })?;
-        if role == Need::Classifier || (role == Need::Features && self.classifier.is_none()) {
+        if role == Requirement::Classifier || (role == Requirement::Features && self.classifier.is_none()) {
             self.labels = model.label_names().to_vec();
         }
         match self.shape.replace(model.shape) {
@@ -361,22 +367,22 @@ impl Members {
         )
     }
 
-    fn fill(&mut self, role: Need, model: &Model) -> Result<(), Reason> {
+    fn fill(&mut self, role: Requirement, model: &Model) -> Result<(), Reason> {
         match role {
-            Need::Density => self.density = Some(model.can()?),
-            Need::Local => self.local = Some(model.can()?),
-            Need::Background => self.background = Some(model.can()?),
-            Need::Latent => self.latent = Some(model.can()?),
-            Need::Autoencoder => self.autoencoder = Some(model.can()?),
-            Need::Classifier => self.classifier = Some(model.can()?),
-            Need::Features => self.features = Some(model.can()?),
-            Need::Stirring
-            | Need::Samples
-            | Need::Places
-            | Need::Gaussians
-            | Need::Neighbours
-            | Need::Subspace
-            | Need::Tiles => {
+            Requirement::Density => self.density = Some(model.can()?),
+            Requirement::Local => self.local = Some(model.can()?),
+            Requirement::Background => self.background = Some(model.can()?),
+            Requirement::Latent => self.latent = Some(model.can()?),
+            Requirement::Autoencoder => self.autoencoder = Some(model.can()?),
+            Requirement::Classifier => self.classifier = Some(model.can()?),
+            Requirement::Features => self.features = Some(model.can()?),
+            Requirement::Stirring
+            | Requirement::Samples
+            | Requirement::Places
+            | Requirement::Gaussians
+            | Requirement::Neighbours
+            | Requirement::Subspace
+            | Requirement::Tiles => {
                 return Err("it asks another member and has none of its own".into());
             }
         }
@@ -389,20 +395,22 @@ impl Members {
     }
 
     /// Whether what statistics need of members is there.
-    pub fn have(&self, need: Need) -> bool {
-        match need {
-            Need::Density | Need::Stirring => self.density.is_some(),
-            Need::Local => self.local.is_some(),
-            Need::Background => self.background.is_some(),
-            Need::Latent | Need::Samples => self.latent.is_some(),
-            Need::Autoencoder => self.autoencoder.is_some(),
-            Need::Classifier => {
+    pub fn have(&self, requirement: Requirement) -> bool {
+        match requirement {
+            Requirement::Density | Requirement::Stirring => self.density.is_some(),
+            Requirement::Local => self.local.is_some(),
+            Requirement::Background => self.background.is_some(),
+            Requirement::Latent | Requirement::Samples => self.latent.is_some(),
+            Requirement::Autoencoder => self.autoencoder.is_some(),
+            Requirement::Classifier => {
                 let with_features = self.features.as_ref().is_some_and(|features| features.has_logits());
                 self.classifier.is_some() || with_features
             }
-            Need::Features | Need::Gaussians | Need::Neighbours | Need::Subspace => self.features.is_some(),
-            Need::Places => self.places().is_some_and(|places| places.is_map()),
-            Need::Tiles => false,
+            Requirement::Features | Requirement::Gaussians | Requirement::Neighbours | Requirement::Subspace => {
+                self.features.is_some()
+            }
+            Requirement::Places => self.places().is_some_and(|places| places.is_map()),
+            Requirement::Tiles => false,
         }
     }
 }

@@ -11,9 +11,9 @@ pub mod classifier;
 pub mod density;
 pub mod features;
 pub mod image;
+mod inputs;
 pub mod latent;
-mod need;
-mod seen;
+mod requirement;
 pub mod stirring;
 pub mod tiles;
 
@@ -22,8 +22,8 @@ use std::{fmt, str::FromStr};
 use self::arithmetic::{grid, regions};
 pub use self::{
     arithmetic::signed_log,
-    need::Need,
-    seen::{Distances, Evidence, Seen},
+    inputs::{Distances, Evidence, Inputs},
+    requirement::Requirement,
 };
 use crate::domain::image::ImageShape;
 
@@ -82,7 +82,7 @@ pub struct Statistic {
     /// What its numbers are in; of a map, the number of every dimension.
     pub unit: &'static str,
     /// What a detector must have for it; nothing where the image itself is enough.
-    pub needs: &'static [Need],
+    pub requirements: &'static [Requirement],
     /// What part it takes in the judgement of a new detector.
     pub part: Part,
     /// What it is, and how it is computed.
@@ -96,7 +96,7 @@ pub enum Part {
     /// It decides: a number in the one joint density of all numbers, a vector or a map in a density of its own.
     Decides,
     /// It decides in detectors that lack this, and is not measured in others.
-    DecidesWithout(Need),
+    DecidesWithout(Requirement),
     /// It decides, and only large values are strange: a number in the joint density, and in the excess.
     Exceeds,
     /// It is measured and reported, and decides nothing.
@@ -107,7 +107,7 @@ pub enum Part {
 #[derive(Clone, Copy)]
 pub enum Values {
     /// One number, which has a tail rank of its own.
-    Number(fn(&Seen<'_>) -> Option<f64>),
+    Number(fn(&Inputs<'_>) -> Option<f64>),
     /// One number of an image that is looked at in windows.
     Pooled(fn(&tiles::Pooled) -> f64),
     /// Several numbers, which have a meaning only in a joint density.
@@ -115,12 +115,12 @@ pub enum Values {
         /// How many they are, for images of a shape and codes of a size.
         length: fn(ImageShape, usize) -> usize,
         /// The numbers.
-        of: fn(&Seen<'_>) -> Option<Vec<f64>>,
+        of: fn(&Inputs<'_>) -> Option<Vec<f64>>,
     },
     /// A number for every dimension, which can be shown. A density sees its sums over the regions of a grid.
     Map {
         /// The number of every dimension.
-        of: fn(&Seen<'_>) -> Option<Vec<f32>>,
+        of: fn(&Inputs<'_>) -> Option<Vec<f32>>,
         /// What a density sees of the sum over a region.
         scale: fn(f64) -> f64,
     },
@@ -131,7 +131,7 @@ impl Statistic {
     ///
     /// # Panics
     /// If the member that the statistic needs said nothing.
-    pub fn of(self, seen: &Seen<'_>) -> Vec<f64> {
+    pub fn of(self, seen: &Inputs<'_>) -> Vec<f64> {
         let values = match self.values {
             Values::Number(of) => of(seen).map(|value| vec![value]),
             Values::Pooled(of) => seen.evidence.tiles.as_ref().map(|pooled| vec![of(pooled)]),
@@ -150,7 +150,7 @@ impl Statistic {
     }
 
     /// What a statistic that is a map says of every dimension, in [`Self::unit`]; `None` for others.
-    pub fn map(self, seen: &Seen<'_>) -> Option<Vec<f32>> {
+    pub fn map(self, seen: &Inputs<'_>) -> Option<Vec<f32>> {
         match self.values {
             Values::Map { of, .. } => of(seen),
             Values::Number(_) | Values::Pooled(_) | Values::Vector { .. } => None,
@@ -180,9 +180,9 @@ impl Statistic {
     }
 
     /// Whether a new detector measures it that meets some needs.
-    pub fn suits(self, has: impl Fn(Need) -> bool) -> bool {
+    pub fn suits(self, has: impl Fn(Requirement) -> bool) -> bool {
         let is_replaced = matches!(self.part, Part::DecidesWithout(other) if has(other));
-        !is_replaced && self.needs.iter().all(|&need| has(need))
+        !is_replaced && self.requirements.iter().all(|&requirement| has(requirement))
     }
 }
 

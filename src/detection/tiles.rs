@@ -11,7 +11,7 @@ use super::{
     panel::{Measurement, Measuring, Panel},
     rule::{DensityPlan, Measured, Plan, Rule},
     statistics::{
-        Evidence, Seen, Statistic,
+        Evidence, Inputs, Statistic,
         tiles::{self, Pooled},
     },
 };
@@ -282,7 +282,7 @@ impl<'a> Gathering<'a> {
             tiles: Some(pooled),
             ..Evidence::default()
         };
-        let seen = Seen {
+        let seen = Inputs {
             evidence: &evidence,
             levels: image.levels(),
             shape,

@@ -6,16 +6,16 @@
 //! labels, one that is *novel* is like nothing that the labels mean. The two are told apart by different models, each
 //! with a calibration of its own, so that each rejects at most the asked share of ordinary images.
 
-mod judging;
-mod making;
+mod compose;
+mod judge;
 mod manifest;
 
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::making::{Composed, Recipe, compose};
-use self::{judging::Judge, manifest::Own};
+pub use self::compose::{Composed, Recipe, compose};
+use self::{judge::Judge, manifest::Own};
 use super::{
     Contract, Family, Gate, GateError, Proved, Tables,
     gate::time_of,

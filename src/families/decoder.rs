@@ -17,7 +17,7 @@ pub use self::{
 };
 use super::{
     Gate, GateError, NetworkError,
-    gate::company,
+    gate::batch_independence,
     manifest::LabelInput,
     network::{expect_shape, load},
 };
@@ -128,7 +128,7 @@ impl Decoder {
     /// Nothing that the graph gives of a code may depend on those that share its run. Answers what it gives of the
     /// strange ones with which that is tried.
     pub(super) fn keeps_apart(&self, gate: &mut Gate<'_>, file: &str) -> Result<Vec<Observation>, GateError> {
-        let strange = company::codes(self.contract.latent_size, &gate.probe(file));
+        let strange = batch_independence::codes(self.contract.latent_size, &gate.probe(file));
         let classes = self.classes();
         let mut seen = Vec::new();
         gate.keeps_apart(file, &mut |items| {

@@ -1,9 +1,9 @@
 //! Detectors: a decision made from what other models say of an image. No density of its own, one calibrated number.
 
+mod calibrate;
 mod file;
-mod judging;
+mod judge;
 mod learnt;
-mod making;
 mod manifest;
 mod new;
 mod rule;
@@ -11,10 +11,10 @@ mod version;
 
 use std::{io, sync::Arc, time::Duration};
 
-pub use self::making::{Made, Recipe, Tiles, calibrate};
+pub use self::calibrate::{Made, Recipe, Tiles, calibrate};
 use self::{
     file::CalibrationText,
-    judging::{Judge, TiledJudge},
+    judge::{Judge, TiledJudge},
     manifest::Own,
 };
 use super::{
@@ -30,7 +30,7 @@ use crate::{
         learning,
         panel::{Members, Panel},
         rule::Rule,
-        statistics::Need,
+        statistics::Requirement,
         tiles::{self, Tiled},
     },
     domain::{conformal::Calibration, image::Image, mondrian::Mondrian},
@@ -137,7 +137,7 @@ impl Contract for Own {
         let time = gate.settle("judgements", |gate| {
             self.judge_golden(gate, (&images, &golden), (&panel, &rule), tiled.as_ref())
         })?;
-        let density = self.members.iter().find(|member| member.role == Need::Density);
+        let density = self.members.iter().find(|member| member.role == Requirement::Density);
         if let Some(tiled) = tiled {
             let mut proved = self
                 .proved_tiled(gate, Arc::new(tiled), time)
@@ -220,22 +220,22 @@ impl Own {
 
     /// What was learnt of features, if that is what the statistics need.
     fn knowledge(&self, gate: &mut Gate<'_>, members: &Members) -> Result<Knowledge, GateError> {
-        let needs = learning::learnt(&self.plan.statistics);
+        let requirements = learning::learnt(&self.plan.statistics);
         let Some(file) = &self.learnt else {
             return Ok(Knowledge::default());
         };
         let wrong = |cause: String| GateError::file(file, cause);
         let tensors = learnt::read(gate.read(file)?).map_err(wrong)?;
         let size = members.places().map_or(0, |places| places.size());
-        let knowledge = Knowledge::read(&needs, tensors, size).map_err(wrong)?;
-        gate.passed("learnt", learnt::told(&needs, &knowledge.tensors));
+        let knowledge = Knowledge::read(&requirements, tensors, size).map_err(wrong)?;
+        gate.passed("learnt", learnt::told(&requirements, &knowledge.tensors));
         Ok(knowledge)
     }
 
     fn info(&self, calibration: &Calibration) -> CalibrationInfo {
         CalibrationInfo {
             size: calibration.size(),
-            statistic: judging::STRANGENESS,
+            statistic: judge::STRANGENESS,
             smallest_false_alarm_rate: calibration.smallest_upper_p_value(),
             description: self.description.clone(),
             by_label: None,

@@ -3,8 +3,8 @@
 //! In order: the manifest is valid, hashes are right, graphs keep their contract and run, an autoregressive graph is
 //! causal and its scores are its own normalised predictions, and golden scores are reproduced.
 
-pub(super) mod company;
-mod elsewhere;
+pub(super) mod batch_independence;
+mod device;
 mod error;
 mod files;
 mod golden;
@@ -21,7 +21,7 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use self::{elsewhere::Comparison, units::Suspicion};
+use self::{device::Comparison, units::Suspicion};
 pub use self::{
     error::{GateError, Undeclared},
     settings::GateSettings,
@@ -40,7 +40,7 @@ use crate::{
         Model,
         info::{Card, Check, Density, ProvenanceInfo},
     },
-    runtime::{Engine, Placement, RuntimeError, patience, single::OneAtATime},
+    runtime::{Engine, Placement, RuntimeError, one_at_a_time::OneAtATime, time_limit},
 };
 
 /// Finds a version of a model that serves already, or says why there is none.
@@ -63,7 +63,7 @@ pub fn prove(
         workshop,
         settings,
     };
-    patience::within(settings.time_limit, || prove_at_leisure(case, findings))
+    time_limit::within(settings.time_limit, || prove_at_leisure(case, findings))
 }
 
 /// Time that work which is asked to stop has to do so, before it is left to itself.
@@ -91,7 +91,7 @@ pub fn prove_apart(
         let model = prove(&snapshot, version, &lookup, &workshop, settings, &mut findings);
         (model, findings)
     };
-    match patience::left_after(limit, work) {
+    match time_limit::left_after(limit, work) {
         Ok(Some(answer)) => answer,
         Ok(None) => (Err(GateError::Unstoppable(settings.time_limit)), Findings::default()),
         Err(error) => (Err(GateError::Thread(error.to_string())), Findings::default()),
@@ -121,7 +121,7 @@ struct Case<'a> {
 
 fn prove_at_leisure(case: Case<'_>, findings: &mut Findings) -> Result<Model, GateError> {
     let manifest = &case.snapshot.manifest;
-    let comparison = elsewhere::compared(case, findings)?;
+    let comparison = device::compared(case, findings)?;
     let gate = Gate::new(case, findings);
     let mut gate = Gate { comparison, ..gate };
     gate.passed(
@@ -152,7 +152,7 @@ fn prove_at_leisure(case: Case<'_>, findings: &mut Findings) -> Result<Model, Ga
         .weaknesses
         .into_iter()
         .chain(warnings.map(|warning| warning.finding.clone()))
-        .chain(elsewhere::weakness(&computed));
+        .chain(device::weakness(&computed));
     let weaknesses = weaknesses.collect();
     Ok(Model {
         name: manifest.name.clone(),

@@ -4,12 +4,12 @@
 //! [`crate::import`] reads the graphs; each family says in its own room whether they are its own, and writes them down
 //! for its contract. What comes out goes through the load gate before it is written anywhere.
 
-mod brought;
 mod codes;
 mod draft;
 mod input;
 mod labels;
 mod parameters;
+mod sources;
 
 use std::path::{Path, PathBuf};
 
@@ -178,8 +178,8 @@ pub fn import(
     let engine = &*tools.workshop.engine;
     for _ in 0..ROUNDS {
         interview = interview.again();
-        let brought = brought::read(engine, request, &mut interview).map_err(ImportError::Problems)?;
-        let brought = brought::parted(engine, brought, &mut interview).map_err(ImportError::Problems)?;
+        let brought = sources::read(engine, request, &mut interview).map_err(ImportError::Problems)?;
+        let brought = sources::parted(engine, brought, &mut interview).map_err(ImportError::Problems)?;
         let (family, plan) = recognise(tools.registry, &brought, &mut interview).map_err(ImportError::Problems)?;
         if let Some(problem) = unknown_answers(&interview) {
             return Err(ImportError::Problems(vec![problem]));
@@ -187,7 +187,7 @@ pub fn import(
         let mut questions = interview.open().to_vec();
         let mut is_gate = false;
         if questions.is_empty() {
-            let plan = brought::tabulated(engine, plan);
+            let plan = sources::tabulated(engine, plan);
             let draft = draft::Draft::new((family, plan), &brought, request, &interview, host)
                 .map_err(|problem| ImportError::Problems(vec![problem]))?;
             match draft.prove(tools) {

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use super::{
     GraphError,
     protobuf::{Function, Graph, Model, Node, Tensor},
-    walk,
+    visit,
 };
 
 /// Nodes once every function is written out: the largest public networks have some ten thousands.
@@ -49,9 +49,9 @@ pub fn check(model: &Model) -> Result<(), GraphError> {
             .map_err(refused)?;
         sparse(graph).map_err(refused)?;
     }
-    for list in walk::lists(model) {
+    for list in visit::lists(model) {
         let mut found = Ok(());
-        walk::nodes(list, &mut |node| {
+        visit::nodes(list, &mut |node| {
             let tensors = node.attributes.iter().flat_map(|a| a.t.iter().chain(&a.tensors));
             for tensor in tensors {
                 found = found.clone().and(has_its_values(tensor));
@@ -66,8 +66,8 @@ pub fn check(model: &Model) -> Result<(), GraphError> {
 /// Every graph: the main one, and those that hang on nodes.
 fn graphs(model: &Model) -> Vec<&Graph> {
     let mut found: Vec<&Graph> = model.graph.iter().collect();
-    for list in walk::lists(model) {
-        walk::nodes(list, &mut |node| found.extend(walk::subgraphs(node)));
+    for list in visit::lists(model) {
+        visit::nodes(list, &mut |node| found.extend(visit::subgraphs(node)));
     }
     found
 }
@@ -110,7 +110,7 @@ impl<'a> Functions<'a> {
                 None => 1,
             };
             total = total.saturating_add(own);
-            for graph in walk::subgraphs(node) {
+            for graph in visit::subgraphs(node) {
                 total = total.saturating_add(self.count(&graph.nodes, depth)?);
             }
         }
@@ -171,7 +171,7 @@ fn sparse(graph: &Graph) -> Result<(), String> {
 fn made(model: &Model, list: &[Node]) -> Result<(), String> {
     let constants = constants(model, list);
     let mut refused = Ok(());
-    walk::nodes(list, &mut |node| {
+    visit::nodes(list, &mut |node| {
         let input = |at: usize| node.inputs.get(at).and_then(|name| constants.get(name.as_str()));
         let shape = match node.op_type.as_deref() {
             Some("ConstantOfShape") => input(0).cloned(),
@@ -201,7 +201,7 @@ fn turns(node: &Node, count: Option<i64>) -> Result<(), String> {
     if let Some(count) = count.filter(|&count| count > TURNS) {
         return Err(format!("Loop {name:?} turns {count} times; at most {TURNS} are run"));
     }
-    match walk::subgraphs(node).find(|body| body.nodes.is_empty()) {
+    match visit::subgraphs(node).find(|body| body.nodes.is_empty()) {
         Some(_) => Err(format!("Loop {name:?} has nothing to do in a turn")),
         None => Ok(()),
     }
@@ -225,7 +225,7 @@ fn constants<'a>(model: &'a Model, list: &'a [Node]) -> HashMap<&'a str, Vec<i64
             }
         }
     }
-    walk::nodes(list, &mut |node| {
+    visit::nodes(list, &mut |node| {
         if node.op_type.as_deref() == Some("Constant")
             && let Some(output) = node.outputs.first()
         {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::{
     GraphError,
     protobuf::{Model, Tensor},
-    walk,
+    visit,
 };
 
 /// `Tensor::data_location` of values that are in another file.
@@ -32,7 +32,7 @@ pub fn inline(
     model.training.clear();
     let mut files: BTreeMap<String, Bytes> = BTreeMap::new();
     let mut total = 0usize;
-    walk::tensors(model, &mut |tensor| {
+    visit::tensors(model, &mut |tensor| {
         if tensor.data_location != Some(ELSEWHERE) {
             tensor.external_data.clear();
             tensor.data_location = None;

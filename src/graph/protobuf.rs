@@ -4,8 +4,8 @@
 //! tensors. Parts that can hold neither (quantisation, metadata, …) are kept as opaque bytes, so that a graph which is
 //! read and written again loses nothing.
 
-mod making;
 mod reading;
+mod writing;
 
 use bytes::Bytes;
 

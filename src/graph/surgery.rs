@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::{
     protobuf::{Dim, DimValue, Graph, Model, Node, ValueInfo},
-    walk,
+    visit,
 };
 
 /// Gives a value another name wherever it is written or read, at every depth. The new name must not be taken.
@@ -39,7 +39,7 @@ pub fn rename(graph: &mut Graph, from: &str, to: &str) {
 /// Frees a name: a value that has it gets another one.
 pub fn free(graph: &mut Graph, name: &str) {
     let mut taken: HashSet<&str> = HashSet::new();
-    walk::nodes(&graph.nodes, &mut |node| {
+    visit::nodes(&graph.nodes, &mut |node| {
         taken.extend(node.outputs.iter().chain(&node.inputs).map(String::as_str));
     });
     let held = graph.initializers.iter().filter_map(|tensor| tensor.name.as_deref());
@@ -159,7 +159,7 @@ pub fn shorten(graph: &mut Graph) {
 /// Everything that a node reads, graphs inside it included.
 pub(super) fn read_by(node: &Node, needed: &mut HashSet<String>) {
     needed.extend(node.inputs.iter().cloned());
-    for graph in walk::subgraphs(node) {
+    for graph in visit::subgraphs(node) {
         for node in &graph.nodes {
             read_by(node, needed);
         }

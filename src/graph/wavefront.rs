@@ -14,9 +14,9 @@
 //! causal may still be found number by number. A leak is an error.
 
 mod causality;
+mod dependence;
 mod lower;
 mod schedule;
-mod sight;
 mod stencil;
 mod step;
 mod trim;
@@ -303,7 +303,7 @@ impl Compiled {
 pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Leak> {
     let stencil = match lower::lower(model, interface) {
         Ok(stencil) => stencil,
-        Err(reason) if sight::is_causal(model, interface) => return Ok(Analysis::Causal(reason)),
+        Err(reason) if dependence::is_causal(model, interface) => return Ok(Analysis::Causal(reason)),
         Err(reason) => return Ok(Analysis::Unknown(reason)),
     };
     causality::prove(&stencil)?;

@@ -4,7 +4,7 @@
 use super::{
     constant::Constant,
     protobuf::{ElementType, Graph, Model, Tensor, ValueInfo},
-    surgery, walk,
+    surgery, visit,
 };
 
 /// Matrices smaller than this stay in the graph.
@@ -155,8 +155,8 @@ pub fn count(model: &Model) -> u64 {
     };
     let initializers = model.graph.iter().flat_map(|graph| &graph.initializers);
     let mut total: u64 = initializers.map(own).sum();
-    for list in walk::lists(model) {
-        walk::nodes(list, &mut |node| {
+    for list in visit::lists(model) {
+        visit::nodes(list, &mut |node| {
             let tensors = node.attributes.iter().flat_map(|attribute| &attribute.t);
             total += tensors.map(own).sum::<u64>();
         });

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{Problem, foreign};
+use super::{Problem, decompose};
 use crate::graph::{
     self,
     protobuf::{DimValue, Model, ValueInfo},
@@ -126,8 +126,8 @@ impl Export {
         let beside = graph::external::inline(&mut model, beside).map_err(|error| refused(error, held))?;
         graph::bounds::check(&model).map_err(|error| refused(error, ""))?;
         graph::kernels::provide(&mut model);
-        foreign::replaced(&mut model);
-        let drawing = graph::chance::nodes(&model);
+        decompose::replaced(&mut model);
+        let drawing = graph::random_nodes::nodes(&model);
         let own = model.graph.as_ref();
         let constants: Vec<&str> = own.iter().flat_map(|g| &g.initializers).map(|t| t.name()).collect();
         let ports = |values: &[ValueInfo], role: &str| -> Result<Vec<Port>, Problem> {

@@ -1,5 +1,5 @@
 //! Decoding: work with a cost in pixels, of which so much runs at once as there are workers, which is refused where it
-//! could not be done in time (`line`), and which ends with its request.
+//! could not be done in time (`decode_queue`), and which ends with its request.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
-use super::{Content, Given, MaskSource, Source, check_count, line::Line};
+use super::{Content, Given, MaskSource, Source, check_count, decode_queue::DecodeQueue};
 use crate::{
     domain::image::ImageShape,
     media::{self, DecodeLimits},
@@ -85,7 +85,7 @@ impl From<DecodeOptions> for media::DecodeOptions {
 #[derive(Debug)]
 pub struct Decoding {
     slots: Arc<Semaphore>,
-    line: Arc<Line>,
+    line: Arc<DecodeQueue>,
 }
 
 /// Below this many pixels, decoding takes less than handing it to another thread would.
@@ -96,7 +96,7 @@ impl Decoding {
     pub fn new(parallel: usize) -> Self {
         Self {
             slots: Arc::new(Semaphore::new(parallel.max(1))),
-            line: Line::new(parallel),
+            line: DecodeQueue::new(parallel),
         }
     }
 

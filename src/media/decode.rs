@@ -8,6 +8,7 @@ use crate::domain::image::{Image, ImageShape};
 
 use super::{MediaError, resize::Resize};
 
+mod cancellation;
 mod canvas;
 mod container;
 mod format;
@@ -17,11 +18,10 @@ mod jpeg;
 mod orientation;
 mod png;
 mod still;
-mod unread;
-mod watch;
+mod unsupported;
 
 pub use self::orientation::Orientation;
-use self::{header::Header, watch::Watch};
+use self::{cancellation::Cancellation, header::Header};
 
 /// The formats that can be read, for messages and documents.
 pub const FORMATS: &str = "PNG, JPEG, WebP, GIF, BMP, PNM, TIFF";
@@ -156,15 +156,15 @@ pub fn decode_file(
     let header = Header::read(bytes, options)?;
     header.check(shape, options, limits)?;
     let shape = header.shape(shape, options)?;
-    let watch = Watch::new(stop);
-    watch.check()?;
+    let cancellation = Cancellation::new(stop);
+    cancellation.check()?;
     let images = match options.frames {
-        Frames::All if header.frames > 1 => frames::all(bytes, &header, shape, options, limits, &watch),
-        _ => still::still(bytes, header, shape, options, &watch).map(|image| vec![image]),
+        Frames::All if header.frames > 1 => frames::all(bytes, &header, shape, options, limits, &cancellation),
+        _ => still::still(bytes, header, shape, options, &cancellation).map(|image| vec![image]),
     };
     let is_turned = header.orientation == header.applied;
     Ok(Decoded {
-        images: watch.cause(images)?,
+        images: cancellation.cause(images)?,
         notes: (!is_turned)
             .then_some(Note::Orientation(header.orientation))
             .into_iter()

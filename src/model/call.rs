@@ -5,10 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Refusal, least::Least, progress::Board};
+use super::{Refusal, cost_floor::CostFloor, progress::Board};
 use crate::{
     metrics::Metrics,
-    scheduling::{AdmissionError, Ask, Class, Meter, Permit, Scheduler},
+    scheduling::{AdmissionError, Ask, Class, Permit, Quota, Scheduler},
     trace::{self, Trace},
 };
 
@@ -25,7 +25,7 @@ pub struct Call {
     /// Whose request it is, where requests of one client share one client's part of the workers.
     pub client: Option<u64>,
     /// What its client may have, where that is limited.
-    pub meter: Option<Arc<Meter>>,
+    pub quota: Option<Arc<Quota>>,
     /// Whether nobody is answered: its images are no part of a stream, and its refusal is nobody's.
     pub is_shadow: bool,
     /// What its items cost at least, where that is learnt.
@@ -40,7 +40,7 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub struct Fare {
     /// What an item of such requests does.
-    pub least: Arc<Least>,
+    pub least: Arc<CostFloor>,
     /// Its items, as far as they are known.
     pub items: usize,
 }
@@ -52,7 +52,7 @@ impl Call {
             deadline,
             watch: None,
             client: None,
-            meter: None,
+            quota: None,
             is_shadow: false,
             fare: None,
             trace: trace::current(),
@@ -69,7 +69,7 @@ impl Call {
             watch: None,
             // All shadows together have one client's part of the workers.
             client: Some(u64::MAX),
-            meter: None,
+            quota: None,
             is_shadow: true,
             fare: None,
             trace: Trace::default(),
@@ -87,17 +87,17 @@ impl Call {
         if let Some(fare) = &self.fare {
             fare.least.note(class, fare.items, cost, Instant::now());
         }
-        let metered = self.client.zip(self.meter.as_ref());
-        if let Some((client, meter)) = metered
-            && let Err(retry_after) = meter.check(client)
+        let limited = self.client.zip(self.quota.as_ref());
+        if let Some((client, quota)) = limited
+            && let Err(retry_after) = quota.check(client)
         {
             self.metrics.reject("quota_exceeded");
             return Err(Refusal::quota_exceeded(retry_after));
         }
         let permit = self.scheduler.admit(self.ask(class, cost));
         let permit = permit.map_err(|error| self.refusal(&error))?;
-        if let Some((client, meter)) = metered {
-            meter.charge(client, cost);
+        if let Some((client, quota)) = limited {
+            quota.charge(client, cost);
         }
         Ok(permit.traced(&self.trace))
     }

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use crate::model::{Model, least::Least};
+use crate::model::{Model, cost_floor::CostFloor};
 
 /// By name of the model; a version that is loaded again costs what it did.
 #[derive(Debug, Default)]
@@ -15,12 +15,12 @@ pub(super) struct Costs(Mutex<HashMap<String, Vec<Entry>>>);
 struct Entry {
     version: u32,
     operation: &'static str,
-    least: Arc<Least>,
+    least: Arc<CostFloor>,
 }
 
 impl Costs {
     /// What is learnt of one operation.
-    pub(super) fn of(&self, model: &Model, operation: &'static str) -> Arc<Least> {
+    pub(super) fn of(&self, model: &Model, operation: &'static str) -> Arc<CostFloor> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_it = |entry: &&Entry| entry.version == model.version && entry.operation == operation;
         if let Some(entry) = all.get(&model.name).and_then(|entries| entries.iter().find(is_it)) {

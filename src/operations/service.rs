@@ -14,11 +14,11 @@ use tokio::sync::Semaphore;
 use super::{
     AnyOperation, Context, Format, Limits, Registry, Work,
     costs::Costs,
-    opened::{Opened, known_of},
+    pending::{Pending, known_of},
 };
 use crate::{
     access::{Access, Caller, Scope},
-    intake::{Decoding, Ledger, Takes, options::Known},
+    intake::{Decoding, MemoryBudget, Takes, options::Known},
     metrics::Metrics,
     model::{
         Call, Kind, Refusal,
@@ -29,7 +29,7 @@ use crate::{
         info::{Capable, Details, ModelInfo, Preprocessing, State},
         shadow::Shadow,
     },
-    scheduling::{Class, Meter, Scheduler},
+    scheduling::{Class, Quota, Scheduler},
 };
 
 /// Requests that shadows work on at once.
@@ -46,9 +46,9 @@ pub struct Service {
     metrics: Arc<Metrics>,
     limits: Arc<Limits>,
     decoding: Arc<Decoding>,
-    ledger: Arc<Ledger>,
+    memory_budget: Arc<MemoryBudget>,
     access: Arc<Access>,
-    meter: Option<Arc<Meter>>,
+    quota: Option<Arc<Quota>>,
     costs: Costs,
     draining: AtomicBool,
 }
@@ -77,10 +77,10 @@ impl Service {
             scheduler,
             metrics,
             decoding: Arc::new(Decoding::new(limits.decoding)),
-            ledger: Ledger::new(limits.max_held_bytes),
+            memory_budget: MemoryBudget::new(limits.max_held_bytes),
             limits: Arc::new(limits),
             access: Arc::new(Access::open()),
-            meter: None,
+            quota: None,
             costs: Costs::default(),
             draining: AtomicBool::new(false),
         }
@@ -94,9 +94,9 @@ impl Service {
     }
 
     /// From now on only those are served who have keys, each with its share.
-    pub fn guard(&mut self, access: Arc<Access>, meter: Option<Arc<Meter>>) {
+    pub fn guard(&mut self, access: Arc<Access>, quota: Option<Arc<Quota>>) {
         self.access = access;
-        self.meter = meter;
+        self.quota = quota;
     }
 
     /// Who may ask.
@@ -115,8 +115,8 @@ impl Service {
     }
 
     /// The books of the memory that requests hold.
-    pub fn ledger(&self) -> &Arc<Ledger> {
-        &self.ledger
+    pub fn memory_budget(&self) -> &Arc<MemoryBudget> {
+        &self.memory_budget
     }
 
     /// The models.
@@ -267,7 +267,7 @@ impl Service {
         (model, version): (&str, Option<u32>),
         timeout: Option<Duration>,
         started: Instant,
-    ) -> Result<Opened, Refusal> {
+    ) -> Result<Pending, Refusal> {
         let entry = self.entry(operation).ok_or_else(|| self.no_such_operation(operation))?;
         let about = entry.operation.about();
         caller.may(match about.work {
@@ -290,13 +290,13 @@ impl Service {
         let shadow = self.catalogue.shadow(&model);
         let mut call = self.call(started + limit);
         call.client = caller.client();
-        call.meter.clone_from(&self.meter);
+        call.quota.clone_from(&self.quota);
         // What brings nothing has nothing that could be spared by refusing it earlier.
         call.fare = (about.takes != Takes::Nothing).then(|| Fare {
             least: self.costs.of(&model, about.name),
             items: 1,
         });
-        Ok(Opened {
+        Ok(Pending {
             model,
             operation: Arc::clone(&entry.operation),
             known: Arc::clone(&entry.known),

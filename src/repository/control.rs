@@ -9,8 +9,8 @@ use super::{
     Repository,
     catalogue::{Entry, Shown},
     lock,
+    overrides::Override,
     source::Ignored,
-    wishes::Wish,
 };
 use crate::model::{
     Kind, Model, Refusal,
@@ -69,7 +69,7 @@ impl Repository {
         {
             return Err(catalogue::no_such_version(model, version, numbers.into_iter()));
         }
-        self.wish(&[model], |wish| wish.load(version))?;
+        self.set(&[model], |over| over.load(version))?;
         if again {
             let mut anew: BTreeSet<Version> = numbers
                 .into_iter()
@@ -113,13 +113,13 @@ impl Repository {
                 "model {first:?} version {number} is made of it; unload that first, or what is made of it along with it"
             )));
         }
-        let mut wishes = lock(&self.wishes);
-        wishes
-            .change([model], |wish| wish.unload(version))
+        let mut overrides = lock(&self.overrides);
+        overrides
+            .change([model], |over| over.unload(version))
             .map_err(Refusal::not_kept)?;
         for (name, number) in &others {
-            wishes
-                .change([&**name], |wish| wish.unload(Some(*number)))
+            overrides
+                .change([&**name], |over| over.unload(Some(*number)))
                 .map_err(Refusal::not_kept)?;
         }
         let unloaded: BTreeSet<Version> = own.into_iter().chain(others).collect();
@@ -139,19 +139,19 @@ impl Repository {
 
     fn pin(&self, model: &str, version: u32) -> Result<(), Refusal> {
         self.ready(model, version)?;
-        self.wish(&[model], |wish| wish.pin(Some(version)))
+        self.set(&[model], |over| over.pin(Some(version)))
     }
 
     fn put_in_shadow(&self, model: &str, version: u32) -> Result<(), Refusal> {
         let own = self.ready(model, version)?;
         own.can::<dyn Judges>()
             .map_err(|reason| Refusal::unsupported(model, "detect", &reason))?;
-        self.wish(&[model], |wish| wish.shadow(Some(version)))
+        self.set(&[model], |over| over.shadow(Some(version)))
     }
 
     fn unshadow(&self, model: &str) -> Result<(), Refusal> {
         self.versions(&self.shown.load(), model, None)?;
-        self.wish(&[model], |wish| wish.shadow(None))
+        self.set(&[model], |over| over.shadow(None))
     }
 
     /// A version that is ready.
@@ -170,7 +170,7 @@ impl Repository {
 
     fn unpin(&self, model: &str) -> Result<(), Refusal> {
         self.versions(&self.shown.load(), model, None)?;
-        self.wish(&[model], |wish| wish.pin(None))
+        self.set(&[model], |over| over.pin(None))
     }
 
     fn roll_back(&self, model: &str) -> Result<(), Refusal> {
@@ -185,16 +185,16 @@ impl Repository {
                 "model {model:?} has no version that is ready{now}; one that was unloaded has to be loaded first"
             )));
         };
-        self.wish(&[model], |wish| wish.pin(Some(before)))
+        self.set(&[model], |over| over.pin(Some(before)))
     }
 
     /// Changes what is wished of models, and lets requests see it.
-    fn wish(&self, models: &[&str], change: impl Fn(&mut Wish)) -> Result<(), Refusal> {
-        let mut wishes = lock(&self.wishes);
-        wishes
+    fn set(&self, models: &[&str], change: impl Fn(&mut Override)) -> Result<(), Refusal> {
+        let mut overrides = lock(&self.overrides);
+        overrides
             .change(models.iter().copied(), change)
             .map_err(Refusal::not_kept)?;
-        let (pinned, shadows) = (wishes.pins(), wishes.shadows());
+        let (pinned, shadows) = (overrides.pins(), overrides.shadows());
         self.shown.rcu(|shown| Shown {
             pinned: pinned.clone(),
             shadows: shadows.clone(),

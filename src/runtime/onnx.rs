@@ -25,7 +25,7 @@ use ort::{
     value::TensorRef,
 };
 
-use super::{Device, Engine, Input, Placement, Program, RuntimeError, Threads, Values, View, patience, processor};
+use super::{Device, Engine, Input, Placement, Program, RuntimeError, Threads, Values, View, processor, time_limit};
 
 /// ONNX Runtime allows one environment in a process; it is made once and kept until the process ends.
 static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new();
@@ -126,7 +126,7 @@ fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure
         // What cannot be stopped goes on; there is nobody to tell.
         let _ = canceler.cancel();
     };
-    let session = patience::stoppable(stop, || builder.commit_from_memory(graph));
+    let session = time_limit::stoppable(stop, || builder.commit_from_memory(graph));
     Ok(session.map_err(Failure::Impatient)??)
 }
 
@@ -334,14 +334,14 @@ fn run(
         })
         .collect::<Result<Vec<_>, ort::Error>>()?;
     let (stoppable, selective);
-    let answer = if patience::is_limited() {
+    let answer = if time_limit::is_limited() {
         // Options that say which outputs are wanted cannot be shared with whoever looks at the clock.
         stoppable = Arc::new(RunOptions::new()?);
         let running = Arc::clone(&stoppable);
         let stop = move || {
             let _ = running.terminate();
         };
-        patience::stoppable(stop, || session.run_with_options(values, &*stoppable)).map_err(Failure::Impatient)??
+        time_limit::stoppable(stop, || session.run_with_options(values, &*stoppable)).map_err(Failure::Impatient)??
     } else if outputs.len() < session.outputs().len() {
         // Outputs that nobody asked for stay in the runtime's own buffers.
         let none = OutputSelector::no_default();

@@ -1,5 +1,5 @@
 //! Admission: which requests are let in, and the books of the work that was. Cost is the worker time that work is
-//! expected to take, from what the same work took before. The rules are those of a class's own book (`book`).
+//! expected to take, from what the same work took before. The rules are those of the class's own `backlog`.
 //!
 //! A decision takes one lock and some dozens of steps, however much waits.
 
@@ -13,9 +13,9 @@ use std::{
 
 use super::{
     Class,
-    book::{Book, Wish},
+    backlog::{Backlog, Candidate},
     clock::{Timeline, nanoseconds},
-    promises::Supply,
+    deadlines::Supply,
 };
 use crate::trace::Trace;
 
@@ -74,7 +74,7 @@ pub(super) struct Admission {
     timeline: Timeline,
     workers: u64,
     draining: AtomicBool,
-    books: Mutex<[Book; 2]>,
+    backlogs: Mutex<[Backlog; 2]>,
 }
 
 /// Work that a worker has begun; it leaves the books when this is dropped.
@@ -88,26 +88,26 @@ pub(super) struct Begun {
 
 impl Admission {
     pub(super) fn new(timeline: Timeline, workers: usize, interactive: Duration, bulk: Duration) -> Arc<Self> {
-        let book = |capacity| Book::new(nanoseconds(capacity));
+        let backlog = |capacity| Backlog::new(nanoseconds(capacity));
         Arc::new(Self {
             timeline,
             workers: workers.max(1) as u64,
             draining: AtomicBool::new(false),
-            books: Mutex::new([book(interactive), book(bulk)]),
+            backlogs: Mutex::new([backlog(interactive), backlog(bulk)]),
         })
     }
 
     pub(super) fn admit(self: &Arc<Self>, ask: Ask) -> Result<Permit, AdmissionError> {
-        let mut books = self.books();
-        let due = self.decide(&mut books, ask, Book::consider)?;
+        let mut backlogs = self.backlogs();
+        let due = self.decide(&mut backlogs, ask, Backlog::consider)?;
         let cost = nanoseconds(ask.cost);
-        let book = &mut books[ask.class.index()];
-        book.waiting += cost;
-        book.promises.add(due, cost);
+        let backlog = &mut backlogs[ask.class.index()];
+        backlog.waiting += cost;
+        backlog.deadlines.add(due, cost);
         Ok(Permit(Arc::new(Charge {
             admission: Arc::clone(self),
             class: ask.class,
-            tag: book.shares.join(ask.client, cost),
+            tag: backlog.fair_shares.join(ask.client, cost),
             due,
             waiting: AtomicU64::new(cost),
             is_open: AtomicBool::new(true),
@@ -118,31 +118,31 @@ impl Admission {
 
     /// Refuses what would be refused if it were to cost at least so much, and lets nothing in.
     pub(super) fn foresee(&self, ask: Ask) -> Result<(), AdmissionError> {
-        self.decide(&mut self.books(), ask, |book, now, wish, supply| {
-            book.foresee(now, wish, supply)
+        self.decide(&mut self.backlogs(), ask, |backlog, now, candidate, supply| {
+            backlog.foresee(now, candidate, supply)
         })
     }
 
     fn decide<T>(
         &self,
-        books: &mut [Book; 2],
+        backlogs: &mut [Backlog; 2],
         ask: Ask,
-        rules: impl FnOnce(&mut Book, u64, &Wish, Supply) -> Result<T, u64>,
+        rules: impl FnOnce(&mut Backlog, u64, &Candidate, Supply) -> Result<T, u64>,
     ) -> Result<T, AdmissionError> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(AdmissionError::Draining);
         }
         let now = self.timeline.now();
-        let supply = self.supply(books, ask.class);
-        let book = &mut books[ask.class.index()];
-        let wish = Wish {
+        let supply = self.supply(backlogs, ask.class);
+        let backlog = &mut backlogs[ask.class.index()];
+        let candidate = Candidate {
             cost: nanoseconds(ask.cost),
             deadline: ask.deadline.map(|deadline| self.timeline.at(deadline)),
             client: ask.client,
         };
-        rules(book, now, &wish, supply).map_err(|in_the_way| {
+        rules(backlog, now, &candidate, supply).map_err(|in_the_way| {
             let retry_after = Duration::from_nanos(supply.time_for(in_the_way));
-            book.leave_claim(now, &wish, supply, retry_after);
+            backlog.leave_claim(now, &candidate, supply, retry_after);
             AdmissionError::Full { retry_after }
         })
     }
@@ -150,9 +150,9 @@ impl Admission {
     /// Whether a promise of the class is about to be broken, so that the earliest deadline must go first.
     pub(super) fn is_late(&self, class: Class) -> bool {
         let now = self.timeline.now();
-        let books = self.books();
-        let supply = self.supply(&books, class);
-        books[class.index()].promises.are_endangered(now, supply)
+        let backlogs = self.backlogs();
+        let supply = self.supply(&backlogs, class);
+        backlogs[class.index()].deadlines.are_endangered(now, supply)
     }
 
     /// A worker begins with rows of requests of one class, each of which is expected to take `row`.
@@ -162,8 +162,8 @@ impl Admission {
         row: u64,
         parts: impl Iterator<Item = (&'a Charge, usize)>,
     ) -> Begun {
-        let mut books = self.books();
-        let book = &mut books[class.index()];
+        let mut backlogs = self.backlogs();
+        let backlog = &mut backlogs[class.index()];
         let parts = parts
             .map(|(charge, rows)| {
                 let all = row.saturating_mul(charge.rows.load(Ordering::Relaxed));
@@ -171,14 +171,14 @@ impl Admission {
                 let mut left = charge.waiting.load(Ordering::Relaxed);
                 if left < all && charge.is_open.load(Ordering::Relaxed) {
                     // It takes longer than it was expected to when it was let in.
-                    book.waiting += all - left;
-                    book.promises.add(charge.due, all - left);
+                    backlog.waiting += all - left;
+                    backlog.deadlines.add(charge.due, all - left);
                     left = all;
                 }
                 let cost = row.saturating_mul(rows as u64).min(left);
                 charge.waiting.store(left - cost, Ordering::Relaxed);
-                book.waiting = book.waiting.saturating_sub(cost);
-                book.running += cost;
+                backlog.waiting = backlog.waiting.saturating_sub(cost);
+                backlog.running += cost;
                 (charge.due, cost)
             })
             .collect();
@@ -193,8 +193,8 @@ impl Admission {
         self.draining.store(true, Ordering::SeqCst);
     }
 
-    fn supply(&self, books: &[Book; 2], class: Class) -> Supply {
-        let other = &books[1 - class.index()];
+    fn supply(&self, backlogs: &[Backlog; 2], class: Class) -> Supply {
+        let other = &backlogs[1 - class.index()];
         Supply {
             workers: self.workers,
             share: class.share(),
@@ -202,8 +202,8 @@ impl Admission {
         }
     }
 
-    fn books(&self) -> MutexGuard<'_, [Book; 2]> {
-        self.books.lock().unwrap_or_else(PoisonError::into_inner)
+    fn backlogs(&self) -> MutexGuard<'_, [Backlog; 2]> {
+        self.backlogs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -227,12 +227,12 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         let charge = &self.0;
-        let mut books = charge.admission.books();
-        let book = &mut books[charge.class.index()];
+        let mut backlogs = charge.admission.backlogs();
+        let backlog = &mut backlogs[charge.class.index()];
         charge.is_open.store(false, Ordering::Relaxed);
         let left = charge.waiting.swap(0, Ordering::Relaxed);
-        book.waiting = book.waiting.saturating_sub(left);
-        book.leave(charge.due, left);
+        backlog.waiting = backlog.waiting.saturating_sub(left);
+        backlog.leave(charge.due, left);
     }
 }
 
@@ -266,11 +266,11 @@ impl Charge {
 
 impl Drop for Begun {
     fn drop(&mut self) {
-        let mut books = self.admission.books();
-        let book = &mut books[self.class.index()];
+        let mut backlogs = self.admission.backlogs();
+        let backlog = &mut backlogs[self.class.index()];
         for (due, work) in std::mem::take(&mut self.parts) {
-            book.running = book.running.saturating_sub(work);
-            book.leave(due, work);
+            backlog.running = backlog.running.saturating_sub(work);
+            backlog.leave(due, work);
         }
     }
 }
@@ -392,8 +392,8 @@ mod tests {
         let slow = admission.begin(Class::Interactive, 5 * row, slow);
         refused(&admission, ask(Class::Interactive, 1, None));
         drop((begun, slow, permit));
-        let books = admission.books();
-        assert_eq!((books[0].waiting, books[0].running), (0, 0));
+        let backlogs = admission.backlogs();
+        assert_eq!((backlogs[0].waiting, backlogs[0].running), (0, 0));
     }
 
     #[test]

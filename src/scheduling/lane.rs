@@ -14,10 +14,10 @@ use super::{
     admission::Begun,
     batch::{AnyLane, Batch, BatchLimits, Portion, Ticket},
     clock::nanoseconds,
-    company::{Company, moment},
+    coalescing::{Coalescing, moment},
     gathering::{Entry, Gathered},
-    pace::Pace,
     queue::{Order, Place, Queue},
+    run_times::RunTimes,
     spans::BatchSpan,
     work::{Step, Work},
     worker::{Lead, Shared},
@@ -32,8 +32,8 @@ pub struct Lane<W: Work> {
     work: W,
     class: Class,
     limits: BatchLimits,
-    pace: Pace,
-    company: Company,
+    run_times: RunTimes,
+    coalescing: Coalescing,
     metrics: OperationMetrics,
     queue: Mutex<Queue<Entry<W>>>,
     shared: Arc<Shared>,
@@ -53,8 +53,8 @@ impl<W: Work> Lane<W> {
             work,
             class,
             limits,
-            pace: Pace::new(nanoseconds(row_duration)),
-            company: Company::default(),
+            run_times: RunTimes::new(nanoseconds(row_duration)),
+            coalescing: Coalescing::default(),
             metrics,
             queue: Mutex::default(),
             shared,
@@ -70,7 +70,7 @@ impl<W: Work> Lane<W> {
     /// The time of one worker that `rows` rows are expected to take, from what rows took before. What was learnt while
     /// the machine was busy is forgotten in some seconds without a run.
     pub fn estimate(&self, rows: u64) -> Duration {
-        let row = self.pace.row(self.shared.timeline.now());
+        let row = self.run_times.row(self.shared.timeline.now());
         Duration::from_nanos(row.saturating_mul(rows))
     }
 
@@ -91,12 +91,12 @@ impl<W: Work> Lane<W> {
         assert_eq!(permit.charge().class(), self.class, "permit for another class");
         let mut submitted = self.submit(permit, items, deadline);
         if let Some(lead) = submitted.lead.take() {
-            if self.company.is_likely() {
+            if self.coalescing.is_likely() {
                 // Others that have come to this thread by now join.
                 moment().await;
             }
             if let Some(rows) = lead.run() {
-                self.company.note(rows > submitted.rows);
+                self.coalescing.note(rows > submitted.rows);
             }
         }
         let mut results = Vec::with_capacity(submitted.receivers.len());
@@ -167,7 +167,7 @@ impl<W: Work> Lane<W> {
 
     /// Whether a run of so many rows is worth waking others for.
     fn is_long(&self, rows: usize) -> bool {
-        self.pace.narrow(rows) >= nanoseconds(self.limits.narrow())
+        self.run_times.narrow(rows) >= nanoseconds(self.limits.narrow())
     }
 
     /// Takes an entry out of the queue.
@@ -202,7 +202,7 @@ impl<W: Work> Lane<W> {
         if gathered.items.is_empty() {
             return None;
         }
-        let row = self.pace.row(now);
+        let row = self.run_times.row(now);
         let parts = gathered.items.iter().zip(&gathered.tickets);
         let parts = parts.map(|(item, ticket)| (&*ticket.charge, self.work.rows(item)));
         let (rows, begun) = (gathered.rows, self.shared.admission.begin(self.class, row, parts));
@@ -232,7 +232,7 @@ impl<W: Work> Lane<W> {
         let now = self.shared.timeline.now();
         let duration = now.saturating_sub(begun_at);
         self.metrics.ran(rows, Duration::from_nanos(duration));
-        self.pace.observe(rows, duration, now);
+        self.run_times.observe(rows, duration, now);
         let steps = match outcome {
             Ok(Ok(steps)) if steps.len() == tickets.len() => Ok(steps),
             Ok(Ok(_)) => Err("a batch came back with the wrong number of results".to_owned()),
@@ -306,12 +306,14 @@ impl<W: Work> AnyLane for Lane<W> {
     }
 
     fn is_short(&self) -> bool {
-        self.pace.lone().is_some_and(|run| run < nanoseconds(self.limits.hop))
+        self.run_times
+            .lone()
+            .is_some_and(|run| run < nanoseconds(self.limits.hop))
     }
 
     fn take(&self, order: Order, portion: Portion) -> Option<Batch> {
         let now = self.shared.timeline.now();
-        let row = self.pace.row(now);
+        let row = self.run_times.row(now);
         let ends = |rows: usize, turns: u64| {
             let time = row.saturating_mul(rows as u64).saturating_mul(turns);
             // An eighth more, because an answer that comes just too late has cost as much as one in time.

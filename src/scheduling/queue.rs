@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Where an entry stands. Times are in nanoseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
-    /// The fair order (see [`super::shares`]).
+    /// The fair order (see [`super::fair_shares`]).
     pub(super) tag: u64,
     /// By when it is promised to be finished.
     pub(super) due: u64,

@@ -16,7 +16,7 @@ use axum::{
 };
 
 use super::{
-    around::{Around, Before, Boxed},
+    middleware::{Before, Boxed, Middleware},
     rpc::status,
     web::{body, problem::Problem, scope::RequestScope},
 };
@@ -178,7 +178,7 @@ impl Guard {
 #[derive(Debug, Clone)]
 pub(crate) struct GuardRoutes(pub(crate) Guard);
 
-impl Around for GuardRoutes {
+impl Middleware for GuardRoutes {
     type Seen = Option<Audited>;
 
     fn before(&self, request: Request) -> Before<Option<Audited>> {
@@ -208,7 +208,7 @@ impl Around for GuardRoutes {
 #[derive(Debug, Clone)]
 pub(crate) struct GuardCalls(pub(crate) Guard);
 
-impl Around for GuardCalls {
+impl Middleware for GuardCalls {
     type Seen = Option<Audited>;
 
     fn before(&self, request: Request) -> Before<Option<Audited>> {

@@ -13,7 +13,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     access::{Door, Guard, GuardCalls},
-    around::{Around, Before, Layered},
+    middleware::{Before, Layered, Middleware},
     openinference::OpenInference,
     rpc::{
         density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
@@ -89,7 +89,7 @@ struct Observation {
     span: Span,
 }
 
-impl Around for Observe {
+impl Middleware for Observe {
     type Seen = Observation;
 
     fn before(&self, request: Request) -> Before<Observation> {

@@ -26,17 +26,17 @@ use tower_http::{
 
 use super::{
     access::{Door, Guard, GuardRoutes},
-    around::Layered,
+    middleware::Layered,
     web::{body, catch_panics, config, observe, output, problem, scope},
 };
 use crate::operations::Service;
 
 mod accept;
-mod harden;
 mod openapi;
 mod page;
 mod query;
 mod routes;
+mod security_headers;
 pub mod server;
 mod stream;
 
@@ -78,7 +78,7 @@ pub fn router(state: HttpState) -> Router {
 pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
     let guard = Guard::new(&state.service, door);
     let metrics = Arc::clone(state.service.metrics());
-    let ledger = Arc::clone(state.service.ledger());
+    let memory_budget = Arc::clone(state.service.memory_budget());
     let documents = openapi::documents(Arc::clone(&state.service));
     let cors = cors(&state.config.cors_origins);
     routes::all(&state.service)
@@ -91,10 +91,10 @@ pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
             catch_panics(),
             compression(),
             RequestDecompressionLayer::new(),
-            Layered(output::Count(ledger)),
+            Layered(output::Count(memory_budget)),
         ))
         .layer((
-            Layered(harden::Harden),
+            Layered(security_headers::SecurityHeaders),
             Layered(observe::Observe(metrics)),
             option_layer(cors),
         ))

@@ -11,7 +11,7 @@ mod control;
 mod counters;
 mod data;
 mod documents;
-mod foreseen;
+mod early_refusal;
 mod grpc;
 mod inputs;
 mod request;

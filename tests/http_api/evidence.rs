@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use density_server::{
-    detection::{calibrate::Inliers, statistics::Need},
+    detection::{calibrate::Inliers, statistics::Requirement},
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
@@ -212,7 +212,7 @@ async fn a_conditional_model_is_no_member_of_a_detector() {
     let recipe = Recipe {
         name: "gate".to_owned(),
         description: "a gate".to_owned(),
-        members: vec![(Need::Density, model)],
+        members: vec![(Requirement::Density, model)],
         stir: false,
         samples: false,
         bank: 100,

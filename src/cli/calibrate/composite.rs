@@ -7,7 +7,7 @@ use crate::{
     app::App,
     cli::{
         CliError, Outcome,
-        gather::{self, Gathered},
+        image_set::{self, ImageSet},
         pipeline,
     },
     detection::calibrate,
@@ -41,8 +41,8 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
             return Err(CliError::Usage(format!("--member {text}: there is a {role} already")));
         }
     }
-    let golden = Gathered::read(&request.golden, &classifier, request.handling)?.images;
-    let gathered = Gathered::read(&request.data, &classifier, request.handling)?;
+    let golden = ImageSet::read(&request.golden, &classifier, request.handling)?.images;
+    let gathered = ImageSet::read(&request.data, &classifier, request.handling)?;
     let default = format!("{}-bayes", classifier.name);
     let name = name_of(request.name, &default, app, |other| {
         let classifies = other.can::<dyn Classifies>();
@@ -63,9 +63,9 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
         data: request.description.unwrap_or_else(|| paths(&request.data)),
         licence: request.licence,
     };
-    let Gathered { images, failures, .. } = gathered;
+    let ImageSet { images, failures, .. } = gathered;
     let count = images.len();
-    let bar = gather::progress(count);
+    let bar = image_set::progress(count);
     let made = pipeline::runtime()?.block_on(bayes::compose(
         app.repository.workshop(),
         &recipe,
@@ -78,7 +78,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
     let members = [&recipe.classifier].into_iter().chain(&recipe.density);
     let notes = members.filter_map(|model| calibrate::unknown_training(model));
     print(&[report(&made), notes_of(notes, &failures)].concat())?;
-    Ok(gather::outcome(failures.len(), count))
+    Ok(image_set::outcome(failures.len(), count))
 }
 
 /// Options that only mean something to a detector.

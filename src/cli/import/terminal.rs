@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     cli::{
-        gather::{Gathered, Handling},
+        image_set::{Handling, ImageSet},
         inputs::DecodeArgs,
         say,
     },
@@ -54,7 +54,7 @@ impl Host for Terminal {
             decoding: DecodeArgs::default(),
             strict: true,
         };
-        let read = Gathered::read_as(&[path.to_owned()], (shape, self.preprocessing), handling);
+        let read = ImageSet::read_as(&[path.to_owned()], (shape, self.preprocessing), handling);
         read.map(|gathered| gathered.images).map_err(|error| error.to_string())
     }
 

@@ -12,7 +12,7 @@ use super::array::Array;
 use crate::{
     cli::{
         folder::ends_in,
-        standard::{is_standard, standard_input},
+        stdin::{is_standard, standard_input},
     },
     domain::image::ImageShape,
     media,

@@ -7,7 +7,7 @@ use crate::{
         CliError,
         folder::Wanted,
         name::{ImageName, below, shown},
-        standard::read_file,
+        stdin::read_file,
     },
     media,
 };

@@ -20,7 +20,7 @@ use crate::{
         model::Loaded,
         name::{ImageName, shown},
         pipeline,
-        standard::is_standard,
+        stdin::is_standard,
         table::{OutputArgs, Row, Table},
     },
     domain::image::Image,
@@ -97,7 +97,7 @@ impl Request<'_> {
         let now = Instant::now();
         let model = &self.loaded.model;
         let service = &self.loaded.app.service;
-        let opened = service.open(
+        let pending = service.open(
             &Caller::trusted(),
             self.name(),
             (&model.name, Some(model.version)),
@@ -105,7 +105,7 @@ impl Request<'_> {
             now,
         )?;
         let options = self.options().map_err(|error| Refusal::option("options", error))?;
-        opened.answer(content, options, now).await
+        pending.answer(content, options, now).await
     }
 
     /// Images that come together, from one request.

@@ -26,8 +26,8 @@ fn sample(is_map: bool) -> Sample {
     }
 }
 
-fn distances(need: Need, sample: &Sample, places: &[f32]) -> Vec<f32> {
-    let knowledge = Knowledge::fit(&[need], sample, 0).unwrap();
+fn distances(requirement: Requirement, sample: &Sample, places: &[f32]) -> Vec<f32> {
+    let knowledge = Knowledge::fit(&[requirement], sample, 0).unwrap();
     knowledge.ready()[0].1.distances(places, Threads::One)
 }
 
@@ -39,13 +39,16 @@ fn everything_finds_what_is_far_from_inliers_farther() {
     ]
     .concat();
     let outliers = points(5, 50, &[0.0, 0.0, 50.0, 5.0]);
-    for need in Need::LEARNT {
+    for requirement in Requirement::LEARNT {
         for is_map in [false, true] {
             let own = sample(is_map);
-            let (inside, outside) = (distances(need, &own, &inliers), distances(need, &own, &outliers));
+            let (inside, outside) = (
+                distances(requirement, &own, &inliers),
+                distances(requirement, &own, &outliers),
+            );
             let largest = inside.iter().copied().fold(0.0, f32::max);
             let caught = outside.iter().filter(|&&distance| distance > largest).count();
-            assert!(caught >= 45, "{need} as map {is_map}: {caught} of 50");
+            assert!(caught >= 45, "{requirement} as map {is_map}: {caught} of 50");
         }
     }
 }
@@ -59,11 +62,11 @@ fn a_gaussian_measures_in_its_own_deviations() {
         images: (0..2000).collect(),
         ..sample(true)
     };
-    let at = |first: f32, second: f32| distances(Need::Gaussians, &own, &[50.0 + first, second, 0.0, 5.0])[0];
+    let at = |first: f32, second: f32| distances(Requirement::Gaussians, &own, &[50.0 + first, second, 0.0, 5.0])[0];
     // Ten along the wide axis is as far as one along a narrow one.
     assert!((at(10.0, 0.0) / at(0.0, 1.0) - 1.0).abs() < 0.5);
     // The mean of squared distances of the sample is about the number of dimensions.
-    let all = distances(Need::Gaussians, &own, &own.places);
+    let all = distances(Requirement::Gaussians, &own, &own.places);
     let mean = all.iter().sum::<f32>() / all.len() as f32;
     assert!((mean - 4.0).abs() < 0.2, "{mean}");
 }
@@ -79,10 +82,13 @@ fn fewer_inliers_than_features_are_enough() {
         is_map: false,
         bank: BANK,
     };
-    let knowledge = Knowledge::fit(&Need::LEARNT, &own, 0).unwrap();
-    for (need, learnt) in knowledge.ready() {
+    let knowledge = Knowledge::fit(&Requirement::LEARNT, &own, 0).unwrap();
+    for (requirement, learnt) in knowledge.ready() {
         let all = learnt.distances(&points(2, 10, &vec![1.0; size]), Threads::One);
-        assert!(all.iter().all(|distance| distance.is_finite()), "{need}: {all:?}");
+        assert!(
+            all.iter().all(|distance| distance.is_finite()),
+            "{requirement}: {all:?}"
+        );
     }
 }
 
@@ -92,7 +98,7 @@ fn features_that_never_vary_are_refused_with_a_reason() {
         places: vec![1.0; 4 * 400],
         ..sample(false)
     };
-    let error = Knowledge::fit(&[Need::Gaussians], &own, 0).unwrap_err();
+    let error = Knowledge::fit(&[Requirement::Gaussians], &own, 0).unwrap_err();
     assert!(error.contains("do not vary"), "{error}");
 }
 
@@ -112,7 +118,7 @@ fn neighbours_are_those_of_a_search() {
         all.sort_by(f32::total_cmp);
         all[4]
     };
-    let knowledge = Knowledge::fit(&[Need::Neighbours], &own, 0).unwrap();
+    let knowledge = Knowledge::fit(&[Requirement::Neighbours], &own, 0).unwrap();
     let learnt = &knowledge.ready()[0].1;
     let found = learnt.distances(&queries, Threads::One);
     for (query, distance) in queries.chunks(4).zip(&found) {
@@ -127,7 +133,7 @@ fn neighbours_are_those_of_a_search() {
 fn a_bank_of_places_covers_them_and_keeps_no_more_than_it_may() {
     let mut own = sample(true);
     own.bank = 40;
-    let knowledge = Knowledge::fit(&[Need::Neighbours], &own, 0).unwrap();
+    let knowledge = Knowledge::fit(&[Requirement::Neighbours], &own, 0).unwrap();
     assert_eq!(knowledge.tensors["neighbours.bank"].shape, [40, 4]);
     let all = knowledge.ready()[0].1.distances(&own.places, Threads::One);
     let farthest = all.iter().copied().fold(0.0, f32::max);
@@ -150,7 +156,7 @@ fn a_distance_of_a_place_is_in_units_of_how_far_inliers_are_from_each_other_ther
     };
     let (near, far) = (points(3, 200, &[0.0; 4]), points(4, 200, &[0.0; 4]));
     let mean = |places: &[f32]| {
-        let all = distances(Need::Neighbours, &own, places);
+        let all = distances(Requirement::Neighbours, &own, places);
         all.iter().sum::<f32>() / all.len() as f32
     };
     let (dense, wide) = (mean(&placed(near, 1.0, 0.0)), mean(&placed(far, 10.0, 1e4)));
@@ -163,21 +169,21 @@ fn a_distance_of_a_place_is_in_units_of_how_far_inliers_are_from_each_other_ther
         images: vec![0; 800],
         ..own.clone()
     };
-    let knowledge = Knowledge::fit(&[Need::Neighbours], &alone, 0).unwrap();
+    let knowledge = Knowledge::fit(&[Requirement::Neighbours], &alone, 0).unwrap();
     assert!(!knowledge.tensors.contains_key("neighbours.radius"));
 }
 
 #[test]
 fn what_does_not_fit_is_told() {
     let own = sample(false);
-    let good = Knowledge::fit(&Need::LEARNT, &own, 0).unwrap().tensors;
+    let good = Knowledge::fit(&Requirement::LEARNT, &own, 0).unwrap().tensors;
     let refused = |name: &str, tensor: Option<Tensor>| {
         let mut tensors = good.clone();
         match tensor {
             Some(tensor) => tensors.insert(name.to_owned(), tensor),
             None => tensors.remove(name),
         };
-        Knowledge::read(&Need::LEARNT, tensors, 4).unwrap_err()
+        Knowledge::read(&Requirement::LEARNT, tensors, 4).unwrap_err()
     };
     assert!(refused("gaussians.means", None).contains("gaussians: it has no means"));
     let nan = Tensor::new(&[1, 4], vec![f32::NAN; 4]);
@@ -188,5 +194,5 @@ fn what_does_not_fit_is_told() {
     assert!(refused("neighbours.nth", Some(nth)).contains("whole number"));
     let radius = Tensor::new(&[2, 1], vec![1.0; 2]);
     assert!(refused("neighbours.radius", Some(radius)).contains("one for each row"));
-    assert!(Knowledge::read(&Need::LEARNT, good, 5).is_err());
+    assert!(Knowledge::read(&Requirement::LEARNT, good, 5).is_err());
 }

@@ -1,6 +1,6 @@
 //! Statistics of classifiers: whether any label is claimed, and whether one of them alone.
 
-use super::{Need, Part, Statistic, Values};
+use super::{Part, Requirement, Statistic, Values};
 use crate::domain::likelihood;
 
 /// −log Σₗ exp(fₗ) over the classifier's logits f (Liu et al. 2020): high where no label is claimed. Its zero is the
@@ -8,7 +8,7 @@ use crate::domain::likelihood;
 pub const CLASSIFIER_ENERGY: Statistic = Statistic {
     name: "classifier_energy",
     unit: "nats",
-    needs: &[Need::Classifier],
+    requirements: &[Requirement::Classifier],
     part: Part::Exceeds,
     values: Values::Number(|seen| seen.evidence.logits.as_deref().map(energy)),
 };
@@ -18,7 +18,7 @@ pub const CLASSIFIER_ENERGY: Statistic = Statistic {
 pub const CLASSIFIER_AMBIGUITY: Statistic = Statistic {
     name: "classifier_ambiguity",
     unit: "nats",
-    needs: &[Need::Classifier],
+    requirements: &[Requirement::Classifier],
     part: Part::Exceeds,
     values: Values::Number(|seen| seen.evidence.logits.as_deref().map(ambiguity)),
 };

@@ -4,7 +4,7 @@
 //! main density predicts for dimension i. Costs are in passes of the main density, which all its statistics share.
 
 use super::{
-    Need, Part, Seen, Statistic, Values,
+    Inputs, Part, Requirement, Statistic, Values,
     arithmetic::{deviation, signed_log, total},
 };
 use crate::domain::complexity;
@@ -13,7 +13,7 @@ use crate::domain::complexity;
 pub const NEGATIVE_LOG_LIKELIHOOD: Statistic = Statistic {
     name: "negative_log_likelihood",
     unit: "nats",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Decides,
     values: Values::Number(surprise),
 };
@@ -22,7 +22,7 @@ pub const NEGATIVE_LOG_LIKELIHOOD: Statistic = Statistic {
 pub const ENTROPY: Statistic = Statistic {
     name: "entropy",
     unit: "nats",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Decides,
     values: Values::Number(|seen| Some(total(&seen.density()?.entropy))),
 };
@@ -33,7 +33,7 @@ pub const ENTROPY: Statistic = Statistic {
 pub const TYPICALITY: Statistic = Statistic {
     name: "typicality",
     unit: "standard deviations",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Decides,
     values: Values::Number(|seen| {
         let density = seen.density()?;
@@ -46,7 +46,7 @@ pub const TYPICALITY: Statistic = Statistic {
 pub const IMPROBABLE_3: Statistic = Statistic {
     name: "improbable_3",
     unit: "dimensions",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Decides,
     values: Values::Number(|seen| improbable(seen, 3.0)),
 };
@@ -69,7 +69,7 @@ pub const IMPROBABLE_9: Statistic = Statistic {
 pub const SURPRISE_SPREAD: Statistic = Statistic {
     name: "surprise_spread",
     unit: "nats",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Decides,
     values: Values::Number(|seen| {
         let log_p = seen.density()?.log_probability.iter();
@@ -82,7 +82,7 @@ pub const SURPRISE_SPREAD: Statistic = Statistic {
 pub const INPUT_COMPLEXITY: Statistic = Statistic {
     name: "input_complexity",
     unit: "bits",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Reported,
     values: Values::Number(|seen| {
         let bits = surprise(seen)? / std::f64::consts::LN_2;
@@ -94,7 +94,7 @@ pub const INPUT_COMPLEXITY: Statistic = Statistic {
 pub const SURPRISE_MAP: Statistic = Statistic {
     name: "surprise_map",
     unit: "nats",
-    needs: &[Need::Density],
+    requirements: &[Requirement::Density],
     part: Part::Decides,
     values: Values::Map {
         of: |seen| {
@@ -111,7 +111,7 @@ pub const SURPRISE_MAP: Statistic = Statistic {
 pub const LOCAL_RATIO: Statistic = Statistic {
     name: "local_ratio",
     unit: "nats",
-    needs: &[Need::Density, Need::Local],
+    requirements: &[Requirement::Density, Requirement::Local],
     part: Part::Decides,
     values: Values::Number(|seen| ratio(seen, seen.evidence.local.as_deref())),
 };
@@ -121,7 +121,7 @@ pub const LOCAL_RATIO: Statistic = Statistic {
 pub const BACKGROUND_RATIO: Statistic = Statistic {
     name: "background_ratio",
     unit: "nats",
-    needs: &[Need::Density, Need::Background],
+    requirements: &[Requirement::Density, Requirement::Background],
     part: Part::Decides,
     values: Values::Number(|seen| ratio(seen, seen.evidence.background.as_deref())),
 };
@@ -131,7 +131,7 @@ pub const BACKGROUND_RATIO: Statistic = Statistic {
 pub const LOCAL_RATIO_MAP: Statistic = Statistic {
     name: "local_ratio_map",
     unit: "nats",
-    needs: &[Need::Density, Need::Local],
+    requirements: &[Requirement::Density, Requirement::Local],
     part: Part::Decides,
     values: Values::Map {
         of: |seen| {
@@ -144,17 +144,17 @@ pub const LOCAL_RATIO_MAP: Statistic = Statistic {
     },
 };
 
-fn surprise(seen: &Seen<'_>) -> Option<f64> {
+fn surprise(seen: &Inputs<'_>) -> Option<f64> {
     Some(-total(&seen.density()?.log_probability))
 }
 
-fn improbable(seen: &Seen<'_>, nats: f32) -> Option<f64> {
+fn improbable(seen: &Inputs<'_>, nats: f32) -> Option<f64> {
     let log_p = &seen.density()?.log_probability;
     // NaN is no probability, so it counts as improbable.
     let improbable = |value: &&f32| value.is_nan() || -**value > nats;
     Some(log_p.iter().filter(improbable).count() as f64)
 }
 
-fn ratio(seen: &Seen<'_>, other: Option<&[f32]>) -> Option<f64> {
+fn ratio(seen: &Inputs<'_>, other: Option<&[f32]>) -> Option<f64> {
     Some(total(other?) - total(&seen.density()?.log_probability))
 }

@@ -3,30 +3,30 @@
 //! Of a vector there is one distance. Of a map there is one for every place: their mean, their largest and the mean of
 //! the largest twentieth are statistics of the image. All need one pass of the network.
 
-use super::{Distances, Need, Part, Seen, Statistic, Values};
+use super::{Distances, Inputs, Part, Requirement, Statistic, Values};
 use crate::detection::places::resized;
 
 /// Squared Mahalanobis distance to the nearest of the Gaussians of labels, mean over places.
 pub const FEATURE_MAHALANOBIS: Statistic = Statistic {
     name: "feature_mahalanobis",
     unit: "squared standard deviations",
-    needs: &[Need::Features, Need::Gaussians],
+    requirements: &[Requirement::Features, Requirement::Gaussians],
     part: Part::Exceeds,
-    values: Values::Number(|seen| Some(mean(distances(seen, Need::Gaussians)?))),
+    values: Values::Number(|seen| Some(mean(distances(seen, Requirement::Gaussians)?))),
 };
 
 /// The same of the places where it is largest.
 pub const FEATURE_MAHALANOBIS_SHARE: Statistic = Statistic {
     name: "feature_mahalanobis_share",
-    needs: &[Need::Features, Need::Gaussians, Need::Places],
-    values: Values::Number(|seen| Some(share(distances(seen, Need::Gaussians)?))),
+    requirements: &[Requirement::Features, Requirement::Gaussians, Requirement::Places],
+    values: Values::Number(|seen| Some(share(distances(seen, Requirement::Gaussians)?))),
     ..FEATURE_MAHALANOBIS
 };
 
 /// The same of the one place where it is largest.
 pub const FEATURE_MAHALANOBIS_LARGEST: Statistic = Statistic {
     name: "feature_mahalanobis_largest",
-    values: Values::Number(|seen| Some(largest(distances(seen, Need::Gaussians)?))),
+    values: Values::Number(|seen| Some(largest(distances(seen, Requirement::Gaussians)?))),
     ..FEATURE_MAHALANOBIS_SHARE
 };
 
@@ -35,23 +35,23 @@ pub const FEATURE_MAHALANOBIS_LARGEST: Statistic = Statistic {
 pub const FEATURE_NEIGHBOUR: Statistic = Statistic {
     name: "feature_neighbour",
     unit: "distance",
-    needs: &[Need::Features, Need::Neighbours],
+    requirements: &[Requirement::Features, Requirement::Neighbours],
     part: Part::Exceeds,
-    values: Values::Number(|seen| Some(mean(distances(seen, Need::Neighbours)?))),
+    values: Values::Number(|seen| Some(mean(distances(seen, Requirement::Neighbours)?))),
 };
 
 /// The same of the places where it is largest.
 pub const FEATURE_NEIGHBOUR_SHARE: Statistic = Statistic {
     name: "feature_neighbour_share",
-    needs: &[Need::Features, Need::Neighbours, Need::Places],
-    values: Values::Number(|seen| Some(share(distances(seen, Need::Neighbours)?))),
+    requirements: &[Requirement::Features, Requirement::Neighbours, Requirement::Places],
+    values: Values::Number(|seen| Some(share(distances(seen, Requirement::Neighbours)?))),
     ..FEATURE_NEIGHBOUR
 };
 
 /// The same of the one place where it is largest.
 pub const FEATURE_NEIGHBOUR_LARGEST: Statistic = Statistic {
     name: "feature_neighbour_largest",
-    values: Values::Number(|seen| Some(largest(distances(seen, Need::Neighbours)?))),
+    values: Values::Number(|seen| Some(largest(distances(seen, Requirement::Neighbours)?))),
     ..FEATURE_NEIGHBOUR_SHARE
 };
 
@@ -59,16 +59,16 @@ pub const FEATURE_NEIGHBOUR_LARGEST: Statistic = Statistic {
 pub const FEATURE_RESIDUAL: Statistic = Statistic {
     name: "feature_residual",
     unit: "distance",
-    needs: &[Need::Features, Need::Subspace],
+    requirements: &[Requirement::Features, Requirement::Subspace],
     part: Part::Exceeds,
-    values: Values::Number(|seen| Some(mean(distances(seen, Need::Subspace)?))),
+    values: Values::Number(|seen| Some(mean(distances(seen, Requirement::Subspace)?))),
 };
 
 /// The same of the places where it is largest.
 pub const FEATURE_RESIDUAL_SHARE: Statistic = Statistic {
     name: "feature_residual_share",
-    needs: &[Need::Features, Need::Subspace, Need::Places],
-    values: Values::Number(|seen| Some(share(distances(seen, Need::Subspace)?))),
+    requirements: &[Requirement::Features, Requirement::Subspace, Requirement::Places],
+    values: Values::Number(|seen| Some(share(distances(seen, Requirement::Subspace)?))),
     ..FEATURE_RESIDUAL
 };
 
@@ -78,11 +78,11 @@ pub const FEATURE_RESIDUAL_SHARE: Statistic = Statistic {
 pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     name: "feature_neighbour_map",
     unit: "distance",
-    needs: &[Need::Features, Need::Neighbours, Need::Places],
+    requirements: &[Requirement::Features, Requirement::Neighbours, Requirement::Places],
     part: Part::Reported,
     values: Values::Map {
         of: |seen| {
-            let Distances { grid, values, plain } = seen.evidence.learnt(Need::Neighbours)?;
+            let Distances { grid, values, plain } = seen.evidence.learnt(Requirement::Neighbours)?;
             let (mut map, shown) = (vec![0.0; seen.shape.pixels()], plain.as_ref().unwrap_or(values));
             resized(shown, *grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
             Some(map.repeat(seen.shape.channels()))
@@ -91,8 +91,8 @@ pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     },
 };
 
-fn distances<'a>(seen: &Seen<'a>, need: Need) -> Option<&'a [f32]> {
-    Some(&seen.evidence.learnt(need)?.values)
+fn distances<'a>(seen: &Inputs<'a>, requirement: Requirement) -> Option<&'a [f32]> {
+    Some(&seen.evidence.learnt(requirement)?.values)
 }
 
 fn mean(distances: &[f32]) -> f64 {

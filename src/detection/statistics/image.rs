@@ -7,7 +7,7 @@ use crate::domain::{complexity, image::ImageShape};
 pub const CODE_LENGTH: Statistic = Statistic {
     name: "code_length",
     unit: "bits",
-    needs: &[],
+    requirements: &[],
     part: Part::Decides,
     values: Values::Number(|seen| Some(complexity::code_length(seen.levels, seen.shape))),
 };
@@ -16,7 +16,7 @@ pub const CODE_LENGTH: Statistic = Statistic {
 pub const DARK_SHARE: Statistic = Statistic {
     name: "dark_share",
     unit: "share",
-    needs: &[],
+    requirements: &[],
     part: Part::Decides,
     values: Values::Number(|seen| {
         let dark = seen.levels.iter().filter(|&&level| level == 0).count();
@@ -28,7 +28,7 @@ pub const DARK_SHARE: Statistic = Statistic {
 pub const BRIGHTNESS: Statistic = Statistic {
     name: "brightness",
     unit: "level / (levels − 1)",
-    needs: &[],
+    requirements: &[],
     part: Part::Decides,
     values: Values::Number(|seen| Some(seen.units().sum::<f64>() / seen.count())),
 };
@@ -37,7 +37,7 @@ pub const BRIGHTNESS: Statistic = Statistic {
 pub const CONTRAST: Statistic = Statistic {
     name: "contrast",
     unit: "level / (levels − 1)",
-    needs: &[],
+    requirements: &[],
     part: Part::Decides,
     values: Values::Number(|seen| Some(deviation(seen.units(), seen.count()))),
 };
@@ -46,7 +46,7 @@ pub const CONTRAST: Statistic = Statistic {
 pub const TOTAL_VARIATION: Statistic = Statistic {
     name: "total_variation",
     unit: "level / (levels − 1)",
-    needs: &[],
+    requirements: &[],
     part: Part::Decides,
     values: Values::Number(|seen| Some(total_variation(seen.levels, seen.shape))),
 };

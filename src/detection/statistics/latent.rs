@@ -1,12 +1,12 @@
 //! Statistics of variational autoencoders: the code of an image, and what the decoder makes of it.
 
-use super::{Need, Part, Statistic, Values, arithmetic::total};
+use super::{Part, Requirement, Statistic, Values, arithmetic::total};
 
 /// −log p(x | z = μ). One encoding and one decoding.
 pub const RECONSTRUCTION: Statistic = Statistic {
     name: "reconstruction",
     unit: "nats",
-    needs: &[Need::Latent],
+    requirements: &[Requirement::Latent],
     part: Part::Decides,
     values: Values::Number(|seen| Some(seen.latent()?.reconstruction)),
 };
@@ -15,7 +15,7 @@ pub const RECONSTRUCTION: Statistic = Statistic {
 pub const KL: Statistic = Statistic {
     name: "kl",
     unit: "nats",
-    needs: &[Need::Latent],
+    requirements: &[Requirement::Latent],
     part: Part::Decides,
     values: Values::Number(|seen| Some(seen.latent()?.kl)),
 };
@@ -24,7 +24,7 @@ pub const KL: Statistic = Statistic {
 pub const LATENT_NORM: Statistic = Statistic {
     name: "latent_norm",
     unit: "standard deviations",
-    needs: &[Need::Latent],
+    requirements: &[Requirement::Latent],
     part: Part::Decides,
     values: Values::Number(|seen| {
         let mean = seen.latent()?.mean.iter();
@@ -37,7 +37,7 @@ pub const LATENT_NORM: Statistic = Statistic {
 pub const LATENT_LOG_VARIANCE: Statistic = Statistic {
     name: "latent_log_variance",
     unit: "nats",
-    needs: &[Need::Latent],
+    requirements: &[Requirement::Latent],
     part: Part::Decides,
     values: Values::Number(|seen| Some(total(&seen.latent()?.log_variance))),
 };
@@ -47,7 +47,7 @@ pub const LATENT_LOG_VARIANCE: Statistic = Statistic {
 pub const ATTAINABLE_GAP: Statistic = Statistic {
     name: "attainable_gap",
     unit: "nats",
-    needs: &[Need::Latent],
+    requirements: &[Requirement::Latent],
     part: Part::Reported,
     values: Values::Number(|seen| Some(seen.latent()?.attainable_gap)),
 };
@@ -56,7 +56,7 @@ pub const ATTAINABLE_GAP: Statistic = Statistic {
 pub const RECONSTRUCTION_MAP: Statistic = Statistic {
     name: "reconstruction_map",
     unit: "nats",
-    needs: &[Need::Latent],
+    requirements: &[Requirement::Latent],
     part: Part::Reported,
     values: Values::Map {
         of: |seen| Some(seen.latent()?.gap.clone()),
@@ -68,7 +68,7 @@ pub const RECONSTRUCTION_MAP: Statistic = Statistic {
 pub const IWAE_GAP: Statistic = Statistic {
     name: "iwae_gap",
     unit: "nats",
-    needs: &[Need::Latent, Need::Samples],
+    requirements: &[Requirement::Latent, Requirement::Samples],
     part: Part::Decides,
     values: Values::Number(|seen| seen.latent()?.iwae_gap),
 };
@@ -78,8 +78,8 @@ pub const IWAE_GAP: Statistic = Statistic {
 pub const LATENT_MEAN: Statistic = Statistic {
     name: "latent_mean",
     unit: "standard deviations",
-    needs: &[Need::Latent],
-    part: Part::DecidesWithout(Need::Density),
+    requirements: &[Requirement::Latent],
+    part: Part::DecidesWithout(Requirement::Density),
     values: Values::Vector {
         length: |_, latent_size| latent_size,
         of: |seen| {

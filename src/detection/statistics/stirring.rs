@@ -1,6 +1,6 @@
 //! Statistics of flipped and turned images: a picture that stands as well on its head is not one of objects.
 
-use super::{Need, Part, Statistic, Values};
+use super::{Part, Requirement, Statistic, Values};
 use crate::domain::image::ImageShape;
 
 /// Σ over flips and rotations T of log p(x) − log p(Tx); low for pictures that stand as well on their heads. Seven
@@ -8,7 +8,7 @@ use crate::domain::image::ImageShape;
 pub const STIRRING: Statistic = Statistic {
     name: "stirring",
     unit: "nats",
-    needs: &[Need::Density, Need::Stirring],
+    requirements: &[Requirement::Density, Requirement::Stirring],
     part: Part::Reported,
     values: Values::Number(|seen| Some(seen.evidence.stirred.as_ref()?.iter().sum())),
 };
@@ -17,7 +17,7 @@ pub const STIRRING: Statistic = Statistic {
 pub const STIRRING_VECTOR: Statistic = Statistic {
     name: "stirring_vector",
     unit: "nats",
-    needs: &[Need::Density, Need::Stirring],
+    requirements: &[Requirement::Density, Requirement::Stirring],
     part: Part::Decides,
     values: Values::Vector {
         length: |shape, _| transformations(shape).len(),

@@ -9,8 +9,8 @@ fn shape() -> ImageShape {
     ImageShape::new(1, 8, 8, 256).unwrap()
 }
 
-fn seen<'a>(evidence: &'a Evidence, levels: &'a [u8]) -> Seen<'a> {
-    Seen {
+fn seen<'a>(evidence: &'a Evidence, levels: &'a [u8]) -> Inputs<'a> {
+    Inputs {
         evidence,
         levels,
         shape: shape(),
@@ -39,12 +39,12 @@ fn evidence(dimensions: usize) -> Evidence {
         squared_errors: Some(vec![0.25; dimensions]),
         logits: Some(vec![0.0, 2.0, 0.0]),
         features: Some(vec![1.0; 8]),
-        learnt: Need::LEARNT
+        learnt: Requirement::LEARNT
             .into_iter()
-            .map(|need| {
+            .map(|requirement| {
                 let (grid, values) = ((2, 2), vec![1.0, 2.0, 3.0, 6.0]);
                 let plain = None;
-                (need, Distances { grid, values, plain })
+                (requirement, Distances { grid, values, plain })
             })
             .collect(),
         stirred: Some(vec![1.0; transformations(shape()).len()]),

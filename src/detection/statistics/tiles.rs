@@ -1,7 +1,7 @@
 //! Statistics of an image that is looked at in windows: what the strangest of them say, and the largest places of the
 //! map that they make together.
 
-use super::{Need, Part, Statistic, Values};
+use super::{Part, Requirement, Statistic, Values};
 
 /// What windows say of one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,7 +55,7 @@ const fn number(name: &'static str, unit: &'static str, of: fn(&Pooled) -> f64) 
     Statistic {
         name,
         unit,
-        needs: &[Need::Tiles],
+        requirements: &[Requirement::Tiles],
         part: Part::Decides,
         values: Values::Pooled(of),
     }

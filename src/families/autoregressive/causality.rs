@@ -17,7 +17,7 @@ use crate::{
     },
     families::{
         NetworkError,
-        gate::{Gate, GateError, company, failed},
+        gate::{Gate, GateError, batch_independence, failed},
     },
     graph::wavefront::Predictions,
 };
@@ -261,7 +261,7 @@ impl Base {
         let (levels, _) = trial.images[chunk / KINDS % trial.images.len()];
         let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels());
         let noise = |index| (random.uniform(index as u32) * count as f64) as u8;
-        let quiet = company::alternating(dimensions, 1);
+        let quiet = batch_independence::alternating(dimensions, 1);
         let most = (count - 1) as u8;
         Self {
             levels: match kind {

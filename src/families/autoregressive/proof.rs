@@ -11,7 +11,7 @@ use crate::{
     },
     families::{
         NetworkError, Proved,
-        gate::{GOLDEN_SCORES, Gate, GateError, company, failed, time_of, units},
+        gate::{GOLDEN_SCORES, Gate, GateError, batch_independence, failed, time_of, units},
     },
     graph::{protobuf, wavefront::Predictions, weights},
     runtime::Threads,
@@ -113,7 +113,7 @@ impl Candidate<'_> {
 /// what workers find out by themselves.
 const LARGE: u64 = 16 << 20;
 
-/// The place of noise among the images of [`company::images`] that others are.
+/// The place of noise among the images of [`batch_independence::images`] that others are.
 const NOISE: usize = 1;
 
 /// Tries whether scores depend on the batch. A graph of which they do is tried for more that is wrong, image by image.
@@ -124,7 +124,7 @@ fn keeps_apart(
     network: &Network,
     golden: &[Given<'_>],
 ) -> Result<Vec<Vec<f32>>, GateError> {
-    let images = company::images(network.shape(), &gate.probe(file));
+    let images = batch_independence::images(network.shape(), &gate.probe(file));
     let classes = network.label().map_or(1, |label| label.classes);
     let mut scores = |items: &[usize]| {
         let given: Vec<Given<'_>> = items
@@ -173,8 +173,8 @@ fn labelled<'a>(golden: &[Given<'a>]) -> Vec<(&'a [u8], u32)> {
     golden.iter().map(|given| (given.levels, given.label)).collect()
 }
 
-/// Whether noise, by the log-probabilities of the images that [`company::images`] makes, has no more probability than
-/// there is.
+/// Whether noise, by the log-probabilities of the images that [`batch_independence::images`] makes, has no more
+/// probability than there is.
 fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Result<(), GateError> {
     let noise = others.get(NOISE).into_iter();
     let scores: Vec<f64> = noise.map(|map| likelihood::total(map)).collect();

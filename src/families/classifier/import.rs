@@ -12,9 +12,9 @@ use crate::{
         Problem,
         canonical::{Canonical, Op},
         interview::Interview,
-        pictures,
+        output_activation::{self, OutputActivation},
         reading::{Given, Reading},
-        tail::{self, Last},
+        trial_images,
     },
 };
 
@@ -50,10 +50,10 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         return other("it gives a row of numbers for each image, one for each label");
     };
     let count = given.numbers().max(1);
-    let (last, value) = tail::last(reading.graph(), &given.port.name);
+    let (last, value) = output_activation::last(reading.graph(), &given.port.name);
     let (mut ops, mut notes, mut declared) = (Vec::new(), Vec::new(), Vec::new());
     let file = &reading.file;
-    if last == Last::Sigmoid && count > 1 {
+    if last == OutputActivation::Sigmoid && count > 1 {
         return Err(Problem::new(
             file,
             format!(
@@ -65,7 +65,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         .into());
     }
     let units = match (last, interview.given("logits").as_deref(), count) {
-        (Last::Sigmoid, _, 1) => {
+        (OutputActivation::Sigmoid, _, 1) => {
             notes.push(format!(
                 "{file}: its sigmoid is taken off; one number becomes logits of two labels"
             ));
@@ -81,7 +81,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             ));
             Units::LogOdds
         }
-        (Last::Softmax, _, _) => {
+        (OutputActivation::Softmax, _, _) => {
             notes.push(format!(
                 "{file}: its softmax is taken off, since posteriors are made of logits"
             ));
@@ -104,7 +104,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     }
     if count == 1 {
         ops.push(Op::TwoLogits);
-    } else if units == Units::Probabilities && last != Last::Softmax {
+    } else if units == Units::Probabilities && last != OutputActivation::Softmax {
         ops.push(Op::Convert(vec![Step::Log]));
     }
     let labels = count.max(2);
@@ -124,7 +124,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let labelled = labels_of(file, Some(labels), interview)?;
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
     if units == Units::LogOdds {
-        let rows = of_images(reading, &levels, &pictures::made_up(levels.shape), &[], given.place)?;
+        let rows = of_images(reading, &levels, &trial_images::made_up(levels.shape), &[], given.place)?;
         let numbers: Vec<f32> = rows.iter().flatten().copied().collect();
         let is_sure = |sign: f32| numbers.iter().all(|&number| sign * number > CERTAIN);
         if is_sure(1.0) || is_sure(-1.0) {
@@ -159,7 +159,10 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let is_alone = rows.iter().filter(|row| row.numbers() == given.numbers()).count() == 1;
     let certainty = if !is_alone {
         Certainty::Possible
-    } else if matches!(last, Last::Softmax | Last::LogSoftmax | Last::Sigmoid) {
+    } else if matches!(
+        last,
+        OutputActivation::Softmax | OutputActivation::LogSoftmax | OutputActivation::Sigmoid
+    ) {
         Certainty::Certain
     } else {
         Certainty::Likely

@@ -3,9 +3,9 @@
 use crate::{
     detection::evidence::{Answers, Features, GivesFeatures, Layer},
     families::{
+        feature_output::FeatureOutput,
         image_graph::{ImageGraph, ImageInput},
         network::{NetworkError, expect_shape},
-        sight::Sight,
     },
     graph::{protobuf::Model, signature::Expected},
     runtime::{Engine, Threads},
@@ -29,7 +29,7 @@ pub struct Contract {
 pub struct Network {
     contract: Contract,
     graph: ImageGraph,
-    sight: Option<Sight>,
+    features: Option<FeatureOutput>,
 }
 
 /// What a classifier makes of an image.
@@ -44,12 +44,12 @@ pub struct Prediction {
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
     pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: Contract) -> Result<Self, NetworkError> {
-        let sight = match contract.features.as_slice() {
+        let features = match contract.features.as_slice() {
             [] => None,
-            names => Some(Sight::new(&model, names)?),
+            names => Some(FeatureOutput::new(&model, names)?),
         };
         let mut outputs = vec![Expected::float(&contract.output, &[contract.classes])];
-        outputs.extend(sight.iter().flat_map(Sight::expected));
+        outputs.extend(features.iter().flat_map(FeatureOutput::expected));
         let graph = ImageGraph::load(
             engine,
             &format!("{name} (classifier)"),
@@ -57,17 +57,21 @@ impl Network {
             &contract.input,
             &outputs,
         )?;
-        Ok(Self { graph, sight, contract })
+        Ok(Self {
+            graph,
+            features,
+            contract,
+        })
     }
 
     /// Numbers in the features, if the graph gives them and they are vectors.
     pub fn vector_size(&self) -> Option<usize> {
-        self.sight.as_ref().and_then(Sight::vector_size)
+        self.features.as_ref().and_then(FeatureOutput::vector_size)
     }
 
     /// Whether the graph gives features.
     pub fn has_features(&self) -> bool {
-        self.sight.is_some()
+        self.features.is_some()
     }
 
     /// Logits and features of images given as levels in channel, row, column order.
@@ -80,8 +84,8 @@ impl Network {
             .collect();
         let mut outputs = self.graph.run(images, &names, threads)?;
         expect_shape(names[0], &outputs[0], &[rows, contract.classes])?;
-        let features = match &self.sight {
-            Some(sight) => sight.read(&outputs.split_off(1), rows)?,
+        let features = match &self.features {
+            Some(features) => features.read(&outputs.split_off(1), rows)?,
             None => vec![Vec::new(); rows],
         };
         let prediction = |(row, features)| Prediction {
@@ -94,7 +98,7 @@ impl Network {
 
 impl GivesFeatures for Network {
     fn layers(&self) -> &[Layer] {
-        self.sight.as_ref().map_or(&[], Sight::layers)
+        self.features.as_ref().map_or(&[], FeatureOutput::layers)
     }
 
     fn has_logits(&self) -> bool {

@@ -6,7 +6,7 @@ use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::detection::{
     learners::{Tensor, Tensors},
-    statistics::Need,
+    statistics::Requirement,
 };
 
 pub(super) fn write(tensors: &Tensors) -> io::Result<Vec<u8>> {
@@ -41,8 +41,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Tensors, String> {
 }
 
 /// What was learnt, and how much memory it takes.
-pub(super) fn told(needs: &[Need], tensors: &Tensors) -> String {
-    let names: Vec<_> = needs.iter().map(|need| need.name()).collect();
+pub(super) fn told(requirements: &[Requirement], tensors: &Tensors) -> String {
+    let names: Vec<_> = requirements.iter().map(|requirement| requirement.name()).collect();
     let numbers: usize = tensors.values().map(|tensor| tensor.values.len()).sum();
     let megabytes = (numbers * size_of::<f32>()) as f64 / 1e6;
     format!("{} of features, {megabytes:.1} MB", names.join(", "))

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::{
     detection::{
         rule::{DensityPlan, Plan},
-        statistics::{Need, Statistic},
+        statistics::{Requirement, Statistic},
         tiles::TilePlan,
     },
     domain::image::ImageShape,
@@ -23,7 +23,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Own {
     /// The models it asks, each with a role of its own.
-    pub(super) members: Vec<Member<Need>>,
+    pub(super) members: Vec<Member<Requirement>>,
     /// Its statistics and densities.
     pub(super) plan: Plan,
     /// What was learnt of features of inliers, if anything was.
@@ -126,7 +126,7 @@ impl TilesTable {
 }
 
 /// Needs that are met by asking another member have none of their own.
-fn own(members: Vec<Member<Need>>) -> Result<Vec<Member<Need>>, String> {
+fn own(members: Vec<Member<Requirement>>) -> Result<Vec<Member<Requirement>>, String> {
     match members.iter().find(|member| member.role.is_derived()) {
         None => Ok(members),
         Some(member) => Err(format!(

@@ -2,7 +2,8 @@
 
 use crate::{
     detection::{
-        calibrate::Splits, learners::Tensors, rule::Rule, statistics::Need, tiles::TilePlan, trained_on::TrainedOn,
+        calibrate::Splits, learners::Tensors, rule::Rule, statistics::Requirement, tiles::TilePlan,
+        trained_on::TrainedOn,
     },
     domain::image::{Image, ImageShape},
     families::manifest::members::Member,
@@ -22,7 +23,7 @@ pub(super) struct NewDetector {
     /// Size of what the members take.
     pub(super) shape: ImageShape,
     /// Its members.
-    pub(super) members: Vec<Member<Need>>,
+    pub(super) members: Vec<Member<Requirement>>,
     /// What was learnt of features of inliers.
     pub(super) learnt: Tensors,
     /// Its fitted rule for what the members take.

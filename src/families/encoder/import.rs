@@ -11,8 +11,8 @@ use crate::{
         Problem,
         canonical::Canonical,
         interview::Interview,
+        output_activation::{self, LOOKING_UP, OutputActivation},
         reading::{Axes, Given, ImageForm, Reading},
-        tail::{self, LOOKING_UP, Last},
     },
 };
 
@@ -104,8 +104,8 @@ fn other_picture(reading: &Reading, given: &Given, form: ImageForm) -> Option<Pr
         _ => return None,
     };
     let is_squashed = matches!(
-        tail::last(reading.graph(), &given.port.name).0,
-        Last::Tanh | Last::Sigmoid
+        output_activation::last(reading.graph(), &given.port.name).0,
+        OutputActivation::Tanh | OutputActivation::Sigmoid
     );
     let is_larger = height > form.height && width > form.width;
     (is_larger || is_squashed).then(|| {

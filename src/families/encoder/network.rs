@@ -3,9 +3,9 @@
 use crate::{
     detection::evidence::{Answers, Features, GivesFeatures, Layer},
     families::{
+        feature_output::FeatureOutput,
         image_graph::{ImageGraph, ImageInput},
         network::NetworkError,
-        sight::Sight,
     },
     graph::protobuf::Model,
     runtime::{Engine, Threads},
@@ -24,36 +24,36 @@ pub struct Contract {
 #[derive(Debug)]
 pub struct Network {
     graph: ImageGraph,
-    sight: Sight,
+    features: FeatureOutput,
 }
 
 impl Network {
     /// Checks the graph against its contract and makes it runnable.
     pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> Result<Self, NetworkError> {
-        let sight = Sight::new(&model, &contract.outputs)?;
-        let outputs: Vec<_> = sight.expected().collect();
+        let features = FeatureOutput::new(&model, &contract.outputs)?;
+        let outputs: Vec<_> = features.expected().collect();
         Ok(Self {
             graph: ImageGraph::load(engine, &format!("{name} (encoder)"), model, &contract.input, &outputs)?,
-            sight,
+            features,
         })
     }
 
     /// Numbers in the features, if they are vectors.
     pub fn vector_size(&self) -> Option<usize> {
-        self.sight.vector_size()
+        self.features.vector_size()
     }
 
     /// Features of images given as levels in channel, row, column order: for each the numbers of every layer.
     pub fn encode(&self, images: &[&[u8]], threads: Threads) -> Result<Vec<Vec<Vec<f32>>>, NetworkError> {
-        let names: Vec<&str> = self.sight.names().collect();
+        let names: Vec<&str> = self.features.names().collect();
         let outputs = self.graph.run(images, &names, threads)?;
-        self.sight.read(&outputs, images.len())
+        self.features.read(&outputs, images.len())
     }
 }
 
 impl GivesFeatures for Network {
     fn layers(&self) -> &[Layer] {
-        self.sight.layers()
+        self.features.layers()
     }
 
     fn has_logits(&self) -> bool {

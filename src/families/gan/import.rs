@@ -10,8 +10,8 @@ use crate::{
         Problem,
         canonical::Canonical,
         interview::Interview,
+        output_activation::{self, OutputActivation},
         reading::Reading,
-        tail::{self, Last},
     },
 };
 
@@ -54,9 +54,9 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         let rows = coded(reading, codes, labels, picture.place)?;
         Ok(rows.iter().flat_map(|row| pictures.read(row)).collect())
     })?;
-    let (last, _) = tail::last(reading.graph(), &picture.port.name);
+    let (last, _) = output_activation::last(reading.graph(), &picture.port.name);
     Ok(Plan {
-        certainty: if last == Last::Tanh || is_called_generator(reading) {
+        certainty: if last == OutputActivation::Tanh || is_called_generator(reading) {
             Certainty::Likely
         } else {
             Certainty::Possible

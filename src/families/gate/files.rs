@@ -84,7 +84,7 @@ impl<'a> Gate<'a> {
         graph::bounds::check(&model).map_err(refused)?;
         self.beside.extend(beside);
         let outputs: Vec<&str> = conversions.iter().map(|(output, _)| *output).collect();
-        self.drawing.extend(graph::chance::reaching(&model, &outputs));
+        self.drawing.extend(graph::random_nodes::reaching(&model, &outputs));
         self.weights += graph::weights::count(&model);
         for (output, steps) in conversions {
             graph::convert::output(&mut model, output, steps).map_err(refused)?;

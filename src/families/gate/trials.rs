@@ -2,7 +2,7 @@
 
 use super::{
     Gate, GateError,
-    company::{self, Broken},
+    batch_independence::{self, Broken},
     failed,
 };
 use crate::{
@@ -36,7 +36,7 @@ impl Gate<'_> {
     pub(in crate::families) fn keeps_apart(
         &mut self,
         file: &str,
-        run: &mut company::Run<'_, NetworkError>,
+        run: &mut batch_independence::Run<'_, NetworkError>,
     ) -> Result<Vec<Vec<f32>>, GateError> {
         let refused = |cause| failed(file, cause);
         if self.declared().random {
@@ -50,7 +50,7 @@ impl Gate<'_> {
         } else {
             OTHERS_ELSEWHERE
         };
-        match company::probe(others, run).map_err(refused)? {
+        match batch_independence::probe(others, run).map_err(refused)? {
             // What draws under some images only would be caught by luck.
             Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
                 file: file.to_owned(),
@@ -83,7 +83,7 @@ impl Gate<'_> {
         file: &str,
         run: impl Fn(&[&[u8]]) -> Result<Vec<Vec<f32>>, NetworkError>,
     ) -> Result<(), GateError> {
-        let strange = company::images(self.manifest().shape, &self.probe(file));
+        let strange = batch_independence::images(self.manifest().shape, &self.probe(file));
         self.keeps_apart(file, &mut |items| {
             let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
             run(&images)

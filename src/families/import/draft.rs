@@ -26,8 +26,8 @@ use crate::{
     import::{
         Problem,
         interview::{Interview, Question},
-        pictures,
         reading::Reading,
+        trial_images,
     },
     media,
 };
@@ -201,7 +201,7 @@ impl Draft {
                 (images, scores, tolerance)
             }
             None => {
-                let images = pictures::made_up(shape);
+                let images = trial_images::made_up(shape);
                 let scores = numbers(&images)?;
                 (images, scores, own)
             }

@@ -11,8 +11,8 @@ use crate::{
         export::Element,
         interview::Interview,
         layout::Arrangement,
+        output_activation::{self, OutputActivation},
         reading::{Axes, Given, ImageForm, Reading, Taken, read_size},
-        tail::{self, Last},
     },
 };
 
@@ -223,13 +223,13 @@ pub(crate) fn units_of_pictures(
     levels: usize,
     interview: &mut Interview,
 ) -> ((f32, f32), Option<String>) {
-    let (last, _) = tail::last(reading.graph(), &given.port.name);
+    let (last, _) = output_activation::last(reading.graph(), &given.port.name);
     let to_unit = 1.0 / (levels - 1) as f32;
     match interview.given("pictures").as_deref() {
         Some("-1..1") => ((0.5, 0.5), None),
         Some("levels") => ((to_unit, 0.0), None),
         Some(_) => ((1.0, 0.0), Some("pictures = \"0..1\"".to_owned())),
-        None if last == Last::Tanh => {
+        None if last == OutputActivation::Tanh => {
             interview.note(&format!(
                 "{}: its pictures are hyperbolic tangents, so they go from -1 to 1",
                 reading.file

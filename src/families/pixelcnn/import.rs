@@ -19,8 +19,8 @@ use crate::{
         export::Element,
         interview::Interview,
         layout::Arrangement,
+        output_activation::{self, OutputActivation},
         reading::{Given, ImageForm, Reading, Taken},
-        tail::{self, Last},
     },
 };
 
@@ -117,7 +117,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let labelled = labels_given(reading, interview)?;
     let name = given.port.name.as_str();
     let mut notes = Vec::new();
-    let (last, value) = tail::last(reading.graph(), name);
+    let (last, value) = output_activation::last(reading.graph(), name);
     let mut ops = Vec::new();
     let mut declared = Vec::new();
     let is_bernoulli = kind == Kind::Bernoulli;
@@ -127,7 +127,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             declared.push("logits = \"logits\"".to_owned());
             Units::Logits
         }
-        (Last::Softmax, _) if !is_bernoulli => {
+        (OutputActivation::Softmax, _) if !is_bernoulli => {
             notes.push(format!(
                 "{}: its softmax is taken off, since scores are made of logits",
                 reading.file
@@ -137,7 +137,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             ops.push(Op::Without(value));
             Units::Probabilities
         }
-        (Last::Sigmoid, _) if is_bernoulli => {
+        (OutputActivation::Sigmoid, _) if is_bernoulli => {
             notes.push(format!(
                 "{}: its sigmoid is taken off, since scores are made of logits",
                 reading.file
@@ -148,7 +148,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             Units::Probabilities
         }
         (_, Some(_)) => Units::Probabilities,
-        (Last::Linear, None) if is_bernoulli => {
+        (OutputActivation::Linear, None) if is_bernoulli => {
             // Nothing keeps them between 0 and 1, though those of an untrained network may all lie there.
             declared.push("logits = \"logits\"".to_owned());
             Units::Logits

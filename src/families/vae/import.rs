@@ -20,9 +20,9 @@ use crate::{
         Problem,
         canonical::Canonical,
         interview::Interview,
-        pictures,
+        output_activation::{self, OutputActivation},
         reading::{Given, Reading},
-        tail::{self, Last},
+        trial_images,
     },
     media,
 };
@@ -126,7 +126,7 @@ fn encoder_alone<'a>(reading: &'a Reading, interview: &mut Interview) -> Result<
     posterior.write(&mut graph);
     let size = posterior.size();
     let tables = format!("{}{ENCODER}\n[latent]\nsize = {size}\n", levels.table());
-    let images = pictures::made_up(levels.shape);
+    let images = trial_images::made_up(levels.shape);
     let posteriors = posterior.run(&levels, &images)?;
     let file = |own: fn(&super::network::Posterior) -> &Vec<f32>| {
         let numbers = posteriors.iter().flat_map(|posterior| own(posterior).clone());
@@ -184,7 +184,7 @@ fn decoder_alone<'a>(reading: &'a Reading, least: Certainty, interview: &mut Int
     let ends_in_sigmoid = reading
         .gives
         .iter()
-        .any(|given| tail::last(reading.graph(), &given.port.name).0 == Last::Sigmoid);
+        .any(|given| output_activation::last(reading.graph(), &given.port.name).0 == OutputActivation::Sigmoid);
     let found = if decoding.has_likelihood() {
         Certainty::Certain
     } else if is_named || (ends_in_sigmoid && !is_called_generator(reading)) {

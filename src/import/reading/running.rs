@@ -3,7 +3,7 @@
 use super::{Taken, Takes};
 use crate::{
     domain::random::{Random, Stream},
-    graph::{self, loosen, protobuf::Model, surgery},
+    graph::{self, dynamic_batch, protobuf::Model, surgery},
     import::{
         Problem,
         export::{Element, Export, Port},
@@ -121,7 +121,7 @@ pub(super) fn without_one(engine: &dyn Engine, export: &Export, takes: &[Taken])
         rest.outputs.retain(|port| port.name != left_out.name);
         let kept = outputs.iter().filter(|value| value.name() != left_out.name);
         surgery::keep(&mut rest.model, kept.cloned().collect());
-        rest.drawing = graph::chance::nodes(&rest.model);
+        rest.drawing = graph::random_nodes::nodes(&rest.model);
         let ran = original(engine, &rest, takes).ok()?;
         Some((rest, left_out.name.clone(), ran))
     })
@@ -169,7 +169,7 @@ pub(super) fn freed(
     let expected = original.run(TOGETHER, &inputs);
     let expected = expected.map_err(|error| Problem::new(&export.file, format!("it does not run: {error}"), ""))?;
     let mut loose = model.clone();
-    loosen::batch(&mut loose, batch);
+    dynamic_batch::batch(&mut loose, batch);
     let (plain, loosened) = (opened(&model), opened(&loose));
     // What is free already is let alone.
     let candidates = if is_fixed {

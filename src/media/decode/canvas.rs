@@ -9,7 +9,7 @@ use crate::{
     media::{MediaError, convert, resize::Resizer},
 };
 
-use super::{format::corrupt, orientation::Orientation, watch::Watch};
+use super::{cancellation::Cancellation, format::corrupt, orientation::Orientation};
 
 /// Pixels that are converted at a time.
 const RUN: usize = 1 << 12;
@@ -73,11 +73,16 @@ impl Canvas {
     }
 
     /// Takes pixels of the file, as long as the image is wanted.
-    pub(super) fn draw(&mut self, colour: ColorType, run: Run<'_>, watch: &Watch<'_>) -> Result<(), MediaError> {
+    pub(super) fn draw(
+        &mut self,
+        colour: ColorType,
+        run: Run<'_>,
+        cancellation: &Cancellation<'_>,
+    ) -> Result<(), MediaError> {
         let channels = self.shape.channels();
         let size = usize::from(colour.bytes_per_pixel());
         for (number, bytes) in run.bytes.chunks(RUN * size).enumerate() {
-            watch.after((bytes.len() / size) as u64)?;
+            cancellation.after((bytes.len() / size) as u64)?;
             let values = convert::to_channels(bytes, colour, channels, self.convert)?;
             let x = run.x + number * RUN * run.step;
             match &mut self.pixels {
@@ -99,7 +104,7 @@ impl Canvas {
         &mut self,
         pixels: &[u8],
         (format, colour): (ImageFormat, ColorType),
-        watch: &Watch<'_>,
+        cancellation: &Cancellation<'_>,
     ) -> Result<(), MediaError> {
         let (width, height) = self.size;
         let row = width * usize::from(colour.bytes_per_pixel());
@@ -113,7 +118,7 @@ impl Canvas {
                 y,
                 bytes,
             };
-            self.draw(colour, run, watch)?;
+            self.draw(colour, run, cancellation)?;
         }
         Ok(())
     }

@@ -3,7 +3,7 @@
 
 use image::{ImageDecoder, ImageFormat, ImageReader, Limits};
 
-use super::{container::PNG_SIGNATURE, unread, watch::Watched};
+use super::{cancellation::Cancellable, container::PNG_SIGNATURE, unsupported};
 use crate::media::{MediaError, error::clip};
 
 /// The format of a file by its first bytes.
@@ -18,7 +18,7 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, MediaError> {
     image::guess_format(bytes)
         .ok()
         .filter(|format| format.reading_enabled())
-        .ok_or_else(|| match unread::format(bytes) {
+        .ok_or_else(|| match unsupported::format(bytes) {
             Some(format) => MediaError::NotRead { format },
             None => MediaError::UnknownFormat,
         })
@@ -26,7 +26,7 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat, MediaError> {
 
 /// A decoder that gives whole pictures. It may allocate `max_bytes`.
 pub(super) fn open<'a>(
-    reader: Watched<'a>,
+    reader: Cancellable<'a>,
     format: ImageFormat,
     max_bytes: u64,
 ) -> Result<impl ImageDecoder + 'a, image::ImageError> {

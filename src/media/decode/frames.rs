@@ -11,12 +11,13 @@ use crate::{
 };
 
 use super::{
-    DecodeLimits, DecodeOptions, Frames, container,
+    DecodeLimits, DecodeOptions, Frames,
+    cancellation::{Cancellable, Cancellation},
+    container,
     format::corrupt,
     header::Header,
     png::Pieces,
     still,
-    watch::{Watch, Watched},
 };
 
 /// Decodes all frames of a file whose header was found acceptable.
@@ -26,17 +27,17 @@ pub(super) fn all(
     shape: ImageShape,
     options: DecodeOptions,
     limits: DecodeLimits,
-    watch: &Watch<'_>,
+    cancellation: &Cancellation<'_>,
 ) -> Result<Vec<Image>, MediaError> {
     let failed = |error| corrupt(header.format, error);
     let animated = |frames: image::Frames<'_>| {
         let frames = frames.take(header.frames as usize);
         let images: Result<Vec<Image>, MediaError> = frames
             .map(|frame| {
-                watch.check()?;
+                cancellation.check()?;
                 let pixels = frame.map_err(failed)?.into_buffer();
                 let mut canvas = header.canvas(shape, options);
-                canvas.draw_all(&pixels, (header.format, ColorType::Rgba8), watch)?;
+                canvas.draw_all(&pixels, (header.format, ColorType::Rgba8), cancellation)?;
                 Ok(canvas.finish())
             })
             .collect();
@@ -56,15 +57,15 @@ pub(super) fn all(
         };
         let header = Header::read(bytes, first)?;
         left.max_pixels -= header.check(shape, first, left)?.pixels;
-        still::still(bytes, header, header.shape(shape, first)?, first, watch)
+        still::still(bytes, header, header.shape(shape, first)?, first, cancellation)
     };
     match header.format {
         ImageFormat::Gif => {
-            let decoder = GifDecoder::new(Watched::new(bytes, watch)).map_err(failed)?;
+            let decoder = GifDecoder::new(Cancellable::new(bytes, cancellation)).map_err(failed)?;
             animated(decoder.into_frames())
         }
         ImageFormat::WebP => {
-            let decoder = WebPDecoder::new(Watched::new(bytes, watch)).map_err(failed)?;
+            let decoder = WebPDecoder::new(Cancellable::new(bytes, cancellation)).map_err(failed)?;
             animated(decoder.into_frames())
         }
         ImageFormat::Png => {

@@ -13,13 +13,13 @@ use crate::{
 
 use super::{
     Cost, DecodeLimits, DecodeOptions, Frames,
+    cancellation::{Cancellable, Cancellation},
     canvas::Canvas,
     container,
     format::{corrupt, format, name, open},
     jpeg,
     orientation::Orientation,
     png,
-    watch::{Watch, Watched},
 };
 
 /// A file's header.
@@ -55,9 +55,9 @@ impl Header {
             ImageFormat::Png => png::header(bytes)?,
             ImageFormat::Jpeg => jpeg::header(bytes)?,
             _ => {
-                let watch = Watch::new(&|| false);
-                let decoder =
-                    open(Watched::new(bytes, &watch), format, u64::MAX).map_err(|error| corrupt(format, error))?;
+                let cancellation = Cancellation::new(&|| false);
+                let decoder = open(Cancellable::new(bytes, &cancellation), format, u64::MAX)
+                    .map_err(|error| corrupt(format, error))?;
                 (decoder.dimensions(), decoder.color_type())
             }
         };

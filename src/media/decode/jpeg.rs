@@ -14,8 +14,8 @@ use zune_jpeg::{
 use crate::media::MediaError;
 
 use super::{
+    cancellation::{Cancellable, Cancellation},
     format::corrupt,
-    watch::{Watch, Watched},
 };
 
 /// Columns, rows, and what a decoded pixel is.
@@ -31,11 +31,11 @@ pub(super) fn header(bytes: &[u8]) -> Result<((u32, u32), ColorType), MediaError
 }
 
 /// The whole picture.
-pub(super) fn pixels(bytes: &[u8], watch: &Watch<'_>) -> Result<Vec<u8>, MediaError> {
+pub(super) fn pixels(bytes: &[u8], cancellation: &Cancellation<'_>) -> Result<Vec<u8>, MediaError> {
     if !is_complete(bytes) {
         return Err(corrupt(ImageFormat::Jpeg, "it ends before its last scan does"));
     }
-    let mut decoder = open(Watched::new(bytes, watch))?;
+    let mut decoder = open(Cancellable::new(bytes, cancellation))?;
     decoder.decode().map_err(|error| corrupt(ImageFormat::Jpeg, error))
 }
 

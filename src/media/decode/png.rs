@@ -11,10 +11,10 @@ use png::{BitDepth, Decoder, DecodingError, Reader, Transformations};
 use crate::media::MediaError;
 
 use super::{
+    cancellation::Cancellation,
     canvas::{Canvas, Run},
     container::{self, Chunk, PNG_SIGNATURE},
     format::corrupt,
-    watch::Watch,
 };
 
 /// The first column and row of each pass of an interlaced file, and the steps to the next ones.
@@ -78,7 +78,7 @@ pub(super) fn gathered(bytes: &[u8], pixels: u64, bytes_per_pixel: u64) -> u64 {
 }
 
 /// Draws every row.
-pub(super) fn draw(bytes: &[u8], canvas: &mut Canvas, watch: &Watch<'_>) -> Result<(), MediaError> {
+pub(super) fn draw(bytes: &[u8], canvas: &mut Canvas, cancellation: &Cancellation<'_>) -> Result<(), MediaError> {
     let mut reader = open(bytes)?;
     let colour = colour(&reader)?;
     let size = usize::from(colour.bytes_per_pixel());
@@ -106,9 +106,9 @@ pub(super) fn draw(bytes: &[u8], canvas: &mut Canvas, watch: &Watch<'_>) -> Resu
                 }
             }
             match &mut picture {
-                None => canvas.draw(colour, Run { x, step, y, bytes }, watch)?,
+                None => canvas.draw(colour, Run { x, step, y, bytes }, cancellation)?,
                 Some(picture) => {
-                    watch.after(columns as u64)?;
+                    cancellation.after(columns as u64)?;
                     let places = picture[(y * width + x) * size..].chunks_mut(step * size);
                     for (place, pixel) in places.zip(bytes.chunks_exact(size)) {
                         place[..size].copy_from_slice(pixel);
@@ -118,7 +118,7 @@ pub(super) fn draw(bytes: &[u8], canvas: &mut Canvas, watch: &Watch<'_>) -> Resu
         }
     }
     if let Some(picture) = picture {
-        canvas.draw_all(&picture, (ImageFormat::Png, colour), watch)?;
+        canvas.draw_all(&picture, (ImageFormat::Png, colour), cancellation)?;
     }
     // The checksum of the last chunk of pixels is read here.
     reader.read_row(&mut row).map_err(failed)?;

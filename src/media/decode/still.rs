@@ -9,10 +9,10 @@ use crate::{
 
 use super::{
     DecodeOptions,
+    cancellation::{Cancellable, Cancellation},
     format::{corrupt, open},
     header::Header,
     jpeg, png,
-    watch::{Watch, Watched},
 };
 
 /// Decodes the first image of a file whose header was found acceptable.
@@ -21,23 +21,23 @@ pub(super) fn still(
     header: Header,
     shape: ImageShape,
     options: DecodeOptions,
-    watch: &Watch<'_>,
+    cancellation: &Cancellation<'_>,
 ) -> Result<Image, MediaError> {
     let mut canvas = header.canvas(shape, options);
     let whole = match header.format {
         ImageFormat::Png => {
-            png::draw(bytes, &mut canvas, watch)?;
+            png::draw(bytes, &mut canvas, cancellation)?;
             return Ok(canvas.finish());
         }
-        ImageFormat::Jpeg => jpeg::pixels(bytes, watch)?,
-        format => picture(Watched::new(bytes, watch), &header).map_err(|error| corrupt(format, error))?,
+        ImageFormat::Jpeg => jpeg::pixels(bytes, cancellation)?,
+        format => picture(Cancellable::new(bytes, cancellation), &header).map_err(|error| corrupt(format, error))?,
     };
-    canvas.draw_all(&whole, (header.format, header.colour), watch)?;
+    canvas.draw_all(&whole, (header.format, header.colour), cancellation)?;
     Ok(canvas.finish())
 }
 
 /// The whole picture that a decoder gives.
-fn picture(reader: Watched<'_>, header: &Header) -> Result<Vec<u8>, image::ImageError> {
+fn picture(reader: Cancellable<'_>, header: &Header) -> Result<Vec<u8>, image::ImageError> {
     let decoder = open(reader, header.format, header.max_alloc())?;
     let mut pixels = vec![0; decoder.total_bytes() as usize];
     decoder.read_image(&mut pixels)?;

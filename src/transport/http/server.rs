@@ -21,21 +21,21 @@ use crate::{metrics::Metrics, transport::tls::Tls};
 use super::config::ServerLimits;
 
 mod activity;
-mod apart;
 mod connection;
-mod heads;
-mod here;
-mod lines;
-mod places;
+mod inline_wake;
+mod isolated;
+mod line_endings;
+mod refusal_rate;
+mod request_heads;
 mod service;
+mod slots;
 mod stream;
-mod turns;
 
-pub use self::apart::Apart;
+pub use self::isolated::Isolated;
 use self::{
     activity::Activity,
     connection::Connections,
-    places::{Place, Places},
+    slots::{Slot, Slots},
 };
 
 /// How long the loop rests when the system has no room for another connection, most often for want of file descriptors.
@@ -81,7 +81,7 @@ pub async fn serve(
     let limits = Arc::new(limits);
     let server = Server {
         connections: Arc::new(Connections::new(router, Arc::clone(&limits), draining)),
-        places: Places::new(limits.max_connections, limits.max_connections_per_address),
+        slots: Slots::new(limits.max_connections, limits.max_connections_per_address),
         metrics,
         handshake: tls.map(|tls| (tls, limits.header_timeout)),
         told: Mutex::new(None),
@@ -124,7 +124,7 @@ pub async fn serve(
 
 struct Server {
     connections: Arc<Connections>,
-    places: Arc<Places>,
+    slots: Arc<Slots>,
     metrics: Arc<Metrics>,
     /// TLS, and the time that a client has to agree on it.
     handshake: Option<(Arc<Tls>, Duration)>,
@@ -137,7 +137,7 @@ struct Accepted {
     stream: TcpStream,
     address: SocketAddr,
     activity: Arc<Activity>,
-    place: Place,
+    slot: Slot,
 }
 
 impl Server {
@@ -147,12 +147,12 @@ impl Server {
             match listener.accept().await {
                 Ok((stream, address)) => {
                     let activity = self.connections.accepted();
-                    if let Some(place) = self.places.take(address.ip(), &activity).await {
+                    if let Some(slot) = self.slots.take(address.ip(), &activity).await {
                         return Accepted {
                             stream,
                             address,
                             activity,
-                            place,
+                            slot,
                         };
                     }
                     tracing::debug!(%address, "closed: this address has as many connections as it may");
@@ -160,7 +160,7 @@ impl Server {
                 Err(error) if is_of_the_client(&error) => {}
                 Err(error) => {
                     self.tell(&error);
-                    self.places.make_room();
+                    self.slots.make_room();
                     sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -183,7 +183,7 @@ impl Server {
             stream,
             address,
             activity,
-            place,
+            slot,
         } = accepted;
         // Answers are written whole; waiting for more to send would only delay them.
         if let Err(error) = stream.set_nodelay(true) {
@@ -193,7 +193,7 @@ impl Server {
         let all = Arc::clone(&self.connections);
         let handshake = self.handshake.clone();
         connections.spawn(async move {
-            let _held = (place, open);
+            let _held = (slot, open);
             let Some((tls, time)) = handshake else {
                 return all.serve(stream, address, activity).await;
             };

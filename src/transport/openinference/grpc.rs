@@ -261,7 +261,7 @@ impl Inference {
         started: Instant,
     ) -> Result<ModelInferResponse, Refusal> {
         let protocol = &self.0;
-        let mut held = protocol.service.ledger().open();
+        let mut held = protocol.service.memory_budget().open();
         held.grow(request.encoded_len())?;
         let ModelInferRequest {
             model_name,

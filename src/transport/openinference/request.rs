@@ -20,7 +20,7 @@ use crate::{
     access::Caller,
     intake::options::{RawOptions, Value as OptionValue},
     model::{Kind, Model, Refusal, progress::Board, refusal::clip},
-    operations::{Opened, Tensor, TensorSpec},
+    operations::{Pending, Tensor, TensorSpec},
 };
 
 /// The parameter that names the operation.
@@ -39,7 +39,7 @@ const WITHOUT_MEANING: [&str; 5] = [
 
 /// A request whose head is understood: what may come with it is known, its tensors have not been read.
 pub(super) struct Head {
-    opened: Opened,
+    pending: Pending,
     options: RawOptions,
     declared: Vec<Declared>,
     tensors: &'static [TensorSpec],
@@ -99,8 +99,8 @@ impl OpenInference {
         let about = target.operation.about();
         let recording = Recording::new(&self.counters, Key::of(&target), started);
         let own = (target.model.name.as_str(), Some(target.model.version));
-        let opened = self.service.open(&caller, about.name, own, timeout, started)?;
-        let mut options = opened.options();
+        let pending = self.service.open(&caller, about.name, own, timeout, started)?;
+        let mut options = pending.options();
         for (name, value) in parameters {
             let value = match value {
                 // Client libraries have text only, so a number in it is a number.
@@ -116,12 +116,12 @@ impl OpenInference {
                 options.add_json(option, Value::Bool(true))?;
             }
         }
-        opened.foresee()?;
+        pending.foresee()?;
         Ok(Head {
             declared: target.inputs(),
             tensors: about.tensors,
             requested: outputs,
-            opened,
+            pending,
             options,
             recording,
             started,
@@ -143,10 +143,10 @@ impl OpenInference {
             return Ok(());
         }
         let own = (target.model.name.as_str(), Some(target.model.version));
-        let opened = self
+        let pending = self
             .service
             .open(caller, target.operation.about().name, own, Some(longest), started);
-        opened.and_then(|opened| opened.foresee()).inspect_err(|_| {
+        pending.and_then(|pending| pending.foresee()).inspect_err(|_| {
             // Dropped, it counts as failed.
             drop(Recording::new(&self.counters, Key::of(&target), started));
         })
@@ -171,26 +171,26 @@ impl OpenInference {
 impl Head {
     /// The model.
     pub(super) fn model(&self) -> &Arc<Model> {
-        &self.opened.model
+        &self.pending.model
     }
 
     /// Lets somebody see how far the images are.
     pub(super) fn watch(&mut self, board: Arc<Board>) {
-        self.opened.watch(board);
+        self.pending.watch(board);
     }
 
     /// Reads the tensors and does what is asked.
     pub(super) async fn infer(mut self, inputs: &[InputTensor]) -> Result<Inferred, Refusal> {
         let wanted = Wanted {
             declared: &self.declared,
-            shape: self.opened.shape(),
-            budget: self.opened.budget(),
+            shape: self.pending.shape(),
+            budget: self.pending.budget(),
         };
         let content = wanted.read(inputs)?;
         self.recording.read();
-        let model = Arc::clone(&self.opened.model);
-        let trace = self.opened.trace().clone();
-        let answer = self.opened.answer(content, self.options, self.started).await?;
+        let model = Arc::clone(&self.pending.model);
+        let trace = self.pending.trace().clone();
+        let answer = self.pending.answer(content, self.options, self.started).await?;
         for (index, cause) in answer.causes() {
             tracing::error!(index, cause, "an image failed");
         }

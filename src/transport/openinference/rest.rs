@@ -14,7 +14,7 @@ use tower_http::compression::{CompressionLayer, predicate::SizeAbove};
 use super::OpenInference;
 use crate::transport::{
     access::{Door, Guard, GuardRoutes},
-    around::Layered,
+    middleware::Layered,
     web::{catch_panics, config::HttpConfig},
 };
 

@@ -20,7 +20,7 @@ use super::{
     OpenInference,
     data::{Data, InputTensor},
     message,
-    request::{Asked, Head as Opened, Inferred},
+    request::{Asked, Head as Pending, Inferred},
     signature::{IMAGE, LATENT, MASK, STREAM},
 };
 use crate::{
@@ -83,7 +83,7 @@ impl<'a> Ask<'a> {
 }
 
 impl Typed {
-    fn open(&self, ask: Ask<'_>, options: Option<impl Serialize>) -> Result<Opened, Refusal> {
+    fn open(&self, ask: Ask<'_>, options: Option<impl Serialize>) -> Result<Pending, Refusal> {
         let Model { name, version } = ask.model.unwrap_or_default();
         let mut parameters = vec![("operation".to_owned(), Value::from(ask.operation))];
         if let Some(options) = options {
@@ -110,11 +110,11 @@ impl Typed {
         inputs: Vec<InputTensor>,
         options: Option<impl Serialize>,
     ) -> Result<Given, Status> {
-        let opened = self.open(ask, options).map_err(refused)?;
-        let mut held = self.0.service.ledger().open();
+        let pending = self.open(ask, options).map_err(refused)?;
+        let mut held = self.0.service.memory_budget().open();
         let bytes = inputs.iter().map(size).sum();
         held.grow(bytes).map_err(refused)?;
-        let inferred = opened.infer(&inputs).await.map_err(refused)?;
+        let inferred = pending.infer(&inputs).await.map_err(refused)?;
         Ok(Given::new(inferred))
     }
 }
@@ -300,15 +300,15 @@ impl Density for Typed {
         let (metadata, extensions, request) = request.into_parts();
         let ask = Ask::new("complete", request.model, (&metadata, &extensions));
         let mut inputs = images(request.images);
-        let opened = self.open(ask, request.options).map_err(refused)?;
+        let pending = self.open(ask, request.options).map_err(refused)?;
         if !request.mask.is_empty() {
-            let shape = opened.model().shape;
+            let shape = pending.model().shape;
             let lengths = [shape.height(), shape.width()];
             let lengths = lengths.map(|length| i64::try_from(length).unwrap_or(i64::MAX));
             let flags = Data::Flags(request.mask);
             inputs.push(input(MASK, Datatype::Bool, lengths.to_vec(), flags));
         }
-        let inferred = opened.infer(&inputs).await.map_err(refused)?;
+        let inferred = pending.infer(&inputs).await.map_err(refused)?;
         let mut given = Given::new(inferred);
         Ok(Response::new(CompleteResponse {
             head: given.head(),
@@ -349,10 +349,10 @@ impl Density for Typed {
     async fn sample(&self, request: Request<SampleRequest>) -> Reply<Self::SampleStream> {
         let (metadata, extensions, request) = request.into_parts();
         let ask = Ask::new("sample", request.model, (&metadata, &extensions));
-        let mut opened = self.open(ask, request.options).map_err(refused)?;
-        let board = Board::new(opened.model().shape.dimensions());
-        opened.watch(Arc::clone(&board));
-        let mut work: Work = Box::pin(async move { opened.infer(&[]).await.map(Given::new) });
+        let mut pending = self.open(ask, request.options).map_err(refused)?;
+        let board = Board::new(pending.model().shape.dimensions());
+        pending.watch(Arc::clone(&board));
+        let mut work: Work = Box::pin(async move { pending.infer(&[]).await.map(Given::new) });
         if let Some(outcome) = work.as_mut().now_or_never() {
             let event = Ok(done(outcome.map_err(refused)?));
             return Ok(Response::new(Box::pin(stream::iter([event]))));

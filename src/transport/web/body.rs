@@ -12,7 +12,7 @@ use tokio::{
 
 use super::scope::Announced;
 use crate::{
-    intake::Held,
+    intake::Reservation,
     model::{Kind, Refusal},
 };
 
@@ -29,7 +29,7 @@ pub(crate) async fn read(
     announced: Announced,
     max_bytes: usize,
     time: Duration,
-    held: &mut Held,
+    held: &mut Reservation,
 ) -> Result<Bytes, Refusal> {
     if announced.length.is_some_and(|length| length > max_bytes as u64) {
         refuse(body, announced).await;
@@ -147,7 +147,7 @@ mod tests {
     use futures_util::stream;
 
     use super::*;
-    use crate::intake::Ledger;
+    use crate::intake::MemoryBudget;
 
     fn pieces(pieces: &[&'static str]) -> Body {
         let pieces: Vec<_> = pieces.iter().map(|&p| Ok::<_, Infallible>(p)).collect();
@@ -159,8 +159,8 @@ mod tests {
             length: declared,
             ..Announced::default()
         };
-        let ledger = Ledger::new(64);
-        read(body, announced, 8, Duration::from_secs(5), &mut ledger.open())
+        let memory_budget = MemoryBudget::new(64);
+        read(body, announced, 8, Duration::from_secs(5), &mut memory_budget.open())
             .await
             .map_err(|refusal| refusal.kind())
     }
@@ -202,9 +202,9 @@ mod tests {
             waits: true,
             is_coded: false,
         };
-        let ledger = Ledger::new(64);
+        let memory_budget = MemoryBudget::new(64);
         let body = Body::from_stream(asked);
-        let mut held = ledger.open();
+        let mut held = memory_budget.open();
         let read = read(body, announced, 8, Duration::from_secs(5), &mut held);
         assert_eq!(read.await.unwrap_err().kind(), Kind::BodyTooLarge);
     }

@@ -15,7 +15,7 @@ use crate::{
     metrics::Metrics,
     model::Refusal,
     trace::{self, Span},
-    transport::around::{Around, Before},
+    transport::middleware::{Before, Middleware},
 };
 
 use super::{
@@ -39,7 +39,7 @@ const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
 #[derive(Debug, Clone)]
 pub(crate) struct Observe(pub(crate) Arc<Metrics>);
 
-impl Around for Observe {
+impl Middleware for Observe {
     type Seen = Observation;
 
     fn before(&self, mut request: Request) -> Before<Observation> {
@@ -287,7 +287,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::{model::Kind, transport::around::Layered};
+    use crate::{model::Kind, transport::middleware::Layered};
 
     fn router(metrics: &Arc<Metrics>) -> Router {
         let wait = || async { tokio::time::sleep(Duration::from_secs(3600)).await };

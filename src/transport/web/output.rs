@@ -12,10 +12,10 @@ use bytes::Bytes;
 use serde::Serialize;
 
 use crate::{
-    intake::{Held, Ledger},
+    intake::{MemoryBudget, Reservation},
     model::Refusal,
     operations::Format,
-    transport::around::{Around, Before},
+    transport::middleware::{Before, Middleware},
 };
 
 use super::problem::Problem;
@@ -54,12 +54,12 @@ pub(crate) fn json(body: &impl Serialize) -> Response {
 }
 
 /// An answer whose bytes count as held until the client has taken them.
-pub(crate) fn file(format: Format, bytes: Vec<u8>, held: Held) -> Result<Response, Refusal> {
+pub(crate) fn file(format: Format, bytes: Vec<u8>, held: Reservation) -> Result<Response, Refusal> {
     held_body(format.media_type(), bytes, held)
 }
 
 /// The same for any media type.
-pub(crate) fn held_body(media_type: &'static str, bytes: Vec<u8>, mut held: Held) -> Result<Response, Refusal> {
+pub(crate) fn held_body(media_type: &'static str, bytes: Vec<u8>, mut held: Reservation) -> Result<Response, Refusal> {
     held.grow(bytes.len())?;
     let length = HeaderValue::from(bytes.len());
     let mut response = Body::from(counted(bytes, held)).into_response();
@@ -72,8 +72,8 @@ pub(crate) fn held_body(media_type: &'static str, bytes: Vec<u8>, mut held: Held
 
 /// Bytes that count as held for as long as anything has them: a handler, a buffer of HTTP, or a stream whose client
 /// does not read.
-fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Held) -> Bytes {
-    struct Owner<B>(B, #[allow(dead_code)] Held);
+fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Reservation) -> Bytes {
+    struct Owner<B>(B, #[allow(dead_code)] Reservation);
     impl<B: AsRef<[u8]>> AsRef<[u8]> for Owner<B> {
         fn as_ref(&self) -> &[u8] {
             self.0.as_ref()
@@ -90,16 +90,19 @@ struct Counted;
 /// which there is no room. Without that, clients that ask and never read could make the server hold as much as they
 /// like.
 #[derive(Debug, Clone)]
-pub(crate) struct Count(pub(crate) Arc<Ledger>);
+pub(crate) struct Count(pub(crate) Arc<MemoryBudget>);
 
-impl Around for Count {
-    type Seen = Arc<Ledger>;
+impl Middleware for Count {
+    type Seen = Arc<MemoryBudget>;
 
-    fn before(&self, request: Request) -> Before<Arc<Ledger>> {
+    fn before(&self, request: Request) -> Before<Arc<MemoryBudget>> {
         Before::Goes(request, Arc::clone(&self.0))
     }
 
-    async fn after(ledger: Arc<Ledger>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
+    async fn after(
+        memory_budget: Arc<MemoryBudget>,
+        answer: impl Future<Output = Response> + Send + 'static,
+    ) -> Response {
         let (mut head, body) = answer.await.into_parts();
         let size = body.size_hint().exact().unwrap_or(0);
         let is_counted = head.extensions.remove::<Counted>().is_some();
@@ -107,7 +110,7 @@ impl Around for Count {
             return Response::from_parts(head, body);
         }
         let bytes = async {
-            let mut held = ledger.open();
+            let mut held = memory_budget.open();
             held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
             let bytes = to_bytes(body, usize::MAX).await.map_err(Refusal::internal)?;
             Ok(counted(bytes, held))
@@ -136,29 +139,29 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::transport::around::Layered;
+    use crate::transport::middleware::Layered;
 
     #[tokio::test]
     async fn an_answer_counts_until_the_last_of_its_bytes_is_gone() {
-        let ledger = Ledger::new(5000);
+        let memory_budget = MemoryBudget::new(5000);
         let app = Router::new()
             .route("/long", get(|| async { vec![b'x'; 3000] }))
             .route("/short", get(|| async { "short" }))
-            .layer(Layered(Count(Arc::clone(&ledger))));
+            .layer(Layered(Count(Arc::clone(&memory_budget))));
         let ask = |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             app.clone().oneshot(request)
         };
         let first = ask("/long").await.unwrap();
-        assert_eq!(ledger.held(), 3000);
+        assert_eq!(memory_budget.held(), 3000);
         assert_eq!(ask("/long").await.unwrap().status(), 429);
         assert_eq!(ask("/short").await.unwrap().status(), 200);
         let mut bytes = to_bytes(first.into_body(), usize::MAX).await.unwrap();
         let last = bytes.split_off(2999);
         drop(bytes);
-        assert_eq!(ledger.held(), 3000);
+        assert_eq!(memory_budget.held(), 3000);
         drop(last);
-        assert_eq!(ledger.held(), 0);
+        assert_eq!(memory_budget.held(), 0);
         assert_eq!(ask("/long").await.unwrap().status(), 200);
     }
 

@@ -12,8 +12,8 @@ use crate::{
         canonical::{Canonical, Op},
         interview::Interview,
         layout::Arrangement,
+        output_activation::{self, OutputActivation},
         reading::{Given, ImageForm, Reading},
-        tail::{self, Last},
     },
 };
 
@@ -112,13 +112,13 @@ impl<'a> Decoding<'a> {
     ) -> Result<Self, Mismatch> {
         let count = levels_count(interview)?;
         let shape = shape_of(reading, sizes, count)?;
-        let (last, value) = tail::last(reading.graph(), &given.port.name);
+        let (last, value) = output_activation::last(reading.graph(), &given.port.name);
         let file = &reading.file;
         let sigma = interview.given("sigma").map(|text| deviation(&text)).transpose()?;
         let kind = match (sigma, last) {
             (Some(sigma), _) => Kind::Alike(sigma),
-            (None, Last::Sigmoid) if count == 2 => Kind::LogOdds,
-            (None, Last::Sigmoid | Last::Tanh) => Kind::Picture,
+            (None, OutputActivation::Sigmoid) if count == 2 => Kind::LogOdds,
+            (None, OutputActivation::Sigmoid | OutputActivation::Tanh) => Kind::Picture,
             (None, _) => {
                 let options = [
                     ("picture", "an image, trained on squared or absolute error"),
@@ -152,7 +152,7 @@ impl<'a> Decoding<'a> {
             output.name = "logits";
             // Whatever they look like.
             own.declared.push("logits = \"logits\"".to_owned());
-            if last == Last::Sigmoid {
+            if last == OutputActivation::Sigmoid {
                 own.notes.push(format!(
                     "{file}: its sigmoid is taken off, since a likelihood is made of log-odds"
                 ));

@@ -13,9 +13,9 @@ use crate::{
         Problem,
         canonical::{Canonical, Op},
         interview::Interview,
+        output_activation::{self, OutputActivation},
         reading::{Given, Reading},
-        tail::{self, Last},
-        whole,
+        split,
     },
 };
 
@@ -153,7 +153,7 @@ fn log_variance(
     interview: &mut Interview,
     declared: &mut Vec<String>,
 ) -> Result<(Vec<Step>, Vec<Op>), Mismatch> {
-    let (last, value) = tail::last(encoder.graph(), &given.port.name);
+    let (last, value) = output_activation::last(encoder.graph(), &given.port.name);
     let is_log = is_called(given, &["log", "lv"]);
     let of_name = if is_called(given, &["var"]) {
         Some(if is_log { "log-variance" } else { "variance" })
@@ -162,11 +162,14 @@ fn log_variance(
     } else {
         None
     };
-    let is_positive = matches!(last, Last::Exp | Last::Softplus | Last::ExpOfHalf);
+    let is_positive = matches!(
+        last,
+        OutputActivation::Exp | OutputActivation::Softplus | OutputActivation::ExpOfHalf
+    );
     // A name that contradicts the operators says nothing.
     let of_name = of_name.filter(|name| is_positive != name.starts_with("log"));
     let likely = of_name.unwrap_or(if is_positive { "deviation" } else { "log-variance" });
-    let is_multiplied = given.port.name == whole::DEVIATION;
+    let is_multiplied = given.port.name == split::DEVIATION;
     let what = match interview.given("log_variance") {
         // What the graph multiplies noise by is the deviation, whatever anybody says.
         _ if is_multiplied => "deviation".to_owned(),
@@ -176,7 +179,7 @@ fn log_variance(
             }
             answer
         }
-        None if last == Last::ExpOfHalf => "deviation".to_owned(),
+        None if last == OutputActivation::ExpOfHalf => "deviation".to_owned(),
         None if of_name.is_some() => likely.to_owned(),
         None => {
             let text = format!(
@@ -205,7 +208,7 @@ fn log_variance(
     // Where a logarithm would undo an exponential, neither is computed.
     let mut ops = Vec::new();
     let mut written = &steps[..];
-    if last == Last::Exp && steps.first() == Some(&Step::Log) {
+    if last == OutputActivation::Exp && steps.first() == Some(&Step::Log) {
         ops.push(Op::Without(value));
         written = &steps[1..];
     }

@@ -10,8 +10,8 @@ use crate::{
     import::{
         Problem,
         interview::Interview,
+        output_activation::{self, OutputActivation},
         reading::{Given, Reading},
-        tail::{self, Last},
     },
 };
 
@@ -92,8 +92,11 @@ pub(super) fn log_scale(
         ("log-variance", "of a Gaussian, log σ²"),
         ("variance", "of a Gaussian, σ²"),
     ];
-    let (last, value) = tail::last(reading.graph(), &given.port.name);
-    let is_positive = matches!(last, Last::Exp | Last::Softplus | Last::ExpOfHalf);
+    let (last, value) = output_activation::last(reading.graph(), &given.port.name);
+    let is_positive = matches!(
+        last,
+        OutputActivation::Exp | OutputActivation::Softplus | OutputActivation::ExpOfHalf
+    );
     let is_variance = density == Density::Gaussian && is_called(given, &["var"]);
     let answer = interview.given("log_scale");
     if matches!(answer.as_deref(), Some("scale" | "variance")) && interview.is_insisted("log_scale") {
@@ -118,7 +121,7 @@ pub(super) fn log_scale(
             declared.push("log_scale = \"log-scale\"".to_owned());
             vec![Step::Log]
         }
-        None => match (is_positive, is_variance && last != Last::ExpOfHalf) {
+        None => match (is_positive, is_variance && last != OutputActivation::ExpOfHalf) {
             (true, true) => vec![Step::Log, Step::Times(0.5)],
             (true, false) => vec![Step::Log],
             (false, true) => vec![Step::Times(0.5)],
@@ -126,7 +129,7 @@ pub(super) fn log_scale(
         },
     };
     // Where a logarithm would undo an exponential, neither is computed.
-    if last == Last::Exp && steps.first() == Some(&Step::Log) {
+    if last == OutputActivation::Exp && steps.first() == Some(&Step::Log) {
         let written = steps[1..].to_vec();
         return Ok(LogScale {
             without: Some(value),

@@ -163,16 +163,16 @@ impl Examples {
             .find(|own| own.about().formats.contains(&Format::Stream));
         let makes = makes.ok_or_else(|| Refusal::internal("nothing makes streams"))?;
         let asked = (model.name.as_str(), Some(model.version));
-        let mut opened = self
+        let mut pending = self
             .service
             .open(&Caller::trusted(), makes.about().name, asked, Some(PATIENCE), started)?;
-        opened.set_format(Format::Stream)?;
-        let mut options = opened.options();
+        pending.set_format(Format::Stream)?;
+        let mut options = pending.options();
         let images = body(Takes::Images, details.image, 0, NO_STREAM).unwrap_or_default();
         let body_type = BodyType::of(Some("application/json"), Takes::Images)?;
         let bytes = Bytes::from(images.to_string());
-        let content = intake::take_apart(bytes, &body_type, Takes::Images, &mut options, opened.budget())?;
-        opened.answer(content, options, started).await?.file(Format::Stream)
+        let content = intake::take_apart(bytes, &body_type, Takes::Images, &mut options, pending.budget())?;
+        pending.answer(content, options, started).await?.file(Format::Stream)
     }
 }
 

@@ -21,18 +21,18 @@ use super::super::{
 };
 use crate::{
     intake::{
-        self, BodyType, Content, Held, Takes,
+        self, BodyType, Content, Reservation, Takes,
         options::{RawOptions, seconds},
     },
     model::{Refusal, progress::Board},
-    operations::{AnyAnswer, Format, Opened},
+    operations::{AnyAnswer, Format, Pending},
     trace,
     transport::access,
 };
 
 /// A request whose head has been understood.
 struct Head {
-    opened: Opened,
+    pending: Pending,
     options: RawOptions,
     format: Format,
     /// `None` where no body is needed and none is declared.
@@ -56,19 +56,19 @@ pub(super) async fn answer(
             return Err(Problem(refusal));
         }
     };
-    let mut held = state.service.ledger().open();
+    let mut held = state.service.memory_budget().open();
     let receive = trace::span("receive");
     let bytes = read(&state, &head, scope.announced(), body, &mut held).await?;
     drop(receive);
     let Head {
-        opened,
+        pending,
         mut options,
         format,
         body_type,
     } = head;
     let content = match body_type {
         Some(body_type) => {
-            let (takes, budget) = (opened.operation.about().takes, opened.budget());
+            let (takes, budget) = (pending.operation.about().takes, pending.budget());
             let size = bytes.len();
             let apart = offload(size, move || {
                 let content = intake::take_apart(bytes, &body_type, takes, &mut options, budget)?;
@@ -82,9 +82,9 @@ pub(super) async fn answer(
     };
     scope.set_images(content.len());
     if format == Format::Events {
-        return Ok(watched(opened, content, options, &scope, held)?);
+        return Ok(watched(pending, content, options, &scope, held)?);
     }
-    let answer = opened.answer(content, options, scope.started()).await?;
+    let answer = pending.answer(content, options, scope.started()).await?;
     scope.set_images(answer.len());
     Ok(write(answer, format, &scope, held).await?)
 }
@@ -105,25 +105,25 @@ impl Head {
         let timeout = header_seconds(&parts.headers)?;
         let service = &state.service;
         let caller = access::caller(&parts.extensions);
-        let mut opened = service.open(&caller, name, (&path.model, version), timeout, scope.started())?;
-        scope.set_model(&opened.model);
-        let format = accept::negotiate(&parts.headers, opened.formats())?;
-        opened.set_format(format)?;
-        let mut options = opened.options();
+        let mut pending = service.open(&caller, name, (&path.model, version), timeout, scope.started())?;
+        scope.set_model(&pending.model);
+        let format = accept::negotiate(&parts.headers, pending.formats())?;
+        pending.set_format(format)?;
+        let mut options = pending.options();
         for (name, value) in query.rest() {
             options.add(&name, value)?;
         }
-        opened.set_common(&mut options, scope.started())?;
-        let takes = opened.operation.about().takes;
+        pending.set_common(&mut options, scope.started())?;
+        let takes = pending.operation.about().takes;
         let content_type = parts.headers.get(header::CONTENT_TYPE);
         let text = content_type.map(|value| value.to_str().unwrap_or_default());
         let body_type = match takes {
             Takes::Nothing if text.is_none() => None,
             _ => Some(BodyType::of(text, takes)?),
         };
-        opened.foresee()?;
+        pending.foresee()?;
         Ok(Self {
-            opened,
+            pending,
             options,
             format,
             body_type,
@@ -145,9 +145,9 @@ async fn read(
     head: &Head,
     announced: Announced,
     body: Body,
-    held: &mut Held,
+    held: &mut Reservation,
 ) -> Result<Bytes, Refusal> {
-    let left = head.opened.deadline().saturating_duration_since(Instant::now());
+    let left = head.pending.deadline().saturating_duration_since(Instant::now());
     let config = &state.config;
     let time = config.body_timeout.min(left);
     let bytes = body::read(body, announced, config.max_body_bytes, time, held).await?;
@@ -164,7 +164,7 @@ async fn write(
     answer: Box<dyn AnyAnswer>,
     format: Format,
     scope: &Arc<RequestScope>,
-    held: Held,
+    held: Reservation,
 ) -> Result<Response, Refusal> {
     for (index, cause) in answer.causes() {
         tracing::error!(request_id = scope.id(), index, cause, "an image failed");
@@ -193,19 +193,19 @@ async fn write(
 
 /// The answer in events, from now on.
 fn watched(
-    mut opened: Opened,
+    mut pending: Pending,
     content: Content,
     options: RawOptions,
     scope: &Arc<RequestScope>,
-    held: Held,
+    held: Reservation,
 ) -> Result<Response, Refusal> {
-    let shape = opened.shape();
+    let shape = pending.shape();
     let board = Board::new(shape.dimensions());
-    opened.watch(Arc::clone(&board));
+    pending.watch(Arc::clone(&board));
     let own = Arc::clone(scope);
     let work = async move {
         let _held = held;
-        let answer = opened.answer(content, options, own.started()).await?;
+        let answer = pending.answer(content, options, own.started()).await?;
         own.set_images(answer.len());
         let weight = answer.weight();
         let json = offload(weight, move || answer.json(&voice(&own))).await?;

@@ -17,7 +17,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{super::config::ServerLimits, heads::Heads};
+use super::{super::config::ServerLimits, request_heads::RequestHeads};
 
 /// What an HTTP/2 client sends first.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -72,7 +72,7 @@ struct State {
     /// When the first byte of a head came that is not complete yet. HTTP/1 only.
     head_since: Option<Instant>,
     /// Where heads begin and end. HTTP/1 only.
-    heads: Heads,
+    heads: RequestHeads,
     in_flight: usize,
     /// Since when nothing has been in flight.
     quiet_since: Instant,
@@ -105,7 +105,7 @@ impl Activity {
                 version: Version::Unknown(0),
                 heard: false,
                 head_since: None,
-                heads: Heads::default(),
+                heads: RequestHeads::default(),
                 in_flight: 0,
                 quiet_since: opened,
                 unread: HashMap::new(),

@@ -16,10 +16,10 @@ use tokio::{
 use super::{
     super::config::ServerLimits,
     activity::{Activity, Expired},
-    here::Here,
+    inline_wake::InlineWake,
+    refusal_rate::RefusalRate,
     service::Routes,
     stream::Watched,
-    turns::Turns,
 };
 
 /// How long a connection that has not said anything yet may do so after the shutdown began: its request may be under
@@ -47,7 +47,7 @@ pub(super) struct Connections {
     builder: Builder<TokioExecutor>,
     limits: Arc<ServerLimits>,
     router: Router,
-    turns: Arc<Turns>,
+    refusal_rate: Arc<RefusalRate>,
     draining: watch::Receiver<bool>,
 }
 
@@ -70,7 +70,7 @@ impl Connections {
             .max_concurrent_streams(MAX_STREAMS);
         Self {
             builder,
-            turns: Arc::new(Turns::new(limits.refusals_per_second)),
+            refusal_rate: Arc::new(RefusalRate::new(limits.refusals_per_second)),
             limits,
             router,
             draining,
@@ -106,9 +106,14 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let service = Routes::new(self.router.clone(), peer, Arc::clone(activity), Arc::clone(&self.turns));
+        let service = Routes::new(
+            self.router.clone(),
+            peer,
+            Arc::clone(activity),
+            Arc::clone(&self.refusal_rate),
+        );
         let mut connection = pin!(self.builder.serve_connection(TokioIo::new(stream), service));
-        let here = Here::default();
+        let here = InlineWake::default();
         let mut draining = self.draining.clone();
         let (mut is_draining, mut is_wanted) = (false, false);
         loop {

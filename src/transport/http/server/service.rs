@@ -22,7 +22,7 @@ use tower::ServiceExt;
 use super::{
     super::problem::BadHead,
     activity::{Activity, Flight},
-    turns::Turns,
+    refusal_rate::RefusalRate,
 };
 use crate::{
     model::{Kind, Refusal},
@@ -43,17 +43,22 @@ pub(super) struct Routes {
     router: Router,
     peer: SocketAddr,
     activity: Arc<Activity>,
-    turns: Arc<Turns>,
+    refusal_rate: Arc<RefusalRate>,
 }
 
 impl Routes {
     /// Notes in `activity` what `router` is asked. Impatient clients wait for their turn to be refused.
-    pub(super) fn new(router: Router, peer: SocketAddr, activity: Arc<Activity>, turns: Arc<Turns>) -> Self {
+    pub(super) fn new(
+        router: Router,
+        peer: SocketAddr,
+        activity: Arc<Activity>,
+        refusal_rate: Arc<RefusalRate>,
+    ) -> Self {
         Self {
             router,
             peer,
             activity,
-            turns,
+            refusal_rate,
         }
     }
 }
@@ -80,14 +85,14 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
             request.extensions_mut().insert(BadHead(refusal));
         }
         let answer = self.router.clone().oneshot(request);
-        let turns = Arc::clone(&self.turns);
+        let refusal_rate = Arc::clone(&self.refusal_rate);
         Box::pin(async move {
             let mut response = answer.await?;
             if let Some(date) = date() {
                 response.headers_mut().insert(header::DATE, date);
             }
             if let Some(retry_after) = refused(&response) {
-                let wait = turns.take();
+                let wait = refusal_rate.take();
                 if flight.is_impatient() && !wait.is_zero() {
                     flight.wait(wait).await;
                 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     model::{Kind, Refusal},
     transport::{
-        around::{Around, Before},
+        middleware::{Before, Middleware},
         web::{observe::Written, problem::Problem},
     },
 };
@@ -45,7 +45,7 @@ pub(super) fn status_of(kind: Kind) -> StatusCode {
 #[derive(Debug, Clone)]
 pub(super) struct Errors;
 
-impl Around for Errors {
+impl Middleware for Errors {
     type Seen = ();
 
     fn before(&self, request: Request) -> Before<()> {

@@ -40,7 +40,7 @@ pub(super) async fn infer(
         body::refuse(body, scope.announced()).await;
         return Err(Problem(refusal));
     }
-    let mut held = protocol.service.ledger().open();
+    let mut held = protocol.service.memory_budget().open();
     let max_bytes = config.max_body_bytes;
     let bytes = body::read(body, scope.announced(), max_bytes, config.body_timeout, &mut held).await?;
 

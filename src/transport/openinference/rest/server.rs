@@ -84,7 +84,7 @@ async fn question<T: Default + DeserializeOwned>(
     example: &str,
 ) -> Result<T, Refusal> {
     let (parts, body) = request.into_parts();
-    let mut held = state.protocol.service.ledger().open();
+    let mut held = state.protocol.service.memory_budget().open();
     let announced = RequestScope::of(&parts).announced();
     let time = state.config.body_timeout;
     let bytes = body::read(body, announced, MAX_QUESTION_BYTES, time, &mut held).await?;

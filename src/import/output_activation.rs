@@ -1,0 +1,113 @@
+//! What the last operators of a graph did to its numbers, such as making probabilities of logits.
+
+use crate::graph::{protobuf::Graph, surgery};
+
+/// The last operator that changed numbers rather than their places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputActivation {
+    /// Probabilities over an axis.
+    Softmax,
+    /// Their logarithms.
+    LogSoftmax,
+    /// Probabilities, each of its own.
+    Sigmoid,
+    /// From −1 to 1.
+    Tanh,
+    /// A positive number, out of its logarithm.
+    Exp,
+    /// The square root of a positive number, out of its logarithm: exp(x / 2).
+    ExpOfHalf,
+    /// A positive number.
+    Softplus,
+    /// A convolution or a product with a matrix, whose numbers have no bounds.
+    Linear,
+    /// Anything else.
+    Other,
+}
+
+/// Operators that tell places: of the nearest in a code book, for one.
+pub const LOOKING_UP: [&str; 3] = ["ArgMax", "ArgMin", "TopK"];
+
+/// Operators that only move, rename or convert.
+pub(super) const MOVING: [&str; 9] = [
+    "Cast",
+    "Contiguous",
+    "Dropout",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+];
+
+/// The last operator behind an output, and the value that it writes.
+pub fn last(graph: &Graph, output: &str) -> (OutputActivation, String) {
+    let mut value = output.to_owned();
+    loop {
+        let Some(node) = surgery::producer(graph, &value) else {
+            return (OutputActivation::Other, value);
+        };
+        let last = match node.op_type() {
+            "Softmax" => OutputActivation::Softmax,
+            "LogSoftmax" => OutputActivation::LogSoftmax,
+            "Sigmoid" => OutputActivation::Sigmoid,
+            "Tanh" => OutputActivation::Tanh,
+            "Softplus" => OutputActivation::Softplus,
+            "Exp" if halves(graph, node.inputs.first()) => OutputActivation::ExpOfHalf,
+            "Exp" => OutputActivation::Exp,
+            "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => OutputActivation::Linear,
+            moving if MOVING.contains(&moving) => match node.inputs.first() {
+                Some(input) => {
+                    value.clone_from(input);
+                    continue;
+                }
+                None => OutputActivation::Other,
+            },
+            _ => OutputActivation::Other,
+        };
+        return (last, value);
+    }
+}
+
+/// Whether a value is half of another one.
+fn halves(graph: &Graph, value: Option<&String>) -> bool {
+    let Some(node) = value.and_then(|value| surgery::producer(graph, value)) else {
+        return false;
+    };
+    let numbers: Vec<f64> = node
+        .inputs
+        .iter()
+        .filter_map(|input| crate::graph::weights::scalar(graph, input))
+        .collect();
+    match node.op_type() {
+        "Mul" => numbers == [0.5],
+        "Div" => numbers == [2.0],
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::protobuf::{Node, Tensor};
+
+    #[test]
+    fn the_last_change_of_numbers_is_found_behind_moves() {
+        let mut graph = Graph::default();
+        graph.initializers = vec![Tensor::of_scalar("half", 0.5)];
+        graph.nodes = vec![
+            Node::new("Conv", &["x", "w"], "a"),
+            Node::new("Softmax", &["a"], "b"),
+            Node::new("Transpose", &["b"], "y"),
+            Node::new("Mul", &["a", "half"], "h"),
+            Node::new("Exp", &["h"], "sigma"),
+            Node::new("Exp", &["a"], "variance"),
+        ];
+        assert_eq!(last(&graph, "y"), (OutputActivation::Softmax, "b".to_owned()));
+        assert_eq!(last(&graph, "a").0, OutputActivation::Linear);
+        assert_eq!(last(&graph, "h").0, OutputActivation::Other);
+        assert_eq!(last(&graph, "sigma").0, OutputActivation::ExpOfHalf);
+        assert_eq!(last(&graph, "variance").0, OutputActivation::Exp);
+    }
+}
