@@ -120,7 +120,7 @@ impl App {
         });
         if let (ModelControl::Kept, Some(folder)) = (settings.models.model_control, settings.models.records()) {
             repository = repository
-                .keeping_wishes_in(&folder)
+                .keeping_overrides_in(&folder)
                 .map_err(|cause| AppError::Overrides { folder, cause })?;
         }
         let mut app = Self::over(settings, registries, repository, path);

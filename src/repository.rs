@@ -148,7 +148,7 @@ impl Repository {
 
     /// The same, with what operators ask for kept in a file of that folder. What it holds already is wished from the
     /// start; an error if that cannot be read.
-    pub fn keeping_wishes_in(mut self, folder: &Path) -> io::Result<Self> {
+    pub fn keeping_overrides_in(mut self, folder: &Path) -> io::Result<Self> {
         let overrides = Overrides::kept_in(folder)?;
         self.shown = ArcSwap::from_pointee(Shown {
             pinned: overrides.pins(),

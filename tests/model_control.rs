@@ -323,7 +323,7 @@ async fn what_operators_said_is_kept_over_a_restart_where_they_want_it() {
     let start = |keep: bool| {
         let repository = repository_of(folder.0.path(), workshop());
         Operated::start(match keep {
-            true => repository.keeping_wishes_in(&kept).unwrap(),
+            true => repository.keeping_overrides_in(&kept).unwrap(),
             false => repository,
         })
     };
@@ -337,7 +337,7 @@ async fn what_operators_said_is_kept_over_a_restart_where_they_want_it() {
     fs::write(kept.join("control.json"), "{").unwrap();
     assert!(
         repository_of(folder.0.path(), workshop())
-            .keeping_wishes_in(&kept)
+            .keeping_overrides_in(&kept)
             .is_err()
     );
 }

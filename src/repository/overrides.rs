@@ -64,7 +64,7 @@ impl Override {
     }
 }
 
-/// What is wished of every model.
+/// What operators have set for every model.
 #[derive(Debug, Default)]
 pub(super) struct Overrides {
     models: BTreeMap<String, Override>,
@@ -72,7 +72,7 @@ pub(super) struct Overrides {
 }
 
 impl Overrides {
-    /// What the file in that folder holds, where later wishes go, too; nothing if there is none yet.
+    /// What the file in that folder holds, where later ones go, too; nothing if there is none yet.
     pub(super) fn kept_in(folder: &Path) -> io::Result<Self> {
         let file = folder.join(FILE);
         let models = match fs::read(&file) {
@@ -104,7 +104,7 @@ impl Overrides {
             .collect()
     }
 
-    /// Changes what is wished of models. If that cannot be kept, nothing changes.
+    /// Changes what is set for models. If that cannot be kept, nothing changes.
     pub(super) fn change<'a>(
         &mut self,
         models: impl IntoIterator<Item = &'a str>,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn wishes_are_kept_and_a_damaged_file_is_no_file_without_wishes() {
+    fn overrides_are_kept_and_a_damaged_file_is_no_file_without_overrides() {
         let folder = tempfile::tempdir().unwrap();
         let mut overrides = Overrides::kept_in(folder.path()).unwrap();
         overrides.change(["a"], |over| over.unload(Some(2))).unwrap();
