@@ -20,7 +20,7 @@ use std::{
 
 use tokio::{net::TcpListener, sync::watch};
 
-use self::tools::{gate, placement, workshop};
+use self::tools::{gate, placement, resources};
 pub use self::{
     changes::Changes,
     error::AppError,
@@ -111,8 +111,8 @@ impl App {
     pub fn start(settings: &Settings, registries: &Registries) -> Result<Self, AppError> {
         let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
-        let workshop = workshop(settings)?.watching_drift(path.join(".drift"));
-        let mut repository = Repository::new(path, registries.families.clone(), workshop).loading(Loading {
+        let resources = resources(settings)?.watching_drift(path.join(".drift"));
+        let mut repository = Repository::new(path, registries.families.clone(), resources).loading(Loading {
             records: settings.models.records(),
             gate: gate(settings),
             required: settings.models.required_models.clone(),
@@ -165,7 +165,7 @@ impl App {
         folder: &Path,
     ) -> Result<(Self, String), AppError> {
         let families = registries.families.clone();
-        let (repository, name) = Repository::of_model(folder, families, workshop(settings)?)
+        let (repository, name) = Repository::of_model(folder, families, resources(settings)?)
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
         let repository = repository.loading(Loading {
             gate,
@@ -191,13 +191,13 @@ impl App {
             max_request_timeout: http.max_request_timeout,
             decoding: settings.work.workers,
         };
-        let workshop = repository.workshop();
+        let resources = repository.resources();
         let service = Service::new(
             Arc::<Repository>::clone(&repository),
             &registries.operations,
-            Arc::clone(&workshop.scheduler),
+            Arc::clone(&resources.scheduler),
             limits,
-            Arc::clone(&workshop.metrics),
+            Arc::clone(&resources.metrics),
         )
         .operated(match settings.models.model_control {
             ModelControl::Off => Operator::nobody(),
@@ -365,10 +365,10 @@ pub fn import(
     host: &mut dyn families::import::Host,
 ) -> Result<Result<families::import::Imported, families::import::ImportError>, AppError> {
     // Golden numbers are those of the reference.
-    let workshop = workshop(settings)?.at_reference();
+    let resources = resources(settings)?.at_reference();
     let tools = families::import::Tools {
         registry: &registries.families,
-        workshop: &workshop,
+        resources: &resources,
         gate: gate(settings),
     };
     Ok(families::import::import(&tools, request, interview, host))

@@ -38,7 +38,7 @@ pub use self::{
     snapshot::{Declared, Snapshot},
 };
 use crate::import::{interview::Interview, reading::Reading};
-pub use crate::model::work::Workshop;
+pub use crate::model::work::Resources;
 use crate::model::{
     Capabilities,
     info::{CalibrationInfo, Density, DrawingMethod, TilesInfo},

@@ -39,7 +39,7 @@ use self::{
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
 use crate::{
-    families::{Declared, Findings, GateError, GateSettings, Registry, Workshop, gate::Found, prove, prove_apart},
+    families::{Declared, Findings, GateError, GateSettings, Registry, Resources, gate::Found, prove, prove_apart},
     model::{Model, info::State},
 };
 
@@ -49,12 +49,12 @@ pub fn load(
     (name, number): (&str, u32),
     registry: &Registry,
     members: Lookup<'_>,
-    workshop: &Workshop,
+    resources: &Resources,
     gate: GateSettings,
 ) -> Result<Model, GateError> {
     let snapshot = Declared::read(folder, name, registry)?.verify(folder)?;
     let mut findings = Findings::default();
-    prove(&snapshot, number, members, workshop, gate, &mut findings)
+    prove(&snapshot, number, members, resources, gate, &mut findings)
 }
 
 /// How a repository loads.
@@ -88,7 +88,7 @@ impl Default for Loading {
 pub struct Repository {
     source: Source,
     registry: Registry,
-    workshop: Workshop,
+    resources: Resources,
     loading: Loading,
     records: Option<Records>,
     /// Held while models are loaded, so that two scans do not load the same version twice.
@@ -112,22 +112,22 @@ struct Known {
 
 impl Repository {
     /// All models in the folder `root`, which is read at the first [`Self::scan`].
-    pub fn new(root: impl Into<PathBuf>, registry: Registry, workshop: Workshop) -> Self {
-        Self::of(Source::Root(root.into()), registry, workshop)
+    pub fn new(root: impl Into<PathBuf>, registry: Registry, resources: Resources) -> Self {
+        Self::of(Source::Root(root.into()), registry, resources)
     }
 
     /// The model in `folder`, which is that of a model, `…/<name>`, or of one version of it, `…/<name>/<version>`.
     /// Answers the model's name too; `None` if the folder is neither.
-    pub fn of_model(folder: &Path, registry: Registry, workshop: Workshop) -> Option<(Self, String)> {
+    pub fn of_model(folder: &Path, registry: Registry, resources: Resources) -> Option<(Self, String)> {
         let (source, name) = Source::of_model(folder)?;
-        Some((Self::of(source, registry, workshop), name))
+        Some((Self::of(source, registry, resources), name))
     }
 
-    fn of(source: Source, registry: Registry, workshop: Workshop) -> Self {
+    fn of(source: Source, registry: Registry, resources: Resources) -> Self {
         Self {
             source,
             registry,
-            workshop,
+            resources,
             loading: Loading::default(),
             records: None,
             known: Mutex::default(),
@@ -141,7 +141,7 @@ impl Repository {
     #[must_use]
     pub fn loading(mut self, loading: Loading) -> Self {
         let folder = loading.records.as_deref();
-        self.records = folder.and_then(|folder| Records::new(folder, self.workshop.engine.identity()));
+        self.records = folder.and_then(|folder| Records::new(folder, self.resources.engine.identity()));
         self.loading = loading;
         self
     }
@@ -160,8 +160,8 @@ impl Repository {
     }
 
     /// What its models are made with.
-    pub fn workshop(&self) -> &Workshop {
-        &self.workshop
+    pub fn resources(&self) -> &Resources {
+        &self.resources
     }
 
     /// Reads the folder: loads what is new, drops what is gone. Requests go on meanwhile; those that hold a model keep
@@ -275,7 +275,7 @@ impl Repository {
             .collect();
         let has_members = found.iter().all(|one| one.model.is_ok());
         let made_of = found.iter().map(|one| (one.name.clone(), one.version)).collect();
-        let (model, findings) = prove_apart(snapshot, number, found, &self.workshop, self.loading.gate, known);
+        let (model, findings) = prove_apart(snapshot, number, found, &self.resources, self.loading.gate, known);
         let model = match model {
             Ok(model) => model,
             // What took too long may have had too little of the machine.
@@ -318,7 +318,7 @@ impl Repository {
     }
 
     fn count(&self, versions: &Versions) {
-        let gauge = &self.workshop.metrics.model_ready;
+        let gauge = &self.resources.metrics.model_ready;
         gauge.reset();
         for (name, versions) in versions {
             let counted = versions.iter().filter(|(_, entry)| entry.state != State::Unloaded);

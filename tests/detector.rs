@@ -158,7 +158,7 @@ async fn calibrate(repository: &Repository, models: &Models, images: Vec<Image>)
         fit: Vec::new(),
     };
     let recipe = recipe(models);
-    let made = detector::calibrate(models.workshop(), &recipe, inliers, repository.path(), |_| {});
+    let made = detector::calibrate(models.resources(), &recipe, inliers, repository.path(), |_| {});
     Ok(made.await?.folder)
 }
 
@@ -378,8 +378,8 @@ async fn a_detector_answers_over_http() {
     let fresh = draw(&models, 3, 500).await;
     calibrate(&repository, &models, images).await.unwrap();
     let drift = tempfile::tempdir().unwrap();
-    let workshop = common::workshop().watching_drift(drift.path());
-    let models = Arc::new(repository_of(repository.path(), workshop));
+    let resources = common::resources().watching_drift(drift.path());
+    let models = Arc::new(repository_of(repository.path(), resources));
     models.scan().unwrap();
     let service = service_of(models, Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
@@ -760,7 +760,7 @@ async fn what_a_helper_was_trained_on_does_not_calibrate() {
             data: images,
             fit: Vec::new(),
         };
-        let made = detector::calibrate(models.workshop(), &recipe, inliers, repository.path(), |_| {});
+        let made = detector::calibrate(models.resources(), &recipe, inliers, repository.path(), |_| {});
         let seen = made.await.unwrap_err().to_string();
         let expected = format!("1 of the images are among those that {name} ({})", role.name());
         assert!(seen.contains(&expected), "{seen}");

@@ -17,7 +17,9 @@ use std::{
     time::Duration,
 };
 
-use common::{Server, engine, eventually, faults::Faults, fixtures, repository_of, service_of, workshop, workshop_of};
+use common::{
+    Server, engine, eventually, faults::Faults, fixtures, repository_of, resources, resources_of, service_of,
+};
 use density_server::{
     domain::{
         image::{Image, ImageShape},
@@ -94,13 +96,13 @@ struct Operated {
 
 impl Operated {
     async fn over(folder: &Folder) -> Self {
-        Self::start(repository_of(folder.0.path(), workshop())).await
+        Self::start(repository_of(folder.0.path(), resources())).await
     }
 
     /// The same with faults that the test decides on.
     async fn with_faults(folder: &Folder) -> (Self, Arc<Faults>) {
         let faults = Arc::new(Faults::default());
-        let own = workshop_of(faults.engine(engine()), SchedulerConfig::default());
+        let own = resources_of(faults.engine(engine()), SchedulerConfig::default());
         (Self::start(repository_of(folder.0.path(), own)).await, faults)
     }
 
@@ -321,7 +323,7 @@ async fn what_operators_said_is_kept_over_a_restart_where_they_want_it() {
     let folder = Folder::with(&[1, 2, 3]);
     let kept = folder.0.path().join(".proofs");
     let start = |keep: bool| {
-        let repository = repository_of(folder.0.path(), workshop());
+        let repository = repository_of(folder.0.path(), resources());
         Operated::start(match keep {
             true => repository.keeping_overrides_in(&kept).unwrap(),
             false => repository,
@@ -336,7 +338,7 @@ async fn what_operators_said_is_kept_over_a_restart_where_they_want_it() {
     assert_eq!(start(false).await.act("scan").await, ["1 ready", "2 ready", "3* ready"]);
     fs::write(kept.join("control.json"), "{").unwrap();
     assert!(
-        repository_of(folder.0.path(), workshop())
+        repository_of(folder.0.path(), resources())
             .keeping_overrides_in(&kept)
             .is_err()
     );
@@ -469,7 +471,7 @@ async fn what_cannot_be_is_refused_with_the_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_leave_of_the_operator_nothing_is_changed() {
-    let service = service_of(Arc::new(repository_of(&fixtures(), workshop())), Limits::default());
+    let service = service_of(Arc::new(repository_of(&fixtures(), resources())), Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
     for path in ["scan", "models/any/load", "models/any/versions/1/pin"] {
         let url = format!("{}/v1/repository/{path}", server.url);

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use common::{call, can, engine, fixtures, model, repository_of, workshop_of};
+use common::{call, can, engine, fixtures, model, repository_of, resources_of};
 use density_server::{
     domain::image::Image,
     model::{
@@ -94,7 +94,7 @@ fn broken() -> Repository {
         workers: 2,
         ..SchedulerConfig::default()
     };
-    let models = repository_of(&fixtures(), workshop_of(Arc::new(breaking), config));
+    let models = repository_of(&fixtures(), resources_of(Arc::new(breaking), config));
     models.scan().unwrap();
     broken.store(true, Ordering::SeqCst);
     models

@@ -283,7 +283,7 @@ async fn a_weighted_kl_term_is_scored_with_weight_one_and_told() {
             .await
             .unwrap();
         let first = scored.items.into_iter().next().unwrap().unwrap();
-        scores.push((scored.worth.beta, first.log_likelihood.0));
+        scores.push((scored.qualifiers.beta, first.log_likelihood.0));
     }
     assert_eq!((scores[0].0, scores[1].0), (Some(1.0), None));
     assert_eq!(scores[0].1, scores[1].1);

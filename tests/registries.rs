@@ -194,15 +194,15 @@ fn lamps() -> tempfile::TempDir {
 
 fn router(folder: &std::path::Path) -> axum::Router {
     let Registries { families, operations } = registries();
-    let repository = Arc::new(Repository::new(folder, families, common::workshop()));
+    let repository = Arc::new(Repository::new(folder, families, common::resources()));
     repository.scan().unwrap();
-    let workshop = repository.workshop().clone();
+    let resources = repository.resources().clone();
     let service = Service::new(
         repository,
         &operations,
-        workshop.scheduler,
+        resources.scheduler,
         Limits::default(),
-        workshop.metrics,
+        resources.metrics,
     );
     http::router(HttpState::new(Arc::new(service), HttpConfig::default()))
 }
@@ -302,7 +302,7 @@ fn the_command_line_offers_an_operation_that_it_does_not_know() {
 #[test]
 fn a_family_without_graphs_is_identified_by_its_manifest() {
     let folder = lamps();
-    let repository = Repository::new(folder.path(), registries().families, common::workshop());
+    let repository = Repository::new(folder.path(), registries().families, common::resources());
     repository.scan().unwrap();
     let model = common::model(&repository, "desk-lamp");
     let manifest = fs::read(folder.path().join("desk-lamp/1/model.toml")).unwrap();

@@ -10,7 +10,7 @@ use std::{
     sync::Arc,
 };
 
-use common::{engine, faults::Faults, fixtures, repository_of, workshop, workshop_of};
+use common::{engine, faults::Faults, fixtures, repository_of, resources, resources_of};
 use density_server::{
     families::{Declared, Findings, GateSettings, Registry, prove},
     model::{
@@ -61,8 +61,8 @@ impl Folder {
 /// A repository over the folder whose runs are counted.
 fn counted(folder: &Path, loading: Loading) -> (Repository, Arc<Faults>) {
     let faults = Arc::new(Faults::default());
-    let workshop = workshop_of(faults.engine(engine()), SchedulerConfig::default());
-    (repository_of(folder, workshop).loading(loading), faults)
+    let resources = resources_of(faults.engine(engine()), SchedulerConfig::default());
+    (repository_of(folder, resources).loading(loading), faults)
 }
 
 fn listing(repository: &Repository) -> Listing {
@@ -70,7 +70,7 @@ fn listing(repository: &Repository) -> Listing {
 }
 
 fn scanned(folder: &Folder) -> Listing {
-    let repository = repository_of(folder.root(), workshop());
+    let repository = repository_of(folder.root(), resources());
     repository.scan().unwrap();
     listing(&repository)
 }
@@ -87,7 +87,7 @@ fn the_bytes_that_were_hashed_are_the_bytes_that_are_loaded() {
         &snapshot,
         1,
         &nobody,
-        &workshop(),
+        &resources(),
         GateSettings::default(),
         &mut findings,
     )
@@ -99,7 +99,7 @@ fn a_version_whose_graph_arrives_after_its_manifest_becomes_ready() {
     let folder = Folder::new();
     let (graph, later) = (folder.file("model.onnx"), folder.root().join(".later"));
     fs::rename(&graph, &later).unwrap();
-    let repository = repository_of(folder.root(), workshop());
+    let repository = repository_of(folder.root(), resources());
     repository.scan().unwrap();
     let waiting = listing(&repository);
     assert_eq!(waiting.state, State::Discovered);
@@ -193,7 +193,7 @@ fn a_model_whose_folder_is_away_for_a_while_serves_on_and_one_that_is_removed_do
     let (folder, root) = (Folder::new(), tempfile::tempdir().unwrap());
     let (there, away) = (folder.root().join(NAME), folder.root().join("away"));
     std::os::unix::fs::symlink(&there, root.path().join(NAME)).unwrap();
-    let repository = repository_of(root.path(), workshop());
+    let repository = repository_of(root.path(), resources());
     repository.scan().unwrap();
     assert_eq!(listing(&repository).reason, None);
     fs::rename(&there, &away).unwrap();
@@ -217,7 +217,7 @@ fn the_server_is_ready_when_the_models_serve_that_must() {
             required: names.iter().map(|&name| name.to_owned()).collect(),
             ..Loading::default()
         };
-        let repository = repository_of(folder.root(), workshop()).loading(loading);
+        let repository = repository_of(folder.root(), resources()).loading(loading);
         assert!(!repository.is_ready(), "nobody has looked yet");
         repository.scan().unwrap();
         repository.is_ready()

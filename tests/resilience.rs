@@ -10,7 +10,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     Server, engine, eventually,
     faults::{BREAKING_LEVEL, Faults},
-    fixtures, repository_of, service_of, service_over, workshop_of,
+    fixtures, repository_of, resources_of, service_of, service_over,
 };
 use density_server::{
     families::autoregressive::network::STEPS_IN_A_TURN,
@@ -244,8 +244,8 @@ async fn a_shutdown_finishes_what_was_accepted() {
 
 #[tokio::test]
 async fn a_server_is_alive_but_not_ready_while_its_models_load() {
-    let workshop = workshop_of(engine(), workers(1));
-    let models = Arc::new(repository_of(&fixtures(), workshop));
+    let resources = resources_of(engine(), workers(1));
+    let models = Arc::new(repository_of(&fixtures(), resources));
     let service = service_of(Arc::clone(&models), Limits::default());
     let server = Server::start(&service, HttpConfig::default()).await;
     let get = async |path: &str| reqwest::get(format!("{}{path}", server.url)).await.unwrap();

@@ -82,7 +82,7 @@ async fn repository() -> (TempDir, Models) {
         data: images(300, 1),
         fit: images(200, 2),
     };
-    detector::calibrate(models.workshop(), &recipe, inliers, folder.path(), |_| {})
+    detector::calibrate(models.resources(), &recipe, inliers, folder.path(), |_| {})
         .await
         .unwrap();
     let models = models_of(folder.path());

@@ -7,9 +7,8 @@ mod common;
 use std::{fs, path::Path, process::Command, time::Duration};
 
 use common::{
-    can, load, load_gated,
+    can, load, load_gated, resources,
     versions::{Draft, NAME, Written, floats, gan, model, pixelcnn, weights},
-    workshop,
 };
 use density_server::{
     domain::{assurance::Assurance, image::ImageShape},
@@ -227,7 +226,7 @@ fn a_loop_without_end_is_given_up() {
         time_limit: Duration::from_millis(500),
         ..GateSettings::default()
     };
-    let error = load_gated(&draft.write().folder, NAME, &workshop(), settings).unwrap_err();
+    let error = load_gated(&draft.write().folder, NAME, &resources(), settings).unwrap_err();
     assert!(
         error.to_string().contains("was given up: a load may take 0.5 s"),
         "{error}"
@@ -394,7 +393,7 @@ fn what_was_tried_is_told_and_a_thorough_check_tries_all() {
             thorough,
             ..GateSettings::default()
         };
-        let version = load_gated(&written.folder, NAME, &workshop(), settings).unwrap();
+        let version = load_gated(&written.folder, NAME, &resources(), settings).unwrap();
         can::<Network>(&version).assurance()
     };
     let of = 3 * 24 * 24;

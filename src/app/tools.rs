@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::AppError;
 use crate::{
-    families::{GateSettings, Workshop},
+    families::{GateSettings, Resources},
     metrics::Metrics,
     runtime::{self, Engine, Placement, onnx::OnnxEngine},
     scheduling::{Scheduler, SchedulerConfig},
@@ -34,7 +34,7 @@ pub(super) fn placement(settings: &ModelSettings) -> Placement {
 }
 
 /// The runtime, the workers and the metrics.
-pub(super) fn workshop(settings: &Settings) -> Result<Workshop, AppError> {
+pub(super) fn resources(settings: &Settings) -> Result<Resources, AppError> {
     let library = settings.onnxruntime_library()?;
     let work = &settings.work;
     let engine = OnnxEngine::new(&library, work.workers)?.placed(placement(&settings.models))?;
@@ -49,5 +49,5 @@ pub(super) fn workshop(settings: &Settings) -> Result<Workshop, AppError> {
         ..SchedulerConfig::default()
     };
     let scheduler = Arc::new(Scheduler::start(config, &metrics)?);
-    Ok(Workshop::new(engine, scheduler, metrics))
+    Ok(Resources::new(engine, scheduler, metrics))
 }

@@ -202,7 +202,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
     };
     let bar = image_set::progress(images);
     let made = pipeline::runtime()?.block_on(detector::calibrate(
-        app.repository.workshop(),
+        app.repository.resources(),
         &recipe,
         inliers,
         &repository,

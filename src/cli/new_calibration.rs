@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     app::Registries,
-    detection::calibrate::{patience, unknown_training},
+    detection::calibrate::{call_without_deadline, unknown_training},
     families::recalibration::{self, Recipe},
     model::detect::Measures,
 };
@@ -70,7 +70,7 @@ pub(super) fn run(arguments: NewCalibrationArgs, registries: &Registries) -> Res
         &recipe,
         gathered.images,
         &registries.families,
-        &patience(loaded.app.repository.workshop()),
+        &call_without_deadline(loaded.app.repository.resources()),
         |measured| bar.set_position(measured as u64),
     ));
     bar.finish_and_clear();

@@ -20,7 +20,7 @@ use crate::{
     },
     model::{
         Call, Model, Refusal,
-        work::{Batches, Workshop},
+        work::{Batches, Resources},
     },
 };
 
@@ -28,8 +28,8 @@ use crate::{
 pub const CHUNK: usize = 64;
 
 /// The circumstances of a calibration: it takes as long as it takes.
-pub fn patience(workshop: &Workshop) -> Call {
-    workshop.call(Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600))
+pub fn call_without_deadline(resources: &Resources) -> Call {
+    resources.call(Instant::now() + std::time::Duration::from_secs(365 * 24 * 3600))
 }
 
 /// What is measured of many images, some chunks at a time.

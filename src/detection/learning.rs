@@ -11,7 +11,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    calibrate::{Parts, measure_all, patience},
+    calibrate::{Parts, call_without_deadline, measure_all},
     learners::{Knowledge, SAMPLE, SAMPLE_PLACES, Sample},
     panel::{Measurement, Members, Panel, Sight},
     statistics::{Requirement, Statistic},
@@ -21,7 +21,7 @@ use crate::{
         image::Image,
         random::{Random, Stream},
     },
-    model::{Refusal, work::Workshop},
+    model::{Refusal, work::Resources},
 };
 
 /// Folds of the images that are learnt from.
@@ -31,7 +31,7 @@ const FOLDS: usize = 20;
 #[derive(Debug)]
 pub struct Learning<'a> {
     /// What it works with.
-    pub workshop: &'a Workshop,
+    pub resources: &'a Resources,
     /// The detector's name.
     pub name: &'a str,
     /// The detector's members.
@@ -95,8 +95,8 @@ impl Learning<'_> {
         images: &[Image],
         progress: impl Fn(usize),
     ) -> Result<Vec<Measurement>, Refusal> {
-        let lane = panel.queue(self.workshop, (self.name, "calibrate"), Duration::from_millis(5));
-        let measurements = measure_all(&lane, images, &patience(self.workshop), progress).await?;
+        let lane = panel.queue(self.resources, (self.name, "calibrate"), Duration::from_millis(5));
+        let measurements = measure_all(&lane, images, &call_without_deadline(self.resources), progress).await?;
         let without_maps = |measurement| Measurement {
             maps: Vec::new(),
             ..measurement
@@ -122,8 +122,8 @@ impl Learning<'_> {
             }
             order
         };
-        let lane = self.members.sights(self.workshop, (self.name, "calibrate"), keep);
-        measure_all(&lane, images, &patience(self.workshop), |_| ()).await
+        let lane = self.members.sights(self.resources, (self.name, "calibrate"), keep);
+        measure_all(&lane, images, &call_without_deadline(self.resources), |_| ()).await
     }
 
     fn sample(&self, seen: &[Sight], is_seen: impl Fn(usize) -> bool) -> Sample {

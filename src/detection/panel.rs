@@ -17,7 +17,7 @@ use crate::{
     },
     model::{
         Model, Reason, Refusal,
-        work::{Batches, Workshop},
+        work::{Batches, Resources},
     },
     runtime::Threads,
 };
@@ -183,9 +183,14 @@ impl Panel {
     }
 
     /// The queue in which `model` has images measured, one of which takes about `time`.
-    pub fn queue(self: &Arc<Self>, workshop: &Workshop, (model, operation): (&str, &str), time: Duration) -> Measuring {
+    pub fn queue(
+        self: &Arc<Self>,
+        resources: &Resources,
+        (model, operation): (&str, &str),
+        time: Duration,
+    ) -> Measuring {
         let panel = Arc::clone(self);
-        workshop.batches(model, operation, time, move |images: &[Image], threads| {
+        resources.batches(model, operation, time, move |images: &[Image], threads| {
             let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
             panel.measure(&levels, threads)
         })
@@ -332,12 +337,12 @@ impl Members {
     /// The queue in which `model` has images seen as features, of which `keep` chooses places.
     pub fn sights(
         &self,
-        workshop: &Workshop,
+        resources: &Resources,
         (model, operation): (&str, &str),
         keep: impl Fn(&Image) -> Vec<usize> + Send + Sync + 'static,
     ) -> Batches<Image, Result<Sight, Refusal>> {
         let features = self.features.clone();
-        workshop.batches(
+        resources.batches(
             model,
             operation,
             Duration::from_millis(5),

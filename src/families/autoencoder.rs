@@ -141,15 +141,15 @@ impl Contract for Own {
             let decoding = time_of(|| network.decode(code, Threads::One).map(drop)).map_err(failed)?;
             Ok((encoding, decoding))
         })?;
-        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let (resources, name) = (gate.resources(), &gate.manifest().name);
         let network = Arc::new(network);
         let (encoder, decoder) = (Arc::clone(&network), Arc::clone(&network));
         let model = Arc::new(Model {
-            encode: workshop.batches(name, "encode", encoding, move |images: &[Image], threads| {
+            encode: resources.batches(name, "encode", encoding, move |images: &[Image], threads| {
                 let levels = Image::levels_of(images);
                 encoder.encode(&levels, threads).map_err(|error| error.to_string())
             }),
-            decode: workshop.batches(name, "decode", decoding, move |codes: &[Vec<f32>], threads| {
+            decode: resources.batches(name, "decode", decoding, move |codes: &[Vec<f32>], threads| {
                 decoder
                     .decode(&codes.concat(), threads)
                     .map_err(|error| error.to_string())

@@ -120,7 +120,7 @@ fn proved(
     (network, timings): (Network, Timings),
     calibration: Result<(Calibration, CalibrationInfo), Reason>,
 ) -> Proved {
-    let (manifest, workshop) = (gate.manifest(), gate.workshop());
+    let (manifest, resources) = (gate.manifest(), gate.resources());
     let network = Arc::new(network);
     let sha256 = gate.graph_sha256(file);
     let scoring = Arc::clone(&network);
@@ -129,7 +129,7 @@ fn proved(
         version: gate.version(),
         shape: manifest.shape,
         labels: common.labels.clone(),
-        score: workshop.batches(
+        score: resources.batches(
             &manifest.name,
             "score",
             timings.score,
@@ -146,7 +146,7 @@ fn proved(
                     .map_err(|error| error.to_string())
             },
         ),
-        draw: workshop.lane(
+        draw: resources.lane(
             &manifest.name,
             "sample",
             Class::Bulk,

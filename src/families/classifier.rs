@@ -168,7 +168,7 @@ impl Contract for Own {
         })?;
         let network = Arc::new(network);
         let classifier = Arc::clone(&network);
-        let queue = gate.workshop().batches(
+        let queue = gate.resources().batches(
             &gate.manifest().name,
             "classify",
             time,

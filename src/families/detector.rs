@@ -243,7 +243,7 @@ impl Own {
     }
 
     fn proved_tiled(&self, gate: &Gate<'_>, tiled: Arc<Tiled>, time: Duration) -> io::Result<Proved> {
-        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let (resources, name) = (gate.resources(), &gate.manifest().name);
         let monitor = monitor(gate, &tiled.calibration)?;
         let info = self.info(&tiled.calibration);
         let plan = &tiled.plan;
@@ -254,7 +254,7 @@ impl Own {
             share: plan.share,
         };
         let judge = TiledJudge {
-            measure: tiled.panel.queue(workshop, (name, "detect"), time),
+            measure: tiled.panel.queue(resources, (name, "detect"), time),
             tiled: Arc::clone(&tiled),
             description: info.description.clone(),
             monitor: monitor.clone(),
@@ -273,7 +273,7 @@ impl Own {
         (fitted, labels): (Arc<Fitted>, Vec<String>),
         time: Duration,
     ) -> io::Result<Proved> {
-        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let (resources, name) = (gate.resources(), &gate.manifest().name);
         let monitor = monitor(gate, fitted.calibration.all())?;
         let sizes = fitted.calibration.groups().iter().map(Calibration::size);
         let info = CalibrationInfo {
@@ -282,7 +282,7 @@ impl Own {
             ..self.info(fitted.calibration.all())
         };
         let judge = Judge {
-            measure: fitted.panel.queue(workshop, (name, "detect"), time),
+            measure: fitted.panel.queue(resources, (name, "detect"), time),
             detector: Arc::clone(&fitted),
             description: info.description.clone(),
             labels,
@@ -307,9 +307,9 @@ fn of_labels(calibration: &Mondrian) -> String {
 
 /// Watches the stream of judged images, if a server does.
 fn monitor(gate: &Gate<'_>, calibration: &Calibration) -> io::Result<Option<Arc<Monitor>>> {
-    let (workshop, name) = (gate.workshop(), &gate.manifest().name);
-    let monitor = workshop.drift.as_ref().map(|folder| {
-        let metrics = DriftMetrics::new(&workshop.metrics, name);
+    let (resources, name) = (gate.resources(), &gate.manifest().name);
+    let monitor = resources.drift.as_ref().map(|folder| {
+        let metrics = DriftMetrics::new(&resources.metrics, name);
         Monitor::open(
             folder,
             (name, gate.version(), gate.fingerprint()),

@@ -143,7 +143,7 @@ impl Contract for Own {
         let encodes: Result<Arc<dyn Encodes>, Reason> = match size {
             None => Err("its features are maps, which detectors are made of; a code is a vector".into()),
             Some(size) => Ok(Arc::new(Coder {
-                queue: gate.workshop().batches(
+                queue: gate.resources().batches(
                     &gate.manifest().name,
                     "encode",
                     time,

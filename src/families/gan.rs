@@ -138,11 +138,12 @@ impl Contract for Own {
         let model = Model {
             latent_size: network.latent_size(),
             conditional: self.labels.is_some(),
-            generate: gate
-                .workshop()
-                .batches(&gate.manifest().name, "sample", time, move |seeds: &[Seed], threads| {
-                    network.decode(seeds, threads).map_err(|error| error.to_string())
-                }),
+            generate: gate.resources().batches(
+                &gate.manifest().name,
+                "sample",
+                time,
+                move |seeds: &[Seed], threads| network.decode(seeds, threads).map_err(|error| error.to_string()),
+            ),
         };
         let implicit = "the density of a GAN is implicit: it can be drawn from but not evaluated";
         let no_encoder = "a GAN has a generator only: there is no encoder from images to codes";

@@ -28,7 +28,7 @@ pub use self::{
 };
 
 use super::{
-    NetworkError, Workshop,
+    NetworkError, Resources,
     findings::{Findings, Settled},
     manifest::{Declared, MANIFEST, Manifest, placement},
     snapshot::Snapshot,
@@ -52,7 +52,7 @@ pub fn prove(
     snapshot: &Snapshot,
     version: u32,
     members: Lookup<'_>,
-    workshop: &Workshop,
+    resources: &Resources,
     settings: GateSettings,
     findings: &mut Findings,
 ) -> Result<Model, GateError> {
@@ -60,7 +60,7 @@ pub fn prove(
         snapshot,
         version,
         members,
-        workshop,
+        resources,
         settings,
     };
     time_limit::within(settings.time_limit, || prove_at_leisure(case, findings))
@@ -74,12 +74,12 @@ pub fn prove_apart(
     snapshot: Snapshot,
     version: u32,
     members: Vec<Found>,
-    workshop: &Workshop,
+    resources: &Resources,
     settings: GateSettings,
     mut findings: Findings,
 ) -> (Result<Model, GateError>, Findings) {
     let limit = settings.time_limit.saturating_add(GRACE);
-    let workshop = workshop.clone();
+    let resources = resources.clone();
     let work = move || {
         let lookup = |name: &str, number: u32| {
             let found = members.iter().find(|one| one.name == name && one.version == number);
@@ -88,7 +88,7 @@ pub fn prove_apart(
                 |one| one.model.clone(),
             )
         };
-        let model = prove(&snapshot, version, &lookup, &workshop, settings, &mut findings);
+        let model = prove(&snapshot, version, &lookup, &resources, settings, &mut findings);
         (model, findings)
     };
     match time_limit::left_after(limit, work) {
@@ -115,7 +115,7 @@ struct Case<'a> {
     snapshot: &'a Snapshot,
     version: u32,
     members: Lookup<'a>,
-    workshop: &'a Workshop,
+    resources: &'a Resources,
     settings: GateSettings,
 }
 
@@ -278,20 +278,20 @@ impl<'a> Gate<'a> {
     }
 
     /// The runtime, the workers and the metrics.
-    pub fn workshop(&self) -> &'a Workshop {
-        self.case.workshop
+    pub fn resources(&self) -> &'a Resources {
+        self.case.resources
     }
 
     /// What runs its graphs: one image at a time, if the manifest says so.
     pub fn engine(&self) -> Arc<dyn Engine> {
-        let engine = Arc::clone(&self.case.workshop.engine);
+        let engine = Arc::clone(&self.case.resources.engine);
         self.placement.set(engine.placement());
         self.as_declared(engine)
     }
 
     /// The same for graphs that stay at the reference wherever others run.
     pub fn reference_engine(&self) -> Arc<dyn Engine> {
-        self.as_declared(self.case.workshop.at_reference().engine)
+        self.as_declared(self.case.resources.at_reference().engine)
     }
 
     fn as_declared(&self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {

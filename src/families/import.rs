@@ -20,7 +20,7 @@ pub(super) use self::{
     labels::{Labelled, labels_given, labels_of, take_label},
     parameters::Parameters,
 };
-use super::{GateError, GateSettings, Registry, Workshop, manifest::Tolerance};
+use super::{GateError, GateSettings, Registry, Resources, manifest::Tolerance};
 pub use crate::import::{Problem, interview::Interview, interview::Question};
 use crate::{
     domain::image::{Image, ImageShape},
@@ -156,7 +156,7 @@ pub struct Tools<'a> {
     /// Families that graphs may be of.
     pub registry: &'a Registry,
     /// The runtime and the workers.
-    pub workshop: &'a Workshop,
+    pub resources: &'a Resources,
     /// How much the gate may take and try.
     pub gate: GateSettings,
 }
@@ -175,7 +175,7 @@ pub fn import(
     mut interview: Interview,
     host: &mut dyn Host,
 ) -> Result<Imported, ImportError> {
-    let engine = &*tools.workshop.engine;
+    let engine = &*tools.resources.engine;
     for _ in 0..ROUNDS {
         interview = interview.again();
         let brought = sources::read(engine, request, &mut interview).map_err(ImportError::Problems)?;

@@ -29,7 +29,7 @@ pub struct Call {
     /// Whether nobody is answered: its images are no part of a stream, and its refusal is nobody's.
     pub is_shadow: bool,
     /// What its items cost at least, where that is learnt.
-    pub fare: Option<Fare>,
+    pub minimum_cost: Option<MinimumCost>,
     /// Where what it comes to is told.
     pub trace: Trace,
     scheduler: Arc<Scheduler>,
@@ -38,7 +38,7 @@ pub struct Call {
 
 /// What a request costs at least.
 #[derive(Debug, Clone)]
-pub struct Fare {
+pub struct MinimumCost {
     /// What an item of such requests does.
     pub least: Arc<CostFloor>,
     /// Its items, as far as they are known.
@@ -54,7 +54,7 @@ impl Call {
             client: None,
             quota: None,
             is_shadow: false,
-            fare: None,
+            minimum_cost: None,
             trace: trace::current(),
             scheduler,
             metrics,
@@ -71,7 +71,7 @@ impl Call {
             client: Some(u64::MAX),
             quota: None,
             is_shadow: true,
-            fare: None,
+            minimum_cost: None,
             trace: Trace::default(),
             ..self.clone()
         }
@@ -84,8 +84,8 @@ impl Call {
 
     /// Leave to give the workers so much to do.
     pub fn admit(&self, class: Class, cost: Duration) -> Result<Permit, Refusal> {
-        if let Some(fare) = &self.fare {
-            fare.least.note(class, fare.items, cost, Instant::now());
+        if let Some(minimum_cost) = &self.minimum_cost {
+            minimum_cost.least.note(class, minimum_cost.items, cost, Instant::now());
         }
         let limited = self.client.zip(self.quota.as_ref());
         if let Some((client, quota)) = limited
@@ -105,8 +105,8 @@ impl Call {
     /// Refuses what [`Self::admit`] would refuse later, when more has been done for it: for all that is known of its
     /// cost, there is no room. Where nothing waits there always is.
     pub fn foresee(&self) -> Result<(), Refusal> {
-        let known = |fare: &Fare| fare.least.of(fare.items, Instant::now());
-        let Some((class, cost)) = self.fare.as_ref().and_then(known) else {
+        let known = |minimum_cost: &MinimumCost| minimum_cost.least.of(minimum_cost.items, Instant::now());
+        let Some((class, cost)) = self.minimum_cost.as_ref().and_then(known) else {
             return Ok(());
         };
         let foreseen = self.scheduler.foresee(self.ask(class, cost));

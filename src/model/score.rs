@@ -47,7 +47,7 @@ pub enum BoundChoice {
 
 /// What holds for the likelihoods of a request.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct Worth {
+pub struct Qualifiers {
     /// What the numbers are worth: `exact`; `exact_as_far_as_tried` where causality was tried and not proven, see the
     /// check `causality` of the model; or the lower bound `elbo` or `iwae`.
     #[schemars(example = &"exact")]
@@ -77,7 +77,7 @@ pub struct Worth {
 #[derive(Debug, Clone)]
 pub struct Scored {
     /// What they are worth.
-    pub worth: Worth,
+    pub qualifiers: Qualifiers,
     /// One for each image, in order.
     pub items: PerImage<Likelihood>,
 }

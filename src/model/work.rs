@@ -17,7 +17,7 @@ use crate::{
 
 /// What a model is made with.
 #[derive(Debug, Clone)]
-pub struct Workshop {
+pub struct Resources {
     /// Runs graphs.
     pub engine: Arc<dyn Engine>,
     /// Does the work.
@@ -28,7 +28,7 @@ pub struct Workshop {
     pub drift: Option<PathBuf>,
 }
 
-impl Workshop {
+impl Resources {
     /// One that does not watch for drift.
     pub fn new(engine: Arc<dyn Engine>, scheduler: Arc<Scheduler>, metrics: Arc<Metrics>) -> Self {
         Self {

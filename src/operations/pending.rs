@@ -71,8 +71,8 @@ impl Pending {
 
     /// So many images, codes or streams have come.
     fn count(&mut self, items: usize) {
-        if let Some(fare) = &mut self.context.call.fare {
-            fare.items = items;
+        if let Some(minimum_cost) = &mut self.context.call.minimum_cost {
+            minimum_cost.items = items;
         }
     }
 

@@ -13,7 +13,7 @@ use crate::{
     metrics::Metrics,
     model::{
         Model, Refusal,
-        score::{BoundChoice, Likelihood, ScoreAsk, Scores, Worth},
+        score::{BoundChoice, Likelihood, Qualifiers, ScoreAsk, Scores},
     },
 };
 
@@ -46,7 +46,7 @@ pub struct ScoreOptions {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ScoreHead {
     #[serde(flatten)]
-    worth: Worth,
+    qualifiers: Qualifiers,
     /// The numbers that the network multiplied: `f32`, or `bf16`, where an exact likelihood is that of the network with
     /// factors of 16 bits.
     #[schemars(example = &"f32")]
@@ -106,7 +106,7 @@ impl Operation for Score {
         let scored = scores.score(images, &ask, &context.call).await?;
         Ok(Answer {
             head: ScoreHead {
-                worth: scored.worth,
+                qualifiers: scored.qualifiers,
                 precision: model.card.computed.precision,
             },
             items: scored.items,

@@ -22,7 +22,7 @@ use crate::{
     metrics::Metrics,
     model::{
         Call, Kind, Refusal,
-        call::Fare,
+        call::MinimumCost,
         catalogue::{Catalogue, Listing},
         control::{Change, Operator},
         detect::WatchesDrift,
@@ -292,7 +292,7 @@ impl Service {
         call.client = caller.client();
         call.quota.clone_from(&self.quota);
         // What brings nothing has nothing that could be spared by refusing it earlier.
-        call.fare = (about.takes != Takes::Nothing).then(|| Fare {
+        call.minimum_cost = (about.takes != Takes::Nothing).then(|| MinimumCost {
             least: self.costs.of(&model, about.name),
             items: 1,
         });

@@ -21,7 +21,7 @@ thread_local! {
 /// Something that stops what runs.
 type Stop = Box<dyn Fn() + Send>;
 
-/// One span of patience, shared by the thread that works and the one that looks at the clock.
+/// One time limit, shared by the thread that works and the one that looks at the clock.
 struct Watch {
     limit: Duration,
     state: Mutex<State>,

@@ -32,7 +32,7 @@ use density_server::{
         random::{Random, Stream},
     },
     families::{
-        Registry, Workshop,
+        Registry, Resources,
         autoregressive::network::{Compilation, Network, Scratch},
     },
     graph::wavefront::Predictions,
@@ -83,9 +83,9 @@ fn main() {
         ..SchedulerConfig::default()
     };
     let scheduler = Arc::new(Scheduler::start(config, &metrics).unwrap());
-    let workshop = Workshop::new(engine, scheduler, metrics);
+    let resources = Resources::new(engine, scheduler, metrics);
     let golden = repository.join(&name).join("1/golden_images.npy");
-    let repository = Repository::new(repository, Registry::standard(), workshop.clone());
+    let repository = Repository::new(repository, Registry::standard(), resources.clone());
     repository.scan().unwrap();
     let model = repository.model(&name, None).unwrap();
     let network = model.can::<Network>().unwrap();
@@ -99,12 +99,12 @@ fn main() {
         .unwrap();
     let score = |model: &Model, images: &[Image]| {
         let start = Instant::now();
-        runtime.block_on(scored(&workshop, model, images));
+        runtime.block_on(scored(&resources, model, images));
         start.elapsed().as_secs_f64() / images.len() as f64
     };
     let draw = |model: &Model, n: u32, seed: u64| {
         let start = Instant::now();
-        runtime.block_on(drawn(&workshop, model, n, seed));
+        runtime.block_on(drawn(&resources, model, n, seed));
         start.elapsed().as_secs_f64() / f64::from(n)
     };
     if drawing > 0 {
@@ -201,15 +201,15 @@ fn main() {
     }
 
     let image = &many[0];
-    let alone = runtime.block_on(score_durations(&workshop, &model, image, |count| count == 500));
+    let alone = runtime.block_on(score_durations(&resources, &model, image, |count| count == 500));
     let beside = runtime.block_on(async {
-        let (drawer, drawn_model) = (workshop.clone(), Arc::clone(&model));
+        let (drawer, drawn_model) = (resources.clone(), Arc::clone(&model));
         let drawing = tokio::spawn(async move {
             for seed in 0..3 {
                 drawn(&drawer, &drawn_model, 64, seed).await;
             }
         });
-        let durations = score_durations(&workshop, &model, image, |_| drawing.is_finished()).await;
+        let durations = score_durations(&resources, &model, image, |_| drawing.is_finished()).await;
         drawing.await.unwrap();
         durations
     });
@@ -234,7 +234,7 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(600)
 }
 
-async fn scored(workshop: &Workshop, model: &Model, images: &[Image]) {
+async fn scored(resources: &Resources, model: &Model, images: &[Image]) {
     let ask = ScoreAsk {
         bound: None,
         k: None,
@@ -243,14 +243,14 @@ async fn scored(workshop: &Workshop, model: &Model, images: &[Image]) {
         condition: model.condition(None).unwrap(),
     };
     let scores = model.can::<dyn Scores>().unwrap();
-    let call = workshop.call(far());
+    let call = resources.call(far());
     let answer = scores.score(images.to_vec(), &ask, &call).await.unwrap();
     for item in answer.items {
         item.unwrap();
     }
 }
 
-async fn drawn(workshop: &Workshop, model: &Model, n: u32, seed: u64) {
+async fn drawn(resources: &Resources, model: &Model, n: u32, seed: u64) {
     let ask = DrawAsk {
         n,
         seed,
@@ -259,7 +259,7 @@ async fn drawn(workshop: &Workshop, model: &Model, n: u32, seed: u64) {
         condition: model.condition(None).unwrap(),
     };
     let draws = model.can::<dyn Draws>().unwrap();
-    draws.draw(&ask, &workshop.call(far())).await.unwrap();
+    draws.draw(&ask, &resources.call(far())).await.unwrap();
 }
 
 fn engine(workers: usize) -> Arc<dyn Engine> {
@@ -270,7 +270,7 @@ fn engine(workers: usize) -> Arc<dyn Engine> {
 
 /// Milliseconds of single scores, one after the other, until `enough`.
 async fn score_durations(
-    workshop: &Workshop,
+    resources: &Resources,
     model: &Model,
     image: &Image,
     enough: impl Fn(usize) -> bool,
@@ -278,7 +278,7 @@ async fn score_durations(
     let mut durations = Vec::new();
     while !enough(durations.len()) {
         let start = Instant::now();
-        scored(workshop, model, std::slice::from_ref(image)).await;
+        scored(resources, model, std::slice::from_ref(image)).await;
         durations.push(1000.0 * start.elapsed().as_secs_f64());
     }
     durations.sort_by(f64::total_cmp);

@@ -12,7 +12,7 @@ use std::{
 
 use density_server::{
     domain::image::ImageShape,
-    families::{GateSettings, Registry, Workshop},
+    families::{GateSettings, Registry, Resources},
     graph,
     metrics::Metrics,
     repository,
@@ -114,7 +114,7 @@ impl Limits {
         let metrics = Arc::new(Metrics::new());
         let scheduler = Scheduler::start(SchedulerConfig::default(), &metrics).unwrap();
         let recording = Arc::<Recorder>::clone(&recorder);
-        let workshop = Workshop::new(recording, Arc::new(scheduler), metrics);
+        let resources = Resources::new(recording, Arc::new(scheduler), metrics);
         let nobody = |_: &str, _| Err("there are no other models here".to_owned());
         let families = Registry::standard();
         let loaded = repository::load(
@@ -122,7 +122,7 @@ impl Limits {
             (model, 1),
             &families,
             &nobody,
-            &workshop,
+            &resources,
             GateSettings::default(),
         )
         .unwrap();

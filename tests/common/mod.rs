@@ -14,7 +14,7 @@ use std::{
 };
 
 use density_server::{
-    families::{GateError, GateSettings, Registry, Workshop},
+    families::{GateError, GateSettings, Registry, Resources},
     metrics::Metrics,
     model::{Call, Model, catalogue::Catalogue},
     operations::{self, Limits, Service},
@@ -58,29 +58,29 @@ pub(crate) fn engine() -> Arc<dyn Engine> {
 }
 
 /// What models are made with, over two workers.
-pub(crate) fn workshop() -> Workshop {
+pub(crate) fn resources() -> Resources {
     let config = SchedulerConfig {
         workers: 2,
         ..SchedulerConfig::default()
     };
-    workshop_of(engine(), config)
+    resources_of(engine(), config)
 }
 
 /// The same with other circumstances.
-pub(crate) fn workshop_of(engine: Arc<dyn Engine>, config: SchedulerConfig) -> Workshop {
+pub(crate) fn resources_of(engine: Arc<dyn Engine>, config: SchedulerConfig) -> Resources {
     let metrics = Arc::new(Metrics::new());
     let scheduler = Scheduler::start(config, &metrics).expect("workers start");
-    Workshop::new(engine, Arc::new(scheduler), metrics)
+    Resources::new(engine, Arc::new(scheduler), metrics)
 }
 
 /// A repository of models.
-pub(crate) fn repository_of(folder: &Path, workshop: Workshop) -> Repository {
-    Repository::new(folder, Registry::standard(), workshop)
+pub(crate) fn repository_of(folder: &Path, resources: Resources) -> Repository {
+    Repository::new(folder, Registry::standard(), resources)
 }
 
 /// A repository with its models loaded.
 pub(crate) fn models_of(folder: &Path) -> Repository {
-    let repository = repository_of(folder, workshop());
+    let repository = repository_of(folder, resources());
     repository.scan().expect("the repository is read");
     repository
 }
@@ -104,45 +104,45 @@ pub(crate) fn can<C: ?Sized + Send + Sync + 'static>(model: &Model) -> Arc<C> {
 
 /// A request with time enough.
 pub(crate) fn call(repository: &Repository) -> Call {
-    repository.workshop().call(deadline())
+    repository.resources().call(deadline())
 }
 
 /// Loads one version that is made of no others.
 pub(crate) fn load(folder: &Path, name: &str) -> Result<Model, GateError> {
-    load_with(folder, name, &workshop())
+    load_with(folder, name, &resources())
 }
 
 /// The same with other circumstances.
-pub(crate) fn load_with(folder: &Path, name: &str, workshop: &Workshop) -> Result<Model, GateError> {
-    load_gated(folder, name, workshop, GateSettings::default())
+pub(crate) fn load_with(folder: &Path, name: &str, resources: &Resources) -> Result<Model, GateError> {
+    load_gated(folder, name, resources, GateSettings::default())
 }
 
 /// The same, tried in this way.
 pub(crate) fn load_gated(
     folder: &Path,
     name: &str,
-    workshop: &Workshop,
+    resources: &Resources,
     gate: GateSettings,
 ) -> Result<Model, GateError> {
     let nobody = |_: &str, _| Err("there are no other models here".to_owned());
-    repository::load(folder, (name, 1), &Registry::standard(), &nobody, workshop, gate)
+    repository::load(folder, (name, 1), &Registry::standard(), &nobody, resources, gate)
 }
 
 /// A service over a repository.
 pub(crate) fn service_of(repository: Arc<Repository>, limits: Limits) -> Arc<Service> {
-    let workshop = repository.workshop().clone();
+    let resources = repository.resources().clone();
     Arc::new(Service::new(
         repository,
         &operations::Registry::standard(),
-        workshop.scheduler,
+        resources.scheduler,
         limits,
-        workshop.metrics,
+        resources.metrics,
     ))
 }
 
 /// A service over the models of a folder.
 pub(crate) fn service_over(folder: &Path, engine: Arc<dyn Engine>, config: SchedulerConfig) -> Arc<Service> {
-    let repository = Arc::new(repository_of(folder, workshop_of(engine, config)));
+    let repository = Arc::new(repository_of(folder, resources_of(engine, config)));
     repository.scan().expect("the repository is read");
     service_of(repository, Limits::default())
 }

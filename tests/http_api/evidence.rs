@@ -229,7 +229,7 @@ async fn a_conditional_model_is_no_member_of_a_detector() {
         fit: Vec::new(),
     };
     let folder = tempfile::tempdir().unwrap();
-    let refused = calibrate(models.workshop(), &recipe, inliers, folder.path(), |_| {});
+    let refused = calibrate(models.resources(), &recipe, inliers, folder.path(), |_| {});
     let reason = refused.await.unwrap_err().to_string();
     assert!(reason.contains("conditioned on labels"), "{reason}");
     assert!(fs::read_dir(folder.path()).unwrap().next().is_none());

@@ -67,7 +67,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
     let count = images.len();
     let bar = image_set::progress(count);
     let made = pipeline::runtime()?.block_on(bayes::compose(
-        app.repository.workshop(),
+        app.repository.resources(),
         &recipe,
         images,
         repository,

@@ -94,15 +94,15 @@ impl DensityReport {
             return None;
         }
         // Evidence over labels is exact.
-        let worth = measured.worth.as_deref();
-        let bound = worth.map_or("exact", |worth| &worth.bound);
+        let qualifiers = measured.qualifiers.as_deref();
+        let bound = qualifiers.map_or("exact", |qualifiers| &qualifiers.bound);
         let likelihoods = Likelihoods::of(log_likelihoods, measured, shape);
         let counted = likelihoods.as_ref().map_or(0, |(_, count)| *count);
         Some(Self {
             quantity,
             bound: bound.to_owned(),
-            k: worth.and_then(|worth| worth.k),
-            seed: worth.and_then(|worth| worth.seed),
+            k: qualifiers.and_then(|qualifiers| qualifiers.k),
+            seed: qualifiers.and_then(|qualifiers| qualifiers.seed),
             dimensions: shape.dimensions(),
             images: log_likelihoods.len(),
             zero_probability: log_likelihoods.len() - counted,

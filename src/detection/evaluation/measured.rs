@@ -8,7 +8,7 @@ use crate::{
     model::{
         Model,
         classify::{Classification, Doubts},
-        score::Worth,
+        score::Qualifiers,
     },
 };
 
@@ -25,7 +25,7 @@ pub struct Measured {
     /// The number of each image's label, where labels were given.
     pub labels: Option<Vec<usize>>,
     /// What likelihoods are worth, if the model was scored.
-    pub worth: Option<Arc<Worth>>,
+    pub qualifiers: Option<Arc<Qualifiers>>,
     /// log p(x) in nats, if the model has a density.
     pub log_likelihoods: Vec<f64>,
     /// log p(x|y) in nats of the label that each image has, if the model has it.
@@ -67,7 +67,7 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Score {
     /// What it is worth.
-    pub worth: Arc<Worth>,
+    pub qualifiers: Arc<Qualifiers>,
     /// In nats.
     pub log_likelihood_nats: f64,
     /// Of importance weights, where there are any.
@@ -102,7 +102,7 @@ impl Measured {
             labels.push(label);
         }
         if let Some(score) = &found.score {
-            self.worth = Some(Arc::clone(&score.worth));
+            self.qualifiers = Some(Arc::clone(&score.qualifiers));
             self.add_likelihood(score.log_likelihood_nats, &found.image);
             self.effective_sample_sizes.extend(score.effective_sample_size);
         }

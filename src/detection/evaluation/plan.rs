@@ -137,7 +137,7 @@ impl Plan {
             }
         };
         let (scored, classified, reconstructed) = try_join3(score, classify, reconstruct).await?;
-        let worth = scored.as_ref().map(|scored| Arc::new(scored.worth.clone()));
+        let qualifiers = scored.as_ref().map(|scored| Arc::new(scored.qualifiers.clone()));
         let mut scored = scored.map(|scored| scored.items.into_iter());
         let mut classified = classified.map(Vec::into_iter);
         let mut reconstructed = reconstructed.map(Vec::into_iter);
@@ -149,8 +149,8 @@ impl Plan {
                     (next(&mut scored), next(&mut classified), next(&mut reconstructed));
                 Ok(Found {
                     image,
-                    score: score?.zip(worth.clone()).map(|(likelihood, worth)| Score {
-                        worth,
+                    score: score?.zip(qualifiers.clone()).map(|(likelihood, qualifiers)| Score {
+                        qualifiers,
                         log_likelihood_nats: likelihood.log_likelihood.0,
                         effective_sample_size: likelihood.effective_sample_size,
                     }),

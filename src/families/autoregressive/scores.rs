@@ -12,7 +12,7 @@ use crate::{
         classify::{Classification, Classifies, ClassifyAsk},
         detect::Measures,
         labels::Condition,
-        score::{BoundChoice, Likelihood, ScoreAsk, Scored, Scores, Worth},
+        score::{BoundChoice, Likelihood, Qualifiers, ScoreAsk, Scored, Scores},
         value::Map,
     },
     runtime::Threads,
@@ -36,13 +36,13 @@ pub(in crate::families) fn only_exact(ask: &ScoreAsk) -> Result<(), Refusal> {
 }
 
 /// What an exact likelihood is worth: p(x), or of a conditional model p(x | y) or the evidence over all labels.
-pub(in crate::families) fn worth(assurance: Assurance, condition: &Condition, names: &[String]) -> Worth {
+pub(in crate::families) fn qualifiers(assurance: Assurance, condition: &Condition, names: &[String]) -> Qualifiers {
     let (likelihood_of, label) = match condition {
         Condition::None => (None, None),
         Condition::Label(label) => (Some("p(x|y)"), names.get(*label as usize).cloned()),
         Condition::Open(_) => (Some("p(x)"), None),
     };
-    Worth {
+    Qualifiers {
         bound: assurance.bound().to_owned(),
         likelihood_of,
         label,
@@ -105,7 +105,7 @@ impl Scores for Model {
         only_exact(ask)?;
         let items = self.log_likelihoods(images, &ask.condition, call).await?;
         Ok(Scored {
-            worth: worth(self.network.assurance(), &ask.condition, self.label_names()),
+            qualifiers: qualifiers(self.network.assurance(), &ask.condition, self.label_names()),
             items: items
                 .into_iter()
                 .map(|item| likelihood_of(item?, self.shape, ask.map))

@@ -21,7 +21,7 @@ use crate::{
         Model, Refusal,
         classify::{Classifies, ClassifyAsk},
         labels::Labels,
-        work::Workshop,
+        work::Resources,
     },
     runtime::Placement,
 };
@@ -69,7 +69,7 @@ pub struct Composed {
 /// Makes a composite and writes it as the next version of its name into `repository`. `progress` is told how many
 /// images have been classified.
 pub async fn compose(
-    workshop: &Workshop,
+    resources: &Resources,
     recipe: &Recipe,
     inliers: Vec<Image>,
     repository: &Path,
@@ -92,7 +92,7 @@ pub async fn compose(
     for (role, model) in [classifier].into_iter().chain(density) {
         calibrate::not_trained_on(role.name(), model, &images)?;
     }
-    let ambiguity = ambiguities(workshop, &recipe.classifier, &images, progress).await?;
+    let ambiguity = ambiguities(resources, &recipe.classifier, &images, progress).await?;
     let members = Members {
         classifier: Arc::clone(&recipe.classifier),
         density: recipe.density.clone(),
@@ -141,7 +141,7 @@ pub async fn compose(
 
 /// −log max p(label | image) of every image.
 async fn ambiguities(
-    workshop: &Workshop,
+    resources: &Resources,
     classifier: &Model,
     images: &[Image],
     progress: impl Fn(usize),
@@ -149,7 +149,7 @@ async fn ambiguities(
     let classifies = classifier
         .can::<dyn Classifies>()
         .map_err(|reason| Refusal::unsupported(&classifier.name, "classify", &reason))?;
-    let call = calibrate::patience(workshop);
+    let call = calibrate::call_without_deadline(resources);
     let mut all = Vec::with_capacity(images.len());
     for chunk in images.chunks(calibrate::CHUNK) {
         for classification in classifies

@@ -18,7 +18,7 @@ use crate::{
     },
     families::{
         Gate,
-        autoregressive::scores::{likelihood_of, only_exact, worth},
+        autoregressive::scores::{likelihood_of, only_exact, qualifiers},
         classifier::{no_map, posterior},
         two_sided::refused,
     },
@@ -55,24 +55,24 @@ struct Familiarity {
 
 impl Judge {
     pub(super) fn new(gate: &Gate<'_>, composite: Arc<Composite>, labels: Labels, timings: Timings) -> Self {
-        let (workshop, manifest) = (gate.workshop(), gate.manifest());
+        let (resources, manifest) = (gate.resources(), gate.manifest());
         let name = &manifest.name;
         let classifier = Arc::clone(&composite.classifier);
         let score = composite.density.clone().map(|density| {
-            workshop.batches(name, "score", timings.density, move |images: &[Image], threads| {
+            resources.batches(name, "score", timings.density, move |images: &[Image], threads| {
                 density.log_probabilities(&Image::levels_of(images), threads)
             })
         });
         Self {
             labels,
             shape: manifest.shape,
-            classify: workshop.batches(name, "classify", timings.classify, move |images: &[Image], threads| {
+            classify: resources.batches(name, "classify", timings.classify, move |images: &[Image], threads| {
                 classifier.logits(&Image::levels_of(images), threads)
             }),
             score,
             measure: match &composite.novelty {
                 Novelty::Density(_) => None,
-                Novelty::Detector(detector) => Some(detector.panel.queue(workshop, (name, "detect"), timings.novelty)),
+                Novelty::Detector(detector) => Some(detector.panel.queue(resources, (name, "detect"), timings.novelty)),
             },
             composite,
         }
@@ -194,7 +194,7 @@ impl Scores for Judge {
         let assurance = density
             .ok_or_else(|| Refusal::internal("no density to ask"))?
             .assurance();
-        let worth = worth(assurance, &ask.condition, &self.labels.names);
+        let qualifiers = qualifiers(assurance, &ask.condition, &self.labels.names);
         let items = match ask.condition {
             Condition::Label(_) if ask.map => {
                 return Err(Refusal::option(
@@ -222,7 +222,7 @@ impl Scores for Judge {
                 self.maps(images, call).await?.into_iter().map(likelihood).collect()
             }
         };
-        Ok(Scored { worth, items })
+        Ok(Scored { qualifiers, items })
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
     },
     families::manifest::members::Member,
     media::DecodeOptions,
-    model::{Model, Refusal, work::Workshop},
+    model::{Model, Refusal, work::Resources},
     runtime::{Placement, Threads},
 };
 
@@ -102,7 +102,7 @@ pub struct Made {
 /// Makes a detector and writes it as the next version of its name into `repository`. `progress` is told how many images
 /// have been measured.
 pub async fn calibrate(
-    workshop: &Workshop,
+    resources: &Resources,
     recipe: &Recipe,
     inliers: Inliers,
     repository: &Path,
@@ -125,7 +125,7 @@ pub async fn calibrate(
     let plan = calibrate::plan(&members, recipe.stir, recipe.samples);
     let fitting = Fitting {
         learning: Learning {
-            workshop,
+            resources,
             name: &recipe.name,
             members,
             statistics: plan.statistics.clone(),
@@ -301,9 +301,9 @@ impl Fitting<'_> {
             plan: &tiles,
             rule: &rule,
         };
-        let call = calibrate::patience(learning.workshop);
+        let call = calibrate::call_without_deadline(learning.resources);
         let lane = panel.queue(
-            learning.workshop,
+            learning.resources,
             (learning.name, "calibrate"),
             Duration::from_millis(5),
         );

@@ -26,16 +26,16 @@ pub(super) struct Comparison {
 pub(super) fn compared(case: Case<'_>, findings: &mut Findings) -> Result<Option<Comparison>, GateError> {
     let contract = &case.snapshot.manifest.contract;
     // What is made of other versions is computed where these are.
-    if case.workshop.engine.reference().is_none() || contract.graphs().is_empty() {
+    if case.resources.engine.reference().is_none() || contract.graphs().is_empty() {
         return Ok(None);
     }
     let reference = match findings.get(REFERENCE) {
         Some(settled) => settled.value,
         None => {
-            let workshop = case.workshop.at_reference();
+            let resources = case.resources.at_reference();
             let mut own = Findings::default();
             let case = Case {
-                workshop: &workshop,
+                resources: &resources,
                 ..case
             };
             let gate = Gate::new(case, &mut own);

@@ -233,7 +233,7 @@ impl Draft {
         let snapshot = Declared::read(&folder, &self.name, tools.registry)?.verify(&folder)?;
         let none = |name: &str, _: u32| Err(format!("{name} is no part of it"));
         let mut findings = Findings::default();
-        crate::families::prove(&snapshot, 1, &none, tools.workshop, tools.gate, &mut findings)
+        crate::families::prove(&snapshot, 1, &none, tools.resources, tools.gate, &mut findings)
     }
 
     /// Puts it into the repository.

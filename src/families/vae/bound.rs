@@ -19,7 +19,7 @@ use crate::{
     model::{
         Call, PerImage, Refusal,
         detect::Measures,
-        score::{BoundChoice, Likelihood, ScoreAsk, Scored, Scores, Worth},
+        score::{BoundChoice, Likelihood, Qualifiers, ScoreAsk, Scored, Scores},
         value::Map,
     },
     scheduling::{Class, JobError},
@@ -46,7 +46,7 @@ impl Scores for Model {
             combine(bound, &posterior, decoded, shape, ask.map)
         });
         Ok(Scored {
-            worth: Worth {
+            qualifiers: Qualifiers {
                 bound: bound.name().to_owned(),
                 likelihood_of: None,
                 label: None,

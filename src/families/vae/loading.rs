@@ -66,10 +66,10 @@ impl EncoderFile {
 
     /// The encoder with its queue.
     pub(super) fn serve(gate: &Gate<'_>, encoder: Arc<Encoder>, time: Duration) -> Arc<EncoderPart> {
-        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let (resources, name) = (gate.resources(), &gate.manifest().name);
         Arc::new(EncoderPart {
             latent_size: encoder.latent_size(),
-            queue: workshop.batches(name, "encode", time, move |images: &[Image], threads| {
+            queue: resources.batches(name, "encode", time, move |images: &[Image], threads| {
                 encoder
                     .encode(&Image::levels_of(images), threads)
                     .map_err(|error| error.to_string())
@@ -116,9 +116,9 @@ impl DecoderFile {
 
     /// The decoder with its queue.
     pub(super) fn serve(&self, gate: &Gate<'_>, decoder: Arc<Decoder>, time: Duration) -> Arc<DecoderPart> {
-        let (workshop, name) = (gate.workshop(), &gate.manifest().name);
+        let (resources, name) = (gate.resources(), &gate.manifest().name);
         Arc::new(DecoderPart {
-            queue: workshop.lane(name, "decode", Class::Interactive, Decode(decoder), time),
+            queue: resources.lane(name, "decode", Class::Interactive, Decode(decoder), time),
             latent_size: self.contract.latent_size,
             is_conditional: self.contract.label.is_some(),
             has_likelihood: self.contract.head.no_likelihood().is_none(),
