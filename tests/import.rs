@@ -131,7 +131,7 @@ fn scores(table: &str) -> Vec<f64> {
 }
 
 #[test]
-fn every_network_of_strangers_gives_the_numbers_of_its_framework() {
+fn every_network_of_the_corpus_gives_the_numbers_of_its_framework() {
     let (cases, next) = (cases(), AtomicUsize::new(0));
     assert!(cases.len() >= 40, "{} cases", cases.len());
     let repository = tempfile::tempdir().unwrap();

@@ -18,19 +18,20 @@ from torch import Tensor, nn
 from density_training import (
     autoencoder,
     classifier,
+    corpus,
     gan,
-    lessons,
     mixture,
     pixelcnn,
     pixelcnn_conditional,
     pixelrnn,
     vae,
 )
-from density_training.foreign import HEIGHT, WIDTH, Attention, write_exports
+from density_training.corpus.attention import Attention
+from density_training.corpus.case import HEIGHT, WIDTH, write_cases
+from density_training.corpus.exports import write_exports
 from density_training.model import Exported, parameter_count
 from density_training.parts import write_parts
 from density_training.scoring import bits_per_dim, log_likelihood
-from density_training.strangers import write_strangers
 from density_training.version import Family, Graphs, Labels, Version, write_generator_version, write_version
 
 GOLDEN_COUNT, CALIBRATION_COUNT = 8, 200
@@ -51,7 +52,7 @@ def write_fixtures(folder: Path) -> None:
     _write_conditional(repository, "tiny-conditional-pixelcnn", TinyConditionalPixelCNN(6, 5, levels=4))
     _write_pixelrnn(repository, "tiny-pixelrnn", TinyPixelRNN(6, 5, levels=4))
     write_exports(folder / "exports")
-    write_strangers(folder / "imports", lessons.cases())
+    write_cases(folder / "imports", corpus.cases())
     write_parts(folder / "parts")
     _write_vae(repository, "tiny-vae", TinyVAE(height=6, width=5, levels=16, latent_size=3))
     _write_autoencoder(repository, "tiny-autoencoder", TinyAutoencoder(height=6, width=5, levels=4, latent_size=3))

@@ -9,8 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from density_training import exporting
-from density_training.foreign import HEIGHT, WIDTH, Conditional, MaskedConv2d
-from density_training.strangers import Classifier, Decoder, Encoder
+from density_training.corpus.case import HEIGHT, WIDTH
+from density_training.corpus.causal import Conditional, MaskedConv2d
+from density_training.corpus.classifiers import Classifier
+from density_training.corpus.vaes import Decoder, Encoder
 from density_training.version import ParityError
 
 README = Path(__file__).parents[2] / "README.md"

@@ -1,7 +1,4 @@
-"""Small equivalents of public networks that were taken for what they are not, or not taken at all.
-
-More cases for the command `import`, beside those of `strangers`.
-"""
+"""Small equivalents of public networks that were taken for what they are not, or not taken at all."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,9 +7,77 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training import guests, mixture, strangers
-from density_training.foreign import MaskedConv2d
-from density_training.strangers import CLASSES, HEIGHT, LATENT, SIDE, WIDTH, Case, Decoder, Graph, Made, Whole
+from density_training import mixture
+from density_training.corpus import causal, reference
+from density_training.corpus.case import CLASSES, HEIGHT, LATENT, SIDE, WIDTH, Case, Graph
+from density_training.corpus.causal import MaskedConv2d
+from density_training.corpus.densities import Made
+from density_training.corpus.vaes import Decoder, Encoder, Whole
+
+
+class Spread(nn.Module):
+    """A label that is spread over the image and convolved, as conditional PixelCNNs are often written."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.label = nn.Linear(CLASSES, HEIGHT * WIDTH)
+        self.first, self.second = MaskedConv2d("A", 1, 6, 5, padding=2), MaskedConv2d("B", 6, 6, 3, padding=1)
+        self.beside = nn.ModuleList(nn.Conv2d(1, 6, 1) for _ in range(2))
+        self.head = nn.Conv2d(6, levels, 1)
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        plane = self.label(label).view(-1, 1, HEIGHT, WIDTH)
+        x = torch.tanh(self.first(image) + self.beside[0](plane))
+        return self.head(torch.tanh(self.second(x)) * torch.sigmoid(self.beside[1](plane)))
+
+
+class Sized(Whole):
+    """A draw of which the exporter writes the size down."""
+
+    def forward(self, image: Tensor) -> Any:
+        mean, log_variance = self.encoder.posterior(image)
+        return self.decoder(mean + log_variance.mul(0.5).exp() * torch.randn(*mean.size())), mean, log_variance
+
+
+def first() -> Iterator[Case]:
+    """A small equivalent of each public network that was not understood."""
+    image, small = torch.rand(2, 1, HEIGHT, WIDTH), torch.rand(2, 1, SIDE, SIDE)
+    label, shape = F.one_hot(torch.tensor([0, 2]), CLASSES).float(), (1, HEIGHT, WIDTH)
+    spread = Spread(4)
+
+    def of_labels(images: Tensor) -> Tensor:
+        scores = []
+        for one in torch.eye(CLASSES):
+            logits = spread(images.float() / 3, one.expand(len(images), CLASSES)).double()
+            scores.append(-F.cross_entropy(logits, images[:, 0], reduction="none").flatten(1).sum(1))
+        return torch.stack(scores, 1)
+
+    yield Case(
+        "conditional-spread",
+        (Graph(spread, (image, label), inputs=("x", "h"), fixed=True),),
+        family="pixelcnn",
+        levels=4,
+        shape=shape,
+        numbers=of_labels,
+        sampler="wavefront",
+        says=("kept as a table",),
+    )
+    coordinates = causal.Coordinates()
+    yield Case(
+        "grey-expanded",
+        (Graph(coordinates, (image,), fixed=True),),
+        family="pixelcnn",
+        levels=4,
+        shape=shape,
+        numbers=reference.categorical(coordinates, 4),
+        sampler="wavefront",
+        says=("made free",),
+    )
+    model = Sized(Decoder(nn.Sigmoid()), lambda *_: None)
+    errors = reference.errors(model.encoder, model.decoder)
+    yield Case("whole-vae-sized", (Graph(model, (small,), fixed=True),), family="vae", numbers=errors)
+    encoder = Encoder(lambda m, v: (m, v))
+    yield Case("encoder-nameless", (Graph(encoder, (small,), outputs=("52", "53")),), family="vae")
 
 
 class Ordered(nn.Module):
@@ -148,7 +213,7 @@ class Wrapped(nn.Module):
         return torch.tanh(self.last(code * own)).view(-1, SIDE, SIDE, 1)
 
 
-def lessons() -> Iterator[Case]:
+def second() -> Iterator[Case]:
     """Those that are served, and those that are refused with what helps."""
     colour, small, code = torch.rand(2, 3, HEIGHT, WIDTH), torch.rand(2, 1, SIDE, SIDE), torch.randn(2, LATENT)
     ordered = Ordered()
@@ -200,7 +265,7 @@ def lessons() -> Iterator[Case]:
     several = Several(Decoder(nn.Sigmoid()), lambda *_: None)
     yield refused("whole-several", Graph(several, (small,)), "vae", "several pictures of each image")
     model = Resampled(Decoder(nn.Sigmoid()), lambda *_: None)
-    errors = strangers._errors(model.encoder, model.decoder)
+    errors = reference.errors(model.encoder, model.decoder)
     yield Case("whole-resampled", (Graph(model, (small,)),), family="vae", numbers=errors, says=("parted at the code",))
     graph = Graph(Scattered(), (code, torch.tensor([0, 3])), "decoder.onnx", ("z", "c"))
     yield Case("decoder-scattered", (graph,), family="vae")
@@ -220,14 +285,3 @@ def lessons() -> Iterator[Case]:
             ).sum(1)
         ),
     )
-
-
-def cases() -> Iterator[Case]:
-    """All that `import` is tried with."""
-    yield from strangers.cases()
-    with torch.random.fork_rng():
-        torch.manual_seed(8)
-        yield from lessons()
-    with torch.random.fork_rng():
-        torch.manual_seed(9)
-        yield from guests.cases()

@@ -1,6 +1,6 @@
 """Small equivalents of public networks that nobody had tried before, and of those that are no model here.
 
-More cases for the command `import`, beside those of `strangers` and `lessons`.
+More cases, beside those of `published`.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,8 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training import strangers
-from density_training.strangers import CLASSES, HEIGHT, LATENT, SIDE, WIDTH, Case, Decoder, Graph, Grey, Whole
+from density_training.corpus import reference
+from density_training.corpus.case import CLASSES, HEIGHT, LATENT, SIDE, WIDTH, Case, Graph
+from density_training.corpus.densities import Grey
+from density_training.corpus.vaes import Decoder, Whole
 
 
 class CodeBook(nn.Module):
@@ -142,7 +144,7 @@ def _vaes() -> Iterator[Case]:
     # A deviation that is 1 whatever the code, as `Normal(mean, 1)` has it.
     whole = Whole(Decoder(nn.Identity()), lambda picture, _, mean, spread: (picture, torch.ones_like(picture), mean))
     graph = Graph(whole, (torch.rand(2, 1, SIDE, SIDE),), outputs=("112", "113", "114"))
-    numbers = strangers._gaussian_bound(whole.encoder, whole.decoder, 1.0)
+    numbers = reference.gaussian_bound(whole.encoder, whole.decoder, 1.0)
     yield Case("whole-vae-ones", (graph,), family="vae", numbers=numbers, says=("Gaussian",))
 
 
@@ -174,7 +176,7 @@ def _levels() -> Iterator[Case]:
     net = Grey(1)
     graph = Graph(net, (image,))
     options: dict[str, Any] = {"family": "pixelcnn", "levels": 2, "shape": shape}
-    numbers = strangers._bernoulli(net)
+    numbers = reference.bernoulli(net)
     yield Case("levels-said", (graph,), arguments=("--levels", "2"), numbers=numbers, sampler="wavefront", **options)
     yield Case(
         "levels-at-odds", (graph,), arguments=("--levels", "16"), refused="number of levels that it predicts", **options
