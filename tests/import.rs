@@ -174,6 +174,31 @@ fn what_no_file_tells_is_asked_all_at_once() {
 }
 
 #[test]
+fn what_depends_on_company_is_served_alone_only_if_somebody_says_so() {
+    let repository = tempfile::tempdir().unwrap();
+    // One differs much from its numbers in company, the other by little.
+    for name in ["batch-standardised", "classifier-batch-statistics"] {
+        let case = case(name);
+        let refused = |more: &[&str], words: [&str; 2]| {
+            let output = import(&case, repository.path(), more);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(1), "{said}");
+            assert!(words.iter().all(|word| said.contains(word)), "{said}");
+        };
+        refused(&["--input", "0..1"], ["depends on the batch", "--declare \"batch=1\""]);
+        refused(&["--yes"], ["depends on the batch", "--one-at-a-time serves these"]);
+        refused(&["--yes", "--declare", "batch=2"], ["\"2\" is no answer", "say 1"]);
+        assert_eq!(repository.path().read_dir().unwrap().count(), 0);
+        let report = stdout(&import(&case, repository.path(), &["--yes", "--one-at-a-time"]), 0);
+        assert!(report.contains("one at a time, as was said"), "{report}");
+        let version = repository.path().join(name);
+        let manifest = fs::read_to_string(version.join("1/model.toml")).unwrap();
+        assert!(manifest.contains("[serving]\nbatch = 1\n"), "{manifest}");
+        fs::remove_dir_all(version).unwrap();
+    }
+}
+
+#[test]
 fn all_problems_are_told_with_their_cures() {
     let folder = tempfile::tempdir().unwrap();
     let repository = tempfile::tempdir().unwrap();

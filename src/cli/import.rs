@@ -87,6 +87,11 @@ struct RequestArgs {
     #[arg(long, value_name = "SHARES")]
     prior: Option<String>,
 
+    /// Run images one at a time: of a graph whose numbers change with the company of an image in a batch, those that it
+    /// gets alone are meant
+    #[arg(long)]
+    one_at_a_time: bool,
+
     /// Any other answer, such as logits=probabilities or layout=N,C,levels,H,W; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     declare: Vec<String>,
@@ -214,6 +219,9 @@ impl RequestArgs {
             if let Some(value) = value {
                 answers.insert(key.to_owned(), value.clone());
             }
+        }
+        if self.one_at_a_time {
+            answers.insert("batch".to_owned(), "1".to_owned());
         }
         if let Some(labels) = &self.labels {
             let names = if Path::new(labels).is_file() {

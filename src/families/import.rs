@@ -4,6 +4,7 @@
 //! [`crate::import`] reads the graphs; each family says in its own room whether they are its own, and writes them down
 //! for its contract. What comes out goes through the load gate before it is written anywhere.
 
+mod batch;
 mod codes;
 mod draft;
 mod input;
@@ -180,16 +181,17 @@ pub fn import(
         interview = interview.again();
         let brought = sources::read(engine, request, &mut interview).map_err(ImportError::Problems)?;
         let brought = sources::parted(engine, brought, &mut interview).map_err(ImportError::Problems)?;
+        let problem = |problem| ImportError::Problems(vec![problem]);
+        batch::ask(&brought, &mut interview).map_err(problem)?;
         let (family, plan) = recognise(tools.registry, &brought, &mut interview).map_err(ImportError::Problems)?;
-        if let Some(problem) = unknown_answers(&interview) {
-            return Err(ImportError::Problems(vec![problem]));
+        if let Some(unknown) = unknown_answers(&interview) {
+            return Err(problem(unknown));
         }
         let mut questions = interview.open().to_vec();
         let mut is_gate = false;
         if questions.is_empty() {
             let plan = sources::tabulated(engine, plan);
-            let draft = draft::Draft::new((family, plan), &brought, request, &interview, host)
-                .map_err(|problem| ImportError::Problems(vec![problem]))?;
+            let draft = draft::Draft::new((family, plan), &brought, request, &interview, host).map_err(problem)?;
             match draft.prove(tools) {
                 Ok(model) => return draft.write(request, model, &interview),
                 Err(error @ GateError::Undeclared(_)) => {
@@ -199,6 +201,10 @@ pub fn import(
                     if questions.is_empty() {
                         return Err(ImportError::Gate(error));
                     }
+                }
+                // What a few images showed to be apart, the gate may have seen together.
+                Err(GateError::Company { .. }) if !batch::is_said(&interview) => {
+                    questions = vec![batch::question(&brought)];
                 }
                 Err(error) => return Err(ImportError::Gate(error)),
             }
@@ -212,6 +218,9 @@ pub fn import(
             }
             None => host.answer(&questions).ok_or(ImportError::Unanswered)?,
         };
+        if let Some(refused) = batch::refused_by(&answers, &brought) {
+            return Err(problem(refused));
+        }
         for (key, value) in answers {
             if is_gate {
                 interview.insist(&key, &value);

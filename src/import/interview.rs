@@ -69,11 +69,7 @@ impl Interview {
 
     /// Adds what another one was asked for and took for granted.
     pub fn join(&mut self, other: &Self) {
-        for question in &other.open {
-            if !self.open.iter().any(|own| own.key == question.key) {
-                self.open.push(question.clone());
-            }
-        }
+        other.open.iter().cloned().for_each(|question| self.put(question));
         for sentence in &other.assumed {
             self.note(sentence);
         }
@@ -99,16 +95,21 @@ impl Interview {
         if let Some(answer) = self.given(key) {
             return answer;
         }
-        if !self.open.iter().any(|question| question.key == key) {
-            let own = |&(value, meaning): &(&str, &str)| (value.to_owned(), meaning.to_owned());
-            self.open.push(Question {
-                key: key.to_owned(),
-                text: text.into(),
-                options: options.iter().map(own).collect(),
-                likely: likely.to_owned(),
-            });
-        }
+        let own = |&(value, meaning): &(&str, &str)| (value.to_owned(), meaning.to_owned());
+        self.put(Question {
+            key: key.to_owned(),
+            text: text.into(),
+            options: options.iter().map(own).collect(),
+            likely: likely.to_owned(),
+        });
         likely.to_owned()
+    }
+
+    /// Leaves a question open.
+    pub fn put(&mut self, question: Question) {
+        if !self.open.iter().any(|own| own.key == question.key) {
+            self.open.push(question);
+        }
     }
 
     /// Takes something for granted that hardly anybody has otherwise, unless it was answered.

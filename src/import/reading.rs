@@ -63,6 +63,17 @@ pub enum Takes {
     OneHot(usize),
 }
 
+/// How many items a graph runs on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Batch {
+    /// Any number, each of which has the numbers that it has alone.
+    Free,
+    /// One: the file says so, or fails on several.
+    One,
+    /// Any number, but items have other numbers in other company.
+    Mixed,
+}
+
 /// An input and what it is.
 #[derive(Debug, Clone)]
 pub struct Taken {
@@ -117,7 +128,7 @@ impl Given {
 pub struct Reading {
     /// Name of the file.
     pub file: String,
-    /// The graph in operators that the server reads, 32-bit reals, its batch free.
+    /// The graph in operators that the server reads, 32-bit reals, its batch free if it can be.
     pub model: Model,
     /// Its inputs.
     pub takes: Vec<Taken>,
@@ -125,8 +136,8 @@ pub struct Reading {
     pub gives: Vec<Given>,
     /// The graph as it was exported, to compare with.
     pub original: Probe,
-    /// Whether it runs one item at a time only.
-    pub one_at_a_time: bool,
+    /// How many items it runs on at once.
+    pub batch: Batch,
     /// Whether numbers of the original are of 16 bits.
     pub is_half: bool,
     /// Nodes that draw random numbers.
@@ -276,7 +287,7 @@ impl Reading {
             takes,
             gives,
             original,
-            one_at_a_time: tried.one_at_a_time,
+            batch: tried.batch,
             is_half,
             drawing: export.drawing,
             notes,

@@ -7,7 +7,7 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use super::{Golden, Host, ImportError, Numbers, Plan, Proved, Request, Tools, own_tolerance};
+use super::{Golden, Host, ImportError, Numbers, Plan, Proved, Request, Tools, batch, own_tolerance};
 use crate::{
     detection::{calibrate, trained_on::TrainedOn},
     domain::{
@@ -137,8 +137,12 @@ impl Draft {
         if !plan.declared.is_empty() {
             tables += &format!("\n[declared]\n{}\n", plan.declared.join("\n"));
         }
-        if brought.iter().any(|reading| reading.one_at_a_time) {
+        if batch::is_one(brought, interview) {
             tables += "\n[serving]\nbatch = 1\n";
+        }
+        if batch::is_said(interview) {
+            let said = "images are run one at a time, as was said: each has the numbers that it gets alone";
+            draft.notes.push(said.to_owned());
         }
         let mut trained_on = "";
         if let Some(path) = &request.trained_on {
@@ -348,9 +352,10 @@ pub(super) fn reproduced(
     (interview, asked): (&Interview, &[Question]),
 ) -> Option<BTreeMap<String, String>> {
     let golden = request.golden.as_ref()?;
-    let questions: Vec<&Question> = asked.iter().filter(|own| !own.options.is_empty()).collect();
+    // Numbers of images alone say nothing of what they are in company.
+    let questions: Vec<&Question> = asked.iter().filter(|own| own.key != batch::KEY).collect();
     let count: usize = questions.iter().map(|question| question.options.len()).product();
-    if count > COMBINATIONS || questions.len() < asked.len() {
+    if questions.is_empty() || count == 0 || count > COMBINATIONS {
         return None;
     }
     let mut best: Option<(f64, BTreeMap<String, String>)> = None;

@@ -1,6 +1,6 @@
 //! Running a graph as it was exported, and freeing its batch.
 
-use super::{Taken, Takes};
+use super::{Batch, Taken, Takes};
 use crate::{
     domain::random::{Random, Stream},
     graph::{self, dynamic_batch, protobuf::Model, surgery},
@@ -149,7 +149,7 @@ fn in_single(
 /// A graph whose batch is free, as far as that was possible.
 pub(super) struct Freed {
     pub(super) model: Model,
-    pub(super) one_at_a_time: bool,
+    pub(super) batch: Batch,
     pub(super) note: Option<String>,
 }
 
@@ -196,8 +196,12 @@ pub(super) fn freed(
         let found = probe
             .run(TOGETHER, &trial(takes, TOGETHER))
             .map_err(|e| e.to_string())?;
+        if !is_random && !have_same_sizes(&expected, &found) {
+            return Err("what it gives of several images has not a row for each".to_owned());
+        }
         Ok(is_random || agree(&expected, &found))
     };
+    let mut depends = false;
     for (number, candidate) in candidates.iter().enumerate() {
         match runs(candidate, TOGETHER) {
             Ok(true) => {
@@ -216,24 +220,33 @@ pub(super) fn freed(
                 let is_changed = is_fixed || number > 0;
                 return Ok(Freed {
                     model: (*candidate).clone(),
-                    one_at_a_time: false,
+                    batch: Batch::Free,
                     note: is_changed.then(|| format!("{}: the batch, fixed at {batch}, is made free", export.file)),
                 });
             }
-            Ok(false) => "its numbers change with the number of images in a run".clone_into(&mut cause),
+            Ok(false) => {
+                depends = true;
+                "its numbers change with the images in a run".clone_into(&mut cause);
+            }
             Err(error) => cause = error,
         }
     }
     // The graph of one image, run so often.
     for candidate in [&plain, &loosened] {
         if matches!(runs(candidate, 1), Ok(true)) {
+            // The file takes any number of images and computes something over all of them. Where it takes one, the
+            // numbers of an image alone are what it says.
+            let is_mixed = depends && export.batch.is_none();
             return Ok(Freed {
                 model: candidate.clone(),
-                one_at_a_time: true,
-                note: Some(format!(
-                    "{}: its batch cannot be made free ({cause}), so it is run one image at a time, which is slower",
-                    export.file
-                )),
+                batch: if is_mixed { Batch::Mixed } else { Batch::One },
+                note: (!is_mixed).then(|| {
+                    format!(
+                        "{}: its batch cannot be made free ({cause}), so it is run one image at a time, which is \
+                         slower",
+                        export.file
+                    )
+                }),
             });
         }
     }
@@ -255,19 +268,25 @@ fn opened(model: &Model) -> Model {
     model
 }
 
+/// Outputs in two runs. What is not of items is needed by nobody.
+fn of_items<'a>(expected: &'a [Found], found: &'a [Found]) -> impl Iterator<Item = (&'a Found, &'a Found)> {
+    expected
+        .iter()
+        .zip(found)
+        .filter(|(expected, _)| expected.sizes.is_some())
+}
+
+fn have_same_sizes(expected: &[Found], found: &[Found]) -> bool {
+    of_items(expected, found).all(|(expected, found)| expected.sizes == found.sizes)
+}
+
 /// Whether numbers agree but for rounding, of which there is more in 16 bits.
 fn agree(expected: &[Found], found: &[Found]) -> bool {
-    expected.iter().zip(found).all(|(expected, found)| {
-        // What is not of items is needed by nobody.
-        if expected.sizes.is_none() {
-            return true;
-        }
-        expected.sizes == found.sizes
-            && expected.rows.iter().zip(&found.rows).all(|(expected, found)| {
-                let scale = expected.iter().fold(0.0f32, |max, value| max.max(value.abs()));
-                let close =
-                    |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= 2e-2 * scale || (a.is_nan() && b.is_nan());
-                expected.iter().zip(found).all(close)
-            })
+    of_items(expected, found).all(|(expected, found)| {
+        expected.rows.iter().zip(&found.rows).all(|(expected, found)| {
+            let scale = expected.iter().fold(0.0f32, |max, value| max.max(value.abs()));
+            let close = |(a, b): (&f32, &f32)| a == b || (a - b).abs() <= 2e-2 * scale || (a.is_nan() && b.is_nan());
+            expected.iter().zip(found).all(close)
+        })
     })
 }

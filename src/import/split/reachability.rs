@@ -11,7 +11,7 @@ use crate::{
         export::{Element, Port},
         output_activation::{LOOKING_UP, MOVING},
         probe::Probe,
-        reading::{Reading, trial},
+        reading::{Batch, Reading, trial},
     },
     runtime::Engine,
 };
@@ -199,7 +199,7 @@ pub(super) fn sizes(engine: &dyn Engine, reading: &Reading, values: &[&str]) -> 
         sizes: None,
     };
     let ports: Vec<Port> = values.iter().map(port).collect();
-    let batch = if reading.one_at_a_time { 1 } else { BATCH };
+    let batch = if reading.batch == Batch::Free { BATCH } else { 1 };
     let inputs: Vec<(&Port, Vec<usize>)> = reading.takes.iter().map(|own| (&own.port, own.sizes.clone())).collect();
     let outputs: Vec<&Port> = ports.iter().collect();
     let probe = Probe::new(engine, &reading.file, &reading.model, (&inputs, &outputs), batch).ok()?;

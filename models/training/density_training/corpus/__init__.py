@@ -22,6 +22,7 @@ MAKERS = (
     published.first,
     published.second,
     published_more.cases,
+    classifiers.of_batches,
 )
 
 

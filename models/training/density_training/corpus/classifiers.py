@@ -126,3 +126,24 @@ def classifiers() -> Iterator[Case]:
             numbers=summary,
             arguments=("--family", "encoder") if name == "rows" else (),
         )
+
+
+def of_batches() -> Iterator[Case]:
+    """Networks that compute over the batch, as batch normalisation in training mode and scaling by extremes do."""
+    image = torch.rand(2, 3, SIDE, SIDE)
+    options: dict[str, Any] = {"family": "classifier", "shape": (3, SIDE, SIDE)}
+    net = Classifier(lambda _, x: x).eval()
+
+    def standardised(x: Tensor) -> Tensor:
+        axes = (0, 2, 3)
+        return (x - x.mean(axes, keepdim=True)) / (x.std(axes, keepdim=True) + 1e-3)
+
+    def alone(images: Tensor) -> Tensor:
+        logits = [net(standardised(own)) for own in (images.float() / 255).split(1)]
+        return F.log_softmax(torch.cat(logits).double(), 1)
+
+    graph, family = Graph(Before(standardised, net), (image,)), ("--family", "classifier")
+    yield Case("batch-standardised", (graph,), arguments=family, refused="--one-at-a-time", **options)
+    says = ("images are run one at a time, as was said",)
+    said = (*family, "--one-at-a-time")
+    yield Case("batch-alone", (graph,), arguments=said, numbers=alone, says=says, **options)
