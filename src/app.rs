@@ -31,7 +31,7 @@ pub use self::{
 use crate::{
     access::{Access, Identity, Network},
     families::{self, GateSettings},
-    model::{control::Operator, info::ModelInfo},
+    model::{control::Operator, info::ModelInfo, work::Resources},
     operations::{self, Limits, Service},
     repository::{Loading, Repository},
     runtime::onnx,
@@ -109,9 +109,18 @@ impl Default for Registries {
 impl App {
     /// Loads the runtime and starts the workers. There are no models until [`Loader::load`] has run.
     pub fn start(settings: &Settings, registries: &Registries) -> Result<Self, AppError> {
-        let path = &settings.models.repository;
         // Hidden, so that it is not taken for a model.
-        let resources = resources(settings)?.watching_drift(path.join(".drift"));
+        let drift = settings.models.repository.join(".drift");
+        Self::with(resources(settings)?.watching_drift(drift), settings, registries)
+    }
+
+    /// The same for a command, which leaves the streams of drift to the server that may be running beside it.
+    pub fn beside_a_server(settings: &Settings, registries: &Registries) -> Result<Self, AppError> {
+        Self::with(resources(settings)?, settings, registries)
+    }
+
+    fn with(resources: Resources, settings: &Settings, registries: &Registries) -> Result<Self, AppError> {
+        let path = &settings.models.repository;
         let mut repository = Repository::new(path, registries.families.clone(), resources).loading(Loading {
             records: settings.models.records(),
             gate: gate(settings),
@@ -147,6 +156,7 @@ impl App {
                 certificate: certificate.clone(),
                 key: key.clone(),
                 client_ca: settings.tls_client_ca.clone(),
+                client_crl: settings.tls_client_crl.clone(),
             })?));
         }
         Ok(())

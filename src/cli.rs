@@ -281,6 +281,11 @@ fn print(text: &str) -> Result<(), CliError> {
 
 impl CliError {
     /// An error of reading or writing `what`.
+    /// The system starts no threads.
+    fn threads(error: io::Error) -> Self {
+        AppError::System(error).into()
+    }
+
     fn io(what: impl Into<String>, error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::OutputClosed;

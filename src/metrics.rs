@@ -61,10 +61,16 @@ pub struct Metrics {
     pub drift_log_capital: GaugeVec,
     /// Drift alarms, by detector.
     pub drift_alarms: IntCounterVec,
+    /// Whether a run survives a restart, by detector.
+    pub drift_kept: IntGaugeVec,
     /// 1, with what is running as labels.
     pub build_info: IntGaugeVec,
     /// When the server's certificate expires, in seconds since 1970, if it has one.
     pub tls_expiry: IntGaugeVec,
+    /// Whether files of keys or certificates hold what cannot be used, by what they are.
+    pub secrets_failing: IntGaugeVec,
+    /// Handshakes of TLS that failed, by reason.
+    pub tls_failures: IntCounterVec,
     /// What the server does without though it is ready.
     pub weaknesses: IntGauge,
 }
@@ -183,6 +189,11 @@ impl Metrics {
                 "Runs whose capital has reached 100, which at most 1 % do where nothing drifts.",
                 &["model"],
             ),
+            drift_kept: gauges(
+                "density_drift_kept",
+                "1 where the record of drift survives a restart, 0 where it waits in memory for its file.",
+                &["model"],
+            ),
             build_info: gauges(
                 "density_build_info",
                 "1, with the version of the server and what it was built for as labels.",
@@ -192,6 +203,16 @@ impl Metrics {
                 "density_tls_certificate_expiry_timestamp_seconds",
                 "When the server's certificate, or one of those that it came with, expires.",
                 &[],
+            ),
+            secrets_failing: gauges(
+                "density_secrets_failing",
+                "1 where the files of keys or certificates hold what cannot be used, so that the old ones stay in use.",
+                &["what"],
+            ),
+            tls_failures: counters(
+                "density_tls_failures_total",
+                "Handshakes of TLS that failed, by reason.",
+                &["reason"],
             ),
             weaknesses: IntGauge::new(
                 "density_weaknesses",
@@ -226,8 +247,11 @@ impl Metrics {
             Box::new(metrics.workers.clone()),
             Box::new(metrics.drift_log_capital.clone()),
             Box::new(metrics.drift_alarms.clone()),
+            Box::new(metrics.drift_kept.clone()),
             Box::new(metrics.build_info.clone()),
             Box::new(metrics.tls_expiry.clone()),
+            Box::new(metrics.secrets_failing.clone()),
+            Box::new(metrics.tls_failures.clone()),
             Box::new(metrics.weaknesses.clone()),
         ];
         for collector in collectors {
@@ -328,6 +352,8 @@ pub struct DriftMetrics {
     pub log_capital: Gauge,
     /// Alarms.
     pub alarms: IntCounter,
+    /// Whether the run survives a restart.
+    pub kept: IntGauge,
 }
 
 impl DriftMetrics {
@@ -336,6 +362,7 @@ impl DriftMetrics {
         Self {
             log_capital: metrics.drift_log_capital.with_label_values(&[model]),
             alarms: metrics.drift_alarms.with_label_values(&[model]),
+            kept: metrics.drift_kept.with_label_values(&[model]),
         }
     }
 }

@@ -198,7 +198,13 @@ impl Repository {
                     _ if !lock(&self.overrides).want(&name, number) => Entry::unloaded(),
                     Some(before) if is_same && before.is_settled => before.clone(),
                     _ => {
-                        let members = |name: &str, number| member(&lock(&loaded), name, number);
+                        let members = |name: &str, number| {
+                            let found = member(&lock(&loaded), name, number);
+                            match (found, unreadable.get(name)) {
+                                (None, Some(error)) => Err(format!("the model's folder cannot be read: {error}")),
+                                (found, _) => found.unwrap_or_else(|| Err(NO_MEMBER.to_owned())),
+                            }
+                        };
                         let entry = self.load(one, &members).after(before);
                         tell_refused(&name, number, &entry, before);
                         entry
@@ -331,6 +337,8 @@ impl Repository {
     }
 }
 
+const NO_MEMBER: &str = "there is no such model in this repository";
+
 /// Versions of models whose folder cannot be read, such as that of a file system that is away for a while: nobody
 /// removed them, so what serves serves on.
 fn unread(before: &Versions, unreadable: &BTreeMap<String, String>) -> Versions {
@@ -374,16 +382,13 @@ fn tell_refused(name: &str, number: u32, entry: &Entry, before: Option<&Entry>) 
     }
 }
 
-/// A model that is loaded already.
-fn member(loaded: &Versions, name: &str, number: u32) -> Result<Arc<Model>, String> {
-    match loaded.get(name).and_then(|versions| versions.get(&number)) {
-        Some(Entry { model: Some(model), .. }) => Ok(Arc::clone(model)),
-        Some(Entry { reason, .. }) => Err(format!(
-            "it is refused itself: {}",
-            reason.as_deref().unwrap_or_default()
-        )),
-        None => Err("there is no such model in this repository".to_owned()),
-    }
+/// A model that is loaded already, or why it is not; `None` if nothing is known of it.
+fn member(loaded: &Versions, name: &str, number: u32) -> Option<Result<Arc<Model>, String>> {
+    let Entry { model, reason, .. } = loaded.get(name)?.get(&number)?;
+    Some(model.clone().ok_or_else(|| {
+        let reason = reason.as_deref().unwrap_or_default();
+        format!("it is refused itself: {reason}")
+    }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

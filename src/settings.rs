@@ -279,6 +279,10 @@ pub struct SecuritySettings {
     #[arg(long, value_name = "FILE")]
     pub tls_client_ca: Option<PathBuf>,
 
+    /// Lists of their certificates that were revoked, one for every issuer on the way to a root, in PEM [default: none]
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_crl: Option<PathBuf>,
+
     /// What tells clients without keys apart, for fair shares and rates; behind a proxy that is not among the trusted
     /// ones all have its address
     #[arg(long, value_name = "WHAT", default_value = "none")]
@@ -392,6 +396,9 @@ impl Settings {
         let tls = [&security.tls_certificate, &security.tls_key].map(Option::is_some);
         if tls[0] != tls[1] || security.tls_client_ca.is_some() && !tls[0] {
             return Err(SettingsError::HalfOfTls);
+        }
+        if security.tls_client_crl.is_some() && security.tls_client_ca.is_none() {
+            return Err(SettingsError::NobodyToRevoke);
         }
         Ok(self)
     }

@@ -8,7 +8,8 @@ mod command;
 use std::{
     collections::BTreeMap,
     fs,
-    net::TcpListener,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
 };
@@ -32,7 +33,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message;
-use tonic::{Request, Response, Status, body::Body, service::Routes};
+use tonic::{Code, Request, Response, Status, body::Body, service::Routes};
 
 /// Spans are sent as soon as they end, nearly.
 const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
@@ -60,30 +61,57 @@ impl TraceService for Collector {
     }
 }
 
+/// Serves a collector on a free port, and answers its address.
+fn serve(service: impl TraceService) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let service = TraceServiceServer::new(service);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            let routes = Routes::new(service).prepare().into_axum_router();
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let routes = TowerToHyperService::new(routes.clone());
+                tokio::spawn(async move {
+                    let serving = auto::Builder::new(TokioExecutor::new());
+                    // A server that ends closes its connection in its own way.
+                    drop(serving.serve_connection(TokioIo::new(stream), routes).await);
+                });
+            }
+        });
+    });
+    endpoint
+}
+
+/// Refuses everything.
+struct Refuses(Code);
+
+#[tonic::async_trait]
+impl TraceService for Refuses {
+    async fn export(
+        &self,
+        _: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        Err(Status::new(self.0, "not today"))
+    }
+}
+
+/// Does this with every connection, and answers its address.
+fn connected(each: impl Fn(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || listener.incoming().for_each(|stream| each(stream.unwrap())));
+    endpoint
+}
+
 impl Collector {
     /// A collector on a free port, and its address.
     fn start() -> (Self, String) {
         let own = Self::default();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let service = TraceServiceServer::new(own.clone());
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-                let routes = Routes::new(service).prepare().into_axum_router();
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let routes = TowerToHyperService::new(routes.clone());
-                    tokio::spawn(async move {
-                        let serving = auto::Builder::new(TokioExecutor::new());
-                        // A server that ends closes its connection in its own way.
-                        drop(serving.serve_connection(TokioIo::new(stream), routes).await);
-                    });
-                }
-            });
-        });
+        let endpoint = serve(own.clone());
         (own, endpoint)
     }
 
@@ -321,31 +349,60 @@ fn calls_of_grpc_are_traced_also_out_of_a_sandbox() {
     }
 }
 
+/// Down, silent, speaking something else, or refusing: requests are answered, the log says it once and what would be
+/// right, and neither the spans that wait nor the end of the server take longer than they may.
 #[test]
-fn a_collector_that_is_down_is_never_waited_for() {
+fn a_collector_that_takes_no_spans_is_never_waited_for_and_is_told_of_once() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let endpoint = format!("http://{}", closed.local_addr().unwrap());
+    let dead = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
+    let held = Mutex::new(Vec::new());
+    let silent = connected(move |stream| held.lock().unwrap().push(stream));
+    let other = connected(|mut stream| {
+        // Whoever is asked in HTTP/2 and knows HTTP/1.1.
+        let _ = stream.read(&mut [0; 1024]);
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n");
+    });
+    let cases = [
+        (dead, "Connection refused"),
+        (silent, "OTEL_EXPORTER_OTLP_TIMEOUT"),
+        (connected(drop), "without TLS"),
+        (other, "without TLS"),
+        (serve(Refuses(Code::Unauthenticated)), "OTEL_EXPORTER_OTLP_HEADERS"),
+        (serve(Refuses(Code::PermissionDenied)), "OTEL_EXPORTER_OTLP_HEADERS"),
+        (serve(Refuses(Code::Unimplemented)), "receiver of OTLP"),
+        (serve(Refuses(Code::ResourceExhausted)), "ResourceExhausted"),
+        (serve(Refuses(Code::Unavailable)), "Unavailable"),
+    ];
     let small = [
         SOON,
         ("OTEL_BSP_MAX_QUEUE_SIZE", "8"),
         ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "500"),
     ];
-    let mut server = start(&["--otlp-endpoint", &endpoint], &small);
-    for _ in 0..50 {
-        score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+    for (endpoint, words) in cases {
+        let mut server = start(&["--otlp-endpoint", &endpoint], &small);
+        let mut lost = String::new();
+        for _ in 0..20 {
+            score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+        }
+        while !lost.contains("traces are lost") {
+            let start = lost.len();
+            assert!(
+                std::io::BufRead::read_line(&mut server.log, &mut lost).unwrap() > 0,
+                "{words}: {lost}"
+            );
+            lost.drain(..start);
+        }
+        assert!(lost.contains(words), "{words:?} is not in {lost}");
+        for _ in 0..20 {
+            score(&server, &format!("00-{TRACE}-{CALLER}-01"));
+        }
+        server.signal("TERM");
+        let (status, log) = server.wait();
+        assert_eq!(status.code(), Some(0), "{words}: {log}");
+        assert!(!log.contains("traces are lost"), "it is said once: {log}");
     }
-    let mut lost = String::new();
-    while !lost.contains("traces are lost") {
-        assert!(
-            std::io::BufRead::read_line(&mut server.log, &mut lost).unwrap() > 0,
-            "{lost}"
-        );
-    }
-    server.signal("TERM");
-    let (status, log) = server.wait();
-    assert_eq!(status.code(), Some(0), "{log}");
-    assert!(!log.contains("traces are lost"), "it is said once: {log}");
 }
 
 #[test]

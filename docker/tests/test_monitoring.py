@@ -22,8 +22,8 @@ MANY_IMAGES = ROOT / "models" / "repository" / "fashion-mnist-pixelcnn" / "1" / 
 LOAD_SECONDS = 25
 CLIENTS = 16
 
-# What only a server with TLS has; tests/security holds its name.
-WITH_TLS = {"density_tls_certificate_expiry_timestamp_seconds"}
+# What only a server with TLS has; tests/security and tests/adversity hold their names.
+WITH_TLS = {"density_tls_certificate_expiry_timestamp_seconds", "density_secrets_failing"}
 
 # Grafana's variables, as a person who has chosen nothing has them.
 VARIABLES = {"$__rate_interval": "1m", "$instance": ".*", "$model": ".*"}

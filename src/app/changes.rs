@@ -2,14 +2,14 @@
 //! at intervals.
 
 use std::{
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use crate::repository::watch::{Sight, Watch};
@@ -20,12 +20,14 @@ const REST: Duration = Duration::from_millis(300);
 /// However busy a folder is, it is looked at so often.
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// How often a folder is looked at whose changes cannot be seen.
+/// How often a folder is looked at whose changes cannot be seen, and how often one that is watched may have been
+/// exchanged for another.
 const UNSEEN: Duration = Duration::from_secs(5);
 
 /// The changes of a repository.
 #[derive(Debug)]
 pub struct Changes {
+    folder: PathBuf,
     interval: Duration,
     watch: Option<Watch>,
     seen: Arc<Seen>,
@@ -58,31 +60,44 @@ impl Seen {
 impl Changes {
     /// The changes of a folder that is watched, or else looked at in intervals; zero for never.
     pub(super) fn of(folder: &Path, watched: bool, interval: Duration) -> Self {
-        let seen = Arc::<Seen>::default();
         let mut changes = Self {
+            folder: folder.to_owned(),
             interval,
             watch: None,
-            seen: Arc::clone(&seen),
+            seen: Arc::default(),
         };
         if watched {
-            let teller = Arc::clone(&seen);
-            match Watch::start(folder, move |sight| teller.tell(sight)) {
+            match changes.start() {
                 Ok(watch) => changes.watch = Some(watch),
-                Err(reason) => seen.tell(Sight::Blind(reason)),
+                Err(reason) => changes.seen.tell(Sight::Blind(reason)),
             }
         }
         changes
     }
 
+    fn start(&self) -> Result<Watch, String> {
+        let teller = Arc::clone(&self.seen);
+        Watch::start(&self.folder, move |sight| teller.tell(sight))
+    }
+
     /// Comes when it is time to look.
     pub async fn next(&mut self) {
+        let mut begin = Instant::now();
         loop {
             if let Some(reason) = self.seen.take_blindness() {
                 self.look_instead(&reason);
+                begin = Instant::now();
             }
+            let watched = self.watch.as_ref().map_or(Duration::ZERO, |_| UNSEEN);
             tokio::select! {
-                () = tick(self.interval) => return,
+                () = tick(begin, self.interval) => return,
                 () = self.seen.changed.notified() => {}
+                () = tick(Instant::now(), watched) => {
+                    if self.watch_elsewhere() {
+                        return;
+                    }
+                    continue;
+                }
             }
             // After the last word of a watch, too: something may have been missed.
             if self.seen.is_blind() {
@@ -91,6 +106,21 @@ impl Changes {
             }
             return self.rest().await;
         }
+    }
+
+    /// Watches what the folder's path leads to now, and answers whether that is something else.
+    fn watch_elsewhere(&mut self) -> bool {
+        let is_outdated = self.watch.as_ref().is_some_and(|watch| watch.is_outdated(&self.folder));
+        if is_outdated {
+            match self.start() {
+                Ok(watch) => {
+                    self.watch = Some(watch);
+                    tracing::info!(folder = %self.folder.display(), "the repository is another folder now");
+                }
+                Err(reason) => self.look_instead(&reason),
+            }
+        }
+        is_outdated
     }
 
     /// Waits until nothing has changed for a while.
@@ -119,16 +149,19 @@ impl Changes {
     }
 }
 
-async fn tick(interval: Duration) {
+/// Comes once an interval is over; never, if it is zero.
+async fn tick(begin: Instant, interval: Duration) {
     if interval.is_zero() {
         return std::future::pending().await;
     }
-    sleep(interval).await;
+    sleep_until(begin + interval).await;
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -186,5 +219,33 @@ mod tests {
         changes.next().await;
         fs::write(folder.path().join("a/1/model.toml"), "").unwrap();
         changes.next().await;
+    }
+
+    /// As git-sync and the mounts of Kubernetes do it.
+    #[cfg(unix)]
+    #[tokio::test(start_paused = true)]
+    async fn a_repository_that_is_exchanged_is_looked_at_and_watched_from_then_on() {
+        let place = tempfile::tempdir().unwrap();
+        let at = |name: &str| place.path().join(name);
+        let link = |to: &str| {
+            std::os::unix::fs::symlink(at(to), at("next")).unwrap();
+            fs::rename(at("next"), at("models")).unwrap();
+        };
+        for folder in ["first", "second"] {
+            fs::create_dir(at(folder)).unwrap();
+        }
+        link("first");
+        // Looks at intervals come as before, however often the place is looked at.
+        let mut changes = Changes::of(&at("models"), true, 3 * UNSEEN);
+        assert!(took(&mut changes).await >= 3 * UNSEEN);
+        link("second");
+        let time = took(&mut changes).await;
+        assert!(UNSEEN <= time && time < 2 * UNSEEN, "{time:?}");
+        assert!(!changes.watch.as_ref().unwrap().is_outdated(&at("models")));
+        // A folder that is away is no other one.
+        fs::rename(at("second"), at("away")).unwrap();
+        assert!(!changes.watch_elsewhere());
+        fs::create_dir(at("second")).unwrap();
+        assert!(changes.watch_elsewhere());
     }
 }

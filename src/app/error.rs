@@ -58,6 +58,16 @@ pub enum AppError {
     #[error("the gRPC services cannot be served: {0}")]
     Grpc(#[from] grpc::Broken),
     /// The system refused threads or connections.
-    #[error("{0}")]
+    #[error("{}", of_system(.0))]
     System(#[from] io::Error),
+}
+
+fn of_system(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => format!(
+            "no thread can be started: {error}; a limit of processes (`ulimit -u`, pids of a container) or of memory \
+             (`ulimit -v`) is reached, and fewer --workers take less of both"
+        ),
+        _ => error.to_string(),
+    }
 }

@@ -90,6 +90,7 @@ fn readable(settings: &Settings, library: &Path) -> Vec<PathBuf> {
         security.tls_certificate.as_deref(),
         security.tls_key.as_deref(),
         security.tls_client_ca.as_deref(),
+        security.tls_client_crl.as_deref(),
         Some(library),
         // What a link of that name leads to.
         library.canonicalize().ok().as_deref(),

@@ -2,7 +2,7 @@
 //! with them is told before it hurts.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::Path,
     sync::Arc,
     time::{SystemTime, UNIX_EPOCH},
@@ -19,24 +19,34 @@ const DAY: u64 = 24 * 60 * 60;
 /// Days before the end of a certificate from which on it is spoken of.
 const SOON: u64 = 7;
 
+/// What is spoken of, in the log and as a label.
+const KEYS: &str = "keys";
+const CERTIFICATES: &str = "certificates";
+
 /// Keys and certificates, which are read again while the server runs.
 #[derive(Debug)]
 pub struct Secrets {
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
     metrics: Arc<Metrics>,
-    /// What was wrong at the last look: it is told once.
-    wrong: Option<String>,
+    /// What was wrong at the last look, by what it is: it is told once.
+    wrong: BTreeMap<&'static str, String>,
+    is_asked: bool,
     warned: BTreeSet<String>,
 }
 
 impl Secrets {
     pub(super) fn new(access: &Arc<Access>, tls: Option<&Arc<Tls>>, metrics: &Arc<Metrics>) -> Self {
+        let kinds = [(KEYS, access.has_keys()), (CERTIFICATES, tls.is_some())];
+        for (kind, _) in kinds.into_iter().filter(|(_, is_used)| *is_used) {
+            metrics.secrets_failing.with_label_values(&[kind]).set(0);
+        }
         Self {
             access: Arc::clone(access),
             tls: tls.cloned(),
             metrics: Arc::clone(metrics),
-            wrong: None,
+            wrong: BTreeMap::new(),
+            is_asked: false,
             warned: BTreeSet::new(),
         }
     }
@@ -46,23 +56,44 @@ impl Secrets {
         self.access.has_keys() || self.tls.is_some()
     }
 
-    /// Takes what the files hold now. What cannot be used is told, and changes nothing.
-    pub fn reload(&mut self) {
-        let keys = self.access.reload().map_err(|error| error.to_string());
-        let tls = self.tls.as_ref().map_or(Ok(false), |tls| tls.reload());
-        let tls = tls.map_err(|error| error.to_string());
-        if let Ok(Some(count)) = keys {
-            tracing::info!(count, "keys are read again");
+    /// Takes what the files hold now. What cannot be used changes nothing, and is told: once, and whenever somebody has
+    /// asked.
+    pub fn reload(&mut self, is_asked: bool) {
+        self.is_asked = is_asked;
+        if self.access.has_keys() {
+            let keys = self.access.reload().map_err(|error| error.to_string());
+            if let Some(Some(count)) = self.told(KEYS, keys) {
+                tracing::info!(count, "keys are read again");
+            }
         }
-        if tls == Ok(true) {
-            tracing::info!("certificates are read again");
+        if let Some(tls) = self.tls.clone() {
+            let certificates = tls.reload().map_err(|error| error.to_string());
+            if self.told(CERTIFICATES, certificates) == Some(true) {
+                tracing::info!("certificates are read again");
+            }
         }
-        let wrong = keys.err().or(tls.err());
-        if let Some(wrong) = wrong.as_ref().filter(|&wrong| self.wrong.as_ref() != Some(wrong)) {
-            tracing::error!(error = wrong, "keys and certificates stay as they are");
-        }
-        self.wrong = wrong;
         self.look();
+    }
+
+    /// Tells what was wrong with the files of one kind, once, and when nothing is any more.
+    fn told<T>(&mut self, what: &'static str, outcome: Result<T, String>) -> Option<T> {
+        let failing = self.metrics.secrets_failing.with_label_values(&[what]);
+        failing.set(i64::from(outcome.is_err()));
+        match outcome {
+            Ok(found) => {
+                if self.wrong.remove(what).is_some() {
+                    tracing::info!("files of {what} can be used again");
+                }
+                Some(found)
+            }
+            Err(error) => {
+                if self.is_asked || self.wrong.get(what) != Some(&error) {
+                    tracing::error!(error, "{what} stay as they are");
+                    self.wrong.insert(what, error);
+                }
+                None
+            }
+        }
     }
 
     /// Tells the log of new warnings, and the metrics how long the certificate holds.
@@ -109,7 +140,8 @@ fn term(file: &Path, Validity { begin, end }: Validity, now: u64) -> Option<Stri
     if now > end {
         let days = (now - end) / DAY;
         return Some(format!(
-            "the certificate {file} expired {days} days ago and clients refuse it: {cure}"
+            "the certificate {file} expired {days} days ago and clients refuse it: {cure}; or is the clock of this \
+             machine wrong?"
         ));
     }
     if now < begin {

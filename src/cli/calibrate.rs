@@ -127,7 +127,7 @@ pub(super) fn run(arguments: CalibrateArgs, registries: &Registries) -> Result<O
     let folder = model::folder(&request.model, &settings.models.repository)?;
     let (repository, model_name) = place(&folder)?;
     settings.models.repository = repository.clone();
-    let app = App::start(&settings, registries)?;
+    let app = App::beside_a_server(&settings, registries)?;
     app.loader().load()?;
     let find = |name: &str| app.service.catalogue().model(name, None);
     let main = find(&model_name)?;

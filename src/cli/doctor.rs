@@ -135,7 +135,7 @@ fn server(settings: &Settings, registries: &Registries) -> Vec<Finding> {
         Ok(library) => library,
         Err(error) => return vec![Finding::fail("library", "none", error)],
     };
-    let app = match App::start(settings, registries) {
+    let app = match App::beside_a_server(settings, registries) {
         Ok(app) => app,
         Err(error) => {
             let check = match &error {

@@ -3,7 +3,7 @@
 
 use std::{
     io::{self, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream, ToSocketAddrs},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs},
     path::PathBuf,
     time::Duration,
 };
@@ -51,12 +51,21 @@ pub(super) fn run(arguments: HealthArgs) -> Result<Outcome, CliError> {
             "the server speaks TLS, and this speaks plain HTTP: {cure}"
         )));
     }
-    let url = arguments.url.unwrap_or_else(|| readiness(&arguments.http));
-    let Some((host, path)) = parts(&url) else {
-        let wanted = "it must be http://HOST:PORT/PATH";
-        return Err(CliError::Usage(format!("--url: {url:?} is not possible: {wanted}")));
-    };
-    match ask(&host, path) {
+    let urls = arguments
+        .url
+        .map_or_else(|| readiness(&arguments.http), |url| vec![url]);
+    let mut hosts = Vec::new();
+    let mut path = "/";
+    for url in &urls {
+        let Some((host, own)) = parts(url) else {
+            let wanted = "it must be http://HOST:PORT/PATH, where an address of IPv6 stands in brackets: [::1]:8000";
+            return Err(CliError::Usage(format!("--url: {url:?} is not possible: {wanted}")));
+        };
+        hosts.push(host);
+        path = own;
+    }
+    let url = urls.join(" and ");
+    match ask(&hosts, path) {
         Ok(answer) if answer.is_good() => Ok(Outcome::Done),
         Ok(answer) => {
             say(&format!("{url}: {}", answer.0));
@@ -69,14 +78,17 @@ pub(super) fn run(arguments: HealthArgs) -> Result<Outcome, CliError> {
     }
 }
 
-/// Where the server of these settings tells whether it is ready.
-fn readiness(http: &HttpSettings) -> String {
-    let mut address: SocketAddr = http.probes.unwrap_or(http.address);
-    if address.ip().is_unspecified() {
-        // Who listens everywhere listens here, to IPv4 in any case.
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    format!("http://{address}/readyz")
+/// Where the server of these settings tells whether it is ready. Who listens everywhere listens here, by the protocol
+/// that this machine has.
+fn readiness(http: &HttpSettings) -> Vec<String> {
+    let address: SocketAddr = http.probes.unwrap_or(http.address);
+    let here: &[IpAddr] = match address.ip() {
+        IpAddr::V4(own) if own.is_unspecified() => &[IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        IpAddr::V6(own) if own.is_unspecified() => &[IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)],
+        own => &[own],
+    };
+    let url = |ip: &IpAddr| format!("http://{}/readyz", SocketAddr::new(*ip, address.port()));
+    here.iter().map(url).collect()
 }
 
 /// Host with port, and path.
@@ -106,9 +118,15 @@ impl Answer {
     }
 }
 
-fn ask(host: &str, path: &str) -> io::Result<Answer> {
+/// The first answer.
+fn ask(hosts: &[String], path: &str) -> io::Result<Answer> {
     let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in host.to_socket_addrs()? {
+    let addresses = hosts.iter().map(|host| Ok((host, host.to_socket_addrs()?)));
+    let addresses = addresses.collect::<io::Result<Vec<_>>>()?;
+    for (host, address) in addresses
+        .into_iter()
+        .flat_map(|(host, all)| all.map(move |one| (host, one)))
+    {
         match TcpStream::connect_timeout(&address, PATIENCE) {
             Ok(mut stream) => {
                 stream.set_read_timeout(Some(PATIENCE))?;
@@ -135,11 +153,16 @@ mod tests {
     #[test]
     fn the_address_of_probes_comes_first_and_everywhere_is_here() {
         let mut http = Settings::default().http;
-        assert_eq!(readiness(&http), "http://127.0.0.1:8000/readyz");
+        assert_eq!(readiness(&http), ["http://127.0.0.1:8000/readyz"]);
         http.address = "[::]:80".parse().unwrap();
-        assert_eq!(readiness(&http), "http://127.0.0.1:80/readyz");
+        assert_eq!(
+            readiness(&http),
+            ["http://127.0.0.1:80/readyz", "http://[::1]:80/readyz"]
+        );
         http.probes = Some("0.0.0.0:9000".parse().unwrap());
-        assert_eq!(readiness(&http), "http://127.0.0.1:9000/readyz");
+        assert_eq!(readiness(&http), ["http://127.0.0.1:9000/readyz"]);
+        http.probes = Some("[::1]:9000".parse().unwrap());
+        assert_eq!(readiness(&http), ["http://[::1]:9000/readyz"]);
     }
 
     #[test]

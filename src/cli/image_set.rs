@@ -77,7 +77,8 @@ impl ImageSet {
             labels: Labels::None,
             done: Done::default(),
         };
-        let reading = thread::spawn(move || reader.read(&files, &sender));
+        let reading = thread::Builder::new().spawn(move || reader.read(&files, &sender));
+        let reading = reading.map_err(CliError::threads)?;
         while let Some(chunk) = receiver.blocking_recv() {
             for item in chunk {
                 let place = (item.name.input, item.name.index);

@@ -84,7 +84,8 @@ where
         labels,
         done,
     };
-    let reading = thread::spawn(move || reader.read(&files, &sender));
+    let reading = thread::Builder::new().spawn(move || reader.read(&files, &sender));
+    let reading = reading.map_err(CliError::threads)?;
     let written: Result<(), CliError> = runtime()?.block_on(async {
         let chunks = stream::unfold(receiver, async |mut receiver| {
             receiver.recv().await.map(|chunk| (chunk, receiver))

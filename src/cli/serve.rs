@@ -75,13 +75,13 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
         // Before there are threads, which would stay outside.
         app::enter_sandbox(&settings).map_err(AppError::from)?;
     }
-    let _log = logging::Apart::begin().map_err(|error| CliError::io("no thread can be started", error))?;
+    let _log = logging::Apart::begin().map_err(CliError::threads)?;
     let app = App::start(&settings, registries)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
         .build()
-        .map_err(|error| CliError::io("the threads of the server cannot be started", error))?;
+        .map_err(CliError::threads)?;
     let traces = {
         // The connection to the collector is the runtime's.
         let _runtime = runtime.enter();
@@ -98,14 +98,22 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
 
 fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, CliError> {
     listen(address).map_err(|error| {
-        let error = match error.kind() {
+        let port = address.port();
+        let cure = match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let port = address.port();
-                let who = format!("{error}; `ss --listening --tcp --processes 'sport = {port}'` says by whom");
-                io::Error::new(error.kind(), who)
+                format!("; `ss --listening --tcp --processes 'sport = {port}'` says by whom")
             }
-            _ => error,
+            io::ErrorKind::AddrNotAvailable => {
+                format!(
+                    "; this machine has no such address: `ip address` says which it has, and :{port} is all of them"
+                )
+            }
+            io::ErrorKind::PermissionDenied => {
+                "; ports below 1024 want the capability CAP_NET_BIND_SERVICE or a proxy in front".to_owned()
+            }
+            _ => String::new(),
         };
+        let error = io::Error::new(error.kind(), format!("{error}{cure}"));
         CliError::io(format!("cannot listen on {address}, which is --{flag}"), error)
     })
 }
@@ -126,6 +134,11 @@ async fn serve(
     let address = listeners.http.local_addr().map_err(no_listener)?;
     let grpc = listeners.grpc.as_ref().map(|own| own.local_addr()).transpose();
     let grpc = grpc.map_err(no_listener)?.map_or(Listen::Off, Listen::At);
+    let scheme = if settings.security.tls_certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
     let mut stops = Stops::new().map_err(no_signals)?;
     outlive_signals().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
@@ -143,7 +156,7 @@ async fn serve(
             Ok(Err(error)) => return CliError::from(error),
             Err(error) => tracing::error!(%error, "loading the models failed"),
         }
-        tracing::info!(%address, %grpc, "listening on http://{address}, gRPC on {grpc}");
+        tracing::info!(%address, %grpc, "listening on {scheme}://{address}, gRPC on {grpc}");
         std::future::pending().await
     };
     if let Some(address) = listeners.probes.as_ref().and_then(|probes| probes.local_addr().ok()) {
@@ -209,12 +222,12 @@ fn outlive_signals() -> io::Result<()> {
 async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
     secrets.look();
     while secrets.are_watched() {
-        tokio::select! {
-            _ = hangups.recv() => {}
-            () = tokio::time::sleep(LOOK) => {}
-        }
+        let is_asked = tokio::select! {
+            _ = hangups.recv() => true,
+            () = tokio::time::sleep(LOOK) => false,
+        };
         // A few small files.
-        secrets.reload();
+        secrets.reload(is_asked);
     }
 }
 

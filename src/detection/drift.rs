@@ -84,6 +84,8 @@ struct Stream {
     unwritten: Unwritten,
     /// Whether the run is not kept, and that was told.
     is_failing: bool,
+    /// When it was last told that somebody else was at the file.
+    told: Option<Instant>,
 }
 
 /// What the file of the run has still to be given.
@@ -116,6 +118,7 @@ impl Monitor {
             log: None,
             unwritten: Unwritten::default(),
             is_failing: false,
+            told: None,
         };
         stream.begin();
         stream.keep();
@@ -270,6 +273,7 @@ impl Stream {
     fn show(&self) {
         let log_capital = self.drift.martingale().log_capital();
         self.metrics.log_capital.set(log_capital);
+        self.metrics.kept.set(i64::from(!self.is_failing));
     }
 
     /// Begins a run now.
@@ -309,10 +313,15 @@ impl Stream {
     }
 
     fn write(&mut self) -> io::Result<()> {
+        let was_changed = self.log.as_ref().is_some_and(|log| !log.is_at(&self.path));
+        if was_changed {
+            self.log = None;
+        }
         if self.log.is_none() {
             let (log, run) = Log::open(&self.path)?;
-            if let Some(run) = run {
-                self.go_on(run);
+            // A new run that is still to be written replaces what others did to the file.
+            if !(was_changed && self.unwritten.header) {
+                self.take_over(run, was_changed);
             }
             self.log = Some(log);
         }
@@ -328,6 +337,32 @@ impl Stream {
         let failed = failed.into_iter().find_map(|(at, added)| Some((at, added.err()?)));
         records.drain(..failed.as_ref().map_or(records.len(), |(at, _)| *at));
         failed.map_or(Ok(()), |(_, error)| Err(error))
+    }
+
+    /// The run is what the file says, whoever changed it. Deleting the file begins one.
+    fn take_over(&mut self, run: Option<Run>, was_changed: bool) {
+        let images = run.as_ref().map_or(0, |run| run.records.len());
+        match run {
+            Some(run) => self.go_on(run),
+            None if !self.unwritten.header => {
+                let records = std::mem::take(&mut self.unwritten.records);
+                self.begin();
+                for record in records {
+                    self.count(record);
+                }
+            }
+            None => {}
+        }
+        let is_due = self.told.is_none_or(|told| told.elapsed() >= TOLD_EVERY);
+        if was_changed && is_due {
+            self.told = Some(Instant::now());
+            let path = self.path.display();
+            tracing::warn!(
+                detector = self.label, %path, images,
+                "the record of drift was deleted or changed while it was in use, and the run is now what it holds; \
+                 DELETE …/drift begins a new one, and no two servers may write to one file"
+            );
+        }
     }
 
     /// Takes up the run of a file, and adds what was counted meanwhile.

@@ -50,7 +50,11 @@ pub(super) fn in_order<T: Send>(
     };
     thread::scope(|scope| {
         for _ in 1..threads.min(items.len()) {
-            scope.spawn(run);
+            // Where the system has no more threads, fewer do it.
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, run) {
+                tracing::debug!(%error, "no thread can be started");
+                break;
+            }
         }
         run();
     });

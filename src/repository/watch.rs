@@ -1,6 +1,9 @@
 //! The system's word that something in the folder of models has changed.
 
-use std::{fmt, path::Path};
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
@@ -19,6 +22,29 @@ pub enum Sight {
 /// Tells of changes in a folder for as long as it lives.
 pub struct Watch {
     _watcher: RecommendedWatcher,
+    place: Place,
+}
+
+/// What a path leads to: the real path, and which folder is there.
+#[derive(PartialEq, Eq)]
+struct Place(PathBuf, Option<(u64, u64)>);
+
+impl Place {
+    fn of(folder: &Path) -> io::Result<Self> {
+        let root = folder.canonicalize()?;
+        let found = fs::metadata(&root)?;
+        #[cfg(unix)]
+        let number = {
+            use std::os::unix::fs::MetadataExt;
+            Some((found.dev(), found.ino()))
+        };
+        #[cfg(not(unix))]
+        let number = {
+            let _ = found;
+            None
+        };
+        Ok(Self(root, number))
+    }
 }
 
 impl Watch {
@@ -26,18 +52,27 @@ impl Watch {
     pub fn start(folder: &Path, tell: impl Fn(Sight) + Send + 'static) -> Result<Self, String> {
         let start = || {
             // Events have the real path, and a link is not followed twice.
-            let root = folder.canonicalize().map_err(notify::Error::io)?;
-            let seen = root.clone();
+            let place = Place::of(folder).map_err(notify::Error::io)?;
+            let seen = place.0.clone();
             let handler = move |event: notify::Result<Event>| match event {
                 Ok(event) if is_change(&event, &seen) => tell(Sight::Changed),
                 Ok(_) => {}
                 Err(error) => tell(Sight::Blind(error.to_string())),
             };
             let mut watcher = notify::recommended_watcher(handler)?;
-            watcher.watch(&root, RecursiveMode::Recursive)?;
-            Ok(Self { _watcher: watcher })
+            watcher.watch(&place.0, RecursiveMode::Recursive)?;
+            Ok(Self {
+                _watcher: watcher,
+                place,
+            })
         };
         start().map_err(|error: notify::Error| error.to_string())
+    }
+
+    /// Whether `folder` leads elsewhere now, of which nothing is told: a link that was changed, a folder that was
+    /// exchanged, a file system that was mounted.
+    pub fn is_outdated(&self, folder: &Path) -> bool {
+        Place::of(folder).is_ok_and(|place| place != self.place)
     }
 }
 

@@ -89,7 +89,15 @@ enum Failure {
 
 impl<T> From<ort::Error<T>> for Failure {
     fn from(error: ort::Error<T>) -> Self {
-        Self::Cause(error.to_string())
+        let said = error.to_string();
+        // All that C++ says of memory that it does not get.
+        if said.contains("std::bad_alloc") || said.contains("Failed to allocate memory") {
+            return Self::Cause(format!(
+                "there is not enough memory: raise the limit of the container or of `ulimit -v`, or have fewer workers \
+                 or models ({said})"
+            ));
+        }
+        Self::Cause(said)
     }
 }
 

@@ -47,7 +47,10 @@ pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     // Ends the watch when the work is done, also by a panic.
     let _end = End { outer };
     thread::scope(|scope| {
-        scope.spawn(|| watch.look_at_the_clock());
+        let clock = thread::Builder::new().spawn_scoped(scope, || watch.look_at_the_clock());
+        if let Err(error) = clock {
+            tracing::warn!(%error, "no thread can be started: nothing ends what takes too long");
+        }
         let _done = Done(&watch);
         work()
     })

@@ -54,6 +54,11 @@ pub enum SettingsError {
     /// A certificate without its key, or the reverse.
     #[error("TLS takes --tls-certificate and --tls-key together, and --tls-client-ca only with them")]
     HalfOfTls,
+    /// Revoked certificates where none is asked for.
+    #[error(
+        "--tls-client-crl says which certificates of clients were revoked: it takes --tls-client-ca, their issuers"
+    )]
+    NobodyToRevoke,
     /// The library that was named is not there.
     #[error(
         "there is no ONNX Runtime library at {}: name a file such as libonnxruntime.so, or run `make runtime`",

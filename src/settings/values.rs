@@ -84,7 +84,8 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     };
     let found = whole.to_socket_addrs().ok().and_then(|mut all| all.next());
     found.ok_or_else(|| {
-        "it must be an address or the name of this machine and a port, such as 127.0.0.1:8000, localhost:8000 or :8000"
+        "it must be an address or the name of this machine and a port, such as 127.0.0.1:8000, [::1]:8000, \
+         localhost:8000 or, for every address, :8000"
             .to_owned()
     })
 }

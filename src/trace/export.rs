@@ -86,6 +86,22 @@ fn resource() -> Resource {
     }
 }
 
+/// What would be right, as far as an error tells. The exporter hands over no more than its text.
+fn cure(error: &str) -> &'static str {
+    let is = |code: &str| error.contains(&format!("gRPC code: {code}"));
+    if is("Unauthenticated") || is("PermissionDenied") {
+        "; the collector wants to know who sends them: OTEL_EXPORTER_OTLP_HEADERS says it"
+    } else if is("Unimplemented") {
+        "; what answers there takes no traces: does the collector have a receiver of OTLP with traces?"
+    } else if error.contains("connection error") || error.contains("http2 error") {
+        "; what answers there is no OTLP over gRPC without TLS, for which 4317 is the usual port (4318 is for HTTP)"
+    } else if error.contains("Timeout expired") {
+        "; the collector does not answer within OTEL_EXPORTER_OTLP_TIMEOUT"
+    } else {
+        ""
+    }
+}
+
 /// Tells the log when spans no longer get there, and when they do again: once each, however many are lost.
 #[derive(Debug)]
 struct Told<E> {
@@ -99,7 +115,10 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
         let sent = self.exporter.export(batch).await;
         let (was_failing, endpoint) = (self.failing.swap(sent.is_err(), Ordering::Relaxed), &self.endpoint);
         match &sent {
-            Err(error) if !was_failing => tracing::warn!(endpoint, %error, "traces are lost: they cannot be sent"),
+            Err(error) if !was_failing => {
+                let cure = cure(&error.to_string());
+                tracing::warn!(endpoint, %error, "traces are lost: they cannot be sent{cure}");
+            }
             Ok(()) if was_failing => tracing::info!(endpoint, "traces are sent again"),
             _ => {}
         }

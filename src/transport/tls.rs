@@ -3,6 +3,7 @@
 //! What a certificate proves is that a client may connect; what it may ask for is the business of keys.
 
 mod validity;
+mod words;
 
 use std::{
     fs, io,
@@ -11,11 +12,12 @@ use std::{
 };
 
 pub use self::validity::Validity;
+pub(crate) use self::words::{Failure, failure};
 use arc_swap::ArcSwap;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
     server::WebPkiClientVerifier,
 };
 use tokio::net::TcpStream;
@@ -33,6 +35,15 @@ pub struct TlsFiles {
     pub key: PathBuf,
     /// The roots of clients' certificates, if clients must show one.
     pub client_ca: Option<PathBuf>,
+    /// Which of clients' certificates their issuers have revoked.
+    pub client_crl: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    fn paths(&self) -> [Option<&PathBuf>; 4] {
+        let (ca, crl) = (self.client_ca.as_ref(), self.client_crl.as_ref());
+        [Some(&self.certificate), Some(&self.key), ca, crl]
+    }
 }
 
 /// Why there is no TLS.
@@ -52,10 +63,12 @@ pub struct Tls {
     current: ArcSwap<Current>,
 }
 
+/// What the files held, each in the place of its path.
+type Content = [Option<Vec<u8>>; 4];
+
 #[derive(Debug)]
 struct Current {
-    /// What the files held.
-    content: Vec<Vec<u8>>,
+    content: Content,
     config: Arc<ServerConfig>,
     validity: Option<Validity>,
 }
@@ -63,20 +76,18 @@ struct Current {
 impl Tls {
     /// Reads the files.
     pub fn new(files: TlsFiles) -> Result<Self, TlsError> {
-        let current = ArcSwap::from_pointee(Current::read(&files, &[])?.ok_or_else(|| TlsError {
-            path: files.certificate.clone(),
-            reason: "it holds nothing".to_owned(),
-        })?);
+        let content = read(&files)?;
+        let current = ArcSwap::from_pointee(Current::of(&files, content)?);
         Ok(Self { files, current })
     }
 
     /// Reads the files again; new connections get what they hold now. If that cannot be used, all stays as it was.
     /// Answers whether they hold something else.
     pub fn reload(&self) -> Result<bool, TlsError> {
-        let new = Current::read(&self.files, &self.current.load().content)?;
-        let is_new = new.is_some();
-        if let Some(new) = new {
-            self.current.store(Arc::new(new));
+        let content = read(&self.files)?;
+        let is_new = content != self.current.load().content;
+        if is_new {
+            self.current.store(Arc::new(Current::of(&self.files, content)?));
         }
         Ok(is_new)
     }
@@ -99,28 +110,26 @@ impl Tls {
 }
 
 impl Current {
-    /// What the files hold, unless that is `known`.
-    fn read(files: &TlsFiles, known: &[Vec<u8>]) -> Result<Option<Self>, TlsError> {
-        let paths = [Some(&files.certificate), Some(&files.key), files.client_ca.as_ref()];
-        let content = paths.into_iter().flatten().map(|path| {
-            fs::read(path).map_err(|error| TlsError {
-                path: path.clone(),
-                reason: error.to_string(),
-            })
-        });
-        let content: Vec<Vec<u8>> = content.collect::<Result<_, _>>()?;
-        if content == known {
-            return Ok(None);
-        }
-        let chain = certificates(&files.certificate, &content[0])?;
+    fn of(files: &TlsFiles, content: Content) -> Result<Self, TlsError> {
+        let held = |place: usize| content[place].as_deref().unwrap_or_default();
+        let chain = certificates(&files.certificate, held(0))?;
         let validity = Validity::of(&chain);
-        let config = Arc::new(config(files, chain, &content)?);
-        Ok(Some(Self {
+        let config = Arc::new(config(files, chain, held)?);
+        Ok(Self {
             content,
             config,
             validity,
-        }))
+        })
     }
+}
+
+fn read(files: &TlsFiles) -> Result<Content, TlsError> {
+    let mut content = Content::default();
+    for (held, path) in content.iter_mut().zip(files.paths()) {
+        let read = |path: &PathBuf| fs::read(path).map_err(|error| wrong(path, error.to_string()));
+        *held = path.map(read).transpose()?;
+    }
+    Ok(content)
 }
 
 fn wrong(path: &Path, reason: String) -> TlsError {
@@ -132,37 +141,55 @@ fn wrong(path: &Path, reason: String) -> TlsError {
 
 /// All certificates of a file, of which there is one at least.
 fn certificates(path: &Path, content: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(content).collect();
-    let all = all.map_err(|error| wrong(path, error.to_string()))?;
+    all(path, content, "certificate", "CERTIFICATE")
+}
+
+/// All things of one kind that a file holds, of which there is one at least. `label` stands in the lines of dashes.
+fn all<T: PemObject>(path: &Path, content: &[u8], what: &str, label: &str) -> Result<Vec<T>, TlsError> {
+    let all: Result<Vec<_>, _> = T::pem_slice_iter(content).collect();
+    let all = all.map_err(|error| wrong(path, words::of_pem(&error, what)))?;
     if all.is_empty() {
-        return Err(wrong(path, "there is no certificate in PEM in it".to_owned()));
+        let reason = format!("there is no {what} in PEM in it: it must have a line -----BEGIN {label}-----");
+        return Err(wrong(path, reason));
     }
     Ok(all)
 }
 
-fn config(
+fn config<'a>(
     files: &TlsFiles,
     chain: Vec<CertificateDer<'static>>,
-    content: &[Vec<u8>],
+    held: impl Fn(usize) -> &'a [u8],
 ) -> Result<ServerConfig, TlsError> {
-    let key = PrivateKeyDer::from_pem_slice(&content[1])
-        .map_err(|error| wrong(&files.key, format!("there is no private key in PEM in it: {error}")))?;
+    let key = PrivateKeyDer::from_pem_slice(held(1));
+    let key = key.map_err(|error| wrong(&files.key, words::of_pem(&error, "private key")))?;
     let provider = Arc::new(default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| wrong(&files.certificate, error.to_string()))?;
-    let builder = match (&files.client_ca, content.get(2)) {
-        (Some(path), Some(content)) => {
+    let builder = match &files.client_ca {
+        Some(path) => {
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(path, content)? {
-                roots.add(certificate).map_err(|error| wrong(path, error.to_string()))?;
+            for certificate in certificates(path, held(2))? {
+                let added = roots.add(certificate);
+                added.map_err(|error| wrong(path, words::of_certificate(&error)))?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| wrong(path, error.to_string()))?)
+            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let mut named = path;
+            if let Some(path) = &files.client_crl {
+                let lists: Vec<CertificateRevocationListDer<'static>> =
+                    all(path, held(3), "list of revoked certificates", "X509 CRL")?;
+                verifier = verifier.with_crls(lists);
+                named = path;
+            }
+            let verifier = verifier.build().map_err(|error| wrong(named, error.to_string()))?;
+            builder.with_client_cert_verifier(verifier)
         }
-        _ => builder.with_no_client_auth(),
+        None => builder.with_no_client_auth(),
     };
     let config = builder.with_single_cert(chain, key);
-    let mut config = config.map_err(|error| wrong(&files.certificate, error.to_string()))?;
+    let mut config = config.map_err(|error| match words::of_pair(&error, &files.certificate) {
+        Some(reason) => wrong(&files.key, reason),
+        None => wrong(&files.certificate, words::of_certificate(&error)),
+    })?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     Ok(config)
 }

@@ -34,7 +34,7 @@ impl Server {
 
     /// The same with a binary whose environment is prepared.
     pub fn start_as(mut binary: Command, repository: &Path, arguments: &[&str]) -> Self {
-        let mut process = binary
+        binary
             .args([
                 "serve",
                 "--http",
@@ -44,11 +44,17 @@ impl Server {
                 "--log-format",
                 "json",
             ])
-            .args(arguments)
+            .args(arguments);
+        Self::spawn(binary, repository)
+    }
+
+    /// Spawns a command that serves, with a log in JSON, and waits for the line that names its addresses.
+    pub fn spawn(mut command: Command, repository: &Path) -> Self {
+        let spawned = command
             .env("DENSITY_REPOSITORY", repository)
             .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .spawn();
+        let mut process = spawned.unwrap();
         let log = BufReader::new(process.stderr.take().unwrap());
         let mut server = Self {
             process,

@@ -95,7 +95,7 @@ impl Server {
 
     pub(crate) fn change_keys(&mut self) {
         self.keys = write_keys(self.folder.path());
-        self.secrets.reload();
+        self.secrets.reload(false);
     }
 
     pub(crate) fn key(&self, scope: Scope) -> String {

@@ -115,10 +115,10 @@ async fn certificates_change_without_a_restart_and_broken_ones_change_nothing() 
     // Half of a change: a certificate whose key has not been written yet.
     let next = certificate(&issuer);
     std::fs::write(folder.path().join("cert.pem"), &next.0).unwrap();
-    server.secrets.reload();
+    server.secrets.reload(false);
     assert_eq!(shown(&shake(server.http, &issuer, None).await.unwrap()), shown(&old));
     std::fs::write(folder.path().join("key.pem"), &next.1).unwrap();
-    server.secrets.reload();
+    server.secrets.reload(false);
     let new = shake(server.http, &issuer, None).await.unwrap();
     assert_ne!(shown(&new), shown(&old));
     // A connection that stands goes on.
@@ -159,7 +159,7 @@ async fn it_is_told_when_a_certificate_ends_and_who_could_take_its_key() {
     allow(0o600);
     let arguments = arguments(folder.path());
     let mut server = Server::start(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
-    server.secrets.reload();
+    server.secrets.reload(false);
     assert_eq!(server.secrets.warnings(), Vec::<String>::new());
     // The first of January 4000.
     assert_eq!(server.expiry(), "64060588800");
@@ -175,7 +175,7 @@ async fn it_is_told_when_a_certificate_ends_and_who_could_take_its_key() {
     let (last, key) = certificate(&issuer);
     let old = certificate_until(&issuer, 2001).0;
     write(folder.path(), &(format!("{last}{old}"), key));
-    server.secrets.reload();
+    server.secrets.reload(false);
     let warnings = server.secrets.warnings();
     assert!(
         warnings[0].contains("expired") && warnings[0].contains("cert.pem"),

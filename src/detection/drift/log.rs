@@ -67,7 +67,10 @@ impl Log {
         let mut options = OpenOptions::new();
         let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another server, or version, is at this file"),
+            TryLockError::WouldBlock => io::Error::other(
+                "another server, or this version before it was read again, is at this file; servers that share a \
+                 repository want a folder .drift each, such as a volume of its own",
+            ),
             TryLockError::Error(error) => error,
         })?;
         let mut bytes = Vec::new();
@@ -104,6 +107,22 @@ impl Log {
         }
         log.cut()?;
         Ok((log, Some(Run { header, records })))
+    }
+
+    /// Whether `path` still leads to the file, and nobody else has written to it. Locks keep servers apart, but not on
+    /// every file system, and nothing keeps people from deleting what a server has open.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        let (Ok(found), Ok(own)) = (fs::metadata(path), self.file.metadata()) else {
+            return false;
+        };
+        #[cfg(unix)]
+        let is_same = {
+            use std::os::unix::fs::MetadataExt;
+            (found.dev(), found.ino()) == (own.dev(), own.ino())
+        };
+        #[cfg(not(unix))]
+        let is_same = true;
+        is_same && found.len() == own.len() && (self.is_torn || own.len() == self.length)
     }
 
     /// Begins a run where there may have been another.

@@ -172,3 +172,41 @@ async fn damage_ends_a_record_and_raises_no_alarm() {
         );
     }
 }
+
+/// Somebody makes room on a full disk, or puts a backup into place.
+#[tokio::test]
+async fn a_record_that_was_deleted_or_exchanged_is_what_it_is_now() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Metrics::new();
+    let place = folder.path().join("drift");
+    let scored = |range: std::ops::Range<u32>| {
+        let some = images(40)[range.start as usize..range.end as usize].to_vec();
+        some.into_iter().map(|image| (image, 3.0)).collect()
+    };
+    let watched = monitor(&place, &metrics);
+    watched.take(scored(0..10));
+    assert_eq!(watched.drift().await.unwrap().images, 10);
+    let backup = fs::read(file(&place)).unwrap();
+    watched.take(scored(10..20));
+    let before = watched.drift().await.unwrap();
+    assert_eq!((before.images, before.kept), (20, true));
+
+    fs::remove_dir_all(&place).unwrap();
+    watched.take(scored(20..25));
+    let report = watched.drift().await.unwrap();
+    assert_eq!((report.images, report.kept), (5, true));
+
+    fs::write(file(&place), &backup).unwrap();
+    watched.take(scored(30..32));
+    let report = watched.drift().await.unwrap();
+    assert_eq!((report.images, report.since, report.kept), (12, before.since, true));
+    // What a reset has begun stands against what others write.
+    fs::write(file(&place), &backup).unwrap();
+    assert_eq!(watched.reset_drift().await.unwrap().images, 0);
+    watched.take(scored(0..3));
+    let report = watched.drift().await.unwrap();
+    assert_eq!(report.images, 3);
+    drop(watched);
+    let found = monitor(&place, &metrics).drift().await.unwrap();
+    assert_eq!(found, DriftReport { repeated: 0, ..report });
+}

@@ -46,11 +46,15 @@ pub(super) fn products<T: Send>(
         let (each, part) = (count.div_ceil(workers), &part);
         let parts = places.chunks(each * size).enumerate();
         let running: Vec<_> = parts
-            .map(|(number, places)| scope.spawn(move || part(number * each, places)))
+            .map(|(number, places)| {
+                let work = move || part(number * each, places);
+                // Where the system has no more threads, this one does it.
+                thread::Builder::new().spawn_scoped(scope, work).map_err(|_| work())
+            })
             .collect();
-        let join = |own: thread::ScopedJoinHandle<'_, Vec<T>>| match own.join() {
-            Ok(numbers) => numbers,
-            Err(panic) => std::panic::resume_unwind(panic),
+        let join = |own: Result<thread::ScopedJoinHandle<'_, Vec<T>>, Vec<T>>| match own.map(|own| own.join()) {
+            Ok(Ok(numbers)) | Err(numbers) => numbers,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
         };
         running.into_iter().flat_map(join).collect()
     })

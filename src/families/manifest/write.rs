@@ -18,17 +18,21 @@ pub(crate) fn version(
 ) -> io::Result<PathBuf> {
     let model = repository.join(name);
     fs::create_dir_all(&model)?;
-    let number = next_version(&model)?;
-    let draft = model.join(format!(".{number}.{}", std::process::id()));
-    fs::create_dir_all(&draft)?;
-    let target = model.join(number.to_string());
-    let written = write_files(&draft, files, manifest).and_then(|()| fs::rename(&draft, &target));
-    if let Err(error) = written {
-        // What is left of a draft is in nobody's way, but it should not stay.
-        let _ = fs::remove_dir_all(&draft);
-        return Err(error);
-    }
-    Ok(target)
+    let write = || {
+        let number = next_version(&model)?;
+        let draft = model.join(format!(".{number}.{}", std::process::id()));
+        let target = model.join(number.to_string());
+        let written = fs::create_dir_all(&draft)
+            .and_then(|()| write_files(&draft, files, manifest))
+            .and_then(|()| fs::rename(&draft, &target));
+        if written.is_err() {
+            // What is left of a draft is in nobody's way, but it should not stay.
+            let _ = fs::remove_dir_all(&draft);
+        }
+        written.map(|()| target)
+    };
+    // A model without a version is none. One that has others stays, since its folder is not empty.
+    write().inspect_err(|_| drop(fs::remove_dir(&model)))
 }
 
 fn next_version(model: &Path) -> io::Result<u32> {

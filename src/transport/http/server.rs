@@ -22,6 +22,7 @@ use super::config::ServerLimits;
 
 mod activity;
 mod connection;
+mod handshake;
 mod inline_wake;
 mod isolated;
 mod line_endings;
@@ -35,6 +36,7 @@ pub use self::isolated::Isolated;
 use self::{
     activity::Activity,
     connection::Connections,
+    handshake::Handshakes,
     slots::{Slot, Slots},
 };
 
@@ -82,8 +84,8 @@ pub async fn serve(
     let server = Server {
         connections: Arc::new(Connections::new(router, Arc::clone(&limits), draining)),
         slots: Slots::new(limits.max_connections, limits.max_connections_per_address),
+        handshakes: tls.map(|tls| Arc::new(Handshakes::new(tls, limits.header_timeout, Arc::clone(&metrics)))),
         metrics,
-        handshake: tls.map(|tls| (tls, limits.header_timeout)),
         told: Mutex::new(None),
     };
     let mut shutdown = pin!(shutdown);
@@ -126,8 +128,8 @@ struct Server {
     connections: Arc<Connections>,
     slots: Arc<Slots>,
     metrics: Arc<Metrics>,
-    /// TLS, and the time that a client has to agree on it.
-    handshake: Option<(Arc<Tls>, Duration)>,
+    /// Where TLS is spoken.
+    handshakes: Option<Arc<Handshakes>>,
     /// When it was last told that the system has no room.
     told: Mutex<Option<Instant>>,
 }
@@ -191,21 +193,18 @@ impl Server {
         }
         let open = Open::new(&self.metrics);
         let all = Arc::clone(&self.connections);
-        let handshake = self.handshake.clone();
+        let handshakes = self.handshakes.clone();
         connections.spawn(async move {
             let _held = (slot, open);
-            let Some((tls, time)) = handshake else {
+            let Some(handshakes) = handshakes else {
                 return all.serve(stream, address, activity).await;
             };
             let agreed = tokio::select! {
-                agreed = timeout(time, tls.accept(stream)) => agreed,
+                agreed = handshakes.shake(stream, address) => agreed,
                 () = activity.wanted() => return,
             };
-            match agreed {
-                Ok(Ok(stream)) => all.serve(stream, address, activity).await,
-                // A client that cannot or may not speak with us is its own business.
-                Ok(Err(error)) => tracing::debug!(%error, %address, "no TLS"),
-                Err(_) => tracing::debug!(%address, "TLS was not agreed on in time"),
+            if let Some(stream) = agreed {
+                all.serve(stream, address, activity).await;
             }
         });
     }

@@ -1,10 +1,16 @@
-//! What happens to a server at night, and is not its end: the real binary on a disk that is full, and under signals
-//! that were meant for somebody else.
+//! What happens to a server at night, and is not its end: the real binary on a disk that is full, beside another one,
+//! with certificates that are half written, without memory or IPv4, and under signals that were meant for others.
 
 #![allow(clippy::unwrap_used)]
 #![cfg(target_os = "linux")]
 
+#[path = "../command/mod.rs"]
 mod command;
+
+mod addresses;
+mod certificates;
+mod neighbours;
+mod shortage;
 
 use std::{
     fs::{self, File},

@@ -1,0 +1,44 @@
+//! Machines that give too little: memory, threads.
+
+use std::{io::Read, process::Command};
+
+use super::command::fixtures;
+
+/// With too little memory the server starts or says why not, and what loads or does not is said in words.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_of_memory_is_said_and_nothing_panics() {
+    let mut has_said = false;
+    for megabytes in [700, 500, 400, 300, 200, 100, 50] {
+        let script = format!("ulimit -v {}; exec \"$@\"", megabytes << 10);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &script, "sh", env!("CARGO_BIN_EXE_density-server"), "serve"]);
+        limited.args([
+            "--http",
+            "127.0.0.1:0",
+            "--grpc",
+            "off",
+            "--workers",
+            "1",
+            "--proof-records",
+            "none",
+        ]);
+        limited
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env("DENSITY_REPOSITORY", fixtures());
+        let mut process = limited.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let mut log = String::new();
+        let mut stderr = process.stderr.take().unwrap();
+        // Up to the line that says that it listens, or to its end.
+        let mut byte = [0];
+        while !log.contains("listening on") && stderr.read(&mut byte).unwrap() > 0 {
+            log.push(char::from(byte[0]));
+        }
+        process.kill().unwrap();
+        process.wait().unwrap();
+        eprintln!("{megabytes} MB: {log}");
+        assert!(!log.contains("panicked"), "{megabytes} MB: {log}");
+        has_said |= log.contains("not enough memory") || log.contains("no thread can be started");
+    }
+    assert!(has_said);
+}
