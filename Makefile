@@ -133,7 +133,7 @@ bench-peers: $(LIBRARY) $(PEERS)/installed ## Measure beside FastAPI, LitServe, 
 		--load "$$(ls -t target/$(PROFILE)/deps/load-* | grep -v '\.d$$' | head -1)"
 
 .PHONY: hostile
-hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 4 minutes)
+hostile: build ## Attack the real binary under a limit of memory, and measure what it answers (about 7 minutes)
 	$(PYTHON) tests/hostile
 
 # What the compiler needs to tell libFuzzer where an input has been: the flags of `cargo fuzz`.

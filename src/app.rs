@@ -226,6 +226,7 @@ impl App {
             limits: ServerLimits {
                 header_timeout: http.header_timeout,
                 keep_alive_timeout: http.keep_alive_timeout,
+                unread_timeout: http.unread_timeout,
                 max_connections: http.max_connections,
                 max_connections_per_address: http.max_connections_per_address,
                 drain_timeout: http.drain_timeout,
@@ -250,7 +251,7 @@ impl App {
         } else {
             Door::Only
         };
-        let calls = grpc::router(&service, &protocol, self.http.max_body_bytes, door)?;
+        let calls = grpc::router(&service, &protocol, &self.http, door)?;
         let state = HttpState::new(Arc::clone(&service), self.http.clone());
         let router = |door| {
             let others = openinference::rest::router(&protocol, self.http.clone(), door);

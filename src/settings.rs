@@ -228,9 +228,13 @@ pub struct HttpSettings {
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
     pub header_timeout: Duration,
 
-    /// Seconds a client may take to send the body
+    /// Seconds a client may take to send the body, or a message of gRPC
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub body_timeout: Duration,
+
+    /// Seconds an answer may wait for its client to take more of it; who takes less than 16 kB a second uses them up
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub unread_timeout: Duration,
 
     /// Seconds until a request that names no deadline is answered with 504
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]

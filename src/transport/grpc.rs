@@ -18,9 +18,11 @@ use super::{
     rpc::{
         density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
         inference::grpc_inference_service_server::{GrpcInferenceServiceServer, SERVICE_NAME as INFERENCE},
+        request_body::MessageLimits,
+        response_body::CountMessages,
         status,
     },
-    web::{observe::TRACE_RESPONSE, scope},
+    web::{config::HttpConfig, observe::TRACE_RESPONSE, scope},
 };
 use crate::{
     metrics::Metrics,
@@ -33,16 +35,20 @@ mod health;
 /// The contracts, for reflection.
 const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
+/// The calls that bring any number of messages.
+const STREAMS: [&str; 2] = ["/ModelStreamInfer", "/ServerReflectionInfo"];
+
 /// Why the services cannot be served, which a test excludes.
 pub type Broken = tonic_reflection::server::Error;
 
-/// Every service, ready for the HTTP server. Messages have at most so many bytes.
+/// Every service, ready for the HTTP server, with the limits of its bodies.
 pub fn router(
     service: &Arc<Service>,
     protocol: &Arc<OpenInference>,
-    max_message_bytes: usize,
+    limits: &HttpConfig,
     door: Door,
 ) -> Result<Router, Broken> {
+    let max_message_bytes = limits.max_body_bytes;
     let inference = GrpcInferenceServiceServer::new(protocol.grpc())
         .max_decoding_message_size(max_message_bytes)
         .max_encoding_message_size(usize::MAX)
@@ -67,12 +73,24 @@ pub fn router(
         .add_service(health::service(service, &[DENSITY, INFERENCE]))
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?);
+    let limits = MessageLimits {
+        memory_budget: Arc::clone(service.memory_budget()),
+        max_bytes: max_message_bytes,
+        time: limits.body_timeout,
+    };
+    let protocol = Arc::clone(protocol);
+    let receive = move |request: Request| {
+        let is_stream = STREAMS.iter().any(|name| request.uri().path().ends_with(name));
+        let look = protocol.early_refusal(&request);
+        limits.receive(request, is_stream, look)
+    };
     // Together, and the outermost first: a router copies each layer, and all below it, for every request.
     Ok(routes.prepare().into_axum_router().layer((
         Layered(Observe(Arc::clone(service.metrics()))),
         CatchPanicLayer::custom(panicked),
         Layered(GuardCalls(Guard::new(service, door))),
-        MapRequestLayer::new(protocol.foreseeing()),
+        Layered(CountMessages(Arc::clone(service.memory_budget()))),
+        MapRequestLayer::new(receive),
     )))
 }
 

@@ -1,4 +1,4 @@
-//! What every service over gRPC shares: the messages of the contracts, statuses and deadlines.
+//! What every service over gRPC shares: the messages of the contracts and how they come and go, statuses, deadlines.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use tonic::metadata::MetadataMap;
 
 use crate::operations::Service;
 
+pub(super) mod request_body;
+pub(super) mod response_body;
 pub(super) mod status;
 
 /// What is generated from `proto/density_v1.proto`.

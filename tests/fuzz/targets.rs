@@ -279,7 +279,7 @@ impl Asked {
         let protocol = Arc::new(OpenInference::new(Arc::clone(&service)));
         let config = HttpConfig::default();
         let others = rest::router(&protocol, config.clone(), Door::Only);
-        let grpc = grpc::router(&service, &protocol, config.max_body_bytes, Door::Only).unwrap();
+        let grpc = grpc::router(&service, &protocol, &config, Door::Only).unwrap();
         Self {
             http: http::shared(HttpState::new(service, config), others, Door::Only),
             grpc,

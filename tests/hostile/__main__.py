@@ -1,6 +1,6 @@
 """Attacks the real binary under a limit of memory and counts answers, bytes and seconds: `make hostile`.
 
-Everything happens on 127.0.0.1 and ends within some four minutes. The exit code is 1 if an answer or an amount of
+Everything happens on 127.0.0.1 and ends within some seven minutes. The exit code is 1 if an answer or an amount of
 memory is not as it must be. Times depend on what else the machine does, and on what making the load takes: those that
 are not reached are told, and count with --strict.
 """
@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -17,6 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import attacks
+import calls
+import encrypted
+import frames
 import load
 from attacks import Attack
 from server import Probes, Server
@@ -33,6 +37,9 @@ REQUEST_MEMORY = 256 * MIB
 
 # All requests together: what the server grants them, and what the allocator keeps.
 TOTAL_MEMORY = 1024 * MIB
+
+# Floods of what holds nothing add no more.
+FLOOD_MEMORY = 64 * MIB
 
 # Processor time beyond the deadline of a request.
 LATE_SECONDS = 0.5
@@ -68,8 +75,8 @@ def rows() -> list[Row]:
     """Each attack once alone, to see what one request costs, and then from several connections."""
     return [
         # Those that may hold most come last: what the allocator keeps of one would hide the next.
-        Row("20 × 256 unread documents", attacks.unread(20, 256, "/openapi.json"), TOTAL_MEMORY, None),
-        Row("20 × 256 unread pages", attacks.unread(20, 256, "/docs/swagger-ui-bundle.js"), TOTAL_MEMORY, None),
+        Row("20 × 256 unread documents", frames.unread(20, 256, "/openapi.json"), TOTAL_MEMORY, None),
+        Row("20 × 256 unread pages", frames.unread(20, 256, "/docs/swagger-ui-bundle.js"), TOTAL_MEMORY, None),
         Row("16,777,216×1 PNG, once", attacks.wide(1), REQUEST_MEMORY),
         Row("16,777,216×1 PNG, 8 at once", attacks.wide(8), TOTAL_MEMORY),
         Row("100,000 options, once", attacks.options(1), REQUEST_MEMORY),
@@ -87,9 +94,43 @@ def rows() -> list[Row]:
         Row("64 samples in one second", attacks.drawing(1), REQUEST_MEMORY, 1.0),
         Row("40 MB uploads, 8 at once", attacks.oversized(8), REQUEST_MEMORY, None),
         Row("4,200 slow bodies", attacks.slow(4200), TOTAL_MEMORY, None),
-        Row("4,096 that answer pings", attacks.pinging(4096, 20), TOTAL_MEMORY, None),
+        Row("4,096 that answer pings", frames.pinging(4096, 20), TOTAL_MEMORY, None),
         Row("64 unfinished bodies of 31 MB", attacks.unfinished(64, 31_000_000), TOTAL_MEMORY, None),
+        Row(
+            "64 slow readers of HTTP/2",
+            frames.slow_readers(64, "/docs/swagger-ui-bundle.js", 10_000, 30),
+            MIB << 6,
+            None,
+        ),
+        Row("requests taken back, 100 at once", frames.resets(8, 100, 0), FLOOD_MEMORY, None),
+        Row("requests taken back, 2 each ms", frames.resets(8, 2, 1e-3), FLOOD_MEMORY, None),
+        Row("heads of HTTP/2 without an end", frames.continuations(8), FLOOD_MEMORY, None),
+        Row("settings of HTTP/2", frames.settings(8), FLOOD_MEMORY, None),
+        Row("pings of HTTP/2", frames.pings(8), FLOOD_MEMORY, None),
+        Row("pieces without a byte", frames.empty_pieces(8), FLOOD_MEMORY, None),
+        Row("gRPC: 31 MB in gzip, once", calls.packed_messages(1, 1), REQUEST_MEMORY, None),
+        Row("gRPC: 31 MB in gzip, 200 at once", calls.packed_messages(4, 50), TOTAL_MEMORY, None),
+        Row("gRPC: 96 that trickle at 31 MB", calls.trickling_messages(4, 24), TOTAL_MEMORY, None),
     ]
+
+
+def encrypted_rows() -> list[Row]:
+    """Attacks on TLS."""
+    return [
+        Row("TLS: 4,200 that say nothing", encrypted.handshakes(4200, 0, 15), TOTAL_MEMORY, None),
+        Row("TLS: 4,200 slow hellos", encrypted.handshakes(4200, 0.5, 15), TOTAL_MEMORY, None),
+        Row("TLS: 4,200 half handshakes", encrypted.handshakes(4200, 1, 15), TOTAL_MEMORY, None),
+        Row("TLS: handshakes for nothing", encrypted.hands(16), FLOOD_MEMORY, None),
+        Row("TLS: renegotiation", encrypted.renegotiation, FLOOD_MEMORY, None),
+    ]
+
+
+def certificate(folder: Path) -> list[str]:
+    """Flags for TLS with a certificate that is made here."""
+    key, own = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*command, "-keyout", key, "-out", own], check=True, capture_output=True)
+    return ["--tls-certificate", str(own), "--tls-key", str(key)]
 
 
 def tell(cells: tuple[object, ...]) -> None:
@@ -140,6 +181,7 @@ def attack(server: Server, row: Row, verdict: Verdict) -> None:
     verdict.hold(answers["no answer"] == 0, f"{row.name}: {answers['no answer']} got no answer")
     if row.name.startswith("40 MB"):
         verdict.hold(answers["413"] == answers.total(), f"{row.name}: not all were told why: {counted}")
+    verdict.hold(answers["went on"] == 0, f"{row.name}: hands were shaken again")
     verdict.hold(answers["still open"] == 0, f"{row.name}: {answers['still open']} were never closed")
 
 
@@ -198,16 +240,22 @@ def main() -> int:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     verdict = Verdict()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as secrets:
         name = attacks.MODEL.rsplit("/", 1)[1]
         shutil.copytree(ROOT / "models/repository" / name, Path(folder) / name)
         settings = ["--workers", str(WORKERS), "--keep-alive-timeout", "8", "--body-timeout", "10"]
+        settings += ["--unread-timeout", "5"]
         with Server(arguments.binary, Path(folder), MEMORY, *settings) as server:
             tell(("attack", "answers", "MiB added", "seconds", "late seconds", "livez p99, ms"))
             tell(("---",) * 6)
             for row in rows():
                 if arguments.only in row.name:
                     attack(server, row, verdict)
+            chosen = [row for row in encrypted_rows() if arguments.only in row.name]
+            if chosen:
+                with Server(arguments.binary, Path(folder), MEMORY, *settings, *certificate(Path(secrets))) as other:
+                    for row in chosen:
+                        attack(other, row, verdict)
             print(flush=True)
             columns = ("load", "in time, refused, asked", "a second", "cores: server, others", "goodput ÷ capacity")
             columns += ("µs a refusal", "refusal p50, p99 ms", "MiB added")

@@ -15,6 +15,9 @@ from server import Address, Server
 # Seconds after which an attacker gives up.
 PATIENCE = 20
 
+# Seconds that a flood goes on.
+FLOOD_SECONDS = 5
+
 MODEL = "/v1/models/fashion-mnist-pixelcnn"
 
 Answers = Counter[str]
@@ -131,6 +134,13 @@ def oversized(count: int) -> Attack:
     return lambda server: together(server.http, bytes_, count)
 
 
+def newcomer(address: Address) -> Answers:
+    """What becomes of a client that asks for little, and within how many seconds."""
+    start = time.monotonic()
+    status = ask(address, b"GET /v1/models HTTP/1.1\r\nHost: t\r\nConnection: close\r\n\r\n")
+    return Answers({"no answer" if status != "200" else f"newcomer in {time.monotonic() - start:.1f} s": 1})
+
+
 def unfinished(count: int, length: int) -> Attack:
     """Bodies of which all but the end comes."""
 
@@ -144,6 +154,7 @@ def unfinished(count: int, length: int) -> Attack:
                 streams.append(stream)
             except OSError:
                 answers["cut"] += 1
+        answers += newcomer(server.http)
         for stream in streams:
             stream.settimeout(0.1)
             try:
@@ -161,74 +172,3 @@ def unfinished(count: int, length: int) -> Attack:
 def slow(count: int) -> Attack:
     """More connections than there are places, each with a body of which one byte has come."""
     return unfinished(count, 2)
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    """A frame of HTTP/2."""
-    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
-
-
-def http2(address: Address, *settings: tuple[int, int]) -> socket.socket:
-    """A connection of HTTP/2."""
-    stream = socket.create_connection(address, timeout=5)
-    payload = b"".join(struct.pack(">HI", *setting) for setting in settings)
-    stream.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, payload))
-    return stream
-
-
-def unread(count: int, each: int, path: str) -> Attack:
-    """Answers that are asked for and not read, for want of a window."""
-
-    def run(server: Server) -> Answers:
-        name = path.encode()
-        head = b"\x82\x86\x01\x01t\x04" + bytes([len(name)]) + name
-        streams = [http2(server.http, (4, 0)) for _ in range(count)]
-        for stream in streams:
-            stream.sendall(b"".join(frame(1, 5, 2 * number + 1, head) for number in range(each)))
-        time.sleep(3)
-        answers = Answers({"asked": count * each})
-        for stream in streams:
-            stream.close()
-        return answers
-
-    return run
-
-
-def pinging(count: int, seconds: float) -> Attack:
-    """Connections of HTTP/2 that ask nothing, answer pings and stay. The server must close them by itself."""
-
-    def run(server: Server) -> Answers:
-        streams = []
-        answers = Answers()
-        for _ in range(count):
-            try:
-                stream = http2(server.http)
-                stream.sendall(frame(4, 1, 0))
-                stream.setblocking(False)
-                streams.append(stream)
-            except OSError:
-                answers["no place"] += 1
-        end = time.monotonic() + seconds
-        while streams and time.monotonic() < end:
-            for stream in list(streams):
-                try:
-                    got = stream.recv(4096)
-                    # A frame of pings, which comes alone, is acknowledged.
-                    if len(got) >= 17 and got[-14] == 6 and got[-13] == 0:
-                        stream.send(frame(6, 1, 0, got[-8:]))
-                    is_open = bool(got)
-                except BlockingIOError:
-                    is_open = True
-                except OSError:
-                    is_open = False
-                if not is_open:
-                    answers["closed by the server"] += 1
-                    stream.close()
-                    streams.remove(stream)
-            time.sleep(0.2)
-        answers["still open"] += len(streams)
-        for stream in streams:
-            stream.close()
-        return answers
-
-    return run

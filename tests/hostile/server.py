@@ -21,6 +21,9 @@ TICKS = os.sysconf("SC_CLK_TCK")
 # The longest wait for the server to load its models.
 PATIENCE = 120
 
+# The addresses that the log tells.
+NAMES = ("address", "probes", "grpc")
+
 Address = tuple[str, int]
 
 
@@ -38,7 +41,7 @@ class Server:
             resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
 
         command = [str(binary), "serve", "--http", "127.0.0.1:0", "--probes", "127.0.0.1:0", "--log-format", "json"]
-        command += ["--grpc", "off", "--repository", str(repository), "--proof-records", "none", *arguments]
+        command += ["--grpc", "127.0.0.1:0", "--repository", str(repository), "--proof-records", "none", *arguments]
         self.process = subprocess.Popen(
             command,
             stderr=subprocess.PIPE,
@@ -51,7 +54,7 @@ class Server:
         threading.Thread(target=self._read, daemon=True).start()
         if not self.ready.wait(PATIENCE):
             raise RuntimeError("the server does not listen:\n" + "".join(self.log[-20:]))
-        self.http, self.probes = self.addresses["address"], self.addresses["probes"]
+        self.http, self.probes, self.grpc = (self.addresses[name] for name in NAMES)
 
     def _read(self) -> None:
         for line in self.process.stderr or ():
@@ -61,10 +64,10 @@ class Server:
                 fields = json.loads(line)
             except ValueError:
                 continue
-            for name in ("address", "probes"):
+            for name in NAMES:
                 if name in fields:
                     self.addresses[name] = address_of(fields[name])
-            if len(self.addresses) == 2:
+            if len(self.addresses) == len(NAMES):
                 self.ready.set()
 
     def __enter__(self) -> Self:

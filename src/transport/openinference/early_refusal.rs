@@ -1,27 +1,19 @@
 //! Calls of gRPC that are refused as soon as their first bytes say what is asked: to read a message to its end and to
 //! decode it would be work for nothing, and that when there is too much of it anyway.
 //!
-//! The head of a call names no model; the first fields of its message do. A body that fails with a status is answered
-//! with that status, so a look at its first piece is all that it takes.
+//! The head of a call names no model; the first fields of its message do.
 
 use std::{
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use axum::{
-    body::{Body, HttpBody},
-    extract::Request,
-};
-use bytes::Bytes;
-use hyper::body::{Frame, SizeHint};
+use axum::extract::Request;
 use prost::{
     DecodeError, Message,
     encoding::{DecodeContext, decode_key, skip_field},
 };
-use tonic::{Status, metadata::MetadataMap};
+use tonic::metadata::MetadataMap;
 
 use super::{OpenInference, target};
 use crate::{
@@ -35,13 +27,11 @@ use crate::{
                 ModelInferRequest, grpc_inference_service_server::SERVICE_NAME as INFERENCE,
                 infer_parameter::ParameterChoice,
             },
+            request_body::Look,
             status, timeout,
         },
     },
 };
-
-/// Bytes before a message: whether it is compressed, and its length.
-const FRAMING: usize = 5;
 
 /// The first field of a request for inference that is not about what is asked, but what it is asked of.
 const INPUTS: u32 = 5;
@@ -50,27 +40,24 @@ const INPUTS: u32 = 5;
 const IMAGES: u32 = 2;
 
 impl OpenInference {
-    /// Has calls refused before their messages are read for which there is no room. While nothing waits there is.
-    pub(in crate::transport) fn foreseeing(self: &Arc<Self>) -> impl Fn(Request) -> Request + Clone + use<> {
-        let protocol = Arc::clone(self);
-        move |request| match Contract::of(request.uri().path()) {
-            Some(contract) if protocol.service.is_busy() => {
-                let metadata = MetadataMap::from_headers(request.headers().clone());
-                let call = Call {
-                    contract,
-                    caller: access::caller(request.extensions()),
-                    timeout: timeout(&metadata, &protocol.service),
-                    started: Instant::now(),
-                };
-                let protocol = Arc::clone(&protocol);
-                let look = move |first: &[u8]| {
-                    let foreseen = call.foresee(&protocol, first);
-                    foreseen.map_err(|refusal| status::status(&refusal, super::message(&refusal)))
-                };
-                request.map(|body| Body::new(Foreseen { body, look: Some(look) }))
-            }
-            _ => request,
+    /// Has a call refused by the first bytes of its message if there is no room for it. While nothing waits there is.
+    pub(in crate::transport) fn early_refusal(self: &Arc<Self>, request: &Request) -> Option<Look> {
+        let contract = Contract::of(request.uri().path())?;
+        if !self.service.is_busy() {
+            return None;
         }
+        let metadata = MetadataMap::from_headers(request.headers().clone());
+        let call = Call {
+            contract,
+            caller: access::caller(request.extensions()),
+            timeout: timeout(&metadata, &self.service),
+            started: Instant::now(),
+        };
+        let protocol = Arc::clone(self);
+        Some(Box::new(move |first| {
+            let foreseen = call.foresee(&protocol, first);
+            foreseen.map_err(|refusal| status::status(&refusal, super::message(&refusal)))
+        }))
     }
 }
 
@@ -100,13 +87,9 @@ impl Contract {
 }
 
 impl Call {
-    /// Refuses what the first bytes of a body are enough for. What they do not tell, or tell wrongly, is found out when
-    /// all has been read.
-    fn foresee(&self, protocol: &OpenInference, first: &[u8]) -> Result<(), Refusal> {
-        let message = match first.split_at_checked(FRAMING) {
-            Some((&[0, ..], message)) => message,
-            _ => return Ok(()),
-        };
+    /// Refuses what the first bytes of a message are enough for. What they do not tell, or tell wrongly, is found out
+    /// when all has been read.
+    fn foresee(&self, protocol: &OpenInference, message: &[u8]) -> Result<(), Refusal> {
         let (name, version, operation) = match &self.contract {
             Contract::Inference => {
                 let Ok(head) = head::<ModelInferRequest>(message, INPUTS) else {
@@ -159,50 +142,9 @@ fn head<M: Message + Default>(message: &[u8], end: u32) -> Result<M, DecodeError
     M::decode(&message[..length])
 }
 
-/// A body that fails if a look at its first piece says so.
-struct Foreseen<L> {
-    body: Body,
-    look: Option<L>,
-}
-
-impl<L> HttpBody for Foreseen<L>
-where
-    L: FnOnce(&[u8]) -> Result<(), Status> + Unpin,
-{
-    type Data = Bytes;
-    type Error = axum::BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        let Some(Ok(frame)) = frame else {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        };
-        if let Some(first) = frame.data_ref()
-            && let Some(look) = self.look.take()
-            && let Err(status) = look(first)
-        {
-            return Poll::Ready(Some(Err(status.into())));
-        }
-        Poll::Ready(Some(Ok(frame)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::convert::Infallible;
-
-    use futures_util::{StreamExt, stream};
+    use bytes::Bytes;
 
     use super::*;
     use crate::transport::rpc::inference::{InferParameter, model_infer_request::InferInputTensor};
@@ -251,32 +193,5 @@ mod tests {
         let head: density::ScoreRequest = head(&request.encode_to_vec(), IMAGES).unwrap();
         assert_eq!(head.model, request.model);
         assert!(head.images.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_body_that_is_refused_is_read_no_further() {
-        let body = |is_refused: bool| {
-            let pieces = stream::iter([0, 1]).map(move |piece| {
-                assert!(piece == 0 || !is_refused, "read on");
-                Ok::<_, Infallible>(Bytes::from(vec![piece]))
-            });
-            let look = move |first: &[u8]| {
-                assert_eq!(first, [0]);
-                if is_refused {
-                    Err(Status::resource_exhausted("full"))
-                } else {
-                    Ok(())
-                }
-            };
-            let body = Body::from_stream(pieces);
-            Body::new(Foreseen { body, look: Some(look) })
-        };
-        let whole = axum::body::to_bytes(body(false), 10).await.unwrap();
-        assert_eq!(&whole[..], [0, 1]);
-        let refused = axum::body::to_bytes(body(true), 10).await.unwrap_err();
-        assert_eq!(
-            Status::from_error(refused.into()).code(),
-            tonic::Code::ResourceExhausted
-        );
     }
 }

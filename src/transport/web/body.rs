@@ -1,6 +1,6 @@
 //! Reading a body within its limits of size and time.
 
-use std::time::Duration;
+use std::{error::Error, iter, time::Duration};
 
 use axum::body::{Body, BodyDataStream, HttpBody};
 use bytes::{Bytes, BytesMut};
@@ -22,6 +22,16 @@ const DISCARD_TIME: Duration = Duration::from_secs(10);
 
 /// How much memory a declared length may claim before any byte has come.
 const MAX_FIRST_ALLOCATION: usize = 1 << 20;
+
+/// A body came so slowly that its connection is given to somebody else.
+#[derive(Debug, thiserror::Error)]
+#[error("the body came too slowly, while others waited for the connection")]
+pub(crate) struct TooSlow;
+
+/// Whether a body failed because it came too slowly.
+pub(crate) fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |&error| error.source()).any(|error| error.is::<TooSlow>())
+}
 
 /// Reads a body of at most `max_bytes` that arrives within `time`; its bytes count as `held` as they come.
 pub(crate) async fn read(
@@ -88,6 +98,7 @@ impl Arriving {
         match timeout_at(self.deadline, piece).await {
             Ok(None) => Ok(None),
             Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
+            Ok(Some(Err(error))) if is_too_slow(&error) => Err(Refusal::new(Kind::BodyTimeout, TooSlow.to_string())),
             Ok(Some(Err(_))) if self.announced.is_coded => Err(Refusal::new(
                 Kind::Malformed,
                 "the body is not what its Content-Encoding says, or it ended early",

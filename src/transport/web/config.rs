@@ -31,13 +31,14 @@ pub struct ServerLimits {
     /// How long an idle connection is kept while there is room for others. Load balancers keep theirs for 60 s, and the
     /// server must not be the first to close. Default 75 s.
     pub keep_alive_timeout: Duration,
-    /// How long an answer may wait for its client to take some more of it. Default 30 s.
+    /// How long an answer may wait for its client to take some more of it, and in all for one that takes less than 16
+    /// kB a second. Default 30 s.
     pub unread_timeout: Duration,
     /// Age at which an HTTP/2 connection is asked to make room for a new one. Default 1 h.
     pub max_connection_age: Duration,
     /// Connections open at once. Where there are more, those are closed that have been idle or waiting to be refused
-    /// for longest; if all are in use, further ones wait in the backlog of the system. One that is idle holds some
-    /// 20 kB. Default 4,096.
+    /// for longest, or whose request comes at less than 16 kB a second; if all are in use, further ones wait in the
+    /// backlog of the system. One that is idle holds some 20 kB. Default 4,096.
     pub max_connections: usize,
     /// Connections open at once from one address; further ones are closed. 0, the default, is no limit: behind a proxy
     /// all have one address.

@@ -25,7 +25,7 @@ const INLINE_BYTES: usize = 256 << 10;
 
 /// Answers up to this size do not count as held: a stream costs as much by itself, and probes are answered whatever
 /// else is.
-const UNCOUNTED_BYTES: u64 = 1 << 10;
+pub(crate) const UNCOUNTED_BYTES: u64 = 1 << 10;
 
 /// Runs `work` here if it is small, else on a thread that may block. `bytes` is how much it has to read or write.
 pub(crate) async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -72,7 +72,7 @@ pub(crate) fn held_body(media_type: &'static str, bytes: Vec<u8>, mut held: Rese
 
 /// Bytes that count as held for as long as anything has them: a handler, a buffer of HTTP, or a stream whose client
 /// does not read.
-fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Reservation) -> Bytes {
+pub(crate) fn counted(bytes: impl AsRef<[u8]> + Send + 'static, held: Reservation) -> Bytes {
     struct Owner<B>(B, #[allow(dead_code)] Reservation);
     impl<B: AsRef<[u8]>> AsRef<[u8]> for Owner<B> {
         fn as_ref(&self) -> &[u8] {

@@ -31,12 +31,20 @@ const LEAVING_TIME: Duration = Duration::from_secs(1);
 /// A connection that has been idle for so long can be spared where others wait for its place.
 pub(super) const SPARE_TIME: Duration = Duration::from_secs(1);
 
+/// Bytes of a body or an answer that a client sends or takes in a second, at least, in the long run.
+const SLOWEST: u32 = 16 << 10;
+
+/// The time that a client has for so many bytes.
+pub(super) fn time_for(bytes: usize) -> Duration {
+    Duration::from_secs_f64(bytes as f64 / f64::from(SLOWEST))
+}
+
 /// Why a connection must not go on as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
     /// The head of a request, or the first bytes of all, did not come in time.
     Head,
-    /// A client has not taken any more of an answer for too long.
+    /// A client has not taken any more of an answer for too long, or takes it too slowly.
     Unread,
     /// Nothing has been asked for too long. Pings ask nothing.
     Idle,
@@ -76,8 +84,10 @@ struct State {
     in_flight: usize,
     /// Since when nothing has been in flight.
     quiet_since: Instant,
-    /// Answers that could go on if their clients took more, and since when.
+    /// Answers that could go on if their clients took more, and until when they wait for that.
     unread: HashMap<u64, Instant>,
+    /// Requests of which more has to come, and until when enough has.
+    arriving: HashMap<u64, Instant>,
     /// Requests that wait for their turn to be refused, and since when.
     waiting: HashMap<u64, Instant>,
     /// Requests so far.
@@ -109,6 +119,7 @@ impl Activity {
                 in_flight: 0,
                 quiet_since: opened,
                 unread: HashMap::new(),
+                arriving: HashMap::new(),
                 waiting: HashMap::new(),
                 requests: 0,
                 read: true,
@@ -193,6 +204,8 @@ impl Activity {
             activity: Arc::clone(self),
             id: state.requests,
             is_impatient,
+            offered: Instant::now(),
+            patience: self.limits.unread_timeout,
         }
     }
 
@@ -201,23 +214,44 @@ impl Activity {
         self.state().read = true;
     }
 
+    /// Notes that more of a request has to come, of which enough has come until `due`.
+    pub(super) fn awaits(&self, id: u64, due: Instant) {
+        self.state().arriving.insert(id, due);
+    }
+
+    /// Notes that it came.
+    pub(super) fn came(&self, id: u64) {
+        self.state().arriving.remove(&id);
+    }
+
+    /// Ends when others wait for the place of the connection, and not before `due`.
+    pub(super) async fn late(&self, due: Instant) {
+        self.wanted().await;
+        sleep_until(due).await;
+    }
+
     /// Notes that the connection was told to close.
     pub(super) fn close(&self) {
         self.state().closing_since.get_or_insert_with(Instant::now);
     }
 
-    /// Since when nobody would lose anything by its end: it is idle, or all that is asked waits to be refused. A client
-    /// that was told to come back later has nothing to lose from the start.
+    /// Since when nobody would lose much by its end: it is idle, or all that is asked waits to be refused or comes too
+    /// slowly. A client that was told to come back later has nothing to lose from the start.
     pub(super) fn spare_since(&self) -> Option<Instant> {
         let state = self.state();
         if state.is_wanted {
             return None;
         }
-        if state.in_flight > 0 {
-            let all_wait = state.waiting.len() == state.in_flight;
-            return state.waiting.values().max().copied().filter(|_| all_wait);
-        }
         let now = Instant::now();
+        if state.in_flight > 0 {
+            let late = state.arriving.values().filter(|&&due| due <= now);
+            let all: Vec<&Instant> = state.waiting.values().chain(late).collect();
+            return all
+                .iter()
+                .max()
+                .filter(|_| all.len() == state.in_flight)
+                .map(|&&since| since);
+        }
         let is_to_wait = state.wait_until.is_some_and(|until| now < until);
         (is_to_wait || now >= state.quiet_since + SPARE_TIME).then_some(state.quiet_since)
     }
@@ -254,8 +288,8 @@ impl Activity {
         if let Some(since) = state.head_since {
             at(since + limits.header_timeout, Expired::Head);
         }
-        if let Some(&since) = state.unread.values().min() {
-            at(since + limits.unread_timeout, Expired::Unread);
+        if let Some(&until) = state.unread.values().min() {
+            at(until, Expired::Unread);
         }
         match state.closing_since {
             Some(since) if state.in_flight == 0 => {
@@ -317,9 +351,18 @@ pub(super) struct Flight {
     id: u64,
     /// It came before the time that the refusal before it named.
     is_impatient: bool,
+    /// When the client was last offered some of the answer.
+    offered: Instant,
+    /// How long it may wait for the client to take that.
+    patience: Duration,
 }
 
 impl Flight {
+    /// Its number on the connection.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     /// Whether the client was told to wait, on this connection, and did not.
     pub(super) fn is_impatient(&self) -> bool {
         self.is_impatient
@@ -340,14 +383,21 @@ impl Flight {
         self.activity.state().waiting.remove(&self.id);
     }
 
-    /// Notes that the client is to take something before the answer goes on.
-    pub(super) fn offered(&self) {
-        self.activity.state().unread.insert(self.id, Instant::now());
+    /// Notes that the client is to take so many bytes before the answer goes on. Whoever takes them quickly has all the
+    /// patience there is for the next ones; who is always slow uses it up.
+    pub(super) fn offered(&mut self, bytes: usize) {
+        let longest = self.activity.limits.unread_timeout;
+        self.offered = Instant::now();
+        self.patience = longest.min(self.patience + time_for(bytes));
+        let until = self.offered + self.patience;
+        self.activity.state().unread.insert(self.id, until);
     }
 
     /// Notes that it has.
-    pub(super) fn taken(&self) {
-        self.activity.state().unread.remove(&self.id);
+    pub(super) fn taken(&mut self) {
+        if self.activity.state().unread.remove(&self.id).is_some() {
+            self.patience = self.patience.saturating_sub(self.offered.elapsed());
+        }
     }
 }
 
@@ -356,6 +406,7 @@ impl Drop for Flight {
         let mut state = self.activity.state();
         state.unread.remove(&self.id);
         state.waiting.remove(&self.id);
+        state.arriving.remove(&self.id);
         state.in_flight -= 1;
         if state.in_flight == 0 {
             state.quiet_since = Instant::now();
@@ -401,6 +452,58 @@ mod tests {
         other.await.unwrap();
         activity.wanted().await;
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_sends_too_slowly_can_be_spared() {
+        let activity = Activity::new(Arc::default());
+        let _flight = activity.begin(false, Some(100_000));
+        let due = Instant::now() + SPARE_TIME;
+        activity.awaits(1, due);
+        assert_eq!(activity.spare_since(), None);
+        tokio::time::advance(SPARE_TIME).await;
+        assert_eq!(activity.spare_since(), Some(due));
+        activity.came(1);
+        assert_eq!(activity.spare_since(), None, "it is at work");
+        let due = due + time_for(100_000);
+        activity.awaits(1, due);
+        assert_eq!(activity.spare_since(), None);
+        activity.want();
+        activity.late(due).await;
+        assert!(due.elapsed() < Duration::from_millis(5) && Instant::now() >= due);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_an_answer_too_slowly_runs_out_of_patience() {
+        let limits = Arc::new(ServerLimits::default());
+        let taken_at = |rate: f64| {
+            let limits = Arc::clone(&limits);
+            async move {
+                let activity = Activity::new(limits);
+                activity.received(b"GET");
+                let mut flight = activity.begin(false, Some(0));
+                let start = Instant::now();
+                for _ in 0..1000 {
+                    flight.offered(1 << 10);
+                    let time = Duration::from_secs_f64(1024.0 / rate);
+                    if activity.deadline().0 < Instant::now() + time {
+                        return Some(start.elapsed());
+                    }
+                    tokio::time::advance(time).await;
+                    flight.taken();
+                }
+                None
+            }
+        };
+        let slowest = f64::from(SLOWEST);
+        assert_eq!(taken_at(slowest).await, None);
+        // It loses half of the time that passes.
+        let time = taken_at(slowest / 2.0).await.unwrap();
+        assert!(
+            time > limits.unread_timeout && time < 3 * limits.unread_timeout,
+            "{time:?}"
+        );
+        assert_eq!(taken_at(1024.0 / 31.0).await, Some(Duration::ZERO));
     }
 
     #[tokio::test(start_paused = true)]

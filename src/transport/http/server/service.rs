@@ -11,17 +11,18 @@ use std::{
 };
 
 use axum::{
-    Router,
+    BoxError, Router,
     body::{Body, HttpBody},
     http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header},
 };
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::{
-    super::problem::BadHead,
-    activity::{Activity, Flight},
+    super::{body::TooSlow, problem::BadHead},
+    activity::{Activity, Flight, SPARE_TIME, time_for},
     refusal_rate::RefusalRate,
 };
 use crate::{
@@ -79,7 +80,7 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
             check(&request)
         };
         let activity = Arc::clone(&self.activity);
-        let mut request = request.map(|body| Received { body, activity });
+        let mut request = request.map(|body| Received::new(body, activity, flight.id()));
         request.extensions_mut().insert(Peer(self.peer));
         if let Err(refusal) = bad {
             request.extensions_mut().insert(BadHead(refusal));
@@ -151,21 +152,55 @@ fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
 struct Received {
     body: Incoming,
     activity: Arc<Activity>,
+    id: u64,
+    /// Until when as much has come as there should.
+    due: Instant,
+    /// Ends when the place of the connection is wanted and the body is late. Made when the body is waited for.
+    late: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Received {
+    fn new(body: Incoming, activity: Arc<Activity>, id: u64) -> Self {
+        Self {
+            body,
+            activity,
+            id,
+            due: Instant::now() + SPARE_TIME,
+            late: None,
+        }
+    }
+
+    /// Notes that the body is waited for no longer.
+    fn came(&mut self, bytes: usize) {
+        self.due += time_for(bytes);
+        if self.late.take().is_some() {
+            self.activity.came(self.id);
+        }
+    }
 }
 
 impl HttpBody for Received {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        if frame.is_none() || self.body.is_end_stream() {
-            self.activity.read();
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
+            let (id, due) = (this.id, this.due);
+            let late = this.late.get_or_insert_with(|| {
+                this.activity.awaits(id, due);
+                let activity = Arc::clone(&this.activity);
+                Box::pin(async move { activity.late(due).await })
+            });
+            ready!(late.as_mut().poll(context));
+            return Poll::Ready(Some(Err(TooSlow.into())));
+        };
+        let bytes = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+        this.came(bytes.map_or(0, Bytes::len));
+        if frame.is_none() || this.body.is_end_stream() {
+            this.activity.read();
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -177,6 +212,12 @@ impl HttpBody for Received {
     }
 }
 
+impl Drop for Received {
+    fn drop(&mut self) {
+        self.came(0);
+    }
+}
+
 /// The body of an answer, in pieces that are asked for as the client takes them.
 pub(super) struct Answer {
     body: Body,
@@ -185,8 +226,8 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    fn new(body: Body, flight: Flight) -> Self {
-        flight.offered();
+    fn new(body: Body, mut flight: Flight) -> Self {
+        flight.offered(0);
         Self {
             body,
             rest: Bytes::new(),
@@ -217,7 +258,7 @@ impl HttpBody for Answer {
         }
         let length = this.rest.len().min(PIECE);
         let piece = this.rest.split_to(length);
-        this.flight.offered();
+        this.flight.offered(length);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
