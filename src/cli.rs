@@ -29,6 +29,7 @@ mod pipeline;
 mod reader;
 mod resume;
 mod serve;
+mod spinner;
 mod stdin;
 mod table;
 

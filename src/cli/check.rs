@@ -3,14 +3,12 @@
 use std::{
     fmt::{self, Write as _},
     io::{self, Write as _},
-    time::Duration,
 };
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{CliError, OfflineSettings, Outcome, model, say};
+use super::{CliError, OfflineSettings, Outcome, model, say, spinner::Spinner};
 use crate::{
     app::{self, Registries},
     model::info::{Details, DrawingMethod, ModelInfo, State},
@@ -39,9 +37,9 @@ pub(super) struct CheckArgs {
 pub(super) fn run(arguments: CheckArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let settings = arguments.settings.start()?;
     let folder = model::folder(&arguments.model, &settings.models.repository)?;
-    let bar = waiting(&folder.display().to_string());
+    let spinner = Spinner::new(format!("proving {}", folder.display()));
     let checked = app::check(&settings, registries, &folder, arguments.thorough);
-    bar.finish_and_clear();
+    drop(spinner);
     let info = match checked {
         Ok(info) => info,
         Err(error) => {
@@ -62,16 +60,6 @@ pub(super) fn run(arguments: CheckArgs, registries: &Registries) -> Result<Outco
         State::Ready => Outcome::Done,
         _ => Outcome::Refused,
     })
-}
-
-/// A line on standard error, if that is a terminal, that tells how long the check has been at work.
-fn waiting(folder: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template("{spinner} {msg}: {elapsed}");
-    let style = style.unwrap_or_else(|_| ProgressStyle::default_spinner());
-    let bar = ProgressBar::new_spinner().with_style(style);
-    bar.set_message(format!("proving {folder}"));
-    bar.enable_steady_tick(Duration::from_millis(500));
-    bar
 }
 
 fn print(text: &impl fmt::Display) -> Result<(), CliError> {

@@ -14,7 +14,7 @@ use self::{
     report::{refuse, report},
     terminal::Terminal,
 };
-use super::{CliError, OfflineSettings, Outcome, print};
+use super::{CliError, OfflineSettings, Outcome, print, spinner::Spinner};
 use crate::{
     app::{self, Registries},
     families::import::{GoldenFiles, Interview, Origin, Request},
@@ -181,9 +181,12 @@ pub(super) fn run(arguments: ImportArgs, registries: &Registries) -> Result<Outc
     let mut terminal = Terminal {
         yes: request.yes,
         preprocessing: request.preprocessing.options(),
+        spinner: Spinner::new("loading ONNX Runtime".to_owned()),
     };
     let request = request.request(&settings.models.repository)?;
-    match app::import(&settings, registries, &request, interview, &mut terminal)? {
+    let imported = app::import(&settings, registries, &request, interview, &mut terminal)?;
+    drop(terminal);
+    match imported {
         Ok(imported) => {
             print(&report(&imported, &request, registries))?;
             Ok(Outcome::Done)

@@ -134,8 +134,11 @@ pub trait Host {
     /// The images of a file or a folder.
     fn images(&mut self, path: &Path, shape: ImageShape) -> Result<Vec<Image>, String>;
 
-    /// Tells what is being done.
+    /// Tells what was found.
     fn say(&mut self, line: &str);
+
+    /// What is being done from here on.
+    fn begin(&mut self, work: &str);
 }
 
 /// Why nothing was imported.
@@ -179,6 +182,7 @@ pub fn import(
     let engine = &*tools.resources.engine;
     for _ in 0..ROUNDS {
         interview = interview.again();
+        host.begin(&format!("reading {}", request.name));
         let brought = sources::read(engine, request, &mut interview).map_err(ImportError::Problems)?;
         let brought = sources::parted(engine, brought, &mut interview).map_err(ImportError::Problems)?;
         let problem = |problem| ImportError::Problems(vec![problem]);
@@ -192,6 +196,7 @@ pub fn import(
         if questions.is_empty() {
             let plan = sources::tabulated(engine, plan);
             let draft = draft::Draft::new((family, plan), &brought, request, &interview, host).map_err(problem)?;
+            host.begin(&format!("proving {}", request.name));
             match draft.prove(tools) {
                 Ok(model) => return draft.write(request, model, &interview),
                 Err(error @ GateError::Undeclared(_)) => {

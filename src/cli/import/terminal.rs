@@ -10,6 +10,7 @@ use crate::{
         image_set::{Handling, ImageSet},
         inputs::DecodeArgs,
         say,
+        spinner::Spinner,
     },
     domain::image::{Image, ImageShape},
     families::import::{Host, Question},
@@ -21,10 +22,35 @@ pub(super) struct Terminal {
     pub(super) yes: bool,
     /// What is done to files so that they fit.
     pub(super) preprocessing: DecodeOptions,
+    /// What is being done.
+    pub(super) spinner: Spinner,
 }
 
 impl Host for Terminal {
     fn answer(&mut self, questions: &[Question]) -> Option<Vec<(String, String)>> {
+        self.spinner.aside(|| self.answers(questions))
+    }
+
+    fn images(&mut self, path: &Path, shape: ImageShape) -> Result<Vec<Image>, String> {
+        let handling = Handling {
+            decoding: DecodeArgs::default(),
+            strict: true,
+        };
+        let read = ImageSet::read_as(&[path.to_owned()], (shape, self.preprocessing), handling);
+        read.map(|gathered| gathered.images).map_err(|error| error.to_string())
+    }
+
+    fn say(&mut self, line: &str) {
+        self.spinner.aside(|| say(line));
+    }
+
+    fn begin(&mut self, work: &str) {
+        self.spinner.go_on(work);
+    }
+}
+
+impl Terminal {
+    fn answers(&self, questions: &[Question]) -> Option<Vec<(String, String)>> {
         if self.yes {
             let taken = |question: &Question| {
                 say(&format!(
@@ -47,19 +73,6 @@ impl Host for Terminal {
             }
         }
         None
-    }
-
-    fn images(&mut self, path: &Path, shape: ImageShape) -> Result<Vec<Image>, String> {
-        let handling = Handling {
-            decoding: DecodeArgs::default(),
-            strict: true,
-        };
-        let read = ImageSet::read_as(&[path.to_owned()], (shape, self.preprocessing), handling);
-        read.map(|gathered| gathered.images).map_err(|error| error.to_string())
-    }
-
-    fn say(&mut self, line: &str) {
-        say(line);
     }
 }
 

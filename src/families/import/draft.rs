@@ -120,7 +120,7 @@ impl Draft {
                         Problem::new("--calibrate", what, "leave it out")
                     })?;
                     let images = images_of(host, "--calibrate", path, plan.shape)?;
-                    host.say(&format!("scoring {} images to calibrate with", images.len()));
+                    host.begin(&format!("scoring {} images to calibrate with", images.len()));
                     let scores = over_labels(&numbers(&images)?, &log_prior);
                     draft
                         .files
