@@ -2,6 +2,10 @@
 
 use std::env;
 
+/// Blocks of so many bytes go back to the system when they are freed.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const LARGE_BLOCK: libc::c_int = 512 << 10;
+
 fn main() -> ! {
     // SAFETY: this is the first statement of the process. No other thread exists that could read or write the
     // environment at the same time.
@@ -9,6 +13,10 @@ fn main() -> ! {
     unsafe {
         // Official builds of ONNX Runtime send usage data unless this is set before they are loaded.
         env::set_var("ORT_DISABLE_TELEMETRY", "1");
+        // Left to itself, the allocator takes weights for something that comes again: once a large block was freed, it
+        // keeps blocks of that size, and what a model needed while it loaded stays taken.
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK);
     }
     density_server::cli::run(env::args_os())
 }

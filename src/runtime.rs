@@ -12,6 +12,8 @@ pub use placement::{Device, Placement, Precision};
 
 use std::{fmt::Debug, sync::Arc, time::Duration};
 
+use crate::graph::{self, protobuf::Model};
+
 /// Something that can make graphs runnable.
 pub trait Engine: Debug + Send + Sync {
     /// What decides, beside a graph and its inputs, on every bit of the outputs: the library, the processor, the device
@@ -34,6 +36,14 @@ pub trait Engine: Debug + Send + Sync {
 
     /// Makes the ONNX file in `graph` runnable. `name` appears in messages.
     fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError>;
+
+    /// The same for a graph that nobody needs afterwards. A large one is taken apart as it is handed over, so that its
+    /// weights are not held twice, and has one session, which spreads every run over all cores.
+    fn load_model(&self, name: &str, graph: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+        let bytes = graph::serialize(&graph);
+        drop(graph);
+        self.load(name, bytes)
+    }
 
     /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program>;

@@ -284,7 +284,7 @@ fn masked_exports_run_cropped_and_score_the_same_bits_in_any_company() {
         for exporter in ["dynamo", "torchscript"] {
             let file = format!("tests/fixtures/exports/{name}.{exporter}.onnx");
             let model = graph::parse(&std::fs::read(root().join(file)).unwrap()).unwrap();
-            let network = Network::load(&*engine, name, &model, contract(channels)).unwrap();
+            let network = Network::load(&*engine, name, model.clone(), contract(channels)).unwrap();
             let told = network.cropping().unwrap().to_string();
             assert!(told.contains("outer taps of zeros"), "{told}");
             let shape = network.shape();
@@ -326,7 +326,7 @@ fn a_graph_whose_zeros_meet_infinities_runs_as_given() {
     graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[1, 7, 6])];
     graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &[4, 7, 6])];
     let engine = engine();
-    let network = Network::load(&*engine, "infinite", &model(graph), contract(1)).unwrap();
+    let network = Network::load(&*engine, "infinite", model(graph), contract(1)).unwrap();
     let told = network.cropping().unwrap().to_string();
     assert!(told.contains("zeros of kernels are computed"), "{told}");
 }

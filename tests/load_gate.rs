@@ -17,9 +17,13 @@ use density_server::{
         classifier::network::{Contract, Network},
         image_graph::ImageInput,
     },
-    graph::{protobuf::Node, rewrite::InputMap},
+    graph::{
+        self,
+        protobuf::{Attribute, Node, Tensor},
+        rewrite::InputMap,
+    },
     model::{Kind, catalogue::Catalogue},
-    runtime::Threads,
+    runtime::{Input, Program, Threads, Values},
 };
 use sha2::{Digest, Sha256};
 
@@ -361,6 +365,62 @@ fn a_layer_that_is_too_large_to_be_copied_gives_the_numbers_of_a_small_one() {
                 "{:?}",
                 first.logits
             );
+        }
+    }
+}
+
+/// Weights of 64 MiB, and every kind of attribute and constant that such graphs have.
+#[test]
+fn a_large_graph_gives_the_same_bits_as_a_file_of_it() {
+    const CHANNELS: usize = 4096;
+    let kernel = || {
+        let values = (0..CHANNELS * CHANNELS).map(|place| ((place * 31) % 101) as f32 / 101.0 - 0.5);
+        let mut kernel = floats("w", &[CHANNELS, CHANNELS, 1, 1], Vec::new());
+        kernel.raw_data = Some(values.flat_map(f32::to_le_bytes).collect());
+        kernel
+    };
+    let with = |mut node: Node, name: &str, kind: i32, set: &dyn Fn(&mut Attribute)| {
+        let mut attribute = Attribute::default();
+        (attribute.name, attribute.kind) = (Some(name.to_owned()), Some(kind));
+        set(&mut attribute);
+        node.attributes.push(attribute);
+        node
+    };
+    let constant = Node::new("Constant", &[], "row");
+    let halves = Node::new("ConstantOfShape", &["sizes"], "halves");
+    let spread = Node::new("DepthToSpace", &["leaky"], "spread").with_int("blocksize", 2);
+    let nodes = vec![
+        Node::new("Conv", &["image", "w"], "x").with_ints("kernel_shape", &[1, 1]),
+        with(Node::new("LeakyRelu", &["x"], "leaky"), "alpha", 1, &|own| {
+            own.f = Some(0.1)
+        }),
+        with(spread, "mode", 3, &|own| own.s = Some(b"CRD".to_vec())),
+        with(constant, "value", 4, &|own| own.t = Some(Tensor::of_ints("", &[0, -1]))),
+        Node::new("Reshape", &["spread", "row"], "flat"),
+        Node::new("Shape", &["flat"], "sizes"),
+        with(halves, "value", 4, &|own| own.t = Some(floats("", &[1], vec![0.5]))),
+        Node::new("Mul", &["flat", "halves"], "logits"),
+    ];
+    let outputs = ("logits", &[4 * CHANNELS][..]);
+    let large = graph_of(nodes, vec![kernel()], ("image", &[CHANNELS, 2, 2]), outputs);
+    let engine = engine();
+    let file = engine.load("file", graph::serialize(&large)).unwrap();
+    let edited = engine.load_model("edited", large).unwrap();
+    assert!(format!("{edited:?}").contains("Large"), "{edited:?}");
+    for rows in [1, 3] {
+        let values: Vec<f32> = (0..rows * CHANNELS * 4)
+            .map(|place| (place % 17) as f32 / 17.0)
+            .collect();
+        let input = Input {
+            name: "image",
+            shape: &[rows, CHANNELS, 2, 2],
+            values: Values::Floats(&values),
+        };
+        let run = |program: &dyn Program, threads| program.run(&[input], &["logits"], threads).unwrap();
+        let expected = run(&*file, Threads::One);
+        assert_eq!(expected[0].shape, [rows, 4 * CHANNELS]);
+        for threads in [Threads::One, Threads::All] {
+            assert!(run(&*edited, threads) == expected, "{rows} rows on {threads:?}");
         }
     }
 }

@@ -45,7 +45,7 @@ fn exports() -> PathBuf {
 fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Network {
     let file = exports().join(format!("{name}.{exporter}.onnx"));
     let model = graph::parse(&std::fs::read(&file).unwrap()).unwrap();
-    Network::load(engine, name, &model, contract(name)).unwrap()
+    Network::load(engine, name, model, contract(name)).unwrap()
 }
 
 fn contract(name: &str) -> Contract {
@@ -316,7 +316,7 @@ proptest! {
     fn random_networks_are_reproduced_and_drawn_from_as_the_naive_loop_does(sketch in sketches()) {
         let engine: Arc<dyn Engine> = engine();
         let network =
-            Network::load(&*engine, "random", &sketch.model(), sketch.contract()).unwrap();
+            Network::load(&*engine, "random", sketch.model(), sketch.contract()).unwrap();
         let Compilation::Wavefront(wavefront) = network.compilation() else {
             panic!("{sketch:?} is drawn {}", network.compilation());
         };
@@ -339,7 +339,7 @@ proptest! {
         let leak = open[at.index(open.len())];
         let sketch = Sketch { leak: Some(leak), ..sketch };
         let engine: Arc<dyn Engine> = engine();
-        let loaded = Network::load(&*engine, "random", &sketch.model(), sketch.contract());
+        let loaded = Network::load(&*engine, "random", sketch.model(), sketch.contract());
         match loaded {
             Err(NetworkError::Leak(leak)) => prop_assert!(leak.layer.contains("Conv"), "{leak}"),
             other => panic!("{sketch:?} was not refused: {other:?}"),

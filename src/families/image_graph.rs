@@ -65,9 +65,7 @@ impl ImageGraph {
         let shape = input.shape;
         let image = [shape.channels(), shape.height(), shape.width()];
         signature::check(&model, &[Expected::float(&input.name, &image)], outputs)?;
-        let graph = rewrite::take_levels(&model, &input.name, shape, input.map)?;
-        // What it refers to goes before the runtime makes copies.
-        drop(model);
+        let graph = rewrite::take_levels(model, &input.name, shape, input.map)?;
         Ok(Self {
             program: load(engine, name, graph)?,
             shape,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::{
     domain::image::ImageShape,
     graph::{
-        self, GraphError,
+        GraphError,
         protobuf::Model,
         rewrite,
         weights::{self, Detached},
@@ -61,10 +61,7 @@ pub(super) fn load(engine: &dyn Engine, name: &str, model: Model) -> Result<Arc<
             parted
         }
     };
-    let bytes = graph::serialize(&rest);
-    // What tensors refer to goes before the runtime makes copies.
-    drop(rest);
-    let program = engine.load(name, bytes)?;
+    let program = engine.load_model(name, rest)?;
     if weights.is_empty() {
         return Ok(program);
     }

@@ -98,7 +98,7 @@ impl Contract for Own {
             common: &self.common,
         };
         let (engine, name) = (gate.engine(), gate.label());
-        let load = |graph: &_| network::Network::load(&*engine, &name, graph, self.contract.clone());
+        let load = |graph| network::Network::load(&*engine, &name, graph, self.contract.clone());
         candidate.prove(gate, load, None)
     }
 }

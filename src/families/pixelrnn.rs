@@ -140,7 +140,7 @@ impl Contract for Own {
         };
         // Its scores, too, are many small runs.
         let (engine, name) = (gate.reference_engine(), gate.label());
-        let load = |graph: &_| network::Network::load_step(&*engine, &name, graph, &self.contract);
+        let load = |graph| network::Network::load_step(&*engine, &name, &graph, &self.contract);
         candidate.prove(gate, load, Some(&causal))
     }
 }

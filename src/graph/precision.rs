@@ -4,8 +4,6 @@
 //! conversions are left between one operator and the next. Weights of 64 bits are rounded; the runtime has no
 //! convolution for them.
 
-use std::borrow::Cow;
-
 use super::{
     constant::Constant,
     protobuf::{ElementType, Graph, Model, Node, Tensor},
@@ -13,9 +11,9 @@ use super::{
 
 const FLOAT: i32 = ElementType::Float as i32;
 
-/// The graph with its weights and everything that it computes in 32-bit reals; the same if it has no weights of another
+/// The graph with its weights and everything that it computes in 32-bit reals; `None` if it has no weights of another
 /// precision, or if parts of it lie inside other nodes.
-pub fn in_single(model: &Model) -> Cow<'_, Model> {
+pub fn in_single(model: &Model) -> Option<Model> {
     let is_closed = |node: &Node| node.attributes.iter().any(|a| a.holds_graph());
     let needed = model.graph.as_ref().is_some_and(|graph| {
         let computes_in_half = graph
@@ -26,13 +24,13 @@ pub fn in_single(model: &Model) -> Cow<'_, Model> {
             && !graph.nodes.iter().any(is_closed)
     });
     if !needed {
-        return Cow::Borrowed(model);
+        return None;
     }
     let mut model = model.clone();
     if let Some(graph) = &mut model.graph {
         convert(graph);
     }
-    Cow::Owned(model)
+    Some(model)
 }
 
 /// Constants of more than one number. Single numbers are often of another precision than what they meet, and then

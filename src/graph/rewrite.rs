@@ -91,8 +91,7 @@ pub enum Sums {
 }
 
 /// The graph with its image input replaced by [`LEVELS`]; outputs stay as they are.
-pub fn take_levels(model: &Model, input: &str, shape: ImageShape, map: InputMap) -> Result<Model, GraphError> {
-    let mut model = model.clone();
+pub fn take_levels(mut model: Model, input: &str, shape: ImageShape, map: InputMap) -> Result<Model, GraphError> {
     let graph = graph_mut(&mut model)?;
     let place = graph
         .inputs
@@ -150,7 +149,7 @@ pub fn for_one(model: &Model) -> Result<Model, GraphError> {
 /// and `Softplus` round differently depending on how many images share the batch, which its convolution and `Exp` do
 /// not: a score must not depend on company.
 pub fn score(
-    model: &Model,
+    model: Model,
     input: &str,
     output: &str,
     shape: ImageShape,

@@ -240,8 +240,7 @@ impl Reading {
             .chain(&export.outputs)
             .any(|port| is_short(port.onnx_type))
             || has_short_weights(&model);
-        let single = graph::precision::in_single(&model).into_owned();
-        if single != model {
+        if let Some(single) = graph::precision::in_single(&model) {
             notes.push(format!("{file}: weights are turned into 32-bit reals"));
             model = single;
         }

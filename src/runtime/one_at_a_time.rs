@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, Input, Output, Placement, Program, RuntimeError, Threads, Values, View};
+use crate::graph::protobuf::Model;
 
 /// An engine whose graphs never see two rows of a batch together.
 #[derive(Debug)]
@@ -28,6 +29,10 @@ impl Engine for OneAtATime {
 
     fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
         Ok(Arc::new(Rows(self.0.load(name, graph)?)))
+    }
+
+    fn load_model(&self, name: &str, graph: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+        Ok(Arc::new(Rows(self.0.load_model(name, graph)?)))
     }
 
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {

@@ -2,9 +2,11 @@
 //!
 //! One thread policy holds for all sessions. A graph has sessions without threads of their own, at most one for each
 //! worker, so that workers run side by side without sharing anything, and one that spreads a single run over the pool
-//! that all graphs share. Each is made when a run first needs it. No thread ever spins: idle spinning of several
-//! sessions on few cores costs more than half of the throughput.
+//! that all graphs share. Each is made when a run first needs it. A graph of large weights has one session, with
+//! threads of its own. No thread ever spins: idle spinning of several sessions on few cores costs more than half of the
+//! throughput.
 
+mod model_editor;
 mod provider;
 mod scratch;
 
@@ -26,6 +28,7 @@ use ort::{
 };
 
 use super::{Device, Engine, Input, Placement, Program, RuntimeError, Threads, Values, View, processor, time_limit};
+use crate::graph::{self, protobuf::Model};
 
 /// ONNX Runtime allows one environment in a process; it is made once and kept until the process ends.
 static ENVIRONMENT: OnceLock<Result<Environment, RuntimeError>> = OnceLock::new();
@@ -127,15 +130,33 @@ impl Failure {
     }
 }
 
-/// Makes a session, which may be given up on the way.
-fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure> {
+/// Makes a session by `make`, which may be given up on the way.
+fn stoppable(
+    builder: &mut SessionBuilder,
+    make: impl FnOnce(&mut SessionBuilder) -> Result<Session, Failure>,
+) -> Result<Session, Failure> {
     let canceler = builder.canceler();
     let stop = move || {
         // What cannot be stopped goes on; there is nobody to tell.
         let _ = canceler.cancel();
     };
-    let session = time_limit::stoppable(stop, || builder.commit_from_memory(graph));
-    Ok(session.map_err(Failure::Impatient)??)
+    time_limit::stoppable(stop, || make(builder)).map_err(Failure::Impatient)?
+}
+
+/// Makes a session of a file.
+fn commit(builder: &mut SessionBuilder, graph: &[u8]) -> Result<Session, Failure> {
+    stoppable(builder, |builder| Ok(builder.commit_from_memory(graph)?))
+}
+
+/// What all sessions that run graphs have in common.
+fn settings(environment: &Environment) -> Result<SessionBuilder, Failure> {
+    Ok(Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::Level3)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?
+        // A plan of all memory of a run, kept for every size of batch, takes a block beside what the arena holds
+        // already: a quarter more memory for no time.
+        .with_memory_pattern(false)?)
 }
 
 impl fmt::Debug for OnnxEngine {
@@ -168,6 +189,26 @@ impl Engine for OnnxEngine {
         let session = program.session(Threads::One).map_err(|failure| failure.of_load(name))?;
         program.narrow().put_new(session);
         Ok(Arc::new(program))
+    }
+
+    fn load_model(&self, name: &str, graph: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+        // Another device lays weights out for itself.
+        let is_here = self.placement.device == Device::Cpu;
+        if !(is_here && model_editor::is_large(&graph) && model_editor::supports(&graph)) {
+            let bytes = graph::serialize(&graph);
+            drop(graph);
+            return self.load(name, bytes);
+        }
+        let session = || -> Result<Session, Failure> {
+            // A session of the editor cannot use the pool that all graphs share.
+            let mut builder = settings(&self.environment)?
+                .with_independent_thread_pool()?
+                .with_intra_threads(cores())?;
+            stoppable(&mut builder, |builder| model_editor::session(builder, graph))
+        };
+        let session = Mutex::new(session().map_err(|failure| failure.of_load(name))?);
+        let name = name.to_owned();
+        Ok(Arc::new(LargeProgram { name, session }))
     }
 
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
@@ -205,6 +246,31 @@ struct OnnxProgram {
     most_narrow: usize,
     /// The one that spreads a run over all cores.
     wide: Mutex<Option<Session>>,
+}
+
+/// A large graph with its one session: each would hold the weights again, and a run is work enough for all cores.
+struct LargeProgram {
+    name: String,
+    session: Mutex<Session>,
+}
+
+impl fmt::Debug for LargeProgram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LargeProgram({})", self.name)
+    }
+}
+
+impl Program for LargeProgram {
+    fn run_with(
+        &self,
+        inputs: &[Input<'_>],
+        outputs: &[&str],
+        _threads: Threads,
+        read: &mut dyn FnMut(&[View<'_>]),
+    ) -> Result<(), RuntimeError> {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        run(&mut session, inputs, outputs, read).map_err(|failure| failure.of_run(&self.name))
+    }
 }
 
 /// Sessions without threads of their own.
@@ -299,14 +365,7 @@ impl OnnxProgram {
     }
 
     fn session(&self, threads: Threads) -> Result<Session, Failure> {
-        let builder = Session::builder(&self.environment)?
-            .with_optimization_level(GraphOptimizationLevel::Level3)?
-            .with_intra_op_spinning(false)?
-            .with_inter_op_spinning(false)?
-            // A plan of all memory of a run, kept for every size of batch, takes a block beside what the arena holds
-            // already: a quarter more memory for no time.
-            .with_memory_pattern(false)?
-            .with_prepacked_weights(&self.weights)?;
+        let builder = settings(&self.environment)?.with_prepacked_weights(&self.weights)?;
         let mut builder = match threads {
             Threads::One => builder.with_independent_thread_pool()?.with_intra_threads(1)?,
             Threads::All => builder,

@@ -71,7 +71,7 @@ const LAYERS: [Layer; 20] = [
     },
     Layer {
         name: "runtime",
-        may_use: &[],
+        may_use: &["graph"],
         libraries: &["ort"],
     },
     Layer {

@@ -315,7 +315,7 @@ fn draw_size(side: usize) {
         leak: None,
     };
     let model = sketch.model();
-    let network = Network::load(&*engine(1), "random", &model, sketch.contract()).unwrap();
+    let network = Network::load(&*engine(1), "random", model, sketch.contract()).unwrap();
     let Compilation::Wavefront(wavefront) = network.compilation() else {
         panic!("drawn {}", network.compilation());
     };

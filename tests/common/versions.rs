@@ -123,7 +123,7 @@ pub(crate) fn pixelcnn(shape: ImageShape, head: Head, model: &Model, reference: 
         output: "logits".to_owned(),
         label: None,
     };
-    let network = Network::load(&*engine(), NAME, reference, contract).unwrap();
+    let network = Network::load(&*engine(), NAME, reference.clone(), contract).unwrap();
     let given: Vec<_> = images.iter().map(|image| image.levels().into()).collect();
     let maps = network.log_probabilities(&given, Threads::All).unwrap();
     let scores = maps.iter().map(|map| likelihood::total(map));

@@ -143,7 +143,7 @@ fn scores(export: &[u8], image: &Image, labels: usize) -> Vec<f64> {
             classes: labels as u32,
         }),
     };
-    let network = Network::load(&*engine(), "export", &graph::parse(export).unwrap(), contract).unwrap();
+    let network = Network::load(&*engine(), "export", graph::parse(export).unwrap(), contract).unwrap();
     let given: Vec<Given<'_>> = (0..labels as u32)
         .map(|label| Given {
             levels: image.levels(),

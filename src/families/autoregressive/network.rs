@@ -200,7 +200,7 @@ impl fmt::Display for Compilation {
 
 impl Network {
     /// Checks a graph of whole images against its contract, analyses it and makes it runnable.
-    pub fn load(engine: &dyn Engine, name: &str, model: &Model, contract: Contract) -> Result<Self, NetworkError> {
+    pub fn load(engine: &dyn Engine, name: &str, model: Model, contract: Contract) -> Result<Self, NetworkError> {
         let (shape, head, label) = (contract.shape, contract.head, contract.label.clone());
         let (passes, compilation) = Passes::load(engine, name, model, contract)?;
         Ok(Self {

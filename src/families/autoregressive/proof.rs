@@ -37,7 +37,7 @@ impl Candidate<'_> {
     pub(in crate::families) fn prove(
         &self,
         gate: &mut Gate<'_>,
-        load: impl FnOnce(&protobuf::Model) -> Result<Network, NetworkError>,
+        load: impl FnOnce(protobuf::Model) -> Result<Network, NetworkError>,
         causal: Option<&str>,
     ) -> Result<Proved, GateError> {
         let (file, common) = (self.file, self.common);
@@ -52,14 +52,12 @@ impl Candidate<'_> {
             let levels = gate.manifest().shape.levels();
             gate.suspect(file, units::input(scale, factor, levels));
         }
-        let mut network = load(&graph).map_err(failed)?;
         let own_threads = if weights::count(&graph) < LARGE {
             Threads::One
         } else {
             Threads::All
         };
-        // The runtime has its own copy of the weights.
-        drop(graph);
+        let mut network = load(graph).map_err(failed)?;
         gate.contract_kept();
         let (verdict, tried, timings) = gate.settle("predictions", |gate| {
             let verdict = network.verify_program(&golden).map_err(failed)?;

@@ -18,7 +18,6 @@ use crate::{
     domain::image::ImageShape,
     families::network::NetworkError,
     graph::{
-        self,
         protobuf::Model,
         rewrite::InputMap,
         wavefront::{Compiled, LABELS, LOGITS, Predictions},
@@ -129,11 +128,8 @@ impl Wavefront {
         shape: ImageShape,
         map: InputMap,
     ) -> Result<Self, NetworkError> {
-        // The runtime has its own copies of the weights.
         let step = std::mem::take(&mut compiled.step);
-        let bytes = graph::serialize(&step);
-        drop(step);
-        let program = engine.load(&format!("{name} (step)"), bytes)?;
+        let program = engine.load_model(&format!("{name} (step)"), step)?;
         let tables = tables::tables(engine, name, &compiled, shape, map)?;
         compiled.tables.graph = Model::default();
         let layout = Layout::of(&compiled, shape);

@@ -55,6 +55,15 @@ impl Node {
 }
 
 impl Tensor {
+    /// The same under another name.
+    #[must_use]
+    pub fn named(self, name: String) -> Self {
+        Self {
+            name: Some(name),
+            ..self
+        }
+    }
+
     /// A one-dimensional constant of 64-bit integers.
     pub fn of_ints(name: &str, values: &[i64]) -> Self {
         Self {

@@ -91,9 +91,8 @@ pub(super) fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) ->
             Ok(found) => return Ok(found),
             Err(error) => {
                 // A processor may have no kernels for short reals; the same in 32 bits computes more exactly.
-                let single = graph::precision::in_single(&export.model);
-                if let std::borrow::Cow::Owned(single) = &single
-                    && let Ok(found) = in_single(engine, export, single, takes, batch)
+                if let Some(single) = graph::precision::in_single(&export.model)
+                    && let Ok(found) = in_single(engine, export, &single, takes, batch)
                 {
                     return Ok(found);
                 }

@@ -1,6 +1,6 @@
 //! Running a graph of whole images without the zeros of its masks, and the proof that this says the same.
 
-use std::{borrow::Cow, fmt};
+use std::fmt;
 
 use super::{Agreement, Contract};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         protobuf::Model,
         rewrite,
     },
-    runtime::{Engine, Input, Values},
+    runtime::{Engine, Input, Threads, Values},
 };
 
 /// Images of random levels on which a cropped graph is compared with the one that was given.
@@ -46,29 +46,19 @@ impl fmt::Display for Cropping {
 /// The graph to be run, and what was done to it if there was anything to crop. A cropped graph whose logits are not
 /// those of the given one is not taken; only values that are not finite could make such a difference. Neither is one
 /// that cannot be tried: what is wrong with it will be said where it is run in earnest.
-pub(super) fn cropped<'a>(
-    engine: &dyn Engine,
-    name: &str,
-    model: &'a Model,
-    contract: &Contract,
-) -> (Cow<'a, Model>, Option<Cropping>) {
-    let unchanged = (Cow::Borrowed(model), None);
-    let Some((cropped, counts)) = crop(engine, name, model) else {
-        return unchanged;
+pub(super) fn cropped(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> (Model, Option<Cropping>) {
+    let Some((cropped, counts)) = crop(engine, name, &model) else {
+        return (model, None);
     };
-    let logits = |model: &Model| logits_of_probes(engine, name, model, contract);
-    let (Some(expected), Some(actual)) = (logits(model), logits(&cropped)) else {
-        return unchanged;
+    let logits = |model: &Model| logits_of_probes(engine, name, model.clone(), contract);
+    let (Some(expected), Some(actual)) = (logits(&model), logits(&cropped)) else {
+        return (model, None);
     };
     let mut agreement = Agreement::default();
     for (&actual, &expected) in actual.iter().zip(&expected) {
         agreement.see(actual, expected);
     }
-    let model = if agreement.holds() {
-        Cow::Owned(cropped)
-    } else {
-        Cow::Borrowed(model)
-    };
+    let model = if agreement.holds() { cropped } else { model };
     (model, Some(Cropping { counts, agreement }))
 }
 
@@ -85,7 +75,7 @@ fn crop(engine: &dyn Engine, name: &str, model: &Model) -> Option<(Model, Croppe
     (counts.cropped > 0).then_some((model, counts))
 }
 
-fn logits_of_probes(engine: &dyn Engine, name: &str, model: &Model, contract: &Contract) -> Option<Vec<f32>> {
+fn logits_of_probes(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> Option<Vec<f32>> {
     let shape = contract.shape;
     let levels: Vec<u8> = (0..PROBES)
         .flat_map(|image| {
@@ -102,6 +92,7 @@ fn logits_of_probes(engine: &dyn Engine, name: &str, model: &Model, contract: &C
         values: Values::Ints(&[0; PROBES]),
     }));
     let graph = rewrite::take_levels(model, &contract.input, shape, contract.map).ok()?;
-    let outputs = engine.evaluate(name, graph::serialize(&graph), &inputs, &[&contract.output]);
+    let program = engine.load_model(name, graph).ok()?;
+    let outputs = program.run(&inputs, &[&contract.output], Threads::One);
     Some(outputs.ok()?.swap_remove(0).values)
 }

@@ -27,6 +27,7 @@ use crate::{
 pub(super) struct Passes {
     contract: Contract,
     score: Option<Scoring>,
+    /// That of scores for a large graph: its weights are not held once more to save that tenth.
     logits: Arc<dyn Program>,
     /// The same at the reference, where the others run elsewhere.
     reference: Option<Arc<dyn Program>>,
@@ -34,6 +35,9 @@ pub(super) struct Passes {
     logits_form: Vec<usize>,
     cropping: Option<Cropping>,
 }
+
+/// A graph with so many weights has one program.
+const LARGE: u64 = 16 << 20;
 
 /// A graph that gives scores.
 #[derive(Debug)]
@@ -47,14 +51,14 @@ impl Passes {
     pub(super) fn load(
         engine: &dyn Engine,
         name: &str,
-        model: &Model,
+        model: Model,
         contract: Contract,
     ) -> Result<(Self, Compilation), NetworkError> {
         let shape = contract.shape;
         let image = vec![shape.channels(), shape.height(), shape.width()];
         let predictions = contract
             .head
-            .predictions(shape, || signature::features(model, &contract.output))?;
+            .predictions(shape, || signature::features(&model, &contract.output))?;
         let forms = match contract.head {
             Head::Bernoulli => vec![image.clone()],
             Head::LogisticMixture => vec![vec![predictions.width(image[0]), image[1], image[2]]],
@@ -67,7 +71,7 @@ impl Passes {
         let mut inputs = vec![Expected::float(&contract.input, &image)];
         inputs.extend(contract.label.as_ref().map(|label| Expected::integer(&label.input)));
         let found = signature::check(
-            model,
+            &model,
             &inputs,
             &[Expected {
                 name: &contract.output,
@@ -75,7 +79,7 @@ impl Passes {
                 forms: forms.clone(),
             }],
         )?;
-        let model = &*precision::in_single(model);
+        let model = precision::in_single(&model).unwrap_or(model);
         let logits_form = forms[found[0]].clone();
         let kind = match (contract.head, logits_form.len()) {
             (Head::Bernoulli, _) => Some(rewrite::Logits::Bernoulli),
@@ -85,25 +89,39 @@ impl Passes {
         };
         let reference = engine.reference();
         let exact = reference.as_deref().unwrap_or(engine);
-        let compilation = compile(exact, name, model, &contract, predictions)?;
+        let compilation = compile(exact, name, &model, &contract, predictions)?;
         let (model, cropping) = cropped(exact, name, model, &contract);
         let sums = match engine.placement().precision {
             Precision::F32 => rewrite::Sums::Convolved,
             Precision::Bf16 => rewrite::Sums::Reduced,
         };
-        let score = |of| -> Result<Scoring, NetworkError> {
-            let (input, output) = (&contract.input, &contract.output);
-            let score = rewrite::score(&model, input, output, shape, contract.map, of, sums)?;
-            let program = engine.load(&format!("{name} (score)"), graph::serialize(&score))?;
-            Ok(Scoring { program, of })
+        let levels = |model: Model| rewrite::take_levels(model, &contract.input, shape, contract.map);
+        let reference = match reference {
+            None => None,
+            Some(reference) => {
+                let logits = graph::serialize(&levels(model.clone())?);
+                Some(reference.load_later(&format!("{name} (logits, reference)"), logits))
+            }
         };
-        let logits = rewrite::take_levels(&model, &contract.input, shape, contract.map)?;
+        let logits_name = format!("{name} (logits)");
+        let later = |logits: Model| engine.load_later(&logits_name, graph::serialize(&logits));
+        let is_large = weights::count(&model) >= LARGE;
+        let (score, logits) = match kind {
+            None if is_large => (None, engine.load_model(&logits_name, levels(model)?)?),
+            None => (None, later(levels(model)?)),
+            Some(of) => {
+                let logits = (!is_large).then(|| levels(model.clone())).transpose()?;
+                let (input, output) = (&contract.input, &contract.output);
+                let graph = rewrite::score(model, input, output, shape, contract.map, of, sums)?;
+                let program = engine.load_model(&format!("{name} (score)"), graph)?;
+                let logits = logits.map_or_else(|| Arc::clone(&program), later);
+                (Some(Scoring { program, of }), logits)
+            }
+        };
         let passes = Self {
-            score: kind.map(score).transpose()?,
-            reference: reference.map(|reference| {
-                reference.load_later(&format!("{name} (logits, reference)"), graph::serialize(&logits))
-            }),
-            logits: engine.load_later(&format!("{name} (logits)"), graph::serialize(&logits)),
+            score,
+            reference,
+            logits,
             predictions,
             logits_form,
             cropping,
