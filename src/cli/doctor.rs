@@ -18,7 +18,7 @@ use super::{CliError, Outcome, listen::listen};
 use crate::{
     app::{self, App, AppError, Registries},
     model::info::{ModelInfo, State},
-    settings::{Listen, Settings},
+    settings::{self, Listen, Settings},
 };
 
 const EXIT_CODES: &str = "\
@@ -118,6 +118,7 @@ pub(super) fn run(arguments: DoctorArgs, registries: &Registries) -> Result<Outc
     findings.extend(addresses(&settings));
     findings.extend(machine::limits(&settings));
     findings.extend(folders(&settings));
+    findings.extend(environment());
     let has_failed = findings.iter().any(|finding| finding.state == Health::Fail);
     let text = if arguments.json {
         format!("{:#}\n", json!({"healthy": !has_failed, "checks": findings}))
@@ -241,7 +242,19 @@ fn folders(settings: &Settings) -> Vec<Finding> {
         let cure = "where memory files are forbidden too, images are drawn slowly; mount one, or set TMPDIR";
         Finding::warn("temp", found, cure)
     });
-    vec![records, temporary]
+    let drift = settings.models.repository.join(".drift");
+    let drift = writable("drift", &drift).unwrap_or_else(|found| {
+        let cure = "the drift of detectors does not survive a restart; mount a volume of the server's own there";
+        Finding::warn("drift", found, cure)
+    });
+    vec![records, drift, temporary]
+}
+
+/// Whether the environment says what nobody reads.
+fn environment() -> Option<Finding> {
+    let unknown = settings::sources::unknown_variables();
+    let cure = "density-server serve --help names all variables";
+    (!unknown.is_empty()).then(|| Finding::warn("variables", format!("no settings: {}", unknown.join(", ")), cure))
 }
 
 fn writable(check: &'static str, folder: &Path) -> Result<Finding, String> {

@@ -14,7 +14,7 @@ use super::{CliError, Outcome, exit::leave, listen::listen};
 use crate::{
     app::{self, App, AppError, Changes, Listeners, Loader, Registries, Secrets},
     logging,
-    settings::{Listen, Settings},
+    settings::{self, Listen, Settings},
 };
 
 /// How often files of keys and certificates are looked at.
@@ -62,6 +62,13 @@ pub(super) struct ServeArgs {
 pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let settings = arguments.settings.agreed()?;
     logging::start(&settings.log)?;
+    let unknown = settings::sources::unknown_variables().join(", ");
+    if !unknown.is_empty() {
+        tracing::warn!(
+            variables = unknown,
+            "variables of the environment that are no settings: they change nothing"
+        );
+    }
     app::descriptors::raise(&settings);
     // The ports are taken first: a port in use should not be found out only after all models are loaded.
     let http = bind("http", settings.http.address)?;

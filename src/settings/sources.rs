@@ -84,6 +84,37 @@ pub fn with_environment(command: Command) -> Command {
     })
 }
 
+/// Variables of the environment that look like settings and are none, with what is meant, if that can be told.
+pub fn unknown_variables() -> Vec<String> {
+    let names = env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    unknown_among(names.collect())
+}
+
+pub(super) fn unknown_among(mut names: Vec<String>) -> Vec<String> {
+    let command = Settings::augment_args(Command::new(""));
+    let known = |name: &str| {
+        let is_setting = |own: &Arg| variable(own.get_id().as_str()) == name;
+        name == variable("config") || command.get_arguments().any(is_setting)
+    };
+    // Kubernetes tells every container of a service `density` so.
+    let is_link = |name: &str| name.contains("_SERVICE_") || name.ends_with("_PORT") || name.contains("_PORT_");
+    names.retain(|name| name.starts_with("DENSITY_") && !known(name) && !is_link(name));
+    names.sort();
+    let told = |name: String| {
+        let own = name.trim_start_matches("DENSITY_");
+        // As the section and the key of a file would have it: `http.address` is `--http`.
+        let is_meant = |argument: &&Arg| {
+            let key = key(argument).replace('.', "_").to_uppercase();
+            key == own || argument.get_id().as_str().to_uppercase().replace('_', "") == own.replace('_', "")
+        };
+        match command.get_arguments().find(is_meant) {
+            Some(meant) => format!("{name} (meant is {}?)", variable(meant.get_id().as_str())),
+            None => name,
+        }
+    };
+    names.into_iter().map(told).collect()
+}
+
 /// What a configuration file says, and ONNX Runtime's own variable beside it.
 #[derive(Debug, Default)]
 pub struct Underneath {

@@ -3,7 +3,7 @@
 use clap::{Args, Command, FromArgMatches};
 
 use super::{
-    sources::{Underneath, entries, reason},
+    sources::{Underneath, entries, reason, unknown_among},
     *,
 };
 
@@ -225,4 +225,27 @@ fn what_calls_change_is_kept_only_where_there_is_a_folder_for_it() {
     assert_eq!(control(&["--model-control", "kept"]), Ok(ModelControl::Kept));
     let error = control(&["--model-control", "kept", "--proof-records", "none"]).unwrap_err();
     assert!(error.contains("--proof-records is none"), "{error}");
+}
+
+#[test]
+fn variables_that_are_no_settings_are_told_with_those_that_are_meant() {
+    let names = [
+        "DENSITY_HTTP",
+        "DENSITY_CONFIG",
+        "DENSITY_HTTP_ADDRESS",
+        "DENSITY_MAXIMAGES",
+        "DENSITY_WORKRES",
+        "DENSITY_SERVER_SERVICE_HOST",
+        "DENSITY_SERVER_PORT_8000_TCP",
+        "PATH",
+    ];
+    let told = unknown_among(names.map(str::to_owned).to_vec());
+    assert_eq!(
+        told,
+        [
+            "DENSITY_HTTP_ADDRESS (meant is DENSITY_HTTP?)",
+            "DENSITY_MAXIMAGES (meant is DENSITY_MAX_IMAGES?)",
+            "DENSITY_WORKRES"
+        ]
+    );
 }

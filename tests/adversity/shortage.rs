@@ -1,8 +1,8 @@
-//! Machines that give too little: memory, threads.
+//! Machines that give too little, memory or threads, and operators who mean a setting and name none.
 
 use std::{io::Read, process::Command};
 
-use super::command::fixtures;
+use super::command::{self, binary, fixtures, server::Server};
 
 /// With too little memory the server starts or says why not, and what loads or does not is said in words.
 #[cfg(target_os = "linux")]
@@ -41,4 +41,32 @@ fn a_limit_of_memory_is_said_and_nothing_panics() {
         has_said |= log.contains("not enough memory") || log.contains("no thread can be started");
     }
     assert!(has_said);
+}
+
+/// A variable that nobody reads looks like a setting that has no effect.
+#[test]
+fn a_variable_that_is_no_setting_is_told_and_changes_nothing() {
+    let told = "DENSITY_HTTP_ADDRESS (meant is DENSITY_HTTP?)";
+    let mut serving = binary();
+    serving.env("DENSITY_HTTP_ADDRESS", "127.0.0.1:1");
+    serving.args([
+        "serve",
+        "--http",
+        "127.0.0.1:0",
+        "--grpc",
+        "off",
+        "--log-format",
+        "json",
+    ]);
+    let mut log = String::new();
+    let mut server = Server::spawn_with(serving, &fixtures(), |line| log.push_str(line));
+    assert!(server.get("/readyz").starts_with("HTTP/1.1 200"));
+    assert!(log.contains(told), "{log}");
+    server.process.kill().unwrap();
+    let doctor = binary()
+        .arg("doctor")
+        .env("DENSITY_HTTP_ADDRESS", "127.0.0.1:1")
+        .output()
+        .unwrap();
+    assert!(command::said(&doctor).contains(told), "{}", command::said(&doctor));
 }

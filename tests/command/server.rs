@@ -49,7 +49,12 @@ impl Server {
     }
 
     /// Spawns a command that serves, with a log in JSON, and waits for the line that names its addresses.
-    pub fn spawn(mut command: Command, repository: &Path) -> Self {
+    pub fn spawn(command: Command, repository: &Path) -> Self {
+        Self::spawn_with(command, repository, |_| ())
+    }
+
+    /// The same, and hands over every line of the log up to then.
+    pub fn spawn_with(mut command: Command, repository: &Path, mut heard: impl FnMut(&str)) -> Self {
         let spawned = command
             .env("DENSITY_REPOSITORY", repository)
             .stderr(Stdio::piped())
@@ -68,6 +73,7 @@ impl Server {
             let start = seen.len();
             let length = server.log.read_line(&mut seen).unwrap();
             assert!(length > 0, "it ended:\n{seen}");
+            heard(&seen[start..]);
             let line: Value = serde_json::from_str(&seen[start..]).unwrap();
             if let Some(address) = line["address"].as_str() {
                 server.address = address.to_owned();
