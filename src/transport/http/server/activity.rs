@@ -383,14 +383,19 @@ impl Flight {
         self.activity.state().waiting.remove(&self.id);
     }
 
-    /// Notes that the client is to take so many bytes before the answer goes on. Whoever takes them quickly has all the
-    /// patience there is for the next ones; who is always slow uses it up.
+    /// Notes that the client is to take so many bytes before the answer goes on. Whoever takes them quickly is waited
+    /// for as long with the next ones; who is always slow uses that up.
     pub(super) fn offered(&mut self, bytes: usize) {
         let longest = self.activity.limits.unread_timeout;
         self.offered = Instant::now();
         self.patience = longest.min(self.patience + time_for(bytes));
         let until = self.offered + self.patience;
         self.activity.state().unread.insert(self.id, until);
+    }
+
+    /// Has all the patience there is again: what comes now has not waited for the client.
+    pub(super) fn renew(&mut self) {
+        self.patience = self.activity.limits.unread_timeout;
     }
 
     /// Notes that it has.

@@ -248,6 +248,8 @@ impl HttpBody for Answer {
         // From here on the answer waits for the server, if for anybody.
         this.flight.taken();
         if this.rest.is_empty() {
+            // Where an answer is made as it goes, nothing waits in memory for a slow client.
+            this.flight.renew();
             match ready!(Pin::new(&mut this.body).poll_frame(context)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(bytes) => this.rest = bytes,

@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use super::*;
+use crate::transport::web::body::is_too_slow;
 
 /// A connection in memory, whose time is that of the test.
 fn connection(limits: ServerLimits) -> (DuplexStream, JoinHandle<()>) {
@@ -47,11 +48,17 @@ fn listener(limits: ServerLimits) -> (watch::Sender<bool>, Connections) {
         sleep(Duration::from_secs(20)).await;
         "waited"
     };
+    let read = async |body: Body| match to_bytes(body, usize::MAX).await {
+        Err(error) if is_too_slow(&error) => "too slow",
+        Err(_) => "cut",
+        Ok(_) => "read",
+    };
     let router = Router::new()
         .route("/", get(|| async { "hello" }))
         .route("/wait", get(wait))
         .route("/big", get(|| async { vec![b'x'; 1 << 20] }))
         .route("/full", get(|| async { StatusCode::TOO_MANY_REQUESTS }))
+        .route("/read", post(read))
         .route("/ignored", post(|| async { "not read" }));
     (drain, Connections::new(router, Arc::new(limits), draining))
 }
@@ -154,6 +161,32 @@ async fn an_answer_that_nobody_reads_is_given_up() {
     assert!(time.as_secs() > 35, "{time:?}");
     let time = take(Duration::from_secs(2)).await.unwrap_err();
     assert!((35..120).contains(&time.as_secs()), "{time:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_comes_too_slowly_makes_room_for_others() {
+    let (mut client, stream) = duplex(16 << 10);
+    let (_drain, connections) = listener(ServerLimits::default());
+    let activity = connections.accepted();
+    let seen = Arc::clone(&activity);
+    tokio::spawn(async move { connections.serve(stream, ([127, 0, 0, 1], 1).into(), activity).await });
+    say(
+        &mut client,
+        "POST /read HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n",
+    )
+    .await;
+    for _ in 0..4 {
+        say(&mut client, &"x".repeat(20_000)).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(seen.spare_since(), None, "it comes quickly enough");
+    }
+    sleep(Duration::from_secs(3)).await;
+    assert!(seen.spare_since().is_some());
+    let start = Instant::now();
+    seen.want();
+    let answer = hear(&mut client).await;
+    assert!(answer.ends_with("too slow"), "{answer}");
+    assert_eq!(start.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
