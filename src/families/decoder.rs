@@ -142,6 +142,20 @@ impl Decoder {
             seen.extend(observations);
             Ok(numbers)
         })?;
+        if !self.heeds_its_code(&seen) {
+            gate.warn(format!(
+                "{file} makes the same picture, but for less than a level, of codes as different as can be"
+            ));
+        }
         Ok(seen)
+    }
+
+    /// Whether any number of these pictures differs by half a level.
+    fn heeds_its_code(&self, seen: &[Observation]) -> bool {
+        let half = 0.5 / (self.contract.shape.levels() - 1) as f32;
+        let pictures: Vec<Vec<f32>> = seen.iter().map(Observation::mean).collect();
+        let differ = |(a, b): (&f32, &f32)| (a - b).abs() > half;
+        let others = pictures.iter().skip(1);
+        pictures.is_empty() || others.flat_map(|other| pictures[0].iter().zip(other)).any(differ)
     }
 }

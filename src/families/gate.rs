@@ -332,7 +332,7 @@ impl<'a> Gate<'a> {
     }
 
     /// Tells what is no reason to refuse a version, but should be known.
-    fn warn(&mut self, finding: String) {
+    pub(super) fn warn(&mut self, finding: String) {
         if !self.is_comparison {
             tracing::warn!(model = self.manifest().name, version = self.case.version, "{finding}");
         }

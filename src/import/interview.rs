@@ -14,7 +14,7 @@ pub struct Question {
     pub text: String,
     /// What may be answered, each with what it means. Empty if it is free text.
     pub options: Vec<(String, String)>,
-    /// The likely answer.
+    /// The likely answer. Empty if none is: somebody who knows has to give it.
     pub likely: String,
 }
 

@@ -1,6 +1,9 @@
 //! What the last operators of a graph did to its numbers, such as making probabilities of logits.
 
-use crate::graph::{protobuf::Graph, surgery};
+use crate::graph::{
+    protobuf::{Graph, Node},
+    surgery, weights,
+};
 
 /// The last operator that changed numbers rather than their places.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +14,7 @@ pub enum OutputActivation {
     LogSoftmax,
     /// Probabilities, each of its own.
     Sigmoid,
-    /// From −1 to 1.
+    /// From −1 to 1, by a hyperbolic tangent or what stands for one.
     Tanh,
     /// A positive number, out of its logarithm.
     Exp,
@@ -19,6 +22,8 @@ pub enum OutputActivation {
     ExpOfHalf,
     /// A positive number.
     Softplus,
+    /// A place: that of the largest, for one.
+    Place,
     /// A convolution or a product with a matrix, whose numbers have no bounds.
     Linear,
     /// Anything else.
@@ -52,7 +57,9 @@ pub fn last(graph: &Graph, output: &str) -> (OutputActivation, String) {
             "Softmax" => OutputActivation::Softmax,
             "LogSoftmax" => OutputActivation::LogSoftmax,
             "Sigmoid" => OutputActivation::Sigmoid,
-            "Tanh" => OutputActivation::Tanh,
+            "Tanh" | "Softsign" => OutputActivation::Tanh,
+            "Clip" if is_from_minus_one_to_one(graph, node) => OutputActivation::Tanh,
+            looking_up if LOOKING_UP.contains(&looking_up) => OutputActivation::Place,
             "Softplus" => OutputActivation::Softplus,
             "Exp" if halves(graph, node.inputs.first()) => OutputActivation::ExpOfHalf,
             "Exp" => OutputActivation::Exp,
@@ -70,6 +77,12 @@ pub fn last(graph: &Graph, output: &str) -> (OutputActivation, String) {
     }
 }
 
+/// Whether numbers are cut off at −1 and 1.
+fn is_from_minus_one_to_one(graph: &Graph, clip: &Node) -> bool {
+    let bound = |at: usize| clip.inputs.get(at).and_then(|input| weights::scalar(graph, input));
+    (bound(1), bound(2)) == (Some(-1.0), Some(1.0))
+}
+
 /// Whether a value is half of another one.
 fn halves(graph: &Graph, value: Option<&String>) -> bool {
     let Some(node) = value.and_then(|value| surgery::producer(graph, value)) else {
@@ -78,7 +91,7 @@ fn halves(graph: &Graph, value: Option<&String>) -> bool {
     let numbers: Vec<f64> = node
         .inputs
         .iter()
-        .filter_map(|input| crate::graph::weights::scalar(graph, input))
+        .filter_map(|input| weights::scalar(graph, input))
         .collect();
     match node.op_type() {
         "Mul" => numbers == [0.5],
@@ -90,12 +103,14 @@ fn halves(graph: &Graph, value: Option<&String>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::protobuf::{Node, Tensor};
+    use crate::graph::protobuf::Tensor;
 
     #[test]
     fn the_last_change_of_numbers_is_found_behind_moves() {
         let mut graph = Graph::default();
-        graph.initializers = vec![Tensor::of_scalar("half", 0.5)];
+        graph.initializers = [("half", 0.5), ("-1", -1.0), ("1", 1.0)]
+            .map(|(name, value)| Tensor::of_scalar(name, value))
+            .into();
         graph.nodes = vec![
             Node::new("Conv", &["x", "w"], "a"),
             Node::new("Softmax", &["a"], "b"),
@@ -103,11 +118,17 @@ mod tests {
             Node::new("Mul", &["a", "half"], "h"),
             Node::new("Exp", &["h"], "sigma"),
             Node::new("Exp", &["a"], "variance"),
+            Node::new("Clip", &["a", "-1", "1"], "signed"),
+            Node::new("Clip", &["a", "half", "1"], "cut"),
+            Node::new("ArgMax", &["a"], "place"),
         ];
         assert_eq!(last(&graph, "y"), (OutputActivation::Softmax, "b".to_owned()));
         assert_eq!(last(&graph, "a").0, OutputActivation::Linear);
         assert_eq!(last(&graph, "h").0, OutputActivation::Other);
         assert_eq!(last(&graph, "sigma").0, OutputActivation::ExpOfHalf);
         assert_eq!(last(&graph, "variance").0, OutputActivation::Exp);
+        assert_eq!(last(&graph, "signed").0, OutputActivation::Tanh);
+        assert_eq!(last(&graph, "cut").0, OutputActivation::Other);
+        assert_eq!(last(&graph, "place").0, OutputActivation::Place);
     }
 }

@@ -171,7 +171,8 @@ fn drawn_throughout(reading: &Reading, reachability: &Reachability<'_>, numbers:
         Problem::new(
             &reading.file,
             "it draws several pictures of each image, and what is drawn between is not one code",
-            "export what makes mean and log-variance of an image, and what makes a picture of one code, as two graphs",
+            "of a VAE, export what makes mean and log-variance of an image, and what makes a picture of one code, as \
+             two graphs; of a density, export it without what it draws: noise that is added, or dropout left on",
         )
     })
 }

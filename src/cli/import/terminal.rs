@@ -51,7 +51,8 @@ impl Host for Terminal {
 
 impl Terminal {
     fn answers(&self, questions: &[Question]) -> Option<Vec<(String, String)>> {
-        if self.yes {
+        let are_likely = questions.iter().all(|question| !question.likely.is_empty());
+        if self.yes && are_likely {
             let taken = |question: &Question| {
                 say(&format!(
                     "{} = {} is assumed: {}",
@@ -61,10 +62,14 @@ impl Terminal {
             };
             return Some(questions.iter().map(taken).collect());
         }
-        if io::stdin().is_terminal() {
+        if !self.yes && io::stdin().is_terminal() {
             return questions.iter().map(ask).collect();
         }
-        say("what no file tells has to be said; --yes takes what is likely:");
+        say(if are_likely {
+            "what no file tells has to be said; --yes takes what is likely:"
+        } else {
+            "what no file tells has to be said, and what is not likely is not taken by --yes:"
+        });
         for question in questions {
             say(&format!("  {}", question.text));
             for (value, meaning) in &question.options {
@@ -76,7 +81,7 @@ impl Terminal {
     }
 }
 
-/// One question at the terminal; an empty line is the likely answer, and the end of the input none.
+/// One question at the terminal; an empty line is the likely answer, if there is one, and the end of the input none.
 fn ask(question: &Question) -> Option<(String, String)> {
     say(&question.text);
     for (number, (value, meaning)) in (1..).zip(&question.options) {
@@ -96,7 +101,7 @@ fn ask(question: &Question) -> Option<(String, String)> {
             .ok()
             .and_then(|number| question.options.get(number.checked_sub(1)?));
         let value = match by_number {
-            _ if answer.is_empty() => question.likely.clone(),
+            _ if answer.is_empty() && !question.likely.is_empty() => question.likely.clone(),
             Some((value, _)) => value.clone(),
             None if question.options.is_empty() || question.options.iter().any(|(value, _)| value == answer) => {
                 answer.to_owned()

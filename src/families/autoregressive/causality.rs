@@ -8,8 +8,13 @@
 //! of its own, and in a graph that strides or up-samples every phase of rows and columns, too; and only cuts at all
 //! places find every leak that the images excite. Places are drawn from a seed, so that no place is safe.
 
+mod apart;
+mod bases;
+mod places;
+
 use std::{collections::BTreeSet, time::Instant};
 
+use self::bases::{Base, KINDS, NOISE};
 use crate::{
     domain::{
         image::ImageShape,
@@ -17,23 +22,15 @@ use crate::{
     },
     families::{
         NetworkError,
-        gate::{Gate, GateError, batch_independence, failed},
+        gate::{Gate, GateError, failed},
     },
     graph::wavefront::Predictions,
 };
 
-/// Cuts that are tried if not all are.
-const CUTS: usize = 1024;
-/// Rows and columns are told apart by their rests modulo each of these: the strides of networks, and what strides make
-/// together.
-const STRIDES: [usize; 7] = [1, 2, 3, 4, 5, 8, 16];
-/// The first so many strides are tried even when the time is short.
-const ESSENTIAL_STRIDES: usize = 4;
-/// Kinds of image that are changed, since a saturated unit can hide on one what it sees. Where there are few places,
-/// each is tried on all of them.
-const KINDS: usize = 6;
-/// Levels by which a single dimension of an empty or a full image is changed, at most: such an image stays nearly so.
-const STEPS: usize = 8;
+/// Kinds of image that each place is tried on, at most, where all places are tried and there are many.
+const SWEEPS: usize = 6;
+/// From sweep to sweep kinds move on by so many: a number that leaves none out.
+const STRIDE_OF_KINDS: usize = 7;
 /// Cuts under each label that no run of places has come to.
 const CUTS_OF_LABEL: usize = 3;
 /// Images in one run, at most: the unchanged one and its changed copies.
@@ -42,9 +39,13 @@ const ROWS: usize = 32;
 const DIMENSIONS: usize = 24_576;
 /// Logits of one run, at most: 256 MiB.
 const LOGITS: usize = 1 << 26;
-/// Predictions may differ by this share of the largest ordinary logit, or of their own size: rounding, should a
-/// runtime's kernels depend on what they multiply by zero.
+/// Predictions may differ by so much: over all dimensions of an image it is less than a score is good for.
 const TOLERANCE: f32 = 1e-5;
+/// They may differ by this share of the largest ordinary logit, or of their own size, which is rounding: what cancels
+/// in a network leaves some.
+const ROUNDING: f32 = 2e-6;
+/// The same where a runtime's kernels depend on the row of an image in its run.
+const ROUNDING_BY_ROW: f32 = 1e-5;
 /// Logits up to this size are ordinary. A larger one, such as that of a level that is ruled out, says nothing of how
 /// the others are rounded.
 const ORDINARY: f32 = 1e3;
@@ -103,51 +104,137 @@ struct Trial<'a> {
 /// or the first parameters of every pixel, then the second, ….
 pub(super) type Logits<'a, E> = dyn FnMut(&[&[u8]], u32) -> Result<Vec<Vec<f32>>, E> + 'a;
 
-/// Tries cuts until all that should be are tried, or until `enough` says so after the essential ones. Answers the
-/// number of places that were tried, or the first leak.
+impl Trial<'_> {
+    /// Numbers of one round.
+    fn random(&self, round: usize) -> Random {
+        Random::new(self.seed, Stream::Probe, round as u64)
+    }
+
+    /// Dimensions that are predicted by themselves; a pixel as a whole is predicted before its first channel.
+    fn predicted(&self) -> usize {
+        match self.predictions {
+            Predictions::OfChannels(_) => self.shape.dimensions(),
+            Predictions::OfPixels(_) => self.shape.pixels(),
+        }
+    }
+}
+
+/// A network that is asked.
+struct Asked<'a, 'b, E> {
+    logits: &'a mut Logits<'b, E>,
+    predicted: usize,
+    /// The share of a logit that is rounding.
+    rounding: f32,
+}
+
+/// What it gives for an image and for changed copies of it.
+struct Answers {
+    before: Vec<f32>,
+    /// What may be rounding, of each prediction.
+    tolerances: Vec<f32>,
+    rounding: f32,
+    changed: Vec<Vec<f32>>,
+}
+
+impl<E> Asked<'_, '_, E> {
+    fn of(&mut self, (base, label): (&Base, u32), changed: &[Vec<u8>]) -> Result<Answers, E> {
+        let images: Vec<&[u8]> = std::iter::once(&*base.levels)
+            .chain(changed.iter().map(Vec::as_slice))
+            .collect();
+        let mut changed = (self.logits)(&images, label)?;
+        let before = changed.remove(0);
+        let mut tolerances = vec![TOLERANCE; self.predicted];
+        for plane in before.chunks(self.predicted) {
+            for (tolerance, size) in tolerances.iter_mut().zip(plane.iter().map(|value| value.abs())) {
+                if size <= ORDINARY {
+                    *tolerance = tolerance.max(self.rounding * size);
+                }
+            }
+        }
+        Ok(Answers {
+            before,
+            tolerances,
+            rounding: self.rounding,
+            changed,
+        })
+    }
+}
+
+impl Answers {
+    /// Places up to the `last` whose predictions `after` a change differ.
+    fn differences(&self, after: &[f32], last: usize, shape: ImageShape) -> BTreeSet<usize> {
+        let predicted = self.tolerances.len();
+        self.before
+            .iter()
+            .zip(after)
+            .enumerate()
+            .filter(|(_, (a, b))| a.to_bits() != b.to_bits())
+            .filter_map(|(at, (a, b))| {
+                let place = shape.order_of(at % predicted);
+                let tolerance = self.tolerances[at % predicted].max(self.rounding * a.abs().min(b.abs()));
+                // NaN is close to nothing.
+                let is_close = (a - b).abs() <= tolerance;
+                (place <= last && !is_close).then_some(place)
+            })
+            .collect()
+    }
+}
+
+/// Tries cuts until all that should be are tried, or until `enough` says so after the essential ones; between these and
+/// the others, all places of networks that see no farther than so far. Answers the number of places that were tried,
+/// or the first leak.
 fn probe<E>(
     trial: &Trial<'_>,
     logits: &mut Logits<'_, E>,
     enough: &mut dyn FnMut() -> bool,
 ) -> Result<Result<usize, Leak>, E> {
     let shape = trial.shape;
-    let random = |round: usize| Random::new(trial.seed, Stream::Probe, round as u64);
     let (places, essential) = if trial.thorough {
-        let all: Vec<usize> = (0..shape.dimensions()).collect();
-        let count = all.len();
-        (all, count)
+        ((0..shape.dimensions()).collect(), 0)
     } else {
-        places(shape, &random(0))
+        places::places(shape, &trial.random(0))
     };
     let one = trial.predictions.width(shape.channels()) * shape.pixels();
     let rows = (LOGITS / one).min(DIMENSIONS / shape.dimensions()).clamp(2, ROWS);
-    let sweeps = if trial.thorough {
+    let sweeps = if trial.thorough && places.len() > places::PLACES {
+        SWEEPS
+    } else if trial.thorough {
         KINDS
     } else {
-        (CUTS / places.len()).clamp(1, KINDS)
+        (places::PLACES / places.len()).clamp(1, KINDS)
     };
     let labels = labels(trial.images);
-    let mut tried = 0;
-    let mut runs = 0;
+    let mut asked = Asked {
+        rounding: rounding(trial, (labels[0], rows), logits)?,
+        logits,
+        predicted: trial.predicted(),
+    };
+    let mut tried = vec![false; shape.dimensions()];
     let mut seen = BTreeSet::new();
-    for sweep in 0..sweeps {
-        for (chunk, cuts) in places.chunks(rows - 1).enumerate() {
-            if tried >= essential && enough() {
-                return Ok(Ok(tried));
-            }
-            let random = random(1 + sweep * places.len() + chunk);
-            // From sweep to sweep each chunk gets another kind of image, and from turn to turn of these another label.
-            let kind = (sweep + chunk) % KINDS;
-            let base = Base::new(trial, kind, chunk, &random);
-            let label = labels[(kind + runs / KINDS) % labels.len()];
-            runs += 1;
-            seen.insert(label);
-            if let Some(leak) = leak(trial, (&base, label), cuts, (&random, &mut *logits))? {
+    let chunks = |sweep: usize| places.chunks(rows - 1).enumerate().map(move |chunk| (sweep, chunk));
+    let mut is_apart_tried = false;
+    for (runs, (sweep, (chunk, cuts))) in (0..sweeps).flat_map(chunks).enumerate() {
+        if sweep > 0 || chunk * (rows - 1) >= essential {
+            if !std::mem::replace(&mut is_apart_tried, true)
+                && let Some(leak) = apart::probe(trial, (labels[0], rows), &mut asked, enough, &mut tried)?
+            {
                 return Ok(Err(leak));
             }
-            if sweep == 0 {
-                tried += cuts.len();
+            if enough() {
+                break;
             }
+        }
+        let random = trial.random(1 + sweep * places.len() + chunk);
+        // From sweep to sweep each chunk gets another kind of image, and from turn to turn of these another label.
+        let kind = (sweep * STRIDE_OF_KINDS + chunk) % KINDS;
+        let base = Base::new(trial, kind, chunk, &random);
+        let label = labels[(kind + runs / KINDS) % labels.len()];
+        seen.insert(label);
+        if let Some(leak) = leak(trial, (&base, label), cuts, (&random, &mut asked))? {
+            return Ok(Err(leak));
+        }
+        for &cut in cuts {
+            tried[cut] = true;
         }
     }
     let unseen = labels.iter().enumerate().filter(|(_, label)| !seen.contains(label));
@@ -155,16 +242,25 @@ fn probe<E>(
         if enough() {
             break;
         }
-        let random = random(1 + KINDS * places.len() + number);
+        let random = trial.random(1 + KINDS * places.len() + number);
         let cuts: Vec<usize> = (0..CUTS_OF_LABEL)
             .map(|at| places[(number * CUTS_OF_LABEL + at) % places.len()])
             .collect();
         let base = Base::new(trial, number % KINDS, number, &random);
-        if let Some(leak) = leak(trial, (&base, label), &cuts, (&random, &mut *logits))? {
+        if let Some(leak) = leak(trial, (&base, label), &cuts, (&random, &mut asked))? {
             return Ok(Err(leak));
         }
     }
-    Ok(Ok(tried))
+    Ok(Ok(tried.into_iter().filter(|&tried| tried).count()))
+}
+
+/// The share of a logit that is rounding: more where a run of the same image gives other bits from row to row.
+fn rounding<E>(trial: &Trial<'_>, (label, rows): (u32, usize), logits: &mut Logits<'_, E>) -> Result<f32, E> {
+    let base = Base::new(trial, NOISE, 0, &trial.random(0));
+    let answers = logits(&vec![&*base.levels; rows], label)?;
+    let bits = |row: &Vec<f32>| -> Vec<u32> { row.iter().map(|value| value.to_bits()).collect() };
+    let is_same = answers.windows(2).all(|pair| bits(&pair[0]) == bits(&pair[1]));
+    Ok(if is_same { ROUNDING } else { ROUNDING_BY_ROW })
 }
 
 /// The labels that images are given, each once.
@@ -178,150 +274,15 @@ fn leak<E>(
     trial: &Trial<'_>,
     (base, label): (&Base, u32),
     cuts: &[usize],
-    (random, logits): (&Random, &mut Logits<'_, E>),
+    (random, asked): (&Random, &mut Asked<'_, '_, E>),
 ) -> Result<Option<Leak>, E> {
-    let changed: Vec<Vec<u8>> = cuts.iter().map(|&cut| base.changed(cut, trial.shape, random)).collect();
-    let images: Vec<&[u8]> = std::iter::once(&*base.levels)
-        .chain(changed.iter().map(Vec::as_slice))
-        .collect();
-    let answers = logits(&images, label)?;
-    Ok(cuts.iter().zip(&answers[1..]).find_map(|(&changed, after)| {
-        let predicted = first_difference(&answers[0], after, changed, trial)?;
+    let shape = trial.shape;
+    let changed: Vec<Vec<u8>> = cuts.iter().map(|&cut| base.changed_from(cut, shape, random)).collect();
+    let answers = asked.of((base, label), &changed)?;
+    Ok(cuts.iter().zip(&answers.changed).find_map(|(&changed, after)| {
+        let predicted = answers.differences(after, changed, shape).first().copied()?;
         Some(Leak { predicted, changed })
     }))
-}
-
-/// Places to cut at, the essential ones first, and how many these are.
-fn places(shape: ImageShape, random: &Random) -> (Vec<usize>, usize) {
-    let (all, channels) = (shape.dimensions(), shape.channels());
-    let count = all.min(CUTS);
-    if count == all {
-        return ((0..all).collect(), all);
-    }
-    let mut drawn = 0;
-    let mut below = |limit: usize| {
-        drawn += 1;
-        ((random.uniform(drawn) * limit as f64) as usize).min(limit - 1)
-    };
-    let mut chosen = Vec::with_capacity(count);
-    let mut is_chosen = vec![false; all];
-    let mut choose = |place: usize, chosen: &mut Vec<usize>| {
-        if chosen.len() < count && !std::mem::replace(&mut is_chosen[place], true) {
-            chosen.push(place);
-        }
-    };
-    // The first pixel can see nothing, the last one is seen by nothing.
-    for channel in 0..channels {
-        choose(channel, &mut chosen);
-    }
-    for channel in 0..channels {
-        choose(all - channels + channel, &mut chosen);
-    }
-    let mut essential = 0;
-    for (number, &stride) in STRIDES.iter().enumerate() {
-        let (rows, columns) = (stride.min(shape.height()), stride.min(shape.width()));
-        let kind = |place: usize| {
-            let (pixel, channel) = (place / channels, place % channels);
-            let (row, column) = (pixel / shape.width(), pixel % shape.width());
-            ((row % rows) * columns + column % columns) * channels + channel
-        };
-        let mut has_one = vec![false; rows * columns * channels];
-        for &place in &chosen {
-            has_one[kind(place)] = true;
-        }
-        for (kind, _) in has_one.iter().enumerate().filter(|(_, has)| !**has) {
-            let (phase, channel) = (kind / channels, kind % channels);
-            let (row, column) = (phase / columns, phase % columns);
-            let row = row + rows * below((shape.height() - row).div_ceil(rows));
-            let column = column + columns * below((shape.width() - column).div_ceil(columns));
-            choose((row * shape.width() + column) * channels + channel, &mut chosen);
-        }
-        if number < ESSENTIAL_STRIDES {
-            essential = chosen.len();
-        }
-    }
-    while chosen.len() < count {
-        choose(below(all), &mut chosen);
-    }
-    (chosen, essential)
-}
-
-/// An image that is changed.
-struct Base {
-    levels: Vec<u8>,
-    /// Whether it is empty or full, and to stay nearly so: what a network does to such images alone does not show where
-    /// all that follows is changed.
-    is_uniform: bool,
-}
-
-impl Base {
-    /// The given images in turn with noise, with a quiet one, beside which every change is large, with a bright one, an
-    /// empty one and a full one.
-    fn new(trial: &Trial<'_>, kind: usize, chunk: usize, random: &Random) -> Self {
-        let (levels, _) = trial.images[chunk / KINDS % trial.images.len()];
-        let (dimensions, count) = (trial.shape.dimensions(), trial.shape.levels());
-        let noise = |index| (random.uniform(index as u32) * count as f64) as u8;
-        let quiet = batch_independence::alternating(dimensions, 1);
-        let most = (count - 1) as u8;
-        Self {
-            levels: match kind {
-                0 => levels.to_vec(),
-                1 => (0..dimensions).map(noise).collect(),
-                2 => quiet,
-                3 => quiet.into_iter().map(|level| most - level).collect(),
-                4 => vec![0; dimensions],
-                _ => vec![most; dimensions],
-            },
-            is_uniform: kind >= 4,
-        }
-    }
-
-    /// The image with another level at every place from `cut` on, or at that place alone.
-    fn changed(&self, cut: usize, shape: ImageShape, random: &Random) -> Vec<u8> {
-        let mut changed = self.levels.clone();
-        let levels = shape.levels();
-        let number = |place: usize| random.uniform((shape.dimensions() * (cut + 1) + place) as u32);
-        if self.is_uniform {
-            let index = shape.index_of(cut);
-            let step = 1 + (number(cut) * STEPS.min(levels - 1) as f64) as u8;
-            changed[index] = changed[index].abs_diff(step);
-            return changed;
-        }
-        for place in cut..shape.dimensions() {
-            let index = shape.index_of(place);
-            let step = 1 + (number(place) * (levels - 1) as f64) as usize;
-            changed[index] = ((usize::from(self.levels[index]) + step) % levels) as u8;
-        }
-        changed
-    }
-}
-
-/// The first place up to the cut whose prediction differs.
-fn first_difference(before: &[f32], after: &[f32], cut: usize, trial: &Trial<'_>) -> Option<usize> {
-    let shape = trial.shape;
-    // A pixel as a whole is predicted before its first channel.
-    let predicted = match trial.predictions {
-        Predictions::OfChannels(_) => shape.dimensions(),
-        Predictions::OfPixels(_) => shape.pixels(),
-    };
-    let of_index = |index: usize| before[index..].iter().step_by(predicted);
-    before
-        .iter()
-        .zip(after)
-        .enumerate()
-        .filter(|(_, (a, b))| a.to_bits() != b.to_bits())
-        .map(|(at, (a, b))| (at % predicted, a, b))
-        .filter(|&(index, a, b)| {
-            shape.order_of(index) <= cut && {
-                let ordinary = of_index(index).map(|v| v.abs()).filter(|&size| size <= ORDINARY);
-                let scale = ordinary.fold(1.0, f32::max).max(a.abs().min(b.abs()));
-                let close = (a - b).abs() <= TOLERANCE * scale;
-                // NaN is close to nothing.
-                !close
-            }
-        })
-        .map(|(index, _, _)| shape.order_of(index))
-        .min()
 }
 
 /// A place in words.

@@ -64,6 +64,17 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         )
         .into());
     }
+    if last == OutputActivation::Place {
+        return Err(Problem::new(
+            file,
+            format!(
+                "{:?} is the number of a label, and not how likely each label is",
+                given.port.name
+            ),
+            "export what its argmax chooses from",
+        )
+        .into());
+    }
     let units = match (last, interview.given("logits").as_deref(), count) {
         (OutputActivation::Sigmoid, _, 1) => {
             notes.push(format!(

@@ -26,6 +26,16 @@ pub(in crate::families) enum Kept {
     Rounded(f32),
 }
 
+impl Kept {
+    /// What two trials found.
+    pub(super) fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Exactly, kept) | (kept, Self::Exactly) => kept,
+            (Self::Rounded(one), Self::Rounded(other)) => Self::Rounded(one.max(other)),
+        }
+    }
+}
+
 /// What was found instead.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(in crate::families) enum Broken {

@@ -1,8 +1,10 @@
 //! Trials of a graph on images made up for the purpose, as steps of the gate.
 
+use std::time::{Duration, Instant};
+
 use super::{
     Gate, GateError,
-    batch_independence::{self, Broken},
+    batch_independence::{self, Broken, Kept},
     failed,
 };
 use crate::{
@@ -16,6 +18,12 @@ const OTHERS: usize = 4;
 
 /// The same where kernels are not the runtime's own: more of them, since these may be chosen by the size of a batch.
 const OTHERS_ELSEWHERE: usize = 15;
+
+/// Others in a second trial, for what is computed otherwise in large batches: as many as share a run by default.
+const MANY_OTHERS: usize = 31;
+
+/// Time that a second trial may take; with large networks it is made amid fewer.
+const TIME_OF_MANY: Duration = Duration::from_secs(2);
 
 impl Gate<'_> {
     /// Numbers for trials of the graph in `file`: others for every graph.
@@ -50,15 +58,16 @@ impl Gate<'_> {
         } else {
             OTHERS_ELSEWHERE
         };
-        match batch_independence::probe(others, run).map_err(refused)? {
+        let tried = among_few_and_many(others, run).map_err(refused)?;
+        match tried {
             // What draws under some images only would be caught by luck.
             Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
                 file: file.to_owned(),
                 nodes: self.drawing.join(", "),
                 cure: self.cure_of_chance(),
             }),
-            Ok((kept, others)) => {
-                self.passed("company", format!("{file}: {kept}"));
+            Ok(((kept, amid), others)) => {
+                self.passed("company", format!("{file}: {kept}, amid up to {amid} of them"));
                 Ok(others)
             }
             Err(Broken::Random) => Err(GateError::Random {
@@ -98,4 +107,27 @@ impl Gate<'_> {
             ""
         }
     }
+}
+
+/// What company changes, amid how many others at most, and the numbers of items 1 and 2.
+type Tried = Result<((Kept, usize), Vec<Vec<f32>>), Broken>;
+
+/// Tries a few others, and as many as share a run if there is time for that.
+fn among_few_and_many(few: usize, run: &mut batch_independence::Run<'_, NetworkError>) -> Result<Tried, NetworkError> {
+    let mut each = f64::INFINITY;
+    let mut timed = |items: &[usize]| {
+        let start = Instant::now();
+        let found = run(items);
+        each = each.min(start.elapsed().as_secs_f64() / items.len() as f64);
+        found
+    };
+    let (kept, others) = match batch_independence::probe(few, &mut timed)? {
+        Ok(found) => found,
+        Err(broken) => return Ok(Err(broken)),
+    };
+    let many = ((TIME_OF_MANY.as_secs_f64() / each.max(1e-9)) as usize).min(MANY_OTHERS);
+    if many <= few {
+        return Ok(Ok(((kept, few), others)));
+    }
+    Ok(batch_independence::probe(many, run)?.map(|(also, _)| ((kept.and(also), many), others)))
 }

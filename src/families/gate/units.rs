@@ -16,7 +16,7 @@ pub(in crate::families) enum Suspicion {
     Probabilities,
     /// Logits of several levels or labels that all lie in [0, 1] and have no sum in common.
     Shares,
-    /// Logits that are logarithms of probabilities, but for their sign or their base.
+    /// Logits that are logarithms of probabilities, but for their sign or their base, or log-odds of each.
     OtherLogarithms,
     /// Pictures that use all of [−1, 1].
     Signed,
@@ -56,7 +56,8 @@ impl Suspicion {
 }
 
 impl Suspicion {
-    /// The key of `[declared]` that answers it, what can be said, and what is likely.
+    /// The key of `[declared]` that answers it, what can be said, and what is likely: nothing, if what was meant should
+    /// rather be exported otherwise.
     pub(in crate::families) fn answers(self) -> (&'static str, &'static [(&'static str, &'static str)], &'static str) {
         const PICTURES: [(&str, &str); 3] = [
             ("0..1", "as they are, the rest cut off"),
@@ -72,7 +73,7 @@ impl Suspicion {
                 ],
                 "probabilities",
             ),
-            Self::Shares | Self::OtherLogarithms => ("logits", &[("logits", "they are logits after all")], "logits"),
+            Self::Shares | Self::OtherLogarithms => ("logits", &[("logits", "they are logits after all")], ""),
             Self::Signed => ("pictures", &PICTURES, "-1..1"),
             Self::Levels => ("pictures", &PICTURES, "levels"),
             Self::Outside => ("pictures", &PICTURES, "0..1"),
@@ -111,8 +112,9 @@ impl fmt::Display for Suspicion {
                  are that after all"
             }
             Self::OtherLogarithms => {
-                "its logits are logarithms of probabilities with the sign turned, or to another base than e; export \
-                 natural logarithms, or say logits = \"logits\" if it was trained like that"
+                "its logits are logarithms of probabilities with the sign turned, or to another base than e, or \
+                 log-odds of each by itself; export natural logarithms, or say logits = \"logits\" if it was trained \
+                 like that"
             }
             Self::Signed => {
                 "its pictures look as if they went from -1 to 1, and are taken as going from 0 to 1; say pictures = \
@@ -147,41 +149,70 @@ impl fmt::Display for Suspicion {
     }
 }
 
+/// Dimensions or images from which on it tells something that a sum is the same for all of them.
+const FEW: usize = 4;
+
 /// Looks at predictions: `outcomes` logits of each dimension or image, one after the other.
 pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Suspicion> {
-    let inside = |value: &f32| (0.0..=1.0).contains(value);
+    // A sum of probabilities is rounded.
+    let inside = |value: &f32| (0.0..=1.0 + 1e-5).contains(value);
     // Equal logits tell nothing.
     let varied = values.iter().any(|value| *value != values[0]);
     let all_inside = values.iter().all(inside);
     if !varied || outcomes == 1 {
         return (varied && all_inside).then_some(Suspicion::Probabilities);
     }
-    // Whether what a function makes of them sums to the same for each dimension, which chance does not bring about.
-    let sum = |of: &dyn Fn(f64) -> f64| -> Option<f64> {
-        let mut sums = values
-            .chunks(outcomes)
-            .map(|own| own.iter().map(|&value| of(value.into())).sum::<f64>());
-        let first = sums.next()?;
-        sums.all(|own| (own - first).abs() < 1e-3 * first.abs())
-            .then_some(first)
+    let sums = |of: &dyn Fn(f64) -> f64| -> Vec<f64> {
+        let rows = values.chunks(outcomes);
+        rows.map(|own| own.iter().map(|&value| of(value.into())).sum())
+            .collect()
     };
-    let is_one = |of: &dyn Fn(f64) -> f64| sum(of).is_some_and(|sum| (sum - 1.0).abs() < 1e-3);
+    let are = |sums: &[f64], sum: f64, share: f64| sums.iter().all(|own| (own - sum).abs() < share * sum.abs());
+    // Whether what a function makes of them sums to the same for each dimension while its terms do not stay the same,
+    // which chance does not bring about.
+    let sums_alike = |of: &dyn Fn(f64) -> f64| {
+        let sums = sums(of);
+        let spread = |outcome: usize| {
+            let terms = values
+                .iter()
+                .skip(outcome)
+                .step_by(outcomes)
+                .map(|&value| of(value.into()));
+            let (least, most) = terms.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), term| {
+                (least.min(term), most.max(term))
+            });
+            most - least
+        };
+        sums.len() >= FEW && are(&sums, sums[0], 1e-3) && (0..outcomes).any(|outcome| spread(outcome) > 0.05 * sums[0])
+    };
+    let is_any = values.iter().all(|&value| value >= 0.0) && sums_alike(&|value| value);
+    if is_any || (all_inside && are(&sums(&|value| value), 1.0, 1e-3)) {
+        return Some(Suspicion::Probabilities);
+    }
     // What is the same everywhere tells nothing either.
     let first = &values[..outcomes.min(values.len())];
-    let are_several = values.len() >= ENOUGH * outcomes && values.chunks(outcomes).any(|own| own != first);
-    let is_any = are_several && values.iter().all(|&value| value >= 0.0) && sum(&|value| value).is_some();
-    if is_any || (all_inside && is_one(&|value| value)) {
-        Some(Suspicion::Probabilities)
-    } else if are_several && all_inside {
-        Some(Suspicion::Shares)
-    } else if is_one(&f64::exp) {
-        // Logarithms of probabilities are logits.
-        None
-    } else {
-        let others: [&dyn Fn(f64) -> f64; 3] = [&|value| (-value).exp(), &f64::exp2, &|value| 10f64.powf(value)];
-        let is_other = are_several && others.into_iter().any(is_one);
-        is_other.then_some(Suspicion::OtherLogarithms)
+    let are_many = values.len() >= ENOUGH * outcomes && values.chunks(outcomes).any(|own| own != first);
+    if are_many && all_inside {
+        return Some(Suspicion::Shares);
     }
+    // Logarithms of probabilities are logits.
+    if are(&sums(&f64::exp), 1.0, 1e-3) {
+        return None;
+    }
+    let others: [&dyn Fn(f64) -> f64; 6] = [
+        &|value| (-value).exp(),
+        &f64::exp2,
+        &|value| (-value).exp2(),
+        &|value| 10f64.powf(value),
+        &|value| 10f64.powf(-value),
+        // Log-odds of each.
+        &|value| 1.0 / (1.0 + (-value).exp()),
+    ];
+    let is_other = |of: &&dyn Fn(f64) -> f64| {
+        let sums = sums(*of);
+        are(&sums, 1.0, 1e-5) || (are(&sums, 1.0, 1e-3) && sums_alike(*of))
+    };
+    others.iter().any(is_other).then_some(Suspicion::OtherLogarithms)
 }
 
 /// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them,
@@ -193,7 +224,9 @@ pub(in crate::families) fn pictures(values: &[f32], are_means: bool) -> Option<S
     };
     let within_one = values.iter().all(|value| value.abs() <= 1.0001);
     let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-    if within_one && least < -0.5 && share(&|value| value < -0.25) > 0.05 {
+    // Means of an untrained network lie anywhere about 0.
+    let lowest = if are_means { -0.5 } else { -0.4 };
+    if within_one && least < lowest && share(&|value| value < -0.25) > 0.05 {
         return Some(Suspicion::Signed);
     }
     if share(&|value| value > 2.0) > 0.25 && share(&|value| value < -0.5) < 0.05 {
@@ -300,7 +333,22 @@ mod tests {
         assert_eq!(logits(&of_each(&f32::ln), 2), None);
         assert_eq!(logits(&of_each(&|p| -p.ln()), 2), Some(Suspicion::OtherLogarithms));
         assert_eq!(logits(&of_each(&f32::log2), 2), Some(Suspicion::OtherLogarithms));
+        assert_eq!(
+            logits(&of_each(&|p| (p / (1.0 - p)).ln()), 2),
+            Some(Suspicion::OtherLogarithms)
+        );
         assert_eq!(logits(&of_each(&|p| 3.0 * p.ln()), 2), None);
+        // A handful of images tells it, too, if they are told apart; else only if sums are exact.
+        let few = |of: &dyn Fn(f64) -> f64, spread: f64| -> Vec<f32> {
+            let shares = (0..4).map(|i| 0.3 + spread * f64::from(i));
+            shares
+                .flat_map(|share| [of(share) as f32, of(1.0 - share) as f32])
+                .collect()
+        };
+        assert_eq!(logits(&few(&|p| 100.0 * p, 0.1), 2), Some(Suspicion::Probabilities));
+        assert_eq!(logits(&few(&|p| -p.ln(), 0.1), 2), Some(Suspicion::OtherLogarithms));
+        assert_eq!(logits(&few(&|p| -p.ln() + 1e-4, 1e-4), 2), None);
+        assert_eq!(logits(&few(&|p| 1.0 + p, 1e-4), 2), None);
         // Logarithms of probabilities are logits, and a constant tells nothing.
         assert_eq!(logits(&[0.25f32.ln(), 0.75f32.ln()], 2), None);
         assert_eq!(logits(&[0.5, 0.5], 2), None);

@@ -148,6 +148,18 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             Units::Probabilities
         }
         (_, Some(_)) => Units::Probabilities,
+        (OutputActivation::Tanh, None) if is_bernoulli => {
+            return Err(Problem::new(
+                &reading.file,
+                format!(
+                    "{name:?} predicts a number from -1 to 1 for each dimension, which is neither a probability nor a \
+                     log-odds; a mean by itself gives no distribution"
+                ),
+                "export what is before its hyperbolic tangent, if that is the log-odds of the upper of two levels; say \
+                 --declare logits=logits if it was trained like that",
+            )
+            .into());
+        }
         (OutputActivation::Linear, None) if is_bernoulli => {
             // Nothing keeps them between 0 and 1, though those of an untrained network may all lie there.
             declared.push("logits = \"logits\"".to_owned());

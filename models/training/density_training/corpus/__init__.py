@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from density_training.corpus import classifiers, densities, generators, published, published_more, vae_cases
+from density_training.corpus import classifiers, deceptive, densities, generators, published, published_more, vae_cases
 from density_training.corpus.case import Case
 
 MAKERS = (
@@ -23,6 +23,7 @@ MAKERS = (
     published.second,
     published_more.cases,
     classifiers.of_batches,
+    deceptive.cases,
 )
 
 
