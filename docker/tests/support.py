@@ -19,6 +19,9 @@ BINARY = Path(os.environ.get("DENSITY_SERVER", ROOT / "target" / "release" / "de
 
 NGINX_MODULES = "/usr/lib/nginx/modules"
 
+# How long a client waits: on a busy machine, drawings that others are in front of take long.
+ANSWER_SECONDS = 180
+
 # Loading proves every model, which takes about half a minute on two cores for all that are committed, if they are free.
 START_SECONDS = 300
 
@@ -33,7 +36,7 @@ class Answer:
         return json.loads(self.body)
 
 
-def request(address, method, path, body=None, headers=None, timeout=30):
+def request(address, method, path, body=None, headers=None, timeout=ANSWER_SECONDS):
     """One request to `host:port` on a connection of its own."""
     connection = http.client.HTTPConnection(address, timeout=timeout)
     try:
@@ -44,7 +47,7 @@ def request(address, method, path, body=None, headers=None, timeout=30):
         connection.close()
 
 
-def post_image(address, path, name, timeout=30):
+def post_image(address, path, name, timeout=ANSWER_SECONDS):
     """Posts the PNG `name` of tests/fixtures/images."""
     return request(address, "POST", path, (IMAGES / name).read_bytes(), {"content-type": "image/png"}, timeout)
 
