@@ -60,14 +60,14 @@ fn contract(name: &str) -> Contract {
         map: InputMap::same(1.0 / (levels - 1) as f64, 0.0),
         input: "image".to_owned(),
         output: "logits".to_owned(),
-        label: (name == "conditional").then(|| LabelInput {
+        label: ["conditional", "labelled"].contains(&name).then(|| LabelInput {
             input: "label".to_owned(),
             classes: 3,
         }),
     }
 }
 
-const COMPILED: [&str; 21] = [
+const COMPILED: [&str; 28] = [
     "masked",
     "two-stacks",
     "shifted",
@@ -89,6 +89,13 @@ const COMPILED: [&str; 21] = [
     "loosely-masked",
     "biased",
     "rotary",
+    "strided",
+    "resized",
+    "along-pixels",
+    "joined",
+    "shared-keys",
+    "labelled",
+    "marked",
 ];
 
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
@@ -156,7 +163,6 @@ fn what_is_not_a_stencil_is_told_in_the_words_of_its_author() {
     let engine: Arc<dyn Engine> = engine();
     // Whether it is proven causal nevertheless.
     for (name, reason, layer, proven) in [
-        ("strided", "a stride", "down", true),
         ("group-normalised", "normalisation over places", "norm", false),
         ("connected", "a fully connected layer over places", "first", true),
     ] {

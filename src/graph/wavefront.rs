@@ -10,8 +10,8 @@
 //! Attention to all pixels before is part of such a program, too: the caller keeps keys and values of the whole
 //! image, and rows are drawn one after the other.
 //!
-//! A graph that is not a stencil (strides, other attention) is not compiled, and the reason is told; whether it is
-//! causal may still be found number by number. A leak is an error.
+//! A graph that is not a stencil (layers over all places, other attention) is not compiled, and the reason is told;
+//! whether it is causal may still be found number by number. A leak is an error.
 
 mod causality;
 mod dependence;
@@ -306,7 +306,18 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
         Err(reason) if dependence::is_causal(model, interface) => return Ok(Analysis::Causal(reason)),
         Err(reason) => return Ok(Analysis::Unknown(reason)),
     };
-    causality::prove(&stencil)?;
+    if let Err(leak) = causality::prove(&stencil) {
+        if !stencil.has_strides() {
+            return Err(leak);
+        }
+        // Through strides, what is read at some places is counted for all of them: there may be no leak.
+        let reason = Unsupported::new(format!("a lower resolution that may be read too early: {leak}"));
+        return Ok(if dependence::is_causal(model, interface) {
+            Analysis::Causal(reason)
+        } else {
+            Analysis::Unknown(reason)
+        });
+    }
     let is_proven = stencil.assumptions.is_empty();
     let compiled = trim::trim(stencil).and_then(|stencil| {
         let schedule = schedule::schedule(&stencil)?;

@@ -111,7 +111,7 @@ pub struct Card {
     pub checks: Vec<Check>,
     /// What it serves without.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(example = &["images are drawn by full passes: a stride: layer \"down\" (Conv)"])]
+    #[schemars(example = &["images are drawn by full passes: normalisation over places: layer \"norm\" (GroupNorm)"])]
     pub weaknesses: Vec<String>,
 }
 

@@ -13,21 +13,26 @@ mod linear;
 mod lookup;
 mod mixing;
 mod operators;
+mod parts;
 mod places;
 mod raster;
+mod resizing;
 mod scatter;
+mod scores;
 mod shape;
+mod strides;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 pub(super) use self::operators::is_pointwise;
 use self::{
-    attention::{Scores, Truths},
     axes::Axis,
+    raster::Sequence,
+    scores::{Scores, Truths},
 };
 use super::{
     Interface, Predictions, Unsupported,
-    stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
+    stencil::{Operand, Operator, Read, Stencil, StencilTensor, Stride, Window},
 };
 use crate::graph::{
     constant::Constant,
@@ -48,20 +53,23 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         tensors: Vec::new(),
         entities: HashMap::new(),
         truths: HashMap::new(),
+        undefined: HashSet::new(),
         scores: HashMap::new(),
-        shortened: HashMap::new(),
+        sequences: HashMap::new(),
+        parts: HashMap::new(),
         assumptions: Vec::new(),
     };
     // Constants are read where they are first needed: of a large graph that is none, most never are.
     let named = |tensor: &'_ Tensor| tensor.name.clone().unwrap_or_default();
     let mut unread: HashMap<String, &Tensor> = graph.initializers.iter().map(|t| (named(t), t)).collect();
     let (rows, columns) = (shape.height() as i64, shape.width() as i64);
-    let image = lowering.tensor(StencilTensor {
+    let image = lowering.push(StencilTensor {
         layer: interface.image.to_owned(),
         operator: Operator::Image,
         operands: Vec::new(),
         features: vec![shape.channels()],
         extent: Some((rows, columns)),
+        stride: Stride::ONE,
         is_real: true,
     });
     let axes = vec![
@@ -73,12 +81,13 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
     let view = lowering.view(image, axes);
     lowering.entities.insert(interface.image.to_owned(), Entity::View(view));
     if let Some(name) = interface.label {
-        let label = lowering.tensor(StencilTensor {
+        let label = lowering.push(StencilTensor {
             layer: name.to_owned(),
             operator: Operator::Label,
             operands: Vec::new(),
             features: Vec::new(),
             extent: None,
+            stride: Stride::ONE,
             is_real: false,
         });
         let view = lowering.view(label, vec![Axis::Batch]);
@@ -113,10 +122,14 @@ struct Lowering {
     entities: HashMap<String, Entity>,
     /// Constants of truth values.
     truths: HashMap<String, Truths>,
+    /// Whether what is between the two products of attention is no number.
+    undefined: HashSet<String>,
     /// What is between the two products of attention.
     scores: HashMap<String, Scores>,
-    /// Sequences of pixels without the last.
-    shortened: HashMap<String, View>,
+    /// Sequences of pixels that are longer or shorter than the picture.
+    sequences: HashMap<String, Sequence>,
+    /// Parts of concatenations, where they were found.
+    parts: HashMap<parts::Part, Option<Read>>,
     /// What must hold of the numbers for the stencil to be what the graph computes.
     assumptions: Vec<String>,
 }
@@ -128,12 +141,13 @@ enum Entity {
     View(View),
 }
 
-/// A tensor of the graph as a window on a tensor of the stencil: view(i, j) = tensor(i + dy, j + dx), or zero outside
-/// the window.
+/// A tensor of the graph as a window on a tensor of the stencil: view(i, j) = tensor(i · down + dy, j · right + dx), or
+/// zero outside the window.
 #[derive(Debug, Clone)]
 struct View {
     tensor: usize,
     axes: Vec<Axis>,
+    stride: Stride,
     dy: i64,
     dx: i64,
     window: Window,
@@ -169,9 +183,36 @@ impl View {
 }
 
 impl Lowering {
-    fn tensor(&mut self, tensor: StencilTensor) -> usize {
+    fn push(&mut self, tensor: StencilTensor) -> usize {
         self.tensors.push(tensor);
         self.tensors.len() - 1
+    }
+
+    /// Adds a tensor that has the places of its operands, as many as the extent says.
+    fn tensor(&mut self, mut tensor: StencilTensor) -> Result<usize, Unsupported> {
+        let mut strides = tensor.operands.iter().filter_map(|operand| match operand {
+            Operand::Tensor(read) => {
+                let source = &self.tensors[read.tensor];
+                source.extent.map(|_| source.stride)
+            }
+            Operand::Constant(_) | Operand::Table(_) => None,
+        });
+        tensor.stride = strides.next().unwrap_or(tensor.stride);
+        if strides.any(|stride| stride != tensor.stride) {
+            return Err(Unsupported::new("pictures of unlike resolution side by side"));
+        }
+        Ok(self.placed(tensor))
+    }
+
+    /// Adds a tensor whose stride is known; its extent and its tables are in places of the graph.
+    fn placed(&mut self, mut tensor: StencilTensor) -> usize {
+        tensor.extent = tensor.extent.map(|extent| tensor.stride.spans(extent));
+        for operand in &mut tensor.operands {
+            if let Operand::Table(table) = operand {
+                strides::stretch(table, tensor.stride);
+            }
+        }
+        self.push(tensor)
     }
 
     /// The whole of a tensor.
@@ -180,6 +221,7 @@ impl Lowering {
         View {
             tensor,
             axes,
+            stride: self.tensors[tensor].stride,
             dy: 0,
             dx: 0,
             window: Window::of_size(rows, columns),
@@ -196,6 +238,9 @@ impl Lowering {
         self.entities.get(name).ok_or_else(|| {
             if self.scores.contains_key(name) {
                 return Unsupported::new("attention over places");
+            }
+            if self.sequences.contains_key(name) {
+                return Unsupported::new("a sequence of pixels that is longer or shorter than the picture");
             }
             Unsupported::new(format!(
                 "{name:?} is neither computed from the image nor a constant of a known type"
@@ -239,6 +284,9 @@ impl Lowering {
                 Predictions::OfPixels(_) => "the parameters are not laid out as batch, parameters, rows, columns",
             }));
         }
+        if view.stride != Stride::ONE {
+            return Err(Unsupported::new("logits that are not there for every pixel"));
+        }
         if self.is_whole(&view)
             && self.tensors[view.tensor].is_real
             && !matches!(self.tensors[view.tensor].operator, Operator::Image)
@@ -246,13 +294,14 @@ impl Lowering {
             return Ok(view.tensor);
         }
         let features = view.features();
-        Ok(self.tensor(StencilTensor {
+        self.tensor(StencilTensor {
             layer: interface.logits.to_owned(),
             operator: Operator::Pointwise(Node::new("Identity", &[], "")),
             operands: vec![Operand::Tensor(view.read(features.clone()))],
             features,
             extent: Some((rows, columns)),
+            stride: Stride::ONE,
             is_real: true,
-        }))
+        })
     }
 }

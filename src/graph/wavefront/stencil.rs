@@ -25,6 +25,11 @@ pub(super) struct Stencil {
 }
 
 impl Stencil {
+    /// Whether any tensor has fewer places than the image has pixels.
+    pub(super) fn has_strides(&self) -> bool {
+        self.tensors.iter().any(|tensor| tensor.stride != Stride::ONE)
+    }
+
     /// The rows and columns of the image.
     pub(super) fn window(&self) -> Window {
         Window::of_size(self.shape.height() as i64, self.shape.width() as i64)
@@ -42,6 +47,9 @@ pub(super) struct StencilTensor {
     pub(super) features: Vec<usize>,
     /// Rows and columns, or `None` if the tensor is the same at every pixel.
     pub(super) extent: Option<(i64, i64)>,
+    /// How far apart the places are that the graph's own tensor has. Those between are computed in the same way, and
+    /// nothing that counts reads them.
+    pub(super) stride: Stride,
     /// Whether its values are 32-bit reals.
     pub(super) is_real: bool,
 }
@@ -77,6 +85,8 @@ pub(super) enum Operator {
     /// Rows by the label out of a table for each pixel, the first operand; its first feature axis is the one that is
     /// looked up.
     EmbedPlaced,
+    /// Of features that are the same everywhere, [places, features], those of the pixel's place.
+    OfPlace,
     /// One-hot code of an integer tensor, along a last axis of the features: the node, and its constants for depth and
     /// values.
     OneHot {
@@ -152,6 +162,23 @@ pub(super) struct Read {
     pub(super) window: Window,
     /// The shape under which its features are seen.
     pub(super) features: Vec<usize>,
+}
+
+/// Rows and columns of the image from one place of a tensor to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stride {
+    pub(super) down: i64,
+    pub(super) right: i64,
+}
+
+impl Stride {
+    /// A place for every pixel.
+    pub(super) const ONE: Self = Self { down: 1, right: 1 };
+
+    /// Rows and columns of the image under so many places.
+    pub(super) fn spans(self, (rows, columns): (i64, i64)) -> (i64, i64) {
+        ((rows - 1) * self.down + 1, (columns - 1) * self.right + 1)
+    }
 }
 
 /// Half-open ranges of rows and columns.
@@ -280,7 +307,8 @@ impl StencilTensor {
                 });
             };
             match &self.operator {
-                Operator::Image | Operator::Label => {}
+                // What is the same everywhere sees nothing of the image.
+                Operator::Image | Operator::Label | Operator::OfPlace => {}
                 Operator::Linear(linear) => {
                     for tap in &linear.taps {
                         for (at, _) in tap.weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {

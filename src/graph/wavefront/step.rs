@@ -94,6 +94,11 @@ impl Emitter<'_> {
             Operator::Linear(linear) => self.linear(at, tensor, linear)?,
             Operator::Attend(attend) => self.attend(at, tensor, attend)?,
             Operator::Select { .. } if self.is_part(tensor) => {}
+            Operator::OfPlace => {
+                let mut operands = self.operands(at, tensor)?;
+                operands.push(self.position(at));
+                write(&mut self.writer, tensor, &operands, &output, self.opset);
+            }
             _ => {
                 let operands = self.operands(at, tensor)?;
                 write(&mut self.writer, tensor, &operands, &output, self.opset);

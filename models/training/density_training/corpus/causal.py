@@ -211,7 +211,7 @@ class Normalised(nn.Module):
 
 
 class Strided(nn.Module):
-    """Down- and up-sampling of the rows above: causal, but not the same at every pixel."""
+    """Down- and up-sampling of the rows above."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from density_training.corpus import attention, causal
+from density_training.corpus import attention, causal, shapes
 from density_training.corpus.case import HEIGHT, WIDTH
 from density_training.version import drop_metadata
 
@@ -51,6 +51,12 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "loosely-masked": (attention.LooselyMasked, {"image": grey}),
         "biased": (attention.Biased, {"image": grey}),
         "rotary": (attention.Rotary, {"image": grey}),
+        "resized": (shapes.Resized, {"image": grey}),
+        "along-pixels": (shapes.AlongPixels, {"image": grey}),
+        "joined": (shapes.Joined, {"image": grey}),
+        "shared-keys": (shapes.SharedKeys, {"image": grey}),
+        "labelled": (shapes.Labelled, {"image": grey, "label": label}),
+        "marked": (shapes.Marked, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

@@ -29,6 +29,9 @@ pub(super) fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axi
             (a, b) if a == b => a,
             (a, Axis::Unit | Axis::Feature(1)) if a != Axis::Unit => a,
             (Axis::Unit | Axis::Feature(1), b) => b,
+            // Of a batch of one it does not show which of its axes of size 1 is the batch.
+            (a, Axis::Batch) => a,
+            (Axis::Batch, b) => b,
             (a, Axis::Feature(size)) if is_constant && a.is_spatial() && a.size() == size => a,
             (Axis::Feature(size), b) if b.is_spatial() && b.size() == size => b,
             _ => {

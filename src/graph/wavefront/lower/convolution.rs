@@ -1,7 +1,7 @@
 //! Convolutions: their kernels as taps, without those that are zero.
 
 use super::{
-    Done, Lowering,
+    Done, Entity, Lowering,
     axes::{self, Axis},
     coordinates,
 };
@@ -10,13 +10,16 @@ use crate::graph::{
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Linear, Operand, Operator, StencilTensor, Tap},
+        stencil::{Linear, Operand, Operator, StencilTensor, Stride, Tap},
     },
 };
 
 impl Lowering {
     pub(super) fn convolution(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?.with_channels();
+        if let [Axis::Batch, Axis::Feature(_), Axis::Pixels(..)] = view.axes[..] {
+            return self.convolution_over_pixels(node, &view);
+        }
         let [
             Axis::Batch,
             Axis::Feature(channels),
@@ -31,25 +34,25 @@ impl Lowering {
             return Err(Unsupported::new("weights that are not real [out, in, rows, columns]"));
         };
         let (outputs, per_group, height, width) = (*outputs, *per_group, *height, *width);
-        if node
-            .ints("strides")
-            .is_some_and(|strides| strides.iter().any(|&s| s != 1))
-        {
-            return Err(Unsupported::new(
-                "a stride, so that its result is not a value for each pixel",
-            ));
-        }
+        let &[down, right] = node.ints("strides").unwrap_or(&[1, 1]) else {
+            return Err(Unsupported::new("weights that do not fit the input"));
+        };
+        let stride = view.stride.times(down, right)?;
         let dilations = node.ints("dilations").unwrap_or(&[1, 1]).to_vec();
         let groups = node.int("group", 1).max(1) as usize;
         if per_group * groups != channels || !outputs.is_multiple_of(groups) || dilations.len() != 2 {
             return Err(Unsupported::new("weights that do not fit the input"));
         }
         let reach = [(height as i64 - 1) * dilations[0], (width as i64 - 1) * dilations[1]];
-        let pads = paddings(node, reach)?;
+        let sizes = [(rows, down, reach[0]), (columns, right, reach[1])];
+        let pads = paddings(node, sizes)?;
         let extent = (
-            rows + pads[0] + pads[2] - reach[0],
-            columns + pads[1] + pads[3] - reach[1],
+            (rows + pads[0] + pads[2] - reach[0] - 1).div_euclid(down) + 1,
+            (columns + pads[1] + pads[3] - reach[1] - 1).div_euclid(right) + 1,
         );
+        if extent.0 < 1 || extent.1 < 1 {
+            return Err(Unsupported::new("nothing is left of the tensor"));
+        }
         let mut taps = Vec::new();
         for y in 0..height {
             for x in 0..width {
@@ -63,8 +66,8 @@ impl Lowering {
                 }
                 if matrix.iter().any(|&weight| weight != 0.0) {
                     taps.push(Tap {
-                        dy: y as i64 * dilations[0] - pads[0],
-                        dx: x as i64 * dilations[1] - pads[1],
+                        dy: (y as i64 * dilations[0] - pads[0]) * view.stride.down,
+                        dx: (x as i64 * dilations[1] - pads[1]) * view.stride.right,
                         weights: matrix,
                     });
                 }
@@ -86,22 +89,25 @@ impl Lowering {
             Axis::Row(extent.0),
             Axis::Column(extent.1),
         ];
-        if let Some(apart) = coordinates::apart(self, &view, &linear, extent) {
+        let apart = (stride == Stride::ONE).then(|| coordinates::apart(self, &view, &linear, extent));
+        if let Some(apart) = apart.flatten() {
             return self.sum(node, apart, axes);
         }
-        let read = view.read(vec![channels]);
-        self.make(node, Operator::Linear(linear), vec![Operand::Tensor(read)], axes)
+        let read = Operand::Tensor(view.read(vec![channels]));
+        let made = self.at_stride(node, Operator::Linear(linear), vec![read], axes, stride);
+        self.define(node, Entity::View(made))
     }
 
     /// A convolution of what is computed, and what that of the constants beside it has come to.
     fn sum(&mut self, node: &Node, apart: coordinates::Apart, axes: Vec<Axis>) -> Done {
         let outputs = apart.linear.outputs;
-        let product = self.tensor(StencilTensor {
+        let product = self.placed(StencilTensor {
             layer: layer::describe(node),
             operator: Operator::Linear(apart.linear),
             operands: vec![Operand::Tensor(apart.read)],
             features: vec![outputs],
             extent: axes::extent(&axes),
+            stride: Stride::ONE,
             is_real: true,
         });
         let product = self.view(product, axes.clone()).read(vec![outputs]);
@@ -110,8 +116,8 @@ impl Lowering {
     }
 }
 
-/// Paddings as top, left, bottom, right.
-fn paddings(node: &Node, reach: [i64; 2]) -> Result<[i64; 4], Unsupported> {
+/// Paddings as top, left, bottom, right, for the size, the stride and the reach along each axis.
+fn paddings(node: &Node, sizes: [(i64, i64, i64); 2]) -> Result<[i64; 4], Unsupported> {
     match node.text("auto_pad") {
         b"" | b"NOTSET" => match node.ints("pads") {
             None => Ok([0; 4]),
@@ -120,7 +126,8 @@ fn paddings(node: &Node, reach: [i64; 2]) -> Result<[i64; 4], Unsupported> {
         },
         b"VALID" => Ok([0; 4]),
         auto => {
-            let [before, after] = [0, 1].map(|extra| reach.map(|total| (total + extra) / 2));
+            let total = sizes.map(|(size, stride, reach)| ((size - 1) / stride * stride + reach + 1 - size).max(0));
+            let [before, after] = [0, 1].map(|extra| total.map(|total| (total + extra) / 2));
             let ([top, left], [bottom, right]) = if auto == b"SAME_UPPER" {
                 (before, after)
             } else {

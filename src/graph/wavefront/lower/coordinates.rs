@@ -7,7 +7,7 @@
 use super::{Lowering, View, broadcast::uniform};
 use crate::graph::{
     constant::Constant,
-    wavefront::stencil::{Linear, Operand, Operator, Read, StencilTensor, Tap, Window},
+    wavefront::stencil::{Linear, Operand, Operator, Read, StencilTensor, Stride, Tap, Window},
 };
 
 /// A convolution without the constants in what it reads, and their share of its result.
@@ -31,7 +31,9 @@ pub(super) fn apart(lowering: &mut Lowering, view: &View, linear: &Linear, exten
     let (Operator::Concat { axis: 0 }, [_]) = (&tensor.operator, &tensor.features[..]) else {
         return None;
     };
-    let places = tensor.extent?;
+    let places = tensor
+        .extent
+        .filter(|_| tensor.stride == Stride::ONE && view.stride == Stride::ONE)?;
     let layer = tensor.layer.clone();
     let (computed, constants): (Vec<Part>, Vec<Part>) = parts(&tensor.operands)?
         .into_iter()
@@ -57,12 +59,13 @@ pub(super) fn apart(lowering: &mut Lowering, view: &View, linear: &Linear, exten
             features: vec![inputs],
         },
         _ => {
-            let together = lowering.tensor(StencilTensor {
+            let together = lowering.placed(StencilTensor {
                 layer,
                 operator: Operator::Concat { axis: 0 },
                 operands: computed.into_iter().map(|part| part.operand).collect(),
                 features: vec![inputs],
                 extent: Some(places),
+                stride: Stride::ONE,
                 is_real: true,
             });
             Read {

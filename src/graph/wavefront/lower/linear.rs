@@ -10,6 +10,9 @@ use crate::graph::{
     },
 };
 
+/// Weights of products that lie beside each other at a pixel, with the zeros between them, at most.
+const MOST_BESIDE: usize = 1 << 22;
+
 impl Lowering {
     /// The weights of a product or a convolution, input 1.
     pub(super) fn weights(&self, node: &Node) -> Result<Constant, Unsupported> {
@@ -83,7 +86,7 @@ impl Lowering {
             [Entity::View(view), Entity::Constant(weights)] => (view.clone(), first, weights.clone(), second),
             [Entity::Constant(weights), Entity::View(view)] => (view.clone(), second, weights.clone(), first),
             [Entity::View(queries), Entity::View(keys)] => {
-                return self.attention_by_equation(node, queries.clone(), keys.clone());
+                return self.attention_by_equation(node, queries, keys);
             }
             _ => return Err(unknown()),
         };
@@ -182,8 +185,10 @@ impl Lowering {
         else {
             return Err(Unsupported::new("a product over another axis than the channels"));
         };
-        if view.features().iter().product::<usize>() != inputs || matrix.dims[..rank - 2].iter().any(|&size| size != 1)
-        {
+        // Each of the other features has a product of its own.
+        let others = view.features().iter().product::<usize>() / inputs.max(1);
+        let all = (others * others).saturating_mul(a.saturating_mul(*b));
+        if others == 0 || (others > 1 && all > MOST_BESIDE) || matrix.dims[..rank - 2].iter().any(|&size| size != 1) {
             return Err(Unsupported::new("a product over some of several axes of channels"));
         }
         let (rows, outputs) = if transposed { (*b, *a) } else { (*a, *b) };
@@ -194,12 +199,18 @@ impl Lowering {
             Some(bias) if bias.len() == 1 => Some(vec![bias[0]; outputs]),
             other => other,
         };
-        let weights = (0..inputs * outputs)
-            .map(|at| {
-                let (input, out) = (at / outputs, at % outputs);
-                alpha * values[if transposed { out * inputs + input } else { at }]
-            })
-            .collect();
+        let mut weights = vec![0.0; others * inputs * others * outputs];
+        for at in 0..others * inputs * outputs {
+            let (other, input, out) = (at / (inputs * outputs), at / outputs % inputs, at % outputs);
+            let own = values[if transposed {
+                out * inputs + input
+            } else {
+                input * outputs + out
+            }];
+            weights[(other * inputs + input) * others * outputs + other * outputs + out] = alpha * own;
+        }
+        let bias = bias.map(|bias: Vec<f32>| bias.repeat(others));
+        let (inputs, outputs) = (others * inputs, others * outputs);
         let linear = Linear {
             inputs,
             outputs,
@@ -208,7 +219,7 @@ impl Lowering {
         };
         let mut axes = view.axes.clone();
         if let Some(last) = axes.last_mut() {
-            *last = Axis::Feature(outputs);
+            *last = Axis::Feature(outputs / others);
         }
         let read = view.read(vec![inputs]);
         self.make(node, Operator::Linear(linear), vec![Operand::Tensor(read)], axes)

@@ -36,7 +36,11 @@ impl Lowering {
                     .map(|&index| if index < 0 { index + size } else { index })
                     .collect();
                 if constant.dims.len() > 1 {
-                    return Err(Unsupported::new("indices of several axes"));
+                    return Err(Unsupported::new(if view.axes[axis].is_spatial() {
+                        "neighbours gathered by their indices, as `unfold` does, where a convolution would do"
+                    } else {
+                        "indices of several axes"
+                    }));
                 }
                 self.cut(node, view.clone(), &[(axis, indices)])?;
                 if constant.dims.is_empty()

@@ -10,7 +10,7 @@ use crate::graph::{
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Operand, Operator, StencilTensor},
+        stencil::{Operand, Operator, StencilTensor, Stride},
     },
 };
 
@@ -51,8 +51,9 @@ impl Lowering {
             operands: vec![Operand::Tensor(view.read(features.clone())), Operand::Constant(factor)],
             features: features.clone(),
             extent: view.extent(),
+            stride: Stride::ONE,
             is_real: true,
-        });
+        })?;
         let read = self.view(scaled, view.axes.clone()).read(features);
         let operands = vec![
             Operand::Tensor(read),
@@ -153,8 +154,9 @@ impl Lowering {
             operands: vec![Operand::Tensor(view.read(features))],
             features: reduced,
             extent: view.extent(),
+            stride: Stride::ONE,
             is_real: true,
-        });
+        })?;
         let view = self.view(tensor, axes_after);
         self.define(node, Entity::View(view))
     }

@@ -11,7 +11,7 @@ use crate::graph::{
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Operand, Operator, StencilTensor},
+        stencil::{Operand, Operator, StencilTensor, Stride},
     },
 };
 
@@ -107,13 +107,18 @@ impl Lowering {
         if let Some((at, scores)) = self.scores_of(node) {
             return self.on_scores(node, at, scores);
         }
-        if let Some((token, view)) = self.shifted(node) {
-            return self.shift(node, &token, view);
+        if let Some(sequence) = self.sequence_of(node) {
+            return self.on_sequence(node, sequence);
         }
         match node.op_type() {
             "Identity" | "Dropout" => self.alias(node),
             "Constant" => self.constant(node),
             "Conv" => self.convolution(node),
+            "ConvTranspose" => self.transposed_convolution(node),
+            "AveragePool" | "MaxPool" => self.pool(node),
+            "Resize" | "Upsample" => self.enlarge(node),
+            "DepthToSpace" => self.depth_to_space(node),
+            "SpaceToDepth" => self.space_to_depth(node),
             "Gemm" => self.gemm(node),
             "MatMul" => self.product(node),
             "BatchNormalization" => self.batch_normalization(node),
@@ -159,8 +164,9 @@ impl Lowering {
             operands,
             features: axes::features(&axes),
             extent: axes::extent(&axes),
+            stride: Stride::ONE,
             is_real,
-        });
+        })?;
         let view = self.view(tensor, axes);
         self.define(node, Entity::View(view))
     }
@@ -281,10 +287,8 @@ fn reason(operator: &str) -> &'static str {
         }
         "Attention" | "MultiHeadAttention" => "attention over places",
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
-        "AveragePool" | "MaxPool" | "LpPool" => "pooling of neighbours",
-        "ConvTranspose" => "a transposed convolution",
-        "DepthToSpace" | "SpaceToDepth" => "channels and places traded for each other",
-        "Resize" | "Upsample" | "GridSample" => "resizing",
+        "LpPool" => "pooling of neighbours",
+        "GridSample" => "resizing",
         "CumSum" => "a running sum over places",
         "LSTM" | "GRU" | "RNN" => "a recurrent layer over the image, of which a `pixelrnn` takes the step",
         "If" | "Loop" | "Scan" => "a branch or a loop",

@@ -7,6 +7,7 @@ use super::{
     broadcast::spread,
 };
 use crate::graph::{
+    constant::Constant,
     protobuf::Node,
     wavefront::{
         Unsupported,
@@ -132,6 +133,13 @@ impl Lowering {
 
     pub(super) fn slice(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
+        let sizes: Vec<i64> = view.axes.iter().map(|axis| axis.size() as i64).collect();
+        let cuts = self.slices_of(node, &sizes)?;
+        self.cut(node, view, &cuts)
+    }
+
+    /// Axes that a slice cuts, and what it keeps of them.
+    pub(super) fn slices_of(&self, node: &Node, sizes: &[i64]) -> Result<Vec<(usize, Vec<i64>)>, Unsupported> {
         let missing = || Unsupported::new("bounds that are not constant integers");
         let starts = self.ints_input(node, 1)?.ok_or_else(missing)?;
         let ends = self.ints_input(node, 2)?.ok_or_else(missing)?;
@@ -144,13 +152,12 @@ impl Lowering {
         if ends.len() != count || which.len() != count || steps.len() != count {
             return Err(missing());
         }
-        let mut cuts = Vec::new();
-        for at in 0..count {
-            let axis = axes::resolve(which[at], view.axes.len())?;
-            let size = view.axes[axis].size() as i64;
-            cuts.push((axis, sliced(starts[at], ends[at], steps[at], size)?));
-        }
-        self.cut(node, view, &cuts)
+        (0..count)
+            .map(|at| {
+                let axis = axes::resolve(which[at], sizes.len())?;
+                Ok((axis, sliced(starts[at], ends[at], steps[at], sizes[axis])?))
+            })
+            .collect()
     }
 
     /// Keeps some indices of some axes: ranges of places become a window, features are selected.
@@ -170,10 +177,11 @@ impl Lowering {
                 Axis::Row(_) | Axis::Column(_) if consecutive => {
                     widen(&mut view, *axis, -start, start + length - size)?;
                 }
-                Axis::Pixels(..) if consecutive && (start, length) == (0, size - 1) && cuts.len() == 1 => {
-                    return self.without_last(node, view);
+                Axis::Pixels(..) if consecutive && cuts.len() == 1 => {
+                    return self.lengthen(node, &view, *axis, [-start, start + length - size], 0.0);
                 }
                 Axis::Feature(_) => selections.push((*axis, indices.clone())),
+                Axis::Row(_) | Axis::Column(_) => view = self.every(node, view, *axis, indices)?,
                 _ => {
                     return Err(Unsupported::new("a selection of places that is not one window"));
                 }
@@ -183,6 +191,12 @@ impl Lowering {
             let read = view.read(view.features());
             let place = axes::feature_index(&view.axes, axis);
             view.axes[axis] = Axis::Feature(indices.len());
+            let (first, end) = (indices[0] as usize, indices[0] as usize + indices.len());
+            let consecutive = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+            if consecutive && let Some(read) = self.part(&read, place, first..end) {
+                (view.tensor, view.dy, view.dx, view.window) = (read.tensor, read.dy, read.dx, read.window);
+                continue;
+            }
             let own = Node {
                 outputs: node.outputs.clone(),
                 name: node.name.clone(),
@@ -228,6 +242,29 @@ impl Lowering {
 
     pub(super) fn pad(&mut self, node: &Node) -> Done {
         let mut view = self.first_view(node)?;
+        let (pads, value) = self.paddings_of(node, view.axes.len())?;
+        for (axis, &[before, after]) in pads.iter().enumerate() {
+            if (before, after) == (0, 0) {
+                continue;
+            }
+            let is_of_features = !view.axes[axis].is_spatial() && before >= 0 && after >= 0;
+            if is_of_features && view.extent().is_some() {
+                view = self.with_features(node, view, axis, [before, after], value)?;
+            } else if let Axis::Pixels(..) = view.axes[axis]
+                && pads[axis + 1..].iter().all(|&pads| pads == [0, 0])
+            {
+                return self.lengthen(node, &view, axis, [before, after], value);
+            } else if value == 0.0 {
+                widen(&mut view, axis, before, after)?;
+            } else {
+                return Err(Unsupported::new("padding with another value than zero"));
+            }
+        }
+        self.define(node, Entity::View(view))
+    }
+
+    /// What is added before and after along each axis, and of what value.
+    pub(super) fn paddings_of(&self, node: &Node, rank: usize) -> Result<(Vec<[i64; 2]>, f32), Unsupported> {
         let pads = match node.ints("pads") {
             Some(pads) => pads.to_vec(),
             None => self
@@ -237,27 +274,60 @@ impl Lowering {
         if !matches!(node.text("mode"), b"" | b"constant") {
             return Err(Unsupported::new("padding with copies of the border"));
         }
-        let value = self.constant_input(node, 2)?;
-        if value.is_some_and(|value| !value.is_zero()) || node.float("value", 0.0) != 0.0 {
-            return Err(Unsupported::new("padding with another value than zero"));
-        }
+        let value = match self.constant_input(node, 2)? {
+            Some(value) => value.single().unwrap_or(f64::NAN) as f32,
+            None => node.float("value", 0.0),
+        };
         let which = match self.ints_input(node, 3)? {
             Some(axes) => axes
                 .into_iter()
-                .map(|axis| axes::resolve(axis, view.axes.len()))
+                .map(|axis| axes::resolve(axis, rank))
                 .collect::<Result<Vec<_>, _>>()?,
-            None => (0..view.axes.len()).collect(),
+            None => (0..rank).collect(),
         };
         if pads.len() != 2 * which.len() {
             return Err(Unsupported::new("paddings that do not fit the tensor"));
         }
+        let mut all = vec![[0, 0]; rank];
         for (at, &axis) in which.iter().enumerate() {
-            let (before, after) = (pads[at], pads[at + which.len()]);
-            if (before, after) != (0, 0) {
-                widen(&mut view, axis, before, after)?;
-            }
+            all[axis] = [pads[at], pads[at + which.len()]];
         }
-        self.define(node, Entity::View(view))
+        Ok((all, value))
+    }
+}
+
+impl Lowering {
+    /// Adds features that are the same everywhere.
+    fn with_features(
+        &mut self,
+        node: &Node,
+        view: View,
+        axis: usize,
+        counts: [i64; 2],
+        value: f32,
+    ) -> Result<View, Unsupported> {
+        let (mut own, mut axes) = (view.axes.clone(), view.axes.clone());
+        let size = own[axis].size();
+        own[axis] = Axis::Feature(size);
+        let counts = counts.map(|count| usize::try_from(count).ok().filter(|&count| count <= MAX_TILED));
+        let ([Some(before), Some(after)], Some(_)) = (counts, own[axis].features()) else {
+            return Err(Unsupported::new("padding beyond all bounds"));
+        };
+        let others = axes::features(&own).iter().product::<usize>() / size.max(1);
+        if (before + after).saturating_mul(others) > MAX_TILED {
+            return Err(Unsupported::new("padding beyond all bounds"));
+        }
+        axes[axis] = Axis::Feature(before + size + after);
+        let place = axes::feature_index(&axes, axis);
+        let beside = |count: usize| {
+            let mut dims = axes::features(&own);
+            dims[place] = count;
+            let values = vec![value; dims.iter().product()];
+            (count > 0).then(|| Operand::Constant(Constant::floats(dims, values)))
+        };
+        let seen = Operand::Tensor(view.read(axes::features(&own)));
+        let operands = [beside(before), Some(seen), beside(after)].into_iter().flatten();
+        self.beside(node, Operator::Concat { axis: place }, operands.collect(), axes)
     }
 }
 
@@ -273,11 +343,11 @@ pub(super) fn widen(view: &mut View, axis: usize, before: i64, after: i64) -> Do
     match view.axes[axis] {
         Axis::Row(size) => {
             view.axes[axis] = Axis::Row(cut(size));
-            view.dy -= before;
+            view.dy -= before * view.stride.down;
         }
         Axis::Column(size) => {
             view.axes[axis] = Axis::Column(cut(size));
-            view.dx -= before;
+            view.dx -= before * view.stride.right;
         }
         _ => {
             return Err(Unsupported::new("padding of another axis than rows and columns"));
@@ -287,6 +357,7 @@ pub(super) fn widen(view: &mut View, axis: usize, before: i64, after: i64) -> Do
     if rows < 1 || columns < 1 {
         return Err(Unsupported::new("nothing is left of the tensor"));
     }
+    let (rows, columns) = view.stride.spans((rows, columns));
     let visible = stencil::Window::of_size(rows, columns).shifted(view.dy, view.dx);
     view.window = view.window.intersect(visible);
     Ok(())

@@ -1,5 +1,8 @@
-//! Shifts of a picture that was flattened into a sequence: a first token, then every pixel but the last. What a pixel
-//! gets is what the one before it in the order of drawing had, at the start of a row that at the end of the row above.
+//! Pictures that were flattened into sequences of pixels: shifts along them and convolutions over them.
+//!
+//! What lies some pixels before is in the same row or, where that begins, at the end of a row above: two neighbours, of
+//! which one is outside the image and so zero. A sequence that is padded, or of which something is cut off, is kept
+//! apart until it has as many places as the image has pixels.
 
 use super::{
     Done, Entity, Lowering, View,
@@ -7,63 +10,328 @@ use super::{
     operators::output_of,
 };
 use crate::graph::{
-    constant::Constant,
+    constant::{Constant, Values},
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Operand, Operator},
+        stencil::{Linear, Operand, Operator, Stride, Tap},
     },
 };
 
+/// Pixels that a sequence may be padded by on a side.
+const MOST_PADDING: u64 = 1 << 20;
+
+/// Places along the pixels of a view: the pixel `from`, and those after it. Before the first pixel and after the last
+/// all is zero.
+#[derive(Debug, Clone)]
+pub(super) struct Sequence {
+    view: View,
+    axis: usize,
+    from: i64,
+    len: i64,
+    /// Whether what lies outside the image is known.
+    known: bool,
+}
+
+impl Sequence {
+    fn whole(view: View, axis: usize) -> Option<Self> {
+        let Axis::Pixels(rows, columns) = view.axes[axis] else {
+            return None;
+        };
+        Some(Self {
+            axis,
+            from: 0,
+            len: rows * columns,
+            known: true,
+            view,
+        })
+    }
+
+    fn size(&self) -> (i64, i64) {
+        self.view.extent().unwrap_or((1, 1))
+    }
+
+    fn pixels(&self) -> i64 {
+        let (rows, columns) = self.size();
+        rows * columns
+    }
+
+    /// Whether reading `offset` pixels on finds zeros wherever the sequence has none.
+    fn ends(&self, offset: i64) -> bool {
+        let end = self.from + self.len - self.pixels();
+        (self.from <= 0 || offset >= self.from) && (end >= 0 || offset <= end)
+    }
+}
+
+/// Where the pixel lies that comes `offset` after: in one of these places, the other is outside.
+fn along(offset: i64, columns: i64) -> Vec<(i64, i64)> {
+    let (down, right) = (offset.div_euclid(columns), offset.rem_euclid(columns));
+    let mut places = vec![(down, right)];
+    if right > 0 {
+        places.push((down + 1, right - columns));
+    }
+    places
+}
+
 impl Lowering {
-    /// Keeps all pixels but the last until a token comes before them.
-    pub(super) fn without_last(&mut self, node: &Node, view: View) -> Done {
-        self.shortened.insert(output_of(node)?, view);
+    /// The sequence that a node works on, if it is one that is kept apart.
+    pub(super) fn sequence_of(&self, node: &Node) -> Option<Sequence> {
+        node.inputs.iter().find_map(|name| self.sequences.get(name)).cloned()
+    }
+
+    /// The sequence along an axis of a picture that may be shifted and is there for every pixel.
+    fn sequence(&self, view: &View, axis: usize) -> Result<Sequence, Unsupported> {
+        let usable = self.is_whole(view) && view.stride == Stride::ONE;
+        let sequence = usable.then(|| Sequence::whole(view.clone(), axis)).flatten();
+        sequence.ok_or_else(|| Unsupported::new("padding or cutting of a sequence of pixels that is not the picture's"))
+    }
+
+    /// Adds places before and after along the pixels, and takes away where that is less than nothing.
+    pub(super) fn lengthen(&mut self, node: &Node, view: &View, axis: usize, by: [i64; 2], value: f32) -> Done {
+        let sequence = self.sequence(view, axis)?;
+        self.lengthened(node, sequence, by, value)
+    }
+
+    fn lengthened(&mut self, node: &Node, mut sequence: Sequence, [before, after]: [i64; 2], value: f32) -> Done {
+        if [before, after].iter().any(|count| count.unsigned_abs() > MOST_PADDING) {
+            return Err(Unsupported::new("padding beyond all bounds"));
+        }
+        let was_shorter = sequence.from > 0 || sequence.from + sequence.len < sequence.pixels();
+        if (before > 0 || after > 0)
+            && (!sequence.known || (was_shorter && (sequence.from, before, after) != (0, before, 0)))
+        {
+            return Err(Unsupported::new("padding of a sequence of pixels that was cut"));
+        }
+        sequence.from -= before;
+        sequence.len += before + after;
+        if sequence.len < 1 {
+            return Err(Unsupported::new("nothing is left of the tensor"));
+        }
+        if value == 0.0 {
+            return self.keep(node, sequence);
+        }
+        if (sequence.from, sequence.len, before) != (-1, sequence.pixels(), 1) {
+            return Err(Unsupported::new("padding with another value than zero"));
+        }
+        let features = axes::features(&sequence.view.axes);
+        let token = vec![value; features.iter().product()];
+        self.shift(node, sequence, Constant::floats(features, token))
+    }
+
+    /// Defines a sequence as what it is, where it has a place for every pixel.
+    fn keep(&mut self, node: &Node, sequence: Sequence) -> Done {
+        if sequence.len == sequence.pixels() && sequence.from == 0 {
+            return self.define(node, Entity::View(sequence.view));
+        }
+        if sequence.len == sequence.pixels() && sequence.known {
+            let features = axes::features(&sequence.view.axes);
+            let zeros = vec![0.0; features.iter().product()];
+            return self.shift(node, sequence, Constant::floats(features, zeros));
+        }
+        self.sequences.insert(output_of(node)?, sequence);
         Ok(())
     }
 
-    /// The token and the sequence, if the node puts one before the other.
-    pub(super) fn shifted(&self, node: &Node) -> Option<(Constant, View)> {
-        let [first, rest] = &node.inputs[..] else { return None };
-        let Some(Entity::Constant(token)) = self.entities.get(first) else {
-            return None;
-        };
-        let view = self.shortened.get(rest)?;
-        (node.op_type() == "Concat").then(|| (token.clone(), view.clone()))
+    /// What operators do to a sequence that is kept apart.
+    pub(super) fn on_sequence(&mut self, node: &Node, mut sequence: Sequence) -> Done {
+        match node.op_type() {
+            "Identity" | "Dropout" => self.keep(node, sequence),
+            "Conv" => self.convolution_along(node, sequence),
+            "Pad" => {
+                let rank = sequence.view.axes.len();
+                let (pads, value) = self.paddings_of(node, rank)?;
+                let others = pads
+                    .iter()
+                    .enumerate()
+                    .any(|(axis, &pads)| axis != sequence.axis && pads != [0, 0]);
+                if others {
+                    return Err(Unsupported::new("padding of another axis than that of the pixels"));
+                }
+                let by = pads[sequence.axis];
+                self.lengthened(node, sequence, by, value)
+            }
+            "Slice" => {
+                let sizes: Vec<i64> = (0..sequence.view.axes.len())
+                    .map(|axis| match axis {
+                        _ if axis == sequence.axis => sequence.len,
+                        _ => sequence.view.axes[axis].size() as i64,
+                    })
+                    .collect();
+                for (axis, indices) in self.slices_of(node, &sizes)? {
+                    let consecutive = indices.windows(2).all(|pair| pair[1] == pair[0] + 1);
+                    if axis != sequence.axis && indices.len() as i64 == sizes[axis] && consecutive {
+                        continue;
+                    }
+                    if axis != sequence.axis || !consecutive || indices.is_empty() {
+                        return Err(Unsupported::new(
+                            "a selection out of a sequence of pixels that was padded",
+                        ));
+                    }
+                    sequence.from += indices[0];
+                    sequence.len = indices.len() as i64;
+                }
+                self.keep(node, sequence)
+            }
+            "Concat" => {
+                let [first, rest] = &node.inputs[..] else {
+                    return Err(Unsupported::new("a concatenation of places"));
+                };
+                let first = self.entities.get(first);
+                let (Some(Entity::Constant(token)), true) = (first, self.sequences.contains_key(rest)) else {
+                    return Err(Unsupported::new("a concatenation of places"));
+                };
+                let (token, rank) = (token.clone(), sequence.view.axes.len());
+                let mut own: Vec<usize> = sequence.view.axes.iter().map(|axis| axis.size()).collect();
+                own[sequence.axis] = 1;
+                let is_start = (sequence.from, sequence.len) == (0, sequence.pixels() - 1);
+                if axes::resolve(node.int("axis", 0), rank)? != sequence.axis || token.dims != own || !is_start {
+                    return Err(Unsupported::new("a concatenation of places"));
+                }
+                (sequence.from, sequence.len) = (-1, sequence.pixels());
+                self.shift(node, sequence, token)
+            }
+            _ => Err(Unsupported::new(
+                "a sequence of pixels that is longer or shorter than the picture",
+            )),
+        }
     }
 
-    /// A token, then all pixels but the last.
-    pub(super) fn shift(&mut self, node: &Node, token: &Constant, view: View) -> Done {
-        let axis = axes::resolve(node.int("axis", 0), view.axes.len())?;
-        let mut own: Vec<usize> = view.axes.iter().map(|axis| axis.size()).collect();
-        own[axis] = 1;
-        let fits = self.is_whole(&view) && token.dims == own;
-        let (Axis::Pixels(rows, columns), true) = (view.axes[axis], fits) else {
-            return Err(Unsupported::new("a concatenation of places"));
-        };
-        let features = view.features();
-        let beside = |dy, dx| View { dy, dx, ..view.clone() }.read(features.clone());
-        // One of the two lies outside the image, and is zero.
-        let before = [beside(0, -1), beside(-1, columns - 1)].map(Operand::Tensor);
-        let add = || Operator::Pointwise(Node::new("Add", &[], ""));
-        self.make(node, add(), before.into(), view.axes.clone())?;
-        if token.is_zero() {
-            return Ok(());
+    /// A picture whose pixels have what others had, so many before or after them; the first has a token.
+    fn shift(&mut self, node: &Node, sequence: Sequence, token: Constant) -> Done {
+        let features = axes::features(&sequence.view.axes);
+        let Sequence { view, from, .. } = &sequence;
+        let (rows, columns) = sequence.size();
+        if !sequence.ends(*from) {
+            return Err(Unsupported::new("a selection of places that is not one window"));
         }
-        let Some(values) = token.as_floats() else {
-            return Err(Unsupported::new("a first token that is no real number"));
+        // Only real numbers are remembered: whole ones are made of those that they were made of.
+        let (mut source, mut cast) = (view.clone(), None);
+        let tensor = &self.tensors[view.tensor];
+        if let (Operator::Pointwise(own), [Operand::Tensor(read)]) = (&tensor.operator, &tensor.operands[..])
+            && !tensor.is_real
+            && own.op_type() == "Cast"
+            && (read.dy, read.dx) == (0, 0)
+        {
+            cast = Some(own.clone());
+            (source.tensor, source.window) = (read.tensor, read.window);
+        }
+        let reads = along(*from, columns).into_iter().map(|(dy, dx)| {
+            let beside = View {
+                dy,
+                dx,
+                ..source.clone()
+            };
+            Operand::Tensor(beside.read(features.clone()))
+        });
+        let add = || Operator::Pointwise(Node::new("Sum", &[], ""));
+        let mut made = self.beside(node, add(), reads.collect(), view.axes.clone())?;
+        if !token.is_zero() {
+            let mut table: Vec<f32> = match &token.values {
+                Values::Floats(values) => values.clone(),
+                Values::Ints(values) => values.iter().map(|&value| value as f32).collect(),
+            };
+            table.resize(table.len() * (rows * columns) as usize, 0.0);
+            let dims = [&[rows as usize, columns as usize], &features[..]].concat();
+            let operands = vec![
+                Operand::Tensor(made.read(features.clone())),
+                Operand::Table(Constant::floats(dims, table)),
+            ];
+            made = self.beside(node, add(), operands, view.axes.clone())?;
+        }
+        let Some(cast) = cast else {
+            return self.define(node, Entity::View(made));
         };
-        let shifted = self.entity(node.outputs.first().map_or("", |name| name))?.clone();
-        let Entity::View(shifted) = shifted else {
-            return Err(Unsupported::new("a concatenation of places"));
+        let operands = vec![Operand::Tensor(made.read(features))];
+        let own = Node {
+            outputs: node.outputs.clone(),
+            ..cast
         };
-        let mut table = values.to_vec();
-        table.resize(values.len() * (rows * columns) as usize, 0.0);
-        let dims = [&[rows as usize, columns as usize], &features[..]].concat();
-        let operands = vec![
-            Operand::Tensor(shifted.read(features)),
-            Operand::Table(Constant::floats(dims, table)),
-        ];
-        self.make(node, add(), operands, view.axes)
+        self.make(&own, Operator::Pointwise(own.clone()), operands, view.axes.clone())
+    }
+
+    /// A convolution over a picture that was flattened.
+    pub(super) fn convolution_over_pixels(&mut self, node: &Node, view: &View) -> Done {
+        let sequence = self.sequence(view, 2)?;
+        self.convolution_along(node, sequence)
+    }
+
+    fn convolution_along(&mut self, node: &Node, sequence: Sequence) -> Done {
+        let refused = || Unsupported::new("a convolution along the pixels that is not one over channels and pixels");
+        let view = sequence.view.clone().with_channels();
+        let [Axis::Batch, Axis::Feature(channels), Axis::Pixels(rows, columns)] = view.axes[..] else {
+            return Err(refused());
+        };
+        let kernel = self.weights(node)?;
+        let (&[outputs, per_group, size], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
+            return Err(refused());
+        };
+        let groups = node.int("group", 1).max(1) as usize;
+        let (dilation, pads) = match (node.ints("dilations"), node.ints("pads")) {
+            (None | Some([_]), None) => (node.ints("dilations").map_or(1, |sizes| sizes[0]), [0, 0]),
+            (dilations @ (None | Some([_])), Some(&[before, after])) => {
+                (dilations.map_or(1, |sizes| sizes[0]), [before, after])
+            }
+            _ => return Err(refused()),
+        };
+        let plain = matches!(node.text("auto_pad"), b"" | b"NOTSET" | b"VALID")
+            && node.ints("strides").is_none_or(|strides| strides == [1])
+            && [dilation, pads[0], pads[1]]
+                .iter()
+                .all(|size| size.unsigned_abs() <= MOST_PADDING);
+        if !plain || per_group * groups != channels || !outputs.is_multiple_of(groups) {
+            return Err(refused());
+        }
+        let reach = (size as i64 - 1) * dilation;
+        let (mut taps, len) = (Vec::new(), sequence.len + pads[0] + pads[1] - reach);
+        for tap in 0..size {
+            let mut matrix = vec![0.0; channels * outputs];
+            for out in 0..outputs {
+                let first = out / (outputs / groups) * per_group;
+                for input in 0..per_group {
+                    matrix[(first + input) * outputs + out] = weights[(out * per_group + input) * size + tap];
+                }
+            }
+            if matrix.iter().all(|&weight| weight == 0.0) {
+                continue;
+            }
+            let offset = sequence.from - pads[0] + tap as i64 * dilation;
+            if !sequence.known || !sequence.ends(offset) {
+                return Err(Unsupported::new(
+                    "a convolution along pixels of which some were cut off",
+                ));
+            }
+            let places = along(offset, columns).into_iter().filter(|(dy, _)| dy.abs() < rows);
+            taps.extend(places.map(|(dy, dx)| Tap {
+                dy,
+                dx,
+                weights: matrix.clone(),
+            }));
+        }
+        if len < 1 {
+            return Err(Unsupported::new("nothing is left of the tensor"));
+        }
+        let bias = match node.inputs.get(2).map(String::as_str) {
+            None | Some("") => None,
+            Some(_) => Some(self.floats_input(node, 2)?),
+        };
+        let linear = Operator::Linear(Linear {
+            inputs: channels,
+            outputs,
+            taps,
+            bias,
+        });
+        let axes = vec![Axis::Batch, Axis::Feature(outputs), Axis::Pixels(rows, columns)];
+        let view = self.beside(node, linear, vec![Operand::Tensor(view.read(vec![channels]))], axes)?;
+        let known = len <= rows * columns;
+        self.keep(
+            node,
+            Sequence {
+                view,
+                axis: 2,
+                from: 0,
+                len,
+                known,
+            },
+        )
     }
 }

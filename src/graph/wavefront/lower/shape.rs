@@ -13,6 +13,9 @@ use crate::graph::{
     },
 };
 
+/// Features that copies of one may come to.
+const MOST_REPEATED: usize = 1 << 20;
+
 impl Lowering {
     pub(super) fn transpose(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
@@ -97,8 +100,36 @@ impl Lowering {
                 node.int("allowzero", 0) != 0,
             )?,
         };
+        if let Some(placed) = self.placed_by_label(node, &view, &dims)? {
+            return self.define(node, Entity::View(placed));
+        }
         let axes = axes::reshaped(&view.axes, &dims)?;
         self.define(node, Entity::View(View { axes, ..view }))
+    }
+
+    /// Features that are the same everywhere and become a picture of the image's size, as what is learnt of each label.
+    fn placed_by_label(&mut self, node: &Node, view: &View, dims: &[usize]) -> Result<Option<View>, Unsupported> {
+        let extent = self.tensors.first().and_then(|image| image.extent);
+        let (&[1, count, rows, columns], Some(extent), None) = (dims, extent, view.extent()) else {
+            return Ok(None);
+        };
+        let features = view.features();
+        let size = features.iter().product::<usize>();
+        if (rows as i64, columns as i64) != extent || size != count * rows * columns || !self.is_whole(view) {
+            return Ok(None);
+        }
+        // Places come first.
+        let read = Operand::Tensor(view.read(vec![count, rows * columns]));
+        let turned = vec![Axis::Batch, Axis::Feature(rows * columns), Axis::Feature(count)];
+        let turned = self.beside(node, Operator::Permute(vec![1, 0]), vec![read], turned)?;
+        let read = Operand::Tensor(turned.read(turned.features()));
+        let axes = vec![
+            Axis::Batch,
+            Axis::Feature(count),
+            Axis::Row(extent.0),
+            Axis::Column(extent.1),
+        ];
+        self.beside(node, Operator::OfPlace, vec![read], axes).map(Some)
     }
 
     pub(super) fn expand(&mut self, node: &Node) -> Done {
@@ -119,6 +150,8 @@ impl Lowering {
             }
             // A picture has its rows and columns last.
             *axis = match rank - at {
+                // Where places are, what is repeated are features.
+                _ if view.extent().is_some() => Axis::Feature(size as usize),
                 2 if rank >= 4 && shape[rank - 1] > 1 => Axis::Row(size),
                 1 if rank >= 4 && shape[rank - 2] > 1 => Axis::Column(size),
                 _ if rank == 4 && at == 1 => Axis::Feature(size as usize),
@@ -129,11 +162,45 @@ impl Lowering {
         }
         let features = axes::features(&axes);
         let seen = aligned(&view.axes, &axes);
+        if view.extent().is_some() {
+            let mut own = axes.clone();
+            let mut sizes = seen.iter();
+            for axis in own.iter_mut().filter(|axis| axis.features().is_some()) {
+                *axis = Axis::Feature(sizes.next().copied().unwrap_or(1));
+            }
+            let repeated = self.repeated(node, View { axes: own, ..view }, &axes)?;
+            return self.define(node, Entity::View(repeated));
+        }
         let identity = Operator::Pointwise(Node::new("Identity", &[], ""));
         if seen != features {
             return Err(Unsupported::new("an expansion of features"));
         }
         self.make(node, identity, vec![Operand::Tensor(view.read(seen))], axes)
+    }
+
+    /// Axes of one feature, as often as `axes` says.
+    pub(super) fn repeated(&mut self, node: &Node, mut view: View, axes: &[Axis]) -> Result<View, Unsupported> {
+        for (at, &axis) in axes.iter().enumerate() {
+            let (Axis::Feature(1), Axis::Feature(count)) = (view.axes[at], axis) else {
+                continue;
+            };
+            if count == 1 {
+                continue;
+            }
+            let features: usize = view.features().iter().product();
+            if count.saturating_mul(features) > MOST_REPEATED {
+                return Err(Unsupported::new("a repetition without end, or without anything"));
+            }
+            let select = Operator::Select {
+                axis: axes::feature_index(&view.axes, at),
+                indices: vec![0; count],
+            };
+            let read = Operand::Tensor(view.read(view.features()));
+            let mut after = view.axes.clone();
+            after[at] = Axis::Feature(count);
+            view = self.beside(node, select, vec![read], after)?;
+        }
+        Ok(view)
     }
 }
 

@@ -73,7 +73,7 @@ pub(super) fn write(writer: &mut Writer, tensor: &StencilTensor, operands: &[Str
             let table = writer.constant(table);
             writer.node(Node::new("Gather", &[&table, names[0]], output));
         }
-        Operator::EmbedPlaced => {
+        Operator::EmbedPlaced | Operator::OfPlace => {
             let last = writer.ints([1]);
             let index = writer.fresh("index");
             writer.node(Node::new("Unsqueeze", &[names[1], &last], &index));
