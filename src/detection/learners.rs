@@ -5,6 +5,7 @@
 
 mod gaussians;
 mod matrix;
+mod nearest;
 mod neighbours;
 mod subspace;
 

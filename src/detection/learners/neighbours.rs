@@ -5,9 +5,8 @@
 //! a place is measured in units of how far its neighbour in the bank is from places of other inliers (after the local
 //! outlier factor of Breunig et al. 2000): 1 is as far as inliers are from each other there.
 //!
-//! All distances of some places are one matrix product. On one core a well-kept library's took as long as the runtime's
-//! with its maximum (784 places of 152 numbers, 4,096 in the bank: 5.3 and 0.9 ms to find the nearest against 5.9 ms),
-//! and needs no graph.
+//! Distances of some places are matrix products: of the nearest one over its first axes (see [`super::nearest`]), of
+//! others one over all numbers. A well-kept library's product took as long as the runtime's, and needs no graph.
 
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use nalgebra::DMatrix;
 use super::{
     Learner, Learnt, Sample, Tensor, Tensors,
     matrix::{mean, normalised, products},
+    nearest::{Bank, squared_distance},
     rows_of,
 };
 use crate::{
@@ -48,12 +48,22 @@ const PROJECTED: usize = 32;
 
 #[derive(Debug)]
 struct Fitted {
-    bank: DMatrix<f32>,
-    squares: Vec<f32>,
+    bank: Search,
+    size: usize,
     scale: Option<Vec<f32>>,
-    /// Of the nearest alone.
-    radius: Option<Vec<f32>>,
-    nth: usize,
+}
+
+/// How neighbours are looked for.
+#[derive(Debug)]
+enum Search {
+    /// The nearest, and what its row's unit is, if rows have units.
+    Nearest { bank: Bank, radius: Option<Vec<f32>> },
+    /// One that is farther than others.
+    Nth {
+        bank: DMatrix<f32>,
+        squares: Vec<f32>,
+        nth: usize,
+    },
 }
 
 impl Learner for Neighbours {
@@ -111,12 +121,21 @@ impl Learner for Neighbours {
                 "{RADIUS} must have {count} numbers above 0, one for each row of {BANK}"
             ));
         }
+        let search = match nth as usize {
+            1 => Search::Nearest {
+                bank: Bank::new(bank, size),
+                radius,
+            },
+            nth => Search::Nth {
+                squares: bank.chunks(size).map(square).collect(),
+                bank: DMatrix::from_row_slice(count, size, bank),
+                nth,
+            },
+        };
         Ok(Arc::new(Fitted {
-            radius: radius.filter(|_| nth == 1.0),
-            squares: bank.chunks(size).map(square).collect(),
-            bank: DMatrix::from_row_slice(count, size, bank),
+            bank: search,
+            size,
             scale,
-            nth: nth as usize,
         }))
     }
 }
@@ -127,27 +146,31 @@ impl Learnt for Fitted {
     }
 
     fn with_plain(&self, places: &[f32], threads: Threads) -> (Vec<f32>, Option<Vec<f32>>) {
-        let size = self.bank.ncols();
         let places = match &self.scale {
             Some(scale) => scaled(places, scale),
-            None => normalised(places, size),
+            None => normalised(places, self.size),
         };
-        // |x − b|² = |x|² + |b|² − 2 x·b.
-        let from = |place: &[f32], beside: f32| (square(place) + beside).max(0.0).sqrt();
-        let Some(radius) = &self.radius else {
-            let distances = products(&self.bank, &places, threads, |_, place, products| match self.nth {
-                1 => from(place, nearest(products, &self.squares).1),
-                nth => from(place, smallest(beside(products, &self.squares), nth)),
-            });
-            return (distances, None);
-        };
-        let both = products(&self.bank, &places, threads, |_, place, products| {
-            let (row, beside) = nearest(products, &self.squares);
-            let plain = from(place, beside);
-            (plain / radius[row], plain)
-        });
-        let (distances, plain) = both.into_iter().unzip();
-        (distances, Some(plain))
+        match &self.bank {
+            Search::Nth { bank, squares, nth } => {
+                // |x − b|² = |x|² + |b|² − 2 x·b.
+                let distances = products(bank, &places, threads, |_, place, products| {
+                    let beside = smallest(beside(products, squares), *nth);
+                    (square(place) + beside).max(0.0).sqrt()
+                });
+                (distances, None)
+            }
+            Search::Nearest { bank, radius } => {
+                let nearest = bank.nearest(&places, threads);
+                let plain: Vec<f32> = nearest.iter().map(|own| own.distance).collect();
+                match radius {
+                    None => (plain, None),
+                    Some(radius) => {
+                        let relative = nearest.iter().map(|own| own.distance / radius[own.row]);
+                        (relative.collect(), Some(plain))
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -161,38 +184,6 @@ fn beside(products: &[f32], squares: &[f32]) -> impl Iterator<Item = f32> {
         .iter()
         .zip(squares)
         .map(|(product, square)| square - 2.0 * product)
-}
-
-/// |a − b|². Summed in lanes: one sum, whose order counts, would be as slow as its additions one after the other.
-fn squared_distance(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let (mut sums, mut rest) = ([0.0; LANES], 0.0);
-    let (a, b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    for (a, b) in a.remainder().iter().zip(b.remainder()) {
-        rest += (a - b) * (a - b);
-    }
-    for (a, b) in a.zip(b) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += (a - b) * (a - b);
-        }
-    }
-    sums.iter().sum::<f32>() + rest
-}
-
-/// The row with the least of these, and that. Blocks are searched for their least number alone, which takes no branch.
-fn nearest(products: &[f32], squares: &[f32]) -> (usize, f32) {
-    const BLOCK: usize = 64;
-    let mut best = (0, f32::INFINITY);
-    let blocks = products.chunks(BLOCK).zip(squares.chunks(BLOCK));
-    for (number, (products, squares)) in blocks.enumerate() {
-        let least = beside(products, squares).fold(f32::INFINITY, f32::min);
-        if least < best.1 {
-            best = (number * BLOCK, least);
-        }
-    }
-    let (first, least) = best;
-    let row = beside(&products[first..], &squares[first..]).position(|own| own <= least);
-    (first + row.unwrap_or(0), least)
 }
 
 /// How far places that are `kept` are from places of other images; `None` if there is one image only.
@@ -270,7 +261,7 @@ fn chosen(count: usize, kept: usize, seed: u64) -> Vec<usize> {
 }
 
 /// `kept` places that leave none far from all of them: the farthest from those that are kept is kept next (Gonzalez
-/// 1985), in a random projection.
+/// 1985), in a random projection. Most distances need not be computed, by the triangle inequality (Elkan 2003).
 fn cover(places: &[f32], size: usize, kept: usize, seed: u64) -> Vec<usize> {
     let projected = PROJECTED.min(size);
     let random = Random::new(seed, Stream::Probe, 0);
@@ -281,15 +272,25 @@ fn cover(places: &[f32], size: usize, kept: usize, seed: u64) -> Vec<usize> {
         .iter()
         .copied()
         .collect();
+    let point = |place: usize| &points[place * projected..(place + 1) * projected];
     let mut far = vec![f32::INFINITY; points.len() / projected];
-    let mut cover = Vec::with_capacity(kept);
+    // Which of those that are kept each place is nearest to.
+    let mut owner = vec![0; far.len()];
+    let mut cover: Vec<usize> = Vec::with_capacity(kept);
     let mut next = 0;
     while cover.len() < kept {
+        let centre = point(next);
         cover.push(next);
-        let centre = &points[next * projected..(next + 1) * projected];
+        let between: Vec<f32> = cover.iter().map(|&own| squared_distance(point(own), centre)).collect();
         let mut farthest = (0, f32::NEG_INFINITY);
-        for (place, (point, far)) in points.chunks(projected).zip(&mut far).enumerate() {
-            *far = far.min(squared_distance(point, centre));
+        for (place, (far, owner)) in far.iter_mut().zip(&mut owner).enumerate() {
+            // A place is no nearer to the new one if this lies twice as far from its own as the place does.
+            if between[*owner] < 4.001 * *far {
+                let distance = squared_distance(point(place), centre);
+                if distance < *far {
+                    (*far, *owner) = (distance, cover.len() - 1);
+                }
+            }
             if *far > farthest.1 {
                 farthest = (place, *far);
             }

@@ -130,6 +130,57 @@ fn neighbours_are_those_of_a_search() {
 }
 
 #[test]
+fn the_nearest_of_a_bank_is_that_of_a_search_over_all_of_it() {
+    // Numbers that vary less and less, as axes of features do, and one kind of place far from all others.
+    let size = 24;
+    let places = |seed: u64, count: usize, away: f32| -> Vec<f32> {
+        let fading = |(index, x): (usize, f32)| (x + away) * 0.85_f32.powi((index % size) as i32);
+        points(seed, count, &vec![0.0; size])
+            .into_iter()
+            .enumerate()
+            .map(fading)
+            .collect()
+    };
+    let mut own = Sample {
+        size,
+        places: places(1, 900, 0.0),
+        labels: vec![0; 900],
+        images: (0..900).map(|place| place / 10).collect(),
+        ..sample(true)
+    };
+    own.places[..size].fill(40.0);
+    let queries = [
+        places(2, 300, 0.0),
+        places(3, 50, 9.0),
+        own.places[..60 * size].to_vec(),
+    ]
+    .concat();
+    let knowledge = Knowledge::fit(&[Need::Neighbours], &own, 0).unwrap();
+    let tensor = |name: &str| &knowledge.tensors[&format!("neighbours.{name}")].values;
+    let (bank, scale, radius) = (tensor("bank"), tensor("scale")[0], tensor("radius"));
+    let learnt = &knowledge.ready()[0].1;
+    let (relative, plain) = learnt.with_plain(&queries, Threads::One);
+    let plain = plain.unwrap();
+    for (number, query) in queries.chunks(size).enumerate() {
+        let square = |row: &[f32]| row.iter().zip(query).map(|(b, x)| (b - scale * x).powi(2)).sum::<f32>();
+        let all = bank.chunks(size).map(|row| square(row).sqrt()).enumerate();
+        let (row, least) = all.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+        assert!(
+            (plain[number] - least).abs() < 1e-5 * (1.0 + least),
+            "{number}: {} {least}",
+            plain[number]
+        );
+        assert!((relative[number] * radius[row] - least).abs() < 1e-5 * (1.0 + least));
+    }
+    // Neither threads nor company change a distance.
+    assert_eq!(learnt.with_plain(&queries, Threads::All).0, relative);
+    assert_eq!(
+        learnt.distances(&queries[5 * size..6 * size], Threads::One),
+        relative[5..6]
+    );
+}
+
+#[test]
 fn a_bank_of_places_covers_them_and_keeps_no_more_than_it_may() {
     let mut own = sample(true);
     own.bank = 40;
