@@ -358,6 +358,16 @@ fn lines_have_at_most_120_columns() {
     assert!(found.is_empty(), "\n{}", found.join("\n"));
 }
 
+/// Libraries of the tests read JSON to the last bit, and a build with tests gives that to the server, too. What is
+/// shipped is built without them.
+#[test]
+fn what_is_shipped_reads_numbers_to_the_last_bit() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let (own, _) = manifest.split_once("[dev-dependencies]").unwrap();
+    let json = own.lines().find(|line| line.starts_with("serde_json")).unwrap();
+    assert!(json.contains("\"float_roundtrip\""), "{json}");
+}
+
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in folder.read_dir().unwrap() {
         let path = entry.unwrap().path();

@@ -155,7 +155,7 @@ fn the_nearest_of_a_bank_is_that_of_a_search_over_all_of_it() {
         own.places[..60 * size].to_vec(),
     ]
     .concat();
-    let knowledge = Knowledge::fit(&[Need::Neighbours], &own, 0).unwrap();
+    let knowledge = Knowledge::fit(&[Requirement::Neighbours], &own, 0).unwrap();
     let tensor = |name: &str| &knowledge.tensors[&format!("neighbours.{name}")].values;
     let (bank, scale, radius) = (tensor("bank"), tensor("scale")[0], tensor("radius"));
     let learnt = &knowledge.ready()[0].1;
