@@ -11,6 +11,7 @@ use crate::{
     import::{
         Problem,
         canonical::{Canonical, Op},
+        export::Element,
         interview::Interview,
         output_activation::{self, OutputActivation},
         reading::{Given, Reading},
@@ -45,7 +46,15 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         let sizes = given.sizes.as_deref().unwrap_or_default();
         matches!(sizes, [] | [_] | [_, 1, 1]) && given.sizes.is_some()
     };
-    let rows: Vec<&Given> = reading.gives.iter().filter(is_row).collect();
+    // A whole number is that of a label, and says nothing of how likely it is.
+    let (rows, chosen_labels): (Vec<&Given>, Vec<&Given>) = reading
+        .gives
+        .iter()
+        .filter(is_row)
+        .partition(|given| given.port.element == Element::Real);
+    if let ([], [label, ..]) = (&rows[..], &chosen_labels[..]) {
+        return Err(number_of_a_label(&reading.file, label).into());
+    }
     let Some(given) = chosen(reading, &rows, interview)? else {
         return other("it gives a row of numbers for each image, one for each label");
     };
@@ -65,15 +74,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         .into());
     }
     if last == OutputActivation::Place {
-        return Err(Problem::new(
-            file,
-            format!(
-                "{:?} is the number of a label, and not how likely each label is",
-                given.port.name
-            ),
-            "export what its argmax chooses from",
-        )
-        .into());
+        return Err(number_of_a_label(file, given).into());
     }
     let units = match (last, interview.given("logits").as_deref(), count) {
         (OutputActivation::Sigmoid, _, 1) => {
@@ -188,6 +189,18 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         statistic: None,
         notes,
     })
+}
+
+/// What is wrong with an output that is the choice of a label.
+fn number_of_a_label(file: &str, given: &Given) -> Problem {
+    Problem::new(
+        file,
+        format!(
+            "{:?} is the number of a label, and not how likely each label is",
+            given.port.name
+        ),
+        "export what its argmax chooses from",
+    )
 }
 
 /// The output of labels among rows of numbers: the one that is named, or called like it, or the shortest.

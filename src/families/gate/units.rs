@@ -170,9 +170,8 @@ pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Sus
     let are = |sums: &[f64], sum: f64, share: f64| sums.iter().all(|own| (own - sum).abs() < share * sum.abs());
     // Whether what a function makes of them sums to the same for each dimension while its terms do not stay the same,
     // which chance does not bring about.
-    let sums_alike = |of: &dyn Fn(f64) -> f64| {
-        let sums = sums(of);
-        let spread = |outcome: usize| {
+    let spread = |of: &dyn Fn(f64) -> f64| {
+        let of_outcome = |outcome: usize| {
             let terms = values
                 .iter()
                 .skip(outcome)
@@ -183,7 +182,11 @@ pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Sus
             });
             most - least
         };
-        sums.len() >= FEW && are(&sums, sums[0], 1e-3) && (0..outcomes).any(|outcome| spread(outcome) > 0.05 * sums[0])
+        (0..outcomes).map(of_outcome).fold(0.0, f64::max)
+    };
+    let sums_alike = |of: &dyn Fn(f64) -> f64| {
+        let sums = sums(of);
+        sums.len() >= FEW && are(&sums, sums[0], 1e-3) && spread(of) > 0.05 * sums[0]
     };
     let is_any = values.iter().all(|&value| value >= 0.0) && sums_alike(&|value| value);
     if is_any || (all_inside && are(&sums(&|value| value), 1.0, 1e-3)) {
@@ -210,7 +213,8 @@ pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Sus
     ];
     let is_other = |of: &&dyn Fn(f64) -> f64| {
         let sums = sums(*of);
-        are(&sums, 1.0, 1e-5) || (are(&sums, 1.0, 1e-3) && sums_alike(*of))
+        // Terms that vanish leave a sum of 1 to a logit that is 0.
+        (are(&sums, 1.0, 1e-5) && spread(*of) > 1e-3) || (are(&sums, 1.0, 1e-3) && sums_alike(*of))
     };
     others.iter().any(is_other).then_some(Suspicion::OtherLogarithms)
 }
@@ -349,6 +353,7 @@ mod tests {
         assert_eq!(logits(&few(&|p| -p.ln(), 0.1), 2), Some(Suspicion::OtherLogarithms));
         assert_eq!(logits(&few(&|p| -p.ln() + 1e-4, 1e-4), 2), None);
         assert_eq!(logits(&few(&|p| 1.0 + p, 1e-4), 2), None);
+        assert_eq!(logits(&[0.0, 18.0, 0.0, 20.0], 2), None);
         // Logarithms of probabilities are logits, and a constant tells nothing.
         assert_eq!(logits(&[0.25f32.ln(), 0.75f32.ln()], 2), None);
         assert_eq!(logits(&[0.5, 0.5], 2), None);
