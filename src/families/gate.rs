@@ -206,6 +206,8 @@ pub struct Gate<'a> {
     suspicions: Vec<(String, Suspicion)>,
     /// Nodes of all graphs that draw, on the way to what is read.
     drawing: Vec<String>,
+    /// Whether a graph can tell how many images share a run.
+    knows_batch_size: bool,
     /// Weights of all graphs.
     weights: u64,
     /// The images behind its calibration, as far as they are known.
@@ -230,6 +232,7 @@ impl<'a> Gate<'a> {
             unlisted: BTreeMap::new(),
             suspicions: Vec::new(),
             drawing: Vec::new(),
+            knows_batch_size: false,
             weights: 0,
             calibrated_on: None,
             placement: Cell::new(Placement::REFERENCE),

@@ -85,6 +85,7 @@ impl<'a> Gate<'a> {
         self.beside.extend(beside);
         let outputs: Vec<&str> = conversions.iter().map(|(output, _)| *output).collect();
         self.drawing.extend(graph::random_nodes::reaching(&model, &outputs));
+        self.knows_batch_size |= graph::batch_size::is_known(&model);
         self.weights += graph::weights::count(&model);
         for (output, steps) in conversions {
             graph::convert::output(&mut model, output, steps).map_err(refused)?;

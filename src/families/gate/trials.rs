@@ -19,7 +19,8 @@ const OTHERS: usize = 4;
 /// The same where kernels are not the runtime's own: more of them, since these may be chosen by the size of a batch.
 const OTHERS_ELSEWHERE: usize = 15;
 
-/// Others in a second trial, for what is computed otherwise in large batches: as many as share a run by default.
+/// Others in a second trial, for what is computed otherwise in large batches: as many as share a run by default. It
+/// takes memory and time, so it is left to graphs that ask for sizes or have branches: no other knows a large batch.
 const MANY_OTHERS: usize = 31;
 
 /// Time that a second trial may take; with large networks it is made amid fewer.
@@ -58,8 +59,12 @@ impl Gate<'_> {
         } else {
             OTHERS_ELSEWHERE
         };
-        let tried = among_few_and_many(others, run).map_err(refused)?;
-        match tried {
+        let tried = if self.knows_batch_size {
+            among_few_and_many(others, run)
+        } else {
+            batch_independence::probe(others, run).map(|tried| tried.map(|(kept, numbers)| ((kept, others), numbers)))
+        };
+        match tried.map_err(refused)? {
             // What draws under some images only would be caught by luck.
             Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
                 file: file.to_owned(),
