@@ -107,7 +107,11 @@ impl HttpBody for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && (self.has_ended || self.body.is_end_stream())
+        match &self.first {
+            // A refusal has no body: all of it is in the head, which clients know by the end of the stream there.
+            Some(first) => first.is_none(),
+            None => self.has_ended || self.body.is_end_stream(),
+        }
     }
 }
 
@@ -142,5 +146,17 @@ mod tests {
         assert!(next().await.is_none());
         drop(first);
         assert_eq!(memory_budget.held(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_body_ends_with_its_head() {
+        let app = Router::new()
+            .route("/", get(|| async { Body::empty() }))
+            .layer(Layered(CountMessages(MemoryBudget::new(5000))));
+        let answer = app
+            .oneshot(Request::get("/").body(Body::empty()).unwrap())
+            .await
+            .unwrap();
+        assert!(answer.body().is_end_stream());
     }
 }
