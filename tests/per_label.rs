@@ -69,7 +69,8 @@ fn classifier() -> Written {
         *weight = if place % SIDE < SIDE / 2 { 0.1 } else { -0.1 };
     }
     let mut towards = vec![0.0; 16];
-    (towards[0], towards[1]) = (1.0, -1.0);
+    // Of one size, they would be taken for log-odds of each label by itself.
+    (towards[0], towards[1]) = (1.0, -0.9);
     let mut graph = versions::model(
         vec![
             Node::new("Conv", &["image", "filters"], "planes"),

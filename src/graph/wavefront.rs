@@ -307,11 +307,16 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
         Err(reason) => return Ok(Analysis::Unknown(reason)),
     };
     if let Err(leak) = causality::prove(&stencil) {
-        if !stencil.has_strides() {
+        // Through strides, and around the ends of rows, what is read at some places is counted for all of them: there
+        // may be no leak. Around an end it then lies where no image has a pixel.
+        let reason = if stencil.has_strides() {
+            "a lower resolution that may be read too early"
+        } else if leak.is_outside(&stencil.shape) {
+            "a sequence of pixels that may be read too early"
+        } else {
             return Err(leak);
-        }
-        // Through strides, what is read at some places is counted for all of them: there may be no leak.
-        let reason = Unsupported::new(format!("a lower resolution that may be read too early: {leak}"));
+        };
+        let reason = Unsupported::new(format!("{reason}: {leak}"));
         return Ok(if dependence::is_causal(model, interface) {
             Analysis::Causal(reason)
         } else {

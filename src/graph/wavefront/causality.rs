@@ -11,6 +11,7 @@ use super::{
     Predictions,
     stencil::{Operator, Stencil},
 };
+use crate::domain::image::ImageShape;
 
 /// The last dimension that a feature sees, relative to its pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,14 @@ pub struct Leak {
     pub columns_right: i64,
     /// The channel that is seen.
     pub seen_channel: usize,
+}
+
+impl Leak {
+    /// Whether what is seen is as far away as no two pixels of an image are.
+    pub(super) fn is_outside(&self, shape: &ImageShape) -> bool {
+        let is_beyond = |distance: i64, size: usize| distance.unsigned_abs() >= size as u64;
+        is_beyond(self.rows_down, shape.height()) || is_beyond(self.columns_right, shape.width())
+    }
 }
 
 impl fmt::Display for Leak {
