@@ -256,6 +256,8 @@ fn last_layer(graph: &Graph, output: &str) -> Option<(String, usize)> {
         let node = surgery::producer(graph, &value)?;
         let held = |name: &String| graph.initializers.iter().find(|tensor| tensor.name() == name);
         let input = node.inputs.first()?;
+        // What a linear classifier reads is the image itself.
+        surgery::producer(graph, input)?;
         match node.op_type() {
             "Gemm" => {
                 let weight = held(node.inputs.get(1)?)?;

@@ -109,6 +109,7 @@ def cases() -> Iterator[Case]:
     yield from _vaes()
     yield from _refused()
     yield from _levels()
+    yield from _chosen()
 
 
 def _codes() -> Iterator[Case]:
@@ -182,3 +183,15 @@ def _levels() -> Iterator[Case]:
         "levels-at-odds", (graph,), arguments=("--levels", "16"), refused="number of levels that it predicts", **options
     )
     yield Case("size-at-odds", (graph,), arguments=("--size", "9x6"), refused="another size than its input", **options)
+
+
+def _chosen() -> Iterator[Case]:
+    """A linear classifier that gives the label it chooses beside its probabilities, as those of scikit-learn do."""
+    net = nn.Linear(SIDE * SIDE, 10)
+    both = Unnamed(lambda x: (net(x).argmax(1), net(x).softmax(1)), net)
+    yield Case(
+        "classifier-chosen",
+        (Graph(both, (torch.rand(2, SIDE * SIDE),), outputs=("label", "probabilities")),),
+        family="classifier",
+        numbers=lambda images: net(images.flatten(1).float() / 255).double().log_softmax(1),
+    )
