@@ -301,27 +301,28 @@ impl Compiled {
 
 /// Compiles a graph that was simplified for a batch of one.
 pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Leak> {
+    let number_by_number = |reason| {
+        if dependence::is_causal(model, interface) {
+            Analysis::Causal(reason)
+        } else {
+            Analysis::Unknown(reason)
+        }
+    };
     let stencil = match lower::lower(model, interface) {
         Ok(stencil) => stencil,
-        Err(reason) if dependence::is_causal(model, interface) => return Ok(Analysis::Causal(reason)),
-        Err(reason) => return Ok(Analysis::Unknown(reason)),
+        Err(reason) => return Ok(number_by_number(reason)),
     };
     if let Err(leak) = causality::prove(&stencil) {
         // Through strides, and around the ends of rows, what is read at some places is counted for all of them: there
         // may be no leak. Around an end it then lies where no image has a pixel.
         let reason = if stencil.has_strides() {
             "a lower resolution that may be read too early"
-        } else if convolves_sequences(model) && leak.is_outside(&stencil.shape) {
+        } else if stencil.rounds_rows && leak.is_outside(&stencil.shape) {
             "a sequence of pixels that may be read too early"
         } else {
             return Err(leak);
         };
-        let reason = Unsupported::new(format!("{reason}: {leak}"));
-        return Ok(if dependence::is_causal(model, interface) {
-            Analysis::Causal(reason)
-        } else {
-            Analysis::Unknown(reason)
-        });
+        return Ok(number_by_number(Unsupported::new(format!("{reason}: {leak}"))));
     }
     let is_proven = stencil.assumptions.is_empty();
     let compiled = trim::trim(stencil).and_then(|stencil| {
@@ -333,17 +334,4 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
         Err(reason) if is_proven => Analysis::Causal(reason),
         Err(reason) => Analysis::Unknown(reason),
     })
-}
-
-/// Whether a convolution runs along the sequence of pixels, around the ends of rows.
-fn convolves_sequences(model: &Model) -> bool {
-    let Some(graph) = &model.graph else { return false };
-    let is_flat = |name: &String| {
-        graph
-            .initializers
-            .iter()
-            .any(|own| own.name() == name && own.dims.len() == 3)
-    };
-    let mut convolutions = graph.nodes.iter().filter(|node| node.op_type() == "Conv");
-    convolutions.any(|node| node.inputs.get(1).is_some_and(is_flat))
 }

@@ -58,6 +58,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         sequences: HashMap::new(),
         parts: HashMap::new(),
         assumptions: Vec::new(),
+        rounds_rows: false,
     };
     // Constants are read where they are first needed: of a large graph that is none, most never are.
     let named = |tensor: &'_ Tensor| tensor.name.clone().unwrap_or_default();
@@ -72,13 +73,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         stride: Stride::ONE,
         is_real: true,
     });
-    let axes = vec![
-        Axis::Batch,
-        Axis::Feature(shape.channels()),
-        Axis::Row(rows),
-        Axis::Column(columns),
-    ];
-    let view = lowering.view(image, axes);
+    let view = lowering.view(image, axes::of_pictures(shape.channels(), rows, columns));
     lowering.entities.insert(interface.image.to_owned(), Entity::View(view));
     if let Some(name) = interface.label {
         let label = lowering.push(StencilTensor {
@@ -111,6 +106,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         logits,
         predictions: interface.predictions,
         assumptions: lowering.assumptions,
+        rounds_rows: lowering.rounds_rows,
     })
 }
 
@@ -132,6 +128,8 @@ struct Lowering {
     parts: HashMap<parts::Part, Option<Read>>,
     /// What must hold of the numbers for the stencil to be what the graph computes.
     assumptions: Vec<String>,
+    /// Whether a convolution along the pixels reads around the ends of rows.
+    rounds_rows: bool,
 }
 
 /// What a name in the graph stands for.

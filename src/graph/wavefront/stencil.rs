@@ -22,6 +22,8 @@ pub(super) struct Stencil {
     pub(super) predictions: Predictions,
     /// What must hold of the numbers for this to be what the graph computes.
     pub(super) assumptions: Vec<String>,
+    /// Whether a convolution along the pixels reads around the ends of rows.
+    pub(super) rounds_rows: bool,
 }
 
 impl Stencil {

@@ -69,6 +69,29 @@ impl Axis {
     }
 }
 
+/// Features, rows and columns, if the axes are those of a batch of pictures.
+pub(super) fn pictures(axes: &[Axis]) -> Option<(usize, i64, i64)> {
+    match *axes {
+        [
+            Axis::Batch,
+            Axis::Feature(features),
+            Axis::Row(rows),
+            Axis::Column(columns),
+        ] => Some((features, rows, columns)),
+        _ => None,
+    }
+}
+
+/// The axes of a batch of pictures.
+pub(super) fn of_pictures(features: usize, rows: i64, columns: i64) -> Vec<Axis> {
+    vec![
+        Axis::Batch,
+        Axis::Feature(features),
+        Axis::Row(rows),
+        Axis::Column(columns),
+    ]
+}
+
 /// Rows and columns, if the axes have both.
 pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
     let mut extent = (None, None);

@@ -20,15 +20,8 @@ impl Lowering {
         if let [Axis::Batch, Axis::Feature(_), Axis::Pixels(..)] = view.axes[..] {
             return self.convolution_over_pixels(node, &view);
         }
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(Unsupported::new("a convolution over other axes than rows and columns"));
-        };
+        let (channels, rows, columns) = axes::pictures(&view.axes)
+            .ok_or_else(|| Unsupported::new("a convolution over other axes than rows and columns"))?;
         let kernel = self.weights(node)?;
         let ([outputs, per_group, height, width], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
             return Err(Unsupported::new("weights that are not real [out, in, rows, columns]"));
@@ -83,12 +76,7 @@ impl Lowering {
             taps,
             bias,
         };
-        let axes = vec![
-            Axis::Batch,
-            Axis::Feature(outputs),
-            Axis::Row(extent.0),
-            Axis::Column(extent.1),
-        ];
+        let axes = axes::of_pictures(outputs, extent.0, extent.1);
         let apart = (stride == Stride::ONE).then(|| coordinates::apart(self, &view, &linear, extent));
         if let Some(apart) = apart.flatten() {
             return self.sum(node, apart, axes);

@@ -4,14 +4,14 @@ use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
     broadcast::{aligned, broadcast_axis, spread},
+    strides::of_node,
 };
 use crate::graph::{
     constant::Constant,
-    layer,
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Operand, Operator, StencilTensor, Stride},
+        stencil::{Operand, Operator},
     },
 };
 
@@ -158,15 +158,7 @@ impl Lowering {
             (_, "Cast") => node.int("to", FLOAT) == FLOAT,
             _ => self.is_real(&operands),
         };
-        let tensor = self.tensor(StencilTensor {
-            layer: layer::describe(node),
-            operator,
-            operands,
-            features: axes::features(&axes),
-            extent: axes::extent(&axes),
-            stride: Stride::ONE,
-            is_real,
-        })?;
+        let tensor = self.tensor(of_node(node, operator, operands, &axes, is_real))?;
         let view = self.view(tensor, axes);
         self.define(node, Entity::View(view))
     }

@@ -320,6 +320,7 @@ impl Lowering {
             taps,
             bias,
         });
+        self.rounds_rows = true;
         let axes = vec![Axis::Batch, Axis::Feature(outputs), Axis::Pixels(rows, columns)];
         let view = self.beside(node, linear, vec![Operand::Tensor(view.read(vec![channels]))], axes)?;
         let known = len <= rows * columns;

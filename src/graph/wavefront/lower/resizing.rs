@@ -2,7 +2,7 @@
 
 use super::{
     Done, Entity, Lowering, View,
-    axes::Axis,
+    axes::{self, Axis},
     strides::{MOST_STRIDE, Phase, pair},
 };
 use crate::graph::{
@@ -17,15 +17,8 @@ impl Lowering {
     /// The mean or the largest of neighbours.
     pub(super) fn pool(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?.with_channels();
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(Unsupported::new("pooling over other axes than rows and columns"));
-        };
+        let (channels, rows, columns) = axes::pictures(&view.axes)
+            .ok_or_else(|| Unsupported::new("pooling over other axes than rows and columns"))?;
         let kernel = pair(node.ints("kernel_shape"), 0)?;
         if kernel.iter().any(|&size| !(1..=MOST_STRIDE).contains(&size)) {
             return Err(Unsupported::new("a kernel that does not fit the tensor"));
@@ -46,12 +39,7 @@ impl Lowering {
             return Err(Unsupported::new("a kernel that does not fit the tensor"));
         }
         let stride = view.stride.times(strides[0], strides[1])?;
-        let axes = vec![
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(count),
-            Axis::Column(across),
-        ];
+        let axes = axes::of_pictures(channels, count, across);
         let places = (0..kernel[0] * kernel[1]).map(|at| {
             let (down, right) = (at / kernel[1] * dilations[0], at % kernel[1] * dilations[1]);
             (down * view.stride.down, right * view.stride.right)
@@ -92,15 +80,7 @@ impl Lowering {
     pub(super) fn enlarge(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?.with_channels();
         let refused = || Unsupported::new("resizing other than by copies of each place");
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(refused());
-        };
+        let (channels, rows, columns) = axes::pictures(&view.axes).ok_or_else(refused)?;
         let copies = match (node.text("coordinate_transformation_mode"), node.text("nearest_mode")) {
             (b"asymmetric", b"floor") | (b"" | b"half_pixel", b"" | b"round_prefer_floor") => true,
             _ => node.op_type() == "Upsample",
@@ -149,27 +129,15 @@ impl Lowering {
     pub(super) fn depth_to_space(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let size = node.int("blocksize", 0);
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(Unsupported::new("channels traded for other axes than rows and columns"));
-        };
+        let (channels, rows, columns) = axes::pictures(&view.axes)
+            .ok_or_else(|| Unsupported::new("channels traded for other axes than rows and columns"))?;
         let stride = view.stride.parted(size, size)?;
         let block = (size * size) as usize;
         let outputs = channels / block;
         if outputs * block != channels {
             return Err(Unsupported::new("channels that do not make up blocks"));
         }
-        let axes = vec![
-            Axis::Batch,
-            Axis::Feature(outputs),
-            Axis::Row(rows * size),
-            Axis::Column(columns * size),
-        ];
+        let axes = axes::of_pictures(outputs, rows * size, columns * size);
         let mut parts = Vec::new();
         for (down, right) in phases(size, size) {
             let own = (down * size + right) as usize;
@@ -181,12 +149,7 @@ impl Lowering {
                 axis: 0,
                 indices: indices.collect(),
             };
-            let of_phase = vec![
-                Axis::Batch,
-                Axis::Feature(outputs),
-                Axis::Row(rows),
-                Axis::Column(columns),
-            ];
+            let of_phase = axes::of_pictures(outputs, rows, columns);
             let read = Operand::Tensor(view.read(vec![channels]));
             let picked = self.at_stride(node, select, vec![read], of_phase, view.stride);
             let read = beside(&picked, -down * stride.down, -right * stride.right, vec![outputs]);
@@ -203,26 +166,14 @@ impl Lowering {
     pub(super) fn space_to_depth(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let size = node.int("blocksize", 0);
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(Unsupported::new("other axes than rows and columns traded for channels"));
-        };
+        let (channels, rows, columns) = axes::pictures(&view.axes)
+            .ok_or_else(|| Unsupported::new("other axes than rows and columns traded for channels"))?;
         let stride = view.stride.times(size, size)?;
         if rows % size != 0 || columns % size != 0 {
             return Err(Unsupported::new("places that do not make up blocks"));
         }
         let outputs = channels * (size * size) as usize;
-        let axes = vec![
-            Axis::Batch,
-            Axis::Feature(outputs),
-            Axis::Row(rows / size),
-            Axis::Column(columns / size),
-        ];
+        let axes = axes::of_pictures(outputs, rows / size, columns / size);
         let reads = phases(size, size).map(|(down, right)| {
             let read = beside(
                 &view,

@@ -119,15 +119,7 @@ impl Lowering {
         axes: Vec<Axis>,
     ) -> Result<View, Unsupported> {
         let is_real = self.is_real(&operands);
-        let tensor = self.tensor(StencilTensor {
-            layer: layer::describe(node),
-            operator,
-            operands,
-            features: axes::features(&axes),
-            extent: axes::extent(&axes),
-            stride: Stride::ONE,
-            is_real,
-        })?;
+        let tensor = self.tensor(of_node(node, operator, operands, &axes, is_real))?;
         Ok(self.view(tensor, axes))
     }
 
@@ -142,30 +134,16 @@ impl Lowering {
     ) -> View {
         let is_real = self.is_real(&operands);
         let tensor = self.placed(StencilTensor {
-            layer: layer::describe(node),
-            operator,
-            operands,
-            features: axes::features(&axes),
-            extent: axes::extent(&axes),
             stride,
-            is_real,
+            ..of_node(node, operator, operands, &axes, is_real)
         });
         self.view(tensor, axes)
     }
 
     pub(super) fn transposed_convolution(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?.with_channels();
-        let [
-            Axis::Batch,
-            Axis::Feature(channels),
-            Axis::Row(rows),
-            Axis::Column(columns),
-        ] = view.axes[..]
-        else {
-            return Err(Unsupported::new(
-                "a transposed convolution over other axes than rows and columns",
-            ));
-        };
+        let (channels, rows, columns) = axes::pictures(&view.axes)
+            .ok_or_else(|| Unsupported::new("a transposed convolution over other axes than rows and columns"))?;
         let kernel = self.weights(node)?;
         let ([inputs, per_group, height, width], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
             return Err(Unsupported::new("weights that are not real [in, out, rows, columns]"));
@@ -212,12 +190,7 @@ impl Lowering {
             }
             matrix
         };
-        let axes = vec![
-            Axis::Batch,
-            Axis::Feature(outputs),
-            Axis::Row(extent.0),
-            Axis::Column(extent.1),
-        ];
+        let axes = axes::of_pictures(outputs, extent.0, extent.1);
         let mut phases = Vec::new();
         for down in 0..strides[0] {
             for right in 0..strides[1] {
@@ -295,6 +268,25 @@ impl Lowering {
         let plus = Operator::Pointwise(Node::new("Sum", &[], ""));
         let view = self.at_stride(node, plus, sum, axes, stride);
         self.define(node, Entity::View(view))
+    }
+}
+
+/// What a node makes, at the resolution of the image.
+pub(super) fn of_node(
+    node: &Node,
+    operator: Operator,
+    operands: Vec<Operand>,
+    axes: &[Axis],
+    is_real: bool,
+) -> StencilTensor {
+    StencilTensor {
+        layer: layer::describe(node),
+        operator,
+        operands,
+        features: axes::features(axes),
+        extent: axes::extent(axes),
+        stride: Stride::ONE,
+        is_real,
     }
 }
 
