@@ -8,41 +8,25 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
-    RevokedCertParams, SerialNumber, date_time_ymd,
+use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd};
+use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
+
+use super::{
+    command::{
+        fixtures,
+        server::{PATIENCE, Server, eventually},
+        text,
+    },
+    pki::{self, Issuer, Pair, issuer},
 };
-use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
-    crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
-
-use super::command::{
-    fixtures,
-    server::{PATIENCE, Server, eventually},
-    text,
-};
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-/// A certificate and its key, in PEM.
-type Pair = (String, String);
-
-fn issuer() -> Issuer {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
 
 /// One for `localhost` that holds from one year to another.
 fn certificate(issuer: &Issuer, serial: u64, (from, to): (i32, i32)) -> Pair {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.serial_number = Some(SerialNumber::from(serial));
-    params.not_before = date_time_ymd(from, 1, 1);
-    params.not_after = date_time_ymd(to, 1, 1);
-    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+    pki::certificate(issuer, |params| {
+        params.serial_number = Some(SerialNumber::from(serial));
+        params.not_before = date_time_ymd(from, 1, 1);
+        params.not_after = date_time_ymd(to, 1, 1);
+    })
 }
 
 /// What an issuer says of certificates that it revoked.
@@ -67,23 +51,8 @@ fn revoked(issuer: &Issuer, serials: &[u64]) -> String {
 
 /// Asks a server whose issuer is known, perhaps with a certificate of one's own. Answers what it showed, and said.
 fn ask(address: &str, trusted: &Issuer, own: Option<&Pair>) -> std::io::Result<(Vec<u8>, String)> {
-    let mut roots = RootCertStore::empty();
-    roots.add(trusted.der().clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match own {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
     let name = ServerName::try_from("localhost").unwrap();
-    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    let connection = ClientConnection::new(Arc::new(pki::client(trusted, own)), name).unwrap();
     let tcp = TcpStream::connect(address)?;
     tcp.set_read_timeout(Some(PATIENCE))?;
     let mut stream = StreamOwned::new(connection, tcp);

@@ -7,6 +7,9 @@
 #[path = "../command/mod.rs"]
 mod command;
 
+#[path = "../pki/mod.rs"]
+mod pki;
+
 mod addresses;
 mod certificates;
 mod neighbours;

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+#[path = "../pki/mod.rs"]
+mod pki;
 mod server;
 mod tls;
 

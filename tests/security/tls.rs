@@ -2,24 +2,16 @@
 
 use std::{fs::Permissions, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, date_time_ymd};
-use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring::default_provider,
-    pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
-};
+use rcgen::date_time_ymd;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::{client, server::Server};
-
-type Issuer = CertifiedIssuer<'static, KeyPair>;
-
-fn issuer() -> Issuer {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-}
+use super::{
+    client,
+    pki::{self, Issuer, issuer},
+    server::Server,
+};
 
 /// A certificate for `localhost` and its key, in PEM.
 fn certificate(issuer: &Issuer) -> (String, String) {
@@ -28,10 +20,7 @@ fn certificate(issuer: &Issuer) -> (String, String) {
 
 /// The same until the first of January of a year.
 fn certificate_until(issuer: &Issuer, year: i32) -> (String, String) {
-    let key = KeyPair::generate().unwrap();
-    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-    params.not_after = date_time_ymd(year, 1, 1);
-    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+    pki::certificate(issuer, |params| params.not_after = date_time_ymd(year, 1, 1))
 }
 
 fn write(folder: &Path, (certificate, key): &(String, String)) {
@@ -55,24 +44,11 @@ async fn shake(
     issuer: &Issuer,
     own: Option<&(String, String)>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut roots = RootCertStore::empty();
-    roots.add(issuer.der().clone()).unwrap();
-    let builder = ClientConfig::builder_with_provider(Arc::new(default_provider()));
-    let builder = builder
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots);
-    let config = match own {
-        None => builder.with_no_client_auth(),
-        Some((certificate, key)) => {
-            let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
-            let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-            builder.with_client_auth_cert(chain, key).unwrap()
-        }
-    };
     let stream = TcpStream::connect(address).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+    TlsConnector::from(Arc::new(pki::client(issuer, own)))
+        .connect(name, stream)
+        .await
 }
 
 fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
