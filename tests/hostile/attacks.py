@@ -134,6 +134,34 @@ def oversized(count: int) -> Attack:
     return lambda server: together(server.http, bytes_, count)
 
 
+def until_closed(
+    streams: list[socket.socket], seconds: float, pause: float, look: Callable[[socket.socket], bool]
+) -> Answers:
+    """Looks after connections again and again until the server has closed them all, or for so long.
+
+    `look` says whether a connection is open; one that would wait is.
+    """
+    answers = Answers()
+    end = time.monotonic() + seconds
+    while streams and time.monotonic() < end:
+        time.sleep(pause)
+        for stream in list(streams):
+            try:
+                is_open = look(stream)
+            except BlockingIOError:
+                is_open = True
+            except OSError:
+                is_open = False
+            if not is_open:
+                answers["closed by the server"] += 1
+                stream.close()
+                streams.remove(stream)
+    answers["still open"] += len(streams)
+    for stream in streams:
+        stream.close()
+    return answers
+
+
 def newcomer(address: Address) -> Answers:
     """What becomes of a client that asks for little, and within how many seconds."""
     start = time.monotonic()

@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from attacks import FLOOD_SECONDS, PATIENCE, Answers, Attack
+from attacks import FLOOD_SECONDS, PATIENCE, Answers, Attack, until_closed
 from server import Address, Server
 
 
@@ -51,27 +51,15 @@ def handshakes(count: int, share: float, seconds: float) -> Attack:
             except OSError:
                 answers["cut"] += 1
         answers += encrypted_newcomer(server.http)
-        end = time.monotonic() + seconds
-        place = length
-        while streams and time.monotonic() < end:
-            time.sleep(0.5)
-            for stream in list(streams):
-                try:
-                    stream.sendall(hello[place : place + 1])
-                    stream.setblocking(False)
-                    is_open = bool(stream.recv(1 << 16))
-                except BlockingIOError:
-                    is_open = True
-                except OSError:
-                    is_open = False
-                if not is_open:
-                    answers["closed by the server"] += 1
-                    stream.close()
-                    streams.remove(stream)
-            place += 1
-        answers["still open"] += len(streams)
-        for stream in streams:
-            stream.close()
+        sent = dict.fromkeys(streams, length)
+
+        def look(stream: socket.socket) -> bool:
+            stream.sendall(hello[sent[stream] : sent[stream] + 1])
+            sent[stream] += 1
+            stream.setblocking(False)
+            return bool(stream.recv(1 << 16))
+
+        answers.update(until_closed(streams, seconds, 0.5, look))
         return answers
 
     return run

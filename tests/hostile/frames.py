@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from attacks import FLOOD_SECONDS, MODEL, Answers, Attack, newcomer
+from attacks import FLOOD_SECONDS, MODEL, Answers, Attack, newcomer, until_closed
 from server import Address, Server
 
 
@@ -56,27 +56,15 @@ def pinging(count: int, seconds: float) -> Attack:
                 streams.append(stream)
             except OSError:
                 answers["no place"] += 1
-        end = time.monotonic() + seconds
-        while streams and time.monotonic() < end:
-            for stream in list(streams):
-                try:
-                    got = stream.recv(4096)
-                    # A frame of pings, which comes alone, is acknowledged.
-                    if len(got) >= 17 and got[-14] == 6 and got[-13] == 0:
-                        stream.send(frame(6, 1, 0, got[-8:]))
-                    is_open = bool(got)
-                except BlockingIOError:
-                    is_open = True
-                except OSError:
-                    is_open = False
-                if not is_open:
-                    answers["closed by the server"] += 1
-                    stream.close()
-                    streams.remove(stream)
-            time.sleep(0.2)
-        answers["still open"] += len(streams)
-        for stream in streams:
-            stream.close()
+
+        def look(stream: socket.socket) -> bool:
+            got = stream.recv(4096)
+            # A frame of pings, which comes alone, is acknowledged.
+            if len(got) >= 17 and got[-14] == 6 and got[-13] == 0:
+                stream.send(frame(6, 1, 0, got[-8:]))
+            return bool(got)
+
+        answers.update(until_closed(streams, seconds, 0.2, look))
         return answers
 
     return run
@@ -159,31 +147,17 @@ def slow_readers(count: int, path: str, rate: int, seconds: float) -> Attack:
     more = b"".join(frame(8, 0, number, struct.pack(">I", rate // 2)) for number in (0, 1))
 
     def run(server: Server) -> Answers:
-        answers = Answers()
         streams = [http2(server.http, (4, 0)) for _ in range(count)]
         for stream in streams:
             stream.sendall(frame(1, 5, 1, head))
             stream.setblocking(False)
-        end = time.monotonic() + seconds
-        while streams and time.monotonic() < end:
-            time.sleep(0.5)
-            for stream in list(streams):
-                try:
-                    stream.sendall(more)
-                    while got := stream.recv(1 << 16):
-                        pass
-                    is_open = bool(got)
-                except BlockingIOError:
-                    is_open = True
-                except OSError:
-                    is_open = False
-                if not is_open:
-                    answers["closed by the server"] += 1
-                    stream.close()
-                    streams.remove(stream)
-        answers["still open"] += len(streams)
-        for stream in streams:
-            stream.close()
-        return answers
+
+        def look(stream: socket.socket) -> bool:
+            stream.sendall(more)
+            while got := stream.recv(1 << 16):
+                pass
+            return bool(got)
+
+        return until_closed(streams, seconds, 0.5, look)
 
     return run
