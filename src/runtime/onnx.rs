@@ -6,6 +6,7 @@
 //! threads of its own. No thread ever spins: idle spinning of several sessions on few cores costs more than half of the
 //! throughput.
 
+mod large;
 mod model_editor;
 mod provider;
 mod scratch;
@@ -27,6 +28,7 @@ use ort::{
     value::TensorRef,
 };
 
+use self::large::LargeProgram;
 use super::{Device, Engine, Input, Placement, Program, RuntimeError, Threads, Values, View, processor, time_limit};
 use crate::graph::{self, protobuf::Model};
 
@@ -206,9 +208,8 @@ impl Engine for OnnxEngine {
                 .with_intra_threads(cores())?;
             stoppable(&mut builder, |builder| model_editor::session(builder, graph))
         };
-        let session = Mutex::new(session().map_err(|failure| failure.of_load(name))?);
-        let name = name.to_owned();
-        Ok(Arc::new(LargeProgram { name, session }))
+        let session = session().map_err(|failure| failure.of_load(name))?;
+        Ok(Arc::new(LargeProgram::new(name, session)))
     }
 
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
@@ -246,31 +247,6 @@ struct OnnxProgram {
     most_narrow: usize,
     /// The one that spreads a run over all cores.
     wide: Mutex<Option<Session>>,
-}
-
-/// A large graph with its one session: each would hold the weights again, and a run is work enough for all cores.
-struct LargeProgram {
-    name: String,
-    session: Mutex<Session>,
-}
-
-impl fmt::Debug for LargeProgram {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "LargeProgram({})", self.name)
-    }
-}
-
-impl Program for LargeProgram {
-    fn run_with(
-        &self,
-        inputs: &[Input<'_>],
-        outputs: &[&str],
-        _threads: Threads,
-        read: &mut dyn FnMut(&[View<'_>]),
-    ) -> Result<(), RuntimeError> {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        run(&mut session, inputs, outputs, read).map_err(|failure| failure.of_run(&self.name))
-    }
 }
 
 /// Sessions without threads of their own.

@@ -59,12 +59,8 @@ impl Gate<'_> {
         } else {
             OTHERS_ELSEWHERE
         };
-        let tried = if self.knows_batch_size {
-            among_few_and_many(others, run)
-        } else {
-            batch_independence::probe(others, run).map(|tried| tried.map(|(kept, numbers)| ((kept, others), numbers)))
-        };
-        match tried.map_err(refused)? {
+        let most = if self.knows_batch_size { MANY_OTHERS } else { others };
+        match among_few_and_many(others, most, run).map_err(refused)? {
             // What draws under some images only would be caught by luck.
             Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
                 file: file.to_owned(),
@@ -117,8 +113,12 @@ impl Gate<'_> {
 /// What company changes, amid how many others at most, and the numbers of items 1 and 2.
 type Tried = Result<((Kept, usize), Vec<Vec<f32>>), Broken>;
 
-/// Tries a few others, and as many as share a run if there is time for that.
-fn among_few_and_many(few: usize, run: &mut batch_independence::Run<'_, NetworkError>) -> Result<Tried, NetworkError> {
+/// Tries a few others, and up to `most` if there is time for that.
+fn among_few_and_many(
+    few: usize,
+    most: usize,
+    run: &mut batch_independence::Run<'_, NetworkError>,
+) -> Result<Tried, NetworkError> {
     let mut each = f64::INFINITY;
     let mut timed = |items: &[usize]| {
         let start = Instant::now();
@@ -130,7 +130,7 @@ fn among_few_and_many(few: usize, run: &mut batch_independence::Run<'_, NetworkE
         Ok(found) => found,
         Err(broken) => return Ok(Err(broken)),
     };
-    let many = ((TIME_OF_MANY.as_secs_f64() / each.max(1e-9)) as usize).min(MANY_OTHERS);
+    let many = ((TIME_OF_MANY.as_secs_f64() / each.max(1e-9)) as usize).min(most);
     if many <= few {
         return Ok(Ok(((kept, few), others)));
     }
