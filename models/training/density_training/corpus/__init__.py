@@ -22,8 +22,8 @@ MAKERS = (
     published.first,
     published.second,
     published_more.cases,
-    classifiers.of_batches,
     deceptive.cases,
+    classifiers.of_batches,
 )
 
 
