@@ -15,7 +15,10 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
-use self::{keys::Keys, proxies::Proxies};
+use self::{
+    keys::{Keys, Known},
+    proxies::Proxies,
+};
 pub use self::{
     keys::{KeysError, NewKey},
     proxies::Network,
@@ -73,8 +76,8 @@ impl FromIterator<Scope> for Scopes {
 /// Whoever a request comes from.
 #[derive(Debug, Clone, Default)]
 pub struct Caller {
-    /// The name of the key, where there are keys.
-    name: Option<Arc<str>>,
+    /// The key, where there are keys.
+    key: Option<Arc<Known>>,
     scopes: Scopes,
     /// Requests of one client have one number. `None` where clients cannot be told apart.
     client: Option<u64>,
@@ -84,7 +87,7 @@ impl Caller {
     /// Whoever has the machine: the command line, and everybody where there are no keys.
     pub fn trusted() -> Self {
         Self {
-            name: None,
+            key: None,
             scopes: Scopes::ALL,
             client: None,
         }
@@ -97,7 +100,7 @@ impl Caller {
 
     /// The name of the caller's key.
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.key.as_ref().map(|key| &*key.name)
     }
 
     /// The number that all requests of this client have.
@@ -118,7 +121,7 @@ impl Caller {
         let detail = format!(
             "this needs a key with the scope {:?}; the key {:?} has {}",
             scope.name(),
-            self.name.as_deref().unwrap_or_default(),
+            self.name().unwrap_or_default(),
             own.join(", ")
         );
         Err(Refusal::new(Kind::Forbidden, detail))
@@ -226,11 +229,28 @@ impl Access {
             let detail = "the key is none of this server's";
             Refusal::new(Kind::Unauthenticated, detail)
         })?;
-        Ok(Caller {
-            client: Some(self.numbers.hash_one(&known.name)),
-            name: Some(Arc::clone(&known.name)),
-            scopes: known.scopes,
+        Ok(self.owner(known))
+    }
+
+    /// The same caller, with what its key is good for by now; refused, if the key is good for nothing any more.
+    pub fn again(&self, caller: &Caller) -> Result<Caller, Refusal> {
+        let Some(shown) = &caller.key else {
+            return Ok(caller.clone());
+        };
+        let keys = self.keys.load();
+        let known = keys.as_ref().and_then(|keys| keys.again(shown));
+        known.map(|known| self.owner(known)).ok_or_else(|| {
+            let detail = format!("the key {:?} is none of this server's any more", shown.name);
+            Refusal::new(Kind::Unauthenticated, detail)
         })
+    }
+
+    fn owner(&self, key: &Arc<Known>) -> Caller {
+        Caller {
+            client: Some(self.numbers.hash_one(&key.name)),
+            scopes: key.scopes,
+            key: Some(Arc::clone(key)),
+        }
     }
 }
 

@@ -249,7 +249,8 @@ pub struct HttpSettings {
     #[arg(long, value_name = "SECONDS", default_value = "0", value_parser = seconds_or_zero)]
     pub drain_delay: Duration,
 
-    /// Seconds that accepted work may take to finish after SIGTERM or SIGINT
+    /// Seconds that accepted work may take to finish after SIGTERM or SIGINT, or once its client's certificate is no
+    /// longer good
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub drain_timeout: Duration,
 }

@@ -65,7 +65,7 @@ pub(super) struct Known {
 
 /// All of them.
 #[derive(Debug, PartialEq)]
-pub(super) struct Keys(Vec<Known>);
+pub(super) struct Keys(Vec<Arc<Known>>);
 
 impl Keys {
     pub(super) fn read(path: &Path) -> Result<Self, KeysError> {
@@ -81,7 +81,7 @@ impl Keys {
 
     fn parse(text: &str) -> Result<Self, String> {
         let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
-        let mut keys: Vec<Known> = Vec::with_capacity(file.key.len());
+        let mut keys: Vec<Arc<Known>> = Vec::with_capacity(file.key.len());
         for Written { name, sha256, scopes } in file.key {
             if keys.iter().any(|key| key.name == name) {
                 return Err(format!("there are two keys {name:?}"));
@@ -91,7 +91,7 @@ impl Keys {
             }
             let hash = unhex(&sha256).ok_or_else(|| format!("the sha256 of the key {name:?} is not 64 hex digits"))?;
             let scopes = scopes.into_iter().collect();
-            keys.push(Known { name, scopes, hash });
+            keys.push(Arc::new(Known { name, scopes, hash }));
         }
         Ok(Self(keys))
     }
@@ -105,13 +105,18 @@ impl Keys {
     }
 
     /// The key with this text. The time that it takes says nothing of the keys there are.
-    pub(super) fn find(&self, text: &str) -> Option<&Known> {
+    pub(super) fn find(&self, text: &str) -> Option<&Arc<Known>> {
         let hash: [u8; 32] = Sha256::digest(text.as_bytes()).into();
         let mut found = u64::MAX;
         for (index, key) in self.0.iter().enumerate() {
             found.conditional_assign(&(index as u64), hash.ct_eq(&key.hash));
         }
         usize::try_from(found).ok().and_then(|index| self.0.get(index))
+    }
+
+    /// What is known now of a key that was known before.
+    pub(super) fn again(&self, known: &Known) -> Option<&Arc<Known>> {
+        self.0.iter().find(|own| own.hash == known.hash)
     }
 }
 

@@ -64,10 +64,19 @@ fn a_changed_file_counts_at_once_and_a_broken_one_changes_nothing() {
     let (old, new) = (key("old"), key("new"));
     std::fs::write(&file, &old.entry).unwrap();
     let access = Access::new(Some(file.clone()), Identity::None).unwrap();
+    let before = access.caller(Some(&old.key), None).unwrap();
     assert_eq!(access.reload().unwrap(), None);
     std::fs::write(&file, &new.entry).unwrap();
     assert_eq!(access.reload().unwrap(), Some(1));
     assert!(access.caller(Some(&old.key), None).is_err());
+    let refusal = access.again(&before).unwrap_err();
+    assert_eq!(refusal.kind(), Kind::Unauthenticated);
+    let caller = access.caller(Some(&new.key), None).unwrap();
+    std::fs::write(&file, new.entry.replace("\"admin\"", "").replace(", ]", "]")).unwrap();
+    assert_eq!(access.reload().unwrap(), Some(1));
+    let again = access.again(&caller).unwrap();
+    assert_eq!(again.client(), caller.client());
+    assert!(again.may(Scope::Read).is_ok() && again.may(Scope::Admin).is_err());
     std::fs::write(&file, "[[key]]\nname = 'x'\nsha256 = 'abc'\nscopes = ['read']").unwrap();
     let error = access.reload().unwrap_err().to_string();
     assert!(

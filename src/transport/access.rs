@@ -18,17 +18,33 @@ use axum::{
 use super::{
     middleware::{Before, Boxed, Middleware},
     rpc::status,
+    tls::ClientCertificate,
     web::{body, problem::Problem, scope::RequestScope},
 };
 use crate::{
-    access::{Caller, Scope},
+    access::{Access, Caller, Scope},
     model::{Kind, Refusal, refusal::clip},
     operations::Service,
 };
 
-/// The address of the other side of a connection, as an extension of its requests.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Peer(pub(crate) SocketAddr);
+/// The other side of a connection, as an extension of its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Peer {
+    pub(crate) address: SocketAddr,
+    /// What it showed of itself, where that is wanted.
+    pub(crate) certificate: Option<ClientCertificate>,
+}
+
+impl Peer {
+    /// Refuses whoever would not be let in any more.
+    fn check(&self) -> Result<(), Refusal> {
+        if self.certificate.as_ref().is_none_or(ClientCertificate::is_good) {
+            return Ok(());
+        }
+        let detail = "the certificate that this connection began with is no longer good here";
+        Err(Refusal::new(Kind::Unauthenticated, detail))
+    }
+}
 
 /// Where proxies write down whom they ask for.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -117,6 +133,9 @@ impl Guard {
 
     /// Whether it may come in by this door, and who it is.
     fn identify(&self, needs: Needs, request: &Request) -> Result<Caller, Refusal> {
+        if let Some(peer) = request.extensions().get::<Peer>() {
+            peer.check()?;
+        }
         match (self.door, needs) {
             (Door::Clients, Needs::Metrics) => {
                 let detail = "metrics are answered at the address of --probes";
@@ -142,11 +161,11 @@ impl Guard {
 
     /// Where a request began: at the other side of the connection, or before it, if that is a proxy that is believed.
     fn address(&self, request: &Request) -> Option<IpAddr> {
-        let Peer(peer) = request.extensions().get::<Peer>()?;
+        let peer = request.extensions().get::<Peer>()?;
         let forwarded = request.headers().get_all(FORWARDED_FOR).into_iter();
         // What is no text tells nothing, and must not let what stands before it count.
         let forwarded = forwarded.flat_map(|value| value.to_str().unwrap_or_default().split(','));
-        Some(self.service.access().origin(peer.ip(), forwarded))
+        Some(self.service.access().origin(peer.address.ip(), forwarded))
     }
 
     /// Lets a request in, or has it refused. Whoever is let in stands in the extensions. What changes the server for
@@ -234,6 +253,28 @@ fn audit(audited: Option<Audited>, response: Response) -> Response {
 /// Whoever the guard let in.
 pub(crate) fn caller(extensions: &Extensions) -> Caller {
     extensions.get::<Caller>().cloned().unwrap_or_else(Caller::nobody)
+}
+
+/// Whoever the guard let in, for as long as a stream of many requests stands.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    caller: Caller,
+    peer: Option<Peer>,
+}
+
+impl Standing {
+    pub(crate) fn new(extensions: &Extensions) -> Self {
+        Self {
+            caller: caller(extensions),
+            peer: extensions.get::<Peer>().cloned(),
+        }
+    }
+
+    /// The caller as it would be let in now, if it would be.
+    pub(crate) fn caller(&self, access: &Access) -> Result<Caller, Refusal> {
+        self.peer.as_ref().map_or(Ok(()), Peer::check)?;
+        access.again(&self.caller)
+    }
 }
 
 /// `Authorization: Bearer KEY`, or `X-API-Key: KEY`.

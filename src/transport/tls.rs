@@ -2,6 +2,7 @@
 //!
 //! What a certificate proves is that a client may connect; what it may ask for is the business of keys.
 
+mod client;
 mod validity;
 mod words;
 
@@ -12,15 +13,18 @@ use std::{
 };
 
 pub use self::validity::Validity;
-pub(crate) use self::words::{Failure, failure};
+pub(crate) use self::{
+    client::ClientCertificate,
+    words::{Failure, failure},
+};
 use arc_swap::ArcSwap;
 use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring::default_provider,
     pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, pem::PemObject},
-    server::WebPkiClientVerifier,
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 /// What clients may speak inside, in the order of preference.
@@ -61,6 +65,8 @@ pub struct TlsError {
 pub struct Tls {
     files: TlsFiles,
     current: ArcSwap<Current>,
+    /// Told when there is another one.
+    changed: watch::Sender<()>,
 }
 
 /// What the files held, each in the place of its path.
@@ -70,26 +76,38 @@ type Content = [Option<Vec<u8>>; 4];
 struct Current {
     content: Content,
     config: Arc<ServerConfig>,
+    /// What looks at clients' certificates, where they must show one.
+    clients: Option<Arc<dyn ClientCertVerifier>>,
     validity: Option<Validity>,
+    /// How often something else was read before.
+    generation: u64,
 }
 
 impl Tls {
     /// Reads the files.
     pub fn new(files: TlsFiles) -> Result<Self, TlsError> {
         let content = read(&files)?;
-        let current = ArcSwap::from_pointee(Current::of(&files, content)?);
-        Ok(Self { files, current })
+        let current = ArcSwap::from_pointee(Current::of(&files, content, 0)?);
+        let changed = watch::Sender::new(());
+        Ok(Self {
+            files,
+            current,
+            changed,
+        })
     }
 
-    /// Reads the files again; new connections get what they hold now. If that cannot be used, all stays as it was.
-    /// Answers whether they hold something else.
+    /// Reads the files again; new connections get what they hold now, and those end whose clients would not be let in
+    /// any more. If it cannot be used, all stays as it was. Answers whether they hold something else.
     pub fn reload(&self) -> Result<bool, TlsError> {
         let content = read(&self.files)?;
-        let is_new = content != self.current.load().content;
-        if is_new {
-            self.current.store(Arc::new(Current::of(&self.files, content)?));
+        let before = self.current.load();
+        if content == before.content {
+            return Ok(false);
         }
-        Ok(is_new)
+        let current = Current::of(&self.files, content, before.generation + 1)?;
+        self.current.store(Arc::new(current));
+        self.changed.send_replace(());
+        Ok(true)
     }
 
     /// The files that it is made of.
@@ -102,23 +120,32 @@ impl Tls {
         self.current.load().validity
     }
 
-    /// Shakes hands.
-    pub(crate) async fn accept(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
-        let config = Arc::clone(&self.current.load().config);
-        TlsAcceptor::from(config).accept(stream).await
+    /// Shakes hands. Answers with what the client showed, too.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        stream: TcpStream,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
+        let current = self.current.load_full();
+        let stream = TlsAcceptor::from(Arc::clone(&current.config)).accept(stream).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        let shown = chain.map(|chain| ClientCertificate::new(self, chain, current.generation));
+        Ok((stream, shown))
     }
 }
 
 impl Current {
-    fn of(files: &TlsFiles, content: Content) -> Result<Self, TlsError> {
+    fn of(files: &TlsFiles, content: Content, generation: u64) -> Result<Self, TlsError> {
         let held = |place: usize| content[place].as_deref().unwrap_or_default();
         let chain = certificates(&files.certificate, held(0))?;
         let validity = Validity::of(&chain);
-        let config = Arc::new(config(files, chain, held)?);
+        let clients = clients(files, held)?;
+        let config = Arc::new(config(files, chain, held(1), clients.clone())?);
         Ok(Self {
             content,
             config,
+            clients,
             validity,
+            generation,
         })
     }
 }
@@ -155,34 +182,44 @@ fn all<T: PemObject>(path: &Path, content: &[u8], what: &str, label: &str) -> Re
     Ok(all)
 }
 
-fn config<'a>(
+/// What looks at clients' certificates, where they must show one.
+fn clients<'a>(
+    files: &TlsFiles,
+    held: impl Fn(usize) -> &'a [u8],
+) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    let Some(path) = &files.client_ca else {
+        return Ok(None);
+    };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path, held(2))? {
+        let added = roots.add(certificate);
+        added.map_err(|error| wrong(path, words::of_certificate(&error)))?;
+    }
+    let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(default_provider()));
+    let mut named = path;
+    if let Some(path) = &files.client_crl {
+        let lists: Vec<CertificateRevocationListDer<'static>> =
+            all(path, held(3), "list of revoked certificates", "X509 CRL")?;
+        verifier = verifier.with_crls(lists);
+        named = path;
+    }
+    let verifier = verifier.build().map_err(|error| wrong(named, error.to_string()))?;
+    Ok(Some(verifier))
+}
+
+fn config(
     files: &TlsFiles,
     chain: Vec<CertificateDer<'static>>,
-    held: impl Fn(usize) -> &'a [u8],
+    key: &[u8],
+    clients: Option<Arc<dyn ClientCertVerifier>>,
 ) -> Result<ServerConfig, TlsError> {
-    let key = PrivateKeyDer::from_pem_slice(held(1));
+    let key = PrivateKeyDer::from_pem_slice(key);
     let key = key.map_err(|error| wrong(&files.key, words::of_pem(&error, "private key")))?;
-    let provider = Arc::new(default_provider());
-    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let builder = builder.with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| wrong(&files.certificate, error.to_string()))?;
-    let builder = match &files.client_ca {
-        Some(path) => {
-            let mut roots = RootCertStore::empty();
-            for certificate in certificates(path, held(2))? {
-                let added = roots.add(certificate);
-                added.map_err(|error| wrong(path, words::of_certificate(&error)))?;
-            }
-            let mut verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let mut named = path;
-            if let Some(path) = &files.client_crl {
-                let lists: Vec<CertificateRevocationListDer<'static>> =
-                    all(path, held(3), "list of revoked certificates", "X509 CRL")?;
-                verifier = verifier.with_crls(lists);
-                named = path;
-            }
-            let verifier = verifier.build().map_err(|error| wrong(named, error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
-        }
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients),
         None => builder.with_no_client_auth(),
     };
     let config = builder.with_single_cert(chain, key);

@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use rcgen::{CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd};
+use rcgen::{SerialNumber, date_time_ymd};
 use rustls::{ClientConnection, StreamOwned, pki_types::ServerName};
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
         server::{PATIENCE, Server, eventually},
         text,
     },
-    pki::{self, Issuer, Pair, issuer},
+    pki::{self, Issuer, Pair, issuer, revoked},
 };
 
 /// One for `localhost` that holds from one year to another.
@@ -27,26 +27,6 @@ fn certificate(issuer: &Issuer, serial: u64, (from, to): (i32, i32)) -> Pair {
         params.not_before = date_time_ymd(from, 1, 1);
         params.not_after = date_time_ymd(to, 1, 1);
     })
-}
-
-/// What an issuer says of certificates that it revoked.
-fn revoked(issuer: &Issuer, serials: &[u64]) -> String {
-    let when = date_time_ymd(2020, 1, 1);
-    let revoked = |&serial: &u64| RevokedCertParams {
-        serial_number: SerialNumber::from(serial),
-        revocation_time: when,
-        reason_code: None,
-        invalidity_date: None,
-    };
-    let list = CertificateRevocationListParams {
-        this_update: when,
-        next_update: date_time_ymd(4000, 1, 1),
-        crl_number: SerialNumber::from(1_u64),
-        issuing_distribution_point: None,
-        revoked_certs: serials.iter().map(revoked).collect(),
-        key_identifier_method: KeyIdMethod::Sha256,
-    };
-    list.signed_by(issuer).unwrap().pem().unwrap()
 }
 
 /// Asks a server whose issuer is known, perhaps with a certificate of one's own. Answers what it showed, and said.

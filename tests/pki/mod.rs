@@ -1,6 +1,9 @@
 //! Issuers, certificates and clients of TLS, as tests of servers need them.
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, IsCa, KeyIdMethod, KeyPair,
+    RevokedCertParams, SerialNumber, date_time_ymd,
+};
 use rustls::{
     ClientConfig, RootCertStore,
     crypto::ring::default_provider,
@@ -24,6 +27,26 @@ pub(crate) fn certificate(issuer: &Issuer, set: impl FnOnce(&mut CertificatePara
     let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
     set(&mut params);
     (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+}
+
+/// What an issuer says of certificates that it revoked.
+pub(crate) fn revoked(issuer: &Issuer, serials: &[u64]) -> String {
+    let when = date_time_ymd(2020, 1, 1);
+    let revoked = |&serial: &u64| RevokedCertParams {
+        serial_number: SerialNumber::from(serial),
+        revocation_time: when,
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: when,
+        next_update: date_time_ymd(4000, 1, 1),
+        crl_number: SerialNumber::from(1_u64),
+        issuing_distribution_point: None,
+        revoked_certs: serials.iter().map(revoked).collect(),
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    list.signed_by(issuer).unwrap().pem().unwrap()
 }
 
 /// A client that knows an issuer, perhaps with a certificate of its own.

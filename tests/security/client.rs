@@ -7,13 +7,15 @@ use std::{
 };
 
 use axum::http::{Request, Response, uri::PathAndQuery};
+use futures_util::stream;
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
+    sync::mpsc::{self, UnboundedSender},
 };
-use tonic::{Status, body::Body, client::Grpc};
+use tonic::{Status, Streaming, body::Body, client::Grpc};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use tonic_prost::ProstCodec;
 
@@ -61,6 +63,7 @@ async fn send_over<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S, bytes: &[u
 }
 
 /// A connection of gRPC.
+#[derive(Clone)]
 pub(crate) struct Connection(http2::SendRequest<Body>);
 
 pub(crate) async fn connect(address: SocketAddr) -> Connection {
@@ -99,6 +102,65 @@ struct Named {
 #[derive(Clone, PartialEq, prost::Message)]
 struct Anything {}
 
+/// What is told here of `inference.ModelStreamInferResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Streamed {
+    #[prost(string, tag = "1")]
+    pub(crate) error_message: String,
+}
+
+/// A stream of requests to draw, and of their answers.
+pub(crate) struct Stream {
+    requests: UnboundedSender<Named>,
+    answers: Streaming<Streamed>,
+}
+
+impl Stream {
+    /// Opens it, and draws once.
+    pub(crate) async fn open(connection: Connection, key: Option<&str>) -> Result<Self, Status> {
+        let (requests, coming) = mpsc::unbounded_channel();
+        let coming = stream::unfold(coming, async |mut coming| Some((coming.recv().await?, coming)));
+        requests
+            .send(Named {
+                name: "tiny-pixelcnn:sample".to_owned(),
+            })
+            .unwrap();
+        let mut client = Grpc::with_origin(connection, "http://localhost".parse().unwrap());
+        client.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/inference.GRPCInferenceService/ModelStreamInfer");
+        let codec = ProstCodec::<Named, Streamed>::default();
+        let answers = client.streaming(with_key(coming, key), path, codec).await?.into_inner();
+        let mut own = Self { requests, answers };
+        own.answer().await?;
+        Ok(own)
+    }
+
+    /// Draws once more.
+    pub(crate) async fn draw(&mut self) -> Result<(), Status> {
+        // Where the stream has ended, its end is the answer.
+        let _ = self.requests.send(Named {
+            name: "tiny-pixelcnn:sample".to_owned(),
+        });
+        self.answer().await
+    }
+
+    /// What comes next.
+    pub(crate) async fn answer(&mut self) -> Result<(), Status> {
+        let answer = self.answers.message().await?;
+        assert_eq!(answer.expect("an answer or a status").error_message, "");
+        Ok(())
+    }
+}
+
+fn with_key<T>(message: T, key: Option<&str>) -> tonic::Request<T> {
+    let mut request = tonic::Request::new(message);
+    if let Some(key) = key {
+        let bearer = format!("Bearer {key}").parse().unwrap();
+        request.metadata_mut().insert("authorization", bearer);
+    }
+    request
+}
+
 pub(crate) async fn health(connection: Connection) -> Result<(), Status> {
     let mut client = HealthClient::with_origin(connection, "http://localhost".parse().unwrap());
     client.check(HealthCheckRequest::default()).await.map(drop)
@@ -115,11 +177,7 @@ pub(crate) async fn infer(connection: Connection, model: &str, key: &str) -> Res
 async fn call(connection: Connection, method: &str, model: &str, key: Option<&str>) -> Result<(), Status> {
     let mut client = Grpc::with_origin(connection, "http://localhost".parse().unwrap());
     client.ready().await.unwrap();
-    let mut request = tonic::Request::new(Named { name: model.to_owned() });
-    if let Some(key) = key {
-        let bearer = format!("Bearer {key}").parse().unwrap();
-        request.metadata_mut().insert("authorization", bearer);
-    }
+    let request = with_key(Named { name: model.to_owned() }, key);
     let path = format!("/inference.GRPCInferenceService/{method}");
     let codec = ProstCodec::<Named, Anything>::default();
     client

@@ -5,6 +5,7 @@
 mod client;
 #[path = "../pki/mod.rs"]
 mod pki;
+mod revocation;
 mod server;
 mod tls;
 

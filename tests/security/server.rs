@@ -111,6 +111,11 @@ impl Server {
         found.unwrap().1.clone()
     }
 
+    /// Requests that are being answered, over HTTP.
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.metrics.http_in_flight.get()
+    }
+
     /// When the certificate expires, as metrics say.
     pub(crate) fn expiry(&self) -> String {
         let text = self.metrics.encode();

@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A certificate for `localhost` and its key, in PEM.
-fn certificate(issuer: &Issuer) -> (String, String) {
+pub(crate) fn certificate(issuer: &Issuer) -> (String, String) {
     certificate_until(issuer, 4000)
 }
 
@@ -23,12 +23,12 @@ fn certificate_until(issuer: &Issuer, year: i32) -> (String, String) {
     pki::certificate(issuer, |params| params.not_after = date_time_ymd(year, 1, 1))
 }
 
-fn write(folder: &Path, (certificate, key): &(String, String)) {
+pub(crate) fn write(folder: &Path, (certificate, key): &(String, String)) {
     std::fs::write(folder.join("cert.pem"), certificate).unwrap();
     std::fs::write(folder.join("key.pem"), key).unwrap();
 }
 
-fn arguments(folder: &Path) -> Vec<String> {
+pub(crate) fn arguments(folder: &Path) -> Vec<String> {
     let path = |name: &str| folder.join(name).display().to_string();
     vec![
         "--tls-certificate".to_owned(),

@@ -16,7 +16,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{metrics::Metrics, transport::tls::Tls};
+use crate::{
+    metrics::Metrics,
+    transport::{access::Peer, tls::Tls},
+};
 
 use super::config::ServerLimits;
 
@@ -196,15 +199,16 @@ impl Server {
         let handshakes = self.handshakes.clone();
         connections.spawn(async move {
             let _held = (slot, open);
+            let peer = |certificate| Peer { address, certificate };
             let Some(handshakes) = handshakes else {
-                return all.serve(stream, address, activity).await;
+                return all.serve(stream, peer(None), activity).await;
             };
             let agreed = tokio::select! {
                 agreed = handshakes.shake(stream, address) => agreed,
                 () = activity.wanted() => return,
             };
-            if let Some(stream) = agreed {
-                all.serve(stream, address, activity).await;
+            if let Some((stream, certificate)) = agreed {
+                all.serve(stream, peer(certificate), activity).await;
             }
         });
     }

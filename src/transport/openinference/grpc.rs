@@ -24,7 +24,7 @@ use crate::{
     access::Caller,
     model::{Kind, Refusal, refusal::clip},
     trace,
-    transport::access,
+    transport::access::{self, Standing},
     transport::rpc::{
         inference::{
             grpc_inference_service_server::GrpcInferenceService, infer_parameter::ParameterChoice,
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// How often a stream that waits for its client looks whether the server is shutting down.
+/// How often a stream that waits for its client looks whether it may go on waiting.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The service.
@@ -199,18 +199,18 @@ impl GrpcInferenceService for Inference {
         &self,
         request: Request<Streaming<ModelInferRequest>>,
     ) -> Answer<Self::ModelStreamInferStream> {
-        let caller = access::caller(request.extensions());
+        let standing = Standing::new(request.extensions());
         let requests = request.into_inner();
         // A stream is answered after its call: what it brings is a part of it all the same.
         let here = trace::current();
-        let answers = stream::unfold(Some((self.clone(), caller, requests)), move |state| {
+        let answers = stream::unfold(Some((self.clone(), standing, requests)), move |state| {
             here.clone().scope(async move {
-                let (own, caller, mut requests) = state?;
-                match own.next(&mut requests).await {
+                let (own, standing, mut requests) = state?;
+                match own.next(&standing, &mut requests).await {
                     Ok(None) => None,
-                    Ok(Some(request)) => {
-                        let answer = own.answer_in_stream(caller.clone(), request).await;
-                        Some((Ok(answer), Some((own, caller, requests))))
+                    Ok(Some((caller, request))) => {
+                        let answer = own.answer_in_stream(caller, request).await;
+                        Some((Ok(answer), Some((own, standing, requests))))
                     }
                     Err(status) => Some((Err(status), None)),
                 }
@@ -221,16 +221,26 @@ impl GrpcInferenceService for Inference {
 }
 
 impl Inference {
-    /// The next request of a stream, unless the server is shutting down.
-    async fn next(&self, requests: &mut Streaming<ModelInferRequest>) -> Result<Option<ModelInferRequest>, Status> {
+    /// The next request of a stream and whose it is, unless the server is shutting down or would not let the client in
+    /// any more.
+    async fn next(
+        &self,
+        standing: &Standing,
+        requests: &mut Streaming<ModelInferRequest>,
+    ) -> Result<Option<(Caller, ModelInferRequest)>, Status> {
+        let caller = || standing.caller(self.0.service.access()).map_err(refused);
         loop {
             tokio::select! {
                 biased;
-                request = requests.message() => return request,
+                request = requests.message() => {
+                    let request = request?.map(|request| Ok((caller()?, request)));
+                    return request.transpose();
+                }
                 () = tokio::time::sleep(LOOK) => {
                     if self.0.service.is_draining() {
                         return Err(refused(Refusal::shutting_down()));
                     }
+                    caller()?;
                 }
             }
         }

@@ -46,7 +46,8 @@ pub struct ServerLimits {
     /// How many requests are refused in a second for want of room before clients that come back earlier than they were
     /// told have to wait for that. Default 150 for each core, one or two hundredths of its time.
     pub refusals_per_second: u32,
-    /// Time for requests in flight to finish after the shutdown began; then their connections are cut. Default 60 s.
+    /// Time for requests in flight to finish after the shutdown began, or once the certificate of their client is no
+    /// longer good; then their connections are cut. Default 60 s.
     pub drain_timeout: Duration,
 }
 

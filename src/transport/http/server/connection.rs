@@ -1,6 +1,11 @@
 //! One connection from its first byte to its end.
 
-use std::{future::poll_fn, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    future::{pending, poll_fn},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::Router;
 use hyper_util::{
@@ -10,7 +15,7 @@ use hyper_util::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::watch,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -21,6 +26,7 @@ use super::{
     service::Routes,
     stream::Watched,
 };
+use crate::transport::access::Peer;
 
 /// How long a connection that has not said anything yet may do so after the shutdown began: its request may be under
 /// way.
@@ -83,7 +89,7 @@ impl Connections {
     }
 
     /// Serves one connection.
-    pub(super) async fn serve<S>(&self, stream: S, peer: SocketAddr, activity: Arc<Activity>)
+    pub(super) async fn serve<S>(&self, stream: S, peer: Peer, activity: Arc<Activity>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -102,13 +108,13 @@ impl Connections {
     }
 
     /// Speaks HTTP until either side is done, which is answered with `true`, or the connection is cut.
-    async fn speak<S>(&self, stream: Watched<S>, peer: SocketAddr, activity: &Arc<Activity>) -> bool
+    async fn speak<S>(&self, stream: Watched<S>, peer: Peer, activity: &Arc<Activity>) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = Routes::new(
             self.router.clone(),
-            peer,
+            peer.clone(),
             Arc::clone(activity),
             Arc::clone(&self.refusal_rate),
         );
@@ -116,6 +122,8 @@ impl Connections {
         let here = InlineWake::default();
         let mut draining = self.draining.clone();
         let (mut is_draining, mut is_wanted) = (false, false);
+        // Once the client would not be let in any more: until when what it has in flight may finish.
+        let mut ends = None;
         loop {
             let result = tokio::select! {
                 biased;
@@ -125,6 +133,11 @@ impl Connections {
                     if activity.has_asked_nothing() {
                         return false;
                     }
+                    None
+                }
+                () = withdrawn(&peer), if ends.is_none() => {
+                    tracing::info!(address = %peer.address, "a connection ends: its certificate is no longer good");
+                    ends = Some(Instant::now() + self.limits.drain_timeout);
                     None
                 }
                 result = poll_fn(|context| here.poll(context, |context| connection.as_mut().poll(context))) => {
@@ -145,6 +158,7 @@ impl Connections {
                         timeout(LATE_REQUEST_TIME, connection.as_mut()).await.ok()
                     }
                 }
+                () = reached(ends) => return false,
             };
             match result {
                 Some(Ok(())) => return true,
@@ -159,6 +173,22 @@ impl Connections {
                 }
             }
         }
+    }
+}
+
+/// Comes when the other side would not be let in any more.
+async fn withdrawn(peer: &Peer) {
+    match &peer.certificate {
+        Some(certificate) => certificate.withdrawn().await,
+        None => pending().await,
+    }
+}
+
+/// Comes at an instant, if there is one.
+async fn reached(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => pending().await,
     }
 }
 

@@ -14,7 +14,7 @@ use tokio_rustls::server::TlsStream;
 use super::TOLD_EVERY;
 use crate::{
     metrics::Metrics,
-    transport::tls::{Failure, Tls, failure},
+    transport::tls::{ClientCertificate, Failure, Tls, failure},
 };
 
 /// The handshakes of one listener.
@@ -43,10 +43,14 @@ impl Handshakes {
         }
     }
 
-    /// An encrypted connection, if the client agrees on one and may have it.
-    pub(super) async fn shake(&self, stream: TcpStream, address: SocketAddr) -> Option<TlsStream<TcpStream>> {
+    /// An encrypted connection, if the client agrees on one and may have it, and what it showed for that.
+    pub(super) async fn shake(
+        &self,
+        stream: TcpStream,
+        address: SocketAddr,
+    ) -> Option<(TlsStream<TcpStream>, Option<ClientCertificate>)> {
         let failed = match timeout(self.time, self.tls.accept(stream)).await {
-            Ok(Ok(stream)) => return Some(stream),
+            Ok(Ok(agreed)) => return Some(agreed),
             Ok(Err(error)) => failure(&error),
             Err(_) => Failure::late(),
         };

@@ -3,7 +3,6 @@
 
 use std::{
     convert::Infallible,
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -42,19 +41,14 @@ const UNTOLD: Duration = Duration::from_secs(1);
 /// The router, for one connection.
 pub(super) struct Routes {
     router: Router,
-    peer: SocketAddr,
+    peer: Peer,
     activity: Arc<Activity>,
     refusal_rate: Arc<RefusalRate>,
 }
 
 impl Routes {
     /// Notes in `activity` what `router` is asked. Impatient clients wait for their turn to be refused.
-    pub(super) fn new(
-        router: Router,
-        peer: SocketAddr,
-        activity: Arc<Activity>,
-        refusal_rate: Arc<RefusalRate>,
-    ) -> Self {
+    pub(super) fn new(router: Router, peer: Peer, activity: Arc<Activity>, refusal_rate: Arc<RefusalRate>) -> Self {
         Self {
             router,
             peer,
@@ -81,7 +75,7 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
         };
         let activity = Arc::clone(&self.activity);
         let mut request = request.map(|body| Received::new(body, activity, flight.id()));
-        request.extensions_mut().insert(Peer(self.peer));
+        request.extensions_mut().insert(self.peer.clone());
         if let Err(refusal) = bad {
             request.extensions_mut().insert(BadHead(refusal));
         }

@@ -36,9 +36,16 @@ fn connections(limits: ServerLimits) -> impl Fn() -> DuplexStream {
     }
 }
 
+fn peer() -> Peer {
+    Peer {
+        address: ([127, 0, 0, 1], 1).into(),
+        certificate: None,
+    }
+}
+
 async fn serve(connections: &Connections, stream: DuplexStream) {
     let activity = connections.accepted();
-    connections.serve(stream, ([127, 0, 0, 1], 1).into(), activity).await;
+    connections.serve(stream, peer(), activity).await;
 }
 
 /// A listener without an address, and what ends it.
@@ -169,7 +176,7 @@ async fn a_body_that_comes_too_slowly_makes_room_for_others() {
     let (_drain, connections) = listener(ServerLimits::default());
     let activity = connections.accepted();
     let seen = Arc::clone(&activity);
-    tokio::spawn(async move { connections.serve(stream, ([127, 0, 0, 1], 1).into(), activity).await });
+    tokio::spawn(async move { connections.serve(stream, peer(), activity).await });
     say(
         &mut client,
         "POST /read HTTP/1.1\r\nHost: t\r\nContent-Length: 100000\r\n\r\n",
