@@ -13,7 +13,7 @@ PROFILE ?= release
 # models/training the first.
 ONNXRUNTIME_VERSION := 1.31.1
 ONNXRUNTIME_OPENVINO_VERSION := 1.24.1
-# What runs graphs: cpu, openvino (x86-64 Linux) or cuda (x86-64 Linux; CUDA 12 and cuDNN 9 must be on the machine).
+# What runs graphs: cpu, openvino (x86-64 Linux) or cuda (x86-64 Linux; CUDA 13 and cuDNN 9 must be on the machine).
 DEVICE ?= cpu
 RUFF_VERSION := 0.17.6
 

@@ -342,7 +342,7 @@ impl OnnxProgram {
 
     fn session(&self, threads: Threads) -> Result<Session, Failure> {
         let builder = settings(&self.environment)?.with_prepacked_weights(&self.weights)?;
-        let mut builder = match threads {
+        let builder = match threads {
             Threads::One => builder.with_independent_thread_pool()?.with_intra_threads(1)?,
             Threads::All => builder,
         };
@@ -350,9 +350,7 @@ impl OnnxProgram {
             Threads::One => 1,
             Threads::All => cores(),
         };
-        if let Some(provider) = provider::of(self.placement, threads) {
-            builder = builder.with_execution_providers([provider])?;
-        }
+        let mut builder = provider::register(builder, self.placement, threads)?;
         commit(&mut builder, &self.graph)
     }
 }

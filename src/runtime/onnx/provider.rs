@@ -5,13 +5,31 @@ use std::fmt::Display;
 use ort::{
     environment::Environment,
     ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProvider, ExecutionProviderDispatch},
-    session::Session,
+    logging::LogLevel,
+    session::{Session, builder::SessionBuilder},
 };
 
-use crate::runtime::{Device, Placement, Precision, RuntimeError, processor};
+use crate::runtime::{Device, Placement, Precision, RuntimeError, onnx::Failure, processor};
+
+/// Has a session run there on so many threads.
+pub(super) fn register(
+    builder: SessionBuilder,
+    placement: Placement,
+    threads: usize,
+) -> Result<SessionBuilder, Failure> {
+    let Some(provider) = of(placement, threads) else {
+        return Ok(builder);
+    };
+    let builder = builder.with_execution_providers([provider])?;
+    match placement.device {
+        // Of every convolution and every number of images it warns that the chosen one may not be the fastest.
+        Device::Cuda => Ok(builder.with_log_level(LogLevel::Error)?),
+        Device::Cpu | Device::OpenVino => Ok(builder),
+    }
+}
 
 /// What runs graphs there on so many threads; nothing for the processor, which the runtime falls back to.
-pub(super) fn of(placement: Placement, threads: usize) -> Option<ExecutionProviderDispatch> {
+fn of(placement: Placement, threads: usize) -> Option<ExecutionProviderDispatch> {
     let provider = match placement.device {
         Device::Cpu => return None,
         Device::OpenVino => openvino(placement.precision, threads).build(),
@@ -32,12 +50,14 @@ fn openvino(precision: Precision, threads: usize) -> ep::OpenVINO {
         .with_arbitrary_config("load_config", config)
 }
 
-/// Without the 19-bit reals that GPUs may multiply instead of 32-bit ones, and without a search for the fastest
-/// convolution, which may find another one each time.
+/// Without the 19-bit reals that GPUs may multiply instead of 32-bit ones, and with convolutions that give the same
+/// numbers each time: those that are searched for by time or by rules of thumb may add in whatever order their threads
+/// end. Every session of a worker has memory of its own there, which grows by what it needs and not by doubling.
 fn cuda() -> ep::CUDA {
     ep::CUDA::default()
         .with_tf32(false)
-        .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Heuristic)
+        .with_conv_algorithm_search(ep::cuda::ConvAlgorithmSearch::Default)
+        .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
 }
 
 /// Whether graphs can run there, by the library, the processor and what else the device needs.
