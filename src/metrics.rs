@@ -281,11 +281,6 @@ impl Metrics {
         counter.inc_by(images as u64);
     }
 
-    /// Items of a class of work that wait now.
-    pub fn waiting(&self, class: &str) -> i64 {
-        self.queue_depth.with_label_values(&[class]).get()
-    }
-
     /// Counts a request refused before any work. `reason` is a constant of the code, never text from a client.
     pub fn reject(&self, reason: &'static str) {
         self.rejections.with_label_values(&[reason]).inc();

@@ -79,7 +79,7 @@ impl Call {
 
     /// Whether no short work waits for a worker.
     pub fn nothing_waits(&self) -> bool {
-        self.metrics.waiting(Class::Interactive.name()) == 0
+        !self.scheduler.has_waiting(Class::Interactive)
     }
 
     /// Leave to give the workers so much to do.

@@ -172,9 +172,7 @@ impl Service {
 
     /// Whether work waits for a worker. While none does, there is room for any.
     pub fn is_busy(&self) -> bool {
-        [Class::Interactive, Class::Bulk]
-            .iter()
-            .any(|class| self.metrics.waiting(class.name()) > 0)
+        self.scheduler.has_waiting(Class::Interactive) || self.scheduler.has_waiting(Class::Bulk)
     }
 
     /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or

@@ -115,6 +115,11 @@ impl Scheduler {
         self.shared.admission.foresee(ask)
     }
 
+    /// Whether work of a class waits for a worker. While none does, there is room for any.
+    pub fn has_waiting(&self, class: Class) -> bool {
+        self.shared.depth(class).get() > 0
+    }
+
     /// From now on nothing new is admitted; what was admitted goes on.
     pub fn drain(&self) {
         self.shared.admission.drain();
