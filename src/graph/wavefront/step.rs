@@ -3,6 +3,7 @@
 mod attention;
 mod operators;
 mod products;
+mod program;
 mod tables;
 mod writer;
 
@@ -14,13 +15,13 @@ use self::{
     writer::Writer,
 };
 use super::{
-    Cache, Compiled, Gather, LABELS, LOGITS, Mask, Past, Position, Run, Source, Unsupported,
+    Compiled, LABELS, Source, Unsupported,
     schedule::{Role, Schedule},
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
 };
 use crate::graph::{
     constant::Constant,
-    protobuf::{ElementType, Model, Node, ValueInfo},
+    protobuf::{Model, Node},
 };
 
 /// ONNX's number of the type of truth values.
@@ -209,111 +210,5 @@ impl Emitter<'_> {
             .entry(key)
             .or_insert_with(|| self.writer.fresh("gather"))
             .clone())
-    }
-
-    fn finish(mut self, model: &Model) -> Result<Compiled, Unsupported> {
-        let logits = &self.stencil.tensors[self.stencil.logits];
-        let width = logits.width();
-        let shape = self.writer.ints([0, width as i64]);
-        self.writer
-            .node(Node::new("Reshape", &[&name_of(self.stencil.logits), &shape], LOGITS));
-        let (tables, tabulated) = (self.tables(model)?, &self.tabulated);
-        let mut caches = vec![None; self.cached.len()];
-        for (&tensor, &(place, lifetime)) in &self.cached {
-            caches[place] = Some(Cache {
-                output: name_of(tensor),
-                width: self.stencil.tensors[tensor].width(),
-                delay: self.schedule.delay(tensor),
-                lifetime,
-            });
-        }
-        let caches: Vec<Cache> = caches.into_iter().flatten().collect();
-        let mut gathers: Vec<Gather> = self
-            .gathers
-            .iter()
-            .map(|((source, delay, places, window), input)| Gather {
-                input: input.clone(),
-                source: *source,
-                width: match source {
-                    Source::Cache(place) => caches[*place].width,
-                    Source::Table(place) => tables.tables[*place].channels.len(),
-                },
-                delay: *delay,
-                runs: Run::side_by_side(places.iter().copied()),
-                rows: (window.top, window.bottom),
-                columns: (window.left, window.right),
-            })
-            .collect();
-        gathers.sort_by(|a, b| a.input.len().cmp(&b.input.len()).then(a.input.cmp(&b.input)));
-        debug_assert_eq!(tabulated.len(), tables.tables.len());
-        let positions: Vec<Position> = self
-            .positions
-            .iter()
-            .map(|(&delay, input)| Position {
-                input: input.clone(),
-                delay,
-            })
-            .collect();
-        let mut inputs: Vec<ValueInfo> = gathers
-            .iter()
-            .map(|gather| ValueInfo::batched(&gather.input, ElementType::Float, &[gather.size()]))
-            .collect();
-        let indices = positions.iter().map(|position| position.input.as_str());
-        let masks: Vec<Mask> = self
-            .masks
-            .iter()
-            .map(|((delay, window), input)| Mask {
-                input: input.clone(),
-                delay: *delay,
-                rows: (window.top, window.bottom),
-                columns: (window.left, window.right),
-            })
-            .collect();
-        inputs.extend(
-            masks
-                .iter()
-                .map(|mask| ValueInfo::batched(&mask.input, ElementType::Uint8, &[1])),
-        );
-        let pasts: Vec<Past> = self.pasts.values().cloned().collect();
-        inputs.extend(
-            pasts.iter().map(|past| {
-                ValueInfo::batched(&past.input, ElementType::Float, &past.dims(self.stencil.shape.pixels()))
-            }),
-        );
-        let labels = self.takes_labels.then_some(LABELS);
-        inputs.extend(
-            indices
-                .chain(labels)
-                .map(|name| ValueInfo::batched(name, ElementType::Int64, &[])),
-        );
-        let mut outputs = vec![ValueInfo::batched(LOGITS, ElementType::Float, &[width])];
-        outputs.extend(self.cached.keys().map(|&tensor| {
-            let features = &self.stencil.tensors[tensor].features;
-            ValueInfo::batched(&name_of(tensor), ElementType::Float, features)
-        }));
-        let kept = pasts.iter().map(|past| (&past.output, past.heads * past.width));
-        outputs.extend(kept.map(|(name, width)| ValueInfo::batched(name, ElementType::Float, &[width])));
-        let delays = || {
-            self.schedule.roles.iter().filter_map(|role| match role {
-                Role::Step(delay) => Some(*delay),
-                _ => None,
-            })
-        };
-        Ok(Compiled {
-            tables,
-            gathers,
-            positions,
-            masks,
-            caches,
-            pasts,
-            assumptions: self.stencil.assumptions.clone(),
-            takes_labels: self.takes_labels,
-            predictions: self.stencil.predictions,
-            lag: self.schedule.lag,
-            first_delay: delays().min().unwrap_or(0).min(0),
-            last_delay: delays().max().unwrap_or(0).max(0),
-            multiply_adds: self.multiply_adds,
-            step: self.writer.into_model(model, inputs, outputs),
-        })
     }
 }

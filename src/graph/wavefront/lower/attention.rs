@@ -5,17 +5,16 @@
 //! lie before it, with or without itself: all of it or some, and more or less of each place by a constant, such as one
 //! that depends on the distance. Masks and whatever else is added to scores are read number by number.
 
-use std::rc::Rc;
+mod operators;
 
 use super::{
     Done, Entity, Lowering, View,
-    axes::{self, Axis},
+    axes::Axis,
     linear::terms_of,
     operators::output_of,
-    scores::{LATER, MASKED, Scores},
+    scores::{LATER, Scores},
 };
 use crate::graph::{
-    constant::Constant,
     layer,
     protobuf::Node,
     wavefront::{
@@ -108,118 +107,6 @@ impl Lowering {
     pub(super) fn scores_of(&self, node: &Node) -> Option<(usize, Scores)> {
         let mut inputs = node.inputs.iter().enumerate();
         inputs.find_map(|(at, name)| self.scores.get(name).map(|scores| (at, scores.clone())))
-    }
-
-    /// An operator on scores.
-    pub(super) fn on_scores(&mut self, node: &Node, at: usize, mut scores: Scores) -> Done {
-        let refused = || Unsupported::new(OVER_PLACES);
-        let operands = if node.op_type() == "Where" { 3 } else { 2 };
-        if at >= operands {
-            return Err(refused());
-        }
-        match node.op_type() {
-            "Identity" | "Dropout" => {}
-            "Mul" | "Div" if !scores.normalised && scores.added.is_none() => {
-                let is_divisor = node.op_type() == "Div";
-                if is_divisor && at != 0 {
-                    return Err(refused());
-                }
-                let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
-                let factors = constant.as_floats().ok_or_else(refused)?;
-                if scores.heads_in(&constant.dims) == Some(1) && scores.places() > 1 {
-                    if is_divisor || scores.blank.is_some() || factors.iter().any(|&f| f != 0.0 && f != 1.0) {
-                        return Err(refused());
-                    }
-                    scores.blank = Some(Rc::new(factors.iter().map(|&factor| factor == 0.0).collect()));
-                    return self.keep_scores(node, scores);
-                }
-                let other = constant.single().ok_or_else(refused)? as f32;
-                scores.factor *= if is_divisor { 1.0 / other } else { other };
-            }
-            "Mul" if scores.normalised => {
-                let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
-                let factors = constant.as_floats().unwrap_or_default();
-                let is_mask = factors.iter().all(|&factor| factor == 0.0 || factor == 1.0);
-                let sees = |pair: usize| factors.get(pair) == Some(&1.0);
-                scores.cleared |=
-                    is_mask && scores.is_what_is_seen(&constant.dims, sees) || clears(&scores, &constant)?;
-            }
-            "Add" | "Sub" if !scores.normalised && (at == 0 || node.op_type() == "Add") => {
-                let constant = self.constant_input(node, 1 - at)?.ok_or_else(refused)?;
-                let values = constant.as_floats().ok_or_else(refused)?;
-                let sign = if node.op_type() == "Sub" { -1.0 } else { 1.0 };
-                scores.add(&constant.dims, None, |pair| sign * values[pair])?;
-            }
-            // Of nothing to see a softmax is no number.
-            "Where" if at == 2 && self.undefined.contains(&node.inputs[0]) => {
-                let fill = self.constant_input(node, 1)?.ok_or_else(refused)?;
-                if !scores.normalised || !fill.is_zero() {
-                    return Err(refused());
-                }
-                scores.cleared = true;
-            }
-            "Where" if at > 0 => {
-                let fill = self
-                    .constant_input(node, 3 - at)?
-                    .and_then(|constant| constant.single());
-                let fill = fill.ok_or_else(refused)? as f32;
-                let truths = self.truths.get(&node.inputs[0]).ok_or_else(refused)?;
-                // The scores are taken where it is true, if they come first.
-                let sees = |pair: usize| truths.values[pair] == (at == 1);
-                if !scores.normalised && fill < MASKED {
-                    let nothing = |pair: usize| if sees(pair) { 0.0 } else { f32::NEG_INFINITY };
-                    scores.add(&truths.dims, Some(fill), nothing)?;
-                } else if scores.normalised && fill == 0.0 && scores.is_what_is_seen(&truths.dims, sees) {
-                    scores.cleared = true;
-                } else {
-                    return Err(refused());
-                }
-            }
-            "Softmax" if !scores.normalised => {
-                if axes::resolve(node.int("axis", -1), scores.rank())? + 1 != scores.rank() {
-                    return Err(refused());
-                }
-                scores.normalised = true;
-            }
-            "MatMul" if scores.normalised && (at == 1) == scores.turned => {
-                let values = self.values(node, 1 - at)?;
-                let rank = values.axes.len();
-                let swapped = |mut view: View| {
-                    if scores.turned && rank > 1 {
-                        view.axes.swap(rank - 2, rank - 1);
-                    }
-                    view
-                };
-                let made = self.attend(node, &scores, swapped(values))?;
-                return self.define(node, Entity::View(swapped(made)));
-            }
-            "Transpose" => {
-                let rank = scores.rank() as i64;
-                let swapped: Vec<i64> = (0..rank - 2).chain([rank - 1, rank - 2]).collect();
-                if !scores.normalised || node.ints("perm") != Some(&swapped[..]) {
-                    return Err(refused());
-                }
-                scores.turned = !scores.turned;
-            }
-            "IsNaN" if scores.normalised => {
-                self.undefined.insert(output_of(node)?);
-                return Ok(());
-            }
-            "Einsum" if at == 0 && scores.normalised => {
-                let [weights, values, result] = terms_of(node).ok_or_else(refused)?;
-                let [ref outer @ .., i, j] = weights[..] else {
-                    return Err(refused());
-                };
-                let of_result = result.iter().find(|&letter| *letter != i && !outer.contains(letter));
-                let (&d, view) = (of_result.ok_or_else(refused)?, self.values(node, 1)?);
-                let view = turned(&view, &values, &[outer, &[j, d]].concat()).ok_or_else(refused)?;
-                let made = self.attend(node, &scores, view)?;
-                let made = turned(&made, &[outer, &[i, d]].concat(), &result).ok_or_else(refused)?;
-                return self.define(node, Entity::View(made));
-            }
-            _ => return Err(refused()),
-        }
-        self.keep_scores(node, scores)
     }
 
     /// What the scores weigh.
@@ -318,23 +205,4 @@ fn turned(view: &View, from: &[char], to: &[char]) -> Option<View> {
         axes: axes.collect(),
         ..view.clone()
     })
-}
-
-/// Whether a factor of the weights leaves them as they are but for those of the first pixel, which it takes away.
-fn clears(scores: &Scores, factor: &Constant) -> Result<bool, Unsupported> {
-    let refused = || Unsupported::new(OVER_PLACES);
-    let values = factor.as_floats().ok_or_else(refused)?;
-    let is_of_queries = match factor.dims[..] {
-        [] | [1] => return if values == [1.0] { Ok(false) } else { Err(refused()) },
-        [ref outer @ .., queries, 1] => queries == scores.places() && outer.iter().all(|&size| size == 1),
-        _ => false,
-    };
-    if !is_of_queries || values[1..].iter().any(|&value| value != 1.0) {
-        return Err(refused());
-    }
-    match values[0] {
-        0.0 => Ok(true),
-        1.0 => Ok(false),
-        _ => Err(refused()),
-    }
 }

@@ -59,84 +59,73 @@ pub(super) fn aligned(own: &[Axis], result: &[Axis]) -> Vec<usize> {
 /// A constant beside tensors with the given axes: the same at every pixel, or a table by pixel.
 pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsupported> {
     let missing = axes.len() - constant.dims.len().min(axes.len());
-    let size = |at: usize| match at.checked_sub(missing) {
-        Some(at) => constant.dims[at],
-        None => 1,
-    };
-    let features: Vec<usize> = axes
-        .iter()
-        .enumerate()
-        .filter(|(_, axis)| axis.features().is_some())
-        .map(|(at, _)| size(at))
+    let sizes: Vec<usize> = (0..axes.len())
+        .map(|at| at.checked_sub(missing).map_or(1, |at| constant.dims[at]))
         .collect();
-    let (mut dims, mut sources) = (Vec::new(), Vec::new());
-    let strides: Vec<usize> = (0..axes.len())
-        .map(|at| (at + 1..axes.len()).map(size).product())
-        .collect();
-    let (rows, columns) = axes::extent(axes).unwrap_or((1, 1));
-    for (at, &axis) in axes.iter().enumerate() {
+    for (&axis, &size) in axes.iter().zip(&sizes) {
         match axis {
-            Axis::Batch | Axis::Unit if size(at) != 1 => {
+            Axis::Batch | Axis::Unit if size != 1 => {
                 return Err(Unsupported::new("a constant that differs within the batch"));
             }
-            Axis::Flat(_) if size(at) != 1 => {
+            Axis::Flat(_) if size != 1 => {
                 return Err(Unsupported::new("a constant for every value of a flattened picture"));
             }
             _ => {}
         }
     }
-    // Where the value of a pixel begins, by row and column.
-    let place = |row: i64, column: i64| -> usize {
-        axes.iter()
-            .enumerate()
-            .map(|(at, &axis)| {
-                let index = match axis {
-                    Axis::Row(_) => row,
-                    Axis::Column(_) => column,
-                    Axis::Pixels(_, columns) => row * columns + column,
-                    _ => 0,
-                };
-                if size(at) == 1 { 0 } else { index as usize * strides[at] }
-            })
-            .sum()
-    };
-    let feature_strides: Vec<usize> = axes
-        .iter()
-        .enumerate()
-        .filter(|(_, axis)| axis.features().is_some())
-        .map(|(at, _)| strides[at])
+    let features: Vec<usize> = (0..axes.len())
+        .filter(|&at| axes[at].features().is_some())
+        .map(|at| sizes[at])
         .collect();
+    let sources = sources(axes, &sizes);
     let count: usize = features.iter().product();
-    let within: Vec<usize> = (0..count)
-        .map(|mut at| {
-            let mut offset = 0;
-            for axis in (0..features.len()).rev() {
-                offset += at % features[axis] * feature_strides[axis];
-                at /= features[axis];
-            }
-            offset
-        })
-        .collect();
-    for row in 0..rows {
-        for column in 0..columns {
-            let start = place(row, column);
-            sources.extend(within.iter().map(|offset| start + offset));
-        }
-    }
     let is_spatial = axes
         .iter()
-        .enumerate()
-        .any(|(at, axis)| axis.is_spatial() && size(at) > 1);
+        .zip(&sizes)
+        .any(|(axis, &size)| axis.is_spatial() && size > 1);
     if !is_spatial {
-        sources.truncate(count);
-        return Ok(Operand::Constant(constant.rearranged(features, sources.into_iter())));
+        return Ok(Operand::Constant(
+            constant.rearranged(features, sources.into_iter().take(count)),
+        ));
     }
-    dims.extend([rows as usize, columns as usize]);
-    dims.extend(&features);
+    let (rows, columns) = axes::extent(axes).unwrap_or((1, 1));
+    let dims = [&[rows as usize, columns as usize], &features[..]].concat();
     let table = constant.rearranged(dims, sources.into_iter());
     Ok(uniform(&table, count).map_or(Operand::Table(table), |values| {
         Operand::Constant(values.reshaped(features))
     }))
+}
+
+/// For every pixel in row order, and of each for every feature, the place in a constant of these sizes.
+fn sources(axes: &[Axis], sizes: &[usize]) -> Vec<usize> {
+    let strides: Vec<usize> = (0..axes.len()).map(|at| sizes[at + 1..].iter().product()).collect();
+    let is_feature = |at: &usize| axes[*at].features().is_some();
+    let within = (0..axes.len()).filter(is_feature).fold(vec![0], |offsets, at| {
+        let along = |offset: usize| (0..sizes[at]).map(move |index| (offset, index));
+        let both = offsets.into_iter().flat_map(along);
+        both.map(|(offset, index)| offset + index * strides[at]).collect()
+    });
+    let start = |row: i64, column: i64| -> usize {
+        let along = |(at, &axis): (usize, &Axis)| {
+            let index = match axis {
+                _ if sizes[at] == 1 => 0,
+                Axis::Row(_) => row,
+                Axis::Column(_) => column,
+                Axis::Pixels(_, columns) => row * columns + column,
+                _ => 0,
+            };
+            index as usize * strides[at]
+        };
+        axes.iter().enumerate().map(along).sum()
+    };
+    let (rows, columns) = axes::extent(axes).unwrap_or((1, 1));
+    (0..rows)
+        .flat_map(|row| (0..columns).map(move |column| (row, column)))
+        .flat_map(|(row, column)| {
+            let start = start(row, column);
+            within.iter().map(move |offset| start + offset)
+        })
+        .collect()
 }
 
 /// The value at every pixel, if it is the same one.

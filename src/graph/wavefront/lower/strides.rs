@@ -4,6 +4,8 @@
 //! what lies between has no meaning, and is never read for what has one. On the way back each pixel reads by its phase,
 //! the rows and columns that it lies below and right of a place of the smaller picture.
 
+mod transposed;
+
 use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
@@ -15,7 +17,7 @@ use crate::graph::{
     protobuf::Node,
     wavefront::{
         Unsupported,
-        stencil::{Linear, Operand, Operator, StencilTensor, Stride, Tap},
+        stencil::{Operand, Operator, StencilTensor, Stride},
     },
 };
 
@@ -138,97 +140,6 @@ impl Lowering {
             ..of_node(node, operator, operands, &axes, is_real)
         });
         self.view(tensor, axes)
-    }
-
-    pub(super) fn transposed_convolution(&mut self, node: &Node) -> Done {
-        let view = self.first_view(node)?.with_channels();
-        let (channels, rows, columns) = axes::pictures(&view.axes)
-            .ok_or_else(|| Unsupported::new("a transposed convolution over other axes than rows and columns"))?;
-        let kernel = self.weights(node)?;
-        let ([inputs, per_group, height, width], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
-            return Err(Unsupported::new("weights that are not real [in, out, rows, columns]"));
-        };
-        let (inputs, per_group, height, width) = (*inputs, *per_group, *height, *width);
-        let groups = node.int("group", 1).max(1) as usize;
-        let [strides, dilations, more] = [("strides", 1), ("dilations", 1), ("output_padding", 0)]
-            .map(|(name, default)| pair(node.ints(name), default));
-        let (strides, dilations, more) = (strides?, dilations?, more?);
-        let pads = match node.ints("pads") {
-            None => [0; 4],
-            Some(&[top, left, bottom, right])
-                if [top, left, bottom, right].iter().all(|pad| pad.abs() <= MOST_PLACES) =>
-            {
-                [top, left, bottom, right]
-            }
-            Some(_) => return Err(Unsupported::new("paddings that do not fit the tensor")),
-        };
-        let is_plain =
-            matches!(node.text("auto_pad"), b"" | b"NOTSET" | b"VALID") && node.ints("output_shape").is_none();
-        if !is_plain || inputs != channels || !inputs.is_multiple_of(groups) {
-            return Err(Unsupported::new(
-                "a transposed convolution whose size is said in another way than by paddings",
-            ));
-        }
-        let stride = view.stride.parted(strides[0], strides[1])?;
-        let size = |axis: usize, count: i64, taps: usize| {
-            let reach = (taps as i64 - 1) * dilations[axis];
-            (count - 1) * strides[axis] + reach + 1 + more[axis] - pads[axis] - pads[axis + 2]
-        };
-        let extent = (size(0, rows, height), size(1, columns, width));
-        if extent.0 < 1 || extent.1 < 1 {
-            return Err(Unsupported::new("nothing is left of the tensor"));
-        }
-        let outputs = per_group * groups;
-        let matrix = |y: usize, x: usize| {
-            let mut matrix = vec![0.0; channels * outputs];
-            for input in 0..channels {
-                let first = input / (channels / groups) * per_group;
-                for own in 0..per_group {
-                    matrix[input * outputs + first + own] =
-                        weights[((input * per_group + own) * height + y) * width + x];
-                }
-            }
-            matrix
-        };
-        let axes = axes::of_pictures(outputs, extent.0, extent.1);
-        let mut phases = Vec::new();
-        for down in 0..strides[0] {
-            for right in 0..strides[1] {
-                let mut taps = Vec::new();
-                for y in 0..height {
-                    for x in 0..width {
-                        let (below, beside) = (pads[0] - y as i64 * dilations[0], pads[1] - x as i64 * dilations[1]);
-                        let falls = (down + below) % strides[0] == 0 && (right + beside) % strides[1] == 0;
-                        let weights = if falls { matrix(y, x) } else { Vec::new() };
-                        if weights.iter().any(|&weight| weight != 0.0) {
-                            taps.push(Tap {
-                                dy: below * stride.down,
-                                dx: beside * stride.right,
-                                weights,
-                            });
-                        }
-                    }
-                }
-                if taps.is_empty() {
-                    continue;
-                }
-                let linear = Linear {
-                    inputs: channels,
-                    outputs,
-                    taps,
-                    bias: None,
-                };
-                let read = Operand::Tensor(view.read(vec![channels]));
-                let made = self.at_stride(node, Operator::Linear(linear), vec![read], axes.clone(), stride);
-                let value = Operand::Tensor(made.read(vec![outputs]));
-                phases.push(Phase { down, right, value });
-            }
-        }
-        let bias = match node.inputs.get(2).map(String::as_str) {
-            None | Some("") => None,
-            Some(_) => Some(Constant::floats(vec![outputs], self.floats_input(node, 2)?)),
-        };
-        self.by_phase(node, phases, (strides[0], strides[1]), bias, axes, stride)
     }
 
     /// Gives each pixel what those of its phase read, and all a bias.
