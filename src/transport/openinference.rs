@@ -22,7 +22,9 @@ mod typed;
 
 use std::sync::Arc;
 
-use crate::{model::Refusal, operations::Service};
+use tonic::Status;
+
+use crate::{model::Refusal, operations::Service, transport::rpc::status};
 
 use self::counters::Counters;
 
@@ -49,4 +51,9 @@ fn message(refusal: &Refusal) -> String {
         Some(index) => format!("image {index}: {refusal}"),
         None => refusal.to_string(),
     }
+}
+
+/// A refusal as gRPC has it.
+fn refused(refusal: Refusal) -> Status {
+    status::status(&refusal, message(&refusal))
 }

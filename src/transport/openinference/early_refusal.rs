@@ -28,7 +28,7 @@ use crate::{
                 infer_parameter::ParameterChoice,
             },
             request_body::Look,
-            status, timeout,
+            timeout,
         },
     },
 };
@@ -56,7 +56,7 @@ impl OpenInference {
         let protocol = Arc::clone(self);
         Some(Box::new(move |first| {
             let foreseen = call.foresee(&protocol, first);
-            foreseen.map_err(|refusal| status::status(&refusal, super::message(&refusal)))
+            foreseen.map_err(super::refused)
         }))
     }
 }

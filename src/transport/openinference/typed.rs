@@ -4,24 +4,26 @@
 //! A message is tensors and parameters by other names: both go the way of the Open Inference Protocol. Fields of
 //! options are the options' own names, so that what a field is called is all that is said of it here.
 
+mod fields;
+
 use std::{
     pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use futures_util::{FutureExt, Stream, stream};
 use serde::Serialize;
 use serde_json::Value;
 use tonic::{Extensions, Request, Response, Status, metadata::MetadataMap};
 
+use self::fields::{Given, images, input, size, strings};
 use super::{
     OpenInference,
     data::{Data, InputTensor},
-    message,
-    request::{Asked, Head as Pending, Inferred},
-    signature::{IMAGE, LATENT, MASK, STREAM},
+    refused,
+    request::{Asked, Head as Pending},
+    signature::{LATENT, MASK, STREAM},
 };
 use crate::{
     access::Caller,
@@ -29,11 +31,11 @@ use crate::{
         Refusal,
         progress::{Board, Update},
     },
-    operations::tensor::{Datatype, Tensor, Values},
+    operations::tensor::Datatype,
     transport::access,
     transport::rpc::{
-        density::{density_server::Density, images::Form, sample_response::Event, *},
-        status, timeout,
+        density::{density_server::Density, sample_response::Event, *},
+        timeout,
     },
 };
 
@@ -52,10 +54,6 @@ impl OpenInference {
 }
 
 type Reply<T> = Result<Response<T>, Status>;
-
-fn refused(refusal: Refusal) -> Status {
-    status::status(&refusal, message(&refusal))
-}
 
 /// A call on its way: who asks for what, and until when.
 struct Ask<'a> {
@@ -116,117 +114,6 @@ impl Typed {
         held.grow(bytes).map_err(refused)?;
         let inferred = pending.infer(&inputs).await.map_err(refused)?;
         Ok(Given::new(inferred))
-    }
-}
-
-/// Bytes of a tensor.
-fn size(input: &InputTensor) -> usize {
-    match &input.data {
-        Data::Raw(bytes) => bytes.len(),
-        Data::Numbers(numbers) => 8 * numbers.len(),
-        Data::Flags(flags) => flags.len(),
-        Data::Strings(strings) => strings.iter().map(Bytes::len).sum(),
-        Data::Base64(texts) => texts.iter().map(String::len).sum(),
-    }
-}
-
-fn input(name: &str, datatype: Datatype, shape: Vec<i64>, data: Data) -> InputTensor {
-    InputTensor {
-        name: name.to_owned(),
-        datatype: datatype.name().to_owned(),
-        shape,
-        data,
-    }
-}
-
-fn strings(name: &str, strings: Vec<Bytes>) -> InputTensor {
-    let shape = vec![i64::try_from(strings.len()).unwrap_or(i64::MAX)];
-    input(name, Datatype::Bytes, shape, Data::Strings(strings))
-}
-
-fn images(images: Option<Images>) -> Vec<InputTensor> {
-    match images.and_then(|images| images.form) {
-        None => Vec::new(),
-        Some(Form::Levels(Levels { shape, data })) => {
-            vec![input(IMAGE, Datatype::U8, shape, Data::Raw(data))]
-        }
-        Some(Form::Files(Files { files })) => vec![strings(IMAGE, files)],
-    }
-}
-
-/// The tensors of an answer, by name.
-struct Given {
-    head: Head,
-    tensors: Vec<Tensor>,
-}
-
-impl Given {
-    fn new(inferred: Inferred) -> Self {
-        let notes = inferred.notes.iter();
-        let notes = notes.map(|(name, value)| ((*name).to_owned(), value.to_string()));
-        let head = Head {
-            model: inferred.model.name.clone(),
-            version: inferred.model.version,
-            notes: notes.collect(),
-        };
-        inferred.recording.written();
-        Self {
-            head,
-            tensors: inferred.tensors,
-        }
-    }
-
-    fn head(&self) -> Option<Head> {
-        Some(self.head.clone())
-    }
-
-    fn take(&mut self, name: &str) -> Option<(Vec<i64>, Values)> {
-        let place = self.tensors.iter().position(|tensor| tensor.name == name)?;
-        let Tensor { shape, values, .. } = self.tensors.swap_remove(place);
-        let length = |length| i64::try_from(length).unwrap_or(i64::MAX);
-        Some((shape.into_iter().map(length).collect(), values))
-    }
-
-    fn numbers(&mut self, name: &str) -> Vec<f64> {
-        self.doubles(name).unwrap_or_default().values
-    }
-
-    fn doubles(&mut self, name: &str) -> Option<Doubles> {
-        match self.take(name)? {
-            (shape, Values::F64(values)) => Some(Doubles { shape, values }),
-            _ => None,
-        }
-    }
-
-    fn floats(&mut self, name: &str) -> Option<Floats> {
-        match self.take(name)? {
-            (shape, Values::F32(values)) => Some(Floats { shape, values }),
-            _ => None,
-        }
-    }
-
-    fn flags(&mut self, name: &str) -> Vec<bool> {
-        match self.take(name) {
-            Some((_, Values::Bool(flags))) => flags,
-            _ => Vec::new(),
-        }
-    }
-
-    fn levels(&mut self, name: &str) -> Option<Levels> {
-        match self.take(name)? {
-            (shape, Values::U8(levels)) => Some(Levels {
-                shape,
-                data: levels.into(),
-            }),
-            _ => None,
-        }
-    }
-
-    fn strings(&mut self, name: &str) -> Vec<Bytes> {
-        match self.take(name) {
-            Some((_, Values::Bytes(strings))) => strings.into_iter().map(Bytes::from).collect(),
-            _ => Vec::new(),
-        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! The stream tells what arrives, the service which requests are in flight and which answers their clients have yet to
 //! take; the task of the connection asks for the deadline. Nothing here reads, writes or closes.
 
+mod flight;
+
 use std::{
     collections::HashMap,
     future::poll_fn,
@@ -14,9 +16,10 @@ use std::{
 
 use tokio::{
     sync::Notify,
-    time::{Instant, sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
 
+pub(super) use self::flight::Flight;
 use super::{super::config::ServerLimits, request_heads::RequestHeads};
 
 /// What an HTTP/2 client sends first.
@@ -200,13 +203,7 @@ impl Activity {
         state.last = last;
         let is_impatient = state.wait_until.is_some_and(|until| Instant::now() < until);
         state.read = length == Some(0);
-        Flight {
-            activity: Arc::clone(self),
-            id: state.requests,
-            is_impatient,
-            offered: Instant::now(),
-            patience: self.limits.unread_timeout,
-        }
+        Flight::new(Arc::clone(self), state.requests, is_impatient)
     }
 
     /// Notes that the newest request has been read to its end.
@@ -341,81 +338,6 @@ fn version(matched: usize, bytes: &[u8]) -> Version {
         Version::One
     } else {
         Version::Unknown(matched + common)
-    }
-}
-
-/// A request in flight, from its head to the last piece of its answer.
-#[derive(Debug)]
-pub(super) struct Flight {
-    activity: Arc<Activity>,
-    id: u64,
-    /// It came before the time that the refusal before it named.
-    is_impatient: bool,
-    /// When the client was last offered some of the answer.
-    offered: Instant,
-    /// How long it may wait for the client to take that.
-    patience: Duration,
-}
-
-impl Flight {
-    /// Its number on the connection.
-    pub(super) fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Whether the client was told to wait, on this connection, and did not.
-    pub(super) fn is_impatient(&self) -> bool {
-        self.is_impatient
-    }
-
-    /// Notes that it was refused for want of room, and told to come back after a time.
-    pub(super) fn refused(&self, retry_after: Duration) {
-        self.activity.state().wait_until = Some(Instant::now() + retry_after);
-    }
-
-    /// Waits to be refused, unless others wait for the place of the connection.
-    pub(super) async fn wait(&self, time: Duration) {
-        self.activity.state().waiting.insert(self.id, Instant::now());
-        tokio::select! {
-            () = sleep(time) => {}
-            () = self.activity.wanted() => {}
-        }
-        self.activity.state().waiting.remove(&self.id);
-    }
-
-    /// Notes that the client is to take so many bytes before the answer goes on. Whoever takes them quickly is waited
-    /// for as long with the next ones; who is always slow uses that up.
-    pub(super) fn offered(&mut self, bytes: usize) {
-        let longest = self.activity.limits.unread_timeout;
-        self.offered = Instant::now();
-        self.patience = longest.min(self.patience + time_for(bytes));
-        let until = self.offered + self.patience;
-        self.activity.state().unread.insert(self.id, until);
-    }
-
-    /// Has all the patience there is again: what comes now has not waited for the client.
-    pub(super) fn renew(&mut self) {
-        self.patience = self.activity.limits.unread_timeout;
-    }
-
-    /// Notes that it has.
-    pub(super) fn taken(&mut self) {
-        if self.activity.state().unread.remove(&self.id).is_some() {
-            self.patience = self.patience.saturating_sub(self.offered.elapsed());
-        }
-    }
-}
-
-impl Drop for Flight {
-    fn drop(&mut self) {
-        let mut state = self.activity.state();
-        state.unread.remove(&self.id);
-        state.waiting.remove(&self.id);
-        state.arriving.remove(&self.id);
-        state.in_flight -= 1;
-        if state.in_flight == 0 {
-            state.quiet_since = Instant::now();
-        }
     }
 }
 
