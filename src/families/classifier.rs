@@ -3,7 +3,7 @@
 mod import;
 pub mod network;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::Deserialize;
@@ -166,54 +166,56 @@ impl Contract for Own {
             gate.golden(GOLDEN, self.golden.tolerance(), &expected, &posteriors)?;
             time_of(|| network.classify(&golden[..1], Threads::One).map(drop)).map_err(failed)
         })?;
-        let network = Arc::new(network);
-        let classifier = Arc::clone(&network);
-        let queue = gate.resources().batches(
-            &gate.manifest().name,
-            "classify",
-            time,
-            move |images: &[Image], threads| {
-                let levels = Image::levels_of(images);
-                classifier.classify(&levels, threads).map_err(|error| error.to_string())
-            },
-        );
-        let no_features = || Reason::from("its graph gives no features, only logits of labels");
-        let encodes: Result<Arc<dyn Encodes>, Reason> = match network.vector_size() {
-            Some(size) => Ok(Arc::new(Features {
-                classify: Arc::clone(&queue),
-                size,
-            })),
-            None if network.has_features() => {
-                Err("its features are maps, which detectors are made of; a code is a vector".into())
-            }
-            None => Err(no_features()),
-        };
-        let features: Result<Arc<dyn GivesFeatures>, Reason> = match network.has_features() {
-            true => Ok(Arc::clone(&network) as _),
-            false => Err(no_features()),
-        };
-        let no_density =
-            "a classifier models p(label | image): labels compete, images do not, so it has no density over images";
-        let no_decoder = "a classifier has features and nothing that makes an image of them";
-        let capabilities = Capabilities::new(no_density)
-            .offer::<dyn Classifies>(Arc::new(Model { classify: queue }))
-            .with::<dyn Encodes>(encodes)
-            .decline::<dyn Scores>(no_density)
-            .decline::<dyn Judges>(no_density)
-            .decline::<dyn Draws>(no_density)
-            .decline::<dyn Completes>(no_density)
-            .decline::<dyn Decodes>(no_decoder)
-            .decline::<dyn Reconstructs>(no_decoder)
-            .decline::<dyn Interpolates>(no_decoder)
-            .decline::<dyn Compresses>(NO_PIXELS)
-            .with::<dyn GivesFeatures>(features)
-            .offer::<dyn Predicts>(Arc::clone(&network) as _);
+        let latent_size = network.vector_size();
         Ok(Proved {
             labels: Some(self.labels.clone()),
-            latent_size: network.vector_size(),
-            ..Proved::new(Density::None, capabilities)
+            latent_size,
+            ..Proved::new(Density::None, capabilities(gate, network, time))
         })
     }
+}
+
+/// What a classifier can do, one image of which takes about `time`.
+fn capabilities(gate: &Gate<'_>, network: Network, time: Duration) -> Capabilities {
+    let network = Arc::new(network);
+    let classifier = Arc::clone(&network);
+    let classify = move |images: &[Image], threads| {
+        let levels = Image::levels_of(images);
+        classifier.classify(&levels, threads).map_err(|error| error.to_string())
+    };
+    let name = &gate.manifest().name;
+    let queue = gate.resources().batches(name, "classify", time, classify);
+    let no_features = || Reason::from("its graph gives no features, only logits of labels");
+    let encodes: Result<Arc<dyn Encodes>, Reason> = match network.vector_size() {
+        Some(size) => Ok(Arc::new(Features {
+            classify: Arc::clone(&queue),
+            size,
+        })),
+        None if network.has_features() => {
+            Err("its features are maps, which detectors are made of; a code is a vector".into())
+        }
+        None => Err(no_features()),
+    };
+    let features: Result<Arc<dyn GivesFeatures>, Reason> = match network.has_features() {
+        true => Ok(Arc::clone(&network) as _),
+        false => Err(no_features()),
+    };
+    let no_density =
+        "a classifier models p(label | image): labels compete, images do not, so it has no density over images";
+    let no_decoder = "a classifier has features and nothing that makes an image of them";
+    Capabilities::new(no_density)
+        .offer::<dyn Classifies>(Arc::new(Model { classify: queue }))
+        .with::<dyn Encodes>(encodes)
+        .decline::<dyn Scores>(no_density)
+        .decline::<dyn Judges>(no_density)
+        .decline::<dyn Draws>(no_density)
+        .decline::<dyn Completes>(no_density)
+        .decline::<dyn Decodes>(no_decoder)
+        .decline::<dyn Reconstructs>(no_decoder)
+        .decline::<dyn Interpolates>(no_decoder)
+        .decline::<dyn Compresses>(NO_PIXELS)
+        .with::<dyn GivesFeatures>(features)
+        .offer::<dyn Predicts>(network)
 }
 
 /// A queue of images to be classified.

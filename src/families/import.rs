@@ -7,6 +7,7 @@
 mod batch;
 mod codes;
 mod draft;
+mod golden;
 mod input;
 mod labels;
 mod parameters;
@@ -14,12 +15,15 @@ mod sources;
 
 use std::path::{Path, PathBuf};
 
-pub use self::draft::{GoldenFiles, Imported, Origin};
 pub(super) use self::{
     codes::golden_of_codes,
     input::{Levels, Pictured, Pictures, levels_of, pictures_of, units_of_pictures},
     labels::{Labelled, labels_given, labels_of, take_label},
     parameters::Parameters,
+};
+pub use self::{
+    draft::{Imported, Origin},
+    golden::GoldenFiles,
 };
 use super::{GateError, GateSettings, Registry, Resources, manifest::Tolerance};
 pub use crate::import::{Problem, interview::Interview, interview::Question};
@@ -214,7 +218,7 @@ pub fn import(
                 Err(error) => return Err(ImportError::Gate(error)),
             }
         }
-        let answers = match draft::reproduced(tools.registry, &brought, request, (&interview, &questions)) {
+        let answers = match golden::reproduced(tools.registry, &brought, request, (&interview, &questions)) {
             Some(found) => {
                 for (key, value) in &found {
                     host.say(&format!("{key} = {value}: that gives the golden scores"));

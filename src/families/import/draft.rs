@@ -1,13 +1,12 @@
 //! The files of a version that is being made: what becomes of them is decided by the load gate.
 
 use std::{
-    collections::BTreeMap,
     fmt::Write,
     path::{Path, PathBuf},
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use super::{Golden, Host, ImportError, Numbers, Plan, Proved, Request, Tools, batch, own_tolerance};
+use super::{Golden, Host, ImportError, Numbers, Plan, Proved, Request, Tools, batch, golden::given, own_tolerance};
 use crate::{
     detection::{calibrate, trained_on::TrainedOn},
     domain::{
@@ -15,7 +14,7 @@ use crate::{
         likelihood,
     },
     families::{
-        Declared, Findings, GateError, Registry,
+        Declared, Findings, GateError,
         manifest::{
             Tolerance, preprocessing,
             text::{head, quoted},
@@ -23,12 +22,7 @@ use crate::{
         },
     },
     graph::{self, weights},
-    import::{
-        Problem,
-        interview::{Interview, Question},
-        reading::Reading,
-        trial_images,
-    },
+    import::{Problem, interview::Interview, reading::Reading, trial_images},
     media,
 };
 
@@ -36,15 +30,6 @@ const GOLDEN_IMAGES: &str = "golden_images.npy";
 const GOLDEN_SCORES: &str = "golden_scores.npy";
 const CALIBRATION: &str = "calibration_scores.npy";
 const TRAINED_ON: &str = "trained_on.bin";
-
-/// Numbers of the training framework.
-#[derive(Debug, Clone)]
-pub struct GoldenFiles {
-    /// npy file of levels, uint8 [G, H, W] or [G, H, W, C].
-    pub images: PathBuf,
-    /// npy file of numbers.
-    pub scores: PathBuf,
-}
 
 /// Where a model came from, as far as somebody says.
 #[derive(Debug, Clone, Default)]
@@ -102,18 +87,21 @@ impl Draft {
             notes,
             is_checked: false,
         };
-        let mut tables = plan.tables;
+        let origin = &request.origin;
+        let described = format!("{family} of {}, imported from {}", plan.shape, super::files(brought));
+        let description = origin.description.as_deref().unwrap_or(&described);
+        draft.manifest = head(&request.name, family, description, plan.shape) + &plan.tables;
         match plan.golden {
             Golden::OfCodes { files, lines } => {
                 draft.files.extend(files);
-                tables += &format!("\n[golden]\n{lines}{}", tolerances(own_tolerance(brought)));
+                draft.manifest += &format!("\n[golden]\n{lines}{}", tolerances(own_tolerance(brought)));
             }
             Golden::OfImages {
                 labels,
                 numbers,
                 log_prior,
             } => {
-                tables += &draft.golden(request, brought, (plan.shape, labels), &numbers)?;
+                draft.golden(request, brought, (plan.shape, labels), &numbers)?;
                 if let Some(path) = &request.calibrate {
                     let statistic = plan.statistic.ok_or_else(|| {
                         let what = format!("a {family} has no statistic to calibrate");
@@ -122,76 +110,78 @@ impl Draft {
                     let images = images_of(host, "--calibrate", path, plan.shape)?;
                     host.begin(&format!("scoring {} images to calibrate with", images.len()));
                     let scores = over_labels(&numbers(&images)?, &log_prior);
-                    draft
-                        .files
-                        .push((CALIBRATION, media::write_f64(&[scores.len()], scores.iter().copied())));
-                    let description = format!("{} images of {}", images.len(), name_of(path));
-                    tables += &format!(
-                        "\n[calibration]\nscores = {CALIBRATION:?}\nstatistic = {statistic:?}\ndescription = {}\n",
-                        quoted(&description)
-                    );
+                    draft.calibrate(statistic, path, &scores);
                 }
             }
         }
-        tables += &preprocessing::text(request.preprocessing);
+        draft.manifest += &preprocessing::text(request.preprocessing);
         if !plan.declared.is_empty() {
-            tables += &format!("\n[declared]\n{}\n", plan.declared.join("\n"));
+            draft.manifest += &format!("\n[declared]\n{}\n", plan.declared.join("\n"));
         }
         if batch::is_one(brought, interview) {
-            tables += "\n[serving]\nbatch = 1\n";
+            draft.manifest += "\n[serving]\nbatch = 1\n";
         }
         if batch::is_said(interview) {
             let said = "images are run one at a time, as was said: each has the numbers that it gets alone";
             draft.notes.push(said.to_owned());
         }
-        let mut trained_on = "";
-        if let Some(path) = &request.trained_on {
-            let images = images_of(host, "--trained-on", path, plan.shape)?;
+        let images = request.trained_on.as_ref();
+        let images = images.map(|path| images_of(host, "--trained-on", path, plan.shape));
+        draft.provenance(origin, parameters, images.transpose()?, interview);
+        Ok(draft)
+    }
+
+    /// `[calibration]`, by these scores of the images at `path`.
+    fn calibrate(&mut self, statistic: &str, path: &Path, scores: &[f64]) {
+        let values = media::write_f64(&[scores.len()], scores.iter().copied());
+        self.files.push((CALIBRATION, values));
+        let description = format!("{} images of {}", scores.len(), name_of(path));
+        self.manifest += &format!(
+            "\n[calibration]\nscores = {CALIBRATION:?}\nstatistic = {statistic:?}\ndescription = {}\n",
+            quoted(&description)
+        );
+    }
+
+    /// `[provenance]`, with all that was recognised or taken for granted.
+    fn provenance(&mut self, origin: &Origin, parameters: u64, trained_on: Option<Vec<Image>>, interview: &Interview) {
+        let mut line = "";
+        if let Some(images) = trained_on {
             let hashes = TrainedOn::of(images.iter().map(calibrate::hash));
-            draft.files.push((TRAINED_ON, hashes.bytes()));
-            trained_on = "trained_on = \"trained_on.bin\"\n";
+            self.files.push((TRAINED_ON, hashes.bytes()));
+            line = "trained_on = \"trained_on.bin\"\n";
         }
-        if !draft.is_checked {
-            draft.notes.push(
+        if !self.is_checked {
+            self.notes.push(
                 "golden numbers are those of the export before it was rewritten, and not checked by the training \
                  framework: --golden IMAGES SCORES gives its own"
                     .to_owned(),
             );
         }
-        let origin = &request.origin;
-        let described = format!("{family} of {}, imported from {}", plan.shape, super::files(brought));
-        let said = |text: &Option<String>| quoted(text.as_deref().unwrap_or("not stated"));
-        let all: Vec<&str> = draft
+        let notes: Vec<&str> = self
             .notes
             .iter()
             .chain(interview.assumed())
             .map(String::as_str)
             .collect();
-        draft.manifest = format!(
-            "{}{tables}\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = \
-             {parameters}\ntraining_seconds = 0\n{trained_on}notes = {}\n",
-            head(
-                &request.name,
-                family,
-                origin.description.as_deref().unwrap_or(&described),
-                plan.shape
-            ),
+        let said = |text: &Option<String>| quoted(text.as_deref().unwrap_or("not stated"));
+        self.manifest += &format!(
+            "\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = {parameters}\ntraining_seconds = \
+             0\n{line}notes = {}\n",
             said(&origin.data),
             said(&origin.licence),
             said(&origin.trained_with),
-            quoted(&all.join(". "))
+            quoted(&notes.join(". "))
         );
-        Ok(draft)
     }
 
-    /// Adds golden images and their numbers, and answers `[golden]`.
+    /// `[golden]`, with images and their numbers.
     fn golden(
         &mut self,
         request: &Request,
         brought: &[Reading],
         (shape, labels): (ImageShape, Option<usize>),
         numbers: &Numbers<'_>,
-    ) -> Result<String, Problem> {
+    ) -> Result<(), Problem> {
         let own = own_tolerance(brought);
         let (images, scores, tolerance) = match &request.golden {
             Some(golden) => {
@@ -214,10 +204,11 @@ impl Draft {
         self.files.push((GOLDEN_IMAGES, media::write_images(&images, shape)));
         self.files
             .push((GOLDEN_SCORES, media::write_f64(&sizes, scores.into_iter())));
-        Ok(format!(
+        self.manifest += &format!(
             "\n[golden]\nimages = {GOLDEN_IMAGES:?}\nscores = {GOLDEN_SCORES:?}\n{}",
             tolerances(tolerance)
-        ))
+        );
+        Ok(())
     }
 
     fn text(&self, hashes: &[(&str, String)]) -> String {
@@ -320,80 +311,6 @@ fn over_labels(scores: &[f64], log_prior: &[f64]) -> Vec<f64> {
         likelihood::log_sum_exp(&terms)
     };
     scores.chunks(log_prior.len()).map(joint).collect()
-}
-
-/// Golden images and numbers out of files.
-fn given(golden: &GoldenFiles, shape: ImageShape, labels: Option<usize>) -> Result<(Vec<Image>, Vec<f64>), Problem> {
-    let wrong = |path: &Path, error: String| Problem::new("--golden", format!("{}: {error}", path.display()), "");
-    let read = |path: &Path| std::fs::read(path).map_err(|error| wrong(path, error.to_string()));
-    let images = media::read_images(&read(&golden.images)?, shape, usize::MAX)
-        .map_err(|error| wrong(&golden.images, error.to_string()))?;
-    let columns: Vec<usize> = labels.into_iter().collect();
-    let scores = media::read_numbers(&read(&golden.scores)?, &columns)
-        .map_err(|error| wrong(&golden.scores, error.to_string()))?;
-    if images.is_empty() || scores.len() != images.len() * labels.unwrap_or(1) {
-        let what = format!("{} scores for {} images", scores.len(), images.len());
-        let cure = "give one for each image (and label, if there are labels)";
-        return Err(Problem::new("--golden", what, cure));
-    }
-    Ok((images, scores))
-}
-
-/// Combinations of answers that are tried for golden numbers.
-const COMBINATIONS: usize = 256;
-/// Images that they are tried on.
-const TRIED: usize = 2;
-
-/// Answers to all these questions with which the graphs give the golden numbers, if some do.
-pub(super) fn reproduced(
-    registry: &Registry,
-    brought: &[Reading],
-    request: &Request,
-    (interview, asked): (&Interview, &[Question]),
-) -> Option<BTreeMap<String, String>> {
-    let golden = request.golden.as_ref()?;
-    // Numbers of images alone say nothing of what they are in company.
-    let questions: Vec<&Question> = asked.iter().filter(|own| own.key != batch::KEY).collect();
-    let count: usize = questions.iter().map(|question| question.options.len()).product();
-    if questions.is_empty() || count == 0 || count > COMBINATIONS {
-        return None;
-    }
-    let mut best: Option<(f64, BTreeMap<String, String>)> = None;
-    for combination in 0..count {
-        let (mut rest, mut answers, mut own) = (combination, BTreeMap::new(), interview.again());
-        for question in &questions {
-            let (value, _) = &question.options[rest % question.options.len()];
-            rest /= question.options.len();
-            own.answer(&question.key, value);
-            answers.insert(question.key.clone(), value.clone());
-        }
-        let off = difference(registry, brought, golden, &mut own).unwrap_or(f64::INFINITY);
-        // What is off by more than this is another answer's number.
-        if off < 1e-3 && best.as_ref().is_none_or(|(least, _)| off < *least) {
-            best = Some((off, answers));
-        }
-    }
-    best.map(|(_, answers)| answers)
-}
-
-/// The largest relative difference to golden numbers with these answers; none if they fit no family.
-fn difference(
-    registry: &Registry,
-    brought: &[Reading],
-    golden: &GoldenFiles,
-    interview: &mut Interview,
-) -> Option<f64> {
-    let (_, plan) = super::recognise(registry, brought, interview).ok()?;
-    let Golden::OfImages { labels, numbers, .. } = &plan.golden else {
-        return None;
-    };
-    let (images, scores) = given(golden, plan.shape, *labels).ok()?;
-    let actual = numbers(&images[..images.len().min(TRIED)]).ok()?;
-    let off = |(actual, expected): (&f64, &f64)| (actual - expected).abs() / (1.0 + expected.abs());
-    // What is no number is as far off as can be.
-    let worse = |largest: f64, own: f64| if own.is_nan() { f64::INFINITY } else { largest.max(own) };
-    let largest = actual.iter().zip(&scores).map(off).fold(0.0, worse);
-    Some(largest)
 }
 
 #[cfg(test)]

@@ -1,0 +1,172 @@
+//! What the numbers of labels are, and how posteriors are made of them.
+
+use super::outputs::number_of_a_label;
+use crate::{
+    detection::evidence::log_posterior,
+    families::import::{Levels, of_images, picture_of_image},
+    graph::convert::Step,
+    import::{
+        Problem,
+        canonical::Op,
+        interview::Interview,
+        output_activation::{self, OutputActivation},
+        reading::{Given, Reading},
+        trial_images,
+    },
+};
+
+/// Log-odds beyond this for whatever image are none.
+const CERTAIN: f32 = 40.0;
+
+/// What the numbers of labels are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Units {
+    Logits,
+    Probabilities,
+    /// The log-odds of the second of two labels.
+    LogOdds,
+    /// The probability of the second of two labels.
+    Probability,
+}
+
+/// How the output of labels is read, and written as logits.
+pub(super) struct Conversion {
+    pub(super) units: Units,
+    /// The last operator behind the output.
+    pub(super) activation: OutputActivation,
+    /// Makes logits of it, one for each label.
+    pub(super) ops: Vec<Op>,
+    /// Labels: two where there is one number.
+    pub(super) labels: usize,
+    /// What was recognised, in sentences.
+    pub(super) notes: Vec<String>,
+    /// Lines of `[declared]`.
+    pub(super) declared: Vec<String>,
+}
+
+impl Conversion {
+    /// Finds out what the numbers of `given` are, or why they are nothing that posteriors can be made of.
+    pub(super) fn of(reading: &Reading, given: &Given, interview: &mut Interview) -> Result<Self, Problem> {
+        let file = &reading.file;
+        let count = given.numbers().max(1);
+        let (activation, value) = output_activation::last(reading.graph(), &given.port.name);
+        if activation == OutputActivation::Sigmoid && count > 1 {
+            return Err(Problem::new(
+                file,
+                format!(
+                    "{:?} is {count} probabilities, each of its own: labels that do not compete are not classified \
+                     between",
+                    given.port.name
+                ),
+                "export one label at a time, or the network with a softmax",
+            ));
+        }
+        if activation == OutputActivation::Place {
+            return Err(number_of_a_label(file, given));
+        }
+        let logits = || "logits = \"logits\"".to_owned();
+        let (mut notes, mut declared, mut ops) = (Vec::new(), Vec::new(), Vec::new());
+        let mut taken_off = |what: &str| {
+            notes.push(format!("{file}: its {what}"));
+            // Whatever they look like.
+            declared.push(logits());
+            ops.push(Op::Without(value.clone()));
+        };
+        let units = match (activation, interview.given("logits").as_deref(), count) {
+            (OutputActivation::Sigmoid, _, 1) => {
+                taken_off("sigmoid is taken off; one number becomes logits of two labels");
+                Units::Probability
+            }
+            (_, _, 1) => {
+                interview.note(&format!(
+                    "{file}: the one number that it gives of each image is the log-odds of the second of two labels; \
+                     a log-likelihood, an energy or the judgement of a critic would be none"
+                ));
+                Units::LogOdds
+            }
+            (OutputActivation::Softmax, _, _) => {
+                taken_off("softmax is taken off, since posteriors are made of logits");
+                Units::Probabilities
+            }
+            (_, Some("probabilities"), _) => Units::Probabilities,
+            (_, Some(_), _) => {
+                declared.push(logits());
+                Units::Logits
+            }
+            _ => Units::Logits,
+        };
+        let is_flat = given.sizes.as_ref().is_some_and(|sizes| sizes.len() == 1);
+        if !is_flat {
+            // A number for each image without an axis of its own gets one as well.
+            ops.push(Op::Flatten);
+        }
+        if count == 1 {
+            ops.push(Op::TwoLogits);
+        } else if units == Units::Probabilities && activation != OutputActivation::Softmax {
+            ops.push(Op::Convert(vec![Step::Log]));
+        }
+        if count == 1 && picture_of_image(reading).is_some() {
+            return Err(no_flow(file, given));
+        }
+        Ok(Self {
+            units,
+            activation,
+            ops,
+            labels: count.max(2),
+            notes,
+            declared,
+        })
+    }
+}
+
+fn no_flow(file: &str, given: &Given) -> Problem {
+    Problem::new(
+        file,
+        format!(
+            "it makes of an image a picture of its size and one number ({:?}), as normalising flows do, which are not \
+             served",
+            given.port.name
+        ),
+        "export a network that predicts each pixel of those before it, a VAE, or a classifier alone",
+    )
+}
+
+impl Units {
+    /// Refuses one number that is far from zero on one side whatever the image is: a log-likelihood, not a log-odds.
+    pub(super) fn try_out(self, reading: &Reading, levels: &Levels, given: &Given) -> Result<(), Problem> {
+        if self != Self::LogOdds {
+            return Ok(());
+        }
+        let rows = of_images(reading, levels, &trial_images::made_up(levels.shape), &[], given.place)?;
+        let numbers: Vec<f32> = rows.iter().flatten().copied().collect();
+        let is_sure = |sign: f32| numbers.iter().all(|&number| sign * number > CERTAIN);
+        if !is_sure(1.0) && !is_sure(-1.0) {
+            return Ok(());
+        }
+        Err(Problem::new(
+            &reading.file,
+            format!(
+                "the one number that it gives of each image ({:?}, such as {:.1}) is no log-odds of two labels, and a \
+                 log-likelihood, an energy or the judgement of a critic is not served",
+                given.port.name, numbers[0]
+            ),
+            "export what the number is made of: predictions of every pixel, or encoder and decoder",
+        ))
+    }
+
+    /// log p(label | image) of every label, out of the numbers of one image.
+    pub(super) fn log_posterior(self, row: &[f32]) -> Vec<f64> {
+        match self {
+            Self::Logits => log_posterior(row),
+            Self::LogOdds => log_posterior(&[0.0, row[0]]),
+            Self::Probability => {
+                let p = f64::from(row[0]);
+                vec![(1.0 - p).max(1e-7).ln(), p.max(1e-7).ln()]
+            }
+            Self::Probabilities => {
+                let total: f64 = row.iter().map(|&p| f64::from(p)).sum();
+                row.iter().map(|&p| (f64::from(p) / total).ln()).collect()
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Which output is a distribution over levels for every dimension that sees only what comes before it, and of which
+//! form that is.
+
+use crate::{
+    domain::logistic_mixture,
+    families::import::Mismatch,
+    graph::surgery,
+    import::{
+        Problem,
+        causal::{self, Place, Trial},
+        export::Element,
+        interview::Interview,
+        layout::Arrangement,
+        reading::{Given, ImageForm, Reading, Taken},
+    },
+};
+
+/// What stands for the distribution of a dimension.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A logit for each of so many levels.
+    Categorical(usize),
+    /// The log-odds of the upper of two levels.
+    Bernoulli,
+    /// So many parameters of a mixture of logistics for each pixel.
+    Mixture(usize),
+}
+
+/// The output that predicts, and how it is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Predictions<'a> {
+    pub(super) given: &'a Given,
+    pub(super) arrangement: Arrangement,
+    pub(super) kind: Kind,
+}
+
+impl Kind {
+    pub(super) fn head(self) -> &'static str {
+        match self {
+            Self::Categorical(_) => "categorical",
+            Self::Bernoulli => "bernoulli",
+            Self::Mixture(_) => "discretized-logistic-mixture",
+        }
+    }
+
+    /// Numbers for each dimension, or for each pixel, and channels that have their own.
+    fn numbers(self, channels: usize) -> (usize, usize) {
+        match self {
+            Self::Categorical(levels) => (levels, channels),
+            Self::Bernoulli => (1, channels),
+            Self::Mixture(parameters) => (parameters, 1),
+        }
+    }
+
+    /// What so many numbers for an image of such a form can be.
+    fn all(numbers: usize, form: ImageForm) -> Vec<Self> {
+        let pixels = form.height * form.width;
+        let (dimensions, of_pixel) = (pixels * form.channels, numbers / pixels);
+        let mut all = Vec::new();
+        if numbers == dimensions {
+            all.push(Self::Bernoulli);
+        } else if numbers.is_multiple_of(dimensions) && numbers / dimensions <= 256 {
+            all.push(Self::Categorical(numbers / dimensions));
+        }
+        let each = logistic_mixture::parameters_of_component(form.channels);
+        if numbers.is_multiple_of(pixels)
+            && each.is_some_and(|each| of_pixel % each == 0 && of_pixel >= MIXTURES * each)
+        {
+            all.push(Self::Mixture(of_pixel));
+        }
+        all
+    }
+}
+
+/// Components that a mixture has at least: with fewer, a handful of levels is likelier.
+const MIXTURES: usize = 3;
+
+/// The output that is a distribution for every dimension.
+pub(super) fn predictions<'a>(
+    reading: &'a Reading,
+    (taken, form): (&Taken, ImageForm),
+    interview: &mut Interview,
+) -> Result<Predictions<'a>, Mismatch> {
+    let mut leaking = None;
+    for given in &reading.gives {
+        let (fits, leak) = readings_of(reading, given, (taken, form))?;
+        leaking = leaking.or(leak);
+        if let Some(chosen) = chosen(reading, &fits, interview)? {
+            if let Some(problem) = noise_beside(reading, &chosen, form)
+                && interview.given("family").as_deref() != Some("pixelcnn")
+            {
+                return Err(problem.into());
+            }
+            return Ok(chosen);
+        }
+    }
+    match leaking {
+        Some(place) => Err(Problem::new(
+            &reading.file,
+            format!(
+                "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the \
+                 product of its predictions is no probability"
+            ),
+            "mask every convolution, the first one at its centre too, and let no channel see itself or those after it; \
+             masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
+        )
+        .into()),
+        None => Err(Mismatch::Other(
+            "it gives no distribution over levels for every pixel that sees only the pixels before it".to_owned(),
+        )),
+    }
+}
+
+/// What is wrong with one number for each dimension beside a picture that sees its own pixels: noise and the logarithms
+/// of its scales, as an autoregressive flow gives them, are no log-odds.
+fn noise_beside(reading: &Reading, chosen: &Predictions<'_>, form: ImageForm) -> Option<Problem> {
+    let dimensions = form.channels * form.height * form.width;
+    let is_noise = |given: &&Given| {
+        given.place != chosen.given.place
+            && given.numbers() == dimensions
+            && surgery::producer(reading.graph(), &given.port.name).is_some_and(|node| node.op_type() != "Identity")
+            && !causal::predicts(reading, given)
+    };
+    let noise = reading
+        .gives
+        .iter()
+        .find(is_noise)
+        .filter(|_| chosen.kind == Kind::Bernoulli)?;
+    Some(Problem::new(
+        &reading.file,
+        format!(
+            "it makes of an image a picture that sees its own pixels ({:?}) and one number for each of them ({:?}), as \
+             normalising flows do, which are not served",
+            noise.port.name, chosen.given.port.name
+        ),
+        "export a network that predicts each pixel of those before it; --family pixelcnn takes the numbers for \
+         log-odds of two levels",
+    ))
+}
+
+/// All readings of an output that are causal; and where it leaks, if none is and it could be a density.
+fn readings_of<'a>(
+    reading: &Reading,
+    given: &'a Given,
+    (taken, form): (&Taken, ImageForm),
+) -> Result<(Vec<Predictions<'a>>, Option<Place>), Mismatch> {
+    let (Some(sizes), numbers) = (&given.sizes, given.numbers()) else {
+        return Ok((Vec::new(), None));
+    };
+    let candidates = |kind: Kind| {
+        let (outcomes, channels) = kind.numbers(form.channels);
+        let all = Arrangement::candidates(sizes, [outcomes, channels, form.height, form.width]);
+        all.into_iter().map(move |arrangement| Predictions {
+            given,
+            arrangement,
+            kind,
+        })
+    };
+    let kinds = if numbers == 0 {
+        Vec::new()
+    } else {
+        Kind::all(numbers, form)
+    };
+    let all: Vec<Predictions<'_>> = kinds.into_iter().flat_map(candidates).collect();
+    let Some(first) = all.first() else {
+        return Ok((Vec::new(), None));
+    };
+    let is_real = taken.port.element == Element::Real;
+    let most = match first.kind {
+        Kind::Categorical(levels) => levels as f64,
+        _ => 2.0,
+    };
+    // Integers are levels, of which the lower ones are there whatever the graph is.
+    let trial = Trial::new(form, &|share| {
+        if is_real {
+            share as f32
+        } else {
+            (share * most).floor().min(most - 1.0) as f32
+        }
+    });
+    let rows = trial.run(reading, given.place)?;
+    // What sees nothing at all breaks no rule, and is as little a density as a picture that does not change.
+    if !Trial::is_varied(&rows) {
+        return Ok((Vec::new(), None));
+    }
+    let leak = |own: &Predictions<'_>| trial.leak(&rows, own.arrangement);
+    let causal: Vec<Predictions<'_>> = all.iter().copied().filter(|own| leak(own).is_none()).collect();
+    // One number for each dimension may as well be a picture.
+    let leaking = leak(first).filter(|_| causal.is_empty() && first.kind != Kind::Bernoulli);
+    Ok((causal, leaking))
+}
+
+/// One of several readings: what sizes and causality do not tell is asked.
+fn chosen<'a>(
+    reading: &Reading,
+    fits: &[Predictions<'a>],
+    interview: &mut Interview,
+) -> Result<Option<Predictions<'a>>, Mismatch> {
+    let Some(first) = fits.first() else { return Ok(None) };
+    let name = &first.given.port.name;
+    let mut heads: Vec<&str> = fits.iter().map(|own| own.kind.head()).collect();
+    heads.dedup();
+    let mut head = heads[0].to_owned();
+    if heads.len() > 1 {
+        let options: Vec<(&str, &str)> = heads.iter().map(|head| (*head, "")).collect();
+        let text = format!(
+            "{}: which distribution do the predictions {name:?} describe?",
+            reading.file
+        );
+        // Levels are mostly powers of two, and components of mixtures five or ten.
+        let is_power = matches!(first.kind, Kind::Categorical(levels) if levels.is_power_of_two());
+        let likely = if is_power { heads[0] } else { heads[1] };
+        head = interview.ask("head", text, &options, likely);
+    }
+    let own: Vec<&Predictions<'a>> = fits.iter().filter(|own| own.kind.head() == head).collect();
+    let names: Vec<String> = own.iter().map(|own| own.arrangement.name()).collect();
+    let Some(likely) = names.first() else {
+        let what = format!("{head:?} is none of the distributions");
+        return Err(Problem::new("--declare head", what, format!("say one of {}", heads.join(", "))).into());
+    };
+    if own.len() == 1 {
+        return Ok(Some(*own[0]));
+    }
+    let options: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    let text = format!(
+        "{}: in which order are the predictions {name:?} of the shape {:?} for each image?",
+        reading.file,
+        first.given.sizes.as_deref().unwrap_or_default()
+    );
+    let answer = interview.ask("layout", text, &options, likely);
+    match names.iter().position(|name| *name == answer) {
+        Some(place) => Ok(Some(*own[place])),
+        None => {
+            let what = format!("{answer:?} is none of the orders");
+            Err(Problem::new("--declare layout", what, format!("say one of {}", names.join("; "))).into())
+        }
+    }
+}
