@@ -1,9 +1,12 @@
 //! The members of a detector side by side: each runs once on a batch, and every statistic is taken from what they said.
 
+mod members;
+
 use std::{sync::Arc, time::Duration};
 
+pub use self::members::{Members, Sight};
 use super::{
-    evidence::{Answers, Features, GivesFeatures, Latents, Predicts, SquaredErrors, Surprises, log_posterior},
+    evidence::{Answers, GivesFeatures, Surprises, log_posterior},
     learners::{self, Knowledge},
     places::Places,
     rule::Measured,
@@ -16,33 +19,11 @@ use crate::{
         likelihood,
     },
     model::{
-        Model, Reason, Refusal,
+        Refusal,
         work::{Batches, Resources},
     },
     runtime::Threads,
 };
-
-/// The members of a detector by role.
-#[derive(Debug, Clone, Default)]
-pub struct Members {
-    /// The main density.
-    density: Option<Arc<dyn Surprises>>,
-    /// A density that sees only the nearest pixels.
-    local: Option<Arc<dyn Surprises>>,
-    /// A density of backgrounds.
-    background: Option<Arc<dyn Surprises>>,
-    /// A posterior over codes.
-    latent: Option<Arc<dyn Latents>>,
-    /// A bottleneck.
-    autoencoder: Option<Arc<dyn SquaredErrors>>,
-    /// A distribution over labels.
-    classifier: Option<Arc<dyn Predicts>>,
-    /// A network that sees images as features.
-    features: Option<Arc<dyn GivesFeatures>>,
-    shape: Option<ImageShape>,
-    /// Names of the labels that the classifier gives, or else the network of the features.
-    labels: Vec<String>,
-}
 
 /// Members and the statistics that are taken from them.
 #[derive(Debug)]
@@ -73,7 +54,7 @@ impl Panel {
     /// Puts members, what was learnt of their features, and statistics together. Answers what is missing or does not
     /// fit.
     pub fn new(members: Members, statistics: Vec<Statistic>, knowledge: Knowledge) -> Result<Self, String> {
-        let shape = members.shape.ok_or("a detector needs at least one member")?;
+        let shape = members.shape().ok_or("a detector needs at least one member")?;
         for &statistic in &statistics {
             for &requirement in statistic.requirements {
                 if learners::of(requirement).is_some() && !knowledge.has(requirement) {
@@ -277,15 +258,6 @@ impl Panel {
     }
 }
 
-/// What a network sees of one image.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Sight {
-    /// Some of its places, one after the other.
-    pub places: Vec<f32>,
-    /// The label that the network gives it; 0 without labels.
-    pub label: usize,
-}
-
 /// A queue of images to be measured.
 pub type Measuring = Batches<Image, Result<Measurement, Refusal>>;
 
@@ -293,129 +265,5 @@ pub type Measuring = Batches<Image, Result<Measurement, Refusal>>;
 fn give<T>(evidence: &mut [Evidence], answers: Vec<T>, place: impl Fn(&mut Evidence) -> &mut Option<T>) {
     for (evidence, answer) in evidence.iter_mut().zip(answers) {
         *place(evidence) = Some(answer);
-    }
-}
-
-impl Members {
-    /// Size of what they take, if there are any.
-    pub fn shape(&self) -> Option<ImageShape> {
-        self.shape
-    }
-
-    /// Names of the labels that a member gives every image, in the order of their numbers; none if no member does.
-    pub fn labels(&self) -> &[String] {
-        if self.have(Requirement::Classifier) {
-            &self.labels
-        } else {
-            &[]
-        }
-    }
-
-    /// Gives a model a role, if it can fill it.
-    pub fn add(&mut self, role: Requirement, model: &Model) -> Result<(), String> {
-        self.fill(role, model).map_err(|reason| {
-            format!(
-                "{:?}, a {}, cannot have the role {:?}, which takes {}: {reason}",
-                model.name,
-                model.card.family,
-                role.name(),
-                role.wanted()
-            )
-        })?;
-        if role == Requirement::Classifier || (role == Requirement::Features && self.classifier.is_none()) {
-            self.labels = model.label_names().to_vec();
-        }
-        match self.shape.replace(model.shape) {
-            Some(other) if other != model.shape => Err(format!(
-                "its members take images of different sizes: {other} and {}",
-                model.shape
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// The queue in which `model` has images seen as features, of which `keep` chooses places.
-    pub fn sights(
-        &self,
-        resources: &Resources,
-        (model, operation): (&str, &str),
-        keep: impl Fn(&Image) -> Vec<usize> + Send + Sync + 'static,
-    ) -> Batches<Image, Result<Sight, Refusal>> {
-        let features = self.features.clone();
-        resources.batches(
-            model,
-            operation,
-            Duration::from_millis(5),
-            move |images: &[Image], threads| {
-                let features = features.as_ref().ok_or("no member gives features")?;
-                let places = Places::new(features.layers());
-                let levels: Vec<&[u8]> = images.iter().map(Image::levels).collect();
-                let given = features.features(&levels, threads)?;
-                let sight = |(image, given): (&Image, Features)| {
-                    let all = places.of(&given.layers);
-                    if all.iter().any(|value| !value.is_finite()) {
-                        return Err(Refusal::not_a_number("a feature"));
-                    }
-                    let size = places.size();
-                    let kept = keep(image)
-                        .into_iter()
-                        .flat_map(|place| &all[place * size..(place + 1) * size]);
-                    Ok(Sight {
-                        places: kept.copied().collect(),
-                        label: given
-                            .logits
-                            .map_or(0, |logits| bayes::most_probable(&log_posterior(&logits))),
-                    })
-                };
-                Ok(images.iter().zip(given).map(sight).collect())
-            },
-        )
-    }
-
-    fn fill(&mut self, role: Requirement, model: &Model) -> Result<(), Reason> {
-        match role {
-            Requirement::Density => self.density = Some(model.can()?),
-            Requirement::Local => self.local = Some(model.can()?),
-            Requirement::Background => self.background = Some(model.can()?),
-            Requirement::Latent => self.latent = Some(model.can()?),
-            Requirement::Autoencoder => self.autoencoder = Some(model.can()?),
-            Requirement::Classifier => self.classifier = Some(model.can()?),
-            Requirement::Features => self.features = Some(model.can()?),
-            Requirement::Stirring
-            | Requirement::Samples
-            | Requirement::Places
-            | Requirement::Gaussians
-            | Requirement::Neighbours
-            | Requirement::Subspace
-            | Requirement::Tiles => {
-                return Err("it asks another member and has none of its own".into());
-            }
-        }
-        Ok(())
-    }
-
-    /// How the features become places, if a member gives any.
-    pub fn places(&self) -> Option<Places> {
-        self.features.as_ref().map(|features| Places::new(features.layers()))
-    }
-
-    /// Whether what statistics need of members is there.
-    pub fn have(&self, requirement: Requirement) -> bool {
-        match requirement {
-            Requirement::Density | Requirement::Stirring => self.density.is_some(),
-            Requirement::Local => self.local.is_some(),
-            Requirement::Background => self.background.is_some(),
-            Requirement::Latent | Requirement::Samples => self.latent.is_some(),
-            Requirement::Autoencoder => self.autoencoder.is_some(),
-            Requirement::Classifier => {
-                let with_features = self.features.as_ref().is_some_and(|features| features.has_logits());
-                self.classifier.is_some() || with_features
-            }
-            Requirement::Features | Requirement::Gaussians | Requirement::Neighbours | Requirement::Subspace => {
-                self.features.is_some()
-            }
-            Requirement::Places => self.places().is_some_and(|places| places.is_map()),
-            Requirement::Tiles => false,
-        }
     }
 }

@@ -142,40 +142,12 @@ pub async fn calibrate(
     let calibration = compared(&fitted.scores, labels.as_deref(), &names)?;
     let golden = golden(recipe, &parts.calibrate);
     let golden_scores = fitted.judge_here(&golden).map_err(Refusal::internal)?;
-    let Fitted {
-        panel,
-        rule,
-        tiles,
-        scores,
-        ..
-    } = fitted;
     let detector = NewDetector {
-        name: recipe.name.clone(),
-        description: recipe.description.clone(),
-        preprocessing: recipe
-            .members
-            .first()
-            .map_or_else(DecodeOptions::default, |(_, main)| main.preprocessing),
-        shape: panel.shape(),
-        members: recipe
-            .members
-            .iter()
-            .map(|(role, model)| Member::new(*role, model))
-            .collect(),
         golden,
         golden_scores,
-        learnt: panel.knowledge().tensors.clone(),
-        rule,
-        tiles,
-        scores,
         labels,
-        splits: parts.splits(recipe.seed),
-        calibrated_on: TrainedOn::of(parts.calibrate.iter().map(calibrate::hash)),
-        calibrated_at: Placement::of_all(recipe.members.iter().map(|(_, model)| model.placement)),
-        data: recipe.data.clone(),
-        licence: recipe.licence.clone(),
-        command: recipe.command.clone(),
         seconds: started.elapsed().as_secs_f64(),
+        ..fitted.detector(recipe, &parts)
     };
     let folder = version::write(repository, &detector)
         .map_err(|error| Refusal::option("output", format!("{}: {error}", repository.display())))?;
@@ -334,6 +306,33 @@ impl Fitting<'_> {
 }
 
 impl Fitted {
+    /// The detector of a recipe, without golden images and labels.
+    fn detector(self, recipe: &Recipe, parts: &Parts) -> NewDetector {
+        let members = recipe.members.iter();
+        let main = recipe.members.first();
+        NewDetector {
+            name: recipe.name.clone(),
+            description: recipe.description.clone(),
+            preprocessing: main.map_or_else(DecodeOptions::default, |(_, main)| main.preprocessing),
+            shape: self.panel.shape(),
+            members: members.clone().map(|(role, model)| Member::new(*role, model)).collect(),
+            learnt: self.panel.knowledge().tensors.clone(),
+            rule: self.rule,
+            tiles: self.tiles,
+            scores: self.scores,
+            labels: None,
+            splits: parts.splits(recipe.seed),
+            calibrated_on: TrainedOn::of(parts.calibrate.iter().map(calibrate::hash)),
+            calibrated_at: Placement::of_all(members.map(|(_, model)| model.placement)),
+            data: recipe.data.clone(),
+            licence: recipe.licence.clone(),
+            command: recipe.command.clone(),
+            seconds: 0.0,
+            golden: Vec::new(),
+            golden_scores: Vec::new(),
+        }
+    }
+
     /// The label of every image that calibrates.
     fn labels(&self) -> Result<Vec<usize>, Refusal> {
         let labels: Option<Vec<usize>> = self.labels.iter().copied().collect();

@@ -5,11 +5,7 @@ use std::{collections::BTreeMap, io};
 use base64::{Engine, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    manifest::Own,
-    new::NewDetector,
-    rule::{DensityText, ExcessText, RuleText},
-};
+use super::{manifest::Own, new::NewDetector, rule::RuleText};
 use crate::{
     detection::{
         calibrate::{self, Splits},
@@ -35,20 +31,13 @@ pub(super) struct CalibrationText {
     format: u32,
     /// What identifies the members' graphs, by role.
     members: BTreeMap<String, String>,
-    statistics: Vec<String>,
     pub(super) splits: Splits,
     /// Short hashes of the calibration images in base64, where they were written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     calibrated_on: Option<String>,
-    densities: Vec<DensityText>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    excess: Option<ExcessText>,
-    ranks: BTreeMap<String, Vec<f32>>,
-    fisher: Vec<f32>,
-    guard: Vec<f32>,
-    /// Statistics whose upper tails count one by one in the guard.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    guarded: Vec<String>,
+    /// What is made of what members say: of whole images, or of windows of them.
+    #[serde(flatten)]
+    rule: RuleText,
     /// What is made of the numbers of windows, where the above is made of the statistics of a window.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tiles: Option<RuleText>,
@@ -63,15 +52,6 @@ impl CalibrationText {
     pub(super) fn of(detector: &NewDetector) -> Self {
         let mut order: Vec<usize> = (0..detector.scores.len()).collect();
         order.sort_by(|&a, &b| detector.scores[a].total_cmp(&detector.scores[b]));
-        let RuleText {
-            statistics,
-            densities,
-            excess,
-            ranks,
-            fisher,
-            guard,
-            guarded,
-        } = RuleText::of(&detector.rule);
         Self {
             format: FORMAT,
             members: detector
@@ -79,15 +59,9 @@ impl CalibrationText {
                 .iter()
                 .map(|m| (m.role.name().to_owned(), m.sha256.clone()))
                 .collect(),
-            statistics,
             splits: detector.splits.clone(),
             calibrated_on: Some(BASE64_STANDARD.encode(detector.calibrated_on.bytes())),
-            densities,
-            excess,
-            ranks,
-            fisher,
-            guard,
-            guarded,
+            rule: RuleText::of(&detector.rule),
             tiles: detector.tiles.as_ref().map(|(_, images)| RuleText::of(images)),
             scores: order.iter().map(|&place| detector.scores[place]).collect(),
             labels: detector
@@ -163,28 +137,15 @@ impl CalibrationText {
         if self.labels.is_some() != contract.per_label {
             return Err("the manifest says calibration.per_label and it has no labels, or the reverse".to_owned());
         }
-        self.windows().check(&contract.plan)?;
+        self.rule.check(&contract.plan)?;
         self.tiles
             .as_ref()
             .map_or(Ok(()), |images| images.check(&tiles::image_plan()))
     }
 
-    /// The rule for what the members take: whole images, or windows of them.
-    fn windows(&self) -> RuleText {
-        RuleText {
-            statistics: self.statistics.clone(),
-            densities: self.densities.clone(),
-            excess: self.excess.clone(),
-            ranks: self.ranks.clone(),
-            fisher: self.fisher.clone(),
-            guard: self.guard.clone(),
-            guarded: self.guarded.clone(),
-        }
-    }
-
     /// The fitted rule for what the members take, if every number of it is there.
     pub(super) fn rule(&self, plan: &Plan, shape: ImageShape, latent_size: usize) -> Result<Rule, String> {
-        self.windows().rule(plan, shape, latent_size)
+        self.rule.rule(plan, shape, latent_size)
     }
 
     /// The fitted rule for the numbers of windows.

@@ -19,16 +19,16 @@ use crate::{
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RuleText {
-    pub(super) statistics: Vec<String>,
-    pub(super) densities: Vec<DensityText>,
+    statistics: Vec<String>,
+    densities: Vec<DensityText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) excess: Option<ExcessText>,
-    pub(super) ranks: BTreeMap<String, Vec<f32>>,
-    pub(super) fisher: Vec<f32>,
-    pub(super) guard: Vec<f32>,
+    excess: Option<ExcessText>,
+    ranks: BTreeMap<String, Vec<f32>>,
+    fisher: Vec<f32>,
+    guard: Vec<f32>,
     /// Statistics whose upper tails count one by one in the guard.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) guarded: Vec<String>,
+    guarded: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]

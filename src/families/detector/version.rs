@@ -7,6 +7,11 @@ use std::{
 
 use super::{CALIBRATION, GOLDEN_IMAGES, GOLDEN_SCORES, LEARNT, file::CalibrationText, learnt, new::NewDetector};
 use crate::{
+    detection::{
+        rule::{Density, DensityPlan},
+        statistics::Statistic,
+        tiles::TilePlan,
+    },
     domain::image::ImageShape,
     families::manifest::{
         placement, preprocessing,
@@ -36,87 +41,94 @@ pub(super) fn write(repository: &Path, detector: &NewDetector) -> io::Result<Pat
 
 /// The text of a detector's manifest.
 fn manifest(detector: &NewDetector, shape: ImageShape, hashes: &[(&str, String)]) -> String {
-    use std::fmt::Write;
-    let list = |names: Vec<&'static str>| {
-        let quoted: Vec<String> = names.into_iter().map(|name| format!("{name:?}")).collect();
-        format!("[{}]", quoted.join(", "))
-    };
-    let plan = &detector.rule.plan;
-    let parameters: usize = detector
-        .rule
-        .densities
-        .iter()
-        .map(|d| {
-            let axes: usize = d.axes.iter().map(Vec::len).sum();
-            let mixture: usize = d
-                .mixture
-                .components
-                .iter()
-                .map(|c| 1 + c.mean.len() + c.whitening.len())
-                .sum();
-            d.centre.len() + d.scale.len() + axes + mixture
-        })
-        .sum();
     let learnt: usize = detector.learnt.values().map(|tensor| tensor.values.len()).sum();
-    let mut out = text::head(&detector.name, super::NAME, &detector.description, shape);
-    out += &preprocessing::text(detector.preprocessing);
-    out += &text::members(&detector.members);
-    // Writing to a string cannot fail.
-    let statistics = list(plan.statistics.iter().map(|s| s.name).collect());
-    let _ = write!(out, "\n[detector]\nstatistics = {statistics}\n");
-    if !plan.excess.is_empty() {
-        let excess = list(plan.excess.iter().map(|s| s.name).collect());
-        let _ = writeln!(out, "excess = {excess}");
-    }
-    if !plan.guarded.is_empty() {
-        let guarded = list(plan.guarded.iter().map(|s| s.name).collect());
-        let _ = writeln!(out, "guard = {guarded}");
-    }
-    if !detector.learnt.is_empty() {
-        let _ = write!(out, "\n[learnt]\nfile = {LEARNT:?}\n");
-    }
-    for density in &plan.densities {
-        let _ = write!(
-            out,
-            "\n[[densities]]\nname = {}\nstatistics = {}\naxes = {}\ncomponents = {}\n",
-            text::quoted(&density.name),
-            list(density.statistics.iter().map(|s| s.name).collect()),
-            density.axes,
-            density.components
-        );
-    }
-    if let Some((tiles, _)) = &detector.tiles {
-        let _ = write!(
-            out,
-            "\n[tiles]\nstride = {}\nmap = \"{}\"\nsmoothing = {:?}\nshare = {:?}\n",
-            tiles.tiling.stride(),
-            tiles.map,
-            tiles.smoothing,
-            tiles.share
-        );
-    }
-    let splits = &detector.splits;
-    let _ = write!(
-        out,
-        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n{}{}\n[golden]\nimages = {GOLDEN_IMAGES:?}\n\
-         scores = {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
-        text::quoted(&format!(
-            "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
-            detector.data, splits.calibrate.images, splits.rank.images, splits.fit.images, splits.seed
-        )),
-        if detector.labels.is_some() {
-            "per_label = true\n"
-        } else {
-            ""
-        },
-        placement::lines(detector.calibrated_at)
-    );
     let origin = Origin {
         data: &detector.data,
         licence: &detector.licence,
         command: &detector.command,
-        parameters: parameters + learnt,
+        parameters: detector.rule.densities.iter().map(parameters).sum::<usize>() + learnt,
         seconds: detector.seconds,
     };
-    out + &text::tail(&origin, hashes)
+    [
+        text::head(&detector.name, super::NAME, &detector.description, shape),
+        preprocessing::text(detector.preprocessing),
+        text::members(&detector.members),
+        statistics(detector),
+        detector.rule.plan.densities.iter().map(density).collect(),
+        detector
+            .tiles
+            .as_ref()
+            .map_or_else(String::new, |(plan, _)| tiles(plan)),
+        calibration(detector),
+        text::tail(&origin, hashes),
+    ]
+    .concat()
+}
+
+/// Numbers of a fitted density.
+fn parameters(density: &Density) -> usize {
+    let axes: usize = density.axes.iter().map(Vec::len).sum();
+    let components = density.mixture.components.iter();
+    let mixture: usize = components.map(|own| 1 + own.mean.len() + own.whitening.len()).sum();
+    density.centre.len() + density.scale.len() + axes + mixture
+}
+
+fn names(statistics: &[Statistic]) -> String {
+    let quoted: Vec<String> = statistics.iter().map(|own| format!("{:?}", own.name)).collect();
+    format!("[{}]", quoted.join(", "))
+}
+
+/// `[detector]`, and `[learnt]` if anything was.
+fn statistics(detector: &NewDetector) -> String {
+    let plan = &detector.rule.plan;
+    let mut table = format!("\n[detector]\nstatistics = {}\n", names(&plan.statistics));
+    for (key, statistics) in [("excess", &plan.excess), ("guard", &plan.guarded)] {
+        if !statistics.is_empty() {
+            table += &format!("{key} = {}\n", names(statistics));
+        }
+    }
+    if !detector.learnt.is_empty() {
+        table += &format!("\n[learnt]\nfile = {LEARNT:?}\n");
+    }
+    table
+}
+
+fn density(plan: &DensityPlan) -> String {
+    format!(
+        "\n[[densities]]\nname = {}\nstatistics = {}\naxes = {}\ncomponents = {}\n",
+        text::quoted(&plan.name),
+        names(&plan.statistics),
+        plan.axes,
+        plan.components
+    )
+}
+
+fn tiles(plan: &TilePlan) -> String {
+    format!(
+        "\n[tiles]\nstride = {}\nmap = \"{}\"\nsmoothing = {:?}\nshare = {:?}\n",
+        plan.tiling.stride(),
+        plan.map,
+        plan.smoothing,
+        plan.share
+    )
+}
+
+/// `[calibration]` and `[golden]`.
+fn calibration(detector: &NewDetector) -> String {
+    let splits = &detector.splits;
+    let description = format!(
+        "{}: {} calibrate, {} rank, {} fit, permutation seed {}",
+        detector.data, splits.calibrate.images, splits.rank.images, splits.fit.images, splits.seed
+    );
+    let per_label = if detector.labels.is_some() {
+        "per_label = true\n"
+    } else {
+        ""
+    };
+    format!(
+        "\n[calibration]\nfile = {CALIBRATION:?}\ndescription = {}\n{per_label}{}\n[golden]\nimages = \
+         {GOLDEN_IMAGES:?}\nscores = {GOLDEN_SCORES:?}\nabsolute_tolerance = 0.01\nrelative_tolerance = 0.001\n",
+        text::quoted(&description),
+        placement::lines(detector.calibrated_at)
+    )
 }
