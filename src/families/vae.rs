@@ -35,7 +35,7 @@ use crate::{
     domain::image::Image,
     import::{interview::Interview, reading::Reading},
     model::{
-        Capabilities,
+        Capabilities, Reason,
         classify::Classifies,
         codes::{Decodes, Encodes, Interpolates, Reconstructs},
         compress::Compresses,
@@ -183,6 +183,7 @@ impl Own {
             ))
         })?;
         let calibration = gate.calibration(calibration, STATISTIC)?;
+        let info = calibration.as_ref().ok().map(|(_, info)| info.clone());
         let (encoder, decoder) = (Arc::new(encoder), Arc::new(decoder));
         let network = Arc::new(Network {
             encoder: Arc::clone(&encoder),
@@ -193,49 +194,17 @@ impl Own {
             decoder: decoder_file.serve(gate, decoder, decoding),
             is_weighted: is_weighted(gate)?,
         });
-        let capabilities = Capabilities::new(
-            "a VAE has a posterior over codes and a likelihood of images given a code, and nothing else",
-        )
-        .offer::<dyn Draws>(Arc::clone(&model.decoder) as _)
-        .offer::<dyn Encodes>(Arc::clone(&model.encoder) as _)
-        .offer::<dyn Decodes>(Arc::clone(&model.decoder) as _)
-        .offer::<dyn Reconstructs>(Arc::clone(&model) as _)
-        .offer::<dyn Interpolates>(Arc::clone(&model) as _)
-        .decline::<dyn Classifies>(NO_LABEL)
-        .decline::<dyn Compresses>(NO_PIXELS)
-        .decline::<dyn Surprises>(
-            "it has a lower bound on the density of an image, and not the exact probability of each pixel",
-        );
-        let info = calibration.as_ref().ok().map(|(_, info)| info.clone());
-        let (density, capabilities) = if let Some(reason) = head.no_likelihood() {
-            let capabilities = capabilities
-                .decline::<dyn Scores>(reason)
-                .decline::<dyn Judges>(reason)
-                .decline::<dyn Measures>(reason)
-                .decline::<dyn Completes>(reason)
-                .decline::<dyn Latents>(reason)
-                .offer::<dyn SquaredErrors>(network);
-            (Density::Implicit, capabilities)
-        } else {
-            let judge = calibration.map(|(calibration, info)| {
-                let scores = TwoSided {
+        let (density, capabilities) = match head.no_likelihood() {
+            Some(reason) => (Density::Implicit, without_likelihood(model, network, reason)),
+            None => {
+                let dimensions = decoder_file.contract.shape.dimensions();
+                let scores = calibration.map(|(calibration, info)| TwoSided {
                     calibration,
                     info,
-                    dimensions: decoder_file.contract.shape.dimensions(),
-                };
-                let measures = Arc::clone(&model) as _;
-                Arc::new(Judge { measures, scores }) as Arc<dyn Judges>
-            });
-            let capabilities = capabilities
-                .offer::<dyn Scores>(Arc::clone(&model) as _)
-                .with::<dyn Judges>(judge)
-                .offer::<dyn Measures>(Arc::clone(&model) as _)
-                .offer::<dyn Completes>(model)
-                .decline::<dyn SquaredErrors>(
-                    "its decoder gives a distribution over images, whose likelihood says more",
-                )
-                .offer::<dyn Latents>(network);
-            (Density::LowerBound, capabilities)
+                    dimensions,
+                });
+                (Density::LowerBound, with_likelihood(model, network, scores))
+            }
         };
         Ok(Proved {
             likelihood: head.name(),
@@ -244,4 +213,43 @@ impl Own {
             ..Proved::new(density, capabilities)
         })
     }
+}
+
+/// What a VAE can do whatever its decoder says of images.
+fn with_codes(model: &Arc<Model>) -> Capabilities {
+    Capabilities::new("a VAE has a posterior over codes and a likelihood of images given a code, and nothing else")
+        .offer::<dyn Draws>(Arc::clone(&model.decoder) as _)
+        .offer::<dyn Encodes>(Arc::clone(&model.encoder) as _)
+        .offer::<dyn Decodes>(Arc::clone(&model.decoder) as _)
+        .offer::<dyn Reconstructs>(Arc::clone(model) as _)
+        .offer::<dyn Interpolates>(Arc::clone(model) as _)
+        .decline::<dyn Classifies>(NO_LABEL)
+        .decline::<dyn Compresses>(NO_PIXELS)
+        .decline::<dyn Surprises>(
+            "it has a lower bound on the density of an image, and not the exact probability of each pixel",
+        )
+}
+
+fn with_likelihood(model: Arc<Model>, network: Arc<Network>, scores: Result<TwoSided, Reason>) -> Capabilities {
+    let judge = scores.map(|scores| {
+        let measures = Arc::clone(&model) as _;
+        Arc::new(Judge { measures, scores }) as Arc<dyn Judges>
+    });
+    with_codes(&model)
+        .offer::<dyn Scores>(Arc::clone(&model) as _)
+        .with::<dyn Judges>(judge)
+        .offer::<dyn Measures>(Arc::clone(&model) as _)
+        .offer::<dyn Completes>(model)
+        .decline::<dyn SquaredErrors>("its decoder gives a distribution over images, whose likelihood says more")
+        .offer::<dyn Latents>(network)
+}
+
+fn without_likelihood(model: Arc<Model>, network: Arc<Network>, reason: &'static str) -> Capabilities {
+    with_codes(&model)
+        .decline::<dyn Scores>(reason)
+        .decline::<dyn Judges>(reason)
+        .decline::<dyn Measures>(reason)
+        .decline::<dyn Completes>(reason)
+        .decline::<dyn Latents>(reason)
+        .offer::<dyn SquaredErrors>(network)
 }

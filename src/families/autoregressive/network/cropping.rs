@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Agreement, Contract};
+use super::{Contract, agreement::Agreement};
 use crate::{
     domain::random::{Random, Stream},
     families::network::{batch_shape, levels_input},

@@ -59,15 +59,7 @@ impl Passes {
         let predictions = contract
             .head
             .predictions(shape, || signature::features(&model, &contract.output))?;
-        let forms = match contract.head {
-            Head::Bernoulli => vec![image.clone()],
-            Head::LogisticMixture => vec![vec![predictions.width(image[0]), image[1], image[2]]],
-            Head::Categorical => {
-                let (k, c, h, w) = (shape.levels(), image[0], image[1], image[2]);
-                let flat = (c == 1).then(|| vec![k, h, w]);
-                flat.into_iter().chain([vec![k, c, h, w]]).collect()
-            }
-        };
+        let forms = forms(contract.head, shape, predictions);
         let mut inputs = vec![Expected::float(&contract.input, &image)];
         inputs.extend(contract.label.as_ref().map(|label| Expected::integer(&label.input)));
         let found = signature::check(
@@ -81,12 +73,6 @@ impl Passes {
         )?;
         let model = precision::in_single(&model).unwrap_or(model);
         let logits_form = forms[found[0]].clone();
-        let kind = match (contract.head, logits_form.len()) {
-            (Head::Bernoulli, _) => Some(rewrite::Logits::Bernoulli),
-            (Head::Categorical, 3) => Some(rewrite::Logits::CategoricalFlat),
-            (Head::Categorical, _) => Some(rewrite::Logits::Categorical),
-            (Head::LogisticMixture, _) => None,
-        };
         let reference = engine.reference();
         let exact = reference.as_deref().unwrap_or(engine);
         let compilation = compile(exact, name, &model, &contract, predictions)?;
@@ -106,7 +92,7 @@ impl Passes {
         let logits_name = format!("{name} (logits)");
         let later = |logits: Model| engine.load_later(&logits_name, graph::serialize(&logits));
         let is_large = weights::count(&model) >= LARGE;
-        let (score, logits) = match kind {
+        let (score, logits) = match logits_of(contract.head, &logits_form) {
             None if is_large => (None, engine.load_model(&logits_name, levels(model)?)?),
             None => (None, later(levels(model)?)),
             Some(of) => {
@@ -256,6 +242,31 @@ impl Scoring {
             }
         };
         Ok((0..rows).map(values).collect())
+    }
+}
+
+/// The shapes, without the batch, in which a graph may give its predictions.
+fn forms(head: Head, shape: ImageShape, predictions: Predictions) -> Vec<Vec<usize>> {
+    let (channels, height, width) = (shape.channels(), shape.height(), shape.width());
+    match head {
+        Head::Bernoulli => vec![vec![channels, height, width]],
+        Head::LogisticMixture => vec![vec![predictions.width(channels), height, width]],
+        Head::Categorical => {
+            let flat = (channels == 1).then(|| vec![shape.levels(), height, width]);
+            flat.into_iter()
+                .chain([vec![shape.levels(), channels, height, width]])
+                .collect()
+        }
+    }
+}
+
+/// The logits that scores are made of within the graph, if they can be.
+fn logits_of(head: Head, form: &[usize]) -> Option<rewrite::Logits> {
+    match (head, form.len()) {
+        (Head::Bernoulli, _) => Some(rewrite::Logits::Bernoulli),
+        (Head::Categorical, 3) => Some(rewrite::Logits::CategoricalFlat),
+        (Head::Categorical, _) => Some(rewrite::Logits::Categorical),
+        (Head::LogisticMixture, _) => None,
     }
 }
 
