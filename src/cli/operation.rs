@@ -3,6 +3,7 @@
 //! An operation whose answer is numbers prints a table; one whose answer is images or streams writes files, and a table
 //! beside them.
 
+mod destination;
 mod flags;
 mod parts;
 mod request;

@@ -10,7 +10,7 @@ use crate::{
         image_set::{self, ImageSet},
         pipeline,
     },
-    detection::calibrate,
+    detection::{calibrate, learners::BANK},
     domain::bayes::Role,
     families::bayes::{self, Composed, Recipe},
     model::{Model, classify::Classifies},
@@ -87,6 +87,9 @@ fn no_detector_options(request: &Request) -> Result<(), CliError> {
         ("--fit", !request.fit.is_empty()),
         ("--stir", request.stir),
         ("--samples", request.samples),
+        ("--tiles", request.tiles.is_some()),
+        ("--per-label", request.per_label),
+        ("--bank", request.bank != BANK),
     ];
     match given.into_iter().find(|(_, given)| *given) {
         None => Ok(()),

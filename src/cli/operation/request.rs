@@ -6,6 +6,7 @@ use clap::{ArgMatches, FromArgMatches};
 use serde_json::Value;
 
 use super::{
+    destination::Destination,
     flags::{ELSEWHERE, GALLERY, own_default},
     has_labels, missing, output, shows_maps, usage,
 };
@@ -18,18 +19,15 @@ use crate::{
         inputs::{self, InputArgs},
         labels::{LabelArgs, Labels},
         model::Loaded,
-        name::{ImageName, shown},
+        name::ImageName,
         pipeline,
         stdin::is_standard,
-        table::{OutputArgs, Row, Table},
+        table::{OutputArgs, Table},
     },
     domain::image::Image,
     intake::{Content, MaskSource, Source, Takes, options::RawOptions},
     model::Refusal,
-    operations::{
-        AnyAnswer, AnyOperation, Tensor, known_of,
-        tensor::{Datatype, Values},
-    },
+    operations::{AnyAnswer, AnyOperation, known_of},
 };
 
 /// A command that is under way.
@@ -135,21 +133,7 @@ impl Request<'_> {
             Some(labels) => labels.read(&files, self.loaded.model.shape)?,
             None => Labels::None,
         };
-        let (mut table, mut sink) = match form {
-            Some(form) => {
-                let output = output(self.matches)?;
-                let table = if is_standard(output) {
-                    Table::untold()
-                } else {
-                    Table::open(table_args, labels.are_given())?
-                };
-                (table, Some(form.open(output)?))
-            }
-            None => (Table::open(table_args, labels.are_given())?, None),
-        };
-        let title = format!("{} by {}", self.name(), self.loaded.model.name);
-        let mut gallery = self.gallery().map(|folder| Gallery::open(folder, title)).transpose()?;
-        let mut guarantee = None;
+        let mut destination = self.destination(form, table_args, labels.are_given())?;
         let operation = async |images: Vec<Image>| {
             let content = Content {
                 sources: images.into_iter().map(Source::Image).collect(),
@@ -163,57 +147,42 @@ impl Request<'_> {
             roots: inputs.inputs.clone(),
             options: self.loaded.model.preprocessing.or(inputs.decoding.options()),
             labels,
-            done: table.done().clone(),
+            done: destination.table.done().clone(),
         };
-        let (is_array, is_csv) = (table.is_array(), table.is_csv());
-        let write = |name: &ImageName, answer: Result<Box<dyn AnyAnswer>, Arc<str>>| {
-            let row = answer.map_err(|error| error.to_string()).and_then(|answer| {
-                let mut row = OwnRow {
-                    head: answer.head(),
-                    item: one(answer.items())?,
-                    tensor: None,
-                };
-                if let Some(gallery) = &mut gallery {
-                    guarantee = row.item.get("guarantee").and_then(Value::as_str).map(str::to_owned);
-                    gallery.push(name, &row.item, answer.rendering().map_err(|e| cli::told(&e))?)?;
-                    if let (Some(members), false) = (row.item.as_object_mut(), self.matches.get_flag("map")) {
-                        members.remove("map");
-                    }
-                } else if let Some(sink) = &mut sink {
-                    let file = sink.push(name, answer)?;
-                    self.name_file(&mut row.item, file);
-                } else if is_array {
-                    row.tensor = answer.tensors().map_err(|e| cli::told(&e))?.pop();
-                } else if is_csv {
-                    name_infinities(&mut row.item, &answer.tensors().map_err(|e| cli::told(&e))?);
-                }
-                Ok(row)
-            });
-            table.push(name, row.as_ref().map(OwnRow::borrow).map_err(String::as_str))?;
-            table.flush()?;
-            Ok(row.is_ok())
-        };
+        let write = |name: &ImageName, answer: Result<_, Arc<str>>| destination.push(name, answer);
         let counts = pipeline::each(self.loaded, images, table_args.is_terminal(), operation, write)?;
-        if let Some(sink) = sink {
-            sink.finish()?;
-        }
-        if let Some(gallery) = gallery {
-            let page = gallery.finish(guarantee.as_deref())?;
-            cli::say(&format!("written: {}", page.display()));
-        }
-        let where_told = table.where_told();
-        table.finish()?;
-        Ok(counts.outcome(where_told))
+        Ok(counts.outcome(destination.finish()?))
     }
 
-    /// Puts the file of an image or a stream in the place that its bytes have in an answer.
-    fn name_file(&self, item: &mut Value, file: Option<PathBuf>) {
-        let files = [Datatype::Bytes, Datatype::U8];
-        let tensors = self.operation.about().tensors.iter();
-        let mut held = tensors.filter(|tensor| files.contains(&tensor.datatype));
-        if let (Some(tensor), Some(members), Some(file)) = (held.next(), item.as_object_mut(), file) {
-            members.insert(tensor.name.to_owned(), Value::String(shown(file)));
-        }
+    /// Where the answers about images go.
+    fn destination(
+        &self,
+        form: Option<Form>,
+        table_args: &OutputArgs,
+        is_labelled: bool,
+    ) -> Result<Destination, CliError> {
+        let (table, files) = match form {
+            Some(form) => {
+                let output = output(self.matches)?;
+                let table = if is_standard(output) {
+                    Table::untold()
+                } else {
+                    Table::open(table_args, is_labelled)?
+                };
+                (table, Some(form.open(output)?))
+            }
+            None => (Table::open(table_args, is_labelled)?, None),
+        };
+        let title = format!("{} by {}", self.name(), self.loaded.model.name);
+        let gallery = self.gallery().map(|folder| Gallery::open(folder, title)).transpose()?;
+        Ok(Destination {
+            table,
+            files,
+            gallery,
+            tensors: self.operation.about().tensors,
+            has_maps: self.gallery().is_some() && self.matches.get_flag("map"),
+            guarantee: None,
+        })
     }
 
     /// The labels that images have, where the operation leaves room for such a column.
@@ -275,38 +244,4 @@ impl Request<'_> {
         cli::say(&format!("{failed} of {count} inputs failed"));
         Ok(Outcome::Refused)
     }
-}
-
-/// What became of one image.
-struct OwnRow {
-    head: serde_json::Map<String, Value>,
-    item: Value,
-    tensor: Option<Tensor>,
-}
-
-impl OwnRow {
-    fn borrow(&self) -> Row<'_> {
-        Row {
-            head: &self.head,
-            item: &self.item,
-            tensor: self.tensor.as_ref(),
-        }
-    }
-}
-
-/// Numbers that JSON has no word for, as a cell has them: a null beside a tensor of one such number.
-fn name_infinities(item: &mut Value, tensors: &[Tensor]) {
-    for tensor in tensors {
-        if let (Values::F64(values), Some(place)) = (&tensor.values, item.get_mut(tensor.name))
-            && let ([value], true) = (values.as_slice(), place.is_null())
-        {
-            *place = Value::String(value.to_string());
-        }
-    }
-}
-
-/// The one item of an answer about one image.
-fn one(items: Vec<Result<Value, Refusal>>) -> Result<Value, String> {
-    let item = items.into_iter().next().ok_or("no answer came back")?;
-    item.map_err(|refusal| cli::told(&refusal))
 }
