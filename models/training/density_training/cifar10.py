@@ -65,9 +65,18 @@ SPLITS = ("train", "test")
 
 
 def flipped(images: Tensor) -> Tensor:
-    """The same images, each mirrored from side to side with probability ½, in place."""
-    chosen = torch.rand(len(images)) < 0.5
-    images[chosen] = images[chosen].flip(3)
+    """The same images, each mirrored from side to side with probability ½."""
+    chosen = torch.rand(len(images), 1, 1, 1) < 0.5
+    return torch.where(chosen.to(images.device), images.flip(3), images)
+
+
+def turned(images: Tensor, share: float) -> Tensor:
+    """The same images, of which about so many are turned by a quarter or three quarters, or transposed."""
+    kind = torch.where(torch.rand(len(images)) < share, torch.randint(3, (len(images),)), 3)
+    kind = kind.view(-1, 1, 1, 1).to(images.device)
+    others = (images.rot90(1, (2, 3)), images.rot90(3, (2, 3)), images.mT)
+    for number, other in enumerate(others):
+        images = torch.where(kind == number, other, images)
     return images
 
 

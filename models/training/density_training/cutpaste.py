@@ -11,6 +11,8 @@ References
 """
 
 import argparse
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from density_training import damage, timed
 from density_training.backbone import SIDE, drawings, summaries
@@ -26,14 +29,17 @@ from density_training.compare_features import auroc
 from density_training.data import LEVELS
 from density_training.model import REPOSITORY
 from density_training.surface import GOOD, SPLIT_SEED, Photographs, parts
+from density_training.timed import DEVICE, TimedProgress
 from density_training.version import Family, Graph, Interpretation, Version, write_version
 
 NAME = "magnetic-tile-cutpaste"
 CHECKPOINT = Path(".cache/magnetic-tile-cutpaste.pt")
-WINDOW, BATCH = 128, 32
-RATE, DECAY, LARGEST_GRADIENT = 2e-3, 1e-3, 1.0
-VALIDATION = 256
-"""Windows of photographs that fit a detector: the log says how well damage in them is told."""
+WINDOW, BATCH = 128, 32 if DEVICE.type == "cpu" else 128
+WORKERS = 0 if DEVICE.type == "cpu" else max(1, len(os.sched_getaffinity(0)) - 2)
+"""Processes that damage windows for a GPU."""
+RATE, DECAY, LARGEST_GRADIENT = 5e-4, 1e-3, 1.0
+VALIDATION = 1024
+"""Windows of photographs that fit a detector: how well damage in them is told decides which weights are kept."""
 
 STRIDE = 8
 """A place stands for so many pixels in rows and columns."""
@@ -46,9 +52,9 @@ UNKNOWN = -1
 class Config:
     """Numbers at a place at 2, 4, 8 and 16 pixels, and before the answer."""
 
-    channels: tuple[int, int, int, int] = (20, 40, 80, 112)
+    channels: tuple[int, int, int, int] = (24, 48, 96, 128)
     features: int = 64
-    blocks: tuple[int, int, int] = (1, 2, 1)
+    blocks: tuple[int, int, int] = (2, 3, 2)
 
 
 class Residual(nn.Module):
@@ -133,46 +139,72 @@ def square(images: list[np.ndarray]) -> list[np.ndarray]:
     return [np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BILINEAR)) for image in images]
 
 
+class Damaged(IterableDataset[tuple[Tensor, Tensor]]):
+    """Batches without end of good images; every process that iterates draws others."""
+
+    def __init__(self, images: list[np.ndarray]) -> None:
+        super().__init__()
+        self.images = images
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Draw from the system's own chance, so that no two processes give the same."""
+        torch.set_num_threads(1)
+        chance = np.random.default_rng()
+        while True:
+            yield batch(self.images, BATCH, WINDOW, chance)
+
+
 def loss(network: nn.Module, levels: Tensor, kinds: Tensor) -> Tensor:
     """Mean cross-entropy of the kinds of places that are known."""
-    with torch.autocast("cpu", torch.bfloat16):
+    levels, kinds = levels.to(DEVICE, non_blocking=True), kinds.to(DEVICE, non_blocking=True)
+    with torch.autocast(DEVICE.type, torch.bfloat16):
         _, logits = network((levels.float() / 255).contiguous(memory_format=torch.channels_last))
     return F.cross_entropy(logits.float(), kinds, ignore_index=UNKNOWN)
 
 
 @torch.inference_mode()
-def told(network: nn.Module, levels: Tensor, kinds: Tensor) -> str:
-    """How well the places of windows are told, for the log."""
+def told(network: nn.Module, levels: Tensor, kinds: Tensor) -> tuple[float, float]:
+    """How well the places of windows are told: nats a place, and AUROC of damaged places against others."""
     damaged, others, losses = [], [], []
     for some, known in zip(levels.split(BATCH), kinds.split(BATCH), strict=True):
-        _, logits = network(some.float() / 255)
+        _, logits = network(some.to(DEVICE).float() / 255)
+        logits = logits.cpu()
         losses.append(F.cross_entropy(logits, known, ignore_index=UNKNOWN).item())
         evidence = logits[:, 1:].logsumexp(1) - logits[:, 0]
         damaged.append(evidence[known > 0])
         others.append(evidence[known == 0])
-    area = auroc(torch.cat(others), torch.cat(damaged))
-    return f"{np.mean(losses):.4f} nats a place, damaged places against others: AUROC {area:.4f}"
+    return float(np.mean(losses)), auroc(torch.cat(others), torch.cat(damaged))
 
 
 def train(images: list[np.ndarray], validation: list[np.ndarray], minutes: float) -> str:
-    """Train for so many minutes on one thread, from the checkpoint if there is one; answers what the log says last."""
+    """Train for so many minutes on a GPU or one thread, from the checkpoint if there is one.
+
+    The weights that are kept are those with the smallest loss in damaged windows of other good photographs. Answers
+    what the log says last.
+    """
     torch.set_num_threads(1)
-    network = Inspector().to(memory_format=torch.channels_last)
+    network = Inspector().to(DEVICE, memory_format=torch.channels_last)
     kept = batch(validation, VALIDATION, WINDOW, np.random.default_rng(2))
-    chance = np.random.default_rng()
+    windows = iter(DataLoader(Damaged(images), batch_size=None, num_workers=WORKERS, pin_memory=WORKERS > 0))
     optimiser = torch.optim.AdamW(network.parameters(), RATE, weight_decay=DECAY)
     timed.train(
         network,
         lambda both: loss(network, *both),
-        lambda _: batch(images, BATCH, WINDOW, chance),
+        lambda _: next(windows),
         [optimiser],
         timed.TimedRecipe(minutes=minutes, batch_size=BATCH),
         CHECKPOINT,
-        lambda averaged: told(averaged, *kept),
+        lambda averaged: _said(averaged, kept),
         LARGEST_GRADIENT,
+        choose=lambda averaged: told(averaged, *kept)[0],
     )
-    network.load_state_dict(torch.load(CHECKPOINT, weights_only=True)["model"])
-    return told(network, *kept)
+    network.load_state_dict(torch.load(CHECKPOINT, weights_only=True, map_location=DEVICE)["model"])
+    return _said(network, kept)
+
+
+def _said(network: nn.Module, kept: tuple[Tensor, Tensor]) -> str:
+    nats, area = told(network, *kept)
+    return f"{nats:.4f} nats a place, damaged places against others: AUROC {area:.4f}"
 
 
 FAMILY = Family(
@@ -190,10 +222,10 @@ FAMILY = Family(
 
 def export(images: list[np.ndarray], archive: str, folder: Path) -> None:
     """Write the version from the checkpoint, and prove that it gives the features that PyTorch gives."""
-    checkpoint = torch.load(CHECKPOINT, weights_only=True)
+    checkpoint = torch.load(CHECKPOINT, weights_only=True, map_location="cpu")
     network = Inspector(Config(**checkpoint["config"])).eval()
     network.load_state_dict(checkpoint["model"])
-    progress, recipe = checkpoint["progress"], checkpoint["recipe"]
+    progress, recipe = TimedProgress(**checkpoint["progress"]), checkpoint["recipe"]
     golden = drawings()
     FAMILY.graphs["features"].export(network, (torch.rand(2, 1, SIDE, SIDE),), folder)
     version = Version(
@@ -209,11 +241,11 @@ def export(images: list[np.ndarray], archive: str, folder: Path) -> None:
             "licence": "weights: that of this project; the photographs are not part of it",
             "command": f"python -m density_training.cutpaste train --minutes {recipe['minutes']:g}",
             "parameters": sum(weight.numel() for weight in network.parameters()),
-            "training_seconds": round(progress["seconds"]),
+            "training_seconds": round(progress.seconds),
         },
         # Photographs as they are stored: of resized ones every resizing has levels of its own.
         trained_on=[torch.tensor(image)[None] for image in images],
-        notes=f"{progress['step']} steps of {BATCH} windows, one thread, {progress['processor_seconds']:.0f} s of it",
+        notes=f"{progress.kept_step} of {progress.step} steps of {recipe['batch_size']} windows; {progress.where()}",
     )
     write_version(folder, version, golden, summaries({"features": network}, golden, Interpretation(LEVELS)))
 

@@ -18,25 +18,34 @@ from torch import Tensor, nn
 
 from density_training import mixture, timed
 from density_training.card import MUON, layout, table
-from density_training.cifar10 import Cifar10, flipped
+from density_training.cifar10 import Cifar10, flipped, turned
 from density_training.data import LEVELS, to_input
 from density_training.figures import split_for_calibration
 from density_training.model import parameter_count
 from density_training.pixelcnn import FAMILY, GatedBlock, MaskedConv2d, muon_parameters
 from density_training.sampling import save_grid
 from density_training.scoring import Network, bits_per_dim, log_likelihood
-from density_training.timed import TimedProgress, TimedRecipe
+from density_training.timed import DEVICE, TimedProgress, TimedRecipe
 from density_training.training import muon
 from density_training.version import Version, check_parity, read_manifest, write_version
 
 NAME = "cifar10-pixelcnn"
 HEAD = "discretized-logistic-mixture"
 SAMPLES, GOLDEN_SAMPLES = 32, 5
+NOISE = 8
+"""Levels that noise adds to a golden image, or takes away."""
 PERIOD = 8
 """Rows and columns after which a JPEG's blocks repeat."""
-RECIPE = TimedRecipe(minutes=86, batch_size=16)
-LOSSLESS_SHARES = (0.25, 0.5)
-"""The share of images without loss in a batch, in the first 60 % of the time and after that."""
+RECIPE = TimedRecipe(minutes=86, batch_size=16) if DEVICE.type == "cpu" else TimedRecipe(minutes=10.4, batch_size=128)
+LOSSLESS_SHARES = {"cpu": (0.25, 0.5), "cuda": (0.15, 0.35)}
+"""The share of images without loss in a batch, in the first 60 % of the time and after that.
+
+They are few: a GPU, which sees twenty times as many images, would learn them by heart with the shares of a CPU.
+"""
+TURNED_SHARE = 0.0 if DEVICE.type == "cpu" else 0.5
+"""The share of images without loss that are turned or transposed in the first 80 % of the time, for the same reason."""
+VALIDATION = 250
+"""So many of the images without loss, and as many JPEG files, train nothing: they choose when to stop."""
 CALIBRATION = "5,000 CIFAR-10 test images as JPEG files, permutation seed 0, indices 0..5000"
 
 
@@ -47,10 +56,10 @@ class ColourPixelCNNConfig:
     height: int = 32
     width: int = 32
     levels: int = LEVELS
-    channels: int = 64
-    blocks: int = 10
+    channels: int = 96
+    blocks: int = 12
     dilations: tuple[int, ...] = (1, 2, 1, 4)
-    head_channels: int = 128
+    head_channels: int = 160
     mixtures: int = 8
     octaves: int = 4
 
@@ -103,7 +112,7 @@ class ColourPixelCNN(nn.Module):
         for number, block in enumerate(self.blocks):
             h = block(h, self._at_places(1) if number == len(self.blocks) // 2 else None)
         parameters = self.head(F.relu(self.head_hidden(F.relu(h))))
-        with torch.autocast("cpu", enabled=False):
+        with torch.autocast(image.device.type, enabled=False):
             return parameters.float() + self.linear(x)
 
     def _at_places(self, number: int) -> Tensor:
@@ -114,7 +123,7 @@ class ColourPixelCNN(nn.Module):
 def mixture_loss(network: ColourPixelCNN, levels: Tensor) -> Tensor:
     """Mean negative log-likelihood of uint8 images [N, 3, H, W], in nats a dimension; the network runs in bfloat16."""
     image = to_input(levels, network.config.levels).contiguous(memory_format=torch.channels_last)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(levels.device.type, torch.bfloat16):
         parameters = network(image)
     return -mixture.log_probability(parameters.float(), levels, network.config.levels).mean() / 3
 
@@ -122,24 +131,23 @@ def mixture_loss(network: ColourPixelCNN, levels: Tensor) -> Tensor:
 def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> TimedProgress:
     """Train on JPEG files and images without loss, flipped or not, from where the checkpoint ends if there is one."""
     torch.manual_seed(recipe.seed)
-    network = ColourPixelCNN().to(memory_format=torch.channels_last)
+    network = ColourPixelCNN().to(DEVICE, memory_format=torch.channels_last)
     compiled = torch.compile(mixture_loss)
-    jpeg, lossless = timed.shuffled(len(data.train_images)), timed.shuffled(len(data.lossless))
+    jpeg, jpeg_validation = _parted(data.train_images)
+    lossless, lossless_validation = _parted(data.lossless)
+    validation = {"JPEG files": jpeg_validation, "without loss": lossless_validation}
+    shares = LOSSLESS_SHARES[DEVICE.type]
+    jpegs, others = timed.shuffled(len(jpeg)), timed.shuffled(len(lossless))
 
     def batch(share: float) -> Tensor:
-        count = int((torch.rand(recipe.batch_size) < LOSSLESS_SHARES[int(share >= 0.6)]).sum())
-        images = torch.cat(
-            [
-                data.lossless[[next(lossless) for _ in range(count)]],
-                data.train_images[[next(jpeg) for _ in range(recipe.batch_size - count)]],
-            ]
-        )
-        return flipped(images)
+        count = int((torch.rand(recipe.batch_size) < shares[int(share >= 0.6)]).sum())
+        few = lossless[[next(others) for _ in range(count)]]
+        if share < 0.8:
+            few = turned(few, TURNED_SHARE)
+        return flipped(torch.cat([few, jpeg[[next(jpegs) for _ in range(recipe.batch_size - count)]]]))
 
-    def monitor(network: nn.Module) -> str:
-        sets = {"test": data.test_images[::50], "held out without loss": data.held_out[::5]}
-        bits = {name: _bits(network, images) for name, images in sets.items()}
-        return ", ".join(f"{value:.4f} bits/dim {name}" for name, value in bits.items())
+    def bits(network: nn.Module) -> dict[str, float]:
+        return {name: _bits(network, images) for name, images in validation.items()}
 
     return timed.train(
         network,
@@ -148,13 +156,20 @@ def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> Time
         muon(network, muon_parameters(network)),
         recipe,
         checkpoint,
-        monitor,
+        lambda network: ", ".join(f"{value:.4f} bits/dim {name}" for name, value in bits(network).items()),
+        choose=lambda network: sum(bits(network).values()),
     )
+
+
+def _parted(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Images that train, and `VALIDATION` evenly spread ones that do not."""
+    chooses = torch.arange(len(images)) % (len(images) // VALIDATION) == 0
+    return images[~chooses].to(DEVICE), images[chooses].to(DEVICE)
 
 
 def export(data: Cifar10, checkpoint: Path, folder: Path) -> None:
     """Write a complete version. Its golden images and its picture are drawn by the model."""
-    state = torch.load(checkpoint, weights_only=True)
+    state = torch.load(checkpoint, weights_only=True, map_location="cpu")
     network = ColourPixelCNN(ColourPixelCNNConfig(**state["config"])).eval()
     network.load_state_dict(state["model"])
     progress = TimedProgress(**state["progress"])
@@ -184,12 +199,14 @@ def export(data: Cifar10, checkpoint: Path, folder: Path) -> None:
         head=HEAD,
         calibration_description=CALIBRATION,
         notes=f"test_bits_per_dim is of JPEG files; {figures['held_out_bits_per_dim']:.4f} of 1,000 held-out images "
-        f"without loss; ended after {progress.seconds / 60:.0f} of {state['recipe']['minutes']:g} minutes",
+        f"without loss; {progress.where()}",
         trained_on=torch.cat([data.train_images, data.lossless]),
     )
     calibration, _ = split_for_calibration(len(test))
     write_version(folder, version, golden, log_likelihood(network, golden, LEVELS, HEAD), test[calibration])
-    (folder / "README.md").write_text(layout(card(version, folder.name, progress, figures)))
+    (folder / "README.md").write_text(
+        layout(card(version, folder.name, network.config, state["recipe"]["batch_size"], progress, figures))
+    )
 
 
 def evaluate(data: Cifar10, folder: Path) -> dict[str, float]:
@@ -201,12 +218,15 @@ def evaluate(data: Cifar10, folder: Path) -> dict[str, float]:
 
 
 def oddities(images: Tensor) -> Tensor:
-    """Golden images that are no photographs: noise and an inverted image.
+    """Golden images that are no photographs: a drawn one amid noise of a few levels, and an inverted one.
 
-    Not a checkerboard, on which activations grow until single precision gives three digits of a score.
+    Not a checkerboard or noise of all levels, on which activations grow until single precision gives four digits of a
+    score of tens of thousands of nats.
     """
-    noise = torch.randint(0, LEVELS, images[:1].shape, generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    return torch.cat([noise, 255 - images[:1]])
+    shape = images[:1].shape
+    noise = torch.randint(-NOISE, NOISE + 1, shape, generator=torch.Generator().manual_seed(0), dtype=torch.int16)
+    noisy = (images[:1] + noise).clamp(0, LEVELS - 1).to(torch.uint8)
+    return torch.cat([noisy, 255 - images[:1]])
 
 
 @torch.no_grad()
@@ -239,8 +259,16 @@ def _figures(graph: Network, data: Cifar10, test: Tensor) -> dict[str, float]:
     }
 
 
-def card(version: Version, number: str, progress: TimedProgress, figures: dict[str, float]) -> str:
+def card(
+    version: Version,
+    number: str,
+    config: ColourPixelCNNConfig,
+    batch_size: int,
+    progress: TimedProgress,
+    figures: dict[str, float],
+) -> str:
     """The model card, in Markdown."""
+    first, last = (f"{100 * share:.0f} %" for share in LOSSLESS_SHARES["cuda" if progress.device else "cpu"])
     measured = [
         (f"{figures['test_images']:,} test images as JPEG files", f"**{figures['test_bits_per_dim']:.4f}**"),
         ("1,000 training images as JPEG files", f"{figures['train_bits_per_dim']:.4f}"),
@@ -258,9 +286,9 @@ photographs of CIFAR-10: as JPEG files, compressed hard, and a little of them as
 
 ## Model
 - A 7×7 mask-A convolution over pointwise features of the level, a bias for each row, each column and each place in a
-  block of 8×8, ten gated 3×3 mask-B blocks of 64 channels with dilations 1, 2, 1, 4, and a mixture of eight discretised
-  logistics over the three channels of each pixel, which it links. The network sees whole pixels before its own only, so
-  one evaluation of it serves three channels.
+  block of 8×8, {config.blocks} gated 3×3 mask-B blocks of {config.channels} channels with dilations 1, 2, 1, 4, and a
+  mixture of {config.mixtures} discretised logistics over the three channels of each pixel, which it links. The network
+  sees whole pixels before its own only, so one evaluation of it serves three channels.
 - {version.provenance["parameters"]:,} weights; float32; ONNX operator set 18; input `image` = level / 255, output
   `logits` [N, 80, 32, 32], ten parameters for each component.
 - References: Salimans et al., *PixelCNN++: Improving the PixelCNN with Discretized Logistic Mixture Likelihood* (2017);
@@ -268,13 +296,13 @@ photographs of CIFAR-10: as JPEG files, compressed hard, and a little of them as
 
 ## Data and training
 - Data: {version.provenance["data"]} (Krizhevsky, *Learning Multiple Layers of Features from Tiny Images*, 2009),
-  flipped from side to side at random. Neither the test images, nor the last 1,000 of the 4,000 images without loss, nor
+  flipped from side to side at random; on a GPU half of those without loss are turned or transposed as well, but for the
+  last fifth of the time. Neither the test images, nor the last 1,000 of the 4,000 images without loss, nor
   their JPEG twins were trained on, and nothing was selected by them.
 - Command: `{version.provenance["command"]}`
-- {progress.step:,} steps of {RECIPE.batch_size} images, a quarter of them without loss and in the last 40 % of the time
-  half, {MUON}, averaged weights. {progress.seconds / 60:.0f} minutes of wall time on one core of a shared CPU (AMX with
-  bfloat16), of which it had {progress.processor_seconds / 60:.0f} minutes. That is little: more time makes a better
-  model.
+- {progress.step:,} steps of {batch_size} images, {first} of them without loss and in the last 40 % of the time {last},
+  {MUON}, averaged weights of step {progress.kept_step:,}. {progress.where()}. {VALIDATION} of the
+  images without loss and as many JPEG files did not train: they chose the step.
 
 ## Figures
 {table(("bits per dimension of", "figure"), measured)}

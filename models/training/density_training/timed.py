@@ -6,6 +6,7 @@ References
 """
 
 import itertools
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -16,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
+Report = TypeVar("Report")
 
 WARMUP_STEPS = 100
 AVERAGE = 0.999
 """Share of the moving average that is kept at each step."""
-CHECKPOINT_SECONDS = 240
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+CHECKPOINT_SECONDS = 240 if DEVICE.type == "cpu" else 30
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,22 @@ class TimedProgress:
     step: int = 0
     seconds: float = 0.0
     processor_seconds: float = 0.0
+    kept_step: int = 0
+    """The step whose averaged weights are kept."""
+    kept_loss: float = math.inf
+    """The smallest loss that `choose` saw."""
+    device: str = ""
+    """The name of the GPU, if there was one."""
+
+    def where(self) -> str:
+        """On what it was trained, and for how long, for a card."""
+        minutes = f"{self.seconds / 60:.0f} minutes of wall time"
+        if self.device:
+            return f"{minutes} on one {self.device}"
+        return (
+            f"{minutes} on one core of a shared CPU (AMX with bfloat16), of which it had "
+            f"{self.processor_seconds / 60:.0f} minutes"
+        )
 
 
 def train(
@@ -55,19 +74,23 @@ def train(
     checkpoint: Path,
     monitor: Callable[[nn.Module], str],
     largest_gradient: float | None = None,
+    choose: Callable[[nn.Module], float] | None = None,
 ) -> TimedProgress:
     """Minimise `loss(batch(share of the time that is over))`; goes on from `checkpoint` if it exists.
 
-    The checkpoint holds the weights, and their moving average as `model`, which is what is kept. `monitor` says what
-    the log tells of the network with averaged weights. With `largest_gradient`, a longer gradient of all weights is
-    shortened to it, and one that is no number is left out.
+    The checkpoint holds the weights, their moving average, and as `model` what is kept: the last average, or with
+    `choose` the one of a checkpoint for which it gave the smallest number. `monitor` says what the log tells of the
+    network with averaged weights. With `largest_gradient`, a longer gradient of all weights is shortened to it, and one
+    that is no number is left out.
     """
-    progress = TimedProgress()
+    progress = TimedProgress(device=torch.cuda.get_device_name() if DEVICE.type == "cuda" else "")
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
+    kept = average
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
+        state = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
         network.load_state_dict(state["last"])
-        average, progress = state["model"], TimedProgress(**state["progress"])
+        kept, average = state["model"], state.get("average", state["model"])
+        progress = TimedProgress(**state["progress"])
         for optimiser, optimiser_state in zip(optimisers, state["optimisers"], strict=True):
             optimiser.load_state_dict(optimiser_state)
     torch.manual_seed(recipe.seed * 1_000_003 + progress.step)
@@ -90,16 +113,17 @@ def train(
                 optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         progress.step += 1
-        kept = min(AVERAGE, progress.step / (progress.step + WARMUP_STEPS))
+        share_kept = min(AVERAGE, progress.step / (progress.step + WARMUP_STEPS))
         with torch.no_grad():
-            torch._foreach_lerp_(averaged, list(weights.values()), 1 - kept)
+            torch._foreach_lerp_(averaged, list(weights.values()), 1 - share_kept)
         progress.seconds = time.monotonic() - started
         progress.processor_seconds = time.process_time() - processor
-        if time.monotonic() - saved > CHECKPOINT_SECONDS:
-            _save(network, average, optimisers, recipe, progress, checkpoint)
+        is_over = progress.seconds >= 60 * recipe.minutes
+        if is_over or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            kept = _kept(network, average, kept, progress, choose)
+            _save(network, average, kept, optimisers, recipe, progress, checkpoint)
             saved = time.monotonic()
             print(f"step {progress.step:,}: {_averaged(network, average, monitor)}", flush=True)
-    _save(network, average, optimisers, recipe, progress, checkpoint)
     return progress
 
 
@@ -108,7 +132,24 @@ def shuffled(count: int) -> Iterator[int]:
     return itertools.chain.from_iterable(torch.randperm(count).tolist() for _ in itertools.count())
 
 
-def _averaged(network: nn.Module, average: dict[str, Tensor], monitor: Callable[[nn.Module], str]) -> str:
+def _kept(
+    network: nn.Module,
+    average: dict[str, Tensor],
+    kept: dict[str, Tensor],
+    progress: TimedProgress,
+    choose: Callable[[nn.Module], float] | None,
+) -> dict[str, Tensor]:
+    """The weights to keep: the average as it is now, or those that were kept if `choose` found them better."""
+    if choose is not None:
+        loss = _averaged(network, average, choose)
+        if loss >= progress.kept_loss:
+            return kept
+        progress.kept_loss = loss
+    progress.kept_step = progress.step
+    return {name: value.clone() for name, value in average.items()}
+
+
+def _averaged(network: nn.Module, average: dict[str, Tensor], monitor: Callable[[nn.Module], Report]) -> Report:
     last = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(average)
     with torch.no_grad():
@@ -120,6 +161,7 @@ def _averaged(network: nn.Module, average: dict[str, Tensor], monitor: Callable[
 def _save(
     network: nn.Module,
     average: dict[str, Tensor],
+    kept: dict[str, Tensor],
     optimisers: list[torch.optim.Optimizer],
     recipe: TimedRecipe,
     progress: TimedProgress,
@@ -131,7 +173,8 @@ def _save(
     torch.save(
         {
             "config": asdict(config),
-            "model": average,
+            "model": kept,
+            "average": average,
             "last": network.state_dict(),
             "optimisers": [optimiser.state_dict() for optimiser in optimisers],
             "recipe": asdict(recipe),
