@@ -23,6 +23,7 @@ WARMUP_STEPS = 100
 AVERAGE = 0.999
 """Share of the moving average that is kept at each step."""
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where trainings run that a GPU makes faster."""
 CHECKPOINT_SECONDS = 240 if DEVICE.type == "cpu" else 30
 
 
@@ -83,11 +84,12 @@ def train(
     network with averaged weights. With `largest_gradient`, a longer gradient of all weights is shortened to it, and one
     that is no number is left out.
     """
-    progress = TimedProgress(device=torch.cuda.get_device_name() if DEVICE.type == "cuda" else "")
+    device = next(network.parameters()).device
+    progress = TimedProgress(device=torch.cuda.get_device_name(device) if device.type == "cuda" else "")
     average = {name: value.detach().clone() for name, value in network.state_dict().items()}
     kept = average
     if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
         network.load_state_dict(state["last"])
         kept, average = state["model"], state.get("average", state["model"])
         progress = TimedProgress(**state["progress"])
