@@ -292,11 +292,6 @@ impl App {
         Ok(())
     }
 
-    /// When to look for new and removed versions, from now on.
-    pub fn changes(&self, settings: &ModelSettings) -> Changes {
-        Changes::of(&self.path, settings.watch, settings.poll_interval)
-    }
-
     /// Something that loads the models, now and later.
     pub fn loader(&self) -> Loader {
         Loader {
@@ -312,6 +307,12 @@ impl App {
 }
 
 impl Loader {
+    /// When to look for new and removed versions, from now on. Blocks for as long as it takes to walk through the
+    /// repository.
+    pub fn changes(&self, settings: &ModelSettings) -> Changes {
+        Changes::of(&self.path, settings.watch, settings.poll_interval)
+    }
+
     /// Loads what is new in the repository and drops what is gone. Blocks for as long as load gates take.
     pub fn load(&self) -> Result<(), AppError> {
         self.repository.scan().map_err(|cause| AppError::Repository {

@@ -1,14 +1,16 @@
 //! Every metric of the server, declared once and injected.
 //!
-//! Cardinality is bounded: models and operations are the loaded ones, routes are the router's own patterns. A name that
-//! a client made up never becomes a label.
+//! Cardinality is bounded: models and operations are the loaded ones, and what is told of a model goes when the model
+//! goes; routes are the router's own patterns. A name that a client made up never becomes a label.
 
-use std::{sync::Arc, time::Duration};
+mod of_models;
 
 use prometheus::{
-    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder, exponential_buckets, linear_buckets,
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder, exponential_buckets, linear_buckets,
 };
+
+pub use self::of_models::{DriftMetrics, OperationMetrics};
 
 /// The metrics of one server.
 #[derive(Debug)]
@@ -293,75 +295,6 @@ impl Default for Metrics {
     }
 }
 
-/// The metrics of one operation of one model, looked up once instead of at every batch.
-#[derive(Debug, Clone)]
-pub struct OperationMetrics {
-    queue_wait_seconds: Histogram,
-    batch_size: Histogram,
-    inference_seconds: Histogram,
-    /// Batches that failed.
-    pub failures: IntCounter,
-    /// Items dropped unserved.
-    pub abandoned: IntCounter,
-    /// Panics, over all operations.
-    pub panics: IntCounter,
-    names: Arc<(String, String)>,
-}
-
-impl OperationMetrics {
-    /// The metrics of `operation` on `model`, both of which must be names of loaded things.
-    pub fn new(metrics: &Metrics, model: &str, operation: &str) -> Self {
-        let labels = &[model, operation];
-        Self {
-            queue_wait_seconds: metrics.queue_wait_seconds.with_label_values(labels),
-            batch_size: metrics.batch_size.with_label_values(labels),
-            inference_seconds: metrics.inference_seconds.with_label_values(labels),
-            failures: metrics.inference_failures.with_label_values(labels),
-            abandoned: metrics.abandoned.with_label_values(labels),
-            panics: metrics.worker_panics.clone(),
-            names: Arc::new((model.to_owned(), operation.to_owned())),
-        }
-    }
-
-    /// The model and the operation that they are about.
-    pub fn names(&self) -> (&str, &str) {
-        (&self.names.0, &self.names.1)
-    }
-
-    /// One item left the queue.
-    pub fn waited(&self, wait: Duration) {
-        self.queue_wait_seconds.observe(wait.as_secs_f64());
-    }
-
-    /// One batch ran.
-    pub fn ran(&self, rows: usize, duration: Duration) {
-        self.batch_size.observe(rows as f64);
-        self.inference_seconds.observe(duration.as_secs_f64());
-    }
-}
-
-/// The metrics of the stream of one detector.
-#[derive(Debug, Clone)]
-pub struct DriftMetrics {
-    /// log of the capital.
-    pub log_capital: Gauge,
-    /// Alarms.
-    pub alarms: IntCounter,
-    /// Whether the run survives a restart.
-    pub kept: IntGauge,
-}
-
-impl DriftMetrics {
-    /// The metrics of `model`, which must be the name of a loaded one.
-    pub fn new(metrics: &Metrics, model: &str) -> Self {
-        Self {
-            log_capital: metrics.drift_log_capital.with_label_values(&[model]),
-            alarms: metrics.drift_alarms.with_label_values(&[model]),
-            kept: metrics.drift_kept.with_label_values(&[model]),
-        }
-    }
-}
-
 #[allow(clippy::unwrap_used)]
 fn counters(name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     IntCounterVec::new(Opts::new(name, help), labels).unwrap()
@@ -384,6 +317,8 @@ fn histograms(name: &str, help: &str, labels: &[&str], buckets: Vec<f64>) -> His
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -230,6 +230,9 @@ impl Repository {
         }
         tell_removed(&before.versions, &loaded);
         self.count(&loaded);
+        if before.versions.keys().any(|name| !loaded.contains_key(name)) {
+            self.resources.metrics.retain_models(|name| loaded.contains_key(name));
+        }
         self.shown.store(Arc::new(Shown {
             versions: loaded,
             pinned: overrides.pins(),

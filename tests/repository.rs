@@ -194,6 +194,7 @@ fn a_model_whose_folder_is_away_for_a_while_serves_on_and_one_that_is_removed_do
     let (there, away) = (folder.root().join(NAME), folder.root().join("away"));
     std::os::unix::fs::symlink(&there, root.path().join(NAME)).unwrap();
     let repository = repository_of(root.path(), resources());
+    let is_told_of = || repository.resources().metrics.encode().contains(NAME);
     repository.scan().unwrap();
     assert_eq!(listing(&repository).reason, None);
     fs::rename(&there, &away).unwrap();
@@ -201,12 +202,14 @@ fn a_model_whose_folder_is_away_for_a_while_serves_on_and_one_that_is_removed_do
     let kept = listing(&repository);
     assert!(kept.model.is_some() && kept.state == State::Ready);
     assert!(kept.reason.unwrap().contains("the model's folder cannot be read"));
+    assert!(is_told_of());
     fs::rename(&away, &there).unwrap();
     repository.scan().unwrap();
     assert_eq!(listing(&repository).reason, None);
     fs::remove_file(root.path().join(NAME)).unwrap();
     repository.scan().unwrap();
     assert!(repository.listing(NAME, Some(1)).is_err());
+    assert!(!is_told_of());
 }
 
 #[test]

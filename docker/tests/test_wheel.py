@@ -7,7 +7,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from support import IMAGES, ROOT, Server, main, post_image
+from support import IMAGES, ROOT, START_SECONDS, Server, main, post_image
 
 WHEELS = ROOT / "target" / "wheels"
 
@@ -30,11 +30,17 @@ class Wheel(unittest.TestCase):
             environment = Path(folder) / "environment"
             venv.create(environment, with_pip=True)
             pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
-            subprocess.run([*pip, self.wheel], check=True)
+            subprocess.run([*pip, self.wheel], check=True, timeout=START_SECONDS)
             program = environment / "bin" / "density-server"
             bare = {"PATH": "/usr/bin:/bin", "HOME": folder}
             said = subprocess.run(
-                [program, "--version"], check=True, capture_output=True, text=True, env=bare, cwd=folder
+                [program, "--version"],
+                check=True,
+                capture_output=True,
+                text=True,
+                env=bare,
+                cwd=folder,
+                timeout=START_SECONDS,
             )
             self.assertIn("density-server", said.stdout)
             repository = str(ROOT / "models" / "repository")
@@ -49,7 +55,7 @@ class Wheel(unittest.TestCase):
                     self.assertIn(str(library), maps.read_text())
             print(f"{self.wheel.name}: {self.wheel.stat().st_size / 1e6:.1f} MB")
             score = [program, "score", "--repository", repository, "fashion-mnist-pixelcnn", IMAGES / "shoe.png"]
-            subprocess.run(score, check=True, env=bare, cwd=folder, stdout=subprocess.DEVNULL)
+            subprocess.run(score, check=True, env=bare, cwd=folder, stdout=subprocess.DEVNULL, timeout=START_SECONDS)
 
 
 if __name__ == "__main__":

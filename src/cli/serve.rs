@@ -8,7 +8,10 @@ use std::{
 };
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+};
 
 use super::{CliError, Outcome, exit::leave, listen::listen};
 use crate::{
@@ -149,16 +152,21 @@ async fn serve(
     let mut stops = Stops::new().map_err(no_signals)?;
     outlive_signals().map_err(no_signals)?;
     let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
-    let changes = app.changes(&settings.models);
+    let (begin, changes) = oneshot::channel();
     let rescans = tokio::spawn(rescan(app.loader(), hangups, changes));
     let secrets = tokio::spawn(watch_secrets(
         app.secrets(),
         signal(SignalKind::hangup()).map_err(no_signals)?,
     ));
     // Probes get their answers while models load: alive, not ready.
-    let loader = app.loader();
+    let (loader, models) = (app.loader(), settings.models.clone());
+    let load = move || {
+        // Before the first look, so that nothing is missed between the two. Nobody waits for it any more at the end.
+        drop(begin.send(loader.changes(&models)));
+        loader.load()
+    };
     let loading = async move {
-        match tokio::task::spawn_blocking(move || loader.load()).await {
+        match tokio::task::spawn_blocking(load).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return CliError::from(error),
             Err(error) => tracing::error!(%error, "loading the models failed"),
@@ -238,8 +246,11 @@ async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
     }
 }
 
-/// Looks for new and removed versions at every SIGHUP, and when it is time.
-async fn rescan(loader: Loader, mut hangups: Signal, mut changes: Changes) {
+/// Looks for new and removed versions at every SIGHUP, and when it is time, once there is something that says so.
+async fn rescan(loader: Loader, mut hangups: Signal, changes: oneshot::Receiver<Changes>) {
+    let Ok(mut changes) = changes.await else {
+        return;
+    };
     // What was wrong at the last look: at looks that nobody asked for it is told once.
     let mut wrong = None;
     loop {
