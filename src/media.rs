@@ -25,16 +25,15 @@ pub use self::{
     base64::decode_base64,
     decode::{
         Cost, DecodeLimits, DecodeOptions, Decoded, FORMATS, Frames, Note, Orientation, cost, decode, decode_file,
-        file_dimensions,
     },
     error::MediaError,
     idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
     npy::{
-        NPY_MAGIC, NpyImages, NpyReader, read_f64, read_f64_table, read_images, read_images_of_any_size, read_integers,
+        NPY_MAGIC, NpyImages, read_f64, read_f64_table, read_images, read_images_of_any_size, read_integers,
         read_numbers, read_vectors, write_f32, write_f64, write_images, write_levels,
     },
     pixels::{PixelFault, Pixels},
-    render::{evidence_grid, heat_map, heat_map_grid, overlay_grid, png, png_grid},
+    render::{evidence_grid, heat_map_grid, overlay_grid, png, png_grid},
     resize::{Filter, Resize},
 };

@@ -15,8 +15,8 @@ use std::{
 use density_server::{
     domain::image::ImageShape,
     media::{
-        DecodeLimits, DecodeOptions, Filter, Frames, MediaError, NpyImages, NpyReader, Resize, cost, decode_base64,
-        decode_file, decode_mask, file_dimensions, read_images,
+        DecodeLimits, DecodeOptions, Filter, Frames, MediaError, NpyImages, Resize, cost, decode_base64, decode_file,
+        decode_mask, read_images,
     },
 };
 use flate2::{Compression, write::ZlibEncoder};
@@ -266,10 +266,9 @@ fn read_everything(bytes: &[u8]) {
         }
     }
     let _ = decode_mask(bytes, model(), None, limits);
-    let _ = file_dimensions(bytes);
     let _ = read_images(bytes, model(), 4);
-    if let Ok(mut array) = NpyReader::new(bytes) {
-        let _ = array.next_numbers(&mut [0.0; 8]);
+    if let Ok(mut array) = NpyImages::new(bytes, model(), false) {
+        let _ = array.next_image();
         let _ = array.finish();
     }
     if let Ok(text) = std::str::from_utf8(bytes) {

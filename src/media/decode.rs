@@ -180,11 +180,5 @@ pub fn cost(bytes: &[u8], shape: ImageShape, options: DecodeOptions, limits: Dec
     Header::read(bytes, options)?.check(shape, options, limits)
 }
 
-/// Columns and rows of an image file as it is stored, from its header alone.
-pub fn file_dimensions(bytes: &[u8]) -> Result<(u32, u32), MediaError> {
-    let header = Header::read(bytes, DecodeOptions::default())?;
-    Ok((header.width, header.height))
-}
-
 #[cfg(test)]
 mod tests;

@@ -11,10 +11,7 @@ mod header;
 mod reader;
 
 use self::header::{Header, header};
-pub use self::{
-    header::NPY_MAGIC,
-    reader::{NpyImages, NpyReader},
-};
+pub use self::{header::NPY_MAGIC, reader::NpyImages};
 
 /// Reads uint8 levels [N, H, W, C], [N, H, W] of a model with one channel, or one image [H, W, C] or [H, W] alone.
 /// `limit` is the number of images allowed.

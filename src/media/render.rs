@@ -58,11 +58,6 @@ fn framed(images: &[Image], shape: ImageShape) -> (Vec<Image>, ImageShape) {
     (images.iter().map(frame).collect(), common)
 }
 
-/// The log-probabilities of one image as a PNG heat map: see [`heat_map_grid`].
-pub fn heat_map(log_probabilities: &[f32], shape: ImageShape) -> Result<Vec<u8>, MediaError> {
-    heat_map_grid(&[log_probabilities], shape)
-}
-
 /// Log-probabilities in nats, in channel, row, column order, of one or more images as one PNG heat map. The channels of
 /// a pixel are added up. Dark is expected, bright is surprising; the scale runs from 0 to the largest finite surprise
 /// among all the images. An impossible pixel (−∞) is as bright as can be.
@@ -204,7 +199,7 @@ mod tests {
     fn what_is_impossible_is_bright_and_what_is_no_number_is_refused() {
         let shape = ImageShape::new(1, 2, 2, 256).unwrap();
         let map = [0.0, -5.0, f32::NEG_INFINITY, -2.5];
-        let picture = picture(&heat_map(&map, shape).unwrap()).to_rgb8();
+        let picture = picture(&heat_map_grid(&[&map], shape).unwrap()).to_rgb8();
         let (width, height) = picture.dimensions();
         let at = |x, y| picture.get_pixel(x, y).0;
         assert_eq!(at(0, 0), colormap::inferno(0.0));
@@ -212,10 +207,12 @@ mod tests {
         assert_eq!(at(0, height - 1), colormap::inferno(1.0));
         assert_eq!(at(width - 1, height - 1), colormap::inferno(0.5));
         for value in [0.0, f32::NEG_INFINITY, f32::MIN] {
-            heat_map(&[value; 4], shape).unwrap();
+            heat_map_grid(&[&[value; 4]], shape).unwrap();
         }
         for value in [f32::NAN, f32::INFINITY] {
-            let error = heat_map(&[0.0, 0.0, value, 0.0], shape).unwrap_err().to_string();
+            let error = heat_map_grid(&[&[0.0, 0.0, value, 0.0]], shape)
+                .unwrap_err()
+                .to_string();
             assert!(error.contains("at 2"), "{error}");
         }
     }

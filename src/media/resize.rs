@@ -6,18 +6,19 @@
 //!
 //! It knows of values and places only, not of files or colours.
 
-use std::{f64::consts::PI, ops::Range};
+mod axis;
+
+use std::f64::consts::PI;
 
 use serde::Deserialize;
+
+use self::axis::{Axis, KEPT};
 
 /// Source pixels that can be resized.
 pub(super) const MAX_PIXELS: u64 = 1 << 30;
 
 /// Binary digits of a weight behind the point.
 const PRECISION: u32 = 22;
-
-/// Weights of one axis that are kept, rather than computed anew for each row: half a mebibyte of them.
-const KEPT: usize = 1 << 17;
 
 /// The filter that resizes images, in the words of Pillow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -133,128 +134,6 @@ impl Resize {
     }
 }
 
-/// One axis: which source places count in which target places, and how much.
-struct Axis {
-    filter: Filter,
-    /// One over the width of the filter in source places.
-    narrowing: f64,
-    /// Source places, if they are counted from the other end.
-    mirrored: Option<usize>,
-    /// For each target place.
-    spans: Vec<Span>,
-    /// All weights, span after span, unless there are too many to keep.
-    kept: Option<Vec<i32>>,
-}
-
-/// The source places of one target place.
-struct Span {
-    first: usize,
-    end: usize,
-    /// Its centre among source places.
-    centre: f64,
-    /// What its weights sum to before they are normalised.
-    sum: f64,
-    /// Where its weights are kept.
-    at: usize,
-}
-
-impl Axis {
-    /// `source` places become `whole`, of which `wanted` are.
-    fn new(filter: Filter, source: usize, whole: usize, wanted: Range<usize>, is_mirrored: bool) -> Self {
-        let seen = if is_mirrored {
-            whole - wanted.end..whole - wanted.start
-        } else {
-            wanted
-        };
-        let mut axis = Self::upright(filter, source, whole, seen);
-        if is_mirrored {
-            axis.mirrored = Some(source);
-            axis.spans.reverse();
-            for span in &mut axis.spans {
-                (span.first, span.end) = (source - span.end, source - span.first);
-            }
-        }
-        let mut at = 0;
-        for span in &mut axis.spans {
-            span.at = at;
-            at += span.end - span.first;
-        }
-        if at <= KEPT {
-            let spans = axis.spans.iter();
-            let weights = spans.flat_map(|span| (span.first..span.end).map(|x| axis.weight(span, x)));
-            axis.kept = Some(weights.collect());
-        }
-        axis
-    }
-
-    fn upright(filter: Filter, source: usize, whole: usize, wanted: Range<usize>) -> Self {
-        let scale = source as f64 / whole as f64;
-        let width = scale.max(1.0);
-        let reach = filter.support() * width;
-        let mut axis = Self {
-            filter,
-            narrowing: 1.0 / width,
-            mirrored: None,
-            spans: Vec::with_capacity(wanted.len()),
-            kept: None,
-        };
-        for target in wanted {
-            let centre = (target as f64 + 0.5) * scale;
-            let mut span = Span {
-                first: (centre - reach + 0.5).max(0.0) as usize,
-                end: ((centre + reach + 0.5) as usize).min(source),
-                centre,
-                sum: 0.0,
-                at: 0,
-            };
-            span.sum = (span.first..span.end).map(|x| axis.value(&span, x)).sum();
-            axis.spans.push(span);
-        }
-        axis
-    }
-
-    fn value(&self, span: &Span, x: usize) -> f64 {
-        let x = self.mirrored.map_or(x, |source| source - 1 - x);
-        self.filter.at((x as f64 - span.centre + 0.5) * self.narrowing)
-    }
-
-    fn weight(&self, span: &Span, x: usize) -> i32 {
-        let value = self.value(span, x);
-        let share = if span.sum == 0.0 { value } else { value / span.sum };
-        (share * f64::from(1 << PRECISION)).round() as i32
-    }
-
-    /// The target places in which some of the source places count.
-    fn touched(&self, sources: Range<usize>) -> Range<usize> {
-        let first = self.spans.partition_point(|span| span.end <= sources.start);
-        let end = self.spans.partition_point(|span| span.first < sources.end);
-        first..end.max(first)
-    }
-
-    /// Calls `each` with every source place among `sources` that counts in target place `i`, and its weight.
-    #[inline]
-    fn weigh(&self, i: usize, sources: Range<usize>, mut each: impl FnMut(usize, i32)) {
-        let span = &self.spans[i];
-        let (first, end) = (span.first.max(sources.start), span.end.min(sources.end));
-        if first >= end {
-            return;
-        }
-        match &self.kept {
-            Some(kept) => {
-                let weights = &kept[span.at + first - span.first..][..end - first];
-                for (x, &weight) in (first..).zip(weights) {
-                    each(x, weight);
-                }
-            }
-            None => {
-                for x in first..end {
-                    each(x, self.weight(span, x));
-                }
-            }
-        }
-    }
-}
-
 /// An image of another size under construction. Rows of the source come from top to bottom, and pixels of a row from
 /// left to right.
 ///
@@ -342,7 +221,7 @@ impl Resizer {
 
     /// Adds pixels to the target rows in which their row counts.
     fn down(&mut self, x: usize, y: usize, values: &[u8]) {
-        let row = self.sums.len() / self.down.spans.len();
+        let row = self.sums.len() / self.down.len();
         for j in self.down.touched(y..y + 1) {
             let sums = &mut self.sums[j * row + x * self.channels..][..values.len()];
             self.down.weigh(j, y..y + 1, |_, weight| {
@@ -396,8 +275,8 @@ impl Resizer {
             return self.sums.into_iter().map(to_8_bits).collect();
         }
         let sums = std::mem::take(&mut self.sums);
-        let mut values = Vec::with_capacity(self.row.len() * self.down.spans.len());
-        for row in sums.chunks_exact(sums.len() / self.down.spans.len()) {
+        let mut values = Vec::with_capacity(self.row.len() * self.down.len());
+        for row in sums.chunks_exact(sums.len() / self.down.len()) {
             let row: Vec<u8> = row.iter().copied().map(to_8_bits).collect();
             self.spread(0, &row);
             values.extend(self.row.iter().copied().map(to_8_bits));

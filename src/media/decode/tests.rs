@@ -204,7 +204,6 @@ fn a_bomb_is_refused_from_its_header() {
     assert!(error.is_too_large(), "{error}");
     assert!(error.to_string().contains("60000×60000"), "{error}");
     assert!(error.to_string().contains("26214400"), "{error}");
-    assert_eq!(file_dimensions(&bomb), Ok((60_000, 60_000)));
     let error = decode(b"P5 60000 60000 255\n", grey_shape(), RESIZE, DecodeLimits::default()).unwrap_err();
     assert!(error.is_too_large(), "{error}");
 }
