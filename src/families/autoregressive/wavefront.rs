@@ -13,16 +13,19 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use self::memory::{Layout, Recalled};
+use self::{
+    inputs::Buffers,
+    memory::{Layout, Recalled},
+};
 use crate::{
     domain::image::ImageShape,
     families::network::NetworkError,
     graph::{
         protobuf::Model,
         rewrite::InputMap,
-        wavefront::{Compiled, LABELS, LOGITS, Predictions},
+        wavefront::{Compiled, LOGITS, Predictions},
     },
-    runtime::{Engine, Input, Program, Threads, Values, View},
+    runtime::{Engine, Program, Threads, View},
 };
 
 /// Values of finished images whose memory is kept for new ones, 32 MiB of them: with attention an image has megabytes.
@@ -64,19 +67,6 @@ impl Walk {
     pub fn levels(&self) -> &[u8] {
         &self.levels
     }
-}
-
-/// Input buffers of a run.
-#[derive(Debug, Default)]
-struct Buffers {
-    pairs: Vec<Pair>,
-    gathers: Vec<Vec<f32>>,
-    pasts: Vec<Recalled>,
-    positions: Vec<Vec<i64>>,
-    masks: Vec<Vec<u8>>,
-    labels: Vec<i64>,
-    /// Logits of one channel.
-    logits: Vec<f32>,
 }
 
 /// A row of an image that is somewhere on its way.
@@ -279,72 +269,23 @@ impl Wavefront {
         drawn: Range<usize>,
         settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
-        let compiled = &self.compiled;
-        let rows = buffers.pairs.len();
-        let shapes: Vec<[usize; 2]> = buffers
-            .gathers
-            .iter()
-            .map(|buffer| [rows, buffer.len() / rows])
-            .collect();
-        let mut inputs: Vec<Input<'_>> = Vec::with_capacity(shapes.len() + 2);
-        for ((gather, buffer), shape) in compiled.gathers.iter().zip(&buffers.gathers).zip(&shapes) {
-            inputs.push(Input {
-                name: &gather.input,
-                shape,
-                values: Values::Floats(buffer),
-            });
-        }
-        let (one_axis, one_column) = ([rows], [rows, 1]);
-        for (mask, buffer) in compiled.masks.iter().zip(&buffers.masks) {
-            inputs.push(Input {
-                name: &mask.input,
-                shape: &one_column,
-                values: Values::Bytes(buffer),
-            });
-        }
-        for (position, buffer) in compiled.positions.iter().zip(&buffers.positions) {
-            inputs.push(Input {
-                name: &position.input,
-                shape: &one_axis,
-                values: Values::Ints(buffer),
-            });
-        }
-        if compiled.takes_labels {
-            inputs.push(Input {
-                name: LABELS,
-                shape: &one_axis,
-                values: Values::Ints(&buffers.labels),
-            });
-        }
-        let places = self.shape.pixels();
-        let past_shapes: Vec<[usize; 4]> = compiled
-            .pasts
-            .iter()
-            .map(|past| {
-                let [heads, first, second] = past.dims(places);
-                [rows, heads, first, second]
-            })
-            .collect();
-        for ((past, buffer), shape) in compiled.pasts.iter().zip(&buffers.pasts).zip(&past_shapes) {
-            inputs.push(Input {
-                name: &past.input,
-                shape,
-                values: Values::Floats(&buffer.values),
-            });
-        }
+        let mut scratch = std::mem::take(&mut buffers.logits);
+        let shapes = self.shapes(buffers);
+        let inputs = self.inputs(buffers, &shapes);
         let names: Vec<&str> = self.output_names.iter().map(String::as_str).collect();
         let is_last_run = drawn.end == self.shape.channels();
-        let (pairs, scratch) = (&buffers.pairs, &mut buffers.logits);
-        self.program.run_with(&inputs, &names, Threads::One, &mut |outputs| {
+        let pairs = &buffers.pairs;
+        let result = self.program.run_with(&inputs, &names, Threads::One, &mut |outputs| {
             let Some((logits, kept)) = outputs.split_first() else {
                 return;
             };
             if is_last_run {
                 self.remember(walks, pairs, kept);
             }
-            self.settle(walks, pairs, logits, drawn.clone(), scratch, settle);
-        })?;
-        Ok(())
+            self.settle(walks, pairs, logits, drawn.clone(), &mut scratch, settle);
+        });
+        buffers.logits = scratch;
+        Ok(result?)
     }
 
     /// Copies what later steps will read.

@@ -1,9 +1,70 @@
 //! What a step reads, laid out for the runtime: neighbours, all that came before, levels looked up, places.
 
-use super::{Buffers, Pair, Walk, Wavefront, memory::Recalled};
-use crate::graph::wavefront::{Gather, Run, Source};
+use super::{Pair, Walk, Wavefront, memory::Recalled};
+use crate::{
+    graph::wavefront::{Gather, LABELS, Run, Source},
+    runtime::{Input, Values},
+};
+
+/// Input buffers of a run.
+#[derive(Debug, Default)]
+pub(super) struct Buffers {
+    pub(super) pairs: Vec<Pair>,
+    gathers: Vec<Vec<f32>>,
+    pub(super) pasts: Vec<Recalled>,
+    positions: Vec<Vec<i64>>,
+    masks: Vec<Vec<u8>>,
+    labels: Vec<i64>,
+    /// Logits of one channel.
+    pub(super) logits: Vec<f32>,
+}
+
+/// Shapes of inputs in a run of so many pairs.
+pub(super) struct Shapes {
+    gathers: Vec<[usize; 2]>,
+    pasts: Vec<[usize; 4]>,
+    one_axis: [usize; 1],
+    one_column: [usize; 2],
+}
 
 impl Wavefront {
+    pub(super) fn shapes(&self, buffers: &Buffers) -> Shapes {
+        let (rows, places) = (buffers.pairs.len(), self.shape.pixels());
+        let gathers = buffers.gathers.iter();
+        let pasts = self.compiled.pasts.iter().map(|past| past.dims(places));
+        Shapes {
+            gathers: gathers.map(|buffer| [rows, buffer.len() / rows]).collect(),
+            pasts: pasts
+                .map(|[heads, first, second]| [rows, heads, first, second])
+                .collect(),
+            one_axis: [rows],
+            one_column: [rows, 1],
+        }
+    }
+
+    /// The inputs as the step graph calls them.
+    pub(super) fn inputs<'a>(&'a self, buffers: &'a Buffers, shapes: &'a Shapes) -> Vec<Input<'a>> {
+        let compiled = &self.compiled;
+        let input = |name: &'a str, shape: &'a [usize], values| Input { name, shape, values };
+        let mut inputs = Vec::with_capacity(self.output_names.len() + shapes.gathers.len() + 2);
+        for ((gather, buffer), shape) in compiled.gathers.iter().zip(&buffers.gathers).zip(&shapes.gathers) {
+            inputs.push(input(&gather.input, shape, Values::Floats(buffer)));
+        }
+        for (mask, buffer) in compiled.masks.iter().zip(&buffers.masks) {
+            inputs.push(input(&mask.input, &shapes.one_column, Values::Bytes(buffer)));
+        }
+        for (position, buffer) in compiled.positions.iter().zip(&buffers.positions) {
+            inputs.push(input(&position.input, &shapes.one_axis, Values::Ints(buffer)));
+        }
+        if compiled.takes_labels {
+            inputs.push(input(LABELS, &shapes.one_axis, Values::Ints(&buffers.labels)));
+        }
+        for ((past, recalled), shape) in compiled.pasts.iter().zip(&buffers.pasts).zip(&shapes.pasts) {
+            inputs.push(input(&past.input, shape, Values::Floats(&recalled.values)));
+        }
+        inputs
+    }
+
     /// Lays out the inputs. What is cached stays the same while the channels of a pixel are drawn one after the other.
     pub(super) fn fill(&self, walks: &[&mut Walk], buffers: &mut Buffers, is_first_run: bool) {
         let compiled = &self.compiled;
