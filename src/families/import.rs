@@ -8,16 +8,20 @@ mod batch;
 mod codes;
 mod draft;
 mod golden;
+mod graphs;
 mod input;
 mod labels;
 mod parameters;
+mod recognition;
 mod sources;
 
 use std::path::{Path, PathBuf};
 
+use self::recognition::recognise;
 pub(super) use self::{
     codes::golden_of_codes,
-    input::{Levels, Pictured, Pictures, levels_of, pictures_of, units_of_pictures},
+    graphs::{alone, coded, is_called_generator, of_images, pair, picture_of_image},
+    input::{Levels, Pictured, Pictures, levels_count, levels_of, pictures_of, units_of_pictures},
     labels::{Labelled, labels_given, labels_of, take_label},
     parameters::Parameters,
 };
@@ -30,7 +34,7 @@ pub use crate::import::{Problem, interview::Interview, interview::Question};
 use crate::{
     domain::image::{Image, ImageShape},
     graph::protobuf::Model,
-    import::reading::{Given, Reading},
+    import::reading::Reading,
     media::DecodeOptions,
 };
 
@@ -263,82 +267,6 @@ fn unknown_answers(interview: &Interview) -> Option<Problem> {
     ))
 }
 
-/// Asks every family whether the graphs are its own.
-fn recognise<'a>(
-    registry: &Registry,
-    brought: &'a [Reading],
-    interview: &mut Interview,
-) -> Result<(&'static str, Plan<'a>), Vec<Problem>> {
-    let wanted = interview.given("family");
-    if let Some(wanted) = &wanted {
-        let family = registry
-            .family(wanted)
-            .map_err(|error| vec![Problem::new("--family", error, "")])?;
-        return match family.import(brought, interview) {
-            Ok(plan) => Ok((family.name(), plan)),
-            Err(Mismatch::Problems(problems)) => Err(problems),
-            Err(Mismatch::Other(reason)) => Err(vec![Problem::new(
-                files(brought),
-                format!("it is no {wanted}: {reason}"),
-                "leave out --family to have it found",
-            )]),
-        };
-    }
-    let (mut fits, mut problems, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
-    for family in registry.names().filter_map(|name| registry.family(name).ok()) {
-        let mut own = interview.clone();
-        match family.import(brought, &mut own) {
-            Ok(plan) => fits.push((family.name(), plan, own)),
-            Err(Mismatch::Problems(own)) => problems.extend(own),
-            Err(Mismatch::Other(reason)) if !reason.is_empty() => {
-                reasons.push(format!("no {}: {reason}", family.name()))
-            }
-            Err(Mismatch::Other(_)) => {}
-        }
-    }
-    let best = fits.iter().map(|(_, plan, _)| plan.certainty).max();
-    let mut told = Vec::new();
-    problems.retain(|problem| {
-        let is_new = !told.contains(problem);
-        told.extend(is_new.then(|| problem.clone()));
-        is_new
-    });
-    // What is of one family but for a fault is not taken for something that asks less.
-    if !problems.is_empty() && best.is_none_or(|best| best < Certainty::Certain) {
-        return Err(problems);
-    }
-    let Some(best) = best else {
-        let seen: Vec<String> = brought.iter().map(Reading::shown).collect();
-        let what = format!("{}. It is {}", seen.join("; "), reasons.join("; "));
-        let cure = if brought.iter().any(|reading| picture_of_image(reading).is_some()) {
-            "a graph from images to images is no family of models here: neither normalising flows nor diffusion models \
-             nor denoisers are served; models/README.md shows how to export what is"
-        } else {
-            "models/README.md shows how to export each family"
-        };
-        return Err(vec![Problem::new(files(brought), what, cure)]);
-    };
-    // Of the surest ones, one is chosen; the others are offered.
-    let sure: Vec<&str> = fits
-        .iter()
-        .filter(|fit| fit.1.certainty == best)
-        .map(|fit| fit.0)
-        .collect();
-    let mut chosen = sure[0].to_owned();
-    if best < Certainty::Certain || sure.len() > 1 {
-        let options: Vec<(&str, &str)> = fits.iter().map(|fit| (fit.0, "")).collect();
-        if options.len() > 1 {
-            let text = format!("what is {}?", files(brought));
-            chosen = interview.ask("family", text, &options, &chosen);
-        }
-    }
-    let place = fits.iter().position(|fit| fit.0 == chosen).unwrap_or_default();
-    let (name, plan, mut own) = fits.swap_remove(place);
-    own.join(interview);
-    *interview = own;
-    Ok((name, plan))
-}
-
 fn files(brought: &[Reading]) -> String {
     brought
         .iter()
@@ -361,81 +289,6 @@ fn own_tolerance(brought: &[Reading]) -> Tolerance {
             relative: 2e-5,
             at_bf16: None,
         }
-    }
-}
-
-/// One graph that takes images, alone.
-pub(super) fn alone(brought: &[Reading]) -> Result<&Reading, Mismatch> {
-    match brought {
-        [reading] if reading.image().is_some() => Ok(reading),
-        [_] => Err(Mismatch::Other("it takes no images".to_owned())),
-        _ => Err(Mismatch::Other(format!(
-            "it is one graph, and there are {}",
-            brought.len()
-        ))),
-    }
-}
-
-/// Whether the file is called a generator.
-pub(super) fn is_called_generator(reading: &Reading) -> bool {
-    let name = reading.file.to_lowercase();
-    name.contains("gan") || name.contains("generator")
-}
-
-/// An output that is a picture of the size of the image.
-pub(super) fn picture_of_image(reading: &Reading) -> Option<&Given> {
-    let (_, form) = reading.image()?;
-    let dimensions = form.channels * form.height * form.width;
-    reading.gives.iter().find(|given| given.numbers() == dimensions)
-}
-
-/// One graph from images and one from codes.
-pub(super) fn pair(brought: &[Reading]) -> Result<(&Reading, &Reading), Mismatch> {
-    let encoder = brought.iter().find(|reading| reading.image().is_some());
-    let decoder = brought.iter().find(|reading| reading.code().is_some());
-    match (brought, encoder, decoder) {
-        ([_, _], Some(encoder), Some(decoder)) => Ok((encoder, decoder)),
-        _ => Err(Mismatch::Other(
-            "it is two graphs, one that takes images and one that takes codes".to_owned(),
-        )),
-    }
-}
-
-/// Runs a graph on images and answers the numbers of one output, image by image.
-pub(super) fn of_images(
-    reading: &Reading,
-    levels: &Levels,
-    images: &[Image],
-    labels: &[usize],
-    place: usize,
-) -> Result<Vec<Vec<f32>>, Problem> {
-    let numbers: Vec<Vec<f32>> = images.iter().map(|image| levels.values(image)).collect();
-    let mut found = reading.run(&numbers, labels)?;
-    Ok(found.swap_remove(place).rows)
-}
-
-/// Runs a graph on codes and answers the numbers of one output, code by code.
-pub(super) fn coded(
-    reading: &Reading,
-    codes: &[Vec<f32>],
-    labels: &[usize],
-    place: usize,
-) -> Result<Vec<Vec<f32>>, Problem> {
-    let mut found = reading.run(codes, labels)?;
-    Ok(found.swap_remove(place).rows)
-}
-
-/// Levels of images, where no graph tells how many there are.
-pub(super) fn levels_count(interview: &mut Interview) -> Result<usize, Mismatch> {
-    let text = interview.assume("levels", "256", "images have 256 levels: --levels says otherwise");
-    match text.parse() {
-        Ok(levels @ 2..=256) => Ok(levels),
-        _ => Err(Problem::new(
-            "--levels",
-            format!("{text:?} is no number of levels"),
-            "there are 2 to 256",
-        )
-        .into()),
     }
 }
 

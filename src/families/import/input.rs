@@ -74,6 +74,20 @@ impl Levels {
     }
 }
 
+/// Levels of images, where no graph tells how many there are.
+pub(crate) fn levels_count(interview: &mut Interview) -> Result<usize, Mismatch> {
+    let text = interview.assume("levels", "256", "images have 256 levels: --levels says otherwise");
+    match text.parse() {
+        Ok(levels @ 2..=256) => Ok(levels),
+        _ => Err(Problem::new(
+            "--levels",
+            format!("{text:?} is no number of levels"),
+            "there are 2 to 256",
+        )
+        .into()),
+    }
+}
+
 /// Finds out how a graph wants its images. `signed` says that its pictures, or those of its other half, go from −1 to
 /// 1.
 pub(crate) fn levels_of(
