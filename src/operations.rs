@@ -36,8 +36,8 @@ use schemars::JsonSchema;
 use serde::{Serialize, de::DeserializeOwned};
 
 pub use self::{
-    answer::{Answer, Items},
-    erased::{About, AnyAnswer, AnyOperation, Voice},
+    answer::{Answer, Failure, Items},
+    erased::{About, AnyAnswer, AnyOperation},
     input::Input,
     label::Label,
     limits::Limits,
@@ -48,7 +48,7 @@ pub use self::{
 };
 use crate::{
     metrics::Metrics,
-    model::{Call, Model, Reason, Refusal, shadow::Shadow},
+    model::{Call, Model, Refusal, shadow::Shadow},
 };
 
 /// The class of work of an operation, which decides on its default deadline.
@@ -98,11 +98,6 @@ pub trait Operation: Sized + Send + Sync + 'static {
     type Head: Serialize + JsonSchema + Clone + Send + 'static;
     /// What its answer says of each image.
     type Item: Serialize + JsonSchema + Send + 'static;
-
-    /// The capability of the model, or why it has none.
-    fn ask(model: &Model) -> Result<Arc<Self::Capability>, Reason> {
-        model.can::<Self::Capability>()
-    }
 
     /// Does it. The input is not empty and its images are of the model's size.
     fn run(

@@ -28,6 +28,10 @@ impl Items {
     }
 }
 
+/// The head of an answer that says nothing once.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct NoHead {}
+
 /// What an operation answers.
 pub struct Answer<O: Operation> {
     /// What holds once.
@@ -74,8 +78,8 @@ pub struct Note {
     pub note: String,
 }
 
-/// A refusal in the words of a transport.
-pub(super) type Failure<'a> = &'a dyn Fn(usize, &Refusal) -> serde_json::Value;
+/// What stands in an answer in place of an image's result: the image's number and its refusal, as a transport has them.
+pub type Failure<'a> = &'a (dyn Fn(usize, &Refusal) -> serde_json::Value + Send + Sync);
 
 /// An answer as JSON: the model, the head's members, and the list of items.
 pub(super) struct Json<'a, O: Operation> {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec,
-    detect::NoHead,
+    answer::NoHead,
     input::Images,
     render::not_acceptable,
     tensor::{Axis, Datatype, Values},

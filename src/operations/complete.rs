@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{
     Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec, Work,
     input::MaskedImages,
-    sample::{check_draws, natural, one, pictures},
+    sample::{natural, one},
 };
 use crate::{
     domain::{image::ImageShape, random::random_seed},
@@ -102,7 +102,7 @@ impl Operation for Complete {
         context: &Context,
     ) -> Result<Answer<Self>, Refusal> {
         let known = known(model.shape, options.rows, mask)?;
-        check_draws(images.len(), options.n, context)?;
+        context.limits.check_draws(images.len(), options.n)?;
         let ask = CompleteAsk {
             known,
             n: options.n,
@@ -136,7 +136,7 @@ impl Operation for Complete {
 
     fn tensors(_: &CompleteHead, items: &[CompletedImage]) -> Vec<Tensor> {
         let all: Vec<Picture> = items.iter().flat_map(|item| item.images.clone()).collect();
-        pictures("image", &all)
+        Tensor::pictures(&all)
     }
 
     fn rendering(head: CompleteHead, items: Vec<CompletedImage>) -> Rendering {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec, Work,
-    detect::NoHead,
+    answer::NoHead,
     input::Images,
     tensor::{Datatype, Values},
 };

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec, input::Codes, sample::pictures};
+use super::{Answer, Context, Format, Label, Operation, Rendering, Tensor, TensorSpec, input::Codes};
 use crate::{
     domain::{image::Image, random::random_seed},
     model::{
@@ -118,7 +118,7 @@ impl OneImage {
 /// Images as a tensor.
 pub(super) fn one_images(items: &[OneImage]) -> Vec<Tensor> {
     let all: Vec<Picture> = items.iter().map(|item| item.image.clone()).collect();
-    pictures("image", &all)
+    Tensor::pictures(&all)
 }
 
 /// Images to look at.

@@ -2,8 +2,8 @@
 
 use super::{
     Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec, Work,
+    answer::NoHead,
     decode::{OneImage, one_images, show},
-    detect::NoHead,
     input::Streams,
 };
 use crate::{

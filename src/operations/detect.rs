@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec,
+    answer::NoHead,
     input::Images,
     render::not_acceptable,
     tensor::{Datatype, IMAGE},
@@ -46,10 +47,6 @@ pub struct DetectOptions {
     #[serde(default)]
     pub map: bool,
 }
-
-/// What an answer says once: nothing.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct NoHead {}
 
 /// The decision on one image.
 #[derive(Debug, Serialize, JsonSchema)]

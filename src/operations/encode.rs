@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Context, Format, Operation, Tensor, TensorSpec,
-    detect::NoHead,
+    answer::NoHead,
     input::Images,
     tensor::{Axis, Datatype},
 };

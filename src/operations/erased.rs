@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Answer, Context, Format, Input, Items, Operation, Rendering, Tensor, TensorSpec, Work,
-    answer::{Json, Note},
+    answer::{Failure, Json, Note},
     input::all,
 };
 use crate::{
@@ -42,9 +42,6 @@ pub struct About {
     /// The tensors of its answer.
     pub tensors: &'static [TensorSpec],
 }
-
-/// How a transport says what went wrong with one image.
-pub type Voice<'a> = &'a (dyn Fn(usize, &Refusal) -> Value + Send + Sync);
 
 /// An operation of any kind.
 #[async_trait]
@@ -97,8 +94,8 @@ pub trait AnyAnswer: Send {
     /// About how many bytes there are to write: what is little is not worth another thread.
     fn weight(&self) -> usize;
 
-    /// As JSON; items that failed in the words of `voice`.
-    fn json(&self, voice: Voice<'_>) -> Result<Vec<u8>, Refusal>;
+    /// As JSON, with `failure` for items that failed.
+    fn json(&self, failure: Failure<'_>) -> Result<Vec<u8>, Refusal>;
 
     /// The members that stand once in the answer.
     fn head(&self) -> Map<String, Value>;
@@ -208,7 +205,7 @@ impl<O: Operation> AnyOperation for Erased<O> {
     }
 
     fn available(&self, model: &Model) -> Result<(), Reason> {
-        O::ask(model).map(drop)
+        model.can::<O::Capability>().map(drop)
     }
 
     fn formats(&self, model: &Model) -> &'static [Format] {
@@ -249,7 +246,8 @@ impl<O: Operation> Prepared for Ready<O> {
         mut given: Given,
         context: &Context,
     ) -> Result<Box<dyn AnyAnswer>, Refusal> {
-        let capability = O::ask(model).map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
+        let capability = model.can::<O::Capability>();
+        let capability = capability.map_err(|reason| Refusal::unsupported(&model.name, O::NAME, &reason))?;
         let notes = given.notes.iter().map(|(index, note)| Note {
             index: *index,
             note: note.clone(),
@@ -301,14 +299,14 @@ impl<O: Operation> AnyAnswer for Answered<O> {
         16 * self.len() * self.model.shape.dimensions()
     }
 
-    fn json(&self, voice: Voice<'_>) -> Result<Vec<u8>, Refusal> {
+    fn json(&self, failure: Failure<'_>) -> Result<Vec<u8>, Refusal> {
         let json = Json {
             model: (&self.model.name, self.model.version),
             answer: &self.answer,
             files: &self.files,
             notes: &self.notes,
             preprocessing: self.preprocessing,
-            failure: &|index, refusal| voice(index, refusal),
+            failure,
         };
         serde_json::to_vec(&json).map_err(Refusal::internal)
     }

@@ -4,8 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    Answer, Context, Format, Items, Operation, Rendering, Tensor, TensorSpec, detect::NoHead, input::TwoImages,
-    sample::pictures,
+    Answer, Context, Format, Items, Operation, Rendering, Tensor, TensorSpec, answer::NoHead, input::TwoImages,
 };
 use crate::model::{Model, Refusal, codes::Interpolates, draw::Order, value::Picture};
 
@@ -57,7 +56,7 @@ impl Operation for Interpolate {
     }
 
     fn tensors(_: &NoHead, items: &[Picture]) -> Vec<Tensor> {
-        pictures("image", items)
+        Tensor::pictures(items)
     }
 
     fn rendering(_: NoHead, items: Vec<Picture>) -> Rendering {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::Refusal;
+use crate::model::{Kind, Refusal};
 
 /// What one request may ask for and how long it may take.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +39,17 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// Refuses more images than one request may have drawn: `n` for each of some images.
+    pub(super) fn check_draws(&self, images: usize, n: u32) -> Result<(), Refusal> {
+        let total = images.saturating_mul(n as usize);
+        let limit = self.max_images.min(self.max_samples as usize);
+        if total <= limit {
+            return Ok(());
+        }
+        let detail = format!("{total} images to draw in one request; at most {limit} are allowed");
+        Err(Refusal::new(Kind::TooLarge, detail).with_limit(limit as u64))
+    }
+
     /// Refuses a time that the server does not grant.
     pub(super) fn check_timeout(&self, timeout: Duration) -> Result<Duration, Refusal> {
         if timeout <= self.max_request_timeout {

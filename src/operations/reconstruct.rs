@@ -5,9 +5,8 @@ use serde::Deserialize;
 
 use super::{
     Answer, Context, Format, Operation, Rendering, Tensor, TensorSpec,
-    detect::NoHead,
+    answer::NoHead,
     input::Images,
-    sample::pictures,
     tensor::{Datatype, IMAGE},
 };
 use crate::model::{
@@ -78,7 +77,7 @@ impl Operation for Reconstruct {
         let errors = items.iter().map(|item| item.mean_squared_error);
         let images: Vec<Picture> = items.iter().map(|item| item.image.clone()).collect();
         let mut tensors = vec![Tensor::numbers("mean_squared_error", errors)];
-        tensors.extend(pictures("image", &images));
+        tensors.extend(Tensor::pictures(&images));
         let maps: Vec<_> = items
             .iter()
             .filter_map(|item| item.squared_error_map.as_ref())

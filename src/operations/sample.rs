@@ -7,9 +7,8 @@ use serde_json::json;
 use super::{Answer, Context, Format, Items, Label, Operation, Rendering, Tensor, TensorSpec, Work, input::Nothing};
 use crate::{
     domain::random::random_seed,
-    intake::check_count,
     model::{
-        Kind, Model, Refusal,
+        Model, Refusal,
         draw::{DrawAsk, Draws, Observation, Order, Sampler},
         value::Picture,
     },
@@ -92,7 +91,7 @@ impl Operation for Sample {
         options: SampleOptions,
         context: &Context,
     ) -> Result<Answer<Self>, Refusal> {
-        check_draws(1, options.n, context)?;
+        context.limits.check_draws(1, options.n)?;
         let ask = DrawAsk {
             n: options.n,
             seed: options.seed.unwrap_or_else(random_seed),
@@ -114,7 +113,7 @@ impl Operation for Sample {
     }
 
     fn tensors(_: &SampleHead, items: &[Picture]) -> Vec<Tensor> {
-        pictures("image", items)
+        Tensor::pictures(items)
     }
 
     fn rendering(head: SampleHead, items: Vec<Picture>) -> Rendering {
@@ -129,28 +128,4 @@ impl Operation for Sample {
         let labels = (!head.labels.is_empty()).then(|| ("labels", json!(head.labels)));
         [("seed", json!(head.seed))].into_iter().chain(labels).collect()
     }
-}
-
-/// The levels of pictures, if there are any.
-pub(super) fn pictures(name: &'static str, items: &[Picture]) -> Vec<Tensor> {
-    let images = items.iter().map(|picture| picture.0.levels());
-    let first = items.first().map(|picture| picture.0.shape());
-    first
-        .map(|shape| Tensor::images(name, shape, images))
-        .into_iter()
-        .collect()
-}
-
-/// Refuses more images than one request may have drawn.
-pub(super) fn check_draws(images: usize, n: u32, context: &Context) -> Result<(), Refusal> {
-    let total = images.saturating_mul(n as usize);
-    check_count(
-        total,
-        context.limits.max_images.min(context.limits.max_samples as usize),
-    )
-    .map_err(|refusal| {
-        let limit = refusal.limit().unwrap_or_default();
-        let detail = format!("{total} images to draw in one request; at most {limit} are allowed");
-        Refusal::new(Kind::TooLarge, detail).with_limit(limit)
-    })
 }

@@ -1,6 +1,6 @@
 //! Answers as tensors: for npy files, and for protocols that speak of nothing else.
 
-use crate::{domain::image::ImageShape, media};
+use crate::{domain::image::ImageShape, media, model::value::Picture};
 
 /// A tensor of an operation's answer, as it is declared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,6 +159,16 @@ impl Tensor {
             shape: vec![count, shape.channels(), shape.height(), shape.width()],
             values: Values::U8(values),
         }
+    }
+
+    /// The levels of pictures, as `image`, if there are any.
+    pub fn pictures(items: &[Picture]) -> Vec<Self> {
+        let images = items.iter().map(|picture| picture.0.levels());
+        let first = items.first().map(|picture| picture.0.shape());
+        first
+            .map(|shape| Self::images("image", shape, images))
+            .into_iter()
+            .collect()
     }
 
     /// The tensor as an npy file. Images become [N, H, W] or [N, H, W, C], which is how Python has them.

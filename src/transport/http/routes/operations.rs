@@ -179,7 +179,7 @@ async fn write(
     let own = Arc::clone(scope);
     let encode = trace::span("encode");
     let bytes = offload(weight, move || match format {
-        Format::Json => answer.json(&voice(&own)),
+        Format::Json => answer.json(&failure(&own)),
         _ => answer.file(format),
     });
     let bytes = bytes.await?;
@@ -208,14 +208,14 @@ fn watched(
         let answer = pending.answer(content, options, own.started()).await?;
         own.set_images(answer.len());
         let weight = answer.weight();
-        let json = offload(weight, move || answer.json(&voice(&own))).await?;
+        let json = offload(weight, move || answer.json(&failure(&own))).await?;
         String::from_utf8(json).map_err(Refusal::internal)
     };
     stream::watch(Arc::clone(scope), board, shape, work)
 }
 
 /// An image that failed, as HTTP has it.
-fn voice(scope: &Arc<RequestScope>) -> impl Fn(usize, &Refusal) -> serde_json::Value + use<> {
+fn failure(scope: &Arc<RequestScope>) -> impl Fn(usize, &Refusal) -> serde_json::Value + use<> {
     let scope = Arc::clone(scope);
     move |index, refusal| {
         let error = problem::body(refusal, scope.id());
