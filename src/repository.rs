@@ -14,6 +14,7 @@ mod order;
 mod overrides;
 mod parallel;
 mod records;
+mod scan;
 mod source;
 pub mod watch;
 
@@ -34,6 +35,7 @@ use self::{
     order::Ordered,
     overrides::Overrides,
     records::Records,
+    scan::{Scan, tell_refused, tell_removed, unread},
     source::{Candidate, Ignored, Sight, Source},
 };
 /// Finds a version of a model that serves already, or says why there is none.
@@ -181,44 +183,29 @@ impl Repository {
         if candidates.is_empty() && unreadable.is_empty() && !(self.has_looked() && before.versions.is_empty()) {
             tracing::warn!("there are no models: a model is a folder <name>/<version> with a model.toml");
         }
-        let ordered = order::by_dependence(candidates, &self.registry);
-        let settled = std::mem::take(&mut known.settled);
         let seen = Mutex::new(BTreeMap::new());
-        let loaded = Mutex::new(unread(&before.versions, &unreadable));
+        let scan = Scan {
+            settled: std::mem::take(&mut known.settled),
+            loaded: Mutex::new(unread(&before.versions, &unreadable)),
+            before: &before.versions,
+            unreadable,
+        };
         parallel::in_order(
-            ordered,
+            order::by_dependence(candidates, &self.registry),
             self.loading.at_once,
             |one| one.after.clone(),
             |_, one| {
-                let (name, number) = (one.candidate.name.clone(), one.candidate.number);
-                let (version, fingerprint) = ((name.clone(), number), one.fingerprint);
-                let before = before.versions.get(&name).and_then(|all| all.get(&number));
-                let is_same = settled.get(&version) == Some(&fingerprint);
-                let entry = match before {
-                    _ if !lock(&self.overrides).want(&name, number) => Entry::unloaded(),
-                    Some(before) if is_same && before.is_settled => before.clone(),
-                    _ => {
-                        let members = |name: &str, number| {
-                            let found = member(&lock(&loaded), name, number);
-                            match (found, unreadable.get(name)) {
-                                (None, Some(error)) => Err(format!("the model's folder cannot be read: {error}")),
-                                (found, _) => found.unwrap_or_else(|| Err(NO_MEMBER.to_owned())),
-                            }
-                        };
-                        let entry = self.load(one, &members).after(before);
-                        tell_refused(&name, number, &entry, before);
-                        entry
-                    }
-                };
+                let (name, number, fingerprint) = (one.candidate.name.clone(), one.candidate.number, one.fingerprint);
+                let entry = self.entry(one, &scan);
                 if entry.is_settled {
-                    lock(&seen).insert(version, fingerprint);
+                    lock(&seen).insert((name.clone(), number), fingerprint);
                 }
                 self.show(&name, number, &entry);
-                lock(&loaded).entry(name).or_default().insert(number, entry);
+                lock(&scan.loaded).entry(name).or_default().insert(number, entry);
             },
         );
         known.settled = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let mut loaded = loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut loaded = scan.loaded.into_inner().unwrap_or_else(PoisonError::into_inner);
         let overrides = lock(&self.overrides);
         for (name, versions) in &mut loaded {
             for (number, entry) in versions {
@@ -241,6 +228,26 @@ impl Repository {
         drop(overrides);
         self.has_looked.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// What becomes of a version: it stays what it was, or is loaded.
+    fn entry(&self, one: Ordered, scan: &Scan<'_>) -> Entry {
+        let (name, number) = (one.candidate.name.clone(), one.candidate.number);
+        let before = scan.before.get(&name).and_then(|all| all.get(&number));
+        if !lock(&self.overrides).want(&name, number) {
+            return Entry::unloaded();
+        }
+        let version = (name, number);
+        let is_same = scan.settled.get(&version) == Some(&one.fingerprint);
+        match before {
+            Some(before) if is_same && before.is_settled => before.clone(),
+            _ => {
+                let members = |name: &str, number| scan.member(name, number);
+                let entry = self.load(one, &members).after(before);
+                tell_refused(&version.0, number, &entry, before);
+                entry
+            }
+        }
     }
 
     fn has_looked(&self) -> bool {
@@ -338,60 +345,6 @@ impl Repository {
             }
         }
     }
-}
-
-const NO_MEMBER: &str = "there is no such model in this repository";
-
-/// Versions of models whose folder cannot be read, such as that of a file system that is away for a while: nobody
-/// removed them, so what serves serves on.
-fn unread(before: &Versions, unreadable: &BTreeMap<String, String>) -> Versions {
-    let known = before
-        .iter()
-        .filter_map(|(name, own)| Some((name, own, unreadable.get(name)?)));
-    let kept = known.map(|(name, own, error)| {
-        let stuck = || {
-            Entry::stuck(
-                State::Discovered,
-                format!("the model's folder cannot be read: {error}"),
-                false,
-            )
-        };
-        let kept = own.iter().map(|(&number, before)| {
-            let entry = stuck().after(Some(before));
-            tell_refused(name, number, &entry, Some(before));
-            (number, entry)
-        });
-        (name.clone(), kept.collect())
-    });
-    kept.collect()
-}
-
-/// Tells the log of versions that are no longer in the folder.
-fn tell_removed(before: &Versions, now: &Versions) {
-    for (name, versions) in before {
-        let is_gone = |number: &&u32| now.get(name).is_none_or(|own| !own.contains_key(number));
-        for number in versions.keys().filter(is_gone) {
-            tracing::info!(model = name, version = number, "model removed: its folder is gone");
-        }
-    }
-}
-
-/// Tells the log of a version that comes no further, once for each reason.
-fn tell_refused(name: &str, number: u32, entry: &Entry, before: Option<&Entry>) {
-    if let Some(reason) = &entry.reason
-        && before.and_then(|before| before.reason.as_ref()) != Some(reason)
-    {
-        tracing::error!(model = name, version = number, reason, "model refused");
-    }
-}
-
-/// A model that is loaded already, or why it is not; `None` if nothing is known of it.
-fn member(loaded: &Versions, name: &str, number: u32) -> Option<Result<Arc<Model>, String>> {
-    let Entry { model, reason, .. } = loaded.get(name)?.get(&number)?;
-    Some(model.clone().ok_or_else(|| {
-        let reason = reason.as_deref().unwrap_or_default();
-        format!("it is refused itself: {reason}")
-    }))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
