@@ -7,31 +7,21 @@ mod command;
 use std::fs;
 
 use command::{binary, run, stderr, stdout, text};
+use density_server::operations::Registry;
+
+/// Commands that load models without a server: the operations, and what is done with models beside them.
+fn offline() -> Vec<&'static str> {
+    let operations = Registry::standard();
+    let operations = operations.iter().map(|operation| operation.about().name);
+    operations
+        .chain(["check", "calibrate", "new-calibration", "evaluate"])
+        .collect()
+}
 
 #[test]
 fn help_explains_commands_settings_signals_and_exit_codes() {
     let help = stdout(&run(["--help"]), 0);
-    for word in [
-        "serve",
-        "check",
-        "score",
-        "detect",
-        "classify",
-        "complete",
-        "decode",
-        "reconstruct",
-        "interpolate",
-        "sample",
-        "encode",
-        "calibrate",
-        "new-calibration",
-        "evaluate",
-        "compress",
-        "decompress",
-        "doctor",
-        "key",
-        "Exit codes:",
-    ] {
+    for word in offline().into_iter().chain(["serve", "doctor", "key", "Exit codes:"]) {
         assert!(help.contains(word), "{word} in {help}");
     }
     let help = stdout(&run(["serve", "--help"]), 0);
@@ -51,23 +41,7 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
 
 #[test]
 fn offline_commands_hide_what_only_a_server_needs() {
-    for command in [
-        "check",
-        "score",
-        "detect",
-        "classify",
-        "complete",
-        "decode",
-        "reconstruct",
-        "interpolate",
-        "sample",
-        "encode",
-        "calibrate",
-        "new-calibration",
-        "evaluate",
-        "compress",
-        "decompress",
-    ] {
+    for command in offline() {
         let help = stdout(&run([command, "--help"]), 0);
         assert!(help.contains("--repository"), "{help}");
         assert!(!help.contains("--bulk-queue"), "{help}");
