@@ -9,7 +9,7 @@ use ort::session::Session;
 
 use super::{
     super::{Input, Program, RuntimeError, Threads, View},
-    run,
+    program::run,
 };
 
 /// A large graph with its one session: each would hold the weights again, and a run is work enough for all cores.
