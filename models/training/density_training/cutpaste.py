@@ -24,13 +24,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from density_training import damage, timed
-from density_training.backbone import SIDE, drawings, summaries
+from density_training.backbone import SIDE, drawings, encoder, write
 from density_training.compare_features import auroc
-from density_training.data import LEVELS
 from density_training.model import REPOSITORY
 from density_training.surface import GOOD, SPLIT_SEED, Photographs, parts
 from density_training.timed import DEVICE, TimedProgress
-from density_training.version import Family, Graph, Interpretation, Version, write_version
 
 NAME = "magnetic-tile-cutpaste"
 CHECKPOINT = Path(".cache/magnetic-tile-cutpaste.pt")
@@ -207,35 +205,22 @@ def _said(network: nn.Module, kept: tuple[Tensor, Tensor]) -> str:
     return f"{nats:.4f} nats a place, damaged places against others: AUROC {area:.4f}"
 
 
-FAMILY = Family(
-    name="encoder",
-    graphs={
-        "features": Graph(
-            "model.onnx",
-            {"input": "image", "outputs": ("places", "kinds")},
-            outputs=("places", "kinds"),
-        )
-    },
-    score=summaries,
-)
+FAMILY = encoder("places", "kinds")
 
 
 def export(images: list[np.ndarray], archive: str, folder: Path) -> None:
-    """Write the version from the checkpoint, and prove that it gives the features that PyTorch gives."""
+    """Write the version of the checkpoint."""
     checkpoint = torch.load(CHECKPOINT, weights_only=True, map_location="cpu")
     network = Inspector(Config(**checkpoint["config"])).eval()
     network.load_state_dict(checkpoint["model"])
     progress, recipe = TimedProgress(**checkpoint["progress"]), checkpoint["recipe"]
-    golden = drawings()
-    FAMILY.graphs["features"].export(network, (torch.rand(2, 1, SIDE, SIDE),), folder)
-    version = Version(
+    write(
+        folder,
+        network,
+        FAMILY,
+        drawings(),
         name=NAME,
-        family=FAMILY,
         description="Network that was taught to tell damage on magnetic tiles without defects: maps of features",
-        channels=1,
-        height=SIDE,
-        width=SIDE,
-        levels=LEVELS,
         provenance={
             "data": f"{len(images)} photographs of {GOOD} in {archive} (Huang, Qiu, Guo 2020), split seed {SPLIT_SEED}",
             "licence": "weights: that of this project; the photographs are not part of it",
@@ -247,7 +232,6 @@ def export(images: list[np.ndarray], archive: str, folder: Path) -> None:
         trained_on=[torch.tensor(image)[None] for image in images],
         notes=f"{progress.kept_step} of {progress.step} steps of {recipe['batch_size']} windows; {progress.where()}",
     )
-    write_version(folder, version, golden, summaries({"features": network}, golden, Interpretation(LEVELS)))
 
 
 def main() -> None:
