@@ -218,8 +218,9 @@ fn command(registries: &Registries) -> clap::Command {
             for id in NOT_OFFLINE {
                 subcommand = subcommand.mut_arg(id, |argument| argument.hide(true));
             }
-            // People at a terminal want results, not news.
-            subcommand = subcommand.mut_arg("log_filter", |argument| argument.default_value("warn"));
+            // People at a terminal want results, not news. What the runtime fails at comes back as an error, and
+            // `import` tries what may fail.
+            subcommand = subcommand.mut_arg("log_filter", |argument| argument.default_value("warn,ort=off"));
             subcommand.after_help(EXIT_CODES)
         });
     }

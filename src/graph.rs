@@ -10,7 +10,7 @@ pub mod crop;
 pub mod dynamic_batch;
 pub mod external;
 pub mod kernels;
-mod layer;
+pub mod layer;
 pub mod precision;
 pub mod protobuf;
 pub mod random_nodes;

@@ -43,6 +43,10 @@ fn help_explains_commands_settings_signals_and_exit_codes() {
 fn offline_commands_hide_what_only_a_server_needs() {
     for command in offline() {
         let help = stdout(&run([command, "--help"]), 0);
+        assert!(
+            !help.contains("settings that matter"),
+            "{command} says what it does: {help}"
+        );
         assert!(help.contains("--repository"), "{help}");
         assert!(!help.contains("--bulk-queue"), "{help}");
         assert!(help.contains("Exit codes:"), "{help}");

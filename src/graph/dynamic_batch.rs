@@ -73,6 +73,9 @@ impl Loosening {
     }
 
     fn run(mut self, graph: &mut Graph) {
+        for at in self.rows_of_constants(&graph.nodes) {
+            self.follow(&mut graph.nodes, at);
+        }
         for node in &mut graph.nodes {
             match node.op_type() {
                 "Reshape" => self.reshape(node),
@@ -108,6 +111,73 @@ impl Loosening {
         Some(self.constants.get(node.inputs.get(at)?)?.as_ints()?.to_vec())
     }
 
+    /// Nodes that compute something of a constant with a row for each item, such as the state that a network begins
+    /// with, where the result meets what varies.
+    fn rows_of_constants(&self, nodes: &[Node]) -> Vec<usize> {
+        let mut found = Vec::new();
+        for node in nodes.iter().filter(|node| self.meets(node)) {
+            for name in node.inputs.iter().filter(|name| !self.varying.contains(*name)) {
+                // What a layer is applied to is its first input; the others are weights.
+                let mut value = name;
+                while let Some(at) = nodes.iter().position(|node| node.outputs.contains(value)) {
+                    let Some(first) = nodes[at].inputs.first() else { break };
+                    if self
+                        .constants
+                        .get(first)
+                        .is_some_and(|constant| self.has_rows(constant))
+                    {
+                        found.push(at);
+                        break;
+                    }
+                    value = first;
+                }
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    /// Whether a node puts something that varies beside something that does not, item by item.
+    fn meets(&self, node: &Node) -> bool {
+        let is_joining = match node.op_type() {
+            "Concat" => node.int("axis", 0) != 0,
+            // A single row goes with any number of them.
+            "Add" | "Sub" | "Mul" | "Div" | "Where" => self.batch > 1,
+            _ => false,
+        };
+        is_joining && (0..node.inputs.len()).any(|at| self.varies(node, at))
+    }
+
+    fn has_rows(&self, constant: &Constant) -> bool {
+        constant.dims.len() >= 2 && constant.dims[0] == self.batch as usize
+    }
+
+    /// Has what a node computes of equal rows follow the batch, and all that comes of it.
+    fn follow(&mut self, nodes: &mut [Node], at: usize) {
+        let constant = self.constants.get(&nodes[at].inputs[0]).and_then(first_row);
+        let Some(row) = constant else { return };
+        nodes[at].inputs[0] = self.widened(&row);
+        self.varying.insert(nodes[at].inputs[0].clone());
+        for node in &nodes[at..] {
+            if node.inputs.iter().any(|name| self.varying.contains(name)) {
+                self.varying.extend(node.outputs.iter().cloned());
+            }
+        }
+    }
+
+    /// A row, as often as there are items.
+    fn widened(&mut self, row: &Constant) -> String {
+        let rest: Vec<i64> = row.dims[1..].iter().map(|&size| size as i64).collect();
+        let sizes = self.of_batch(&rest);
+        let (held, wide) = (
+            self.hold_constant(row),
+            format!("density_server/wide/{}", self.made.len()),
+        );
+        self.before.push(Node::new("Expand", &[&held, &sizes], &wide));
+        wide
+    }
+
     /// A shape that begins with the batch, or a multiple of it, leaves that to be found.
     fn reshape(&mut self, node: &mut Node) {
         let Some(mut shape) = self.ints(node, 1).filter(|_| self.varies(node, 0)) else {
@@ -125,9 +195,13 @@ impl Loosening {
         if is_found && first != self.batch {
             return;
         }
-        // Zero means as it was, which is the batch where the axis before was one.
-        shape[0] = if is_found { 0 } else { -1 };
-        node.inputs[1] = self.hold(&shape);
+        // Zero would mean as it was, which need not be the batch: rows may have been joined before.
+        node.inputs[1] = if is_found {
+            self.of_batch(&shape[1..])
+        } else {
+            shape[0] = -1;
+            self.hold(&shape)
+        };
     }
 
     /// A shape that something is brought to, which begins with the batch.
@@ -158,19 +232,10 @@ impl Loosening {
         }
         for at in 0..node.inputs.len() {
             let constant = self.constants.get(&node.inputs[at]);
-            let Some(constant) = constant.filter(|constant| constant.dims.first() == Some(&(self.batch as usize)))
-            else {
-                continue;
-            };
-            let Some(row) = first_row(constant) else { continue };
-            let rest: Vec<i64> = row.dims[1..].iter().map(|&size| size as i64).collect();
-            let sizes = self.of_batch(&rest);
-            let (held, wide) = (
-                self.hold_constant(&row),
-                format!("density_server/wide/{}", self.made.len()),
-            );
-            self.before.push(Node::new("Expand", &[&held, &sizes], &wide));
-            node.inputs[at] = wide;
+            let constant = constant.filter(|constant| constant.dims.first() == Some(&(self.batch as usize)));
+            if let Some(row) = constant.and_then(first_row) {
+                node.inputs[at] = self.widened(&row);
+            }
         }
     }
 
@@ -329,10 +394,21 @@ mod tests {
         };
         assert_eq!(reshaped(&[2, 4]), [-1, 4]);
         assert_eq!(reshaped(&[4, 2]), [-1, 2]);
-        assert_eq!(reshaped(&[2, -1]), [0, -1]);
         // This does not speak of the batch.
         assert_eq!(reshaped(&[3, 4]), [3, 4]);
         assert_eq!(reshaped(&[-1, 4]), [-1, 4]);
+    }
+
+    #[test]
+    fn what_is_found_beside_a_baked_size_leaves_the_batch_as_it_is() {
+        // Zero would be the first size before, here that of all rows together.
+        let graph = loosened(
+            Node::new("Reshape", &["x", "s"], "y"),
+            vec![Tensor::of_ints("s", &[2, -1])],
+        );
+        let operators: Vec<_> = graph.nodes.iter().map(|node| node.op_type().to_owned()).collect();
+        assert_eq!(operators, ["Shape", "Gather", "Concat", "Reshape"]);
+        assert_eq!(held(&graph, &graph.nodes[2].inputs[1]), [-1]);
     }
 
     #[test]

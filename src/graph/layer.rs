@@ -4,7 +4,7 @@ use super::protobuf::Node;
 
 /// The layer as `"name" (kind)`: its path in the author's code where that is known, else the name of the node; and the
 /// class of the module, else the operator.
-pub(super) fn describe(node: &Node) -> String {
+pub fn describe(node: &Node) -> String {
     let name = scope(node)
         .or_else(|| path(node.name()))
         .or_else(|| parameters(node))

@@ -167,6 +167,37 @@ pub(super) fn read_by(node: &Node, needed: &mut HashSet<String>) {
     }
 }
 
+/// Puts nodes behind those whose values they read, as the format demands and not every tool does. Others stay as they
+/// are, in a circle or not.
+pub fn sort(graph: &mut Graph) {
+    let written: HashSet<String> = graph
+        .nodes
+        .iter()
+        .flat_map(|node| node.outputs.iter().cloned())
+        .collect();
+    let mut known: HashSet<String> = HashSet::new();
+    let mut waiting = std::mem::take(&mut graph.nodes);
+    loop {
+        let mut later = Vec::new();
+        let before = waiting.len();
+        for node in waiting {
+            let mut read = HashSet::new();
+            read_by(&node, &mut read);
+            if read.iter().all(|name| known.contains(name) || !written.contains(name)) {
+                known.extend(node.outputs.iter().cloned());
+                graph.nodes.push(node);
+            } else {
+                later.push(node);
+            }
+        }
+        if later.is_empty() || later.len() == before {
+            graph.nodes.extend(later);
+            return;
+        }
+        waiting = later;
+    }
+}
+
 /// Values that are computed from the inputs, rather than from constants alone.
 pub fn varying(graph: &Graph) -> HashSet<String> {
     let held: HashSet<&str> = graph.initializers.iter().map(super::protobuf::Tensor::name).collect();
@@ -208,6 +239,26 @@ mod tests {
             }),
             ..Model::default()
         }
+    }
+
+    #[test]
+    fn nodes_come_behind_what_they_read() {
+        let mut model = model();
+        let graph = model.graph.as_mut().unwrap();
+        graph.nodes.reverse();
+        sort(graph);
+        let mut known: HashSet<&str> = ["x", "w", "v"].into();
+        for node in &graph.nodes {
+            assert!(
+                node.inputs.iter().all(|input| known.contains(input.as_str())),
+                "{node:?}"
+            );
+            known.extend(node.outputs.iter().map(String::as_str));
+        }
+        // Nothing is lost of what has no order.
+        graph.nodes[0].inputs = vec![graph.nodes[0].outputs[0].clone()];
+        sort(graph);
+        assert_eq!(graph.nodes.len(), 4);
     }
 
     #[test]

@@ -8,7 +8,10 @@ use super::{
     layout::Arrangement,
     reading::{Axes, Given, ImageForm, Reading},
 };
-use crate::domain::random::{Random, Stream};
+use crate::{
+    domain::random::{Random, Stream},
+    graph::{layer, protobuf::Graph},
+};
 
 /// Places from which on an image is changed.
 const CUTS: usize = 24;
@@ -196,6 +199,37 @@ pub fn predicts(reading: &Reading, given: &Given) -> bool {
         return false;
     };
     Trial::is_varied(&rows) && all.iter().any(|&arrangement| trial.leak(&rows, arrangement).is_none())
+}
+
+/// A layer that computes something over all places of an image.
+#[derive(Debug)]
+pub struct OverAllPlaces {
+    /// What its author called it.
+    pub name: String,
+    /// Whether it does so to find the scale of integers.
+    pub is_quantising: bool,
+}
+
+/// The first layer whose every number depends on all places, whatever its weights are.
+pub fn over_all_places(graph: &Graph) -> Option<OverAllPlaces> {
+    let operators = [
+        "InstanceNormalization",
+        "GroupNormalization",
+        "DynamicQuantizeLinear",
+        "GlobalAveragePool",
+    ];
+    let node = graph.nodes.iter().find(|node| operators.contains(&node.op_type()))?;
+    Some(OverAllPlaces {
+        name: layer::describe(node),
+        is_quantising: node.op_type() == "DynamicQuantizeLinear",
+    })
+}
+
+/// Whether an output hands the image on, as a sampler does with the pixels that it is given.
+pub fn is_the_image(reading: &Reading, given: &Given) -> bool {
+    let Some((_, form)) = reading.image() else { return false };
+    let trial = Trial::new(form, &|share| share as f32);
+    trial.run(reading, given.place).is_ok_and(|rows| rows == trial.items)
 }
 
 /// Numbers of channels and pixels in the order of axes that a graph takes.

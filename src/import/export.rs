@@ -125,6 +125,9 @@ impl Export {
         let beside = |name: &str| beside(name).map(|bytes| bytes.into_owned().into());
         let beside = graph::external::inline(&mut model, beside).map_err(|error| refused(error, held))?;
         graph::bounds::check(&model).map_err(|error| refused(error, ""))?;
+        if let Some(graph) = &mut model.graph {
+            graph::surgery::sort(graph);
+        }
         graph::kernels::provide(&mut model);
         decompose::replaced(&mut model);
         let drawing = graph::random_nodes::nodes(&model);

@@ -77,6 +77,13 @@ pub fn last(graph: &Graph, output: &str) -> (OutputActivation, String) {
     }
 }
 
+/// Whether an output is joined of parts of which one ends like this.
+pub fn is_in_part(graph: &Graph, output: &str, activation: OutputActivation) -> bool {
+    let (_, value) = last(graph, output);
+    let joined = surgery::producer(graph, &value).filter(|node| node.op_type() == "Concat");
+    joined.is_some_and(|node| node.inputs.iter().any(|part| last(graph, part).0 == activation))
+}
+
 /// Whether numbers are cut off at −1 and 1.
 fn is_from_minus_one_to_one(graph: &Graph, clip: &Node) -> bool {
     let bound = |at: usize| clip.inputs.get(at).and_then(|input| weights::scalar(graph, input));
@@ -121,6 +128,9 @@ mod tests {
             Node::new("Clip", &["a", "-1", "1"], "signed"),
             Node::new("Clip", &["a", "half", "1"], "cut"),
             Node::new("ArgMax", &["a"], "place"),
+            Node::new("Tanh", &["a"], "t"),
+            Node::new("Concat", &["a", "t"], "both"),
+            Node::new("Reshape", &["both"], "parts"),
         ];
         assert_eq!(last(&graph, "y"), (OutputActivation::Softmax, "b".to_owned()));
         assert_eq!(last(&graph, "a").0, OutputActivation::Linear);
@@ -130,5 +140,8 @@ mod tests {
         assert_eq!(last(&graph, "signed").0, OutputActivation::Tanh);
         assert_eq!(last(&graph, "cut").0, OutputActivation::Other);
         assert_eq!(last(&graph, "place").0, OutputActivation::Place);
+        assert!(is_in_part(&graph, "parts", OutputActivation::Tanh));
+        assert!(!is_in_part(&graph, "parts", OutputActivation::Sigmoid));
+        assert!(!is_in_part(&graph, "t", OutputActivation::Tanh));
     }
 }

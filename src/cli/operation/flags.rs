@@ -22,15 +22,11 @@ pub(super) const GALLERY: &str = "gallery";
 /// The command of an operation.
 pub(in crate::cli) fn command(operation: &dyn AnyOperation) -> Command {
     let about = operation.about();
-    let mut command = Command::new(about.name)
-        .about(about.summary)
-        .long_about(format!("{}\n\n{}", about.summary, about.description))
-        .after_help(EXIT_CODES)
-        .arg(
-            Arg::new("model")
-                .required(true)
-                .help("Name of a model in the repository, or path of a model's folder"),
-        );
+    let mut command = Command::new(about.name).after_help(EXIT_CODES).arg(
+        Arg::new("model")
+            .required(true)
+            .help("Name of a model in the repository, or path of a model's folder"),
+    );
     command = match about.takes {
         Takes::Nothing => command,
         Takes::Images | Takes::TwoImages => InputArgs::augment_args(command),
@@ -61,7 +57,10 @@ pub(in crate::cli) fn command(operation: &dyn AnyOperation) -> Command {
             "Folder for a page of HTML that shows every image with its map and what was said of it",
         ));
     }
+    // Last: settings that are laid into a command bring a description of their own.
     OfflineSettings::augment_args(command)
+        .about(about.summary)
+        .long_about(format!("{}\n\n{}", about.summary, about.description))
 }
 
 fn inputs_arg(help: &'static str) -> Arg {

@@ -41,7 +41,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     } = Conversion::of(reading, given, interview)?;
     let labelled = labels_of(file, Some(labels), interview)?;
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
-    units.try_out(reading, &levels, given)?;
+    units.try_out((reading, given), &levels, interview)?;
     let mut graph = Canonical::of(reading);
     graph.image("image", taken);
     let mut features = "";

@@ -41,6 +41,10 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     }
     let is_picture = |given: &&Given| picture_of_image(reading).is_some_and(|picture| picture.place == given.place);
     if layers.iter().all(is_picture) && interview.given("family").as_deref() != Some("encoder") {
+        // What is a normalising flow is told by the family that reads the number beside.
+        if !of_axes(0).is_empty() {
+            return other("it gives no picture beside one number");
+        }
         return Err(no_family(reading).into());
     }
     if let [map] = layers[..]
@@ -136,9 +140,11 @@ fn no_family(reading: &Reading) -> Problem {
     Problem::new(
         &reading.file,
         "it makes a picture of an image that sees all of it, and no code parts the two: that is no family of models \
-         here, be it a normalising flow, a denoiser or an autoencoder without a code",
-        "if it is a PixelCNN, its masks are not in this file: multiply them into the kernels where these are used \
-         (what Keras assigns to kernels inside call is left out at export); --family encoder takes what it gives for \
+         here, be it a normalising flow, a denoiser or an autoencoder whose layers are linked past its code, as those \
+         of a U-Net",
+        "an autoencoder is served if all that its decoder reads is the code: leave out links from layer to layer; if \
+         it is a PixelCNN, its masks are not in this file: multiply them into the kernels where these are used (what \
+         Keras assigns to kernels inside call is left out at export); --family encoder takes what it gives for \
          features",
     )
 }

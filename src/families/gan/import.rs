@@ -25,7 +25,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     let pictures = pictures_of(reading, None, interview);
     let Some(&(picture, (channels, height, width), arrangement)) = pictures.first() else {
-        return other("it gives pictures");
+        return other("it gives no pictures");
     };
     if pictures.len() > 1 {
         return other("it gives one picture of a code, and not the mean and the scale of a distribution");

@@ -50,8 +50,9 @@ pub(super) fn parted(
                 "it takes {size} numbers ({:?}) and draws random ones inside, as no decoder and no generator does here",
                 taken.port.name
             ),
-            "if these are a code, export it in evaluation mode and without draws inside; if they are images, say so by \
-             --size HxW; if they are an image and its label in one row, export it with two inputs",
+            "if these are a code, export it in evaluation mode and without draws inside (a StyleGAN with \
+             noise_mode=\"const\"); if they are images, say so by --size HxW; if they are an image and its label in \
+             one row, export it with two inputs",
         )]);
     }
     if !is_meant {

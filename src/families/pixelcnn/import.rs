@@ -2,6 +2,7 @@
 //! before it.
 
 mod predictions;
+mod several;
 mod units;
 
 use self::{
@@ -19,7 +20,8 @@ use crate::{
         Problem,
         canonical::{Canonical, Op},
         interview::Interview,
-        reading::Reading,
+        output_activation::{self, OutputActivation},
+        reading::{Given, Reading},
     },
 };
 
@@ -45,6 +47,9 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     // The paper's networks take levels from −1 to 1.
     let is_mixture = parameters.is_some();
+    if is_mixture && output_activation::is_in_part(reading.graph(), &given.port.name, OutputActivation::Tanh) {
+        return Err(coefficients_at_last(reading, given).into());
+    }
     let levels = levels_of(reading, (taken, form), levels, is_mixture, interview)?;
     let labelled = labels_given(reading, interview)?;
     let Recognised {
@@ -92,6 +97,19 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         statistic: Some("log_likelihood"),
         notes,
     })
+}
+
+/// What is wrong with coefficients between channels that went through a hyperbolic tangent, as they do by contract.
+fn coefficients_at_last(reading: &Reading, given: &Given) -> Problem {
+    Problem::new(
+        &reading.file,
+        format!(
+            "a part of {:?} ends in a hyperbolic tangent, which the coefficients between channels get by definition: \
+             they would get it twice",
+            given.port.name
+        ),
+        "export the parameters as the last convolution gives them",
+    )
 }
 
 /// Sizes of the predictions of an image, as the contract has them.

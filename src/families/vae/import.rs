@@ -113,7 +113,11 @@ fn encoder_alone<'a>(reading: &'a Reading, interview: &mut Interview) -> Result<
         return Err(Mismatch::Other("it takes images".to_owned()));
     };
     let is_wanted = interview.given("family").as_deref() == Some("vae");
-    let Some((size, is_named)) = size_alone(reading, is_wanted).filter(|_| reading.label().is_none()) else {
+    // A code is smaller than its image; two numbers for each dimension are a distribution of the image itself.
+    let dimensions = form.channels * form.height * form.width;
+    let is_code = |&(size, _): &(usize, bool)| is_wanted || size < dimensions;
+    let found = size_alone(reading, is_wanted).filter(is_code);
+    let Some((size, is_named)) = found.filter(|_| reading.label().is_none()) else {
         let what = "its encoder alone gives mean and log-variance of a posterior over codes";
         return Err(Mismatch::Other(what.to_owned()));
     };

@@ -62,6 +62,13 @@ fn one_of_each(export: &Export, takes: &[Taken]) -> Option<Problem> {
             ),
             "export it together with what makes the others of a label, or with them inside, as constants",
         )
+    } else if labels.len() > 1 && !images.is_empty() && makes_pictures_of_pictures(export) {
+        let names: Vec<&str> = takes
+            .iter()
+            .filter(|taken| taken.is_label())
+            .map(|taken| &*taken.port.name)
+            .collect();
+        return Some(of_time(export, &names.join("\", \"")));
     } else if labels.len() > 1 {
         (
             format!(
@@ -94,6 +101,9 @@ fn input(
     };
     let of_labels = |sizes: Vec<usize>| (sizes, Takes::Label(labels_read(&export.model, name)));
     match (&axes[..], port.element) {
+        ([] | [_], element) if (element == Element::Real || axes.is_empty()) && makes_pictures_of_pictures(export) => {
+            Err(of_time(export, name))
+        }
         ([], _) => Err(problem(
             format!("its input {name:?} is one number for the whole batch"),
             "export the network with that number inside, as a constant",
@@ -138,6 +148,34 @@ fn input(
     }
 }
 
+/// Whether it makes pictures of the size of those that it takes.
+fn makes_pictures_of_pictures(export: &Export) -> bool {
+    let pictures = |ports: &[Port]| -> Vec<Vec<Size>> {
+        let axes = ports.iter().filter_map(|port| port.sizes.clone());
+        axes.filter(|axes| axes.len() == 4).collect()
+    };
+    let (taken, given) = (pictures(&export.inputs), pictures(&export.outputs));
+    let is_same = |(a, b): (&Size, &Size)| a.fixed().is_none() || b.fixed().is_none() || a == b;
+    taken.iter().any(|taken| {
+        given
+            .iter()
+            .any(|given| taken[1..].iter().zip(&given[1..]).all(is_same))
+    })
+}
+
+/// What is said of a network that is told how much noise is in its picture.
+fn of_time(export: &Export, name: &str) -> Problem {
+    Problem::new(
+        &export.file,
+        format!(
+            "it makes a picture of a picture and of numbers beside it ({name:?}), such as the time of a diffusion or \
+             score model, which are not served: one run of them is no probability of an image, and no drawn image"
+        ),
+        "export a network that predicts each pixel of those before it, a VAE, a GAN or a classifier; if the number is \
+         none of noise, export the network with it inside, as a constant",
+    )
+}
+
 /// Rows that an embedding of labels has, whatever is done to them on the way to it.
 fn labels_read(model: &Model, input: &str) -> Option<usize> {
     let graph = model.graph.as_ref()?;
@@ -159,6 +197,10 @@ fn labels_read(model: &Model, input: &str) -> Option<usize> {
             "OneHot" if reads(0) => {
                 let depth = graph::weights::scalar(graph, node.inputs.get(1)?)?;
                 return Some(depth as usize);
+            }
+            // A row of all labels, of which one is the same.
+            "Equal" if reads(0) && node.inputs.get(1).is_some_and(|name| last_size(graph, name) > Some(1)) => {
+                return last_size(graph, node.inputs.get(1)?);
             }
             // One of many that is set to 1, in a row of zeros for each label.
             "ScatterElements" if reads(1) => return last_size(graph, node.inputs.first()?),

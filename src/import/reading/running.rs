@@ -253,7 +253,9 @@ pub(super) fn freed(
         &export.file,
         format!("it runs with {batch} images at a time only: {cause}"),
         "export it with a dynamic first axis (dynamic_axes={\"image\": {0: \"batch\"}, …}, or dynamic_shapes), and \
-         with x.shape[0] or -1 instead of the size of the batch in its reshapes",
+         with x.shape[0] or -1 instead of the size of the batch in its reshapes; where the batch is the second axis, \
+         as transformers and recurrent layers have it by default, export a module whose forward does \
+         net(x.T).transpose(0, 1)",
     ))
 }
 

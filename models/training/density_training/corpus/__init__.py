@@ -8,7 +8,16 @@ from collections.abc import Iterator
 
 import torch
 
-from density_training.corpus import classifiers, deceptive, densities, generators, published, published_more, vae_cases
+from density_training.corpus import (
+    classifiers,
+    deceptive,
+    densities,
+    generators,
+    outputs,
+    published,
+    published_more,
+    vae_cases,
+)
 from density_training.corpus.case import Case
 
 MAKERS = (
@@ -24,6 +33,7 @@ MAKERS = (
     published_more.cases,
     deceptive.cases,
     classifiers.of_batches,
+    outputs.cases,
 )
 
 

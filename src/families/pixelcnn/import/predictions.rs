@@ -1,6 +1,7 @@
 //! Which output is a distribution over levels for every dimension that sees only what comes before it, and of which
 //! form that is.
 
+use super::several::one_of_several;
 use crate::{
     domain::logistic_mixture,
     families::import::Mismatch,
@@ -81,34 +82,55 @@ pub(super) fn predictions<'a>(
     (taken, form): (&Taken, ImageForm),
     interview: &mut Interview,
 ) -> Result<Predictions<'a>, Mismatch> {
-    let mut leaking = None;
+    let (mut leaking, mut found) = (None, Vec::new());
     for given in &reading.gives {
         let (fits, leak) = readings_of(reading, given, (taken, form))?;
         leaking = leaking.or(leak);
-        if let Some(chosen) = chosen(reading, &fits, interview)? {
-            if let Some(problem) = noise_beside(reading, &chosen, form)
-                && interview.given("family").as_deref() != Some("pixelcnn")
-            {
-                return Err(problem.into());
-            }
-            return Ok(chosen);
+        if !fits.is_empty() {
+            found.push(fits);
         }
     }
+    if let Some(fits) = one_of_several(reading, &found, interview)?
+        && let Some(chosen) = chosen(reading, fits, interview)?
+    {
+        if let Some(problem) = noise_beside(reading, &chosen, form)
+            && interview.given("family").as_deref() != Some("pixelcnn")
+        {
+            return Err(problem.into());
+        }
+        return Ok(chosen);
+    }
     match leaking {
-        Some(place) => Err(Problem::new(
-            &reading.file,
-            format!(
-                "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the \
-                 product of its predictions is no probability"
-            ),
-            "mask every convolution, the first one at its centre too, and let no channel see itself or those after it; \
-             masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
-        )
-        .into()),
+        Some(place) => Err(leak(reading, place).into()),
         None => Err(Mismatch::Other(
             "it gives no distribution over levels for every pixel that sees only the pixels before it".to_owned(),
         )),
     }
+}
+
+/// What is wrong with a prediction that sees its own pixel, and where that comes from as far as the graph tells.
+fn leak(reading: &Reading, place: Place) -> Problem {
+    let what = format!(
+        "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the product \
+         of its predictions is no probability"
+    );
+    let (what, cure) = match causal::over_all_places(reading.graph()) {
+        Some(layer) if layer.is_quantising => (
+            format!("{what}: {} scales by the largest number of the whole image", layer.name),
+            "quantise it with scales that are found beforehand (quantize_static), or not at all",
+        ),
+        Some(layer) => (
+            format!("{what}: {} computes something of the whole image", layer.name),
+            "normalise over the channels of each pixel (LayerNorm over the last axis of [N, H, W, C]), or over batches \
+             (BatchNorm)",
+        ),
+        None => (
+            what,
+            "mask every convolution, the first one at its centre too, and let no channel see itself or those after it; \
+             masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
+        ),
+    };
+    Problem::new(&reading.file, what, cure)
 }
 
 /// What is wrong with one number for each dimension beside a picture that sees its own pixels: noise and the logarithms
@@ -119,6 +141,7 @@ fn noise_beside(reading: &Reading, chosen: &Predictions<'_>, form: ImageForm) ->
         given.place != chosen.given.place
             && given.numbers() == dimensions
             && surgery::producer(reading.graph(), &given.port.name).is_some_and(|node| node.op_type() != "Identity")
+            && !causal::is_the_image(reading, given)
             && !causal::predicts(reading, given)
     };
     let noise = reading
