@@ -6,6 +6,7 @@ mod changes;
 pub mod control_groups;
 pub mod descriptors;
 mod error;
+mod prompt;
 mod sandbox;
 mod secrets;
 mod tools;
@@ -24,6 +25,7 @@ use self::tools::{gate, placement, resources};
 pub use self::{
     changes::Changes,
     error::AppError,
+    prompt::be_prompt,
     sandbox::{SandboxError, enter as enter_sandbox},
     secrets::Secrets,
 };

@@ -90,6 +90,7 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
+        .on_thread_start(app::be_prompt)
         .build()
         .map_err(CliError::threads)?;
     let traces = {
