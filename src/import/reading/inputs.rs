@@ -63,12 +63,7 @@ fn one_of_each(export: &Export, takes: &[Taken]) -> Option<Problem> {
             "export it together with what makes the others of a label, or with them inside, as constants",
         )
     } else if labels.len() > 1 && !images.is_empty() && makes_pictures_of_pictures(export) {
-        let names: Vec<&str> = takes
-            .iter()
-            .filter(|taken| taken.is_label())
-            .map(|taken| &*taken.port.name)
-            .collect();
-        return Some(of_time(export, &names.join("\", \"")));
+        return Some(of_time(export, &labels.join(" and ")));
     } else if labels.len() > 1 {
         (
             format!(
@@ -102,7 +97,7 @@ fn input(
     let of_labels = |sizes: Vec<usize>| (sizes, Takes::Label(labels_read(&export.model, name)));
     match (&axes[..], port.element) {
         ([] | [_], element) if (element == Element::Real || axes.is_empty()) && makes_pictures_of_pictures(export) => {
-            Err(of_time(export, name))
+            Err(of_time(export, &format!("{name:?}")))
         }
         ([], _) => Err(problem(
             format!("its input {name:?} is one number for the whole batch"),
@@ -163,12 +158,12 @@ fn makes_pictures_of_pictures(export: &Export) -> bool {
     })
 }
 
-/// What is said of a network that is told how much noise is in its picture.
-fn of_time(export: &Export, name: &str) -> Problem {
+/// What is said of a network that is told how much noise is in its picture, by inputs of these quoted names.
+fn of_time(export: &Export, names: &str) -> Problem {
     Problem::new(
         &export.file,
         format!(
-            "it makes a picture of a picture and of numbers beside it ({name:?}), such as the time of a diffusion or \
+            "it makes a picture of a picture and of numbers beside it ({names}), such as the time of a diffusion or \
              score model, which are not served: one run of them is no probability of an image, and no drawn image"
         ),
         "export a network that predicts each pixel of those before it, a VAE, a GAN or a classifier; if the number is \
