@@ -3,8 +3,9 @@
 //! A front end of a compiler: [`export`] reads a file, `decompose` writes what exporters leave in it with standard
 //! operators, [`probe`] runs it as it is, [`reading`] finds out what it takes and gives, [`split`] parts an encoder
 //! from a decoder, [`layout`] tells which axis is which, [`causal`] whether it predicts, [`output_activation`] what its
-//! last operators did to its numbers, and [`canonical`] writes the same computation again with the server's inputs,
-//! outputs and units, [`tables`] with what it makes of a label alone. What no file tells is asked by [`interview`].
+//! last operators did to its numbers, [`output_range`] in which range that leaves them, and [`canonical`] writes the
+//! same computation again with the server's inputs, outputs and units, [`tables`] with what it makes of a label alone.
+//! What no file tells is asked by [`interview`].
 //!
 //! Architecture invariant: no family of models is known here, nor manifests, nor where questions are asked.
 
@@ -15,6 +16,7 @@ pub mod export;
 pub mod interview;
 pub mod layout;
 pub mod output_activation;
+pub mod output_range;
 pub mod probe;
 pub mod reading;
 pub mod split;

@@ -22,7 +22,7 @@ use crate::{
     detection::evidence::{Answers, GivesFeatures, Predicts, log_posterior},
     domain::image::Image,
     graph::convert::Step,
-    import::{interview::Interview, reading::Reading},
+    import::{interview::Interview, output_range, reading::Reading},
     model::{
         Call, Capabilities, PerImage, Reason, Refusal,
         classify::{Classification, Classifies, ClassifyAsk},
@@ -144,6 +144,7 @@ impl Contract for Own {
             .collect();
         let graph = gate.graph(&self.file, &outputs)?;
         gate.suspect(&self.file, contract.input.suspicion(&graph));
+        let made = output_range::made(&graph, &contract.output);
         let (engine, label) = (gate.engine(), gate.label());
         let network = Network::load(&*engine, &label, graph, contract.clone()).map_err(failed)?;
         gate.contract_kept();
@@ -158,7 +159,14 @@ impl Contract for Own {
             }
             let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
             let logits: Vec<f32> = predictions.iter().flat_map(|p| p.logits.clone()).collect();
-            gate.suspect(&self.file, units::logits(&logits, contract.classes));
+            gate.suspect(&self.file, units::predictions(&logits, contract.classes, made));
+            if predictions.len() > 1 && predictions.iter().all(|own| own.logits == predictions[0].logits) {
+                gate.warn(format!(
+                    "{} gives all {} golden images the same probabilities of labels",
+                    self.file,
+                    predictions.len()
+                ));
+            }
             let posteriors: Vec<f64> = predictions
                 .iter()
                 .flat_map(|prediction| log_posterior(&prediction.logits))

@@ -84,7 +84,7 @@ impl Contract for Own {
     fn declarable(&self) -> &'static [&'static str] {
         if self.common.head == network::Head::LogisticMixture {
             // Parameters are not a form of probabilities.
-            return &["input", "batch"];
+            return &["mixture", "input", "batch"];
         }
         &["logits", "input", "batch"]
     }

@@ -98,9 +98,17 @@ impl Contract for Own {
 
     fn declarable(&self) -> &'static [&'static str] {
         match &self.parts {
-            Parts::Whole { .. } => &["logits", "pictures", "log_scale", "log_variance", "input", "batch"],
+            Parts::Whole { .. } => &[
+                "logits",
+                "pictures",
+                "log_scale",
+                "log_variance",
+                "mixture",
+                "input",
+                "batch",
+            ],
             Parts::Encoder { .. } => &["log_variance", "input", "batch"],
-            Parts::Decoder { .. } => &["logits", "pictures", "log_scale", "batch"],
+            Parts::Decoder { .. } => &["logits", "pictures", "log_scale", "mixture", "batch"],
         }
     }
 
@@ -165,6 +173,7 @@ impl Own {
             };
             let seeds: Vec<Seed> = posteriors.iter().map(|posterior| seed(&posterior.mean)).collect();
             let observations = decoder_file.try_on(gate, &decoder, &seeds)?;
+            loading::look_at_widths(gate, (&encoder_file.file, &encoder), (&decoder_file.file, &decoder))?;
             let pairs = posteriors.iter().zip(&observations).zip(&levels);
             let bounds: Option<Vec<f64>> = pairs
                 .map(|((posterior, observation), levels)| posterior.elbo_at_mean(observation, levels))

@@ -14,6 +14,7 @@ use crate::{
         gate::{GOLDEN_SCORES, Gate, GateError, batch_independence, failed, time_of, units},
     },
     graph::{protobuf, wavefront::Predictions, weights},
+    import::output_range::{self, Made},
     runtime::Threads,
 };
 
@@ -52,6 +53,7 @@ impl Candidate<'_> {
             let levels = gate.manifest().shape.levels();
             gate.suspect(file, units::input(scale, factor, levels));
         }
+        let made = output_range::made(&graph, self.output);
         let own_threads = if weights::count(&graph) < LARGE {
             Threads::One
         } else {
@@ -84,7 +86,7 @@ impl Candidate<'_> {
                 gate.passed("cropping", cropping.to_string());
             }
             gate.passed("sampling", network.compilation().to_string());
-            let scores = normalised_scores(gate, &network, &golden, file)?;
+            let scores = normalised_scores(gate, &network, &golden, (file, made))?;
             gate.passed("normalisation", common.head.normalisation().to_owned());
             gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
             let one = &golden[..1];
@@ -195,7 +197,7 @@ fn normalised_scores(
     gate: &mut Gate<'_>,
     network: &Network,
     golden: &[Given<'_>],
-    file: &str,
+    (file, made): (&str, Made),
 ) -> Result<Vec<f64>, GateError> {
     let company = network.company();
     let (compared, others) = spread(golden, COMPARED);
@@ -214,11 +216,16 @@ fn normalised_scores(
         let (maps, logits) = network
             .scored_logits(&golden, Threads::All)
             .map_err(|cause| failed(file, cause))?;
+        if let (0, (shape, Predictions::OfPixels(_))) = (round, form(network)) {
+            for looks in units::mixture(logits.row(0), shape.pixels(), shape.channels()) {
+                gate.suspect(file, Some(looks));
+            }
+        }
         if round == 0
             && let (shape, Predictions::OfChannels(outcomes)) = form(network)
         {
             let of_first: Vec<f32> = (0..shape.dimensions()).flat_map(|index| logits.at(0, index)).collect();
-            gate.suspect(file, units::logits(&of_first, outcomes));
+            gate.suspect(file, units::predictions(&of_first, outcomes, made));
         }
         for (row, (map, given)) in maps.iter().zip(&golden).enumerate() {
             let image = compared[row];

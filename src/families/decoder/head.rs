@@ -244,7 +244,11 @@ impl Head {
             Kind::Located(_) => [units::pictures(&located, true), units::log_scale(&scales)],
             Kind::LocatedAlike(..) => [units::pictures(&located, true), None],
             Kind::LogOdds => [units::logits(&located, 1), None],
-            Kind::Mixture(_) => [None, None],
+            Kind::Mixture(_) => {
+                let (pixels, channels) = (self.shape.pixels(), self.shape.channels());
+                let each = observations.iter().map(Observation::located_at);
+                return each.flat_map(|own| units::mixture(own, pixels, channels)).collect();
+            }
             Kind::Picture => [units::pictures(&located, false), None],
         };
         found.into_iter().flatten().collect()

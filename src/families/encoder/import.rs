@@ -4,7 +4,7 @@ use super::summary;
 use crate::{
     domain::image::Image,
     families::import::{
-        Certainty, Golden, Mismatch, Plan, alone, levels_count, levels_of, of_images, picture_of_image,
+        Certainty, Golden, Levels, Mismatch, Plan, alone, levels_count, levels_of, of_images, picture_of_image,
     },
     graph::protobuf::Node,
     import::{
@@ -13,6 +13,7 @@ use crate::{
         interview::Interview,
         output_activation::{self, LOOKING_UP, OutputActivation},
         reading::{Axes, Given, ImageForm, Reading},
+        trial_images,
     },
 };
 
@@ -54,6 +55,16 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         return Err(problem.into());
     }
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
+    let places: Vec<usize> = layers.iter().map(|given| given.place).collect();
+    if interview.given("family").as_deref() != Some("encoder") && is_constant(reading, &levels, &places)? {
+        return Err(Problem::new(
+            &reading.file,
+            "it gives the same numbers of whatever image, as networks do whose last layer is still zero",
+            "export it once it is trained; --family says what it is all the same, such as pixelcnn, classifier or \
+             encoder",
+        )
+        .into());
+    }
     let mut graph = Canonical::of(reading);
     graph.image("image", taken);
     let mut names = Vec::new();
@@ -68,7 +79,6 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         levels.table()
     );
     let shape = levels.shape;
-    let places: Vec<usize> = layers.iter().map(|given| given.place).collect();
     let numbers = move |images: &[Image]| {
         let mut all = vec![Vec::new(); images.len()];
         for &place in &places {
@@ -93,6 +103,18 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         statistic: None,
         notes: Vec::new(),
     })
+}
+
+/// Whether outputs are the same for all images.
+fn is_constant(reading: &Reading, levels: &Levels, places: &[usize]) -> Result<bool, Problem> {
+    let images = trial_images::made_up(levels.shape);
+    for &place in places {
+        let rows = of_images(reading, levels, &images, &[], place)?;
+        if rows.iter().any(|row| *row != rows[0]) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// What is said of a graph whose one map is a picture of another size than the image: a larger one, or one that a

@@ -4,8 +4,17 @@
 //! answered in the manifest, where its author says what it is. Golden scores do not help, since they may have been made
 //! with the same mistake.
 
+mod codes;
+mod logits;
+mod mixture;
+
 use std::fmt;
 
+pub(in crate::families) use self::{
+    codes::width,
+    logits::{logits, predictions},
+    mixture::mixture,
+};
 use crate::families::manifest::Declared;
 
 /// What numbers look like.
@@ -18,6 +27,14 @@ pub(in crate::families) enum Suspicion {
     Shares,
     /// Logits that are logarithms of probabilities, but for their sign or their base, or log-odds of each.
     OtherLogarithms,
+    /// Logits that the last operators of the graph make of probabilities, or keep in a range in which none lie.
+    Squashed,
+    /// Weights of mixtures that sum to 1.
+    MixtureWeights,
+    /// Log-scales of mixtures that are all positive.
+    MixtureScales,
+    /// Means of mixtures far beyond 1.
+    MixtureMeans,
     /// Pictures that use all of [−1, 1].
     Signed,
     /// Pictures far above 1.
@@ -30,6 +47,8 @@ pub(in crate::families) enum Suspicion {
     Spread,
     /// Means that are all negative beside log-variances of both signs.
     Swapped,
+    /// Codes of drawn images that lie nearer to the means of their posteriors than log-variances say.
+    Wide,
     /// Inputs that are scaled by the manifest and again by the graph.
     ScaledTwice,
 }
@@ -46,10 +65,11 @@ impl Suspicion {
     /// Whether the manifest says what the numbers are.
     pub(in crate::families) fn is_answered(self, declared: Declared) -> bool {
         match self {
-            Self::Probabilities | Self::Shares | Self::OtherLogarithms => declared.logits.is_some(),
+            Self::Probabilities | Self::Shares | Self::OtherLogarithms | Self::Squashed => declared.logits.is_some(),
             Self::Signed | Self::Levels | Self::Outside => declared.pictures.is_some(),
             Self::Scale => declared.log_scale.is_some(),
-            Self::Spread | Self::Swapped => declared.log_variance.is_some(),
+            Self::Spread | Self::Swapped | Self::Wide => declared.log_variance.is_some(),
+            Self::MixtureWeights | Self::MixtureScales | Self::MixtureMeans => declared.mixture.is_some(),
             Self::ScaledTwice => declared.input.is_some(),
         }
     }
@@ -73,7 +93,9 @@ impl Suspicion {
                 ],
                 "probabilities",
             ),
-            Self::Shares | Self::OtherLogarithms => ("logits", &[("logits", "they are logits after all")], ""),
+            Self::Shares | Self::OtherLogarithms | Self::Squashed => {
+                ("logits", &[("logits", "they are logits after all")], "")
+            }
             Self::Signed => ("pictures", &PICTURES, "-1..1"),
             Self::Levels => ("pictures", &PICTURES, "levels"),
             Self::Outside => ("pictures", &PICTURES, "0..1"),
@@ -87,6 +109,12 @@ impl Suspicion {
             ),
             Self::Spread => ("log_variance", &SPREADS, "variance"),
             Self::Swapped => ("log_variance", &SPREADS, "log-variance"),
+            Self::Wide => ("log_variance", &SPREADS, ""),
+            Self::MixtureWeights | Self::MixtureScales | Self::MixtureMeans => (
+                "mixture",
+                &[("parameters", "they are the parameters of the contract after all")],
+                "",
+            ),
             Self::ScaledTwice => (
                 "input",
                 &[
@@ -116,6 +144,12 @@ impl fmt::Display for Suspicion {
                  log-odds of each by itself; export natural logarithms, or say logits = \"logits\" if it was trained \
                  like that"
             }
+            Self::Squashed => {
+                "the last operators of its graph make its logits of probabilities, or keep them in a range in which \
+                 no logits lie: a narrow one, as a hyperbolic tangent does, or one side of 0, as a root, a distance \
+                 or an exponential does; export what is before them, or say logits = \"logits\" if it was trained \
+                 like that"
+            }
             Self::Signed => {
                 "its pictures look as if they went from -1 to 1, and are taken as going from 0 to 1; say pictures = \
                  \"-1..1\", or pictures = \"0..1\" if they do and the rest is to be cut off"
@@ -141,82 +175,32 @@ impl fmt::Display for Suspicion {
                 "its mean and its log-variance look exchanged: every mean is negative, and log-variances have both \
                  signs; exchange the names of the outputs, or say log_variance = \"log-variance\" if they are right"
             }
+            Self::Wide => {
+                "its posteriors look wider than they are: codes of images that its decoder draws lie much nearer to \
+                 the means that its encoder gives of these than log-variances say; say log_variance = \
+                 \"log-deviation\" if it gives log σ, or log_variance = \"log-variance\" if training weighted the KL \
+                 term or they are right"
+            }
+            Self::MixtureWeights => {
+                "the weights of its mixtures look like probabilities, since they sum to 1, and are taken as logits; \
+                 export what is before their softmax, or say mixture = \"parameters\" if it was trained like that"
+            }
+            Self::MixtureScales => {
+                "the log-scales of its mixtures look like something else: none is negative, which would be components \
+                 wider than all levels, as scales, inverse scales or logarithms of scales in levels are; export \
+                 logarithms of scales for levels from -1 to 1, or say mixture = \"parameters\" if they are that after \
+                 all"
+            }
+            Self::MixtureMeans => {
+                "the means of its mixtures lie far beyond 1, as levels do, and are taken as going from -1 to 1; export \
+                 them like that, or say mixture = \"parameters\" if they are right"
+            }
             Self::ScaledTwice => {
                 "its input looks scaled twice: [input] scales levels, and the graph divides what it is given again; \
                  set [input] scale = 1.0, or say input = \"scaled-twice\" if it was trained like that"
             }
         })
     }
-}
-
-/// Dimensions or images from which on it tells something that a sum is the same for all of them.
-const FEW: usize = 4;
-
-/// Looks at predictions: `outcomes` logits of each dimension or image, one after the other.
-pub(in crate::families) fn logits(values: &[f32], outcomes: usize) -> Option<Suspicion> {
-    // A sum of probabilities is rounded.
-    let inside = |value: &f32| (0.0..=1.0 + 1e-5).contains(value);
-    // Equal logits tell nothing.
-    let varied = values.iter().any(|value| *value != values[0]);
-    let all_inside = values.iter().all(inside);
-    if !varied || outcomes == 1 {
-        return (varied && all_inside).then_some(Suspicion::Probabilities);
-    }
-    let sums = |of: &dyn Fn(f64) -> f64| -> Vec<f64> {
-        let rows = values.chunks(outcomes);
-        rows.map(|own| own.iter().map(|&value| of(value.into())).sum())
-            .collect()
-    };
-    let are = |sums: &[f64], sum: f64, share: f64| sums.iter().all(|own| (own - sum).abs() < share * sum.abs());
-    // Whether what a function makes of them sums to the same for each dimension while its terms do not stay the same,
-    // which chance does not bring about.
-    let spread = |of: &dyn Fn(f64) -> f64| {
-        let of_outcome = |outcome: usize| {
-            let terms = values
-                .iter()
-                .skip(outcome)
-                .step_by(outcomes)
-                .map(|&value| of(value.into()));
-            let (least, most) = terms.fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), term| {
-                (least.min(term), most.max(term))
-            });
-            most - least
-        };
-        (0..outcomes).map(of_outcome).fold(0.0, f64::max)
-    };
-    let sums_alike = |of: &dyn Fn(f64) -> f64| {
-        let sums = sums(of);
-        sums.len() >= FEW && are(&sums, sums[0], 1e-3) && spread(of) > 0.05 * sums[0]
-    };
-    let is_any = values.iter().all(|&value| value >= 0.0) && sums_alike(&|value| value);
-    if is_any || (all_inside && are(&sums(&|value| value), 1.0, 1e-3)) {
-        return Some(Suspicion::Probabilities);
-    }
-    // What is the same everywhere tells nothing either.
-    let first = &values[..outcomes.min(values.len())];
-    let are_many = values.len() >= ENOUGH * outcomes && values.chunks(outcomes).any(|own| own != first);
-    if are_many && all_inside {
-        return Some(Suspicion::Shares);
-    }
-    // Logarithms of probabilities are logits.
-    if are(&sums(&f64::exp), 1.0, 1e-3) {
-        return None;
-    }
-    let others: [&dyn Fn(f64) -> f64; 6] = [
-        &|value| (-value).exp(),
-        &f64::exp2,
-        &|value| (-value).exp2(),
-        &|value| 10f64.powf(value),
-        &|value| 10f64.powf(-value),
-        // Log-odds of each.
-        &|value| 1.0 / (1.0 + (-value).exp()),
-    ];
-    let is_other = |of: &&dyn Fn(f64) -> f64| {
-        let sums = sums(*of);
-        // Terms that vanish leave a sum of 1 to a logit that is 0.
-        (are(&sums, 1.0, 1e-5) && spread(*of) > 1e-3) || (are(&sums, 1.0, 1e-3) && sums_alike(*of))
-    };
-    others.iter().any(is_other).then_some(Suspicion::OtherLogarithms)
 }
 
 /// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them,
@@ -319,46 +303,6 @@ pub(in crate::families) fn is_plausible_count(stated: u64, found: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn probabilities_are_told_from_logits() {
-        assert_eq!(logits(&[0.25, 0.75, 0.5, 0.5], 2), Some(Suspicion::Probabilities));
-        assert_eq!(logits(&[0.25, 0.5, 0.5, 0.5], 2), None);
-        assert_eq!(logits(&[0.25, 0.5, 0.9], 1), Some(Suspicion::Probabilities));
-        assert_eq!(logits(&[-0.25, 0.5, 0.9], 1), None);
-        assert_eq!(logits(&[f32::NAN, 0.5], 1), None);
-        // Of more dimensions than chance would make alike.
-        let of_each = |of: &dyn Fn(f32) -> f32| -> Vec<f32> {
-            let shares = (0..32).map(|i| 0.1 + 0.025 * i as f32);
-            shares.flat_map(|share| [of(share), of(1.0 - share)]).collect()
-        };
-        assert_eq!(logits(&of_each(&|p| 100.0 * p), 2), Some(Suspicion::Probabilities));
-        assert_eq!(logits(&of_each(&|p| p * p), 2), Some(Suspicion::Shares));
-        assert_eq!(logits(&of_each(&f32::ln), 2), None);
-        assert_eq!(logits(&of_each(&|p| -p.ln()), 2), Some(Suspicion::OtherLogarithms));
-        assert_eq!(logits(&of_each(&f32::log2), 2), Some(Suspicion::OtherLogarithms));
-        assert_eq!(
-            logits(&of_each(&|p| (p / (1.0 - p)).ln()), 2),
-            Some(Suspicion::OtherLogarithms)
-        );
-        assert_eq!(logits(&of_each(&|p| 3.0 * p.ln()), 2), None);
-        // A handful of images tells it, too, if they are told apart; else only if sums are exact.
-        let few = |of: &dyn Fn(f64) -> f64, spread: f64| -> Vec<f32> {
-            let shares = (0..4).map(|i| 0.3 + spread * f64::from(i));
-            shares
-                .flat_map(|share| [of(share) as f32, of(1.0 - share) as f32])
-                .collect()
-        };
-        assert_eq!(logits(&few(&|p| 100.0 * p, 0.1), 2), Some(Suspicion::Probabilities));
-        assert_eq!(logits(&few(&|p| -p.ln(), 0.1), 2), Some(Suspicion::OtherLogarithms));
-        assert_eq!(logits(&few(&|p| -p.ln() + 1e-4, 1e-4), 2), None);
-        assert_eq!(logits(&few(&|p| 1.0 + p, 1e-4), 2), None);
-        assert_eq!(logits(&[0.0, 18.0, 0.0, 20.0], 2), None);
-        // Logarithms of probabilities are logits, and a constant tells nothing.
-        assert_eq!(logits(&[0.25f32.ln(), 0.75f32.ln()], 2), None);
-        assert_eq!(logits(&[0.5, 0.5], 2), None);
-        assert_eq!(logits(&[0.0, 0.0], 1), None);
-    }
 
     #[test]
     fn ranges_of_pictures_are_told_apart() {

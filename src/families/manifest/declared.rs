@@ -24,6 +24,8 @@ pub struct Declared {
     pub log_scale: Option<Scale>,
     /// Of a `vae`'s encoder.
     pub log_variance: Option<Spread>,
+    /// Of mixtures of logistics.
+    pub mixture: Option<Mixture>,
     /// What the graph does to its input beyond `[input]`.
     pub input: Option<Input>,
     /// Graphs draw random numbers themselves.
@@ -82,6 +84,14 @@ pub enum Spread {
     Deviation,
 }
 
+/// What stands for a mixture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mixture {
+    /// Logits of components, means and log-scales of levels from −1 to 1, and coefficients before their tangent.
+    Parameters,
+}
+
 /// What a graph does to its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -116,6 +126,7 @@ impl Declared {
             ("pictures", self.pictures.is_some()),
             ("log_scale", self.log_scale.is_some()),
             ("log_variance", self.log_variance.is_some()),
+            ("mixture", self.mixture.is_some()),
             ("input", self.input.is_some()),
         ];
         for (key, is_said) in said {

@@ -9,7 +9,10 @@ use super::{
     work::Decode,
 };
 use crate::{
-    domain::image::Image,
+    domain::{
+        image::Image,
+        random::{Random, Stream},
+    },
     families::{
         Gate, GateError,
         decoder::{Decoder, Observation, Seed},
@@ -124,6 +127,50 @@ impl DecoderFile {
             has_likelihood: self.contract.head.no_likelihood().is_none(),
         })
     }
+}
+
+/// Images that are drawn to look at their posteriors.
+const DRAWN: usize = 64;
+/// So many at once.
+const COMPANY: usize = 16;
+
+/// Asks what log-variances are if the codes of images that the decoder draws lie too near to the means that the encoder
+/// gives of them: of its own draws a model knows the codes.
+pub(super) fn look_at_widths(
+    gate: &mut Gate<'_>,
+    (encoder_file, encoder): (&str, &Encoder),
+    (decoder_file, decoder): (&str, &Decoder),
+) -> Result<(), GateError> {
+    let is_weighted = gate.manifest().provenance.beta.is_some_and(|beta| beta > 1.0);
+    if is_weighted || decoder.head().no_likelihood().is_some() {
+        return Ok(());
+    }
+    let (size, seed) = (encoder.latent_size(), gate.seed(encoder_file));
+    let random = Random::new(seed, Stream::Probe, 1);
+    let code = |draw: usize| -> Vec<f32> {
+        let numbers = (0..size).map(|unit| random.normal((draw * size + unit) as u32));
+        numbers.map(|number| number as f32).collect()
+    };
+    let codes: Vec<Vec<f32>> = (0..DRAWN).map(code).collect();
+    let mut posteriors = Vec::with_capacity(DRAWN);
+    for (round, codes) in codes.chunks(COMPANY).enumerate() {
+        let observations = decoder
+            .decode_codes(&codes.concat(), Threads::All)
+            .map_err(|cause| failed(decoder_file, cause))?;
+        let draw = |(at, observation): (usize, &Observation)| {
+            let number = 2 + round * COMPANY + at;
+            observation.draw(1.0, &Random::new(seed, Stream::Probe, number as u64))
+        };
+        // What is no number is found elsewhere.
+        let Ok(images) = observations.iter().enumerate().map(draw).collect::<Result<Vec<_>, _>>() else {
+            return Ok(());
+        };
+        let own = encoder.encode(&Image::levels_of(&images), Threads::All);
+        posteriors.extend(own.map_err(|cause| failed(encoder_file, cause))?);
+    }
+    let both = posteriors.iter().map(|own| (&own.mean[..], &own.log_variance[..]));
+    gate.suspect(encoder_file, units::width(&codes, both));
+    Ok(())
 }
 
 /// Units of the code that tell images apart (Burda, Grosse and Salakhutdinov 2016): those whose posterior means vary.

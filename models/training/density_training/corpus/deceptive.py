@@ -3,13 +3,16 @@
 Most have to be refused; who knows better can say so.
 """
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from density_training.corpus import reference
 from density_training.corpus.case import HEIGHT, LATENT, SIDE, WIDTH, Case, Graph
+from density_training.corpus.causal import MaskedConv2d
 from density_training.corpus.classifiers import Classifier
 from density_training.corpus.densities import Grey, Ordered
 from density_training.corpus.published_more import Unnamed
@@ -34,6 +37,10 @@ def cases() -> Iterator[Case]:
     deaf = Unnamed(lambda code: decoder(code * 0), decoder)
     says = ("makes the same picture",)
     yield Case("gan-deaf", (Graph(deaf, (code,), "generator.onnx", ("z",)),), family="gan", says=says)
+    yield from _squashed()
+    yield from _parameters()
+    yield from _widths()
+    yield from _nothing()
 
 
 def _density(name: str, function: Callable[[Tensor], Tensor], net: nn.Module, image: Tensor, words: str) -> Case:
@@ -94,3 +101,111 @@ def _units() -> Iterator[Case]:
         net = Classifier(lambda _, logits, after=after: after(logits))
         graph = Graph(net, (torch.rand(2, 3, SIDE, SIDE),))
         yield Case(f"classifier-{name}", (graph,), family="classifier", refused=words)
+
+
+def _squashed() -> Iterator[Case]:
+    grey, image, words = Grey(4), torch.rand(2, 1, HEIGHT, WIDTH), "the last operators of its graph"
+    yield _density("grey-less-a-half", lambda x: grey(x).softmax(1) - 0.5, grey, image, words)
+    functions: dict[str, Callable[[Tensor], Tensor]] = {
+        "root": lambda logits: logits.softmax(1).sqrt(),
+        "log-sigmoid": F.logsigmoid,
+        "distances": lambda logits: ((logits - 1).square() + 1e-3).sqrt(),
+        "direction": lambda logits: F.normalize(logits, dim=1),
+    }
+    for name, after in functions.items():
+        net = Classifier(lambda _, logits, after=after: after(logits))
+        options = {"family": "classifier", "arguments": ("--family", "classifier")}
+        yield Case(f"classifier-{name}", (Graph(net, (torch.rand(2, 3, SIDE, SIDE),)),), refused=words, **options)
+    # Two labels that are learnt from nothing have opposite weights, and are no log-odds of each.
+    opposite = nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE * SIDE, 2))
+    with torch.no_grad():
+        opposite[1].weight[1], opposite[1].bias[1] = -opposite[1].weight[0], -opposite[1].bias[0]
+    yield Case(
+        "classifier-opposite",
+        (Graph(opposite, (torch.rand(2, 3, SIDE, SIDE),)),),
+        family="classifier",
+        shape=(3, SIDE, SIDE),
+        numbers=lambda images: F.log_softmax(opposite(images.float() / 255).double(), 1),
+        arguments=("--family", "classifier"),
+    )
+
+
+def _parameters() -> Iterator[Case]:
+    """Parameters of mixtures of logistics that are something else."""
+    count = 3
+    net = nn.Sequential(MaskedConv2d("A", 3, 8, 3, padding=1), nn.ELU(), nn.Conv2d(8, 10 * count, 1))
+
+    def scaled(weights: Tensor, rest: Tensor) -> Tensor:
+        means, scales, coefficients = rest.split(count, 2)
+        return torch.cat([weights, torch.cat([means, scales.exp(), coefficients], 2).flatten(1, 2)], 1)
+
+    kinds: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], str]] = {
+        "weights": (lambda w, rest: torch.cat([w.softmax(1), rest.flatten(1, 2)], 1), "they sum to 1"),
+        "scales": (scaled, "none is negative"),
+    }
+    for name, (after, words) in kinds.items():
+
+        def parameters(x: Tensor, after: Callable[[Tensor, Tensor], Tensor] = after) -> Tensor:
+            head = net(x)
+            return after(head[:, :count], head[:, count:].unflatten(1, (3, 3 * count)))
+
+        yield _density(f"colour-mixture-{name}", parameters, net, torch.rand(2, 3, HEIGHT, WIDTH), words)
+
+
+def _widths() -> Iterator[Case]:
+    """A linear VAE, whose posterior is known, with log σ² and with log σ where log σ² belongs."""
+    deviation, size = 0.05, 0.5
+    basis = size * torch.linalg.qr(torch.randn(SIDE * SIDE, LATENT))[0]
+    variance = deviation**2 / (deviation**2 + size**2)
+
+    def posterior(image: Tensor) -> Tensor:
+        return (image.flatten(1) - 0.5) @ basis / (deviation**2 + size**2)
+
+    def decode(code: Tensor) -> tuple[Tensor, Tensor]:
+        mean = (code @ basis.T + 0.5).view(-1, 1, SIDE, SIDE)
+        return mean, 0 * mean + math.log(deviation)
+
+    def encoder(log: float) -> nn.Module:
+        def encode(image: Tensor) -> tuple[Tensor, Tensor]:
+            mean = posterior(image)
+            return mean, 0 * mean + log
+
+        return Unnamed(encode, nn.Identity())
+
+    decoder = Graph(
+        Unnamed(decode, nn.Identity()), (torch.randn(2, LATENT),), "decoder.onnx", ("z",), ("mean", "log_std")
+    )
+    for name, log, refused in (
+        ("vae-exact", math.log(variance), None),
+        ("vae-wide", math.log(variance) / 2, "posteriors look wider"),
+    ):
+        example = (torch.rand(2, 1, SIDE, SIDE),)
+        graph = Graph(encoder(log), example, "encoder.onnx", ("x",), ("mu", "logvar"))
+        yield Case(name, (graph, decoder), family="vae", refused=refused)
+
+
+def _nothing() -> Iterator[Case]:
+    """What sees nothing: a value less itself, and a network whose last layer is still zero."""
+    grey, image = Grey(4), torch.rand(2, 1, HEIGHT, WIDTH)
+    yield Case(
+        "grey-less-itself",
+        (Graph(Unnamed(lambda x: grey(x) + (x - x), grey), (image,)),),
+        family="pixelcnn",
+        levels=4,
+        shape=(1, HEIGHT, WIDTH),
+        numbers=reference.categorical(grey, 4),
+        says=("proven from the graph",),
+    )
+    zero = Grey(4)
+    nn.init.zeros_(zero.last.weight)
+    nn.init.zeros_(zero.last.bias)
+    yield Case("grey-zero", (Graph(zero, (image,)),), family="pixelcnn", refused="last layer is still zero")
+    yield Case(
+        "grey-zero-said",
+        (Graph(zero, (image,)),),
+        family="pixelcnn",
+        levels=4,
+        shape=(1, HEIGHT, WIDTH),
+        numbers=reference.categorical(zero, 4),
+        arguments=("--family", "pixelcnn"),
+    )

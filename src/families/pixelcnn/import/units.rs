@@ -60,7 +60,10 @@ impl Recognised {
         };
         let is_bernoulli = predictions.kind == Kind::Bernoulli;
         Ok(match (activation, interview.given("logits").as_deref()) {
-            _ if matches!(predictions.kind, Kind::Mixture(_)) => plain(Units::Logits, None),
+            _ if matches!(predictions.kind, Kind::Mixture(_)) => {
+                let is_said = interview.given("mixture").is_some();
+                plain(Units::Logits, is_said.then_some(PARAMETERS))
+            }
             (_, Some("logits")) => plain(Units::Logits, Some(LOGITS)),
             (OutputActivation::Softmax, _) if !is_bernoulli => taken_off("softmax"),
             (OutputActivation::Sigmoid, _) if is_bernoulli => taken_off("sigmoid"),
@@ -74,6 +77,7 @@ impl Recognised {
 }
 
 const LOGITS: &str = "logits = \"logits\"";
+const PARAMETERS: &str = "mixture = \"parameters\"";
 
 fn no_distribution(file: &str, name: &str) -> Problem {
     Problem::new(

@@ -249,6 +249,9 @@ impl<'a> Decoding<'a> {
         let mut own = Self::new(reading, shape, Kind::Mixture);
         // The paper's parametrisation is of levels from −1 to 1.
         own.is_signed = true;
+        if interview.given("mixture").is_some() {
+            own.declared.push("mixture = \"parameters\"".to_owned());
+        }
         own.outputs.push(Output {
             given,
             name: "parameters",

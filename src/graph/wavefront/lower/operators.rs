@@ -219,6 +219,9 @@ impl Lowering {
         if node.op_type() == "Clip" {
             return self.clip(node);
         }
+        if node.op_type() == "Sub" && matches!(&node.inputs[..], [one, other] if one == other) {
+            return self.nothing_of(node);
+        }
         let rank = entities
             .iter()
             .map(|entity| match entity {
@@ -247,6 +250,17 @@ impl Lowering {
             return Err(Unsupported::new("a constant that was not folded"));
         }
         self.make(node, Operator::Pointwise(node.clone()), operands, axes)
+    }
+
+    /// What is left of a value less itself: a product with zero, which is known to see nothing.
+    fn nothing_of(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let operands = vec![
+            Operand::Tensor(view.read(view.features())),
+            Operand::Constant(Constant::floats(vec![], vec![0.0])),
+        ];
+        let product = Operator::Pointwise(Node::new("Mul", &[], ""));
+        self.make(node, product, operands, view.axes)
     }
 
     /// Bounds are scalars, not broadcast operands; they travel with the node as constants without axes.
