@@ -1,12 +1,14 @@
 //! Which graphs are PixelCNNs: those that give a distribution over levels for every dimension and see only what comes
 //! before it.
 
+mod kind;
 mod predictions;
 mod several;
 mod units;
 
 use self::{
-    predictions::{Kind, Predictions, predictions},
+    kind::{Kind, Predictions},
+    predictions::predictions,
     units::{Reader, Recognised, Units},
 };
 use crate::{

@@ -1,6 +1,6 @@
 //! Several outputs that see only what comes before each pixel: which of them predicts its levels, or why none does.
 
-use super::predictions::Predictions;
+use super::kind::Predictions;
 use crate::{
     families::import::Mismatch,
     import::{

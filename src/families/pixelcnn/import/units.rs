@@ -1,6 +1,6 @@
 //! In which units predictions are, and what log-likelihood an image has by the numbers that an export gives.
 
-use super::predictions::{Kind, Predictions};
+use super::kind::{Kind, Predictions};
 use crate::{
     domain::{image::Image, likelihood, logistic_mixture::LogisticMixture},
     families::import::Parameters,
