@@ -202,8 +202,7 @@ impl Drop for Monitor {
 
 impl Stream {
     fn obey(&mut self, order: Order) {
-        // An answer that nobody waits for any more is no loss.
-        match order {
+        let asked = match order {
             Order::Take(judged) => {
                 for (image, score) in &judged {
                     self.count(Record {
@@ -211,19 +210,21 @@ impl Stream {
                         digest: digest(image),
                     });
                 }
-                self.keep();
+                None
             }
-            Order::Report(reply) => {
-                self.keep();
-                drop(reply.send(self.report()));
-            }
+            Order::Report(reply) => Some(reply),
             Order::Reset(reply) => {
                 self.begin();
-                self.keep();
-                drop(reply.send(self.report()));
+                Some(reply)
             }
-        }
+        };
+        self.keep();
+        // Whoever has an answer finds the same in the metrics.
         self.show();
+        if let Some(reply) = asked {
+            // An answer that nobody waits for any more is no loss.
+            drop(reply.send(self.report()));
+        }
     }
 
     fn count(&mut self, record: Record) {
