@@ -28,7 +28,7 @@ from density_training.backbone import SIDE, drawings, encoder, write
 from density_training.compare_features import auroc
 from density_training.model import REPOSITORY
 from density_training.surface import GOOD, SPLIT_SEED, Photographs, parts
-from density_training.timed import DEVICE, TimedProgress
+from density_training.timed import DEVICE, Measured, TimedProgress
 
 NAME = "magnetic-tile-cutpaste"
 CHECKPOINT = Path(".cache/magnetic-tile-cutpaste.pt")
@@ -161,8 +161,8 @@ def loss(network: nn.Module, levels: Tensor, kinds: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def told(network: nn.Module, levels: Tensor, kinds: Tensor) -> tuple[float, float]:
-    """How well the places of windows are told: nats a place, and AUROC of damaged places against others."""
+def told(network: nn.Module, levels: Tensor, kinds: Tensor) -> Measured:
+    """How well the places of windows are told."""
     damaged, others, losses = [], [], []
     for some, known in zip(levels.split(BATCH), kinds.split(BATCH), strict=True):
         _, logits = network(some.to(DEVICE).float() / 255)
@@ -171,14 +171,15 @@ def told(network: nn.Module, levels: Tensor, kinds: Tensor) -> tuple[float, floa
         evidence = logits[:, 1:].logsumexp(1) - logits[:, 0]
         damaged.append(evidence[known > 0])
         others.append(evidence[known == 0])
-    return float(np.mean(losses)), auroc(torch.cat(others), torch.cat(damaged))
+    nats, area = float(np.mean(losses)), auroc(torch.cat(others), torch.cat(damaged))
+    return Measured(f"{nats:.4f} nats a place, damaged places against others: AUROC {area:.4f}", nats)
 
 
 def train(images: list[np.ndarray], validation: list[np.ndarray], minutes: float) -> str:
     """Train for so many minutes on a GPU or one thread, from the checkpoint if there is one.
 
     The weights that are kept are those with the smallest loss in damaged windows of other good photographs. Answers
-    what the log says last.
+    how well those tell them.
     """
     torch.set_num_threads(1)
     network = Inspector().to(DEVICE, memory_format=torch.channels_last)
@@ -192,17 +193,11 @@ def train(images: list[np.ndarray], validation: list[np.ndarray], minutes: float
         [optimiser],
         timed.TimedRecipe(minutes=minutes, batch_size=BATCH),
         CHECKPOINT,
-        lambda averaged: _said(averaged, kept),
+        lambda averaged: told(averaged, *kept),
         LARGEST_GRADIENT,
-        choose=lambda averaged: told(averaged, *kept)[0],
     )
     network.load_state_dict(torch.load(CHECKPOINT, weights_only=True, map_location=DEVICE)["model"])
-    return _said(network, kept)
-
-
-def _said(network: nn.Module, kept: tuple[Tensor, Tensor]) -> str:
-    nats, area = told(network, *kept)
-    return f"{nats:.4f} nats a place, damaged places against others: AUROC {area:.4f}"
+    return told(network, *kept).report
 
 
 FAMILY = encoder("places", "kinds")

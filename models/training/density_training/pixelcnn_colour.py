@@ -25,7 +25,7 @@ from density_training.model import parameter_count
 from density_training.pixelcnn import FAMILY, GatedBlock, MaskedConv2d, muon_parameters
 from density_training.sampling import save_grid
 from density_training.scoring import Network, bits_per_dim, log_likelihood
-from density_training.timed import DEVICE, TimedProgress, TimedRecipe
+from density_training.timed import DEVICE, Measured, TimedProgress, TimedRecipe
 from density_training.training import muon
 from density_training.version import Version, check_parity, read_manifest, write_version
 
@@ -146,8 +146,10 @@ def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> Time
             few = turned(few, TURNED_SHARE)
         return flipped(torch.cat([few, jpeg[[next(jpegs) for _ in range(recipe.batch_size - count)]]]))
 
-    def bits(network: nn.Module) -> dict[str, float]:
-        return {name: _bits(network, images) for name, images in validation.items()}
+    def monitor(network: nn.Module) -> Measured:
+        bits = {name: _bits(network, images) for name, images in validation.items()}
+        report = ", ".join(f"{value:.4f} bits/dim {name}" for name, value in bits.items())
+        return Measured(report, sum(bits.values()))
 
     return timed.train(
         network,
@@ -156,8 +158,7 @@ def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> Time
         muon(network, muon_parameters(network)),
         recipe,
         checkpoint,
-        lambda network: ", ".join(f"{value:.4f} bits/dim {name}" for name, value in bits(network).items()),
-        choose=lambda network: sum(bits(network).values()),
+        monitor,
     )
 
 

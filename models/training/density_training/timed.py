@@ -17,7 +17,6 @@ import torch
 from torch import Tensor, nn
 
 Batch = TypeVar("Batch")
-Report = TypeVar("Report")
 
 WARMUP_STEPS = 100
 AVERAGE = 0.999
@@ -51,7 +50,7 @@ class TimedProgress:
     kept_step: int = 0
     """The step whose averaged weights are kept."""
     kept_loss: float = math.inf
-    """The smallest loss that `choose` saw."""
+    """The smallest loss that was measured of averaged weights."""
     device: str = ""
     """The name of the GPU, if there was one."""
 
@@ -66,6 +65,16 @@ class TimedProgress:
         )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a checkpoint's averaged weights come to."""
+
+    report: str
+    """For the log."""
+    loss: float | None = None
+    """By which one average is better than another, if that is asked."""
+
+
 def train(
     network: nn.Module,
     loss: Callable[[Batch], Tensor],
@@ -73,16 +82,14 @@ def train(
     optimisers: list[torch.optim.Optimizer],
     recipe: TimedRecipe,
     checkpoint: Path,
-    monitor: Callable[[nn.Module], str],
+    monitor: Callable[[nn.Module], Measured],
     largest_gradient: float | None = None,
-    choose: Callable[[nn.Module], float] | None = None,
 ) -> TimedProgress:
     """Minimise `loss(batch(share of the time that is over))`; goes on from `checkpoint` if it exists.
 
-    The checkpoint holds the weights, their moving average, and as `model` what is kept: the last average, or with
-    `choose` the one of a checkpoint for which it gave the smallest number. `monitor` says what the log tells of the
-    network with averaged weights. With `largest_gradient`, a longer gradient of all weights is shortened to it, and one
-    that is no number is left out.
+    The checkpoint holds the weights, their moving average, and as `model` what is kept: the last average, or the one of
+    a checkpoint of which `monitor` measured the smallest loss. With `largest_gradient`, a longer gradient of all
+    weights is shortened to it, and one that is no number is left out.
     """
     device = next(network.parameters()).device
     progress = TimedProgress(device=torch.cuda.get_device_name(device) if device.type == "cuda" else "")
@@ -122,10 +129,14 @@ def train(
         progress.processor_seconds = time.process_time() - processor
         is_over = progress.seconds >= 60 * recipe.minutes
         if is_over or time.monotonic() - saved > CHECKPOINT_SECONDS:
-            kept = _kept(network, average, kept, progress, choose)
+            measured = _averaged(network, average, monitor)
+            if measured.loss is None or measured.loss < progress.kept_loss:
+                kept = {name: value.clone() for name, value in average.items()}
+                progress.kept_step = progress.step
+                progress.kept_loss = math.inf if measured.loss is None else measured.loss
             _save(network, average, kept, optimisers, recipe, progress, checkpoint)
             saved = time.monotonic()
-            print(f"step {progress.step:,}: {_averaged(network, average, monitor)}", flush=True)
+            print(f"step {progress.step:,}: {measured.report}", flush=True)
     return progress
 
 
@@ -134,24 +145,7 @@ def shuffled(count: int) -> Iterator[int]:
     return itertools.chain.from_iterable(torch.randperm(count).tolist() for _ in itertools.count())
 
 
-def _kept(
-    network: nn.Module,
-    average: dict[str, Tensor],
-    kept: dict[str, Tensor],
-    progress: TimedProgress,
-    choose: Callable[[nn.Module], float] | None,
-) -> dict[str, Tensor]:
-    """The weights to keep: the average as it is now, or those that were kept if `choose` found them better."""
-    if choose is not None:
-        loss = _averaged(network, average, choose)
-        if loss >= progress.kept_loss:
-            return kept
-        progress.kept_loss = loss
-    progress.kept_step = progress.step
-    return {name: value.clone() for name, value in average.items()}
-
-
-def _averaged(network: nn.Module, average: dict[str, Tensor], monitor: Callable[[nn.Module], Report]) -> Report:
+def _averaged(network: nn.Module, average: dict[str, Tensor], monitor: Callable[[nn.Module], Measured]) -> Measured:
     last = {name: value.clone() for name, value in network.state_dict().items()}
     network.load_state_dict(average)
     with torch.no_grad():

@@ -25,7 +25,7 @@ from density_training.model import parameter_count
 from density_training.pixelcnn_colour import oddities
 from density_training.sampling import save_grid
 from density_training.scoring import Network, TwoHeaded, bits_per_dim, mixture_log_likelihood
-from density_training.timed import TimedProgress, TimedRecipe
+from density_training.timed import Measured, TimedProgress, TimedRecipe
 from density_training.training import adamw
 from density_training.vae import ACTIVE_VARIANCE, gaussian_kl
 from density_training.version import Family, Graph, Graphs, Version, check_parity, write_version
@@ -190,10 +190,11 @@ def train(data: Cifar10, checkpoint: Path, recipe: TimedRecipe = RECIPE) -> Time
         chosen = data.train_images[[next(images) for _ in range(recipe.batch_size)]]
         return flipped(chosen)
 
-    def monitor(network: nn.Module) -> str:
+    def monitor(network: nn.Module) -> Measured:
         assert isinstance(network, ColourVAE)
         scores = elbo_at_mean(network.encoder, network.decoder, data.test_images[::20], LEVELS)
-        return f"{bits_per_dim(scores, data.test_images[0].numel()):.4f} bits/dim at the mean, 500 test images"
+        bits = bits_per_dim(scores, data.test_images[0].numel())
+        return Measured(f"{bits:.4f} bits/dim at the mean, 500 test images")
 
     return timed.train(
         network,
@@ -355,8 +356,7 @@ way from the code of one to that of another.*
   flipped from side to side at random. No test image was trained on, and nothing was selected by them.
 - Command: `{version.provenance["command"]}`
 - {progress.step:,} steps of {RECIPE.batch_size} images, AdamW, averaged weights, gradients of length 1 at most, the
-  weight of the KL term raised from 0.2 to 1 in the first tenth of the time. {progress.seconds / 60:.0f} minutes of wall
-  time on one core of a shared CPU (AMX with bfloat16), of which it had {progress.processor_seconds / 60:.0f} minutes.
+  weight of the KL term raised from 0.2 to 1 in the first tenth of the time. {progress.where()}.
   That is little: more time makes a better model.
 
 ## Figures
