@@ -4,36 +4,17 @@
 //! From the output back to the first operator that is not known to work on each number by itself; from there bounds are
 //! carried forward again. It does not know what the numbers are for.
 
-use super::output_activation::MOVING;
+use super::output_activation::{MOVING, OutputActivation};
 use crate::graph::{
     protobuf::{Graph, Model, Node},
     surgery, weights,
 };
 
-/// What numbers are made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
-    /// Probabilities over an axis.
-    Softmax,
-    /// Their logarithms.
-    LogSoftmax,
-    /// Probabilities, each of its own.
-    Sigmoid,
-    /// Positive numbers out of a softplus.
-    Softplus,
-    /// A place among others: that of the largest, or a rank.
-    Place,
-    /// A convolution or a product with a matrix.
-    Linear,
-    /// Anything else.
-    Other,
-}
-
 /// How numbers are made.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Made {
-    /// What of.
-    pub source: Source,
+    /// What of: of the last operator that works on more than each number by itself, or bounds it.
+    pub source: OutputActivation,
     /// Whether nothing is done to that.
     pub is_unchanged: bool,
     /// Whether a logarithm is taken of it.
@@ -83,7 +64,7 @@ fn made_in(graph: &Graph, output: &str) -> Made {
     let mut value = output.to_owned();
     let (source, range) = loop {
         let Some(node) = surgery::producer(graph, &value) else {
-            break (Source::Other, ANY);
+            break (OutputActivation::Other, ANY);
         };
         match step(graph, node) {
             Some((input, pass)) => {
@@ -169,25 +150,25 @@ fn with_constant<'a>(graph: &Graph, node: &'a Node, operator: &str) -> Option<(&
 }
 
 /// What a node makes, and in which range.
-fn source(graph: &Graph, node: &Node, value: &str) -> (Source, (f64, f64)) {
+fn source(graph: &Graph, node: &Node, value: &str) -> (OutputActivation, (f64, f64)) {
     let positive = (0.0, f64::INFINITY);
     match node.op_type() {
-        "Softmax" => (Source::Softmax, (0.0, 1.0)),
-        "LogSoftmax" => (Source::LogSoftmax, (f64::NEG_INFINITY, 0.0)),
-        "Sigmoid" | "HardSigmoid" => (Source::Sigmoid, (0.0, 1.0)),
-        "Softplus" => (Source::Softplus, positive),
-        "ArgMax" | "ArgMin" => (Source::Place, ANY),
-        "TopK" if node.outputs.get(1).is_some_and(|places| places == value) => (Source::Place, ANY),
-        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => (Source::Linear, ANY),
-        "Tanh" | "Softsign" | "Erf" | "Sin" | "Cos" | "LpNormalization" => (Source::Other, (-1.0, 1.0)),
+        "Softmax" => (OutputActivation::Softmax, (0.0, 1.0)),
+        "LogSoftmax" => (OutputActivation::LogSoftmax, (f64::NEG_INFINITY, 0.0)),
+        "Sigmoid" | "HardSigmoid" => (OutputActivation::Sigmoid, (0.0, 1.0)),
+        "Softplus" => (OutputActivation::Softplus, positive),
+        "ArgMax" | "ArgMin" => (OutputActivation::Place, ANY),
+        "TopK" if node.outputs.get(1).is_some_and(|places| places == value) => (OutputActivation::Place, ANY),
+        "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => (OutputActivation::Linear, ANY),
+        "Tanh" | "Softsign" | "Erf" | "Sin" | "Cos" | "LpNormalization" => (OutputActivation::Other, (-1.0, 1.0)),
         "Atan" => (
-            Source::Other,
+            OutputActivation::Other,
             (-std::f64::consts::FRAC_PI_2, std::f64::consts::FRAC_PI_2),
         ),
-        "OneHot" => (Source::Other, (0.0, 1.0)),
-        "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => (Source::Other, positive),
-        "Div" if is_over_its_norm(graph, node) => (Source::Other, (-1.0, 1.0)),
-        _ => (Source::Other, ANY),
+        "OneHot" => (OutputActivation::Other, (0.0, 1.0)),
+        "ReduceL1" | "ReduceL2" | "ReduceSumSquare" => (OutputActivation::Other, positive),
+        "Div" if is_over_its_norm(graph, node) => (OutputActivation::Other, (-1.0, 1.0)),
+        _ => (OutputActivation::Other, ANY),
     }
 }
 
@@ -261,7 +242,7 @@ mod tests {
     fn ranges_are_carried_from_what_is_bounded() {
         let range = |made: Made| (made.least, made.most);
         let less = then("Softmax", Node::new("Sub", &["a", "half"], "y"));
-        assert_eq!((less.source, range(less)), (Source::Softmax, (-0.5, 0.5)));
+        assert_eq!((less.source, range(less)), (OutputActivation::Softmax, (-0.5, 0.5)));
         assert!(!less.is_unchanged && !less.is_logarithm);
         let moved = then("Softmax", Node::new("Transpose", &["a"], "y"));
         assert!(moved.is_unchanged);
@@ -271,7 +252,7 @@ mod tests {
         assert!(logarithm.is_logarithm);
         assert_eq!(range(logarithm), (f64::NEG_INFINITY, 0.0));
         let softplus = then("Softplus", Node::new("Neg", &["a"], "y"));
-        assert_eq!((softplus.source, softplus.most), (Source::Softplus, -0.0));
+        assert_eq!((softplus.source, softplus.most), (OutputActivation::Softplus, -0.0));
         let strength = then("Relu", Node::new("Add", &["a", "1"], "y"));
         assert_eq!((strength.is_rectified, strength.least), (true, 1.0));
         assert_eq!(
@@ -287,13 +268,19 @@ mod tests {
     #[test]
     fn biases_are_passed_and_ranks_are_told_from_values() {
         let biased = then("MatMul", Node::new("Add", &["a", "row"], "y"));
-        assert_eq!((biased.source, biased.least), (Source::Linear, f64::NEG_INFINITY));
+        assert_eq!(
+            (biased.source, biased.least),
+            (OutputActivation::Linear, f64::NEG_INFINITY)
+        );
         let of_top = |output: &str| {
             let mut top = Node::new("TopK", &["x", "1"], "values");
             top.outputs.push("places".to_owned());
             of(vec![top, Node::new("Cast", &[output], "y")]).source
         };
-        assert_eq!((of_top("values"), of_top("places")), (Source::Other, Source::Place));
+        assert_eq!(
+            (of_top("values"), of_top("places")),
+            (OutputActivation::Other, OutputActivation::Place)
+        );
         let direction = of(vec![
             Node::new("ReduceL2", &["x"], "norm"),
             Node::new("Clip", &["norm", "1"], "some"),

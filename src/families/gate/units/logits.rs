@@ -2,7 +2,7 @@
 //! that made them.
 
 use super::{ENOUGH, Suspicion};
-use crate::import::output_range::{Made, Source};
+use crate::import::{output_activation::OutputActivation, output_range::Made};
 
 /// Dimensions or images from which on it tells something that a sum is the same for all of them.
 const FEW: usize = 4;
@@ -15,7 +15,7 @@ pub(in crate::families) fn predictions(values: &[f32], outcomes: usize, made: Ma
     let squashed = squashed(made);
     match logits(values, outcomes) {
         // Weights that are each other's opposite, as two labels that are learnt from nothing have them.
-        Some(Suspicion::OtherLogarithms) if outcomes == 2 && made.source == Source::Linear => squashed,
+        Some(Suspicion::OtherLogarithms) if outcomes == 2 && made.source == OutputActivation::Linear => squashed,
         // What is left of 1 by probabilities, for one, has a sum in common as well.
         Some(Suspicion::Probabilities) if !made.is_scaled && squashed.is_some() => squashed,
         found => found.or(squashed),
@@ -25,13 +25,13 @@ pub(in crate::families) fn predictions(values: &[f32], outcomes: usize, made: Ma
 /// Looks at how logits are made.
 fn squashed(made: Made) -> Option<Suspicion> {
     let Made { least, most, .. } = made;
-    let is_sigmoid = matches!(made.source, Source::Sigmoid | Source::Softplus);
+    let is_sigmoid = matches!(made.source, OutputActivation::Sigmoid | OutputActivation::Softplus);
     let is_squashed = match made.source {
         // As it is, it is told by what it sums to.
-        Source::Softmax if made.is_unchanged => false,
+        OutputActivation::Softmax if made.is_unchanged => false,
         // Its logarithm is a logit, unless it is that of something with a term added.
-        Source::Softmax if made.is_logarithm => most - least <= NARROW,
-        Source::Softmax | Source::Place => true,
+        OutputActivation::Softmax if made.is_logarithm => most - least <= NARROW,
+        OutputActivation::Softmax | OutputActivation::Place => true,
         _ => {
             // Networks that end by cutting off what is negative are trained like that.
             let is_positive = least > 0.0 || (least >= 0.0 && !made.is_rectified);
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn logits_are_doubted_by_how_they_are_made() {
         let any = Made {
-            source: Source::Other,
+            source: OutputActivation::Other,
             is_unchanged: false,
             is_logarithm: false,
             is_rectified: false,
@@ -189,22 +189,22 @@ mod tests {
         };
         let (none, everything) = ((f64::NEG_INFINITY, 0.0), (f64::NEG_INFINITY, f64::INFINITY));
         for sound in [
-            of(Source::Other, false, everything),
-            of(Source::Other, false, (-20.0, 20.0)),
-            of(Source::Other, false, none),
-            of(Source::Softmax, true, none),
-            of(Source::LogSoftmax, false, none),
+            of(OutputActivation::Other, false, everything),
+            of(OutputActivation::Other, false, (-20.0, 20.0)),
+            of(OutputActivation::Other, false, none),
+            of(OutputActivation::Softmax, true, none),
+            of(OutputActivation::LogSoftmax, false, none),
         ] {
             assert_eq!(sound, None);
         }
         for wrong in [
-            of(Source::Softmax, false, (-50.0, 50.0)),
-            of(Source::Softmax, true, (0.0, 0.7)),
-            of(Source::Sigmoid, true, none),
-            of(Source::Softplus, false, none),
-            of(Source::Place, false, everything),
-            of(Source::Other, false, (-1.0, 1.0)),
-            of(Source::Other, false, (0.0, f64::INFINITY)),
+            of(OutputActivation::Softmax, false, (-50.0, 50.0)),
+            of(OutputActivation::Softmax, true, (0.0, 0.7)),
+            of(OutputActivation::Sigmoid, true, none),
+            of(OutputActivation::Softplus, false, none),
+            of(OutputActivation::Place, false, everything),
+            of(OutputActivation::Other, false, (-1.0, 1.0)),
+            of(OutputActivation::Other, false, (0.0, f64::INFINITY)),
         ] {
             assert_eq!(wrong, Some(Suspicion::Squashed));
         }
@@ -220,8 +220,8 @@ mod tests {
         // Two labels that are learnt from nothing have opposite weights.
         let opposite = [0.3, -0.3, 1.0, -1.0, -0.2, 0.2, 0.7, -0.7];
         let source = |source| Made { source, ..any };
-        assert_eq!(predictions(&opposite, 2, source(Source::Linear)), None);
-        let of_each = predictions(&opposite, 2, source(Source::Other));
+        assert_eq!(predictions(&opposite, 2, source(OutputActivation::Linear)), None);
+        let of_each = predictions(&opposite, 2, source(OutputActivation::Other));
         assert_eq!(of_each, Some(Suspicion::OtherLogarithms));
     }
 }
