@@ -3,7 +3,10 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    num::NonZero,
     path::PathBuf,
+    sync::RwLock,
+    thread,
     time::Duration,
 };
 
@@ -22,6 +25,9 @@ use crate::{
 
 /// How often files of keys and certificates are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// How long a thread for blocking work stays without any: for good, as the time of a server goes.
+const KEEP_ALIVE: Duration = Duration::from_hours(24 * 365);
 
 const AFTER_HELP: &str = "\
 Every setting can be given as a flag, as an environment variable (--max-images is DENSITY_MAX_IMAGES) or in the TOML
@@ -86,13 +92,9 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
         app::enter_sandbox(&settings).map_err(AppError::from)?;
     }
     let _log = logging::Apart::begin().map_err(CliError::threads)?;
+    // Before what takes memory: it can say that it has none, where the runtime would panic.
+    let runtime = runtime().map_err(CliError::threads)?;
     let app = App::start(&settings, registries)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("http")
-        .on_thread_start(app::be_prompt)
-        .build()
-        .map_err(CliError::threads)?;
     let traces = {
         // The connection to the collector is the runtime's.
         let _runtime = runtime.enter();
@@ -105,6 +107,31 @@ pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outco
     // A load gate that is under way when the server is told to stop has nobody left to load for.
     runtime.shutdown_background();
     outcome
+}
+
+/// The runtime of the transports. With a thread for blocking work from the start, which stays: what finds no thread of
+/// its own later, for want of memory or at a limit of threads, waits for that one. Where there is none, it panics.
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder
+        .enable_all()
+        .worker_threads(workers)
+        .thread_keep_alive(KEEP_ALIVE)
+        .thread_name("http")
+        .on_thread_start(app::be_prompt);
+    // Nor can it be built without its threads, so the system is asked for as many first. These leave their stacks to it.
+    let all_asked = RwLock::new(());
+    thread::scope(|scope| {
+        let asking = all_asked.write();
+        let wait = || drop(all_asked.read());
+        let asked = (0..=workers).try_for_each(|_| thread::Builder::new().spawn_scoped(scope, wait).map(drop));
+        drop(asking);
+        asked
+    })?;
+    let runtime = builder.build()?;
+    drop(runtime.spawn_blocking(|| ()));
+    Ok(runtime)
 }
 
 fn bind(flag: &str, address: SocketAddr) -> Result<TcpListener, CliError> {

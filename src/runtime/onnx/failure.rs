@@ -12,17 +12,23 @@ pub(super) enum Failure {
     Impatient(Duration),
 }
 
+/// What the runtime says of memory that it does not get, also for a thread.
+const NO_MEMORY: [&str; 3] = ["std::bad_alloc", "Failed to allocate memory", "pthread_create failed"];
+
+/// What to do about it, if the runtime `said` that it got no memory.
+pub(super) fn shortage(said: &str) -> Option<String> {
+    NO_MEMORY.iter().any(|words| said.contains(words)).then(|| {
+        format!(
+            "there is not enough memory: raise the limit of the container or of `ulimit -v`, or have fewer workers or \
+             models ({said})"
+        )
+    })
+}
+
 impl<T> From<ort::Error<T>> for Failure {
     fn from(error: ort::Error<T>) -> Self {
         let said = error.to_string();
-        // All that C++ says of memory that it does not get.
-        if said.contains("std::bad_alloc") || said.contains("Failed to allocate memory") {
-            return Self::Cause(format!(
-                "there is not enough memory: raise the limit of the container or of `ulimit -v`, or have fewer workers \
-                 or models ({said})"
-            ));
-        }
-        Self::Cause(said)
+        Self::Cause(shortage(&said).unwrap_or(said))
     }
 }
 

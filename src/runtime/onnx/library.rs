@@ -13,7 +13,7 @@ use ort::{
 
 use super::{
     super::{Device, RuntimeError},
-    cores,
+    cores, failure,
 };
 
 /// ONNX Runtime allows one environment in a process; it is made once and kept until the process ends.
@@ -87,7 +87,11 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
         .with_telemetry(false)
         .with_global_thread_pool(pool)
         .build()
-        .map_err(|error| unusable(error.to_string()))?;
+        .map_err(|error| {
+            let said = error.to_string();
+            let starts_nothing = |shortage| RuntimeError::Library(format!("ONNX Runtime does not start: {shortage}"));
+            failure::shortage(&said).map_or_else(|| unusable(said), starts_nothing)
+        })?;
     // The runtime formats every message before it asks whether anyone listens, several for each run: a tenth of a small
     // graph's time.
     environment.set_log_level(LogLevel::Warning);
