@@ -120,7 +120,7 @@ fn runtime() -> io::Result<tokio::runtime::Runtime> {
         .thread_keep_alive(KEEP_ALIVE)
         .thread_name("http")
         .on_thread_start(app::be_prompt);
-    // Nor can it be built without its threads, so the system is asked for as many first. These leave their stacks to it.
+    // Nor can it be built without its threads, so the system is asked for as many first. They leave it their stacks.
     let all_asked = RwLock::new(());
     thread::scope(|scope| {
         let asking = all_asked.write();
