@@ -6,7 +6,7 @@ mod command;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
     path::Path,
@@ -149,6 +149,55 @@ fn a_server_that_is_told_to_end_while_it_loads_ends_with_success() {
         log.read_to_string(&mut rest).unwrap();
         let status = server.wait().unwrap();
         assert_eq!(status.code(), Some(0), "{status}: {rest}");
+    }
+}
+
+/// The start waits for its keys, which come out of a pipe.
+#[test]
+fn signals_that_come_while_the_server_starts_are_answered_when_it_can() {
+    for (name, ends) in [
+        ("TERM", true),
+        ("INT", true),
+        ("HUP", false),
+        ("USR1", false),
+        ("USR2", false),
+        ("XFSZ", false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (keys, pipe) = (folder.path().join("keys.toml"), folder.path().join("pipe.toml"));
+        let made = binary()
+            .args(["key", "reader", "--scopes", "read", "--keys"])
+            .arg(&keys)
+            .output();
+        command::stdout(&made.unwrap(), 0);
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let mut server = binary()
+            .args(["serve", "--http", "127.0.0.1:0", "--grpc", "off", "--keys"])
+            .arg(&pipe)
+            .env("DENSITY_REPOSITORY", folder.path())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Opens when the server reads.
+        let mut open = fs::File::options().write(true).open(&pipe).unwrap();
+        let process = server.id().to_string();
+        let send = |name| Command::new("kill").args(["-s", name, &process]).status().unwrap();
+        assert!(send(name).success());
+        let content = fs::read(&keys).unwrap();
+        // What it reads later is a file.
+        fs::rename(&keys, &pipe).unwrap();
+        open.write_all(&content).unwrap();
+        drop(open);
+        let mut log = BufReader::new(server.stderr.take().unwrap());
+        if !ends {
+            read_until(&mut log, "listening on");
+            assert!(send("TERM").success());
+        }
+        let mut rest = String::new();
+        log.read_to_string(&mut rest).unwrap();
+        let status = server.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "SIG{name}: {status}: {rest}");
+        assert!(rest.contains("stopped"), "{rest}");
     }
 }
 

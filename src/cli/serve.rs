@@ -1,5 +1,7 @@
 //! `serve`: the server's life from its first signal handler to its last answer.
 
+mod signals;
+
 use std::{
     io,
     net::{SocketAddr, TcpListener},
@@ -11,11 +13,9 @@ use std::{
 };
 
 use clap::Args;
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    sync::oneshot,
-};
+use tokio::{signal::unix::Signal, sync::oneshot};
 
+use self::signals::Signals;
 use super::{CliError, Outcome, exit::leave, listen::listen};
 use crate::{
     app::{self, App, AppError, Changes, Listeners, Loader, Registries, Secrets},
@@ -69,6 +69,7 @@ pub(super) struct ServeArgs {
 }
 
 pub(super) fn run(arguments: ServeArgs, registries: &Registries) -> Result<Outcome, CliError> {
+    signals::hold().map_err(no_signals)?;
     let settings = arguments.settings.agreed()?;
     logging::start(&settings.log)?;
     let unknown = settings::sources::unknown_variables().join(", ");
@@ -161,7 +162,6 @@ async fn serve(
     (http, grpc, probes): (TcpListener, Option<TcpListener>, Option<TcpListener>),
     settings: &Settings,
 ) -> Result<Outcome, CliError> {
-    let no_signals = |error| CliError::io("signals cannot be handled", error);
     let no_listener = |error| CliError::io("cannot listen", error);
     let listener = |own| tokio::net::TcpListener::from_std(own).map_err(no_listener);
     let listeners = Listeners {
@@ -177,15 +177,11 @@ async fn serve(
     } else {
         "http"
     };
-    let mut stops = Stops::new().map_err(no_signals)?;
-    outlive_signals().map_err(no_signals)?;
-    let hangups = signal(SignalKind::hangup()).map_err(no_signals)?;
+    let signals = Signals::listen().map_err(no_signals)?;
+    let mut stops = signals.stops;
     let (begin, changes) = oneshot::channel();
-    let rescans = tokio::spawn(rescan(app.loader(), hangups, changes));
-    let secrets = tokio::spawn(watch_secrets(
-        app.secrets(),
-        signal(SignalKind::hangup()).map_err(no_signals)?,
-    ));
+    let rescans = tokio::spawn(rescan(app.loader(), signals.rescan, changes));
+    let secrets = tokio::spawn(watch_secrets(app.secrets(), signals.reload));
     // Probes get their answers while models load: alive, not ready.
     let (loader, models) = (app.loader(), settings.models.clone());
     let load = move || {
@@ -224,41 +220,8 @@ async fn serve(
     Ok(Outcome::Done)
 }
 
-/// The signals that end the server.
-struct Stops {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Stops {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}
-
-/// From now on, signals that say nothing to this server do not end it either.
-fn outlive_signals() -> io::Result<()> {
-    // What is written beyond a limit of size then fails like any other write.
-    let beyond_the_limit = SignalKind::from_raw(libc::SIGXFSZ);
-    for kind in [
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-        beyond_the_limit,
-    ] {
-        // Nobody listens; the system's own answer, the end, is taken away all the same.
-        drop(signal(kind)?);
-    }
-    Ok(())
+fn no_signals(error: io::Error) -> CliError {
+    CliError::io("signals cannot be handled", error)
 }
 
 /// Reads keys and certificates again at every SIGHUP, and every now and then.
