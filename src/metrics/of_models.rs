@@ -1,10 +1,14 @@
 //! Metrics that have a model for a label: handles of those that are counted often, and the end of what is told of
 //! models that are gone. Which models there are, this does not know.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use prometheus::{
-    Gauge, Histogram, IntCounter, IntGauge,
+    Gauge, Histogram, HistogramVec, IntCounter, IntGauge,
     core::{Collector, MetricVec, MetricVecBuilder},
 };
 
@@ -59,16 +63,45 @@ fn retain<T: MetricVecBuilder>(all: &MetricVec<T>, is_there: impl Fn(&str) -> bo
 /// The metrics of one operation of one model, looked up once instead of at every batch.
 #[derive(Debug, Clone)]
 pub struct OperationMetrics {
-    queue_wait_seconds: Histogram,
-    batch_size: Histogram,
-    inference_seconds: Histogram,
-    /// Batches that failed.
+    /// Batches that failed. Told from the start, since an alert is about its growth.
     pub failures: IntCounter,
     /// Items dropped unserved.
     pub abandoned: IntCounter,
     /// Panics, over all operations.
     pub panics: IntCounter,
-    names: Arc<(String, String)>,
+    runs: Arc<Runs>,
+}
+
+/// What runs took, of which nothing is told before there was one: it is more than fifty lines, and of hundreds of
+/// models few are asked.
+#[derive(Debug)]
+struct Runs {
+    model: String,
+    operation: String,
+    queue_wait_seconds: Late,
+    batch_size: Late,
+    inference_seconds: Late,
+}
+
+/// A histogram that is made when it is first needed.
+#[derive(Debug)]
+struct Late {
+    all: HistogramVec,
+    own: OnceLock<Histogram>,
+}
+
+impl Late {
+    fn of(all: &HistogramVec) -> Self {
+        Self {
+            all: all.clone(),
+            own: OnceLock::new(),
+        }
+    }
+
+    fn observe(&self, labels: [&str; 2], value: f64) {
+        let own = self.own.get_or_init(|| self.all.with_label_values(&labels));
+        own.observe(value);
+    }
 }
 
 impl OperationMetrics {
@@ -76,30 +109,37 @@ impl OperationMetrics {
     pub fn new(metrics: &Metrics, model: &str, operation: &str) -> Self {
         let labels = &[model, operation];
         Self {
-            queue_wait_seconds: metrics.queue_wait_seconds.with_label_values(labels),
-            batch_size: metrics.batch_size.with_label_values(labels),
-            inference_seconds: metrics.inference_seconds.with_label_values(labels),
             failures: metrics.inference_failures.with_label_values(labels),
             abandoned: metrics.abandoned.with_label_values(labels),
             panics: metrics.worker_panics.clone(),
-            names: Arc::new((model.to_owned(), operation.to_owned())),
+            runs: Arc::new(Runs {
+                model: model.to_owned(),
+                operation: operation.to_owned(),
+                queue_wait_seconds: Late::of(&metrics.queue_wait_seconds),
+                batch_size: Late::of(&metrics.batch_size),
+                inference_seconds: Late::of(&metrics.inference_seconds),
+            }),
         }
     }
 
     /// The model and the operation that they are about.
     pub fn names(&self) -> (&str, &str) {
-        (&self.names.0, &self.names.1)
+        (&self.runs.model, &self.runs.operation)
     }
 
     /// One item left the queue.
     pub fn waited(&self, wait: Duration) {
-        self.queue_wait_seconds.observe(wait.as_secs_f64());
+        self.runs
+            .queue_wait_seconds
+            .observe(self.names().into(), wait.as_secs_f64());
     }
 
     /// One batch ran.
     pub fn ran(&self, rows: usize, duration: Duration) {
-        self.batch_size.observe(rows as f64);
-        self.inference_seconds.observe(duration.as_secs_f64());
+        self.runs.batch_size.observe(self.names().into(), rows as f64);
+        self.runs
+            .inference_seconds
+            .observe(self.names().into(), duration.as_secs_f64());
     }
 }
 
@@ -128,6 +168,35 @@ impl DriftMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_what_was_never_asked_only_counts_of_failures_are_told() {
+        let metrics = Metrics::new();
+        let told = |model: &str| {
+            let (text, label) = (metrics.encode(), format!("{{model=\"{model}\","));
+            text.lines()
+                .filter(|line| line.contains(&label))
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let (idle, busy) = (
+            OperationMetrics::new(&metrics, "idle", "score"),
+            OperationMetrics::new(&metrics, "busy", "score"),
+        );
+        busy.waited(Duration::from_millis(1));
+        busy.ran(1, Duration::from_millis(2));
+        assert_eq!(
+            told(idle.names().0),
+            [
+                "density_abandoned_items_total{model=\"idle\",operation=\"score\"} 0",
+                "density_inference_failures_total{model=\"idle\",operation=\"score\"} 0"
+            ]
+        );
+        for name in ["queue_wait_seconds", "batch_size_rows", "inference_duration_seconds"] {
+            let line = format!("density_{name}_count{{model=\"busy\",operation=\"score\"}} 1");
+            assert!(told("busy").contains(&line), "{line}");
+        }
+    }
 
     #[test]
     fn nothing_is_told_of_models_that_are_gone() {
