@@ -1,7 +1,12 @@
 //! Keys and certificates that are taken away from clients whose connections stand: what is in flight finishes, and
 //! nothing more is answered.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use axum::{
     body::Body,
@@ -285,6 +290,40 @@ async fn connections_of_a_revoked_certificate_end_when_what_is_in_flight_has_fin
     assert!(head.contains("connection: close"), "{head}");
     busy.ends().await;
     assert!(!bad.may_come(http).await, "no session is resumed");
+    assert_eq!(other.models(None).await, 200);
+    own.server.stop().await;
+}
+
+/// Long enough for a few handshakes on a busy machine.
+const A_MOMENT: Duration = Duration::from_secs(6);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_of_a_certificate_that_expires_end_when_what_is_in_flight_has_finished() {
+    let own = Guarded::start().await;
+    let (http, grpc) = (own.server.http, own.server.grpc);
+    let until = SystemTime::now() + A_MOMENT;
+    let brief = pki::certificate(&own.clients, |params| params.not_after = until.into());
+    let (brief, lasting) = (own.client_with(&brief), own.client(8));
+    let mut other = Kept(lasting.connect(http).await);
+    let (mut idle, mut busy) = (Kept(brief.connect(http).await), Kept(brief.connect(http).await));
+    for kept in [&mut other, &mut idle, &mut busy] {
+        assert_eq!(kept.models(None).await, 200);
+    }
+    let mut quiet = Multiplexed::new(brief.connect(http).await).await;
+    assert_eq!(quiet.models(None).await, StatusCode::OK);
+    let calls: Connection = client::connect_over(brief.connect(grpc).await).await;
+    let mut drawing = Stream::open(calls, None).await.unwrap();
+    busy.begin_scores(None).await;
+
+    idle.ends().await;
+    assert!(SystemTime::now() > until, "it ended before its certificate did");
+    quiet.over.await.unwrap().unwrap();
+    assert_eq!(code(drawing.answer().await), Code::Unauthenticated);
+    let (status, head) = busy.scores().await;
+    assert_eq!(status, 200);
+    assert!(head.contains("connection: close"), "{head}");
+    busy.ends().await;
+    assert!(!brief.may_come(http).await, "no session is resumed");
     assert_eq!(other.models(None).await, 200);
     own.server.stop().await;
 }
