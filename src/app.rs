@@ -6,6 +6,7 @@ mod changes;
 pub mod control_groups;
 pub mod descriptors;
 mod error;
+pub mod memory;
 mod prompt;
 mod sandbox;
 mod secrets;
@@ -127,6 +128,7 @@ impl App {
             records: settings.models.records(),
             gate: gate(settings),
             required: settings.models.required_models.clone(),
+            free_memory: memory::free,
             ..Loading::default()
         });
         if let (ModelControl::Kept, Some(folder)) = (settings.models.model_control, settings.models.records()) {
@@ -181,6 +183,7 @@ impl App {
             .ok_or_else(|| AppError::NotAModel(folder.to_owned()))?;
         let repository = repository.loading(Loading {
             gate,
+            free_memory: memory::free,
             ..Loading::default()
         });
         let app = Self::over(settings, registries, repository, folder);

@@ -14,6 +14,7 @@ mod order;
 mod overrides;
 mod parallel;
 mod records;
+mod room;
 mod scan;
 mod source;
 pub mod watch;
@@ -69,6 +70,8 @@ pub struct Loading {
     pub records: Option<PathBuf>,
     /// What a load may take, and how much it tries.
     pub gate: GateSettings,
+    /// Bytes of memory that may still be taken, where anybody knows: as many versions load at once as have room.
+    pub free_memory: fn() -> Option<u64>,
     /// Names of the models that must serve before the server is ready. If there are none, any model will do.
     pub required: Vec<String>,
 }
@@ -80,6 +83,7 @@ impl Default for Loading {
             at_once: std::thread::available_parallelism().map_or(1, usize::from),
             records: None,
             gate: GateSettings::default(),
+            free_memory: || None,
             required: Vec::new(),
         }
     }
@@ -190,10 +194,24 @@ impl Repository {
             before: &before.versions,
             unreadable,
         };
+        let ordered = order::by_dependence(candidates, &self.registry);
+        let wanted = self.wanted_memory(&ordered, &scan.settled);
+        if let Some(free) = (self.loading.free_memory)()
+            && wanted > free
+        {
+            let (wanted, free) = (wanted >> 20, free >> 20);
+            tracing::warn!(
+                "models may take {wanted} MiB of memory and {free} MiB are free: where it runs out, the system may end \
+                 the server without a word"
+            );
+        }
         parallel::in_order(
-            order::by_dependence(candidates, &self.registry),
-            self.loading.at_once,
-            |one| one.after.clone(),
+            ordered,
+            parallel::Bounds {
+                threads: self.loading.at_once,
+                room: &|| (self.loading.free_memory)().unwrap_or(u64::MAX),
+            },
+            |one| (one.after.clone(), room::to_load(one)),
             |_, one| {
                 let (name, number, fingerprint) = (one.candidate.name.clone(), one.candidate.number, one.fingerprint);
                 let entry = self.entry(one, &scan);
@@ -228,6 +246,23 @@ impl Repository {
         drop(overrides);
         self.has_looked.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Bytes of memory that those versions may take that are not loaded yet: what they keep, and what the largest needs
+    /// while it loads.
+    pub fn needed_memory(&self) -> io::Result<u64> {
+        let known = lock(&self.known);
+        let Sight { candidates, .. } = self.source.look(&mut Ignored::default())?;
+        Ok(self.wanted_memory(&order::by_dependence(candidates, &self.registry), &known.settled))
+    }
+
+    fn wanted_memory(&self, ordered: &[Ordered], settled: &BTreeMap<(String, u32), [u8; 32]>) -> u64 {
+        let overrides = lock(&self.overrides);
+        let is_new = |one: &&Ordered| {
+            let Candidate { name, number, .. } = &one.candidate;
+            overrides.want(name, *number) && settled.get(&(name.clone(), *number)) != Some(&one.fingerprint)
+        };
+        room::of(ordered.iter().filter(is_new))
     }
 
     /// What becomes of a version: it stays what it was, or is loaded.

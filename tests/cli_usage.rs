@@ -171,6 +171,14 @@ fn the_doctor_says_what_is_wrong_and_what_to_do() {
         (vec!["ok"], vec!["ok"], vec!["ok"])
     );
     assert!(states("model").len() >= 10, "{report:#}");
+    if cfg!(target_os = "linux") {
+        let memory = checks.iter().find(|check| check["check"] == "memory").unwrap();
+        let found = memory["found"].as_str().unwrap();
+        assert!(
+            found.contains(" MiB free") && found.contains("models may take "),
+            "{found}"
+        );
+    }
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();

@@ -229,3 +229,21 @@ fn the_server_is_ready_when_the_models_serve_that_must() {
     assert!(requiring(&[NAME]));
     assert!(!requiring(&[NAME, "another"]));
 }
+
+#[test]
+fn where_memory_is_short_versions_are_loaded_all_the_same() {
+    let loading = Loading {
+        at_once: 4,
+        free_memory: || Some(0),
+        ..Loading::default()
+    };
+    let (repository, _) = counted(&fixtures(), loading);
+    let wanted = repository.needed_memory().unwrap();
+    let size = |model: &std::fs::DirEntry| fs::metadata(model.path().join("1/model.onnx")).map_or(0, |file| file.len());
+    let graphs: u64 = fixtures().read_dir().unwrap().map(|model| size(&model.unwrap())).sum();
+    assert!(wanted > graphs, "{wanted} for graphs of {graphs}");
+    repository.scan().unwrap();
+    assert!(repository.listings().iter().all(|own| own.state == State::Ready));
+    // What is loaded wants no more.
+    assert_eq!(repository.needed_memory().unwrap(), 0);
+}

@@ -5,7 +5,6 @@ mod machine;
 
 use std::{
     fmt, fs,
-    io::{self, Write},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -14,7 +13,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
-use super::{CliError, Outcome, listen::listen};
+use super::{CliError, Outcome, listen::listen, print};
 use crate::{
     app::{self, App, AppError, Registries},
     model::info::{ModelInfo, State},
@@ -113,28 +112,65 @@ impl fmt::Display for Finding {
 
 pub(super) fn run(arguments: DoctorArgs, registries: &Registries) -> Result<Outcome, CliError> {
     let settings = arguments.settings.agreed()?;
-    let mut findings = vec![Finding::ok("server", app::version())];
-    findings.extend(server(&settings, registries));
-    findings.extend(addresses(&settings));
-    findings.extend(machine::limits(&settings));
-    findings.extend(folders(&settings));
-    findings.extend(environment());
-    let has_failed = findings.iter().any(|finding| finding.state == Health::Fail);
-    let text = if arguments.json {
-        format!("{:#}\n", json!({"healthy": !has_failed, "checks": findings}))
-    } else {
-        findings.iter().map(|finding| format!("{finding}\n")).collect()
+    let mut report = Report {
+        is_json: arguments.json,
+        findings: Vec::new(),
     };
-    let written = io::stdout().lock().write_all(text.as_bytes());
-    written.map_err(|error| CliError::writing(None, error))?;
-    Ok(if has_failed { Outcome::Refused } else { Outcome::Done })
+    report.add([Finding::ok("server", app::version())])?;
+    let app = match start(&settings, registries) {
+        Ok((app, findings)) => {
+            report.add(findings)?;
+            Some(app)
+        }
+        Err(finding) => {
+            report.add([finding])?;
+            None
+        }
+    };
+    let wanted = app.as_ref().and_then(|app| app.repository.needed_memory().ok());
+    report.add(machine::limits(&settings, wanted))?;
+    if let Some(app) = app {
+        report.add(models(&settings, &app))?;
+    }
+    report.add(addresses(&settings))?;
+    report.add(folders(&settings))?;
+    report.add(environment())?;
+    report.end()
 }
 
-/// The library, the processor and the models: all that the server itself starts with.
-fn server(settings: &Settings, registries: &Registries) -> Vec<Finding> {
+/// What has been found so far. As text it is written as it comes: loading models may take more memory than there is,
+/// and then there is no end.
+struct Report {
+    is_json: bool,
+    findings: Vec<Finding>,
+}
+
+impl Report {
+    fn add(&mut self, findings: impl IntoIterator<Item = Finding>) -> Result<(), CliError> {
+        for finding in findings {
+            if !self.is_json {
+                print(&format!("{finding}\n"))?;
+            }
+            self.findings.push(finding);
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<Outcome, CliError> {
+        let has_failed = self.findings.iter().any(|finding| finding.state == Health::Fail);
+        if self.is_json {
+            let report = json!({"healthy": !has_failed, "checks": self.findings});
+            print(&format!("{report:#}\n"))?;
+        }
+        Ok(if has_failed { Outcome::Refused } else { Outcome::Done })
+    }
+}
+
+/// The library and the processor, with all that the server itself starts with; or why it does not start.
+fn start(settings: &Settings, registries: &Registries) -> Result<(App, Vec<Finding>), Finding> {
     let library = match settings.onnxruntime_library() {
         Ok(library) => library,
-        Err(error) => return vec![Finding::fail("library", "none", error)],
+        Err(error) => return Err(Finding::fail("library", "none", error)),
     };
     let app = match App::beside_a_server(settings, registries) {
         Ok(app) => app,
@@ -145,7 +181,7 @@ fn server(settings: &Settings, registries: &Registries) -> Vec<Finding> {
                 AppError::Tls(_) => "tls",
                 _ => "start",
             };
-            return vec![Finding::fail(check, "not usable", error)];
+            return Err(Finding::fail(check, "not usable", error));
         }
     };
     // The library tells its build and no version; the names of its files do.
@@ -172,11 +208,16 @@ fn server(settings: &Settings, registries: &Registries) -> Vec<Finding> {
             .into_iter()
             .map(|found| Finding::of("security", Health::Warn, found)),
     );
+    Ok((app, findings))
+}
+
+/// What becomes of the models.
+fn models(settings: &Settings, app: &App) -> Vec<Finding> {
     if let Err(error) = app.loader().load() {
         let cure = "name the folder of models with --repository";
-        findings.push(Finding::fail("models", error, cure));
-        return findings;
+        return vec![Finding::fail("models", error, cure)];
     }
+    let mut findings = Vec::new();
     let models = app.service.models();
     if models.is_empty() {
         let found = format!("{} has none", settings.models.repository.display());

@@ -5,25 +5,24 @@ use std::{
     thread,
 };
 
-/// Runs `work` for every item on up to `threads` threads. `after` says which earlier items an item needs; it starts
-/// when they are done. Whoever is free takes the first item that can start, so that none waits while there is work.
+/// How much may be done at once.
+pub(super) struct Bounds<'a> {
+    pub(super) threads: usize,
+    /// How much room there is beside what is under way, as its weights state it.
+    pub(super) room: &'a (dyn Fn() -> u64 + Sync),
+}
+
+/// Runs `work` for every item, as many at once as the bounds allow, and one at least. `about` says which earlier items
+/// an item needs, and its weight; it starts when they are done. Whoever is free takes the first item that can start, so
+/// that none waits while there is work.
 pub(super) fn in_order<T: Send>(
     items: Vec<T>,
-    threads: usize,
-    after: impl Fn(&T) -> Vec<usize>,
+    bounds: Bounds<'_>,
+    about: impl Fn(&T) -> (Vec<usize>, u64),
     work: impl Fn(usize, T) + Sync,
 ) {
-    let threads = threads.min(items.len());
-    let earlier = |place: usize, item: &T| after(item).into_iter().filter(|&need| need < place).collect();
-    let needs = items.iter().enumerate().map(|(place, item)| earlier(place, item));
-    let queue = Queue {
-        needs: needs.collect(),
-        progress: Mutex::new(Progress {
-            is_done: vec![false; items.len()],
-            waiting: items.into_iter().map(Some).collect(),
-        }),
-        changed: Condvar::new(),
-    };
+    let threads = bounds.threads.min(items.len());
+    let queue = Queue::new(items, bounds.room, about);
     let run = || {
         while let Some((place, item)) = queue.next() {
             // Also after a panic: others must not wait for ever.
@@ -43,9 +42,11 @@ pub(super) fn in_order<T: Send>(
     });
 }
 
-/// Items and those that each needs.
-struct Queue<T> {
+/// Items, those that each needs, and their weights.
+struct Queue<'a, T> {
     needs: Vec<Vec<usize>>,
+    weights: Vec<u64>,
+    room: &'a (dyn Fn() -> u64 + Sync),
     progress: Mutex<Progress<T>>,
     changed: Condvar,
 }
@@ -55,25 +56,63 @@ struct Progress<T> {
     is_done: Vec<bool>,
 }
 
-impl<T> Queue<T> {
+impl<'a, T> Queue<'a, T> {
+    fn new(items: Vec<T>, room: &'a (dyn Fn() -> u64 + Sync), about: impl Fn(&T) -> (Vec<usize>, u64)) -> Self {
+        let about = items.iter().enumerate().map(|(place, item)| {
+            let (after, weight) = about(item);
+            (after.into_iter().filter(|&need| need < place).collect(), weight)
+        });
+        let (needs, weights) = about.unzip();
+        Self {
+            needs,
+            weights,
+            room,
+            progress: Mutex::new(Progress {
+                is_done: vec![false; items.len()],
+                waiting: items.into_iter().map(Some).collect(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
     /// Takes the first item that can start, when there is one; `None` when all are taken.
     fn next(&self) -> Option<(usize, T)> {
         let mut progress = self.progress();
         loop {
-            let mut places = 0..self.needs.len();
-            let can_start = |&place: &usize| {
-                let mut needs = self.needs[place].iter();
-                progress.waiting[place].is_some() && needs.all(|&need| progress.is_done[need])
-            };
-            // The first that waits needs earlier items only, and all of these are taken: somebody is at work.
-            if let Some(place) = places.find(can_start) {
-                return Some((place, progress.waiting[place].take()?));
+            // The first that waits needs earlier items only, and all of these are taken: somebody is at work. So is
+            // somebody where there is no room.
+            if let Some(taken) = self.start(&mut progress) {
+                return Some(taken);
             }
             if progress.waiting.iter().all(Option::is_none) {
                 return None;
             }
             progress = self.changed.wait(progress).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Takes the first item that can start now.
+    fn start(&self, progress: &mut Progress<T>) -> Option<(usize, T)> {
+        let places = 0..self.needs.len();
+        let is_under_way = |&place: &usize| progress.waiting[place].is_none() && !progress.is_done[place];
+        let under_way: Vec<u64> = places
+            .clone()
+            .filter(is_under_way)
+            .map(|place| self.weights[place])
+            .collect();
+        let room = match under_way.is_empty() {
+            // What there is no room for at all is tried all the same.
+            true => u64::MAX,
+            false => (self.room)().saturating_sub(under_way.iter().sum()),
+        };
+        let mut places = places;
+        let place = places.find(|&place| {
+            let mut needs = self.needs[place].iter();
+            progress.waiting[place].is_some()
+                && needs.all(|&need| progress.is_done[need])
+                && self.weights[place] <= room
+        })?;
+        Some((place, progress.waiting[place].take()?))
     }
 
     fn progress(&self) -> MutexGuard<'_, Progress<T>> {
@@ -83,7 +122,7 @@ impl<T> Queue<T> {
 
 struct Done<'a, T> {
     place: usize,
-    queue: &'a Queue<T>,
+    queue: &'a Queue<'a, T>,
 }
 
 impl<T> Drop for Done<'_, T> {
@@ -99,14 +138,21 @@ mod tests {
 
     use super::*;
 
+    fn threads(threads: usize) -> Bounds<'static> {
+        Bounds {
+            threads,
+            room: &|| u64::MAX,
+        }
+    }
+
     #[test]
     fn what_needs_nothing_runs_side_by_side() {
         let together = Barrier::new(2);
         // Ends only if both run at once.
         in_order(
             vec![(), ()],
-            2,
-            |()| Vec::new(),
+            threads(2),
+            |()| (Vec::new(), 1),
             |_, ()| {
                 together.wait();
             },
@@ -116,8 +162,9 @@ mod tests {
     #[test]
     fn what_can_start_does_not_wait_for_what_cannot() {
         let both = Barrier::new(2);
+        let about = |needs: &Vec<usize>| (needs.clone(), 1);
         // The second waits for the first, which ends only once the third runs.
-        in_order(vec![vec![], vec![0], vec![]], 2, Vec::clone, |place, _| {
+        in_order(vec![vec![], vec![0], vec![]], threads(2), about, |place, _| {
             if place != 1 {
                 both.wait();
             }
@@ -125,11 +172,33 @@ mod tests {
     }
 
     #[test]
+    fn what_has_no_room_beside_others_waits_for_their_end_and_then_runs_though_it_has_none() {
+        let weights = [5, 9, 2, 1];
+        let queue = Queue::new(weights.to_vec(), &|| 8, |&weight| (Vec::new(), weight));
+        let start = || queue.start(&mut queue.progress()).map(|(place, _)| place);
+        let end = |place| drop(Done { place, queue: &queue });
+        // Five of eight, then two; one more would fit.
+        assert_eq!([start(), start(), start(), start()], [Some(0), Some(2), Some(3), None]);
+        end(0);
+        end(2);
+        assert_eq!(start(), None);
+        end(3);
+        assert_eq!([start(), start()], [Some(1), None]);
+        end(1);
+        assert!(queue.next().is_none());
+    }
+
+    #[test]
     fn everything_runs_once_and_after_what_it_needs() {
-        for threads in 1..5 {
+        for (number, room) in [(1, 99), (2, 99), (3, 99), (4, 99), (4, 0), (4, 2)] {
             let finished = Mutex::new(Vec::new());
             let needs = vec![vec![], vec![], vec![0, 1], vec![], vec![2, 3], vec![0]];
-            in_order(needs.clone(), threads, Vec::clone, |place, needs| {
+            let bounds = Bounds {
+                threads: number,
+                room: &|| room,
+            };
+            let about = |needs: &Vec<usize>| (needs.clone(), 1);
+            in_order(needs.clone(), bounds, about, |place, needs| {
                 let mut finished = finished.lock().unwrap();
                 assert!(needs.iter().all(|need| finished.contains(need)));
                 finished.push(place);

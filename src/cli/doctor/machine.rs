@@ -1,10 +1,8 @@
 //! What the machine allows: the processor's features, and the limits of memory, processors and descriptors.
 
-use std::fs;
-
 use super::Finding;
 use crate::{
-    app::{control_groups, descriptors},
+    app::{control_groups, descriptors, memory},
     settings::Settings,
 };
 
@@ -38,8 +36,8 @@ fn features() -> Vec<(&'static str, bool)> {
     vec![]
 }
 
-pub(super) fn limits(settings: &Settings) -> Vec<Finding> {
-    [descriptors(settings), processors(settings), memory()]
+pub(super) fn limits(settings: &Settings, wanted_memory: Option<u64>) -> Vec<Finding> {
+    [descriptors(settings), processors(settings), memory(wanted_memory)]
         .into_iter()
         .flatten()
         .collect()
@@ -77,31 +75,24 @@ fn processors(settings: &Settings) -> Option<Finding> {
     })
 }
 
-fn memory() -> Option<Finding> {
-    let available = available(&fs::read_to_string("/proc/meminfo").ok()?)?;
-    let bytes = control_groups::memory().map_or(available, |limit| limit.min(available));
-    let found = format!("{} MiB", bytes >> 20);
-    Some(if bytes >= LITTLE_MEMORY {
-        Finding::ok("memory", found)
-    } else {
+/// `wanted` is what the models may take.
+fn memory(wanted: Option<u64>) -> Option<Finding> {
+    let free = memory::free()?;
+    let mut found = format!("{} MiB free", free >> 20);
+    if let Some(limit) = control_groups::memory() {
+        found += &format!(" of the {} MiB that the control group may take", limit >> 20);
+    }
+    if let Some(wanted) = wanted {
+        found += &format!(", models may take {}", wanted >> 20);
+    }
+    Some(if wanted.is_some_and(|wanted| wanted > free) {
+        let cure = "where it runs out, the system may end the server without a word; give it more, or fewer models";
+        Finding::warn("memory", found, cure)
+    } else if free < LITTLE_MEMORY {
         let cure = "beside models, requests may hold 512 MiB, or less where memory is limited to less than four times \
                     that; give the server 1 GiB";
         Finding::warn("memory", found, cure)
+    } else {
+        Finding::ok("memory", found)
     })
-}
-
-fn available(text: &str) -> Option<u64> {
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes << 10)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn limits_are_read_as_the_system_writes_them() {
-        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
-    }
 }
