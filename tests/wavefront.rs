@@ -67,7 +67,7 @@ fn contract(name: &str) -> Contract {
     }
 }
 
-const COMPILED: [&str; 28] = [
+const COMPILED: [&str; 32] = [
     "masked",
     "two-stacks",
     "shifted",
@@ -96,6 +96,10 @@ const COMPILED: [&str; 28] = [
     "shared-keys",
     "labelled",
     "marked",
+    "unfolded",
+    "stacked",
+    "axial",
+    "each-pixel",
 ];
 
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {

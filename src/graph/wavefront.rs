@@ -7,8 +7,11 @@
 //! one step of any number of (image, row) pairs. The caller keeps the values that later steps will read; [`Compiled`]
 //! says which, and for how long.
 //!
-//! Attention to all pixels before is part of such a program, too: the caller keeps keys and values of the whole
-//! image, and rows are drawn one after the other.
+//! Attention to all pixels before, or to those of the row or the column, is part of such a program, too: the caller
+//! keeps keys and values of the whole image, and rows are drawn one after the other.
+//!
+//! What does not fit because more is read than has weight, as where neighbours are laid side by side, is tried again
+//! with products over neighbours as convolutions.
 //!
 //! A graph that is not a stencil (layers over all places, other attention) is not compiled, and the reason is told;
 //! whether it is causal may still be found number by number. A leak is an error.
@@ -16,12 +19,14 @@
 mod causality;
 mod dependence;
 mod lower;
+mod neighbours;
 mod schedule;
 mod stencil;
 mod step;
 mod trim;
 
 pub use self::causality::Leak;
+use self::stencil::Stencil;
 use super::{
     layer,
     protobuf::{Model, Node},
@@ -325,13 +330,25 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
         return Ok(number_by_number(Unsupported::new(format!("{reason}: {leak}"))));
     }
     let is_proven = stencil.assumptions.is_empty();
-    let compiled = trim::trim(stencil).and_then(|stencil| {
-        let schedule = schedule::schedule(&stencil)?;
-        step::emit(&stencil, &schedule, model)
+    let convolutions = neighbours::convolutions(&stencil);
+    let convolved = (!convolutions.is_empty()).then(|| stencil.clone());
+    let compiled = program(stencil, model).or_else(|reason| {
+        let mut stencil = convolved.ok_or_else(|| reason.clone())?;
+        for (at, tensor) in convolutions {
+            stencil.tensors[at] = tensor;
+        }
+        program(stencil, model).map_err(|_| reason)
     });
     Ok(match compiled {
         Ok(compiled) => Analysis::Compiled(Box::new(compiled)),
         Err(reason) if is_proven => Analysis::Causal(reason),
         Err(reason) => Analysis::Unknown(reason),
     })
+}
+
+/// The program of a stencil that was proven causal.
+fn program(stencil: Stencil, model: &Model) -> Result<Compiled, Unsupported> {
+    let stencil = trim::trim(stencil)?;
+    let schedule = schedule::schedule(&stencil)?;
+    step::emit(&stencil, &schedule, model)
 }

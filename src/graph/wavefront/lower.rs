@@ -7,11 +7,14 @@
 mod attention;
 mod axes;
 mod broadcast;
+mod contraction;
 mod convolution;
 mod coordinates;
+mod line;
 mod linear;
 mod lookup;
 mod mixing;
+mod neighbours;
 mod operators;
 mod parts;
 mod places;
@@ -165,6 +168,16 @@ impl View {
     fn with_channels(mut self) -> Self {
         if let Some(axis @ Axis::Unit) = self.axes.get_mut(1) {
             *axis = Axis::Feature(1);
+        }
+        self
+    }
+
+    /// The same with axis `at` as one of its own, where it is the batch's: of a batch of one it does not show which of
+    /// several axes of size 1 that is.
+    fn beside_batch(mut self, at: usize) -> Self {
+        let other = self.axes.iter().position(|&axis| axis == Axis::Unit);
+        if let (Some(Axis::Batch), Some(other)) = (self.axes.get(at), other) {
+            self.axes.swap(at, other);
         }
         self
     }

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from density_training.corpus import attention, causal, shapes
+from density_training.corpus import attention, causal, disguised, shapes
 from density_training.corpus.case import HEIGHT, WIDTH
 from density_training.version import drop_metadata
 
@@ -57,6 +57,10 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "shared-keys": (shapes.SharedKeys, {"image": grey}),
         "labelled": (shapes.Labelled, {"image": grey, "label": label}),
         "marked": (shapes.Marked, {"image": grey}),
+        "unfolded": (disguised.Unfolded, {"image": grey}),
+        "stacked": (disguised.Stacked, {"image": grey}),
+        "axial": (disguised.Axial, {"image": grey}),
+        "each-pixel": (disguised.EachPixel, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

@@ -5,11 +5,13 @@
 //! lie before it, with or without itself: all of it or some, and more or less of each place by a constant, such as one
 //! that depends on the distance. Masks and whatever else is added to scores are read number by number.
 
+mod lines;
 mod operators;
 
 use super::{
     Done, Entity, Lowering, View,
     axes::Axis,
+    line::Line,
     linear::terms_of,
     operators::output_of,
     scores::{LATER, Scores},
@@ -39,21 +41,19 @@ impl Lowering {
             &queries.axes[rank.saturating_sub(2)..],
             &keys.axes[keys.axes.len().saturating_sub(2)..],
         );
-        let ([Axis::Pixels(..), Axis::Feature(size)], [Axis::Feature(other), Axis::Pixels(..)]) = shapes else {
-            let is_line = |axis: &Axis| matches!(axis, Axis::Row(_) | Axis::Column(_));
-            return Err(if shapes.0.iter().any(is_line) {
-                Unsupported::new("attention along rows or columns, where one over all pixels with a mask would do")
-            } else {
-                refused()
-            });
+        let ([along, Axis::Feature(size)], [Axis::Feature(other), across]) = shapes else {
+            return Err(refused());
         };
+        let line = Line::along(*along).filter(|_| along == across).ok_or_else(refused)?;
         let is_usable =
             |view: &View| self.is_whole(view) && view.stride == Stride::ONE && self.tensors[view.tensor].is_real;
         let same_heads = queries.features() == keys.features() && queries.extent() == keys.extent();
-        if size != other || keys.axes.len() != rank || !same_heads || !is_usable(&queries) || !is_usable(&keys) {
+        let alike = same_heads && lines::lie_alike(&queries, &keys);
+        if size != other || !alike || !is_usable(&queries) || !is_usable(&keys) {
             return Err(refused());
         }
         let scores = Scores {
+            line,
             queries,
             keys,
             factor: 1.0,
@@ -132,15 +132,18 @@ impl Lowering {
             return Err(Unsupported::new("attention in which the first pixel sees all others"));
         }
         let rank = scores.rank();
-        let [Axis::Pixels(..), Axis::Feature(size)] = values.axes[values.axes.len().saturating_sub(2)..] else {
+        let [along, Axis::Feature(size)] = values.axes[values.axes.len().saturating_sub(2)..] else {
             return Err(Unsupported::new(OVER_PLACES));
         };
         let (queries, own) = (scores.queries.features(), values.features());
         let same_heads = !own.is_empty() && queries[..queries.len() - 1] == own[..own.len() - 1];
-        let same_places = values.axes.len() == rank && values.extent() == scores.queries.extent();
+        let same_places = Line::along(along) == Some(scores.line)
+            && lines::lie_alike(&values, &scores.queries)
+            && values.extent() == scores.queries.extent();
         if !self.is_whole(&values) || !same_heads || !same_places || !self.tensors[values.tensor].is_real {
             return Err(Unsupported::new(OVER_PLACES));
         }
+        let sight = scores.over_the_image(sight)?;
         if sight.fill > f32::MIN {
             self.assumptions.push(format!(
                 "pixels that are masked by {:e} have no weight: layer {}",

@@ -10,6 +10,8 @@ pub(super) enum Axis {
     Column(i64),
     /// Rows and columns in one axis.
     Pixels(i64, i64),
+    /// The same, column after column.
+    ColumnByColumn(i64, i64),
     Feature(usize),
     /// Features, rows and columns in one axis: a flattened picture.
     Flat(Flat),
@@ -31,7 +33,7 @@ impl Axis {
         match self {
             Self::Batch | Self::Unit => 1,
             Self::Row(size) | Self::Column(size) => size.max(0) as usize,
-            Self::Pixels(rows, columns) => (rows * columns).max(0) as usize,
+            Self::Pixels(rows, columns) | Self::ColumnByColumn(rows, columns) => (rows * columns).max(0) as usize,
             Self::Feature(size) => size,
             Self::Flat(flat) => flat.features * Self::Pixels(flat.rows, flat.columns).size(),
         }
@@ -39,7 +41,8 @@ impl Axis {
 
     /// Whether places lie along it.
     pub(super) fn is_spatial(self) -> bool {
-        matches!(self, Self::Row(_) | Self::Column(_) | Self::Pixels(..) | Self::Flat(_))
+        let is_line = matches!(self, Self::Row(_) | Self::Column(_));
+        is_line || matches!(self, Self::Pixels(..) | Self::ColumnByColumn(..) | Self::Flat(_))
     }
 
     /// Number of features, if any lie along it.
@@ -55,6 +58,7 @@ impl Axis {
     fn parts(self) -> Vec<Self> {
         match self {
             Self::Pixels(rows, columns) => vec![Self::Row(rows), Self::Column(columns)],
+            Self::ColumnByColumn(rows, columns) => vec![Self::Column(columns), Self::Row(rows)],
             Self::Flat(flat) => {
                 let places = [Self::Row(flat.rows), Self::Column(flat.columns)];
                 let features = [Self::Feature(flat.features)];
@@ -99,7 +103,9 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
         match axis {
             Axis::Row(rows) => extent.0 = Some(rows),
             Axis::Column(columns) => extent.1 = Some(columns),
-            Axis::Pixels(rows, columns) | Axis::Flat(Flat { rows, columns, .. }) => {
+            Axis::Pixels(rows, columns)
+            | Axis::ColumnByColumn(rows, columns)
+            | Axis::Flat(Flat { rows, columns, .. }) => {
                 extent = (Some(rows), Some(columns));
             }
             _ => {}
@@ -192,12 +198,18 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
         return Ok(new.iter().map(|&size| Axis::Feature(size)).collect());
     }
     // Places may become one axis, together with features before or after them, but not others.
-    let (features, rows, columns, features_first) = match old {
-        [features @ .., Axis::Row(rows), Axis::Column(columns)] => (features, *rows, *columns, true),
-        [Axis::Row(rows), Axis::Column(columns), features @ ..] => (features, *rows, *columns, false),
+    let (features, pixels, features_first) = match *old {
+        [ref features @ .., Axis::Row(rows), Axis::Column(columns)] => (features, Axis::Pixels(rows, columns), true),
+        [Axis::Row(rows), Axis::Column(columns), ref features @ ..] => (features, Axis::Pixels(rows, columns), false),
+        [ref features @ .., Axis::Column(columns), Axis::Row(rows)] => {
+            (features, Axis::ColumnByColumn(rows, columns), true)
+        }
+        [Axis::Column(columns), Axis::Row(rows), ref features @ ..] => {
+            (features, Axis::ColumnByColumn(rows, columns), false)
+        }
         _ => return Err(mixes()),
     };
-    let (all, pixels) = (width(features).ok_or_else(mixes)?, Axis::Pixels(rows, columns));
+    let all = width(features).ok_or_else(mixes)?;
     let (flat, others) = match new {
         [others @ .., flat] if features_first => (*flat, others),
         [flat, others @ ..] => (*flat, others),
@@ -207,15 +219,15 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
     if inside == 0 || inside * pixels.size() != flat || inside * others.iter().product::<usize>() != all {
         return Err(mixes());
     }
-    let flat = if inside == 1 {
-        pixels
-    } else {
-        Axis::Flat(Flat {
+    let flat = match pixels {
+        _ if inside == 1 => pixels,
+        Axis::Pixels(rows, columns) => Axis::Flat(Flat {
             features: inside,
             rows,
             columns,
             features_first,
-        })
+        }),
+        _ => return Err(mixes()),
     };
     let mut axes: Vec<Axis> = others.iter().map(|&size| Axis::Feature(size)).collect();
     axes.insert(if features_first { axes.len() } else { 0 }, flat);
@@ -261,6 +273,12 @@ mod tests {
         let whole = reshaped(&last, &[1, 42 * 5]).unwrap();
         assert_eq!(reshaped(&whole, &[1, 7, 6, 5]).unwrap(), last);
         assert!(reshaped(&whole, &[1, 5, 7, 6]).is_err());
+        let turned = [Axis::Batch, Axis::Column(6), Axis::Row(7), Axis::Feature(5)];
+        let pixels = reshaped(&turned, &[42, 5]).unwrap();
+        assert_eq!(pixels, [Axis::ColumnByColumn(7, 6), Axis::Feature(5)]);
+        assert_eq!(reshaped(&pixels, &[1, 6, 7, 5]).unwrap(), turned);
+        assert!(reshaped(&pixels, &[1, 7, 6, 5]).is_err());
+        assert!(reshaped(&turned, &[1, 6, 35]).is_err());
         assert!(reshaped(&image, &[1, 84, 6]).is_err());
         assert!(reshaped(&flat, &[1, 12, 6, 7]).is_err());
         assert!(reshaped(&image, &[1, 12, 6]).is_err());

@@ -112,6 +112,7 @@ fn sources(axes: &[Axis], sizes: &[usize]) -> Vec<usize> {
                 Axis::Row(_) => row,
                 Axis::Column(_) => column,
                 Axis::Pixels(_, columns) => row * columns + column,
+                Axis::ColumnByColumn(rows, _) => column * rows + row,
                 _ => 0,
             };
             index as usize * strides[at]

@@ -1,5 +1,8 @@
 //! Convolutions: their kernels as taps, without those that are zero.
 
+mod over;
+
+use self::over::OverPictures;
 use super::{
     Done, Entity, Lowering,
     axes::{self, Axis},
@@ -20,9 +23,10 @@ impl Lowering {
         if let [Axis::Batch, Axis::Feature(_), Axis::Pixels(..)] = view.axes[..] {
             return self.convolution_over_pixels(node, &view);
         }
+        let over = OverPictures::read(node, view, self.weights(node)?)?;
+        let (node, view, kernel) = (&over.node, &over.view, &over.kernel);
         let (channels, rows, columns) = axes::pictures(&view.axes)
             .ok_or_else(|| Unsupported::new("a convolution over other axes than rows and columns"))?;
-        let kernel = self.weights(node)?;
         let ([outputs, per_group, height, width], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
             return Err(Unsupported::new("weights that are not real [out, in, rows, columns]"));
         };
@@ -76,8 +80,8 @@ impl Lowering {
             taps,
             bias,
         };
-        let axes = axes::of_pictures(outputs, extent.0, extent.1);
-        let apart = (stride == Stride::ONE).then(|| coordinates::apart(self, &view, &linear, extent));
+        let axes = over.arranged(outputs, extent);
+        let apart = (stride == Stride::ONE).then(|| coordinates::apart(self, view, &linear, extent));
         if let Some(apart) = apart.flatten() {
             return self.sum(node, apart, axes);
         }

@@ -63,6 +63,13 @@ impl Lowering {
             let other = other.clone();
             return self.attention(node, view, other);
         }
+        if let Some(Entity::Constant(matrix)) = second
+            && let [outer @ .., _, _] = &matrix.dims[..]
+            && outer.iter().any(|&size| size != 1)
+        {
+            let matrix = matrix.clone();
+            return self.product_beside(node, &view, &matrix, view.axes.len().saturating_sub(1));
+        }
         self.linear(node, &view, false, 1.0, None)
     }
 
@@ -71,94 +78,9 @@ impl Lowering {
         let Entity::View(view) = self.entity(node.inputs.get(1).map_or("", |name| name))?.clone() else {
             return Err(Unsupported::new("a product of constants"));
         };
-        let ([.., outputs, inputs], Some(axis)) = (&matrix.dims[..], view.axes.len().checked_sub(2)) else {
-            return Err(Unsupported::new("a product of tensors without rows and columns"));
-        };
-        let weights = matrix.clone().reshaped(vec![*outputs, *inputs]);
-        self.contract(node, view, axis, &weights, |axes| axes)
-    }
-
-    /// A sum over one axis of features with constant weights, written as an equation.
-    pub(super) fn einsum(&mut self, node: &Node) -> Done {
-        let unknown = || Unsupported::new("a sum of products other than of features with constant weights");
-        let [first, second, result] = terms_of(node).ok_or_else(unknown)?;
-        let (view, letters, weights, of_weights) = match &self.inputs(node)?[..] {
-            [Entity::View(view), Entity::Constant(weights)] => (view.clone(), first, weights.clone(), second),
-            [Entity::Constant(weights), Entity::View(view)] => (view.clone(), second, weights.clone(), first),
-            [Entity::View(queries), Entity::View(keys)] => {
-                return self.attention_by_equation(node, queries, keys);
-            }
-            _ => return Err(unknown()),
-        };
-        let (weights, input, output) = match of_weights[..] {
-            [a, b] if weights.dims.len() == 2 && letters.contains(&b) && result.contains(&a) => (weights, b, a),
-            [a, b] if weights.dims.len() == 2 && letters.contains(&a) && result.contains(&b) => {
-                let (rows, columns) = (weights.dims[0], weights.dims[1]);
-                let turned = (0..rows * columns).map(|at| at % rows * columns + at / rows);
-                (weights.rearranged(vec![columns, rows], turned), a, b)
-            }
-            _ => return Err(unknown()),
-        };
-        let axis = letters.iter().position(|&letter| letter == input).ok_or_else(unknown)?;
-        let mut after = letters.clone();
-        after[axis] = output;
-        let order: Vec<usize> = result
-            .iter()
-            .filter_map(|letter| after.iter().position(|own| own == letter))
-            .collect();
-        let is_whole = (0..letters.len()).all(|axis| order.contains(&axis)) && order.len() == letters.len();
-        if view.axes.len() != letters.len() || !is_whole || letters.contains(&output) {
-            return Err(unknown());
-        }
-        self.contract(node, view, axis, &weights, |axes| {
-            order.iter().map(|&axis| axes[axis]).collect()
-        })
-    }
-
-    /// `weights`, [outputs, inputs], times one axis of features, the only one; `arrange` says in what order the axes of
-    /// the result are.
-    fn contract(
-        &mut self,
-        node: &Node,
-        view: View,
-        axis: usize,
-        weights: &Constant,
-        arrange: impl FnOnce(Vec<Axis>) -> Vec<Axis>,
-    ) -> Done {
-        let ([outputs, inputs], Some(values)) = (&weights.dims[..], weights.as_floats()) else {
-            return Err(Unsupported::new("weights that are not a matrix of real numbers"));
-        };
-        let (outputs, inputs) = (*outputs, *inputs);
-        match view.axes[axis] {
-            Axis::Feature(size) if size == inputs && view.features() == [inputs] => {}
-            own if own.is_spatial() => {
-                return Err(Unsupported::new("a fully connected layer over places"));
-            }
-            _ => {
-                return Err(Unsupported::new("a product over some of several axes of channels"));
-            }
-        }
-        let transposed = (0..inputs * outputs).map(|at| values[at % outputs * inputs + at / outputs]);
-        let tap = Tap {
-            dy: 0,
-            dx: 0,
-            weights: transposed.collect(),
-        };
-        let linear = Linear {
-            inputs,
-            outputs,
-            taps: vec![tap],
-            bias: None,
-        };
-        let read = view.read(vec![inputs]);
-        let mut axes = view.axes;
-        axes[axis] = Axis::Feature(outputs);
-        self.make(
-            node,
-            Operator::Linear(linear),
-            vec![Operand::Tensor(read)],
-            arrange(axes),
-        )
+        let axis = view.axes.len().checked_sub(2);
+        let axis = axis.ok_or_else(|| Unsupported::new("a product of tensors without rows and columns"))?;
+        self.product_beside(node, &view, matrix, axis)
     }
 
     /// The last axis times the constant matrix of input 1.

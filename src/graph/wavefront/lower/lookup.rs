@@ -35,12 +35,12 @@ impl Lowering {
                     .iter()
                     .map(|&index| if index < 0 { index + size } else { index })
                     .collect();
+                if constant.dims.len() > 1 && view.axes[axis].is_spatial() {
+                    let (view, indices) = (view.clone(), constant.clone());
+                    return self.neighbours(node, &view, axis, &indices);
+                }
                 if constant.dims.len() > 1 {
-                    return Err(Unsupported::new(if view.axes[axis].is_spatial() {
-                        "neighbours gathered by their indices, as `unfold` does, where a convolution would do"
-                    } else {
-                        "indices of several axes"
-                    }));
+                    return Err(Unsupported::new("indices of several axes"));
                 }
                 self.cut(node, view.clone(), &[(axis, indices)])?;
                 if constant.dims.is_empty()
@@ -59,15 +59,13 @@ impl Lowering {
 
     /// `GatherND` of whole rows: a gather whose indices have one more axis, of size 1.
     pub(super) fn gather_rows(&mut self, node: &Node) -> Done {
-        let unknown = || Unsupported::new("a lookup of anything but rows by the label");
+        let unknown = || Unsupported::new("a lookup of anything but rows of real numbers");
         match &self.inputs(node)?[..] {
             [Entity::Constant(table), Entity::View(view)] => {
                 let mut view = view.clone();
                 let is_single = view.axes.pop().is_some_and(|axis| axis.size() == 1);
-                let is_plain = view.extent().is_none() && view.features().is_empty();
                 if node.int("batch_dims", 0) != 0
                     || !is_single
-                    || !is_plain
                     || view.axes.is_empty()
                     || table.dims.is_empty()
                     || table.as_floats().is_none()
@@ -107,6 +105,58 @@ impl Lowering {
         let features = table.dims[1..].iter().map(|&size| Axis::Feature(size));
         let axes = view.axes.iter().copied().chain(features).collect();
         self.make(node, Operator::Embed(table.clone()), vec![read], axes)
+    }
+
+    /// A number written into zeros at the place that an integer says, as `scatter_` makes a one-hot code.
+    pub(super) fn mark(&mut self, node: &Node) -> Done {
+        let refused = || Unsupported::new("numbers written to places that are computed, other than a one-hot code");
+        let [Entity::Constant(zeros), Entity::View(view), Entity::Constant(mark)] = &self.inputs(node)?[..] else {
+            return Err(refused());
+        };
+        let axis = axes::resolve(node.int("axis", 0), view.axes.len())?;
+        let first = mark
+            .as_floats()
+            .and_then(|values| values.first().copied())
+            .unwrap_or(f32::NAN);
+        let is_one = mark
+            .as_floats()
+            .is_some_and(|values| values.iter().all(|&value| value == first));
+        let others = |at: usize| at == axis || zeros.dims.get(at) == Some(&view.axes[at].size());
+        let is_code = matches!(view.axes[axis], Axis::Unit | Axis::Feature(1))
+            && zeros.dims.len() == view.axes.len()
+            && (0..view.axes.len()).all(others);
+        if !zeros.is_zero()
+            || zeros.size() == 0
+            || !is_one
+            || !is_code
+            || !matches!(node.text("reduction"), b"" | b"none")
+        {
+            return Err(refused());
+        }
+        let mut view = view.clone();
+        let depth = zeros.dims[axis];
+        view.axes[axis] = Axis::Feature(1);
+        let seen = view.features();
+        let mut dims = vec![1; seen.len()];
+        dims[axes::feature_index(&view.axes, axis)] = depth;
+        let levels = Constant {
+            dims,
+            values: Values::Ints((0..depth as i64).collect()),
+        };
+        let mut axes = view.axes.clone();
+        axes[axis] = Axis::Feature(depth);
+        let equal = Operator::Pointwise(Node::new("Equal", &[], ""));
+        let operands = vec![Operand::Tensor(view.read(seen)), Operand::Constant(levels)];
+        let is_there = self.beside(node, equal, operands, axes.clone())?;
+        self.tensors[is_there.tensor].is_real = false;
+        let number = |value: f32| Operand::Constant(Constant::floats(Vec::new(), vec![value]));
+        let operands = vec![
+            Operand::Tensor(is_there.read(is_there.features())),
+            number(first),
+            number(0.0),
+        ];
+        let choice = Operator::Pointwise(Node::new("Where", &[], ""));
+        self.make(node, choice, operands, axes)
     }
 
     pub(super) fn one_hot(&mut self, node: &Node) -> Done {

@@ -1,7 +1,7 @@
 //! Operators over the features of a pixel: normalisation, softmax, reductions.
 
 use super::{
-    Done, Entity, Lowering,
+    Done, Entity, Lowering, View,
     axes::{self, Axis},
 };
 use crate::graph::{
@@ -91,6 +91,74 @@ impl Lowering {
         self.make(node, operator, operands, view.axes)
     }
 
+    /// Normalisation over the features of a pixel, as a `GroupNorm` has it whose places are part of the batch.
+    pub(super) fn instance_normalization(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        let refused = || Unsupported::new("normalisation over places");
+        let [outer, groups, normalised @ ..] = &view.axes[..] else {
+            return Err(refused());
+        };
+        let is_of_features = |axis: &Axis| matches!(axis, Axis::Feature(_) | Axis::Unit | Axis::Batch);
+        if outer.features().is_some() || !is_of_features(groups) || !normalised.iter().all(is_of_features) {
+            return Err(refused());
+        }
+        let (features, extent) = (view.features(), view.extent());
+        let first = features.len() - axes::features(normalised).len();
+        let kept = |at: usize| if at < first { features[at] } else { 1 };
+        let reduced: Vec<usize> = (0..features.len()).map(kept).collect();
+        let mean = Operator::Mix {
+            node: Node::new("ReduceMean", &[], ""),
+            axes: (first..features.len()).collect(),
+        };
+        let pointwise = |name: &str| Operator::Pointwise(Node::new(name, &[], ""));
+        let epsilon = Operand::Constant(Constant::floats(Vec::new(), vec![node.float("epsilon", 1e-5)]));
+        let mut step = |operator: Operator, operands: Vec<Operand>, features: &[usize]| {
+            self.step(node, operator, operands, features, extent)
+        };
+        let x = Operand::Tensor(view.read(features.clone()));
+        let average = step(mean.clone(), vec![x.clone()], &reduced)?;
+        let centred = step(pointwise("Sub"), vec![x, average], &features)?;
+        let squares = step(pointwise("Mul"), vec![centred.clone(), centred.clone()], &features)?;
+        let variance = step(mean, vec![squares], &reduced)?;
+        let raised = step(pointwise("Add"), vec![variance, epsilon], &reduced)?;
+        let deviation = step(pointwise("Sqrt"), vec![raised], &reduced)?;
+        let divided = step(pointwise("Div"), vec![centred, deviation], &features)?;
+        let mut dims = vec![1; features.len()];
+        if let (Axis::Feature(size), Some(first)) = (groups, dims.first_mut()) {
+            *first = *size;
+        }
+        let [scale, bias] = [1, 2].map(|at| self.floats_input(node, at));
+        let (scale, bias) = (scale?, bias?);
+        let size = dims.iter().product::<usize>();
+        if scale.len() != size || bias.len() != size {
+            return Err(Unsupported::new("constants that do not fit the input"));
+        }
+        let [scale, bias] = [scale, bias].map(|values| Operand::Constant(Constant::floats(dims.clone(), values)));
+        let scaled = self.step(node, pointwise("Mul"), vec![divided, scale], &features, extent)?;
+        self.make(node, pointwise("Add"), vec![scaled, bias], view.axes)
+    }
+
+    /// One of several steps of what a node does.
+    fn step(
+        &mut self,
+        node: &Node,
+        operator: Operator,
+        operands: Vec<Operand>,
+        features: &[usize],
+        extent: Option<(i64, i64)>,
+    ) -> Result<Operand, Unsupported> {
+        let tensor = self.tensor(StencilTensor {
+            layer: layer::describe(node),
+            operator,
+            operands,
+            features: features.to_vec(),
+            extent,
+            stride: Stride::ONE,
+            is_real: true,
+        })?;
+        Ok(Operand::Tensor(self.view(tensor, Vec::new()).read(features.to_vec())))
+    }
+
     pub(super) fn softmax(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let axis = axes::resolve(node.int("axis", -1), view.axes.len())?;
@@ -107,7 +175,9 @@ impl Lowering {
 
     pub(super) fn reduce(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
+        let is_place = matches!(node.op_type(), "ArgMax" | "ArgMin");
         let given = match node.ints("axes") {
+            _ if is_place => Some(vec![node.int("axis", 0)]),
             Some(axes) => Some(axes.to_vec()),
             None => self.ints_input(node, 1)?,
         };
@@ -117,6 +187,7 @@ impl Lowering {
             .into_iter()
             .map(|axis| axes::resolve(axis, view.axes.len()))
             .collect::<Result<Vec<_>, _>>()?;
+        let view = over.iter().fold(view, |view, &axis| view.beside_batch(axis));
         if over
             .iter()
             .any(|&axis| !matches!(view.axes[axis], Axis::Feature(_) | Axis::Unit))
@@ -145,6 +216,21 @@ impl Lowering {
             .filter(|(at, _)| keeps || !over.contains(at))
             .map(|(at, &axis)| if over.contains(&at) { Axis::Unit } else { axis })
             .collect();
+        if axes.is_empty() {
+            // Of a single channel most of them are that channel itself.
+            let is_itself = matches!(
+                node.op_type(),
+                "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceProd"
+            );
+            let own = View {
+                axes: axes_after,
+                ..view
+            };
+            return match is_itself {
+                true => self.define(node, Entity::View(own)),
+                false => Err(Unsupported::new("a reduction of a single channel")),
+            };
+        }
         let tensor = self.tensor(StencilTensor {
             layer: layer::describe(node),
             operator: Operator::Mix {
@@ -155,7 +241,7 @@ impl Lowering {
             features: reduced,
             extent: view.extent(),
             stride: Stride::ONE,
-            is_real: true,
+            is_real: !is_place,
         })?;
         let view = self.view(tensor, axes_after);
         self.define(node, Entity::View(view))

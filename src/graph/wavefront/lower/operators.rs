@@ -26,6 +26,11 @@ const POINTWISE: &[&str] = &[
     "Asinh",
     "Atan",
     "Atanh",
+    "BitShift",
+    "BitwiseAnd",
+    "BitwiseNot",
+    "BitwiseOr",
+    "BitwiseXor",
     "Cast",
     "Ceil",
     "Celu",
@@ -124,6 +129,8 @@ impl Lowering {
             "BatchNormalization" => self.batch_normalization(node),
             "LayerNormalization" => self.layer_normalization(node),
             "Softmax" | "LogSoftmax" => self.softmax(node),
+            "InstanceNormalization" => self.instance_normalization(node),
+            "ArgMax" | "ArgMin" => self.reduce(node),
             "ReduceMean" | "ReduceSum" | "ReduceMax" | "ReduceMin" | "ReduceL1" | "ReduceL2" | "ReduceSumSquare"
             | "ReduceLogSumExp" | "ReduceProd" => self.reduce(node),
             "Concat" => self.concat(node),
@@ -134,6 +141,7 @@ impl Lowering {
             "GatherND" => self.gather_rows(node),
             "OneHot" => self.one_hot(node),
             "ScatterND" => self.scatter(node),
+            "ScatterElements" => self.mark(node),
             "Tile" => self.tile(node),
             "Einsum" => self.einsum(node),
             "Transpose" => self.transpose(node),
@@ -288,14 +296,12 @@ pub(super) fn output_of(node: &Node) -> Result<String, Unsupported> {
 /// Why an operator that is not known has no place in a stencil, as the author of the network would say it.
 fn reason(operator: &str) -> &'static str {
     match operator {
-        "InstanceNormalization" | "GroupNormalization" | "MeanVarianceNormalization" | "LpNormalization" => {
-            "normalisation over places"
-        }
+        "GroupNormalization" | "MeanVarianceNormalization" | "LpNormalization" => "normalisation over places",
         "Attention" | "MultiHeadAttention" => "attention over places",
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
         "LpPool" => "pooling of neighbours",
         "GridSample" => "resizing",
-        "CumSum" => "a running sum over places",
+        "CumSum" => "a running sum",
         "LSTM" | "GRU" | "RNN" => "a recurrent layer over the image, of which a `pixelrnn` takes the step",
         "If" | "Loop" | "Scan" => "a branch or a loop",
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial" => {

@@ -22,7 +22,17 @@ const MOST_PADDING: u64 = 1 << 20;
 
 impl Lowering {
     pub(super) fn concat(&mut self, node: &Node) -> Done {
-        let entities = self.inputs(node)?;
+        let entities: Vec<Entity> = self
+            .inputs(node)?
+            .into_iter()
+            .map(|entity| match entity {
+                Entity::View(view) => {
+                    let axis = axes::resolve(node.int("axis", 0), view.axes.len())?;
+                    Ok(Entity::View(view.beside_batch(axis)))
+                }
+                constant @ Entity::Constant(_) => Ok(constant),
+            })
+            .collect::<Result<_, _>>()?;
         let views: Vec<&View> = entities
             .iter()
             .filter_map(|entity| match entity {
@@ -37,7 +47,7 @@ impl Lowering {
         if first.axes[axis].is_spatial() {
             return self.concat_places(node, &entities, axis);
         }
-        if axis == 0 {
+        if first.axes[axis] == Axis::Batch {
             return Err(Unsupported::new("a concatenation over the batch"));
         }
         let mut axes = first.axes.clone();

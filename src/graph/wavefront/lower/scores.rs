@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::{View, axes::Axis};
+use super::{View, line::Line};
 use crate::graph::{constant::Constant, protobuf::Tensor, wavefront::Unsupported};
 
 pub(super) const LATER: &str = "attention over places that are not all places before";
@@ -13,7 +13,7 @@ const BOOL: i32 = 9;
 /// What is added to the scores of masked places is no mask unless it is below this.
 pub(super) const MASKED: f32 = -1e3;
 /// What is added to scores is kept with the program for every pair of places, in up to so many numbers: 64 MiB.
-const MOST_ADDED: usize = 16 << 20;
+pub(super) const MOST_ADDED: usize = 16 << 20;
 
 /// A constant of truth values.
 #[derive(Debug, Clone)]
@@ -43,6 +43,8 @@ impl Truths {
 /// Numbers of pairs of places: how much each pixel heeds every other.
 #[derive(Debug, Clone)]
 pub(super) struct Scores {
+    /// Which pixels attend to each other.
+    pub(super) line: Line,
     pub(super) queries: View,
     pub(super) keys: View,
     pub(super) factor: f32,
@@ -58,10 +60,9 @@ pub(super) struct Scores {
 }
 
 impl Scores {
-    /// Places of the image.
+    /// Places that a pixel is compared with: those of its line.
     pub(super) fn places(&self) -> usize {
-        let (rows, columns) = self.queries.extent().unwrap_or((0, 0));
-        Axis::Pixels(rows, columns).size()
+        self.line.places(self.queries.extent().unwrap_or((0, 0)))
     }
 
     pub(super) fn rank(&self) -> usize {
@@ -79,6 +80,12 @@ impl Scores {
         let places = self.places();
         let [outer @ .., queries, keys] = dims else { return None };
         let heads = outer.iter().product();
+        // What differs between lines says nothing of heads.
+        let own = &self.queries.axes[..self.rank().saturating_sub(2)];
+        let mut beside = own.iter().rev().zip(outer.iter().rev());
+        if beside.any(|(axis, &size)| axis.is_spatial() && size != 1) {
+            return None;
+        }
         let fits = (*queries, *keys) == (places, places) && places > 0 && (heads == 1 || heads == self.heads());
         fits.then_some(heads)
     }
@@ -121,9 +128,9 @@ impl Scores {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Added {
     /// 1 where all heads have the same.
-    heads: usize,
+    pub(super) heads: usize,
     /// [heads, places, places]: of the pixel that looks, then of that which it looks at.
-    values: Vec<f32>,
+    pub(super) values: Vec<f32>,
     /// The largest number that stood for nothing.
     fill: Option<f32>,
 }

@@ -31,6 +31,11 @@ pub(super) fn write(writer: &mut Writer, tensor: &StencilTensor, operands: &[Str
                 let node = like(&without(node, "axis"), &names);
                 writer.node(node.with_int("axis", axes[0] as i64 + 1));
             }
+            "ArgMax" | "ArgMin" => {
+                let node = like(&without(&without(node, "axis"), "keepdims"), &names);
+                let node = node.with_int("axis", axes.first().map_or(0, |&axis| axis as i64 + 1));
+                writer.node(node.with_int("keepdims", 1));
+            }
             name => {
                 let axes: Vec<i64> = axes.iter().map(|&axis| axis as i64 + 1).collect();
                 let node = without(&without(node, "axes"), "keepdims");

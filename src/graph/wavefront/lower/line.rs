@@ -1,0 +1,44 @@
+//! Which pixels attend to each other.
+
+use super::axes::Axis;
+
+/// The pixels that attend to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Line {
+    /// All of the image.
+    Image,
+    /// Those of a row.
+    Row,
+    /// Those of a column.
+    Column,
+}
+
+impl Line {
+    /// The line along an axis, if it is one of places.
+    pub(super) fn along(axis: Axis) -> Option<Self> {
+        match axis {
+            Axis::Pixels(..) => Some(Self::Image),
+            Axis::Column(_) => Some(Self::Row),
+            Axis::Row(_) => Some(Self::Column),
+            _ => None,
+        }
+    }
+
+    /// Its number of pixels.
+    pub(super) fn places(self, (rows, columns): (i64, i64)) -> usize {
+        match self {
+            Self::Image => Axis::Pixels(rows, columns).size(),
+            Self::Row => Axis::Column(columns).size(),
+            Self::Column => Axis::Row(rows).size(),
+        }
+    }
+
+    /// Which line a pixel is on, and at which place.
+    pub(super) fn place(self, pixel: usize, columns: usize) -> (usize, usize) {
+        match self {
+            Self::Image => (0, pixel),
+            Self::Row => (pixel / columns, pixel % columns),
+            Self::Column => (pixel % columns, pixel / columns),
+        }
+    }
+}
