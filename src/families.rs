@@ -32,7 +32,7 @@ use std::{collections::BTreeMap, fmt::Debug, sync::Arc};
 
 pub use self::{
     findings::Findings,
-    gate::{Gate, GateError, GateSettings, prove, prove_apart},
+    gate::{ASSUMED, Gate, GateError, GateSettings, prove, prove_apart},
     manifest::{Manifest, Tables},
     network::NetworkError,
     snapshot::{Declared, Snapshot},

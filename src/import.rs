@@ -15,6 +15,7 @@ mod decompose;
 pub mod export;
 pub mod interview;
 pub mod layout;
+mod of_probabilities;
 pub mod output_activation;
 pub mod output_range;
 pub mod probe;

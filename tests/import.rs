@@ -257,3 +257,22 @@ fn a_version_can_be_calibrated_and_knows_its_training_images() {
     let report = stdout(&import(&case("grey"), repository.path(), &["--yes"]), 0);
     assert!(report.contains("grey/2 is ready"), "{report}");
 }
+
+#[test]
+fn check_repeats_what_was_taken_for_granted() {
+    let repository = tempfile::tempdir().unwrap();
+    let report = stdout(&import(&case("grey"), repository.path(), &["--yes"]), 0);
+    let assumed = "0..1, as is likely; --declare input=…";
+    assert_eq!(report.matches(assumed).count(), 1, "{report}");
+    let folder = repository.path().join("grey/1");
+    let checked = stdout(&binary().args(["check", text(&folder)]).output().unwrap(), 0);
+    assert!(checked.contains(assumed), "{checked}");
+}
+
+#[test]
+fn an_answer_that_makes_flat_images_improbable_is_doubted() {
+    let repository = tempfile::tempdir().unwrap();
+    let case = case("grey-copies-mistaken");
+    let report = stdout(&import(&case, repository.path(), &["--yes"]), 0);
+    assert!(report.contains("\"0..1\" is taken, as was said"), "{report}");
+}

@@ -127,7 +127,7 @@ impl Contract for Own {
         gate.contract_kept();
         let time = gate.settle("samples", |gate| {
             let strange = network.keeps_apart(gate, &self.file)?;
-            for looks in self.contract.head.suspicions(&strange) {
+            for looks in network.head().suspicions(&strange) {
                 gate.suspect(&self.file, Some(looks));
             }
             let pictures = network.decode(&seeds, Threads::All).map_err(failed)?;

@@ -43,6 +43,9 @@ use crate::{
 /// The name of checks that found what is no reason to refuse a version.
 const WARNING: &str = "warning";
 
+/// The name of what was taken for granted at import, which no check can tell.
+pub const ASSUMED: &str = "assumed";
+
 /// A load gate at work on one version.
 pub struct Gate<'a> {
     case: Case<'a>,
@@ -259,6 +262,9 @@ impl<'a> Gate<'a> {
             self.warn(format!(
                 "weights are read from {file}, which {MANIFEST} has no hash of; add {file:?} = \"{hash}\" to [sha256]"
             ));
+        }
+        for sentence in &manifest.provenance.assumed {
+            self.passed(ASSUMED, sentence.clone());
         }
         let (stated, found) = (manifest.provenance.parameters, self.weights);
         let has_graphs = !manifest.contract.graphs().is_empty();

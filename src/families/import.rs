@@ -12,6 +12,7 @@ mod graphs;
 mod input;
 mod labels;
 mod parameters;
+mod plausible;
 mod recognition;
 mod sources;
 
@@ -134,10 +135,19 @@ pub struct Request {
     pub origin: Origin,
 }
 
+/// Answers to questions, each with its key.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// Keys and values.
+    pub answers: Vec<(String, String)>,
+    /// Whether they are what is likely, and nobody was asked.
+    pub are_assumed: bool,
+}
+
 /// What the command line does for an import.
 pub trait Host {
     /// Answers questions, or gives up: then it has said why.
-    fn answer(&mut self, questions: &[Question]) -> Option<Vec<(String, String)>>;
+    fn answer(&mut self, questions: &[Question]) -> Option<Answers>;
 
     /// The images of a file or a folder.
     fn images(&mut self, path: &Path, shape: ImageShape) -> Result<Vec<Image>, String>;
@@ -202,6 +212,9 @@ pub fn import(
         let mut questions = interview.open().to_vec();
         let mut is_gate = false;
         if questions.is_empty() {
+            if request.golden.is_none() {
+                plausible::doubt(tools.registry, &brought, &mut interview);
+            }
             let plan = sources::tabulated(engine, plan);
             let draft = draft::Draft::new((family, plan), &brought, request, &interview, host).map_err(problem)?;
             host.begin(&format!("proving {}", request.name));
@@ -229,7 +242,16 @@ pub fn import(
                 }
                 found.into_iter().collect()
             }
-            None => host.answer(&questions).ok_or(ImportError::Unanswered)?,
+            None => {
+                plausible::prefer(tools.registry, &brought, &interview, &mut questions);
+                let Answers { answers, are_assumed } = host.answer(&questions).ok_or(ImportError::Unanswered)?;
+                if are_assumed {
+                    questions
+                        .iter()
+                        .for_each(|question| interview.take_for_granted(question));
+                }
+                answers
+            }
         };
         if let Some(refused) = batch::refused_by(&answers, &brought) {
             return Err(problem(refused));

@@ -74,6 +74,9 @@ pub struct Provenance {
     pub beta: Option<f64>,
     /// Anything else worth knowing.
     pub notes: Option<String>,
+    /// What was taken for granted of its graphs, in sentences.
+    #[serde(default)]
+    pub assumed: Vec<String>,
     /// File of short hashes of the training images, see [`crate::detection::trained_on`].
     pub trained_on: Option<String>,
 }

@@ -28,6 +28,8 @@ pub struct Interview {
     open: Vec<Question>,
     /// What was taken for granted, in sentences.
     assumed: Vec<String>,
+    /// The same of likely answers, which are given once and for all.
+    granted: Vec<String>,
     used: Vec<String>,
 }
 
@@ -47,8 +49,41 @@ impl Interview {
         Self {
             answers: self.answers.clone(),
             insisted: self.insisted.clone(),
+            granted: self.granted.clone(),
             ..Self::default()
         }
+    }
+
+    /// Notes that the likely answer to a question was taken, and how another one is given.
+    pub fn take_for_granted(&mut self, question: &Question) {
+        let Question {
+            key,
+            text,
+            options,
+            likely,
+        } = question;
+        let others: Vec<&str> = options
+            .iter()
+            .map(|option| &*option.0)
+            .filter(|own| own != likely)
+            .collect();
+        let others = if others.is_empty() {
+            "…".to_owned()
+        } else {
+            others.join(", ")
+        };
+        let end = if text.ends_with(['?', '.']) { "" } else { ":" };
+        self.granted.push(format!(
+            "{text}{end} {likely}, as is likely; --declare {key}=… says otherwise ({others})"
+        ));
+    }
+
+    /// The same answers but for that to one question.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Self {
+        let mut own = self.again();
+        own.answers.remove(key);
+        own
     }
 
     /// Adds an answer.
@@ -134,8 +169,8 @@ impl Interview {
     }
 
     /// What was taken for granted.
-    pub fn assumed(&self) -> &[String] {
-        &self.assumed
+    pub fn assumed(&self) -> Vec<String> {
+        [&self.granted[..], &self.assumed].concat()
     }
 
     /// Answers that nobody asked for.
@@ -164,5 +199,10 @@ mod tests {
         assert!(again.is_insisted("other") && !again.is_insisted("key"));
         assert_eq!(again.assume("levels", "256", "images have 256 levels"), "256");
         assert_eq!(again.assumed(), ["images have 256 levels"]);
+        again.take_for_granted(&interview.open()[0]);
+        assert_eq!(
+            again.again().assumed(),
+            ["which? b, as is likely; --declare key=… says otherwise (a)"]
+        );
     }
 }

@@ -77,11 +77,12 @@ pub fn last(graph: &Graph, output: &str) -> (OutputActivation, String) {
     }
 }
 
-/// Whether an output is joined of parts of which one ends like this.
-pub fn is_in_part(graph: &Graph, output: &str, activation: OutputActivation) -> bool {
+/// Whether an output is joined of parts of which the last one ends like this, however they were joined.
+pub fn is_last_part(graph: &Graph, output: &str, activation: OutputActivation) -> bool {
     let (_, value) = last(graph, output);
     let joined = surgery::producer(graph, &value).filter(|node| node.op_type() == "Concat");
-    joined.is_some_and(|node| node.inputs.iter().any(|part| last(graph, part).0 == activation))
+    let part = joined.and_then(|node| node.inputs.last());
+    part.is_some_and(|part| last(graph, part).0 == activation || is_last_part(graph, part, activation))
 }
 
 /// Whether numbers are cut off at −1 and 1.
@@ -131,6 +132,8 @@ mod tests {
             Node::new("Tanh", &["a"], "t"),
             Node::new("Concat", &["a", "t"], "both"),
             Node::new("Reshape", &["both"], "parts"),
+            Node::new("Concat", &["b", "parts"], "nested"),
+            Node::new("Concat", &["t", "a"], "means"),
         ];
         assert_eq!(last(&graph, "y"), (OutputActivation::Softmax, "b".to_owned()));
         assert_eq!(last(&graph, "a").0, OutputActivation::Linear);
@@ -140,8 +143,9 @@ mod tests {
         assert_eq!(last(&graph, "signed").0, OutputActivation::Tanh);
         assert_eq!(last(&graph, "cut").0, OutputActivation::Other);
         assert_eq!(last(&graph, "place").0, OutputActivation::Place);
-        assert!(is_in_part(&graph, "parts", OutputActivation::Tanh));
-        assert!(!is_in_part(&graph, "parts", OutputActivation::Sigmoid));
-        assert!(!is_in_part(&graph, "t", OutputActivation::Tanh));
+        let is_tanh = |value: &str| is_last_part(&graph, value, OutputActivation::Tanh);
+        assert!(is_tanh("parts") && is_tanh("nested"));
+        assert!(!is_last_part(&graph, "parts", OutputActivation::Sigmoid));
+        assert!(!is_tanh("t") && !is_tanh("means"));
     }
 }

@@ -4,7 +4,10 @@
 //! From the output back to the first operator that is not known to work on each number by itself; from there bounds are
 //! carried forward again. It does not know what the numbers are for.
 
-use super::output_activation::{MOVING, OutputActivation};
+use super::{
+    of_probabilities,
+    output_activation::{MOVING, OutputActivation},
+};
 use crate::graph::{
     protobuf::{Graph, Model, Node},
     surgery, weights,
@@ -23,6 +26,8 @@ pub struct Made {
     pub is_rectified: bool,
     /// Whether they are only scaled.
     pub is_scaled: bool,
+    /// Whether they are made of probabilities alone, and are not their logarithms.
+    pub is_of_probabilities: bool,
     /// None is smaller.
     pub least: f64,
     /// None is larger.
@@ -79,12 +84,15 @@ fn made_in(graph: &Graph, output: &str) -> Made {
     let is_linear = |pass: &&Pass| matches!(pass, Pass::Times(_) | Pass::Plus(_) | Pass::Sum | Pass::Unlike);
     let is_cut = |pass: &Pass| matches!(pass, Pass::Cut(least, _) if *least == 0.0);
     let is_scale = |pass: &Pass| matches!(pass, Pass::Cut(..)) || matches!(pass, Pass::Times(factor) if *factor > 0.0);
+    // What is only scaled and moved is told by its range: some cap logits by a sigmoid.
+    let is_capped = source == OutputActivation::Sigmoid && passes.iter().all(|pass| is_linear(&pass));
     Made {
         source,
         is_unchanged: passes.is_empty(),
         is_logarithm: passes.contains(&Pass::Log),
         is_rectified: passes.iter().rev().find(|pass| !is_linear(pass)).is_some_and(is_cut),
         is_scaled: passes.iter().all(is_scale),
+        is_of_probabilities: !is_capped && of_probabilities::is_no_logarithm(graph, output),
         least,
         most,
     }

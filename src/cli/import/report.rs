@@ -3,6 +3,7 @@
 use crate::{
     app::Registries,
     cli::say,
+    families::ASSUMED,
     families::import::{ImportError, Imported, Problem, Request},
     intake::Takes,
 };
@@ -53,6 +54,8 @@ pub(super) fn report(imported: &Imported, request: &Request, registries: &Regist
         .card
         .checks
         .iter()
+        // Told above.
+        .filter(|check| check.name != ASSUMED)
         .map(|check| format!("{:<14}  {}", check.name, check.finding))
         .collect();
     block("proved", &checks);

@@ -13,7 +13,7 @@ use crate::{
         spinner::Spinner,
     },
     domain::image::{Image, ImageShape},
-    families::import::{Host, Question},
+    families::import::{Answers, Host, Question},
     media::DecodeOptions,
 };
 
@@ -27,7 +27,7 @@ pub(super) struct Terminal {
 }
 
 impl Host for Terminal {
-    fn answer(&mut self, questions: &[Question]) -> Option<Vec<(String, String)>> {
+    fn answer(&mut self, questions: &[Question]) -> Option<Answers> {
         self.spinner.aside(|| self.answers(questions))
     }
 
@@ -50,7 +50,7 @@ impl Host for Terminal {
 }
 
 impl Terminal {
-    fn answers(&self, questions: &[Question]) -> Option<Vec<(String, String)>> {
+    fn answers(&self, questions: &[Question]) -> Option<Answers> {
         let are_likely = questions.iter().all(|question| !question.likely.is_empty());
         if self.yes && are_likely {
             let taken = |question: &Question| {
@@ -60,10 +60,17 @@ impl Terminal {
                 ));
                 (question.key.clone(), question.likely.clone())
             };
-            return Some(questions.iter().map(taken).collect());
+            return Some(Answers {
+                answers: questions.iter().map(taken).collect(),
+                are_assumed: true,
+            });
         }
         if !self.yes && io::stdin().is_terminal() {
-            return questions.iter().map(ask).collect();
+            let answers: Option<Vec<_>> = questions.iter().map(ask).collect();
+            return answers.map(|answers| Answers {
+                answers,
+                are_assumed: false,
+            });
         }
         say(if are_likely {
             "what no file tells has to be said; --yes takes what is likely:"

@@ -82,6 +82,7 @@ impl Candidate<'_> {
             );
             gate.passed("causality", finding);
             noise_is_improbable(file, network.shape(), &others)?;
+            flat_images_go_on(gate, file, &network)?;
             if let Some(cropping) = network.cropping() {
                 gate.passed("cropping", cropping.to_string());
             }
@@ -186,6 +187,37 @@ fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Re
             most,
         }),
     }
+}
+
+/// Tells where flat images are predicted as if they were given in other units than those of the training.
+fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network) -> Result<(), GateError> {
+    let shape = network.shape();
+    // Of so few levels units change little.
+    if shape.levels() < 8 {
+        return Ok(());
+    }
+    let (most, mut scratch) = ((shape.levels() - 1) as f64, Scratch::default());
+    let mut predicted = Vec::new();
+    for share in units::SHARES {
+        let levels = vec![(share * most).round() as u8; shape.dimensions()];
+        let given = [Given::from(&levels[..])];
+        let logits = network
+            .logits(&given, Threads::All)
+            .map_err(|cause| failed(file, cause))?;
+        // The end of the last row has seen most; and later channels of a mixture move with earlier ones.
+        let places = shape.pixels() - shape.width().div_ceil(2)..shape.pixels();
+        let means: Vec<f64> = places
+            .map(|index| logits.predict(0, index, &levels, |prediction| prediction.mean(&mut scratch)))
+            .collect();
+        predicted.push(means.iter().sum::<f64>() / (means.len() as f64 * most));
+    }
+    if let Some(looks) = units::flat(&predicted) {
+        gate.warn(format!(
+            "{file}: what it predicts of flat images is {looks}; [input] of the manifest says how they are given, and \
+             the parameters of mixtures are of levels from -1 to 1"
+        ));
+    }
+    Ok(())
 }
 
 /// Golden images whose scores are compared with those that their logits give: every number of them, in double

@@ -8,6 +8,7 @@ use crate::{
         manifest::{self, Declared, Likelihood, refuse},
     },
     graph::{GraphError, convert::Step, protobuf::Model, signature},
+    import::output_range,
 };
 
 /// Names of a decoder's outputs in a manifest, of which a head reads some.
@@ -30,7 +31,11 @@ pub struct Head {
     kind: Kind,
     /// Outputs, in the order in which the kind reads them.
     outputs: Vec<String>,
+    /// Between which numbers the last operators of the graph keep the first output, once a graph has told.
+    range: (f64, f64),
 }
+
+const ANY: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Kind {
@@ -71,6 +76,7 @@ impl Head {
             shape,
             kind: Kind::Picture,
             outputs: vec![output],
+            range: ANY,
         }
     }
 
@@ -120,7 +126,12 @@ impl Head {
         let named = outputs.named();
         let outputs: Option<Vec<String>> = reads.iter().map(|&key| take(&named, key)).collect();
         match outputs.filter(|outputs| outputs.len() == named.len()) {
-            Some(outputs) => Ok(Self { shape, kind, outputs }),
+            Some(outputs) => Ok(Self {
+                shape,
+                kind,
+                outputs,
+                range: ANY,
+            }),
             None => {
                 let keys: Vec<&str> = named.iter().map(|(key, _)| *key).collect();
                 let what = match likelihood {
@@ -181,7 +192,7 @@ impl Head {
         }
     }
 
-    /// The same head of this graph, which decides how many parameters a pixel has.
+    /// The same head of this graph, which decides how many parameters a pixel has and which pictures there can be.
     pub(super) fn of_graph(mut self, model: &Model) -> Result<Self, GraphError> {
         if self.kind == Kind::Mixture(0) {
             let (features, channels) = (signature::features(model, &self.outputs[0])?, self.shape.channels());
@@ -195,6 +206,8 @@ impl Head {
             }
             self.kind = Kind::Mixture(features);
         }
+        let made = output_range::made(model, &self.outputs[0]);
+        self.range = (made.least, made.most);
         Ok(self)
     }
 
@@ -240,16 +253,17 @@ impl Head {
     pub(in crate::families) fn suspicions(&self, observations: &[Observation]) -> Vec<Suspicion> {
         let located: Vec<f32> = observations.iter().flat_map(|o| o.located_at()).copied().collect();
         let scales: Vec<f32> = observations.iter().flat_map(|o| o.log_scale()).copied().collect();
+        let pictures = |are_means| units::bounds(self.range).or_else(|| units::pictures(&located, are_means));
         let found = match self.kind {
-            Kind::Located(_) => [units::pictures(&located, true), units::log_scale(&scales)],
-            Kind::LocatedAlike(..) => [units::pictures(&located, true), None],
+            Kind::Located(_) => [pictures(true), units::log_scale(&scales)],
+            Kind::LocatedAlike(..) => [pictures(true), None],
             Kind::LogOdds => [units::logits(&located, 1), None],
             Kind::Mixture(_) => {
                 let (pixels, channels) = (self.shape.pixels(), self.shape.channels());
                 let each = observations.iter().map(Observation::located_at);
                 return each.flat_map(|own| units::mixture(own, pixels, channels)).collect();
             }
-            Kind::Picture => [units::pictures(&located, false), None],
+            Kind::Picture => [pictures(false), None],
         };
         found.into_iter().flatten().collect()
     }

@@ -5,15 +5,19 @@
 //! with the same mistake.
 
 mod codes;
+mod flat;
 mod logits;
 mod mixture;
+mod pictures;
 
 use std::fmt;
 
 pub(in crate::families) use self::{
     codes::width,
+    flat::{SHARES, flat},
     logits::{logits, predictions},
     mixture::mixture,
+    pictures::{bounds, pictures},
 };
 use crate::families::manifest::Declared;
 
@@ -35,12 +39,16 @@ pub(in crate::families) enum Suspicion {
     MixtureScales,
     /// Means of mixtures far beyond 1.
     MixtureMeans,
+    /// Coefficients of mixtures that went through a hyperbolic tangent.
+    MixtureCoefficients,
     /// Pictures that use all of [−1, 1].
     Signed,
     /// Pictures far above 1.
     Levels,
     /// Pictures of which much lies outside [0, 1].
     Outside,
+    /// Pictures that the last operators of the graph keep in another range than that of 0 to 1.
+    Bounds,
     /// Log-scales that are all positive.
     Scale,
     /// Log-variances that are all positive.
@@ -66,10 +74,12 @@ impl Suspicion {
     pub(in crate::families) fn is_answered(self, declared: Declared) -> bool {
         match self {
             Self::Probabilities | Self::Shares | Self::OtherLogarithms | Self::Squashed => declared.logits.is_some(),
-            Self::Signed | Self::Levels | Self::Outside => declared.pictures.is_some(),
+            Self::Signed | Self::Levels | Self::Outside | Self::Bounds => declared.pictures.is_some(),
             Self::Scale => declared.log_scale.is_some(),
             Self::Spread | Self::Swapped | Self::Wide => declared.log_variance.is_some(),
-            Self::MixtureWeights | Self::MixtureScales | Self::MixtureMeans => declared.mixture.is_some(),
+            Self::MixtureWeights | Self::MixtureScales | Self::MixtureMeans | Self::MixtureCoefficients => {
+                declared.mixture.is_some()
+            }
             Self::ScaledTwice => declared.input.is_some(),
         }
     }
@@ -99,6 +109,7 @@ impl Suspicion {
             Self::Signed => ("pictures", &PICTURES, "-1..1"),
             Self::Levels => ("pictures", &PICTURES, "levels"),
             Self::Outside => ("pictures", &PICTURES, "0..1"),
+            Self::Bounds => ("pictures", &PICTURES, ""),
             Self::Scale => (
                 "log_scale",
                 &[
@@ -110,7 +121,7 @@ impl Suspicion {
             Self::Spread => ("log_variance", &SPREADS, "variance"),
             Self::Swapped => ("log_variance", &SPREADS, "log-variance"),
             Self::Wide => ("log_variance", &SPREADS, ""),
-            Self::MixtureWeights | Self::MixtureScales | Self::MixtureMeans => (
+            Self::MixtureWeights | Self::MixtureScales | Self::MixtureMeans | Self::MixtureCoefficients => (
                 "mixture",
                 &[("parameters", "they are the parameters of the contract after all")],
                 "",
@@ -162,6 +173,11 @@ impl fmt::Display for Suspicion {
                 "more than half of the numbers of its pictures lie outside of 0 to 1; say pictures = \"0..1\" if the \
                  rest is to be cut off, else \"-1..1\" or \"levels\""
             }
+            Self::Bounds => {
+                "the last operators of its graph keep its pictures in another range than from 0 to 1, so that levels \
+                 are left out or cut off: they may be standardised, or be in other units than is said; export them \
+                 from 0 to 1, or say pictures = \"0..1\", \"-1..1\" or \"levels\" if that is right after all"
+            }
             Self::Scale => {
                 "its log-scales look like scales: none is negative, which would be a spread wider than all levels; say \
                  log_scale = \"scale\", or log_scale = \"log-scale\" if they are that after all"
@@ -195,33 +211,17 @@ impl fmt::Display for Suspicion {
                 "the means of its mixtures lie far beyond 1, as levels do, and are taken as going from -1 to 1; export \
                  them like that, or say mixture = \"parameters\" if they are right"
             }
+            Self::MixtureCoefficients => {
+                "the coefficients between the channels of its mixtures look as if they had gone through a hyperbolic \
+                 tangent, which they get by definition: none is beyond 1, and many are next to it; export what is \
+                 before it, or say mixture = \"parameters\" if it was trained with both"
+            }
             Self::ScaledTwice => {
                 "its input looks scaled twice: [input] scales levels, and the graph divides what it is given again; \
                  set [input] scale = 1.0, or say input = \"scaled-twice\" if it was trained like that"
             }
         })
     }
-}
-
-/// Looks at pictures. `are_means`: whether they are means of a likelihood whose outermost levels take all beyond them,
-/// which may lie outside.
-pub(in crate::families) fn pictures(values: &[f32], are_means: bool) -> Option<Suspicion> {
-    let share = |holds: &dyn Fn(f32) -> bool| {
-        let count = values.iter().filter(|&&value| holds(value)).count();
-        count as f64 / values.len().max(1) as f64
-    };
-    let within_one = values.iter().all(|value| value.abs() <= 1.0001);
-    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
-    // Means of an untrained network lie anywhere about 0.
-    let lowest = if are_means { -0.5 } else { -0.4 };
-    if within_one && least < lowest && share(&|value| value < -0.25) > 0.05 {
-        return Some(Suspicion::Signed);
-    }
-    if share(&|value| value > 2.0) > 0.25 && share(&|value| value < -0.5) < 0.05 {
-        return Some(Suspicion::Levels);
-    }
-    let outside = share(&|value| !(-0.1..=1.1).contains(&value));
-    (!are_means && outside > 0.5).then_some(Suspicion::Outside)
 }
 
 /// Looks at the log-scales of a decoder, in units of the whole range of levels.
@@ -303,24 +303,6 @@ pub(in crate::families) fn is_plausible_count(stated: u64, found: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ranges_of_pictures_are_told_apart() {
-        let ramp =
-            |from: f32, to: f32| -> Vec<f32> { (0..=100).map(|i| from + (to - from) * i as f32 / 100.0).collect() };
-        for means in [false, true] {
-            assert_eq!(pictures(&ramp(0.0, 1.0), means), None);
-            assert_eq!(pictures(&ramp(-0.1, 1.1), means), None);
-            assert_eq!(pictures(&ramp(-1.0, 1.0), means), Some(Suspicion::Signed));
-            assert_eq!(pictures(&ramp(0.0, 255.0), means), Some(Suspicion::Levels));
-        }
-        let dark = [vec![-0.3; 60], ramp(0.0, 1.3)].concat();
-        assert_eq!(pictures(&dark, true), None);
-        assert_eq!(
-            pictures(&[vec![-0.3; 120], ramp(0.0, 1.3)].concat(), false),
-            Some(Suspicion::Outside)
-        );
-    }
 
     #[test]
     fn spreads_are_told_from_their_logarithms() {

@@ -142,7 +142,7 @@ impl Draft {
         );
     }
 
-    /// `[provenance]`, with all that was recognised or taken for granted.
+    /// `[provenance]`, with all that was recognised, and what was taken for granted.
     fn provenance(&mut self, origin: &Origin, parameters: u64, trained_on: Option<Vec<Image>>, interview: &Interview) {
         let mut line = "";
         if let Some(images) = trained_on {
@@ -157,20 +157,24 @@ impl Draft {
                     .to_owned(),
             );
         }
-        let notes: Vec<&str> = self
-            .notes
+        let assumed: String = interview
+            .assumed()
             .iter()
-            .chain(interview.assumed())
-            .map(String::as_str)
+            .map(|own| format!("    {},\n", quoted(own)))
             .collect();
+        let assumed = if assumed.is_empty() {
+            String::new()
+        } else {
+            format!("assumed = [\n{assumed}]\n")
+        };
         let said = |text: &Option<String>| quoted(text.as_deref().unwrap_or("not stated"));
         self.manifest += &format!(
             "\n[provenance]\ndata = {}\nlicence = {}\ncommand = {}\nparameters = {parameters}\ntraining_seconds = \
-             0\n{line}notes = {}\n",
+             0\n{line}notes = {}\n{assumed}",
             said(&origin.data),
             said(&origin.licence),
             said(&origin.trained_with),
-            quoted(&notes.join(". "))
+            quoted(&self.notes.join(". "))
         );
     }
 
@@ -245,7 +249,7 @@ impl Draft {
             folder,
             model,
             notes: self.notes,
-            assumed: interview.assumed().to_vec(),
+            assumed: interview.assumed(),
             is_checked: self.is_checked,
         })
     }

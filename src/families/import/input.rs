@@ -12,6 +12,7 @@ use crate::{
         interview::Interview,
         layout::Arrangement,
         output_activation::{self, OutputActivation},
+        output_range,
         reading::{Axes, Given, ImageForm, Reading, Taken, read_size},
     },
 };
@@ -250,8 +251,41 @@ pub(crate) fn units_of_pictures(
             ));
             ((0.5, 0.5), None)
         }
-        None => ((1.0, 0.0), None),
+        None => {
+            let made = output_range::made(&reading.model, &given.port.name);
+            let (scale, sentence) = units_of_range((made.least, made.most), levels);
+            if !sentence.is_empty() {
+                interview.note(&format!("{}: {sentence}", reading.file));
+            }
+            (scale, None)
+        }
     }
+}
+
+/// The units of pictures whose numbers lie between these, as factor and term, and what is to be said of it.
+fn units_of_range((least, most): (f64, f64), levels: usize) -> ((f32, f32), &'static str) {
+    let is = |from: f64, to: f64| (least - from).abs() < 1e-3 * to && (most - to).abs() < 1e-3 * to;
+    let top = (levels - 1) as f64;
+    if is(-1.0, 1.0) {
+        return (
+            (0.5, 0.5),
+            "its last operators keep its pictures between -1 and 1, so they go from there",
+        );
+    }
+    if levels > 2 && is(0.0, top) {
+        return (
+            (1.0 / top as f32, 0.0),
+            "its last operators keep its pictures between the lowest and the highest level",
+        );
+    }
+    // What is bounded otherwise is asked about by the load gate.
+    let sentence = if least.is_finite() && most.is_finite() {
+        ""
+    } else {
+        "nothing in it bounds its pictures, which are taken to go from 0 to 1: --declare pictures=-1..1 or \
+         pictures=levels says otherwise, and what is standardised is to be exported with its mean and deviation undone"
+    };
+    ((1.0, 0.0), sentence)
 }
 
 /// An output that is a picture: which one, its size and the order of its axes.
@@ -293,5 +327,22 @@ fn size_of(sizes: &[usize]) -> Option<(usize, usize, usize)> {
             (side >= 4 && numbers == channels * side * side).then_some((channels, side, side))
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_of_pictures_follow_from_their_bounds() {
+        let scale = |range| units_of_range(range, 256).0;
+        assert_eq!(scale((0.0, 1.0)), (1.0, 0.0));
+        assert_eq!(scale((-1.0, 1.0)), (0.5, 0.5));
+        assert_eq!(scale((0.0, 255.0)), (1.0 / 255.0, 0.0));
+        assert_eq!(units_of_range((0.0, 1.0), 2), ((1.0, 0.0), ""));
+        let said = |range| units_of_range(range, 256).1;
+        assert!(said((f64::NEG_INFINITY, f64::INFINITY)).contains("--declare pictures"));
+        assert_eq!(said((-0.4, 2.8)), "");
     }
 }

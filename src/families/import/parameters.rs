@@ -46,6 +46,15 @@ impl Parameters {
             let what = format!("{answer:?} is none of the orders");
             return Err(Problem::new("--declare parameters", what, format!("say one of {}", names.join("; "))).into());
         };
+        let coefficients = if channels == 1 {
+            ""
+        } else {
+            ", and coefficients between channels before their hyperbolic tangent"
+        };
+        interview.note(&format!(
+            "{file}: parameters of mixtures are taken as the loss of PixelCNN++ takes them: means and log-scales of \
+             levels from -1 to 1{coefficients}; scores of the training framework (--golden) show whether they are"
+        ));
         Ok(Self {
             places: (chosen > 0).then(|| places(&orders[chosen], [channels, kinds, components])),
         })

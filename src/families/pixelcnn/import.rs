@@ -49,7 +49,9 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     // The paper's networks take levels from −1 to 1.
     let is_mixture = parameters.is_some();
-    if is_mixture && output_activation::is_in_part(reading.graph(), &given.port.name, OutputActivation::Tanh) {
+    // Behind everything else; means may be squashed, since no level is beyond 1.
+    let is_squashed = output_activation::is_last_part(reading.graph(), &given.port.name, OutputActivation::Tanh);
+    if is_mixture && form.channels > 1 && is_squashed {
         return Err(coefficients_at_last(reading, given).into());
     }
     let levels = levels_of(reading, (taken, form), levels, is_mixture, interview)?;

@@ -104,7 +104,7 @@ impl DecoderFile {
         let observations = decoder
             .decode(golden, Threads::All)
             .map_err(|cause| failed(&self.file, cause))?;
-        for looks in self.contract.head.suspicions(&observations) {
+        for looks in decoder.head().suspicions(&observations) {
             gate.suspect(&self.file, Some(looks));
         }
         gate.passed("normalisation", self.contract.head.normalisation().to_owned());

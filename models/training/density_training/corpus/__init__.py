@@ -16,6 +16,7 @@ from density_training.corpus import (
     outputs,
     published,
     published_more,
+    readings,
     vae_cases,
 )
 from density_training.corpus.case import Case
@@ -34,6 +35,7 @@ MAKERS = (
     deceptive.cases,
     classifiers.of_batches,
     outputs.cases,
+    readings.cases,
 )
 
 

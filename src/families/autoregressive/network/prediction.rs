@@ -134,6 +134,24 @@ impl Prediction<'_> {
         log_probability - total.ln()
     }
 
+    /// The mean level.
+    pub fn mean(self, scratch: &mut Scratch) -> f64 {
+        let of_weights = |weights: &mut dyn Iterator<Item = f64>| {
+            let (sum, total) = weights.enumerate().fold((0.0, 0.0), |(sum, total), (level, weight)| {
+                (sum + level as f64 * weight, total + weight)
+            });
+            sum / total
+        };
+        match self.head {
+            Head::Categorical => {
+                let max = self.values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+                of_weights(&mut self.values.iter().map(|logit| f64::from(logit - max).exp()))
+            }
+            Head::Bernoulli => 1.0 / (1.0 + (-f64::from(self.values[0])).exp()),
+            Head::LogisticMixture => of_weights(&mut self.probabilities(scratch).iter().map(|&weight| weight.into())),
+        }
+    }
+
     /// Whether it is a distribution: numbers, and of several logits a largest one that is finite.
     pub fn describes(self) -> bool {
         match self.head {

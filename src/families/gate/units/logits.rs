@@ -29,6 +29,7 @@ fn squashed(made: Made) -> Option<Suspicion> {
     let is_squashed = match made.source {
         // As it is, it is told by what it sums to.
         OutputActivation::Softmax if made.is_unchanged => false,
+        _ if made.is_of_probabilities => true,
         // Its logarithm is a logit, unless it is that of something with a term added.
         OutputActivation::Softmax if made.is_logarithm => most - least <= NARROW,
         OutputActivation::Softmax | OutputActivation::Place => true,
@@ -171,6 +172,7 @@ mod tests {
             is_logarithm: false,
             is_rectified: false,
             is_scaled: false,
+            is_of_probabilities: false,
             least: f64::NEG_INFINITY,
             most: f64::INFINITY,
         };
@@ -215,6 +217,11 @@ mod tests {
             ..any
         };
         assert_eq!(predictions(&[1.0, 2.0, 3.0], 3, rectified(0.0)), None);
+        let surprise = Made {
+            is_of_probabilities: true,
+            ..any
+        };
+        assert_eq!(predictions(&[-0.1, -0.2, -0.3], 3, surprise), Some(Suspicion::Squashed));
         let strengths = predictions(&[1.0, 2.0, 3.0], 3, rectified(1.0));
         assert_eq!(strengths, Some(Suspicion::Squashed));
         // Two labels that are learnt from nothing have opposite weights.

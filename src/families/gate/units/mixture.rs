@@ -1,6 +1,6 @@
 //! Parameters of mixtures of logistics that look like something else.
 
-use super::{Suspicion, log_scale, pictures};
+use super::{ENOUGH, Suspicion, log_scale, pictures};
 use crate::domain::logistic_mixture;
 
 /// Looks at mixtures of logistics of `pixels`: parameter by parameter, each of all pixels, in the contract's order.
@@ -29,10 +29,17 @@ pub(in crate::families) fn mixture(values: &[f32], pixels: usize, channels: usiz
         are_weights.then_some(Suspicion::MixtureWeights),
         log_scale(&of_kind(1)).map(|_| Suspicion::MixtureScales),
         (pictures(&means, true) == Some(Suspicion::Levels)).then_some(Suspicion::MixtureMeans),
+        (kinds > 2 && are_squashed(&of_kind(2))).then_some(Suspicion::MixtureCoefficients),
     ]
     .into_iter()
     .flatten()
     .collect()
+}
+
+/// Whether none of many numbers is beyond 1, and a tenth of them is next to it, as a hyperbolic tangent leaves them.
+fn are_squashed(coefficients: &[f32]) -> bool {
+    let beyond = |limit: f32| coefficients.iter().filter(|value| value.abs() > limit).count();
+    coefficients.len() >= ENOUGH && beyond(1.0) == 0 && beyond(0.95) * 10 >= coefficients.len()
 }
 
 #[cfg(test)]
@@ -52,5 +59,14 @@ mod tests {
         assert_eq!(with(0, &[0.3, 0.2, 0.7, 0.8]), [Suspicion::MixtureWeights]);
         assert_eq!(with(4, &[127.0, 90.0, 200.0, 30.0]), [Suspicion::MixtureMeans]);
         assert_eq!(with(8, &[0.1, 0.2, 0.05, 0.5]), [Suspicion::MixtureScales]);
+    }
+
+    #[test]
+    fn coefficients_that_were_squashed_are_told_by_their_limit() {
+        let wide: Vec<f32> = (0..40).map(|i| (i as f32 - 20.0) / 5.0).collect();
+        let squashed: Vec<f32> = wide.iter().map(|value| value.tanh()).collect();
+        let narrow: Vec<f32> = wide.iter().map(|value| value / 4.2).collect();
+        assert!(are_squashed(&squashed));
+        assert!(!are_squashed(&wide) && !are_squashed(&narrow));
     }
 }
