@@ -58,6 +58,11 @@ pub trait Family: Debug + Send + Sync + 'static {
     /// takes is refused.
     fn read(&self, tables: &mut Tables) -> Result<Box<dyn Contract>, String>;
 
+    /// What the numbers of a graph are if it is of the family, for whoever has to choose.
+    fn gives(&self) -> &'static str {
+        ""
+    }
+
     /// Says whether graphs that people bring are of the family, and how they are written for its contract. A family
     /// that is made of models, or of graphs in a form of its own, takes none.
     fn import<'a>(

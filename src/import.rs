@@ -3,7 +3,8 @@
 //! A front end of a compiler: [`export`] reads a file, `decompose` writes what exporters leave in it with standard
 //! operators, [`probe`] runs it as it is, [`reading`] finds out what it takes and gives, [`split`] parts an encoder
 //! from a decoder, [`layout`] tells which axis is which, [`causal`] whether it predicts, [`output_activation`] what its
-//! last operators did to its numbers, [`output_range`] in which range that leaves them, and [`canonical`] writes the
+//! last operators did to its numbers, [`output_range`] in which range that leaves them, [`features`] whether they are
+//! for labels at all, and [`canonical`] writes the
 //! same computation again with the server's inputs, outputs and units, [`tables`] with what it makes of a label alone.
 //! What no file tells is asked by [`interview`].
 //!
@@ -13,6 +14,7 @@ pub mod canonical;
 pub mod causal;
 mod decompose;
 pub mod export;
+pub mod features;
 pub mod interview;
 pub mod layout;
 mod of_probabilities;

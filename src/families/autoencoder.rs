@@ -91,6 +91,10 @@ impl Family for Autoencoder {
         }))
     }
 
+    fn gives(&self) -> &'static str {
+        "a code for each image, and a picture for each code"
+    }
+
     fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
         import::import(brought, interview)
     }

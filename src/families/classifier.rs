@@ -114,6 +114,10 @@ impl Family for Classifier {
         }))
     }
 
+    fn gives(&self) -> &'static str {
+        "its numbers are logits or probabilities of labels of which one is right"
+    }
+
     fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
         import::import(brought, interview)
     }

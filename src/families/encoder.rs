@@ -91,6 +91,10 @@ impl Family for Encoder {
         }))
     }
 
+    fn gives(&self) -> &'static str {
+        "its numbers are features, whatever for"
+    }
+
     fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
         import::import(brought, interview)
     }

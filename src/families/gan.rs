@@ -96,6 +96,10 @@ impl Family for Gan {
         }))
     }
 
+    fn gives(&self) -> &'static str {
+        "a picture for each code, by a generator"
+    }
+
     fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
         import::import(brought, interview)
     }

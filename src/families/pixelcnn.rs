@@ -67,6 +67,10 @@ impl Family for PixelCnn {
         Ok(Box::new(Own { file, contract, common }))
     }
 
+    fn gives(&self) -> &'static str {
+        "each pixel is predicted by those before it"
+    }
+
     fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
         import::import(brought, interview)
     }

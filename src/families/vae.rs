@@ -69,6 +69,10 @@ impl Family for Vae {
         Ok(Box::new(manifest::read(tables)?))
     }
 
+    fn gives(&self) -> &'static str {
+        "mean and spread of a code for each image, or a picture for each code"
+    }
+
     fn import<'a>(&self, brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
         import::import(brought, interview)
     }

@@ -198,6 +198,21 @@ pub fn sort(graph: &mut Graph) {
     }
 }
 
+/// Whether a value is computed of another one.
+pub fn is_computed_of(graph: &Graph, value: &str, other: &str) -> bool {
+    let (mut waiting, mut seen) = (vec![value.to_owned()], HashSet::new());
+    while let Some(value) = waiting.pop() {
+        let Some(node) = producer(graph, &value) else { continue };
+        let mut read = HashSet::new();
+        read_by(node, &mut read);
+        if read.contains(other) {
+            return true;
+        }
+        waiting.extend(read.into_iter().filter(|name| seen.insert(name.clone())));
+    }
+    false
+}
+
 /// Values that are computed from the inputs, rather than from constants alone.
 pub fn varying(graph: &Graph) -> HashSet<String> {
     let held: HashSet<&str> = graph.initializers.iter().map(super::protobuf::Tensor::name).collect();

@@ -192,16 +192,46 @@ pub fn input_factor(model: &Model, input: &str) -> f64 {
     }
 }
 
+/// The largest number that is added to an input or taken from it, before anything but places and types is changed; 0 if
+/// something else comes first.
+pub fn input_term(model: &Model, input: &str) -> f64 {
+    let Some(graph) = &model.graph else {
+        return 0.0;
+    };
+    let mut at = input;
+    loop {
+        let mut readers = graph.nodes.iter().filter(|node| node.inputs.iter().any(|i| i == at));
+        let (Some(node), None) = (readers.next(), readers.next()) else {
+            return 0.0;
+        };
+        match node.op_type() {
+            "Add" | "Sub" => {
+                let term = node.inputs.iter().find(|name| *name != at);
+                let term = term.and_then(|name| Constant::read(held(graph, name)?));
+                let numbers = term.iter().filter_map(Constant::as_floats).flatten();
+                return numbers.fold(0.0, |most, &number| f64::max(most, number.abs().into()));
+            }
+            "Cast" | "Identity" | "Transpose" | "Slice" | "Gather" | "Reshape" if node.inputs[0] == at => {}
+            _ => return 0.0,
+        }
+        let Some(output) = node.outputs.first() else {
+            return 0.0;
+        };
+        at = output;
+    }
+}
+
+/// The constant of a name.
+fn held<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
+    let held = graph.initializers.iter();
+    let mut held = held.filter(|tensor| tensor.name.as_deref() == Some(name));
+    let made = || surgery::producer(graph, name).filter(|node| node.op_type() == "Constant");
+    held.next().or_else(|| made()?.attribute("value")?.t.as_ref())
+}
+
 /// The value of a constant of one number.
 pub fn scalar(graph: &Graph, name: &str) -> Option<f64> {
-    let held = graph.initializers.iter();
-    let held = held.filter(|tensor| tensor.name.as_deref() == Some(name));
-    let made = graph
-        .nodes
-        .iter()
-        .filter(|node| node.op_type.as_deref() == Some("Constant") && node.outputs.iter().any(|o| o == name));
-    let made = made.filter_map(|node| node.attribute("value")?.t.as_ref());
-    single(held.chain(made).next()?)
+    single(held(graph, name)?)
 }
 
 /// The number that a tensor holds, if it is a single one.
@@ -255,6 +285,7 @@ mod tests {
         assert_eq!(input_factor(&chain("Div"), "x"), 2.0 / 255.0);
         let conv = model(vec![Node::new("Conv", &["x", "w"], "y")]);
         assert_eq!(input_factor(&conv, "x"), 1.0);
+        assert_eq!(input_term(&conv, "x"), 0.0);
         assert_eq!(count(&conv), 4);
     }
 

@@ -54,9 +54,14 @@ impl Terminal {
         let are_likely = questions.iter().all(|question| !question.likely.is_empty());
         if self.yes && are_likely {
             let taken = |question: &Question| {
+                let is_it = |option: &&(String, String)| option.0 == question.likely && !option.1.is_empty();
+                let meaning = question.options.iter().find(is_it);
                 say(&format!(
-                    "{} = {} is assumed: {}",
-                    question.key, question.likely, question.text
+                    "{} = {} is assumed{}: {}",
+                    question.key,
+                    question.likely,
+                    meaning.map_or(String::new(), |(_, meaning)| format!(" ({meaning})")),
+                    question.text
                 ));
                 (question.key.clone(), question.likely.clone())
             };

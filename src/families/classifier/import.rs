@@ -11,9 +11,10 @@ use crate::{
     },
     import::{
         canonical::{Canonical, Op},
+        features,
         interview::Interview,
         output_activation::OutputActivation,
-        reading::{Given, Reading},
+        reading::Reading,
     },
 };
 
@@ -58,7 +59,11 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         labelled.table
     );
     Ok(Plan {
-        certainty: certainty(&rows, given, activation),
+        certainty: if features::are_features(reading, given) {
+            Certainty::Possible
+        } else {
+            certainty(outputs::is_alone(reading, &rows, given), activation)
+        },
         shape: levels.shape,
         graphs: vec![("model.onnx", graph.finish())],
         tables,
@@ -70,8 +75,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
 }
 
 /// Two rows of one size are mean and spread rather than labels, and only a softmax or a sigmoid is sure.
-fn certainty(rows: &[&Given], given: &Given, activation: OutputActivation) -> Certainty {
-    let is_alone = rows.iter().filter(|row| row.numbers() == given.numbers()).count() == 1;
+fn certainty(is_alone: bool, activation: OutputActivation) -> Certainty {
     match activation {
         _ if !is_alone => Certainty::Possible,
         OutputActivation::Softmax | OutputActivation::LogSoftmax | OutputActivation::Sigmoid => Certainty::Certain,

@@ -10,6 +10,7 @@ use crate::{
     import::{
         Problem,
         canonical::Canonical,
+        features,
         interview::Interview,
         output_activation::{self, LOOKING_UP, OutputActivation},
         reading::{Axes, Given, ImageForm, Reading},
@@ -32,13 +33,18 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     // Layers of one kind: maps, or rows.
     let (maps, rows) = (of_axes(3), of_axes(1));
-    let (layers, certainty) = if maps.is_empty() {
-        (rows, Certainty::Possible)
-    } else {
+    let (layers, certainty) = if !maps.is_empty() {
         (maps, Certainty::Likely)
+    } else if rows.iter().any(|given| features::are_features(reading, given)) {
+        (rows, Certainty::Likely)
+    } else {
+        (rows, Certainty::Possible)
     };
     if layers.is_empty() {
-        return other("it gives rows [N, F] or maps [N, F, h, w] of numbers");
+        return other(
+            "it gives rows [N, F] or maps [N, F, h, w] of numbers; of a row for each patch, export the first, out[:, 0], \
+             or the mean, out.mean(1)",
+        );
     }
     let is_picture = |given: &&Given| picture_of_image(reading).is_some_and(|picture| picture.place == given.place);
     if layers.iter().all(is_picture) && interview.given("family").as_deref() != Some("encoder") {

@@ -30,6 +30,9 @@ pub(crate) struct Levels {
 /// Mean and deviation of ImageNet in units of level / 255, as public classifiers of photographs are trained with.
 const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
 
+/// Means beyond this are of levels rather than of numbers from 0 to 1 or from −1 to 1.
+const MEAN_OF_LEVELS: f64 = 8.0;
+
 impl Levels {
     /// The numbers that the exported graph takes for an image, in its own order of axes.
     pub(crate) fn values(&self, image: &Image) -> Vec<f32> {
@@ -133,11 +136,15 @@ pub(crate) fn levels_of(
     let factor = weights::input_factor(&reading.model, &taken.port.name);
     // A graph that divides first by about as many as there are levels takes levels.
     let scales_itself = levels > 16 && (1.0 / (2.0 * most)..=3.0 / most).contains(&factor.abs());
-    if scales_itself && !is_asked {
-        interview.note(&format!(
-            "{}: it multiplies its input by {factor:.3e} itself, so it takes levels",
-            reading.file
-        ));
+    // So does one that takes a mean from its input that no share of a level reaches.
+    let term = weights::input_term(&reading.model, &taken.port.name);
+    let told = if scales_itself {
+        Some(format!("it multiplies its input by {factor:.3e} itself"))
+    } else {
+        (levels > 16 && term > MEAN_OF_LEVELS).then(|| format!("it shifts its input by {term:.4} itself"))
+    };
+    if let Some(told) = told.filter(|_| !is_asked) {
+        interview.note(&format!("{}: {told}, so it takes levels", reading.file));
         return Ok(as_levels);
     }
     let range = format!("0 to {most}");

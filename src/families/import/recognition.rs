@@ -31,7 +31,7 @@ pub(super) fn recognise<'a>(
     for family in registry.names().filter_map(|name| registry.family(name).ok()) {
         let mut own = interview.clone();
         match family.import(brought, &mut own) {
-            Ok(plan) => fits.push((family.name(), plan, own)),
+            Ok(plan) => fits.push((family, plan, own)),
             Err(Mismatch::Problems(own)) => problems.extend(own),
             Err(Mismatch::Other(reason)) if !reason.is_empty() => {
                 reasons.push(format!("no {}: {reason}", family.name()))
@@ -65,19 +65,19 @@ pub(super) fn recognise<'a>(
     let sure: Vec<&str> = fits
         .iter()
         .filter(|fit| fit.1.certainty == best)
-        .map(|fit| fit.0)
+        .map(|fit| fit.0.name())
         .collect();
     let mut chosen = sure[0].to_owned();
     if best < Certainty::Certain || sure.len() > 1 {
-        let options: Vec<(&str, &str)> = fits.iter().map(|fit| (fit.0, "")).collect();
+        let options: Vec<(&str, &str)> = fits.iter().map(|fit| (fit.0.name(), fit.0.gives())).collect();
         if options.len() > 1 {
             let text = format!("what is {}?", files(brought));
             chosen = interview.ask("family", text, &options, &chosen);
         }
     }
-    let place = fits.iter().position(|fit| fit.0 == chosen).unwrap_or_default();
-    let (name, plan, mut own) = fits.swap_remove(place);
+    let place = fits.iter().position(|fit| fit.0.name() == chosen).unwrap_or_default();
+    let (family, plan, mut own) = fits.swap_remove(place);
     own.join(interview);
     *interview = own;
-    Ok((name, plan))
+    Ok((family.name(), plan))
 }

@@ -1,7 +1,10 @@
 //! What each input of a graph is, by its type, its axes and its name.
 
+mod together;
+
 use std::collections::HashSet;
 
+use self::together::one_of_each;
 use super::{Axes, ImageForm, Taken, Takes};
 use crate::{
     graph::{
@@ -44,40 +47,6 @@ pub(super) fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<T
         ));
     }
     if problems.is_empty() { Ok(takes) } else { Err(problems) }
-}
-
-/// What is wrong with inputs that a model has once: its image, and its label.
-fn one_of_each(export: &Export, takes: &[Taken]) -> Option<Problem> {
-    let named = |is_it: fn(&Taken) -> bool| -> Vec<String> {
-        let own = takes.iter().filter(|taken| is_it(taken));
-        own.map(|taken| format!("{:?}", taken.port.name)).collect()
-    };
-    let (images, labels) = (named(|taken| taken.image().is_some()), named(Taken::is_label));
-    let (what, cure) = if images.len() > 1 {
-        (
-            format!(
-                "it takes {} pictures, {}, and one is the image",
-                images.len(),
-                images.join(" and ")
-            ),
-            "export it together with what makes the others of a label, or with them inside, as constants",
-        )
-    } else if labels.len() > 1 && !images.is_empty() && makes_pictures_of_pictures(export) {
-        return Some(of_time(export, &labels.join(" and ")));
-    } else if labels.len() > 1 {
-        (
-            format!(
-                "it takes {} rows of labels, {}, and a model is given one label",
-                labels.len(),
-                labels.join(" and ")
-            ),
-            "export it with the others inside, as constants; numbers that are drawn for every image are part of its \
-             code: join them to it (torch.cat) within the network that is exported",
-        )
-    } else {
-        return None;
-    };
-    Some(Problem::new(&export.file, what, cure))
 }
 
 fn input(

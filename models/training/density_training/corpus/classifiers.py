@@ -73,7 +73,7 @@ def classifiers() -> Iterator[Case]:
             family="classifier",
             shape=(3, SIDE, SIDE),
             numbers=posterior(module),
-            arguments=("--family", "classifier") if labels > 1 and kind in ("logits", "features", "loss") else (),
+            arguments=("--family", "classifier") if kind in ("logits", "one-logit", "features", "loss") else (),
         )
     module = Classifier(lambda _, x: x).eval()
     last = Before(lambda x: x.permute(0, 3, 1, 2), module)

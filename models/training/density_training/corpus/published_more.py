@@ -168,8 +168,7 @@ def _refused() -> Iterator[Case]:
     graph = Graph(InOneRow(), (torch.rand(2, SIDE * SIDE + CLASSES),), inputs=("x",))
     yield refused("image-and-label", graph, "vae", "an image and its label in one row")
     judge = nn.Sequential(nn.Flatten(), nn.Linear(SIDE * SIDE, 1))
-    says = ("the judgement of a critic would be none",)
-    yield Case("one-number", (Graph(judge, (small,)),), family="classifier", says=says)
+    yield refused("one-number", Graph(judge, (small,)), "classifier", "An age, a price or anything else")
 
 
 def _levels() -> Iterator[Case]:

@@ -6,24 +6,38 @@ use crate::{
     import::{
         Problem,
         export::Element,
+        features,
         interview::Interview,
+        output_activation::{self, OutputActivation as Activation},
+        output_range,
         reading::{Given, Reading},
     },
 };
 
-/// Outputs that are a row of numbers for each image. Whole numbers are refused: each is that of a label.
+/// Outputs that are a row of numbers for each image. Whole numbers are refused: each is that of a label. So is one
+/// number beside them, which tells how sure the choice is.
 pub(super) fn rows(reading: &Reading) -> Result<Vec<&Given>, Problem> {
+    let sizes = |given: &Given| given.sizes.clone().unwrap_or_default();
+    // The smallest of several maps is one of them.
+    let has_maps = reading
+        .gives
+        .iter()
+        .any(|given| matches!(sizes(given)[..], [_, height, width] if height * width > 1));
     let is_row = |given: &&Given| {
-        let sizes = given.sizes.as_deref();
-        sizes.is_some_and(|sizes| matches!(sizes, [] | [_] | [_, 1, 1]))
+        given.sizes.is_some()
+            && match sizes(given)[..] {
+                [] | [_] => true,
+                [_, 1, 1] => !has_maps,
+                _ => false,
+            }
     };
     let (rows, chosen_labels): (Vec<&Given>, Vec<&Given>) = reading
         .gives
         .iter()
         .filter(is_row)
         .partition(|given| given.port.element == Element::Real);
-    match (&rows[..], &chosen_labels[..]) {
-        ([], [label, ..]) => Err(number_of_a_label(&reading.file, label)),
+    match &chosen_labels[..] {
+        [label, ..] if rows.iter().all(|given| given.numbers() <= 1) => Err(number_of_a_label(&reading.file, label)),
         _ => Ok(rows),
     }
 }
@@ -40,7 +54,7 @@ pub(super) fn number_of_a_label(file: &str, given: &Given) -> Problem {
     )
 }
 
-/// The output of labels among rows of numbers: the one that is named, or called like it, or the shortest.
+/// The output of labels among rows of numbers: the one that is named, the one that can only be it, or a question.
 pub(super) fn chosen<'a>(
     reading: &Reading,
     rows: &[&'a Given],
@@ -54,14 +68,91 @@ pub(super) fn chosen<'a>(
             Problem::new("--declare output", what, format!("say one of {}", names.join(", "))).into()
         });
     }
-    let called = |given: &&&Given| {
-        let name = given.port.name.to_lowercase();
-        ["logit", "prob", "class", "label", "softmax", "score"]
-            .iter()
-            .any(|word| name.contains(word))
+    let mut heads = heads(reading, rows);
+    if heads.iter().any(|given| is_called(given, LABELS)) {
+        heads.retain(|given| is_called(given, LABELS));
+    }
+    let (Some(&first), false) = (heads.first(), heads.len() == 1) else {
+        return Ok(heads.first().copied());
     };
-    let shortest = || rows.iter().min_by_key(|given| (given.numbers(), given.place));
-    Ok(rows.iter().find(called).or_else(shortest).copied())
+    let meanings: Vec<String> = heads
+        .iter()
+        .map(|given| format!("{} numbers for each image", given.numbers().max(1)))
+        .collect();
+    let names = heads.iter().map(|given| given.port.name.as_str());
+    let options: Vec<(&str, &str)> = names.zip(meanings.iter().map(String::as_str)).collect();
+    let text = format!(
+        "{}: which of its outputs are the numbers of labels? The others are not served",
+        reading.file
+    );
+    let answer = interview.ask("output", text, &options, "");
+    Ok(heads
+        .into_iter()
+        .find(|given| given.port.name == answer)
+        .or(Some(first)))
+}
+
+/// Parts of names that numbers of labels have.
+const LABELS: &[&str] = &["logit", "prob", "class", "label", "softmax", "score"];
+
+fn is_called(given: &Given, parts: &[&str]) -> bool {
+    let name = given.port.name.to_lowercase();
+    parts.iter().any(|part| name.contains(part))
+}
+
+/// Rows that end as numbers of labels do, each once: of logits and what is computed of them, such as probabilities, the
+/// latter. All rows that are no features where none ends like that.
+fn heads<'a>(reading: &Reading, rows: &[&'a Given]) -> Vec<&'a Given> {
+    let is_last = |given: &Given| {
+        let source = output_range::made(&reading.model, &given.port.name).source;
+        source == Activation::Linear || is_probable(source)
+    };
+    let own = rows.iter().copied().filter(|given| !features::is_called(given));
+    let own: Vec<&Given> = own.collect();
+    let of_labels: Vec<&Given> = own.iter().copied().filter(|given| is_last(given)).collect();
+    if of_labels.is_empty() {
+        return if own.is_empty() { rows.to_vec() } else { own };
+    }
+    let is_told = |given: &&Given| {
+        let mut others = of_labels.iter().filter(|other| other.place != given.place);
+        others.any(|other| {
+            is_of(reading, other, given) || (other.place < given.place && are_twins(reading, other, given))
+        })
+    };
+    of_labels.iter().copied().filter(|given| !is_told(given)).collect()
+}
+
+/// Whether an output is computed of another one.
+fn is_of(reading: &Reading, one: &Given, other: &Given) -> bool {
+    surgery::is_computed_of(reading.graph(), &one.port.name, &other.port.name)
+}
+
+/// Whether outputs are probabilities of the same numbers, such as probabilities and their logarithms.
+fn are_twins(reading: &Reading, one: &Given, other: &Given) -> bool {
+    let graph = reading.graph();
+    let base = |given: &Given| {
+        let (activation, value) = output_activation::last(graph, &given.port.name);
+        let under = || surgery::producer(graph, &value)?.inputs.first().cloned();
+        is_probable(activation).then(under).flatten()
+    };
+    base(one).is_some() && base(one) == base(other)
+}
+
+/// Whether no other output is of the same size, but for what is computed of the same.
+pub(super) fn is_alone(reading: &Reading, rows: &[&Given], given: &Given) -> bool {
+    let is_other = |row: &&&Given| {
+        let is_related = is_of(reading, row, given) || is_of(reading, given, row) || are_twins(reading, row, given);
+        row.place != given.place && row.numbers() == given.numbers() && !is_related
+    };
+    !rows.iter().any(|row| is_other(&row))
+}
+
+/// Whether numbers are probabilities, or their logarithms.
+fn is_probable(activation: Activation) -> bool {
+    matches!(
+        activation,
+        Activation::Softmax | Activation::LogSoftmax | Activation::Sigmoid
+    )
 }
 
 /// Features: another output that is called so, or what the last layer makes the numbers of labels of.
@@ -74,14 +165,9 @@ pub(super) fn features_of(
     if wanted.as_deref() == Some("none") {
         return None;
     }
-    let named = |given: &&Given| {
-        let name = given.port.name.to_lowercase();
-        match &wanted {
-            Some(wanted) => given.port.name == *wanted,
-            None => ["feature", "embed", "pool", "hidden", "penultimate"]
-                .iter()
-                .any(|word| name.contains(word)),
-        }
+    let named = |given: &&Given| match &wanted {
+        Some(wanted) => given.port.name == *wanted,
+        None => features::is_called(given),
     };
     let mut others = reading
         .gives

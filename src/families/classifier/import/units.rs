@@ -91,13 +91,7 @@ impl Conversion {
                 taken_off("sigmoid is taken off; one number becomes logits of two labels");
                 Units::Probability
             }
-            (_, _, 1) => {
-                interview.note(&format!(
-                    "{file}: the one number that it gives of each image is the log-odds of the second of two labels; \
-                     a log-likelihood, an energy or the judgement of a critic would be none"
-                ));
-                Units::LogOdds
-            }
+            (_, said, 1) => one_number(reading, given, said, interview),
             (OutputActivation::Softmax, _, _) => {
                 taken_off("softmax is taken off, since posteriors are made of logits");
                 Units::Probabilities
@@ -115,6 +109,9 @@ impl Conversion {
             ops.push(Op::Flatten);
         }
         if count == 1 {
+            if units == Units::Probability && activation != OutputActivation::Sigmoid {
+                ops.push(Op::Convert(vec![Step::LogOdds]));
+            }
             ops.push(Op::TwoLogits);
         } else if units == Units::Probabilities && activation != OutputActivation::Softmax {
             ops.push(Op::Convert(vec![Step::Log]));
@@ -131,6 +128,38 @@ impl Conversion {
             declared,
         })
     }
+}
+
+/// What one number of each image is, where no sigmoid tells: nothing tells log-odds from an age, a price or the judgement
+/// of a critic but their name, or somebody who says so.
+fn one_number(reading: &Reading, given: &Given, said: Option<&str>, interview: &mut Interview) -> Units {
+    let name = given.port.name.to_lowercase();
+    let is_called = ["logit", "odds"].iter().any(|part| name.contains(part));
+    let is_meant = interview.given("family").as_deref() == Some("classifier");
+    match said {
+        Some("probabilities") => return Units::Probability,
+        None if !is_called && !is_meant => {
+            let text = format!(
+                "{}: what is the one number that it gives of each image ({:?})? An age, a price or anything else that is \
+                 no choice between two labels is not served",
+                reading.file, given.port.name
+            );
+            let options = [
+                (
+                    "logits",
+                    "the log-odds of the second of two labels, which a sigmoid makes a probability of",
+                ),
+                ("probabilities", "the probability of the second of two labels"),
+            ];
+            interview.ask("logits", text, &options, "");
+        }
+        _ => interview.note(&format!(
+            "{}: the one number that it gives of each image is the log-odds of the second of two labels; a \
+             log-likelihood, an energy or the judgement of a critic would be none",
+            reading.file
+        )),
+    }
+    Units::LogOdds
 }
 
 fn no_flow(file: &str, given: &Given) -> Problem {

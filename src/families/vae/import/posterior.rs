@@ -95,12 +95,18 @@ impl<'a> Posterior<'a> {
 
 /// The size of the code of an encoder without its decoder: that of two rows, of which one is called like a spread.
 pub(super) fn size_alone(reading: &Reading, is_wanted: bool) -> Option<(usize, bool)> {
-    let is_row = |given: &&Given| given.sizes.as_ref().is_some_and(|sizes| !sizes.is_empty()) && given.numbers() > 0;
+    let is_row = |given: &&Given| {
+        let (last, _) = output_activation::last(reading.graph(), &given.port.name);
+        // Probabilities are neither a mean nor a spread.
+        let is_probable = matches!(last, OutputActivation::Softmax | OutputActivation::LogSoftmax);
+        !is_probable && given.sizes.as_ref().is_some_and(|sizes| !sizes.is_empty()) && given.numbers() > 0
+    };
     let rows: Vec<&Given> = reading.gives.iter().filter(is_row).collect();
     let alike = rows.iter().find_map(|first| {
         let own: Vec<&&Given> = rows.iter().filter(|other| other.numbers() == first.numbers()).collect();
         let is_named = own.iter().any(|given| is_called(given, SPREAD));
-        (own.len() >= 2).then_some((first.numbers(), is_named))
+        // Mean and variance of one number may as well be those of an age.
+        (own.len() >= 2).then_some((first.numbers(), is_named && first.numbers() > 1))
     });
     let joined = || {
         let [only] = rows[..] else { return None };

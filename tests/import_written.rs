@@ -1,0 +1,243 @@
+//! `import`: which output of a graph is the one of labels, what is no classifier at all, and what images come to. Graphs
+//! are written by the tests, as exporters of other frameworks write them.
+
+#![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
+
+mod command;
+
+use std::{fs, path::Path, process::Output};
+
+use command::{binary, stderr, text};
+use density_server::{
+    domain::random::{Random, Stream},
+    graph::{
+        self,
+        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+    },
+};
+
+/// Features of an image.
+const FEATURES: usize = 6;
+
+fn weights(name: &str, dims: &[usize]) -> Tensor {
+    let seed = name.bytes().map(u64::from).sum();
+    let random = Random::new(seed, Stream::Prior, 0);
+    let values: Vec<f32> = (0..dims.iter().product())
+        .map(|at: usize| random.normal(at as u32) as f32)
+        .collect();
+    let dims: Vec<i64> = dims.iter().map(|&size| size as i64).collect();
+    Tensor::of_reals(name, &dims, &values)
+}
+
+/// A network of images [N, 3, 8, 8]: a convolution of which `f` is the mean [N, 6], and what `nodes` make of that.
+/// Matrices `w2`, `w4` and so on make so many numbers of `f`.
+fn network(nodes: Vec<Node>, outputs: &[(&str, &[usize])]) -> Model {
+    let mut graph = Graph::default();
+    graph.nodes = vec![
+        Node::new("Conv", &["image", "kernel"], "maps").with_ints("strides", &[2, 2]),
+        Node::new("Relu", &["maps"], "positive"),
+        Node::new("GlobalAveragePool", &["positive"], "mean"),
+        Node::new("Flatten", &["mean"], "f"),
+    ];
+    graph.nodes.extend(nodes);
+    graph.initializers = vec![weights("kernel", &[FEATURES, 3, 3, 3]), Tensor::of_scalar("half", 0.5)];
+    for size in [1, 2, 4, 10] {
+        graph.initializers.push(weights(&format!("w{size}"), &[FEATURES, size]));
+    }
+    graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[3, 8, 8])];
+    let output = |&(name, sizes): &(&str, &[usize])| ValueInfo::batched(name, ElementType::Float, sizes);
+    graph.outputs = outputs.iter().map(output).collect();
+    let mut opset = OperatorSet::default();
+    opset.version = Some(18);
+    let mut model = Model::default();
+    model.ir_version = Some(9);
+    model.opset_imports = vec![opset];
+    model.graph = Some(graph);
+    model
+}
+
+fn import(repository: &Path, model: &Model, more: &[&str]) -> Output {
+    let file = repository.join("m.onnx");
+    fs::write(&file, graph::serialize(model)).unwrap();
+    let repository = repository.join("repository");
+    fs::create_dir_all(&repository).unwrap();
+    binary()
+        .env("DENSITY_REPOSITORY", repository)
+        .args(["import", text(&file), "--name", "m"])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+/// What is said of a version that is made, of images from 0 to 1.
+fn made(model: &Model, more: &[&str]) -> String {
+    imported(model, &[&["--input", "0..1"], more].concat())
+}
+
+/// What is said of a version that is made.
+fn imported(model: &Model, more: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = import(folder.path(), model, more);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// What is said where none is.
+fn refused(model: &Model, more: &[&str]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let output = import(folder.path(), model, more);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(fs::read_dir(folder.path().join("repository")).unwrap().count(), 0);
+    stderr(&output)
+}
+
+fn matmul(size: usize, output: &str) -> Node {
+    Node::new("MatMul", &["f", &format!("w{size}")], output)
+}
+
+#[test]
+fn logits_and_their_probabilities_are_a_classifier_and_no_posterior_of_a_code() {
+    for kind in ["Softmax", "LogSoftmax"] {
+        for outputs in [["a", "b"], ["b", "a"]] {
+            let nodes = vec![matmul(10, "a"), Node::new(kind, &["a"], "b")];
+            let model = network(nodes, &outputs.map(|name| (name, &[10][..])));
+            let report = made(&model, &[]);
+            assert!(report.contains("classifier of 3×8×8"), "{kind}: {report}");
+            assert!(report.contains("features are \"f\""), "{kind}: {report}");
+        }
+    }
+    // Made warmer in between.
+    let nodes = vec![
+        matmul(4, "a"),
+        Node::new("Mul", &["a", "half"], "warm"),
+        Node::new("Softmax", &["warm"], "b"),
+    ];
+    let report = made(&network(nodes, &[("a", &[4]), ("b", &[4])]), &[]);
+    assert!(report.contains("its softmax is taken off"), "{report}");
+}
+
+#[test]
+fn of_two_heads_somebody_says_which() {
+    let nodes = vec![
+        matmul(10, "a"),
+        Node::new("Softmax", &["a"], "shape"),
+        matmul(4, "b"),
+        Node::new("Softmax", &["b"], "colour"),
+    ];
+    let model = network(nodes, &[("shape", &[10]), ("colour", &[4])]);
+    let said = refused(&model, &["--yes"]);
+    for words in [
+        "which of its outputs",
+        "output=shape",
+        "output=colour",
+        "not taken by --yes",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    for (name, last) in [("shape", "0 to 9"), ("colour", "0 to 3")] {
+        let report = made(&model, &["--declare", &format!("output={name}")]);
+        assert!(report.contains(last), "{report}");
+    }
+}
+
+#[test]
+fn one_number_is_a_log_odds_only_where_its_name_or_somebody_says_so() {
+    let model = |name: &str| network(vec![matmul(1, name)], &[(name, &[1])]);
+    let said = refused(&model("age"), &["--yes"]);
+    for words in [
+        "(\"age\")",
+        "logits=logits",
+        "logits=probabilities",
+        "not taken by --yes",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+    for more in [
+        &["--family", "classifier"][..],
+        &["--yes", "--declare", "logits=logits"],
+    ] {
+        let report = made(&model("age"), more);
+        assert!(report.contains("classifier of"), "{report}");
+    }
+    assert!(made(&model("logit"), &["--yes"]).contains("classifier of"));
+    // A probability that no sigmoid ends, such as the mean of two networks.
+    let nodes = vec![
+        matmul(1, "a"),
+        Node::new("Sigmoid", &["a"], "p"),
+        Node::new("Sqrt", &["p"], "q"),
+        Node::new("Add", &["p", "q"], "both"),
+        Node::new("Mul", &["both", "half"], "y"),
+    ];
+    let mean = network(nodes, &[("y", &[1])]);
+    assert!(refused(&mean, &["--yes"]).contains("not taken by --yes"));
+    let report = made(&mean, &["--yes", "--declare", "logits=probabilities"]);
+    assert!(report.contains("classifier of"), "{report}");
+}
+
+#[test]
+fn how_sure_a_choice_is_tells_nothing_of_labels() {
+    let nodes = vec![
+        matmul(10, "a"),
+        Node::new("Softmax", &["a"], "p"),
+        Node::new("ReduceMax", &["p", "axis"], "confidence").with_int("keepdims", 0),
+        Node::new("ArgMax", &["p"], "label")
+            .with_int("axis", 1)
+            .with_int("keepdims", 0),
+    ];
+    let mut model = network(nodes, &[("confidence", &[])]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.initializers.push(Tensor::of_ints("axis", &[1]));
+    graph.outputs.push(ValueInfo::batched("label", ElementType::Int64, &[]));
+    assert!(refused(&model, &["--yes"]).contains("the number of a label"));
+}
+
+#[test]
+fn what_ends_as_features_do_is_an_encoder() {
+    let row = |node: Node| network(vec![matmul(10, "a"), node], &[("y", &[10])]);
+    let norm = row(Node::new("LpNormalization", &["a"], "y"));
+    let squashed = row(Node::new("Tanh", &["a"], "y"));
+    let named = network(vec![matmul(10, "image_embeds")], &[("image_embeds", &[10])]);
+    for model in [norm, squashed, named] {
+        assert!(refused(&model, &[]).contains("features, whatever for, likely"));
+        let report = made(&model, &["--yes"]);
+        assert!(report.contains("encoder of 3×8×8"), "{report}");
+    }
+    // The smallest of several maps is no row of labels.
+    let maps = network(vec![], &[("maps", &[FEATURES, 3, 3]), ("mean", &[FEATURES, 1, 1])]);
+    let report = made(&maps, &["--yes"]);
+    assert!(report.contains("encoder of 3×8×8"), "{report}");
+}
+
+#[test]
+fn a_network_that_takes_a_mean_of_levels_from_its_input_takes_levels() {
+    let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.nodes[0].inputs[0] = "centred".to_owned();
+    graph
+        .nodes
+        .insert(0, Node::new("Sub", &["swapped", "means"], "centred"));
+    graph.nodes.insert(
+        0,
+        Node::new("Gather", &["image", "order"], "swapped").with_int("axis", 1),
+    );
+    let means = Tensor::of_reals("means", &[1, 3, 1, 1], &[103.9, 116.8, 123.7]);
+    graph.initializers.extend([Tensor::of_ints("order", &[2, 1, 0]), means]);
+    let report = imported(&model, &["--yes"]);
+    assert!(report.contains("by 123.7000 itself, so it takes levels"), "{report}");
+}
+
+#[test]
+fn constants_that_an_exporter_lost_are_told_from_pictures() {
+    let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);
+    let graph = model.graph.as_mut().unwrap();
+    graph.nodes[0].inputs[0] = "centred".to_owned();
+    graph
+        .nodes
+        .insert(0, Node::new("Sub", &["image", "Sub/y:0"], "centred"));
+    graph
+        .inputs
+        .push(ValueInfo::fixed("Sub/y:0", ElementType::Float, &[1, 3, 1, 1]));
+    let said = refused(&model, &["--yes"]);
+    assert!(said.contains("\"Sub/y:0\" beside its image"), "{said}");
+    assert!(said.contains("--saved-model"), "{said}");
+}
