@@ -1,5 +1,5 @@
-//! `import`: which output of a graph is the one of labels, what is no classifier at all, and what images come to. Graphs
-//! are written by the tests, as exporters of other frameworks write them.
+//! `import`: which output of a graph is the one of labels, what is no classifier at all, and what images come to.
+//! Graphs are written by the tests, as exporters of other frameworks write them.
 
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 

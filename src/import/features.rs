@@ -24,8 +24,8 @@ pub fn are_features(reading: &Reading, given: &Given) -> bool {
     is_called(given) || ends_as_features(reading.graph(), &given.port.name)
 }
 
-/// Whether numbers are brought to a common size or squashed, or are the mean of places that no last layer ended: sums of branches,
-/// or numbers times their gates.
+/// Whether numbers are brought to a common size or squashed, or are the mean of places that no last layer ended: sums
+/// of branches, or numbers times their gates.
 fn ends_as_features(graph: &Graph, output: &str) -> bool {
     let (mut value, mut is_pooled) = (output, false);
     while let Some(node) = surgery::producer(graph, value) {

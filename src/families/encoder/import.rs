@@ -42,8 +42,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     if layers.is_empty() {
         return other(
-            "it gives rows [N, F] or maps [N, F, h, w] of numbers; of a row for each patch, export the first, out[:, 0], \
-             or the mean, out.mean(1)",
+            "it gives rows [N, F] or maps [N, F, h, w] of numbers; of a row for each patch, export the first, out[:, \
+             0], or the mean, out.mean(1)",
         );
     }
     let is_picture = |given: &&Given| picture_of_image(reading).is_some_and(|picture| picture.place == given.place);

@@ -130,8 +130,8 @@ impl Conversion {
     }
 }
 
-/// What one number of each image is, where no sigmoid tells: nothing tells log-odds from an age, a price or the judgement
-/// of a critic but their name, or somebody who says so.
+/// What one number of each image is, where no sigmoid tells: nothing tells log-odds from an age, a price or the
+/// judgement of a critic but their name, or somebody who says so.
 fn one_number(reading: &Reading, given: &Given, said: Option<&str>, interview: &mut Interview) -> Units {
     let name = given.port.name.to_lowercase();
     let is_called = ["logit", "odds"].iter().any(|part| name.contains(part));
@@ -140,8 +140,8 @@ fn one_number(reading: &Reading, given: &Given, said: Option<&str>, interview: &
         Some("probabilities") => return Units::Probability,
         None if !is_called && !is_meant => {
             let text = format!(
-                "{}: what is the one number that it gives of each image ({:?})? An age, a price or anything else that is \
-                 no choice between two labels is not served",
+                "{}: what is the one number that it gives of each image ({:?})? An age, a price or anything else that \
+                 is no choice between two labels is not served",
                 reading.file, given.port.name
             );
             let options = [
