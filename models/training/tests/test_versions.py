@@ -42,7 +42,8 @@ def test_fixtures_are_those_that_are_committed(fixtures: Path) -> None:
     for file in files:
         made, expected = fixtures / file, COMMITTED_FIXTURES / file
         if file.suffix == ".npy":
-            np.testing.assert_allclose(np.load(made), np.load(expected), rtol=1e-6)
+            # Processors round otherwise, which sums of many terms and differences of equal ones enlarge.
+            np.testing.assert_allclose(np.load(made), np.load(expected), rtol=1e-5, atol=1e-6)
         elif file.suffix in {".onnx", ".data"}:
             assert made.read_bytes() == expected.read_bytes(), file
         else:

@@ -155,7 +155,12 @@ def _parameters() -> Iterator[Case]:
 def _widths() -> Iterator[Case]:
     """A linear VAE, whose posterior is known, with log σ² and with log σ where log σ² belongs."""
     deviation, size = 0.05, 0.5
-    basis = size * torch.linalg.qr(torch.randn(SIDE * SIDE, LATENT))[0]
+    # Columns of a Hadamard matrix with random signs of rows: orthogonal without rounding, so the same on any processor.
+    hadamard = torch.ones(1, 1)
+    while len(hadamard) < SIDE * SIDE:
+        hadamard = torch.kron(torch.tensor([[1.0, 1.0], [1.0, -1.0]]), hadamard)
+    signs = torch.randn(SIDE * SIDE, LATENT)[:, :1].sign()
+    basis = size / SIDE * signs * hadamard[:, 1 : 1 + LATENT]
     variance = deviation**2 / (deviation**2 + size**2)
 
     def posterior(image: Tensor) -> Tensor:
