@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
@@ -20,6 +20,7 @@ from serving import serving  # noqa: E402 (its folder is no package)
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 #: Milliseconds that anything may take that a user waits for.
 PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 DESKTOP = {"width": 1280, "height": 900}
 TELEPHONE = {"width": 360, "height": 740}
