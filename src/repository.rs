@@ -195,7 +195,8 @@ impl Repository {
             unreadable,
         };
         let ordered = order::by_dependence(candidates, &self.registry);
-        let wanted = self.wanted_memory(&ordered, &scan.settled);
+        let sizes = self.sizes_to_load(&ordered, &scan.settled);
+        let wanted = room::of(sizes.iter().copied().flatten());
         if let Some(free) = (self.loading.free_memory)()
             && wanted > free
         {
@@ -206,13 +207,13 @@ impl Repository {
             );
         }
         parallel::in_order(
-            ordered,
+            ordered.into_iter().zip(sizes).collect(),
             parallel::Bounds {
                 threads: self.loading.at_once,
                 room: &|| (self.loading.free_memory)().unwrap_or(u64::MAX),
             },
-            |one| (one.after.clone(), room::to_load(one)),
-            |_, one| {
+            |(one, size)| (one.after.clone(), size.map_or(0, room::while_it_loads)),
+            |_, (one, _)| {
                 let (name, number, fingerprint) = (one.candidate.name.clone(), one.candidate.number, one.fingerprint);
                 let entry = self.entry(one, &scan);
                 if entry.is_settled {
@@ -253,16 +254,21 @@ impl Repository {
     pub fn needed_memory(&self) -> io::Result<u64> {
         let known = lock(&self.known);
         let Sight { candidates, .. } = self.source.look(&mut Ignored::default())?;
-        Ok(self.wanted_memory(&order::by_dependence(candidates, &self.registry), &known.settled))
+        let ordered = order::by_dependence(candidates, &self.registry);
+        let sizes = self.sizes_to_load(&ordered, &known.settled);
+        Ok(room::of(sizes.into_iter().flatten()))
     }
 
-    fn wanted_memory(&self, ordered: &[Ordered], settled: &BTreeMap<(String, u32), [u8; 32]>) -> u64 {
+    /// Bytes of the files of each version, `None` of those that stay what they are: nobody looks at their files.
+    fn sizes_to_load(&self, ordered: &[Ordered], settled: &BTreeMap<(String, u32), [u8; 32]>) -> Vec<Option<u64>> {
         let overrides = lock(&self.overrides);
-        let is_new = |one: &&Ordered| {
+        let size = |one: &Ordered| {
             let Candidate { name, number, .. } = &one.candidate;
-            overrides.want(name, *number) && settled.get(&(name.clone(), *number)) != Some(&one.fingerprint)
+            let is_new =
+                overrides.want(name, *number) && settled.get(&(name.clone(), *number)) != Some(&one.fingerprint);
+            is_new.then(|| room::files(one))
         };
-        room::of(ordered.iter().filter(is_new))
+        ordered.iter().map(size).collect()
     }
 
     /// What becomes of a version: it stays what it was, or is loaded.

@@ -6,26 +6,18 @@ use super::order::Ordered;
 
 const MEBIBYTE: u64 = 1 << 20;
 
-/// Weights are there as bytes, as a graph and in sessions while a version loads, and its graphs run.
-pub(super) fn to_load(one: &Ordered) -> u64 {
-    while_it_loads(files(one))
-}
-
-/// What all of these keep, and what the largest takes beyond that while it loads.
-pub(super) fn of<'a>(all: impl Iterator<Item = &'a Ordered>) -> u64 {
-    sum(all.map(files))
-}
-
-fn sum(files: impl Iterator<Item = u64>) -> u64 {
+/// What versions with so many bytes of files each keep, and what the largest takes beyond that while it loads.
+pub(super) fn of(sizes: impl Iterator<Item = u64>) -> u64 {
     let (mut all, mut most) = (0, 0);
-    for files in files {
+    for files in sizes {
         all += kept(files);
         most = most.max(while_it_loads(files).saturating_sub(kept(files)));
     }
     all + most
 }
 
-fn while_it_loads(files: u64) -> u64 {
+/// Weights are there as bytes, as a graph and in sessions while a version loads, and its graphs run.
+pub(super) fn while_it_loads(files: u64) -> u64 {
     64 * MEBIBYTE + 3 * files
 }
 
@@ -35,7 +27,7 @@ fn kept(files: u64) -> u64 {
 }
 
 /// Bytes of the files of a version that its manifest names.
-fn files(one: &Ordered) -> u64 {
+pub(super) fn files(one: &Ordered) -> u64 {
     let names = one.declared.iter().flat_map(|declared| declared.manifest.sha256.keys());
     let sizes = names.filter_map(|name| fs::metadata(one.candidate.folder.join(name)).ok());
     sizes.map(|file| file.len()).sum()
