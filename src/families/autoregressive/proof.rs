@@ -197,17 +197,17 @@ fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network) -> Resu
         return Ok(());
     }
     let (most, mut scratch) = ((shape.levels() - 1) as f64, Scratch::default());
+    let images = units::SHARES.map(|share| vec![(share * most).round() as u8; shape.dimensions()]);
+    let given: Vec<Given<'_>> = images.iter().map(|levels| Given::from(&levels[..])).collect();
+    let logits = network
+        .logits(&given, Threads::All)
+        .map_err(|cause| failed(file, cause))?;
     let mut predicted = Vec::new();
-    for share in units::SHARES {
-        let levels = vec![(share * most).round() as u8; shape.dimensions()];
-        let given = [Given::from(&levels[..])];
-        let logits = network
-            .logits(&given, Threads::All)
-            .map_err(|cause| failed(file, cause))?;
+    for (row, levels) in images.iter().enumerate() {
         // The end of the last row has seen most; and later channels of a mixture move with earlier ones.
         let places = shape.pixels() - shape.width().div_ceil(2)..shape.pixels();
         let means: Vec<f64> = places
-            .map(|index| logits.predict(0, index, &levels, |prediction| prediction.mean(&mut scratch)))
+            .map(|index| logits.predict(row, index, levels, |prediction| prediction.mean(&mut scratch)))
             .collect();
         predicted.push(means.iter().sum::<f64>() / (means.len() as f64 * most));
     }

@@ -4,7 +4,7 @@
 use super::Golden;
 use crate::{
     domain::image::{Image, ImageShape},
-    families::Registry,
+    families::{Registry, gate::units::SHARES},
     import::{
         interview::{Interview, Question},
         reading::Reading,
@@ -13,8 +13,6 @@ use crate::{
 
 /// Questions that are about how numbers are read, rather than about what they are.
 const OF_READING: [&str; 3] = ["layout", "parameters", "input"];
-/// Brightnesses of the images.
-const SHARES: usize = 9;
 /// Nats for each dimension by which an answer has to be better than the usual one.
 const BETTER: f64 = 0.3;
 /// The share of what knowing nothing costs that flat images cost at most, once they are expected.
@@ -109,12 +107,12 @@ fn flat(shape: ImageShape) -> Vec<Image> {
     let most = (shape.levels() - 1) as f64;
     let image = |number: usize| {
         let level = |index: usize| {
-            let share = (number + 4 * (index / shape.pixels())) % SHARES;
-            (share as f64 / (SHARES - 1) as f64 * most).round() as u8
+            let share = SHARES[(number + 4 * (index / shape.pixels())) % SHARES.len()];
+            (share * most).round() as u8
         };
         Image::new(shape, (0..shape.dimensions()).map(level).collect::<Vec<u8>>()).ok()
     };
-    (0..SHARES).filter_map(image).collect()
+    (0..SHARES.len()).filter_map(image).collect()
 }
 
 #[cfg(test)]
