@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{engine, root};
+use common::{engine, graphs::model, root};
 use density_server::{
     domain::{
         image::ImageShape,
@@ -13,7 +13,7 @@ use density_server::{
     families::autoregressive::network::{Contract, Given, Head, Network},
     graph::{
         self, crop,
-        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
         rewrite::InputMap,
     },
     runtime::{Engine, Input, Output, Threads, Values},
@@ -99,16 +99,6 @@ fn model_of(node: Node, weights: Tensor) -> Model {
     graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[CHANNELS, SIDE, SIDE])];
     graph.outputs = vec![result];
     model(graph)
-}
-
-fn model(graph: Graph) -> Model {
-    let mut opset = OperatorSet::default();
-    opset.version = Some(18);
-    let mut model = Model::default();
-    model.ir_version = Some(9);
-    model.opset_imports = vec![opset];
-    model.graph = Some(graph);
-    model
 }
 
 fn run(engine: &dyn Engine, model: &Model, rows: usize) -> Output {

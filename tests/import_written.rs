@@ -4,15 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::field_reassign_with_default)]
 
 mod command;
+mod common;
 
 use std::{fs, path::Path, process::Output};
 
 use command::{binary, stderr, text};
+use common::graphs::model;
 use density_server::{
     domain::random::{Random, Stream},
     graph::{
         self,
-        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
     },
 };
 
@@ -47,13 +49,7 @@ fn network(nodes: Vec<Node>, outputs: &[(&str, &[usize])]) -> Model {
     graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[3, 8, 8])];
     let output = |&(name, sizes): &(&str, &[usize])| ValueInfo::batched(name, ElementType::Float, sizes);
     graph.outputs = outputs.iter().map(output).collect();
-    let mut opset = OperatorSet::default();
-    opset.version = Some(18);
-    let mut model = Model::default();
-    model.ir_version = Some(9);
-    model.opset_imports = vec![opset];
-    model.graph = Some(graph);
-    model
+    model(graph)
 }
 
 fn import(repository: &Path, model: &Model, more: &[&str]) -> Output {
@@ -208,14 +204,19 @@ fn what_ends_as_features_do_is_an_encoder() {
     assert!(report.contains("encoder of 3×8×8"), "{report}");
 }
 
+/// A classifier that first takes `mean` from `of`.
+fn centred(of: &str, mean: &str) -> Model {
+    let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);
+    let nodes = &mut model.graph.as_mut().unwrap().nodes;
+    nodes[0].inputs[0] = "centred".to_owned();
+    nodes.insert(0, Node::new("Sub", &[of, mean], "centred"));
+    model
+}
+
 #[test]
 fn a_network_that_takes_a_mean_of_levels_from_its_input_takes_levels() {
-    let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);
+    let mut model = centred("swapped", "means");
     let graph = model.graph.as_mut().unwrap();
-    graph.nodes[0].inputs[0] = "centred".to_owned();
-    graph
-        .nodes
-        .insert(0, Node::new("Sub", &["swapped", "means"], "centred"));
     graph.nodes.insert(
         0,
         Node::new("Gather", &["image", "order"], "swapped").with_int("axis", 1),
@@ -228,12 +229,8 @@ fn a_network_that_takes_a_mean_of_levels_from_its_input_takes_levels() {
 
 #[test]
 fn constants_that_an_exporter_lost_are_told_from_pictures() {
-    let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);
+    let mut model = centred("image", "Sub/y:0");
     let graph = model.graph.as_mut().unwrap();
-    graph.nodes[0].inputs[0] = "centred".to_owned();
-    graph
-        .nodes
-        .insert(0, Node::new("Sub", &["image", "Sub/y:0"], "centred"));
     graph
         .inputs
         .push(ValueInfo::fixed("Sub/y:0", ElementType::Float, &[1, 3, 1, 1]));

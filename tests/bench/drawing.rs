@@ -15,6 +15,8 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
+#[path = "../common/graphs.rs"]
+mod graphs;
 #[allow(dead_code)]
 #[path = "../common/networks.rs"]
 mod networks;

@@ -3,6 +3,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub(crate) mod faults;
+pub(crate) mod graphs;
 pub(crate) mod networks;
 pub(crate) mod steps;
 pub(crate) mod versions;

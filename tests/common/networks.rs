@@ -14,10 +14,12 @@ use density_server::{
         manifest::LabelInput,
     },
     graph::{
-        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
         rewrite::InputMap,
     },
 };
+
+use super::graphs::model;
 
 /// What a random network looks like. Its weights follow from the seed.
 #[derive(Debug, Clone)]
@@ -416,12 +418,6 @@ impl Writer<'_> {
             graph.inputs.push(ValueInfo::batched("label", ElementType::Int64, &[]));
         }
         graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &sketch.output())];
-        let mut opset = OperatorSet::default();
-        opset.version = Some(18);
-        let mut model = Model::default();
-        model.ir_version = Some(9);
-        model.opset_imports = vec![opset];
-        model.graph = Some(graph);
-        model
+        model(graph)
     }
 }

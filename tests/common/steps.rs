@@ -10,11 +10,13 @@ use density_server::{
     },
     families::autoregressive::network::{Head, StepContract},
     graph::{
-        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
         recurrence::{Names, Offset, Recurrence},
         rewrite::InputMap,
     },
 };
+
+use super::graphs::model;
 
 /// What a random recurrent network looks like. Its weights follow from the seed.
 #[derive(Debug, Clone)]
@@ -156,13 +158,7 @@ impl StepSketch {
             int("column"),
         ];
         graph.outputs = vec![float("state", &[size]), float("logits", &[outcomes])];
-        let mut opset = OperatorSet::default();
-        opset.version = Some(18);
-        let mut model = Model::default();
-        model.ir_version = Some(9);
-        model.opset_imports = vec![opset];
-        model.graph = Some(graph);
-        model
+        model(graph)
     }
 
     /// The logits of every pixel of an image, in raster order: what the network means.

@@ -16,7 +16,7 @@ use density_server::{
     },
     graph::{
         self,
-        protobuf::{ElementType, Graph, Model, Node, OperatorSet, Tensor, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
         rewrite::InputMap,
     },
     media,
@@ -24,7 +24,7 @@ use density_server::{
 };
 use sha2::{Digest, Sha256};
 
-use super::engine;
+use super::{engine, graphs};
 
 /// A version that is to be written.
 #[derive(Debug, Clone)]
@@ -203,13 +203,7 @@ pub(crate) fn model(
     graph.initializers = initializers;
     graph.inputs = vec![ValueInfo::batched(input, ElementType::Float, of_input)];
     graph.outputs = vec![ValueInfo::batched(output, ElementType::Float, of_output)];
-    let mut opset = OperatorSet::default();
-    opset.version = Some(18);
-    let mut model = Model::default();
-    model.ir_version = Some(9);
-    model.opset_imports = vec![opset];
-    model.graph = Some(graph);
-    model
+    graphs::model(graph)
 }
 
 /// Random weights.

@@ -1,6 +1,10 @@
 //! Sums over features with constant weights, whatever their axes: products with matrices and `Einsum`.
 
-use super::{Done, Entity, Lowering, View, axes::Axis, linear::terms_of};
+use super::{
+    Done, Entity, Lowering, View,
+    axes::Axis,
+    linear::{MOST_BESIDE, terms_of},
+};
 use crate::graph::{
     constant::Constant,
     protobuf::Node,
@@ -9,9 +13,6 @@ use crate::graph::{
         stencil::{Linear, Operand, Operator, Tap},
     },
 };
-
-/// Weights with the zeros between them, where some features are summed and others are not, at most.
-const MOST_BESIDE: usize = 1 << 22;
 
 /// A letter for each axis of what is summed, of the weights, and of the result.
 pub(super) struct Equation {

@@ -11,7 +11,7 @@ use crate::graph::{
 };
 
 /// Weights of products that lie beside each other at a pixel, with the zeros between them, at most.
-const MOST_BESIDE: usize = 1 << 22;
+pub(super) const MOST_BESIDE: usize = 1 << 22;
 
 impl Lowering {
     /// The weights of a product or a convolution, input 1.
