@@ -4,6 +4,7 @@
 //! key in the configuration file, and who wins. Only the command line and the composition root read settings: the
 //! layers below take what they need as arguments.
 
+mod choices;
 mod error;
 mod library;
 pub mod sources;
@@ -11,12 +12,13 @@ mod values;
 
 use std::{net::SocketAddr, path::PathBuf, thread, time::Duration};
 
-use clap::{ArgAction, Args, Command, FromArgMatches, ValueEnum};
+use clap::{ArgAction, Args, Command, FromArgMatches};
 
 use self::values::{
     address, between, collector, listen, log_filter, network, origin, seconds, seconds_or_zero, trimmed,
 };
 pub use self::{
+    choices::{ClientsBy, Device, LogFormat, ModelControl, Precision},
     error::SettingsError,
     values::{Listen, Network},
 };
@@ -100,49 +102,6 @@ pub struct ModelSettings {
     /// detectors judge where they were calibrated only
     #[arg(long, value_name = "PRECISION", default_value = "f32")]
     pub precision: Precision,
-}
-
-/// What runs graphs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Device {
-    /// The processor, by ONNX Runtime's own kernels.
-    Cpu,
-    /// The processor, by OpenVINO's.
-    #[value(name = "openvino")]
-    OpenVino,
-    /// An NVIDIA GPU.
-    Cuda,
-}
-
-impl Device {
-    /// The command that fetches a library for it, and the folder below `.runtime/` that it fills.
-    fn fetched(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Cpu => ("make runtime", ""),
-            Self::OpenVino => ("make runtime DEVICE=openvino", "openvino"),
-            Self::Cuda => ("make runtime DEVICE=cuda", "cuda"),
-        }
-    }
-}
-
-/// The numbers that graphs compute with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Precision {
-    /// 32-bit reals.
-    F32,
-    /// Factors of 16 bits, sums of 32; through OpenVINO, on processors that have them.
-    Bf16,
-}
-
-/// Who changes which versions are loaded, and which serves by default.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ModelControl {
-    /// Whoever has the folder and the signal.
-    Off,
-    /// Calls of clients, too, until the server ends.
-    On,
-    /// The same, kept over restarts.
-    Kept,
 }
 
 #[allow(missing_docs)]
@@ -313,15 +272,6 @@ pub struct SecuritySettings {
     pub sandbox: bool,
 }
 
-/// What tells clients without keys apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ClientsBy {
-    /// Nothing: each request is for itself.
-    None,
-    /// The address that it comes from.
-    Address,
-}
-
 #[allow(missing_docs)]
 #[derive(Debug, Clone, PartialEq, Args)]
 #[command(next_help_heading = "Log")]
@@ -349,15 +299,6 @@ pub struct TraceSettings {
     /// OTEL_… say how many and under which name [default: none]
     #[arg(long, value_name = "URL", value_parser = collector)]
     pub otlp_endpoint: Option<String>,
-}
-
-/// The form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 fn cores() -> usize {

@@ -1,13 +1,15 @@
 //! What an exported graph takes and gives: found out from the file, and where that does not tell, by running it.
 
+mod freeing;
 mod inputs;
 mod running;
 
-pub use self::inputs::read_size;
+pub use self::inputs::{SaidSize, said_size};
 pub(super) use self::running::trial;
 use self::{
+    freeing::freed,
     inputs::inputs,
-    running::{freed, original, ports_of, run, without_one},
+    running::{original, ports_of, run, without_one},
 };
 use super::{
     Problem,
@@ -225,26 +227,14 @@ impl Reading {
                 both
             }
         };
-        let mut model = export.model.clone();
-        let opset = model.opset();
-        let upgraded = upgrade::to_current(&mut model);
-        if upgraded.map_err(|error| vec![Problem::new(&file, error.to_string(), "")])? {
-            notes.push(format!(
-                "{file}: operators of version {opset} are written as version {}",
-                upgrade::VERSION
-            ));
-        }
         let is_half = export
             .inputs
             .iter()
             .chain(&export.outputs)
             .any(|port| is_short(port.onnx_type))
-            || has_short_weights(&model);
-        if let Some(single) = graph::precision::in_single(&model) {
-            notes.push(format!("{file}: weights are turned into 32-bit reals"));
-            model = single;
-        }
-        let tried = freed(engine, &export, model, (&original, original.batch()), &takes).map_err(one)?;
+            || has_short_weights(&export.model);
+        let model = current(&export, &mut notes).map_err(one)?;
+        let tried = freed(engine, &export, &model, (&original, original.batch()), &takes).map_err(one)?;
         notes.extend(tried.note);
         let ports = |values: Vec<Port>, name: &str| values.into_iter().find(|port| port.name == name);
         let (ins, outs) = ports_of(&tried.model);
@@ -268,17 +258,7 @@ impl Reading {
             })
             .collect();
         if gives.iter().all(|given| given.sizes.is_none()) {
-            let names: Vec<String> = gives.iter().map(|given| format!("{:?}", given.port.name)).collect();
-            return Err(one(Problem::new(
-                &file,
-                format!(
-                    "nothing that it gives ({}) has a row for each image of a batch: a loss over the batch has not, \
-                     nor have rows for each pixel",
-                    names.join(", ")
-                ),
-                "export what the network predicts rather than its loss, with the batch as the first axis: \
-                 out.view(x.shape[0], …)",
-            )));
+            return Err(one(no_rows(&file, &gives)));
         }
         Ok(Self {
             file,
@@ -292,6 +272,39 @@ impl Reading {
             notes,
         })
     }
+}
+
+/// The graph in the operators of today and in 32-bit reals, and notes of what that changed.
+fn current(export: &Export, notes: &mut Vec<String>) -> Result<Model, Problem> {
+    let file = &export.file;
+    let mut model = export.model.clone();
+    let opset = model.opset();
+    if upgrade::to_current(&mut model).map_err(|error| Problem::new(file, error.to_string(), ""))? {
+        notes.push(format!(
+            "{file}: operators of version {opset} are written as version {}",
+            upgrade::VERSION
+        ));
+    }
+    if let Some(single) = graph::precision::in_single(&model) {
+        notes.push(format!("{file}: weights are turned into 32-bit reals"));
+        model = single;
+    }
+    Ok(model)
+}
+
+/// What is said of a graph that gives nothing of single images.
+fn no_rows(file: &str, gives: &[Given]) -> Problem {
+    let names: Vec<String> = gives.iter().map(|given| format!("{:?}", given.port.name)).collect();
+    Problem::new(
+        file,
+        format!(
+            "nothing that it gives ({}) has a row for each image of a batch: a loss over the batch has not, nor have \
+             rows for each pixel",
+            names.join(", ")
+        ),
+        "export what the network predicts rather than its loss, with the batch as the first axis: \
+         out.view(x.shape[0], …)",
+    )
 }
 
 fn is_short(onnx_type: i32) -> bool {

@@ -89,33 +89,8 @@ pub fn parted(
     }
     let encoder = encoder(reading, bottleneck, posterior, is_looked_up);
     let decoder = decoder(engine, reading, &reachability, bottleneck, &pictures);
-    let part = |name: &str, model: Model| {
-        let ports = |values: &[ValueInfo]| values.iter().filter_map(Port::read).collect();
-        let graph = model.graph.as_ref();
-        Export {
-            file: format!("{} ({name})", reading.file),
-            inputs: graph.map_or_else(Vec::new, |graph| ports(&graph.inputs)),
-            outputs: graph.map_or_else(Vec::new, |graph| ports(&graph.outputs)),
-            batch: None,
-            beside: Vec::new(),
-            drawing: random_nodes::nodes(&model),
-            model,
-        }
-    };
-    let read = |name: &str, model: Model| {
-        let export = part(name, model);
-        let taken = |port: &Port| {
-            let own = reading.takes.iter().find(|taken| taken.port.name == port.name);
-            own.cloned().unwrap_or_else(|| Taken {
-                port: port.clone(),
-                sizes: bottleneck.sizes.clone(),
-                takes: Takes::Code,
-            })
-        };
-        let takes = export.inputs.iter().map(taken).collect();
-        Reading::taking(engine, export, takes)
-    };
-    let both = read("encoding", encoder).and_then(|encoder| Ok([encoder, read("decoding", decoder)?]));
+    let both = read(engine, reading, bottleneck, ("encoding", encoder))
+        .and_then(|encoder| Ok([encoder, read(engine, reading, bottleneck, ("decoding", decoder))?]));
     let is_drawn = reachability.is_drawn(&first.port.name);
     Some(both.and_then(|both| {
         if is_drawn || is_same(reading, first, &both).map_err(|problem| vec![problem])? {
@@ -130,6 +105,36 @@ pub fn parted(
             "export what makes the code of an image, and what makes the picture of a code, as two graphs",
         )])
     }))
+}
+
+/// Reads a part. Its inputs are those of the whole, or the code.
+fn read(
+    engine: &dyn Engine,
+    reading: &Reading,
+    bottleneck: &Bottleneck,
+    (name, model): (&str, Model),
+) -> Result<Reading, Vec<Problem>> {
+    let ports = |values: &[ValueInfo]| values.iter().filter_map(Port::read).collect();
+    let graph = model.graph.as_ref();
+    let export = Export {
+        file: format!("{} ({name})", reading.file),
+        inputs: graph.map_or_else(Vec::new, |graph| ports(&graph.inputs)),
+        outputs: graph.map_or_else(Vec::new, |graph| ports(&graph.outputs)),
+        batch: None,
+        beside: Vec::new(),
+        drawing: random_nodes::nodes(&model),
+        model,
+    };
+    let taken = |port: &Port| {
+        let own = reading.takes.iter().find(|taken| taken.port.name == port.name);
+        own.cloned().unwrap_or_else(|| Taken {
+            port: port.clone(),
+            sizes: bottleneck.sizes.clone(),
+            takes: Takes::Code,
+        })
+    };
+    let takes = export.inputs.iter().map(taken).collect();
+    Reading::taking(engine, export, takes)
 }
 
 /// Whether the parts, one after the other, make the same pictures as the whole.

@@ -3,21 +3,24 @@
 //!
 //! A decision takes one lock and some dozens of steps, however much waits.
 
+mod permit;
+
 use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
+pub use self::permit::Permit;
+pub(super) use self::permit::{Begun, Charge};
 use super::{
     Class,
     backlog::{Backlog, Candidate},
     clock::{Timeline, nanoseconds},
     deadlines::Supply,
 };
-use crate::trace::Trace;
 
 /// What a request asks for.
 #[derive(Debug, Clone, Copy)]
@@ -45,29 +48,6 @@ pub enum AdmissionError {
     Draining,
 }
 
-/// Leave to submit work of a certain cost; gives the room back when it is dropped.
-#[derive(Debug)]
-pub struct Permit(Arc<Charge>);
-
-/// The entry of one request in the books.
-#[derive(Debug)]
-pub(super) struct Charge {
-    admission: Arc<Admission>,
-    class: Class,
-    /// The place of the request in the fair order.
-    tag: u64,
-    /// The key of the time by which it is promised to be finished.
-    due: u64,
-    /// Cost that no worker has begun to work off. Changed under the lock of the books only, like `is_open`.
-    waiting: AtomicU64,
-    /// Whether the permit is still there.
-    is_open: AtomicBool,
-    /// Rows of the request that wait in lanes.
-    rows: AtomicU64,
-    /// Where what comes of it is told.
-    trace: Trace,
-}
-
 /// The books of one scheduler.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -75,15 +55,6 @@ pub(super) struct Admission {
     workers: u64,
     draining: AtomicBool,
     backlogs: Mutex<[Backlog; 2]>,
-}
-
-/// Work that a worker has begun; it leaves the books when this is dropped.
-#[derive(Debug)]
-pub(super) struct Begun {
-    admission: Arc<Admission>,
-    class: Class,
-    /// Each with the time by which it is due.
-    parts: Vec<(u64, u64)>,
 }
 
 impl Admission {
@@ -104,16 +75,8 @@ impl Admission {
         let backlog = &mut backlogs[ask.class.index()];
         backlog.waiting += cost;
         backlog.deadlines.add(due, cost);
-        Ok(Permit(Arc::new(Charge {
-            admission: Arc::clone(self),
-            class: ask.class,
-            tag: backlog.fair_shares.join(ask.client, cost),
-            due,
-            waiting: AtomicU64::new(cost),
-            is_open: AtomicBool::new(true),
-            rows: AtomicU64::new(0),
-            trace: Trace::default(),
-        })))
+        let tag = backlog.fair_shares.join(ask.client, cost);
+        Ok(Permit::new(Arc::clone(self), ask.class, (tag, due), cost))
     }
 
     /// Refuses what would be refused if it were to cost at least so much, and lets nothing in.
@@ -164,29 +127,8 @@ impl Admission {
     ) -> Begun {
         let mut backlogs = self.backlogs();
         let backlog = &mut backlogs[class.index()];
-        let parts = parts
-            .map(|(charge, rows)| {
-                let all = row.saturating_mul(charge.rows.load(Ordering::Relaxed));
-                charge.unqueue(rows);
-                let mut left = charge.waiting.load(Ordering::Relaxed);
-                if left < all && charge.is_open.load(Ordering::Relaxed) {
-                    // It takes longer than it was expected to when it was let in.
-                    backlog.waiting += all - left;
-                    backlog.deadlines.add(charge.due, all - left);
-                    left = all;
-                }
-                let cost = row.saturating_mul(rows as u64).min(left);
-                charge.waiting.store(left - cost, Ordering::Relaxed);
-                backlog.waiting = backlog.waiting.saturating_sub(cost);
-                backlog.running += cost;
-                (charge.due, cost)
-            })
-            .collect();
-        Begun {
-            admission: Arc::clone(self),
-            class,
-            parts,
-        }
+        let parts = parts.map(|(charge, rows)| charge.begin(backlog, row, rows)).collect();
+        Begun::new(Arc::clone(self), class, parts)
     }
 
     pub(super) fn drain(&self) {
@@ -204,74 +146,6 @@ impl Admission {
 
     fn backlogs(&self) -> MutexGuard<'_, [Backlog; 2]> {
         self.backlogs.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Permit {
-    /// The same for what is a part of `trace`. To be called before anything is submitted.
-    #[must_use]
-    pub fn traced(mut self, trace: &Trace) -> Self {
-        if trace.is_on()
-            && let Some(charge) = Arc::get_mut(&mut self.0)
-        {
-            charge.trace = trace.clone();
-        }
-        self
-    }
-
-    pub(super) fn charge(&self) -> &Arc<Charge> {
-        &self.0
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let charge = &self.0;
-        let mut backlogs = charge.admission.backlogs();
-        let backlog = &mut backlogs[charge.class.index()];
-        charge.is_open.store(false, Ordering::Relaxed);
-        let left = charge.waiting.swap(0, Ordering::Relaxed);
-        backlog.waiting = backlog.waiting.saturating_sub(left);
-        backlog.leave(charge.due, left);
-    }
-}
-
-impl Charge {
-    pub(super) fn class(&self) -> Class {
-        self.class
-    }
-
-    pub(super) fn tag(&self) -> u64 {
-        self.tag
-    }
-
-    pub(super) fn due(&self) -> u64 {
-        self.due
-    }
-
-    pub(super) fn trace(&self) -> &Trace {
-        &self.trace
-    }
-
-    /// So many rows of it wait in a lane.
-    pub(super) fn queue(&self, rows: usize) {
-        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
-    }
-
-    /// They do not any more.
-    pub(super) fn unqueue(&self, rows: usize) {
-        self.rows.fetch_sub(rows as u64, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Begun {
-    fn drop(&mut self) {
-        let mut backlogs = self.admission.backlogs();
-        let backlog = &mut backlogs[self.class.index()];
-        for (due, work) in std::mem::take(&mut self.parts) {
-            backlog.running = backlog.running.saturating_sub(work);
-            backlog.leave(due, work);
-        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
             codes.len()
         ));
     };
-    let pictures = pictures_of(decoder, Some(form), interview);
+    let pictures = pictures_of(decoder, Some(form), interview)?;
     let [(picture, _, arrangement)] = pictures[..] else {
         return other(format!(
             "its decoder gives one picture, and this one gives {}",

@@ -23,7 +23,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let Some((code, size)) = reading.code() else {
         return other("it takes codes, and no images");
     };
-    let pictures = pictures_of(reading, None, interview);
+    let pictures = pictures_of(reading, None, interview)?;
     let Some(&(picture, (channels, height, width), arrangement)) = pictures.first() else {
         return other("it gives no pictures");
     };

@@ -13,7 +13,7 @@ use crate::{
         layout::Arrangement,
         output_activation::{self, OutputActivation},
         output_range,
-        reading::{Axes, Given, ImageForm, Reading, Taken, read_size},
+        reading::{Axes, Given, ImageForm, Reading, Taken, said_size},
     },
 };
 
@@ -303,10 +303,10 @@ pub(crate) fn pictures_of<'a>(
     reading: &'a Reading,
     form: Option<ImageForm>,
     interview: &mut Interview,
-) -> Vec<Pictured<'a>> {
+) -> Result<Vec<Pictured<'a>>, Problem> {
     let asked = match form {
         Some(form) => Some((Some(form.channels), form.height, form.width)),
-        None => interview.given("size").and_then(|text| read_size(&text).ok()),
+        None => said_size(interview)?,
     };
     let pictured = |given: &'a Given| {
         let own = given.sizes.as_ref()?;
@@ -320,7 +320,7 @@ pub(crate) fn pictures_of<'a>(
         let arrangements = Arrangement::candidates(own, [1, channels, height, width]);
         Some((given, sizes, arrangements.into_iter().next().filter(|_| is_one)?))
     };
-    reading.gives.iter().filter_map(pictured).collect()
+    Ok(reading.gives.iter().filter_map(pictured).collect())
 }
 
 /// The size of a picture, by the axes of a tensor.

@@ -73,7 +73,7 @@ impl<'a> Decoding<'a> {
         form: Option<ImageForm>,
         interview: &mut Interview,
     ) -> Result<Self, Mismatch> {
-        let pictures = pictures_of(reading, form, interview);
+        let pictures = pictures_of(reading, form, interview)?;
         match pictures[..] {
             [] => Self::mixture(reading, form, interview),
             [picture] => Self::one(reading, picture, interview),
