@@ -204,6 +204,187 @@ fn what_ends_as_features_do_is_an_encoder() {
     assert!(report.contains("encoder of 3×8×8"), "{report}");
 }
 
+#[test]
+fn rows_are_logits_where_a_name_or_somebody_says_so() {
+    // The output, the node, the weights: any of them may be called like labels.
+    let named = |output: &str, node: &str, weights: &str| {
+        let mut model = network(vec![matmul(10, "a")], &[(output, &[10])]);
+        let graph = model.graph.as_mut().unwrap();
+        let mut own = graph.initializers.last().unwrap().clone();
+        own.name = Some(weights.to_owned());
+        graph.initializers.push(own);
+        let last = graph.nodes.last_mut().unwrap();
+        *last = Node::new("MatMul", &["f", weights], "a");
+        last.name = Some(node.to_owned());
+        graph.nodes.push(Node::new("Identity", &["a"], output));
+        model
+    };
+    for (output, node, weights) in [
+        ("output", "", "fc.weight"),
+        ("191", "/classifier/classifier.1/MatMul", "onnx::MatMul_212"),
+        ("output", "", "head.fc.weight"),
+        ("dense_1", "", "kernel_0"),
+        ("class_logits", "", "w"),
+    ] {
+        let report = made(&named(output, node, weights), &["--yes"]);
+        assert!(
+            report.contains("classifier of 3×8×8"),
+            "{output} {node} {weights}: {report}"
+        );
+        assert!(
+            report.contains("because of the name") && report.contains("several can be right"),
+            "{report}"
+        );
+    }
+    for (output, node, weights) in [
+        ("output", "/net/net.7/MatMul", "net.7.weight"),
+        ("pred_boxes", "", "fc.weight"),
+        ("output", "/pose_head/MatMul", "pose_head.weight"),
+    ] {
+        let model = named(output, node, weights);
+        let said = refused(&model, &["--yes"]);
+        for words in [
+            "logits of 10 labels, or features",
+            "--family classifier",
+            "--family encoder",
+            "not taken by --yes",
+        ] {
+            assert!(said.contains(words), "{words} in {said}");
+        }
+        for (more, family) in [
+            (&["--family", "classifier"][..], "classifier of"),
+            (&["--family", "encoder"], "encoder of"),
+            (&["--labels", "a,b,c,d,e,f,g,h,i,j"], "classifier of"),
+            (&["--declare", "logits=logits"], "classifier of"),
+        ] {
+            let report = made(&model, &[&["--yes"], more].concat());
+            assert!(report.contains(family), "{more:?}: {report}");
+        }
+    }
+}
+
+#[test]
+fn maps_as_fine_as_the_image_are_asked_about() {
+    let mut graph = Graph::default();
+    graph.nodes = vec![Node::new("Conv", &["image", "kernel"], "maps").with_ints("pads", &[1, 1, 1, 1])];
+    graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[3, 8, 8])];
+    for (channels, words) in [(5, "5 numbers for each pixel"), (1, "a number for each pixel")] {
+        let mut graph = graph.clone();
+        graph.initializers = vec![weights("kernel", &[channels, 3, 3, 3])];
+        graph.outputs = vec![ValueInfo::batched("maps", ElementType::Float, &[channels, 8, 8])];
+        let model = model(graph);
+        let said = refused(&model, &["--yes"]);
+        for words in [
+            words,
+            "part an image into objects or estimate depths",
+            "--family encoder",
+            "not taken by --yes",
+        ] {
+            assert!(said.contains(words), "{words} in {said}");
+        }
+        let report = made(&model, &["--yes", "--family", "encoder"]);
+        assert!(report.contains("encoder of 3×8×8"), "{report}");
+    }
+}
+
+#[test]
+fn the_most_likely_few_and_what_the_runtime_lacks_are_told() {
+    let top = |outputs: &[&str]| {
+        let mut top = Node::new("TopK", &["a", "three"], "values");
+        top.outputs.push("places".to_owned());
+        let mut model = network(vec![matmul(10, "a"), top], &[]);
+        let graph = model.graph.as_mut().unwrap();
+        graph.initializers.push(Tensor::of_ints("three", &[3]));
+        let output = |name: &&str| {
+            let element = if *name == "values" {
+                ElementType::Float
+            } else {
+                ElementType::Int64
+            };
+            ValueInfo::batched(name, element, &[3])
+        };
+        graph.outputs = outputs.iter().map(output).collect();
+        model
+    };
+    for outputs in [
+        &["places"][..],
+        &["values"],
+        &["values", "places"],
+        &["places", "values"],
+    ] {
+        let said = refused(&top(outputs), &["--yes"]);
+        let is = if outputs.len() == 1 && outputs[0] == "places" {
+            "the order of labels by their scores (TopK)"
+        } else {
+            "the largest scores, sorted (TopK)"
+        };
+        assert!(
+            said.contains(is) && said.contains("the scores of all labels"),
+            "{outputs:?}: {said}"
+        );
+    }
+    let mut unknown = Node::new("Bucketize", &["a"], "y");
+    unknown.name = Some("model/hashing/Bucketize".to_owned());
+    let model = network(vec![matmul(10, "a"), unknown], &[("y", &[10])]);
+    let said = refused(&model, &["--yes"]);
+    for words in [
+        "layer \"model/hashing/Bucketize\" is the operator Bucketize,",
+        "leave the layer out of the export",
+    ] {
+        assert!(said.contains(words), "{words} in {said}");
+    }
+}
+
+#[test]
+fn probabilities_that_do_not_compete_are_features_at_most() {
+    let each = network(
+        vec![matmul(10, "a"), Node::new("Sigmoid", &["a"], "y")],
+        &[("y", &[10])],
+    );
+    assert!(refused(&each, &["--yes"]).contains("--family encoder takes the numbers for features"));
+    assert!(made(&each, &["--family", "encoder"]).contains("encoder of"));
+    // Beside what the most likely of them leaves.
+    let nodes = vec![
+        matmul(10, "a"),
+        Node::new("Softmax", &["a"], "p"),
+        Node::new("ReduceMax", &["p", "axis"], "most"),
+        Node::new("Sub", &["one", "most"], "rest"),
+        Node::new("Concat", &["p", "rest"], "probabilities").with_int("axis", 1),
+    ];
+    let mut joined = network(nodes, &[("probabilities", &[11])]);
+    let graph = joined.graph.as_mut().unwrap();
+    graph
+        .initializers
+        .extend([Tensor::of_ints("axis", &[1]), Tensor::of_scalar("one", 1.0)]);
+    let said = refused(&joined, &["--yes"]);
+    assert!(said.contains("make its logits of probabilities"), "{said}");
+}
+
+#[test]
+fn what_is_said_of_pictures_wins_over_what_bounds_them() {
+    let mut graph = Graph::default();
+    graph.nodes = vec![
+        Node::new("MatMul", &["code", "w"], "a"),
+        Node::new("Sigmoid", &["a"], "p"),
+        Node::new("Reshape", &["p", "sizes"], "picture"),
+    ];
+    graph.initializers = vec![weights("w", &[6, 64]), Tensor::of_ints("sizes", &[-1, 1, 8, 8])];
+    graph.inputs = vec![ValueInfo::batched("code", ElementType::Float, &[6])];
+    graph.outputs = vec![ValueInfo::batched("picture", ElementType::Float, &[1, 8, 8])];
+    let model = model(graph);
+    for units in ["-1..1", "levels"] {
+        let said = format!("pictures={units}");
+        let report = imported(&model, &["--yes", "--family", "gan", "--declare", &said]);
+        assert!(
+            report.contains("between 0 and 1, and they are taken in other units all the same"),
+            "{report}"
+        );
+        assert!(report.contains("drawn from a normal distribution"), "{report}");
+    }
+    let report = imported(&model, &["--yes", "--family", "gan"]);
+    assert!(!report.contains("as was said"), "{report}");
+}
+
 /// A classifier that first takes `mean` from `of`.
 fn centred(of: &str, mean: &str) -> Model {
     let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);

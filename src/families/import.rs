@@ -69,6 +69,8 @@ pub enum Certainty {
 pub struct Plan<'a> {
     /// How sure that is.
     pub certainty: Certainty,
+    /// Why only somebody who knows can say that they are of the family, if that is so, and what to say.
+    pub doubt: Option<String>,
     /// Size of the images.
     pub shape: ImageShape,
     /// Graphs that keep the family's contract, each with the name of its file.

@@ -24,6 +24,8 @@ pub struct Interview {
     answers: BTreeMap<String, String>,
     /// Keys of answers that were given knowing what speaks against them.
     insisted: BTreeSet<String>,
+    /// Keys of answers that nobody gave, because they were likely.
+    taken: BTreeSet<String>,
     /// Questions without an answer.
     open: Vec<Question>,
     /// What was taken for granted, in sentences.
@@ -49,6 +51,7 @@ impl Interview {
         Self {
             answers: self.answers.clone(),
             insisted: self.insisted.clone(),
+            taken: self.taken.clone(),
             granted: self.granted.clone(),
             ..Self::default()
         }
@@ -62,6 +65,7 @@ impl Interview {
             options,
             likely,
         } = question;
+        self.taken.insert(key.clone());
         let others: Vec<&str> = options
             .iter()
             .map(|option| &*option.0)
@@ -100,6 +104,11 @@ impl Interview {
     /// Whether an answer is stood by.
     pub fn is_insisted(&self, key: &str) -> bool {
         self.insisted.contains(key)
+    }
+
+    /// Whether somebody gave an answer who stands by it, and it was not only likely.
+    pub fn is_said(&self, key: &str) -> bool {
+        self.is_insisted(key) && !self.taken.contains(key)
     }
 
     /// Adds what another one was asked for and took for granted.
@@ -199,7 +208,10 @@ mod tests {
         assert!(again.is_insisted("other") && !again.is_insisted("key"));
         assert_eq!(again.assume("levels", "256", "images have 256 levels"), "256");
         assert_eq!(again.assumed(), ["images have 256 levels"]);
+        assert!(again.is_said("other") && !again.is_said("key"));
         again.take_for_granted(&interview.open()[0]);
+        again.insist("key", "b");
+        assert!(again.is_insisted("key") && !again.is_said("key"));
         assert_eq!(
             again.again().assumed(),
             ["which? b, as is likely; --declare key=… says otherwise (a)"]

@@ -63,6 +63,8 @@ impl Search<'_> {
                 of(0).map(|own| if own == Probability { own } else { Neither })
             }
             "Add" | "Sub" | "Max" | "Min" => Some(of(0)?.beside(of(1)?)),
+            "Slice" | "Split" => of(0),
+            "Concat" => (1..node.inputs.len()).try_fold(of(0)?, |all, at| Some(all.beside(of(at)?))),
             "Where" => Some(of(1)?.beside(of(2)?)),
             "Mul" | "Div" => Some(of(0)?.times(of(1)?)),
             // Sizes, and what is made of them.
@@ -146,7 +148,13 @@ mod tests {
 
     #[test]
     fn what_is_no_logarithm_of_probabilities_is_found() {
-        let cases: [&[(&str, &[&str], &str)]; 9] = [
+        let cases: [&[(&str, &[&str], &str)]; 10] = [
+            // Beside what is left of 1 by the largest.
+            &[
+                ("ReduceMax", &["p"], "m"),
+                ("Sub", &["2", "m"], "u"),
+                ("Concat", &["p", "u"], "y"),
+            ],
             &[("Mul", &["2", "l"], "k"), ("Pow", &["k", "2"], "y")],
             &[("Neg", &["l"], "k"), ("Log", &["k"], "y")],
             &[("Mul", &["p", "l"], "s"), ("Neg", &["s"], "y")],
@@ -169,7 +177,8 @@ mod tests {
 
     #[test]
     fn logarithms_and_what_has_other_parts_are_left_alone() {
-        let cases: [&[(&str, &[&str], &str)]; 9] = [
+        let cases: [&[(&str, &[&str], &str)]; 10] = [
+            &[("Concat", &["l", "l"], "y")],
             &[("Identity", &["l"], "y")],
             &[("Add", &["p", "row"], "q"), ("Log", &["q"], "y")],
             &[("Add", &["p", "p"], "q"), ("Log", &["q"], "y")],

@@ -59,6 +59,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let shape = levels.shape;
     Ok(Plan {
         certainty: Certainty::Likely,
+        doubt: None,
         shape,
         graphs: vec![("encoder.onnx", first.finish()), ("decoder.onnx", second.finish())],
         tables,

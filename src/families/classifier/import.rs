@@ -1,9 +1,13 @@
 //! Which graphs are classifiers: those that give a number for each label of an image.
 
+mod evidence;
 mod outputs;
 mod units;
 
-use self::units::{Conversion, Units};
+use self::{
+    evidence::Evidence,
+    units::{Conversion, Units},
+};
 use crate::{
     domain::image::Image,
     families::import::{
@@ -14,7 +18,7 @@ use crate::{
         features,
         interview::Interview,
         output_activation::OutputActivation,
-        reading::Reading,
+        reading::{Given, Reading},
     },
 };
 
@@ -58,12 +62,15 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         levels.table(),
         labelled.table
     );
+    let (certainty, doubt) = if features::are_features(reading, given) {
+        (Certainty::Possible, None)
+    } else {
+        let is_alone = outputs::is_alone(reading, &rows, given);
+        certainty((reading, given), is_alone, (units, activation), interview)
+    };
     Ok(Plan {
-        certainty: if features::are_features(reading, given) {
-            Certainty::Possible
-        } else {
-            certainty(outputs::is_alone(reading, &rows, given), activation)
-        },
+        certainty,
+        doubt,
         shape: levels.shape,
         graphs: vec![("model.onnx", graph.finish())],
         tables,
@@ -74,12 +81,30 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     })
 }
 
-/// Two rows of one size are mean and spread rather than labels, and only a softmax or a sigmoid is sure.
-fn certainty(is_alone: bool, activation: OutputActivation) -> Certainty {
+/// Two rows of one size are mean and spread rather than labels, and only a softmax or a sigmoid is sure. Of what has
+/// neither, names have to tell.
+fn certainty(
+    (reading, given): (&Reading, &Given),
+    is_alone: bool,
+    (units, activation): (Units, OutputActivation),
+    interview: &mut Interview,
+) -> (Certainty, Option<String>) {
     match activation {
-        _ if !is_alone => Certainty::Possible,
-        OutputActivation::Softmax | OutputActivation::LogSoftmax | OutputActivation::Sigmoid => Certainty::Certain,
-        _ => Certainty::Likely,
+        _ if !is_alone => (Certainty::Possible, None),
+        OutputActivation::Softmax | OutputActivation::LogSoftmax | OutputActivation::Sigmoid => {
+            (Certainty::Certain, None)
+        }
+        _ if units != Units::Logits => (Certainty::Likely, None),
+        _ => {
+            let evidence = Evidence::of(reading, given, interview);
+            interview.note(&evidence.told(&reading.file, given));
+            let certainty = if evidence.is_for() {
+                Certainty::Likely
+            } else {
+                Certainty::Possible
+            };
+            (certainty, evidence.doubt(given))
+        }
     }
 }
 

@@ -41,6 +41,16 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         (rows, Certainty::Possible)
     };
     if layers.is_empty() {
+        if of_axes(2)
+            .iter()
+            .any(|given| given.numbers() == form.height * form.width)
+        {
+            return other(
+                "it gives rows [N, F] or maps [N, F, h, w] of numbers, and not one number for each pixel without an \
+                 axis of channels, as maps of depths or of classes are; with one, out.unsqueeze(1), --family encoder \
+                 takes reals for features",
+            );
+        }
         return other(
             "it gives rows [N, F] or maps [N, F, h, w] of numbers; of a row for each patch, export the first, out[:, \
              0], or the mean, out.mean(1)",
@@ -60,6 +70,9 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     {
         return Err(problem.into());
     }
+    let doubt = layers
+        .iter()
+        .find_map(|given| map_of_pixels(&reading.file, given, form));
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
     let places: Vec<usize> = layers.iter().map(|given| given.place).collect();
     if interview.given("family").as_deref() != Some("encoder") && is_constant(reading, &levels, &places)? {
@@ -97,6 +110,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     Ok(Plan {
         certainty,
+        doubt,
         shape,
         graphs: vec![("model.onnx", graph.finish())],
         tables,
@@ -151,6 +165,28 @@ fn other_picture(reading: &Reading, given: &Given, form: ImageForm) -> Option<Pr
             "--family encoder takes what it gives for features",
         )
     })
+}
+
+/// What is asked of a map that has the size of the image: features are coarser as a rule, and what networks say of each
+/// pixel is as fine.
+fn map_of_pixels(file: &str, given: &Given, form: ImageForm) -> Option<String> {
+    let own = given.sizes.as_deref()?;
+    let of_pixel = match (form.axes, own) {
+        (_, &[count, height, width]) if (height, width) == (form.height, form.width) => count,
+        (Axes::ChannelsLast, &[height, width, count]) if (height, width) == (form.height, form.width) => count,
+        _ => return None,
+    };
+    let numbers = if of_pixel == 1 {
+        "a number"
+    } else {
+        &format!("{of_pixel} numbers")
+    };
+    Some(format!(
+        "{file} gives {numbers} for each pixel ({:?}), as networks do that part an image into objects or estimate \
+         depths or motion, and as logits of a density do that sees what it predicts. None of these is a family of \
+         models here: --family encoder serves the map as features",
+        given.port.name
+    ))
 }
 
 /// What is said of a graph from images to pictures that sees all of them.

@@ -40,6 +40,11 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         scale,
     };
     let labelled = labels_given(reading, interview)?;
+    interview.note(&format!(
+        "{}: all {size} numbers of its code are drawn from a normal distribution: where some of them say a label, \
+         export the generator with an input of its own for it",
+        reading.file
+    ));
     let mut graph = Canonical::of(reading);
     graph.code("code", code);
     let label = take_label(&mut graph, reading, labelled.as_ref());
@@ -61,6 +66,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         } else {
             Certainty::Possible
         },
+        doubt: None,
         shape,
         graphs: vec![("generator.onnx", graph.finish())],
         tables,

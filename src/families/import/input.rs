@@ -3,7 +3,7 @@
 use super::Mismatch;
 use crate::{
     domain::image::{Image, ImageShape},
-    families::manifest::InputMap,
+    families::{gate::units::bounds, manifest::InputMap},
     graph::{convert::Step, weights},
     import::{
         Problem,
@@ -247,26 +247,47 @@ pub(crate) fn units_of_pictures(
 ) -> ((f32, f32), Option<String>) {
     let (last, _) = output_activation::last(reading.graph(), &given.port.name);
     let to_unit = 1.0 / (levels - 1) as f32;
-    match interview.given("pictures").as_deref() {
-        Some("-1..1") => ((0.5, 0.5), None),
-        Some("levels") => ((to_unit, 0.0), None),
-        Some(_) => ((1.0, 0.0), Some("pictures = \"0..1\"".to_owned())),
-        None if last == OutputActivation::Tanh => {
+    let made = output_range::made(&reading.model, &given.port.name);
+    let said = match interview.given("pictures").as_deref() {
+        Some("-1..1") => Some((0.5, 0.5)),
+        Some("levels") => Some((to_unit, 0.0)),
+        Some(_) => Some((1.0, 0.0)),
+        None => None,
+    };
+    if let Some(scale) = said {
+        let as_they_are = scale == (1.0, 0.0);
+        let is_said = interview.is_said("pictures");
+        if is_said && !as_they_are && contradicts(scale, (made.least, made.most)) {
             interview.note(&format!(
-                "{}: its pictures are hyperbolic tangents, so they go from -1 to 1",
-                reading.file
+                "{}: its last operators keep its pictures between {} and {}, and they are taken in other units all the \
+                 same, as was said",
+                reading.file, made.least, made.most
             ));
-            ((0.5, 0.5), None)
         }
-        None => {
-            let made = output_range::made(&reading.model, &given.port.name);
-            let (scale, sentence) = units_of_range((made.least, made.most), levels);
-            if !sentence.is_empty() {
-                interview.note(&format!("{}: {sentence}", reading.file));
-            }
-            (scale, None)
-        }
+        // Who says it answers the load gate as well, whatever is converted looks like.
+        return (
+            scale,
+            (is_said || as_they_are).then(|| "pictures = \"0..1\"".to_owned()),
+        );
     }
+    if last == OutputActivation::Tanh {
+        interview.note(&format!(
+            "{}: its pictures are hyperbolic tangents, so they go from -1 to 1",
+            reading.file
+        ));
+        return ((0.5, 0.5), None);
+    }
+    let (scale, sentence) = units_of_range((made.least, made.most), levels);
+    if !sentence.is_empty() {
+        interview.note(&format!("{}: {sentence}", reading.file));
+    }
+    (scale, None)
+}
+
+/// Whether pictures that are bounded leave levels out, or go beyond them, once they are converted.
+fn contradicts((factor, term): (f32, f32), (least, most): (f64, f64)) -> bool {
+    let converted = |bound: f64| bound * f64::from(factor) + f64::from(term);
+    bounds((converted(least), converted(most))).is_some()
 }
 
 /// The units of pictures whose numbers lie between these, as factor and term, and what is to be said of it.

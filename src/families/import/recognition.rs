@@ -61,18 +61,18 @@ pub(super) fn recognise<'a>(
         };
         return Err(vec![Problem::new(files(brought), what, cure)]);
     };
-    // Of the surest ones, one is chosen; the others are offered.
-    let sure: Vec<&str> = fits
-        .iter()
-        .filter(|fit| fit.1.certainty == best)
-        .map(|fit| fit.0.name())
-        .collect();
-    let mut chosen = sure[0].to_owned();
-    if best < Certainty::Certain || sure.len() > 1 {
+    // Of the surest ones, one is chosen; the others are offered. What is doubted of it has no likely answer.
+    let sure: Vec<_> = fits.iter().filter(|fit| fit.1.certainty == best).collect();
+    let doubt = sure.iter().find_map(|fit| fit.1.doubt.clone());
+    let mut chosen = sure[0].0.name().to_owned();
+    let is_open = best < Certainty::Certain || sure.len() > 1;
+    if doubt.is_some() || (is_open && fits.len() > 1) {
         let options: Vec<(&str, &str)> = fits.iter().map(|fit| (fit.0.name(), fit.0.gives())).collect();
-        if options.len() > 1 {
-            let text = format!("what is {}?", files(brought));
-            chosen = interview.ask("family", text, &options, &chosen);
+        let text = format!("what is {}? {}", files(brought), doubt.as_deref().unwrap_or_default());
+        let likely = if doubt.is_some() { "" } else { &chosen };
+        let answer = interview.ask("family", text.trim_end(), &options, likely);
+        if !answer.is_empty() {
+            chosen = answer;
         }
     }
     let place = fits.iter().position(|fit| fit.0.name() == chosen).unwrap_or_default();

@@ -93,6 +93,7 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     Ok(Plan {
         certainty: Certainty::Certain,
+        doubt: None,
         shape,
         graphs: vec![("model.onnx", graph.finish())],
         tables,

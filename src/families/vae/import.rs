@@ -72,6 +72,7 @@ fn whole<'a>(brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'
     );
     Ok(Plan {
         certainty: Certainty::Certain,
+        doubt: None,
         shape: levels.shape,
         graphs: vec![("encoder.onnx", first.finish()), ("decoder.onnx", second.finish())],
         tables,
@@ -149,6 +150,7 @@ fn encoder_alone<'a>(reading: &'a Reading, interview: &mut Interview) -> Result<
         } else {
             Certainty::Likely
         },
+        doubt: None,
         shape: levels.shape,
         graphs: vec![("encoder.onnx", graph.finish())],
         tables,
@@ -198,6 +200,7 @@ fn decoder_alone<'a>(reading: &'a Reading, least: Certainty, interview: &mut Int
     };
     Ok(Plan {
         certainty: found.max(least),
+        doubt: None,
         shape: decoding.shape,
         graphs: vec![("decoder.onnx", graph.finish())],
         tables,

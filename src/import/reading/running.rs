@@ -3,7 +3,11 @@
 use super::{Taken, Takes};
 use crate::{
     domain::random::{Random, Stream},
-    graph::{self, protobuf::Model, surgery},
+    graph::{
+        self,
+        protobuf::{Model, Node},
+        surgery,
+    },
     import::{
         Problem,
         export::{Element, Export, Port},
@@ -101,10 +105,49 @@ pub(super) fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) ->
         }
     }
     let error = first.map(|error| error.to_string()).unwrap_or_default();
-    Err(Problem::new(
+    Err(missing(export, &error).unwrap_or_else(|| {
+        Problem::new(
+            &export.file,
+            format!("it does not run: {error}"),
+            "export the network again, in evaluation mode, with an example that it takes",
+        )
+    }))
+}
+
+/// What the runtime says where it does not have an operator, or not for such numbers.
+const MISSING: [&str; 5] = [
+    "No Op registered for",
+    "is not a registered function/op",
+    "No opset import for domain",
+    "No schema registered for",
+    "Could not find an implementation for",
+];
+
+/// What is said of a graph with an operator that the runtime does not have, if that is why it does not run: exporters
+/// write what they do not know as it is.
+fn missing(export: &Export, error: &str) -> Option<Problem> {
+    MISSING.iter().find(|words| error.contains(**words))?;
+    let nodes = &export.model.graph.as_ref()?.nodes;
+    let is_told = |word: &str| !word.is_empty() && error.split(['"', '\'', ' ', '(', ',', ':']).any(|own| own == word);
+    let of_kind = |node: &&Node| is_told(node.op_type());
+    let of_name = |node: &&Node| node.name.as_deref().is_some_and(is_told);
+    let mut named = nodes.iter().filter(of_kind).filter(of_name);
+    let node = named.next().or_else(|| nodes.iter().find(of_kind))?;
+    let layer = node.name.as_deref().filter(|name| !name.is_empty());
+    let layer = layer.or(node.outputs.first().map(String::as_str)).unwrap_or_default();
+    let domain = match node.domain.as_deref() {
+        None | Some("" | "ai.onnx") => "",
+        Some(domain) => &format!(" of {domain:?}"),
+    };
+    Some(Problem::new(
         &export.file,
-        format!("it does not run: {error}"),
-        "export the network again, in evaluation mode, with an example that it takes",
+        format!(
+            "it does not run: its layer {layer:?} is the operator {}{domain}, which the runtime does not have, or not \
+             for such numbers",
+            node.op_type()
+        ),
+        "exporters leave what they cannot write in operators of ONNX as it is: leave the layer out of the export if it \
+         prepares images or reads labels out, else write it with other operations, of 32-bit reals",
     ))
 }
 

@@ -37,21 +37,31 @@ pub(super) fn rows(reading: &Reading) -> Result<Vec<&Given>, Problem> {
         .filter(is_row)
         .partition(|given| given.port.element == Element::Real);
     match &chosen_labels[..] {
-        [label, ..] if rows.iter().all(|given| given.numbers() <= 1) => Err(number_of_a_label(&reading.file, label)),
+        [label, ..] if rows.iter().all(|given| given.numbers() <= 1) => Err(choice_of_labels(reading, label)),
         _ => Ok(rows),
     }
 }
 
-/// What is wrong with an output that is the choice of a label.
-pub(super) fn number_of_a_label(file: &str, given: &Given) -> Problem {
-    Problem::new(
-        file,
-        format!(
-            "{:?} is the number of a label, and not how likely each label is",
-            given.port.name
+/// What is wrong with an output that is the choice of a label, or of a few.
+pub(super) fn choice_of_labels(reading: &Reading, given: &Given) -> Problem {
+    let graph = reading.graph();
+    let (_, value) = output_activation::last(graph, &given.port.name);
+    let top = surgery::producer(graph, &value).filter(|node| node.op_type() == "TopK");
+    let (is, cure) = match top {
+        Some(top) if top.outputs.first() == Some(&value) => (
+            "the largest scores, sorted (TopK), which do not say of which label each is",
+            "export what TopK sorts: the scores of all labels",
         ),
-        "export what its argmax chooses from",
-    )
+        Some(_) => (
+            "the order of labels by their scores (TopK), and not how likely each label is",
+            "export what TopK sorts: the scores of all labels",
+        ),
+        None => (
+            "the number of a label, and not how likely each label is",
+            "export what its argmax chooses from",
+        ),
+    };
+    Problem::new(&reading.file, format!("{:?} is {is}", given.port.name), cure)
 }
 
 /// The output of labels among rows of numbers: the one that is named, the one that can only be it, or a question.

@@ -1,6 +1,6 @@
 //! What the numbers of labels are, and how posteriors are made of them.
 
-use super::outputs::number_of_a_label;
+use super::outputs::choice_of_labels;
 use crate::{
     detection::evidence::log_posterior,
     families::import::{Levels, of_images, picture_of_image},
@@ -68,15 +68,16 @@ impl Conversion {
             return Err(Problem::new(
                 file,
                 format!(
-                    "{:?} is {count} probabilities, each of its own: labels that do not compete are not classified \
-                     between",
+                    "{:?} is {count} numbers behind a sigmoid each: labels that do not compete are not classified \
+                     between, and neither are boxes nor points",
                     given.port.name
                 ),
-                "export one label at a time, or the network with a softmax",
+                "export one label at a time, or the network with a softmax; --family encoder takes the numbers for \
+                 features",
             ));
         }
         if activation == OutputActivation::Place {
-            return Err(number_of_a_label(file, given));
+            return Err(choice_of_labels(reading, given));
         }
         let logits = || "logits = \"logits\"".to_owned();
         let (mut notes, mut declared, mut ops) = (Vec::new(), Vec::new(), Vec::new());
