@@ -385,6 +385,34 @@ fn what_is_said_of_pictures_wins_over_what_bounds_them() {
     assert!(!report.contains("as was said"), "{report}");
 }
 
+#[test]
+fn a_density_whose_logits_have_the_sign_turned_is_told() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/imports/grey-copies-signed/model.onnx");
+    let model = graph::parse(&fs::read(file).unwrap()).unwrap();
+    let warning = "less than if it knew nothing";
+    let more = ["--levels", "16", "--input", "-1..1", "--yes"];
+    let report = imported(&model, &more);
+    assert!(!report.contains(warning), "{report}");
+    let ending = |nodes: Vec<Node>| {
+        let mut model = model.clone();
+        let graph = model.graph.as_mut().unwrap();
+        graph.nodes.last_mut().unwrap().outputs[0] = "logits".to_owned();
+        graph.initializers.push(Tensor::of_scalar("cap", 30.0));
+        graph.nodes.extend(nodes);
+        imported(&model, &more)
+    };
+    let report = ending(vec![Node::new("Neg", &["logits"], "output")]);
+    assert!(report.contains(warning), "{report}");
+    // Capped as some train it.
+    let capped = vec![
+        Node::new("Div", &["logits", "cap"], "share"),
+        Node::new("Tanh", &["share"], "near"),
+        Node::new("Mul", &["near", "cap"], "output"),
+    ];
+    let report = ending(capped);
+    assert!(!report.contains(warning), "{report}");
+}
+
 /// A classifier that first takes `mean` from `of`.
 fn centred(of: &str, mean: &str) -> Model {
     let mut model = network(vec![matmul(10, "logits")], &[("logits", &[10])]);

@@ -189,7 +189,8 @@ fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Re
     }
 }
 
-/// Tells where flat images are predicted as if they were given in other units than those of the training.
+/// Tells where flat images are predicted as if they were given in other units than those of the training, or are less
+/// likely than if nothing were known.
 fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network) -> Result<(), GateError> {
     let shape = network.shape();
     // Of so few levels units change little.
@@ -202,19 +203,32 @@ fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network) -> Resu
     let logits = network
         .logits(&given, Threads::All)
         .map_err(|cause| failed(file, cause))?;
-    let mut predicted = Vec::new();
+    let (mut means, mut likely) = (Vec::new(), Vec::new());
     for (row, levels) in images.iter().enumerate() {
         // The end of the last row has seen most; and later channels of a mixture move with earlier ones.
         let places = shape.pixels() - shape.width().div_ceil(2)..shape.pixels();
-        let means: Vec<f64> = places
-            .map(|index| logits.predict(row, index, levels, |prediction| prediction.mean(&mut scratch)))
-            .collect();
-        predicted.push(means.iter().sum::<f64>() / (means.len() as f64 * most));
+        let count = places.len() as f64;
+        let (mut mean, mut log_probability) = (0.0, 0.0);
+        for index in places {
+            logits.predict(row, index, levels, |prediction| {
+                mean += prediction.mean(&mut scratch) / (count * most);
+                log_probability += prediction.log_probability(levels[index], &mut scratch) / count;
+            });
+        }
+        means.push(mean);
+        likely.push(log_probability);
     }
-    if let Some(looks) = units::flat(&predicted) {
+    if let Some(looks) = units::flat(&means) {
         gate.warn(format!(
             "{file}: what it predicts of flat images is {looks}; [input] of the manifest says how they are given, and \
              the parameters of mixtures are of levels from -1 to 1"
+        ));
+    }
+    if units::are_unexpected(&likely, shape.levels()) {
+        gate.warn(format!(
+            "{file}: it expects flat images of no brightness to go on as they are, and less than if it knew nothing, \
+             as a density does whose logits have the sign turned; scores are exact of what the graph gives, and good \
+             for nothing if that is not what was trained"
         ));
     }
     Ok(())

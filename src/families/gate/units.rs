@@ -14,7 +14,7 @@ use std::fmt;
 
 pub(in crate::families) use self::{
     codes::width,
-    flat::{SHARES, flat},
+    flat::{SHARES, are_unexpected, flat},
     logits::{logits, predictions},
     mixture::mixture,
     pictures::{bounds, pictures},

@@ -36,6 +36,16 @@ pub(in crate::families) fn flat(predicted: &[f64]) -> Option<&'static str> {
     found.map(|(_, _, looks)| *looks)
 }
 
+/// Nats by which each flat image is less likely than of a density that knows nothing, before that is told.
+const BELOW: f64 = 1.0;
+
+/// Whether no flat image is expected, by the log-probabilities in nats of the levels that go on: what is trained
+/// expects some, and what is not is about as good as knowing nothing.
+pub(in crate::families) fn are_unexpected(log_probabilities: &[f64], levels: usize) -> bool {
+    let nothing = -(levels as f64).ln();
+    log_probabilities.iter().all(|own| *own < nothing - BELOW)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,5 +70,12 @@ mod tests {
             }
         }
         assert_eq!(looks(&|share| f64::from(share > 0.3)), None);
+    }
+
+    #[test]
+    fn one_flat_image_that_is_expected_is_enough() {
+        assert!(are_unexpected(&[-7.0; 9], 256));
+        assert!(!are_unexpected(&[-6.0; 9], 256));
+        assert!(!are_unexpected(&[-7.0, -7.0, -0.1], 256));
     }
 }
