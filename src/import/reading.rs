@@ -2,6 +2,7 @@
 
 mod freeing;
 mod inputs;
+mod remembered;
 mod running;
 
 pub use self::inputs::{SaidSize, said_size};
@@ -9,6 +10,7 @@ pub(super) use self::running::trial;
 use self::{
     freeing::freed,
     inputs::inputs,
+    remembered::Remembered,
     running::{original, ports_of, run, without_one},
 };
 use super::{
@@ -146,6 +148,7 @@ pub struct Reading {
     pub drawing: Vec<String>,
     /// What was done to it, in sentences.
     pub notes: Vec<String>,
+    remembered: Remembered,
 }
 
 impl Reading {
@@ -174,13 +177,21 @@ impl Reading {
 
     /// What the original gives, output by output, of items with these numbers; labels are 0 unless given.
     pub fn run(&self, numbers: &[Vec<f32>], labels: &[usize]) -> Result<Vec<Found>, Problem> {
-        run(&self.original, &self.takes, numbers, labels).map_err(|error| {
-            Problem::new(
-                &self.file,
-                format!("it does not run: {error}"),
-                "export the network again",
-            )
-        })
+        let anew = || {
+            run(&self.original, &self.takes, numbers, labels).map_err(|error| {
+                Problem::new(
+                    &self.file,
+                    format!("it does not run: {error}"),
+                    "export the network again",
+                )
+            })
+        };
+        // What draws gives others each time.
+        if self.drawing.is_empty() {
+            self.remembered.once(numbers, labels, anew)
+        } else {
+            anew()
+        }
     }
 
     /// What it is, in words.
@@ -270,6 +281,7 @@ impl Reading {
             is_half,
             drawing: export.drawing,
             notes,
+            remembered: Remembered::default(),
         })
     }
 }
