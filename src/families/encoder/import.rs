@@ -27,55 +27,18 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     if reading.label().is_some() {
         return other("it is not given labels");
     }
-    let of_axes = |count: usize| -> Vec<&'a Given> {
-        let has = |given: &&Given| given.sizes.as_ref().is_some_and(|sizes| sizes.len() == count);
-        reading.gives.iter().filter(has).collect()
-    };
-    // Layers of one kind: maps, or rows.
-    let (maps, rows) = (of_axes(3), of_axes(1));
-    let (layers, certainty) = if !maps.is_empty() {
-        (maps, Certainty::Likely)
-    } else if rows.iter().any(|given| features::are_features(reading, given)) {
-        (rows, Certainty::Likely)
-    } else {
-        (rows, Certainty::Possible)
-    };
-    if layers.is_empty() {
-        if of_axes(2)
-            .iter()
-            .any(|given| given.numbers() == form.height * form.width)
-        {
-            return other(
-                "it gives rows [N, F] or maps [N, F, h, w] of numbers, and not one number for each pixel without an \
-                 axis of channels, as maps of depths or of classes are; with one, out.unsqueeze(1), --family encoder \
-                 takes reals for features",
-            );
-        }
-        return other(
-            "it gives rows [N, F] or maps [N, F, h, w] of numbers; of a row for each patch, export the first, out[:, \
-             0], or the mean, out.mean(1)",
-        );
-    }
-    let is_picture = |given: &&Given| picture_of_image(reading).is_some_and(|picture| picture.place == given.place);
-    if layers.iter().all(is_picture) && interview.given("family").as_deref() != Some("encoder") {
-        // What is a normalising flow is told by the family that reads the number beside.
-        if !of_axes(0).is_empty() {
-            return other("it gives no picture beside one number");
-        }
-        return Err(no_family(reading).into());
-    }
-    if let [map] = layers[..]
-        && let Some(problem) = other_picture(reading, map, form)
-        && interview.given("family").as_deref() != Some("encoder")
-    {
-        return Err(problem.into());
+    let (layers, certainty) = layers(reading, form)?;
+    // Who says so has whatever it gives served as features.
+    let is_said = interview.given("family").as_deref() == Some("encoder");
+    if !is_said && let Some(mismatch) = something_else(reading, &layers, form) {
+        return Err(mismatch);
     }
     let doubt = layers
         .iter()
         .find_map(|given| map_of_pixels(&reading.file, given, form));
     let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
     let places: Vec<usize> = layers.iter().map(|given| given.place).collect();
-    if interview.given("family").as_deref() != Some("encoder") && is_constant(reading, &levels, &places)? {
+    if !is_said && is_constant(reading, &levels, &places)? {
         return Err(Problem::new(
             &reading.file,
             "it gives the same numbers of whatever image, as networks do whose last layer is still zero",
@@ -123,6 +86,54 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         statistic: None,
         notes: Vec::new(),
     })
+}
+
+/// Outputs of a number of axes, the batch left out.
+fn of_axes(reading: &Reading, count: usize) -> Vec<&Given> {
+    let has = |given: &&Given| given.sizes.as_ref().is_some_and(|sizes| sizes.len() == count);
+    reading.gives.iter().filter(has).collect()
+}
+
+/// Layers of one kind: maps, or rows; and how sure it is that they are features.
+fn layers(reading: &Reading, form: ImageForm) -> Result<(Vec<&Given>, Certainty), Mismatch> {
+    let (maps, rows) = (of_axes(reading, 3), of_axes(reading, 1));
+    if !maps.is_empty() {
+        return Ok((maps, Certainty::Likely));
+    }
+    if !rows.is_empty() {
+        let are_features = rows.iter().any(|given| features::are_features(reading, given));
+        let certainty = if are_features {
+            Certainty::Likely
+        } else {
+            Certainty::Possible
+        };
+        return Ok((rows, certainty));
+    }
+    let is_of_pixels = |given: &&Given| given.numbers() == form.height * form.width;
+    let reason = if of_axes(reading, 2).iter().any(is_of_pixels) {
+        "it gives rows [N, F] or maps [N, F, h, w] of numbers, and not one number for each pixel without an axis of \
+         channels, as maps of depths or of classes are; with one, out.unsqueeze(1), --family encoder takes reals for \
+         features"
+    } else {
+        "it gives rows [N, F] or maps [N, F, h, w] of numbers; of a row for each patch, export the first, out[:, 0], \
+         or the mean, out.mean(1)"
+    };
+    Err(Mismatch::Other(reason.to_owned()))
+}
+
+/// What is said of pictures, which are no features.
+fn something_else(reading: &Reading, layers: &[&Given], form: ImageForm) -> Option<Mismatch> {
+    let picture = picture_of_image(reading).map(|picture| picture.place);
+    if layers.iter().all(|given| picture == Some(given.place)) {
+        // What is a normalising flow is told by the family that reads the number beside.
+        return Some(if of_axes(reading, 0).is_empty() {
+            no_family(reading).into()
+        } else {
+            Mismatch::Other("it gives no picture beside one number".to_owned())
+        });
+    }
+    let [map] = layers else { return None };
+    other_picture(reading, map, form).map(Mismatch::from)
 }
 
 /// Whether outputs are the same for all images.
