@@ -360,8 +360,8 @@ fn probabilities_that_do_not_compete_are_features_at_most() {
     assert!(said.contains("make its logits of probabilities"), "{said}");
 }
 
-#[test]
-fn what_is_said_of_pictures_wins_over_what_bounds_them() {
+/// A generator of pictures [N, 1, 8, 8] from 0 to 1.
+fn generator() -> Model {
     let mut graph = Graph::default();
     graph.nodes = vec![
         Node::new("MatMul", &["code", "w"], "a"),
@@ -371,7 +371,23 @@ fn what_is_said_of_pictures_wins_over_what_bounds_them() {
     graph.initializers = vec![weights("w", &[6, 64]), Tensor::of_ints("sizes", &[-1, 1, 8, 8])];
     graph.inputs = vec![ValueInfo::batched("code", ElementType::Float, &[6])];
     graph.outputs = vec![ValueInfo::batched("picture", ElementType::Float, &[1, 8, 8])];
-    let model = model(graph);
+    model(graph)
+}
+
+#[test]
+fn a_size_that_is_none_is_told_whatever_the_network_takes() {
+    let classifier = network(vec![matmul(10, "logits")], &[("logits", &[10])]);
+    for model in [generator(), classifier] {
+        for size in ["8", "4294967296x4294967296x2"] {
+            let report = refused(&model, &["--yes", "--size", size]);
+            assert!(report.contains(&format!("{size:?} is no size of images")), "{report}");
+        }
+    }
+}
+
+#[test]
+fn what_is_said_of_pictures_wins_over_what_bounds_them() {
+    let model = generator();
     for units in ["-1..1", "levels"] {
         let said = format!("pictures={units}");
         let report = imported(&model, &["--yes", "--family", "gan", "--declare", &said]);
