@@ -6,6 +6,7 @@ pub mod one_at_a_time;
 pub mod onnx;
 mod placement;
 mod processor;
+mod threads;
 pub mod time_limit;
 
 pub use placement::{Device, Placement, Precision};

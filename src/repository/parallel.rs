@@ -1,7 +1,7 @@
 //! Doing several things at once, each after those that it needs.
 
 use std::{
-    sync::{Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
 };
 
@@ -30,14 +30,23 @@ pub(super) fn in_order<T: Send>(
             work(place, item);
         }
     };
+    let (starting, started) = mpsc::channel::<()>();
     thread::scope(|scope| {
         for _ in 1..threads {
+            let starting = starting.clone();
+            let work = || {
+                drop(starting);
+                run();
+            };
             // Where the system has no more threads, fewer do it.
-            if let Err(error) = thread::Builder::new().spawn_scoped(scope, run) {
+            if let Err(error) = thread::Builder::new().spawn_scoped(scope, work) {
                 tracing::debug!(%error, "no thread can be started");
                 break;
             }
         }
+        drop(starting);
+        // Until all run: a load could take the memory that a starting thread cannot do without.
+        let _ = started.recv();
         run();
     });
 }

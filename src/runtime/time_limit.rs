@@ -6,7 +6,6 @@
 
 use std::{
     cell::RefCell,
-    hint::black_box,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
@@ -15,8 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Bytes for the stacks of a thread, and some for what others take meanwhile.
-const THREAD_MEMORY: usize = 16 << 20;
+use super::threads;
 
 thread_local! {
     static WATCH: RefCell<Option<Arc<Watch>>> = const { RefCell::new(None) };
@@ -51,9 +49,7 @@ pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     // Ends the watch when the work is done, also by a panic.
     let _end = End { outer };
     thread::scope(|scope| {
-        let clock = room_for_a_thread();
-        let clock = clock.and_then(|()| thread::Builder::new().spawn_scoped(scope, || watch.look_at_the_clock()));
-        if let Err(error) = clock {
+        if let Err(error) = threads::start_scoped(scope, || watch.look_at_the_clock()) {
             tracing::warn!(%error, "no thread can be started: nothing ends what takes too long");
         }
         let _done = Done(&watch);
@@ -68,7 +64,7 @@ pub fn left_after<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<Option<T>> {
     let (send, receive) = mpsc::sync_channel(1);
-    room_for_a_thread()?;
+    threads::room_for_one()?;
     let thread = thread::Builder::new().name("load".to_owned()).spawn(move || {
         // Nobody listens to what comes too late.
         let _ = send.send(work());
@@ -81,15 +77,6 @@ pub fn left_after<T: Send + 'static>(
             Ok(()) => Ok(None),
         },
     }
-}
-
-/// Whether there is memory for a thread. One that has started and then lacks some of what it needs ends the process.
-fn room_for_a_thread() -> std::io::Result<()> {
-    let mut room = Vec::<u8>::new();
-    let reserved = room.try_reserve_exact(THREAD_MEMORY);
-    // What nobody looks at is not even reserved.
-    black_box(room);
-    reserved.map_err(|_| std::io::ErrorKind::OutOfMemory.into())
 }
 
 /// Runs `work`, which `stop` ends from another thread. Answers what `work` does, or the limit once it is passed.

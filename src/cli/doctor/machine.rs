@@ -82,6 +82,9 @@ fn memory(wanted: Option<u64>) -> Option<Finding> {
     if let Some(limit) = control_groups::memory() {
         found += &format!(" of the {} MiB that the control group may take", limit >> 20);
     }
+    if let Some(limit) = memory::addresses() {
+        found += &format!(" of the {} MiB of addresses that `ulimit -v` grants", limit >> 20);
+    }
     if let Some(wanted) = wanted {
         found += &format!(", models may take {}", wanted >> 20);
     }
