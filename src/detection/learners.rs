@@ -69,9 +69,21 @@ pub struct Sample {
     pub is_map: bool,
     /// Places that a bank may keep.
     pub bank: usize,
+    /// Places that a bank keeps first: those of them that cover a larger sample.
+    pub begun: Vec<usize>,
 }
 
 impl Sample {
+    /// Places that leave no other far from all of them, as many as a bank keeps, where a bank keeps such.
+    pub fn cover(&self, seed: u64) -> Vec<usize> {
+        if !self.is_map || self.count() <= self.bank {
+            return Vec::new();
+        }
+        // As a bank has them: rounding decides between places that are about as far.
+        let places = neighbours::scaled(&self.places, &neighbours::scale(self));
+        neighbours::cover(&places, self.size, self.bank, &self.begun, seed)
+    }
+
     /// How many places there are.
     pub fn count(&self) -> usize {
         self.labels.len()

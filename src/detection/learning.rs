@@ -61,8 +61,14 @@ impl Learning<'_> {
         }
         let known: Vec<Image> = parts.fit.iter().chain(&parts.rank).cloned().collect();
         let seen = self.look(&known).await?;
+        // A cover takes long. That of all places less those of a fold covers the others but for some gaps, which are
+        // filled.
+        let cover = match requirements.contains(&Requirement::Neighbours) {
+            true => gathered(self.nothing(), &seen, &[], |_| true).cover(self.seed),
+            false => Vec::new(),
+        };
         let learn = |is_seen: &dyn Fn(usize) -> bool| {
-            let sample = self.sample(&seen, is_seen);
+            let sample = gathered(self.nothing(), &seen, &cover, is_seen);
             let knowledge = Knowledge::fit(&requirements, &sample, self.seed);
             self.panel(knowledge.map_err(|cause| Refusal::option("data", cause))?)
         };
@@ -126,25 +132,39 @@ impl Learning<'_> {
         measure_all(&lane, images, &call_without_deadline(self.resources), |_| ()).await
     }
 
-    fn sample(&self, seen: &[Sight], is_seen: impl Fn(usize) -> bool) -> Sample {
+    /// A sample of the members' places, with none in it.
+    fn nothing(&self) -> Sample {
         let places = self.members.places();
-        let mut sample = Sample {
+        Sample {
             size: places.as_ref().map_or(0, |places| places.size()),
             places: Vec::new(),
             labels: Vec::new(),
             images: Vec::new(),
             is_map: places.is_some_and(|places| places.is_map()),
             bank: self.bank,
-        };
-        let size = sample.size.max(1);
-        for (image, sight) in seen.iter().enumerate().filter(|(image, _)| is_seen(*image)) {
-            let places = sight.places.len() / size;
-            sample.labels.extend(std::iter::repeat_n(sight.label, places));
-            sample.images.extend(std::iter::repeat_n(image, places));
-            sample.places.extend_from_slice(&sight.places);
+            begun: Vec::new(),
         }
-        sample
     }
+}
+
+/// Adds to a sample the places of the images that are seen. It begins with those of them that are among `cover`, which
+/// counts the places of all images.
+fn gathered(mut sample: Sample, seen: &[Sight], cover: &[usize], is_seen: impl Fn(usize) -> bool) -> Sample {
+    let size = sample.size.max(1);
+    // Where each place of all images is in the sample.
+    let mut at = Vec::new();
+    for (image, sight) in seen.iter().enumerate() {
+        let (places, first) = (sight.places.len() / size, sample.count());
+        at.extend((0..places).map(|place| is_seen(image).then_some(first + place)));
+        if !is_seen(image) {
+            continue;
+        }
+        sample.labels.extend(std::iter::repeat_n(sight.label, places));
+        sample.images.extend(std::iter::repeat_n(image, places));
+        sample.places.extend_from_slice(&sight.places);
+    }
+    sample.begun = cover.iter().filter_map(|&place| at[place]).collect();
+    sample
 }
 
 /// The needs among some statistics that something has to be learnt for, in order.
@@ -155,4 +175,67 @@ pub fn learnt(statistics: &[Statistic]) -> Vec<Requirement> {
             .any(|statistic| statistic.requirements.contains(requirement))
     };
     Requirement::LEARNT.into_iter().filter(is_used).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: usize = 3;
+    const BANK: usize = 30;
+
+    fn nothing() -> Sample {
+        Sample {
+            size: SIZE,
+            places: Vec::new(),
+            labels: Vec::new(),
+            images: Vec::new(),
+            is_map: true,
+            bank: BANK,
+            begun: Vec::new(),
+        }
+    }
+
+    /// Images of a few places each, no two of which have the same number of them.
+    fn seen() -> Vec<Sight> {
+        let sight = |image: usize| Sight {
+            places: (0..SIZE * (5 + image % 4))
+                .map(|number| Random::new(0, Stream::Probe, image as u64).normal(number as u32) as f32)
+                .collect(),
+            label: image % 2,
+        };
+        (0..40).map(sight).collect()
+    }
+
+    #[test]
+    fn the_bank_of_a_fold_has_none_of_its_own_places_and_is_full() {
+        let seen = seen();
+        let all = gathered(nothing(), &seen, &[], |_| true);
+        let cover = all.cover(0);
+        assert_eq!(cover.len(), BANK);
+        let mut missing = 0;
+        for fold in 0..FOLDS {
+            let sample = gathered(nothing(), &seen, &cover, |image| image % FOLDS != fold);
+            // What is begun with is the cover's, in its order, less the places of the fold.
+            let kept = cover.iter().filter(|&&place| all.images[place] % FOLDS != fold);
+            let kept: Vec<&[f32]> = kept.map(|&place| &all.places[place * SIZE..][..SIZE]).collect();
+            let begun = sample.begun.iter().map(|&place| &sample.places[place * SIZE..][..SIZE]);
+            assert_eq!(begun.collect::<Vec<_>>(), kept);
+            missing += BANK - kept.len();
+            let knowledge = Knowledge::fit(&[Requirement::Neighbours], &sample, 0).unwrap();
+            let (bank, scale) = (
+                &knowledge.tensors["neighbours.bank"],
+                &knowledge.tensors["neighbours.scale"],
+            );
+            assert_eq!(bank.shape, [BANK, SIZE]);
+            let mut others = bank.values.chunks(SIZE);
+            assert!(others.all(|row| {
+                let own = sample.places.chunks(SIZE).zip(&sample.images);
+                let mut same = own.filter(|(place, _)| place.iter().zip(row).all(|(x, b)| x * scale.values[0] == *b));
+                same.next().is_some_and(|(_, image)| image % FOLDS != fold) && same.next().is_none()
+            }));
+        }
+        // Every place of the cover is of one fold.
+        assert_eq!(missing, BANK);
+    }
 }

@@ -80,7 +80,7 @@ impl Learner for Neighbours {
         };
         let kept = match (sample.count() > sample.bank, sample.is_map) {
             (false, _) => (0..sample.count()).collect(),
-            (true, true) => cover(&places, size, sample.bank, seed),
+            (true, true) => cover(&places, size, sample.bank, &sample.begun, seed),
             // A cover would leave out that vectors are denser in some places than in others.
             (true, false) => chosen(sample.count(), sample.bank, seed),
         };
@@ -232,10 +232,16 @@ fn smallest(numbers: impl Iterator<Item = f32>, nth: usize) -> f32 {
     least[nth - 1]
 }
 
+/// The first of the smallest of some numbers, of which there is one at least: its place and what it is.
+fn least(numbers: impl Iterator<Item = f32>) -> (usize, f32) {
+    let smaller = |least: (usize, f32), own: (usize, f32)| if own.1 < least.1 { own } else { least };
+    numbers.enumerate().fold((0, f32::INFINITY), smaller)
+}
+
 /// One factor for all numbers, so that a place as far from the mean as places are on average is one away from it.
 /// Layers keep the sizes that the network gives them: of defects that were made of good photographs (Li et al. 2021,
 /// Zavrtanik et al. 2021) more were told from these than with layers that vary alike.
-fn scale(sample: &Sample) -> Vec<f32> {
+pub(super) fn scale(sample: &Sample) -> Vec<f32> {
     let size = sample.size;
     let mean = mean(sample.places.chunks(size), size);
     let square = |place: &[f32]| -> f64 {
@@ -246,7 +252,7 @@ fn scale(sample: &Sample) -> Vec<f32> {
     vec![variance.max(1e-12).sqrt().recip() as f32; size]
 }
 
-fn scaled(places: &[f32], scale: &[f32]) -> Vec<f32> {
+pub(super) fn scaled(places: &[f32], scale: &[f32]) -> Vec<f32> {
     places.iter().zip(scale.iter().cycle()).map(|(x, s)| x * s).collect()
 }
 
@@ -260,9 +266,10 @@ fn chosen(count: usize, kept: usize, seed: u64) -> Vec<usize> {
     order
 }
 
-/// `kept` places that leave none far from all of them: the farthest from those that are kept is kept next (Gonzalez
-/// 1985), in a random projection. Most distances need not be computed, by the triangle inequality (Elkan 2003).
-fn cover(places: &[f32], size: usize, kept: usize, seed: u64) -> Vec<usize> {
+/// `kept` places that leave none far from all of them, those that are `begun` first: the farthest from those that are
+/// kept is kept next (Gonzalez 1985), in a random projection. Most distances need not be computed, by the triangle
+/// inequality (Elkan 2003).
+pub(super) fn cover(places: &[f32], size: usize, kept: usize, begun: &[usize], seed: u64) -> Vec<usize> {
     let projected = PROJECTED.min(size);
     let random = Random::new(seed, Stream::Probe, 0);
     let projection = DMatrix::from_fn(projected, size, |row, column| {
@@ -278,6 +285,25 @@ fn cover(places: &[f32], size: usize, kept: usize, seed: u64) -> Vec<usize> {
     let mut owner = vec![0; far.len()];
     let mut cover: Vec<usize> = Vec::with_capacity(kept);
     let mut next = 0;
+    if !begun.is_empty() {
+        cover.extend(begun.iter().take(kept));
+        let rows: Vec<f32> = cover.iter().flat_map(|&own| point(own)).copied().collect();
+        let squares: Vec<f32> = rows.chunks(projected).map(square).collect();
+        let rows = DMatrix::from_row_slice(cover.len(), projected, &rows);
+        let nearest = products(&rows, &points, Threads::All, |_, own, products| {
+            let (row, beside) = least(beside(products, &squares));
+            ((square(own) + beside).max(0.0), row)
+        });
+        (far, owner) = nearest.into_iter().unzip();
+        for &own in &cover {
+            far[own] = 0.0;
+        }
+        let (place, farthest) = least(far.iter().map(|far| -far));
+        if farthest >= 0.0 {
+            return cover;
+        }
+        next = place;
+    }
     while cover.len() < kept {
         let centre = point(next);
         cover.push(next);

@@ -23,6 +23,7 @@ fn sample(is_map: bool) -> Sample {
         images: (0..400).map(|place| place / 10).collect(),
         is_map,
         bank: BANK,
+        begun: Vec::new(),
     }
 }
 
@@ -81,6 +82,7 @@ fn fewer_inliers_than_features_are_enough() {
         images: (0..40).collect(),
         is_map: false,
         bank: BANK,
+        begun: Vec::new(),
     };
     let knowledge = Knowledge::fit(&Requirement::LEARNT, &own, 0).unwrap();
     for (requirement, learnt) in knowledge.ready() {
@@ -178,6 +180,10 @@ fn the_nearest_of_a_bank_is_that_of_a_search_over_all_of_it() {
         learnt.distances(&queries[5 * size..6 * size], Threads::One),
         relative[5..6]
     );
+    // A cover that is filled up asks for products of all places, on as many threads as there are.
+    let rows = nalgebra::DMatrix::from_row_slice(bank.len() / size, size, bank);
+    let all = |threads| matrix::products(&rows, &queries, threads, |_, _, products| products.to_vec());
+    assert_eq!(all(Threads::All), all(Threads::One));
 }
 
 #[test]
@@ -190,6 +196,61 @@ fn a_bank_of_places_covers_them_and_keeps_no_more_than_it_may() {
     let farthest = all.iter().copied().fold(0.0, f32::max);
     // No place is much farther from the cover than places of other images are from each other.
     assert!(farthest < 5.0, "{farthest}");
+}
+
+#[test]
+fn a_cover_of_more_is_filled_up_where_its_places_are_missing() {
+    let mut all = sample(true);
+    all.bank = 60;
+    let cover = all.cover(0);
+    assert_eq!(cover.len(), 60);
+    // Without every fourth image.
+    let seen: Vec<usize> = (0..all.count()).filter(|place| place / 10 % 4 != 0).collect();
+    let mut some = Sample {
+        places: seen
+            .iter()
+            .flat_map(|&place| &all.places[place * 4..][..4])
+            .copied()
+            .collect(),
+        labels: seen.iter().map(|&place| all.labels[place]).collect(),
+        images: seen.iter().map(|&place| all.images[place]).collect(),
+        ..all.clone()
+    };
+    let anew = some.cover(0);
+    some.begun = cover
+        .iter()
+        .filter_map(|place| seen.binary_search(place).ok())
+        .collect();
+    let filled = some.cover(0);
+    assert!(some.begun.len() < 60 && filled.starts_with(&some.begun));
+    let mut apart = filled.clone();
+    apart.sort_unstable();
+    apart.dedup();
+    assert_eq!(apart.len(), 60);
+    // It leaves no place much farther than a cover that was made of these alone.
+    let farthest = |kept: &[usize]| {
+        let place = |at: usize| &some.places[at * 4..][..4];
+        let to = |at: usize| {
+            kept.iter()
+                .map(|&own| matrix::norm(&difference(place(at), place(own))))
+                .fold(f32::MAX, f32::min)
+        };
+        (0..some.count()).map(to).fold(0.0, f32::max)
+    };
+    assert!(
+        farthest(&filled) < 1.3 * farthest(&anew),
+        "{} {}",
+        farthest(&filled),
+        farthest(&anew)
+    );
+    assert!(farthest(&some.begun) > farthest(&filled));
+    // One that was begun and is full already is left as it is.
+    some.begun = filled.clone();
+    assert_eq!(some.cover(0), filled);
+}
+
+fn difference(one: &[f32], other: &[f32]) -> Vec<f32> {
+    one.iter().zip(other).map(|(a, b)| a - b).collect()
 }
 
 #[test]
