@@ -185,7 +185,8 @@ pub enum RuntimeError {
     },
     /// Loading or running took too long; see [`time_limit`].
     #[error(
-        "{name} was given up: a load may take {} s in all, and this was still at work or yet to be done",
+        "{name} was given up: a load may take {} s in all, and this was still at work or yet to be done; where \
+         a network is large and not endless, --load-timeout grants more",
         limit.as_secs_f64()
     )]
     Impatient {

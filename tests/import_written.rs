@@ -6,16 +6,25 @@
 mod command;
 mod common;
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, path::Path, process::Output, sync::Arc};
 
 use command::{binary, stderr, text};
-use common::graphs::model;
+use common::{engine, faults::Faults, graphs::model, resources_of};
 use density_server::{
-    domain::random::{Random, Stream},
+    domain::{
+        image::{Image, ImageShape},
+        random::{Random, Stream},
+    },
+    families::{
+        GateSettings, Registry,
+        import::{Answers, Host, Interview, Origin, Question, Request, Tools, import as import_with},
+    },
     graph::{
         self,
         protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
     },
+    media::DecodeOptions,
+    scheduling::SchedulerConfig,
 };
 
 /// Features of an image.
@@ -462,4 +471,71 @@ fn constants_that_an_exporter_lost_are_told_from_pictures() {
     let said = refused(&model, &["--yes"]);
     assert!(said.contains("\"Sub/y:0\" beside its image"), "{said}");
     assert!(said.contains("--saved-model"), "{said}");
+}
+
+/// Gives the likely answers one at a time, and looks at how many graphs have been loaded by then.
+struct Patient {
+    faults: Arc<Faults>,
+    answered: Vec<usize>,
+    proving: Option<usize>,
+}
+
+impl Host for Patient {
+    fn answer(&mut self, questions: &[Question]) -> Option<Answers> {
+        self.answered.push(self.faults.loads());
+        let Question { key, likely, .. } = questions.first()?;
+        Some(Answers {
+            answers: vec![(key.clone(), likely.clone())],
+            are_assumed: false,
+        })
+    }
+
+    fn images(&mut self, _: &Path, _: ImageShape) -> Result<Vec<Image>, String> {
+        Err("there are none".to_owned())
+    }
+
+    fn say(&mut self, _: &str) {}
+
+    fn begin(&mut self, work: &str) {
+        if work.starts_with("proving") {
+            self.proving.get_or_insert(self.faults.loads());
+        }
+    }
+}
+
+#[test]
+fn a_graph_is_read_once_however_often_questions_are_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("m.onnx");
+    let nodes = vec![matmul(10, "logits")];
+    fs::write(&file, graph::serialize(&network(nodes, &[("logits", &[10])]))).unwrap();
+    let faults = Arc::new(Faults::default());
+    let registry = Registry::standard();
+    let tools = Tools {
+        registry: &registry,
+        resources: &resources_of(faults.engine(engine()), SchedulerConfig::default()),
+        gate: GateSettings::default(),
+    };
+    let request = Request {
+        files: vec![file],
+        name: "m".to_owned(),
+        repository: folder.path().join("repository"),
+        golden: None,
+        calibrate: None,
+        trained_on: None,
+        preprocessing: DecodeOptions::default(),
+        origin: Origin::default(),
+    };
+    let mut host = Patient {
+        faults,
+        answered: Vec::new(),
+        proving: None,
+    };
+    import_with(&tools, &request, Interview::default(), &mut host).unwrap();
+    assert!(!host.answered.is_empty());
+    assert!(
+        host.answered.iter().all(|&loads| Some(loads) == host.proving),
+        "{:?}",
+        (host.answered, host.proving)
+    );
 }

@@ -200,10 +200,11 @@ pub fn import(
     host: &mut dyn Host,
 ) -> Result<Imported, ImportError> {
     let engine = &*tools.resources.engine;
+    let mut known = sources::Known::default();
     for _ in 0..ROUNDS {
         interview = interview.again();
         host.begin(&format!("reading {}", request.name));
-        let brought = sources::read(engine, request, &mut interview).map_err(ImportError::Problems)?;
+        let brought = sources::read(engine, request, &mut interview, &mut known).map_err(ImportError::Problems)?;
         let brought = sources::parted(engine, brought, &mut interview).map_err(ImportError::Problems)?;
         let problem = |problem| ImportError::Problems(vec![problem]);
         batch::ask(&brought, &mut interview).map_err(problem)?;

@@ -157,7 +157,7 @@ fn write(
     }
     let repository = recipe.folder.parent().and_then(Path::parent);
     let repository = repository.ok_or_else(|| io::Error::other("it is not in a repository"))?;
-    write::version(repository, &model.name, all, |_| manifest.to_string())
+    write::version(repository, &model.name, &all, |_| manifest.to_string())
 }
 
 /// A file that `[calibration]` names.

@@ -1,6 +1,6 @@
 //! One exported file: its graph with all its weights, and what it says of its inputs and outputs.
 
-use std::borrow::Cow;
+use bytes::Bytes;
 
 use super::{Problem, decompose};
 use crate::graph::{
@@ -113,16 +113,11 @@ pub struct Export {
 
 impl Export {
     /// Reads a file. `beside` gives the bytes of files in the same folder, where exporters put weights.
-    pub fn read<'a>(
-        file: &str,
-        bytes: &[u8],
-        mut beside: impl FnMut(&str) -> Result<Cow<'a, [u8]>, String>,
-    ) -> Result<Self, Problem> {
+    pub fn read(file: &str, bytes: Bytes, beside: impl FnMut(&str) -> Result<Bytes, String>) -> Result<Self, Problem> {
         let refused = |error: graph::GraphError, cure: &str| Problem::new(file, error.to_string(), cure);
         let again = "export the network again as an ONNX graph";
-        let mut model = graph::parse(bytes).map_err(|error| refused(error, again))?;
+        let mut model = graph::parse_shared(bytes).map_err(|error| refused(error, again))?;
         let held = "put the files with its weights beside the graph, under the names that they were exported with";
-        let beside = |name: &str| beside(name).map(|bytes| bytes.into_owned().into());
         let beside = graph::external::inline(&mut model, beside).map_err(|error| refused(error, held))?;
         graph::bounds::check(&model).map_err(|error| refused(error, ""))?;
         if let Some(graph) = &mut model.graph {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::export::{Element, Port};
 use crate::{
     graph::{
-        self,
         protobuf::{ElementType, Model, Node, ValueInfo},
         surgery,
     },
@@ -24,7 +23,7 @@ pub struct Found {
 }
 
 /// A graph that runs as it is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Probe {
     program: Arc<dyn Program>,
     /// Items in a run.
@@ -43,10 +42,15 @@ impl Probe {
         batch: usize,
     ) -> Result<Self, RuntimeError> {
         let (mut model, names, given) = in_floats(model, inputs, outputs, batch);
-        let program = engine.load(name, graph::serialize(&model)).or_else(|error| {
-            // Of a branch that is not taken the runtime may know that it would fail, if it knows the batch.
-            surgery::open_batch(model.graph.get_or_insert_default());
-            engine.load(name, graph::serialize(&model)).map_err(|_| error)
+        let as_said = engine.load_model(name, model.clone());
+        let program = as_said.or_else(|_| {
+            // Some exporters are wrong about how many axes an output has.
+            forget_axes(&mut model);
+            engine.load_model(name, model.clone()).or_else(|error| {
+                // Of a branch that is not taken the runtime may know that it would fail, if it knows the batch.
+                surgery::open_batch(model.graph.get_or_insert_default());
+                engine.load_model(name, model).map_err(|_| error)
+            })
         })?;
         Ok(Self {
             program,
@@ -117,6 +121,12 @@ impl Probe {
     }
 }
 
+fn forget_axes(model: &mut Model) {
+    for value in model.graph.iter_mut().flat_map(|graph| &mut graph.outputs) {
+        *value = ValueInfo::of_any_shape(value.name(), ElementType::Float);
+    }
+}
+
 /// The graph with inputs and outputs of 32-bit reals, their batch of one size, and the names of both.
 fn in_floats(
     model: &Model,
@@ -158,7 +168,11 @@ fn in_floats(
             graph.nodes.push(cast);
             name
         };
-        kept.push(ValueInfo::of_any_shape(&name, ElementType::Float));
+        kept.push(match &port.sizes {
+            // A large graph is held fewer times by the runtime if it is told as much.
+            Some(sizes) => ValueInfo::of_any_size(&name, ElementType::Float, sizes.len()),
+            None => ValueInfo::of_any_shape(&name, ElementType::Float),
+        });
         given.push(name);
     }
     surgery::keep(&mut model, kept);

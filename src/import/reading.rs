@@ -5,18 +5,16 @@ mod inputs;
 mod remembered;
 mod running;
 
-pub use self::inputs::{SaidSize, said_size};
+pub use self::inputs::{SaidSize, inputs, said_size};
 pub(super) use self::running::trial;
 use self::{
     freeing::freed,
-    inputs::inputs,
     remembered::Remembered,
     running::{original, ports_of, run, without_one},
 };
 use super::{
     Problem,
     export::{Export, Port},
-    interview::Interview,
     probe::{Found, Probe},
 };
 use crate::{
@@ -79,7 +77,7 @@ pub enum Batch {
 }
 
 /// An input and what it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Taken {
     /// The input of the graph that is written for the server.
     pub port: Port,
@@ -128,7 +126,7 @@ impl Given {
 }
 
 /// A graph that was understood as far as that goes without knowing what it is for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Reading {
     /// Name of the file.
     pub file: String,
@@ -209,14 +207,8 @@ impl Reading {
         )
     }
 
-    /// Finds out what a file takes and gives. All problems of the file are told together.
-    pub fn new(engine: &dyn Engine, export: Export, interview: &mut Interview) -> Result<Self, Vec<Problem>> {
-        let takes = inputs(&export, interview)?;
-        Self::taking(engine, export, takes)
-    }
-
-    /// The same of a graph whose inputs are known.
-    pub(super) fn taking(engine: &dyn Engine, export: Export, takes: Vec<Taken>) -> Result<Self, Vec<Problem>> {
+    /// Finds out what a graph gives that takes these [`inputs`]. All problems of the file are told together.
+    pub fn taking(engine: &dyn Engine, export: Export, takes: Vec<Taken>) -> Result<Self, Vec<Problem>> {
         let file = export.file.clone();
         let mut notes = Vec::new();
         let one = |problem: Problem| vec![problem];

@@ -17,6 +17,7 @@ pub(crate) const BREAKING_LEVEL: u8 = 3;
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     armed: AtomicBool,
+    loads: AtomicUsize,
     runs: AtomicUsize,
     rows: AtomicUsize,
     delay_milliseconds: AtomicU64,
@@ -55,6 +56,11 @@ impl Faults {
         self.changed.notify_all();
     }
 
+    /// Graphs that were made runnable.
+    pub(crate) fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
     /// Runs that have begun.
     pub(crate) fn runs(&self) -> usize {
         self.runs.load(Ordering::SeqCst)
@@ -78,6 +84,7 @@ impl Engine for FaultyEngine {
     }
 
     fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
+        self.faults.loads.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(FaultyProgram {
             inner: self.inner.load(name, graph)?,
             faults: Arc::clone(&self.faults),

@@ -204,7 +204,9 @@ fn write(repository: &Path, composite: &NewComposite<'_>) -> io::Result<PathBuf>
             media::write_f64(&[composite.golden.len(), labels], golden),
         ),
     ];
-    write::version(repository, &composite.name, files, |hashes| manifest(composite, hashes))
+    write::version(repository, &composite.name, &files, |hashes| {
+        manifest(composite, hashes)
+    })
 }
 
 /// Where the members are computed, and how exactly.

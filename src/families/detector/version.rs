@@ -34,7 +34,7 @@ pub(super) fn write(repository: &Path, detector: &NewDetector) -> io::Result<Pat
     if !detector.learnt.is_empty() {
         files.push((LEARNT, learnt::write(&detector.learnt)?));
     }
-    write::version(repository, &detector.name, files, |hashes| {
+    write::version(repository, &detector.name, &files, |hashes| {
         manifest(detector, shape, hashes)
     })
 }

@@ -255,7 +255,7 @@ impl Draft {
     }
 
     fn write_into(&self, repository: &Path) -> std::io::Result<PathBuf> {
-        write::version(repository, &self.name, self.files.clone(), |hashes| self.text(hashes))
+        write::version(repository, &self.name, &self.files, |hashes| self.text(hashes))
     }
 }
 

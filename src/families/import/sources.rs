@@ -1,26 +1,41 @@
 //! The graphs that somebody brings: found, read, and parted where one holds two.
 
 use std::{
-    borrow::Cow,
+    collections::HashMap,
     path::{Path, PathBuf},
 };
 
 use super::{Golden, LABEL, Plan, Request, picture_of_image};
 use crate::{
-    import::{Problem, causal, export::Export, interview::Interview, reading::Reading, split, tables},
+    import::{
+        Problem, causal,
+        export::Export,
+        interview::Interview,
+        reading::{self, Reading, Taken},
+        split, tables,
+    },
     runtime::Engine,
 };
+
+/// What was read of files, by what their inputs were taken for: reading is done again after every round of questions,
+/// and most answers are about something else.
+#[derive(Default)]
+pub(super) struct Known {
+    exports: HashMap<PathBuf, Export>,
+    readings: HashMap<PathBuf, (Vec<Taken>, Reading)>,
+}
 
 /// Reads all graphs. Problems of all of them are told together.
 pub(super) fn read(
     engine: &dyn Engine,
     request: &Request,
     interview: &mut Interview,
+    known: &mut Known,
 ) -> Result<Vec<Reading>, Vec<Problem>> {
     let files = graphs(&request.files).map_err(|problem| vec![problem])?;
     let (mut readings, mut problems) = (Vec::new(), Vec::new());
     for path in files {
-        match read_one(engine, &path, interview) {
+        match read_one(engine, &path, interview, known) {
             Ok(reading) => readings.push(reading),
             Err(own) => problems.extend(own),
         }
@@ -96,21 +111,43 @@ pub(super) fn tabulated<'a>(engine: &dyn Engine, mut plan: Plan<'a>) -> Plan<'a>
     plan
 }
 
-fn read_one(engine: &dyn Engine, path: &Path, interview: &mut Interview) -> Result<Reading, Vec<Problem>> {
+fn read_one(
+    engine: &dyn Engine,
+    path: &Path,
+    interview: &mut Interview,
+    known: &mut Known,
+) -> Result<Reading, Vec<Problem>> {
+    let export = match known.exports.get(path) {
+        Some(export) => export,
+        None => {
+            let export = export(path).map_err(|problem| vec![problem])?;
+            known.exports.entry(path.to_owned()).or_insert(export)
+        }
+    };
+    let takes = reading::inputs(export, interview)?;
+    match known.readings.get(path) {
+        Some((same, reading)) if *same == takes => Ok(reading.clone()),
+        _ => {
+            let reading = Reading::taking(engine, export.clone(), takes.clone())?;
+            known.readings.insert(path.to_owned(), (takes, reading.clone()));
+            Ok(reading)
+        }
+    }
+}
+
+fn export(path: &Path) -> Result<Export, Problem> {
     let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let folder = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let unreadable = |error: std::io::Error| vec![Problem::new(&file, format!("it cannot be read: {error}"), "")];
     // A graph that is named may be a link; what it names beside itself may not.
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let bytes = std::fs::read(path).map_err(|error| Problem::new(&file, format!("it cannot be read: {error}"), ""))?;
     let beside = |name: &str| match crate::families::files::read(folder, name) {
-        Ok(bytes) => Ok(Cow::Owned(bytes)),
+        Ok(bytes) => Ok(bytes.into()),
         Err(error) => Err(format!("{name}: {error}")),
     };
-    let export = Export::read(&file, &bytes, beside).map_err(|problem| vec![problem])?;
-    Reading::new(engine, export, interview)
+    Export::read(&file, bytes.into(), beside)
 }
 
 /// The files that are meant: those that were named, and those in folders that were.

@@ -13,7 +13,7 @@ use super::{MANIFEST, sha256, version_number};
 pub(crate) fn version(
     repository: &Path,
     name: &str,
-    files: Vec<(&str, Vec<u8>)>,
+    files: &[(&str, Vec<u8>)],
     manifest: impl FnOnce(&[(&str, String)]) -> String,
 ) -> io::Result<PathBuf> {
     let model = repository.join(name);
@@ -47,11 +47,11 @@ fn next_version(model: &Path) -> io::Result<u32> {
 
 fn write_files(
     folder: &Path,
-    files: Vec<(&str, Vec<u8>)>,
+    files: &[(&str, Vec<u8>)],
     manifest: impl FnOnce(&[(&str, String)]) -> String,
 ) -> io::Result<()> {
     let mut hashes = Vec::new();
-    for (name, bytes) in &files {
+    for (name, bytes) in files {
         hashes.push((*name, sha256(bytes)));
         write_synced(&folder.join(name), bytes)?;
     }

@@ -137,6 +137,17 @@ impl ValueInfo {
         }
     }
 
+    /// A tensor with so many axes of any size.
+    pub fn of_any_size(name: &str, element_type: ElementType, axes: usize) -> Self {
+        let mut value = Self::fixed(name, element_type, &vec![0; axes]);
+        let tensor = value.type_info.as_mut().and_then(|info| info.tensor.as_mut());
+        let dims = tensor
+            .and_then(|tensor| tensor.shape.as_mut())
+            .map(|shape| &mut shape.dims);
+        dims.into_iter().flatten().for_each(|dim| dim.value = None);
+        value
+    }
+
     /// A tensor with axes of these sizes.
     pub fn fixed(name: &str, element_type: ElementType, sizes: &[usize]) -> Self {
         let dim = |&size: &usize| Dim {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// What each input is, by its type and its axes.
-pub(super) fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<Taken>, Vec<Problem>> {
+pub fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<Taken>, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut takes: Vec<Taken> = Vec::new();
     let has_picture = export

@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     mem,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use sha2::{Digest, Sha256};
@@ -14,10 +14,10 @@ use crate::import::{Problem, probe::Found};
 /// Bytes of numbers that are kept; what comes after them runs again.
 const MOST: usize = 512 << 20;
 
-/// What earlier runs gave, by what they were given.
-#[derive(Debug, Default)]
+/// What earlier runs gave, by what they were given. Copies share it.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Remembered {
-    kept: Mutex<Kept>,
+    kept: Arc<Mutex<Kept>>,
 }
 
 #[derive(Debug, Default)]
