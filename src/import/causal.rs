@@ -39,6 +39,15 @@ impl fmt::Display for Place {
     }
 }
 
+/// A prediction that sees something of its own or of later places.
+#[derive(Debug, Clone, Copy)]
+pub struct Leak {
+    /// The first one.
+    pub place: Place,
+    /// Whether all that predictions see too early is their own pixel.
+    pub is_of_own_pixel: bool,
+}
+
 /// Numbers of an image for each of the places of a trial: the first one is not changed.
 pub struct Trial {
     /// In the order of axes that the graph takes.
@@ -113,7 +122,7 @@ impl Trial {
     }
 
     /// The first prediction, read like this, that sees something of its own or of later places, if there is one.
-    pub fn leak(&self, predictions: &[Vec<f32>], arrangement: Arrangement) -> Option<Place> {
+    pub fn leak(&self, predictions: &[Vec<f32>], arrangement: Arrangement) -> Option<Leak> {
         let [outcomes, channels, _, width] = arrangement.sizes();
         // Numbers of a whole pixel come before all its channels.
         let first = |channel: usize, pixel: usize| pixel * self.form.channels + channel;
@@ -129,7 +138,7 @@ impl Trial {
             largest = differences.fold(largest, f32::max);
         }
         let tolerance = (BESIDE * largest).max(LEAST * scale).min(TOLERANCE * scale);
-        self.cuts.iter().zip(changed).find_map(|(&cut, changed)| {
+        let leaking = |(&cut, changed): (&usize, &Vec<f32>)| {
             let changed = arrangement.read(changed);
             let sees = |at: &usize| {
                 let (channel, pixel) = (at / pixels % channels, at % pixels);
@@ -139,12 +148,19 @@ impl Trial {
                     || (own - other).abs() <= tolerance.max(TOLERANCE * (own.abs().min(other.abs()) - ORDINARY));
                 first(channel, pixel) <= cut && !is_same
             };
-            let at = (0..outcomes * channels * pixels).find(sees)?;
-            Some(Place {
+            let all: Vec<usize> = (0..outcomes * channels * pixels).filter(sees).collect();
+            let is_of_own_pixel = all.iter().all(|at| at % pixels == cut / self.form.channels);
+            all.first().map(|&at| (at, is_of_own_pixel))
+        };
+        let leaks: Vec<(usize, bool)> = self.cuts.iter().zip(changed).filter_map(leaking).collect();
+        let &(at, _) = leaks.first()?;
+        Some(Leak {
+            place: Place {
                 channel: at / pixels % channels,
                 row: at % pixels / width,
                 column: at % width,
-            })
+            },
+            is_of_own_pixel: leaks.iter().all(|&(_, is_own)| is_own),
         })
     }
 
@@ -261,10 +277,13 @@ mod tests {
         let trial = Trial::new(form, &|share| share as f32);
         let arrangement = Arrangement::candidates(&[3, 3], [1, 1, 3, 3])[0];
         let leak = trial.leak(&trial.items, arrangement).unwrap();
-        assert_eq!(leak.to_string(), "channel 0 at row 0, column 0");
+        assert_eq!(leak.place.to_string(), "channel 0 at row 0, column 0");
+        assert!(leak.is_of_own_pixel);
+        let all: Vec<Vec<f32>> = trial.items.iter().map(|item| vec![item.iter().sum(); 9]).collect();
+        assert!(!trial.leak(&all, arrangement).unwrap().is_of_own_pixel);
         let before = |item: &Vec<f32>| -> Vec<f32> { (0..9).map(|i| item[..i].iter().sum()).collect() };
         let sums: Vec<Vec<f32>> = trial.items.iter().map(before).collect();
-        assert_eq!(trial.leak(&sums, arrangement), None);
+        assert!(trial.leak(&sums, arrangement).is_none());
         assert!(Trial::is_varied(&sums));
         // What differs by rounding sees nothing.
         assert!(!Trial::is_varied(&[vec![0.1, 0.0], vec![0.1 + 2e-8, 0.0]]));

@@ -4,7 +4,7 @@ mod flat;
 mod pictures;
 mod together;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 pub use self::pictures::{SaidSize, said_size};
 use self::{
@@ -150,10 +150,11 @@ fn of_time(export: &Export, names: &str) -> Problem {
 /// Rows that an embedding of labels has, whatever is done to them on the way to it.
 fn labels_read(model: &Model, input: &str) -> Option<usize> {
     let graph = model.graph.as_ref()?;
-    let mut at = vec![input.to_owned()];
+    // What is added to labels tells them apart from other words of one table.
+    let mut at = HashMap::from([(input.to_owned(), 0.0)]);
     let mut constants: HashSet<&str> = graph.initializers.iter().map(|tensor| tensor.name()).collect();
     for node in &graph.nodes {
-        let reads = |place: usize| node.inputs.get(place).is_some_and(|name| at.contains(name));
+        let reads = |place: usize| node.inputs.get(place).is_some_and(|name| at.contains_key(name));
         match node.op_type() {
             // How many labels there are in a run is no label.
             "Shape" | "Size" => {}
@@ -163,7 +164,8 @@ fn labels_read(model: &Model, input: &str) -> Option<usize> {
                     .initializers
                     .iter()
                     .find(|tensor| tensor.name() == node.inputs[0])?;
-                return usize::try_from(*table.dims.first()?).ok();
+                let before = at[&node.inputs[1]] as i64;
+                return usize::try_from(table.dims.first()? - before).ok();
             }
             "OneHot" if reads(0) => {
                 let depth = graph::weights::scalar(graph, node.inputs.get(1)?)?;
@@ -177,9 +179,15 @@ fn labels_read(model: &Model, input: &str) -> Option<usize> {
             "ScatterElements" if reads(1) => return last_size(graph, node.inputs.first()?),
             _ => {
                 let is_known =
-                    |name: &String| name.is_empty() || at.contains(name) || constants.contains(name.as_str());
-                if node.inputs.iter().any(|name| at.contains(name)) && node.inputs.iter().all(is_known) {
-                    at.extend(node.outputs.iter().cloned());
+                    |name: &String| name.is_empty() || at.contains_key(name) || constants.contains(name.as_str());
+                let read = node.inputs.iter().filter_map(|name| at.get(name).copied());
+                if let Some(least) = read.reduce(f64::min).filter(|_| node.inputs.iter().all(is_known)) {
+                    let scalar = |name: &String| graph::weights::scalar(graph, name);
+                    let added = match node.op_type() {
+                        "Add" => node.inputs.iter().find_map(scalar).unwrap_or(0.0),
+                        _ => 0.0,
+                    };
+                    at.extend(node.outputs.iter().map(|name| (name.clone(), least + added)));
                 }
             }
         }

@@ -106,13 +106,18 @@ pub(super) fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) ->
     }
     let error = first.map(|error| error.to_string()).unwrap_or_default();
     Err(missing(export, &error).unwrap_or_else(|| {
-        Problem::new(
-            &export.file,
-            format!("it does not run: {error}"),
-            "export the network again, in evaluation mode, with an example that it takes",
-        )
+        let cure = if error.contains(MISTYPED) {
+            "PyTorch's older exporter writes numbers of another type than the network makes: give torch.full or \
+             torch.zeros the type that they are to have (dtype=torch.long), or export with dynamo=True"
+        } else {
+            "export the network again, in evaluation mode, with an example that it takes"
+        };
+        Problem::new(&export.file, format!("it does not run: {error}"), cure)
     }))
 }
+
+/// What the runtime says where an operator is given numbers of a type that it does not take.
+const MISTYPED: &str = "Type Error: Type '";
 
 /// What the runtime says where it does not have an operator, or not for such numbers.
 const MISSING: [&str; 5] = [

@@ -17,6 +17,7 @@ from density_training.corpus import (
     published,
     published_more,
     readings,
+    sequences,
     vae_cases,
 )
 from density_training.corpus.case import Case
@@ -36,6 +37,7 @@ MAKERS = (
     classifiers.of_batches,
     outputs.cases,
     readings.cases,
+    sequences.cases,
 )
 
 

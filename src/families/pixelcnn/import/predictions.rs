@@ -10,7 +10,7 @@ use crate::{
     graph::surgery,
     import::{
         Problem,
-        causal::{self, Place, Trial},
+        causal::{self, Leak, Trial},
         export::Element,
         interview::Interview,
         layout::Arrangement,
@@ -44,7 +44,7 @@ pub(super) fn predictions<'a>(
         return Ok(chosen);
     }
     match leaking {
-        Some(place) => Err(leak(reading, place).into()),
+        Some(own) => Err(leak(reading, own).into()),
         None => Err(Mismatch::Other(
             "it gives no distribution over levels for every pixel that sees only the pixels before it".to_owned(),
         )),
@@ -52,10 +52,16 @@ pub(super) fn predictions<'a>(
 }
 
 /// What is wrong with a prediction that sees its own pixel, and where that comes from as far as the graph tells.
-fn leak(reading: &Reading, place: Place) -> Problem {
+fn leak(reading: &Reading, leak: Leak) -> Problem {
+    let seen = if leak.is_of_own_pixel {
+        "its own pixel, though none after it, as where the next pixel is predicted"
+    } else {
+        "its own pixel or later ones"
+    };
     let what = format!(
-        "it looks like a density, but its prediction of {place} sees its own pixel or later ones, so that the product \
-         of its predictions is no probability"
+        "it looks like a density, but its prediction of {} sees {seen}, so that the product of its predictions is no \
+         probability",
+        leak.place
     );
     let (what, cure) = match causal::over_all_places(reading.graph()) {
         Some(layer) if layer.is_quantising => (
@@ -66,6 +72,12 @@ fn leak(reading: &Reading, place: Place) -> Problem {
             format!("{what}: {} computes something of the whole image", layer.name),
             "normalise over the channels of each pixel (LayerNorm over the last axis of [N, H, W, C]), or over batches \
              (BatchNorm)",
+        ),
+        None if leak.is_of_own_pixel => (
+            what,
+            "let the first layer see only what comes before: put a start token before the pixels of a sequence and \
+             leave the last one out (torch.cat([start, x[:, :-1]], 1)), or mask the centre of the first convolution; \
+             channels of a pixel may see those before them, but not themselves",
         ),
         None => (
             what,
@@ -111,7 +123,7 @@ fn readings_of<'a>(
     given: &'a Given,
     (taken, form): (&Taken, ImageForm),
     is_wanted: bool,
-) -> Result<(Vec<Predictions<'a>>, Option<Place>), Mismatch> {
+) -> Result<(Vec<Predictions<'a>>, Option<Leak>), Mismatch> {
     let (Some(sizes), numbers) = (&given.sizes, given.numbers()) else {
         return Ok((Vec::new(), None));
     };

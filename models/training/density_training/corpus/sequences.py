@@ -1,0 +1,119 @@
+"""Networks that take a picture for a sequence of pixels, as language models do: with a token before the first one."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from density_training.corpus import reference
+from density_training.corpus.case import CLASSES, HEIGHT, WIDTH, Case, Graph
+from density_training.corpus.causal import CHANNELS
+
+LEVELS, PIXELS = 4, HEIGHT * WIDTH
+DENSITY: dict[str, Any] = {
+    "family": "pixelcnn",
+    "levels": LEVELS,
+    "shape": (1, HEIGHT, WIDTH),
+    "sampler": "wavefront",
+}
+
+
+class Transformer(nn.Module):
+    """One block of causal attention after embeddings of tokens and places, as GPTs have it: tokens to logits."""
+
+    def __init__(self, places: int) -> None:
+        super().__init__()
+        self.words, self.places = nn.Embedding(LEVELS + 1, CHANNELS), nn.Embedding(places, CHANNELS)
+        self.norm, self.mix = nn.LayerNorm(CHANNELS), nn.Linear(CHANNELS, 3 * CHANNELS)
+        self.head = nn.Linear(CHANNELS, LEVELS)
+        self.register_buffer("mask", torch.ones(places, places).tril() == 0)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.of_words(self.words(tokens))
+
+    def of_words(self, words: Tensor) -> Tensor:
+        """The same of what stands for tokens."""
+        length = words.shape[1]
+        x = words + self.places(torch.arange(length))
+        q, k, v = self.mix(self.norm(x)).chunk(3, dim=2)
+        scores = (q @ k.transpose(1, 2)).masked_fill(self.mask[:length, :length], float("-inf"))
+        return self.head(x + scores.softmax(2) @ v)
+
+
+class Next(nn.Module):
+    """Gives at each pixel a prediction of the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Transformer(PIXELS)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.net((image * 3).round().long().flatten(1)).transpose(1, 2)
+
+
+class Started(nn.Module):
+    """A token before the pixels: the network is given the last one, too, or not."""
+
+    def __init__(self, *, cut: bool) -> None:
+        super().__init__()
+        self.cut, self.net = cut, Transformer(PIXELS + 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = (image * 3).round().long().flatten(1)
+        tokens = torch.cat([torch.full((len(image), 1), LEVELS, dtype=torch.long), pixels], dim=1)
+        logits = self.net(tokens[:, :-1]) if self.cut else self.net(tokens)[:, :-1]
+        return logits.transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
+class Untyped(Started):
+    """A token of no type that is told, which PyTorch's older exporter takes for a real number."""
+
+    def __init__(self) -> None:
+        super().__init__(cut=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = (image * 3).round().long().flatten(1)
+        tokens = torch.cat([torch.full((pixels.shape[0], 1), LEVELS), pixels], dim=1)
+        return self.net(tokens[:, :-1]).transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
+class StartedByLabel(nn.Module):
+    """The label is the token: its embedding, of the same table as that of levels, comes before those of pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = Transformer(PIXELS + 1)
+        self.net.words = nn.Embedding(LEVELS + CLASSES, CHANNELS)
+
+    def forward(self, image: Tensor, label: Tensor) -> Tensor:
+        pixels = (image * 3).round().long().flatten(1)
+        words = [self.net.words(label[:, None] + LEVELS), self.net.words(pixels)]
+        logits = self.net.of_words(torch.cat(words, dim=1))[:, :-1]
+        return logits.transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
+def cases() -> Iterator[Case]:
+    """Those that are densities and those that are not yet."""
+    grey = torch.rand(2, 1, HEIGHT, WIDTH)
+    yield Case("sequence-next", (Graph(Next(), (grey,)),), family="pixelcnn", refused="put a start token before")
+    for cut in (True, False):
+        name = "sequence-cut" if cut else "sequence-long"
+        yield _density(name, Started(cut=cut), dynamo=cut)
+    labelled = StartedByLabel()
+
+    def of_labels(images: Tensor) -> Tensor:
+        logits = (labelled(images.float() / 3, torch.full((len(images),), label)).double() for label in range(CLASSES))
+        scores = [-F.cross_entropy(own, images[:, 0], reduction="none").flatten(1).sum(1) for own in logits]
+        return torch.stack(scores, 1)
+
+    graph = Graph(labelled, (grey, torch.tensor([0, 1])), inputs=("image", "label"))
+    yield Case("sequence-label", (graph,), numbers=of_labels, says=("labels are called 0 to 3",), **DENSITY)
+    untyped = Graph(Untyped(), (grey,))
+    yield Case("sequence-untyped", (untyped,), family="pixelcnn", refused="dtype=torch.long")
+
+
+def _density(name: str, net: nn.Module, *, dynamo: bool = False) -> Case:
+    graph = Graph(net, (torch.rand(2, 1, HEIGHT, WIDTH),), dynamo=dynamo)
+    return Case(name, (graph,), numbers=reference.categorical(net, LEVELS), **DENSITY)
