@@ -62,6 +62,7 @@ impl Lowering {
             normalised: false,
             cleared: false,
             turned: false,
+            is_closed: false,
         };
         self.keep_scores(node, scores)
     }
@@ -124,7 +125,8 @@ impl Lowering {
         let values = self.of_all_heads(node, &scores.queries, values)?;
         let added = scores.added.as_ref().ok_or_else(|| Unsupported::new(LATER))?;
         let sight = added.sight(scores.places())?;
-        if !scores.blanks_are_masked() {
+        let has_one_more = scores.side() > scores.places();
+        if !scores.blanks_are_masked() || (has_one_more && !scores.is_closed) {
             return Err(Unsupported::new(LATER));
         }
         // Without anything to see, a softmax is of no use: it heeds all places alike, or is no number.
@@ -137,7 +139,7 @@ impl Lowering {
         };
         let (queries, own) = (scores.queries.features(), values.features());
         let same_heads = !own.is_empty() && queries[..queries.len() - 1] == own[..own.len() - 1];
-        let same_places = Line::along(along) == Some(scores.line)
+        let same_places = along == scores.queries.axes[rank - 2]
             && lines::lie_alike(&values, &scores.queries)
             && values.extent() == scores.queries.extent();
         if !self.is_whole(&values) || !same_heads || !same_places || !self.tensors[values.tensor].is_real {

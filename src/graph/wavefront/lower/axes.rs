@@ -12,6 +12,9 @@ pub(super) enum Axis {
     Pixels(i64, i64),
     /// The same, column after column.
     ColumnByColumn(i64, i64),
+    /// A token and, from the second place on, all pixels: one more than there are. What belongs to the last of them is
+    /// not computed, as nothing comes after it.
+    Started(i64, i64),
     Feature(usize),
     /// Features, rows and columns in one axis: a flattened picture.
     Flat(Flat),
@@ -34,6 +37,7 @@ impl Axis {
             Self::Batch | Self::Unit => 1,
             Self::Row(size) | Self::Column(size) => size.max(0) as usize,
             Self::Pixels(rows, columns) | Self::ColumnByColumn(rows, columns) => (rows * columns).max(0) as usize,
+            Self::Started(rows, columns) => Self::Pixels(rows, columns).size() + 1,
             Self::Feature(size) => size,
             Self::Flat(flat) => flat.features * Self::Pixels(flat.rows, flat.columns).size(),
         }
@@ -42,7 +46,11 @@ impl Axis {
     /// Whether places lie along it.
     pub(super) fn is_spatial(self) -> bool {
         let is_line = matches!(self, Self::Row(_) | Self::Column(_));
-        is_line || matches!(self, Self::Pixels(..) | Self::ColumnByColumn(..) | Self::Flat(_))
+        is_line
+            || matches!(
+                self,
+                Self::Pixels(..) | Self::ColumnByColumn(..) | Self::Started(..) | Self::Flat(_)
+            )
     }
 
     /// Number of features, if any lie along it.
@@ -105,6 +113,7 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
             Axis::Column(columns) => extent.1 = Some(columns),
             Axis::Pixels(rows, columns)
             | Axis::ColumnByColumn(rows, columns)
+            | Axis::Started(rows, columns)
             | Axis::Flat(Flat { rows, columns, .. }) => {
                 extent = (Some(rows), Some(columns));
             }

@@ -111,7 +111,7 @@ fn sources(axes: &[Axis], sizes: &[usize]) -> Vec<usize> {
                 _ if sizes[at] == 1 => 0,
                 Axis::Row(_) => row,
                 Axis::Column(_) => column,
-                Axis::Pixels(_, columns) => row * columns + column,
+                Axis::Pixels(_, columns) | Axis::Started(_, columns) => row * columns + column,
                 Axis::ColumnByColumn(rows, _) => column * rows + row,
                 _ => 0,
             };

@@ -17,7 +17,7 @@ impl Line {
     /// The line along an axis, if it is one of places.
     pub(super) fn along(axis: Axis) -> Option<Self> {
         match axis {
-            Axis::Pixels(..) => Some(Self::Image),
+            Axis::Pixels(..) | Axis::Started(..) => Some(Self::Image),
             Axis::Column(_) => Some(Self::Row),
             Axis::Row(_) => Some(Self::Column),
             _ => None,

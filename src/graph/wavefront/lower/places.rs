@@ -33,18 +33,16 @@ impl Lowering {
                 constant @ Entity::Constant(_) => Ok(constant),
             })
             .collect::<Result<_, _>>()?;
-        let views: Vec<&View> = entities
-            .iter()
-            .filter_map(|entity| match entity {
+        let views = || {
+            entities.iter().filter_map(|entity| match entity {
                 Entity::View(view) => Some(view),
                 Entity::Constant(_) => None,
             })
-            .collect();
-        let first = *views
-            .first()
-            .ok_or_else(|| Unsupported::new("a constant that was not folded"))?;
+        };
+        let first = views().next();
+        let first = first.ok_or_else(|| Unsupported::new("a constant that was not folded"))?;
         let axis = axes::resolve(node.int("axis", 0), first.axes.len())?;
-        if first.axes[axis].is_spatial() {
+        if views().any(|view| view.axes.get(axis).is_some_and(|axis| axis.is_spatial())) {
             return self.concat_places(node, &entities, axis);
         }
         if first.axes[axis] == Axis::Batch {
@@ -91,6 +89,12 @@ impl Lowering {
 
     /// Zeros beside a tensor are padding.
     pub(super) fn concat_places(&mut self, node: &Node, entities: &[Entity], axis: usize) -> Done {
+        if let [token, Entity::View(pixels)] = entities
+            && let Axis::Pixels(..) = pixels.axes[axis]
+        {
+            let sequence = self.sequence(pixels, axis)?;
+            return self.started(node, sequence, token);
+        }
         let (mut before, mut after, mut only) = (0, 0, None);
         for entity in entities {
             match entity {
@@ -189,6 +193,9 @@ impl Lowering {
                 }
                 Axis::Pixels(..) if consecutive && cuts.len() == 1 => {
                     return self.lengthen(node, &view, *axis, [-start, start + length - size], 0.0);
+                }
+                Axis::Started(rows, columns) if consecutive && (start, length + 1) == (0, size) => {
+                    view.axes[*axis] = Axis::Pixels(rows, columns);
                 }
                 Axis::Feature(_) => selections.push((*axis, indices.clone())),
                 Axis::Row(_) | Axis::Column(_) => view = self.every(node, view, *axis, indices)?,

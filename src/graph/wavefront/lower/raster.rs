@@ -8,10 +8,11 @@ use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
     operators::output_of,
+    strides::of_node,
 };
 use crate::graph::{
     constant::{Constant, Values},
-    protobuf::Node,
+    protobuf::{ElementType, Node},
     wavefront::{
         Unsupported,
         stencil::{Linear, Operand, Operator, Stride, Tap},
@@ -56,6 +57,11 @@ impl Sequence {
         rows * columns
     }
 
+    /// Whether it is as long as the picture, or as the picture and a token before it.
+    fn is_started(&self) -> bool {
+        self.len == self.pixels() || self.len == self.pixels() + 1
+    }
+
     /// Whether reading `offset` pixels on finds zeros wherever the sequence has none.
     fn ends(&self, offset: i64) -> bool {
         let end = self.from + self.len - self.pixels();
@@ -63,8 +69,12 @@ impl Sequence {
     }
 }
 
+fn zero() -> Entity {
+    Entity::Constant(Constant::floats(vec![], vec![0.0]))
+}
+
 /// Where the pixel lies that comes `offset` after: in one of these places, the other is outside.
-fn along(offset: i64, columns: i64) -> Vec<(i64, i64)> {
+pub(super) fn along(offset: i64, columns: i64) -> Vec<(i64, i64)> {
     let (down, right) = (offset.div_euclid(columns), offset.rem_euclid(columns));
     let mut places = vec![(down, right)];
     if right > 0 {
@@ -80,7 +90,7 @@ impl Lowering {
     }
 
     /// The sequence along an axis of a picture that may be shifted and is there for every pixel.
-    fn sequence(&self, view: &View, axis: usize) -> Result<Sequence, Unsupported> {
+    pub(super) fn sequence(&self, view: &View, axis: usize) -> Result<Sequence, Unsupported> {
         let usable = self.is_whole(view) && view.stride == Stride::ONE;
         let sequence = usable.then(|| Sequence::whole(view.clone(), axis)).flatten();
         sequence.ok_or_else(|| Unsupported::new("padding or cutting of a sequence of pixels that is not the picture's"))
@@ -110,12 +120,10 @@ impl Lowering {
         if value == 0.0 {
             return self.keep(node, sequence);
         }
-        if (sequence.from, sequence.len, before) != (-1, sequence.pixels(), 1) {
+        if (sequence.from, before) != (-1, 1) || !sequence.is_started() {
             return Err(Unsupported::new("padding with another value than zero"));
         }
-        let features = axes::features(&sequence.view.axes);
-        let token = vec![value; features.iter().product()];
-        self.shift(node, sequence, Constant::floats(features, token))
+        self.shift(node, sequence, &Entity::Constant(Constant::floats(vec![], vec![value])))
     }
 
     /// Defines a sequence as what it is, where it has a place for every pixel.
@@ -124,9 +132,7 @@ impl Lowering {
             return self.define(node, Entity::View(sequence.view));
         }
         if sequence.len == sequence.pixels() && sequence.known {
-            let features = axes::features(&sequence.view.axes);
-            let zeros = vec![0.0; features.iter().product()];
-            return self.shift(node, sequence, Constant::floats(features, zeros));
+            return self.shift(node, sequence, &zero());
         }
         self.sequences.insert(output_of(node)?, sequence);
         Ok(())
@@ -173,22 +179,26 @@ impl Lowering {
                 self.keep(node, sequence)
             }
             "Concat" => {
-                let [first, rest] = &node.inputs[..] else {
+                let [token, rest] = &node.inputs[..] else {
                     return Err(Unsupported::new("a concatenation of places"));
                 };
-                let first = self.entities.get(first);
-                let (Some(Entity::Constant(token)), true) = (first, self.sequences.contains_key(rest)) else {
-                    return Err(Unsupported::new("a concatenation of places"));
-                };
-                let (token, rank) = (token.clone(), sequence.view.axes.len());
-                let mut own: Vec<usize> = sequence.view.axes.iter().map(|axis| axis.size()).collect();
-                own[sequence.axis] = 1;
-                let is_start = (sequence.from, sequence.len) == (0, sequence.pixels() - 1);
-                if axes::resolve(node.int("axis", 0), rank)? != sequence.axis || token.dims != own || !is_start {
-                    return Err(Unsupported::new("a concatenation of places"));
+                let axis = axes::resolve(node.int("axis", 0), sequence.view.axes.len())?;
+                match self.entities.get(token).cloned() {
+                    Some(token) if self.sequences.contains_key(rest) && axis == sequence.axis => {
+                        self.started(node, sequence, &token)
+                    }
+                    _ => Err(Unsupported::new("a concatenation of places")),
                 }
-                (sequence.from, sequence.len) = (-1, sequence.pixels());
-                self.shift(node, sequence, token)
+            }
+            _ if (sequence.from, sequence.len) == (-1, sequence.pixels() + 1) && sequence.known => {
+                let is_it = |name: &&String| self.sequences.contains_key(*name);
+                let own = Node {
+                    outputs: node.inputs.iter().find(is_it).cloned().into_iter().collect(),
+                    ..node.clone()
+                };
+                self.sequences.remove(&output_of(&own)?);
+                self.shift(&own, sequence, &zero())?;
+                self.node(node)
             }
             _ => Err(Unsupported::new(
                 "a sequence of pixels that is longer or shorter than the picture",
@@ -196,8 +206,27 @@ impl Lowering {
         }
     }
 
+    /// A token and the pixels after it: all of them, or all but the last.
+    pub(super) fn started(&mut self, node: &Node, mut sequence: Sequence, token: &Entity) -> Done {
+        let mut own: Vec<usize> = sequence.view.axes.iter().map(|axis| axis.size()).collect();
+        own[sequence.axis] = 1;
+        let sizes: Vec<usize> = match token {
+            Entity::Constant(token) => token.dims.clone(),
+            Entity::View(token) => token.axes.iter().map(|axis| axis.size()).collect(),
+        };
+        sequence.len += 1;
+        if sizes != own || sequence.from != 0 || !sequence.known {
+            return Err(Unsupported::new("a concatenation of places"));
+        }
+        sequence.from = -1;
+        if !sequence.is_started() {
+            return Err(Unsupported::new("a concatenation of places"));
+        }
+        self.shift(node, sequence, token)
+    }
+
     /// A picture whose pixels have what others had, so many before or after them; the first has a token.
-    fn shift(&mut self, node: &Node, sequence: Sequence, token: Constant) -> Done {
+    fn shift(&mut self, node: &Node, sequence: Sequence, token: &Entity) -> Done {
         let features = axes::features(&sequence.view.axes);
         let Sequence { view, from, .. } = &sequence;
         let (rows, columns) = sequence.size();
@@ -223,20 +252,15 @@ impl Lowering {
             };
             Operand::Tensor(beside.read(features.clone()))
         });
+        let mut axes = view.axes.clone();
+        if sequence.len > sequence.pixels() {
+            axes[sequence.axis] = Axis::Started(rows, columns);
+        }
         let add = || Operator::Pointwise(Node::new("Sum", &[], ""));
-        let mut made = self.beside(node, add(), reads.collect(), view.axes.clone())?;
-        if !token.is_zero() {
-            let mut table: Vec<f32> = match &token.values {
-                Values::Floats(values) => values.clone(),
-                Values::Ints(values) => values.iter().map(|&value| value as f32).collect(),
-            };
-            table.resize(table.len() * (rows * columns) as usize, 0.0);
-            let dims = [&[rows as usize, columns as usize], &features[..]].concat();
-            let operands = vec![
-                Operand::Tensor(made.read(features.clone())),
-                Operand::Table(Constant::floats(dims, table)),
-            ];
-            made = self.beside(node, add(), operands, view.axes.clone())?;
+        let mut made = self.beside(node, add(), reads.collect(), axes.clone())?;
+        if let Some(token) = self.at_the_first(node, token, &made)? {
+            let operands = vec![Operand::Tensor(made.read(features.clone())), token];
+            made = self.beside(node, add(), operands, axes.clone())?;
         }
         let Some(cast) = cast else {
             return self.define(node, Entity::View(made));
@@ -246,7 +270,43 @@ impl Lowering {
             outputs: node.outputs.clone(),
             ..cast
         };
-        self.make(&own, Operator::Pointwise(own.clone()), operands, view.axes.clone())
+        self.make(&own, Operator::Pointwise(own.clone()), operands, axes)
+    }
+
+    /// A token at the first pixel, and zero at all others; nothing if the token is zero.
+    fn at_the_first(&mut self, node: &Node, token: &Entity, made: &View) -> Result<Option<Operand>, Unsupported> {
+        let features = made.features();
+        let (rows, columns) = made.extent().unwrap_or((1, 1));
+        let (pixels, width) = ((rows * columns) as usize, features.iter().product::<usize>());
+        let of_pixels = |width: usize, mut first: Vec<f32>, features: &[usize]| {
+            first.resize(width * pixels, 0.0);
+            let dims = [&[rows as usize, columns as usize], features].concat();
+            Operand::Table(Constant::floats(dims, first))
+        };
+        let view = match token {
+            Entity::Constant(token) if token.is_zero() => return Ok(None),
+            Entity::Constant(token) => {
+                let values: Vec<f32> = match &token.values {
+                    Values::Floats(values) => values.clone(),
+                    Values::Ints(values) => values.iter().map(|&value| value as f32).collect(),
+                };
+                let first = values.iter().copied().cycle().take(width).collect();
+                return Ok(Some(of_pixels(width, first, &features)));
+            }
+            Entity::View(view) if view.extent().is_none() => view,
+            Entity::View(_) => return Err(Unsupported::new("a concatenation of places")),
+        };
+        let mut token = Operand::Tensor(view.read(features.clone()));
+        if !self.is_real(std::slice::from_ref(&token)) {
+            let cast = Operator::Pointwise(Node::new("Cast", &[], "").with_int("to", ElementType::Float as i64));
+            let real = self.tensor(of_node(node, cast, vec![token], &view.axes, true))?;
+            token = Operand::Tensor(self.view(real, view.axes.clone()).read(features.clone()));
+        }
+        let ones = vec![1; features.len()];
+        let operands = vec![token, of_pixels(1, vec![1.0], &ones)];
+        let product = Operator::Pointwise(Node::new("Mul", &[], ""));
+        let product = self.beside(node, product, operands, made.axes.clone())?;
+        Ok(Some(Operand::Tensor(product.read(features))))
     }
 
     /// A convolution over a picture that was flattened.

@@ -57,12 +57,25 @@ pub(super) struct Scores {
     pub(super) cleared: bool,
     /// Whether what is looked at comes before what looks.
     pub(super) turned: bool,
+    /// Whether nothing is left of the last pixel, which is not computed, where there is a token before all pixels.
+    pub(super) is_closed: bool,
 }
 
 impl Scores {
     /// Places that a pixel is compared with: those of its line.
     pub(super) fn places(&self) -> usize {
         self.line.places(self.queries.extent().unwrap_or((0, 0)))
+    }
+
+    /// Places along an axis of the graph's own scores: one more, where there is a token before all pixels.
+    pub(super) fn side(&self) -> usize {
+        self.queries.axes[self.rank() - 2].size()
+    }
+
+    /// From the place of a pair, among those of all heads, to that in the graph's own scores.
+    pub(super) fn pair(&self) -> impl Fn(usize) -> usize + use<> {
+        let (places, side) = (self.places(), self.side());
+        move |at| (at / places * side) + at / (places * places) * (side - places) * side + at % places
     }
 
     pub(super) fn rank(&self) -> usize {
@@ -86,7 +99,8 @@ impl Scores {
         if beside.any(|(axis, &size)| axis.is_spatial() && size != 1) {
             return None;
         }
-        let fits = (*queries, *keys) == (places, places) && places > 0 && (heads == 1 || heads == self.heads());
+        let side = self.side();
+        let fits = (*queries, *keys) == (side, side) && places > 0 && (heads == 1 || heads == self.heads());
         fits.then_some(heads)
     }
 
@@ -95,9 +109,10 @@ impl Scores {
         let (Some(heads), Some(added)) = (self.heads_in(dims), &self.added) else {
             return false;
         };
+        let pair = self.pair();
         let pairs = heads * self.places() * self.places();
         let mut seen = added.values.iter().enumerate();
-        heads <= added.heads && seen.all(|(at, &value)| sees(at % pairs) == (value >= MASKED))
+        heads <= added.heads && seen.all(|(at, &value)| sees(pair(at % pairs)) == (value >= MASKED))
     }
 
     /// Whether nothing is left of the pairs whose scores were multiplied by zero.
@@ -118,8 +133,13 @@ impl Scores {
         value: impl Fn(usize) -> f32,
     ) -> Result<(), Unsupported> {
         let heads = self.heads_in(dims).ok_or_else(|| Unsupported::new(LATER))?;
+        let (pair, places, side) = (self.pair(), self.places(), self.side());
+        self.is_closed |= (0..heads * places).all(|query| {
+            let (head, query) = (query / places, query % places);
+            value((head * side + query) * side + side - 1) < MASKED
+        });
         let before = self.added.take().map_or_else(Added::default, Rc::unwrap_or_clone);
-        self.added = Some(Rc::new(before.plus(heads, self.places(), fill, value)));
+        self.added = Some(Rc::new(before.plus(heads, places, fill, |at| value(pair(at)))));
         Ok(())
     }
 }

@@ -76,7 +76,8 @@ impl Lowering {
             if is_divisor || scores.blank.is_some() || factors.iter().any(|&f| f != 0.0 && f != 1.0) {
                 return Err(refused());
             }
-            scores.blank = Some(Rc::new(factors.iter().map(|&factor| factor == 0.0).collect()));
+            let (pair, pairs) = (scores.pair(), scores.places() * scores.places());
+            scores.blank = Some(Rc::new((0..pairs).map(|at| factors[pair(at)] == 0.0).collect()));
             return Ok(());
         }
         let other = constant.single().ok_or_else(refused)? as f32;
@@ -163,7 +164,7 @@ fn clears(scores: &Scores, factor: &Constant) -> Result<bool, Unsupported> {
     let values = factor.as_floats().ok_or_else(refused)?;
     let is_of_queries = match factor.dims[..] {
         [] | [1] => return if values == [1.0] { Ok(false) } else { Err(refused()) },
-        [ref outer @ .., queries, 1] => queries == scores.places() && outer.iter().all(|&size| size == 1),
+        [ref outer @ .., queries, 1] => queries == scores.side() && outer.iter().all(|&size| size == 1),
         _ => false,
     };
     if !is_of_queries || values[1..].iter().any(|&value| value != 1.0) {
