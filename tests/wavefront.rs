@@ -60,14 +60,16 @@ fn contract(name: &str) -> Contract {
         map: InputMap::same(1.0 / (levels - 1) as f64, 0.0),
         input: "image".to_owned(),
         output: "logits".to_owned(),
-        label: ["conditional", "labelled"].contains(&name).then(|| LabelInput {
-            input: "label".to_owned(),
-            classes: 3,
-        }),
+        label: ["conditional", "labelled", "started-by-label"]
+            .contains(&name)
+            .then(|| LabelInput {
+                input: "label".to_owned(),
+                classes: 3,
+            }),
     }
 }
 
-const COMPILED: [&str; 32] = [
+const COMPILED: [&str; 36] = [
     "masked",
     "two-stacks",
     "shifted",
@@ -100,6 +102,10 @@ const COMPILED: [&str; 32] = [
     "stacked",
     "axial",
     "each-pixel",
+    "started",
+    "started-by-label",
+    "summed",
+    "recurrent",
 ];
 
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {

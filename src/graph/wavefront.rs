@@ -8,7 +8,8 @@
 //! says which, and for how long.
 //!
 //! Attention to all pixels before, or to those of the row or the column, is part of such a program, too: the caller
-//! keeps keys and values of the whole image, and rows are drawn one after the other.
+//! keeps keys and values of the whole image, and rows are drawn one after the other. States of recurrent layers and
+//! running sums are values like others, of which each place makes its own.
 //!
 //! What does not fit because more is read than has weight, as where neighbours are laid side by side, is tried again
 //! with products over neighbours as convolutions.

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Predictions,
-    stencil::{Operator, Stencil},
+    stencil::{Operator, Stencil, StencilTensor},
 };
 use crate::domain::image::ImageShape;
 
@@ -110,39 +110,48 @@ pub(super) fn prove(stencil: &Stencil) -> Result<(), Leak> {
 }
 
 fn sights(stencil: &Stencil) -> Vec<Vec<Option<Sight>>> {
-    let mut all: Vec<Vec<Option<Sight>>> = Vec::with_capacity(stencil.tensors.len());
-    for (index, tensor) in stencil.tensors.iter().enumerate() {
-        let mut own: Vec<Option<Sight>> = vec![None; tensor.width()];
-        if let Operator::Image = tensor.operator {
-            for (channel, sight) in own.iter_mut().enumerate() {
-                *sight = Some(Sight {
-                    reach: Reach { dy: 0, dx: 0, channel },
-                    through: (index, channel),
-                    step: (0, 0),
-                });
+    let unseen = |tensor: &StencilTensor| vec![None; tensor.width()];
+    let mut all: Vec<Vec<Option<Sight>>> = stencil.tensors.iter().map(unseen).collect();
+    let has_states = !stencil.states().is_empty();
+    // What a state sees is found anew until it sees no more: all that it has of places before lies before.
+    loop {
+        let mut sees_more = false;
+        for (index, tensor) in stencil.tensors.iter().enumerate() {
+            let mut own = std::mem::take(&mut all[index]);
+            if let Operator::Image = tensor.operator {
+                for (channel, sight) in own.iter_mut().enumerate() {
+                    *sight = Some(Sight {
+                        reach: Reach { dy: 0, dx: 0, channel },
+                        through: (index, channel),
+                        step: (0, 0),
+                    });
+                }
             }
+            tensor.dependencies(|found| {
+                let Some(source) = all[found.tensor][found.source] else {
+                    return;
+                };
+                let reach = Reach {
+                    dy: source.reach.dy + found.dy,
+                    dx: source.reach.dx + found.dx,
+                    channel: source.reach.channel,
+                };
+                let sight = &mut own[found.feature];
+                if sight.is_none_or(|known| known.reach < reach) {
+                    sees_more = true;
+                    *sight = Some(Sight {
+                        reach,
+                        through: (found.tensor, found.source),
+                        step: (found.dy, found.dx),
+                    });
+                }
+            });
+            all[index] = own;
         }
-        tensor.dependencies(|found| {
-            let Some(source) = all[found.tensor][found.source] else {
-                return;
-            };
-            let reach = Reach {
-                dy: source.reach.dy + found.dy,
-                dx: source.reach.dx + found.dx,
-                channel: source.reach.channel,
-            };
-            let sight = &mut own[found.feature];
-            if sight.is_none_or(|known| known.reach < reach) {
-                *sight = Some(Sight {
-                    reach,
-                    through: (found.tensor, found.source),
-                    step: (found.dy, found.dx),
-                });
-            }
-        });
-        all.push(own);
+        if !sees_more || !has_states {
+            return all;
+        }
     }
-    all
 }
 
 /// On the way from the logit to what it sees: the layer that reads farthest ahead; among equals, one with weights, and

@@ -19,6 +19,7 @@ mod operators;
 mod parts;
 mod places;
 mod raster;
+mod recurrent;
 mod resizing;
 mod scatter;
 mod scores;
@@ -56,6 +57,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         tensors: Vec::new(),
         entities: HashMap::new(),
         truths: HashMap::new(),
+        short: HashSet::new(),
         undefined: HashSet::new(),
         scores: HashMap::new(),
         sequences: HashMap::new(),
@@ -96,6 +98,9 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
             let Some(tensor) = unread.remove(name) else { continue };
             if let Some(constant) = Constant::read(tensor) {
                 lowering.entities.insert(name.clone(), Entity::Constant(constant));
+            } else if let Some(constant) = broadcast::short_integers(tensor) {
+                lowering.entities.insert(name.clone(), Entity::Constant(constant));
+                lowering.short.insert(name.clone());
             } else if let Some(truths) = Truths::read(tensor) {
                 lowering.truths.insert(name.clone(), truths);
             }
@@ -121,6 +126,8 @@ struct Lowering {
     entities: HashMap<String, Entity>,
     /// Constants of truth values.
     truths: HashMap<String, Truths>,
+    /// Constants of integers of 32 bits, which are no operands: they would be written as integers of 64.
+    short: HashSet<String>,
     /// Whether what is between the two products of attention is no number.
     undefined: HashSet<String>,
     /// What is between the two products of attention.

@@ -3,9 +3,10 @@
 //! Each tensor has a delay δ, and row i runs `lag` columns behind row i − 1: a tensor with delay δ is at column s − lag
 //! · i − δ of row i in step s. A tensor that reads another at (dy, dx) can be in the same step only if it reads the
 //! same row, and must come at least a step later otherwise: δ(reader) ≥ δ(source) + dx + lag · dy, plus 1 if dy ≠ 0.
-//! The logits have delay 0, and a pixel can be read in the step after it is drawn. Apart from that feedback the network
-//! has no cycle, so delays follow from the logits backwards, each as late as its readers allow, which keeps what must
-//! be remembered short. The smallest lag for which the pixels are drawn before they are read is the one to take.
+//! The logits have delay 0, and a pixel can be read in the step after it is drawn. Apart from that feedback, and from
+//! states that are made of those of places before, the network has no cycle, so delays follow from the logits
+//! backwards, each as late as its readers allow, which keeps what must be remembered short. The smallest lag for which
+//! the pixels are drawn before they are read is the one to take.
 
 use std::{collections::HashSet, ops::Range};
 
@@ -13,6 +14,9 @@ use super::{
     Predictions, Unsupported,
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, Window},
 };
+
+/// How often delays of states are found anew, at most.
+const MOST_ROUNDS: usize = 16;
 
 /// What becomes of a tensor.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,12 +126,31 @@ fn delays(stencil: &Stencil, tables: &[Option<Vec<usize>>], lag: i64) -> Option<
     };
     let mut delays = vec![i64::MAX; stencil.tensors.len()];
     delays[stencil.logits] = 0;
+    // States have readers among what they are made of.
+    for _ in 0..=MOST_ROUNDS {
+        let before = delays.clone();
+        hasten(stencil, (tables, &late), lag, &mut delays)?;
+        if delays == before || stencil.states().is_empty() {
+            return Some(delays);
+        }
+    }
+    None
+}
+
+/// Has every tensor computed as early as its readers need it.
+fn hasten(
+    stencil: &Stencil,
+    (tables, late): (&[Option<Vec<usize>>], &Range<usize>),
+    lag: i64,
+    delays: &mut [i64],
+) -> Option<()> {
     for at in (0..stencil.tensors.len()).rev() {
         let tensor = &stencil.tensors[at];
-        if tables[at].is_some() || tensor.extent.is_none() {
+        let own = delays[at];
+        // What nobody is known to read yet is made for states of later places.
+        if tables[at].is_some() || tensor.extent.is_none() || own == i64::MAX {
             continue;
         }
-        let own = delays[at];
         for (read, dy, dx) in tensor.reads() {
             if stencil.tensors[read.tensor].extent.is_none() {
                 continue;
@@ -136,18 +159,19 @@ fn delays(stencil: &Stencil, tables: &[Option<Vec<usize>>], lag: i64) -> Option<
                 let earliest = if (dy, dx) != (0, 0) {
                     1 + dx + lag * dy
                 } else {
-                    i64::from(reads_channel(tensor, read.tensor, channels, &late))
+                    i64::from(reads_channel(tensor, read.tensor, channels, late))
                 };
                 if own < earliest {
                     return None;
                 }
                 continue;
             }
-            let latest = own - dx - lag * dy - i64::from(dy != 0);
+            // A state of a place before was computed in an earlier step.
+            let latest = own - dx - lag * dy - i64::from(dy != 0 || read.tensor > at);
             delays[read.tensor] = delays[read.tensor].min(latest);
         }
     }
-    Some(delays)
+    Some(())
 }
 
 /// Whether the tensor reads a feature of one of the given channels at its own pixel.

@@ -6,6 +6,8 @@
 
 mod dependencies;
 
+use std::collections::HashSet;
+
 use super::Predictions;
 use crate::{
     domain::image::ImageShape,
@@ -16,7 +18,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Stencil {
     pub(super) shape: ImageShape,
-    /// In topological order; a tensor is named by its place here.
+    /// In topological order, but for what reads a state at places before; a tensor is named by its place here.
     pub(super) tensors: Vec<StencilTensor>,
     /// The tensor of what the network gives.
     pub(super) logits: usize,
@@ -32,6 +34,18 @@ impl Stencil {
     /// Whether any tensor has fewer places than the image has pixels.
     pub(super) fn has_strides(&self) -> bool {
         self.tensors.iter().any(|tensor| tensor.stride != Stride::ONE)
+    }
+
+    /// The tensors that others are made of which come before them: states, of which places after are made.
+    pub(super) fn states(&self) -> HashSet<usize> {
+        let reads = |(at, tensor): (usize, &'_ StencilTensor)| {
+            let later = tensor.operands.iter().filter_map(move |operand| match operand {
+                Operand::Tensor(read) if read.tensor > at => Some(read.tensor),
+                _ => None,
+            });
+            later.collect::<Vec<_>>()
+        };
+        self.tensors.iter().enumerate().flat_map(reads).collect()
     }
 
     /// The rows and columns of the image.
@@ -263,6 +277,13 @@ impl StencilTensor {
                     .into_iter()
                     .map(move |(dy, dx)| (read, read.dy + dy, read.dx + dx))
             })
+    }
+
+    /// Whether the tensor, which is the one at this place, reads what is made of it: states of places before.
+    pub(super) fn looks_back(&self, at: usize) -> bool {
+        self.operands
+            .iter()
+            .any(|operand| matches!(operand, Operand::Tensor(read) if read.tensor > at))
     }
 
     /// Tensors of which it reads all places before its own.

@@ -11,18 +11,7 @@ use crate::graph::constant::Constant;
 pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
     let (rows, columns) = (stencil.shape.height() as i64, stencil.shape.width() as i64);
     let whole = stencil.window();
-    let nothing = Window::of_size(0, 0);
-    let mut needed = vec![None; stencil.tensors.len()];
-    needed[stencil.logits] = Some(whole);
-    for at in (0..stencil.tensors.len()).rev() {
-        let Some(own) = needed[at] else { continue };
-        for (read, dy, dx) in stencil.tensors[at].reads() {
-            let source = needed[read.tensor].get_or_insert(nothing);
-            if stencil.tensors[read.tensor].extent.is_some() {
-                *source = source.union(own.shifted(dy, dx).intersect(read.window));
-            }
-        }
-    }
+    let needed = needed(&stencil);
     let mut origins = vec![(0, 0); stencil.tensors.len()];
     for (at, needed) in needed.iter().enumerate() {
         let Some(needed) = needed.filter(|needed| !needed.is_empty()) else {
@@ -71,6 +60,33 @@ pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
     Ok(stencil)
 }
 
+/// What is needed of every tensor, if it is.
+fn needed(stencil: &Stencil) -> Vec<Option<Window>> {
+    let (states, nothing) = (stencil.states(), Window::of_size(0, 0));
+    let mut needed = vec![None; stencil.tensors.len()];
+    needed[stencil.logits] = Some(stencil.window());
+    loop {
+        let before = needed.clone();
+        for at in (0..stencil.tensors.len()).rev() {
+            let Some(mut own) = needed[at] else { continue };
+            // Each state is made of all those before it.
+            if let Some((rows, columns)) = stencil.tensors[at].extent.filter(|_| states.contains(&at)) {
+                own = Window::of_size(rows, columns);
+                needed[at] = Some(own);
+            }
+            for (read, dy, dx) in stencil.tensors[at].reads() {
+                let source = needed[read.tensor].get_or_insert(nothing);
+                if stencil.tensors[read.tensor].extent.is_some() {
+                    *source = source.union(own.shifted(dy, dx).intersect(read.window));
+                }
+            }
+        }
+        if states.is_empty() || needed == before {
+            return needed;
+        }
+    }
+}
+
 /// A table over the pixels of the image; places that the old one does not have repeat its border and are never used.
 fn moved(table: &Constant, origin: (i64, i64), size: (usize, usize)) -> Constant {
     let (old_rows, old_columns) = (table.dims[0], table.dims[1]);
@@ -89,20 +105,23 @@ fn moved(table: &Constant, origin: (i64, i64), size: (usize, usize)) -> Constant
 
 /// Drops tensors that nothing needs.
 fn compact(stencil: &mut Stencil, needed: &[Option<Window>]) {
-    let mut places = vec![0; needed.len()];
-    let mut kept = Vec::new();
-    for (at, mut tensor) in std::mem::take(&mut stencil.tensors).into_iter().enumerate() {
-        if needed[at].is_none() {
-            continue;
+    let mut kept = 0;
+    let places: Vec<usize> = needed
+        .iter()
+        .map(|needed| {
+            kept += usize::from(needed.is_some());
+            kept.saturating_sub(1)
+        })
+        .collect();
+    let mut at = 0;
+    stencil.tensors.retain(|_| {
+        at += 1;
+        needed[at - 1].is_some()
+    });
+    for operand in stencil.tensors.iter_mut().flat_map(|tensor| &mut tensor.operands) {
+        if let Operand::Tensor(read) = operand {
+            read.tensor = places[read.tensor];
         }
-        for operand in &mut tensor.operands {
-            if let Operand::Tensor(read) = operand {
-                read.tensor = places[read.tensor];
-            }
-        }
-        places[at] = kept.len();
-        kept.push(tensor);
     }
-    stencil.tensors = kept;
     stencil.logits = places[stencil.logits];
 }

@@ -223,7 +223,7 @@ def densities() -> Iterator[Case]:
         Graph(lstm, (image,), fixed=True),
         levels=4,
         numbers=reference.categorical(lstm, 4),
-        sampler="fixed-point",
+        sampler="wavefront",
     )
 
 

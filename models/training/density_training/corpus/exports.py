@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from density_training.corpus import attention, causal, disguised, shapes
+from density_training.corpus import attention, causal, disguised, sequences, shapes
 from density_training.corpus.case import HEIGHT, WIDTH
 from density_training.version import drop_metadata
 
@@ -61,6 +61,10 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "stacked": (disguised.Stacked, {"image": grey}),
         "axial": (disguised.Axial, {"image": grey}),
         "each-pixel": (disguised.EachPixel, {"image": grey}),
+        "started": (sequences.Started, {"image": grey}),
+        "started-by-label": (sequences.StartedByLabel, {"image": grey, "label": label}),
+        "summed": (sequences.Summed, {"image": grey}),
+        "recurrent": (sequences.Recurrent, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from density_training.corpus import reference
 from density_training.corpus.case import CLASSES, HEIGHT, WIDTH, Case, Graph
-from density_training.corpus.causal import CHANNELS
+from density_training.corpus.causal import CHANNELS, MaskedConv2d
 
 LEVELS, PIXELS = 4, HEIGHT * WIDTH
 DENSITY: dict[str, Any] = {
@@ -56,13 +56,13 @@ class Next(nn.Module):
 class Started(nn.Module):
     """A token before the pixels: the network is given the last one, too, or not."""
 
-    def __init__(self, *, cut: bool) -> None:
+    def __init__(self, *, cut: bool = False) -> None:
         super().__init__()
         self.cut, self.net = cut, Transformer(PIXELS + 1)
 
     def forward(self, image: Tensor) -> Tensor:
         pixels = (image * 3).round().long().flatten(1)
-        tokens = torch.cat([torch.full((len(image), 1), LEVELS, dtype=torch.long), pixels], dim=1)
+        tokens = torch.cat([torch.full((pixels.shape[0], 1), LEVELS, dtype=torch.long), pixels], dim=1)
         logits = self.net(tokens[:, :-1]) if self.cut else self.net(tokens)[:, :-1]
         return logits.transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
 
@@ -94,6 +94,45 @@ class StartedByLabel(nn.Module):
         return logits.transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
 
 
+class Summed(nn.Module):
+    """Means of what came before, along the pixels, the rows and the columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.mix, self.head = nn.Conv2d(4 * CHANNELS, CHANNELS, 1), nn.Conv2d(CHANNELS, LEVELS, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        pixels = (x.flatten(2).cumsum(2) / torch.arange(1, PIXELS + 1)).view_as(x)
+        rows = (x.cumsum(2) - x) / HEIGHT
+        x = torch.cat([x, pixels, rows, x.cumsum(3) / WIDTH], dim=1)
+        return self.head(F.relu(self.mix(x)))
+
+
+class Recurrent(nn.Module):
+    """An LSTM along the pixels, a GRU down the columns, another or a plain recurrent layer along the rows."""
+
+    def __init__(self, *, plain: bool = False) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.pixels = nn.LSTM(CHANNELS, CHANNELS, batch_first=True)
+        self.columns = nn.GRU(CHANNELS, CHANNELS)
+        # The newer exporter writes plain layers out, place by place.
+        self.rows = (nn.RNN if plain else nn.GRU)(CHANNELS, CHANNELS)
+        self.head = nn.Conv2d(CHANNELS, LEVELS, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image)
+        n = x.shape[0]
+        y = self.columns(x.permute(2, 0, 3, 1).reshape(HEIGHT, n * WIDTH, CHANNELS))[0]
+        x = x + y.view(HEIGHT, n, WIDTH, CHANNELS).permute(1, 3, 0, 2)
+        y = self.rows(x.permute(3, 0, 2, 1).reshape(WIDTH, n * HEIGHT, CHANNELS))[0]
+        x = x + y.view(WIDTH, n, HEIGHT, CHANNELS).permute(1, 3, 2, 0)
+        y = self.pixels(x.flatten(2).transpose(1, 2))[0]
+        return self.head(x + y.transpose(1, 2).view_as(x))
+
+
 def cases() -> Iterator[Case]:
     """Those that are densities and those that are not yet."""
     grey = torch.rand(2, 1, HEIGHT, WIDTH)
@@ -112,6 +151,8 @@ def cases() -> Iterator[Case]:
     yield Case("sequence-label", (graph,), numbers=of_labels, says=("labels are called 0 to 3",), **DENSITY)
     untyped = Graph(Untyped(), (grey,))
     yield Case("sequence-untyped", (untyped,), family="pixelcnn", refused="dtype=torch.long")
+    yield _density("sequence-summed", Summed())
+    yield _density("sequence-recurrent", Recurrent(plain=True))
 
 
 def _density(name: str, net: nn.Module, *, dynamo: bool = False) -> Case:

@@ -7,8 +7,12 @@ use super::{
 };
 use crate::graph::{
     constant::{Constant, Values},
+    protobuf::Tensor,
     wavefront::{Unsupported, stencil::Operand},
 };
+
+/// ONNX's number of the type of integers of 32 bits.
+const INT32: i32 = 6;
 
 /// The meaning of the axis that lies `from_end` places before the end in the result of broadcasting.
 pub(super) fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axis, Unsupported> {
@@ -127,6 +131,29 @@ fn sources(axes: &[Axis], sizes: &[usize]) -> Vec<usize> {
             within.iter().map(move |offset| start + offset)
         })
         .collect()
+}
+
+/// Integers of 32 bits, such as sizes, axes and tokens.
+pub(super) fn short_integers(tensor: &Tensor) -> Option<Constant> {
+    let dims: Vec<usize> = tensor
+        .dims
+        .iter()
+        .map(|&size| usize::try_from(size).ok())
+        .collect::<Option<_>>()?;
+    if tensor.data_type != Some(INT32) || !tensor.external_data.is_empty() {
+        return None;
+    }
+    let values: Vec<i64> = match &tensor.raw_data {
+        Some(bytes) => {
+            let words = bytes.chunks_exact(4).filter_map(|word| word.try_into().ok());
+            words.map(|word| i64::from(i32::from_le_bytes(word))).collect()
+        }
+        None => tensor.int32_data.iter().map(|&value| i64::from(value)).collect(),
+    };
+    (values.len() == dims.iter().product::<usize>()).then_some(Constant {
+        dims,
+        values: Values::Ints(values),
+    })
 }
 
 /// The value at every pixel, if it is the same one.

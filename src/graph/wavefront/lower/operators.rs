@@ -142,6 +142,8 @@ impl Lowering {
             "OneHot" => self.one_hot(node),
             "ScatterND" => self.scatter(node),
             "ScatterElements" => self.mark(node),
+            "CumSum" => self.running_sum(node),
+            "LSTM" | "GRU" | "RNN" => self.recurrent(node),
             "Tile" => self.tile(node),
             "Einsum" => self.einsum(node),
             "Transpose" => self.transpose(node),
@@ -230,6 +232,9 @@ impl Lowering {
         if node.op_type() == "Sub" && matches!(&node.inputs[..], [one, other] if one == other) {
             return self.nothing_of(node);
         }
+        if node.inputs.iter().any(|name| self.short.contains(name)) {
+            return Err(Unsupported::new("arithmetic of integers of 32 bits"));
+        }
         let rank = entities
             .iter()
             .map(|entity| match entity {
@@ -301,8 +306,6 @@ fn reason(operator: &str) -> &'static str {
         "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
         "LpPool" => "pooling of neighbours",
         "GridSample" => "resizing",
-        "CumSum" => "a running sum",
-        "LSTM" | "GRU" | "RNN" => "a recurrent layer over the image, of which a `pixelrnn` takes the step",
         "If" | "Loop" | "Scan" => "a branch or a loop",
         "RandomNormal" | "RandomNormalLike" | "RandomUniform" | "RandomUniformLike" | "Bernoulli" | "Multinomial" => {
             "a random draw"

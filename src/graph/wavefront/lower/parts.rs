@@ -63,7 +63,8 @@ impl Lowering {
                 }
                 None
             }
-            Operator::Pointwise(_) => {
+            // What a state was before is a state's whole.
+            Operator::Pointwise(_) if !own.looks_back(tensor) => {
                 let rank = own.features.len();
                 let mut is_resolved = false;
                 own.features[axis] = range.len();
