@@ -27,6 +27,8 @@ use density_server::{
     scheduling::SchedulerConfig,
 };
 
+/// ONNX's number of the type of integers of 32 bits.
+const INT32: i64 = 6;
 /// Features of an image.
 const FEATURES: usize = 6;
 
@@ -538,4 +540,62 @@ fn a_graph_is_read_once_however_often_questions_are_asked() {
         "{:?}",
         (host.answered, host.proving)
     );
+}
+
+/// Pixels in a row as Keras writes them: embedded by integers of 32 bits that may count from the end, cut along two
+/// axes at once, convolved as a picture of one row, and normalised by a pooling over channels.
+#[test]
+fn pixels_in_a_row_as_keras_has_them_are_drawn_along_wavefronts() {
+    let ints = |name: &str, values: &[i64]| Tensor::of_ints(name, values);
+    let mut graph = Graph::default();
+    graph.nodes = vec![
+        Node::new("Reshape", &["image", "row"], "row_of_pixels"),
+        Node::new("Mul", &["row_of_pixels", "three"], "scaled"),
+        Node::new("Round", &["scaled"], "rounded"),
+        Node::new("Cast", &["rounded"], "tokens").with_int("to", INT32),
+        Node::new("Cast", &["four_or_none"], "of_levels").with_int("to", INT32),
+        Node::new("Slice", &["of_levels", "none", "one"], "four"),
+        Node::new("Slice", &["of_levels", "one", "two"], "zero"),
+        Node::new("Less", &["tokens", "zero"], "from_end"),
+        Node::new("Add", &["tokens", "four"], "counted"),
+        Node::new("Where", &["from_end", "counted", "tokens"], "levels"),
+        Node::new("Gather", &["table", "levels"], "embedded"),
+        Node::new("Squeeze", &["embedded", "two"], "pixels"),
+        Node::new("Slice", &["pixels", "starts", "ends", "axes"], "cut"),
+        Node::new("Pad", &["cut", "pads"], "padded"),
+        Node::new("Unsqueeze", &["padded", "one"], "picture"),
+        Node::new("Transpose", &["picture"], "turned").with_ints("perm", &[0, 3, 1, 2]),
+        Node::new("Conv", &["turned", "kernel"], "convolved").with_ints("dilations", &[1, 2]),
+        Node::new("Squeeze", &["convolved", "two"], "rows"),
+        Node::new("Transpose", &["rows"], "last").with_ints("perm", &[0, 2, 1]),
+        Node::new("Unsqueeze", &["last", "minus"], "deep"),
+        Node::new("GlobalAveragePool", &["deep"], "pooled"),
+        Node::new("Squeeze", &["pooled", "minus"], "mean"),
+        Node::new("Sub", &["last", "mean"], "centred"),
+        Node::new("Relu", &["centred"], "positive"),
+        Node::new("MatMul", &["positive", "matrix"], "predicted"),
+        Node::new("Reshape", &["predicted", "grid"], "logits"),
+    ];
+    graph.initializers = vec![
+        ints("row", &[-1, 64, 1]),
+        ints("starts", &[0, 0]),
+        ints("ends", &[i64::MAX, -1]),
+        ints("axes", &[0, 1]),
+        ints("pads", &[0, 3, 0, 0, 0, 0]),
+        ints("none", &[0]),
+        ints("one", &[1]),
+        ints("two", &[2]),
+        ints("minus", &[-1]),
+        ints("four_or_none", &[4, 0]),
+        Tensor::of_scalar("three", 3.0),
+        weights("table", &[4, 6]),
+        ints("grid", &[-1, 8, 8, 4]),
+        weights("kernel", &[6, 6, 1, 2]),
+        weights("matrix", &[6, 4]),
+    ];
+    graph.inputs = vec![ValueInfo::batched("image", ElementType::Float, &[8, 8, 1])];
+    graph.outputs = vec![ValueInfo::batched("logits", ElementType::Float, &[8, 8, 4])];
+    let report = made(&model(graph), &["--yes"]);
+    assert!(report.contains("pixelcnn of 1×8×8"), "{report}");
+    assert!(report.contains("along wavefronts"), "{report}");
 }

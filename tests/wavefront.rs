@@ -50,7 +50,7 @@ fn load(engine: &dyn Engine, name: &str, exporter: &str) -> Network {
 
 fn contract(name: &str) -> Contract {
     let (channels, levels, head) = match name {
-        "colour" | "viewed" | "embedded" => (3, 4, Head::Categorical),
+        "colour" | "viewed" | "embedded" | "channel-by-channel" => (3, 4, Head::Categorical),
         "bernoulli" => (1, 2, Head::Bernoulli),
         _ => (1, 4, Head::Categorical),
     };
@@ -69,7 +69,7 @@ fn contract(name: &str) -> Contract {
     }
 }
 
-const COMPILED: [&str; 36] = [
+const COMPILED: [&str; 38] = [
     "masked",
     "two-stacks",
     "shifted",
@@ -106,6 +106,8 @@ const COMPILED: [&str; 36] = [
     "started-by-label",
     "summed",
     "recurrent",
+    "channel-by-channel",
+    "linear-attention",
 ];
 
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {

@@ -10,12 +10,14 @@ mod broadcast;
 mod contraction;
 mod convolution;
 mod coordinates;
+mod each;
 mod line;
 mod linear;
 mod lookup;
 mod mixing;
 mod neighbours;
 mod operators;
+mod padding;
 mod parts;
 mod places;
 mod raster;
@@ -57,7 +59,6 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         tensors: Vec::new(),
         entities: HashMap::new(),
         truths: HashMap::new(),
-        short: HashSet::new(),
         undefined: HashSet::new(),
         scores: HashMap::new(),
         sequences: HashMap::new(),
@@ -100,7 +101,6 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
                 lowering.entities.insert(name.clone(), Entity::Constant(constant));
             } else if let Some(constant) = broadcast::short_integers(tensor) {
                 lowering.entities.insert(name.clone(), Entity::Constant(constant));
-                lowering.short.insert(name.clone());
             } else if let Some(truths) = Truths::read(tensor) {
                 lowering.truths.insert(name.clone(), truths);
             }
@@ -126,8 +126,6 @@ struct Lowering {
     entities: HashMap<String, Entity>,
     /// Constants of truth values.
     truths: HashMap<String, Truths>,
-    /// Constants of integers of 32 bits, which are no operands: they would be written as integers of 64.
-    short: HashSet<String>,
     /// Whether what is between the two products of attention is no number.
     undefined: HashSet<String>,
     /// What is between the two products of attention.

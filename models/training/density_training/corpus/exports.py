@@ -65,6 +65,8 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "started-by-label": (sequences.StartedByLabel, {"image": grey, "label": label}),
         "summed": (sequences.Summed, {"image": grey}),
         "recurrent": (sequences.Recurrent, {"image": grey}),
+        "channel-by-channel": (sequences.ChannelByChannel, {"image": colour}),
+        "linear-attention": (sequences.LinearAttention, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

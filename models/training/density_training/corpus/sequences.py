@@ -133,6 +133,40 @@ class Recurrent(nn.Module):
         return self.head(x + y.transpose(1, 2).view_as(x))
 
 
+class LinearAttention(nn.Module):
+    """Attention without a softmax: running sums of products of keys and values (Katharopoulos et al. 2020)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 5, padding=2)
+        self.mix, self.head = nn.Linear(CHANNELS, 3 * CHANNELS), nn.Linear(CHANNELS, LEVELS)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image)).flatten(2).transpose(1, 2)
+        q, k, v = self.mix(x).chunk(3, dim=2)
+        q, k = F.elu(q) + 1, F.elu(k) + 1
+        sums = torch.einsum("nld,nle->nlde", k, v).cumsum(1)
+        weights = torch.einsum("nld,nld->nl", q, k.cumsum(1))
+        y = (q.unsqueeze(2) @ sums).squeeze(2) / (weights.unsqueeze(2) + 1e-6)
+        return self.head(x + y).transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
+class ChannelByChannel(nn.Module):
+    """Writes the prediction of each channel, which sees those before it, into what is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 3, CHANNELS, 3, padding=1)
+        self.heads = nn.ModuleList(nn.Conv2d(CHANNELS + channel, LEVELS, 1) for channel in range(3))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image))
+        logits = torch.zeros(image.shape[0], LEVELS, 3, HEIGHT, WIDTH)
+        for channel, head in enumerate(self.heads):
+            logits[:, :, channel] = head(torch.cat([x, image[:, :channel]], dim=1))
+        return logits
+
+
 def cases() -> Iterator[Case]:
     """Those that are densities and those that are not yet."""
     grey = torch.rand(2, 1, HEIGHT, WIDTH)

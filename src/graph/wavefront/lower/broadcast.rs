@@ -12,7 +12,7 @@ use crate::graph::{
 };
 
 /// ONNX's number of the type of integers of 32 bits.
-const INT32: i32 = 6;
+pub(super) const INT32: i32 = 6;
 
 /// The meaning of the axis that lies `from_end` places before the end in the result of broadcasting.
 pub(super) fn broadcast_axis(entities: &[Entity], from_end: usize) -> Result<Axis, Unsupported> {

@@ -3,6 +3,7 @@
 use super::{
     Done, Entity, Lowering, View,
     axes::Axis,
+    each::is_at_each,
     linear::{MOST_BESIDE, terms_of},
 };
 use crate::graph::{
@@ -28,8 +29,13 @@ impl Lowering {
         let (view, weights, of_view, of_weights) = match &self.inputs(node)?[..] {
             [Entity::View(view), Entity::Constant(weights)] => (view.clone(), weights.clone(), first, second),
             [Entity::Constant(weights), Entity::View(view)] => (view.clone(), weights.clone(), second, first),
-            [Entity::View(queries), Entity::View(keys)] => {
-                return self.attention_by_equation(node, queries, keys);
+            [Entity::View(one), Entity::View(other)] => {
+                let (own, of_other) = ((one, first), (other, second));
+                return if is_at_each(&own, &of_other, &result) {
+                    self.product_at_each(node, [own, of_other], &result)
+                } else {
+                    self.attention_by_equation(node, one, other)
+                };
             }
             _ => return Err(unknown()),
         };

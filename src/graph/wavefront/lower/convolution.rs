@@ -20,7 +20,9 @@ use crate::graph::{
 impl Lowering {
     pub(super) fn convolution(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?.with_channels();
-        if let [Axis::Batch, Axis::Feature(_), Axis::Pixels(..)] = view.axes[..] {
+        if let [Axis::Batch, Axis::Feature(_), Axis::Pixels(..)]
+        | [Axis::Batch, Axis::Feature(_), Axis::Unit, Axis::Pixels(..)] = view.axes[..]
+        {
             return self.convolution_over_pixels(node, &view);
         }
         let over = OverPictures::read(node, view, self.weights(node)?)?;

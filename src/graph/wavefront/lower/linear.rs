@@ -1,6 +1,10 @@
 //! Products with constant weights at each pixel.
 
-use super::{Done, Entity, Lowering, View, axes::Axis};
+use super::{
+    Done, Entity, Lowering, View,
+    axes::Axis,
+    each::{is_at_each, letters_of_matrices},
+};
 use crate::graph::{
     constant::Constant,
     protobuf::Node,
@@ -61,6 +65,12 @@ impl Lowering {
             && other.extent().is_some()
         {
             let other = other.clone();
+            if let Some((one, second, result)) = letters_of_matrices(&view, &other) {
+                let (one, second) = ((&view, one), (&other, second));
+                if is_at_each(&one, &second, &result) {
+                    return self.product_at_each(node, [one, second], &result);
+                }
+            }
             return self.attention(node, view, other);
         }
         if let Some(Entity::Constant(matrix)) = second

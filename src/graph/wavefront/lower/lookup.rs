@@ -110,6 +110,9 @@ impl Lowering {
     /// A number written into zeros at the place that an integer says, as `scatter_` makes a one-hot code.
     pub(super) fn mark(&mut self, node: &Node) -> Done {
         let refused = || Unsupported::new("numbers written to places that are computed, other than a one-hot code");
+        if let Some(done) = self.assigned_at(node) {
+            return done;
+        }
         let [Entity::Constant(zeros), Entity::View(view), Entity::Constant(mark)] = &self.inputs(node)?[..] else {
             return Err(refused());
         };

@@ -173,6 +173,25 @@ impl Lowering {
         self.make(node, operator, vec![Operand::Tensor(read)], view.axes)
     }
 
+    /// A mean or maximum over all axes behind the second, which Keras takes of channels that it lays there.
+    pub(super) fn global_pool(&mut self, node: &Node) -> Done {
+        let view = self.first_view(node)?;
+        if view.axes.iter().skip(2).any(|axis| axis.is_spatial()) {
+            return Err(Unsupported::new("pooling over the whole image"));
+        }
+        let kind = if node.op_type() == "GlobalMaxPool" {
+            "ReduceMax"
+        } else {
+            "ReduceMean"
+        };
+        let axes: Vec<i64> = (2..view.axes.len() as i64).collect();
+        let own = Node {
+            op_type: Some(kind.to_owned()),
+            ..node.clone()
+        };
+        self.reduce(&own.with_ints("axes", &axes))
+    }
+
     pub(super) fn reduce(&mut self, node: &Node) -> Done {
         let view = self.first_view(node)?;
         let is_place = matches!(node.op_type(), "ArgMax" | "ArgMin");

@@ -3,12 +3,12 @@
 use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
-    broadcast::{aligned, broadcast_axis, spread},
+    broadcast::{INT32, aligned, broadcast_axis, spread},
     strides::of_node,
 };
 use crate::graph::{
     constant::Constant,
-    protobuf::Node,
+    protobuf::{ElementType, Node},
     wavefront::{
         Unsupported,
         stencil::{Operand, Operator},
@@ -142,6 +142,7 @@ impl Lowering {
             "OneHot" => self.one_hot(node),
             "ScatterND" => self.scatter(node),
             "ScatterElements" => self.mark(node),
+            "GlobalAveragePool" | "GlobalMaxPool" => self.global_pool(node),
             "CumSum" => self.running_sum(node),
             "LSTM" | "GRU" | "RNN" => self.recurrent(node),
             "Tile" => self.tile(node),
@@ -232,9 +233,6 @@ impl Lowering {
         if node.op_type() == "Sub" && matches!(&node.inputs[..], [one, other] if one == other) {
             return self.nothing_of(node);
         }
-        if node.inputs.iter().any(|name| self.short.contains(name)) {
-            return Err(Unsupported::new("arithmetic of integers of 32 bits"));
-        }
         let rank = entities
             .iter()
             .map(|entity| match entity {
@@ -262,7 +260,18 @@ impl Lowering {
         if !operands.iter().any(|operand| matches!(operand, Operand::Tensor(_))) {
             return Err(Unsupported::new("a constant that was not folded"));
         }
-        self.make(node, Operator::Pointwise(node.clone()), operands, axes)
+        // All whole numbers have 64 bits, as constants do.
+        let is_short = node.op_type() == "Cast" && node.int("to", FLOAT) == i64::from(INT32);
+        let own = if is_short {
+            let bare = Node {
+                attributes: Vec::new(),
+                ..node.clone()
+            };
+            bare.with_int("to", ElementType::Int64 as i64)
+        } else {
+            node.clone()
+        };
+        self.make(node, Operator::Pointwise(own), operands, axes)
     }
 
     /// What is left of a value less itself: a product with zero, which is known to see nothing.
@@ -303,7 +312,7 @@ fn reason(operator: &str) -> &'static str {
     match operator {
         "GroupNormalization" | "MeanVarianceNormalization" | "LpNormalization" => "normalisation over places",
         "Attention" | "MultiHeadAttention" => "attention over places",
-        "GlobalAveragePool" | "GlobalMaxPool" | "GlobalLpPool" => "pooling over the whole image",
+        "GlobalLpPool" => "pooling over the whole image",
         "LpPool" => "pooling of neighbours",
         "GridSample" => "resizing",
         "If" | "Loop" | "Scan" => "a branch or a loop",

@@ -143,7 +143,7 @@ fn through(outer: &Read, inner: Read) -> Read {
 }
 
 /// Some consecutive values along an axis.
-fn sliced(constant: &Constant, axis: usize, range: &Range<usize>) -> Constant {
+pub(super) fn sliced(constant: &Constant, axis: usize, range: &Range<usize>) -> Constant {
     let inner: usize = constant.dims[axis + 1..].iter().product();
     let (all, mut dims) = (constant.dims[axis], constant.dims.clone());
     dims[axis] = range.len();

@@ -4,6 +4,8 @@
 //! which one is outside the image and so zero. A sequence that is padded, or of which something is cut off, is kept
 //! apart until it has as many places as the image has pixels.
 
+mod convolution;
+
 use super::{
     Done, Entity, Lowering, View,
     axes::{self, Axis},
@@ -15,7 +17,7 @@ use crate::graph::{
     protobuf::{ElementType, Node},
     wavefront::{
         Unsupported,
-        stencil::{Linear, Operand, Operator, Stride, Tap},
+        stencil::{Operand, Operator, Stride},
     },
 };
 
@@ -46,6 +48,42 @@ impl Sequence {
             known: true,
             view,
         })
+    }
+
+    /// The same with its axes in another order, or with more or fewer of size 1.
+    fn rearranged(mut self, node: &Node, given: Option<&[i64]>) -> Option<Self> {
+        let axes = &self.view.axes;
+        let resolved = |list: &[i64], rank: usize| -> Option<Vec<usize>> {
+            list.iter().map(|&axis| axes::resolve(axis, rank).ok()).collect()
+        };
+        // Where each axis was; new ones were nowhere.
+        let from: Vec<Option<usize>> = match node.op_type() {
+            "Transpose" => resolved(node.ints("perm")?, axes.len())?
+                .into_iter()
+                .map(Some)
+                .collect(),
+            "Unsqueeze" => {
+                let new = resolved(given?, axes.len() + given?.len())?;
+                let mut own = 0..axes.len();
+                let place = |at: usize| if new.contains(&at) { None } else { own.next() };
+                (0..axes.len() + new.len()).map(place).collect()
+            }
+            _ => {
+                let gone = resolved(given?, axes.len())?;
+                if gone.iter().any(|&at| !matches!(axes[at], Axis::Unit)) {
+                    return None;
+                }
+                (0..axes.len()).filter(|at| !gone.contains(at)).map(Some).collect()
+            }
+        };
+        let of_features = |at: &usize| axes[*at].features().is_some();
+        if !from.iter().flatten().copied().filter(of_features).is_sorted() {
+            return None;
+        }
+        let axis = from.iter().position(|&at| at == Some(self.axis))?;
+        let rearranged = from.iter().map(|at| at.map_or(Axis::Unit, |at| axes[at])).collect();
+        (self.axis, self.view.axes) = (axis, rearranged);
+        Some(self)
     }
 
     fn size(&self) -> (i64, i64) {
@@ -143,6 +181,17 @@ impl Lowering {
         match node.op_type() {
             "Identity" | "Dropout" => self.keep(node, sequence),
             "Conv" => self.convolution_along(node, sequence),
+            "Transpose" | "Unsqueeze" | "Squeeze" => {
+                let given = match node.ints("axes") {
+                    Some(axes) => Some(axes.to_vec()),
+                    None => self.ints_input(node, 1)?,
+                };
+                let sequence = sequence.rearranged(node, given.as_deref());
+                self.keep(
+                    node,
+                    sequence.ok_or_else(|| Unsupported::new("another order of what a sequence has"))?,
+                )
+            }
             "Pad" => {
                 let rank = sequence.view.axes.len();
                 let (pads, value) = self.paddings_of(node, rank)?;
@@ -307,92 +356,5 @@ impl Lowering {
         let product = Operator::Pointwise(Node::new("Mul", &[], ""));
         let product = self.beside(node, product, operands, made.axes.clone())?;
         Ok(Some(Operand::Tensor(product.read(features))))
-    }
-
-    /// A convolution over a picture that was flattened.
-    pub(super) fn convolution_over_pixels(&mut self, node: &Node, view: &View) -> Done {
-        let sequence = self.sequence(view, 2)?;
-        self.convolution_along(node, sequence)
-    }
-
-    fn convolution_along(&mut self, node: &Node, sequence: Sequence) -> Done {
-        let refused = || Unsupported::new("a convolution along the pixels that is not one over channels and pixels");
-        let view = sequence.view.clone().with_channels();
-        let [Axis::Batch, Axis::Feature(channels), Axis::Pixels(rows, columns)] = view.axes[..] else {
-            return Err(refused());
-        };
-        let kernel = self.weights(node)?;
-        let (&[outputs, per_group, size], Some(weights)) = (&kernel.dims[..], kernel.as_floats()) else {
-            return Err(refused());
-        };
-        let groups = node.int("group", 1).max(1) as usize;
-        let (dilation, pads) = match (node.ints("dilations"), node.ints("pads")) {
-            (None | Some([_]), None) => (node.ints("dilations").map_or(1, |sizes| sizes[0]), [0, 0]),
-            (dilations @ (None | Some([_])), Some(&[before, after])) => {
-                (dilations.map_or(1, |sizes| sizes[0]), [before, after])
-            }
-            _ => return Err(refused()),
-        };
-        let plain = matches!(node.text("auto_pad"), b"" | b"NOTSET" | b"VALID")
-            && node.ints("strides").is_none_or(|strides| strides == [1])
-            && [dilation, pads[0], pads[1]]
-                .iter()
-                .all(|size| size.unsigned_abs() <= MOST_PADDING);
-        if !plain || per_group * groups != channels || !outputs.is_multiple_of(groups) {
-            return Err(refused());
-        }
-        let reach = (size as i64 - 1) * dilation;
-        let (mut taps, len) = (Vec::new(), sequence.len + pads[0] + pads[1] - reach);
-        for tap in 0..size {
-            let mut matrix = vec![0.0; channels * outputs];
-            for out in 0..outputs {
-                let first = out / (outputs / groups) * per_group;
-                for input in 0..per_group {
-                    matrix[(first + input) * outputs + out] = weights[(out * per_group + input) * size + tap];
-                }
-            }
-            if matrix.iter().all(|&weight| weight == 0.0) {
-                continue;
-            }
-            let offset = sequence.from - pads[0] + tap as i64 * dilation;
-            if !sequence.known || !sequence.ends(offset) {
-                return Err(Unsupported::new(
-                    "a convolution along pixels of which some were cut off",
-                ));
-            }
-            let places = along(offset, columns).into_iter().filter(|(dy, _)| dy.abs() < rows);
-            taps.extend(places.map(|(dy, dx)| Tap {
-                dy,
-                dx,
-                weights: matrix.clone(),
-            }));
-        }
-        if len < 1 {
-            return Err(Unsupported::new("nothing is left of the tensor"));
-        }
-        let bias = match node.inputs.get(2).map(String::as_str) {
-            None | Some("") => None,
-            Some(_) => Some(self.floats_input(node, 2)?),
-        };
-        let linear = Operator::Linear(Linear {
-            inputs: channels,
-            outputs,
-            taps,
-            bias,
-        });
-        self.rounds_rows = true;
-        let axes = vec![Axis::Batch, Axis::Feature(outputs), Axis::Pixels(rows, columns)];
-        let view = self.beside(node, linear, vec![Operand::Tensor(view.read(vec![channels]))], axes)?;
-        let known = len <= rows * columns;
-        self.keep(
-            node,
-            Sequence {
-                view,
-                axis: 2,
-                from: 0,
-                len,
-                known,
-            },
-        )
     }
 }

@@ -1,6 +1,14 @@
 //! Assignments to places, as they are exported: values scattered by constant indices.
 
-use super::{Done, Entity, Lowering, places::widen};
+use std::ops::Range;
+
+use super::{
+    Done, Entity, Lowering, View,
+    axes::{self, Axis},
+    operators::output_of,
+    parts::sliced,
+    places::widen,
+};
 use crate::graph::{constant::Constant, protobuf::Node, wavefront::Unsupported};
 
 impl Lowering {
@@ -20,6 +28,13 @@ impl Lowering {
         let is_inside = |(&(first, count), &size): (&(i64, i64), &i64)| first >= 0 && first + count <= size;
         if block.len() > sizes.len() || !block.iter().zip(&sizes).all(is_inside) {
             return Err(unknown());
+        }
+        let mut partial = (0..block.len()).filter(|&axis| block[axis].1 < sizes[axis]);
+        if let (Some(axis), None, Entity::View(view)) = (partial.next(), partial.next(), updates)
+            && view.axes.get(axis).is_some_and(|axis| !axis.is_spatial())
+        {
+            let (first, count) = block[axis];
+            return self.assigned(node, (data, view), axis, first..first + count);
         }
         let mut view = match (data, updates) {
             (Entity::Constant(zeros), Entity::View(view)) if zeros.is_zero() => view.clone(),
@@ -54,6 +69,76 @@ impl Lowering {
             }
         }
         self.define(node, Entity::View(view))
+    }
+}
+
+impl Lowering {
+    /// Numbers all along one index of an axis, as `out[:, i] = …` is written; nothing if it is not one index.
+    pub(super) fn assigned_at(&mut self, node: &Node) -> Option<Done> {
+        let inputs = self.inputs(node).ok()?;
+        let [data, Entity::Constant(indices), Entity::View(updates)] = &inputs[..] else {
+            return None;
+        };
+        let axis = axes::resolve(node.int("axis", 0), updates.axes.len()).ok()?;
+        let values = indices.as_ints()?;
+        let index = *values.first()?;
+        let sizes: Vec<usize> = updates.axes.iter().map(|axis| axis.size()).collect();
+        let is_plain = matches!(node.text("reduction"), b"" | b"none") && index >= 0;
+        if !is_plain || indices.dims != sizes || sizes[axis] != 1 || values.iter().any(|&value| value != index) {
+            return None;
+        }
+        Some(self.assigned(node, (data, updates), axis, index..index + 1))
+    }
+
+    /// Features of which some along an axis are others: the rest before and behind them.
+    fn assigned(&mut self, node: &Node, (data, updates): (&Entity, &View), axis: usize, at: Range<i64>) -> Done {
+        let unknown = || Unsupported::new("an assignment to places that are not one block of constant indices");
+        let sizes: Vec<usize> = match data {
+            Entity::Constant(constant) => constant.dims.clone(),
+            Entity::View(view) => view.axes.iter().map(|axis| axis.size()).collect(),
+        };
+        let mut own: Vec<usize> = updates.axes.iter().map(|axis| axis.size()).collect();
+        let count = (at.end - at.start) as usize;
+        let fits = own.len() == sizes.len() && own[axis] == count && at.end as usize <= sizes[axis];
+        own[axis] = sizes[axis];
+        let is_of_features = matches!(updates.axes[axis], Axis::Feature(_) | Axis::Unit);
+        if !fits || own != sizes || !is_of_features {
+            return Err(unknown());
+        }
+        let output = output_of(node)?;
+        let mut names = Vec::new();
+        for (part, range) in [0..at.start as usize, at.end as usize..sizes[axis]]
+            .into_iter()
+            .enumerate()
+        {
+            if range.is_empty() {
+                continue;
+            }
+            let name = format!("{output}/density_server/{part}");
+            match data {
+                Entity::Constant(constant) => {
+                    let constant = sliced(constant, axis, &range);
+                    self.entities.insert(name.clone(), Entity::Constant(constant));
+                }
+                Entity::View(view) => {
+                    let own = Node::new("Slice", &[], &name);
+                    self.cut(&own, view.clone(), &[(axis, range.map(|index| index as i64).collect())])?;
+                }
+            }
+            names.push((part, name));
+        }
+        let between = format!("{output}/density_server/updates");
+        self.entities.insert(between.clone(), Entity::View(updates.clone()));
+        let place = names.iter().filter(|(part, _)| *part == 0).count();
+        let mut names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
+        names.insert(place, between);
+        let joined = Node {
+            op_type: Some("Concat".to_owned()),
+            inputs: names,
+            attributes: Vec::new(),
+            ..node.clone()
+        };
+        self.concat(&joined.with_int("axis", axis as i64))
     }
 }
 
