@@ -77,6 +77,20 @@ pub fn producer<'a>(graph: &'a Graph, value: &str) -> Option<&'a Node> {
         .find(|node| node.outputs.iter().any(|output| output == value))
 }
 
+/// An operator's inputs, if one of them is a constant: the place of the one that is not, and that of the constant.
+pub fn beside_constant(graph: &Graph, node: &Node) -> Option<(usize, usize)> {
+    let [first, second] = &node.inputs[..] else { return None };
+    let is_held = |name: &String| {
+        graph.initializers.iter().any(|tensor| tensor.name() == name)
+            || producer(graph, name).is_some_and(|node| node.op_type() == "Constant")
+    };
+    match (is_held(first), is_held(second)) {
+        (false, true) => Some((0, 1)),
+        (true, false) => Some((1, 0)),
+        _ => None,
+    }
+}
+
 /// Makes the node that writes `value` hand its first input on instead of computing anything.
 pub fn bypass(graph: &mut Graph, value: &str) {
     let mut nodes = graph.nodes.iter_mut();

@@ -60,16 +60,7 @@ fn ends_as_features(graph: &Graph, output: &str) -> bool {
 
 /// The input of an operator whose other input is a constant.
 fn with_constant<'a>(graph: &Graph, node: &'a Node) -> Option<&'a String> {
-    let [first, second] = &node.inputs[..] else { return None };
-    let is_held = |name: &String| {
-        graph.initializers.iter().any(|tensor| tensor.name() == name)
-            || surgery::producer(graph, name).is_some_and(|node| node.op_type() == "Constant")
-    };
-    match (is_held(first), is_held(second)) {
-        (false, true) => Some(first),
-        (true, false) => Some(second),
-        _ => None,
-    }
+    surgery::beside_constant(graph, node).map(|(value, _)| &node.inputs[value])
 }
 
 /// Whether numbers are divided by a root, as by their deviation, or by their norm.

@@ -128,16 +128,9 @@ fn step<'a>(graph: &Graph, node: &'a Node) -> Option<(&'a String, Option<Pass>)>
 
 /// The same of an operator with two inputs, one of which is a constant.
 fn with_constant<'a>(graph: &Graph, node: &'a Node, operator: &str) -> Option<(&'a String, Option<Pass>)> {
-    let [first, second] = &node.inputs[..] else { return None };
-    let is_held = |name: &str| {
-        let is_made = || surgery::producer(graph, name).is_some_and(|node| node.op_type() == "Constant");
-        graph.initializers.iter().any(|tensor| tensor.name() == name) || is_made()
-    };
-    let (value, constant, is_second) = match (is_held(first), is_held(second)) {
-        (false, true) => (first, second, true),
-        (true, false) => (second, first, false),
-        _ => return None,
-    };
+    let (value, constant) = surgery::beside_constant(graph, node)?;
+    let is_second = constant == 1;
+    let [value, constant] = [value, constant].map(|place| &node.inputs[place]);
     let Some(number) = weights::scalar(graph, constant) else {
         return Some((value, Some(Pass::Unlike)));
     };

@@ -7,7 +7,7 @@ use crate::{
         interview::Interview,
         output_activation::OutputActivation,
         output_range,
-        reading::{Given, Reading},
+        reading::{Given, ImageForm, Reading},
     },
 };
 
@@ -45,6 +45,8 @@ pub(super) enum Evidence {
     Softmax,
     /// This name speaks for labels.
     For(String),
+    /// Nothing is named, but images of this size with so many labels are those of this data set.
+    Known(&'static str),
     /// This name speaks for something else.
     Against(String),
     /// Nothing speaks for anything.
@@ -62,19 +64,21 @@ impl Evidence {
             return Self::Softmax;
         }
         let names = names(reading.graph(), &given.port.name);
-        names.into_iter().find_map(|name| judged(&name)).unwrap_or(Self::None)
+        let known = || Some(Self::Known(known(reading.image()?.1, given.numbers())?));
+        let judged = names.into_iter().find_map(|name| judged(&name));
+        judged.or_else(known).unwrap_or(Self::None)
     }
 
     /// Whether numbers are taken for logits of labels unless somebody says otherwise.
     pub(super) fn is_for(&self) -> bool {
-        matches!(self, Self::Said | Self::Softmax | Self::For(_))
+        matches!(self, Self::Said | Self::Softmax | Self::For(_) | Self::Known(_))
     }
 
     /// What is asked with the question what the graph is, if it does not tell.
     pub(super) fn doubt(&self, given: &Given) -> Option<String> {
         let (count, name) = (given.numbers(), &given.port.name);
         let reason = match self {
-            Self::Said | Self::Softmax | Self::For(_) => return None,
+            Self::Said | Self::Softmax | Self::For(_) | Self::Known(_) => return None,
             Self::Against(own) => format!("{own:?} is no name of logits of labels"),
             Self::None => "no name in it speaks of labels".to_owned(),
         };
@@ -91,6 +95,7 @@ impl Evidence {
         let reason = match self {
             Self::Softmax => " since a softmax made them",
             Self::For(own) => &format!(" because of the name {own:?}"),
+            Self::Known(own) => &format!(", because images of such a size with {count} labels are those of {own}"),
             Self::Said | Self::Against(_) | Self::None => ", as was said",
         };
         format!(
@@ -99,6 +104,20 @@ impl Evidence {
              the same, and posteriors of them would be wrong: --family encoder serves those as features"
         )
     }
+}
+
+/// The data set whose images have this form and so many labels, where everybody knows it.
+fn known(form: ImageForm, count: usize) -> Option<&'static str> {
+    Some(match (form.channels, form.height, form.width, count) {
+        (1, 28, 28, 10) | (1, 32, 32, 10) => "MNIST and its kin",
+        (1, 28, 28, 26 | 47 | 62) => "EMNIST",
+        (3, 32, 32, 10) => "CIFAR-10 and SVHN",
+        (3, 32, 32, 100) => "CIFAR-100",
+        (3, 64, 64, 200) => "Tiny ImageNet",
+        (3, 96, 96, 10) => "STL-10",
+        (3, 128..=640, 128..=640, 1000 | 21_841) => "ImageNet",
+        _ => return None,
+    })
 }
 
 fn judged(name: &str) -> Option<Evidence> {
@@ -141,6 +160,21 @@ fn sources(graph: &Graph, constant: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn labels_of_well_known_images_are_known_by_their_number() {
+        let form = |channels, side| ImageForm {
+            channels,
+            height: side,
+            width: side,
+            axes: crate::import::reading::Axes::ChannelsFirst,
+        };
+        assert_eq!(known(form(1, 28), 10), Some("MNIST and its kin"));
+        assert_eq!(known(form(3, 224), 1000), Some("ImageNet"));
+        for (channels, side, count) in [(1, 28, 4), (3, 32, 64), (3, 224, 10), (3, 224, 512), (1, 64, 10)] {
+            assert_eq!(known(form(channels, side), count), None);
+        }
+    }
 
     #[test]
     fn names_of_layers_speak_for_labels_or_for_something_else() {
