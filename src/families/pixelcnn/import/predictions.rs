@@ -81,8 +81,9 @@ fn leak(reading: &Reading, leak: Leak) -> Problem {
         ),
         None => (
             what,
-            "mask every convolution, the first one at its centre too, and let no channel see itself or those after it; \
-             masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
+            "mask every convolution, the first one at its centre too, and attention before its softmax \
+             (is_causal=True, or −∞ where a later pixel is looked at), and let no channel see itself or those after \
+             it; masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
         ),
     };
     Problem::new(&reading.file, what, cure)
