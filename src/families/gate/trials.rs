@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::random::{Random, Stream},
     families::NetworkError,
+    runtime::Threads,
 };
 
 /// Others that item 0 is run amid: as many that no neighbour by one or two places is the item itself, in whichever
@@ -52,7 +53,7 @@ impl Gate<'_> {
             self.warn(format!(
                 "{file} draws random numbers, as declared: no two answers are the same"
             ));
-            return run(&[1, 2]).map_err(refused);
+            return run(&[1, 2], Threads::All).map_err(refused);
         }
         let others = if self.placement().is_reference() {
             OTHERS
@@ -91,12 +92,12 @@ impl Gate<'_> {
     pub(in crate::families) fn keeps_images_apart(
         &mut self,
         file: &str,
-        run: impl Fn(&[&[u8]]) -> Result<Vec<Vec<f32>>, NetworkError>,
+        run: impl Fn(&[&[u8]], Threads) -> Result<Vec<Vec<f32>>, NetworkError>,
     ) -> Result<(), GateError> {
         let strange = batch_independence::images(self.manifest().shape, &self.probe(file));
-        self.keeps_apart(file, &mut |items| {
+        self.keeps_apart(file, &mut |items, threads| {
             let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
-            run(&images)
+            run(&images, threads)
         })
         .map(drop)
     }
@@ -120,9 +121,9 @@ fn among_few_and_many(
     run: &mut batch_independence::Run<'_, NetworkError>,
 ) -> Result<Tried, NetworkError> {
     let mut each = f64::INFINITY;
-    let mut timed = |items: &[usize]| {
+    let mut timed = |items: &[usize], threads| {
         let start = Instant::now();
-        let found = run(items);
+        let found = run(items, threads);
         each = each.min(start.elapsed().as_secs_f64() / items.len() as f64);
         found
     };
