@@ -297,6 +297,11 @@ pub fn failed(file: &str, cause: NetworkError) -> GateError {
 /// The second of two runs: the first one pays for allocations.
 pub fn time_of<E>(mut run: impl FnMut() -> Result<(), E>) -> Result<Duration, E> {
     run()?;
+    time_of_one(run)
+}
+
+/// The time of a run where others like it came before.
+pub fn time_of_one<E>(run: impl FnOnce() -> Result<(), E>) -> Result<Duration, E> {
     let start = Instant::now();
     run()?;
     Ok(start.elapsed())

@@ -1,6 +1,10 @@
 //! What a graph shows of itself without being run: how many weights it has, and what it does first to its input. And
 //! large weights apart from it.
 
+use std::convert::Infallible;
+
+use bytes::Bytes;
+
 use super::{
     constant::Constant,
     protobuf::{ElementType, Graph, Model, Tensor, ValueInfo},
@@ -146,6 +150,11 @@ fn is_second_of(graph: &Graph, operators: &[&str], name: &str) -> bool {
         })
 }
 
+/// Whether a graph has so many weights that they are to be held once only, even where that costs time.
+pub fn are_many(model: &Model) -> bool {
+    count(model) >= 16 << 20
+}
+
 /// Real numbers that the graph holds as constants, scalars left out.
 pub fn count(model: &Model) -> u64 {
     let real = |tensor: &Tensor| matches!(tensor.data_type, Some(1 | 10 | 11 | 16..=20 | 23));
@@ -162,6 +171,14 @@ pub fn count(model: &Model) -> u64 {
         });
     }
     total
+}
+
+/// Gives all tensors bytes of their own, so that they do not keep a whole file in memory.
+pub fn copy(model: &mut Model) {
+    let Ok(()) = visit::tensors::<Infallible>(model, &mut |tensor| {
+        tensor.raw_data = tensor.raw_data.take().map(|raw| Bytes::copy_from_slice(&raw));
+        Ok(())
+    });
 }
 
 /// What the graph multiplies its input by before anything else; 1 if it does something else first.

@@ -7,6 +7,7 @@
 mod agreement;
 mod compilation;
 mod cropping;
+mod folding;
 mod logits;
 mod passes;
 mod prediction;

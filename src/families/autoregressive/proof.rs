@@ -11,7 +11,7 @@ use crate::{
     },
     families::{
         NetworkError, Proved,
-        gate::{GOLDEN_SCORES, Gate, GateError, batch_independence, failed, time_of, units},
+        gate::{GOLDEN_SCORES, Gate, GateError, batch_independence, failed, time_of, time_of_one, units},
     },
     graph::{protobuf, wavefront::Predictions, weights},
     import::output_range::{self, Made},
@@ -54,11 +54,10 @@ impl Candidate<'_> {
             gate.suspect(file, units::input(scale, factor, levels));
         }
         let made = output_range::made(&graph, self.output);
-        let own_threads = if weights::count(&graph) < LARGE {
-            Threads::One
-        } else {
-            Threads::All
-        };
+        // Another session of a large graph would hold its weights once more, for what workers find out by themselves.
+        // Its one session ran before it is timed, so one more run tells; and fewer flat images are tried.
+        let is_large = weights::are_many(&graph);
+        let own_threads = if is_large { Threads::All } else { Threads::One };
         let mut network = load(graph).map_err(failed)?;
         gate.contract_kept();
         let (verdict, tried, timings) = gate.settle("predictions", |gate| {
@@ -82,7 +81,7 @@ impl Candidate<'_> {
             );
             gate.passed("causality", finding);
             noise_is_improbable(file, network.shape(), &others)?;
-            flat_images_go_on(gate, file, &network)?;
+            flat_images_go_on(gate, file, &network, if is_large { 2 } else { 1 })?;
             if let Some(cropping) = network.cropping() {
                 gate.passed("cropping", cropping.to_string());
             }
@@ -91,9 +90,12 @@ impl Candidate<'_> {
             gate.passed("normalisation", common.head.normalisation().to_owned());
             gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
             let one = &golden[..1];
+            let mut score = || network.log_probabilities(one, own_threads).map(drop);
+            let mut draw = || network.draw_for_a_while(one[0], own_threads);
+            let time = |run: &mut dyn FnMut() -> _| if is_large { time_of_one(run) } else { time_of(run) };
             let timings = Timings {
-                score: time_of(|| network.log_probabilities(one, own_threads).map(drop)).map_err(failed)?,
-                draw: time_of(|| network.draw_for_a_while(one[0], own_threads)).map_err(failed)?,
+                score: time(&mut score).map_err(failed)?,
+                draw: time(&mut draw).map_err(failed)?,
             };
             Ok((verdict, tried, timings))
         })?;
@@ -109,10 +111,6 @@ impl Candidate<'_> {
         ))
     }
 }
-
-/// A graph of so many weights is timed as it was proved, on all threads: another session would hold them once more, for
-/// what workers find out by themselves.
-const LARGE: u64 = 16 << 20;
 
 /// The place of noise among the images of [`batch_independence::images`] that others are.
 const NOISE: usize = 1;
@@ -190,21 +188,23 @@ fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Re
 }
 
 /// Tells where flat images are predicted as if they were given in other units than those of the training, or are less
-/// likely than if nothing were known.
-fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network) -> Result<(), GateError> {
+/// likely than if nothing were known. One in `every` brightness is tried.
+fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network, every: usize) -> Result<(), GateError> {
     let shape = network.shape();
     // Of so few levels units change little.
     if shape.levels() < 8 {
         return Ok(());
     }
     let (most, mut scratch) = ((shape.levels() - 1) as f64, Scratch::default());
-    let images = units::SHARES.map(|share| vec![(share * most).round() as u8; shape.dimensions()]);
+    let shares: Vec<f64> = units::SHARES.into_iter().step_by(every).collect();
+    let flat = |share: &f64| vec![(share * most).round() as u8; shape.dimensions()];
+    let images: Vec<Vec<u8>> = shares.iter().map(flat).collect();
     let given: Vec<Given<'_>> = images.iter().map(|levels| Given::from(&levels[..])).collect();
     let logits = network
         .logits(&given, Threads::All)
         .map_err(|cause| failed(file, cause))?;
     let (mut means, mut likely) = (Vec::new(), Vec::new());
-    for (row, levels) in images.iter().enumerate() {
+    for (row, (levels, share)) in images.iter().zip(shares).enumerate() {
         // The end of the last row has seen most; and later channels of a mixture move with earlier ones.
         let places = shape.pixels() - shape.width().div_ceil(2)..shape.pixels();
         let count = places.len() as f64;
@@ -215,7 +215,7 @@ fn flat_images_go_on(gate: &mut Gate<'_>, file: &str, network: &Network) -> Resu
                 log_probability += prediction.log_probability(levels[index], &mut scratch) / count;
             });
         }
-        means.push(mean);
+        means.push((share, mean));
         likely.push(log_probability);
     }
     if let Some(looks) = units::flat(&means) {

@@ -75,12 +75,13 @@ impl Tensor {
         }
     }
 
-    /// A constant of 32-bit reals.
+    /// A constant of 32-bit reals. Copies of it share them.
     pub fn of_reals(name: &str, dims: &[i64], values: &[f32]) -> Self {
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self {
             dims: dims.to_vec(),
             data_type: Some(ElementType::Float as i32),
-            float_data: values.to_vec(),
+            raw_data: Some(bytes.into()),
             name: Some(name.to_owned()),
             ..Self::default()
         }
@@ -90,34 +91,17 @@ impl Tensor {
     pub fn of_ones(name: &str, channels: usize, spatial_axes: usize) -> Self {
         let mut dims = vec![1, channels as i64];
         dims.resize(2 + spatial_axes, 1);
-        Self {
-            dims,
-            data_type: Some(ElementType::Float as i32),
-            float_data: vec![1.0; channels],
-            name: Some(name.to_owned()),
-            ..Self::default()
-        }
+        Self::of_reals(name, &dims, &vec![1.0; channels])
     }
 
     /// One number for each channel of an image, [1, C, 1, 1].
     pub fn of_channels(name: &str, values: &[f32]) -> Self {
-        Self {
-            dims: vec![1, values.len() as i64, 1, 1],
-            data_type: Some(ElementType::Float as i32),
-            float_data: values.to_vec(),
-            name: Some(name.to_owned()),
-            ..Self::default()
-        }
+        Self::of_reals(name, &[1, values.len() as i64, 1, 1], values)
     }
 
     /// A scalar constant.
     pub fn of_scalar(name: &str, value: f32) -> Self {
-        Self {
-            data_type: Some(ElementType::Float as i32),
-            float_data: vec![value],
-            name: Some(name.to_owned()),
-            ..Self::default()
-        }
+        Self::of_reals(name, &[], &[value])
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped};
+use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped, folding::folded};
 use crate::{
     domain::{image::ImageShape, likelihood},
     families::{
@@ -35,9 +35,6 @@ pub(super) struct Passes {
     logits_form: Vec<usize>,
     cropping: Option<Cropping>,
 }
-
-/// A graph with so many weights has one program.
-const LARGE: u64 = 16 << 20;
 
 /// A graph that gives scores.
 #[derive(Debug)]
@@ -75,6 +72,7 @@ impl Passes {
         let logits_form = forms[found[0]].clone();
         let reference = engine.reference();
         let exact = reference.as_deref().unwrap_or(engine);
+        let model = folded(exact, name, model);
         let compilation = compile(exact, name, &model, &contract, predictions)?;
         let (model, cropping) = cropped(exact, name, model, &contract);
         let sums = match engine.placement().precision {
@@ -91,7 +89,7 @@ impl Passes {
         };
         let logits_name = format!("{name} (logits)");
         let later = |logits: Model| engine.load_later(&logits_name, graph::serialize(&logits));
-        let is_large = weights::count(&model) >= LARGE;
+        let is_large = weights::are_many(&model);
         let (score, logits) = match logits_of(contract.head, &logits_form) {
             None if is_large => (None, engine.load_model(&logits_name, levels(model)?)?),
             None => (None, later(levels(model)?)),
