@@ -3,6 +3,7 @@
 //! Architecture invariant: nothing here knows what a graph means.
 
 pub mod one_at_a_time;
+pub mod one_thread;
 pub mod onnx;
 mod placement;
 mod processor;
@@ -91,7 +92,7 @@ pub trait Program: Debug + Send + Sync {
 pub enum Threads {
     /// The calling thread only: best when other runs go on beside it.
     One,
-    /// All cores: best for latency when nothing else runs.
+    /// Several cores: best for latency when nothing else runs.
     All,
 }
 

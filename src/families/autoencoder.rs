@@ -191,7 +191,7 @@ impl Contract for Own {
 impl Own {
     /// No code and no picture may depend on those that share its run.
     fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
-        gate.keeps_images_apart(&self.encoder, |images, threads| network.encode(images, threads))?;
+        gate.keeps_images_apart(&self.encoder, |images| network.encode(images, Threads::All))?;
         network.decoder().keeps_apart(gate, &self.decoder).map(drop)
     }
 }

@@ -156,8 +156,8 @@ impl Contract for Own {
             // Each by itself, since large features would hide what becomes of logits.
             let parts: [fn(Prediction) -> Vec<f32>; 2] = [|p| p.logits, |p| p.features.concat()];
             for part in parts.into_iter().take(1 + usize::from(network.has_features())) {
-                gate.keeps_images_apart(&self.file, |images, threads| {
-                    let predictions = network.classify(images, threads)?;
+                gate.keeps_images_apart(&self.file, |images| {
+                    let predictions = network.classify(images, Threads::All)?;
                     Ok(predictions.into_iter().map(part).collect())
                 })?;
             }

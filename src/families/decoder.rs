@@ -131,13 +131,13 @@ impl Decoder {
         let strange = batch_independence::codes(self.contract.latent_size, &gate.probe(file));
         let classes = self.classes();
         let mut seen = Vec::new();
-        gate.keeps_apart(file, &mut |items, threads| {
+        gate.keeps_apart(file, &mut |items| {
             let seed = |&item: &usize| Seed {
                 code: strange[item].clone(),
                 label: item as u32 % classes,
             };
             let seeds: Vec<Seed> = items.iter().map(seed).collect();
-            let observations = self.decode(&seeds, threads)?;
+            let observations = self.decode(&seeds, Threads::All)?;
             let numbers = observations.iter().map(Observation::numbers).collect();
             seen.extend(observations);
             Ok(numbers)

@@ -129,8 +129,8 @@ impl Contract for Own {
         let network = Network::load(&*engine, &label, graph, &self.contract).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("features", |gate| {
-            gate.keeps_images_apart(&self.file, |images, threads| {
-                let all = network.encode(images, threads)?;
+            gate.keeps_images_apart(&self.file, |images| {
+                let all = network.encode(images, Threads::All)?;
                 Ok(all.into_iter().map(|layers| layers.concat()).collect())
             })?;
             let mut numbers = Vec::with_capacity(expected.len());

@@ -37,7 +37,7 @@ use super::{
 use crate::{
     detection::calibrated_on::CalibratedOn,
     model::{Model, info::Check},
-    runtime::{Engine, Placement, RuntimeError, one_at_a_time::OneAtATime},
+    runtime::{Engine, Placement, RuntimeError, one_at_a_time::OneAtATime, one_thread::OneThread},
 };
 
 /// The name of checks that found what is no reason to refuse a version.
@@ -45,6 +45,9 @@ const WARNING: &str = "warning";
 
 /// The name of what was taken for granted at import, which no check can tell.
 pub const ASSUMED: &str = "assumed";
+
+/// The name of the finding whether graphs keep to one thread.
+const ONE_THREAD: &str = "one thread";
 
 /// A load gate at work on one version.
 pub struct Gate<'a> {
@@ -61,6 +64,8 @@ pub struct Gate<'a> {
     drawing: Vec<String>,
     /// Whether a graph can tell how many images share a run.
     knows_batch_size: bool,
+    /// Whether graphs keep to one thread, for what several would make of company.
+    one_thread: OneThread,
     /// Weights of all graphs.
     weights: u64,
     /// The images behind its calibration, as far as they are known.
@@ -77,6 +82,8 @@ pub struct Gate<'a> {
 
 impl<'a> Gate<'a> {
     fn new(case: Case<'a>, findings: &'a mut Findings) -> Self {
+        let one_thread = OneThread::default();
+        one_thread.keep(findings.get(ONE_THREAD).is_some_and(|known| known.value));
         Self {
             case,
             findings,
@@ -86,6 +93,7 @@ impl<'a> Gate<'a> {
             suspicions: Vec::new(),
             drawing: Vec::new(),
             knows_batch_size: false,
+            one_thread,
             weights: 0,
             calibrated_on: None,
             placement: Cell::new(Placement::REFERENCE),
@@ -151,6 +159,7 @@ impl<'a> Gate<'a> {
     }
 
     fn as_declared(&self, engine: Arc<dyn Engine>) -> Arc<dyn Engine> {
+        let engine = self.one_thread.of(engine);
         if self.manifest().serving.is_one_at_a_time() {
             Arc::new(OneAtATime(engine))
         } else {
@@ -220,6 +229,7 @@ impl<'a> Gate<'a> {
         self.answered()?;
         if is_known {
             self.findings.add(what, &value, &self.checks[before..]);
+            self.findings.add(ONE_THREAD, &self.one_thread.is_kept(), &[]);
         }
         Ok(value)
     }

@@ -1,10 +1,10 @@
 //! ONNX Runtime, loaded from a shared library when the server starts.
 //!
-//! One thread policy holds for all sessions. A graph has sessions without threads of their own, at most one for each
-//! worker, so that workers run side by side without sharing anything, and one that spreads a single run over the pool
-//! that all graphs share. Each is made when a run first needs it. A graph of large weights has one session, with
-//! threads of its own. No thread ever spins: idle spinning of several sessions on few cores costs more than half of the
-//! throughput.
+//! One thread policy holds for all sessions. A graph has sessions without threads of their own, one for each run of
+//! those that go on at once, so that workers run side by side without sharing anything, and one that spreads a single
+//! run over the pool that all graphs share. Each is made when a run first needs it. A graph of large weights has one
+//! session, with threads of its own. No thread ever spins: idle spinning of several sessions on few cores costs more
+//! than half of the throughput.
 
 mod failure;
 mod large;
@@ -102,7 +102,12 @@ impl fmt::Debug for OnnxEngine {
 impl Engine for OnnxEngine {
     fn identity(&self) -> Option<String> {
         let processor = processor::identity()?;
-        Some(format!("{}, {} on {processor}", self.build.as_ref()?, self.placement))
+        let build = self.build.as_ref()?;
+        Some(format!(
+            "{build}, {} on {} threads of {processor}",
+            self.placement,
+            shared_threads()
+        ))
     }
 
     fn placement(&self) -> Placement {
@@ -159,6 +164,12 @@ impl Engine for OnnxEngine {
         };
         simplified().map_err(|failure| failure.of_load(name))
     }
+}
+
+/// Threads that a run on all of them is spread over. With more of them each has so little of an image of 32×32 that the
+/// runtime sums up otherwise than in one run of several images, and hardly gets faster.
+fn shared_threads() -> usize {
+    cores().min(8)
 }
 
 fn cores() -> usize {

@@ -125,7 +125,7 @@ fn keeps_apart(
 ) -> Result<Vec<Vec<f32>>, GateError> {
     let images = batch_independence::images(network.shape(), &gate.probe(file));
     let classes = network.label().map_or(1, |label| label.classes);
-    let mut scores = |items: &[usize], threads| {
+    let mut scores = |items: &[usize]| {
         let given: Vec<Given<'_>> = items
             .iter()
             .map(|&item| Given {
@@ -133,7 +133,7 @@ fn keeps_apart(
                 label: item as u32 % classes,
             })
             .collect();
-        network.log_probabilities(&given, threads)
+        network.log_probabilities(&given, Threads::All)
     };
     let difference = match gate.keeps_apart(file, &mut scores) {
         Err(GateError::Company { difference, .. }) => difference,

@@ -6,10 +6,7 @@
 
 use std::fmt;
 
-use crate::{
-    domain::{image::ImageShape, random::Random},
-    runtime::Threads,
-};
+use crate::domain::{image::ImageShape, random::Random};
 
 /// Numbers may differ by this share of the largest ordinary one of the item, or of their own size: some kernels of a
 /// runtime round otherwise when there are more rows.
@@ -48,8 +45,8 @@ pub(in crate::families) enum Broken {
     Company(f32),
 }
 
-/// Runs the items of these indices together, on so many threads, and answers the numbers of each.
-pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize], Threads) -> Result<Vec<Vec<f32>>, E> + 'a;
+/// Runs the items of these indices together and answers the numbers of each.
+pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>, E> + 'a;
 
 /// Items 1 and 2 are others than item 0.
 const DIFFERENT: usize = 2;
@@ -61,47 +58,31 @@ pub(in crate::families) fn probe<E>(
     others: usize,
     run: &mut Run<'_, E>,
 ) -> Result<Result<(Kept, Vec<Vec<f32>>), Broken>, E> {
-    let alone = run(&[0], Threads::All)?.swap_remove(0);
+    let alone = run(&[0])?.swap_remove(0);
     let mut order: Vec<usize> = (1..=DIFFERENT).cycle().take(others).collect();
     let place = others / 2;
     order.insert(place, 0);
-    let mut together = run(&order, Threads::All)?;
+    let mut together = run(&order)?;
     let amid = together.remove(place);
     together.truncate(DIFFERENT);
     if same_bits(&alone, &amid) {
         return Ok(Ok((Kept::Exactly, together)));
     }
-    let again = run(&[0], Threads::All)?.swap_remove(0);
+    let again = run(&[0])?.swap_remove(0);
     if !same_bits(&alone, &again) {
         return Ok(Err(Broken::Random));
     }
     let difference = difference(&alone, &amid);
-    if !difference.is_finite() {
-        return Ok(Err(Broken::Company(difference)));
-    }
-    let mut is_kept = is_rounded(&alone, &amid);
-    if !is_kept {
-        // A runtime parts sums among threads, and otherwise where there are more rows. A deep network makes much of
-        // that, but not on one thread.
-        let alone = run(&[0], Threads::One)?.swap_remove(0);
-        let amid = run(&order, Threads::One)?.swap_remove(place);
-        is_kept = is_rounded(&alone, &amid);
-    }
-    Ok(if is_kept {
+    let scale = ordinary(&alone);
+    let is_rounded = |(&a, &b): (&f32, &f32)| {
+        // NaN is close to nothing.
+        a.to_bits() == b.to_bits() || (a - b).abs() <= ROUNDING * scale.max(a.abs().min(b.abs()))
+    };
+    Ok(if difference.is_finite() && alone.iter().zip(&amid).all(is_rounded) {
         Ok((Kept::Rounded(difference), together))
     } else {
         Err(Broken::Company(difference))
     })
-}
-
-/// Whether numbers of the same item differ by rounding at most.
-fn is_rounded(one: &[f32], other: &[f32]) -> bool {
-    let scale = ordinary(one);
-    let is_close = |(&a, &b): (&f32, &f32)| {
-        // NaN is close to nothing.
-        a.to_bits() == b.to_bits() || (a - b).abs() <= ROUNDING * scale.max(a.abs().min(b.abs()))
-    };
-    one.len() == other.len() && one.iter().zip(other).all(is_close)
 }
 
 /// The largest of the ordinary numbers.
@@ -187,7 +168,7 @@ mod tests {
 
     fn probed(of: &dyn Fn(&[Vec<u8>]) -> Numbers) -> Result<Kept, Broken> {
         let images = images(ImageShape::new(1, 4, 4, 4).unwrap(), &Random::new(0, Stream::Probe, 0));
-        let mut run = |indices: &[usize], _| {
+        let mut run = |indices: &[usize]| {
             let images: Vec<Vec<u8>> = indices.iter().map(|&i| images[i].clone()).collect();
             Ok::<_, Infallible>(of(&images))
         };
@@ -232,25 +213,6 @@ mod tests {
         assert_eq!(probed(&count), Err(Broken::Company(2.0)));
         let nothing = |images: &[Vec<u8>]| vec![vec![if images.len() == 1 { 1.0 } else { f32::NAN }]; images.len()];
         assert_eq!(probed(&nothing), Err(Broken::Company(f32::INFINITY)));
-    }
-
-    #[test]
-    fn what_only_threads_change_is_no_company() {
-        let images = images(ImageShape::new(1, 4, 4, 4).unwrap(), &Random::new(0, Stream::Probe, 0));
-        let tried = |on_one_thread: f32| {
-            let mut run = |indices: &[usize], threads| {
-                let change = match (indices.len(), threads) {
-                    (1, _) => 0.0,
-                    (_, Threads::All) => 0.25,
-                    (_, Threads::One) => on_one_thread,
-                };
-                let numbers = |&index: &usize| floats(&images[index]).into_iter().map(|value| value + change).collect();
-                Ok::<Numbers, Infallible>(indices.iter().map(numbers).collect())
-            };
-            probe(2, &mut run).unwrap().map(|(kept, _)| kept)
-        };
-        assert_eq!(tried(0.0), Ok(Kept::Rounded(0.25)));
-        assert_eq!(tried(0.25), Err(Broken::Company(0.25)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     domain::random::{Random, Stream},
     families::NetworkError,
-    runtime::Threads,
+    runtime::one_thread::OneThread,
 };
 
 /// Others that item 0 is run amid: as many that no neighbour by one or two places is the item itself, in whichever
@@ -53,7 +53,7 @@ impl Gate<'_> {
             self.warn(format!(
                 "{file} draws random numbers, as declared: no two answers are the same"
             ));
-            return run(&[1, 2], Threads::All).map_err(refused);
+            return run(&[1, 2]).map_err(refused);
         }
         let others = if self.placement().is_reference() {
             OTHERS
@@ -61,7 +61,12 @@ impl Gate<'_> {
             OTHERS_ELSEWHERE
         };
         let most = if self.knows_batch_size { MANY_OTHERS } else { others };
-        match among_few_and_many(others, most, run).map_err(refused)? {
+        let tried = if self.placement().is_reference() {
+            on_several_threads_or_one(&self.one_thread, others, most, run)
+        } else {
+            among_few_and_many(others, most, run)
+        };
+        match tried.map_err(refused)? {
             // What draws under some images only would be caught by luck.
             Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
                 file: file.to_owned(),
@@ -69,7 +74,15 @@ impl Gate<'_> {
                 cure: self.cure_of_chance(),
             }),
             Ok(((kept, amid), others)) => {
-                self.passed("company", format!("{file}: {kept}, amid up to {amid} of them"));
+                let on_one_thread = if self.one_thread.is_kept() {
+                    ", on one thread: several would part its sums otherwise"
+                } else {
+                    ""
+                };
+                self.passed(
+                    "company",
+                    format!("{file}: {kept}, amid up to {amid} of them{on_one_thread}"),
+                );
                 Ok(others)
             }
             Err(Broken::Random) => Err(GateError::Random {
@@ -92,12 +105,12 @@ impl Gate<'_> {
     pub(in crate::families) fn keeps_images_apart(
         &mut self,
         file: &str,
-        run: impl Fn(&[&[u8]], Threads) -> Result<Vec<Vec<f32>>, NetworkError>,
+        run: impl Fn(&[&[u8]]) -> Result<Vec<Vec<f32>>, NetworkError>,
     ) -> Result<(), GateError> {
         let strange = batch_independence::images(self.manifest().shape, &self.probe(file));
-        self.keeps_apart(file, &mut |items, threads| {
+        self.keeps_apart(file, &mut |items| {
             let images: Vec<&[u8]> = items.iter().map(|&item| &strange[item][..]).collect();
-            run(&images, threads)
+            run(&images)
         })
         .map(drop)
     }
@@ -114,6 +127,29 @@ impl Gate<'_> {
 /// What company changes, amid how many others at most, and the numbers of items 1 and 2.
 type Tried = Result<((Kept, usize), Vec<Vec<f32>>), Broken>;
 
+/// Tries a few others and many; on one thread, if company changes anything on several. `one` says that it stays there
+/// where that helps.
+fn on_several_threads_or_one(
+    one: &OneThread,
+    few: usize,
+    most: usize,
+    run: &mut batch_independence::Run<'_, NetworkError>,
+) -> Result<Tried, NetworkError> {
+    let tried = among_few_and_many(few, most, run)?;
+    let is_settled = matches!(tried, Ok(((Kept::Exactly, _), _)) | Err(Broken::Random));
+    if is_settled || one.is_kept() {
+        return Ok(tried);
+    }
+    one.keep(true);
+    let on_one = among_few_and_many(few, most, run)?;
+    // A deep network makes much of what several threads round otherwise.
+    if matches!(on_one, Ok(((Kept::Exactly, _), _))) || tried.is_err() {
+        return Ok(on_one);
+    }
+    one.keep(false);
+    Ok(tried)
+}
+
 /// Tries a few others, and up to `most` if there is time for that.
 fn among_few_and_many(
     few: usize,
@@ -121,9 +157,9 @@ fn among_few_and_many(
     run: &mut batch_independence::Run<'_, NetworkError>,
 ) -> Result<Tried, NetworkError> {
     let mut each = f64::INFINITY;
-    let mut timed = |items: &[usize], threads| {
+    let mut timed = |items: &[usize]| {
         let start = Instant::now();
-        let found = run(items, threads);
+        let found = run(items);
         each = each.min(start.elapsed().as_secs_f64() / items.len() as f64);
         found
     };
@@ -136,4 +172,35 @@ fn among_few_and_many(
         return Ok(Ok(((kept, few), others)));
     }
     Ok(batch_independence::probe(many, run)?.map(|(also, _)| ((kept.and(also), many), others)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_company_changes_on_several_threads_only_stays_on_one() {
+        // What company adds to the numbers on several threads and on one.
+        let tried = |several: f32, one_thread: f32| {
+            let one = OneThread::default();
+            let mut run = |items: &[usize]| {
+                let change = match items.len() {
+                    1 => 0.0,
+                    _ if one.is_kept() => one_thread,
+                    _ => several,
+                };
+                let numbers = |&item: &usize| vec![1.0 + item as f32 + change; 8];
+                Ok(items.iter().map(numbers).collect())
+            };
+            let found = on_several_threads_or_one(&one, 2, 2, &mut run).unwrap();
+            (found.map(|((kept, _), _)| kept), one.is_kept())
+        };
+        let (little, much) = (f32::EPSILON, 0.25);
+        assert_eq!(tried(0.0, much), (Ok(Kept::Exactly), false));
+        assert_eq!(tried(little, 0.0), (Ok(Kept::Exactly), true));
+        assert_eq!(tried(much, 0.0), (Ok(Kept::Exactly), true));
+        assert_eq!(tried(little, little), (Ok(Kept::Rounded(little)), false));
+        assert_eq!(tried(much, little), (Ok(Kept::Rounded(little)), true));
+        assert_eq!(tried(much, much), (Err(Broken::Company(much)), true));
+    }
 }

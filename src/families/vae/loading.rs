@@ -43,8 +43,8 @@ impl EncoderFile {
         encoder: &Encoder,
         golden: &[&[u8]],
     ) -> Result<Vec<Posterior>, GateError> {
-        gate.keeps_images_apart(&self.file, |images, threads| {
-            let posteriors = encoder.encode(images, threads)?;
+        gate.keeps_images_apart(&self.file, |images| {
+            let posteriors = encoder.encode(images, Threads::All)?;
             Ok(posteriors
                 .iter()
                 .map(|p| [&p.mean[..], &p.log_variance].concat())

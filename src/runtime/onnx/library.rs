@@ -13,7 +13,7 @@ use ort::{
 
 use super::{
     super::{Device, RuntimeError},
-    cores, failure,
+    failure, shared_threads,
 };
 
 /// ONNX Runtime allows one environment in a process; it is made once and kept until the process ends.
@@ -78,7 +78,7 @@ fn initialize(library: &Path) -> Result<Environment, RuntimeError> {
         ))
     })?;
     let pool = GlobalThreadPoolOptions::default()
-        .with_intra_threads(cores())
+        .with_intra_threads(shared_threads())
         .and_then(|options| options.with_inter_threads(1))
         .and_then(|options| options.with_spin_control(false))
         .map_err(|error| unusable(error.to_string()))?;

@@ -29,21 +29,12 @@ pub(super) struct OnnxProgram {
     graph: Vec<u8>,
     /// Weights in the layout of the kernels, shared by all sessions.
     weights: PrepackedWeights,
-    /// Sessions without threads of their own.
-    narrow: Mutex<Narrow>,
-    /// How many of those there may be.
+    /// Sessions without threads of their own that no run uses now.
+    narrow: Mutex<Vec<Session>>,
+    /// How many of those are kept.
     most_narrow: usize,
-    /// The one that spreads a run over all cores.
+    /// The one that spreads a run over several cores.
     wide: Mutex<Option<Session>>,
-}
-
-/// Sessions without threads of their own.
-#[derive(Default)]
-struct Narrow {
-    /// Those that no run uses now.
-    idle: Vec<Session>,
-    /// Idle or not, or being made.
-    made: usize,
 }
 
 impl fmt::Debug for OnnxProgram {
@@ -69,7 +60,7 @@ impl Program for OnnxProgram {
 }
 
 impl OnnxProgram {
-    /// A graph of which no session has been made; `most_narrow` runs of one thread may go on at once.
+    /// A graph of which no session has been made; sessions for `most_narrow` runs of one thread are kept.
     pub(super) fn new(
         name: &str,
         graph: Vec<u8>,
@@ -91,9 +82,7 @@ impl OnnxProgram {
     /// Makes the first session, which tells whether the runtime takes the graph.
     pub(super) fn warm_up(&self) -> Result<(), Failure> {
         let session = self.session(Threads::One)?;
-        let mut narrow = self.narrow();
-        narrow.idle.push(session);
-        narrow.made += 1;
+        self.narrow().push(session);
         Ok(())
     }
 
@@ -103,12 +92,14 @@ impl OnnxProgram {
         outputs: &[&str],
         read: &mut dyn FnMut(&[View<'_>]),
     ) -> Result<(), Failure> {
-        // More callers than workers: somebody from outside, such as the load gate. They share the wide session.
-        let Some(mut session) = self.take_narrow()? else {
-            return self.run_wide(inputs, outputs, read);
-        };
+        let idle = self.narrow().pop();
+        let mut session = idle.map_or_else(|| self.session(Threads::One), Ok)?;
         let result = run(&mut session, inputs, outputs, read);
-        self.narrow().idle.push(session);
+        // There may be more callers than workers: somebody from outside, such as the load gate.
+        let mut narrow = self.narrow();
+        if narrow.len() < self.most_narrow {
+            narrow.push(session);
+        }
         result
     }
 
@@ -126,26 +117,7 @@ impl OnnxProgram {
         run(session, inputs, outputs, read)
     }
 
-    /// An idle session or a new one; `None` if there are as many as there may be.
-    fn take_narrow(&self) -> Result<Option<Session>, Failure> {
-        let mut narrow = self.narrow();
-        if let Some(session) = narrow.idle.pop() {
-            return Ok(Some(session));
-        }
-        if narrow.made == self.most_narrow {
-            return Ok(None);
-        }
-        // Counted first, so that nobody waits for the lock while the session is made.
-        narrow.made += 1;
-        drop(narrow);
-        let session = self.session(Threads::One);
-        if session.is_err() {
-            self.narrow().made -= 1;
-        }
-        session.map(Some)
-    }
-
-    fn narrow(&self) -> MutexGuard<'_, Narrow> {
+    fn narrow(&self) -> MutexGuard<'_, Vec<Session>> {
         self.narrow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
