@@ -155,10 +155,11 @@ fn gathered(mut sample: Sample, seen: &[Sight], cover: &[usize], is_seen: impl F
     let mut at = Vec::new();
     for (image, sight) in seen.iter().enumerate() {
         let (places, first) = (sight.places.len() / size, sample.count());
-        at.extend((0..places).map(|place| is_seen(image).then_some(first + place)));
         if !is_seen(image) {
+            at.extend(std::iter::repeat_n(None, places));
             continue;
         }
+        at.extend((first..first + places).map(Some));
         sample.labels.extend(std::iter::repeat_n(sight.label, places));
         sample.images.extend(std::iter::repeat_n(image, places));
         sample.places.extend_from_slice(&sight.places);

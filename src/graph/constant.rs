@@ -27,14 +27,7 @@ impl Constant {
     /// Reals of any precision, as reals of 32 bits, and 64-bit integers; `None` if the tensor is of another type, lies
     /// in another file, or has not as many values as its shape says.
     pub(super) fn read(tensor: &Tensor) -> Option<Self> {
-        if !tensor.external_data.is_empty() {
-            return None;
-        }
-        let dims: Vec<usize> = tensor
-            .dims
-            .iter()
-            .map(|&size| usize::try_from(size).ok())
-            .collect::<Option<_>>()?;
+        let dims = sizes(tensor)?;
         let raw = tensor.raw_data.as_deref();
         // Numbers of 16 bits that are not raw are written one in each integer.
         let short = |&value: &i32| value as u16;
@@ -142,6 +135,28 @@ impl Constant {
         }
         tensor
     }
+}
+
+/// Sizes and values of a constant of this type, one of those that are raw words of N bytes or stand in integers of 32
+/// bits; nothing where [`Constant::read`] gives nothing.
+pub(super) fn of_words<T, const N: usize>(
+    tensor: &Tensor,
+    element_type: i32,
+    of_word: impl Fn([u8; N]) -> T,
+    of_integer: impl Fn(i32) -> T,
+) -> Option<(Vec<usize>, Vec<T>)> {
+    let dims = sizes(tensor).filter(|_| tensor.data_type == Some(element_type))?;
+    let values: Vec<T> = match tensor.raw_data.as_deref() {
+        Some(bytes) => words(bytes).map(of_word).collect(),
+        None => tensor.int32_data.iter().copied().map(of_integer).collect(),
+    };
+    (values.len() == dims.iter().product::<usize>()).then_some((dims, values))
+}
+
+/// The sizes of a tensor that does not lie in another file.
+fn sizes(tensor: &Tensor) -> Option<Vec<usize>> {
+    let sizes = tensor.dims.iter().map(|&size| usize::try_from(size).ok());
+    sizes.collect::<Option<_>>().filter(|_| tensor.external_data.is_empty())
 }
 
 fn words<const N: usize>(bytes: &[u8]) -> impl Iterator<Item = [u8; N]> + '_ {

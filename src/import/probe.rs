@@ -43,14 +43,15 @@ impl Probe {
     ) -> Result<Self, RuntimeError> {
         let (mut model, names, given) = in_floats(model, inputs, outputs, batch);
         let as_said = engine.load_model(name, model.clone());
-        let program = as_said.or_else(|_| {
-            // Some exporters are wrong about how many axes an output has.
-            forget_axes(&mut model);
-            engine.load_model(name, model.clone()).or_else(|error| {
-                // Of a branch that is not taken the runtime may know that it would fail, if it knows the batch.
-                surgery::open_batch(model.graph.get_or_insert_default());
-                engine.load_model(name, model).map_err(|_| error)
-            })
+        // Some exporters are wrong about how many axes an output has.
+        let without_axes = as_said.or_else(|error| match forget_axes(&mut model) {
+            true => engine.load_model(name, model.clone()),
+            false => Err(error),
+        });
+        let program = without_axes.or_else(|error| {
+            // Of a branch that is not taken the runtime may know that it would fail, if it knows the batch.
+            surgery::open_batch(model.graph.get_or_insert_default());
+            engine.load_model(name, model).map_err(|_| error)
         })?;
         Ok(Self {
             program,
@@ -121,10 +122,15 @@ impl Probe {
     }
 }
 
-fn forget_axes(model: &mut Model) {
+/// Whether there were any.
+fn forget_axes(model: &mut Model) -> bool {
+    let mut were_said = false;
     for value in model.graph.iter_mut().flat_map(|graph| &mut graph.outputs) {
-        *value = ValueInfo::of_any_shape(value.name(), ElementType::Float);
+        let unsaid = ValueInfo::of_any_shape(value.name(), ElementType::Float);
+        were_said |= *value != unsaid;
+        *value = unsaid;
     }
+    were_said
 }
 
 /// The graph with inputs and outputs of 32-bit reals, their batch of one size, and the names of both.

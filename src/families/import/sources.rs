@@ -1,7 +1,7 @@
 //! The graphs that somebody brings: found, read, and parted where one holds two.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     path::{Path, PathBuf},
 };
 
@@ -17,12 +17,16 @@ use crate::{
     runtime::Engine,
 };
 
-/// What was read of files, by what their inputs were taken for: reading is done again after every round of questions,
-/// and most answers are about something else.
+/// What was read of files: reading is done again after every round of questions, and most answers are about something
+/// else.
 #[derive(Default)]
-pub(super) struct Known {
-    exports: HashMap<PathBuf, Export>,
-    readings: HashMap<PathBuf, (Vec<Taken>, Reading)>,
+pub(super) struct Known(HashMap<PathBuf, Brought>);
+
+/// What was read of a file.
+struct Brought {
+    export: Export,
+    /// What its inputs were taken for when it was last read, and what that gave.
+    reading: Option<(Vec<Taken>, Reading)>,
 }
 
 /// Reads all graphs. Problems of all of them are told together.
@@ -117,19 +121,19 @@ fn read_one(
     interview: &mut Interview,
     known: &mut Known,
 ) -> Result<Reading, Vec<Problem>> {
-    let export = match known.exports.get(path) {
-        Some(export) => export,
-        None => {
+    let brought = match known.0.entry(path.to_owned()) {
+        Entry::Occupied(known) => known.into_mut(),
+        Entry::Vacant(place) => {
             let export = export(path).map_err(|problem| vec![problem])?;
-            known.exports.entry(path.to_owned()).or_insert(export)
+            place.insert(Brought { export, reading: None })
         }
     };
-    let takes = reading::inputs(export, interview)?;
-    match known.readings.get(path) {
+    let takes = reading::inputs(&brought.export, interview)?;
+    match &brought.reading {
         Some((same, reading)) if *same == takes => Ok(reading.clone()),
         _ => {
-            let reading = Reading::taking(engine, export.clone(), takes.clone())?;
-            known.readings.insert(path.to_owned(), (takes, reading.clone()));
+            let reading = Reading::taking(engine, brought.export.clone(), takes.clone())?;
+            brought.reading = Some((takes, reading.clone()));
             Ok(reading)
         }
     }

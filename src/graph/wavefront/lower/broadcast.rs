@@ -6,7 +6,7 @@ use super::{
     axes::{self, Axis},
 };
 use crate::graph::{
-    constant::{Constant, Values},
+    constant::{self, Constant, Values},
     protobuf::Tensor,
     wavefront::{Unsupported, stencil::Operand},
 };
@@ -135,22 +135,8 @@ fn sources(axes: &[Axis], sizes: &[usize]) -> Vec<usize> {
 
 /// Integers of 32 bits, such as sizes, axes and tokens.
 pub(super) fn short_integers(tensor: &Tensor) -> Option<Constant> {
-    let dims: Vec<usize> = tensor
-        .dims
-        .iter()
-        .map(|&size| usize::try_from(size).ok())
-        .collect::<Option<_>>()?;
-    if tensor.data_type != Some(INT32) || !tensor.external_data.is_empty() {
-        return None;
-    }
-    let values: Vec<i64> = match &tensor.raw_data {
-        Some(bytes) => {
-            let words = bytes.chunks_exact(4).filter_map(|word| word.try_into().ok());
-            words.map(|word| i64::from(i32::from_le_bytes(word))).collect()
-        }
-        None => tensor.int32_data.iter().map(|&value| i64::from(value)).collect(),
-    };
-    (values.len() == dims.iter().product::<usize>()).then_some(Constant {
+    let (dims, values) = constant::of_words(tensor, INT32, |word| i32::from_le_bytes(word).into(), i64::from)?;
+    Some(Constant {
         dims,
         values: Values::Ints(values),
     })

@@ -106,13 +106,9 @@ impl Lowering {
             return Err(unknown());
         }
         let output = output_of(node)?;
-        let mut names = Vec::new();
-        for (part, range) in [0..at.start as usize, at.end as usize..sizes[axis]]
-            .into_iter()
-            .enumerate()
-        {
+        let mut rest = |part: &str, range: Range<usize>| -> Result<Option<String>, Unsupported> {
             if range.is_empty() {
-                continue;
+                return Ok(None);
             }
             let name = format!("{output}/density_server/{part}");
             match data {
@@ -125,13 +121,13 @@ impl Lowering {
                     self.cut(&own, view.clone(), &[(axis, range.map(|index| index as i64).collect())])?;
                 }
             }
-            names.push((part, name));
-        }
+            Ok(Some(name))
+        };
+        let before = rest("before", 0..at.start as usize)?;
+        let behind = rest("behind", at.end as usize..sizes[axis])?;
         let between = format!("{output}/density_server/updates");
         self.entities.insert(between.clone(), Entity::View(updates.clone()));
-        let place = names.iter().filter(|(part, _)| *part == 0).count();
-        let mut names: Vec<String> = names.into_iter().map(|(_, name)| name).collect();
-        names.insert(place, between);
+        let names = before.into_iter().chain([between]).chain(behind).collect();
         let joined = Node {
             op_type: Some("Concat".to_owned()),
             inputs: names,

@@ -4,7 +4,11 @@
 use std::rc::Rc;
 
 use super::{View, line::Line};
-use crate::graph::{constant::Constant, protobuf::Tensor, wavefront::Unsupported};
+use crate::graph::{
+    constant::{self, Constant},
+    protobuf::Tensor,
+    wavefront::Unsupported,
+};
 
 pub(super) const LATER: &str = "attention over places that are not all places before";
 
@@ -24,19 +28,8 @@ pub(super) struct Truths {
 
 impl Truths {
     pub(super) fn read(tensor: &Tensor) -> Option<Self> {
-        let dims: Vec<usize> = tensor
-            .dims
-            .iter()
-            .map(|&size| usize::try_from(size).ok())
-            .collect::<Option<_>>()?;
-        if tensor.data_type != Some(BOOL) || !tensor.external_data.is_empty() {
-            return None;
-        }
-        let values: Vec<bool> = match &tensor.raw_data {
-            Some(bytes) => bytes.iter().map(|&byte| byte != 0).collect(),
-            None => tensor.int32_data.iter().map(|&value| value != 0).collect(),
-        };
-        (values.len() == dims.iter().product::<usize>()).then_some(Self { dims, values })
+        let (dims, values) = constant::of_words(tensor, BOOL, |[byte]: [u8; 1]| byte != 0, |value| value != 0)?;
+        Some(Self { dims, values })
     }
 }
 
