@@ -73,6 +73,10 @@ pub fn parted(
             "export what makes the code without its draw, and what makes the picture of the code, as two graphs",
         )]));
     }
+    let names: Vec<&str> = reading.gives.iter().map(|given| given.port.name.as_str()).collect();
+    if posterior.is_some() && reachability.draws_more(&names, &bottleneck.value) {
+        return Some(Err(vec![drawn_again(reading, bottleneck)]));
+    }
     interview.note(&format!(
         "{}: it holds an encoder and a decoder, and is parted at the code {:?} of {} numbers",
         reading.file,
@@ -180,6 +184,21 @@ fn drawn_throughout(reading: &Reading, reachability: &Reachability<'_>, numbers:
              two graphs; of a density, export it without what it draws: noise that is added, or dropout left on",
         )
     })
+}
+
+/// What is wrong with more codes than the one that the picture is made of.
+fn drawn_again(reading: &Reading, bottleneck: &Bottleneck) -> Problem {
+    Problem::new(
+        &reading.file,
+        format!(
+            "it draws more than the code that its picture is made of ({:?}), as hierarchical VAEs draw a code of a \
+             code: what that is distributed like before an image is seen is then learnt, and not the standard normal \
+             distribution that codes are drawn from here",
+            bottleneck.value
+        ),
+        "a VAE of one code is served; of a hierarchical one, export what makes a picture of the noise of all codes, in \
+         one row, as a generator: --family gan",
+    )
 }
 
 /// Of the values that part a graph, the one that is the code.

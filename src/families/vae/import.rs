@@ -150,7 +150,7 @@ fn encoder_alone<'a>(reading: &'a Reading, interview: &mut Interview) -> Result<
         } else {
             Certainty::Likely
         },
-        doubt: None,
+        doubt: posterior.doubt().filter(|_| !is_named),
         shape: levels.shape,
         graphs: vec![("encoder.onnx", graph.finish())],
         tables,

@@ -255,8 +255,8 @@ impl Lowering {
             if self.scores.contains_key(name) {
                 return Unsupported::new("attention over places");
             }
-            if self.sequences.contains_key(name) {
-                return Unsupported::new("a sequence of pixels that is longer or shorter than the picture");
+            if let Some(sequence) = self.sequences.get(name) {
+                return sequence.unsupported();
             }
             Unsupported::new(format!(
                 "{name:?} is neither computed from the image nor a constant of a known type"

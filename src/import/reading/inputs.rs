@@ -36,13 +36,25 @@ pub fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<Taken>, 
         .any(|port| port.sizes.as_ref().is_some_and(|own| own.len() >= 3));
     for port in &export.inputs {
         let has_code = takes.iter().any(|taken| taken.takes == Takes::Code);
-        match input(export, port, (has_picture, has_code), interview) {
+        // A shorter row beside an image without its axes is no image, whatever its length.
+        let has_longer = takes
+            .iter()
+            .any(|taken| taken.image().is_some() && row(port) < row(&taken.port));
+        match input(export, port, (has_picture || has_longer, has_code), interview) {
             Ok((sizes, takes_it)) => takes.push(Taken {
                 port: port.clone(),
                 sizes,
                 takes: takes_it,
             }),
             Err(problem) => problems.push(problem),
+        }
+    }
+    if takes.iter().any(|taken| taken.image().is_some()) {
+        // No model takes an image and a code.
+        for taken in takes.iter_mut().filter(|taken| taken.takes == Takes::Code) {
+            if let [size] = taken.sizes[..] {
+                taken.takes = Takes::OneHot(size);
+            }
         }
     }
     problems.extend(one_of_each(export, &takes));
@@ -54,6 +66,14 @@ pub fn inputs(export: &Export, interview: &mut Interview) -> Result<Vec<Taken>, 
         ));
     }
     if problems.is_empty() { Ok(takes) } else { Err(problems) }
+}
+
+/// Numbers of an input that is a row of them.
+fn row(port: &Port) -> Option<usize> {
+    match port.sizes.as_deref()? {
+        [_, size] => size.fixed(),
+        _ => None,
+    }
 }
 
 fn input(
@@ -114,7 +134,12 @@ fn input(
         }
         _ => Err(problem(
             format!("its input {name:?} has the shape {}", port.shown()),
-            "images are [N, C, H, W], [N, H, W, C] or [N, H, W], codes [N, L] or [N, L, 1, 1]",
+            if axes.len() == 5 {
+                "export what takes one picture, [N, C, H, W]: of several crops or frames of each, the mean can be taken \
+                 of what is answered"
+            } else {
+                "images are [N, C, H, W], [N, H, W, C] or [N, H, W], codes [N, L] or [N, L, 1, 1]"
+            },
         )),
     }
 }

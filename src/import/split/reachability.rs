@@ -29,6 +29,8 @@ pub(super) struct Reachability<'a> {
     /// Values that a code must come after: images and random numbers.
     pub(super) sources: HashSet<&'a str>,
     drawn: HashSet<&'a str>,
+    /// Random numbers.
+    noise: Vec<&'a str>,
     /// Values that are computed of places in a code book.
     looked_up: HashSet<&'a str>,
 }
@@ -57,8 +59,9 @@ impl<'a> Reachability<'a> {
         Self {
             graph,
             writers,
-            sources: images.into_iter().chain(noise).collect(),
+            sources: images.into_iter().chain(noise.iter().copied()).collect(),
             drawn,
+            noise,
             looked_up,
         }
     }
@@ -121,6 +124,15 @@ impl<'a> Reachability<'a> {
             open.extend(node.inputs.iter().map(String::as_str).filter(|input| !input.is_empty()));
         }
         seen
+    }
+
+    /// Whether something random that `code` is not computed of reaches any of `ends`.
+    pub(super) fn draws_more(&self, ends: &[&'a str], code: &'a str) -> bool {
+        let of_code = self.before(&[code], None);
+        let reached = self.before(ends, None);
+        self.noise
+            .iter()
+            .any(|noise| reached.contains(noise) && !of_code.contains(noise))
     }
 
     /// Mean and deviation of a code that is mean + deviation · noise.

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from density_training.corpus import (
+    beside,
     classifiers,
     deceptive,
     densities,
@@ -38,6 +39,7 @@ MAKERS = (
     outputs.cases,
     readings.cases,
     sequences.cases,
+    beside.cases,
 )
 
 

@@ -18,6 +18,11 @@ use crate::{
     },
 };
 
+/// Levels that images have at most.
+const LEVELS: usize = 256;
+/// Logits of an image that are tried for more levels, at most: many images of them are held at once.
+const MOST_LOGITS: usize = 1 << 21;
+
 /// The output that is a distribution for every dimension.
 pub(super) fn predictions<'a>(
     reading: &'a Reading,
@@ -42,6 +47,9 @@ pub(super) fn predictions<'a>(
             return Err(problem.into());
         }
         return Ok(chosen);
+    }
+    if let Some(problem) = too_many_levels(reading, (taken, form))? {
+        return Err(problem.into());
     }
     match leaking {
         Some(own) => Err(leak(reading, own).into()),
@@ -83,10 +91,39 @@ fn leak(reading: &Reading, leak: Leak) -> Problem {
             what,
             "mask every convolution, the first one at its centre too, and attention before its softmax \
              (is_causal=True, or −∞ where a later pixel is looked at), and let no channel see itself or those after \
-             it; masks that Keras assigns to kernels inside call are left out at export, so multiply them in there",
+             it; masks that Keras assigns to kernels inside call are left out at export, so multiply them in there; a \
+             map of classes, depths or features is no density: --family encoder serves it",
         ),
     };
     Problem::new(&reading.file, what, cure)
+}
+
+/// What is wrong with a density over more levels than images have, as one of the codes of a VQ-VAE.
+fn too_many_levels(reading: &Reading, (taken, form): (&Taken, ImageForm)) -> Result<Option<Problem>, Problem> {
+    let dimensions = form.channels * form.height * form.width;
+    for given in &reading.gives {
+        let (levels, numbers) = (given.numbers() / dimensions, given.numbers());
+        let Some(sizes) = &given.sizes else { continue };
+        if levels <= LEVELS || numbers % dimensions != 0 || numbers > MOST_LOGITS {
+            continue;
+        }
+        let trial = of_levels(taken, form, levels);
+        let rows = trial.run(reading, given.place)?;
+        let all = Arrangement::candidates(sizes, [levels, form.channels, form.height, form.width]);
+        let is_causal = |arrangement: &Arrangement| trial.leak(&rows, *arrangement).is_none();
+        if Trial::is_varied(&rows) && all.iter().any(is_causal) {
+            return Ok(Some(Problem::new(
+                &reading.file,
+                format!(
+                    "it is a density of {levels} levels, by {:?}, such as codes of a VQ-VAE have, and images have at \
+                     most {LEVELS} here",
+                    given.port.name
+                ),
+                "a density of codes is served if its code book has no more words than that",
+            )));
+        }
+    }
+    Ok(None)
 }
 
 /// What is wrong with one number for each dimension beside a picture that sees its own pixels: noise and the logarithms
@@ -115,6 +152,19 @@ fn noise_beside(reading: &Reading, chosen: &Predictions<'_>, form: ImageForm) ->
         "export a network that predicts each pixel of those before it; --family pixelcnn takes the numbers for \
          log-odds of two levels",
     ))
+}
+
+/// A trial of images with so many levels: integers are levels, of which the lower ones are there whatever the graph is.
+fn of_levels(taken: &Taken, form: ImageForm, levels: usize) -> Trial {
+    let is_real = taken.port.element == Element::Real;
+    let most = levels as f64;
+    Trial::new(form, &|share| {
+        if is_real {
+            share as f32
+        } else {
+            (share * most).floor().min(most - 1.0) as f32
+        }
+    })
 }
 
 /// All readings of an output that are causal; and where it leaks, if none is and it could be a density. One that is the
@@ -146,19 +196,11 @@ fn readings_of<'a>(
     let Some(first) = all.first() else {
         return Ok((Vec::new(), None));
     };
-    let is_real = taken.port.element == Element::Real;
-    let most = match first.kind {
-        Kind::Categorical(levels) => levels as f64,
-        _ => 2.0,
+    let levels = match first.kind {
+        Kind::Categorical(levels) => levels,
+        _ => 2,
     };
-    // Integers are levels, of which the lower ones are there whatever the graph is.
-    let trial = Trial::new(form, &|share| {
-        if is_real {
-            share as f32
-        } else {
-            (share * most).floor().min(most - 1.0) as f32
-        }
-    });
+    let trial = of_levels(taken, form, levels);
     let rows = trial.run(reading, given.place)?;
     // What sees nothing at all breaks no rule, and is as little a density as a picture that does not change.
     if !is_wanted && !Trial::is_varied(&rows) {

@@ -1,5 +1,7 @@
 //! What an exported encoder gives of the posterior over codes.
 
+use std::collections::HashSet;
+
 use super::{applied, is_called};
 use crate::{
     domain::image::Image,
@@ -8,7 +10,7 @@ use crate::{
         import::{Levels, Mismatch, of_images},
         vae::network,
     },
-    graph::convert::Step,
+    graph::{convert::Step, protobuf::Graph},
     import::{
         Problem,
         canonical::{Canonical, Op},
@@ -56,6 +58,23 @@ impl<'a> Posterior<'a> {
         }))
     }
 
+    /// Why mean and spread may be two heads of a classifier, if one has more layers of its own than the other, as the
+    /// main head has beside an auxiliary one.
+    pub(super) fn doubt(&self) -> Option<String> {
+        let (mean, spread) = (&self.mean.0.port.name, &self.spread.0.port.name);
+        let [first, second] = [mean, spread].map(|name| layers_before(self.reading.graph(), name));
+        let own = |all: &HashSet<usize>, others: &HashSet<usize>| all.difference(others).count();
+        (own(&first, &second) != own(&second, &first)).then(|| {
+            format!(
+                "Its two rows of {} numbers for each image ({mean:?} and {spread:?}) may be mean and spread of a code, \
+                 or logits of a classifier and of its auxiliary head, since one is made by more layers than the \
+                 other, and no name tells. Say --family vae if they are of a code; of a classifier, export what it \
+                 gives in the end alone",
+                self.size
+            )
+        })
+    }
+
     /// Size of the code.
     pub(super) fn size(&self) -> usize {
         self.size
@@ -91,6 +110,22 @@ impl<'a> Posterior<'a> {
         };
         Ok(both.map(posterior).collect())
     }
+}
+
+/// Layers with weights that a value is made by, each by its place in the graph.
+fn layers_before(graph: &Graph, value: &str) -> HashSet<usize> {
+    let mut wanted = HashSet::from([value]);
+    let mut layers = HashSet::new();
+    for (place, node) in graph.nodes.iter().enumerate().rev() {
+        if !node.outputs.iter().any(|output| wanted.contains(output.as_str())) {
+            continue;
+        }
+        if matches!(node.op_type(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul") {
+            layers.insert(place);
+        }
+        wanted.extend(node.inputs.iter().map(String::as_str));
+    }
+    layers
 }
 
 /// The size of the code of an encoder without its decoder: that of two rows, of which one is called like a spread.

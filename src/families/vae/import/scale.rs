@@ -57,14 +57,15 @@ pub(super) fn density_of(reading: &Reading, scale: &Given, interview: &mut Inter
                 "{}: of which distribution is {:?} the scale?",
                 reading.file, scale.port.name
             );
-            // A scale that no code changes is that of squared error.
-            let likely = options[usize::from(constant(reading, scale)?.is_some())].0;
+            // A scale that no code changes is that of squared error. Of another, both are as likely.
+            let likely = constant(reading, scale)?.map_or("", |_| "gaussian");
             interview.ask("head", text, &options, likely)
         }
     };
     match answer.as_str() {
         "discretized-logistic" => Ok(Density::Logistic),
-        "gaussian" => Ok(Density::Gaussian),
+        // Until somebody says which.
+        "gaussian" | "" => Ok(Density::Gaussian),
         other => Err(unknown("head", other, &options).into()),
     }
 }
@@ -98,7 +99,20 @@ pub(super) fn log_scale(
         OutputActivation::Exp | OutputActivation::Softplus | OutputActivation::ExpOfHalf
     );
     let is_variance = density == Density::Gaussian && is_called(given, &["var"]);
-    let answer = interview.given("log_scale");
+    let is_named = is_called(given, &["log", "std", "sigma", "scale", "dev", "var", "lv"]);
+    let is_open = density == Density::Gaussian && !is_named && last != OutputActivation::ExpOfHalf;
+    let answer = match interview.given("log_scale") {
+        None if is_open && constant(reading, given)?.is_none() => {
+            let options = if is_positive {
+                [OPTIONS[1], OPTIONS[3]]
+            } else {
+                [OPTIONS[0], OPTIONS[2]]
+            };
+            let text = format!("{}: what is {:?} of the distribution?", reading.file, given.port.name);
+            Some(interview.ask("log_scale", text, &options, "")).filter(|answer| !answer.is_empty())
+        }
+        answer => answer,
+    };
     if matches!(answer.as_deref(), Some("scale" | "variance")) && interview.is_insisted("log_scale") {
         // Its logarithm is written, and may be above 0 after all.
         declared.push("log_scale = \"log-scale\"".to_owned());

@@ -95,6 +95,15 @@ impl Sequence {
         rows * columns
     }
 
+    /// Why it is not computed with.
+    pub(super) fn unsupported(&self) -> Unsupported {
+        Unsupported::new(if self.len == 1 {
+            "a single pixel, as where a loop over pixels was unrolled by the exporter"
+        } else {
+            "a sequence of pixels that is longer or shorter than the picture"
+        })
+    }
+
     /// Whether it is as long as the picture, or as the picture and a token before it.
     fn is_started(&self) -> bool {
         self.len == self.pixels() || self.len == self.pixels() + 1
@@ -249,9 +258,7 @@ impl Lowering {
                 self.shift(&own, sequence, &zero())?;
                 self.node(node)
             }
-            _ => Err(Unsupported::new(
-                "a sequence of pixels that is longer or shorter than the picture",
-            )),
+            _ => Err(sequence.unsupported()),
         }
     }
 

@@ -1,6 +1,9 @@
 //! What is wrong with the inputs of a graph together.
 
-use super::{super::Taken, makes_pictures_of_pictures, of_time};
+use super::{
+    super::{Taken, Takes},
+    makes_pictures_of_pictures, of_time,
+};
 use crate::import::{Problem, export::Export};
 
 /// What is wrong with inputs that a model has once: its image, and its label.
@@ -20,6 +23,15 @@ pub(super) fn one_of_each(export: &Export, takes: &[Taken]) -> Option<Problem> {
             ),
             "from Keras, model.export(\"folder\") and python -m tf2onnx.convert --saved-model folder --output \
              model.onnx keep them; else export it with them inside, as constants",
+        )
+    } else if images.len() > 1 && are_noise(takes) {
+        (
+            format!(
+                "it takes pictures beside its code, {}, such as the noise of a StyleGAN, and a generator is given its \
+                 code alone",
+                images.join(" and ")
+            ),
+            "export it with them inside, as constants (of a StyleGAN, noise_mode=\"const\")",
         )
     } else if images.len() > 1 {
         (
@@ -46,6 +58,19 @@ pub(super) fn one_of_each(export: &Export, takes: &[Taken]) -> Option<Problem> {
         return None;
     };
     Some(Problem::new(&export.file, what, cure))
+}
+
+/// Whether pictures beside a row of numbers are of unlike sizes, as noise is that a generator adds to its layers.
+fn are_noise(takes: &[Taken]) -> bool {
+    let has_row = takes
+        .iter()
+        .any(|taken| matches!(taken.takes, Takes::Code | Takes::OneHot(_)));
+    let mut sizes = takes
+        .iter()
+        .filter(|taken| taken.image().is_some())
+        .map(|taken| &taken.sizes);
+    let first = sizes.next();
+    has_row && sizes.any(|own| Some(own) != first)
 }
 
 /// Names of inputs of one row, where the image has as many as there are images.
