@@ -1,7 +1,7 @@
 //! Graphs that keep to one thread each, from when somebody says so.
 //!
-//! A runtime parts the sums of a run among its threads, and otherwise where there are more rows. Where that shows, a run
-//! on one thread gives the same bits whatever shares it. Several runs still go on side by side.
+//! A runtime parts the sums of a run among its threads, and otherwise where there are more rows. Where that shows, a
+//! run on one thread gives the same bits whatever shares it. Several runs still go on side by side.
 
 use std::sync::{
     Arc,

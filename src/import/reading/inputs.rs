@@ -135,8 +135,8 @@ fn input(
         _ => Err(problem(
             format!("its input {name:?} has the shape {}", port.shown()),
             if axes.len() == 5 {
-                "export what takes one picture, [N, C, H, W]: of several crops or frames of each, the mean can be taken \
-                 of what is answered"
+                "export what takes one picture, [N, C, H, W]: of several crops or frames of each, the mean can be \
+                 taken of what is answered"
             } else {
                 "images are [N, C, H, W], [N, H, W, C] or [N, H, W], codes [N, L] or [N, L, 1, 1]"
             },
