@@ -13,6 +13,7 @@
 pub mod canonical;
 pub mod causal;
 mod decompose;
+mod exclusive_sums;
 pub mod export;
 pub mod features;
 pub mod interview;

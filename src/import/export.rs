@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Problem, decompose};
+use super::{Problem, decompose, exclusive_sums};
 use crate::graph::{
     self,
     protobuf::{DimValue, Model, ValueInfo},
@@ -125,6 +125,7 @@ impl Export {
         }
         graph::kernels::provide(&mut model);
         decompose::replaced(&mut model);
+        exclusive_sums::replaced(&mut model);
         let drawing = graph::random_nodes::nodes(&model);
         let own = model.graph.as_ref();
         let constants: Vec<&str> = own.iter().flat_map(|g| &g.initializers).map(|t| t.name()).collect();

@@ -104,6 +104,20 @@ class Unrolled(nn.Module):
         return torch.stack(logits, 2).unflatten(2, image.shape[2:])
 
 
+class Nade(nn.Module):
+    """A NADE in one go: the sum of what came before is all of the running sum but the own number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.takes, self.gives = nn.Parameter(torch.randn(PIXELS, 6)), nn.Parameter(torch.randn(PIXELS, 6))
+        self.bias = nn.Parameter(torch.randn(6))
+
+    def forward(self, image: Tensor) -> Tensor:
+        seen = image.flatten(1)[..., None] * self.takes
+        hidden = (self.bias + seen.cumsum(1) - seen).sigmoid()
+        return (hidden * self.gives).sum(-1).view(image.shape)
+
+
 class Noisy(nn.Module):
     """A generator that is given pictures of noise beside its code, as StyleGAN."""
 
@@ -163,3 +177,12 @@ def cases() -> Iterator[Case]:
     yield Case("gan-noise", graphs, family="gan", refused="pictures beside its code")
     graphs = fixed(Crops(), (torch.rand(1, 5, 3, SIDE, SIDE),), "8")
     yield Case("classifier-crops", graphs, family="classifier", refused="several crops")
+    nade = Nade()
+    yield Case(
+        "binary-nade",
+        fixed(nade, (grey,), "22"),
+        family="pixelcnn",
+        levels=2,
+        numbers=reference.bernoulli(nade),
+        sampler="wavefront",
+    )

@@ -31,6 +31,14 @@ fn before_along(axis: Axis) -> Option<Vec<(i64, i64)>> {
     }
 }
 
+/// A tensor's numbers at each of these places.
+fn at_places(view: &View, places: &[(i64, i64)]) -> impl Iterator<Item = Operand> {
+    places.iter().map(|&(dy, dx)| {
+        let there = View { dy, dx, ..view.clone() };
+        Operand::Tensor(there.read(view.features()))
+    })
+}
+
 /// What a recurrent layer is, and its weights.
 struct Layer {
     hidden: usize,
@@ -53,10 +61,16 @@ impl Lowering {
             return Err(refused());
         }
         let before = self.state_before(node, &view.axes);
-        let sum = self.of(node, "Sum", &[&view, &before])?;
+        let sum = if node.int("exclusive", 0) == 0 {
+            self.of(node, "Sum", &[&view, &before])?
+        } else {
+            // The running sum of what was at the place before: a pixel is not read where it is not known yet.
+            let own = self.of(node, "Sum", &[&view])?;
+            let operands = at_places(&own, &places).chain([Operand::Tensor(before.read(before.features()))]);
+            self.beside(node, each("Sum"), operands.collect(), view.axes.clone())?
+        };
         self.remember(&before, &sum, &places);
-        let is_exclusive = node.int("exclusive", 0) != 0;
-        self.define(node, Entity::View(if is_exclusive { before } else { sum }))
+        self.define(node, Entity::View(sum))
     }
 
     /// What a state was at the place before, and zero at the first: the state itself is made of it, and told later.
@@ -66,15 +80,7 @@ impl Lowering {
     }
 
     fn remember(&mut self, before: &View, state: &View, places: &[(i64, i64)]) {
-        let read = |&(dy, dx): &(i64, i64)| {
-            let there = View {
-                dy,
-                dx,
-                ..state.clone()
-            };
-            Operand::Tensor(there.read(state.features()))
-        };
-        self.tensors[before.tensor].operands = places.iter().map(read).collect();
+        self.tensors[before.tensor].operands = at_places(state, places).collect();
     }
 
     fn of(&mut self, node: &Node, operator: &str, views: &[&View]) -> Result<View, Unsupported> {
