@@ -19,6 +19,9 @@ const WORTH: usize = 64 << 20;
 /// A smaller kernel is not worth being set aside.
 const KERNEL: usize = 64 << 10;
 
+/// Operators whose second input is their kernel.
+pub const LINEAR: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
+
 /// A matrix that was taken out of a graph, which takes it as an input instead.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Detached {
@@ -90,7 +93,6 @@ pub fn detach(model: &Model) -> Option<(Model, Vec<Detached>)> {
 /// makes no copies of them. Only those are taken that linear operators read as they are: nothing can be folded into
 /// them. None are taken where there is little to gain.
 pub fn set_aside(model: &mut Model) -> Vec<Tensor> {
-    const LINEAR: [&str; 4] = ["Conv", "ConvTranspose", "Gemm", "MatMul"];
     let is_plain = is_plain(model);
     let Some(graph) = model.graph.as_mut().filter(|_| is_plain) else {
         return Vec::new();

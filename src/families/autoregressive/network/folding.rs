@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use crate::{
     graph::{
         self,
-        protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
+        protobuf::{ElementType, Graph, Model, Tensor, ValueInfo},
         random_nodes, surgery, weights,
     },
     runtime::Engine,
@@ -30,7 +30,11 @@ pub(super) fn folded(engine: &dyn Engine, name: &str, mut model: Model) -> Model
     let Some(graph) = model.graph.as_mut().filter(|_| !folded.is_empty()) else {
         return model;
     };
-    for node in graph.nodes.iter_mut().filter(|node| is_linear(node)) {
+    for node in graph
+        .nodes
+        .iter_mut()
+        .filter(|node| weights::LINEAR.contains(&node.op_type()))
+    {
         if let Some(tensor) = node.inputs.get(1).and_then(|kernel| folded.get(kernel)) {
             node.inputs[1] = tensor.name().to_owned();
         }
@@ -52,17 +56,15 @@ fn computed_kernels(graph: &Graph) -> Vec<String> {
     let varying = surgery::varying(graph);
     let held: HashSet<&str> = graph.initializers.iter().map(Tensor::name).collect();
     let mut seen = HashSet::new();
-    let linear = graph.nodes.iter().filter(|node| is_linear(node));
+    let linear = graph
+        .nodes
+        .iter()
+        .filter(|node| weights::LINEAR.contains(&node.op_type()));
     linear
         .filter_map(|node| node.inputs.get(1))
         .filter(|kernel| !varying.contains(*kernel) && !held.contains(&kernel[..]) && seen.insert(&kernel[..]))
         .cloned()
         .collect()
-}
-
-/// Whether the second input of an operator is its kernel.
-fn is_linear(node: &Node) -> bool {
-    matches!(node.op_type(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul")
 }
 
 /// The value of that name, if it is one of real numbers, always the same, and can be computed alone.
@@ -86,7 +88,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::runtime::{Input, Output, Program, RuntimeError};
+    use crate::{
+        graph::protobuf::Node,
+        runtime::{Input, Output, Program, RuntimeError},
+    };
 
     /// Every graph gives this.
     #[derive(Debug)]

@@ -10,7 +10,7 @@ use crate::{
         import::{Levels, Mismatch, of_images},
         vae::network,
     },
-    graph::{convert::Step, protobuf::Graph},
+    graph::{convert::Step, protobuf::Graph, weights},
     import::{
         Problem,
         canonical::{Canonical, Op},
@@ -120,7 +120,7 @@ fn layers_before(graph: &Graph, value: &str) -> HashSet<usize> {
         if !node.outputs.iter().any(|output| wanted.contains(output.as_str())) {
             continue;
         }
-        if matches!(node.op_type(), "Conv" | "ConvTranspose" | "Gemm" | "MatMul") {
+        if weights::LINEAR.contains(&node.op_type()) {
             layers.insert(place);
         }
         wanted.extend(node.inputs.iter().map(String::as_str));
