@@ -191,7 +191,10 @@ impl Contract for Own {
 impl Own {
     /// No code and no picture may depend on those that share its run.
     fn keeps_apart(&self, gate: &mut Gate<'_>, network: &Network) -> Result<(), GateError> {
-        gate.keeps_images_apart(&self.encoder, |images| network.encode(images, Threads::All))?;
+        gate.keeps_images_apart(&self.encoder, |images| {
+            let codes = network.encode(images, Threads::All)?;
+            Ok(codes.into_iter().map(|code| vec![code]).collect())
+        })?;
         network.decoder().keeps_apart(gate, &self.decoder).map(drop)
     }
 }

@@ -153,14 +153,10 @@ impl Contract for Own {
         let network = Network::load(&*engine, &label, graph, contract.clone()).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("posteriors", |gate| {
-            // Each by itself, since large features would hide what becomes of logits.
-            let parts: [fn(Prediction) -> Vec<f32>; 2] = [|p| p.logits, |p| p.features.concat()];
-            for part in parts.into_iter().take(1 + usize::from(network.has_features())) {
-                gate.keeps_images_apart(&self.file, |images| {
-                    let predictions = network.classify(images, Threads::All)?;
-                    Ok(predictions.into_iter().map(part).collect())
-                })?;
-            }
+            gate.keeps_images_apart(&self.file, |images| {
+                let predictions = network.classify(images, Threads::All)?;
+                Ok(predictions.into_iter().map(Prediction::parts).collect())
+            })?;
             let predictions = network.classify(&golden, Threads::All).map_err(failed)?;
             let logits: Vec<f32> = predictions.iter().flat_map(|p| p.logits.clone()).collect();
             gate.suspect(&self.file, units::predictions(&logits, contract.classes, made));

@@ -138,7 +138,7 @@ impl Decoder {
             };
             let seeds: Vec<Seed> = items.iter().map(seed).collect();
             let observations = self.decode(&seeds, Threads::All)?;
-            let numbers = observations.iter().map(Observation::numbers).collect();
+            let numbers = observations.iter().map(|own| vec![own.numbers()]).collect();
             seen.extend(observations);
             Ok(numbers)
         })?;

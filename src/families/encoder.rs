@@ -129,10 +129,7 @@ impl Contract for Own {
         let network = Network::load(&*engine, &label, graph, &self.contract).map_err(failed)?;
         gate.contract_kept();
         let time = gate.settle("features", |gate| {
-            gate.keeps_images_apart(&self.file, |images| {
-                let all = network.encode(images, Threads::All)?;
-                Ok(all.into_iter().map(|layers| layers.concat()).collect())
-            })?;
+            gate.keeps_images_apart(&self.file, |images| network.encode(images, Threads::All))?;
             let mut numbers = Vec::with_capacity(expected.len());
             for images in golden.chunks(COMPANY) {
                 let all = network.encode(images, Threads::All).map_err(failed)?;

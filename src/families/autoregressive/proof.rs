@@ -11,7 +11,11 @@ use crate::{
     },
     families::{
         NetworkError, Proved,
-        gate::{GOLDEN_SCORES, Gate, GateError, batch_independence, failed, time_of, time_of_one, units},
+        gate::{
+            GOLDEN_SCORES, Gate, GateError,
+            batch_independence::{self, Parts},
+            failed, time_of, time_of_one, units,
+        },
     },
     graph::{protobuf, wavefront::Predictions, weights},
     import::output_range::{self, Made},
@@ -122,7 +126,7 @@ fn keeps_apart(
     file: &str,
     network: &Network,
     golden: &[Given<'_>],
-) -> Result<Vec<Vec<f32>>, GateError> {
+) -> Result<Vec<Parts>, GateError> {
     let images = batch_independence::images(network.shape(), &gate.probe(file));
     let classes = network.label().map_or(1, |label| label.classes);
     let mut scores = |items: &[usize]| {
@@ -133,7 +137,8 @@ fn keeps_apart(
                 label: item as u32 % classes,
             })
             .collect();
-        network.log_probabilities(&given, Threads::All)
+        let maps = network.log_probabilities(&given, Threads::All)?;
+        Ok(maps.into_iter().map(|map| vec![map]).collect())
     };
     let difference = match gate.keeps_apart(file, &mut scores) {
         Err(GateError::Company { difference, .. }) => difference,
@@ -174,9 +179,9 @@ fn labelled<'a>(golden: &[Given<'a>]) -> Vec<(&'a [u8], u32)> {
 
 /// Whether noise, by the log-probabilities of the images that [`batch_independence::images`] makes, has no more
 /// probability than there is.
-fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Vec<f32>]) -> Result<(), GateError> {
+fn noise_is_improbable(file: &str, shape: ImageShape, others: &[Parts]) -> Result<(), GateError> {
     let noise = others.get(NOISE).into_iter();
-    let scores: Vec<f64> = noise.map(|map| likelihood::total(map)).collect();
+    let scores: Vec<f64> = noise.map(|map| likelihood::total(&map.concat())).collect();
     match units::noise(&scores, shape.dimensions(), shape.levels()) {
         None => Ok(()),
         Some((actual, most)) => Err(GateError::Noise {

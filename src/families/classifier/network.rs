@@ -1,9 +1,12 @@
 //! Classifiers: logits of labels, and the features that they are computed from.
 
+use std::iter;
+
 use crate::{
     detection::evidence::{Answers, Features, GivesFeatures, Layer},
     families::{
         feature_output::FeatureOutput,
+        gate::batch_independence::Parts,
         image_graph::{ImageGraph, ImageInput},
         network::{NetworkError, expect_shape},
     },
@@ -39,6 +42,13 @@ pub struct Prediction {
     pub logits: Vec<f32>,
     /// Features, layer by layer; none if the graph does not give them.
     pub features: Vec<Vec<f32>>,
+}
+
+impl Prediction {
+    /// Logits, and the features of every layer.
+    pub(super) fn parts(self) -> Parts {
+        iter::once(self.logits).chain(self.features).collect()
+    }
 }
 
 impl Network {

@@ -45,19 +45,23 @@ pub(in crate::families) enum Broken {
     Company(f32),
 }
 
-/// Runs the items of these indices together and answers the numbers of each.
-pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Vec<f32>>, E> + 'a;
+/// What a run gives of one item, in parts such as logits and features that each have a scale of their own: large
+/// numbers of one would hide what becomes of another.
+pub(in crate::families) type Parts = Vec<Vec<f32>>;
+
+/// Runs the items of these indices together and answers what it gives of each.
+pub(in crate::families) type Run<'a, E> = dyn FnMut(&[usize]) -> Result<Vec<Parts>, E> + 'a;
 
 /// Items 1 and 2 are others than item 0.
 const DIFFERENT: usize = 2;
 
 /// Tries item 0 alone and amid so many others, which are items 1 and 2 in turn: what only comes before it, or only
-/// after it, is company as well. Answers the numbers of these two.
+/// after it, is company as well. Answers what it gives of these two.
 #[expect(clippy::type_complexity, reason = "two ways to fail: the run, and the graph")]
 pub(in crate::families) fn probe<E>(
     others: usize,
     run: &mut Run<'_, E>,
-) -> Result<Result<(Kept, Vec<Vec<f32>>), Broken>, E> {
+) -> Result<Result<(Kept, Vec<Parts>), Broken>, E> {
     let alone = run(&[0])?.swap_remove(0);
     let mut order: Vec<usize> = (1..=DIFFERENT).cycle().take(others).collect();
     let place = others / 2;
@@ -65,24 +69,35 @@ pub(in crate::families) fn probe<E>(
     let mut together = run(&order)?;
     let amid = together.remove(place);
     together.truncate(DIFFERENT);
-    if same_bits(&alone, &amid) {
+    let is_same = |one: &Parts, other: &Parts| one.len() == other.len() && all(one, other, same_bits);
+    if is_same(&alone, &amid) {
         return Ok(Ok((Kept::Exactly, together)));
     }
     let again = run(&[0])?.swap_remove(0);
-    if !same_bits(&alone, &again) {
+    if !is_same(&alone, &again) {
         return Ok(Err(Broken::Random));
     }
-    let difference = difference(&alone, &amid);
-    let scale = ordinary(&alone);
-    let is_rounded = |(&a, &b): (&f32, &f32)| {
-        // NaN is close to nothing.
-        a.to_bits() == b.to_bits() || (a - b).abs() <= ROUNDING * scale.max(a.abs().min(b.abs()))
-    };
-    Ok(if difference.is_finite() && alone.iter().zip(&amid).all(is_rounded) {
+    let differences = alone.iter().zip(&amid).map(|(one, other)| difference(one, other));
+    let difference = differences.fold(0.0, f32::max);
+    Ok(if difference.is_finite() && all(&alone, &amid, are_rounded) {
         Ok((Kept::Rounded(difference), together))
     } else {
         Err(Broken::Company(difference))
     })
+}
+
+fn all(one: &Parts, other: &Parts, are: impl Fn(&[f32], &[f32]) -> bool) -> bool {
+    one.iter().zip(other).all(|(one, other)| are(one, other))
+}
+
+/// Whether two runs give these numbers of one part but for rounding.
+fn are_rounded(alone: &[f32], amid: &[f32]) -> bool {
+    let scale = ordinary(alone);
+    // NaN is close to nothing.
+    let is_rounded = |(&a, &b): (&f32, &f32)| {
+        a.to_bits() == b.to_bits() || (a - b).abs() <= ROUNDING * scale.max(a.abs().min(b.abs()))
+    };
+    alone.iter().zip(amid).all(is_rounded)
 }
 
 /// The largest of the ordinary numbers.
@@ -170,7 +185,8 @@ mod tests {
         let images = images(ImageShape::new(1, 4, 4, 4).unwrap(), &Random::new(0, Stream::Probe, 0));
         let mut run = |indices: &[usize]| {
             let images: Vec<Vec<u8>> = indices.iter().map(|&i| images[i].clone()).collect();
-            Ok::<_, Infallible>(of(&images))
+            let of_each: Vec<Parts> = of(&images).into_iter().map(|numbers| vec![numbers]).collect();
+            Ok::<_, Infallible>(of_each)
         };
         probe(2, &mut run).unwrap().map(|(kept, others)| {
             assert_eq!(others.len(), 2);
@@ -213,6 +229,23 @@ mod tests {
         assert_eq!(probed(&count), Err(Broken::Company(2.0)));
         let nothing = |images: &[Vec<u8>]| vec![vec![if images.len() == 1 { 1.0 } else { f32::NAN }]; images.len()];
         assert_eq!(probed(&nothing), Err(Broken::Company(f32::INFINITY)));
+    }
+
+    #[test]
+    fn large_numbers_of_one_part_hide_nothing_of_another() {
+        let probed = |parts: fn(f32) -> Parts| {
+            let mut run = |items: &[usize]| Ok::<_, Infallible>(vec![parts(items.len() as f32); items.len()]);
+            probe(2, &mut run).unwrap().map(|(kept, _)| kept)
+        };
+        assert!(matches!(
+            probed(|company| vec![vec![500.0, 1.0 + company * 1e-4]]),
+            Ok(Kept::Rounded(_))
+        ));
+        assert!(matches!(
+            probed(|company| vec![vec![500.0], vec![1.0 + company * 1e-4]]),
+            Err(Broken::Company(_))
+        ));
+        assert_eq!(probed(|_| vec![vec![500.0], vec![1.0]]), Ok(Kept::Exactly));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Gate, GateError,
-    batch_independence::{self, Broken, Kept},
+    batch_independence::{self, Broken, Kept, Parts},
     failed,
 };
 use crate::{
@@ -42,12 +42,12 @@ impl Gate<'_> {
             .unwrap_or_default()
     }
 
-    /// Tries whether items 0 to 2 give the same alone and in company. Answers the numbers of items 1 and 2.
+    /// Tries whether items 0 to 2 give the same alone and in company. Answers what is given of items 1 and 2.
     pub(in crate::families) fn keeps_apart(
         &mut self,
         file: &str,
         run: &mut batch_independence::Run<'_, NetworkError>,
-    ) -> Result<Vec<Vec<f32>>, GateError> {
+    ) -> Result<Vec<Parts>, GateError> {
         let refused = |cause| failed(file, cause);
         if self.declared().random {
             self.warn(format!(
@@ -105,7 +105,7 @@ impl Gate<'_> {
     pub(in crate::families) fn keeps_images_apart(
         &mut self,
         file: &str,
-        run: impl Fn(&[&[u8]]) -> Result<Vec<Vec<f32>>, NetworkError>,
+        run: impl Fn(&[&[u8]]) -> Result<Vec<Parts>, NetworkError>,
     ) -> Result<(), GateError> {
         let strange = batch_independence::images(self.manifest().shape, &self.probe(file));
         self.keeps_apart(file, &mut |items| {
@@ -124,8 +124,8 @@ impl Gate<'_> {
     }
 }
 
-/// What company changes, amid how many others at most, and the numbers of items 1 and 2.
-type Tried = Result<((Kept, usize), Vec<Vec<f32>>), Broken>;
+/// What company changes, amid how many others at most, and what is given of items 1 and 2.
+type Tried = Result<((Kept, usize), Vec<Parts>), Broken>;
 
 /// Tries a few others and many; on one thread, if company changes anything on several. `one` says that it stays there
 /// where that helps.
@@ -189,7 +189,7 @@ mod tests {
                     _ if one.is_kept() => one_thread,
                     _ => several,
                 };
-                let numbers = |&item: &usize| vec![1.0 + item as f32 + change; 8];
+                let numbers = |&item: &usize| vec![vec![1.0 + item as f32 + change; 8]];
                 Ok(items.iter().map(numbers).collect())
             };
             let found = on_several_threads_or_one(&one, 2, 2, &mut run).unwrap();

@@ -46,8 +46,8 @@ impl EncoderFile {
         gate.keeps_images_apart(&self.file, |images| {
             let posteriors = encoder.encode(images, Threads::All)?;
             Ok(posteriors
-                .iter()
-                .map(|p| [&p.mean[..], &p.log_variance].concat())
+                .into_iter()
+                .map(|p| vec![[p.mean, p.log_variance].concat()])
                 .collect())
         })?;
         let posteriors = encoder
