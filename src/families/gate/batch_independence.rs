@@ -57,7 +57,6 @@ const DIFFERENT: usize = 2;
 
 /// Tries item 0 alone and amid so many others, which are items 1 and 2 in turn: what only comes before it, or only
 /// after it, is company as well. Answers what it gives of these two.
-#[expect(clippy::type_complexity, reason = "two ways to fail: the run, and the graph")]
 pub(in crate::families) fn probe<E>(
     others: usize,
     run: &mut Run<'_, E>,
