@@ -3,6 +3,7 @@
 //! Transports know how a key arrives and how a refusal is written; which key is good for what is known here alone.
 //! Nothing here knows a protocol.
 
+mod file;
 mod keys;
 mod proxies;
 
@@ -15,13 +16,14 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 
+pub use self::{
+    file::read as read_file,
+    keys::{KeysError, NewKey},
+    proxies::Network,
+};
 use self::{
     keys::{Keys, Known},
     proxies::Proxies,
-};
-pub use self::{
-    keys::{KeysError, NewKey},
-    proxies::Network,
 };
 use crate::model::{Kind, Refusal};
 
@@ -204,6 +206,11 @@ impl Access {
     /// The file of keys, if keys are wanted at all.
     pub fn file(&self) -> Option<&Path> {
         self.file.as_deref()
+    }
+
+    /// Whether keys are wanted, and there is none.
+    pub fn is_closed(&self) -> bool {
+        self.keys.load().as_ref().is_some_and(|keys| keys.len() == 0)
     }
 
     /// Whether keys are wanted at all.

@@ -3,7 +3,7 @@
 //! A key is 256 random bits, so that one round of SHA-256 is as good as many: there is nothing to guess.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::{ConditionallySelectable, ConstantTimeEq};
 
-use super::{Scope, Scopes};
+use super::{Scope, Scopes, file};
 
 /// What every key begins with, so that scanners for secrets know one when they see it.
 const PREFIX: &str = "density_";
@@ -69,7 +69,11 @@ pub(super) struct Keys(Vec<Arc<Known>>);
 
 impl Keys {
     pub(super) fn read(path: &Path) -> Result<Self, KeysError> {
-        let text = fs::read_to_string(path).map_err(|cause| KeysError::Unreadable {
+        let text = file::read(path).and_then(|bytes| {
+            let text = String::from_utf8(bytes);
+            text.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is no text"))
+        });
+        let text = text.map_err(|cause| KeysError::Unreadable {
             path: path.to_owned(),
             cause,
         })?;

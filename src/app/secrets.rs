@@ -115,10 +115,17 @@ impl Secrets {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let keys = self.access.file().filter(|file| allows(file, 0o022));
-        let keys = keys.map(|file| {
-            let file = file.display();
-            format!("others than its owner can write the file of keys {file}, and so let anybody in: chmod go-w {file}")
+        let keys = self.access.file().into_iter().flat_map(|file| {
+            let (is_exposed, file) = (allows(file, 0o022), file.display());
+            let exposed = is_exposed.then(|| {
+                format!(
+                    "others than its owner can write the file of keys {file}, and so let anybody in: chmod go-w {file}"
+                )
+            });
+            let empty = self.access.is_closed().then(|| {
+                format!("there is no key in the file of keys {file}: nobody is let in; `density-server key` makes one")
+            });
+            exposed.into_iter().chain(empty)
         });
         let tls = self.tls.iter().flat_map(|tls| {
             let (certificate, key) = (&tls.files().certificate, &tls.files().key);
@@ -129,7 +136,7 @@ impl Secrets {
             let term = tls.validity().and_then(|validity| term(certificate, validity, now));
             exposed.into_iter().chain(term)
         });
-        keys.into_iter().chain(tls).collect()
+        keys.chain(tls).collect()
     }
 }
 

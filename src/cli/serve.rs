@@ -232,8 +232,15 @@ async fn watch_secrets(mut secrets: Secrets, mut hangups: Signal) {
             _ = hangups.recv() => true,
             () = tokio::time::sleep(LOOK) => false,
         };
-        // A few small files.
-        secrets.reload(is_asked);
+        // A file system that is away for a while must not hold up answers.
+        let reload = move || {
+            secrets.reload(is_asked);
+            secrets
+        };
+        match tokio::task::spawn_blocking(reload).await {
+            Ok(own) => secrets = own,
+            Err(error) => return tracing::error!(%error, "keys and certificates are no longer read again"),
+        }
     }
 }
 

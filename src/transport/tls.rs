@@ -7,7 +7,7 @@ mod validity;
 mod words;
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -26,6 +26,8 @@ use rustls::{
 };
 use tokio::{net::TcpStream, sync::watch};
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
+
+use crate::access::read_file;
 
 /// What clients may speak inside, in the order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -153,7 +155,7 @@ impl Current {
 fn read(files: &TlsFiles) -> Result<Content, TlsError> {
     let mut content = Content::default();
     for (held, path) in content.iter_mut().zip(files.paths()) {
-        let read = |path: &PathBuf| fs::read(path).map_err(|error| wrong(path, error.to_string()));
+        let read = |path: &PathBuf| read_file(path).map_err(|error| wrong(path, error.to_string()));
         *held = path.map(read).transpose()?;
     }
     Ok(content)
