@@ -13,8 +13,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use tower::util::option_layer;
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header},
+};
+use tower::util::{MapRequestLayer, option_layer};
 use tower_http::{
     compression::{
         CompressionLayer,
@@ -89,6 +92,7 @@ pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
         // Together, and the outermost first: a router copies each layer, and all below it, for every request.
         .layer((
             catch_panics(),
+            MapRequestLayer::new(plain_at_worst),
             compression(),
             RequestDecompressionLayer::new(),
             Layered(output::Count(memory_budget)),
@@ -119,6 +123,16 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
             .expose_headers(exposed.into_iter().chain([header::RETRY_AFTER]).collect::<Vec<_>>())
             .max_age(PREFLIGHT_TIME),
     )
+}
+
+/// Has an answer come plain, if the client takes no coding that is spoken here: what was asked is done by then, and a
+/// refusal would not undo it.
+fn plain_at_worst(mut request: Request) -> Request {
+    if request.headers().contains_key(header::ACCEPT_ENCODING) {
+        let least = HeaderValue::from_static("identity;q=0.001");
+        request.headers_mut().append(header::ACCEPT_ENCODING, least);
+    }
+    request
 }
 
 /// Compresses JSON and text for clients that ask for it; pictures are compressed already, arrays hardly shrink, and

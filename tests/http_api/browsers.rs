@@ -115,3 +115,15 @@ async fn nobody_is_let_in_unless_the_operator_says_so() {
     let answer = preflight(open_to(&["*"]), "https://a.example").await;
     assert_eq!(answer.header("access-control-allow-origin"), "*");
 }
+
+#[tokio::test]
+async fn who_takes_no_coding_that_is_spoken_here_is_answered_plainly() {
+    for accepted in ["*;q=0", "identity;q=0", "br, identity;q=0"] {
+        let answer = call("GET", "/v1/models")
+            .header("accept-encoding", accepted)
+            .send()
+            .await;
+        assert_eq!(answer.header("content-encoding"), "", "{accepted}");
+        assert!(answer.ok()["models"].is_array(), "{accepted}");
+    }
+}
