@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     configure()
         .build_client(false)
         .build_transport(false)
+        .codec_path("crate::transport::rpc::codec::Messages")
         .compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -2,14 +2,11 @@
 //! line go this way, so that defaults, limits and deadlines exist once.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::{
     AnyOperation, Context, Format, Limits, Registry, Work,
@@ -50,7 +47,7 @@ pub struct Service {
     access: Arc<Access>,
     quota: Option<Arc<Quota>>,
     costs: Costs,
-    draining: AtomicBool,
+    draining: watch::Sender<bool>,
 }
 
 /// An operation and the options that may come with it.
@@ -82,7 +79,7 @@ impl Service {
             access: Arc::new(Access::open()),
             quota: None,
             costs: Costs::default(),
-            draining: AtomicBool::new(false),
+            draining: watch::Sender::new(false),
         }
     }
 
@@ -167,7 +164,12 @@ impl Service {
 
     /// Whether the server has begun to shut down.
     pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
+        *self.draining.borrow()
+    }
+
+    /// The same, for who waits until it has.
+    pub fn draining(&self) -> watch::Receiver<bool> {
+        self.draining.subscribe()
     }
 
     /// Whether work waits for a worker. While none does, there is room for any.
@@ -178,7 +180,7 @@ impl Service {
     /// From now on [`Self::is_ready`] is false, so that nothing new is sent here. Requests that came all the same, or
     /// whose body is still on its way, are served: it is the transport that stops taking them.
     pub fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
+        self.draining.send_replace(true);
     }
 
     /// Every version of every model, ready or not, in order of name and version.

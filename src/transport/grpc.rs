@@ -6,7 +6,12 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{Router, extract::Request, http::HeaderValue, response::Response};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderMap, HeaderValue},
+    response::Response,
+};
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -26,6 +31,7 @@ use super::{
 };
 use crate::{
     metrics::Metrics,
+    model::refusal::clip,
     operations::Service,
     trace::{self, Span},
 };
@@ -77,6 +83,7 @@ pub fn router(
         memory_budget: Arc::clone(service.memory_budget()),
         max_bytes: max_message_bytes,
         time: limits.body_timeout,
+        draining: service.draining(),
     };
     let protocol = Arc::clone(protocol);
     let receive = move |request: Request| {
@@ -135,6 +142,7 @@ impl Middleware for Observe {
         let here = observation.span.trace();
         let traced = here.header();
         let mut response = here.scope(answer).await;
+        observation.name_unknown_method(response.headers_mut());
         if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
             response.headers_mut().insert(TRACE_RESPONSE, traced);
         }
@@ -144,6 +152,17 @@ impl Middleware for Observe {
 }
 
 impl Observation {
+    /// The library has no words for a method that is not there, which clients of other servers call.
+    fn name_unknown_method(&self, head: &mut HeaderMap) {
+        let is_unknown = |status: tonic::Status| status.code() == tonic::Code::Unimplemented && status.message() == "";
+        if tonic::Status::from_header_map(head).is_some_and(is_unknown) {
+            let path = clip(&self.path);
+            let detail = format!("there is no method {path:?} here; reflection and proto/ have those that there are");
+            // What cannot be said in a header stays unsaid.
+            drop(tonic::Status::unimplemented(detail).add_header(head));
+        }
+    }
+
     fn finish(self, response: &Response) {
         let Self {
             path,

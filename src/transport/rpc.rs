@@ -6,6 +6,7 @@ use tonic::metadata::MetadataMap;
 
 use crate::operations::Service;
 
+pub(crate) mod codec;
 pub(super) mod request_body;
 pub(super) mod response_body;
 pub(super) mod status;

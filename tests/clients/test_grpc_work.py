@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -13,7 +15,7 @@ from types import ModuleType
 import grpc
 import numpy as np
 import pytest
-from conftest import ROOT, Server, serving
+from conftest import FIXTURES, ROOT, Server, serving
 
 #: A model whose work takes long enough to be caught at it: a score takes milliseconds.
 MODEL = "fashion-mnist-pixelcnn"
@@ -154,6 +156,26 @@ def test_what_was_accepted_is_answered_at_the_end_and_nothing_new_is_taken(
         )
         assert np.array_equal(call.result().log_likelihood, [expected] * 64)
         assert server.process.wait(60) == 0
+
+
+def test_a_stream_that_says_nothing_more_does_not_hold_up_the_end() -> None:
+    silent = threading.Event()
+    try:
+        with serving(FIXTURES) as server, grpc.insecure_channel(server.grpc) as channel:
+            calls = []
+            for method in [
+                "grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+                "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+                "inference.GRPCInferenceService/ModelStreamInfer",
+            ]:
+                # Field 7 of a question to reflection asks for the names of the services; the other answers an error.
+                said = itertools.chain([b"\x3a\x00" if "reflection" in method else b""], iter(silent.wait, True))
+                calls.append(channel.stream_stream(f"/{method}")(said))
+                next(calls[-1])
+            server.process.terminate()
+            assert server.process.wait(30) == 0
+    finally:
+        silent.set()
 
 
 def last_word(server: Server, ask: Callable[[grpc.Channel], object]) -> grpc.StatusCode:

@@ -79,6 +79,46 @@ def test_a_stream_answers_in_order_and_goes_on_after_a_refusal(
     assert got[2][0].get_response().id == "good again"
 
 
+def test_a_stream_says_that_no_more_comes_of_a_request_to_who_waits_for_it(
+    client: triton.InferenceServerClient, images: np.ndarray
+) -> None:
+    answers: queue.Queue = queue.Queue()
+    client.start_stream(callback=lambda result, error: answers.put(result or error))
+    for asked in [True, False]:
+        client.async_stream_infer(MODEL, [tensor("image", images, "UINT8")], enable_empty_final_response=asked)
+    got = [answers.get(timeout=60).get_response().parameters for _ in range(2)]
+    client.stop_stream()
+    assert [parameters["triton_final_response"].bool_param for parameters in got[:1]] == [True]
+    assert "triton_final_response" not in got[1]
+
+
+def test_a_model_that_is_not_there_is_not_ready(client: triton.InferenceServerClient) -> None:
+    assert not client.is_model_ready("nobody")
+    assert not client.is_model_ready(MODEL, "99")
+
+
+def test_an_output_is_asked_for_once(client: triton.InferenceServerClient, images: np.ndarray) -> None:
+    outputs = [triton.InferRequestedOutput("bits_per_dim")] * 2
+    with pytest.raises(InferenceServerException, match="\"bits_per_dim\" is asked for twice") as caught:
+        client.infer(MODEL, [tensor("image", images, "UINT8")], outputs=outputs)
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+def test_what_is_not_offered_is_named(client: triton.InferenceServerClient) -> None:
+    for call in [client.get_system_shared_memory_status, client.get_trace_settings, client.get_log_settings]:
+        with pytest.raises(InferenceServerException, match="there is no method \"/inference.GRPCInference") as caught:
+            call()
+        assert caught.value.status() == "StatusCode.UNIMPLEMENTED"
+
+
+def test_bytes_that_are_no_message_are_a_mistake_of_the_client(server: Server) -> None:
+    with grpc.insecure_channel(server.grpc) as channel:
+        for method in ["inference.GRPCInferenceService/ModelInfer", "density.v1.Density/Score"]:
+            with pytest.raises(grpc.RpcError, match="not one of this method") as caught:
+                channel.unary_unary(f"/{method}")(b"\xff\xff", timeout=60)
+            assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 @pytest.mark.parametrize(
     ("model", "shape", "code"),
     [

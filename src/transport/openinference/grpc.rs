@@ -13,7 +13,7 @@ use futures_util::{Stream, stream};
 use prost::Message;
 use tonic::{Request, Response, Status, Streaming};
 
-use self::messages::{answer, nothing_asked, parameter, statistics, tensors, wanted};
+use self::messages::{END, answer, flag, nothing_asked, parameter, statistics, tensors, wanted, wants_end};
 use super::{OpenInference, documents, message, refused, request::Asked, target};
 use crate::{
     access::Caller,
@@ -62,7 +62,8 @@ impl GrpcInferenceService for Inference {
         let target = target::version(&version).and_then(|version| self.0.target(&name, version, None));
         let ready = match target {
             Ok(_) => true,
-            Err(refusal) if refusal.kind() == Kind::NotReady => false,
+            // Who waits for a model to come asks before it is there.
+            Err(refusal) if matches!(refusal.kind(), Kind::NotReady | Kind::NotFound) => false,
             Err(refusal) => return Err(refused(refusal)),
         };
         Ok(Response::new(ModelReadyResponse { ready }))
@@ -211,8 +212,7 @@ impl GrpcInferenceService for Inference {
 }
 
 impl Inference {
-    /// The next request of a stream and whose it is, unless the server is shutting down or would not let the client in
-    /// any more.
+    /// The next request of a stream and whose it is, unless the server would not let the client in any more.
     async fn next(
         &self,
         standing: &Standing,
@@ -227,9 +227,6 @@ impl Inference {
                     return request.transpose();
                 }
                 () = tokio::time::sleep(LOOK) => {
-                    if self.0.service.is_draining() {
-                        return Err(refused(Refusal::shutting_down()));
-                    }
                     caller()?;
                 }
             }
@@ -243,10 +240,14 @@ impl Inference {
             id: request.id.clone(),
             ..ModelInferResponse::default()
         };
-        let (error_message, answer) = match self.infer(caller, request, None, Instant::now()).await {
+        let is_end_wanted = wants_end(&request.parameters);
+        let (error_message, mut answer) = match self.infer(caller, request, None, Instant::now()).await {
             Ok(answer) => (String::new(), answer),
             Err(refusal) => (message(&refusal), nothing),
         };
+        if is_end_wanted {
+            answer.parameters.insert(END.to_owned(), flag(true));
+        }
         ModelStreamInferResponse {
             error_message,
             infer_response: Some(answer),

@@ -109,7 +109,10 @@ impl OpenInference {
             };
             options.add(&name, value)?;
         }
-        for name in &outputs {
+        for (place, name) in outputs.iter().enumerate() {
+            if outputs[..place].contains(name) {
+                return Err(asked_twice(name));
+            }
             let spec = about.tensors.iter().find(|tensor| tensor.name == name);
             let spec = spec.ok_or_else(|| no_such_output(name, about.tensors))?;
             if let Some(option) = spec.when {
@@ -248,6 +251,11 @@ fn select(mut tensors: Vec<Tensor>, requested: &[String], declared: &[TensorSpec
         Ok(tensors.swap_remove(place))
     };
     requested.iter().map(take).collect()
+}
+
+fn asked_twice(name: &str) -> Refusal {
+    let detail = format!("the output {:?} is asked for twice; name it once", clip(name));
+    Refusal::new(Kind::Malformed, detail)
 }
 
 fn no_such_output(name: &str, declared: &[TensorSpec]) -> Refusal {

@@ -5,6 +5,7 @@
 //! itself, waits for it for ever, and unpacks it in one go. So it is handed messages that are complete and not packed.
 
 use std::{
+    future::pending,
     mem,
     pin::Pin,
     sync::Arc,
@@ -18,7 +19,10 @@ use axum::{
 };
 use bytes::{Buf, Bytes, BytesMut};
 use hyper::body::Frame;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    sync::watch,
+    time::{Instant, Sleep, sleep_until},
+};
 use tonic::Status;
 
 use self::decompression::{Compression, Decompressor};
@@ -49,6 +53,8 @@ pub(crate) struct MessageLimits {
     pub(crate) max_bytes: usize,
     /// How long one may be on its way.
     pub(crate) time: Duration,
+    /// Whether the server has begun to shut down: a stream ends before its next message then.
+    pub(crate) draining: watch::Receiver<bool>,
 }
 
 impl MessageLimits {
@@ -66,6 +72,7 @@ impl MessageLimits {
                 look,
                 since: Instant::now(),
                 timer: None,
+                shutdown: None,
                 input: Bytes::new(),
                 part: Part::Framing(Vec::new()),
                 complete: None,
@@ -88,6 +95,8 @@ struct RequestBody {
     since: Instant,
     /// Made when it is waited for.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Made when a stream waits for its next message.
+    shutdown: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What came and was not taken in yet.
     input: Bytes,
     part: Part,
@@ -204,10 +213,20 @@ impl RequestBody {
         Ok(())
     }
 
-    /// Fails when the time of the message is over.
+    /// Fails when the time of the message is over, or, between those of a stream, when the server shuts down: a client
+    /// that says nothing more must not hold up the end.
     fn poll_time(&mut self, context: &mut Context<'_>) -> Poll<Status> {
         if self.is_stream && !self.is_within_a_message() {
-            return Poll::Pending;
+            let shutdown = self.shutdown.get_or_insert_with(|| {
+                let mut draining = self.limits.draining.clone();
+                Box::pin(async move {
+                    if draining.wait_for(|&draining| draining).await.is_err() {
+                        pending::<()>().await;
+                    }
+                })
+            });
+            ready!(shutdown.as_mut().poll(context));
+            return Poll::Ready(refused(Refusal::shutting_down()));
         }
         let time = self.limits.time;
         let deadline = self.since + time;

@@ -22,6 +22,20 @@ use crate::{
     },
 };
 
+/// What says in a stream that no more comes of a request.
+pub(super) const END: &str = "triton_final_response";
+
+/// Whether a client of a stream waits for the word that no more comes of its request. There is one answer to each.
+pub(super) fn wants_end(parameters: &Parameters) -> bool {
+    parameters.get("triton_enable_empty_final_response") == Some(&flag(true))
+}
+
+pub(super) fn flag(flag: bool) -> InferParameter {
+    InferParameter {
+        parameter_choice: Some(ParameterChoice::BoolParam(flag)),
+    }
+}
+
 pub(super) fn parameter((name, value): (String, InferParameter)) -> Result<(String, Value), Refusal> {
     let value = match value.parameter_choice {
         Some(ParameterChoice::BoolParam(flag)) => flag.into(),

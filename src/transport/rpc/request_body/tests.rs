@@ -22,6 +22,7 @@ fn limits(memory_budget: &Arc<MemoryBudget>) -> MessageLimits {
         memory_budget: Arc::clone(memory_budget),
         max_bytes: 1 << 20,
         time: TIME,
+        draining: watch::channel(false).1,
     }
 }
 
@@ -219,4 +220,32 @@ async fn a_message_that_trickles_fails_and_a_stream_may_rest_between_messages() 
     assert!(next().await.is_ok());
     assert_eq!(memory_budget.held(), 7);
     assert!(next().await.is_err());
+}
+
+#[tokio::test]
+async fn a_stream_ends_between_messages_when_the_server_shuts_down() {
+    let memory_budget = MemoryBudget::new(1 << 20);
+    let (drain, draining) = watch::channel(false);
+    let limits = MessageLimits {
+        draining,
+        ..limits(&memory_budget)
+    };
+    let message = framed(0, b"asked");
+    let idle = || {
+        let first = stream::iter([Ok::<_, Infallible>(message.clone())]);
+        request("identity", Body::from_stream(first.chain(stream::pending())))
+    };
+    let mut body = limits.receive(idle(), true, None).into_body();
+    let mut next = async || {
+        poll_fn(|context| Pin::new(&mut body).poll_frame(context))
+            .await
+            .unwrap()
+    };
+    assert_eq!(next().await.unwrap().into_data().unwrap(), message);
+    let (end, _) = tokio::join!(next(), async { drain.send_replace(true) });
+    assert_eq!(Status::from_error(end.unwrap_err().into()).code(), Code::Unavailable);
+    // What was said before the end is still heard.
+    let mut body = limits.receive(idle(), true, None).into_body();
+    let first = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await;
+    assert_eq!(first.unwrap().unwrap().into_data().unwrap(), message);
 }
