@@ -25,7 +25,7 @@ use crate::{
     },
     metrics::DriftMetrics,
     model::{
-        Refusal,
+        Kind, Refusal,
         detect::{DriftReport, WatchesDrift},
     },
 };
@@ -39,6 +39,9 @@ const WAITING: usize = 1024;
 
 /// How often it is told, at most, that requests were left out.
 const TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long whoever asks for drift waits for a disk that does not answer.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// How long the end of a stream waits for a disk that does not answer.
 const LAST_RECORDS: Duration = Duration::from_secs(5);
@@ -170,8 +173,14 @@ impl Monitor {
         let gone = || Refusal::internal("the stream is no longer watched");
         let (reply, answer) = oneshot::channel();
         let orders = self.orders.as_ref().ok_or_else(gone)?;
-        orders.send(order(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let told = tokio::time::timeout(ANSWER, async {
+            orders.send(order(reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())
+        });
+        told.await.unwrap_or_else(|_| {
+            let detail = format!("the folder where the drift of {} is kept does not answer", self.label);
+            Err(Refusal::new(Kind::DeadlineExceeded, detail))
+        })
     }
 }
 

@@ -210,3 +210,22 @@ async fn a_record_that_was_deleted_or_exchanged_is_what_it_is_now() {
     let found = monitor(&place, &metrics).drift().await.unwrap();
     assert_eq!(found, DriftReport { repeated: 0, ..report });
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_disk_that_stands_still_is_told_and_not_waited_for() {
+    let (orders, _unheard) = mpsc::channel(1);
+    let (end, ended) = std::sync::mpsc::channel();
+    let monitor = Monitor {
+        label: "gate version 1".to_owned(),
+        orders: Some(orders),
+        ended: Mutex::new(ended),
+        left_out: Mutex::default(),
+    };
+    // The first waits for its answer, the second for its place.
+    for _ in 0..2 {
+        let refusal = monitor.drift().await.unwrap_err();
+        assert_eq!(refusal.kind(), Kind::DeadlineExceeded);
+        assert!(refusal.to_string().contains("gate version 1"), "{refusal}");
+    }
+    drop(end);
+}
