@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
@@ -113,6 +115,18 @@ def stream_of(client: triton.InferenceServerClient, name: str) -> np.ndarray:
     label = {"label": "round"} if "conditional" in name else None
     inputs = filled(client.get_model_metadata(compress)["inputs"])
     return client.infer(compress, inputs, parameters=label).as_numpy("stream")
+
+
+def test_an_empty_tensor_is_refused_in_words_of_the_protocol(client: triton.InferenceServerClient) -> None:
+    with pytest.raises(InferenceServerException, match='input "image": it is empty'):
+        client.infer(MODEL, [tensor("image", np.zeros((0, 1, 6, 5), np.uint8), "UINT8")])
+
+
+def test_only_paths_of_the_protocol_are_refused_in_its_words(server: Server) -> None:
+    for path, media_type in {"/v2/nothing": "application/json", "/v1/nothing": "application/problem+json"}.items():
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"http://{server.http}{path}")
+        assert (caught.value.code, caught.value.headers["content-type"]) == (404, media_type)
 
 
 @pytest.mark.parametrize("binary", [False, True])

@@ -75,10 +75,17 @@ impl Wanted<'_> {
         ))
     }
 
+    fn check_count(&self, input: &InputTensor, count: usize) -> Result<(), Refusal> {
+        if count == 0 {
+            return Err(input.refuse("it is empty; the first number of its shape says how many it brings, at least 1"));
+        }
+        check_count(count, self.budget.max_images)
+    }
+
     fn images(&self, input: &InputTensor) -> Result<Vec<Source>, Refusal> {
         let (lengths, elements) = input.lengths()?;
         if input.is(Datatype::Bytes) && is_list(&lengths) {
-            check_count(elements, self.budget.max_images)?;
+            self.check_count(input, elements)?;
             return Ok(match input.strings(elements)? {
                 Texts::Bytes(files) => files.into_iter().map(Source::File).collect(),
                 Texts::Base64(texts) => texts.into_iter().map(Source::Base64).collect(),
@@ -92,7 +99,7 @@ impl Wanted<'_> {
         if rest != image {
             return Err(self.unlike(input));
         }
-        check_count(*count, self.budget.max_images)?;
+        self.check_count(input, *count)?;
         let levels = input.levels(elements)?;
         let read = |(index, levels): (usize, &[u8])| {
             let image = Image::new(shape, levels).map_err(|error| {
@@ -126,7 +133,7 @@ impl Wanted<'_> {
         let size = self.budget.code_size;
         match lengths[..] {
             [count, found] if found == size && size > 0 && input.is(Datatype::F32) => {
-                check_count(count, self.budget.max_images)?;
+                self.check_count(input, count)?;
                 let numbers = input.reals(elements)?;
                 Ok(numbers.chunks_exact(size).map(<[f32]>::to_vec).collect())
             }
@@ -139,7 +146,7 @@ impl Wanted<'_> {
         if !input.is(Datatype::Bytes) || !is_list(&lengths) {
             return Err(self.unlike(input));
         }
-        check_count(elements, self.budget.max_images)?;
+        self.check_count(input, elements)?;
         Ok(match input.strings(elements)? {
             Texts::Bytes(streams) => {
                 let own = |stream: Bytes| Ok(stream.to_vec());

@@ -64,7 +64,8 @@ pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig, door: Door) -> 
         .gzip(true)
         .deflate(true)
         .compress_when(SizeAbove::new(COMPRESS_ABOVE_BYTES));
-    router.with_state(state).layer((
+    // What is not under `/v2` is refused in the server's own words.
+    router.with_state(state).route_layer((
         Layered(errors::Errors),
         catch_panics(),
         compression,
