@@ -105,6 +105,8 @@ pub struct Repository {
     shown: ArcSwap<Shown>,
     /// Whether the first scan is over.
     has_looked: AtomicBool,
+    /// Why the folder could not be read when it was last looked at.
+    unread: Mutex<Option<String>>,
 }
 
 /// What earlier scans came to.
@@ -140,6 +142,7 @@ impl Repository {
             overrides: Mutex::default(),
             shown: ArcSwap::default(),
             has_looked: AtomicBool::new(false),
+            unread: Mutex::default(),
         }
     }
 
@@ -182,7 +185,9 @@ impl Repository {
     }
 
     fn scan_locked(&self, known: &mut Known) -> io::Result<()> {
-        let Sight { candidates, unreadable } = self.source.look(&mut known.ignored)?;
+        let sight = self.source.look(&mut known.ignored);
+        *lock(&self.unread) = sight.as_ref().err().map(ToString::to_string);
+        let Sight { candidates, unreadable } = sight?;
         let before = self.shown.load_full();
         if candidates.is_empty() && unreadable.is_empty() && !(self.has_looked() && before.versions.is_empty()) {
             tracing::warn!("there are no models: a model is a folder <name>/<version> with a model.toml");

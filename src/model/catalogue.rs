@@ -20,6 +20,11 @@ pub trait Catalogue: Debug + Send + Sync {
     /// Every version of every model, in order of name and version.
     fn listings(&self) -> Vec<Listing>;
 
+    /// Why nobody could look which models there are by now, if that is so: those that there were serve on.
+    fn unread(&self) -> Option<String> {
+        None
+    }
+
     /// What keeps the server from taking work: the first look at the models is not over, or one that must serve does
     /// not.
     fn unready(&self) -> Option<String>;

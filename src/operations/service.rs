@@ -145,10 +145,12 @@ impl Service {
         self.catalogue.unready()
     }
 
-    /// What the operator should know though the server takes work: versions that were refused, and what ready ones do
-    /// without. Their number is a metric.
+    /// What the operator should know though the server takes work: a folder of models that cannot be read, versions
+    /// that were refused, and what ready ones do without. Their number is a metric.
     pub fn weaknesses(&self) -> Vec<String> {
-        let mut all = Vec::new();
+        let unread = self.catalogue.unread();
+        let unread = unread.map(|reason| format!("models stay as they are: their folder cannot be read: {reason}"));
+        let mut all = Vec::from_iter(unread);
         for listing in self.catalogue.listings() {
             let which = format!("model {:?} version {}", listing.name, listing.version);
             if listing.state == State::Failed || listing.state == State::Ready && listing.reason.is_some() {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::Repository;
+use super::{Repository, lock};
 use crate::model::{
     Model, Refusal,
     catalogue::{self, Catalogue, Listing},
@@ -186,6 +186,10 @@ impl Catalogue for Repository {
             own.map(|(&number, entry)| shown.listing(name, number, entry))
         });
         listings.collect()
+    }
+
+    fn unread(&self) -> Option<String> {
+        lock(&self.unread).clone()
     }
 
     fn unready(&self) -> Option<String> {

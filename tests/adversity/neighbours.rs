@@ -147,3 +147,26 @@ fn a_member_whose_folder_cannot_be_read_is_not_said_to_be_missing() {
     assert!(answer.contains("folder cannot be read"), "{answer}");
     assert!(!answer.contains("no such model"), "{answer}");
 }
+
+/// A volume that went away is nothing that requests suffer from, until the server starts again.
+#[test]
+fn a_folder_of_models_that_is_away_is_told_until_it_is_back() {
+    let (place, away) = (repository(), tempfile::tempdir().unwrap());
+    let server = Server::start(place.path(), &["--model-control"]);
+    let look = || server.ask("POST", "/v1/repository/scan", "text/plain", b"");
+    let is_told = || {
+        let (ready, metrics) = (server.get("/readyz"), server.get("/metrics"));
+        assert!(ready.starts_with("HTTP/1.1 200"), "{ready}");
+        let is_told = ready.contains("their folder cannot be read");
+        assert_eq!(metrics.contains("density_weaknesses 1"), is_told, "{ready}");
+        is_told
+    };
+    assert!(!is_told());
+    fs::rename(place.path(), away.path().join("models")).unwrap();
+    let answer = look();
+    assert!(!answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(is_told());
+    fs::rename(away.path().join("models"), place.path()).unwrap();
+    assert!(look().starts_with("HTTP/1.1 200"));
+    assert!(!is_told());
+}
