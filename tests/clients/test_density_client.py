@@ -63,6 +63,23 @@ def test_what_is_refused_is_an_error_with_words(client: Client, images: np.ndarr
         client.score(MODEL, images / 255)
 
 
+def test_a_timeout_is_one_of_seconds(client: Client, images: np.ndarray) -> None:
+    assert len(client.score(MODEL, images, timeout=30)["bits_per_dim"]) == len(images)
+    with pytest.raises(DensityError, match="deadline") as caught:
+        client.score(MODEL, images, timeout=1e-6)
+    assert caught.value.status == 503
+
+
+def test_what_is_no_answer_of_the_server_is_an_error_with_words(server: Server, images: np.ndarray) -> None:
+    with Client(f"http://{server.grpc}", retries=0) as client, pytest.raises(DensityError, match="HTTP port"):
+        client.score(MODEL, images)
+    with (
+        Client(f"http://{server.http}/elsewhere") as client,
+        pytest.raises(DensityError, match="404: there is nothing"),
+    ):
+        client.score(MODEL, images)
+
+
 def test_answers_can_be_awaited(server: Server, client: Client, images: np.ndarray) -> None:
     async def score() -> list[np.ndarray]:
         async with AsyncClient(f"http://{server.http}") as own:

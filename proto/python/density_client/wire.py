@@ -141,6 +141,9 @@ def request(
 ) -> tuple[bytes, dict[str, str]]:
     """A body and the headers that go with it."""
     parameters = {name: value for name, value in options.items() if value is not None}
+    if "timeout" in parameters:
+        # The option has seconds, as everywhere; the protocol has microseconds.
+        parameters["timeout"] = math.ceil(1e6 * float(parameters["timeout"]))
     inputs = [
         {
             "name": own.name,
@@ -163,6 +166,14 @@ def request(
 
 def answer(body: bytes, header_length: str | None) -> Answer:
     """The tensors of a body."""
+    try:
+        return tensors_of(body, header_length)
+    except (ValueError, KeyError, TypeError) as wrong:
+        raise DensityError(200, f"the answer is none of density-server's HTTP port: {body[:60]!r}") from wrong
+
+
+def tensors_of(body: bytes, header_length: str | None) -> Answer:
+    """The tensors of a body of the protocol; an error, if it is none."""
     length = len(body) if header_length is None else int(header_length)
     head = json.loads(body[:length])
     tensors = {}
@@ -189,6 +200,7 @@ def values(datatype: str, shape: list[int], data: bytes) -> Array:
 def error(status: int, body: bytes) -> DensityError:
     """What an answer that is none says."""
     try:
-        return DensityError(status, json.loads(body)["error"])
+        own = json.loads(body)
+        return DensityError(status, own["error"] if "error" in own else own["detail"])
     except (ValueError, KeyError, TypeError):
         return DensityError(status, body[:200].decode(errors="replace"))
