@@ -345,6 +345,28 @@ async fn what_operators_said_is_kept_over_a_restart_where_they_want_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_pin_to_what_is_not_there_any_more_is_told() {
+    let folder = Folder::with(&[1, 2]);
+    let operated = Operated::over(&folder).await;
+    operated.act(&format!("models/{NAME}/versions/1/pin")).await;
+    assert_eq!(operated.service.weaknesses(), [""; 0]);
+    fs::remove_dir_all(folder.0.path().join(NAME).join("1")).unwrap();
+    assert_eq!(operated.act("scan").await, ["2 ready"]);
+    let weaknesses = operated.service.weaknesses();
+    let unready = operated.service.unready().unwrap();
+    assert!(weaknesses[0].contains("is pinned to version 1"), "{weaknesses:?}");
+    assert!(
+        unready.contains("no model serves") && unready.contains(&weaknesses[0]),
+        "{unready}"
+    );
+    operated.act(&format!("models/{NAME}/unpin")).await;
+    assert_eq!(
+        (operated.service.weaknesses().len(), operated.service.unready()),
+        (0, None)
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_others_are_made_of_goes_with_them_or_not_at_all() {
     let folder = Folder::with(&[1]);
     folder.add("tiny-classifier", 1);

@@ -20,9 +20,10 @@ pub trait Catalogue: Debug + Send + Sync {
     /// Every version of every model, in order of name and version.
     fn listings(&self) -> Vec<Listing>;
 
-    /// Why nobody could look which models there are by now, if that is so: those that there were serve on.
-    fn unread(&self) -> Option<String> {
-        None
+    /// What is wrong beside what listings say: a folder of models that cannot be read, a pin to a version that does not
+    /// serve.
+    fn troubles(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// What keeps the server from taking work: the first look at the models is not over, or one that must serve does

@@ -145,12 +145,10 @@ impl Service {
         self.catalogue.unready()
     }
 
-    /// What the operator should know though the server takes work: a folder of models that cannot be read, versions
-    /// that were refused, and what ready ones do without. Their number is a metric.
+    /// What the operator should know though the server takes work: a folder of models that cannot be read, pins that
+    /// lead nowhere, versions that were refused, and what ready ones do without. Their number is a metric.
     pub fn weaknesses(&self) -> Vec<String> {
-        let unread = self.catalogue.unread();
-        let unread = unread.map(|reason| format!("models stay as they are: their folder cannot be read: {reason}"));
-        let mut all = Vec::from_iter(unread);
+        let mut all = self.catalogue.troubles();
         for listing in self.catalogue.listings() {
             let which = format!("model {:?} version {}", listing.name, listing.version);
             if listing.state == State::Failed || listing.state == State::Ready && listing.reason.is_some() {

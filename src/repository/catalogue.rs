@@ -188,8 +188,16 @@ impl Catalogue for Repository {
         listings.collect()
     }
 
-    fn unread(&self) -> Option<String> {
-        lock(&self.unread).clone()
+    fn troubles(&self) -> Vec<String> {
+        let unread = lock(&self.unread).clone();
+        let unread = unread.map(|reason| format!("models stay as they are: their folder cannot be read: {reason}"));
+        let shown = self.shown.load();
+        let pins = shown.pinned.iter();
+        let idle = pins.filter(|(name, _)| shown.versions.contains_key(*name) && shown.default_of(name).is_none());
+        let idle = idle.map(|(name, number)| {
+            format!("model {name:?} is pinned to version {number}, which does not serve: pin another version, or unpin")
+        });
+        unread.into_iter().chain(idle).collect()
     }
 
     fn unready(&self) -> Option<String> {
@@ -201,7 +209,12 @@ impl Catalogue for Repository {
         let required = &self.loading.required;
         if required.is_empty() {
             let any = shown.versions.keys().any(|name| serves(name));
-            return (!any).then(|| "no model serves".to_owned());
+            let told = || {
+                [vec!["no model serves".to_owned()], self.troubles()]
+                    .concat()
+                    .join("; ")
+            };
+            return (!any).then(told);
         }
         let missing: Vec<&str> = required
             .iter()

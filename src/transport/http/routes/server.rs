@@ -34,8 +34,8 @@ struct Links {
 pub(crate) struct Status {
     #[schemars(example = &"ready")]
     status: &'static str,
-    /// What the server does without though it is ready: versions of models that were refused, and why, or a folder of
-    /// models that cannot be read.
+    /// What the server does without though it is ready: versions of models that were refused, and why, pins to versions
+    /// that do not serve, or a folder of models that cannot be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     weaknesses: Vec<String>,
 }
