@@ -110,6 +110,7 @@ check: check-rust check-python ## Check formatting, lints and documentation, wit
 .PHONY: check-rust
 check-rust:
 	$(CARGO) fmt --check
+	$(CARGO) fmt --check --manifest-path tests/bench/peers/furnace/Cargo.toml
 	$(CARGO) clippy --locked --all-targets -- --deny warnings
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --locked --no-deps
 
@@ -126,10 +127,11 @@ bench: $(LIBRARY) ## Measure the server beside ONNX Runtime in process, and draw
 
 # Each has packages of its own: their pins contradict each other. Five to eight minutes, besides the build.
 .PHONY: bench-peers
-bench-peers: $(LIBRARY) $(PEERS)/installed ## Measure beside FastAPI, LitServe, BentoML, MLServer, Ray Serve; writes proto/benchmark.md
+bench-peers: $(LIBRARY) $(PEERS)/installed ## Measure beside FastAPI, LitServe, BentoML, MLServer, Ray Serve, furnace-server
 	$(CARGO) build --locked --profile $(PROFILE) --bin density-server --bench load
+	$(CARGO) build --locked --release --target-dir target/furnace --manifest-path tests/bench/peers/furnace/Cargo.toml
 	PYTHONPATH=$(CURDIR)/$(PEERS)/fastapi $(PYTHON) -B tests/bench/peers --packages $(CURDIR)/$(PEERS) \
-		--server target/$(PROFILE)/density-server \
+		--server target/$(PROFILE)/density-server --library $(LIBRARY) \
 		--load "$$(ls -t target/$(PROFILE)/deps/load-* | grep -v '\.d$$' | head -1)"
 
 .PHONY: hostile

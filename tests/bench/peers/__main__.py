@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from servers import (
     Server,
     Way,
     free_ports,
+    furnace,
     ours,
     peers,
     write_bodies,
@@ -47,16 +49,18 @@ def main() -> None:
     parser.add_argument("--packages", type=Path, default=ROOT / ".runtime/peers", help="a folder of packages a peer")
     parser.add_argument("--server", type=Path, default=ROOT / "target/release/density-server")
     parser.add_argument("--load", type=Path, required=True, help="the program that `cargo bench --bench load` builds")
+    parser.add_argument("--furnace", type=Path, default=ROOT / "target/furnace/release/furnace-peer")
+    parser.add_argument("--library", type=Path, required=True, help="of ONNX Runtime, for servers in Rust")
     parser.add_argument("--only", nargs="*", default=None, help="names of servers")
     parser.add_argument("--output", type=Path, default=ROOT / "proto")
     given = parser.parse_args()
     # Servers run in folders of their own.
-    given.server, given.load = given.server.resolve(), given.load.resolve()
+    given.server, given.load, given.library = given.server.resolve(), given.load.resolve(), given.library.resolve()
     started, load_before = time.time(), os.getloadavg()[0]
     found: dict = {"rows": [], "failed": {}, "seconds": given.seconds, "pixels": PIXELS}
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder))
-        servers = [ours(given.server, Path(folder)), *peers()]
+        servers = [ours(given.server, Path(folder)), furnace(given.furnace.resolve(), given.library), *peers()]
         measured = [server for server in servers if given.only is None or server.name in given.only]
         found["limits"], found["limits_of_one"] = limits(given)
         for server in measured:
@@ -131,7 +135,8 @@ def measure(server: Server, bodies: dict[str, list[Path]], given: argparse.Names
     rows: list[dict] = []
     ports = free_ports(3)
     url = f"http://127.0.0.1:{ports[0]}{server.ready}"
-    env = environment(given.packages / server.packages, server.env) if server.packages else dict(os.environ)
+    in_python = environment(given.packages / server.packages, server.env)
+    env = in_python if server.packages else {**os.environ, **server.env}
     with tempfile.TemporaryDirectory() as folder:
         where = HERE
         if server.prepare is not None:
@@ -209,7 +214,13 @@ def machine(load: float) -> dict:
 def versions(servers: list[Server], given: argparse.Namespace) -> dict[str, str]:
     """Of the server, of Python and of the packages."""
     own = subprocess.run([str(given.server), "--version"], check=False, capture_output=True, text=True).stdout.split()
-    told = {"density-server": own[-1] if own else "?", "Python": platform.python_version()}
+    locked = tomllib.loads((HERE / "furnace/Cargo.lock").read_text())["package"]
+    of_furnace = next(package["version"] for package in locked if package["name"] == "furnace-server")
+    told = {
+        "density-server": own[-1] if own else "?",
+        "furnace-server": of_furnace,
+        "Python": platform.python_version(),
+    }
     for server in servers:
         for name in server.tells:
             found = distributions(name=name, path=[str(given.packages / server.packages)])

@@ -7,7 +7,8 @@ import textwrap
 from collections.abc import Iterable
 
 #: Of density-server's ways, and of others.
-OWN, OTHERS = ("#0b5d8a", "#3b8fc0", "#8cc3e3"), ("#7a7a7a", "#999999", "#b3b3b3", "#c9c9c9", "#dedede")
+OWN = ("#0b5d8a", "#3b8fc0", "#8cc3e3")
+OTHERS = ("#b5651d", "#d99a5b", "#7a7a7a", "#999999", "#b3b3b3", "#c9c9c9", "#dedede")
 TITLES = {"score": "score", "encode": "encode", "sample": "sample (images drawn)"}
 
 
@@ -20,6 +21,9 @@ NOTES = [
     """Machine: {machine[processor]}, {machine[cores]} cores, {machine[memory_gib]:.0f} GiB; {machine[system]}; load
     average before the start {machine[load]:.2f}.""",
     "Versions: {told}.",
+    """density-server has its default settings, and writes a line of log for each request; no other server does.
+    furnace-server is given a model of ours that runs the graphs in ONNX Runtime, and images as reals, since it takes
+    no bytes and no files.""",
     """`no server` is the best loop around ONNX Runtime in process, over batches of 1 and 32, on the graph as given.
     With one request in flight no server can have more than one image in hand: there it is the best loop of one caller
     with one image, on one core or all.""",

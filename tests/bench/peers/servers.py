@@ -48,7 +48,7 @@ class Server:
     """How a server is started, and the ways to ask it."""
 
     name: str
-    #: The folder of its packages, and the packages whose versions are told.
+    #: The folder of its packages, if it is written in Python, and the packages whose versions are told.
     packages: str
     tells: tuple[str, ...]
     command: Callable[[list[int]], list[str]]
@@ -116,14 +116,44 @@ def ours(binary: Path, folder: Path) -> Server:
     return Server("density-server", "", (), command, "/readyz", ways, part=1.0)
 
 
-V2_HEAD = json.dumps(
-    {
-        "inputs": [
-            {"name": "image", "shape": [1, 1, 28, 28], "datatype": "UINT8", "parameters": {"binary_data_size": 784}}
-        ],
-        "parameters": {"binary_data_output": True},
-    }
-).encode()
+def v2_head(name: str, datatype: str, size: int) -> bytes:
+    """The JSON before the binary tensor of one image."""
+    image = {"name": name, "shape": [1, 1, 28, 28], "datatype": datatype}
+    return json.dumps(
+        {
+            "inputs": [{**image, "parameters": {"binary_data_size": 784 * size}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+
+
+V2_HEAD, V2_REAL_HEAD = v2_head("image", "UINT8", 1), v2_head("input", "FP32", 4)
+
+
+def furnace(program: Path, library: Path) -> Server:
+    """furnace-server, which is written in Rust, too. It takes no bytes, so that levels are reals."""
+
+    def command(ports: list[int]) -> list[str]:
+        return ["env", f"PEER_PORT={ports[0]}", f"PEER_GRPC_PORT={ports[1]}", str(program)]
+
+    ways = [
+        Way(
+            "furnace-server, V2 binary",
+            lambda operation: f"/v2/models/{operation}/infer",
+            lambda _: "v2-real",
+            "application/octet-stream",
+            header=f"Inference-Header-Content-Length: {len(V2_REAL_HEAD)}",
+        ),
+        Way(
+            "furnace-server, gRPC",
+            lambda _: "/inference.GRPCInferenceService/ModelInfer",
+            lambda operation: f"grpc-real-{operation}",
+            "application/grpc",
+            port=1,
+        ),
+    ]
+    env = peer_env(DENSITY_REPOSITORY=str(REPOSITORY), ORT_DYLIB_PATH=str(library))
+    return Server("furnace-server", "", (), command, "/readyz", ways, env=env)
 
 
 def peers() -> list[Server]:
@@ -239,6 +269,12 @@ def write_bodies(folder: Path) -> dict[str, list[Path]]:
             # Model and images: `files` of the form `files`.
             images = field_of(2, field_of(2, field_of(1, png)))
             write(f"grpc-{operation}", field_of(1, field_of(1, MODELS[operation].encode())) + images)
+        reals = image.astype("<f4").tobytes()
+        write("v2-real", V2_REAL_HEAD + reals)
+        for operation in OPERATIONS:
+            # Model, the input's name, type and shape, and its numbers.
+            tensor = field_of(1, b"input") + field_of(2, b"FP32") + field_of(3, bytes([1, 1, 28, 28]))
+            write(f"grpc-real-{operation}", field_of(1, operation.encode()) + field_of(5, tensor) + field_of(7, reals))
     write("none", b"")
     write("options", json.dumps({"n": 1}).encode())
     write("lit-sample", json.dumps({"operation": "sample", "image": ""}).encode())
