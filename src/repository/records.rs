@@ -8,8 +8,13 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
-    time::UNIX_EPOCH,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +28,9 @@ use crate::families::{
 /// Changes when the form of a record does.
 const FORM: &str = "density-server record 2";
 
+/// How long a version waits for a disk that does not answer before it serves without a record.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 /// A folder of records, of proofs by one server on one runtime.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -31,6 +39,7 @@ pub(super) struct Records {
     machine: String,
     /// Whether it was told that nothing can be written.
     has_failed: AtomicBool,
+    disk: Disk,
 }
 
 /// The name of a version's record, and what it depends on.
@@ -56,6 +65,7 @@ impl Records {
             folder: folder.to_owned(),
             machine: format!("{FORM}\n{}\n{}", server()?, runtime?),
             has_failed: AtomicBool::new(false),
+            disk: Disk::default(),
         })
     }
 
@@ -74,7 +84,8 @@ impl Records {
     }
 
     fn read_record(&self, key: &Key) -> Option<Findings> {
-        let bytes = fs::read(self.folder.join(&key.file)).ok()?;
+        let file = self.folder.join(&key.file);
+        let bytes = self.disk.within(PATIENCE, move || fs::read(file)).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
         let is_whole = record.sha256 == checksum(&record.depends, &record.findings)?;
         (is_whole && record.depends == key.depends).then_some(record.findings)
@@ -82,7 +93,9 @@ impl Records {
 
     /// Keeps what they found. A server that cannot write works all the same, and proves again at its next start.
     pub(super) fn write(&self, key: Key, findings: Findings) {
-        if let Err(error) = self.write_record(key, findings)
+        let folder = self.folder.clone();
+        let write = move || write_record(&folder, key, findings);
+        if let Err(error) = self.disk.within(PATIENCE, write)
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
@@ -90,19 +103,48 @@ impl Records {
                 --proof-records names another folder, or `none`");
         }
     }
+}
 
-    fn write_record(&self, key: Key, findings: Findings) -> io::Result<()> {
-        let Key { file, depends } = key;
-        let record = Record {
-            sha256: checksum(&depends, &findings).ok_or(io::ErrorKind::InvalidData)?,
-            depends,
-            findings,
-        };
-        fs::create_dir_all(&self.folder)?;
-        let mut written = tempfile::NamedTempFile::new_in(&self.folder)?;
-        written.write_all(&serde_json::to_vec(&record)?)?;
-        written.persist(self.folder.join(file))?;
-        Ok(())
+fn write_record(folder: &Path, Key { file, depends }: Key, findings: Findings) -> io::Result<()> {
+    let record = Record {
+        sha256: checksum(&depends, &findings).ok_or(io::ErrorKind::InvalidData)?,
+        depends,
+        findings,
+    };
+    fs::create_dir_all(folder)?;
+    let mut written = tempfile::NamedTempFile::new_in(folder)?;
+    written.write_all(&serde_json::to_vec(&record)?)?;
+    written.persist(folder.join(file))?;
+    Ok(())
+}
+
+/// A disk that may stand still: what waits for it then is left to itself, and nothing is asked before that is over.
+#[derive(Debug, Default)]
+struct Disk(Mutex<Weak<()>>);
+
+impl Disk {
+    fn within<T: Send + 'static>(
+        &self,
+        patience: Duration,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let left = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let silent = || io::Error::new(io::ErrorKind::TimedOut, "its disk does not answer");
+        if left().strong_count() > 0 {
+            return Err(silent());
+        }
+        let (tell, told) = mpsc::channel();
+        let waits = Arc::new(());
+        let waiting = Arc::downgrade(&waits);
+        thread::Builder::new().name("records".to_owned()).spawn(move || {
+            let _waits = waits;
+            // Nobody may want to know any more.
+            drop(tell.send(work()));
+        })?;
+        told.recv_timeout(patience).unwrap_or_else(|_| {
+            *left() = waiting;
+            Err(silent())
+        })
     }
 }
 
@@ -159,6 +201,25 @@ mod tests {
             assert_ne!(damaged, text);
             fs::write(&file, damaged).unwrap();
             assert!(records.read(&records.key("a", 1, &[1; 32])).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_is_not_waited_for_and_used_again_when_it_is_back() {
+        let disk = Disk::default();
+        let (back, is_back) = mpsc::channel::<()>();
+        let (short, long) = (Duration::from_millis(1), Duration::from_secs(60));
+        let stuck = disk.within(short, move || {
+            // Ends when the other side is dropped.
+            is_back.recv().unwrap_or_default();
+            Ok(())
+        });
+        assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let next = disk.within(long, || Ok(()));
+        assert_eq!(next.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        drop(back);
+        while disk.within(long, || Ok(())).is_err() {
+            thread::yield_now();
         }
     }
 }
