@@ -70,7 +70,7 @@ impl Gate<'_> {
             // What draws under some images only would be caught by luck.
             Ok(_) if !self.drawing.is_empty() => Err(GateError::Draws {
                 file: file.to_owned(),
-                nodes: self.drawing.join(", "),
+                nodes: named(&self.drawing),
                 cure: self.cure_of_chance(),
             }),
             Ok(((kept, amid), others)) => {
@@ -89,7 +89,7 @@ impl Gate<'_> {
                 file: file.to_owned(),
                 nodes: match self.drawing.as_slice() {
                     [] => String::new(),
-                    nodes => format!(", drawn by {}", nodes.join(", ")),
+                    nodes => format!(", drawn by {}", named(nodes)),
                 },
                 cure: self.cure_of_chance(),
             }),
@@ -121,6 +121,16 @@ impl Gate<'_> {
         } else {
             ""
         }
+    }
+}
+
+/// The first of nodes, and how many more there are.
+fn named(nodes: &[String]) -> String {
+    const TOLD: usize = 3;
+    let told = nodes[..nodes.len().min(TOLD)].join(", ");
+    match nodes.len().saturating_sub(TOLD) {
+        0 => told,
+        more => format!("{told} and {more} more"),
     }
 }
 
