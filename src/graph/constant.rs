@@ -78,6 +78,16 @@ impl Constant {
         }
     }
 
+    /// The value that all places have.
+    pub(super) fn uniform(&self) -> Option<f64> {
+        let is_same = match &self.values {
+            Values::Floats(values) => values.windows(2).all(|pair| pair[0] == pair[1]),
+            Values::Ints(values) => values.windows(2).all(|pair| pair[0] == pair[1]),
+        };
+        let first = || self.rearranged(vec![1], std::iter::once(0));
+        (is_same && self.len() > 0).then(first)?.single()
+    }
+
     pub(super) fn as_floats(&self) -> Option<&[f32]> {
         match &self.values {
             Values::Floats(values) => Some(values),

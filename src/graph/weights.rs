@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{
     constant::Constant,
-    protobuf::{ElementType, Graph, Model, Tensor, ValueInfo},
+    protobuf::{ElementType, Graph, Model, Node, Tensor, ValueInfo},
     surgery, visit,
 };
 
@@ -185,27 +185,35 @@ pub fn copy(model: &mut Model) {
 
 /// What the graph multiplies its input by before anything else; 1 if it does something else first.
 pub fn input_factor(model: &Model, input: &str) -> f64 {
+    input_map(model, input).0
+}
+
+/// Factor and term of what the graph does to its input before anything else, as far as that is by single numbers; 1 and
+/// 0 if it does something else first.
+pub fn input_map(model: &Model, input: &str) -> (f64, f64) {
+    let (mut at, mut factor, mut term) = (input, 1.0, 0.0);
     let Some(graph) = &model.graph else {
-        return 1.0;
+        return (factor, term);
     };
-    let scalar = |name: &str| scalar(graph, name);
-    let (mut at, mut factor) = (input, 1.0);
     // As long as there is one reader, and it is an affine map by scalars.
     loop {
-        let mut readers = graph.nodes.iter().filter(|node| node.inputs.iter().any(|i| i == at));
-        let (Some(node), None) = (readers.next(), readers.next()) else {
-            return factor;
+        let Some(node) = only_reader(graph, at) else {
+            return (factor, term);
         };
         let other = node.inputs.iter().find(|name| *name != at);
-        let value = other.and_then(|name| scalar(name));
-        match (node.op_type.as_deref(), value) {
-            (Some("Mul"), Some(value)) => factor *= value,
-            (Some("Div"), Some(value)) if node.inputs[0] == at => factor /= value,
-            (Some("Add" | "Sub"), Some(_)) | (Some("Cast" | "Identity"), None) => {}
-            _ => return factor,
-        }
+        let value = other.and_then(|name| scalar(graph, name));
+        let is_first = node.inputs[0] == at;
+        (factor, term) = match (node.op_type(), value) {
+            ("Mul", Some(value)) => (factor * value, term * value),
+            ("Div", Some(value)) if is_first => (factor / value, term / value),
+            ("Add", Some(value)) => (factor, term + value),
+            ("Sub", Some(value)) if is_first => (factor, term - value),
+            ("Sub", Some(value)) => (-factor, value - term),
+            ("Cast" | "Identity", None) => (factor, term),
+            _ => return (factor, term),
+        };
         let Some(output) = node.outputs.first() else {
-            return factor;
+            return (factor, term);
         };
         at = output;
     }
@@ -219,8 +227,7 @@ pub fn input_term(model: &Model, input: &str) -> f64 {
     };
     let mut at = input;
     loop {
-        let mut readers = graph.nodes.iter().filter(|node| node.inputs.iter().any(|i| i == at));
-        let (Some(node), None) = (readers.next(), readers.next()) else {
+        let Some(node) = only_reader(graph, at) else {
             return 0.0;
         };
         match node.op_type() {
@@ -240,6 +247,13 @@ pub fn input_term(model: &Model, input: &str) -> f64 {
     }
 }
 
+/// The one node that reads the numbers of a value; to ask for its size is not to read it.
+fn only_reader<'a>(graph: &'a Graph, value: &str) -> Option<&'a Node> {
+    let reads = |node: &&Node| node.op_type() != "Shape" && node.inputs.iter().any(|input| input == value);
+    let mut readers = graph.nodes.iter().filter(reads);
+    readers.next().filter(|_| readers.next().is_none())
+}
+
 /// The constant of a name.
 fn held<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
     let held = graph.initializers.iter();
@@ -251,6 +265,11 @@ fn held<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
 /// The value of a constant of one number.
 pub fn scalar(graph: &Graph, name: &str) -> Option<f64> {
     single(held(graph, name)?)
+}
+
+/// The number that a constant of any shape holds everywhere.
+pub fn uniform(graph: &Graph, name: &str) -> Option<f64> {
+    Constant::read(held(graph, name)?)?.uniform()
 }
 
 /// The number that a tensor holds, if it is a single one.
@@ -276,7 +295,6 @@ pub fn last_of(graph: &Graph, name: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::protobuf::Node;
 
     #[test]
     fn the_first_factors_of_the_input_are_found() {
@@ -298,10 +316,11 @@ mod tests {
                 Node::new("Sub", &["a", "half"], "b"),
                 Node::new(last, &["b", "half"], "d"),
                 Node::new("Conv", &["d", "w"], "y"),
+                Node::new("Shape", &["x"], "sizes"),
             ])
         };
         assert_eq!(input_factor(&chain("Mul"), "x"), 0.5 / 255.0);
-        assert_eq!(input_factor(&chain("Div"), "x"), 2.0 / 255.0);
+        assert_eq!(input_map(&chain("Div"), "x"), (2.0 / 255.0, -1.0));
         let conv = model(vec![Node::new("Conv", &["x", "w"], "y")]);
         assert_eq!(input_factor(&conv, "x"), 1.0);
         assert_eq!(input_term(&conv, "x"), 0.0);

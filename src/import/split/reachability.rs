@@ -169,7 +169,7 @@ impl<'a> Reachability<'a> {
 
     /// The number that a value holds everywhere, if no input changes it.
     fn constant(&self, value: &str) -> Option<f64> {
-        if let Some(number) = weights::scalar(self.graph, value) {
+        if let Some(number) = weights::uniform(self.graph, value) {
             return Some(number);
         }
         let node = self.writers.get(value)?;
