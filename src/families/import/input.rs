@@ -133,17 +133,7 @@ pub(crate) fn levels_of(
     if taken.port.element != Element::Real && !is_asked {
         return Ok(as_levels);
     }
-    let factor = weights::input_factor(&reading.model, &taken.port.name);
-    // A graph that divides first by about as many as there are levels takes levels.
-    let scales_itself = levels > 16 && (1.0 / (2.0 * most)..=3.0 / most).contains(&factor.abs());
-    // So does one that takes a mean from its input that no share of a level reaches.
-    let term = weights::input_term(&reading.model, &taken.port.name);
-    let told = if scales_itself {
-        Some(format!("it multiplies its input by {factor:.3e} itself"))
-    } else {
-        (levels > 16 && term > MEAN_OF_LEVELS).then(|| format!("it shifts its input by {term:.4} itself"))
-    };
-    if let Some(told) = told.filter(|_| !is_asked) {
+    if let Some(told) = takes_levels(reading, &taken.port.name, levels).filter(|_| !is_asked) {
         interview.note(&format!("{}: {told}, so it takes levels", reading.file));
         return Ok(as_levels);
     }
@@ -175,6 +165,32 @@ pub(crate) fn levels_of(
             return Err(Problem::new("--input", what, format!("say one of {}", words.join(", "))).into());
         }
     })
+}
+
+/// What a graph does to its input first that is done to levels only, in words.
+fn takes_levels(reading: &Reading, input: &str, levels: usize) -> Option<String> {
+    let most = (levels - 1) as f64;
+    let (factor, term) = weights::input_map(&reading.model, input);
+    // Of two levels, 0 and 1 are shares as well.
+    let ends = (term, factor * most + term);
+    let is = |(least, greatest): (f64, f64)| (ends.0 - least).abs() < 1e-4 && (ends.1 - greatest).abs() < 1e-4;
+    if levels > 2
+        && let Some((least, greatest)) = [(0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5)]
+            .into_iter()
+            .find(|&range| is(range))
+    {
+        return Some(format!("it brings 0 to {most} to {least} to {greatest} itself"));
+    }
+    if levels <= 16 {
+        return None;
+    }
+    // A graph that divides first by about as many as there are levels takes levels.
+    if (1.0 / (2.0 * most)..=3.0 / most).contains(&factor.abs()) {
+        return Some(format!("it multiplies its input by {factor:.3e} itself"));
+    }
+    // So does one that takes a mean from its input that no share of a level reaches.
+    let term = weights::input_term(&reading.model, input);
+    (term > MEAN_OF_LEVELS).then(|| format!("it shifts its input by {term:.4} itself"))
 }
 
 /// A number for each channel, or one for all.
