@@ -2,6 +2,7 @@
 //!
 //! Architecture invariant: protobuf only. Nothing here runs a graph or knows of a runtime.
 
+pub mod batch_second;
 pub mod batch_size;
 pub mod bounds;
 mod constant;

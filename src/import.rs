@@ -4,8 +4,8 @@
 //! operators, [`probe`] runs it as it is, [`reading`] finds out what it takes and gives, [`split`] parts an encoder
 //! from a decoder, [`layout`] tells which axis is which, [`causal`] whether it predicts, [`output_activation`] what its
 //! last operators did to its numbers, [`output_range`] in which range that leaves them, [`features`] whether they are
-//! for labels at all, and [`canonical`] writes the
-//! same computation again with the server's inputs, outputs and units, [`tables`] with what it makes of a label alone.
+//! for labels at all, and [`canonical`] writes the same computation again with the server's inputs, outputs and units,
+//! [`tables`] with what it makes of a label alone.
 //! What no file tells is asked by [`interview`].
 //!
 //! Architecture invariant: no family of models is known here, nor manifests, nor where questions are asked.

@@ -6,6 +6,8 @@
 //! from 8 channels for certain.
 
 mod known_constants;
+mod reshaping;
+mod rows;
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,10 +22,19 @@ const BATCH: &str = "density_server/batch";
 
 /// Lets the first axis of all inputs and outputs vary, and what follows from it; `batch` is the size at export.
 pub fn batch(model: &mut Model, batch: usize) {
+    behind(model, batch, None);
+}
+
+/// The same where layers put a sequence of `length` first and the batch behind it, as attention of PyTorch does.
+pub fn batch_behind(model: &mut Model, batch: usize, length: usize) {
+    behind(model, batch, Some(length as i64));
+}
+
+fn behind(model: &mut Model, batch: usize, length: Option<i64>) {
     let Some(graph) = &mut model.graph else { return };
     graph.value_infos.clear();
     surgery::open_batch(graph);
-    Loosening::of(graph, batch).run(graph);
+    Loosening::of(graph, batch, length).run(graph);
 }
 
 struct Loosening {
@@ -35,10 +46,12 @@ struct Loosening {
     /// Nodes that make what others need, before all others.
     before: Vec<Node>,
     needs_batch: bool,
+    /// Of a sequence that may stand before the batch.
+    length: Option<i64>,
 }
 
 impl Loosening {
-    fn of(graph: &Graph, batch: usize) -> Self {
+    fn of(graph: &Graph, batch: usize, length: Option<i64>) -> Self {
         Self {
             batch: batch as i64,
             constants: known_constants::of(graph),
@@ -46,10 +59,15 @@ impl Loosening {
             made: Vec::new(),
             before: Vec::new(),
             needs_batch: false,
+            length,
         }
     }
 
     fn run(mut self, graph: &mut Graph) {
+        rows::scatter(graph, &self.constants, &self.varying);
+        if self.batch == 1 {
+            rows::join(graph, &self.constants, &self.varying);
+        }
         for at in self.rows_of_constants(&graph.nodes) {
             self.follow(&mut graph.nodes, at);
         }
@@ -153,32 +171,6 @@ impl Loosening {
         );
         self.before.push(Node::new("Expand", &[&held, &sizes], &wide));
         wide
-    }
-
-    /// A shape that begins with the batch, or a multiple of it, leaves that to be found.
-    fn reshape(&mut self, node: &mut Node) {
-        let Some(mut shape) = self.ints(node, 1).filter(|_| self.varies(node, 0)) else {
-            return;
-        };
-        let Some(&first) = shape.first() else { return };
-        if first <= 0 || first % self.batch != 0 {
-            return;
-        }
-        let is_found = shape[1..].contains(&-1);
-        // At a batch of 1 any first size is a multiple; only 1 itself speaks of the batch.
-        if self.batch == 1 && first != 1 {
-            return;
-        }
-        if is_found && first != self.batch {
-            return;
-        }
-        // Zero would mean as it was, which need not be the batch: rows may have been joined before.
-        node.inputs[1] = if is_found {
-            self.of_batch(&shape[1..])
-        } else {
-            shape[0] = -1;
-            self.hold(&shape)
-        };
     }
 
     /// A shape that something is brought to, which begins with the batch.
@@ -326,6 +318,29 @@ mod tests {
         assert_eq!(reshaped(&[4, 2]), [-1, 2]);
         // This does not speak of the batch.
         assert_eq!(reshaped(&[3, 4]), [3, 4]);
+        assert_eq!(reshaped(&[-1, 4]), [-1, 4]);
+    }
+
+    #[test]
+    fn a_batch_of_one_is_found_where_rows_are_joined_or_a_sequence_comes_first() {
+        let reshaped = |shape: &[i64]| {
+            let mut model = Model {
+                graph: Some(Graph {
+                    nodes: vec![Node::new("Reshape", &["x", "s"], "y")],
+                    initializers: vec![Tensor::of_ints("s", shape)],
+                    inputs: vec![ValueInfo::batched("x", ElementType::Float, &[8, 8, 4])],
+                    ..Graph::default()
+                }),
+                ..Model::default()
+            };
+            batch(&mut model, 1);
+            let graph = model.graph.unwrap();
+            held(&graph, &graph.nodes[0].inputs[1])
+        };
+        assert_eq!(reshaped(&[64, 4]), [-1, 4]);
+        assert_eq!(reshaped(&[1, 64, 4]), [-1, 64, 4]);
+        assert_eq!(reshaped(&[64, 1, 4]), [64, -1, 4]);
+        assert_eq!(reshaped(&[256, 1]), [-1, 1]);
         assert_eq!(reshaped(&[-1, 4]), [-1, 4]);
     }
 

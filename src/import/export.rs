@@ -109,6 +109,8 @@ pub struct Export {
     pub beside: Vec<String>,
     /// Nodes that draw random numbers.
     pub drawing: Vec<String>,
+    /// Whether the file has its batch as the second axis, which is the first here.
+    pub was_second: bool,
 }
 
 impl Export {
@@ -126,6 +128,7 @@ impl Export {
         graph::kernels::provide(&mut model);
         decompose::replaced(&mut model);
         exclusive_sums::replaced(&mut model);
+        let was_second = graph::batch_second::put_first(&mut model);
         let drawing = graph::random_nodes::nodes(&model);
         let own = model.graph.as_ref();
         let constants: Vec<&str> = own.iter().flat_map(|g| &g.initializers).map(|t| t.name()).collect();
@@ -154,6 +157,7 @@ impl Export {
             batch: first,
             beside,
             drawing,
+            was_second,
             model,
         })
     }

@@ -218,6 +218,9 @@ impl Reading {
                 export.beside.join(", ")
             ));
         }
+        if export.was_second {
+            notes.push(format!("{file}: the batch, its second axis, is put first"));
+        }
         let mut export = export;
         let (original, found) = match original(engine, &export, &takes) {
             Ok(both) => both,

@@ -127,6 +127,7 @@ fn read(
         batch: None,
         beside: Vec::new(),
         drawing: random_nodes::nodes(&model),
+        was_second: false,
         model,
     };
     let taken = |port: &Port| {

@@ -35,9 +35,11 @@ pub(super) fn freed(
 ) -> Result<Freed, Problem> {
     let expected = original.run(TOGETHER, &trial(takes, TOGETHER));
     let expected = expected.map_err(|error| Problem::new(&export.file, format!("it does not run: {error}"), ""))?;
-    let mut loose = model.clone();
+    let (mut loose, mut behind) = (model.clone(), model.clone());
     dynamic_batch::batch(&mut loose, batch);
-    let (plain, loose) = (opened(model), opened(&loose));
+    let image = takes.iter().find_map(Taken::image);
+    dynamic_batch::batch_behind(&mut behind, batch, image.map_or(0, |image| image.height * image.width));
+    let (plain, loose, behind) = (opened(model), opened(&loose), opened(&behind));
     let trials = Trials {
         engine,
         export,
@@ -50,6 +52,7 @@ pub(super) fn freed(
     let mut depends = false;
     // What is free already is let alone.
     let candidates = [(&plain, false), (&loose, true)].into_iter();
+    let candidates = candidates.chain((behind != loose).then_some((&behind, true)));
     for (candidate, is_changed) in candidates.skip(usize::from(is_fixed)) {
         match trials.agrees(candidate, TOGETHER) {
             Ok(true) => {

@@ -1,0 +1,38 @@
+//! Which axis of a fixed shape follows the batch.
+
+use super::Loosening;
+use crate::graph::protobuf::Node;
+
+impl Loosening {
+    /// A shape that begins with the batch, or a multiple of it, leaves that to be found.
+    pub(super) fn reshape(&mut self, node: &mut Node) {
+        let Some(mut shape) = self.ints(node, 1).filter(|_| self.varies(node, 0)) else {
+            return;
+        };
+        let Some(&first) = shape.first() else { return };
+        let is_found = shape[1..].contains(&-1);
+        let place = self.place_of_batch(&shape);
+        if first <= 0 || shape[place] % self.batch != 0 || (is_found && first != self.batch) {
+            return;
+        }
+        // Zero would mean as it was, which need not be the batch: rows may have been joined before.
+        node.inputs[1] = if is_found {
+            self.of_batch(&shape[1..])
+        } else {
+            shape[place] = -1;
+            self.hold(&shape)
+        };
+    }
+
+    /// The axis of a shape that follows the batch. Where all is fixed, one has to, and at a batch of 1 any may: one of
+    /// size 1 that stands between others, as where a sequence comes first, or else the first, in which the rows of a
+    /// batch are joined.
+    fn place_of_batch(&self, shape: &[i64]) -> usize {
+        if shape.len() > 2 && self.length == Some(shape[0]) {
+            return 1;
+        }
+        let is_between = |&place: &usize| shape[place] == 1;
+        let between = (1..shape.len().saturating_sub(1)).find(is_between);
+        between.filter(|_| self.batch == 1 && shape[0] != 1).unwrap_or(0)
+    }
+}

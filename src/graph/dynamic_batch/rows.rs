@@ -1,0 +1,194 @@
+//! Rows of what is the same for all: an exporter holds as many as its example has.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::graph::{
+    constant::Constant,
+    protobuf::{Graph, Node, Tensor},
+};
+
+/// Codes as one of many numbers, written as vector quantisers write them, ones put into zeros with a row for each place
+/// of each image: as many rows as there are indices.
+pub(super) fn scatter(graph: &mut Graph, constants: &HashMap<String, Constant>, varying: &HashSet<String>) {
+    let uniform: HashMap<String, Uniform> = graph
+        .nodes
+        .iter()
+        .filter(|node| is_by_rows(node, varying))
+        .flat_map(|node| [&node.inputs[0], &node.inputs[2]])
+        .filter_map(|name| Some((name.clone(), Uniform::of(name, graph, constants)?)))
+        .collect();
+    if uniform.is_empty() {
+        return;
+    }
+    for mut node in std::mem::take(&mut graph.nodes) {
+        if is_by_rows(&node, varying) {
+            for at in [0, 2] {
+                if let Some(uniform) = uniform.get(&node.inputs[at]) {
+                    uniform.widen(graph, &mut node, at);
+                }
+            }
+        }
+        graph.nodes.push(node);
+    }
+}
+
+/// Whether a node puts something into rows, by as many rows of indices.
+fn is_by_rows(node: &Node, varying: &HashSet<String>) -> bool {
+    node.op_type() == "ScatterElements"
+        && node.int("axis", 0) != 0
+        && node.inputs.len() == 3
+        && varying.contains(&node.inputs[1])
+}
+
+/// A constant that is the same everywhere.
+struct Uniform {
+    value: Constant,
+    /// Its sizes but the first.
+    rest: Vec<i64>,
+}
+
+impl Uniform {
+    fn of(name: &str, graph: &Graph, constants: &HashMap<String, Constant>) -> Option<Self> {
+        if let Some(constant) = constants.get(name) {
+            let rest = constant.dims.get(1..).filter(|rest| !rest.is_empty())?;
+            constant.uniform()?;
+            return Some(Self {
+                value: constant.rearranged(vec![1], std::iter::once(0)),
+                rest: rest.iter().map(|&size| size as i64).collect(),
+            });
+        }
+        let node = graph
+            .nodes
+            .iter()
+            .find(|node| node.outputs.first().is_some_and(|own| own == name))?;
+        if node.op_type() != "ConstantOfShape" {
+            return None;
+        }
+        let held = node
+            .attribute("value")
+            .map(|value| value.t.as_ref().and_then(Constant::read));
+        let value = held.unwrap_or_else(|| Some(Constant::floats(vec![1], vec![0.0])))?;
+        let rest = constants.get(&node.inputs[0])?.as_ints()?.get(1..)?.to_vec();
+        (!rest.is_empty()).then_some(Self { value, rest })
+    }
+
+    /// Has an input of a node be as many rows of it as the node has indices.
+    fn widen(&self, graph: &mut Graph, node: &mut Node, at: usize) {
+        let name = |part: &str| format!("density_server/scattered/{part}/{at}/{}", node.outputs[0]);
+        graph.initializers.push(self.value.tensor(&name("value")));
+        graph.initializers.push(Tensor::of_ints(&name("rest"), &self.rest));
+        let rows = Node::new("Shape", &[&node.inputs[1]], &name("rows")).with_int("start", 0);
+        graph.nodes.push(rows.with_int("end", 1));
+        graph
+            .nodes
+            .push(Node::new("Concat", &[&name("rows"), &name("rest")], &name("sizes")).with_int("axis", 0));
+        graph
+            .nodes
+            .push(Node::new("Expand", &[&name("value"), &name("sizes")], &name("wide")));
+        node.inputs[at] = name("wide");
+    }
+}
+
+/// What is computed of no input, joined to what varies: where an example of one was given, it is repeated along what
+/// the other has more of.
+pub(super) fn join(graph: &mut Graph, constants: &HashMap<String, Constant>, varying: &HashSet<String>) {
+    for mut node in std::mem::take(&mut graph.nodes) {
+        let sibling = node.inputs.iter().find(|name| varying.contains(*name)).cloned();
+        if let Some(sibling) = sibling.filter(|_| node.op_type() == "Concat") {
+            let axis = node.int("axis", 0);
+            for at in 0..node.inputs.len() {
+                let own = &node.inputs[at];
+                if !varying.contains(own) && (axis == 0 || !constants.contains_key(own)) {
+                    repeat(graph, &mut node, (at, axis), &sibling);
+                }
+            }
+        }
+        graph.nodes.push(node);
+    }
+}
+
+/// Has an input of a node be repeated along all axes but one, as often as `sibling` has it.
+fn repeat(graph: &mut Graph, node: &mut Node, (at, axis): (usize, i64), sibling: &str) {
+    let name = |part: &str| format!("density_server/joined/{part}/{at}/{}", node.outputs[0]);
+    graph.initializers.push(Tensor::of_ints(&name("own"), &[1]));
+    let (before, after) = (name("before"), name("after"));
+    graph
+        .nodes
+        .push(Node::new("Shape", &[sibling], &before).with_int("end", axis));
+    let mut sizes = vec![before, name("own")];
+    if axis != -1 {
+        graph
+            .nodes
+            .push(Node::new("Shape", &[sibling], &after).with_int("start", axis + 1));
+        sizes.push(after);
+    }
+    let sizes: Vec<&str> = sizes.iter().map(String::as_str).collect();
+    graph
+        .nodes
+        .push(Node::new("Concat", &sizes, &name("sizes")).with_int("axis", 0));
+    graph
+        .nodes
+        .push(Node::new("Expand", &[&node.inputs[at], &name("sizes")], &name("wide")));
+    node.inputs[at] = name("wide");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::constant::Values;
+
+    #[test]
+    fn ones_are_put_into_as_many_rows_as_there_are_indices() {
+        let put = Node::new("ScatterElements", &["zeros", "places", "ones"], "codes");
+        let mut graph = Graph {
+            nodes: vec![
+                Node::new("ConstantOfShape", &["sizes"], "ones"),
+                put.clone().with_int("axis", 1),
+            ],
+            ..Graph::default()
+        };
+        let constants = HashMap::from([
+            ("zeros".to_owned(), Constant::floats(vec![2, 3], vec![0.0; 6])),
+            (
+                "sizes".to_owned(),
+                Constant {
+                    dims: vec![2],
+                    values: Values::Ints(vec![2, 1]),
+                },
+            ),
+        ]);
+        let varying = HashSet::from(["places".to_owned()]);
+        scatter(&mut graph, &constants, &varying);
+        let operators: Vec<_> = graph.nodes.iter().map(Node::op_type).collect();
+        let widened = ["Shape", "Concat", "Expand"];
+        assert_eq!(
+            operators[1..],
+            [&widened[..], &widened[..], &["ScatterElements"]].concat()
+        );
+
+        // Along the first axis, rows are what indices say.
+        graph.nodes = vec![put];
+        scatter(&mut graph, &constants, &varying);
+        assert_eq!(graph.nodes.len(), 1);
+    }
+
+    #[test]
+    fn what_is_computed_of_nothing_is_repeated_beside_what_varies() {
+        let mut graph = Graph {
+            nodes: vec![
+                Node::new("Neg", &["start"], "begin"),
+                Node::new("Concat", &["begin", "x"], "y").with_int("axis", 0),
+            ],
+            ..Graph::default()
+        };
+        join(
+            &mut graph,
+            &HashMap::new(),
+            &HashSet::from(["x".to_owned(), "y".to_owned()]),
+        );
+        let operators: Vec<_> = graph.nodes.iter().map(Node::op_type).collect();
+        assert_eq!(operators, ["Neg", "Shape", "Shape", "Concat", "Expand", "Concat"]);
+        assert_eq!((graph.nodes[1].int("end", 9), graph.nodes[2].int("start", 9)), (0, 1));
+        assert_eq!(graph.nodes[5].inputs, [graph.nodes[4].outputs[0].as_str(), "x"]);
+    }
+}
