@@ -14,6 +14,7 @@ from density_training.corpus import (
     deceptive,
     densities,
     generators,
+    of_one_image,
     outputs,
     published,
     published_more,
@@ -40,6 +41,7 @@ MAKERS = (
     readings.cases,
     sequences.cases,
     beside.cases,
+    of_one_image.cases,
 )
 
 
