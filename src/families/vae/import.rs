@@ -78,7 +78,7 @@ fn whole<'a>(brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'
         tables,
         declared: [decoding.declared.clone(), posterior.declared.clone()].concat(),
         statistic: decoding.has_likelihood().then_some(super::STATISTIC),
-        notes: decoding.notes.clone(),
+        notes: [decoding.notes.clone(), vec![prior(decoder)]].concat(),
         golden: Golden::OfImages {
             labels: None,
             numbers: Box::new(move |images: &[Image]| numbers(&posterior, &decoding, &levels, images)),
@@ -207,8 +207,17 @@ fn decoder_alone<'a>(reading: &'a Reading, least: Certainty, interview: &mut Int
         declared: decoding.declared,
         golden,
         statistic: None,
-        notes: decoding.notes,
+        notes: [decoding.notes, vec![prior(reading)]].concat(),
     })
+}
+
+/// What is taken for granted of codes, of which no decoder tells.
+fn prior(decoder: &Reading) -> String {
+    format!(
+        "{}: its codes are taken to be standard normal before an image is seen, in bounds and in drawn images: another \
+         prior, such as a VampPrior or a network over codes, stands in no decoder",
+        decoder.file
+    )
 }
 
 fn is_called(given: &Given, words: &[&str]) -> bool {

@@ -106,7 +106,7 @@ def cases() -> Iterator[Case]:
         (Graph(whole, (small,), fixed=True),),
         family="vae",
         numbers=reference.errors(whole.encoder, whole.decoder),
-        says=("parted at the code",),
+        says=("parted at the code", "taken to be standard normal"),
     )
     plain = Grey(8)
     yield Case(
