@@ -131,7 +131,7 @@ bench-peers: $(LIBRARY) $(PEERS)/installed ## Measure beside FastAPI, LitServe, 
 	$(CARGO) build --locked --profile $(PROFILE) --bin density-server --bench load
 	$(CARGO) build --locked --release --target-dir target/furnace --manifest-path tests/bench/peers/furnace/Cargo.toml
 	PYTHONPATH=$(CURDIR)/$(PEERS)/fastapi $(PYTHON) -B tests/bench/peers --packages $(CURDIR)/$(PEERS) \
-		--server target/$(PROFILE)/density-server --library $(LIBRARY) \
+		--server target/$(PROFILE)/density-server --runtime $(LIBRARY) \
 		--load "$$(ls -t target/$(PROFILE)/deps/load-* | grep -v '\.d$$' | head -1)"
 
 .PHONY: hostile

@@ -50,17 +50,17 @@ def main() -> None:
     parser.add_argument("--server", type=Path, default=ROOT / "target/release/density-server")
     parser.add_argument("--load", type=Path, required=True, help="the program that `cargo bench --bench load` builds")
     parser.add_argument("--furnace", type=Path, default=ROOT / "target/furnace/release/furnace-peer")
-    parser.add_argument("--library", type=Path, required=True, help="of ONNX Runtime, for servers in Rust")
+    parser.add_argument("--runtime", type=Path, required=True, help="of ONNX Runtime, for servers in Rust")
     parser.add_argument("--only", nargs="*", default=None, help="names of servers")
     parser.add_argument("--output", type=Path, default=ROOT / "proto")
     given = parser.parse_args()
     # Servers run in folders of their own.
-    given.server, given.load, given.library = given.server.resolve(), given.load.resolve(), given.library.resolve()
+    given.server, given.load, given.runtime = given.server.resolve(), given.load.resolve(), given.runtime.resolve()
     started, load_before = time.time(), os.getloadavg()[0]
     found: dict = {"rows": [], "failed": {}, "seconds": given.seconds, "pixels": PIXELS}
     with tempfile.TemporaryDirectory() as folder:
         bodies = write_bodies(Path(folder))
-        servers = [ours(given.server, Path(folder)), furnace(given.furnace.resolve(), given.library), *peers()]
+        servers = [ours(given.server, Path(folder)), furnace(given.furnace.resolve(), given.runtime), *peers()]
         measured = [server for server in servers if given.only is None or server.name in given.only]
         found["limits"], found["limits_of_one"] = limits(given)
         for server in measured:
