@@ -119,10 +119,14 @@ impl Collector {
         self.0.lock().unwrap().iter().map(|(_, span)| span.clone()).collect()
     }
 
-    /// The spans of one request, by name, once its own has come.
-    fn request(&self, name: &str) -> BTreeMap<String, Span> {
+    /// The spans of one request, by name, once its own has come. Several images may run as several batches.
+    fn request(&self, name: &str) -> BTreeMap<String, Vec<Span>> {
         eventually(name, || self.spans().iter().any(|span| span.name == name));
-        self.spans().into_iter().map(|span| (span.name.clone(), span)).collect()
+        let mut named = BTreeMap::<_, Vec<_>>::new();
+        for span in self.spans() {
+            named.entry(span.name.clone()).or_default().push(span);
+        }
+        named
     }
 }
 
@@ -172,7 +176,7 @@ fn a_request_is_told_part_by_part_in_the_trace_of_its_client() {
     let answer = score(&server, &format!("00-{TRACE}-{CALLER}-01"));
     let name = "POST /v1/models/{model}/score";
     let mut spans = collector.request(name);
-    let request = spans.remove(name).unwrap();
+    let request = spans.remove(name).unwrap().remove(0);
     assert_eq!(hexadecimal(&request.trace_id), TRACE);
     assert_eq!(hexadecimal(&request.parent_span_id), CALLER);
     let place = format!("00-{TRACE}-{}-01", hexadecimal(&request.span_id));
@@ -187,17 +191,21 @@ fn a_request_is_told_part_by_part_in_the_trace_of_its_client() {
     );
 
     for part in ["receive", "intake", "queue", "batch", "encode"] {
-        let span = &spans[part];
-        assert_eq!(span.trace_id, request.trace_id, "{part}");
-        assert_eq!(span.parent_span_id, request.span_id, "{part}");
-        assert!(is_within(span, &request), "{part}");
+        for span in &spans[part] {
+            assert_eq!(span.trace_id, request.trace_id, "{part}");
+            assert_eq!(span.parent_span_id, request.span_id, "{part}");
+            assert!(is_within(span, &request), "{part}");
+        }
     }
-    let (batch, queue, run) = (&spans["batch"], &spans["queue"], &spans["run"]);
-    assert_eq!(run.parent_span_id, batch.span_id);
-    assert!(is_within(run, batch));
-    assert!(batch.links.iter().any(|link| link.span_id == request.span_id));
-    assert_eq!(queue.links[0].span_id, batch.span_id);
-    assert_eq!(text(&batch.attributes, "density.operation").as_deref(), Some("score"));
+    for batch in &spans["batch"] {
+        let runs = spans["run"].iter().filter(|run| run.parent_span_id == batch.span_id);
+        assert_eq!(runs.filter(|run| is_within(run, batch)).count(), 1, "{spans:?}");
+        assert!(batch.links.iter().any(|link| link.span_id == request.span_id));
+        assert_eq!(text(&batch.attributes, "density.operation").as_deref(), Some("score"));
+        let mut places = spans["queue"].iter().flat_map(|queue| &queue.links);
+        assert!(places.any(|link| link.span_id == batch.span_id), "{spans:?}");
+    }
+    assert_eq!(spans["run"].len(), spans["batch"].len(), "{spans:?}");
     let traces = collector.spans();
     assert!(
         traces.iter().all(|span| hexadecimal(&span.trace_id) == TRACE),
@@ -321,7 +329,7 @@ fn calls_of_grpc_are_traced_also_out_of_a_sandbox() {
         let head = call_score(&server, &format!("00-{TRACE}-{CALLER}-01"));
         let name = "density.v1.Density/Score";
         let mut spans = collector.request(name);
-        let call = spans.remove(name).unwrap();
+        let call = spans.remove(name).unwrap().remove(0);
         assert_eq!(hexadecimal(&call.trace_id), TRACE);
         assert_eq!(hexadecimal(&call.parent_span_id), CALLER);
         assert_eq!(
@@ -331,12 +339,12 @@ fn calls_of_grpc_are_traced_also_out_of_a_sandbox() {
         assert_eq!(text(&call.attributes, "rpc.system").as_deref(), Some("grpc"));
         assert_eq!(text(&call.attributes, "rpc.grpc.status_code").as_deref(), Some("0"));
         for part in ["intake", "queue", "batch", "encode"] {
-            let span = spans.get(part).unwrap_or_else(|| panic!("no {part}: {spans:?}"));
+            let span = &spans.get(part).unwrap_or_else(|| panic!("no {part}: {spans:?}"))[0];
             assert_eq!(span.trace_id, call.trace_id, "{part}");
             assert_eq!(span.parent_span_id, call.span_id, "{part}");
             assert!(is_within(span, &call), "{part}");
         }
-        assert_eq!(spans["run"].parent_span_id, spans["batch"].span_id);
+        assert_eq!(spans["run"][0].parent_span_id, spans["batch"][0].span_id);
         // A client that does not want to be traced is not.
         let head = call_score(&server, &format!("00-{}-{CALLER}-00", "1".repeat(32)));
         assert!(!head.contains_key("traceresponse"));
