@@ -215,7 +215,8 @@ def test_statistics_count_images_and_requests(client: triton.InferenceServerClie
     client.infer(MODEL, [tensor("image", images, "UINT8")])
     after = counts()
     assert after["inference_count"] - before["inference_count"] == 3
-    assert after["execution_count"] - before["execution_count"] == 1
+    # Workers may share the images.
+    assert 1 <= after["execution_count"] - before["execution_count"] <= 3
     success = after["inference_stats"]["success"]
     assert success["ns"] >= after["inference_stats"]["compute_infer"]["ns"] > 0
     assert MODEL in {own["name"] for own in client.get_inference_statistics()["model_stats"]}
