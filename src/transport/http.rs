@@ -24,13 +24,12 @@ use tower_http::{
         predicate::{Predicate, SizeAbove},
     },
     cors::{AllowHeaders, AllowOrigin, CorsLayer},
-    decompression::RequestDecompressionLayer,
 };
 
 use super::{
     access::{Door, Guard, GuardRoutes},
     middleware::Layered,
-    web::{body, catch_panics, config, observe, output, problem, scope},
+    web::{body, catch_panics, config, observe, output, problem, scope, unpack},
 };
 use crate::operations::Service;
 
@@ -94,7 +93,7 @@ pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
             catch_panics(),
             MapRequestLayer::new(plain_at_worst),
             compression(),
-            RequestDecompressionLayer::new(),
+            Layered(unpack::Unpack),
             Layered(output::Count(memory_budget)),
         ))
         .layer((

@@ -7,6 +7,7 @@ pub(super) mod observe;
 pub(super) mod output;
 pub mod problem;
 pub(super) mod scope;
+pub(super) mod unpack;
 
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;

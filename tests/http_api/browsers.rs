@@ -42,19 +42,53 @@ async fn other_codings_are_refused_with_those_that_are_read() {
     answer.problem(415, "unsupported_media_type");
     let accepted = answer.header("accept-encoding");
     assert!(accepted.contains("gzip") && accepted.contains("deflate"), "{accepted}");
+    let twice = post("tiny-pixelcnn", "score").header("content-encoding", "gzip");
+    let twice = twice
+        .header("content-encoding", "gzip")
+        .body("image/png", gzip(&gzip(&png(0, 4))));
+    twice.send().await.problem(415, "unsupported_media_type");
 }
 
 #[tokio::test]
 async fn what_counts_is_the_unpacked_size() {
     let bomb = gzip(&vec![0; 4 << 20]);
     assert!(bomb.len() < 64 << 10);
-    let config = HttpConfig {
-        max_body_bytes: 1 << 20,
-        ..HttpConfig::default()
-    };
-    let call = post("tiny-pixelcnn", "score").within(config);
-    let call = call.header("content-encoding", "gzip");
-    call.body("image/png", bomb).send().await.problem(413, "body_too_large");
+    // Of all members together.
+    let of_members = gzip(&vec![0; 600 << 10]).repeat(2);
+    for body in [bomb, of_members] {
+        let config = HttpConfig {
+            max_body_bytes: 1 << 20,
+            ..HttpConfig::default()
+        };
+        let call = post("tiny-pixelcnn", "score").within(config);
+        let call = call.header("content-encoding", "gzip");
+        call.body("image/png", body).send().await.problem(413, "body_too_large");
+    }
+}
+
+#[tokio::test]
+async fn a_gzip_file_is_all_of_its_members() {
+    let file = png(0, 4);
+    let plain = score("identity", file.clone()).await.ok()["results"].clone();
+    let (start, end) = file.split_at(file.len() / 2);
+    for body in [
+        [gzip(start), gzip(end)].concat(),
+        [gzip(b""), gzip(start), gzip(end), gzip(b"")].concat(),
+    ] {
+        assert_eq!(score("gzip", body).await.ok()["results"], plain);
+    }
+    let many = score("gzip", gzip(b"").repeat(1025)).await;
+    assert!(many.problem(400, "malformed").contains("1024 members"));
+}
+
+#[tokio::test]
+async fn what_stands_behind_the_end_is_no_part_of_it() {
+    let file = png(0, 4);
+    for (coding, packed) in [("gzip", gzip(&file)), ("deflate", deflate(&file))] {
+        let detail = score(coding, [&packed, &b"more"[..]].concat()).await;
+        let detail = detail.problem(400, "malformed");
+        assert!(detail.contains("Content-Encoding"), "{detail}");
+    }
 }
 
 #[tokio::test]
@@ -64,6 +98,9 @@ async fn what_is_not_packed_as_it_says_is_said() {
     let mut cut = gzip(&png(0, 4));
     cut.truncate(cut.len() / 2);
     score("gzip", cut).await.problem(400, "malformed");
+    let mut cut = deflate(&png(0, 4));
+    cut.truncate(cut.len() - 1);
+    score("deflate", cut).await.problem(400, "malformed");
 }
 
 fn open_to(origins: &[&str]) -> HttpConfig {

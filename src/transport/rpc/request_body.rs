@@ -25,12 +25,12 @@ use tokio::{
 };
 use tonic::Status;
 
-use self::decompression::{Compression, Decompressor};
+use self::decompression::{Decompressor, take_packing};
 use super::status;
 use crate::{
     intake::{MemoryBudget, Reservation},
     model::{Kind, Refusal},
-    transport::web::body::is_too_slow,
+    transport::web::{body::is_too_slow, unpack::Packing},
 };
 
 mod decompression;
@@ -61,13 +61,13 @@ impl MessageLimits {
     /// Holds the messages of a call to it; the first is looked at as soon as any of it is there. The one message of a
     /// call that is no stream is on its way from the head of the call until the client has ended its side.
     pub(crate) fn receive(&self, mut request: Request, is_stream: bool, look: Option<Look>) -> Request {
-        let compression = Compression::take(request.headers_mut());
+        let packing = take_packing(request.headers_mut());
         request.map(|body| {
             Body::new(RequestBody {
                 body,
                 held: self.memory_budget.open(),
                 limits: self.clone(),
-                compression,
+                packing,
                 is_stream,
                 look,
                 since: Instant::now(),
@@ -85,7 +85,7 @@ impl MessageLimits {
 struct RequestBody {
     body: Body,
     limits: MessageLimits,
-    compression: Option<Compression>,
+    packing: Option<Packing>,
     is_stream: bool,
     /// Taken by the first message.
     look: Option<Look>,
@@ -173,15 +173,15 @@ impl RequestBody {
     /// Begins a message.
     fn begin(&mut self, framing: [u8; FRAMING]) -> Result<(), Status> {
         let left = length(&framing);
-        self.part = match (framing[0], self.compression) {
+        self.part = match (framing[0], self.packing) {
             _ if left > self.limits.max_bytes => {
                 let max_bytes = self.limits.max_bytes;
                 let detail = format!("the message has {left} bytes, and at most {max_bytes} are possible");
                 return Err(Status::out_of_range(detail));
             }
-            (1, Some(compression)) => Part::Packed {
+            (1, Some(packing)) => Part::Packed {
                 left,
-                decompressor: Box::new(Decompressor::new(compression, self.limits.max_bytes)),
+                decompressor: Box::new(Decompressor::new(packing, self.limits.max_bytes)),
             },
             (0, _) => Part::Plain {
                 left,

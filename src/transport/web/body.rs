@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::scope::Announced;
+use super::{scope::Announced, unpack::not_packed};
 use crate::{
     intake::Reservation,
     model::{Kind, Refusal},
@@ -99,14 +99,11 @@ impl Arriving {
             Ok(None) => Ok(None),
             Ok(Some(Ok(bytes))) => Ok(Some(bytes)),
             Ok(Some(Err(error))) if is_too_slow(&error) => Err(Refusal::new(Kind::BodyTimeout, TooSlow.to_string())),
-            Ok(Some(Err(_))) if self.announced.is_coded => Err(Refusal::new(
-                Kind::Malformed,
-                "the body is not what its Content-Encoding says, or it ended early",
-            )),
-            Ok(Some(Err(_))) => Err(Refusal::new(
-                Kind::Malformed,
-                "the body ended before its declared length",
-            )),
+            Ok(Some(Err(error))) => {
+                let what = not_packed(&error).map(ToString::to_string);
+                let what = what.unwrap_or_else(|| "the body ended before its declared length".to_owned());
+                Err(Refusal::new(Kind::Malformed, what))
+            }
             Err(_) => Err(Refusal::new(
                 Kind::BodyTimeout,
                 format!("the body did not arrive within {} s", self.time.as_secs_f64()),

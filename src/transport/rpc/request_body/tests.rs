@@ -81,6 +81,10 @@ async fn messages_come_out_plain_however_they_are_packed_and_cut() {
         ("gzip", framed(1, &gzip(&message))),
         ("deflate", framed(1, &deflate(&message))),
         ("gzip", plain.clone()),
+        (
+            "gzip",
+            framed(1, &[gzip(&message[..70_000]), gzip(&message[70_000..])].concat()),
+        ),
     ] {
         for cut in [1, 3, 4096, 1 << 20] {
             let request = request(encoding, pieces(&sent, cut));
@@ -173,6 +177,7 @@ async fn what_is_not_packed_as_it_says_is_malformed() {
         framed(1, b"text"),
         framed(1, &packed[..last]),
         framed(1, &wrong),
+        framed(1, &[&packed, &b"more"[..]].concat()),
         framed(1, &[]),
     ] {
         let received = limits(&memory_budget).receive(request("gzip", pieces(&sent, 10)), false, None);
