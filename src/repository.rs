@@ -10,6 +10,7 @@
 
 mod catalogue;
 mod control;
+mod disk;
 mod order;
 mod overrides;
 mod parallel;
@@ -33,6 +34,7 @@ use arc_swap::ArcSwap;
 
 use self::{
     catalogue::{Entry, Shown, Versions},
+    disk::Disk,
     order::Ordered,
     overrides::Overrides,
     records::Records,
@@ -107,6 +109,10 @@ pub struct Repository {
     has_looked: AtomicBool,
     /// Why the folder could not be read when it was last looked at.
     unread: Mutex<Option<String>>,
+    /// Why what operators ask for could not be kept when that was last tried.
+    unkept: Mutex<Option<String>>,
+    /// Where calls look into the folder: one that stands still keeps no caller.
+    disk: Disk,
 }
 
 /// What earlier scans came to.
@@ -143,6 +149,8 @@ impl Repository {
             shown: ArcSwap::default(),
             has_looked: AtomicBool::new(false),
             unread: Mutex::default(),
+            unkept: Mutex::default(),
+            disk: Disk::default(),
         }
     }
 
@@ -156,7 +164,7 @@ impl Repository {
     }
 
     /// The same, with what operators ask for kept in a file of that folder. What it holds already is wished from the
-    /// start; an error if that cannot be read.
+    /// start; an error if that cannot be read. That it cannot be written is told, and only calls suffer from it.
     pub fn keeping_overrides_in(mut self, folder: &Path) -> io::Result<Self> {
         let overrides = Overrides::kept_in(folder)?;
         self.shown = ArcSwap::from_pointee(Shown {
@@ -164,6 +172,7 @@ impl Repository {
             shadows: overrides.shadows(),
             ..Shown::default()
         });
+        self.note_kept(&overrides.try_to_keep());
         self.overrides = Mutex::new(overrides);
         Ok(self)
     }
@@ -188,6 +197,7 @@ impl Repository {
         let sight = self.source.look(&mut known.ignored);
         *lock(&self.unread) = sight.as_ref().err().map(ToString::to_string);
         let Sight { candidates, unreadable } = sight?;
+        self.try_again_to_keep();
         let before = self.shown.load_full();
         if candidates.is_empty() && unreadable.is_empty() && !(self.has_looked() && before.versions.is_empty()) {
             tracing::warn!("there are no models: a model is a folder <name>/<version> with a model.toml");

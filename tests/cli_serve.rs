@@ -257,6 +257,45 @@ fn a_model_that_is_refused_is_told_wherever_operators_look() {
 }
 
 #[test]
+fn a_folder_that_takes_no_changes_is_told_from_the_start_until_it_does() {
+    let (repository, folder) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    copy_model("tiny-pixelcnn", repository.path());
+    // Nobody can make anything behind a link that leads nowhere, not even root.
+    let records = folder.path().join("records");
+    std::os::unix::fs::symlink(folder.path().join("nowhere"), &records).unwrap();
+    let mut serving = binary();
+    serving.args([
+        "serve",
+        "--http",
+        "127.0.0.1:0",
+        "--grpc",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ]);
+    serving.args(["--model-control", "kept", "--proof-records", records.to_str().unwrap()]);
+    let mut log = String::new();
+    let server = Server::spawn_with(serving, repository.path(), |line| log.push_str(line));
+    let told = "calls cannot change models, because what they come to cannot be kept";
+    assert!(log.contains(told), "{log}");
+    let found = weaknesses(&server);
+    assert!(found.len() == 1 && found[0].starts_with(told), "{found:?}");
+    let pin = || {
+        let path = "/v1/repository/models/tiny-pixelcnn/versions/1/pin";
+        server.ask("POST", path, "text/plain", b"")
+    };
+    assert!(pin().starts_with("HTTP/1.1 500"));
+    assert_eq!(weaknesses(&server).len(), 1);
+    fs::create_dir(folder.path().join("nowhere")).unwrap();
+    server.signal("HUP");
+    eventually("the end of the weakness", || !server.get("/readyz").contains(told));
+    assert!(pin().starts_with("HTTP/1.1 200"));
+    server.signal("TERM");
+    let (_, log) = server.wait();
+    assert!(log.contains("calls can change models again"), "{log}");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn without_a_folder_for_temporary_files_nothing_is_missing() {
     let repository = tempfile::tempdir().unwrap();

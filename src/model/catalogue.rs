@@ -20,8 +20,8 @@ pub trait Catalogue: Debug + Send + Sync {
     /// Every version of every model, in order of name and version.
     fn listings(&self) -> Vec<Listing>;
 
-    /// What is wrong beside what listings say: a folder of models that cannot be read, a pin to a version that does not
-    /// serve.
+    /// What is wrong beside what listings say: a folder of models that cannot be read, calls that cannot be kept, a pin
+    /// to a version that does not serve.
     fn troubles(&self) -> Vec<String> {
         Vec::new()
     }

@@ -145,8 +145,9 @@ impl Service {
         self.catalogue.unready()
     }
 
-    /// What the operator should know though the server takes work: a folder of models that cannot be read, pins that
-    /// lead nowhere, versions that were refused, and what ready ones do without. Their number is a metric.
+    /// What the operator should know though the server takes work: a folder of models that cannot be read, calls that
+    /// cannot be kept, pins that lead nowhere, versions that were refused, and what ready ones do without. Their number
+    /// is a metric.
     pub fn weaknesses(&self) -> Vec<String> {
         let mut all = self.catalogue.troubles();
         for listing in self.catalogue.listings() {

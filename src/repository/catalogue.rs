@@ -197,7 +197,11 @@ impl Catalogue for Repository {
         let idle = idle.map(|(name, number)| {
             format!("model {name:?} is pinned to version {number}, which does not serve: pin another version, or unpin")
         });
-        unread.into_iter().chain(idle).collect()
+        unread
+            .into_iter()
+            .chain(lock(&self.unkept).clone())
+            .chain(idle)
+            .collect()
     }
 
     fn unready(&self) -> Option<String> {

@@ -9,8 +9,8 @@ use super::{
     Repository,
     catalogue::{Entry, Shown},
     lock,
-    overrides::Override,
-    source::Ignored,
+    overrides::{Override, Overrides},
+    source::{Ignored, Sight},
 };
 use crate::model::{
     Kind, Model, Refusal,
@@ -18,6 +18,9 @@ use crate::model::{
     control::{Action, Change, Control},
     detect::Judges,
 };
+
+/// What is wrong where changes cannot be written down.
+const UNKEPT: &str = "calls cannot change models, because what they come to cannot be kept for restarts";
 
 /// A version by name and number.
 type Version = (String, u32);
@@ -41,6 +44,7 @@ impl Control for Repository {
     }
 
     fn look(&self) -> Result<Vec<Listing>, Refusal> {
+        self.sight()?;
         self.scan().map_err(unreadable)?;
         Ok(self.listings())
     }
@@ -48,13 +52,9 @@ impl Control for Repository {
 
 impl Repository {
     fn load_by_call(&self, model: &str, version: Option<u32>, again: bool) -> Result<(), Refusal> {
-        let mut known = lock(&self.known);
         // What is not there is not wished for: names would gather.
-        let there = self
-            .source
-            .look(&mut Ignored::default())
-            .map_err(unreadable)?
-            .candidates;
+        let there = self.sight()?.candidates;
+        let mut known = lock(&self.known);
         let mut own = there.iter().filter(|candidate| candidate.name == model).peekable();
         if own.peek().is_none() {
             let names: BTreeSet<&str> = there.iter().map(|candidate| &*candidate.name).collect();
@@ -114,13 +114,9 @@ impl Repository {
             )));
         }
         let mut overrides = lock(&self.overrides);
-        overrides
-            .change([model], |over| over.unload(version))
-            .map_err(Refusal::not_kept)?;
+        self.wish(&mut overrides, &[model], |over| over.unload(version))?;
         for (name, number) in &others {
-            overrides
-                .change([&**name], |over| over.unload(Some(*number)))
-                .map_err(Refusal::not_kept)?;
+            self.wish(&mut overrides, &[name], |over| over.unload(Some(*number)))?;
         }
         let unloaded: BTreeSet<Version> = own.into_iter().chain(others).collect();
         self.shown.rcu(|shown| {
@@ -191,9 +187,7 @@ impl Repository {
     /// Changes what is wished of models, and lets requests see it.
     fn set(&self, models: &[&str], change: impl Fn(&mut Override)) -> Result<(), Refusal> {
         let mut overrides = lock(&self.overrides);
-        overrides
-            .change(models.iter().copied(), change)
-            .map_err(Refusal::not_kept)?;
+        self.wish(&mut overrides, models, change)?;
         let (pinned, shadows) = (overrides.pins(), overrides.shadows());
         self.shown.rcu(|shown| Shown {
             pinned: pinned.clone(),
@@ -201,6 +195,41 @@ impl Repository {
             ..Shown::clone(shown)
         });
         Ok(())
+    }
+}
+
+/// Files and folders, which may be on a disk that does not answer.
+impl Repository {
+    /// What the folder holds now, in bounded time: whoever looks for longer holds what other calls wait for.
+    fn sight(&self) -> Result<Sight, Refusal> {
+        let source = self.source.clone();
+        let sight = self.disk.ask(move || source.look(&mut Ignored::default()));
+        sight.map_err(unreadable)
+    }
+
+    /// Changes what is wished of models, and keeps it.
+    fn wish(&self, overrides: &mut Overrides, models: &[&str], change: impl Fn(&mut Override)) -> Result<(), Refusal> {
+        let changed = overrides.change(models.iter().copied(), change);
+        self.note_kept(&changed);
+        changed.map_err(Refusal::not_kept)
+    }
+
+    /// Tries again whether changes can be kept, if they could not.
+    pub(super) fn try_again_to_keep(&self) {
+        if lock(&self.unkept).is_some() {
+            self.note_kept(&lock(&self.overrides).try_to_keep());
+        }
+    }
+
+    /// Tells that calls can change nothing any more, or again.
+    pub(super) fn note_kept(&self, kept: &io::Result<()>) {
+        let mut unkept = lock(&self.unkept);
+        match (&*unkept, kept) {
+            (None, Err(error)) => tracing::warn!(%error, "{UNKEPT}"),
+            (Some(_), Ok(())) => tracing::info!("calls can change models again"),
+            _ => {}
+        }
+        *unkept = kept.as_ref().err().map(|error| format!("{UNKEPT}: {error}"));
     }
 }
 
@@ -234,5 +263,9 @@ fn conflict(reason: String) -> Refusal {
 }
 
 fn unreadable(error: io::Error) -> Refusal {
+    if error.kind() == io::ErrorKind::TimedOut {
+        let detail = "nothing was changed, because the folder of the models does not answer";
+        return Refusal::new(Kind::DeadlineExceeded, detail);
+    }
     Refusal::internal(format!("the model repository cannot be read: {error}"))
 }

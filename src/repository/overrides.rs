@@ -9,6 +9,9 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
+
+use super::disk::Disk;
 
 /// The name of the file.
 pub(super) const FILE: &str = "control.json";
@@ -64,24 +67,46 @@ impl Override {
     }
 }
 
+/// What is wished of every model.
+type Models = BTreeMap<String, Override>;
+
 /// What operators have set for every model.
 #[derive(Debug, Default)]
 pub(super) struct Overrides {
-    models: BTreeMap<String, Override>,
-    file: Option<PathBuf>,
+    models: Models,
+    kept: Option<Kept>,
+}
+
+/// Where they are kept.
+#[derive(Debug)]
+struct Kept {
+    folder: PathBuf,
+    disk: Disk,
 }
 
 impl Overrides {
     /// What the file in that folder holds, where later ones go, too; nothing if there is none yet.
     pub(super) fn kept_in(folder: &Path) -> io::Result<Self> {
-        let file = folder.join(FILE);
-        let models = match fs::read(&file) {
+        let (file, disk) = (folder.join(FILE), Disk::default());
+        let models = match disk.ask(move || fs::read(file)) {
             Ok(bytes) => serde_json::from_slice(&bytes)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => BTreeMap::new(),
             Err(error) => return Err(error),
         };
-        let file = Some(file);
-        Ok(Self { models, file })
+        let folder = folder.to_owned();
+        Ok(Self {
+            models,
+            kept: Some(Kept { folder, disk }),
+        })
+    }
+
+    /// Whether changes can be kept now, where they are to be.
+    pub(super) fn try_to_keep(&self) -> io::Result<()> {
+        self.kept.as_ref().map_or(Ok(()), |Kept { folder, disk }| {
+            let folder = folder.clone();
+            // It is gone again at once. A full disk takes a file and none of its bytes.
+            disk.ask(move || written(&folder, b"\n").map(drop))
+        })
     }
 
     /// Whether the version is to be loaded.
@@ -118,29 +143,49 @@ impl Overrides {
                 next.remove(model);
             }
         }
-        if let Some(file) = &self.file
+        if let Some(kept) = &self.kept
             && next != self.models
         {
-            write(file, &next)?;
+            kept.write(&next, &self.models)?;
         }
         self.models = next;
         Ok(())
     }
 }
 
-/// Writes the whole file or leaves it as it was.
-fn write(file: &Path, models: &BTreeMap<String, Override>) -> io::Result<()> {
-    let folder = file.parent().unwrap_or(Path::new("."));
+impl Kept {
+    /// Writes the whole file, or leaves it as it was before.
+    fn write(&self, next: &Models, before: &Models) -> io::Result<()> {
+        let write = |models: &Models| {
+            let (folder, models) = (self.folder.clone(), models.clone());
+            move || -> io::Result<()> {
+                let written = written(&folder, &serde_json::to_vec_pretty(&models)?)?;
+                written.persist(folder.join(FILE))?;
+                Ok(())
+            }
+        };
+        let (write, undo) = (write(next), write(before));
+        self.disk.ask_or_undo(write, move || {
+            if let Err(error) = undo() {
+                tracing::warn!(%error, "a change of models that was refused may come with the next start");
+            }
+        })
+    }
+}
+
+/// A new file in that folder that holds these bytes.
+fn written(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     fs::create_dir_all(folder)?;
-    let mut written = tempfile::NamedTempFile::new_in(folder)?;
-    written.write_all(&serde_json::to_vec_pretty(models)?)?;
+    let mut written = NamedTempFile::new_in(folder)?;
+    written.write_all(bytes)?;
     written.as_file().sync_all()?;
-    written.persist(file)?;
-    Ok(())
+    Ok(written)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -177,7 +222,33 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut overrides = Overrides::kept_in(&folder.path().join("later")).unwrap();
         fs::write(folder.path().join("later"), "a file where a folder should be").unwrap();
+        assert!(overrides.try_to_keep().is_err());
         assert!(overrides.change(["a"], |over| over.pin(Some(1))).is_err());
         assert!(overrides.pins().is_empty());
+    }
+
+    #[test]
+    fn whether_changes_can_be_kept_is_tried_without_a_trace() {
+        let folder = tempfile::tempdir().unwrap();
+        let overrides = Overrides::kept_in(&folder.path().join("later")).unwrap();
+        overrides.try_to_keep().unwrap();
+        let mut left = folder.path().join("later").read_dir().unwrap();
+        assert!(left.next().is_none());
+        assert!(Overrides::default().try_to_keep().is_ok());
+    }
+
+    #[test]
+    fn a_disk_that_stands_still_keeps_nobody_waiting_and_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut overrides = Overrides::kept_in(folder.path()).unwrap();
+        let disk = &mut overrides.kept.as_mut().unwrap().disk;
+        *disk = Disk::with_patience(Duration::from_millis(1));
+        let back = disk.hold_up();
+        let change = overrides.change(["a"], |over| over.pin(Some(1)));
+        assert_eq!(change.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert!(overrides.pins().is_empty());
+        drop(back);
+        overrides.kept.as_mut().unwrap().disk.wait();
+        assert!(Overrides::kept_in(folder.path()).unwrap().pins().is_empty());
     }
 }

@@ -8,18 +8,14 @@ use std::{
     fs, io,
     io::Write,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
-        mpsc,
-    },
-    thread,
-    time::{Duration, UNIX_EPOCH},
+    sync::atomic::{AtomicBool, Ordering},
+    time::UNIX_EPOCH,
 };
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::disk::Disk;
 use crate::families::{
     Findings,
     manifest::{hexadecimal, sha256},
@@ -27,9 +23,6 @@ use crate::families::{
 
 /// Changes when the form of a record does.
 const FORM: &str = "density-server record 2";
-
-/// How long a version waits for a disk that does not answer before it serves without a record.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A folder of records, of proofs by one server on one runtime.
 #[derive(Debug)]
@@ -85,7 +78,7 @@ impl Records {
 
     fn read_record(&self, key: &Key) -> Option<Findings> {
         let file = self.folder.join(&key.file);
-        let bytes = self.disk.within(PATIENCE, move || fs::read(file)).ok()?;
+        let bytes = self.disk.ask(move || fs::read(file)).ok()?;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
         let is_whole = record.sha256 == checksum(&record.depends, &record.findings)?;
         (is_whole && record.depends == key.depends).then_some(record.findings)
@@ -95,7 +88,7 @@ impl Records {
     pub(super) fn write(&self, key: Key, findings: Findings) {
         let folder = self.folder.clone();
         let write = move || write_record(&folder, key, findings);
-        if let Err(error) = self.disk.within(PATIENCE, write)
+        if let Err(error) = self.disk.ask(write)
             && !self.has_failed.swap(true, Ordering::Relaxed)
         {
             let folder = self.folder.display();
@@ -116,36 +109,6 @@ fn write_record(folder: &Path, Key { file, depends }: Key, findings: Findings) -
     written.write_all(&serde_json::to_vec(&record)?)?;
     written.persist(folder.join(file))?;
     Ok(())
-}
-
-/// A disk that may stand still: what waits for it then is left to itself, and nothing is asked before that is over.
-#[derive(Debug, Default)]
-struct Disk(Mutex<Weak<()>>);
-
-impl Disk {
-    fn within<T: Send + 'static>(
-        &self,
-        patience: Duration,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let left = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let silent = || io::Error::new(io::ErrorKind::TimedOut, "its disk does not answer");
-        if left().strong_count() > 0 {
-            return Err(silent());
-        }
-        let (tell, told) = mpsc::channel();
-        let waits = Arc::new(());
-        let waiting = Arc::downgrade(&waits);
-        thread::Builder::new().name("records".to_owned()).spawn(move || {
-            let _waits = waits;
-            // Nobody may want to know any more.
-            drop(tell.send(work()));
-        })?;
-        told.recv_timeout(patience).unwrap_or_else(|_| {
-            *left() = waiting;
-            Err(silent())
-        })
-    }
 }
 
 /// This server: its version and its very file, so that a build with other proofs does them.
@@ -201,25 +164,6 @@ mod tests {
             assert_ne!(damaged, text);
             fs::write(&file, damaged).unwrap();
             assert!(records.read(&records.key("a", 1, &[1; 32])).is_empty());
-        }
-    }
-
-    #[test]
-    fn a_disk_that_stands_still_is_not_waited_for_and_used_again_when_it_is_back() {
-        let disk = Disk::default();
-        let (back, is_back) = mpsc::channel::<()>();
-        let (short, long) = (Duration::from_millis(1), Duration::from_secs(60));
-        let stuck = disk.within(short, move || {
-            // Ends when the other side is dropped.
-            is_back.recv().unwrap_or_default();
-            Ok(())
-        });
-        assert_eq!(stuck.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        let next = disk.within(long, || Ok(()));
-        assert_eq!(next.unwrap_err().kind(), io::ErrorKind::TimedOut);
-        drop(back);
-        while disk.within(long, || Ok(())).is_err() {
-            thread::yield_now();
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use crate::families::manifest::{MANIFEST, version_number};
 
 /// Where versions are looked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Source {
     /// `<root>/<name>/<version>`.
     Root(PathBuf),
