@@ -9,7 +9,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::{Read, Write},
-    net::{TcpListener, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     thread,
 };
@@ -33,6 +33,7 @@ use opentelemetry_proto::tonic::{
     trace::v1::Span,
 };
 use prost::Message;
+use socket2::{Domain, Socket, Type};
 use tonic::{Code, Request, Response, Status, body::Body, service::Routes};
 
 /// Spans are sent as soon as they end, nearly.
@@ -361,9 +362,10 @@ fn calls_of_grpc_are_traced_also_out_of_a_sandbox() {
 /// right, and neither the spans that wait nor the end of the server take longer than they may.
 #[test]
 fn a_collector_that_takes_no_spans_is_never_waited_for_and_is_told_of_once() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
-    let dead = format!("http://{}", closed.local_addr().unwrap());
-    drop(closed);
+    // Bound, so that nobody else gets the port, and without an ear.
+    let closed = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    closed.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let dead = format!("http://{}", closed.local_addr().unwrap().as_socket().unwrap());
     let held = Mutex::new(Vec::new());
     let silent = connected(move |stream| held.lock().unwrap().push(stream));
     let other = connected(|mut stream| {
