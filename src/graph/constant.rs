@@ -80,12 +80,10 @@ impl Constant {
 
     /// The value that all places have.
     pub(super) fn uniform(&self) -> Option<f64> {
-        let is_same = match &self.values {
-            Values::Floats(values) => values.windows(2).all(|pair| pair[0] == pair[1]),
-            Values::Ints(values) => values.windows(2).all(|pair| pair[0] == pair[1]),
-        };
-        let first = || self.rearranged(vec![1], std::iter::once(0));
-        (is_same && self.len() > 0).then(first)?.single()
+        match &self.values {
+            Values::Floats(values) => alike(values).map(f64::from),
+            Values::Ints(values) => alike(values).map(|value| value as f64),
+        }
     }
 
     pub(super) fn as_floats(&self) -> Option<&[f32]> {
@@ -145,6 +143,12 @@ impl Constant {
         }
         tensor
     }
+}
+
+/// What all of these are, if there are any.
+fn alike<T: Copy + PartialEq>(values: &[T]) -> Option<T> {
+    let (&first, others) = values.split_first()?;
+    others.iter().all(|&other| other == first).then_some(first)
 }
 
 /// Sizes and values of a constant of this type, one of those that are raw words of N bytes or stand in integers of 32

@@ -191,15 +191,12 @@ pub fn input_factor(model: &Model, input: &str) -> f64 {
 /// Factor and term of what the graph does to its input before anything else, as far as that is by single numbers; 1 and
 /// 0 if it does something else first.
 pub fn input_map(model: &Model, input: &str) -> (f64, f64) {
-    let (mut at, mut factor, mut term) = (input, 1.0, 0.0);
+    let (mut factor, mut term) = (1.0, 0.0);
     let Some(graph) = &model.graph else {
         return (factor, term);
     };
     // As long as there is one reader, and it is an affine map by scalars.
-    loop {
-        let Some(node) = only_reader(graph, at) else {
-            return (factor, term);
-        };
+    for (node, at) in only_readers(graph, input) {
         let other = node.inputs.iter().find(|name| *name != at);
         let value = other.and_then(|name| scalar(graph, name));
         let is_first = node.inputs[0] == at;
@@ -210,13 +207,10 @@ pub fn input_map(model: &Model, input: &str) -> (f64, f64) {
             ("Sub", Some(value)) if is_first => (factor, term - value),
             ("Sub", Some(value)) => (-factor, value - term),
             ("Cast" | "Identity", None) => (factor, term),
-            _ => return (factor, term),
+            _ => break,
         };
-        let Some(output) = node.outputs.first() else {
-            return (factor, term);
-        };
-        at = output;
     }
+    (factor, term)
 }
 
 /// The largest number that is added to an input or taken from it, before anything but places and types is changed; 0 if
@@ -225,11 +219,7 @@ pub fn input_term(model: &Model, input: &str) -> f64 {
     let Some(graph) = &model.graph else {
         return 0.0;
     };
-    let mut at = input;
-    loop {
-        let Some(node) = only_reader(graph, at) else {
-            return 0.0;
-        };
+    for (node, at) in only_readers(graph, input) {
         match node.op_type() {
             "Add" | "Sub" => {
                 let term = node.inputs.iter().find(|name| *name != at);
@@ -240,11 +230,19 @@ pub fn input_term(model: &Model, input: &str) -> f64 {
             "Cast" | "Identity" | "Transpose" | "Slice" | "Gather" | "Reshape" if node.inputs[0] == at => {}
             _ => return 0.0,
         }
-        let Some(output) = node.outputs.first() else {
-            return 0.0;
-        };
-        at = output;
     }
+    0.0
+}
+
+/// The nodes behind a value, each the only reader of what the one before it makes, and what each reads of that.
+fn only_readers<'a>(graph: &'a Graph, value: &'a str) -> impl Iterator<Item = (&'a Node, &'a str)> {
+    let mut next = Some(value);
+    std::iter::from_fn(move || {
+        let at = next?;
+        let node = only_reader(graph, at)?;
+        next = node.outputs.first().map(String::as_str);
+        Some((node, at))
+    })
 }
 
 /// The one node that reads the numbers of a value; to ask for its size is not to read it.

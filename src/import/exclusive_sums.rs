@@ -19,11 +19,12 @@ pub(super) fn replaced(model: &mut Model) {
         // Who reads what is then not seen at a glance.
         return;
     }
+    let readers = readers(graph);
     let found: Vec<(usize, String)> = graph
         .nodes
         .iter()
         .filter_map(|node| match (node.op_type(), &node.inputs[..], &node.outputs[..]) {
-            ("Sub", [whole, own], [less]) => Some((sum_of(graph, whole, own)?, less.clone())),
+            ("Sub", [whole, own], [less]) => Some((sum_of(graph, &readers, whole, own)?, less.clone())),
             _ => None,
         })
         .collect();
@@ -35,8 +36,8 @@ pub(super) fn replaced(model: &mut Model) {
     }
 }
 
-/// The place of the running sum of `own` that is a term of `whole`, if nothing else is made of them.
-fn sum_of(graph: &Graph, whole: &str, own: &str) -> Option<usize> {
+/// How often each value is read.
+fn readers(graph: &Graph) -> HashMap<&str, usize> {
     let mut readers: HashMap<&str, usize> = HashMap::new();
     let outputs = graph.outputs.iter().map(|value| value.name());
     for name in graph
@@ -47,6 +48,11 @@ fn sum_of(graph: &Graph, whole: &str, own: &str) -> Option<usize> {
     {
         *readers.entry(name).or_default() += 1;
     }
+    readers
+}
+
+/// The place of the running sum of `own` that is a term of `whole`, if nothing else is made of them.
+fn sum_of(graph: &Graph, readers: &HashMap<&str, usize>, whole: &str, own: &str) -> Option<usize> {
     let mut terms = vec![whole];
     while let Some(term) = terms.pop() {
         let written = graph

@@ -79,13 +79,7 @@ impl Uniform {
         graph.initializers.push(Tensor::of_ints(&name("rest"), &self.rest));
         let rows = Node::new("Shape", &[&node.inputs[1]], &name("rows")).with_int("start", 0);
         graph.nodes.push(rows.with_int("end", 1));
-        graph
-            .nodes
-            .push(Node::new("Concat", &[&name("rows"), &name("rest")], &name("sizes")).with_int("axis", 0));
-        graph
-            .nodes
-            .push(Node::new("Expand", &[&name("value"), &name("sizes")], &name("wide")));
-        node.inputs[at] = name("wide");
+        node.inputs[at] = expanded(graph, &name("value"), &[&name("rows"), &name("rest")], name);
     }
 }
 
@@ -123,13 +117,15 @@ fn repeat(graph: &mut Graph, node: &mut Node, (at, axis): (usize, i64), sibling:
         sizes.push(after);
     }
     let sizes: Vec<&str> = sizes.iter().map(String::as_str).collect();
-    graph
-        .nodes
-        .push(Node::new("Concat", &sizes, &name("sizes")).with_int("axis", 0));
-    graph
-        .nodes
-        .push(Node::new("Expand", &[&node.inputs[at], &name("sizes")], &name("wide")));
-    node.inputs[at] = name("wide");
+    node.inputs[at] = expanded(graph, &node.inputs[at], &sizes, name);
+}
+
+/// Has `value` be brought to a shape that is made of parts; what comes of it has the name that is answered.
+fn expanded(graph: &mut Graph, value: &str, shape: &[&str], name: impl Fn(&str) -> String) -> String {
+    let (sizes, wide) = (name("sizes"), name("wide"));
+    graph.nodes.push(Node::new("Concat", shape, &sizes).with_int("axis", 0));
+    graph.nodes.push(Node::new("Expand", &[value, &sizes], &wide));
+    wide
 }
 
 #[cfg(test)]
