@@ -18,6 +18,8 @@ use crate::{
 pub struct Found {
     /// Sizes of its axes for one item, the batch left out; none if its first axis is not that of the batch.
     pub sizes: Option<Vec<usize>>,
+    /// Size of its first axis in a run, if it has one.
+    pub first: Option<usize>,
     /// Numbers of each item; empty if it is not of items.
     pub rows: Vec<Vec<f32>>,
 }
@@ -107,6 +109,7 @@ impl Probe {
                 if found.len() <= place {
                     found.push(Found {
                         sizes: None,
+                        first: output.shape.first().copied(),
                         rows: Vec::new(),
                     });
                 }

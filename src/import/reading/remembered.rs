@@ -75,6 +75,7 @@ mod tests {
     fn found(number: f32) -> Vec<Found> {
         vec![Found {
             sizes: Some(vec![1]),
+            first: Some(1),
             rows: vec![vec![number]],
         }]
     }

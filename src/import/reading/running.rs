@@ -1,5 +1,7 @@
 //! Running a graph as it was exported.
 
+use std::collections::BTreeSet;
+
 use super::{Taken, Takes};
 use crate::{
     domain::random::{Random, Stream},
@@ -80,10 +82,18 @@ type Ran = (Probe, Vec<Found>);
 pub(super) fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) -> Result<Ran, Problem> {
     let ports: Vec<(&Port, Vec<usize>)> = takes.iter().map(|taken| (&taken.port, taken.sizes.clone())).collect();
     let outputs: Vec<&Port> = export.outputs.iter().collect();
-    let attempt = |model: &Model, batch: usize| {
-        let probe = Probe::new(engine, &export.file, model, (&ports, &outputs), batch)?;
+    let attempt = |batch: usize| {
+        let probe = Probe::new(engine, &export.file, &export.model, (&ports, &outputs), batch)?;
         let found = probe.run(batch, &trial(takes, batch))?;
         Ok::<_, crate::runtime::RuntimeError>((probe, found))
+    };
+    // A processor may have no kernels for short reals; the same in 32 bits computes more exactly.
+    let ran = |batch: usize| {
+        attempt(batch).or_else(|error| {
+            let single = graph::precision::in_single(&export.model);
+            let ran = single.and_then(|single| in_single(engine, export, &single, takes, batch).ok());
+            ran.ok_or(error)
+        })
     };
     let batches = match export.batch {
         Some(batch) => vec![batch],
@@ -91,15 +101,9 @@ pub(super) fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) ->
     };
     let mut first = None;
     for batch in batches {
-        match attempt(&export.model, batch) {
-            Ok(found) => return Ok(found),
+        match ran(batch) {
+            Ok(found) => return Ok(of_its_batch(export, found, |batch| ran(batch).ok())),
             Err(error) => {
-                // A processor may have no kernels for short reals; the same in 32 bits computes more exactly.
-                if let Some(single) = graph::precision::in_single(&export.model)
-                    && let Ok(found) = in_single(engine, export, &single, takes, batch)
-                {
-                    return Ok(found);
-                }
                 first.get_or_insert(error);
             }
         }
@@ -114,6 +118,27 @@ pub(super) fn original(engine: &dyn Engine, export: &Export, takes: &[Taken]) ->
         };
         Problem::new(&export.file, format!("it does not run: {error}"), cure)
     }))
+}
+
+/// What ran with one image, or the same with the number of images that it was exported for: what it holds for each of
+/// these, such as noise, goes with a single row, too, and makes as many rows of it.
+fn of_its_batch(export: &Export, ran: Ran, attempt: impl Fn(usize) -> Option<Ran>) -> Ran {
+    let (probe, found) = &ran;
+    if export.batch.is_some() || probe.batch() != 1 {
+        return ran;
+    }
+    let varying = export.model.graph.as_ref().map(surgery::varying).unwrap_or_default();
+    let of_items = |found: &[Found]| found.iter().filter(|found| found.sizes.is_some()).count();
+    let counts: BTreeSet<usize> = export
+        .outputs
+        .iter()
+        .zip(found)
+        .filter(|(port, found)| found.sizes.is_none() && varying.contains(&port.name))
+        .filter_map(|(_, found)| found.first)
+        .filter(|count| BATCHES.contains(count))
+        .collect();
+    let several = |count| attempt(count).filter(|(_, more)| of_items(more) > of_items(found));
+    counts.into_iter().find_map(several).unwrap_or(ran)
 }
 
 /// What the runtime says where an operator is given numbers of a type that it does not take.

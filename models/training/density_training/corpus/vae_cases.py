@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from density_training.corpus import reference
 from density_training.corpus.case import CLASSES, LATENT, SIDE, Case, Graph
-from density_training.corpus.vaes import Decoder, Encoder, OfLabels, Softened, Whole
+from density_training.corpus.vaes import Decoder, Encoder, OfLabels, Softened, Whole, WithCountedNoise
 
 
 def _sampled(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -102,6 +102,15 @@ def wholes() -> Iterator[Case]:
     yield Case("whole-autoencoder", (Graph(model, (image,)),), family="autoencoder", numbers=errors, says=parted)
     model = Softened(Decoder(nn.Sigmoid()), lambda picture, *_: picture)
     yield Case("whole-softened", (Graph(model, (image,)),), family="vae", refused="not as mean + deviation")
+    # One image goes with the noise of two, and gives two pictures.
+    counted = WithCountedNoise(Decoder(nn.Sigmoid()), lambda picture, _, mean, spread: (picture, mean, spread))
+    yield Case(
+        "whole-vae-counted-noise",
+        (Graph(counted, (image,), outputs=("recon", "mu", "logvar")),),
+        family="vae",
+        numbers=reference.errors(counted.encoder, counted.decoder),
+        says=parted,
+    )
 
 
 def parts() -> Iterator[Case]:

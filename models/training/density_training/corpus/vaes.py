@@ -59,6 +59,15 @@ class Whole(nn.Module):
         return self.after(self.decoder(code), image, mean, log_variance)
 
 
+class WithCountedNoise(Whole):
+    """Noise for as many images as there are in the example."""
+
+    def forward(self, image: Tensor) -> Any:
+        mean, log_variance = self.encoder.posterior(image)
+        noise = torch.randn([int(size) for size in mean.shape])
+        return self.after(self.decoder(mean + torch.exp(0.5 * log_variance) * noise), image, mean, log_variance)
+
+
 class Softened(Whole):
     """A code that is drawn otherwise than from a Gaussian."""
 
