@@ -204,6 +204,9 @@ impl Repository {
     fn sight(&self) -> Result<Sight, Refusal> {
         let source = self.source.clone();
         let sight = self.disk.ask(move || source.look(&mut Ignored::default()));
+        if let Err(error) = &sight {
+            *lock(&self.unread) = Some(error.to_string());
+        }
         sight.map_err(unreadable)
     }
 
