@@ -158,6 +158,14 @@ impl Span {
         self.0.is_some()
     }
 
+    /// Does some work that is a part of it.
+    pub fn scope<T>(&self, work: impl FnOnce() -> T) -> T {
+        match &self.0 {
+            Some(open) => CURRENT.sync_scope(open.trace.clone(), work),
+            None => work(),
+        }
+    }
+
     /// Says something of it.
     pub fn set(&mut self, key: &'static str, value: impl Into<Value>) {
         if let Some(open) = &mut self.0 {

@@ -16,7 +16,7 @@ use axum::{
 };
 
 use super::{
-    middleware::{Before, Boxed, Middleware},
+    middleware::{After, Before, Boxed, Middleware},
     rpc::status,
     tls::ClientCertificate,
     web::{body, problem::Problem, scope::RequestScope},
@@ -218,8 +218,8 @@ impl Middleware for GuardRoutes {
         })
     }
 
-    async fn after(audited: Option<Audited>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
-        audit(audited, answer.await)
+    fn after(audited: Option<Audited>, response: Response) -> After {
+        audit(audited, response)
     }
 }
 
@@ -238,16 +238,16 @@ impl Middleware for GuardCalls {
         })
     }
 
-    async fn after(audited: Option<Audited>, answer: impl Future<Output = Response> + Send + 'static) -> Response {
-        audit(audited, answer.await)
+    fn after(audited: Option<Audited>, response: Response) -> After {
+        audit(audited, response)
     }
 }
 
-fn audit(audited: Option<Audited>, response: Response) -> Response {
+fn audit(audited: Option<Audited>, response: Response) -> After {
     if let Some(audited) = audited {
         audited.write(&response);
     }
-    response
+    After::Goes(response)
 }
 
 /// Whoever the guard let in.

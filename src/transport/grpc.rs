@@ -18,7 +18,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 
 use super::{
     access::{Door, Guard, GuardCalls},
-    middleware::{Before, Layered, Middleware},
+    middleware::{After, Before, Layered, Middleware},
     openinference::OpenInference,
     rpc::{
         density::density_server::{DensityServer, SERVICE_NAME as DENSITY},
@@ -138,16 +138,22 @@ impl Middleware for Observe {
         Before::Goes(request, observation)
     }
 
-    async fn after(observation: Observation, answer: impl Future<Output = Response> + Send + 'static) -> Response {
-        let here = observation.span.trace();
-        let traced = here.header();
-        let mut response = here.scope(answer).await;
+    fn step<T>(observation: &Observation, step: impl FnOnce() -> T) -> T {
+        observation.span.scope(step)
+    }
+
+    fn after(observation: Observation, mut response: Response) -> After {
         observation.name_unknown_method(response.headers_mut());
-        if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
+        if let Some(traced) = observation
+            .span
+            .trace()
+            .header()
+            .and_then(|header| HeaderValue::try_from(header).ok())
+        {
             response.headers_mut().insert(TRACE_RESPONSE, traced);
         }
         observation.finish(&response);
-        response
+        After::Goes(response)
     }
 }
 

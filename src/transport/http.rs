@@ -29,7 +29,7 @@ use tower_http::{
 use super::{
     access::{Door, Guard, GuardRoutes},
     middleware::Layered,
-    web::{body, catch_panics, config, observe, output, problem, scope, unpack},
+    web::{body, catch_panics, codings::Codings, config, observe, output, problem, scope, unpack},
 };
 use crate::operations::Service;
 
@@ -90,16 +90,13 @@ pub fn shared(state: HttpState, others: Router, door: Door) -> Router {
         .merge(others)
         // Together, and the outermost first: a router copies each layer, and all below it, for every request.
         .layer((
-            catch_panics(),
-            MapRequestLayer::new(plain_at_worst),
-            compression(),
-            Layered(unpack::Unpack),
-            Layered(output::Count(memory_budget)),
-        ))
-        .layer((
             Layered(security_headers::SecurityHeaders),
             Layered(observe::Observe(metrics)),
             option_layer(cors),
+            catch_panics(),
+            Codings((MapRequestLayer::new(plain_at_worst), compression())),
+            Layered(unpack::Unpack),
+            Layered(output::Count(memory_budget)),
         ))
 }
 

@@ -1,10 +1,12 @@
 //! Middleware: a look at the request before its handler, and at the answer after it. axum's own middleware copies all
-//! that lies below it for every request, which costs short work a good part of its time; this does not.
+//! that lies below it for every request and puts each of its parts into memory of its own, which costs short work a
+//! good part of its time; this does not.
 
 use std::{
     convert::Infallible,
+    mem,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::{
@@ -15,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 /// A future that is on its way.
@@ -22,17 +25,19 @@ pub(crate) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// What is done around handlers.
 pub(crate) trait Middleware: Clone + Send + Sync + 'static {
-    /// What is kept from before to after.
+    /// What is kept from before to after. Dropped without an answer, the client has gone.
     type Seen: Send + 'static;
 
     /// Looks at a request.
     fn before(&self, request: Request) -> Before<Self::Seen>;
 
-    /// Makes the answer to what lies above of the answer from below. Dropped, the client has gone.
-    fn after(
-        seen: Self::Seen,
-        answer: impl Future<Output = Response> + Send + 'static,
-    ) -> impl Future<Output = Response> + Send + 'static;
+    /// Takes what lies below a step further.
+    fn step<T>(_seen: &Self::Seen, step: impl FnOnce() -> T) -> T {
+        step()
+    }
+
+    /// Makes the answer to what lies above of the answer from below.
+    fn after(seen: Self::Seen, response: Response) -> After;
 }
 
 /// What becomes of a request.
@@ -42,6 +47,15 @@ pub(crate) enum Before<S> {
     Goes(Request, S),
     /// It is answered here.
     Ends(Boxed<Response>, S),
+}
+
+/// What becomes of an answer.
+#[allow(clippy::large_enum_variant, reason = "nearly all are ready")]
+pub(crate) enum After {
+    /// It goes on.
+    Goes(Response),
+    /// There is still something to wait for.
+    Waits(Boxed<Response>),
 }
 
 /// Puts something around the handlers of a router.
@@ -71,31 +85,84 @@ where
     B::Error: Into<BoxError>,
     S: Service<Request, Error = Infallible>,
     S::Response: IntoResponse,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Boxed<Result<Response, Infallible>>;
+    type Future = Answering<A, S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        match self.around.before(request.map(Body::new)) {
-            Before::Goes(request, seen) => {
-                let below = self.inner.call(request);
-                let answer = async {
-                    let Ok(response) = below.await;
+        let (from, seen) = match self.around.before(request.map(Body::new)) {
+            Before::Goes(request, seen) => (
+                From::Below {
+                    answer: self.inner.call(request),
+                },
+                seen,
+            ),
+            Before::Ends(answer, seen) => (From::Here { answer }, seen),
+        };
+        let seen = Seen::Before(seen);
+        Answering { from, seen }
+    }
+}
+
+pin_project! {
+    /// An answer on its way up.
+    pub(crate) struct Answering<A: Middleware, F> {
+        #[pin]
+        from: From<F>,
+        seen: Seen<A::Seen>,
+    }
+}
+
+pin_project! {
+    #[project = Source]
+    enum From<F> {
+        Below { #[pin] answer: F },
+        Here { answer: Boxed<Response> },
+    }
+}
+
+/// How far an answer is.
+enum Seen<S> {
+    Before(S),
+    After(Boxed<Response>),
+    Gone,
+}
+
+impl<A, F, R> Future for Answering<A, F>
+where
+    A: Middleware,
+    F: Future<Output = Result<R, Infallible>>,
+    R: IntoResponse,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if let Seen::Before(seen) = &*this.seen {
+            let polled = match this.from.project() {
+                Source::Below { answer } => A::step(seen, || answer.poll(context)).map(|answer| {
+                    let Ok(response) = answer;
                     response.into_response()
-                };
-                let answer = A::after(seen, answer);
-                Box::pin(async { Ok(answer.await) })
+                }),
+                Source::Here { answer } => A::step(seen, || answer.as_mut().poll(context)),
+            };
+            let response = ready!(polled);
+            let Seen::Before(seen) = mem::replace(this.seen, Seen::Gone) else {
+                unreachable!("it was there above");
+            };
+            match A::after(seen, response) {
+                After::Goes(response) => return Poll::Ready(Ok(response)),
+                After::Waits(answer) => *this.seen = Seen::After(answer),
             }
-            Before::Ends(answer, seen) => {
-                let answer = A::after(seen, answer);
-                Box::pin(async { Ok(answer.await) })
-            }
+        }
+        match this.seen {
+            Seen::After(answer) => answer.as_mut().poll(context).map(Ok),
+            Seen::Before(_) | Seen::Gone => panic!("an answer is waited for that has been given"),
         }
     }
 }

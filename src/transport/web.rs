@@ -2,6 +2,7 @@
 //! problem documents for what goes wrong.
 
 pub(super) mod body;
+pub(super) mod codings;
 pub mod config;
 pub(super) mod observe;
 pub(super) mod output;

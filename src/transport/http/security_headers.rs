@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use crate::transport::middleware::{Before, Middleware};
+use crate::transport::middleware::{After, Before, Middleware};
 
 /// What every answer says, unless it says something stricter of its own.
 const HEADERS: [(HeaderName, HeaderValue); 3] = [
@@ -29,12 +29,11 @@ impl Middleware for SecurityHeaders {
         Before::Goes(request, ())
     }
 
-    async fn after((): (), answer: impl Future<Output = Response> + Send + 'static) -> Response {
-        let mut response = answer.await;
+    fn after((): (), mut response: Response) -> After {
         let headers = response.headers_mut();
         for (name, value) in HEADERS {
             headers.entry(name).or_insert(value);
         }
-        response
+        After::Goes(response)
     }
 }

@@ -15,7 +15,7 @@ use super::OpenInference;
 use crate::transport::{
     access::{Door, Guard, GuardRoutes},
     middleware::Layered,
-    web::{catch_panics, config::HttpConfig},
+    web::{catch_panics, codings::Codings, config::HttpConfig},
 };
 
 mod answer;
@@ -68,7 +68,7 @@ pub fn router(protocol: &Arc<OpenInference>, config: HttpConfig, door: Door) -> 
     router.with_state(state).route_layer((
         Layered(errors::Errors),
         catch_panics(),
-        compression,
+        Codings(compression),
         Layered(GuardRoutes(guard)),
     ))
 }

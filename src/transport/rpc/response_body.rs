@@ -21,7 +21,7 @@ use super::status;
 use crate::{
     intake::MemoryBudget,
     transport::{
-        middleware::{Before, Middleware},
+        middleware::{After, Before, Middleware},
         web::output::{UNCOUNTED_BYTES, counted},
     },
 };
@@ -37,11 +37,8 @@ impl Middleware for CountMessages {
         Before::Goes(request, Arc::clone(&self.0))
     }
 
-    async fn after(
-        memory_budget: Arc<MemoryBudget>,
-        answer: impl Future<Output = Response> + Send + 'static,
-    ) -> Response {
-        let (head, body) = answer.await.into_parts();
+    fn after(memory_budget: Arc<MemoryBudget>, response: Response) -> After {
+        let (head, body) = response.into_parts();
         let mut leaving = ResponseBody {
             body,
             memory_budget,
@@ -50,7 +47,7 @@ impl Middleware for CountMessages {
         };
         // A message that is there is written now: one that waited for its client to make room would count nowhere.
         leaving.first = poll_fn(|context| leaving.poll_next(context)).now_or_never();
-        Response::from_parts(head, Body::new(leaving))
+        After::Goes(Response::from_parts(head, Body::new(leaving)))
     }
 }
 

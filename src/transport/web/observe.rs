@@ -9,13 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
-use tracing::Instrument;
 
 use crate::{
     metrics::Metrics,
     model::Refusal,
     trace::{self, Span},
-    transport::middleware::{Before, Middleware},
+    transport::middleware::{After, Before, Middleware},
 };
 
 use super::{
@@ -56,17 +55,17 @@ impl Middleware for Observe {
         Before::Ends(Box::pin(ready(response)), observation)
     }
 
-    async fn after(observation: Observation, answer: impl Future<Output = Response> + Send + 'static) -> Response {
-        let here = observation.span.trace();
-        let traced = here.header();
-        let span = tracing::info_span!("request", id = observation.scope.id());
-        let response = here.scope(answer.instrument(span)).await;
-        finish(observation, response, traced)
+    fn step<T>(observation: &Observation, step: impl FnOnce() -> T) -> T {
+        observation.span.scope(step)
+    }
+
+    fn after(observation: Observation, response: Response) -> After {
+        After::Goes(finish(observation, response))
     }
 }
 
 /// The answer as its client gets it, counted.
-fn finish(observation: Observation, mut response: Response, traced: Option<String>) -> Response {
+fn finish(observation: Observation, mut response: Response) -> Response {
     let scope = Arc::clone(&observation.scope);
     let status = response.status();
     if let Some(Written(refusal)) = response.extensions_mut().remove::<Written>() {
@@ -80,7 +79,12 @@ fn finish(observation: Observation, mut response: Response, traced: Option<Strin
         response = write_problem(&problem, response, &scope);
     }
     response.headers_mut().insert(REQUEST_ID, scope.id_header());
-    if let Some(traced) = traced.and_then(|header| HeaderValue::try_from(header).ok()) {
+    if let Some(traced) = observation
+        .span
+        .trace()
+        .header()
+        .and_then(|header| HeaderValue::try_from(header).ok())
+    {
         response.headers_mut().insert(TRACE_RESPONSE, traced);
     }
     if response.extensions_mut().remove::<Streamed>().is_some() {

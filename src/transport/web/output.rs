@@ -15,7 +15,7 @@ use crate::{
     intake::{MemoryBudget, Reservation},
     model::Refusal,
     operations::Format,
-    transport::middleware::{Before, Middleware},
+    transport::middleware::{After, Before, Middleware},
 };
 
 use super::problem::Problem;
@@ -26,6 +26,9 @@ const INLINE_BYTES: usize = 256 << 10;
 /// Answers up to this size do not count as held: a stream costs as much by itself, and probes are answered whatever
 /// else is.
 pub(crate) const UNCOUNTED_BYTES: u64 = 1 << 10;
+
+/// As many headers as answers have.
+const USUAL_HEADERS: usize = 12;
 
 /// Runs `work` here if it is small, else on a thread that may block. `bytes` is how much it has to read or write.
 pub(crate) async fn offload<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
@@ -65,6 +68,8 @@ pub(crate) fn held_body(media_type: &'static str, bytes: Vec<u8>, mut held: Rese
     let mut response = Body::from(counted(bytes, held)).into_response();
     response.extensions_mut().insert(Counted);
     let headers = response.headers_mut();
+    // With those that come on the way up: a map that grows moves all it has.
+    headers.reserve(USUAL_HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(header::CONTENT_LENGTH, length);
     Ok(response)
@@ -99,26 +104,25 @@ impl Middleware for Count {
         Before::Goes(request, Arc::clone(&self.0))
     }
 
-    async fn after(
-        memory_budget: Arc<MemoryBudget>,
-        answer: impl Future<Output = Response> + Send + 'static,
-    ) -> Response {
-        let (mut head, body) = answer.await.into_parts();
+    fn after(memory_budget: Arc<MemoryBudget>, response: Response) -> After {
+        let (mut head, body) = response.into_parts();
         let size = body.size_hint().exact().unwrap_or(0);
         let is_counted = head.extensions.remove::<Counted>().is_some();
         if is_counted || size <= UNCOUNTED_BYTES {
-            return Response::from_parts(head, body);
+            return After::Goes(Response::from_parts(head, body));
         }
-        let bytes = async {
+        let bytes = async move {
             let mut held = memory_budget.open();
             held.grow(usize::try_from(size).unwrap_or(usize::MAX))?;
             let bytes = to_bytes(body, usize::MAX).await.map_err(Refusal::internal)?;
             Ok(counted(bytes, held))
         };
-        match bytes.await {
-            Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
-            Err(refusal) => Problem(refusal).into_response(),
-        }
+        After::Waits(Box::pin(async {
+            match bytes.await {
+                Ok(bytes) => Response::from_parts(head, Body::from(bytes)),
+                Err(refusal) => Problem(refusal).into_response(),
+            }
+        }))
     }
 }
 

@@ -20,7 +20,7 @@ use bytes::{Buf, Bytes};
 use flate2::write::{GzDecoder, ZlibDecoder};
 use hyper::body::Frame;
 
-use crate::transport::middleware::{Before, Middleware};
+use crate::transport::middleware::{After, Before, Middleware};
 
 /// The codings that are read, as the header names them.
 const ACCEPTED: &str = "gzip,deflate";
@@ -164,8 +164,8 @@ impl Middleware for Unpack {
         }
     }
 
-    async fn after((): (), answer: impl Future<Output = Response> + Send) -> Response {
-        answer.await
+    fn after((): (), response: Response) -> After {
+        After::Goes(response)
     }
 }
 

@@ -13,11 +13,13 @@ use axum::{
     BoxError, Router,
     body::{Body, HttpBody},
     http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header},
+    routing::future::RouteFuture,
 };
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
+use pin_project_lite::pin_project;
 use tokio::time::Instant;
-use tower::ServiceExt;
+use tower::Service;
 
 use super::{
     super::{body::TooSlow, problem::BadHead},
@@ -26,7 +28,7 @@ use super::{
 };
 use crate::{
     model::{Kind, Refusal},
-    transport::access::Peer,
+    transport::{access::Peer, middleware::Boxed},
 };
 
 /// The largest piece of an answer that is handed over at once: what has been handed over is out of sight.
@@ -61,7 +63,7 @@ impl Routes {
 impl hyper::service::Service<Request<Incoming>> for Routes {
     type Response = Response<Answer>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let is_bare = self.activity.has_bare_line();
@@ -79,22 +81,65 @@ impl hyper::service::Service<Request<Incoming>> for Routes {
         if let Err(refusal) = bad {
             request.extensions_mut().insert(BadHead(refusal));
         }
-        let answer = self.router.clone().oneshot(request);
-        let refusal_rate = Arc::clone(&self.refusal_rate);
-        Box::pin(async move {
-            let mut response = answer.await?;
+        Answering::Made {
+            answer: self.router.clone().call(request),
+            flight: Some(flight),
+            refusal_rate: Arc::clone(&self.refusal_rate),
+        }
+    }
+}
+
+pin_project! {
+    /// An answer on its way to its client.
+    #[project = Step]
+    pub(super) enum Answering {
+        Made {
+            #[pin]
+            answer: RouteFuture<Infallible>,
+            flight: Option<Flight>,
+            refusal_rate: Arc<RefusalRate>,
+        },
+        /// It is a refusal that has to wait for its turn.
+        Waits {
+            answer: Boxed<Response<Answer>>,
+        },
+    }
+}
+
+impl Future for Answering {
+    type Output = Result<Response<Answer>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Step::Made {
+            answer,
+            flight,
+            refusal_rate,
+        } = self.as_mut().project()
+        {
+            let mut response = ready!(answer.poll(context))?;
+            let Some(flight) = flight.take() else {
+                panic!("an answer is waited for that has been given");
+            };
             if let Some(date) = date() {
                 response.headers_mut().insert(header::DATE, date);
             }
-            if let Some(retry_after) = refused(&response) {
-                let wait = refusal_rate.take();
+            let Some(retry_after) = refused(&response) else {
+                return Poll::Ready(Ok(response.map(|body| Answer::new(body, flight))));
+            };
+            let wait = refusal_rate.take();
+            let answer = Box::pin(async move {
                 if flight.is_impatient() && !wait.is_zero() {
                     flight.wait(wait).await;
                 }
                 flight.refused(retry_after);
-            }
-            Ok(response.map(|body| Answer::new(body, flight)))
-        })
+                response.map(|body| Answer::new(body, flight))
+            });
+            self.set(Self::Waits { answer });
+        }
+        match self.project() {
+            Step::Waits { answer } => answer.as_mut().poll(context).map(Ok),
+            Step::Made { .. } => unreachable!("what is made waits or is given"),
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The body of an answer: JSON, and behind it the bytes of those tensors that were wanted so.
 
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::body::Outputs;
 use crate::{
@@ -12,6 +14,9 @@ use crate::{
         request::Inferred,
     },
 };
+
+/// Bytes of JSON that suffice for most answers.
+const USUAL_JSON: usize = 512;
 
 /// An answer as bytes.
 pub(super) struct Written {
@@ -35,8 +40,8 @@ struct ResponseJson<'a> {
     model_version: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    parameters: Map<String, Value>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty", serialize_with = "parameters")]
+    parameters: &'a [(&'static str, Value)],
     outputs: Vec<OutputJson<'a>>,
 }
 
@@ -48,7 +53,12 @@ struct OutputJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     data: Option<Data<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parameters: Option<Value>,
+    parameters: Option<OutputParameters>,
+}
+
+#[derive(Serialize)]
+struct OutputParameters {
+    binary_data_size: usize,
 }
 
 #[derive(Serialize)]
@@ -74,22 +84,22 @@ pub(super) fn write(
     outputs: &Outputs,
 ) -> Result<Written, Refusal> {
     let tensors = &inferred.tensors;
-    let output = |tensor: &'_ Tensor| outputs.is_binary(tensor.name);
-    let any_binary = tensors.iter().any(output);
+    let binary = || tensors.iter().filter(|tensor| outputs.is_binary(tensor.name));
+    let binary_bytes: usize = binary().map(binary_size).sum();
     let json = ResponseJson {
         model_name: &name,
         model_version: inferred.model.version.to_string(),
         id,
-        parameters: parameters(&inferred.notes),
+        parameters: &inferred.notes,
         outputs: tensors
             .iter()
             .map(|tensor| describe(tensor, outputs.is_binary(tensor.name)))
             .collect::<Result<_, _>>()?,
     };
-    let mut bytes = serde_json::to_vec(&json).map_err(Refusal::internal)?;
-    let header_length = any_binary.then_some(bytes.len());
-    for tensor in tensors.iter().filter(|tensor| outputs.is_binary(tensor.name)) {
-        bytes.reserve(binary_size(tensor));
+    let mut bytes = Vec::with_capacity(USUAL_JSON + binary_bytes);
+    serde_json::to_writer(&mut bytes, &json).map_err(Refusal::internal)?;
+    let header_length = binary().next().map(|_| bytes.len());
+    for tensor in binary() {
         write_binary(tensor, &mut bytes)?;
     }
     inferred.recording.written();
@@ -97,15 +107,14 @@ pub(super) fn write(
 }
 
 /// What holds for an answer. The protocol has room for texts, numbers and flags.
-fn parameters(notes: &[(&'static str, Value)]) -> Map<String, Value> {
-    let parameter = |(name, value): &(&'static str, Value)| {
+fn parameters<S: Serializer>(notes: &[(&'static str, Value)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(notes.iter().map(|(name, value)| {
         let value = match value {
-            Value::Array(_) | Value::Object(_) | Value::Null => Value::String(value.to_string()),
-            scalar => scalar.clone(),
+            Value::Array(_) | Value::Object(_) | Value::Null => Cow::Owned(Value::String(value.to_string())),
+            scalar => Cow::Borrowed(scalar),
         };
-        ((*name).to_owned(), value)
-    };
-    notes.iter().map(parameter).collect()
+        (name, value)
+    }))
 }
 
 fn describe(tensor: &Tensor, binary: bool) -> Result<OutputJson<'_>, Refusal> {
@@ -114,7 +123,9 @@ fn describe(tensor: &Tensor, binary: bool) -> Result<OutputJson<'_>, Refusal> {
         datatype: datatype(tensor).name(),
         shape: &tensor.shape,
         data: (!binary).then(|| data(tensor)).transpose()?,
-        parameters: binary.then(|| json!({"binary_data_size": binary_size(tensor)})),
+        parameters: binary.then(|| OutputParameters {
+            binary_data_size: binary_size(tensor),
+        }),
     })
 }
 

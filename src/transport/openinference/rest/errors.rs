@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::{
     model::{Kind, Refusal},
     transport::{
-        middleware::{Before, Middleware},
+        middleware::{After, Before, Middleware},
         web::{observe::Written, problem::Problem},
     },
 };
@@ -52,8 +52,8 @@ impl Middleware for Errors {
         Before::Goes(request, ())
     }
 
-    async fn after((): (), answer: impl Future<Output = Response> + Send + 'static) -> Response {
-        write(answer.await)
+    fn after((): (), response: Response) -> After {
+        After::Goes(write(response))
     }
 }
 
