@@ -34,6 +34,14 @@ pub struct Made {
     pub most: f64,
 }
 
+impl Made {
+    /// Whether all are positive by their making. Networks that end by cutting off what is negative do so to numbers
+    /// that may be anything.
+    pub fn is_positive(&self) -> bool {
+        self.least > 0.0 || (self.least >= 0.0 && !self.is_rectified)
+    }
+}
+
 const ANY: (f64, f64) = (f64::NEG_INFINITY, f64::INFINITY);
 
 /// What is done to each number by itself.
@@ -256,6 +264,10 @@ mod tests {
         assert_eq!((softplus.source, softplus.most), (OutputActivation::Softplus, -0.0));
         let strength = then("Relu", Node::new("Add", &["a", "1"], "y"));
         assert_eq!((strength.is_rectified, strength.least), (true, 1.0));
+        let rectified = then("Identity", Node::new("Relu", &["a"], "y"));
+        assert!(strength.is_positive() && !rectified.is_positive() && !softplus.is_positive());
+        let deviation = then("Softplus", Node::new("Add", &["a", "half"], "y"));
+        assert!(deviation.is_positive() && then("Exp", Node::new("Sqrt", &["a"], "y")).is_positive());
         assert_eq!(
             range(then("Gemm", Node::new("Mul", &["a", "a"], "y"))),
             (0.0, f64::INFINITY)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from density_training.corpus import reference
 from density_training.corpus.case import CLASSES, LATENT, SIDE, Case, Graph
-from density_training.corpus.vaes import Decoder, Encoder, OfLabels, Softened, Whole, WithCountedNoise
+from density_training.corpus.vaes import Decoder, Encoder, Floored, OfLabels, Softened, Whole, WithCountedNoise
 
 
 def _sampled(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -171,3 +171,17 @@ def parts() -> Iterator[Case]:
         family="vae",
         says=("only the decoder is",),
     )
+    for name, first, output in (
+        ("floored", Floored(), ("mu", "scale")),
+        ("spread-first", Encoder(lambda m, v: torch.cat([v, m], 1)), ("logvar_mu",)),
+    ):
+        own = (first, Decoder(nn.Sigmoid()))
+        encoder = Graph(first, (image,), "encoder.onnx", outputs=output, dynamo=True)
+        yield Case(
+            f"vae-{name}",
+            (encoder, *pair(*own)[1:]),
+            family="vae",
+            arguments=("--levels", "2"),
+            levels=2,
+            numbers=reference.binary_bound(*own),
+        )

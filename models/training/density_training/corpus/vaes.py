@@ -28,6 +28,22 @@ class Encoder(nn.Module):
         return self.after(*self.posterior(image))
 
 
+class Floored(Encoder):
+    """A deviation that is never below some least one, instead of a log-variance."""
+
+    LEAST = 0.05
+
+    def __init__(self) -> None:
+        super().__init__(lambda mean, spread: (mean, F.softplus(spread) + self.LEAST))
+
+    def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        mean, deviation = self(image)
+        return mean, 2 * deviation.log()
+
+    def forward(self, image: Tensor) -> Any:
+        return self.after(*super().posterior(image))
+
+
 class Decoder(nn.Module):
     """A code to a picture, up-sampled; and perhaps its log-scale."""
 

@@ -33,11 +33,7 @@ fn squashed(made: Made) -> Option<Suspicion> {
         // Its logarithm is a logit, unless it is that of something with a term added.
         OutputActivation::Softmax if made.is_logarithm => most - least <= NARROW,
         OutputActivation::Softmax | OutputActivation::Place => true,
-        _ => {
-            // Networks that end by cutting off what is negative are trained like that.
-            let is_positive = least > 0.0 || (least >= 0.0 && !made.is_rectified);
-            most - least <= NARROW || is_positive || (most <= 0.0 && is_sigmoid)
-        }
+        _ => most - least <= NARROW || made.is_positive() || (most <= 0.0 && is_sigmoid),
     };
     is_squashed.then_some(Suspicion::Squashed)
 }

@@ -16,6 +16,7 @@ use crate::{
         canonical::{Canonical, Op},
         interview::Interview,
         output_activation::{self, OutputActivation},
+        output_range,
         reading::{Given, Reading},
         split,
     },
@@ -170,6 +171,11 @@ fn places<'a>(encoder: &'a Reading, size: usize, interview: &mut Interview) -> O
         return Some(((mean, None), (spread, None)));
     }
     let both = encoder.gives.iter().find(|given| given.numbers() == 2 * size)?;
+    let likely = if is_spread_first(&both.port.name) {
+        "mean-last"
+    } else {
+        "mean-first"
+    };
     let order = interview.ask(
         "posterior",
         format!(
@@ -177,7 +183,7 @@ fn places<'a>(encoder: &'a Reading, size: usize, interview: &mut Interview) -> O
             encoder.file, both.port.name
         ),
         &[("mean-first", "the first"), ("mean-last", "the second")],
-        "mean-first",
+        likely,
     );
     let (mean, spread) = if order == "mean-last" {
         ((size, 2 * size), (0, size))
@@ -185,6 +191,16 @@ fn places<'a>(encoder: &'a Reading, size: usize, interview: &mut Interview) -> O
         ((0, size), (size, 2 * size))
     };
     Some(((both, Some(mean)), (both, Some(spread))))
+}
+
+/// Whether a name of both tells the spread before the mean: `logvar_mu`.
+fn is_spread_first(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let place = |words: &[&str]| words.iter().filter_map(|word| name.find(word)).min();
+    match (place(SPREAD), place(&["mu", "mean", "loc"])) {
+        (Some(spread), Some(mean)) => spread < mean,
+        _ => false,
+    }
 }
 
 /// What makes log σ² of what the encoder gives: of its numbers, and in its graph.
@@ -203,10 +219,7 @@ fn log_variance(
     } else {
         None
     };
-    let is_positive = matches!(
-        last,
-        OutputActivation::Exp | OutputActivation::Softplus | OutputActivation::ExpOfHalf
-    );
+    let is_positive = output_range::made(&encoder.model, &given.port.name).is_positive();
     // A name that contradicts the operators says nothing.
     let of_name = of_name.filter(|name| is_positive != name.starts_with("log"));
     let likely = of_name.unwrap_or(if is_positive { "deviation" } else { "log-variance" });

@@ -11,6 +11,7 @@ use crate::{
         Problem,
         interview::Interview,
         output_activation::{self, OutputActivation},
+        output_range,
         reading::{Given, Reading},
     },
 };
@@ -94,10 +95,7 @@ pub(super) fn log_scale(
         ("variance", "of a Gaussian, σ²"),
     ];
     let (last, value) = output_activation::last(reading.graph(), &given.port.name);
-    let is_positive = matches!(
-        last,
-        OutputActivation::Exp | OutputActivation::Softplus | OutputActivation::ExpOfHalf
-    );
+    let is_positive = output_range::made(&reading.model, &given.port.name).is_positive();
     let is_variance = density == Density::Gaussian && is_called(given, &["var"]);
     let is_named = is_called(given, &["log", "std", "sigma", "scale", "dev", "var", "lv"]);
     let is_open = density == Density::Gaussian && !is_named && last != OutputActivation::ExpOfHalf;
