@@ -95,17 +95,15 @@ where
     }
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
-        let (from, seen) = match self.around.before(request.map(Body::new)) {
-            Before::Goes(request, seen) => (
-                From::Below {
-                    answer: self.inner.call(request),
-                },
-                seen,
-            ),
-            Before::Ends(answer, seen) => (From::Here { answer }, seen),
+        let (source, seen) = match self.around.before(request.map(Body::new)) {
+            Before::Goes(request, seen) => {
+                let answer = self.inner.call(request);
+                (Source::Below { answer }, seen)
+            }
+            Before::Ends(answer, seen) => (Source::Here { answer }, seen),
         };
-        let seen = Seen::Before(seen);
-        Answering { from, seen }
+        let state = State::Before(seen);
+        Answering { source, state }
     }
 }
 
@@ -113,24 +111,25 @@ pin_project! {
     /// An answer on its way up.
     pub(crate) struct Answering<A: Middleware, F> {
         #[pin]
-        from: From<F>,
-        seen: Seen<A::Seen>,
+        source: Source<F>,
+        state: State<A::Seen>,
     }
 }
 
 pin_project! {
-    #[project = Source]
-    enum From<F> {
+    /// Who makes it.
+    #[project = Maker]
+    enum Source<F> {
         Below { #[pin] answer: F },
         Here { answer: Boxed<Response> },
     }
 }
 
-/// How far an answer is.
-enum Seen<S> {
+/// How far it is.
+enum State<S> {
     Before(S),
     After(Boxed<Response>),
-    Gone,
+    Given,
 }
 
 impl<A, F, R> Future for Answering<A, F>
@@ -143,26 +142,26 @@ where
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        if let Seen::Before(seen) = &*this.seen {
-            let polled = match this.from.project() {
-                Source::Below { answer } => A::step(seen, || answer.poll(context)).map(|answer| {
+        if let State::Before(seen) = &*this.state {
+            let polled = match this.source.project() {
+                Maker::Below { answer } => A::step(seen, || answer.poll(context)).map(|answer| {
                     let Ok(response) = answer;
                     response.into_response()
                 }),
-                Source::Here { answer } => A::step(seen, || answer.as_mut().poll(context)),
+                Maker::Here { answer } => A::step(seen, || answer.as_mut().poll(context)),
             };
             let response = ready!(polled);
-            let Seen::Before(seen) = mem::replace(this.seen, Seen::Gone) else {
+            let State::Before(seen) = mem::replace(this.state, State::Given) else {
                 unreachable!("it was there above");
             };
             match A::after(seen, response) {
                 After::Goes(response) => return Poll::Ready(Ok(response)),
-                After::Waits(answer) => *this.seen = Seen::After(answer),
+                After::Waits(answer) => *this.state = State::After(answer),
             }
         }
-        match this.seen {
-            Seen::After(answer) => answer.as_mut().poll(context).map(Ok),
-            Seen::Before(_) | Seen::Gone => panic!("an answer is waited for that has been given"),
+        match this.state {
+            State::After(answer) => answer.as_mut().poll(context).map(Ok),
+            State::Before(_) | State::Given => panic!("an answer is waited for that has been given"),
         }
     }
 }
