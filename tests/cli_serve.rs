@@ -263,19 +263,9 @@ fn a_folder_that_takes_no_changes_is_told_from_the_start_until_it_does() {
     // Nobody can make anything behind a link that leads nowhere, not even root.
     let records = folder.path().join("records");
     std::os::unix::fs::symlink(folder.path().join("nowhere"), &records).unwrap();
-    let mut serving = binary();
-    serving.args([
-        "serve",
-        "--http",
-        "127.0.0.1:0",
-        "--grpc",
-        "127.0.0.1:0",
-        "--log-format",
-        "json",
-    ]);
-    serving.args(["--model-control", "kept", "--proof-records", records.to_str().unwrap()]);
+    let arguments = ["--model-control", "kept", "--proof-records", records.to_str().unwrap()];
     let mut log = String::new();
-    let server = Server::spawn_with(serving, repository.path(), |line| log.push_str(line));
+    let server = Server::start_with(binary(), repository.path(), &arguments, |line| log.push_str(line));
     let told = "calls cannot change models, because what they come to cannot be kept";
     assert!(log.contains(told), "{log}");
     let found = weaknesses(&server);

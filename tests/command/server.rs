@@ -33,7 +33,12 @@ impl Server {
     }
 
     /// The same with a binary whose environment is prepared.
-    pub fn start_as(mut binary: Command, repository: &Path, arguments: &[&str]) -> Self {
+    pub fn start_as(binary: Command, repository: &Path, arguments: &[&str]) -> Self {
+        Self::start_with(binary, repository, arguments, |_| ())
+    }
+
+    /// The same, and hands over every line of the log up to then.
+    pub fn start_with(mut binary: Command, repository: &Path, arguments: &[&str], heard: impl FnMut(&str)) -> Self {
         binary
             .args([
                 "serve",
@@ -45,7 +50,7 @@ impl Server {
                 "json",
             ])
             .args(arguments);
-        Self::spawn(binary, repository)
+        Self::spawn_with(binary, repository, heard)
     }
 
     /// Spawns a command that serves, with a log in JSON, and waits for the line that names its addresses.
