@@ -11,7 +11,10 @@ use serde_json::json;
 use super::{CliError, OfflineSettings, Outcome, model, say, spinner::Spinner};
 use crate::{
     app::{self, Registries},
-    model::info::{Details, DrawingMethod, ModelInfo, State},
+    model::{
+        info::{Details, DrawingMethod, ModelInfo, State},
+        refusal::clip_list,
+    },
 };
 
 /// Run the load gate on one model: print what it can do, or exactly why it is refused
@@ -117,12 +120,17 @@ fn facts(details: &Details) -> Rows {
         ("likelihood", card.likelihood.to_owned()),
     ];
     if !details.labels.is_empty() {
-        let text = format!("{}: {}", details.labels.len(), details.labels.join(", "));
+        let text = format!("{}: {}", details.labels.len(), clip_list(&details.labels));
         rows.push(("labels", text));
     }
-    if !details.prior.is_empty() {
-        let prior: Vec<String> = details.prior.iter().map(f64::to_string).collect();
-        rows.push(("prior", prior.join(", ")));
+    if let Some(first) = details.prior.first() {
+        let is_flat = details.prior.iter().all(|share| share == first);
+        let text = if is_flat {
+            format!("{first} each")
+        } else {
+            clip_list(&details.prior)
+        };
+        rows.push(("prior", text));
     }
     if let Some(sampler) = &card.sampler {
         // What it costs, or why it is not the faster one, stands among the checks.

@@ -8,7 +8,7 @@ use std::{
 use super::{CliError, OfflineSettings};
 use crate::{
     app::{App, Registries},
-    model::{Model, Refusal},
+    model::{Model, Refusal, refusal::clip_list},
     settings::Settings,
 };
 
@@ -68,7 +68,7 @@ pub(super) fn folder(model: &str, repository: &Path) -> Result<PathBuf, CliError
         if names.is_empty() {
             "none".to_owned()
         } else {
-            names.join(", ")
+            clip_list(&names)
         }
     )))
 }

@@ -256,17 +256,24 @@ impl Own {
     }
 }
 
+/// How the labels of a classifier are not those of the composite.
+fn other_labels(theirs: &[String], own: &[String]) -> String {
+    match theirs.iter().zip(own).position(|(theirs, own)| theirs != own) {
+        Some(place) => format!(
+            "label {place} of the classifier is {:?}, not {:?}",
+            theirs[place], own[place]
+        ),
+        None => format!("the classifier has {} labels, not {}", theirs.len(), own.len()),
+    }
+}
+
 impl Members {
     /// The composite, if the members fit together.
     fn compose(&self, ambiguity: Calibration, labels: &Labels) -> Result<Composite, String> {
         let classifier = capability(&self.classifier, Role::Classifier, "a classifier")?;
         let names = self.classifier.label_names();
         if names != labels.names {
-            return Err(format!(
-                "the classifier's labels are {}, not {}",
-                names.join(", "),
-                labels.names.join(", ")
-            ));
+            return Err(other_labels(names, &labels.names));
         }
         let wanted = "an exact density that is not conditioned on labels";
         let density = self

@@ -101,6 +101,6 @@ fn list(known: impl Iterator<Item = String>) -> String {
     if known.is_empty() {
         "none".to_owned()
     } else {
-        known.join(", ")
+        super::refusal::clip_list(&known)
     }
 }

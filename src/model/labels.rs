@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::{Model, Refusal};
+use super::{Model, Refusal, refusal::clip_list};
 use crate::domain::{
     bayes::{self, Prior},
     random::{Random, Stream},
@@ -83,7 +83,7 @@ fn number_of(names: &[String], label: &str) -> Result<u32, Refusal> {
             format!(
                 "there is no such label; ask for a number below {} or one of: {}",
                 names.len(),
-                names.join(", ")
+                clip_list(names)
             ),
         )
     })

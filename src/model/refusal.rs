@@ -16,6 +16,8 @@ const RETRY_AFTER_SHUTDOWN: Duration = Duration::from_secs(5);
 
 /// Longer texts of a client are cut where a message repeats them.
 const LONGEST_ECHO: usize = 40;
+/// Names of a list that fit into a message.
+const LONGEST_LIST: usize = 20;
 
 /// Why a request, or one image of it, was not answered.
 ///
@@ -272,9 +274,30 @@ pub fn clip(text: &str) -> String {
     text.chars().take(LONGEST_ECHO).chain(['…']).collect()
 }
 
+/// The first of many names, and how many more there are: a message of thousands is not read.
+pub fn clip_list(names: &[impl ToString]) -> String {
+    let first: Vec<String> = names.iter().take(LONGEST_LIST).map(ToString::to_string).collect();
+    let first = first.join(", ");
+    match names.len().saturating_sub(LONGEST_LIST) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_a_thousand_names_the_first_are_told() {
+        assert_eq!(clip_list(&["a", "b"]), "a, b");
+        let all: Vec<u32> = (0..1000).collect();
+        let told = clip_list(&all);
+        assert!(
+            told.starts_with("0, 1, 2,") && told.ends_with("18, 19 and 980 more"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn waits_are_whole_seconds_and_at_least_one() {

@@ -1,7 +1,9 @@
 //! Files on a disk that may stand still, as one of a network does: nobody waits for it longer than a few seconds.
 
 use std::{
-    io,
+    fs, io,
+    io::Write,
+    path::Path,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -10,6 +12,8 @@ use std::{
     thread,
     time::Duration,
 };
+
+use tempfile::NamedTempFile;
 
 /// How long whoever asks waits for a disk that does not answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -90,6 +94,15 @@ impl Disk {
         };
         works.send(work).map_err(|_| io::Error::other("its thread has ended"))
     }
+}
+
+/// A new file that holds these bytes, in a folder that is made where it is not there. It is gone when it is dropped
+/// before it gets a name.
+pub(super) fn written(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    fs::create_dir_all(folder)?;
+    let mut written = NamedTempFile::new_in(folder)?;
+    written.write_all(bytes)?;
+    Ok(written)
 }
 
 #[cfg(test)]

@@ -4,14 +4,13 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::disk::Disk;
+use super::disk::{Disk, written};
 
 /// The name of the file.
 pub(super) const FILE: &str = "control.json";
@@ -105,7 +104,7 @@ impl Overrides {
         self.kept.as_ref().map_or(Ok(()), |Kept { folder, disk }| {
             let folder = folder.clone();
             // It is gone again at once. A full disk takes a file and none of its bytes.
-            disk.ask(move || written(&folder, b"\n").map(drop))
+            disk.ask(move || safely_written(&folder, b"\n").map(drop))
         })
     }
 
@@ -159,7 +158,7 @@ impl Kept {
         let write = |models: &Models| {
             let (folder, models) = (self.folder.clone(), models.clone());
             move || -> io::Result<()> {
-                let written = written(&folder, &serde_json::to_vec_pretty(&models)?)?;
+                let written = safely_written(&folder, &serde_json::to_vec_pretty(&models)?)?;
                 written.persist(folder.join(FILE))?;
                 Ok(())
             }
@@ -173,11 +172,9 @@ impl Kept {
     }
 }
 
-/// A new file in that folder that holds these bytes.
-fn written(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
-    fs::create_dir_all(folder)?;
-    let mut written = NamedTempFile::new_in(folder)?;
-    written.write_all(bytes)?;
+/// As [`written`], with bytes that have reached the disk.
+fn safely_written(folder: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
+    let written = written(folder, bytes)?;
     written.as_file().sync_all()?;
     Ok(written)
 }

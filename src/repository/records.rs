@@ -6,7 +6,6 @@
 
 use std::{
     fs, io,
-    io::Write,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::UNIX_EPOCH,
@@ -15,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::disk::Disk;
+use super::disk::{Disk, written};
 use crate::families::{
     Findings,
     manifest::{hexadecimal, sha256},
@@ -104,10 +103,8 @@ fn write_record(folder: &Path, Key { file, depends }: Key, findings: Findings) -
         depends,
         findings,
     };
-    fs::create_dir_all(folder)?;
-    let mut written = tempfile::NamedTempFile::new_in(folder)?;
-    written.write_all(&serde_json::to_vec(&record)?)?;
-    written.persist(folder.join(file))?;
+    // One that is lost with the machine's power is made anew.
+    written(folder, &serde_json::to_vec(&record)?)?.persist(folder.join(file))?;
     Ok(())
 }
 

@@ -6,12 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{
-    Router,
-    extract::Request,
-    http::{HeaderMap, HeaderValue},
-    response::Response,
-};
+use axum::{Router, extract::Request, http::HeaderMap, response::Response};
 use tonic::{codec::CompressionEncoding, service::Routes};
 use tower::util::MapRequestLayer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -27,7 +22,7 @@ use super::{
         response_body::CountMessages,
         status,
     },
-    web::{config::HttpConfig, observe::TRACE_RESPONSE, scope},
+    web::{config::HttpConfig, observe::tell_span, scope},
 };
 use crate::{
     metrics::Metrics,
@@ -144,14 +139,7 @@ impl Middleware for Observe {
 
     fn after(observation: Observation, mut response: Response) -> After {
         observation.name_unknown_method(response.headers_mut());
-        if let Some(traced) = observation
-            .span
-            .trace()
-            .header()
-            .and_then(|header| HeaderValue::try_from(header).ok())
-        {
-            response.headers_mut().insert(TRACE_RESPONSE, traced);
-        }
+        tell_span(&observation.span, response.headers_mut());
         observation.finish(&response);
         After::Goes(response)
     }

@@ -99,6 +99,12 @@ fn classification(own: &ClassificationReport) -> String {
 }
 
 fn confusion(own: &ClassificationReport) -> String {
+    if !own.has_few_labels() {
+        let pairs = own.most_confused().into_iter();
+        let rows = pairs.map(|[label, answer, images]| format!("{label:<32} {answer:<32} {images:>6}\n"));
+        let header = format!("\n{:<32} {:<32} {:>6}\n", "label", "most often taken for", "images");
+        return header + &rows.collect::<String>();
+    }
     let numbers =
         |cells: &mut dyn Iterator<Item = String>| -> String { cells.map(|cell| format!(" {cell:>6}")).collect() };
     let count = own.labels.len();

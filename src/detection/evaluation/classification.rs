@@ -1,5 +1,7 @@
 //! How well a model names labels, and whether its confidence is deserved.
 
+use std::cmp::Reverse;
+
 use serde::Serialize;
 
 use super::{figures::Figures, measured::Measured};
@@ -12,6 +14,9 @@ use crate::domain::{
 
 /// Bins of the reliability diagram.
 const BINS: usize = 15;
+
+/// Labels that a picture or a table of all pairs has room for.
+const MOST_LABELS_OF_A_TABLE: usize = 40;
 
 /// p(y|x) beside the labels that images have.
 #[derive(Debug, Serialize)]
@@ -94,6 +99,30 @@ impl ClassificationReport {
         })
     }
 
+    /// Whether all pairs of labels can be shown.
+    pub fn has_few_labels(&self) -> bool {
+        self.labels.len() <= MOST_LABELS_OF_A_TABLE
+    }
+
+    /// The pairs of labels that are confused most often, for a report on more labels than a table of all has room for:
+    /// the label of the images, the one that they got, and how many images.
+    pub fn most_confused(&self) -> Vec<[String; 3]> {
+        let mut pairs: Vec<(usize, usize, usize)> = Vec::new();
+        for (label, row) in self.confusion.iter().enumerate() {
+            let wrong = row
+                .iter()
+                .enumerate()
+                .filter(|&(answer, &count)| answer != label && count > 0);
+            pairs.extend(wrong.map(|(answer, &count)| (count, label, answer)));
+        }
+        // Among equals those of lower numbers come first.
+        pairs.sort_by_key(|&(count, label, answer)| (Reverse(count), label, answer));
+        pairs.truncate(MOST_LABELS_OF_A_TABLE);
+        let name = |label: usize| self.labels[label].clone();
+        let told = |(count, label, answer): (usize, usize, usize)| [name(label), name(answer), count.to_string()];
+        pairs.into_iter().map(told).collect()
+    }
+
     /// What must be said of labels of probability zero, if there are any.
     pub fn warning(&self) -> Option<String> {
         (self.zero_probability > 0).then(|| {
@@ -117,6 +146,26 @@ mod tests {
             log_posteriors,
             ..Measured::default()
         }
+    }
+
+    #[test]
+    fn of_many_labels_those_are_told_that_are_confused_most() {
+        let names: Vec<String> = (0..100).map(|label| format!("l{label}")).collect();
+        let sure_of = |label: usize| {
+            (0..100)
+                .map(|own| if own == label { 0.0 } else { f64::NEG_INFINITY })
+                .collect()
+        };
+        let measured = Measured {
+            label_names: names,
+            labels: Some(vec![7, 7, 5, 9, 1, 1]),
+            log_posteriors: [8, 8, 6, 9, 1, 0].map(sure_of).to_vec(),
+            ..Measured::default()
+        };
+        let report = ClassificationReport::of(&measured).unwrap();
+        assert!(!report.has_few_labels());
+        let told = [["l7", "l8", "2"], ["l1", "l0", "1"], ["l5", "l6", "1"]];
+        assert_eq!(report.most_confused(), told);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
         classify::{Classifies, ClassifyAsk},
         codes::Reconstructs,
         detect::Judges,
+        refusal::clip_list,
         score::{BoundChoice, ScoreAsk, Scores},
     },
 };
@@ -107,7 +108,7 @@ impl Plan {
                 format!(
                     "the label {label:?} is none of the model's, which are the numbers below {} or: {}",
                     names.len(),
-                    names.join(", ")
+                    clip_list(names)
                 ),
             )
         })

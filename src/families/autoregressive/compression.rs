@@ -32,6 +32,7 @@ use crate::{
         Call, Kind, PerImage, Refusal,
         compress::{Compressed, Compresses},
         labels::Condition,
+        refusal::clip_list,
     },
 };
 
@@ -146,7 +147,7 @@ impl Model {
                 format!(
                     "each pixel is coded by the prediction of one label, which the stream remembers, and not by the \
                      mixture over all; name one of: {}",
-                    self.label_names().join(", ")
+                    clip_list(self.label_names())
                 ),
             )),
         }

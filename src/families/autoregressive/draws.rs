@@ -22,6 +22,7 @@ use crate::{
             self, CompleteAsk, Completed, Completes, CompletionMethod, Completions, DrawAsk, Drawn, Draws, Sampler,
         },
         labels::{self, Condition},
+        refusal::clip_list,
     },
     scheduling::{Class, JobError},
 };
@@ -97,7 +98,7 @@ impl Completes for Model {
                     format!(
                         "a label can be drawn for a completion only where all given pixels come before all missing \
                          ones, in rows from the top and columns from the left; name one of: {}",
-                        self.label_names().join(", ")
+                        clip_list(self.label_names())
                     ),
                 ));
             }

@@ -5,7 +5,7 @@ use std::{borrow::Cow, future::ready, sync::Arc};
 use axum::{
     body::Body,
     extract::{MatchedPath, Request},
-    http::{HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use futures_util::{StreamExt, stream};
@@ -29,7 +29,14 @@ const UNMATCHED: &str = "unmatched";
 const CLIENT_GONE: u16 = 499;
 
 /// Says by which span the request was traced: the answer's part of W3C Trace Context.
-pub(crate) const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+const TRACE_RESPONSE: HeaderName = HeaderName::from_static("traceresponse");
+
+/// Says it of an answer, if it was traced.
+pub(crate) fn tell_span(span: &Span, headers: &mut HeaderMap) {
+    if let Some(traced) = span.trace().header().and_then(|own| HeaderValue::try_from(own).ok()) {
+        headers.insert(TRACE_RESPONSE, traced);
+    }
+}
 
 /// The media type of problems.
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static(PROBLEM);
@@ -79,14 +86,7 @@ fn finish(observation: Observation, mut response: Response) -> Response {
         response = write_problem(&problem, response, &scope);
     }
     response.headers_mut().insert(REQUEST_ID, scope.id_header());
-    if let Some(traced) = observation
-        .span
-        .trace()
-        .header()
-        .and_then(|header| HeaderValue::try_from(header).ok())
-    {
-        response.headers_mut().insert(TRACE_RESPONSE, traced);
-    }
+    tell_span(&observation.span, response.headers_mut());
     if response.extensions_mut().remove::<Streamed>().is_some() {
         return observation.follow(response);
     }

@@ -23,9 +23,18 @@ pub(super) fn charts(report: &ClassificationReport) -> Markup {
                 "Accuracy over confidence; the red part is the gap to the diagonal. Below, the share of images in each \
                  bin.",
             ))
-            (figure(
-                &chart::confusion(&report.labels, &report.confusion),
-                "Labels of the images (rows) and answers (columns); shades grow with the share of a row.",
+            @if report.has_few_labels() {
+                (figure(
+                    &chart::confusion(&report.labels, &report.confusion),
+                    "Labels of the images (rows) and answers (columns); shades grow with the share of a row.",
+                ))
+            }
+        }
+        @if !report.has_few_labels() {
+            p { "The pairs of labels that are confused most often." }
+            (table::table(
+                &["label", "taken for", "images"].map(str::to_owned),
+                &report.most_confused().into_iter().map(Vec::from).collect::<Vec<_>>(),
             ))
         }
     }
