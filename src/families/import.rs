@@ -15,6 +15,7 @@ mod parameters;
 mod plausible;
 mod recognition;
 mod sources;
+mod taken;
 
 use std::path::{Path, PathBuf};
 
@@ -25,6 +26,7 @@ pub(super) use self::{
     input::{Levels, Pictured, Pictures, levels_count, levels_of, pictures_of, units_of_pictures},
     labels::{Labelled, labels_given, labels_of, take_label},
     parameters::Parameters,
+    taken::Likely,
 };
 pub use self::{
     draft::{Imported, Origin},

@@ -227,11 +227,24 @@ pub fn input_term(model: &Model, input: &str) -> f64 {
                 let numbers = term.iter().filter_map(Constant::as_floats).flatten();
                 return numbers.fold(0.0, |most, &number| f64::max(most, number.abs().into()));
             }
-            "Cast" | "Identity" | "Transpose" | "Slice" | "Gather" | "Reshape" if node.inputs[0] == at => {}
+            _ if moves(node, at) => {}
             _ => return 0.0,
         }
     }
     0.0
+}
+
+/// Whether a graph shifts or scales its input before anything but places and types is changed.
+pub fn begins_affine(model: &Model, input: &str) -> bool {
+    let Some(graph) = &model.graph else { return false };
+    let first = only_readers(graph, input).find(|(node, at)| !moves(node, at));
+    first.is_some_and(|(node, _)| matches!(node.op_type(), "Add" | "Sub" | "Mul" | "Div" | "BatchNormalization"))
+}
+
+/// Whether a node changes only places and types of what it reads there.
+fn moves(node: &Node, at: &str) -> bool {
+    let names = ["Cast", "Identity", "Transpose", "Slice", "Gather", "Reshape"];
+    names.contains(&node.op_type()) && node.inputs[0] == at
 }
 
 /// The nodes behind a value, each the only reader of what the one before it makes, and what each reads of that.
@@ -323,6 +336,12 @@ mod tests {
         assert_eq!(input_factor(&conv, "x"), 1.0);
         assert_eq!(input_term(&conv, "x"), 0.0);
         assert_eq!(count(&conv), 4);
+        assert!(begins_affine(&chain("Mul"), "x") && !begins_affine(&conv, "x"));
+        let turned = [
+            Node::new("Transpose", &["x"], "a"),
+            Node::new("Sub", &["a", "half"], "b"),
+        ];
+        assert!(begins_affine(&model(turned.to_vec()), "x"));
     }
 
     /// A product of `read` with a matrix of so many bytes, which `other` reads, too.

@@ -3,7 +3,7 @@
 use crate::{
     domain::image::Image,
     families::import::{
-        Certainty, Golden, Levels, Mismatch, Pictures, Plan, coded, levels_count, levels_of, of_images, pair,
+        Certainty, Golden, Levels, Likely, Mismatch, Pictures, Plan, coded, levels_count, levels_of, of_images, pair,
         pictures_of, units_of_pictures,
     },
     import::{
@@ -38,7 +38,13 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     };
     let count = levels_count(interview)?;
     let (scale, declared) = units_of_pictures(decoder, picture, count, interview);
-    let levels = levels_of(encoder, (taken, form), count, scale == (0.5, 0.5), interview)?;
+    let levels = levels_of(
+        encoder,
+        (taken, form),
+        count,
+        Likely::by_pictures(scale == (0.5, 0.5)),
+        interview,
+    )?;
     let pictures = Pictures {
         arrangement,
         shape: levels.shape,

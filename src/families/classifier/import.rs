@@ -45,7 +45,8 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         declared,
     } = Conversion::of(reading, given, interview)?;
     let labelled = labels_of(file, Some(labels), interview)?;
-    let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
+    let likely = evidence::likely_input(reading, (taken, form), labels);
+    let levels = levels_of(reading, (taken, form), levels_count(interview)?, likely, interview)?;
     units.try_out((reading, given), &levels, interview)?;
     let mut graph = Canonical::of(reading);
     graph.image("image", taken);

@@ -4,7 +4,7 @@ use super::summary;
 use crate::{
     domain::image::Image,
     families::import::{
-        Certainty, Golden, Levels, Mismatch, Plan, alone, levels_count, levels_of, of_images, picture_of_image,
+        Certainty, Golden, Levels, Likely, Mismatch, Plan, alone, levels_count, levels_of, of_images, picture_of_image,
     },
     graph::protobuf::Node,
     import::{
@@ -36,7 +36,13 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let doubt = layers
         .iter()
         .find_map(|given| map_of_pixels(&reading.file, given, form));
-    let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
+    let levels = levels_of(
+        reading,
+        (taken, form),
+        levels_count(interview)?,
+        Likely::Unit,
+        interview,
+    )?;
     let places: Vec<usize> = layers.iter().map(|given| given.place).collect();
     if !is_said && is_constant(reading, &levels, &places)? {
         return Err(Problem::new(

@@ -1,10 +1,13 @@
 //! What a graph wants for a level, and what its pictures are.
 
-use super::Mismatch;
+use super::{
+    Mismatch,
+    taken::{Likely, takes_levels},
+};
 use crate::{
     domain::image::{Image, ImageShape},
     families::{gate::units::bounds, manifest::InputMap},
-    graph::{convert::Step, weights},
+    graph::convert::Step,
     import::{
         Problem,
         canonical::Op,
@@ -29,9 +32,6 @@ pub(crate) struct Levels {
 
 /// Mean and deviation of ImageNet in units of level / 255, as public classifiers of photographs are trained with.
 const IMAGENET: ([f64; 3], [f64; 3]) = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]);
-
-/// Means beyond this are of levels rather than of numbers from 0 to 1 or from −1 to 1.
-const MEAN_OF_LEVELS: f64 = 8.0;
 
 impl Levels {
     /// The numbers that the exported graph takes for an image, in its own order of axes.
@@ -92,13 +92,12 @@ pub(crate) fn levels_count(interview: &mut Interview) -> Result<usize, Mismatch>
     }
 }
 
-/// Finds out how a graph wants its images. `signed` says that its pictures, or those of its other half, go from −1 to
-/// 1.
+/// Finds out how a graph wants its images.
 pub(crate) fn levels_of(
     reading: &Reading,
     (taken, form): (&Taken, ImageForm),
     levels: usize,
-    signed: bool,
+    likely: Likely,
     interview: &mut Interview,
 ) -> Result<Levels, Mismatch> {
     let shape = ImageShape::new(form.channels, form.height, form.width, levels)
@@ -151,8 +150,7 @@ pub(crate) fn levels_of(
         "which numbers does {} take as images ({:?})? Another mean and deviation is said by --mean and --deviation",
         reading.file, taken.port.name
     );
-    let likely = if signed { "-1..1" } else { "0..1" };
-    let answer = interview.ask("input", text, &options, likely);
+    let answer = interview.ask("input", text, &options, likely.word());
     Ok(match answer.as_str() {
         "0..1" => unit,
         "-1..1" => linear(2.0 / most, -1.0),
@@ -165,32 +163,6 @@ pub(crate) fn levels_of(
             return Err(Problem::new("--input", what, format!("say one of {}", words.join(", "))).into());
         }
     })
-}
-
-/// What a graph does to its input first that is done to levels only, in words.
-fn takes_levels(reading: &Reading, input: &str, levels: usize) -> Option<String> {
-    let most = (levels - 1) as f64;
-    let (factor, term) = weights::input_map(&reading.model, input);
-    // Of two levels, 0 and 1 are shares as well.
-    let ends = (term, factor * most + term);
-    let is = |(least, greatest): (f64, f64)| (ends.0 - least).abs() < 1e-4 && (ends.1 - greatest).abs() < 1e-4;
-    if levels > 2
-        && let Some((least, greatest)) = [(0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5)]
-            .into_iter()
-            .find(|&range| is(range))
-    {
-        return Some(format!("it brings 0 to {most} to {least} to {greatest} itself"));
-    }
-    if levels <= 16 {
-        return None;
-    }
-    // A graph that divides first by about as many as there are levels takes levels.
-    if (1.0 / (2.0 * most)..=3.0 / most).contains(&factor.abs()) {
-        return Some(format!("it multiplies its input by {factor:.3e} itself"));
-    }
-    // So does one that takes a mean from its input that no share of a level reaches.
-    let term = weights::input_term(&reading.model, input);
-    (term > MEAN_OF_LEVELS).then(|| format!("it shifts its input by {term:.4} itself"))
 }
 
 /// A number for each channel, or one for all.

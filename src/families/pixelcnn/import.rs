@@ -14,8 +14,8 @@ use self::{
 use crate::{
     domain::image::{Image, ImageShape},
     families::import::{
-        Certainty, Golden, Labelled, Levels, Mismatch, Parameters, Plan, alone, labels_given, levels_count, levels_of,
-        of_images, take_label,
+        Certainty, Golden, Labelled, Levels, Likely, Mismatch, Parameters, Plan, alone, labels_given, levels_count,
+        levels_of, of_images, take_label,
     },
     graph::convert::Step,
     import::{
@@ -54,7 +54,13 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     if is_mixture && form.channels > 1 && is_squashed {
         return Err(coefficients_at_last(reading, given).into());
     }
-    let levels = levels_of(reading, (taken, form), levels, is_mixture, interview)?;
+    let levels = levels_of(
+        reading,
+        (taken, form),
+        levels,
+        Likely::by_pictures(is_mixture),
+        interview,
+    )?;
     let labelled = labels_given(reading, interview)?;
     let Recognised {
         units,

@@ -12,8 +12,8 @@ use self::{
 use crate::{
     domain::image::Image,
     families::import::{
-        Certainty, Golden, Levels, Mismatch, Plan, golden_of_codes, is_called_generator, labels_given, levels_count,
-        levels_of, pair, take_label,
+        Certainty, Golden, Levels, Likely, Mismatch, Plan, golden_of_codes, is_called_generator, labels_given,
+        levels_count, levels_of, pair, take_label,
     },
     graph::convert::Step,
     import::{
@@ -57,7 +57,13 @@ fn whole<'a>(brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'
     }
     let decoding = Decoding::of(decoder, Some(form), interview)?;
     let count = levels_count(interview)?;
-    let levels = levels_of(encoder, (taken, form), count, decoding.is_signed, interview)?;
+    let levels = levels_of(
+        encoder,
+        (taken, form),
+        count,
+        Likely::by_pictures(decoding.is_signed),
+        interview,
+    )?;
     let mut first = Canonical::of(encoder);
     first.image("image", taken);
     posterior.write(&mut first);
@@ -125,7 +131,13 @@ fn encoder_alone<'a>(reading: &'a Reading, interview: &mut Interview) -> Result<
     let Some(posterior) = Posterior::of(reading, size, interview)? else {
         return Err(Mismatch::Other("it gives a posterior over codes".to_owned()));
     };
-    let levels = levels_of(reading, (taken, form), levels_count(interview)?, false, interview)?;
+    let levels = levels_of(
+        reading,
+        (taken, form),
+        levels_count(interview)?,
+        Likely::Unit,
+        interview,
+    )?;
     let mut graph = Canonical::of(reading);
     graph.image("image", taken);
     posterior.write(&mut graph);

@@ -42,6 +42,7 @@ MAKERS = (
     sequences.cases,
     beside.cases,
     of_one_image.cases,
+    classifiers.of_photographs,
 )
 
 

@@ -147,3 +147,16 @@ def of_batches() -> Iterator[Case]:
     says = ("images are run one at a time, as was said",)
     said = (*family, "--one-at-a-time")
     yield Case("batch-alone", (graph,), arguments=said, numbers=alone, says=says, **options)
+
+
+def of_photographs() -> Iterator[Case]:
+    """Classifiers of the size and the labels of ImageNet; neither anybody nor a golden number tells what they take."""
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    network, example = Classifier(lambda _, x: x, labels=1000), torch.rand(2, 3, 128, 128)
+    whole = Before(lambda x: (x - mean[:, None, None]) / deviation[:, None, None], network)
+    for name, module, likely in (
+        ("classifier-photographs", network, "imagenet"),
+        ("classifier-photographs-normalised", whole, "0..1"),
+    ):
+        graph, says = Graph(module, (example,)), (f"{likely}, as is likely",)
+        yield Case(name, (graph,), family="classifier", shape=(3, 128, 128), says=says)

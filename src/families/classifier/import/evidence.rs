@@ -2,12 +2,13 @@
 //! a pose and quantities are rows as well. What tells is how people call what ends a network.
 
 use crate::{
-    graph::{protobuf::Graph, surgery},
+    families::import::Likely,
+    graph::{protobuf::Graph, surgery, weights},
     import::{
         interview::Interview,
         output_activation::OutputActivation,
         output_range,
-        reading::{Given, ImageForm, Reading},
+        reading::{Axes, Given, ImageForm, Reading, Taken},
     },
 };
 
@@ -106,6 +107,9 @@ impl Evidence {
     }
 }
 
+/// A data set whose classifiers have customs of their own.
+const IMAGENET: &str = "ImageNet";
+
 /// The data set whose images have this form and so many labels, where everybody knows it.
 fn known(form: ImageForm, count: usize) -> Option<&'static str> {
     Some(match (form.channels, form.height, form.width, count) {
@@ -115,9 +119,21 @@ fn known(form: ImageForm, count: usize) -> Option<&'static str> {
         (3, 32, 32, 100) => "CIFAR-100",
         (3, 64, 64, 200) => "Tiny ImageNet",
         (3, 96, 96, 10) => "STL-10",
-        (3, 128..=640, 128..=640, 1000 | 21_841) => "ImageNet",
+        (3, 128..=640, 128..=640, 1000 | 21_841) => IMAGENET,
         _ => return None,
     })
+}
+
+/// What a classifier takes for levels, where it does not tell. Those of ImageNet are trained with its mean and deviation
+/// outside of the network, unless they begin with a shift or a scale of their own. Frameworks that put channels last
+/// have other customs.
+pub(super) fn likely_input(reading: &Reading, (taken, form): (&Taken, ImageForm), labels: usize) -> Likely {
+    let is_of_imagenet = known(form, labels) == Some(IMAGENET) && form.axes == Axes::ChannelsFirst;
+    if is_of_imagenet && !weights::begins_affine(&reading.model, &taken.port.name) {
+        Likely::ImageNet
+    } else {
+        Likely::Unit
+    }
 }
 
 fn judged(name: &str) -> Option<Evidence> {
@@ -167,7 +183,7 @@ mod tests {
             channels,
             height: side,
             width: side,
-            axes: crate::import::reading::Axes::ChannelsFirst,
+            axes: Axes::ChannelsFirst,
         };
         assert_eq!(known(form(1, 28), 10), Some("MNIST and its kin"));
         assert_eq!(known(form(3, 224), 1000), Some("ImageNet"));
