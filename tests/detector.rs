@@ -654,6 +654,19 @@ async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
     );
     assert_ne!(code, 0);
     assert!(complaint.contains("exact likelihoods"), "{complaint}");
+    // Images of another size are left out, and named where too few are left.
+    let shoe = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/images/shoe.png");
+    let (code, _, complaint) = run(&repository, &["calibrate", "tiny-autoencoder", "--data", shoe]);
+    assert_ne!(code, 0);
+    assert!(
+        complaint.contains("could not be read: 1, the first of them") && complaint.contains("shoe.png"),
+        "{complaint}"
+    );
+    // A golden image is needed.
+    let golden = ["calibrate", "tiny-autoencoder", "--data", data, "--golden", shoe];
+    let (code, _, complaint) = run(&repository, &golden);
+    assert_ne!(code, 0);
+    assert!(complaint.contains("shoe.png"), "{complaint}");
     fs::remove_file(&inliers).unwrap();
     models.scan().unwrap();
     let service = service_of(Arc::new(models), Limits::default());

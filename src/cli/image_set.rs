@@ -120,6 +120,11 @@ impl ImageSet {
 }
 
 impl Handling {
+    /// The same, and every image is needed.
+    pub(super) fn strictly(self) -> Self {
+        Self { strict: true, ..self }
+    }
+
     /// An image that could not be measured; an error if the command is to stop at it.
     pub(super) fn failure(self, (input, index): (String, Option<u64>), error: String) -> Result<Failure, CliError> {
         let failure = Failure { input, index, error };
@@ -137,6 +142,15 @@ pub(super) fn read_all(inputs: &InputArgs, model: &Model) -> Result<Vec<Image>, 
         strict: true,
     };
     Ok(ImageSet::read(&inputs.inputs, model, handling)?.images)
+}
+
+/// Says of a command that failed which images it had to do without: they may be why.
+pub(super) fn tell_missed(failures: &[Failure]) {
+    let Some(first) = failures.first() else { return };
+    let count = failures.len();
+    say(&format!(
+        "images that could not be read: {count}, the first of them {first}"
+    ));
 }
 
 /// Says how many images of how many failed.

@@ -74,7 +74,7 @@ pub(super) fn run(arguments: NewCalibrationArgs, registries: &Registries) -> Res
         |measured| bar.set_position(measured as u64),
     ));
     bar.finish_and_clear();
-    let made = made?;
+    let made = made.inspect_err(|_| image_set::tell_missed(&gathered.failures))?;
     let mut text = format!(
         "{}\n\n{} images calibrate {}; false-alarm rates from {:.2e}",
         made.folder.display(),

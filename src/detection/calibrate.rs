@@ -211,6 +211,10 @@ pub fn part(inliers: Inliers, seed: u64) -> Result<Parts, Refusal> {
         calibrate,
         duplicates,
     };
+    let twice = match duplicates {
+        0 => String::new(),
+        _ => format!(", of which {duplicates} came twice,"),
+    };
     let least = [
         ("fit the densities", parts.fit.len(), LEAST_IMAGES),
         ("rank among", parts.rank.len(), LEAST_IMAGES),
@@ -221,9 +225,8 @@ pub fn part(inliers: Inliers, seed: u64) -> Result<Parts, Refusal> {
             return Err(Refusal::option(
                 "data",
                 format!(
-                    "{before} images, of which {duplicates} came twice, are too few: {images} are left to {purpose}, \
-                     and at least {needed} are needed. 1,000 images in all give rates from 1 % on average, 5,000 give \
-                     1 % with confidence."
+                    "{before} images{twice} are too few: {images} are left to {purpose}, and at least {needed} are \
+                     needed. 1,000 images in all give rates from 1 % on average, 5,000 give 1 % with confidence."
                 ),
             ));
         }

@@ -41,7 +41,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
             return Err(CliError::Usage(format!("--member {text}: there is a {role} already")));
         }
     }
-    let golden = ImageSet::read(&request.golden, &classifier, request.handling)?.images;
+    let golden = ImageSet::read(&request.golden, &classifier, request.handling.strictly())?.images;
     let gathered = ImageSet::read(&request.data, &classifier, request.handling)?;
     let default = format!("{}-bayes", classifier.name);
     let name = name_of(request.name, &default, app, |other| {
@@ -74,7 +74,7 @@ pub(super) fn run(request: Request, app: &App, classifier: Arc<Model>, repositor
         |images| bar.set_position(images as u64),
     ));
     bar.finish_and_clear();
-    let made = made?;
+    let made = made.inspect_err(|_| image_set::tell_missed(&failures))?;
     let members = [&recipe.classifier].into_iter().chain(&recipe.density);
     let notes = members.filter_map(|model| calibrate::unknown_training(model));
     print(&[report(&made), notes_of(notes, &failures)].concat())?;

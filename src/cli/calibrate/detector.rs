@@ -37,8 +37,9 @@ pub(super) fn run(request: Request, app: &App, main: Arc<Model>, repository: &Pa
         ..main.preprocessing
     };
     let options = sizes.or(request.handling.decoding.options());
-    let read = |inputs: &[PathBuf]| ImageSet::read_as(inputs, (main.shape, options), request.handling);
-    let (data, fit) = (read(&request.data)?, read(&request.fit)?);
+    let read = |inputs: &[PathBuf], handling| ImageSet::read_as(inputs, (main.shape, options), handling);
+    let handling = request.handling;
+    let (data, fit) = (read(&request.data, handling)?, read(&request.fit, handling)?);
     let failures = [data.failures, fit.failures].concat();
     let inliers = Inliers {
         data: data.images,
@@ -47,7 +48,7 @@ pub(super) fn run(request: Request, app: &App, main: Arc<Model>, repository: &Pa
     let images = inliers.data.len() + inliers.fit.len();
     let default = format!("{}-gate", main.name);
     let name = name_of(request.name.clone(), &default, app, is_detector)?;
-    let golden = read(&request.golden)?.images;
+    let golden = read(&request.golden, handling.strictly())?.images;
     let recipe = recipe(request, name, (members, tiles), golden);
     let bar = image_set::progress(images);
     let made = pipeline::runtime()?.block_on(detector::calibrate(
@@ -58,7 +59,7 @@ pub(super) fn run(request: Request, app: &App, main: Arc<Model>, repository: &Pa
         |images| bar.set_position(images as u64),
     ));
     bar.finish_and_clear();
-    let made = made?;
+    let made = made.inspect_err(|_| image_set::tell_missed(&failures))?;
     let notes = recipe
         .members
         .iter()
