@@ -103,25 +103,49 @@ impl JsonSchema for Map {
 
 /// Values by the names of labels, in the order of their numbers.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ByLabel<T>(pub Vec<(Arc<str>, T)>);
+pub struct ByLabel<T> {
+    names: Arc<[Arc<str>]>,
+    values: Vec<T>,
+    is_told: bool,
+}
 
 impl<T> ByLabel<T> {
     /// Pairs names with values.
-    pub fn new(labels: &[Arc<str>], values: impl IntoIterator<Item = T>) -> Self {
-        Self(labels.iter().cloned().zip(values).collect())
+    pub fn new(names: &Arc<[Arc<str>]>, values: impl IntoIterator<Item = T>) -> Self {
+        Self {
+            names: Arc::clone(names),
+            values: values.into_iter().collect(),
+            is_told: true,
+        }
     }
 
-    /// The values, in order of label.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().map(|(_, value)| value)
+    /// The same, for tensors alone: JSON says something else instead.
+    #[must_use]
+    pub fn untold(self) -> Self {
+        Self { is_told: false, ..self }
+    }
+
+    /// Whether JSON goes without it.
+    pub fn is_untold(&self) -> bool {
+        !self.is_told
+    }
+
+    /// The values, in the order of the labels' numbers.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// The same.
+    pub fn into_values(self) -> Vec<T> {
+        self.values
     }
 }
 
 impl<T: Serialize> Serialize for ByLabel<T> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (label, value) in &self.0 {
-            map.serialize_entry(label.as_ref(), value)?;
+        let mut map = serializer.serialize_map(Some(self.values.len()))?;
+        for (name, value) in self.names.iter().zip(&self.values) {
+            map.serialize_entry(name.as_ref(), value)?;
         }
         map.end()
     }

@@ -39,6 +39,10 @@ pub struct ClassifyOptions {
     /// default 0.01.
     #[schemars(extend("exclusiveMinimum" = 0, "exclusiveMaximum" = 1))]
     pub false_alarm_rate: Option<f64>,
+    /// So many of the most probable labels are told, as a list, instead of all by their names. In tensors and npy all
+    /// labels have their places as before.
+    #[schemars(range(min = 1))]
+    pub top: Option<u32>,
 }
 
 /// What the model says about the label of one image. Logarithms are natural; a number that JSON cannot express is null,
@@ -55,9 +59,14 @@ pub struct Labelling {
     /// The largest of the probabilities.
     #[schemars(example = 0.93)]
     pub probability: f64,
+    /// The most probable labels, the first one first, if so many of them were asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub top: Option<Vec<Ranked>>,
     /// p(y|x) of every label.
+    #[serde(skip_serializing_if = "ByLabel::is_untold")]
     pub probabilities: ByLabel<f64>,
     /// log p(y|x) of every label, for what is too improbable for a probability.
+    #[serde(skip_serializing_if = "ByLabel::is_untold")]
     pub log_posterior: ByLabel<Number>,
     /// log p(x|y) of every label in nats, of a density that is conditioned on labels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +98,19 @@ pub struct Labelling {
     /// p(y | x so far): positive for the label, negative against it; the sum is log p(y|x) − log p(y).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pixel_evidence: Option<ByLabel<Map>>,
+}
+
+/// A label among the most probable ones.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Ranked {
+    /// Its name.
+    #[schemars(example = &"ankle boot")]
+    pub label: Arc<str>,
+    /// p(y|x).
+    #[schemars(example = 0.93)]
+    pub probability: f64,
+    /// log p(y|x).
+    pub log_posterior: Number,
 }
 
 /// One reason to give no label.
@@ -146,9 +168,9 @@ impl Operation for Classify {
             map: options.map,
             false_alarm_rate: options.false_alarm_rate,
         };
-        let names: Vec<Arc<str>> = model.label_names().iter().map(|n| n.as_str().into()).collect();
+        let names: Arc<[Arc<str>]> = model.label_names().iter().map(|n| n.as_str().into()).collect();
         let items = classifier.classify(images, &ask, &context.call).await?;
-        let labelling = |own: Result<Classification, Refusal>| Labelling::new(&names, own?, model.shape);
+        let labelling = |own: Result<Classification, Refusal>| Labelling::new(&names, own?, options.top, model.shape);
         Ok(Answer {
             head: NoHead {},
             items: items.into_iter().map(labelling).collect(),
@@ -165,8 +187,8 @@ impl Operation for Classify {
     }
 
     fn tensors(_: &NoHead, items: &[Labelling]) -> Vec<Tensor> {
-        let labels = items.first().map_or(0, |item| item.probabilities.0.len());
-        let probabilities = items.iter().flat_map(|item| item.probabilities.values().copied());
+        let labels = items.first().map_or(0, |item| item.probabilities.values().len());
+        let probabilities = items.iter().flat_map(|item| item.probabilities.values()).copied();
         let mut tensors = vec![Tensor {
             name: "probabilities",
             shape: vec![items.len(), labels],
@@ -184,9 +206,9 @@ impl Operation for Classify {
     }
 
     fn rendering(_: NoHead, items: Vec<Labelling>) -> Rendering {
-        let labels = items.first().map_or(0, |item| item.probabilities.0.len());
+        let labels = items.first().map_or(0, |item| item.probabilities.values().len());
         let evidence = items.into_iter().filter_map(|item| item.pixel_evidence);
-        let maps: Vec<Map> = evidence.flat_map(|own| own.0.into_iter().map(|(_, map)| map)).collect();
+        let maps: Vec<Map> = evidence.flat_map(ByLabel::into_values).collect();
         match maps.first() {
             None => Rendering::Nothing,
             Some(first) => Rendering::Evidence {
@@ -214,7 +236,12 @@ impl Operation for Classify {
 }
 
 impl Labelling {
-    fn new(names: &[Arc<str>], classification: Classification, shape: ImageShape) -> Result<Self, Refusal> {
+    fn new(
+        names: &Arc<[Arc<str>]>,
+        classification: Classification,
+        top: Option<u32>,
+        shape: ImageShape,
+    ) -> Result<Self, Refusal> {
         let by_label = |values: &[f64]| ByLabel::new(names, values.iter().copied().map(Number));
         let probabilities = classification.probabilities();
         let number = classification.label();
@@ -229,15 +256,26 @@ impl Labelling {
             p_value: doubt.p_value,
             reject: doubt.reject,
         };
+        let mut log_posterior = by_label(&classification.log_posterior);
+        let ranked = top.map(|top| ranked(names, &classification.log_posterior, &probabilities, top as usize));
+        let mut probabilities = ByLabel::new(names, probabilities);
+        if ranked.is_some() {
+            (probabilities, log_posterior) = (probabilities.untold(), log_posterior.untold());
+        }
         let evidence = classification.log_evidence;
         let dimensions = shape.dimensions();
         Ok(Self {
             label: accepted.then(|| Arc::clone(label)),
             decision: decision.map(Decision::name),
             probability,
-            probabilities: ByLabel::new(names, probabilities),
-            log_posterior: by_label(&classification.log_posterior),
-            log_likelihoods: classification.log_likelihoods.as_deref().map(by_label),
+            log_likelihoods: classification
+                .log_likelihoods
+                .as_deref()
+                .filter(|_| ranked.is_none())
+                .map(by_label),
+            top: ranked,
+            probabilities,
+            log_posterior,
             log_likelihood: evidence.map(Number),
             bits_per_dim: evidence.map(|nats| likelihood::bits_per_dim(nats, dimensions).into()),
             reason: evidence.is_some_and(|nats| !nats.is_finite()).then_some(NO_PROBABILITY),
@@ -252,13 +290,27 @@ impl Labelling {
     }
 }
 
+/// So many of the most probable labels; among equals the one of the lower number comes first.
+fn ranked(names: &[Arc<str>], log_posterior: &[f64], probabilities: &[f64], top: usize) -> Vec<Ranked> {
+    let mut labels: Vec<usize> = (0..names.len()).collect();
+    labels.sort_by(|&one, &other| log_posterior[other].total_cmp(&log_posterior[one]));
+    let rank = |label: usize| Ranked {
+        label: Arc::clone(&names[label]),
+        probability: probabilities[label],
+        log_posterior: Number(log_posterior[label]),
+    };
+    labels.into_iter().take(top).map(rank).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
     fn an_impossible_image_has_a_label_and_a_reason() {
-        let names: Vec<Arc<str>> = vec!["bag".into(), "shoe".into()];
+        let names: Arc<[Arc<str>]> = Arc::new(["bag".into(), "shoe".into()]);
         let classification = Classification {
             log_posterior: vec![f64::NEG_INFINITY, 0.0],
             log_likelihoods: Some(vec![f64::NEG_INFINITY; 2]),
@@ -267,12 +319,34 @@ mod tests {
             doubts: None,
         };
         let shape = ImageShape::new(1, 1, 1, 2).unwrap();
-        let labelling = Labelling::new(&names, classification, shape).unwrap();
+        let labelling = Labelling::new(&names, classification, None, shape).unwrap();
         let text = serde_json::to_value(labelling).unwrap();
         assert_eq!(text["label"], "shoe");
         assert_eq!(text["probabilities"]["bag"], 0.0);
         assert!(text["log_posterior"]["bag"].is_null());
         assert!(text["log_likelihood"].is_null() && text["log_likelihoods"]["shoe"].is_null());
         assert!(text["reason"].as_str().unwrap().contains("minus infinity"));
+    }
+
+    #[test]
+    fn the_most_probable_labels_are_told_first_and_tensors_hold_all() {
+        let names: Arc<[Arc<str>]> = Arc::new(["bag".into(), "coat".into(), "shoe".into()]);
+        let classification = Classification {
+            log_posterior: [0.2_f64, 0.3, 0.5].map(f64::ln).to_vec(),
+            log_likelihoods: None,
+            log_evidence: None,
+            maps: None,
+            doubts: None,
+        };
+        let shape = ImageShape::new(1, 1, 1, 2).unwrap();
+        let labelling = Labelling::new(&names, classification, Some(2), shape).unwrap();
+        let text = serde_json::to_value(&labelling).unwrap();
+        let labels = [&text["top"][0]["label"], &text["top"][1]["label"], &text["top"][2]];
+        assert_eq!(labels, [&json!("shoe"), &json!("coat"), &json!(null)]);
+        assert!(text.get("probabilities").is_none() && text.get("log_posterior").is_none());
+        let [tensor] = &Classify::tensors(&NoHead {}, &[labelling])[..] else {
+            panic!("one tensor is expected");
+        };
+        assert_eq!(tensor.shape, [1, 3]);
     }
 }

@@ -77,6 +77,25 @@ async fn the_posterior_is_that_of_bayes_rule() {
 }
 
 #[tokio::test]
+async fn the_most_probable_labels_are_listed_instead_of_all() {
+    let (all, listed) = (results("classify", 3).await, results("classify?top=2", 3).await);
+    for (all, listed) in all.iter().zip(&listed) {
+        let top = listed["top"].as_array().unwrap();
+        assert_eq!(top.len(), 2);
+        assert_eq!(top[0]["label"], all["label"]);
+        for own in top {
+            let label = own["label"].as_str().unwrap();
+            assert_eq!(own["probability"], all["probabilities"][label]);
+            assert_eq!(own["log_posterior"], all["log_posterior"][label]);
+        }
+        assert!(number(&top[0]["probability"]) >= number(&top[1]["probability"]));
+        assert!(listed.get("probabilities").is_none() && all.get("top").is_none());
+    }
+    let none = post("classify?top=0").body(ARRAY, npy(1)).send().await;
+    none.problem(422, "invalid_option");
+}
+
+#[tokio::test]
 async fn labels_come_in_the_order_of_their_numbers() {
     let answer = post("classify").body(ARRAY, npy(1)).send().await.text();
     let place = |label: &str| answer.find(&format!("\"{label}\":")).unwrap();

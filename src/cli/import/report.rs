@@ -6,7 +6,11 @@ use crate::{
     families::ASSUMED,
     families::import::{ImportError, Imported, Problem, Request},
     intake::Takes,
+    operations::{Operation, classify::Classify},
 };
+
+/// Labels of a model from which on nobody reads what an answer says of each.
+const MANY_LABELS: usize = 100;
 
 pub(super) fn refuse(error: &ImportError) {
     match error {
@@ -73,8 +77,16 @@ fn next(imported: &Imported, request: &Request, registries: &Registries) -> Vec<
             .map(|own| own.about().name)
     };
     let address = format!("localhost:8000/v1/models/{}", model.name);
+    let has_many_labels = model.label_names().len() > MANY_LABELS;
     let request_line = available(Takes::Images)
-        .map(|name| format!("curl -s -F image=@IMAGE.png {address}/{name}"))
+        .map(|name| {
+            let top = if name == Classify::NAME && has_many_labels {
+                "?top=5"
+            } else {
+                ""
+            };
+            format!("curl -s -F image=@IMAGE.png {address}/{name}{top}")
+        })
         .or_else(|| {
             let name = available(Takes::Nothing)?;
             Some(format!(

@@ -124,9 +124,9 @@ fn known(form: ImageForm, count: usize) -> Option<&'static str> {
     })
 }
 
-/// What a classifier takes for levels, where it does not tell. Those of ImageNet are trained with its mean and deviation
-/// outside of the network, unless they begin with a shift or a scale of their own. Frameworks that put channels last
-/// have other customs.
+/// What a classifier takes for levels, where it does not tell. Those of ImageNet are trained with its mean and
+/// deviation outside of the network, unless they begin with a shift or a scale of their own. Frameworks that put
+/// channels last have other customs.
 pub(super) fn likely_input(reading: &Reading, (taken, form): (&Taken, ImageForm), labels: usize) -> Likely {
     let is_of_imagenet = known(form, labels) == Some(IMAGENET) && form.axes == Axes::ChannelsFirst;
     if is_of_imagenet && !weights::begins_affine(&reading.model, &taken.port.name) {
