@@ -33,7 +33,7 @@ use density_server::{
         self,
         protobuf::Model,
         rewrite::{self, InputMap},
-        wavefront::{Interface, Predictions, analyse},
+        wavefront::{Analysis, Interface, Predictions, analyse},
     },
     runtime::{Engine, Threads},
 };
@@ -69,7 +69,7 @@ fn contract(name: &str) -> Contract {
     }
 }
 
-const COMPILED: [&str; 38] = [
+const COMPILED: [&str; 41] = [
     "masked",
     "two-stacks",
     "shifted",
@@ -108,6 +108,9 @@ const COMPILED: [&str; 38] = [
     "recurrent",
     "channel-by-channel",
     "linear-attention",
+    "connected",
+    "untrained",
+    "autoencoder",
 ];
 
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
@@ -173,24 +176,52 @@ fn exports_of_both_exporters_compile_and_reproduce_the_logits() {
 #[test]
 fn what_is_not_a_stencil_is_told_in_the_words_of_its_author() {
     let engine: Arc<dyn Engine> = engine();
-    // Whether it is proven causal nevertheless.
-    for (name, reason, layer, proven) in [
-        ("group-normalised", "normalisation over places", "norm", false),
-        ("connected", "a fully connected layer over places", "first", true),
-    ] {
-        for exporter in ["dynamo", "torchscript"] {
-            let network = load(&*engine, name, exporter);
-            let found = match network.compilation() {
-                Compilation::Causal(found) if proven => found,
-                Compilation::Unknown(found) if !proven => found,
-                other => panic!("{name} ({exporter}) is drawn {other}"),
-            };
-            assert!(found.starts_with(reason), "{found}");
-            // The remarks that tell the newer exporter's modules are not in these files.
-            let is_told = exporter == "torchscript";
-            assert!(!is_told || found.contains(&format!("layer {layer:?}")), "{found}");
-        }
+    let (name, reason, layer) = ("group-normalised", "normalisation over places", "norm");
+    for exporter in ["dynamo", "torchscript"] {
+        let network = load(&*engine, name, exporter);
+        let Compilation::Unknown(found) = network.compilation() else {
+            panic!("{name} ({exporter}) is drawn {}", network.compilation());
+        };
+        assert!(found.starts_with(reason), "{found}");
+        // The remarks that tell the newer exporter's modules are not in these files.
+        let is_told = exporter == "torchscript";
+        assert!(!is_told || found.contains(&format!("layer {layer:?}")), "{found}");
     }
+}
+
+/// Predictions are made of the pixels so far only where weights let through no others.
+#[test]
+fn layers_over_all_pixels_are_drawn_along_wavefronts_only_where_their_zeros_prove_it() {
+    let engine: Arc<dyn Engine> = engine();
+    let contract = contract("connected");
+    let interface = Interface {
+        image: "image",
+        label: None,
+        logits: "logits",
+        shape: contract.shape,
+        predictions: Predictions::OfChannels(contract.shape.levels()),
+    };
+    let mut model = simplified(&*engine, "connected", "torchscript");
+    assert!(matches!(analyse(&model, &interface).unwrap(), Analysis::Compiled(_)));
+    let weights = model.graph.as_mut().unwrap().initializers.iter_mut();
+    let mut opened = 0;
+    for tensor in weights.filter(|tensor| tensor.byte_size() == Some(4 * (7 * 6) * (7 * 6))) {
+        let mut values = tensor.raw_data.as_deref().unwrap().to_vec();
+        for value in values.chunks_exact_mut(4).filter(|value| **value == [0; 4]) {
+            value.copy_from_slice(&0.1f32.to_le_bytes());
+            opened += 1;
+        }
+        tensor.raw_data = Some(values.into());
+    }
+    assert!(opened > 0);
+    let found = match analyse(&model, &interface).unwrap() {
+        Analysis::Unknown(found) => found.to_string(),
+        other => panic!("{other:?}"),
+    };
+    assert!(
+        found.starts_with("a fully connected layer over places: layer \"first\""),
+        "{found}"
+    );
 }
 
 /// A pixel must not attend to what its own level is part of. One attention of this network sees the pixels before,

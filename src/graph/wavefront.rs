@@ -14,7 +14,10 @@
 //! What does not fit because more is read than has weight, as where neighbours are laid side by side, is tried again
 //! with products over neighbours as convolutions.
 //!
-//! A graph that is not a stencil (layers over all places, other attention) is not compiled, and the reason is told;
+//! Layers over all pixels, as masked autoencoders have them, are part of it where they are found number by number to
+//! see pixels before only: their sums are states, too.
+//!
+//! A graph that is not a stencil (other layers over places, other attention) is not compiled, and the reason is told;
 //! whether it is causal may still be found number by number. A leak is an error.
 
 mod causality;
@@ -319,16 +322,28 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
         Err(reason) => return Ok(number_by_number(reason)),
     };
     if let Err(leak) = causality::prove(&stencil) {
-        // Through strides, and around the ends of rows, what is read at some places is counted for all of them: there
-        // may be no leak. Around an end it then lies where no image has a pixel.
+        // Through strides, around the ends of rows, and under masks that differ by place, what is read at some places
+        // is counted for all of them: there may be no leak. Around an end it then lies where no image has a pixel.
         let reason = if stencil.has_strides() {
             "a lower resolution that may be read too early"
         } else if stencil.rounds_rows && leak.is_outside(&stencil.shape) {
             "a sequence of pixels that may be read too early"
+        } else if stencil.masks_places() && dependence::is_causal(model, interface) {
+            "masks that differ by place"
         } else {
             return Err(leak);
         };
         return Ok(number_by_number(Unsupported::new(format!("{reason}: {leak}"))));
+    }
+    if let Some(&first) = stencil.summed.first() {
+        let reason = Unsupported {
+            reason: "a fully connected layer over places".to_owned(),
+            layer: Some(stencil.tensors[first].layer.clone()),
+        };
+        match number_by_number(reason) {
+            Analysis::Causal(_) if causality::adds_itself(&stencil) => {}
+            other => return Ok(other),
+        }
     }
     let is_proven = stencil.assumptions.is_empty();
     let convolutions = neighbours::convolutions(&stencil);

@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::{
     Predictions,
-    stencil::{Operator, Stencil, StencilTensor},
+    stencil::{Operand, Operator, Stencil, StencilTensor},
 };
 use crate::domain::image::ImageShape;
 
@@ -107,6 +107,19 @@ pub(super) fn prove(stencil: &Stencil) -> Result<(), Leak> {
         }
     }
     Ok(())
+}
+
+/// Whether all that pixels add to layers over all of them is of each pixel itself, as the last that it sees.
+pub(super) fn adds_itself(stencil: &Stencil) -> bool {
+    let sights = sights(stencil);
+    let sees_itself = |sight: &Option<Sight>| sight.is_some_and(|sight| (sight.reach.dy, sight.reach.dx) == (0, 0));
+    let sources = stencil.summed.iter().flat_map(|&at| &stencil.tensors[at].operands);
+    sources
+        .filter_map(|operand| match operand {
+            Operand::Tensor(read) => Some(read.tensor),
+            Operand::Constant(_) | Operand::Table(_) => None,
+        })
+        .all(|source| sights[source].iter().all(sees_itself))
 }
 
 fn sights(stencil: &Stencil) -> Vec<Vec<Option<Sight>>> {

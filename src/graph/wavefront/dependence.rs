@@ -121,7 +121,7 @@ impl Walk<'_> {
         }
         let is_constant =
             |name: &String| name.is_empty() || matches!(self.entities.get(name.as_str()), Some(Entity::Constant(_)));
-        let takes_many = matches!(node.op_type(), "Concat" | "Mul") || is_pointwise(node.op_type());
+        let takes_many = matches!(node.op_type(), "Concat" | "Gather" | "Mul") || is_pointwise(node.op_type());
         // Weights, biases and bounds that are computed could see anything.
         if !takes_many && !node.inputs.iter().skip(1).all(is_constant) {
             return None;
@@ -143,7 +143,11 @@ impl Walk<'_> {
             "Split" => return self.split(node),
             "Slice" => self.slice(node),
             "Pad" => self.pad(node),
-            "Gather" => self.gather(node),
+            "Gather" => self.gather(node).or_else(|| self.looked_up(node)),
+            "OneHot" if node.int("axis", -1) == -1 => self.first(node).and_then(|first| {
+                let depth = self.constant(node, 1)?.single()?;
+                first.repeated(&[depth as usize])
+            }),
             "Transpose" => self.transpose(node),
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => self.reshape(node),
             "DepthToSpace" => self.depth_to_space(node),

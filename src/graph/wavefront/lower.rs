@@ -26,6 +26,7 @@ mod resizing;
 mod scatter;
 mod scores;
 mod shape;
+mod so_far;
 mod strides;
 
 use std::collections::{HashMap, HashSet};
@@ -65,6 +66,9 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         parts: HashMap::new(),
         assumptions: Vec::new(),
         rounds_rows: false,
+        so_far: HashSet::new(),
+        summed: Vec::new(),
+        has_ordered_channels: shape.channels() > 1 && matches!(interface.predictions, Predictions::OfChannels(_)),
     };
     // Constants are read where they are first needed: of a large graph that is none, most never are.
     let named = |tensor: &'_ Tensor| tensor.name.clone().unwrap_or_default();
@@ -115,6 +119,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         predictions: interface.predictions,
         assumptions: lowering.assumptions,
         rounds_rows: lowering.rounds_rows,
+        summed: lowering.summed,
     })
 }
 
@@ -138,6 +143,12 @@ struct Lowering {
     assumptions: Vec<String>,
     /// Whether a convolution along the pixels reads around the ends of rows.
     rounds_rows: bool,
+    /// Tensors that have, at each place, what is known of the whole image so far.
+    so_far: HashSet<usize>,
+    /// What each pixel adds to such tensors.
+    summed: Vec<usize>,
+    /// Whether predictions of a channel see those of its pixel before it.
+    has_ordered_channels: bool,
 }
 
 /// What a name in the graph stands for.
@@ -217,7 +228,12 @@ impl Lowering {
         if strides.any(|stride| stride != tensor.stride) {
             return Err(Unsupported::new("pictures of unlike resolution side by side"));
         }
-        Ok(self.placed(tensor))
+        let is_so_far = self.is_so_far(&tensor.operands)?;
+        let made = self.placed(tensor);
+        if is_so_far {
+            self.so_far.insert(made);
+        }
+        Ok(made)
     }
 
     /// Adds a tensor whose stride is known; its extent and its tables are in places of the graph.
@@ -244,10 +260,15 @@ impl Lowering {
         }
     }
 
+    /// Whether a tensor is read as it is, at the place itself.
+    fn is_plain(&self, read: &Read) -> bool {
+        let whole = self.view(read.tensor, Vec::new()).window;
+        (read.dy, read.dx, read.window) == (0, 0, whole)
+    }
+
     /// Whether nothing of its tensor is left out, moved or added.
     fn is_whole(&self, view: &View) -> bool {
-        let whole = self.view(view.tensor, Vec::new()).window;
-        (view.dy, view.dx, view.window) == (0, 0, whole)
+        self.is_plain(&view.read(Vec::new()))
     }
 
     fn entity(&self, name: &str) -> Result<&Entity, Unsupported> {
@@ -287,6 +308,7 @@ impl Lowering {
         let Entity::View(view) = self.entity(interface.logits)?.clone() else {
             return Err(Unsupported::new("the logits do not depend on the image"));
         };
+        let view = self.own_of(&Node::new("Identity", &[], interface.logits), &view)?;
         let shape = interface.shape;
         let (rows, columns) = (shape.height() as i64, shape.width() as i64);
         let spatial = [Axis::Row(rows), Axis::Column(columns)];

@@ -6,6 +6,8 @@
 
 mod dependencies;
 
+pub(super) use self::dependencies::{broadcast, permuted};
+
 use std::collections::HashSet;
 
 use super::Predictions;
@@ -28,12 +30,24 @@ pub(super) struct Stencil {
     pub(super) assumptions: Vec<String>,
     /// Whether a convolution along the pixels reads around the ends of rows.
     pub(super) rounds_rows: bool,
+    /// What each pixel adds to layers over all pixels, which are taken to see those before only.
+    pub(super) summed: Vec<usize>,
 }
 
 impl Stencil {
     /// Whether any tensor has fewer places than the image has pixels.
     pub(super) fn has_strides(&self) -> bool {
         self.tensors.iter().any(|tensor| tensor.stride != Stride::ONE)
+    }
+
+    /// Whether factors let through what is at some places, and not what is at others.
+    pub(super) fn masks_places(&self) -> bool {
+        let has_zeros = |operand: &Operand| match operand {
+            Operand::Table(table) => table.as_floats().is_some_and(|factors| factors.contains(&0.0)),
+            Operand::Tensor(_) | Operand::Constant(_) => false,
+        };
+        let masks = |tensor: &StencilTensor| tensor.is_product() && tensor.operands.iter().any(has_zeros);
+        self.tensors.iter().any(masks)
     }
 
     /// The tensors that others are made of which come before them: states, of which places after are made.
@@ -103,7 +117,7 @@ pub(super) enum Operator {
     /// Rows by the label out of a table for each pixel, the first operand; its first feature axis is the one that is
     /// looked up.
     EmbedPlaced,
-    /// Of features that are the same everywhere, [places, features], those of the pixel's place.
+    /// Of features of all places, [places, features], those of the pixel's place.
     OfPlace,
     /// One-hot code of an integer tensor, along a last axis of the features: the node, and its constants for depth and
     /// values.
@@ -277,6 +291,11 @@ impl StencilTensor {
                     .into_iter()
                     .map(move |(dy, dx)| (read, read.dy + dy, read.dx + dx))
             })
+    }
+
+    /// Whether it is a product, number by number.
+    pub(super) fn is_product(&self) -> bool {
+        matches!(&self.operator, Operator::Pointwise(node) if node.op_type() == "Mul")
     }
 
     /// Whether the tensor, which is the one at this place, reads what is made of it: states of places before.

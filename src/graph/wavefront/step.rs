@@ -126,6 +126,9 @@ impl Emitter<'_> {
                 }
                 Operand::Constant(constant) => Ok(own_constant(&mut self.writer, tensor, constant)),
                 Operand::Table(table) => {
+                    if tensor.is_product() {
+                        self.multiply_adds += table.size() as u64;
+                    }
                     let position = self.position(at);
                     let mut dims = vec![table.dims[0] * table.dims[1]];
                     dims.extend(&table.dims[2..]);

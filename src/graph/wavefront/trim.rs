@@ -3,12 +3,13 @@
 
 use super::{
     Unsupported,
-    stencil::{Operand, Stencil, Window},
+    stencil::{Operand, Operator, Read, Stencil, Tap, Window},
 };
 use crate::graph::constant::Constant;
 
 /// After this, every tensor with places has the image's rows and columns, and windows lie inside them.
 pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
+    silence(&mut stencil);
     let (rows, columns) = (stencil.shape.height() as i64, stencil.shape.width() as i64);
     let whole = stencil.window();
     let needed = needed(&stencil);
@@ -58,6 +59,34 @@ pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
     }
     compact(&mut stencil, &needed);
     Ok(stencil)
+}
+
+/// Has what is without weights read the pixel before, of which nothing comes but its bias: what it was given need not
+/// be computed, nor known.
+fn silence(stencil: &mut Stencil) {
+    let (channels, window) = (stencil.shape.channels(), stencil.window());
+    for tensor in stencil.tensors.iter_mut().filter(|tensor| tensor.extent.is_some()) {
+        let Operator::Linear(linear) = &mut tensor.operator else {
+            continue;
+        };
+        let mut weights = linear.taps.iter().flat_map(|tap| &tap.weights);
+        if weights.any(|&weight| weight != 0.0) {
+            continue;
+        }
+        linear.inputs = channels;
+        linear.taps = vec![Tap {
+            dy: 0,
+            dx: -1,
+            weights: vec![0.0; channels * linear.outputs],
+        }];
+        tensor.operands = vec![Operand::Tensor(Read {
+            tensor: 0,
+            dy: 0,
+            dx: 0,
+            window,
+            features: vec![channels],
+        })];
+    }
 }
 
 /// What is needed of every tensor, if it is.

@@ -14,6 +14,7 @@ from density_training.corpus import (
     deceptive,
     densities,
     generators,
+    masked,
     of_one_image,
     outputs,
     published,
@@ -43,6 +44,7 @@ MAKERS = (
     beside.cases,
     of_one_image.cases,
     classifiers.of_photographs,
+    masked.cases,
 )
 
 

@@ -252,7 +252,7 @@ def other_densities() -> Iterator[Case]:
         levels=2,
         shape=(1, 8, 8),
         numbers=lambda images: reference.bernoulli(made)(images.flatten(1)),
-        sampler="fixed-point",
+        sampler="wavefront",
     )
     layouts = {
         "levels-first": lambda x: x,

@@ -9,7 +9,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from density_training.corpus import attention, causal, disguised, sequences, shapes
+from density_training.corpus import attention, causal, disguised, masked, sequences, shapes
 from density_training.corpus.case import HEIGHT, WIDTH
 from density_training.version import drop_metadata
 
@@ -67,6 +67,8 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "recurrent": (sequences.Recurrent, {"image": grey}),
         "channel-by-channel": (sequences.ChannelByChannel, {"image": colour}),
         "linear-attention": (sequences.LinearAttention, {"image": grey}),
+        "untrained": (masked.Untrained, {"image": grey}),
+        "autoencoder": (masked.Autoencoder, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

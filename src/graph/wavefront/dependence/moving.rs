@@ -35,6 +35,17 @@ fn block_size(node: &Node) -> Option<usize> {
 }
 
 impl Dependence {
+    /// Each number as a tensor of these sizes.
+    pub(super) fn repeated(&self, sizes: &[usize]) -> Option<Self> {
+        let dims = [&self.dims[..], sizes].concat();
+        let each = count(&dims)?.checked_div(self.last.len())?;
+        let last = self.last.iter().flat_map(|&last| std::iter::repeat_n(last, each));
+        Some(Self {
+            dims,
+            last: last.collect(),
+        })
+    }
+
     /// Broadcast to `dims`.
     pub(super) fn expanded(&self, dims: &[usize]) -> Option<Self> {
         count(dims)?;
@@ -249,6 +260,13 @@ impl Walk<'_> {
         let mut dims = x.dims.clone();
         dims.splice(number..=number, indices.dims.iter().copied());
         x.taken(number, &places)?.reshaped(dims)
+    }
+
+    /// Rows of a constant table.
+    pub(super) fn looked_up(&self, node: &Node) -> Option<Dependence> {
+        let (table, indices) = (self.constant(node, 0)?, self.computed(node.inputs.get(1)?)?);
+        let is_of_rows = axis(node.int("axis", 0), table.dims.len()) == Some(0);
+        indices.repeated(table.dims.get(1..).filter(|_| is_of_rows)?)
     }
 
     pub(super) fn transpose(&self, node: &Node) -> Option<Dependence> {

@@ -15,6 +15,8 @@ pub(super) enum Axis {
     /// A token and, from the second place on, all pixels: one more than there are. What belongs to the last of them is
     /// not computed, as nothing comes after it.
     Started(i64, i64),
+    /// The batch, of what is known of the whole image before each pixel.
+    SoFar(i64, i64),
     Feature(usize),
     /// Features, rows and columns in one axis: a flattened picture.
     Flat(Flat),
@@ -34,7 +36,7 @@ pub(super) struct Flat {
 impl Axis {
     pub(super) fn size(self) -> usize {
         match self {
-            Self::Batch | Self::Unit => 1,
+            Self::Batch | Self::Unit | Self::SoFar(..) => 1,
             Self::Row(size) | Self::Column(size) => size.max(0) as usize,
             Self::Pixels(rows, columns) | Self::ColumnByColumn(rows, columns) => (rows * columns).max(0) as usize,
             Self::Started(rows, columns) => Self::Pixels(rows, columns).size() + 1,
@@ -114,6 +116,7 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
             Axis::Pixels(rows, columns)
             | Axis::ColumnByColumn(rows, columns)
             | Axis::Started(rows, columns)
+            | Axis::SoFar(rows, columns)
             | Axis::Flat(Flat { rows, columns, .. }) => {
                 extent = (Some(rows), Some(columns));
             }
@@ -174,7 +177,11 @@ pub(super) fn reshaped(axes: &[Axis], dims: &[usize]) -> Result<Vec<Axis>, Unsup
     }
     let mut meanings = meanings.into_iter();
     // A batch of one may have been merged with other axes; the first axis of size 1 is where it comes out again.
-    let mut batch = true;
+    let is_so_far = |axis: &&Axis| matches!(axis, Axis::SoFar(..));
+    let mut batch = axes.iter().find(is_so_far).copied().or(Some(Axis::Batch));
+    if matches!(batch, Some(Axis::SoFar(..))) && !dims.contains(&1) {
+        return Err(Unsupported::new("a reshape without an axis for the batch"));
+    }
     dims.iter()
         .map(|&size| {
             if size > 1 {
@@ -182,11 +189,7 @@ pub(super) fn reshaped(axes: &[Axis], dims: &[usize]) -> Result<Vec<Axis>, Unsup
                     .next()
                     .ok_or_else(|| Unsupported::new("a reshape to another number of elements"));
             }
-            Ok(if std::mem::take(&mut batch) {
-                Axis::Batch
-            } else {
-                Axis::Unit
-            })
+            Ok(batch.take().unwrap_or(Axis::Unit))
         })
         .collect()
 }

@@ -68,7 +68,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
         .collect();
     for (&axis, &size) in axes.iter().zip(&sizes) {
         match axis {
-            Axis::Batch | Axis::Unit if size != 1 => {
+            Axis::Batch | Axis::SoFar(..) | Axis::Unit if size != 1 => {
                 return Err(Unsupported::new("a constant that differs within the batch"));
             }
             Axis::Flat(_) if size != 1 => {
@@ -83,6 +83,9 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
         .collect();
     let sources = sources(axes, &sizes);
     let count: usize = features.iter().product();
+    if count == 0 {
+        return Err(Unsupported::new("a constant without numbers"));
+    }
     let is_spatial = axes
         .iter()
         .zip(&sizes)

@@ -103,43 +103,52 @@ impl Lowering {
         bias: Option<Vec<f32>>,
     ) -> Done {
         let matrix = self.weights(node)?;
-        if view.axes.last().is_some_and(|axis| axis.is_spatial()) {
-            return Err(Unsupported::new("a fully connected layer over places"));
+        let rank = matrix.dims.len();
+        let ([.., a, b], Some(values)) = (&matrix.dims[..], matrix.as_floats()) else {
+            return Err(Unsupported::new("a product over another axis than the channels"));
+        };
+        let (rows, outputs) = if transposed { (*b, *a) } else { (*a, *b) };
+        let is_one = matrix.dims[..rank - 2].iter().all(|&size| size == 1);
+        let bias = match bias {
+            Some(bias) if bias.len() == 1 => Some(vec![bias[0]; outputs]),
+            other => other,
+        };
+        let weight = |input: usize, output: usize| {
+            let at = if transposed {
+                output * rows + input
+            } else {
+                input * outputs + output
+            };
+            alpha * values[at]
+        };
+        if let Some(last) = view.axes.last().filter(|axis| axis.is_spatial()) {
+            return if is_one && rows == last.size() {
+                self.over_all(node, view, (outputs, bias), weight)
+            } else {
+                Err(Unsupported::new("a fully connected layer over places"))
+            };
         }
         let mut view = view.clone();
         if let Some(axis @ (Axis::Unit | Axis::Batch)) = view.axes.last_mut() {
             // A single number at each pixel.
             *axis = Axis::Feature(1);
         }
-        let rank = matrix.dims.len();
-        let (Some(&Axis::Feature(inputs)), [.., a, b], Some(values)) =
-            (view.axes.last(), &matrix.dims[..], matrix.as_floats())
-        else {
+        let Some(&Axis::Feature(inputs)) = view.axes.last() else {
             return Err(Unsupported::new("a product over another axis than the channels"));
         };
         // Each of the other features has a product of its own.
         let others = view.features().iter().product::<usize>() / inputs.max(1);
         let all = (others * others).saturating_mul(a.saturating_mul(*b));
-        if others == 0 || (others > 1 && all > MOST_BESIDE) || matrix.dims[..rank - 2].iter().any(|&size| size != 1) {
+        if others == 0 || (others > 1 && all > MOST_BESIDE) || !is_one {
             return Err(Unsupported::new("a product over some of several axes of channels"));
         }
-        let (rows, outputs) = if transposed { (*b, *a) } else { (*a, *b) };
         if rows != inputs {
             return Err(Unsupported::new("weights that do not fit the input"));
         }
-        let bias = match bias {
-            Some(bias) if bias.len() == 1 => Some(vec![bias[0]; outputs]),
-            other => other,
-        };
         let mut weights = vec![0.0; others * inputs * others * outputs];
         for at in 0..others * inputs * outputs {
             let (other, input, out) = (at / (inputs * outputs), at / outputs % inputs, at % outputs);
-            let own = values[if transposed {
-                out * inputs + input
-            } else {
-                input * outputs + out
-            }];
-            weights[(other * inputs + input) * others * outputs + other * outputs + out] = alpha * own;
+            weights[(other * inputs + input) * others * outputs + other * outputs + out] = weight(input, out);
         }
         let bias = bias.map(|bias: Vec<f32>| bias.repeat(others));
         let (inputs, outputs) = (others * inputs, others * outputs);

@@ -68,7 +68,10 @@ impl Lowering {
                         return Err(Unsupported::new("a concatenation of unlike tensors"));
                     }
                     own[axis] = Axis::Feature(own[axis].size());
-                    if axes::extent(&own) != axes::extent(&axes) {
+                    let mut as_long = own.clone();
+                    as_long[axis] = axes[axis];
+                    let is_like = axes::features(&as_long) == axes::features(&axes);
+                    if !is_like || axes::extent(&own) != axes::extent(&axes) {
                         return Err(Unsupported::new("a concatenation of unlike tensors"));
                     }
                     Ok(Operand::Tensor(view.read(axes::features(&own))))

@@ -17,7 +17,7 @@ use crate::graph::{
 };
 
 /// What becomes of numbers one by one.
-fn each(operator: &str) -> Operator {
+pub(super) fn each(operator: &str) -> Operator {
     Operator::Pointwise(Node::new(operator, &[], ""))
 }
 
@@ -60,17 +60,29 @@ impl Lowering {
         if node.int("reverse", 0) != 0 || !self.tensors[view.tensor].is_real {
             return Err(refused());
         }
-        let before = self.state_before(node, &view.axes);
-        let sum = if node.int("exclusive", 0) == 0 {
-            self.of(node, "Sum", &[&view, &before])?
-        } else {
-            // The running sum of what was at the place before: a pixel is not read where it is not known yet.
-            let own = self.of(node, "Sum", &[&view])?;
-            let operands = at_places(&own, &places).chain([Operand::Tensor(before.read(before.features()))]);
-            self.beside(node, each("Sum"), operands.collect(), view.axes.clone())?
-        };
-        self.remember(&before, &sum, &places);
+        let sum = self.running(node, &view, &places, node.int("exclusive", 0) != 0)?;
         self.define(node, Entity::View(sum))
+    }
+
+    /// The running sum of a tensor, or of what was before each place.
+    pub(super) fn running(
+        &mut self,
+        node: &Node,
+        view: &View,
+        places: &[(i64, i64)],
+        is_exclusive: bool,
+    ) -> Result<View, Unsupported> {
+        let before = self.state_before(node, &view.axes);
+        let sum = if is_exclusive {
+            // The running sum of what was at the place before: a pixel is not read where it is not known yet.
+            let own = self.of(node, "Sum", &[view])?;
+            let operands = at_places(&own, places).chain([Operand::Tensor(before.read(before.features()))]);
+            self.beside(node, each("Sum"), operands.collect(), view.axes.clone())?
+        } else {
+            self.of(node, "Sum", &[view, &before])?
+        };
+        self.remember(&before, &sum, places);
+        Ok(sum)
     }
 
     /// What a state was at the place before, and zero at the first: the state itself is made of it, and told later.
@@ -176,9 +188,6 @@ impl Lowering {
         let values = matrix.as_floats().unwrap_or_default();
         let turned = (0..inputs).flat_map(|input| rows.clone().map(move |row| values[row * inputs + input]));
         let weights: Vec<f32> = turned.collect();
-        if weights.iter().all(|&weight| weight == 0.0) {
-            return Err(Unsupported::new("a recurrent layer without weights"));
-        }
         let linear = Linear {
             inputs,
             outputs,

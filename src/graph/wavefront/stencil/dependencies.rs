@@ -48,8 +48,12 @@ impl StencilTensor {
         mut depends: impl FnMut(usize, usize, i64, i64),
     ) {
         match &self.operator {
-            // What is the same everywhere sees nothing of the image.
-            Operator::Image | Operator::Label | Operator::OfPlace => {}
+            Operator::Image | Operator::Label => {}
+            Operator::OfPlace => {
+                for source in 0..read.features.iter().product() {
+                    depends(source % self.width(), source, 0, 0);
+                }
+            }
             Operator::Linear(linear) => {
                 for tap in &linear.taps {
                     for (at, _) in tap.weights.iter().enumerate().filter(|(_, w)| **w != 0.0) {
@@ -120,23 +124,26 @@ impl StencilTensor {
         }
     }
 
-    /// Features that are a product with a constant of zero; empty if the operator is no product.
+    /// Features that are a product with a constant that is zero at every place; empty if the operator is no product.
     fn silent(&self) -> Vec<bool> {
-        let is_product = matches!(&self.operator, Operator::Pointwise(node) if node.op_type() == "Mul");
-        if !is_product {
+        if !self.is_product() {
             return Vec::new();
         }
         let mut silent = vec![false; self.width()];
         for operand in &self.operands {
-            let Operand::Constant(constant) = operand else {
-                continue;
+            let (constant, dims) = match operand {
+                Operand::Constant(constant) => (constant, &constant.dims[..]),
+                Operand::Table(table) => (table, &table.dims[2..]),
+                Operand::Tensor(_) => continue,
             };
             let Some(factors) = constant.as_floats() else {
                 continue;
             };
-            let places = broadcast(&self.features, &constant.dims);
-            for (silent, place) in silent.iter_mut().zip(places) {
-                *silent |= factors[place] == 0.0;
+            let width = dims.iter().product::<usize>().max(1);
+            let is_zero = |place: usize| factors.iter().skip(place).step_by(width).all(|&factor| factor == 0.0);
+            let zeros: Vec<bool> = (0..width).map(is_zero).collect();
+            for (silent, place) in silent.iter_mut().zip(broadcast(&self.features, dims)) {
+                *silent |= zeros[place];
             }
         }
         silent
@@ -152,7 +159,10 @@ impl StencilTensor {
 
 /// For every place of `shape` in row-major order, the place of an operand of shape `operand` that is broadcast to it.
 /// Both have the same number of axes, or the operand has fewer, aligned at the end.
-fn broadcast<'a>(shape: &'a [usize], operand: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+pub(in crate::graph::wavefront) fn broadcast<'a>(
+    shape: &'a [usize],
+    operand: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
     let missing = shape.len() - operand.len().min(shape.len());
     places(shape).map(move |place| {
         operand
@@ -164,7 +174,10 @@ fn broadcast<'a>(shape: &'a [usize], operand: &'a [usize]) -> impl Iterator<Item
 
 /// For every place of the permuted tensor, the place in a tensor of shape `shape`; axis k of the result is axis
 /// `order[k]`.
-fn permuted<'a>(shape: &'a [usize], order: &'a [usize]) -> impl Iterator<Item = usize> + 'a {
+pub(in crate::graph::wavefront) fn permuted<'a>(
+    shape: &'a [usize],
+    order: &'a [usize],
+) -> impl Iterator<Item = usize> + 'a {
     let result: Vec<usize> = order.iter().map(|&axis| shape[axis]).collect();
     let strides: Vec<usize> = (0..shape.len())
         .map(|axis| shape[axis + 1..].iter().product())
