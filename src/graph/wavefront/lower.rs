@@ -112,7 +112,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         lowering.node(node).map_err(|cause| cause.at(node))?;
     }
     let logits = lowering.logits(interface)?;
-    Ok(Stencil {
+    let mut stencil = Stencil {
         shape,
         tensors: lowering.tensors,
         logits,
@@ -120,7 +120,9 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         assumptions: lowering.assumptions,
         rounds_rows: lowering.rounds_rows,
         summed: lowering.summed,
-    })
+    };
+    stencil.forget_unused();
+    Ok(stencil)
 }
 
 /// What reading one node comes to.

@@ -40,6 +40,27 @@ impl Stencil {
         self.tensors.iter().any(|tensor| tensor.stride != Stride::ONE)
     }
 
+    /// Forgets what the logits are not made of, with its weights.
+    pub(super) fn forget_unused(&mut self) {
+        let mut used = HashSet::new();
+        let mut open = vec![self.logits];
+        while let Some(at) = open.pop() {
+            if used.insert(at) {
+                open.extend(self.tensors[at].operands.iter().filter_map(|operand| match operand {
+                    Operand::Tensor(read) => Some(read.tensor),
+                    Operand::Constant(_) | Operand::Table(_) => None,
+                }));
+            }
+        }
+        for (at, tensor) in self.tensors.iter_mut().enumerate() {
+            if !used.contains(&at) && !matches!(tensor.operator, Operator::Image) {
+                tensor.operator = Operator::Pointwise(OnnxNode::new("Identity", &[], ""));
+                tensor.operands.clear();
+            }
+        }
+        self.summed.retain(|at| used.contains(at));
+    }
+
     /// Whether factors let through what is at some places, and not what is at others.
     pub(super) fn masks_places(&self) -> bool {
         let has_zeros = |operand: &Operand| match operand {

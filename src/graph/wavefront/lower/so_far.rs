@@ -16,7 +16,7 @@ use crate::graph::{
 };
 
 /// Numbers of a table of places, at most.
-const MOST_NUMBERS: usize = 1 << 28;
+const MOST_NUMBERS: usize = 1 << 26;
 /// Operators between the last layer and the predictions, at most.
 const DEEPEST: usize = 64;
 

@@ -69,12 +69,18 @@ impl StencilTensor {
                 }
             }
             Operator::Mix { axes, .. } => {
+                let step = |axis: usize| self.features[axis + 1..].iter().product::<usize>();
+                let apart: Vec<usize> = (0..self.features.len()).filter(|axis| !axes.contains(axis)).collect();
+                // Features that are made of the same ones as the first.
+                let group: Vec<usize> = places(&self.features)
+                    .enumerate()
+                    .filter(|(_, place)| apart.iter().all(|&axis| place[axis] == 0))
+                    .map(|(feature, _)| feature)
+                    .collect();
                 for (source, place) in places(&read.features).enumerate() {
-                    for (feature, other) in places(&self.features).enumerate() {
-                        let same = (0..place.len()).all(|axis| axes.contains(&axis) || place[axis] == other[axis]);
-                        if same {
-                            depends(feature, source, 0, 0);
-                        }
+                    let first: usize = apart.iter().map(|&axis| place[axis] * step(axis)).sum();
+                    for feature in &group {
+                        depends(first + feature, source, 0, 0);
                     }
                 }
             }
