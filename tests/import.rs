@@ -18,6 +18,7 @@ use std::{
 
 use command::{binary, stderr, stdout, text};
 use serde::Deserialize;
+use serde_json::Value;
 
 /// A line of `cases.json`.
 #[derive(Debug, Deserialize)]
@@ -275,4 +276,23 @@ fn an_answer_that_makes_flat_images_improbable_is_doubted() {
     let case = case("grey-copies-mistaken");
     let report = stdout(&import(&case, repository.path(), &["--yes"]), 0);
     assert!(report.contains("\"0..1\" is taken, as was said"), "{report}");
+}
+
+#[test]
+fn masked_layers_over_all_pixels_draw_by_passes_and_code_along_wavefronts() {
+    let repository = tempfile::tempdir().unwrap();
+    let name = "grey-autoencoder";
+    stdout(&import(&case(name), repository.path(), &["--yes"]), 0);
+    let run = |arguments: &[&str]| {
+        let more = ["--repository", text(repository.path())];
+        stdout(&binary().args(arguments).args(more).output().unwrap(), 0)
+    };
+    let report: Value = serde_json::from_str(&run(&["check", name, "--json"])).unwrap();
+    assert_eq!(report["sampler"]["method"], "fixed_point", "{report}");
+    let images = repository.path().join("drawn.npy");
+    run(&["sample", name, "--n", "3", "--output", text(&images)]);
+    let (streams, back) = (repository.path().join("streams"), repository.path().join("back.npy"));
+    run(&["compress", name, text(&images), "--output", text(&streams)]);
+    run(&["decompress", name, text(&streams), "--output", text(&back)]);
+    assert_eq!(fs::read(&back).unwrap(), fs::read(&images).unwrap());
 }

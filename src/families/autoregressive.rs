@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use self::{
     drawing::Drawing,
-    network::{Compilation, Given, Network},
+    network::{Compilation, Given, Network, SLOWER},
     scores::ByBayes,
 };
 use super::{
@@ -156,7 +156,7 @@ fn proved(
         identity: compression::identity(&sha256, contract),
         network: Arc::clone(&network),
     });
-    let drawing = method(network.compilation());
+    let drawing = method(&network);
     let mut weaknesses = Vec::new();
     if let DrawingMethod::FixedPoint { reason } = &drawing {
         weaknesses.push(format!("images are drawn by full passes: {reason}"));
@@ -228,19 +228,19 @@ fn capabilities(
         .offer::<Network>(Arc::clone(&model.network))
 }
 
-fn method(compilation: &Compilation) -> DrawingMethod {
-    match compilation {
-        Compilation::Wavefront(wavefront) => {
-            let cost = wavefront.cost();
-            DrawingMethod::Wavefront {
-                lag: cost.lag,
-                steps: cost.steps,
-                multiply_adds: cost.multiply_adds,
-                bytes_per_image: cost.bytes,
-            }
-        }
-        Compilation::Causal(reason) | Compilation::Unknown(reason) => {
-            DrawingMethod::FixedPoint { reason: reason.clone() }
-        }
+fn method(network: &Network) -> DrawingMethod {
+    if let Some(program) = network.drawing_program() {
+        let cost = program.cost();
+        return DrawingMethod::Wavefront {
+            lag: cost.lag,
+            steps: cost.steps,
+            multiply_adds: cost.multiply_adds,
+            bytes_per_image: cost.bytes,
+        };
     }
+    let reason = match network.compilation() {
+        Compilation::Wavefront(_) => SLOWER.to_owned(),
+        Compilation::Causal(reason) | Compilation::Unknown(reason) => reason.clone(),
+    };
+    DrawingMethod::FixedPoint { reason }
 }

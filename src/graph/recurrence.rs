@@ -245,6 +245,7 @@ pub fn compile(
         first_delay: 0,
         last_delay: 0,
         multiply_adds: adapted.multiply_adds.saturating_mul(shape.pixels() as u64),
+        pass_multiply_adds: None,
     })
 }
 

@@ -146,6 +146,8 @@ pub struct Compiled {
     pub last_delay: i64,
     /// Multiplications of weights for one image.
     pub multiply_adds: u64,
+    /// Those of a full pass, of a graph with layers over all pixels.
+    pub pass_multiply_adds: Option<u64>,
 }
 
 /// Output of the step graph: float [pairs, what the network gives at a pixel].

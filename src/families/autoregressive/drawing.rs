@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{
-    network::{Compilation, Given, Logits, Network, Prediction, STEPS_IN_A_TURN, Scratch},
+    network::{Given, Logits, Network, Prediction, STEPS_IN_A_TURN, Scratch},
     wavefront::{Known, Walk, Wavefront},
 };
 use crate::{
@@ -18,8 +18,8 @@ use crate::{
     scheduling::{Parallelism, Step, Turn, Work},
 };
 
-/// Images being drawn: along wavefronts where the graph could be compiled, else by fixed-point iteration over full
-/// passes.
+/// Images being drawn: along wavefronts where the graph could be compiled and that is quicker, else by fixed-point
+/// iteration over full passes.
 #[derive(Debug)]
 pub(super) struct Drawing {
     network: Arc<Network>,
@@ -152,9 +152,9 @@ const GUESSED_ROWS: usize = 4;
 
 impl Drawing {
     pub(super) fn new(network: Arc<Network>) -> Self {
-        let turns = match network.compilation() {
-            Compilation::Wavefront(wavefront) => wavefront.steps().div_ceil(STEPS_IN_A_TURN),
-            Compilation::Causal(_) | Compilation::Unknown(_) => network.shape().dimensions() as u64,
+        let turns = match network.drawing_program() {
+            Some(wavefront) => wavefront.steps().div_ceil(STEPS_IN_A_TURN),
+            None => network.shape().dimensions() as u64,
         };
         Self {
             network,
@@ -261,11 +261,25 @@ impl Work for Drawing {
     }
 
     fn run(&self, items: Vec<Canvas>, parallelism: Parallelism) -> Turn<Canvas, Drawn> {
-        match self.network.compilation() {
-            Compilation::Wavefront(wavefront) => self.walk(wavefront, items),
-            Compilation::Causal(_) | Compilation::Unknown(_) => self.guess(items, parallelism),
+        if let Some(program) = self.network.drawing_program() {
+            return self.walk(program, items);
         }
+        let Some(program) = self.network.compilation().program() else {
+            return self.guess(items, parallelism);
+        };
+        // What is coded follows the program, whatever draws.
+        let is_drawn: Vec<bool> = items.iter().map(Canvas::is_drawn).collect();
+        let (drawn, coded): (Vec<_>, Vec<_>) = items.into_iter().partition(Canvas::is_drawn);
+        let mut drawn = some(drawn, |items| self.guess(items, parallelism))?.into_iter();
+        let mut coded = some(coded, |items| self.walk(program, items))?.into_iter();
+        let next = |is_drawn| if is_drawn { drawn.next() } else { coded.next() };
+        Ok(is_drawn.into_iter().filter_map(next).collect())
     }
+}
+
+/// A turn of items, if there are any.
+fn some(items: Vec<Canvas>, turn: impl FnOnce(Vec<Canvas>) -> Turn<Canvas, Drawn>) -> Turn<Canvas, Drawn> {
+    if items.is_empty() { Ok(Vec::new()) } else { turn(items) }
 }
 
 impl From<Order> for Canvas {
@@ -276,6 +290,10 @@ impl From<Order> for Canvas {
 }
 
 impl Canvas {
+    fn is_drawn(&self) -> bool {
+        matches!(self.order.purpose, Purpose::Draw(_))
+    }
+
     fn into_guess(self) -> (Order, Guess) {
         let Self { mut order, state } = self;
         let guess = match state {

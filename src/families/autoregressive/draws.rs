@@ -7,7 +7,6 @@ use async_trait::async_trait;
 use super::{
     Model,
     drawing::{self, Order, Purpose},
-    network::Compilation,
 };
 use crate::{
     domain::{
@@ -57,9 +56,9 @@ impl Draws for Model {
         Ok(Drawn {
             images,
             labels: self.shown(labels),
-            sampler: match self.network.compilation() {
-                Compilation::Wavefront(wavefront) => Sampler::wavefront(wavefront.steps()),
-                Compilation::Causal(_) | Compilation::Unknown(_) => Sampler::fixed_point(passes),
+            sampler: match self.network.drawing_program() {
+                Some(wavefront) => Sampler::wavefront(wavefront.steps()),
+                None => Sampler::fixed_point(passes),
             },
         })
     }
@@ -157,11 +156,11 @@ impl Completes for Model {
 
 impl Model {
     fn pixel_order(&self) -> draw::Order {
-        match self.network.compilation() {
-            Compilation::Wavefront(wavefront) => draw::Order::Wavefront {
+        match self.network.drawing_program() {
+            Some(wavefront) => draw::Order::Wavefront {
                 lag: wavefront.cost().lag as usize,
             },
-            Compilation::Causal(_) | Compilation::Unknown(_) => draw::Order::Rows,
+            None => draw::Order::Rows,
         }
     }
 

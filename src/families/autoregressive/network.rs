@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use self::passes::Passes;
 pub use self::{
-    compilation::{Compilation, Verdict},
+    compilation::{Compilation, SLOWER, Verdict},
     cropping::Cropping,
     logits::Logits,
     prediction::{Prediction, Scratch},
@@ -204,6 +204,12 @@ impl Network {
         &self.compilation
     }
 
+    /// The program that draws images; without one, full passes do.
+    pub fn drawing_program(&self) -> Option<&Arc<Wavefront>> {
+        let program = self.compilation.program();
+        program.filter(|program| !program.is_slower_than_passes())
+    }
+
     /// How sure it is that the network is causal.
     pub fn assurance(&self) -> Assurance {
         if self.compilation.is_proven() {
@@ -229,16 +235,12 @@ impl Network {
 
     /// The first turn of drawing an image, for its time. Full passes run on `threads`.
     pub fn draw_for_a_while(&self, given: Given<'_>, threads: Threads) -> Result<(), NetworkError> {
-        match &self.compilation {
-            Compilation::Wavefront(wavefront) => {
-                let mut walk = wavefront.start(given.levels.to_vec(), given.label);
-                wavefront.advance(&mut [&mut walk], STEPS_IN_A_TURN, &mut |known| known.level)?;
-                wavefront.finish(walk);
-            }
-            Compilation::Causal(_) | Compilation::Unknown(_) => {
-                self.logits_to_draw(&[given], threads)?;
-            }
-        }
+        let Some(wavefront) = self.drawing_program() else {
+            return self.logits_to_draw(&[given], threads).map(drop);
+        };
+        let mut walk = wavefront.start(given.levels.to_vec(), given.label);
+        wavefront.advance(&mut [&mut walk], STEPS_IN_A_TURN, &mut |known| known.level)?;
+        wavefront.finish(walk);
         Ok(())
     }
 

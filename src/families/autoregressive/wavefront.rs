@@ -109,6 +109,12 @@ pub struct Cost {
     pub bytes: u64,
 }
 
+/// What a step takes beside its multiplications, in multiplications: a run of the runtime, and what is read for it.
+const STEP: u64 = 200_000;
+/// Dimensions for one pass of fixed-point iteration: of masked autoencoders it settles more, 21 to 28 (28×28, two
+/// levels, trained).
+const DIMENSIONS_OF_A_PASS: u64 = 16;
+
 impl Wavefront {
     /// Makes a program runnable.
     pub fn load(
@@ -147,6 +153,15 @@ impl Wavefront {
             multiply_adds: self.compiled.multiply_adds,
             bytes: (self.layout.size * size_of::<f32>()) as u64,
         }
+    }
+
+    /// Whether full passes draw an image sooner. They do where a pass is a few products over all pixels, for which the
+    /// program takes a step a pixel.
+    pub fn is_slower_than_passes(&self) -> bool {
+        let passes = (self.shape.dimensions() as u64).div_ceil(DIMENSIONS_OF_A_PASS);
+        let own = self.compiled.multiply_adds.saturating_add(self.steps() * STEP);
+        let pass = self.compiled.pass_multiply_adds;
+        pass.is_some_and(|pass| own > pass.saturating_mul(passes))
     }
 
     /// What must hold of the graph's numbers for the proof of causality to be about it; tried, not proven.

@@ -14,7 +14,7 @@ use crate::{
 /// What the analysis of the graph came to.
 #[derive(Debug)]
 pub enum Compilation {
-    /// It is causal, and images are drawn along wavefronts.
+    /// It is causal, and images are coded along wavefronts, and drawn so unless full passes are quicker.
     Wavefront(Arc<Wavefront>),
     /// It is causal, but has no program, for this reason; images are drawn by fixed-point iteration.
     Causal(String),
@@ -30,6 +30,9 @@ pub struct Verdict {
     /// Why the program is not used.
     given_up: Option<String>,
 }
+
+/// Why a program does not draw.
+pub const SLOWER: &str = "its layers over all pixels take fewer multiplications in these than steps for each pixel do";
 
 /// Of the hash FNV-1a, here over words of 32 bits.
 const FNV_OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
@@ -49,6 +52,14 @@ impl Compilation {
         }
     }
 
+    /// The program, if there is one.
+    pub fn program(&self) -> Option<&Arc<Wavefront>> {
+        match self {
+            Self::Wavefront(program) => Some(program),
+            Self::Causal(_) | Self::Unknown(_) => None,
+        }
+    }
+
     /// Whether the analysis proved that the network is causal.
     pub fn is_proven(&self) -> bool {
         match self {
@@ -64,6 +75,9 @@ impl fmt::Display for Compilation {
         match self {
             Self::Wavefront(wavefront) => {
                 let cost = wavefront.cost();
+                if wavefront.is_slower_than_passes() {
+                    write!(f, "by fixed-point iteration over full passes: {SLOWER}; coded ")?;
+                }
                 write!(
                     f,
                     "along wavefronts: lag {}, {} steps, {:.3e} multiply-adds and {} kB of memory an image",

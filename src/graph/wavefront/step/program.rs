@@ -7,6 +7,7 @@ use crate::graph::{
         Cache, Compiled, Gather, LABELS, LOGITS, Mask, Past, Position, Run, Source, Tables, Unsupported,
         schedule::Role, stencil::Window,
     },
+    weights,
 };
 
 impl Emitter<'_> {
@@ -31,7 +32,9 @@ impl Emitter<'_> {
                 _ => None,
             })
         };
+        let sums_all = !self.stencil.summed.is_empty();
         Ok(Compiled {
+            pass_multiply_adds: sums_all.then(|| weights::count(model)),
             tables,
             gathers,
             positions,
