@@ -289,6 +289,7 @@ fn masked_layers_over_all_pixels_draw_by_passes_and_code_along_wavefronts() {
     };
     let report: Value = serde_json::from_str(&run(&["check", name, "--json"])).unwrap();
     assert_eq!(report["sampler"]["method"], "fixed_point", "{report}");
+    assert!(!report["weaknesses"].to_string().contains("passes"), "{report}");
     let images = repository.path().join("drawn.npy");
     run(&["sample", name, "--n", "3", "--output", text(&images)]);
     let (streams, back) = (repository.path().join("streams"), repository.path().join("back.npy"));

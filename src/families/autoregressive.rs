@@ -156,9 +156,8 @@ fn proved(
         identity: compression::identity(&sha256, contract),
         network: Arc::clone(&network),
     });
-    let drawing = method(&network);
     let mut weaknesses = Vec::new();
-    if let DrawingMethod::FixedPoint { reason } = &drawing {
+    if let Compilation::Causal(reason) | Compilation::Unknown(reason) = network.compilation() {
         weaknesses.push(format!("images are drawn by full passes: {reason}"));
     }
     if let assurance @ Assurance::Tried { .. } = network.assurance() {
@@ -168,7 +167,7 @@ fn proved(
         weaknesses,
         likelihood: common.head.name(),
         labels: common.labels.clone(),
-        sampler: Some(drawing),
+        sampler: Some(method(&network)),
         calibration: calibration.as_ref().ok().map(|(_, info)| info.clone()),
         ..Proved::new(Density::Exact, capabilities(&model, common, calibration))
     }

@@ -34,7 +34,7 @@ pub(crate) const CONDITIONAL: &str = "conditional";
 pub(crate) const LABELS: [&str; 3] = ["bag", "shoe", "shirt"];
 
 /// Drawn by full passes.
-pub(crate) const CONNECTED: &str = "connected";
+pub(crate) const LOOPED: &str = "looped";
 
 /// Images of these models have 7 rows, 6 columns and 4 levels.
 const SHAPE: (usize, usize, usize) = (7, 6, 4);
@@ -46,7 +46,7 @@ pub(crate) fn service() -> &'static Arc<Service> {
         let labels = LABELS.map(|name| format!("{name:?}")).join(", ");
         let conditional = format!("[labels]\nnames = [{labels}]\nprior = [0.5, 0.25, 0.25]\n");
         write_model(repository.path(), CONDITIONAL, &conditional);
-        write_model(repository.path(), CONNECTED, "");
+        write_model(repository.path(), LOOPED, "");
         let config = SchedulerConfig {
             workers: 2,
             ..SchedulerConfig::default()

@@ -4,16 +4,16 @@ use serde_json::{Value, json};
 
 use crate::{
     client::{self, Call, call},
-    exports::{self, CONNECTED},
+    exports::{self, LOOPED},
 };
 
 fn post(operation: &str) -> Call {
-    client::post(CONNECTED, operation).of(exports::service())
+    client::post(LOOPED, operation).of(exports::service())
 }
 
 #[tokio::test]
 async fn the_reason_is_told() {
-    let path = format!("/v1/models/{CONNECTED}");
+    let path = format!("/v1/models/{LOOPED}");
     let model = call("GET", &path).of(exports::service()).send().await.ok();
     let sampler = &model["sampler"];
     assert_eq!(sampler["method"], "fixed_point", "{model}");
@@ -21,7 +21,7 @@ async fn the_reason_is_told() {
     assert!(!reason.is_empty() && sampler.get("lag").is_none());
     let ready = call("GET", "/readyz").of(exports::service()).send().await.ok();
     let weaknesses = ready["weaknesses"].as_array().unwrap().iter();
-    let told = format!("model {CONNECTED:?} version 1: images are drawn by full passes: {reason}");
+    let told = format!("model {LOOPED:?} version 1: images are drawn by full passes: {reason}");
     assert_eq!(weaknesses.filter(|own| **own == *told).count(), 1, "{ready}");
     let refused = post("compress").body("application/x-npy", vec![]).send();
     let detail = refused.await.problem(422, "unsupported");

@@ -69,6 +69,7 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "linear-attention": (sequences.LinearAttention, {"image": grey}),
         "untrained": (masked.Untrained, {"image": grey}),
         "autoencoder": (masked.Autoencoder, {"image": grey}),
+        "looped": (sequences.Looped, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

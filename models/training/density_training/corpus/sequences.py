@@ -167,6 +167,23 @@ class ChannelByChannel(nn.Module):
         return logits
 
 
+class Looped(nn.Module):
+    """A cell that a loop of Python takes from pixel to pixel: causal, but as many layers as pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cell, self.head = nn.GRUCell(1, 6), nn.Linear(6, 4)
+
+    def forward(self, image: Tensor) -> Tensor:
+        pixels = image.flatten(1)
+        state, before, logits = torch.zeros_like(pixels[:, :6]), torch.zeros_like(pixels[:, :1]), []
+        for at in range(HEIGHT * WIDTH):
+            state = self.cell(before, state)
+            logits.append(self.head(state))
+            before = pixels[:, at : at + 1]
+        return torch.stack(logits, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
 def cases() -> Iterator[Case]:
     """Those that are densities and those that are not yet."""
     grey = torch.rand(2, 1, HEIGHT, WIDTH)
