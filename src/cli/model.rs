@@ -65,11 +65,7 @@ pub(super) fn folder(model: &str, repository: &Path) -> Result<PathBuf, CliError
     Err(CliError::Usage(format!(
         "there is no model {model:?}: neither a folder of that path nor a name in {}, which has: {}",
         repository.display(),
-        if names.is_empty() {
-            "none".to_owned()
-        } else {
-            clip_list(&names)
-        }
+        clip_list(&names)
     )))
 }
 

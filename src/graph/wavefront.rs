@@ -326,16 +326,17 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
     if let Err(leak) = causality::prove(&stencil) {
         // Through strides, around the ends of rows, and under masks that differ by place, what is read at some places
         // is counted for all of them: there may be no leak. Around an end it then lies where no image has a pixel.
+        let told = |reason: &str| Unsupported::new(format!("{reason}: {leak}"));
         let reason = if stencil.has_strides() {
             "a lower resolution that may be read too early"
         } else if stencil.rounds_rows && leak.is_outside(&stencil.shape) {
             "a sequence of pixels that may be read too early"
         } else if stencil.masks_places() && dependence::is_causal(model, interface) {
-            "masks that differ by place"
+            return Ok(Analysis::Causal(told("masks that differ by place")));
         } else {
             return Err(leak);
         };
-        return Ok(number_by_number(Unsupported::new(format!("{reason}: {leak}"))));
+        return Ok(number_by_number(told(reason)));
     }
     if let Some(&first) = stencil.summed.first() {
         let reason = Unsupported {

@@ -97,10 +97,5 @@ pub fn still_loading() -> Refusal {
 }
 
 fn list(known: impl Iterator<Item = String>) -> String {
-    let known: Vec<String> = known.collect();
-    if known.is_empty() {
-        "none".to_owned()
-    } else {
-        super::refusal::clip_list(&known)
-    }
+    super::refusal::clip_list(&known.collect::<Vec<_>>())
 }

@@ -274,11 +274,19 @@ pub fn clip(text: &str) -> String {
     text.chars().take(LONGEST_ECHO).chain(['…']).collect()
 }
 
-/// The first of many names, and how many more there are: a message of thousands is not read.
+/// Names as a list, of many the first and how many more there are: a message of thousands is not read.
 pub fn clip_list(names: &[impl ToString]) -> String {
-    let first: Vec<String> = names.iter().take(LONGEST_LIST).map(ToString::to_string).collect();
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    first_of(LONGEST_LIST, names)
+}
+
+/// At most so many of names, and how many more there are.
+pub fn first_of(most: usize, names: &[impl ToString]) -> String {
+    let first: Vec<String> = names.iter().take(most).map(ToString::to_string).collect();
     let first = first.join(", ");
-    match names.len().saturating_sub(LONGEST_LIST) {
+    match names.len().saturating_sub(most) {
         0 => first,
         more => format!("{first} and {more} more"),
     }
@@ -291,6 +299,7 @@ mod tests {
     #[test]
     fn of_a_thousand_names_the_first_are_told() {
         assert_eq!(clip_list(&["a", "b"]), "a, b");
+        assert_eq!(clip_list(&[""; 0]), "none");
         let all: Vec<u32> = (0..1000).collect();
         let told = clip_list(&all);
         assert!(

@@ -10,6 +10,7 @@ use super::{
 use crate::{
     domain::random::{Random, Stream},
     families::NetworkError,
+    model::refusal::first_of,
     runtime::one_thread::OneThread,
 };
 
@@ -127,11 +128,7 @@ impl Gate<'_> {
 /// The first of nodes, and how many more there are.
 fn named(nodes: &[String]) -> String {
     const TOLD: usize = 3;
-    let told = nodes[..nodes.len().min(TOLD)].join(", ");
-    match nodes.len().saturating_sub(TOLD) {
-        0 => told,
-        more => format!("{told} and {more} more"),
-    }
+    first_of(TOLD, nodes)
 }
 
 /// What company changes, amid how many others at most, and what is given of items 1 and 2.

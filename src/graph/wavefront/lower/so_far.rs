@@ -175,7 +175,7 @@ impl Lowering {
                         other => other.clone(),
                     });
                 }
-                self.placed_beside(node, source.operator.clone(), own, axes)
+                Ok(self.at_stride(node, source.operator.clone(), own, axes, Stride::ONE))
             }
             _ => {
                 let whole = self.view(tensor, Vec::new()).read(vec![numbers.len()]);
@@ -186,7 +186,7 @@ impl Lowering {
                 let all = vec![Axis::SoFar(image.0, image.1), Axis::Feature(numbers.len())];
                 let turned = self.beside(node, turned, vec![Operand::Tensor(whole)], all)?;
                 let read = Operand::Tensor(turned.read(vec![pixels, count]));
-                self.placed_beside(node, Operator::OfPlace, vec![read], axes)
+                Ok(self.at_stride(node, Operator::OfPlace, vec![read], axes, Stride::ONE))
             }
         }
     }
@@ -214,7 +214,7 @@ impl Lowering {
             ..read.clone()
         });
         let all = vec![place, Axis::Feature(count), Axis::Feature(inputs)];
-        let product = self.placed_beside(node, each("Mul"), vec![seen, table], all)?;
+        let product = self.at_stride(node, each("Mul"), vec![seen, table], all, Stride::ONE);
         let product = self.sum_along(node, &product, vec![place, Axis::Feature(count), Axis::Feature(1)], 1)?;
         let axes = vec![place, Axis::Feature(count)];
         let Some(bias) = &linear.bias else {
@@ -222,12 +222,8 @@ impl Lowering {
         };
         let bias = numbers.iter().map(|&output| bias[output]).collect();
         let bias = Operand::Table(Constant::floats([places, &[count]].concat(), bias));
-        self.placed_beside(
-            node,
-            each("Add"),
-            vec![Operand::Tensor(product.read(vec![count])), bias],
-            axes,
-        )
+        let operands = vec![Operand::Tensor(product.read(vec![count])), bias];
+        Ok(self.at_stride(node, each("Add"), operands, axes, Stride::ONE))
     }
 
     /// Sums along an axis of the features.

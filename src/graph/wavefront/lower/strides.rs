@@ -125,17 +125,6 @@ impl Lowering {
         Ok(self.view(tensor, axes))
     }
 
-    /// The same, of operands that others may not have beside them.
-    pub(super) fn placed_beside(
-        &mut self,
-        node: &Node,
-        operator: Operator,
-        operands: Vec<Operand>,
-        axes: Vec<Axis>,
-    ) -> Result<View, Unsupported> {
-        Ok(self.at_stride(node, operator, operands, axes, Stride::ONE))
-    }
-
     /// A tensor whose places lie `stride` apart.
     pub(super) fn at_stride(
         &mut self,
