@@ -133,6 +133,11 @@ pub trait Operation: Sized + Send + Sync + 'static {
         true
     }
 
+    /// The query of a first request by hand, such as `?top=5`, if the default answer is not for a person to read.
+    fn first_query(_model: &Model) -> &'static str {
+        ""
+    }
+
     /// The tensors of an answer in which no item failed, those of [`Self::TENSORS`] that the options asked for, in that
     /// order.
     fn tensors(head: &Self::Head, items: &[Self::Item]) -> Vec<Tensor>;

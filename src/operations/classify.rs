@@ -23,6 +23,9 @@ use crate::{
     },
 };
 
+/// Labels of a model from which on nobody reads what an answer says of each.
+const MANY_LABELS: usize = 100;
+
 /// Classification.
 #[derive(Debug)]
 pub struct Classify;
@@ -184,6 +187,14 @@ impl Operation for Classify {
             );
         }
         Ok(())
+    }
+
+    fn first_query(model: &Model) -> &'static str {
+        if model.label_names().len() > MANY_LABELS {
+            "?top=5"
+        } else {
+            ""
+        }
     }
 
     fn tensors(_: &NoHead, items: &[Labelling]) -> Vec<Tensor> {

@@ -65,6 +65,9 @@ pub trait AnyOperation: std::fmt::Debug + Send + Sync {
     /// Whether the model gives one of the tensors.
     fn gives(&self, model: &Model, tensor: &TensorSpec) -> bool;
 
+    /// The query of a first request by hand, if the default answer is not for a person to read.
+    fn first_query(&self, model: &Model) -> &'static str;
+
     /// Reads the options and refuses what cannot be; what is left runs when it is called with the data.
     fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal>;
 }
@@ -218,6 +221,10 @@ impl<O: Operation> AnyOperation for Erased<O> {
 
     fn gives(&self, model: &Model, tensor: &TensorSpec) -> bool {
         O::gives(model, tensor)
+    }
+
+    fn first_query(&self, model: &Model) -> &'static str {
+        O::first_query(model)
     }
 
     fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal> {

@@ -6,11 +6,7 @@ use crate::{
     families::ASSUMED,
     families::import::{ImportError, Imported, Problem, Request},
     intake::Takes,
-    operations::{Operation, classify::Classify},
 };
-
-/// Labels of a model from which on nobody reads what an answer says of each.
-const MANY_LABELS: usize = 100;
 
 pub(super) fn refuse(error: &ImportError) {
     match error {
@@ -74,23 +70,15 @@ fn next(imported: &Imported, request: &Request, registries: &Registries) -> Vec<
     let available = |takes: Takes| {
         let mut all = registries.operations.iter();
         all.find(|own| own.about().takes == takes && own.available(model).is_ok())
-            .map(|own| own.about().name)
+            .map(|own| (own.about().name, own.first_query(model)))
     };
     let address = format!("localhost:8000/v1/models/{}", model.name);
-    let has_many_labels = model.label_names().len() > MANY_LABELS;
     let request_line = available(Takes::Images)
-        .map(|name| {
-            let top = if name == Classify::NAME && has_many_labels {
-                "?top=5"
-            } else {
-                ""
-            };
-            format!("curl -s -F image=@IMAGE.png {address}/{name}{top}")
-        })
+        .map(|(name, query)| format!("curl -s -F image=@IMAGE.png {address}/{name}{query}"))
         .or_else(|| {
-            let name = available(Takes::Nothing)?;
+            let (name, query) = available(Takes::Nothing)?;
             Some(format!(
-                "curl -s -X POST -H \"accept: image/png\" {address}/{name} -o images.png"
+                "curl -s -X POST -H \"accept: image/png\" {address}/{name}{query} -o images.png"
             ))
         });
     std::iter::once(format!(

@@ -122,6 +122,7 @@ pub(super) fn lower(model: &Model, interface: &Interface<'_>) -> Result<Stencil,
         summed: lowering.summed,
     };
     stencil.forget_unused();
+    stencil.check_shapes()?;
     Ok(stencil)
 }
 

@@ -4,6 +4,7 @@
 //! [`lower`](super::lower::lower) makes one from a simplified ONNX graph. What is left of the graph's own layout is the
 //! shape of a tensor's features; batch, rows and columns are gone, because a stencil does the same at every pixel.
 
+mod agreement;
 mod dependencies;
 
 pub(super) use self::dependencies::{broadcast, permuted};
