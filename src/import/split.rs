@@ -111,6 +111,44 @@ pub fn parted(
     }))
 }
 
+/// What an encoder gives of its code before it draws it, if it gives the code as mean + deviation · noise.
+pub fn undrawn(
+    engine: &dyn Engine,
+    reading: &Reading,
+    interview: &mut Interview,
+) -> Option<Result<Reading, Vec<Problem>>> {
+    let (_, form) = reading.image()?;
+    let graph = reading.graph();
+    if reading.drawing.is_empty() || graph.nodes.len() > LONGEST {
+        return None;
+    }
+    let reachability = Reachability::of(graph, reading);
+    let mut drawn = reading
+        .gives
+        .iter()
+        .filter(|given| reachability.is_drawn(&given.port.name));
+    let (code, None) = (drawn.next()?, drawn.next()) else {
+        return None;
+    };
+    let value = reachability.before_moving(&code.port.name);
+    let posterior = reachability.posterior(value)?;
+    let sizes = sizes(engine, reading, &[value])?.pop()??;
+    let size: usize = sizes.iter().product();
+    if size >= form.channels * form.height * form.width || reachability.draws_more(&[value], value) {
+        return None;
+    }
+    interview.note(&format!(
+        "{}: it draws its code {:?} as mean + deviation · noise; the server has mean and deviation, and draws itself",
+        reading.file, code.port.name
+    ));
+    let code = Bottleneck {
+        value: value.to_owned(),
+        sizes,
+    };
+    let encoder = encoder(reading, &code, Some(posterior), false);
+    Some(read(engine, reading, &code, ("encoding", encoder)))
+}
+
 /// Reads a part. Its inputs are those of the whole, or the code.
 fn read(
     engine: &dyn Engine,

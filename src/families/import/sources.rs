@@ -51,7 +51,8 @@ pub(super) fn read(
     }
 }
 
-/// An encoder and its decoder, if one graph holds both and nobody says that it is something else.
+/// Encoders and decoders apart, and encoders without the draw of their code, if nobody says that they are something
+/// else.
 pub(super) fn parted(
     engine: &dyn Engine,
     brought: Vec<Reading>,
@@ -59,6 +60,21 @@ pub(super) fn parted(
 ) -> Result<Vec<Reading>, Vec<Problem>> {
     let family = interview.answers().get("family").map(String::as_str);
     let is_meant = matches!(family, None | Some("vae" | "autoencoder"));
+    let brought = in_two(engine, brought, is_meant, interview)?;
+    if !is_meant {
+        return Ok(brought);
+    }
+    let undrawn = |reading: Reading| split::undrawn(engine, &reading, interview).unwrap_or(Ok(reading));
+    brought.into_iter().map(undrawn).collect()
+}
+
+/// An encoder and its decoder, if one graph holds both.
+fn in_two(
+    engine: &dyn Engine,
+    brought: Vec<Reading>,
+    is_meant: bool,
+    interview: &mut Interview,
+) -> Result<Vec<Reading>, Vec<Problem>> {
     let [reading] = &brought[..] else { return Ok(brought) };
     if let Some((taken, size)) = reading.code()
         && !reading.drawing.is_empty()

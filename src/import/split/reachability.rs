@@ -76,17 +76,22 @@ impl<'a> Reachability<'a> {
 
     /// Whether a value is more than what came in, handed on.
     pub(super) fn is_computed(&self, value: &str) -> bool {
+        self.writers.contains_key(self.before_moving(value))
+    }
+
+    /// What a value is, before it was only reshaped and handed on.
+    pub(super) fn before_moving<'v>(&self, value: &'v str) -> &'v str
+    where
+        'a: 'v,
+    {
         let mut at = value;
-        while let Some(node) = self.writers.get(at) {
-            if !MOVING.contains(&node.op_type()) {
-                return true;
-            }
+        while let Some(node) = self.writers.get(at).filter(|node| MOVING.contains(&node.op_type())) {
             match node.inputs.first() {
                 Some(input) => at = input,
-                None => return true,
+                None => break,
             }
         }
-        false
+        at
     }
 
     /// Values without which no image and no random number reaches any of `ends`, in the order of the graph.

@@ -45,6 +45,7 @@ MAKERS = (
     of_one_image.cases,
     classifiers.of_photographs,
     masked.cases,
+    vae_cases.drawn,
 )
 
 

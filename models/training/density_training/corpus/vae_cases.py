@@ -17,6 +17,11 @@ def _sampled(mean: Tensor, log_variance: Tensor) -> tuple[Tensor, Tensor, Tensor
     return mean, log_variance, mean + torch.exp(0.5 * log_variance)
 
 
+def _drawn(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """A code, drawn."""
+    return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+
+
 def pairs() -> Iterator[Case]:
     """VAEs and autoencoders."""
     image, code = torch.rand(2, 1, SIDE, SIDE), torch.randn(2, LATENT)
@@ -184,4 +189,28 @@ def parts() -> Iterator[Case]:
             arguments=("--levels", "2"),
             levels=2,
             numbers=reference.binary_bound(*own),
+        )
+
+
+def drawn() -> Iterator[Case]:
+    """Encoders that draw their code, and give it before all else or alone."""
+    image, code = torch.rand(2, 1, SIDE, SIDE), torch.randn(2, LATENT)
+    told = "mean + deviation · noise"
+    yield Case("encoder-drawn", (Graph(Encoder(_drawn), (image,), outputs=("21",)),), family="vae", says=(told,))
+    for name, dynamo, after, outputs in (
+        ("vae-drawn-first", True, lambda m, v: (_drawn(m, v), m, v), ("31", "35", "37")),
+        ("vae-drawn", False, _drawn, ("31",)),
+    ):
+        own = (Encoder(after), Decoder(nn.Sigmoid()))
+        yield Case(
+            name,
+            (
+                Graph(own[0], (image,), "encoder.onnx", outputs=outputs, dynamo=dynamo),
+                Graph(own[1], (code,), "decoder.onnx", ("z",), ("x",)),
+            ),
+            family="vae",
+            arguments=("--levels", "2"),
+            levels=2,
+            numbers=reference.binary_bound(*own),
+            says=(told,),
         )
