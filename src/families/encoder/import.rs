@@ -18,6 +18,9 @@ use crate::{
     },
 };
 
+/// The side of images from which on features are most likely those of a network that was trained on ImageNet.
+const PRETRAINED: usize = 224;
+
 pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> Result<Plan<'a>, Mismatch> {
     let reading = alone(brought)?;
     let other = |reason: &str| Err(Mismatch::Other(reason.to_owned()));
@@ -36,13 +39,12 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
     let doubt = layers
         .iter()
         .find_map(|given| map_of_pixels(&reading.file, given, form));
-    let levels = levels_of(
-        reading,
-        (taken, form),
-        levels_count(interview)?,
-        Likely::Unit,
-        interview,
-    )?;
+    let likely = if form.height.min(form.width) >= PRETRAINED {
+        Likely::of_photographs(reading, (taken, form))
+    } else {
+        Likely::Unit
+    };
+    let levels = levels_of(reading, (taken, form), levels_count(interview)?, likely, interview)?;
     let places: Vec<usize> = layers.iter().map(|given| given.place).collect();
     if !is_said && is_constant(reading, &levels, &places)? {
         return Err(Problem::new(

@@ -1,6 +1,9 @@
 //! What a graph takes for levels, as it tells itself or as is likely.
 
-use crate::{graph::weights, import::reading::Reading};
+use crate::{
+    graph::weights,
+    import::reading::{Axes, ImageForm, Reading, Taken},
+};
 
 /// Means beyond this are of levels rather than of numbers from 0 to 1 or from −1 to 1.
 const MEAN_OF_LEVELS: f64 = 8.0;
@@ -20,6 +23,20 @@ impl Likely {
     /// Of a graph whose pictures, or those of its other half, go from −1 to 1, or do not.
     pub(crate) fn by_pictures(are_signed: bool) -> Self {
         if are_signed { Self::Signed } else { Self::Unit }
+    }
+
+    /// Of a network that was trained on photographs such as those of ImageNet: their mean and deviation are taken off
+    /// outside of it, unless it begins with a shift or a scale of its own. Frameworks that put channels last have other
+    /// customs.
+    pub(crate) fn of_photographs(reading: &Reading, (taken, form): (&Taken, ImageForm)) -> Self {
+        let sides = 128..=640;
+        let is_photograph = form.channels == 3 && sides.contains(&form.height) && sides.contains(&form.width);
+        let is_custom = is_photograph && form.axes == Axes::ChannelsFirst;
+        if is_custom && !weights::begins_affine(&reading.model, &taken.port.name) {
+            Self::ImageNet
+        } else {
+            Self::Unit
+        }
     }
 
     /// The word of `--input`.

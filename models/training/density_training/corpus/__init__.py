@@ -46,6 +46,7 @@ MAKERS = (
     classifiers.of_photographs,
     masked.cases,
     vae_cases.drawn,
+    classifiers.backbones,
 )
 
 

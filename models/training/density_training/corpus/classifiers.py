@@ -160,3 +160,16 @@ def of_photographs() -> Iterator[Case]:
     ):
         graph, says = Graph(module, (example,)), (f"{likely}, as is likely",)
         yield Case(name, (graph,), family="classifier", shape=(3, 128, 128), says=says)
+
+
+def backbones() -> Iterator[Case]:
+    """Layers of a network for photographs, without its labels."""
+    for side, likely in ((224, "imagenet"), (128, "0..1")):
+        graph = Graph(Backbone(1), (torch.rand(2, 3, side, side),), outputs=("features",))
+        yield Case(
+            f"features-photographs-{side}",
+            (graph,),
+            family="encoder",
+            shape=(3, side, side),
+            says=(f"{likely}, as is likely",),
+        )

@@ -3,12 +3,12 @@
 
 use crate::{
     families::import::Likely,
-    graph::{protobuf::Graph, surgery, weights},
+    graph::{protobuf::Graph, surgery},
     import::{
         interview::Interview,
         output_activation::OutputActivation,
         output_range,
-        reading::{Axes, Given, ImageForm, Reading, Taken},
+        reading::{Given, ImageForm, Reading, Taken},
     },
 };
 
@@ -124,13 +124,10 @@ fn known(form: ImageForm, count: usize) -> Option<&'static str> {
     })
 }
 
-/// What a classifier takes for levels, where it does not tell. Those of ImageNet are trained with its mean and
-/// deviation outside of the network, unless they begin with a shift or a scale of their own. Frameworks that put
-/// channels last have other customs.
+/// What a classifier takes for levels, where it does not tell.
 pub(super) fn likely_input(reading: &Reading, (taken, form): (&Taken, ImageForm), labels: usize) -> Likely {
-    let is_of_imagenet = known(form, labels) == Some(IMAGENET) && form.axes == Axes::ChannelsFirst;
-    if is_of_imagenet && !weights::begins_affine(&reading.model, &taken.port.name) {
-        Likely::ImageNet
+    if known(form, labels) == Some(IMAGENET) {
+        Likely::of_photographs(reading, (taken, form))
     } else {
         Likely::Unit
     }
@@ -176,6 +173,7 @@ fn sources(graph: &Graph, constant: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::import::reading::Axes;
 
     #[test]
     fn labels_of_well_known_images_are_known_by_their_number() {
