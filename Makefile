@@ -271,7 +271,8 @@ example-surface: build $(PACKAGES)/installed $(BACKBONE)/installed ## Make and m
 	rm -rf $(SURFACE)/repository/magnetic-tile-gate
 	target/release/density-server calibrate efficientnet-lite0 --repository $(SURFACE)/repository --resize \
 		--fit $(SURFACE)/train $(SURFACE)/fit --data $(SURFACE)/calibrate \
-		--golden $(SURFACE)/repository/efficientnet-lite0/1/golden_images.npy --name magnetic-tile-gate \
+		--by neighbours --golden $(SURFACE)/repository/efficientnet-lite0/1/golden_images.npy \
+		--name magnetic-tile-gate \
 		--description "photographs of magnetic tiles without defects (Huang, Qiu and Guo)"
 	target/release/density-server evaluate magnetic-tile-gate --repository $(SURFACE)/repository --resize \
 		--data $(SURFACE)/held-out --outliers $(foreach kind,$(DEFECTS),MT_$(kind)=$(SURFACE)/defects/MT_$(kind)) \

@@ -15,7 +15,7 @@ use std::{
 use common::{Server, call, can, fixtures, model, models_of, repository_of, service_of, trained};
 use density_server::{
     detection::{
-        calibrate::Inliers,
+        calibrate::{By, Inliers},
         learners::{BANK, Knowledge},
         panel::{Measurement, Members, Panel},
         statistics::{
@@ -141,6 +141,7 @@ fn recipe(models: &Models) -> Recipe {
         members: vec![(Requirement::Density, model(models, "tiny-pixelcnn"))],
         stir: false,
         samples: false,
+        by: By::Everything,
         bank: BANK,
         per_label: false,
         tiles: None,

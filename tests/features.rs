@@ -206,6 +206,34 @@ async fn maps_of_an_encoder_find_a_spot_and_where_it_is() {
 }
 
 #[tokio::test]
+async fn neighbours_alone_find_a_spot_and_where_it_is() {
+    let written = encoder(&["fine", "coarse"]).write();
+    let how = ["--bank", "200", "--by", "neighbours"];
+    calibrated(repository(&written), "made", &good(1000, 1), &how);
+    // No density is fitted, and nothing but the bank is learnt.
+    let manifest = fs::read_to_string(repository(&written).join("made-gate/1/model.toml")).unwrap();
+    for absent in ["[[densities]]", "feature_mahalanobis", "feature_residual"] {
+        assert!(!manifest.contains(absent), "{manifest}");
+    }
+    assert!(manifest.contains("--by neighbours"), "{manifest}");
+    let models = models_of(repository(&written));
+    let caught = detect(&models, "made-gate", spotted(100, 2), true).await;
+    assert!(caught.iter().filter(|verdict| verdict.reject).count() >= 90);
+    for statistic in ["feature_neighbour_smooth_share", "feature_neighbour_smooth_largest"] {
+        assert!(caught[0].statistics[statistic].p_value < 0.05, "{statistic}");
+    }
+    let map = caught[0].map.as_ref().unwrap();
+    assert_eq!(map.statistic, "feature_neighbour_smooth_map");
+    let values = &map.values.values;
+    let largest = (0..144).max_by(|&a, &b| values[a].total_cmp(&values[b])).unwrap();
+    assert!(largest / 12 >= 6 && largest % 12 >= 6, "{largest}");
+    let fresh = detect(&models, "made-gate", good(300, 3), false).await;
+    let alarms = fresh.iter().filter(|verdict| verdict.reject).count() as u64;
+    let (low, high) = beta_binomial_interval(300, 17.0, 334.0, 0.999);
+    assert!((low..=high).contains(&alarms), "{alarms} not in {low}..={high}");
+}
+
+#[tokio::test]
 async fn a_judgement_does_not_depend_on_company() {
     let written = with_gate();
     let models = models_of(repository(&written));

@@ -10,7 +10,7 @@ use std::{fs, path::Path, sync::Arc};
 use common::{call, can, fixtures, model, models_of};
 use density_server::{
     detection::{
-        calibrate::Inliers,
+        calibrate::{By, Inliers},
         learners::BANK,
         statistics::Requirement,
         tiles::{Tiled, cut},
@@ -65,6 +65,7 @@ async fn repository() -> (TempDir, Models) {
         members: vec![(Requirement::Density, model(&models, "tiny-pixelcnn"))],
         stir: false,
         samples: false,
+        by: By::Everything,
         bank: BANK,
         per_label: false,
         tiles: Some(Tiles {

@@ -77,6 +77,11 @@ struct Request {
     #[arg(long)]
     per_label: bool,
 
+    /// What the detector goes by: everything that its members say, or, where these give maps of features, how far
+    /// places are from their nearest neighbours and nothing else
+    #[arg(long, value_name = "WHAT", default_value = "everything", value_parser = ["everything", "neighbours"])]
+    by: String,
+
     /// Features, or places of feature maps, that the bank of nearest neighbours keeps at most
     #[arg(long, value_name = "N", default_value_t = BANK, value_parser = bank)]
     bank: usize,

@@ -78,6 +78,36 @@ pub struct Guarantee {
     pub certified_threshold: Option<f64>,
 }
 
+/// What a detector goes by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum By {
+    /// Everything that its members say.
+    #[default]
+    Everything,
+    /// How far the places of maps of features are from their neighbours in the bank, and nothing else.
+    Neighbours,
+}
+
+/// The rule of a detector that goes by neighbours alone: the excess of three distances, which are guarded one by one as
+/// well. Moments of the image are reported. `None` where no member gives maps of features.
+pub fn plan_by_neighbours(members: &Members) -> Option<Plan> {
+    let excess = vec![
+        statistics::features::FEATURE_NEIGHBOUR,
+        statistics::features::FEATURE_NEIGHBOUR_SMOOTH_SHARE,
+        statistics::features::FEATURE_NEIGHBOUR_SMOOTH_LARGEST,
+    ];
+    let is_measured = |own: &Statistic| {
+        excess.contains(own) || own.part == Part::OfNeighbours || own.requirements.is_empty() && own.is_number()
+    };
+    let statistics = statistics::ALL.iter().copied().filter(is_measured).collect();
+    members.have(Requirement::Places).then_some(Plan {
+        statistics,
+        densities: Vec::new(),
+        guarded: excess.clone(),
+        excess,
+    })
+}
+
 /// The rule that is fitted: every number that decides in one joint density, those that tell of features or labels in
 /// another where there are features, one density more for each vector or map that decides, and the excess of distances,
 /// which are guarded one by one as well.

@@ -52,6 +52,8 @@ pub const ALL: &[Statistic] = &[
     features::FEATURE_NEIGHBOUR,
     features::FEATURE_NEIGHBOUR_SHARE,
     features::FEATURE_NEIGHBOUR_LARGEST,
+    features::FEATURE_NEIGHBOUR_SMOOTH_SHARE,
+    features::FEATURE_NEIGHBOUR_SMOOTH_LARGEST,
     features::FEATURE_RESIDUAL,
     features::FEATURE_RESIDUAL_SHARE,
     image::CODE_LENGTH,
@@ -68,6 +70,7 @@ pub const ALL: &[Statistic] = &[
     stirring::STIRRING_VECTOR,
     latent::LATENT_MEAN,
     features::FEATURE_NEIGHBOUR_MAP,
+    features::FEATURE_NEIGHBOUR_SMOOTH_MAP,
     latent::RECONSTRUCTION_MAP,
 ];
 
@@ -101,6 +104,8 @@ pub enum Part {
     Exceeds,
     /// It is measured and reported, and decides nothing.
     Reported,
+    /// It is measured in detectors that go by neighbours alone.
+    OfNeighbours,
 }
 
 /// What a statistic is, and how it is computed. A computation answers `None` where evidence that it needs is missing.
@@ -182,7 +187,8 @@ impl Statistic {
     /// Whether a new detector measures it that meets some needs.
     pub fn suits(self, has: impl Fn(Requirement) -> bool) -> bool {
         let is_replaced = matches!(self.part, Part::DecidesWithout(other) if has(other));
-        !is_replaced && self.requirements.iter().all(|&requirement| has(requirement))
+        let is_for_others = self.part == Part::OfNeighbours;
+        !is_replaced && !is_for_others && self.requirements.iter().all(|&requirement| has(requirement))
     }
 }
 

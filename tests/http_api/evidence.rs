@@ -3,7 +3,10 @@
 use std::{fs, path::Path};
 
 use density_server::{
-    detection::{calibrate::Inliers, statistics::Requirement},
+    detection::{
+        calibrate::{By, Inliers},
+        statistics::Requirement,
+    },
     domain::{
         image::{Image, ImageShape},
         random::{Random, Stream},
@@ -215,6 +218,7 @@ async fn a_conditional_model_is_no_member_of_a_detector() {
         members: vec![(Requirement::Density, model)],
         stir: false,
         samples: false,
+        by: By::Everything,
         bank: 100,
         per_label: false,
         tiles: None,

@@ -21,14 +21,15 @@ from density_training.data import LEVELS, to_input
 from density_training.version import Family, Graph, Graphs, Interpretation, Version, write_version
 
 NAME, SIDE = "efficientnet-lite0", 224
-LAYERS = {4: "fine", 10: "coarse"}
-"""The blocks whose outputs are features: one place for 8 pixels, one for 16."""
+LAYERS = {2: "early", 4: "fine", 10: "coarse"}
+"""The blocks whose outputs are features: one place for 4 pixels, of which two by two become their mean, since four
+times as many places would take four times as long; one for 8, one for 16."""
 MEAN, DEVIATION = 127 / 255, 128 / 255
 """What the network was trained with, in units of level / 255, for all channels."""
 
 
 class Backbone(nn.Module):
-    """`image` [N, 1, 224, 224] in level / 255 → `fine` [N, 40, 28, 28], `coarse` [N, 112, 14, 14].
+    """`image` [N, 1, 224, 224] in level / 255 → `early` and `fine` [N, 24 or 40, 28, 28], `coarse` [N, 112, 14, 14].
 
     A grey image is given to all three channels, and brought to the mean and deviation that the network was trained
     with.
@@ -46,7 +47,7 @@ class Backbone(nn.Module):
         for number, block in enumerate(network._blocks[: max(LAYERS) + 1]):
             x = block(x)
             if number in LAYERS:
-                outputs.append(x)
+                outputs.append(F.avg_pool2d(x, 2) if LAYERS[number] == "early" else x)
         return tuple(outputs)
 
 

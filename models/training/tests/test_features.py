@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from density_training.backbone import FAMILY, summaries
+from density_training.backbone import encoder, summaries
 from density_training.cifar10_classifier import Classifier, drawings, split, vary
 from density_training.compare_features import auroc
 from density_training.version import Interpretation
@@ -53,11 +53,11 @@ def test_a_graph_with_several_layers_gives_what_pytorch_gives(tmp_path) -> None:
             fine = self.first(image)
             return fine, self.second(fine)
 
-    network = Layers().eval()
-    FAMILY.graphs["features"].export(network, (torch.rand(2, 1, 16, 16),), tmp_path)
+    network, family = Layers().eval(), encoder("fine", "coarse")
+    family.graphs["features"].export(network, (torch.rand(2, 1, 16, 16),), tmp_path)
     levels = torch.randint(0, 256, (3, 1, 16, 16), dtype=torch.uint8)
     expected = summaries({"features": network}, levels, Interpretation(256))
-    served = summaries(FAMILY.load(tmp_path), levels, Interpretation(256))
+    served = summaries(family.load(tmp_path), levels, Interpretation(256))
     torch.testing.assert_close(served, expected, atol=1e-5, rtol=1e-5)
 
 

@@ -89,6 +89,7 @@ fn no_detector_options(request: &Request) -> Result<(), CliError> {
         ("--samples", request.samples),
         ("--tiles", request.tiles.is_some()),
         ("--per-label", request.per_label),
+        ("--by", request.by == "neighbours"),
         ("--bank", request.bank != BANK),
     ];
     match given.into_iter().find(|(_, given)| *given) {

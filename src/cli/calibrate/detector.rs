@@ -14,7 +14,7 @@ use crate::{
         pipeline,
     },
     detection::{
-        calibrate::{self, Guarantee, Inliers},
+        calibrate::{self, By, Guarantee, Inliers},
         detector::is_detector,
         evidence::{GivesFeatures, Latents, Predicts, SquaredErrors, Surprises},
         learners::BANK,
@@ -109,6 +109,10 @@ fn recipe(request: Request, name: String, (members, tiles): (Members, Option<Til
         members,
         stir: request.stir,
         samples: request.samples,
+        by: match request.by.as_str() {
+            "neighbours" => By::Neighbours,
+            _ => By::Everything,
+        },
         bank: request.bank,
         tiles,
         per_label: request.per_label,
@@ -187,6 +191,7 @@ fn command(request: &Request, model: &str, name: &str) -> String {
         (" --stir", request.stir),
         (" --samples", request.samples),
         (" --per-label", request.per_label),
+        (" --by neighbours", request.by == "neighbours"),
     ];
     command.extend(flags.into_iter().filter(|(_, is_set)| *is_set).map(|(flag, _)| flag));
     if request.bank != BANK {

@@ -4,7 +4,11 @@
 //! the largest twentieth are statistics of the image. All need one pass of the network.
 
 use super::{Distances, Inputs, Part, Requirement, Statistic, Values};
-use crate::detection::places::resized;
+use crate::{detection::places::resized, domain::tiles::smooth};
+
+/// Deviation, in places, of the Gaussian under which detectors that go by neighbours alone look at distances: what one
+/// place says is mostly grain.
+const SMOOTHING: f64 = 1.0;
 
 /// Squared Mahalanobis distance to the nearest of the Gaussians of labels, mean over places.
 pub const FEATURE_MAHALANOBIS: Statistic = Statistic {
@@ -55,6 +59,28 @@ pub const FEATURE_NEIGHBOUR_LARGEST: Statistic = Statistic {
     ..FEATURE_NEIGHBOUR_SHARE
 };
 
+/// The mean of the places where the distance to the nearest neighbour is largest after it was smoothed.
+pub const FEATURE_NEIGHBOUR_SMOOTH_SHARE: Statistic = Statistic {
+    name: "feature_neighbour_smooth_share",
+    requirements: &[Requirement::Features, Requirement::Neighbours, Requirement::Places],
+    part: Part::OfNeighbours,
+    values: Values::Number(|seen| {
+        let Distances { grid, values, .. } = seen.evidence.learnt(Requirement::Neighbours)?;
+        Some(share(&smooth(values, *grid, SMOOTHING)))
+    }),
+    ..FEATURE_NEIGHBOUR
+};
+
+/// The same of the one place where it is largest.
+pub const FEATURE_NEIGHBOUR_SMOOTH_LARGEST: Statistic = Statistic {
+    name: "feature_neighbour_smooth_largest",
+    values: Values::Number(|seen| {
+        let Distances { grid, values, .. } = seen.evidence.learnt(Requirement::Neighbours)?;
+        Some(largest(&smooth(values, *grid, SMOOTHING)))
+    }),
+    ..FEATURE_NEIGHBOUR_SMOOTH_SHARE
+};
+
 /// Length of what lies outside the principal subspace, mean over places.
 pub const FEATURE_RESIDUAL: Statistic = Statistic {
     name: "feature_residual",
@@ -83,13 +109,40 @@ pub const FEATURE_NEIGHBOUR_MAP: Statistic = Statistic {
     values: Values::Map {
         of: |seen| {
             let Distances { grid, values, plain } = seen.evidence.learnt(Requirement::Neighbours)?;
-            let (mut map, shown) = (vec![0.0; seen.shape.pixels()], plain.as_ref().unwrap_or(values));
-            resized(shown, *grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
-            Some(map.repeat(seen.shape.channels()))
+            Some(shown(seen, plain.as_ref().unwrap_or(values), *grid))
         },
         scale: f64::sqrt,
     },
 };
+
+/// The geometric mean of that distance and of the distance in units of the place, smoothed. Of damage that a program
+/// did to photographs of a surface it tells more than either: by the latter alone dull places look as strange as
+/// others, by the former alone coarse grain does.
+pub const FEATURE_NEIGHBOUR_SMOOTH_MAP: Statistic = Statistic {
+    name: "feature_neighbour_smooth_map",
+    part: Part::OfNeighbours,
+    values: Values::Map {
+        of: |seen| {
+            let Distances { grid, values, plain } = seen.evidence.learnt(Requirement::Neighbours)?;
+            let plain = plain.as_ref().unwrap_or(values);
+            let both: Vec<f32> = plain
+                .iter()
+                .zip(values)
+                .map(|(plain, own)| (plain * own).sqrt())
+                .collect();
+            Some(shown(seen, &smooth(&both, *grid, SMOOTHING), *grid))
+        },
+        scale: f64::sqrt,
+    },
+    ..FEATURE_NEIGHBOUR_MAP
+};
+
+/// Numbers of places as a map of the image, the same in all channels.
+fn shown(seen: &Inputs<'_>, places: &[f32], grid: (usize, usize)) -> Vec<f32> {
+    let mut map = vec![0.0; seen.shape.pixels()];
+    resized(places, grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
+    map.repeat(seen.shape.channels())
+}
 
 fn distances<'a>(seen: &Inputs<'a>, requirement: Requirement) -> Option<&'a [f32]> {
     Some(&seen.evidence.learnt(requirement)?.values)

@@ -73,6 +73,15 @@ fn numbers_are_those_of_the_formulas() {
     assert!((one(CLASSIFIER_AMBIGUITY) - (sum.ln() - 2.0)).abs() < 1e-12);
     assert_eq!(one(FEATURE_MAHALANOBIS), 3.0);
     assert_eq!(one(FEATURE_NEIGHBOUR_LARGEST), 6.0);
+    // Rows [1, 2] and [3, 6] under a Gaussian of one place, of which so much lies beside the middle.
+    let beside = (-0.5f64).exp() / (1.0 + (-0.5f64).exp());
+    let row = |near: f64, far: f64| near + (far - near) * beside;
+    let largest = row(row(6.0, 3.0), row(2.0, 1.0));
+    assert!((one(FEATURE_NEIGHBOUR_SMOOTH_LARGEST) - largest).abs() < 1e-6);
+    assert_eq!(
+        one(FEATURE_NEIGHBOUR_SMOOTH_SHARE),
+        one(FEATURE_NEIGHBOUR_SMOOTH_LARGEST)
+    );
     assert_eq!(one(FEATURE_RESIDUAL_SHARE), 6.0);
     assert_eq!(one(STIRRING), 7.0);
     assert!((one(BRIGHTNESS) - 0.2).abs() < 1e-12);

@@ -9,7 +9,7 @@ use std::{
 use super::{new::NewDetector, version};
 use crate::{
     detection::{
-        calibrate::{self, Guarantee, Inliers, LEAST_CALIBRATION, Parts},
+        calibrate::{self, By, Guarantee, Inliers, LEAST_CALIBRATION, Parts},
         learning::Learning,
         panel::{Members, Panel},
         rule::{Measured, Plan, Rule},
@@ -50,6 +50,8 @@ pub struct Recipe {
     pub stir: bool,
     /// Whether it decodes posterior samples of its latent member too.
     pub samples: bool,
+    /// What it goes by.
+    pub by: By,
     /// Features that a bank of neighbours may keep.
     pub bank: usize,
     /// How larger images are cut into windows of what the members take, if they are.
@@ -122,7 +124,11 @@ pub async fn calibrate(
     if recipe.per_label {
         can_go_by_label(recipe, &names)?;
     }
-    let plan = calibrate::plan(&members, recipe.stir, recipe.samples);
+    let plan = match recipe.by {
+        By::Everything => calibrate::plan(&members, recipe.stir, recipe.samples),
+        By::Neighbours => calibrate::plan_by_neighbours(&members)
+            .ok_or_else(|| wrong("neighbours are of places, and no member gives maps of features".to_owned()))?,
+    };
     let fitting = Fitting {
         learning: Learning {
             resources,

@@ -89,7 +89,8 @@ struct CalibrationTable {
 impl Own {
     pub(super) fn read(tables: &mut Tables) -> Result<Self, String> {
         let calibration: CalibrationTable = tables.needed("calibration")?;
-        let plan = plan(tables.needed("detector")?, tables.needed("densities")?)?;
+        let densities = tables.optional("densities")?.unwrap_or_default();
+        let plan = plan(tables.needed("detector")?, densities)?;
         let tiles: Option<TilesTable> = tables.optional("tiles")?;
         let tiles = tiles.map(|table| table.plan(&plan, tables.shape())).transpose()?;
         if tiles.is_some() && calibration.per_label {
@@ -148,8 +149,10 @@ fn plan(detector: DetectorTable, densities: Vec<DensityTable>) -> Result<Plan, S
         names.iter().map(one).collect::<Result<Vec<Statistic>, _>>()
     };
     let statistics = parse(&detector.statistics, "detector.statistics")?;
-    if densities.is_empty() {
-        return Err("densities: at least one is needed, because densities decide".to_owned());
+    if densities.is_empty() && detector.excess.is_empty() {
+        return Err(
+            "densities: at least one is needed where there is no detector.excess: one of them decides".to_owned(),
+        );
     }
     let densities = densities
         .into_iter()
