@@ -64,20 +64,14 @@ pub const FEATURE_NEIGHBOUR_SMOOTH_SHARE: Statistic = Statistic {
     name: "feature_neighbour_smooth_share",
     requirements: &[Requirement::Features, Requirement::Neighbours, Requirement::Places],
     part: Part::OfNeighbours,
-    values: Values::Number(|seen| {
-        let Distances { grid, values, .. } = seen.evidence.learnt(Requirement::Neighbours)?;
-        Some(share(&smooth(values, *grid, SMOOTHING)))
-    }),
+    values: Values::Number(|seen| Some(share(&smoothed(seen)?))),
     ..FEATURE_NEIGHBOUR
 };
 
 /// The same of the one place where it is largest.
 pub const FEATURE_NEIGHBOUR_SMOOTH_LARGEST: Statistic = Statistic {
     name: "feature_neighbour_smooth_largest",
-    values: Values::Number(|seen| {
-        let Distances { grid, values, .. } = seen.evidence.learnt(Requirement::Neighbours)?;
-        Some(largest(&smooth(values, *grid, SMOOTHING)))
-    }),
+    values: Values::Number(|seen| Some(largest(&smoothed(seen)?))),
     ..FEATURE_NEIGHBOUR_SMOOTH_SHARE
 };
 
@@ -142,6 +136,12 @@ fn shown(seen: &Inputs<'_>, places: &[f32], grid: (usize, usize)) -> Vec<f32> {
     let mut map = vec![0.0; seen.shape.pixels()];
     resized(places, grid, (seen.shape.height(), seen.shape.width()), map.iter_mut());
     map.repeat(seen.shape.channels())
+}
+
+/// Distances to the nearest neighbours after they were smoothed.
+fn smoothed(seen: &Inputs<'_>) -> Option<Vec<f32>> {
+    let Distances { grid, values, .. } = seen.evidence.learnt(Requirement::Neighbours)?;
+    Some(smooth(values, *grid, SMOOTHING))
 }
 
 fn distances<'a>(seen: &Inputs<'a>, requirement: Requirement) -> Option<&'a [f32]> {
