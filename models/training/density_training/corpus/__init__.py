@@ -15,6 +15,7 @@ from density_training.corpus import (
     densities,
     generators,
     masked,
+    neighbours,
     of_one_image,
     outputs,
     published,
@@ -47,6 +48,7 @@ MAKERS = (
     masked.cases,
     vae_cases.drawn,
     classifiers.backbones,
+    neighbours.cases,
 )
 
 

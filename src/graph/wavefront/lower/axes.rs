@@ -20,6 +20,8 @@ pub(super) enum Axis {
     Feature(usize),
     /// Features, rows and columns in one axis: a flattened picture.
     Flat(Flat),
+    /// Features and rows, or features and columns, in one axis: heads that are part of the batch beside lines.
+    Strip(Strip),
     Unit,
 }
 
@@ -33,6 +35,27 @@ pub(super) struct Flat {
     pub(super) features_first: bool,
 }
 
+/// Lines that each have features.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Strip {
+    pub(super) features: usize,
+    /// Rows, or columns.
+    pub(super) places: i64,
+    pub(super) of_rows: bool,
+    /// Whether all places of a feature lie together, or all features of a place.
+    pub(super) features_first: bool,
+}
+
+impl Strip {
+    fn line(self) -> Axis {
+        if self.of_rows {
+            Axis::Row(self.places)
+        } else {
+            Axis::Column(self.places)
+        }
+    }
+}
+
 impl Axis {
     pub(super) fn size(self) -> usize {
         match self {
@@ -42,6 +65,7 @@ impl Axis {
             Self::Started(rows, columns) => Self::Pixels(rows, columns).size() + 1,
             Self::Feature(size) => size,
             Self::Flat(flat) => flat.features * Self::Pixels(flat.rows, flat.columns).size(),
+            Self::Strip(strip) => strip.features * strip.line().size(),
         }
     }
 
@@ -51,7 +75,7 @@ impl Axis {
         is_line
             || matches!(
                 self,
-                Self::Pixels(..) | Self::ColumnByColumn(..) | Self::Started(..) | Self::Flat(_)
+                Self::Pixels(..) | Self::ColumnByColumn(..) | Self::Started(..) | Self::Flat(_) | Self::Strip(_)
             )
     }
 
@@ -60,6 +84,7 @@ impl Axis {
         match self {
             Self::Feature(size) => Some(size),
             Self::Flat(flat) => Some(flat.features),
+            Self::Strip(strip) => Some(strip.features),
             _ => None,
         }
     }
@@ -77,6 +102,13 @@ impl Axis {
                 } else {
                     [&places[..], &features[..]].concat()
                 }
+            }
+            Self::Strip(strip) => {
+                let mut parts = vec![Self::Feature(strip.features), strip.line()];
+                if !strip.features_first {
+                    parts.reverse();
+                }
+                parts
             }
             axis => vec![axis],
         }
@@ -113,6 +145,8 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
         match axis {
             Axis::Row(rows) => extent.0 = Some(rows),
             Axis::Column(columns) => extent.1 = Some(columns),
+            Axis::Strip(strip) if strip.of_rows => extent.0 = Some(strip.places),
+            Axis::Strip(strip) => extent.1 = Some(strip.places),
             Axis::Pixels(rows, columns)
             | Axis::ColumnByColumn(rows, columns)
             | Axis::Started(rows, columns)
@@ -210,7 +244,7 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
         return Ok(new.iter().map(|&size| Axis::Feature(size)).collect());
     }
     // Places may become one axis, together with features before or after them, but not others.
-    let (features, pixels, features_first) = match *old {
+    let (features, places, features_first) = match *old {
         [ref features @ .., Axis::Row(rows), Axis::Column(columns)] => (features, Axis::Pixels(rows, columns), true),
         [Axis::Row(rows), Axis::Column(columns), ref features @ ..] => (features, Axis::Pixels(rows, columns), false),
         [ref features @ .., Axis::Column(columns), Axis::Row(rows)] => {
@@ -219,6 +253,8 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
         [Axis::Column(columns), Axis::Row(rows), ref features @ ..] => {
             (features, Axis::ColumnByColumn(rows, columns), false)
         }
+        [ref features @ .., line @ (Axis::Row(_) | Axis::Column(_))] => (features, line, true),
+        [line @ (Axis::Row(_) | Axis::Column(_)), ref features @ ..] => (features, line, false),
         _ => return Err(mixes()),
     };
     let all = width(features).ok_or_else(mixes)?;
@@ -227,12 +263,22 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
         [flat, others @ ..] => (*flat, others),
         [] => return Err(mixes()),
     };
-    let inside = flat / pixels.size();
-    if inside == 0 || inside * pixels.size() != flat || inside * others.iter().product::<usize>() != all {
+    let inside = flat / places.size();
+    if inside == 0 || inside * places.size() != flat || inside * others.iter().product::<usize>() != all {
         return Err(mixes());
     }
-    let flat = match pixels {
-        _ if inside == 1 => pixels,
+    let strip = |places, of_rows| {
+        Axis::Strip(Strip {
+            features: inside,
+            places,
+            of_rows,
+            features_first,
+        })
+    };
+    let flat = match places {
+        _ if inside == 1 => places,
+        Axis::Row(rows) => strip(rows, true),
+        Axis::Column(columns) => strip(columns, false),
         Axis::Pixels(rows, columns) => Axis::Flat(Flat {
             features: inside,
             rows,
@@ -290,9 +336,25 @@ mod tests {
         assert_eq!(pixels, [Axis::ColumnByColumn(7, 6), Axis::Feature(5)]);
         assert_eq!(reshaped(&pixels, &[1, 6, 7, 5]).unwrap(), turned);
         assert!(reshaped(&pixels, &[1, 7, 6, 5]).is_err());
-        assert!(reshaped(&turned, &[1, 6, 35]).is_err());
-        assert!(reshaped(&image, &[1, 84, 6]).is_err());
         assert!(reshaped(&flat, &[1, 12, 6, 7]).is_err());
         assert!(reshaped(&image, &[1, 12, 6]).is_err());
+    }
+
+    #[test]
+    fn heads_may_be_part_of_the_batch_beside_lines() {
+        let heads = [Axis::Column(6), Axis::Row(7), Axis::Feature(10)];
+        let beside = reshaped(&heads, &[6, 14, 5]).unwrap();
+        assert_eq!((features(&beside), extent(&beside)), (vec![2, 5], Some((7, 6))));
+        assert_eq!(reshaped(&beside, &[6, 7, 10]).unwrap(), heads);
+        let apart = [Axis::Column(6), Axis::Row(7), Axis::Feature(2), Axis::Feature(5)];
+        assert_eq!(reshaped(&beside, &[6, 7, 2, 5]).unwrap(), apart);
+        // Another order of them is another tensor.
+        assert!(reshaped(&beside, &[6, 2, 7, 5]).is_err());
+        let image = [Axis::Batch, Axis::Feature(12), Axis::Row(7), Axis::Column(6)];
+        let first = reshaped(&image, &[1, 84, 6]).unwrap();
+        assert_eq!((features(&first), extent(&first)), (vec![12], Some((7, 6))));
+        assert_eq!(reshaped(&first, &[1, 12, 7, 6]).unwrap(), image);
+        assert!(reshaped(&first, &[1, 7, 12, 6]).is_err());
+        assert!(reshaped(&first, &[1, 28, 18]).is_err());
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn spread(constant: &Constant, axes: &[Axis]) -> Result<Operand, Unsu
             Axis::Batch | Axis::SoFar(..) | Axis::Unit if size != 1 => {
                 return Err(Unsupported::new("a constant that differs within the batch"));
             }
-            Axis::Flat(_) if size != 1 => {
+            Axis::Flat(_) | Axis::Strip(_) if size != 1 => {
                 return Err(Unsupported::new("a constant for every value of a flattened picture"));
             }
             _ => {}

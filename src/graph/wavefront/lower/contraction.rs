@@ -110,7 +110,7 @@ impl Lowering {
                 (axis, Some(size)) if axis.size() != size => {
                     return Err(Unsupported::new("weights that do not fit the input"));
                 }
-                (Axis::Flat(_), _) => return Err(unknown()),
+                (Axis::Flat(_) | Axis::Strip(_), _) => return Err(unknown()),
                 (axis, _) if axis.is_spatial() && !result.contains(letter) => {
                     return Err(Unsupported::new("a reduction over places"));
                 }

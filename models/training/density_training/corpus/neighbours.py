@@ -1,0 +1,55 @@
+"""Small causal networks that attend along lines."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from density_training.corpus import reference
+from density_training.corpus.case import HEIGHT, WIDTH, Case, Graph
+from density_training.corpus.causal import CHANNELS, MaskedConv2d
+
+LEVELS = 4
+
+
+class LinesAttended(nn.Module):
+    """PyTorch's own attention along each row, then along each column: lines and heads are part of its batch."""
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.along, self.down = (nn.MultiheadAttention(CHANNELS, 2, batch_first=True) for _ in range(2))
+        self.head = nn.Conv2d(CHANNELS, LEVELS, 1)
+        self.register_buffer("rows", torch.full((WIDTH, WIDTH), float("-inf")).triu(1))
+        self.register_buffer("columns", torch.full((HEIGHT, HEIGHT), float("-inf")).triu(1))
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image)).permute(0, 2, 3, 1)
+        n = x.shape[0]
+        y = x.reshape(n * HEIGHT, WIDTH, CHANNELS)
+        x = x + self.along(y, y, y, attn_mask=self.rows, need_weights=False)[0].view(n, HEIGHT, WIDTH, CHANNELS)
+        x = x.transpose(1, 2)
+        y = x.reshape(n * WIDTH, HEIGHT, CHANNELS)
+        x = x + self.down(y, y, y, attn_mask=self.columns, need_weights=False)[0].view(n, WIDTH, HEIGHT, CHANNELS)
+        return self.head(x.permute(0, 3, 2, 1))
+
+
+def cases() -> Iterator[Case]:
+    """All of them are drawn along wavefronts."""
+    options: dict[str, Any] = {
+        "family": "pixelcnn",
+        "levels": LEVELS,
+        "shape": (1, HEIGHT, WIDTH),
+        "sampler": "wavefront",
+    }
+    networks: dict[str, tuple[nn.Module, bool]] = {
+        "lines-attended": (LinesAttended(), True),
+    }
+    for name, (net, dynamo) in networks.items():
+        graph = Graph(net.eval(), (torch.rand(2, 1, HEIGHT, WIDTH),), dynamo=dynamo)
+        yield Case(name, (graph,), numbers=reference.categorical(net, LEVELS), **options)
