@@ -275,6 +275,45 @@ fn causality_is_not_proven_from_a_mask_that_is_merely_low() {
     }
 }
 
+#[test]
+fn what_rows_above_tell_is_computed_a_row_at_once_where_rows_follow_one_another() {
+    let engine: Arc<dyn Engine> = engine();
+    let block = Block {
+        kernel: 3,
+        dilation: 1,
+        activation: Activation::Gate,
+        residual: true,
+    };
+    for (width, at_once) in [(4, true), (40, false)] {
+        let sketch = Sketch {
+            seed: 5,
+            channels: 3,
+            height: 4,
+            width,
+            levels: 3,
+            hidden: 4,
+            first: 5,
+            blocks: vec![block.clone(); 3],
+            classes: 3,
+            places: true,
+            entry: Entry::Coordinates,
+            two_stacks: true,
+            mixture: true,
+            leak: None,
+        };
+        let network = Network::load(&*engine, "two stacks", sketch.model(), sketch.contract()).unwrap();
+        let Compilation::Wavefront(wavefront) = network.compilation() else {
+            panic!("{width} columns are drawn {}", network.compilation());
+        };
+        let cost = wavefront.cost();
+        assert_eq!(cost.row_multiply_adds > 0, at_once, "{width}: {cost:?}");
+        assert_eq!(cost.lag >= width as u64, at_once, "{width}: {cost:?}");
+        assert!(cost.row_multiply_adds < cost.multiply_adds, "{width}: {cost:?}");
+        assert_reproduces(&network, wavefront, 3, &format!("{width} columns"));
+        assert_draws_as_the_naive_loop(&network, wavefront, 2, 11);
+    }
+}
+
 fn sketches() -> impl Strategy<Value = Sketch> {
     let activation = prop::sample::select(vec![
         Activation::Relu,

@@ -14,7 +14,7 @@ use super::{
     GraphError,
     protobuf::Model,
     signature::{self, Expected},
-    wavefront::{Cache, Compiled, Gather, Position, Predictions, Run, Source},
+    wavefront::{Cache, Compiled, Gather, Kept, Part, Position, Predictions, Run, Source},
 };
 use crate::domain::image::ImageShape;
 
@@ -219,32 +219,35 @@ pub fn compile(
     };
     let age = |offset: &Offset| -offset.dx - lag * offset.dy;
     Ok(Compiled {
-        step: adapted.step,
+        step: Part {
+            graph: adapted.step,
+            gathers: vec![
+                gather(STATES, Source::Cache(0), size, &recurrence.neighbours),
+                gather(&names.levels, Source::Table(0), 1, &recurrence.window),
+                gather(&names.inside, Source::Table(1), 1, &recurrence.window),
+            ],
+            positions: vec![Position {
+                input: POSITION.to_owned(),
+                delay: 0,
+            }],
+            caches: vec![0],
+            ..Part::default()
+        },
+        row: None,
         tables: adapted.tables,
-        gathers: vec![
-            gather(STATES, Source::Cache(0), size, &recurrence.neighbours),
-            gather(&names.levels, Source::Table(0), 1, &recurrence.window),
-            gather(&names.inside, Source::Table(1), 1, &recurrence.window),
-        ],
-        positions: vec![Position {
-            input: POSITION.to_owned(),
-            delay: 0,
-        }],
-        masks: Vec::new(),
         caches: vec![Cache {
             output: names.state.clone(),
             width: size,
             delay: 0,
-            lifetime: recurrence.neighbours.iter().map(age).max().unwrap_or(1),
+            kept: Kept::of_steps(recurrence.neighbours.iter().map(age).max().unwrap_or(1), lag, shape),
         }],
-        pasts: Vec::new(),
         assumptions: Vec::new(),
-        takes_labels: false,
         predictions,
         lag,
         first_delay: 0,
         last_delay: 0,
         multiply_adds: adapted.multiply_adds.saturating_mul(shape.pixels() as u64),
+        row_multiply_adds: 0,
         pass_multiply_adds: None,
     })
 }

@@ -2,20 +2,22 @@
 //!
 //! The step graph computes one column of some rows of some images; this module decides which, hands it what earlier
 //! steps computed, and keeps what later ones will read. Rows of different images, at different steps, share a run, so
-//! images can start and finish at any time.
+//! images can start and finish at any time. What rows above tell of a row is computed before its first column.
 
 mod inputs;
 mod memory;
+mod stage;
 mod tables;
 
 use std::{
     ops::Range,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use self::{
     inputs::Buffers,
     memory::{Layout, Recalled},
+    stage::Stage,
 };
 use crate::{
     domain::image::ImageShape,
@@ -25,7 +27,7 @@ use crate::{
         rewrite::InputMap,
         wavefront::{Compiled, LOGITS, Predictions},
     },
-    runtime::{Engine, Program, Threads, View},
+    runtime::{Engine, View},
 };
 
 /// Values of finished images whose memory is kept for new ones, 32 MiB of them: with attention an image has megabytes.
@@ -36,13 +38,14 @@ const SPARE_MEMORIES: usize = 64;
 /// A compiled network with its runtime.
 #[derive(Debug)]
 pub struct Wavefront {
-    program: Arc<dyn Program>,
+    step: Stage,
+    row: Option<Stage>,
+    /// Without its parts.
     compiled: Compiled,
     shape: ImageShape,
     /// For each table: level by level, its features.
     tables: Vec<Vec<f32>>,
     layout: Layout,
-    output_names: Vec<String>,
     spare: Mutex<Spare>,
 }
 
@@ -50,7 +53,16 @@ pub struct Wavefront {
 #[derive(Debug, Default)]
 struct Spare {
     memories: Vec<Vec<f32>>,
-    buffers: Vec<Buffers>,
+    buffers: Vec<Scratch>,
+}
+
+/// Buffers of the runs of an image.
+#[derive(Debug, Default)]
+struct Scratch {
+    step: Buffers,
+    row: Buffers,
+    /// Logits of one channel.
+    logits: Vec<f32>,
 }
 
 /// An image that is being drawn, or followed.
@@ -105,6 +117,8 @@ pub struct Cost {
     pub steps: u64,
     /// Multiplications of weights for an image.
     pub multiply_adds: u64,
+    /// Those of them that are done for a whole row at once, before its first pixel.
+    pub row_multiply_adds: u64,
     /// Bytes that are remembered for an image while it is drawn.
     pub bytes: u64,
 }
@@ -124,23 +138,23 @@ impl Wavefront {
         shape: ImageShape,
         map: InputMap,
     ) -> Result<Self, NetworkError> {
-        let step = std::mem::take(&mut compiled.step);
-        let program = engine.load_model(&format!("{name} (step)"), step)?;
         let tables = tables::tables(engine, name, &compiled, shape, map)?;
         compiled.tables.graph = Model::default();
         let layout = Layout::of(&compiled, shape);
-        let output_names = std::iter::once(LOGITS)
-            .chain(compiled.caches.iter().map(|cache| cache.output.as_str()))
-            .chain(compiled.pasts.iter().map(|past| past.output.as_str()))
-            .map(str::to_owned)
-            .collect();
+        let (step, row, caches) = (
+            std::mem::take(&mut compiled.step),
+            compiled.row.take(),
+            &compiled.caches,
+        );
+        let step = Stage::load(engine, &format!("{name} (step)"), step, Some(LOGITS), caches)?;
+        let row = row.map(|row| Stage::load(engine, &format!("{name} (rows)"), row, None, caches));
         Ok(Self {
-            program,
+            step,
+            row: row.transpose()?,
             compiled,
             shape,
             tables,
             layout,
-            output_names,
             spare: Mutex::default(),
         })
     }
@@ -151,6 +165,7 @@ impl Wavefront {
             lag: self.compiled.lag.unsigned_abs(),
             steps: self.steps(),
             multiply_adds: self.compiled.multiply_adds,
+            row_multiply_adds: self.compiled.row_multiply_adds,
             bytes: (self.layout.size * size_of::<f32>()) as u64,
         }
     }
@@ -220,29 +235,32 @@ impl Wavefront {
     /// for its level. Within a walk the order of these calls is always the same: by step, then by channel and row, or
     /// where the network predicts pixels by row and channel.
     pub fn advance(&self, walks: &mut [&mut Walk], steps: u64, settle: &mut Settle<'_>) -> Result<(), NetworkError> {
-        let mut buffers = self.spare().buffers.pop().unwrap_or_default();
-        buffers.pasts.iter_mut().for_each(Recalled::forget);
-        let result = (0..steps).try_for_each(|_| self.step(walks, &mut buffers, settle));
-        self.spare().buffers.push(buffers);
+        let mut scratch = self.spare().buffers.pop().unwrap_or_default();
+        scratch.step.pasts.iter_mut().for_each(Recalled::forget);
+        let result = (0..steps).try_for_each(|_| self.step(walks, &mut scratch, settle));
+        self.spare().buffers.push(scratch);
         result
     }
 
     fn step(
         &self,
         walks: &mut [&mut Walk],
-        buffers: &mut Buffers,
+        scratch: &mut Scratch,
         settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
-        self.collect_pairs(walks, &mut buffers.pairs);
-        if !buffers.pairs.is_empty() {
+        if let Some(stage) = &self.row {
+            self.begin_rows(stage, walks, &mut scratch.row)?;
+        }
+        self.collect_pairs(walks, &mut scratch.step.pairs);
+        if !scratch.step.pairs.is_empty() {
             let channels = self.shape.channels();
             let together = match self.compiled.predictions {
                 Predictions::OfChannels(_) => 1,
                 Predictions::OfPixels(_) => channels,
             };
             for first in (0..channels).step_by(together) {
-                self.fill(walks, buffers, first == 0);
-                self.run(walks, buffers, first..first + together, settle)?;
+                self.fill(&self.step.part, walks, &mut scratch.step, first == 0);
+                self.run_step(walks, scratch, first..first + together, settle)?;
             }
         }
         for walk in walks {
@@ -277,57 +295,24 @@ impl Wavefront {
         }
     }
 
-    fn run(
+    fn run_step(
         &self,
         walks: &mut [&mut Walk],
-        buffers: &mut Buffers,
+        scratch: &mut Scratch,
         drawn: Range<usize>,
         settle: &mut Settle<'_>,
     ) -> Result<(), NetworkError> {
-        let mut scratch = std::mem::take(&mut buffers.logits);
-        let shapes = self.shapes(buffers);
-        let inputs = self.inputs(buffers, &shapes);
-        let names: Vec<&str> = self.output_names.iter().map(String::as_str).collect();
         let is_last_run = drawn.end == self.shape.channels();
-        let pairs = &buffers.pairs;
-        let result = self.program.run_with(&inputs, &names, Threads::One, &mut |outputs| {
+        let Scratch { step, logits: own, .. } = scratch;
+        self.run(&self.step, step, &mut |outputs| {
             let Some((logits, kept)) = outputs.split_first() else {
                 return;
             };
             if is_last_run {
-                self.remember(walks, pairs, kept);
+                self.remember(&self.step.part, walks, step, kept);
             }
-            self.settle(walks, pairs, logits, drawn.clone(), &mut scratch, settle);
-        });
-        buffers.logits = scratch;
-        Ok(result?)
-    }
-
-    /// Copies what later steps will read.
-    fn remember(&self, walks: &mut [&mut Walk], pairs: &[Pair], kept: &[View<'_>]) {
-        let width = self.shape.width() as i64;
-        let (cached, kept) = kept.split_at(self.layout.rings.len());
-        for ((view, cache), ring) in cached.iter().zip(&self.compiled.caches).zip(&self.layout.rings) {
-            for (pair, values) in pairs.iter().zip(view.values.chunks_exact(ring.width)) {
-                let column = pair.column - cache.delay;
-                if (0..width).contains(&column) {
-                    let at = ring.at(pair.row as usize, column as usize);
-                    walks[pair.walk].memory[at..at + ring.width].copy_from_slice(values);
-                }
-            }
-        }
-        for ((view, past), &offset) in kept.iter().zip(&self.compiled.pasts).zip(&self.layout.pasts) {
-            let width = past.heads * past.width;
-            for (pair, values) in pairs.iter().zip(view.values.chunks_exact(width)) {
-                let column = pair.column - past.delay;
-                if (0..self.shape.width() as i64).contains(&column) {
-                    let place = pair.row as usize * self.shape.width() + column as usize;
-                    let size = width * self.shape.pixels();
-                    let memory = &mut walks[pair.walk].memory[offset..offset + size];
-                    memory::keep(past, memory, place, values);
-                }
-            }
-        }
+            self.settle(walks, &step.pairs, logits, drawn.clone(), own, settle);
+        })
     }
 
     /// Has the channels `drawn` of every pair settled.

@@ -11,7 +11,6 @@ use crate::graph::constant::Constant;
 pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
     silence(&mut stencil);
     let (rows, columns) = (stencil.shape.height() as i64, stencil.shape.width() as i64);
-    let whole = stencil.window();
     let needed = needed(&stencil);
     let mut origins = vec![(0, 0); stencil.tensors.len()];
     for (at, needed) in needed.iter().enumerate() {
@@ -33,15 +32,22 @@ pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
             origin(needed.left, needed.right, columns),
         );
     }
-    // The image stays where it is: its levels are not ours to move.
-    for at in 0..stencil.tensors.len() {
-        let (oy, ox) = origins[at];
-        let extent = stencil.tensors[at].extent;
-        for operand in &mut stencil.tensors[at].operands {
+    shift(&mut stencil, &origins);
+    compact(&mut stencil, &needed);
+    Ok(stencil)
+}
+
+/// Moves every tensor so that its place at the origin given for it comes to lie on the first pixel, and has it cover
+/// the image. The image stays where it is: its levels are not ours to move.
+pub(super) fn shift(stencil: &mut Stencil, origins: &[(i64, i64)]) {
+    let (rows, columns) = (stencil.shape.height() as i64, stencil.shape.width() as i64);
+    let whole = stencil.window();
+    for (tensor, &(oy, ox)) in stencil.tensors.iter_mut().zip(origins) {
+        for operand in &mut tensor.operands {
             match operand {
                 Operand::Tensor(read) => {
                     let (sy, sx) = origins[read.tensor];
-                    if extent.is_some() {
+                    if tensor.extent.is_some() {
                         read.dy += oy - sy;
                         read.dx += ox - sx;
                     }
@@ -53,12 +59,10 @@ pub(super) fn trim(mut stencil: Stencil) -> Result<Stencil, Unsupported> {
                 Operand::Constant(_) => {}
             }
         }
-        if extent.is_some() {
-            stencil.tensors[at].extent = Some((rows, columns));
+        if tensor.extent.is_some() {
+            tensor.extent = Some((rows, columns));
         }
     }
-    compact(&mut stencil, &needed);
-    Ok(stencil)
 }
 
 /// Has what is without weights read the pixel before, of which nothing comes but its bias: what it was given need not

@@ -86,6 +86,10 @@ impl fmt::Display for Compilation {
                     cost.multiply_adds as f64,
                     cost.bytes.div_ceil(1000)
                 )?;
+                if cost.row_multiply_adds > 0 {
+                    let of_rows = cost.row_multiply_adds as f64;
+                    write!(f, ", {of_rows:.3e} multiply-adds of it for a whole row at once")?;
+                }
                 for assumption in wavefront.assumptions() {
                     write!(f, "; taken for granted: {assumption}")?;
                 }

@@ -1,8 +1,8 @@
-//! What a step reads, laid out for the runtime: neighbours, all that came before, levels looked up, places.
+//! What a run reads, laid out for the runtime: neighbours, all that came before, levels looked up, places.
 
 use super::{Pair, Walk, Wavefront, memory::Recalled};
 use crate::{
-    graph::wavefront::{Gather, LABELS, Run, Source},
+    graph::wavefront::{Gather, LABELS, Part, Run, Source},
     runtime::{Input, Values},
 };
 
@@ -15,8 +15,6 @@ pub(super) struct Buffers {
     positions: Vec<Vec<i64>>,
     masks: Vec<Vec<u8>>,
     labels: Vec<i64>,
-    /// Logits of one channel.
-    pub(super) logits: Vec<f32>,
 }
 
 /// Shapes of inputs in a run of so many pairs.
@@ -27,11 +25,12 @@ pub(super) struct Shapes {
     one_column: [usize; 2],
 }
 
-impl Wavefront {
-    pub(super) fn shapes(&self, buffers: &Buffers) -> Shapes {
-        let (rows, places) = (buffers.pairs.len(), self.shape.pixels());
-        let gathers = buffers.gathers.iter();
-        let pasts = self.compiled.pasts.iter().map(|past| past.dims(places));
+impl Buffers {
+    /// Shapes for a part of the program, of images of so many pixels.
+    pub(super) fn shapes(&self, part: &Part, places: usize) -> Shapes {
+        let rows = self.pairs.len();
+        let gathers = self.gathers.iter();
+        let pasts = part.pasts.iter().map(|past| past.dims(places));
         Shapes {
             gathers: gathers.map(|buffer| [rows, buffer.len() / rows]).collect(),
             pasts: pasts
@@ -42,32 +41,33 @@ impl Wavefront {
         }
     }
 
-    /// The inputs as the step graph calls them.
-    pub(super) fn inputs<'a>(&'a self, buffers: &'a Buffers, shapes: &'a Shapes) -> Vec<Input<'a>> {
-        let compiled = &self.compiled;
+    /// The inputs as the graph calls them.
+    pub(super) fn inputs<'a>(&'a self, part: &'a Part, shapes: &'a Shapes) -> Vec<Input<'a>> {
         let input = |name: &'a str, shape: &'a [usize], values| Input { name, shape, values };
-        let mut inputs = Vec::with_capacity(self.output_names.len() + shapes.gathers.len() + 2);
-        for ((gather, buffer), shape) in compiled.gathers.iter().zip(&buffers.gathers).zip(&shapes.gathers) {
+        let mut inputs =
+            Vec::with_capacity(shapes.gathers.len() + part.masks.len() + part.positions.len() + part.pasts.len() + 1);
+        for ((gather, buffer), shape) in part.gathers.iter().zip(&self.gathers).zip(&shapes.gathers) {
             inputs.push(input(&gather.input, shape, Values::Floats(buffer)));
         }
-        for (mask, buffer) in compiled.masks.iter().zip(&buffers.masks) {
+        for (mask, buffer) in part.masks.iter().zip(&self.masks) {
             inputs.push(input(&mask.input, &shapes.one_column, Values::Bytes(buffer)));
         }
-        for (position, buffer) in compiled.positions.iter().zip(&buffers.positions) {
+        for (position, buffer) in part.positions.iter().zip(&self.positions) {
             inputs.push(input(&position.input, &shapes.one_axis, Values::Ints(buffer)));
         }
-        if compiled.takes_labels {
-            inputs.push(input(LABELS, &shapes.one_axis, Values::Ints(&buffers.labels)));
+        if part.takes_labels {
+            inputs.push(input(LABELS, &shapes.one_axis, Values::Ints(&self.labels)));
         }
-        for ((past, recalled), shape) in compiled.pasts.iter().zip(&buffers.pasts).zip(&shapes.pasts) {
+        for ((past, recalled), shape) in part.pasts.iter().zip(&self.pasts).zip(&shapes.pasts) {
             inputs.push(input(&past.input, shape, Values::Floats(&recalled.values)));
         }
         inputs
     }
+}
 
+impl Wavefront {
     /// Lays out the inputs. What is cached stays the same while the channels of a pixel are drawn one after the other.
-    pub(super) fn fill(&self, walks: &[&mut Walk], buffers: &mut Buffers, is_first_run: bool) {
-        let compiled = &self.compiled;
+    pub(super) fn fill(&self, part: &Part, walks: &[&mut Walk], buffers: &mut Buffers, is_first_run: bool) {
         let Buffers {
             pairs,
             gathers,
@@ -77,10 +77,10 @@ impl Wavefront {
             labels,
             ..
         } = buffers;
-        gathers.resize_with(compiled.gathers.len(), Vec::new);
-        positions.resize_with(compiled.positions.len(), Vec::new);
-        masks.resize_with(compiled.masks.len(), Vec::new);
-        for (gather, buffer) in compiled.gathers.iter().zip(gathers) {
+        gathers.resize_with(part.gathers.len(), Vec::new);
+        positions.resize_with(part.positions.len(), Vec::new);
+        masks.resize_with(part.masks.len(), Vec::new);
+        for (gather, buffer) in part.gathers.iter().zip(gathers) {
             match gather.source {
                 Source::Cache(place) if is_first_run => {
                     let ring = self.layout.rings[place];
@@ -91,7 +91,7 @@ impl Wavefront {
                 }
                 Source::Cache(_) => {}
                 Source::Table(place) => {
-                    let (table, spec) = (&self.tables[place], &compiled.tables.tables[place]);
+                    let (table, spec) = (&self.tables[place], &self.compiled.tables.tables[place]);
                     fill(gather, pairs, buffer, |pair, row, column, into| {
                         let levels = &walks[pair.walk].levels;
                         self.look_up(table, &spec.channels, levels, row, column, into);
@@ -103,9 +103,9 @@ impl Wavefront {
             return;
         }
         let width = self.shape.width() as i64;
-        pasts.resize_with(compiled.pasts.len(), Recalled::default);
+        pasts.resize_with(part.pasts.len(), Recalled::default);
         let pixels = self.shape.pixels();
-        for ((past, &offset), recalled) in compiled.pasts.iter().zip(&self.layout.pasts).zip(pasts) {
+        for ((past, &offset), recalled) in part.pasts.iter().zip(&self.layout.pasts).zip(pasts) {
             let size = past.heads * past.width * pixels;
             let known = pairs.iter().map(|pair| {
                 let known = (pair.row * width + pair.column - past.delay + 1).max(0) as usize;
@@ -115,14 +115,14 @@ impl Wavefront {
                 &walks[walk].memory[offset..offset + size]
             });
         }
-        for (position, buffer) in compiled.positions.iter().zip(positions) {
+        for (position, buffer) in part.positions.iter().zip(positions) {
             buffer.clear();
             buffer.extend(pairs.iter().map(|pair| {
                 let column = (pair.column - position.delay).clamp(0, width - 1);
                 pair.row * width + column
             }));
         }
-        for (mask, buffer) in compiled.masks.iter().zip(masks) {
+        for (mask, buffer) in part.masks.iter().zip(masks) {
             buffer.clear();
             buffer.extend(pairs.iter().map(|pair| {
                 let column = pair.column - mask.delay;
@@ -132,7 +132,7 @@ impl Wavefront {
             }));
         }
         labels.clear();
-        if compiled.takes_labels {
+        if part.takes_labels {
             labels.extend(pairs.iter().map(|pair| walks[pair.walk].label));
         }
     }

@@ -12,7 +12,7 @@ use crate::{
 pub(super) struct Layout {
     /// Of each cached tensor, in the order of [`Compiled::caches`].
     pub(super) rings: Vec<Ring>,
-    /// Of each tensor that is kept of all pixels, in the order of [`Compiled::pasts`]: where its values begin.
+    /// Of each tensor that is kept of all pixels, in the order of the step's: where its values begin.
     pub(super) pasts: Vec<usize>,
     /// Values in all.
     pub(super) size: usize,
@@ -20,21 +20,19 @@ pub(super) struct Layout {
 
 impl Layout {
     pub(super) fn of(compiled: &Compiled, shape: ImageShape) -> Self {
-        let (height, width) = (shape.height(), shape.width());
         let (mut rings, mut size) = (Vec::new(), 0);
         for cache in &compiled.caches {
-            let lifetime = cache.lifetime.max(1) as usize;
             let ring = Ring {
                 offset: size,
-                rows: (width - 1 + lifetime).div_ceil(compiled.lag as usize).clamp(1, height),
-                columns: lifetime.min(width),
+                rows: cache.kept.rows,
+                columns: cache.kept.columns,
                 width: cache.width,
             };
             size += ring.rows * ring.columns * ring.width;
             rings.push(ring);
         }
         let mut pasts = Vec::new();
-        for past in &compiled.pasts {
+        for past in &compiled.step.pasts {
             pasts.push(size);
             size += past.heads * past.width * shape.pixels();
         }

@@ -36,7 +36,7 @@ impl Emitter<'_> {
         self.multiply_adds += (heads * (size + width) * places * places / 2) as u64;
 
         let query = self.read(at, queries, queries.dy, queries.dx)?;
-        let query = self.writer.reshaped(&query, &[heads, 1, size]);
+        let query = self.draft.writer.reshaped(&query, &[heads, 1, size]);
         let factor = self.real(attend.factor);
         let query = self.node("Mul", &[&query, &factor]);
 
@@ -54,7 +54,7 @@ impl Emitter<'_> {
         let mut all = scores;
         if let Some(dx) = last {
             let key = self.read(at, keys, 0, dx)?;
-            let key = self.writer.reshaped(&key, &[heads, size, 1]);
+            let key = self.draft.writer.reshaped(&key, &[heads, size, 1]);
             let mut own = self.node("MatMul", &[&query, &key]);
             if let Some(bias) = &attend.bias {
                 let bias = self.of_place(at, &beside(bias, dx));
@@ -80,12 +80,12 @@ impl Emitter<'_> {
         if let Some(dx) = last {
             let own = self.columns(&weights, places as i64, places as i64 + 1);
             let value = self.read(at, values, 0, dx)?;
-            let value = self.writer.reshaped(&value, &[heads, 1, width]);
+            let value = self.draft.writer.reshaped(&value, &[heads, 1, width]);
             let own = self.node("Mul", &[&own, &value]);
             sum = self.node("Add", &[&sum, &own]);
         }
-        let sum = self.writer.reshaped(&sum, &tensor.features);
-        self.writer.node(Node::new("Identity", &[&sum], &name_of(at)));
+        let sum = self.draft.writer.reshaped(&sum, &tensor.features);
+        self.draft.writer.node(Node::new("Identity", &[&sum], &name_of(at)));
         Ok(())
     }
 
@@ -98,11 +98,11 @@ impl Emitter<'_> {
             return Err(Unsupported::new("attention to a part of the image"));
         }
         let width = read.features.iter().product::<usize>() / heads;
-        if let Some(past) = self.pasts.get(&(read.tensor, heads, places_last)) {
+        if let Some(past) = self.draft.pasts.get(&(read.tensor, heads, places_last)) {
             return Ok(past.input.clone());
         }
-        let input = self.writer.fresh("past");
-        let output = self.writer.reshaped(&name_of(read.tensor), &[heads * width]);
+        let input = self.draft.writer.fresh("past");
+        let output = self.draft.writer.reshaped(&name_of(read.tensor), &[heads * width]);
         let past = Past {
             input: input.clone(),
             output,
@@ -111,7 +111,7 @@ impl Emitter<'_> {
             places_last,
             delay,
         };
-        self.pasts.insert((read.tensor, heads, places_last), past);
+        self.draft.pasts.insert((read.tensor, heads, places_last), past);
         Ok(input)
     }
 
@@ -119,9 +119,9 @@ impl Emitter<'_> {
     fn of_place(&mut self, at: usize, constant: &Constant) -> String {
         let position = self.position(at);
         let (heads, count) = (constant.dims[1], constant.dims[2]);
-        let table = self.writer.constant(constant);
+        let table = self.draft.writer.constant(constant);
         let row = self.along("Gather", &[&table, &position], 0);
-        self.writer.reshaped(&row, &[heads, 1, count])
+        self.draft.writer.reshaped(&row, &[heads, 1, count])
     }
 
     /// The last place of the row that is seen, if it may be computed in the step that sees it: the pixel itself, or the
@@ -138,19 +138,20 @@ impl Emitter<'_> {
     fn seen(&mut self, at: usize, last: Option<i64>) -> Seen {
         let position = self.position(at);
         let (places, width) = (self.stencil.shape.pixels() as i64, self.stencil.shape.width() as i64);
-        let numbers = self.writer.constant(&Constant {
+        let numbers = self.draft.writer.constant(&Constant {
             dims: vec![1, 1, 1, places as usize],
             values: Values::Ints((0..places).collect()),
         });
-        let mut end = self.writer.reshaped(&position, &[1, 1, 1]);
+        let mut end = self.draft.writer.reshaped(&position, &[1, 1, 1]);
         let mut is_there = None;
         if last == Some(-1) {
             // The first pixel of a row has none before it; the last of the row above is among those that are kept.
-            let (width, zero) = (self.writer.ints([width]), self.writer.ints([0]));
+            let (width, zero) = (self.draft.writer.ints([width]), self.draft.writer.ints([0]));
             let column = self.node("Mod", &[&end, &width]);
             let inside = self.node("Greater", &[&column, &zero]);
-            let one = self.writer.fresh("attention");
-            self.writer
+            let one = self.draft.writer.fresh("attention");
+            self.draft
+                .writer
                 .node(Node::new("Cast", &[&inside], &one).with_int("to", ElementType::Int64 as i64));
             end = self.node("Sub", &[&end, &one]);
             is_there = Some(inside);
@@ -162,24 +163,25 @@ impl Emitter<'_> {
     }
 
     fn real(&mut self, value: f32) -> String {
-        self.writer.constant(&Constant::floats(Vec::new(), vec![value]))
+        self.draft.writer.constant(&Constant::floats(Vec::new(), vec![value]))
     }
 
     /// Columns of the last of four axes.
     fn columns(&mut self, name: &str, first: i64, end: i64) -> String {
-        let [first, end, axis] = [first, end, 3].map(|number| self.writer.ints([number]));
+        let [first, end, axis] = [first, end, 3].map(|number| self.draft.writer.ints([number]));
         self.node("Slice", &[name, &first, &end, &axis])
     }
 
     fn node(&mut self, operator: &str, inputs: &[&str]) -> String {
-        let output = self.writer.fresh("attention");
-        self.writer.node(Node::new(operator, inputs, &output));
+        let output = self.draft.writer.fresh("attention");
+        self.draft.writer.node(Node::new(operator, inputs, &output));
         output
     }
 
     fn along(&mut self, operator: &str, inputs: &[&str], axis: i64) -> String {
-        let output = self.writer.fresh("attention");
-        self.writer
+        let output = self.draft.writer.fresh("attention");
+        self.draft
+            .writer
             .node(Node::new(operator, inputs, &output).with_int("axis", axis));
         output
     }

@@ -8,7 +8,6 @@ use crate::graph::{
     protobuf::Node,
     wavefront::{
         Unsupported,
-        schedule::Role,
         stencil::{Linear, Operand, Operator, Read, StencilTensor, Tap},
     },
 };
@@ -19,11 +18,7 @@ impl Emitter<'_> {
         let [Operand::Tensor(read)] = &tensor.operands[..] else {
             return Err(Unsupported::new("a product of constants"));
         };
-        let is_new = |dy, dx| match self.schedule.roles[read.tensor] {
-            Role::Everywhere => true,
-            Role::Table(_) => false,
-            Role::Step(_) => self.schedule.age(at, read.tensor, dy, dx) == 0,
-        };
+        let is_new = |dy, dx| self.is_new(at, read.tensor, dy, dx);
         let mut taps: Vec<_> = linear.taps.iter().collect();
         taps.sort_by_key(|tap| (tap.dy, tap.dx));
         let (new, old): (Vec<_>, Vec<_>) = taps
@@ -39,14 +34,11 @@ impl Emitter<'_> {
             inputs.push(self.gather(at, read, places)?);
         }
         for tap in &new {
-            let name = match self.schedule.roles[read.tensor] {
-                Role::Step(_) => self.computed_now(read, read.dx + tap.dx),
-                Role::Everywhere | Role::Table(_) => name_of(read.tensor),
-            };
+            let name = self.computed_now(read, read.dx + tap.dx);
             let flat = if self.stencil.tensors[read.tensor].features.len() == 1 {
                 name
             } else {
-                self.writer.reshaped(&name, &[linear.inputs])
+                self.draft.writer.reshaped(&name, &[linear.inputs])
             };
             inputs.push(flat);
         }
@@ -56,9 +48,10 @@ impl Emitter<'_> {
         let input = if let [input] = &inputs[..] {
             input.clone()
         } else {
-            let (parts, joined) = (inputs, self.writer.fresh("joined"));
+            let (parts, joined) = (inputs, self.draft.writer.fresh("joined"));
             let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-            self.writer
+            self.draft
+                .writer
                 .node(Node::new("Concat", &parts, &joined).with_int("axis", 1));
             joined
         };
@@ -70,11 +63,15 @@ impl Emitter<'_> {
         if parts.is_empty() {
             let columns = 0..linear.outputs;
             let flat = tensor.features.len() == 1;
-            let output = if flat { name_of(at) } else { self.writer.fresh("sum") };
+            let output = if flat {
+                name_of(at)
+            } else {
+                self.draft.writer.fresh("sum")
+            };
             self.product(&input, &whole, linear, columns, &output);
             if !flat {
-                let shaped = self.writer.reshaped(&output, &tensor.features);
-                self.writer.node(Node::new("Identity", &[&shaped], &name_of(at)));
+                let shaped = self.draft.writer.reshaped(&output, &tensor.features);
+                self.draft.writer.node(Node::new("Identity", &[&shaped], &name_of(at)));
             }
         }
         for (part, columns) in parts {
@@ -92,9 +89,11 @@ impl Emitter<'_> {
             Some(bias) => bias[columns.clone()].to_vec(),
             None => vec![0.0; columns.len()],
         };
-        let weights = self.writer.constant(&weights);
-        let bias = self.writer.constant(&Constant::floats(vec![columns.len()], bias));
-        self.writer.node(Node::new("Gemm", &[input, &weights, &bias], output));
+        let weights = self.draft.writer.constant(&weights);
+        let bias = self.draft.writer.constant(&Constant::floats(vec![columns.len()], bias));
+        self.draft
+            .writer
+            .node(Node::new("Gemm", &[input, &weights, &bias], output));
     }
 
     /// If a tensor is read only by selections of consecutive features at the same place and step: these, and their

@@ -69,7 +69,7 @@ impl Emitter<'_> {
                 output: name_of(tensor),
                 channels: match &self.schedule.roles[tensor] {
                     Role::Table(channels) => channels.clone(),
-                    Role::Everywhere | Role::Step(_) => Vec::new(),
+                    Role::Everywhere | Role::Row | Role::Step(_) => Vec::new(),
                 },
             })
             .collect();
