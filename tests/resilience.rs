@@ -13,7 +13,7 @@ use common::{
     fixtures, repository_of, resources_of, service_of, service_over,
 };
 use density_server::{
-    families::autoregressive::network::STEPS_IN_A_TURN,
+    families::autoregressive::wavefront::STEPS_IN_A_TURN,
     operations::{Limits, Service},
     scheduling::SchedulerConfig,
     transport::http::HttpConfig,

@@ -26,6 +26,7 @@ struct Gated {
     entered: tokio::sync::mpsc::UnboundedSender<()>,
     gate: Mutex<mpsc::Receiver<()>>,
     batches: Mutex<Vec<Vec<u32>>>,
+    together: usize,
 }
 
 /// What an item is made to do by its number.
@@ -38,6 +39,10 @@ impl Work for Gated {
 
     fn rows(&self, _: &u32) -> usize {
         1
+    }
+
+    fn together(&self) -> usize {
+        self.together
     }
 
     fn run(&self, items: Vec<u32>, _: Parallelism) -> Turn<u32, u32> {
@@ -138,12 +143,17 @@ struct Gate {
 
 impl Gate {
     fn new(scheduler: &Scheduler, metrics: &Metrics) -> Self {
+        Self::of_rows_together(1, scheduler, metrics)
+    }
+
+    fn of_rows_together(together: usize, scheduler: &Scheduler, metrics: &Metrics) -> Self {
         let (opener, gate) = mpsc::channel();
         let (sender, entered) = tokio::sync::mpsc::unbounded_channel();
         let work = Gated {
             entered: sender,
             gate: Mutex::new(gate),
             batches: Mutex::default(),
+            together,
         };
         let metrics = OperationMetrics::new(metrics, "model", "score");
         let lane = scheduler.lane(Class::Interactive, work, Duration::from_millis(1), metrics);
@@ -191,6 +201,31 @@ async fn batches_form_while_the_worker_is_busy() {
     assert_eq!(first.await.unwrap(), [Ok(0)]);
     assert_eq!(rest.await.unwrap(), [1, 2, 3, 4, 5, 6].map(Ok));
     assert_eq!(gate.batches(), [vec![0], vec![1, 2, 3, 4], vec![5, 6]]);
+}
+
+#[tokio::test]
+async fn rows_that_are_hardly_more_work_together_share_a_batch_however_long_it_takes() {
+    for (together, expected) in [
+        (1, vec![vec![0], vec![1], vec![2], vec![3], vec![4], vec![5]]),
+        (3, vec![vec![0], vec![1, 2, 3], vec![4, 5]]),
+        (usize::MAX, vec![vec![0], vec![1, 2, 3, 4], vec![5]]),
+    ] {
+        let metrics = Metrics::new();
+        let brief = SchedulerConfig {
+            batch_duration: Duration::ZERO,
+            ..config(1)
+        };
+        let scheduler = Scheduler::start(brief, &metrics).unwrap();
+        let mut gate = Gate::of_rows_together(together, &scheduler, &metrics);
+        let first = spawn(&scheduler, &gate.lane, vec![0], far());
+        gate.occupied().await;
+        let rest = spawn(&scheduler, &gate.lane, vec![1, 2, 3, 4, 5], far());
+        tokio::task::yield_now().await;
+        gate.open(6);
+        assert_eq!(first.await.unwrap(), [Ok(0)]);
+        assert_eq!(rest.await.unwrap(), [1, 2, 3, 4, 5].map(Ok));
+        assert_eq!(gate.batches(), expected, "{together} together");
+    }
 }
 
 #[tokio::test]

@@ -179,14 +179,15 @@ impl<W: Work> Lane<W> {
 
     /// Rows of one batch. The queue can be long, so counting ends where more would not matter.
     fn rows_of(&self, queue: &Queue<Entry<W>>, row: u64, portion: Portion) -> usize {
-        let (duration, workers) = match portion {
-            Portion::Share(workers) => (self.limits.duration, workers.max(1)),
-            Portion::Brief => (self.limits.brief(), 1),
+        let (duration, workers, least) = match portion {
+            Portion::Share(workers) => (self.limits.duration, workers.max(1), self.work.together()),
+            Portion::Brief => (self.limits.brief(), 1, 1),
         };
         let in_time = nanoseconds(duration) / row;
+        let most = self.limits.rows.max(1);
         let max_rows = usize::try_from(in_time)
             .unwrap_or(usize::MAX)
-            .clamp(1, self.limits.rows.max(1));
+            .clamp(least.clamp(1, most), most);
         let enough = max_rows.saturating_mul(workers);
         let mut waiting = 0;
         for entry in queue.iter() {

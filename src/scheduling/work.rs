@@ -19,6 +19,12 @@ pub trait Work: fmt::Debug + Send + Sync + 'static {
         1
     }
 
+    /// Rows that take little longer together than one of them alone, as where a run reads many weights whatever it is
+    /// for. A batch may have so many, however long it takes.
+    fn together(&self) -> usize {
+        1
+    }
+
     /// One turn for a batch: for each item, in order, its result or the item itself if it needs another turn. An error,
     /// a panic or a wrong number of steps fails every item of the batch.
     fn run(&self, items: Vec<Self::Item>, parallelism: Parallelism) -> Turn<Self::Item, Self::Output>;

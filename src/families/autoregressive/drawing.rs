@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use super::{
-    network::{Given, Logits, Network, Prediction, STEPS_IN_A_TURN, Scratch},
+    network::{Given, Logits, Network, Prediction, Scratch},
     wavefront::{Known, Walk, Wavefront},
 };
 use crate::{
@@ -153,7 +153,7 @@ const GUESSED_ROWS: usize = 4;
 impl Drawing {
     pub(super) fn new(network: Arc<Network>) -> Self {
         let turns = match network.drawing_program() {
-            Some(wavefront) => wavefront.steps().div_ceil(STEPS_IN_A_TURN),
+            Some(wavefront) => wavefront.steps().div_ceil(wavefront.steps_in_a_turn()),
             None => network.shape().dimensions() as u64,
         };
         Self {
@@ -190,7 +190,7 @@ impl Drawing {
         };
         let mut moving: Vec<&mut Walk> = walks.iter_mut().collect();
         wavefront
-            .advance(&mut moving, STEPS_IN_A_TURN, &mut settle)
+            .advance(&mut moving, wavefront.steps_in_a_turn(), &mut settle)
             .map_err(|error| error.to_string())?;
         Ok(orders
             .into_iter()
@@ -258,6 +258,13 @@ impl Work for Drawing {
 
     fn rows(&self, _: &Canvas) -> usize {
         1
+    }
+
+    fn together(&self) -> usize {
+        match self.network.drawing_program() {
+            Some(wavefront) if wavefront.reads_many_weights() => usize::MAX,
+            _ => 1,
+        }
     }
 
     fn run(&self, items: Vec<Canvas>, parallelism: Parallelism) -> Turn<Canvas, Drawn> {

@@ -117,9 +117,6 @@ enum Evaluation {
     Walks(Arc<Wavefront>),
 }
 
-/// Steps of a wavefront after which other work gets its turn.
-pub const STEPS_IN_A_TURN: u64 = 4;
-
 /// Logits in one run of a proof, 2 MiB of them: a graph's working memory, which is some ten times as large, stays
 /// taken.
 const MOST_LOGITS: usize = 1 << 19;
@@ -239,7 +236,7 @@ impl Network {
             return self.logits_to_draw(&[given], threads).map(drop);
         };
         let mut walk = wavefront.start(given.levels.to_vec(), given.label);
-        wavefront.advance(&mut [&mut walk], STEPS_IN_A_TURN, &mut |known| known.level)?;
+        wavefront.advance(&mut [&mut walk], wavefront.steps_in_a_turn(), &mut |known| known.level)?;
         wavefront.finish(walk);
         Ok(())
     }

@@ -125,6 +125,10 @@ pub struct Cost {
 
 /// What a step takes beside its multiplications, in multiplications: a run of the runtime, and what is read for it.
 const STEP: u64 = 200_000;
+/// Steps after which other work gets its turn, where a step reads few weights.
+pub const STEPS_IN_A_TURN: u64 = 4;
+/// Weights of a step above which they come from memory, time and again: 4 MB.
+const MANY_WEIGHTS: u64 = 1 << 20;
 /// Dimensions for one pass of fixed-point iteration: of masked autoencoders it settles more, 21 to 28 (28×28, two
 /// levels, trained).
 const DIMENSIONS_OF_A_PASS: u64 = 16;
@@ -187,6 +191,20 @@ impl Wavefront {
     /// Steps that an image takes.
     pub fn steps(&self) -> u64 {
         self.compiled.steps(self.shape)
+    }
+
+    /// Whether a step reads more weights than caches hold: then rows of many images take little longer than one.
+    pub fn reads_many_weights(&self) -> bool {
+        let of_steps = self
+            .compiled
+            .multiply_adds
+            .saturating_sub(self.compiled.row_multiply_adds);
+        of_steps / (self.shape.pixels() as u64) > MANY_WEIGHTS
+    }
+
+    /// Steps after which other work gets its turn.
+    pub fn steps_in_a_turn(&self) -> u64 {
+        if self.reads_many_weights() { 1 } else { STEPS_IN_A_TURN }
     }
 
     /// Begins an image. Levels that are not known in advance may be anything. `label` is that of a conditional model,
