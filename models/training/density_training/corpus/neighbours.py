@@ -1,4 +1,4 @@
-"""Small causal networks that attend along lines."""
+"""Small causal networks that attend along lines or within blocks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -39,6 +39,28 @@ class LinesAttended(nn.Module):
         return self.head(x.permute(0, 3, 2, 1))
 
 
+class BlocksAttended(nn.Module):
+    """Attention of two heads within blocks of pixels, one after the other (Parmar et al. 2018), with learnt places."""
+
+    hidden: Tensor
+
+    def __init__(self, size: int = 14) -> None:
+        super().__init__()
+        self.size = size
+        self.first = MaskedConv2d("A", 1, CHANNELS, 3, padding=1)
+        self.place = nn.Parameter(torch.randn(size, CHANNELS))
+        self.mix, self.head = nn.Linear(CHANNELS, 3 * CHANNELS), nn.Linear(CHANNELS, LEVELS)
+        self.register_buffer("hidden", torch.ones(size, size).tril() == 0)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = F.relu(self.first(image)).flatten(2).transpose(1, 2)
+        blocks = x.unflatten(1, (-1, self.size)) + self.place
+        q, k, v = (t.unflatten(3, (2, -1)).transpose(2, 3) for t in self.mix(blocks).chunk(3, dim=3))
+        scores = (q @ k.transpose(3, 4) / (CHANNELS // 2) ** 0.5).masked_fill(self.hidden, float("-inf"))
+        y = (scores.softmax(4) @ v).transpose(2, 3).flatten(3).flatten(1, 2)
+        return self.head(x + y).transpose(1, 2).unflatten(2, (HEIGHT, WIDTH))
+
+
 def cases() -> Iterator[Case]:
     """All of them are drawn along wavefronts."""
     options: dict[str, Any] = {
@@ -49,6 +71,7 @@ def cases() -> Iterator[Case]:
     }
     networks: dict[str, tuple[nn.Module, bool]] = {
         "lines-attended": (LinesAttended(), True),
+        "blocks-attended": (BlocksAttended(), False),
     }
     for name, (net, dynamo) in networks.items():
         graph = Graph(net.eval(), (torch.rand(2, 1, HEIGHT, WIDTH),), dynamo=dynamo)

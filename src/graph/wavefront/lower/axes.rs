@@ -18,11 +18,23 @@ pub(super) enum Axis {
     /// The batch, of what is known of the whole image before each pixel.
     SoFar(i64, i64),
     Feature(usize),
+    /// Blocks of equally many pixels, one after the other.
+    Block(Blocks),
+    /// The pixels of a block.
+    Within(Blocks),
     /// Features, rows and columns in one axis: a flattened picture.
     Flat(Flat),
     /// Features and rows, or features and columns, in one axis: heads that are part of the batch beside lines.
     Strip(Strip),
     Unit,
+}
+
+/// Rows and columns as blocks of so many pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Blocks {
+    pub(super) rows: i64,
+    pub(super) columns: i64,
+    pub(super) pixels: i64,
 }
 
 /// A flattened picture.
@@ -63,6 +75,8 @@ impl Axis {
             Self::Row(size) | Self::Column(size) => size.max(0) as usize,
             Self::Pixels(rows, columns) | Self::ColumnByColumn(rows, columns) => (rows * columns).max(0) as usize,
             Self::Started(rows, columns) => Self::Pixels(rows, columns).size() + 1,
+            Self::Block(blocks) => (blocks.rows * blocks.columns / blocks.pixels).max(0) as usize,
+            Self::Within(blocks) => blocks.pixels.max(0) as usize,
             Self::Feature(size) => size,
             Self::Flat(flat) => flat.features * Self::Pixels(flat.rows, flat.columns).size(),
             Self::Strip(strip) => strip.features * strip.line().size(),
@@ -71,8 +85,8 @@ impl Axis {
 
     /// Whether places lie along it.
     pub(super) fn is_spatial(self) -> bool {
-        let is_line = matches!(self, Self::Row(_) | Self::Column(_));
-        is_line
+        let is_part = matches!(self, Self::Row(_) | Self::Column(_) | Self::Block(_) | Self::Within(_));
+        is_part
             || matches!(
                 self,
                 Self::Pixels(..) | Self::ColumnByColumn(..) | Self::Started(..) | Self::Flat(_) | Self::Strip(_)
@@ -151,6 +165,7 @@ pub(super) fn extent(axes: &[Axis]) -> Option<(i64, i64)> {
             | Axis::ColumnByColumn(rows, columns)
             | Axis::Started(rows, columns)
             | Axis::SoFar(rows, columns)
+            | Axis::Within(Blocks { rows, columns, .. })
             | Axis::Flat(Flat { rows, columns, .. }) => {
                 extent = (Some(rows), Some(columns));
             }
@@ -243,6 +258,20 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
     if width(old).is_some() {
         return Ok(new.iter().map(|&size| Axis::Feature(size)).collect());
     }
+    if let [Axis::Block(blocks), Axis::Within(within), features @ ..] = old
+        && blocks == within
+    {
+        let pixels = [Axis::Row(blocks.rows), Axis::Column(blocks.columns)];
+        return regrouped(&[&pixels, features].concat(), new);
+    }
+    if let ([Axis::Row(rows), Axis::Column(columns)], &[_, pixels]) = (old, new) {
+        let (rows, columns, pixels) = (*rows, *columns, pixels as i64);
+        if pixels == columns {
+            return Ok(old.to_vec());
+        }
+        let blocks = Blocks { rows, columns, pixels };
+        return Ok(vec![Axis::Block(blocks), Axis::Within(blocks)]);
+    }
     // Places may become one axis, together with features before or after them, but not others.
     let (features, places, features_first) = match *old {
         [ref features @ .., Axis::Row(rows), Axis::Column(columns)] => (features, Axis::Pixels(rows, columns), true),
@@ -293,68 +322,4 @@ fn regrouped(old: &[Axis], new: &[usize]) -> Result<Vec<Axis>, Unsupported> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reshapes_keep_meanings_apart() {
-        let image = [Axis::Batch, Axis::Feature(12), Axis::Row(7), Axis::Column(6)];
-        assert_eq!(
-            reshaped(&image, &[1, 4, 3, 7, 6]).unwrap(),
-            [
-                Axis::Batch,
-                Axis::Feature(4),
-                Axis::Feature(3),
-                Axis::Row(7),
-                Axis::Column(6)
-            ]
-        );
-        let flat = reshaped(&image, &[1, 12, 42]).unwrap();
-        assert_eq!(flat[2], Axis::Pixels(7, 6));
-        assert_eq!(reshaped(&flat, &[1, 12, 7, 6]).unwrap(), image);
-        let merged = reshaped(&[Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)], &[42, 4]);
-        assert_eq!(
-            reshaped(&merged.unwrap(), &[1, 42, 4]).unwrap(),
-            [Axis::Batch, Axis::Pixels(7, 6), Axis::Feature(4)]
-        );
-        let whole = reshaped(&image, &[1, 12 * 42]).unwrap();
-        assert_eq!(features(&whole), [12]);
-        assert_eq!(extent(&whole), Some((7, 6)));
-        assert_eq!(reshaped(&whole, &[1, 12, 7, 6]).unwrap(), image);
-        assert_eq!(reshaped(&whole, &[1, 4, 3, 42]).unwrap()[3], Axis::Pixels(7, 6));
-        // Groups of channels, each flattened.
-        let groups = reshaped(&image, &[1, 3, 4 * 42]).unwrap();
-        assert_eq!(groups[1], Axis::Feature(3));
-        assert_eq!(features(&groups), [3, 4]);
-        assert_eq!(reshaped(&groups, &[1, 12, 7, 6]).unwrap()[2..], image[2..]);
-        let last = [Axis::Batch, Axis::Row(7), Axis::Column(6), Axis::Feature(5)];
-        let whole = reshaped(&last, &[1, 42 * 5]).unwrap();
-        assert_eq!(reshaped(&whole, &[1, 7, 6, 5]).unwrap(), last);
-        assert!(reshaped(&whole, &[1, 5, 7, 6]).is_err());
-        let turned = [Axis::Batch, Axis::Column(6), Axis::Row(7), Axis::Feature(5)];
-        let pixels = reshaped(&turned, &[42, 5]).unwrap();
-        assert_eq!(pixels, [Axis::ColumnByColumn(7, 6), Axis::Feature(5)]);
-        assert_eq!(reshaped(&pixels, &[1, 6, 7, 5]).unwrap(), turned);
-        assert!(reshaped(&pixels, &[1, 7, 6, 5]).is_err());
-        assert!(reshaped(&flat, &[1, 12, 6, 7]).is_err());
-        assert!(reshaped(&image, &[1, 12, 6]).is_err());
-    }
-
-    #[test]
-    fn heads_may_be_part_of_the_batch_beside_lines() {
-        let heads = [Axis::Column(6), Axis::Row(7), Axis::Feature(10)];
-        let beside = reshaped(&heads, &[6, 14, 5]).unwrap();
-        assert_eq!((features(&beside), extent(&beside)), (vec![2, 5], Some((7, 6))));
-        assert_eq!(reshaped(&beside, &[6, 7, 10]).unwrap(), heads);
-        let apart = [Axis::Column(6), Axis::Row(7), Axis::Feature(2), Axis::Feature(5)];
-        assert_eq!(reshaped(&beside, &[6, 7, 2, 5]).unwrap(), apart);
-        // Another order of them is another tensor.
-        assert!(reshaped(&beside, &[6, 2, 7, 5]).is_err());
-        let image = [Axis::Batch, Axis::Feature(12), Axis::Row(7), Axis::Column(6)];
-        let first = reshaped(&image, &[1, 84, 6]).unwrap();
-        assert_eq!((features(&first), extent(&first)), (vec![12], Some((7, 6))));
-        assert_eq!(reshaped(&first, &[1, 12, 7, 6]).unwrap(), image);
-        assert!(reshaped(&first, &[1, 7, 12, 6]).is_err());
-        assert!(reshaped(&first, &[1, 28, 18]).is_err());
-    }
-}
+mod tests;

@@ -120,6 +120,8 @@ fn sources(axes: &[Axis], sizes: &[usize]) -> Vec<usize> {
                 Axis::Column(_) => column,
                 Axis::Pixels(_, columns) | Axis::Started(_, columns) => row * columns + column,
                 Axis::ColumnByColumn(rows, _) => column * rows + row,
+                Axis::Block(blocks) => (row * blocks.columns + column) / blocks.pixels,
+                Axis::Within(blocks) => (row * blocks.columns + column) % blocks.pixels,
                 _ => 0,
             };
             index as usize * strides[at]

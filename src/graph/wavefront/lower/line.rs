@@ -1,6 +1,6 @@
 //! Which pixels attend to each other.
 
-use super::axes::Axis;
+use super::axes::{Axis, Blocks};
 
 /// The pixels that attend to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +11,8 @@ pub(super) enum Line {
     Row,
     /// Those of a column.
     Column,
+    /// Those of a block of so many.
+    Block(usize),
 }
 
 impl Line {
@@ -20,6 +22,7 @@ impl Line {
             Axis::Pixels(..) | Axis::Started(..) => Some(Self::Image),
             Axis::Column(_) => Some(Self::Row),
             Axis::Row(_) => Some(Self::Column),
+            Axis::Within(Blocks { pixels, .. }) => Some(Self::Block(pixels as usize)),
             _ => None,
         }
     }
@@ -30,6 +33,7 @@ impl Line {
             Self::Image => Axis::Pixels(rows, columns).size(),
             Self::Row => Axis::Column(columns).size(),
             Self::Column => Axis::Row(rows).size(),
+            Self::Block(pixels) => pixels,
         }
     }
 
@@ -39,6 +43,7 @@ impl Line {
             Self::Image => (0, pixel),
             Self::Row => (pixel / columns, pixel % columns),
             Self::Column => (pixel % columns, pixel / columns),
+            Self::Block(pixels) => (pixel / pixels, pixel % pixels),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Attention along rows or along columns, as axial transformers have it: of all pixels, one heeds those of its line.
+//! Attention along rows or along columns, as axial transformers have it, or within blocks of pixels: of all pixels, one
+//! heeds those of its line.
 
 use super::super::{
     View,
