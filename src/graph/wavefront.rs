@@ -15,7 +15,7 @@
 //! running sums are values like others, of which each place makes its own.
 //!
 //! What does not fit because more is read than has weight, as where neighbours are laid side by side, is tried again
-//! with products over neighbours as convolutions.
+//! with products over neighbours as convolutions, and without the neighbours of which masks leave nothing.
 //!
 //! Layers over all pixels, as masked autoencoders have them, are part of it where they are found number by number to
 //! see pixels before only: their sums are states, too.
@@ -24,6 +24,7 @@
 //! whether it is causal may still be found number by number. A leak is an error.
 
 mod causality;
+mod choices;
 mod dependence;
 mod lower;
 mod neighbours;
@@ -32,6 +33,7 @@ mod schedule;
 mod stencil;
 mod step;
 mod trim;
+mod unread;
 
 use self::stencil::Stencil;
 pub use self::{
@@ -132,24 +134,18 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
             Analysis::Unknown(reason)
         }
     };
-    let stencil = match lower::lower(model, interface) {
+    let mut stencil = match lower::lower(model, interface) {
         Ok(stencil) => stencil,
         Err(reason) => return Ok(number_by_number(reason)),
     };
     if let Err(leak) = causality::prove(&stencil) {
-        // Through strides, around the ends of rows, and under masks that differ by place, what is read at some places
-        // is counted for all of them: there may be no leak. Around an end it then lies where no image has a pixel.
-        let told = |reason: &str| Unsupported::new(format!("{reason}: {leak}"));
-        let reason = if stencil.has_strides() {
-            "a lower resolution that may be read too early"
-        } else if stencil.rounds_rows && leak.is_outside(&stencil.shape) {
-            "a sequence of pixels that may be read too early"
-        } else if stencil.masks_places() && dependence::is_causal(model, interface) {
-            return Ok(Analysis::Causal(told("masks that differ by place")));
-        } else {
-            return Err(leak);
+        let Some(masked) = unread::forgotten(&stencil) else {
+            return doubted(&stencil, leak, number_by_number);
         };
-        return Ok(number_by_number(told(reason)));
+        if let Err(leak) = causality::prove(&masked) {
+            return doubted(&masked, leak, number_by_number);
+        }
+        stencil = masked;
     }
     if let Some(&first) = stencil.summed.first() {
         let reason = Unsupported {
@@ -163,13 +159,15 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
     }
     let is_proven = stencil.assumptions.is_empty();
     let convolutions = neighbours::convolutions(&stencil);
-    let convolved = (!convolutions.is_empty()).then(|| stencil.clone());
+    let spare = (!convolutions.is_empty() || unread::may_be_forgotten(&stencil)).then(|| stencil.clone());
     let compiled = program(stencil, model).or_else(|reason| {
-        let mut stencil = convolved.ok_or_else(|| reason.clone())?;
+        let spare = spare.ok_or_else(|| reason.clone())?;
+        let mut convolved = spare.clone();
         for (at, tensor) in convolutions {
-            stencil.tensors[at] = tensor;
+            convolved.tensors[at] = tensor;
         }
-        program(stencil, model).map_err(|_| reason)
+        let masked = || program(unread::forgotten(&spare)?, model).ok();
+        program(convolved, model).ok().or_else(masked).ok_or(reason)
     });
     Ok(match compiled {
         Ok(compiled) => Analysis::Compiled(Box::new(compiled)),
@@ -178,9 +176,34 @@ pub fn analyse(model: &Model, interface: &Interface<'_>) -> Result<Analysis, Lea
     })
 }
 
+/// What is to be thought of a leak that is found in a stencil.
+fn doubted(
+    stencil: &Stencil,
+    leak: Leak,
+    number_by_number: impl Fn(Unsupported) -> Analysis,
+) -> Result<Analysis, Leak> {
+    // Through strides, around the ends of rows, and under masks that differ by place, what is read at some places is
+    // counted for all of them: there may be no leak. Around an end it then lies where no image has a pixel.
+    let told = |reason: &str| Unsupported::new(format!("{reason}: {leak}"));
+    if stencil.has_strides() {
+        return Ok(number_by_number(told("a lower resolution that may be read too early")));
+    }
+    if stencil.rounds_rows && leak.is_outside(&stencil.shape) {
+        return Ok(number_by_number(told(
+            "a sequence of pixels that may be read too early",
+        )));
+    }
+    if stencil.masks_places()
+        && let causal @ Analysis::Causal(_) = number_by_number(told("masks that differ by place"))
+    {
+        return Ok(causal);
+    }
+    Err(leak)
+}
+
 /// The program of a stencil that was proven causal.
 fn program(stencil: Stencil, model: &Model) -> Result<Compiled, Unsupported> {
-    let mut stencil = trim::trim(stencil)?;
+    let mut stencil = choices::with_truths(trim::trim(stencil)?);
     let schedule = schedule::schedule(&mut stencil)?;
     step::emit(&stencil, &schedule, model)
 }

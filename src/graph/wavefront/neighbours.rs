@@ -9,13 +9,13 @@ use super::stencil::{Linear, Operand, Operator, Read, Stencil, StencilTensor, Ta
 
 /// Where a feature comes from that was only moved.
 #[derive(Debug, Clone, Copy)]
-struct Origin {
-    tensor: usize,
-    feature: usize,
-    dy: i64,
-    dx: i64,
+pub(super) struct Origin {
+    pub(super) tensor: usize,
+    pub(super) feature: usize,
+    pub(super) dy: i64,
+    pub(super) dx: i64,
     /// In coordinates of the tensor.
-    window: Window,
+    pub(super) window: Window,
 }
 
 impl Origin {
@@ -31,7 +31,7 @@ impl Origin {
 }
 
 /// Where the features of a tensor come from; not of all is that known.
-type Origins = Vec<Option<Origin>>;
+pub(super) type Origins = Vec<Option<Origin>>;
 
 /// The products that are convolutions of what their neighbours come from, by their place among the tensors.
 pub(super) fn convolutions(stencil: &Stencil) -> Vec<(usize, StencilTensor)> {
@@ -45,7 +45,7 @@ pub(super) fn convolutions(stencil: &Stencil) -> Vec<(usize, StencilTensor)> {
 }
 
 /// Where the features of a tensor come from that only arranges what others have.
-fn moved(tensor: &StencilTensor, known: &[Option<Origins>]) -> Option<Origins> {
+pub(super) fn moved(tensor: &StencilTensor, known: &[Option<Origins>]) -> Option<Origins> {
     let arranges = matches!(
         tensor.operator,
         Operator::Concat { .. } | Operator::Select { .. } | Operator::Permute(_)
@@ -72,8 +72,9 @@ fn moved(tensor: &StencilTensor, known: &[Option<Origins>]) -> Option<Origins> {
             window,
         };
         own[found.feature] = match &known[found.tensor] {
-            Some(inner) => inner[found.source].map(|inner| outer.through(inner)),
-            None => Some(outer),
+            // What has constants beside what it arranges is read itself.
+            Some(inner) if inner.iter().all(Option::is_some) => inner[found.source].map(|inner| outer.through(inner)),
+            _ => Some(outer),
         };
     });
     Some(own)

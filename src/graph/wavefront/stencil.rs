@@ -6,8 +6,12 @@
 
 mod agreement;
 mod dependencies;
+mod inserting;
 
-pub(super) use self::dependencies::{broadcast, permuted};
+pub(super) use self::{
+    dependencies::{broadcast, permuted},
+    inserting::THE_ONE_BEFORE,
+};
 
 use std::collections::HashSet;
 
@@ -62,13 +66,16 @@ impl Stencil {
         self.summed.retain(|at| used.contains(at));
     }
 
-    /// Whether factors let through what is at some places, and not what is at others.
+    /// Whether factors let through what is at some places, and not what is at others, or choices do.
     pub(super) fn masks_places(&self) -> bool {
         let has_zeros = |operand: &Operand| match operand {
             Operand::Table(table) => table.as_floats().is_some_and(|factors| factors.contains(&0.0)),
             Operand::Tensor(_) | Operand::Constant(_) => false,
         };
-        let masks = |tensor: &StencilTensor| tensor.is_product() && tensor.operands.iter().any(has_zeros);
+        let masks = |tensor: &StencilTensor| {
+            let is_choice = tensor.condition().is_some();
+            (tensor.is_product() || is_choice) && tensor.operands.iter().any(has_zeros)
+        };
         self.tensors.iter().any(masks)
     }
 

@@ -1,7 +1,8 @@
 """Causal networks exported plainly by both exporters of PyTorch, for the tests of the compiler. Weights are random."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from density_training.corpus import attention, causal, disguised, masked, sequences, shapes
+from density_training.corpus import attention, causal, disguised, masked, neighbours, sequences, shapes
 from density_training.corpus.case import HEIGHT, WIDTH
 from density_training.version import drop_metadata
 
@@ -26,7 +27,7 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
     """Name, network and example inputs of each; random weights from a fixed seed."""
     grey, colour = torch.rand(2, 1, HEIGHT, WIDTH), torch.rand(2, 3, HEIGHT, WIDTH)
     label = torch.tensor([0, 1])
-    makers = {
+    makers: dict[str, tuple[Callable[[], nn.Module], dict[str, Tensor]]] = {
         "masked": (causal.MaskedStack, {"image": grey}),
         "two-stacks": (causal.TwoStacks, {"image": grey}),
         "shifted": (causal.Shifted, {"image": grey}),
@@ -70,6 +71,10 @@ def networks() -> Iterator[tuple[str, nn.Module, dict[str, Tensor]]]:
         "untrained": (masked.Untrained, {"image": grey}),
         "autoencoder": (masked.Autoencoder, {"image": grey}),
         "looped": (sequences.Looped, {"image": grey}),
+        "lines-attended": (neighbours.LinesAttended, {"image": grey}),
+        "neighbours-attended": (neighbours.NeighboursAttended, {"image": grey}),
+        "neighbours-low": (partial(neighbours.NeighboursAttended, -1e9, inside=True), {"image": grey}),
+        "neighbours-masked": (neighbours.LocallyMasked, {"image": grey}),
     }
     for seed, (name, (maker, example)) in enumerate(makers.items()):
         with torch.random.fork_rng():

@@ -226,7 +226,7 @@ impl Lowering {
     }
 
     pub(super) fn pointwise(&mut self, node: &Node) -> Done {
-        let entities = self.inputs(node)?;
+        let entities = self.operands_of(node)?;
         if node.op_type() == "Clip" {
             return self.clip(node);
         }
@@ -272,6 +272,21 @@ impl Lowering {
             node.clone()
         };
         self.make(node, Operator::Pointwise(own), operands, axes)
+    }
+
+    /// The entities of a node's inputs; truth values by which something is chosen are ones and zeros.
+    fn operands_of(&self, node: &Node) -> Result<Vec<Entity>, Unsupported> {
+        let (name, truths) = match &node.inputs[..] {
+            [name, _, _] if node.op_type() == "Where" => (name, self.truths.get(name)),
+            _ => return self.inputs(node),
+        };
+        let Some(truths) = truths.filter(|_| !self.entities.contains_key(name)) else {
+            return self.inputs(node);
+        };
+        let numbers = truths.values.iter().map(|&truth| f32::from(u8::from(truth))).collect();
+        let condition = Entity::Constant(Constant::floats(truths.dims.clone(), numbers));
+        let others = node.inputs[1..].iter().map(|name| self.entity(name).cloned());
+        std::iter::once(Ok(condition)).chain(others).collect()
     }
 
     /// What is left of a value less itself: a product with zero, which is known to see nothing.

@@ -1,6 +1,7 @@
 //! Which numbers of a tensor depend on which of those that its operator reads.
 
 use super::{Operand, Operator, Read, StencilTensor};
+use crate::graph::constant::Constant;
 
 /// One feature of a tensor depends on one feature of an operand.
 #[derive(Debug, Clone, Copy)]
@@ -18,6 +19,7 @@ impl StencilTensor {
         // Features of the result that come before those of an operand, where operands stand one behind the other.
         let mut offset = 0;
         let silent = self.silent();
+        let left_out = self.left_out();
         for (at, operand) in self.operands.iter().enumerate() {
             let features = match operand {
                 Operand::Tensor(read) => &read.features[..],
@@ -25,7 +27,12 @@ impl StencilTensor {
                 Operand::Table(table) => &table.dims[2..],
             };
             if let Operand::Tensor(read) = operand {
-                self.dependencies_on((at, read), offset, &silent, |feature, source, dy, dx| {
+                let silent = match (&left_out, at) {
+                    ([first, _], 1) if !first.is_empty() => first,
+                    ([_, second], 2) if !second.is_empty() => second,
+                    _ => &silent,
+                };
+                self.dependencies_on((at, read), offset, silent, |feature, source, dy, dx| {
                     found(Dependency {
                         feature,
                         tensor: read.tensor,
@@ -153,6 +160,50 @@ impl StencilTensor {
             }
         }
         silent
+    }
+
+    /// Of a choice by a constant, the features for which it takes at no place its first value, and its second; empty if
+    /// the operator is none.
+    fn left_out(&self) -> [Vec<bool>; 2] {
+        if self.condition().is_none() {
+            return [Vec::new(), Vec::new()];
+        }
+        let taken: Vec<(bool, bool)> = self.taken();
+        [
+            taken.iter().map(|taken| !taken.0).collect(),
+            taken.iter().map(|taken| !taken.1).collect(),
+        ]
+    }
+
+    /// Of a choice by a constant, for which features it takes its first value at any place, and its second.
+    pub(in crate::graph::wavefront) fn taken(&self) -> Vec<(bool, bool)> {
+        let condition = self
+            .condition()
+            .and_then(|(constant, dims)| Some((constant.as_floats()?, dims)));
+        let Some((truths, dims)) = condition else {
+            return vec![(true, true); self.width()];
+        };
+        let width = dims.iter().product::<usize>().max(1);
+        let of = |place: usize| {
+            let mut own = truths.iter().skip(place).step_by(width);
+            let takes_first = own.clone().any(|&truth| truth != 0.0);
+            (takes_first, own.any(|&truth| truth == 0.0))
+        };
+        let features: Vec<(bool, bool)> = (0..width).map(of).collect();
+        broadcast(&self.features, dims).map(|place| features[place]).collect()
+    }
+
+    /// What a choice by a constant goes by, and its features.
+    pub(in crate::graph::wavefront) fn condition(&self) -> Option<(&Constant, &[usize])> {
+        match (&self.operator, self.operands.first()) {
+            (Operator::Pointwise(node), Some(Operand::Constant(constant))) if node.op_type() == "Where" => {
+                Some((constant, &constant.dims))
+            }
+            (Operator::Pointwise(node), Some(Operand::Table(table))) if node.op_type() == "Where" => {
+                Some((table, &table.dims[2..]))
+            }
+            _ => None,
+        }
     }
 
     fn concatenated(&self, features: &[usize]) -> usize {
