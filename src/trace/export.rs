@@ -93,7 +93,11 @@ fn cure(error: &str) -> &'static str {
         "; the collector wants to know who sends them: OTEL_EXPORTER_OTLP_HEADERS says it"
     } else if is("Unimplemented") {
         "; what answers there takes no traces: does the collector have a receiver of OTLP with traces?"
-    } else if error.contains("connection error") || error.contains("http2 error") {
+    } else if ["connection error", "http2 error", "connection closed"]
+        .iter()
+        .any(|text| error.contains(text))
+    {
+        // Which of them it is depends on whether the connection is closed before, while or after it is spoken to.
         "; what answers there is no OTLP over gRPC without TLS, for which 4317 is the usual port (4318 is for HTTP)"
     } else if error.contains("Timeout expired") {
         "; the collector does not answer within OTEL_EXPORTER_OTLP_TIMEOUT"
@@ -131,5 +135,22 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.exporter.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whenever_a_connection_is_closed_the_cure_is_the_same() {
+        for error in [
+            "gRPC code: Unknown: transport error: connection error: peer closed",
+            "gRPC code: Internal: h2 protocol error: http2 error",
+            "gRPC code: Cancelled: transport error: operation was canceled: connection closed",
+        ] {
+            assert!(cure(error).contains("without TLS"), "{error}");
+        }
+        assert_eq!(cure("gRPC code: Cancelled: by the collector"), "");
     }
 }

@@ -80,16 +80,17 @@ impl fmt::Display for Compilation {
                 }
                 write!(
                     f,
-                    "along wavefronts: lag {}, {} steps, {:.3e} multiply-adds and {} kB of memory an image",
-                    cost.lag,
-                    cost.steps,
-                    cost.multiply_adds as f64,
-                    cost.bytes.div_ceil(1000)
+                    "along wavefronts: lag {}, {} steps, {:.3e} multiply-adds",
+                    cost.lag, cost.steps, cost.multiply_adds as f64
                 )?;
                 if cost.row_multiply_adds > 0 {
-                    let of_rows = cost.row_multiply_adds as f64;
-                    write!(f, ", {of_rows:.3e} multiply-adds of it for a whole row at once")?;
+                    write!(
+                        f,
+                        " ({:.3e} of them for whole rows at once)",
+                        cost.row_multiply_adds as f64
+                    )?;
                 }
+                write!(f, " and {} kB of memory an image", cost.bytes.div_ceil(1000))?;
                 for assumption in wavefront.assumptions() {
                     write!(f, "; taken for granted: {assumption}")?;
                 }

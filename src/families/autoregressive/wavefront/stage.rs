@@ -17,7 +17,7 @@ const ROW_VALUES: usize = 1 << 22;
 pub(super) struct Stage {
     program: Arc<dyn Program>,
     pub(super) part: Part,
-    /// The first is none of those that are kept, if the part gives one.
+    /// What a run is asked for: what the part gives, if anything, then what is kept.
     output_names: Vec<String>,
 }
 
