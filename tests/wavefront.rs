@@ -117,6 +117,17 @@ const COMPILED: [&str; 45] = [
     "neighbours-masked",
 ];
 
+/// Of a network without labels whose predictions are categorical.
+fn interface(contract: &Contract) -> Interface<'_> {
+    Interface {
+        image: "image",
+        label: None,
+        logits: "logits",
+        shape: contract.shape,
+        predictions: Predictions::OfChannels(contract.shape.levels()),
+    }
+}
+
 fn random_levels(shape: ImageShape, seed: u64) -> Vec<u8> {
     let random = Random::new(seed, Stream::Probe, 0);
     (0..shape.dimensions())
@@ -198,13 +209,7 @@ fn what_is_not_a_stencil_is_told_in_the_words_of_its_author() {
 fn layers_over_all_pixels_are_drawn_along_wavefronts_only_where_their_zeros_prove_it() {
     let engine: Arc<dyn Engine> = engine();
     let contract = contract("connected");
-    let interface = Interface {
-        image: "image",
-        label: None,
-        logits: "logits",
-        shape: contract.shape,
-        predictions: Predictions::OfChannels(contract.shape.levels()),
-    };
+    let interface = interface(&contract);
     let mut model = simplified(&*engine, "connected", "torchscript");
     assert!(matches!(analyse(&model, &interface).unwrap(), Analysis::Compiled(_)));
     let weights = model.graph.as_mut().unwrap().initializers.iter_mut();
@@ -248,13 +253,7 @@ fn attention_to_the_pixel_itself_is_a_leak_where_its_level_is_in_it() {
     assert_eq!(opened % pixels, 0);
     assert!(opened > 0);
     let contract = contract("snail");
-    let interface = Interface {
-        image: "image",
-        label: None,
-        logits: "logits",
-        shape: contract.shape,
-        predictions: Predictions::OfChannels(contract.shape.levels()),
-    };
+    let interface = interface(&contract);
     let leak = analyse(&model, &interface).unwrap_err();
     assert_eq!((leak.rows_down, leak.columns_right, leak.seen_channel), (0, 0, 0));
     assert!(leak.layer.contains("outer") || leak.layer.contains("MatMul"), "{leak}");
@@ -266,13 +265,7 @@ fn attention_to_the_pixel_itself_is_a_leak_where_its_level_is_in_it() {
 fn a_neighbour_behind_that_a_mask_lets_through_is_a_leak() {
     let engine: Arc<dyn Engine> = engine();
     let contract = contract("neighbours-masked");
-    let interface = Interface {
-        image: "image",
-        label: None,
-        logits: "logits",
-        shape: contract.shape,
-        predictions: Predictions::OfChannels(contract.shape.levels()),
-    };
+    let interface = interface(&contract);
     // Truth values for 9 neighbours, of which the sixth is to the right; factors for those of 2 planes at 42 places.
     let (right, places) = (5, 7 * 6);
     let first_mask = 4 * 2 * 9 * places;
@@ -311,13 +304,7 @@ fn a_neighbour_behind_that_a_mask_lets_through_is_a_leak() {
 fn low_masks_hide_nothing_where_nothing_is_seen() {
     let engine: Arc<dyn Engine> = engine();
     let contract = contract("neighbours-low");
-    let interface = Interface {
-        image: "image",
-        label: None,
-        logits: "logits",
-        shape: contract.shape,
-        predictions: Predictions::OfChannels(contract.shape.levels()),
-    };
+    let interface = interface(&contract);
     let places = 7 * 6;
     for exporter in ["dynamo", "torchscript"] {
         let mut model = simplified(&*engine, "neighbours-low", exporter);
@@ -571,17 +558,13 @@ static GRAPHS: LazyLock<Vec<(&str, Model)>> = LazyLock::new(|| {
 /// Whether it leaks, compiles or is not understood does not matter here.
 fn analyse_damaged(name: &str, model: &Model) {
     let contract = contract(name);
-    let interface = Interface {
-        image: "image",
+    let mut interface = Interface {
         label: contract.label.as_ref().map(|label| label.input.as_str()),
-        logits: "logits",
-        shape: contract.shape,
-        predictions: Predictions::OfChannels(if name == "bernoulli" {
-            1
-        } else {
-            contract.shape.levels()
-        }),
+        ..interface(&contract)
     };
+    if name == "bernoulli" {
+        interface.predictions = Predictions::OfChannels(1);
+    }
     drop(analyse(model, &interface));
 }
 

@@ -10,7 +10,7 @@ mod writing;
 
 use bytes::Bytes;
 
-pub use self::types::{Dim, DimValue, ElementType, Shape, TensorType, Type, ValueInfo};
+pub use self::types::{BOOL, Dim, DimValue, ElementType, Shape, TensorType, Type, ValueInfo};
 
 /// A file: a graph and what it needs.
 #[derive(Clone, PartialEq, prost::Message)]

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    protobuf::{Model, Node, Tensor},
+    protobuf::{BOOL, Model, Node, Tensor},
     surgery, visit,
 };
 
@@ -97,9 +97,6 @@ impl<'a> Constants<'a> {
         DRAWING.contains(&node.op_type()) || (node.op_type() == "Dropout" && is_training)
     }
 }
-
-/// The format's type of truth values.
-const BOOL: i32 = 9;
 
 fn is_false(tensor: &Tensor) -> bool {
     let bytes = tensor.raw_data.as_deref().unwrap_or_default();

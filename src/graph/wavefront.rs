@@ -49,6 +49,9 @@ use super::{
 };
 use crate::domain::image::ImageShape;
 
+/// What is added to the scores of attention is no mask unless it is below this.
+const MASKED: f32 = -1e3;
+
 /// Why a graph cannot be compiled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}{}", .layer.as_ref().map(|layer| format!(": layer {layer}")).unwrap_or_default())]

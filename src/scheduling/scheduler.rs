@@ -27,8 +27,8 @@ pub struct SchedulerConfig {
     /// Rows in one step of bulk work.
     pub bulk_rows: usize,
     /// A batch gets no further row once it is expected to take this long, but for those that [`Work::together`] tells.
-    /// What a batch saves is spent after some
-    /// milliseconds; beyond them it only makes others wait, and large activations fall out of the caches.
+    /// What a batch saves is spent after some milliseconds; beyond them it only makes others wait, and large
+    /// activations fall out of the caches.
     pub batch_duration: Duration,
     /// Work of which one row is expected to take less is run by the thread that asks for it, if a worker is idle:
     /// waking the worker and being woken would take about as long. Such a thread is kept from its other tasks for at

@@ -17,6 +17,9 @@ pub enum ElementType {
     Bfloat16 = 16,
 }
 
+/// The format's number of the type of truth values, which no tensor of a model's interface has.
+pub const BOOL: i32 = 9;
+
 /// A named, typed tensor.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct ValueInfo {

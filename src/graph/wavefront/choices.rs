@@ -3,10 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::stencil::{Operand, Operator, Read, Stencil, StencilTensor, THE_ONE_BEFORE};
-use crate::graph::protobuf::Node;
-
-/// ONNX's number of the type of truth values.
-const BOOL: i64 = 9;
+use crate::graph::protobuf::{BOOL, Node};
 
 /// Has every choice read truth values that are made of its constant.
 pub(super) fn with_truths(mut stencil: Stencil) -> Stencil {
@@ -26,7 +23,7 @@ pub(super) fn with_truths(mut stencil: Stencil) -> Stencil {
         };
         let truths = StencilTensor {
             layer: tensor.layer.clone(),
-            operator: Operator::Pointwise(Node::new("Cast", &[], "").with_int("to", BOOL)),
+            operator: Operator::Pointwise(Node::new("Cast", &[], "").with_int("to", BOOL.into())),
             operands: vec![std::mem::replace(&mut tensor.operands[0], Operand::Tensor(read))],
             features,
             extent: tensor.extent,

@@ -14,7 +14,7 @@
 
 mod rows;
 
-use std::{collections::HashSet, ops::Range};
+use std::ops::Range;
 
 use super::{
     Predictions, Unsupported,
@@ -130,7 +130,7 @@ fn row_by_row(stencil: &Stencil, known: &Known) -> Option<(i64, Vec<i64>)> {
 fn tables(stencil: &Stencil) -> Vec<Option<Vec<usize>>> {
     let whole = stencil.window();
     // What attention reads is remembered, so it is computed in steps.
-    let attended: HashSet<usize> = stencil.tensors.iter().flat_map(StencilTensor::attended).collect();
+    let attended = stencil.attended();
     let mut tables: Vec<Option<Vec<usize>>> = Vec::new();
     for (at, tensor) in stencil.tensors.iter().enumerate() {
         tables.push(if let Operator::Image = tensor.operator {

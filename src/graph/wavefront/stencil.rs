@@ -79,6 +79,11 @@ impl Stencil {
         self.tensors.iter().any(masks)
     }
 
+    /// The tensors of which others read all places before their own.
+    pub(super) fn attended(&self) -> HashSet<usize> {
+        self.tensors.iter().flat_map(StencilTensor::attended).collect()
+    }
+
     /// The tensors that others are made of which come before them: states, of which places after are made.
     pub(super) fn states(&self) -> HashSet<usize> {
         let reads = |(at, tensor): (usize, &'_ StencilTensor)| {
@@ -335,7 +340,7 @@ impl StencilTensor {
     }
 
     /// Tensors of which it reads all places before its own.
-    pub(super) fn attended(&self) -> impl Iterator<Item = usize> + '_ {
+    fn attended(&self) -> impl Iterator<Item = usize> + '_ {
         let attends = matches!(self.operator, Operator::Attend(_));
         let remembered = self.operands.iter().skip(1).filter_map(|operand| match operand {
             Operand::Tensor(read) => Some(read.tensor),

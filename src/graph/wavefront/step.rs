@@ -21,11 +21,8 @@ use super::{
 };
 use crate::graph::{
     constant::Constant,
-    protobuf::{Model, Node},
+    protobuf::{BOOL, Model, Node},
 };
-
-/// ONNX's number of the type of truth values.
-const BOOL: i64 = 9;
 
 /// Writes the program of a stencil; `model` gives the version of the operators.
 pub(super) fn emit(stencil: &Stencil, schedule: &Schedule, model: &Model) -> Result<Compiled, Unsupported> {
@@ -247,7 +244,7 @@ impl Emitter<'_> {
         let [truth, inside, output] = ["truth", "inside", "masked"].map(|what| self.draft.writer.fresh(what));
         self.draft
             .writer
-            .node(Node::new("Cast", &[&mask], &truth).with_int("to", BOOL));
+            .node(Node::new("Cast", &[&mask], &truth).with_int("to", BOOL.into()));
         // One axis for each of the features.
         let shape = self
             .draft

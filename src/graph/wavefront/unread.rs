@@ -7,13 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
+    MASKED,
     neighbours::{self, Origin},
     stencil::{Operand, Operator, Read, Stencil, StencilTensor, THE_ONE_BEFORE, Window, broadcast},
 };
 use crate::graph::constant::Constant;
-
-/// What is added to scores is no mask unless it is below this.
-const MASKED: f32 = -1e3;
 
 /// What a feature is known to be, at every place.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -1,17 +1,16 @@
 """Causal networks whose weights say more than their layers: masks over all pixels, and branches without any weight."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.corpus import reference
-from density_training.corpus.case import HEIGHT, WIDTH, Case, Graph
+from density_training.corpus.case import HEIGHT, WIDTH, Case
 from density_training.corpus.causal import CHANNELS, MaskedConv2d
+from density_training.corpus.reference import LEVELS, density
 
-LEVELS, PIXELS = 4, HEIGHT * WIDTH
+PIXELS = HEIGHT * WIDTH
 
 
 class Untrained(nn.Module):
@@ -78,12 +77,5 @@ class Autoencoder(nn.Module):
 
 def cases() -> Iterator[Case]:
     """All of them are drawn along wavefronts."""
-    options: dict[str, Any] = {
-        "family": "pixelcnn",
-        "levels": LEVELS,
-        "shape": (1, HEIGHT, WIDTH),
-        "sampler": "wavefront",
-    }
     for name, net in (("grey-untrained", Untrained()), ("grey-autoencoder", Autoencoder())):
-        graph = Graph(net.eval(), (torch.rand(2, 1, HEIGHT, WIDTH),))
-        yield Case(name, (graph,), numbers=reference.categorical(net, LEVELS), **options)
+        yield density(name, net.eval())

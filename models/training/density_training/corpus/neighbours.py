@@ -1,17 +1,16 @@
 """Small causal networks that lay neighbours side by side and mask those behind, or attend along lines or in blocks."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.corpus import reference
-from density_training.corpus.case import HEIGHT, WIDTH, Case, Graph
+from density_training.corpus.case import HEIGHT, WIDTH, Case
 from density_training.corpus.causal import CHANNELS, MaskedConv2d
+from density_training.corpus.reference import LEVELS, density
 
-LEVELS, PIXELS, SIDE = 4, HEIGHT * WIDTH, 3
+PIXELS, SIDE = HEIGHT * WIDTH, 3
 
 
 class LinesAttended(nn.Module):
@@ -125,12 +124,6 @@ class LocallyMasked(nn.Module):
 
 def cases() -> Iterator[Case]:
     """All of them are drawn along wavefronts."""
-    options: dict[str, Any] = {
-        "family": "pixelcnn",
-        "levels": LEVELS,
-        "shape": (1, HEIGHT, WIDTH),
-        "sampler": "wavefront",
-    }
     networks: dict[str, tuple[nn.Module, bool]] = {
         "lines-attended": (LinesAttended(), True),
         "blocks-attended": (BlocksAttended(), False),
@@ -139,5 +132,4 @@ def cases() -> Iterator[Case]:
         "neighbours-masked": (LocallyMasked(), False),
     }
     for name, (net, dynamo) in networks.items():
-        graph = Graph(net.eval(), (torch.rand(2, 1, HEIGHT, WIDTH),), dynamo=dynamo)
-        yield Case(name, (graph,), numbers=reference.categorical(net, LEVELS), **options)
+        yield density(name, net.eval(), dynamo=dynamo)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.corpus.case import Numbers
+from density_training.corpus.case import HEIGHT, WIDTH, Case, Graph, Numbers
 from density_training.corpus.vaes import Decoder, Encoder
 
 
@@ -21,6 +21,22 @@ def categorical(module: Any, levels: int, before: Callable[[Tensor], Tensor] | N
         return -F.cross_entropy(logits.double(), target, reduction="none").flatten(1).sum(1)
 
     return numbers
+
+
+# What the corpus says of a small grey density that is drawn along wavefronts.
+LEVELS = 4
+DENSITY: dict[str, Any] = {
+    "family": "pixelcnn",
+    "levels": LEVELS,
+    "shape": (1, HEIGHT, WIDTH),
+    "sampler": "wavefront",
+}
+
+
+def density(name: str, net: nn.Module, *, dynamo: bool = False) -> Case:
+    """Such a density, whose logits are [N, levels, H, W]."""
+    graph = Graph(net, (torch.rand(2, 1, HEIGHT, WIDTH),), dynamo=dynamo)
+    return Case(name, (graph,), numbers=categorical(net, LEVELS), **DENSITY)
 
 
 def bernoulli(module: nn.Module) -> Numbers:

@@ -1,23 +1,16 @@
 """Networks that take a picture for a sequence of pixels, as language models do: with a token before the first one."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from density_training.corpus import reference
 from density_training.corpus.case import CLASSES, HEIGHT, WIDTH, Case, Graph
 from density_training.corpus.causal import CHANNELS, MaskedConv2d
+from density_training.corpus.reference import DENSITY, LEVELS, density
 
-LEVELS, PIXELS = 4, HEIGHT * WIDTH
-DENSITY: dict[str, Any] = {
-    "family": "pixelcnn",
-    "levels": LEVELS,
-    "shape": (1, HEIGHT, WIDTH),
-    "sampler": "wavefront",
-}
+PIXELS = HEIGHT * WIDTH
 
 
 class Transformer(nn.Module):
@@ -190,7 +183,7 @@ def cases() -> Iterator[Case]:
     yield Case("sequence-next", (Graph(Next(), (grey,)),), family="pixelcnn", refused="put a start token before")
     for cut in (True, False):
         name = "sequence-cut" if cut else "sequence-long"
-        yield _density(name, Started(cut=cut), dynamo=cut)
+        yield density(name, Started(cut=cut), dynamo=cut)
     labelled = StartedByLabel()
 
     def of_labels(images: Tensor) -> Tensor:
@@ -202,10 +195,5 @@ def cases() -> Iterator[Case]:
     yield Case("sequence-label", (graph,), numbers=of_labels, says=("labels are called 0 to 3",), **DENSITY)
     untyped = Graph(Untyped(), (grey,))
     yield Case("sequence-untyped", (untyped,), family="pixelcnn", refused="dtype=torch.long")
-    yield _density("sequence-summed", Summed())
-    yield _density("sequence-recurrent", Recurrent(plain=True))
-
-
-def _density(name: str, net: nn.Module, *, dynamo: bool = False) -> Case:
-    graph = Graph(net, (torch.rand(2, 1, HEIGHT, WIDTH),), dynamo=dynamo)
-    return Case(name, (graph,), numbers=reference.categorical(net, LEVELS), **DENSITY)
+    yield density("sequence-summed", Summed())
+    yield density("sequence-recurrent", Recurrent(plain=True))

@@ -6,16 +6,12 @@ use std::rc::Rc;
 use super::{View, line::Line};
 use crate::graph::{
     constant::{self, Constant},
-    protobuf::Tensor,
-    wavefront::Unsupported,
+    protobuf::{BOOL, Tensor},
+    wavefront::{MASKED, Unsupported},
 };
 
 pub(super) const LATER: &str = "attention over places that are not all places before";
 
-/// ONNX's number of the type of truth values.
-const BOOL: i32 = 9;
-/// What is added to the scores of masked places is no mask unless it is below this.
-pub(super) const MASKED: f32 = -1e3;
 /// What is added to scores is kept with the program for every pair of places, in up to so many numbers: 64 MiB.
 pub(super) const MOST_ADDED: usize = 16 << 20;
 

@@ -4,14 +4,12 @@
 //! before its own row, but before the first of those: `down` rows below. At row i it is then made of the image's rows
 //! before i + down. Readers say how large `down` may be, from the logits backwards.
 
-use std::collections::HashSet;
-
 use super::super::stencil::{Operator, Stencil, StencilTensor};
 
 /// For each tensor that the rows above tell all of, before which row below its own it is computed at last. None, if
 /// none of them has weights: they are not worth a run of their own.
 pub(super) fn rows(stencil: &Stencil, tables: &[Option<Vec<usize>>]) -> Vec<Option<i64>> {
-    let attended: HashSet<usize> = stencil.tensors.iter().flat_map(StencilTensor::attended).collect();
+    let attended = stencil.attended();
     let states = stencil.states();
     // Attention is to places one by one, and what is picked by its place is not to be moved.
     let is_placed = |tensor: &StencilTensor| matches!(tensor.operator, Operator::Attend(_) | Operator::OfPlace);

@@ -7,13 +7,8 @@ use crate::graph::{
     constant::Constant,
     protobuf::Node,
     wavefront::{
-        Unsupported,
-        lower::{
-            Done, Entity, Lowering, View, axes,
-            linear::terms_of,
-            operators::output_of,
-            scores::{MASKED, Scores},
-        },
+        MASKED, Unsupported,
+        lower::{Done, Entity, Lowering, View, axes, linear::terms_of, operators::output_of, scores::Scores},
     },
 };
 
