@@ -39,7 +39,11 @@ impl StencilTensor {
             Operator::Image | Operator::Label | Operator::OfPlace | Operator::EmbedPlaced => true,
             Operator::Linear(linear) => linear.width() == self.width() && each.all(|of| size(of) == linear.inputs),
             Operator::Pointwise(_) => each.all(|of| is_broadcast(of, own)),
-            Operator::Mix { axes, .. } => each.all(|of| differ_along(of, own, axes)),
+            // What is mixed comes first; behind it are factors and summands of the axes that are mixed, which are last.
+            Operator::Mix { axes, .. } => {
+                let is_mixed = each.next().is_some_and(|of| differ_along(of, own, axes));
+                is_mixed && each.all(|of| own.ends_with(of))
+            }
             Operator::Concat { axis } => {
                 let along: Option<usize> = shapes.iter().map(|of| of.get(*axis).copied()).sum();
                 along == own.get(*axis).copied() && each.all(|of| differ_along(of, own, &[*axis]))
