@@ -21,6 +21,7 @@ pub mod layout;
 mod of_probabilities;
 pub mod output_activation;
 pub mod output_range;
+mod pixel_rows;
 pub mod probe;
 pub mod reading;
 pub mod split;

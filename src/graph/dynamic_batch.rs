@@ -8,6 +8,7 @@
 mod known_constants;
 mod reshaping;
 mod rows;
+mod sizes;
 
 use std::collections::{HashMap, HashSet};
 
@@ -65,9 +66,7 @@ impl Loosening {
 
     fn run(mut self, graph: &mut Graph) {
         rows::scatter(graph, &self.constants, &self.varying);
-        if self.batch == 1 {
-            rows::join(graph, &self.constants, &self.varying);
-        }
+        rows::join(graph, &self.constants, &self.varying, self.batch as usize);
         for at in self.rows_of_constants(&graph.nodes) {
             self.follow(&mut graph.nodes, at);
         }
@@ -77,6 +76,7 @@ impl Loosening {
                 "Expand" => self.target(node, 1),
                 "Resize" => self.target(node, 3),
                 "ConstantOfShape" => self.target(node, 0),
+                "Tile" => self.tile(node),
                 "Concat" => self.join(node),
                 "RandomNormal" | "RandomUniform" => self.draw(node),
                 "LSTM" => self.states(node, &[5, 6]),
@@ -173,26 +173,6 @@ impl Loosening {
         wide
     }
 
-    /// A shape that something is brought to, which begins with the batch.
-    fn target(&mut self, node: &mut Node, at: usize) {
-        let Some(shape) = self.ints(node, at) else { return };
-        let varies = at == 0 || self.varies(node, 0) || node.op_type() == "Expand";
-        if shape.first() != Some(&self.batch) || !varies || shape.len() < 2 {
-            return;
-        }
-        node.inputs[at] = self.of_batch(&shape[1..]);
-    }
-
-    /// The shape [batch, rest…].
-    fn of_batch(&mut self, rest: &[i64]) -> String {
-        self.needs_batch = true;
-        let name = format!("density_server/sizes/{}", self.made.len());
-        let rest = self.hold(rest);
-        self.before
-            .push(Node::new("Concat", &[BATCH, &rest], &name).with_int("axis", 0));
-        name
-    }
-
     /// A constant beside something that varies, joined along another axis than the batch.
     fn join(&mut self, node: &mut Node) {
         let axis = node.int("axis", 0);
@@ -206,25 +186,6 @@ impl Loosening {
                 node.inputs[at] = self.widened(&row);
             }
         }
-    }
-
-    /// As many random numbers as there were rows: as many as there are.
-    fn draw(&mut self, node: &mut Node) {
-        let Some(shape) = node.ints("shape").map(<[i64]>::to_vec) else {
-            return;
-        };
-        if shape.first() != Some(&self.batch) || shape.len() < 2 {
-            return;
-        }
-        let (sizes, like) = (
-            self.of_batch(&shape[1..]),
-            format!("density_server/like/{}", self.made.len()),
-        );
-        self.before.push(Node::new("ConstantOfShape", &[&sizes], &like));
-        node.op_type = Some(format!("{}Like", node.op_type()));
-        node.attributes
-            .retain(|attribute| attribute.name.as_deref() != Some("shape"));
-        node.inputs = vec![like];
     }
 
     /// The states that a recurrent layer begins with: zeros are what it takes by itself.
@@ -243,11 +204,17 @@ impl Loosening {
             return;
         }
         for at in 0..node.inputs.len() {
-            let constant = self.constants.get(&node.inputs[at]);
-            let constant = constant.filter(|constant| constant.dims.first() == Some(&(self.batch as usize)));
-            let has_more = |constant: &&Constant| constant.dims.len() >= 2;
-            if let Some(row) = constant.filter(has_more).and_then(first_row) {
-                node.inputs[at] = self.hold_constant(&row);
+            let Some(constant) = self.constants.get(&node.inputs[at]) else {
+                continue;
+            };
+            let (batch, length) = (self.batch as usize, self.length.map(|length| length as usize));
+            let one = match constant.dims[..] {
+                [first, _, ..] if first == batch => first_row(constant),
+                [first, second, _, ..] if Some(first) == length && second == batch => first_of_each(constant),
+                _ => None,
+            };
+            if let Some(one) = one {
+                node.inputs[at] = self.hold_constant(&one);
             }
         }
     }
@@ -276,6 +243,19 @@ fn first_row(constant: &Constant) -> Option<Constant> {
         Values::Ints(values) => values.chunks(size.max(1)).all(|row| row == &values[..size]),
     };
     same.then(|| constant.rearranged(dims, 0..size))
+}
+
+/// The first of each place of a sequence, where those of a batch, the second axis, are all the same.
+fn first_of_each(constant: &Constant) -> Option<Constant> {
+    let [length, batch, rest @ ..] = &constant.dims[..] else {
+        return None;
+    };
+    let (size, mut dims) = (rest.iter().product::<usize>(), constant.dims.clone());
+    dims[1] = 1;
+    let one = constant.rearranged(dims, (0..length * size).map(|at| at / size * batch * size + at % size));
+    let again = (0..constant.size()).map(|at| at / (batch * size) * size + at % size);
+    let same = one.rearranged(constant.dims.clone(), again).values == constant.values;
+    same.then_some(one)
 }
 
 #[cfg(test)]
@@ -354,6 +334,30 @@ mod tests {
         let operators: Vec<_> = graph.nodes.iter().map(|node| node.op_type().to_owned()).collect();
         assert_eq!(operators, ["Shape", "Gather", "Concat", "Reshape"]);
         assert_eq!(held(&graph, &graph.nodes[2].inputs[1]), [-1]);
+    }
+
+    #[test]
+    fn a_row_that_is_repeated_for_each_image_is_repeated_as_often_as_there_are_images() {
+        let repeated = |repeats: &[i64], value: &str| {
+            let node = Node::new("Tile", &[value, "r"], "y");
+            let graph = loosened(node, vec![Tensor::of_ints("r", repeats)]);
+            graph.nodes.len() > 1
+        };
+        assert!(repeated(&[2, 1], "w"));
+        assert!(!repeated(&[3, 1], "w"));
+        // What varies has its rows already.
+        assert!(!repeated(&[2, 1], "x"));
+    }
+
+    #[test]
+    fn places_that_are_repeated_behind_a_sequence_are_needed_once() {
+        let of = |values: [f32; 4]| first_of_each(&Constant::floats(vec![2, 2, 1], values.to_vec()));
+        let one = of([3.0, 3.0, 5.0, 5.0]).unwrap();
+        assert_eq!(
+            (one.dims.clone(), one.as_floats()),
+            (vec![2, 1, 1], Some(&[3.0, 5.0][..]))
+        );
+        assert!(of([3.0, 4.0, 5.0, 5.0]).is_none());
     }
 
     #[test]

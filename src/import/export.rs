@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{Problem, decompose, exclusive_sums};
+use super::{Problem, decompose, exclusive_sums, pixel_rows};
 use crate::graph::{
     self,
     protobuf::{DimValue, Model, ValueInfo},
@@ -111,6 +111,8 @@ pub struct Export {
     pub drawing: Vec<String>,
     /// Whether the file has its batch as the second axis, which is the first here.
     pub was_second: bool,
+    /// Whether the file gives a row for each pixel of all images, which are parted by images here.
+    pub was_by_pixel: bool,
 }
 
 impl Export {
@@ -129,6 +131,7 @@ impl Export {
         decompose::replaced(&mut model);
         exclusive_sums::replaced(&mut model);
         let was_second = graph::batch_second::put_first(&mut model);
+        let was_by_pixel = pixel_rows::part(&mut model);
         let drawing = graph::random_nodes::nodes(&model);
         let own = model.graph.as_ref();
         let constants: Vec<&str> = own.iter().flat_map(|g| &g.initializers).map(|t| t.name()).collect();
@@ -158,6 +161,7 @@ impl Export {
             beside,
             drawing,
             was_second,
+            was_by_pixel,
             model,
         })
     }

@@ -221,6 +221,11 @@ impl Reading {
         if export.was_second {
             notes.push(format!("{file}: the batch, its second axis, is put first"));
         }
+        if export.was_by_pixel {
+            notes.push(format!(
+                "{file}: its rows for each pixel of all images are parted by images"
+            ));
+        }
         let mut export = export;
         let (original, found) = match original(engine, &export, &takes) {
             Ok(both) => both,

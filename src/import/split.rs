@@ -166,6 +166,7 @@ fn read(
         beside: Vec::new(),
         drawing: random_nodes::nodes(&model),
         was_second: false,
+        was_by_pixel: false,
         model,
     };
     let taken = |port: &Port| {

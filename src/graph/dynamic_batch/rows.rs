@@ -83,22 +83,45 @@ impl Uniform {
     }
 }
 
-/// What is computed of no input, joined to what varies: where an example of one was given, it is repeated along what
-/// the other has more of.
-pub(super) fn join(graph: &mut Graph, constants: &HashMap<String, Constant>, varying: &HashSet<String>) {
+/// What is computed of no input, joined to what varies, has as many rows as the example had images, and is repeated
+/// along what the other has more of. Where there were several rows, the first one is; that all were the same shows when
+/// the graph is tried.
+pub(super) fn join(graph: &mut Graph, constants: &HashMap<String, Constant>, varying: &HashSet<String>, batch: usize) {
     for mut node in std::mem::take(&mut graph.nodes) {
         let sibling = node.inputs.iter().find(|name| varying.contains(*name)).cloned();
         if let Some(sibling) = sibling.filter(|_| node.op_type() == "Concat") {
             let axis = node.int("axis", 0);
             for at in 0..node.inputs.len() {
-                let own = &node.inputs[at];
-                if !varying.contains(own) && (axis == 0 || !constants.contains_key(own)) {
+                let constant = constants.get(&node.inputs[at]);
+                // Before a sequence, the batch is the second axis.
+                let is_row = match constant {
+                    None => batch == 1 || axis != 0,
+                    Some(constant) => axis == 0 && (batch == 1 || constant.dims.get(1) == Some(&batch)),
+                };
+                if is_row && !varying.contains(&node.inputs[at]) {
+                    if batch > 1 {
+                        first_of_rows(graph, &mut node, at, i64::from(axis == 0));
+                    }
                     repeat(graph, &mut node, (at, axis), &sibling);
                 }
             }
         }
         graph.nodes.push(node);
     }
+}
+
+/// Has an input of a node be the first of its rows, which lie along this axis.
+fn first_of_rows(graph: &mut Graph, node: &mut Node, at: usize, axis: i64) {
+    let name = |part: &str| format!("density_server/row/{part}/{at}/{}", node.outputs[0]);
+    for (part, value) in [("start", 0), ("end", 1), ("axis", axis)] {
+        graph.initializers.push(Tensor::of_ints(&name(part), &[value]));
+    }
+    let (bounds, row) = (["start", "end", "axis"].map(name), name("first"));
+    let [start, end, axis] = &bounds;
+    graph
+        .nodes
+        .push(Node::new("Slice", &[&node.inputs[at], start, end, axis], &row));
+    node.inputs[at] = row;
 }
 
 /// Has an input of a node be repeated along all axes but one, as often as `sibling` has it.
@@ -181,10 +204,36 @@ mod tests {
             &mut graph,
             &HashMap::new(),
             &HashSet::from(["x".to_owned(), "y".to_owned()]),
+            1,
         );
         let operators: Vec<_> = graph.nodes.iter().map(Node::op_type).collect();
         assert_eq!(operators, ["Neg", "Shape", "Shape", "Concat", "Expand", "Concat"]);
         assert_eq!((graph.nodes[1].int("end", 9), graph.nodes[2].int("start", 9)), (0, 1));
         assert_eq!(graph.nodes[5].inputs, [graph.nodes[4].outputs[0].as_str(), "x"]);
+    }
+    #[test]
+    fn of_several_rows_that_are_computed_of_nothing_the_first_is_repeated() {
+        let varying = HashSet::from(["x".to_owned()]);
+        let begin = Constant::floats(vec![1, 2, 3], vec![0.0; 6]);
+        let constants = HashMap::from([("begin".to_owned(), begin)]);
+        let joined = |first: &str, axis: i64| {
+            let mut graph = Graph {
+                nodes: vec![Node::new("Concat", &[first, "x"], "y").with_int("axis", axis)],
+                ..Graph::default()
+            };
+            join(&mut graph, &constants, &varying, 2);
+            let sliced = graph.nodes.iter().any(|node| node.op_type() == "Slice");
+            let along = graph
+                .initializers
+                .iter()
+                .find(|held| held.name().contains("/row/axis/"));
+            (sliced, along.and_then(Tensor::integers))
+        };
+        assert_eq!(joined("places", 1), (true, Some(vec![0])));
+        // The batch is behind a sequence that a constant stands before.
+        assert_eq!(joined("begin", 0), (true, Some(vec![1])));
+        // Constants are widened elsewhere, and shapes are let alone.
+        assert_eq!(joined("begin", 2), (false, None));
+        assert_eq!(joined("sizes", 0), (false, None));
     }
 }

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from density_training.corpus import (
+    baked,
     beside,
     classifiers,
     deceptive,
@@ -49,6 +50,7 @@ MAKERS = (
     vae_cases.drawn,
     classifiers.backbones,
     neighbours.cases,
+    baked.cases,
 )
 
 

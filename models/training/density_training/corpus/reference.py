@@ -39,6 +39,17 @@ def density(name: str, net: nn.Module, *, dynamo: bool = False) -> Case:
     return Case(name, (graph,), numbers=categorical(net, LEVELS), **DENSITY)
 
 
+def of_sequences(module: nn.Module) -> Numbers:
+    """Log-likelihoods in nats by logits, [pixels, N, levels], of tokens, [pixels, N]."""
+
+    def numbers(images: Tensor) -> Tensor:
+        tokens = images.flatten(1)
+        logits = module(tokens.T).double().permute(1, 2, 0)
+        return -F.cross_entropy(logits, tokens, reduction="none").sum(1)
+
+    return numbers
+
+
 def bernoulli(module: nn.Module) -> Numbers:
     """Log-likelihoods in nats by a network's log-odds, [N, C, H, W]."""
 

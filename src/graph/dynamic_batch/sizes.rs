@@ -1,0 +1,73 @@
+//! Sizes that are told of a batch, where something is repeated, brought to a shape, or drawn.
+
+use super::{BATCH, Loosening};
+use crate::graph::protobuf::Node;
+
+impl Loosening {
+    /// A shape that something is brought to, which begins with the batch.
+    pub(super) fn target(&mut self, node: &mut Node, at: usize) {
+        let Some(shape) = self.ints(node, at) else { return };
+        let varies = at == 0 || self.varies(node, 0) || node.op_type() == "Expand";
+        if let [length, batch, rest @ ..] = &shape[..]
+            && self.length == Some(*length)
+            && *batch == self.batch
+            && !rest.is_empty()
+            && varies
+        {
+            node.inputs[at] = self.of_batch_behind(*length, rest);
+            return;
+        }
+        if shape.first() != Some(&self.batch) || !varies || shape.len() < 2 {
+            return;
+        }
+        node.inputs[at] = self.of_batch(&shape[1..]);
+    }
+
+    /// The shape [batch, rest…].
+    pub(super) fn of_batch(&mut self, rest: &[i64]) -> String {
+        self.needs_batch = true;
+        let name = format!("density_server/sizes/{}", self.made.len());
+        let rest = self.hold(rest);
+        self.before
+            .push(Node::new("Concat", &[BATCH, &rest], &name).with_int("axis", 0));
+        name
+    }
+
+    /// The shape [length, batch, rest…].
+    fn of_batch_behind(&mut self, length: i64, rest: &[i64]) -> String {
+        let (first, behind) = (self.hold(&[length]), self.of_batch(rest));
+        let name = format!("density_server/sizes/{}", self.made.len());
+        self.before
+            .push(Node::new("Concat", &[&first, &behind], &name).with_int("axis", 0));
+        name
+    }
+
+    /// A row that is the same for all, as often as the example had images.
+    pub(super) fn tile(&mut self, node: &mut Node) {
+        let Some(repeats) = self.ints(node, 1).filter(|_| !self.varies(node, 0)) else {
+            return;
+        };
+        if self.batch > 1 && repeats.len() > 1 && repeats[0] == self.batch {
+            node.inputs[1] = self.of_batch(&repeats[1..]);
+        }
+    }
+
+    /// As many random numbers as there were rows: as many as there are.
+    pub(super) fn draw(&mut self, node: &mut Node) {
+        let Some(shape) = node.ints("shape").map(<[i64]>::to_vec) else {
+            return;
+        };
+        if shape.first() != Some(&self.batch) || shape.len() < 2 {
+            return;
+        }
+        let (sizes, like) = (
+            self.of_batch(&shape[1..]),
+            format!("density_server/like/{}", self.made.len()),
+        );
+        self.before.push(Node::new("ConstantOfShape", &[&sizes], &like));
+        node.op_type = Some(format!("{}Like", node.op_type()));
+        node.attributes
+            .retain(|attribute| attribute.name.as_deref() != Some("shape"));
+        node.inputs = vec![like];
+    }
+}
