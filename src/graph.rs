@@ -17,6 +17,7 @@ pub mod protobuf;
 pub mod random_nodes;
 pub mod recurrence;
 pub mod rewrite;
+pub mod rows;
 pub mod signature;
 pub mod surgery;
 pub mod upgrade;

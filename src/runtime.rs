@@ -1,4 +1,5 @@
-//! Running graphs. The rest of the server sees two traits; [`onnx`] is the only place that knows ONNX Runtime.
+//! Running graphs. The rest of the server sees two traits; [`onnx`] is the only place that knows ONNX Runtime, and
+//! [`rows`] does without it for graphs of small operators on a few rows.
 //!
 //! Architecture invariant: nothing here knows what a graph means.
 
@@ -7,6 +8,7 @@ pub mod one_thread;
 pub mod onnx;
 mod placement;
 mod processor;
+pub mod rows;
 mod threads;
 pub mod time_limit;
 

@@ -23,7 +23,7 @@ struct Layer {
 }
 
 /// Libraries that belong to some layers only. Others, such as `tracing`, are free to all but `domain`.
-const GUARDED: [&str; 27] = [
+const GUARDED: [&str; 28] = [
     "axum",
     "clap",
     "csv",
@@ -40,6 +40,7 @@ const GUARDED: [&str; 27] = [
     "ort",
     "prometheus",
     "prost",
+    "pulp",
     "rustls",
     "safetensors",
     "schemars",
@@ -72,7 +73,7 @@ const LAYERS: [Layer; 20] = [
     Layer {
         name: "runtime",
         may_use: &["graph"],
-        libraries: &["ort"],
+        libraries: &["ort", "pulp"],
     },
     Layer {
         name: "import",

@@ -129,6 +129,8 @@ const STEP: u64 = 200_000;
 pub const STEPS_IN_A_TURN: u64 = 4;
 /// Weights of a step above which they come from memory, time and again: 4 MB.
 const MANY_WEIGHTS: u64 = 1 << 20;
+/// Walks whose rows make full blocks for the kernels of rows.
+const WALKS_AT_ONCE: usize = 4;
 /// Dimensions for one pass of fixed-point iteration: of masked autoencoders it settles more, 21 to 28 (28×28, two
 /// levels, trained).
 const DIMENSIONS_OF_A_PASS: u64 = 16;
@@ -202,6 +204,15 @@ impl Wavefront {
         of_steps / (self.shape.pixels() as u64) > MANY_WEIGHTS
     }
 
+    /// Walks that share the steps of a turn: as many as caches hold the memory of, where more rows are not quicker.
+    fn walks_at_once(&self) -> usize {
+        if self.step.is_by_rows && !self.reads_many_weights() {
+            WALKS_AT_ONCE
+        } else {
+            usize::MAX
+        }
+    }
+
     /// Steps after which other work gets its turn.
     pub fn steps_in_a_turn(&self) -> u64 {
         if self.reads_many_weights() { 1 } else { STEPS_IN_A_TURN }
@@ -254,8 +265,15 @@ impl Wavefront {
     /// where the network predicts pixels by row and channel.
     pub fn advance(&self, walks: &mut [&mut Walk], steps: u64, settle: &mut Settle<'_>) -> Result<(), NetworkError> {
         let mut scratch = self.spare().buffers.pop().unwrap_or_default();
-        scratch.step.pasts.iter_mut().for_each(Recalled::forget);
-        let result = (0..steps).try_for_each(|_| self.step(walks, &mut scratch, settle));
+        let together = self.walks_at_once().min(walks.len()).max(1);
+        let result = walks.chunks_mut(together).enumerate().try_for_each(|(group, walks)| {
+            scratch.step.pasts.iter_mut().for_each(Recalled::forget);
+            let mut settle = |known: &Known<'_>| {
+                let walk = group * together + known.walk;
+                settle(&Known { walk, ..*known })
+            };
+            (0..steps).try_for_each(|_| self.step(walks, &mut scratch, &mut settle))
+        });
         self.spare().buffers.push(scratch);
         result
     }

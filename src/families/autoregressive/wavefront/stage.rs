@@ -6,7 +6,7 @@ use super::{Pair, Walk, Wavefront, inputs::Buffers, memory};
 use crate::{
     families::network::NetworkError,
     graph::wavefront::{Cache, Gather, Part},
-    runtime::{Engine, Program, Threads, View},
+    runtime::{Engine, Program, Threads, View, rows},
 };
 
 /// Values that a run of whole rows reads, at most, if it is of more than one row: enough places for the kernels.
@@ -16,6 +16,8 @@ const ROW_VALUES: usize = 1 << 22;
 #[derive(Debug)]
 pub(super) struct Stage {
     program: Arc<dyn Program>,
+    /// Whether kernels of rows run it, for which a few rows are as good as many.
+    pub(super) is_by_rows: bool,
     pub(super) part: Part,
     /// What a run is asked for: what the part gives, if anything, then what is kept.
     output_names: Vec<String>,
@@ -30,7 +32,13 @@ impl Stage {
         first: Option<&str>,
         caches: &[Cache],
     ) -> Result<Self, NetworkError> {
-        let program = engine.load_model(name, std::mem::take(&mut part.graph))?;
+        let graph = std::mem::take(&mut part.graph);
+        let by_rows = rows::program(name, &graph);
+        let is_by_rows = by_rows.is_some();
+        let program = match by_rows {
+            Some(program) => program,
+            None => engine.load_model(name, graph)?,
+        };
         let cached = part.caches.iter().map(|&place| caches[place].output.as_str());
         let output_names = first
             .into_iter()
@@ -40,6 +48,7 @@ impl Stage {
             .collect();
         Ok(Self {
             program,
+            is_by_rows,
             part,
             output_names,
         })
