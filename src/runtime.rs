@@ -49,6 +49,15 @@ pub trait Engine: Debug + Send + Sync {
         self.load(name, bytes)
     }
 
+    /// The same for a graph that computes every row by itself and runs often on a few of them: by kernels of [`rows`]
+    /// where they know all that is in it.
+    fn load_rows(&self, name: &str, graph: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+        match rows::program(name, &graph) {
+            Some(program) => Ok(program),
+            None => self.load_model(name, graph),
+        }
+    }
+
     /// The same for a graph that may never run: nothing is made, and nothing checked, before its first run.
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program>;
 
@@ -78,6 +87,11 @@ pub trait Program: Debug + Send + Sync {
         threads: Threads,
         read: &mut dyn FnMut(&[View<'_>]),
     ) -> Result<(), RuntimeError>;
+
+    /// Whether rows of a small batch take no longer than those of a large one.
+    fn likes_few_rows(&self) -> bool {
+        false
+    }
 
     /// Runs the graph and answers the named outputs, in that order.
     fn run(&self, inputs: &[Input<'_>], outputs: &[&str], threads: Threads) -> Result<Vec<Output>, RuntimeError> {

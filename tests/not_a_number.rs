@@ -12,6 +12,7 @@ use std::sync::{
 use common::{call, can, engine, fixtures, model, repository_of, resources_of};
 use density_server::{
     domain::image::Image,
+    graph::protobuf::Model as Graph,
     model::{
         Kind, Model, PerImage, Refusal,
         classify::{Classifies, ClassifyAsk},
@@ -42,6 +43,12 @@ struct BreakingProgram {
 impl Engine for Breaking {
     fn load(&self, name: &str, graph: Vec<u8>) -> Result<Arc<dyn Program>, RuntimeError> {
         let inner = self.inner.load(name, graph)?;
+        let broken = Arc::clone(&self.broken);
+        Ok(Arc::new(BreakingProgram { inner, broken }))
+    }
+
+    fn load_rows(&self, name: &str, graph: Graph) -> Result<Arc<dyn Program>, RuntimeError> {
+        let inner = self.inner.load_rows(name, graph)?;
         let broken = Arc::clone(&self.broken);
         Ok(Arc::new(BreakingProgram { inner, broken }))
     }

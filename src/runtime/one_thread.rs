@@ -77,6 +77,10 @@ impl Engine for Graphs {
         self.engine.load_model(name, graph).map(|program| self.told(program))
     }
 
+    fn load_rows(&self, name: &str, graph: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+        self.engine.load_rows(name, graph).map(|program| self.told(program))
+    }
+
     fn load_later(&self, name: &str, graph: Vec<u8>) -> Arc<dyn Program> {
         self.told(self.engine.load_later(name, graph))
     }
@@ -87,6 +91,10 @@ impl Engine for Graphs {
 }
 
 impl Program for Told {
+    fn likes_few_rows(&self) -> bool {
+        self.program.likes_few_rows()
+    }
+
     fn run_with(
         &self,
         inputs: &[Input<'_>],

@@ -30,7 +30,7 @@ const ROWS_AT_ONCE: usize = 96;
 
 /// The graph as a program, or `None` where kernels for it, or for this processor, are missing. `name` appears in
 /// messages.
-pub fn program(name: &str, graph: &Model) -> Option<Arc<dyn Program>> {
+pub(super) fn program(name: &str, graph: &Model) -> Option<Arc<dyn Program>> {
     let processor = Arch::new();
     let columns = product::columns(processor)?;
     let plan = rows::plan(graph)?;
@@ -195,6 +195,10 @@ impl RowProgram {
 }
 
 impl Program for RowProgram {
+    fn likes_few_rows(&self) -> bool {
+        true
+    }
+
     fn run_with(
         &self,
         inputs: &[Input<'_>],

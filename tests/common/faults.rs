@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use density_server::runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View};
+use density_server::{
+    graph::protobuf::Model,
+    runtime::{Engine, Input, Program, RuntimeError, Threads, Values, View},
+};
 
 /// The level in the first place of an image that makes a run break, once [`Faults::arm`] was called.
 pub(crate) const BREAKING_LEVEL: u8 = 3;
@@ -87,6 +90,14 @@ impl Engine for FaultyEngine {
         self.faults.loads.fetch_add(1, Ordering::SeqCst);
         Ok(Arc::new(FaultyProgram {
             inner: self.inner.load(name, graph)?,
+            faults: Arc::clone(&self.faults),
+        }))
+    }
+
+    fn load_rows(&self, name: &str, graph: Model) -> Result<Arc<dyn Program>, RuntimeError> {
+        self.faults.loads.fetch_add(1, Ordering::SeqCst);
+        Ok(Arc::new(FaultyProgram {
+            inner: self.inner.load_rows(name, graph)?,
             faults: Arc::clone(&self.faults),
         }))
     }

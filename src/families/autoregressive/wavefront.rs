@@ -206,7 +206,7 @@ impl Wavefront {
 
     /// Walks that share the steps of a turn: as many as caches hold the memory of, where more rows are not quicker.
     fn walks_at_once(&self) -> usize {
-        if self.step.is_by_rows && !self.reads_many_weights() {
+        if self.step.program.likes_few_rows() && !self.reads_many_weights() {
             WALKS_AT_ONCE
         } else {
             usize::MAX

@@ -6,7 +6,7 @@ use super::{Pair, Walk, Wavefront, inputs::Buffers, memory};
 use crate::{
     families::network::NetworkError,
     graph::wavefront::{Cache, Gather, Part},
-    runtime::{Engine, Program, Threads, View, rows},
+    runtime::{Engine, Program, Threads, View},
 };
 
 /// Values that a run of whole rows reads, at most, if it is of more than one row: enough places for the kernels.
@@ -15,9 +15,7 @@ const ROW_VALUES: usize = 1 << 22;
 /// A part of the program with its runtime.
 #[derive(Debug)]
 pub(super) struct Stage {
-    program: Arc<dyn Program>,
-    /// Whether kernels of rows run it, for which a few rows are as good as many.
-    pub(super) is_by_rows: bool,
+    pub(super) program: Arc<dyn Program>,
     pub(super) part: Part,
     /// What a run is asked for: what the part gives, if anything, then what is kept.
     output_names: Vec<String>,
@@ -32,13 +30,7 @@ impl Stage {
         first: Option<&str>,
         caches: &[Cache],
     ) -> Result<Self, NetworkError> {
-        let graph = std::mem::take(&mut part.graph);
-        let by_rows = rows::program(name, &graph);
-        let is_by_rows = by_rows.is_some();
-        let program = match by_rows {
-            Some(program) => program,
-            None => engine.load_model(name, graph)?,
-        };
+        let program = engine.load_rows(name, std::mem::take(&mut part.graph))?;
         let cached = part.caches.iter().map(|&place| caches[place].output.as_str());
         let output_names = first
             .into_iter()
@@ -48,7 +40,6 @@ impl Stage {
             .collect();
         Ok(Self {
             program,
-            is_by_rows,
             part,
             output_names,
         })
