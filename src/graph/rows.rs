@@ -52,6 +52,9 @@ pub enum Rows {
     Step(usize),
 }
 
+/// Values side by side, each with its width.
+pub type Parts = Vec<(Rows, usize)>;
+
 /// What an operation of two operands reads.
 #[derive(Debug, Clone)]
 pub enum Operand {
@@ -67,7 +70,7 @@ pub enum Step<'a> {
     /// Rows side by side, multiplied with weights [Σ widths, outputs]; then the bias is added.
     Product {
         /// What stands side by side, with widths.
-        parts: Vec<(Rows, usize)>,
+        parts: Parts,
         /// The weights: see [`reals`].
         weights: &'a Tensor,
         /// One for each output.
@@ -78,7 +81,7 @@ pub enum Step<'a> {
     /// An operation on pairs of values.
     Combine(Operation, Operand, Operand),
     /// Values side by side, with widths.
-    Join(Vec<(Rows, usize)>),
+    Join(Parts),
     /// Some of the values: ranges by first and length.
     Select(Rows, Vec<(usize, usize)>),
     /// The rows of a table, by the number that an input has for each row.

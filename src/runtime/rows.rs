@@ -21,7 +21,7 @@ use self::{
 use super::{Input, Program, RuntimeError, Threads, Values, View, time_limit};
 use crate::graph::{
     protobuf::{ElementType, Model},
-    rows::{self, Function, Operand, Operation, Plan, Rows, Step},
+    rows::{self, Function, Operand, Operation, Parts, Plan, Rows, Step},
 };
 
 /// Rows that go through all steps at once: enough for the products, few enough for what lies between them to stay in
@@ -73,7 +73,7 @@ enum Task {
     },
     Map(Function, Rows),
     Combine(Operation, [Operand; 2]),
-    Join(Vec<(Rows, usize)>),
+    Join(Parts),
     Select(Rows, Vec<(usize, usize)>),
     LookUp {
         table: Vec<f32>,

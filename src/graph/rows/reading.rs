@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Function, Operand, Operation, Output, Plan, Rows, Source, Step, reals};
+use super::{Function, Operand, Operation, Output, Parts, Plan, Rows, Source, Step, reals};
 use crate::graph::{
     constant::Constant,
     protobuf::{BOOL, Dim, DimValue, ElementType, Graph, Model, Node, Tensor, ValueInfo},
@@ -36,7 +36,7 @@ pub(super) fn plan(model: &Model) -> Option<Plan<'_>> {
 #[derive(Clone)]
 enum Value<'a> {
     /// Values side by side, with widths, and the sizes of the axes that they have together.
-    Rows(Vec<(Rows, usize)>, Vec<usize>),
+    Rows(Parts, Vec<usize>),
     /// A number for each row: an input.
     Number(usize),
     /// A byte for each row: an input.
@@ -69,7 +69,7 @@ impl<'a> Reader<'a> {
             let (element, features) = features(input)?;
             let width = features.iter().product();
             let value = match element {
-                ElementType::Float => Value::Rows(vec![(Rows::Input(at), width)], features),
+                ElementType::Float if width > 0 => Value::Rows(vec![(Rows::Input(at), width)], features),
                 ElementType::Int64 if width == 1 => Value::Number(at),
                 ElementType::Uint8 if width == 1 => Value::Byte(at),
                 _ => return None,
@@ -120,13 +120,16 @@ impl<'a> Reader<'a> {
         self.steps.len() - 1
     }
 
-    fn computed(&mut self, step: Step<'a>, features: Vec<usize>) -> Value<'a> {
+    /// What a step computes, if that is anything.
+    fn computed(&mut self, step: Step<'a>, features: Vec<usize>) -> Option<Value<'a>> {
         let width = features.iter().product();
-        let step = self.step(step, width);
-        Value::Rows(vec![(Rows::Step(step), width)], features)
+        (width > 0).then(|| {
+            let step = self.step(step, width);
+            Value::Rows(vec![(Rows::Step(step), width)], features)
+        })
     }
 
-    fn rows(&self, name: &str) -> Option<(Vec<(Rows, usize)>, Vec<usize>)> {
+    fn rows(&self, name: &str) -> Option<(Parts, Vec<usize>)> {
         match self.values.get(name)? {
             Value::Rows(parts, features) => Some((parts.clone(), features.clone())),
             _ => None,
@@ -134,7 +137,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Joins parts, once.
-    fn join(&mut self, parts: Vec<(Rows, usize)>) -> usize {
+    fn join(&mut self, parts: Parts) -> usize {
         let joined = |step: &Step<'_>| matches!(step, Step::Join(joined) if *joined == parts);
         if let Some(step) = self.steps.iter().position(joined) {
             return step;
@@ -173,7 +176,8 @@ impl<'a> Reader<'a> {
         let (rows, outputs) = (usize::try_from(rows).ok()?, usize::try_from(outputs).ok()?);
         let bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
         let fits = *inputs == rows && bias.len() == outputs && weights.data_type == Some(ElementType::Float as i32);
-        fits.then(|| self.computed(Step::Product { parts, weights, bias }, vec![outputs]))
+        self.computed(Step::Product { parts, weights, bias }, vec![outputs])
+            .filter(|_| fits)
     }
 
     fn concatenation(&mut self, names: &[&str]) -> Option<Value<'a>> {
@@ -205,7 +209,7 @@ impl<'a> Reader<'a> {
             let table = Constant::read(self.constant(data)?)?;
             let features = table.dims.get(1..)?.to_vec();
             let table = table.as_floats()?.to_vec();
-            return Some(self.computed(Step::LookUp { table, index }, features));
+            return self.computed(Step::LookUp { table, index }, features);
         }
         let indices: Option<Vec<usize>> = self.ints(indices)?.iter().map(|&i| usize::try_from(i).ok()).collect();
         self.select(data, &indices?).filter(|_| axis == 1)
@@ -227,7 +231,7 @@ impl<'a> Reader<'a> {
             }
         }
         *first = indices.len();
-        Some(self.computed(Step::Select(rows, ranges), features))
+        self.computed(Step::Select(rows, ranges), features)
     }
 
     /// The sizes of a new shape that keeps the batch, and what each row has.
@@ -249,12 +253,12 @@ impl<'a> Reader<'a> {
         };
         let outside = Constant::read(self.constant(outside)?)?.single()? as f32;
         let (inside, features) = self.whole(inside)?;
-        Some(self.computed(Step::Where { mask, inside, outside }, features))
+        self.computed(Step::Where { mask, inside, outside }, features)
     }
 
     fn map(&mut self, function: Function, input: &str) -> Option<Value<'a>> {
         let (rows, features) = self.whole(input)?;
-        Some(self.computed(Step::Map(function, rows), features))
+        self.computed(Step::Map(function, rows), features)
     }
 
     fn combine(&mut self, operation: Operation, left: &str, right: &str) -> Option<Value<'a>> {
@@ -268,7 +272,7 @@ impl<'a> Reader<'a> {
             Some(side) => side.as_ref().map(|&(rows, _)| Operand::Rows(rows)),
             None => self.for_every_row(name, &features).map(Operand::Constant),
         });
-        Some(self.computed(Step::Combine(operation, left?, right?), features))
+        self.computed(Step::Combine(operation, left?, right?), features)
     }
 
     /// A constant that is the same for every row: of its sizes, or a single value.
