@@ -28,8 +28,12 @@ use crate::graph::{
 /// caches.
 const ROWS_AT_ONCE: usize = 96;
 
-/// The graph as a program, or `None` where kernels for it, or for this processor, are missing. `name` appears in
-/// messages.
+/// Weights above which a graph is left to the runtime, 64 MB of them: they come from memory in any case, and laying them
+/// out holds them twice.
+const MOST_WEIGHTS: usize = 1 << 24;
+
+/// The graph as a program, or `None` where kernels for it, or for this processor, are missing, or its weights are too
+/// many. `name` appears in messages.
 pub(super) fn program(name: &str, graph: &Model) -> Option<Arc<dyn Program>> {
     let processor = Arch::new();
     let columns = product::columns(processor)?;
@@ -96,7 +100,11 @@ impl RowProgram {
             }
             _ => 0,
         });
-        let mut panels = Panels::with_room_for(room.sum());
+        let room = room.sum();
+        if room > MOST_WEIGHTS {
+            return None;
+        }
+        let mut panels = Panels::with_room_for(room);
         let inputs = plan.inputs.into_iter().map(|input| Source {
             name: input.name.to_owned(),
             width: input.width,
