@@ -1,7 +1,7 @@
 //! Sequences whose batch is the second axis, as transformers and recurrent layers of PyTorch have it by default.
 
 use super::{
-    protobuf::{Dim, DimValue, Graph, Model, Node, ValueInfo},
+    protobuf::{Graph, Model, Node, ValueInfo},
     surgery,
 };
 
@@ -63,19 +63,13 @@ fn swap(value: &mut ValueInfo) -> String {
 
 /// The axes that a value declares, if they are so many; none for those of no fixed size.
 fn sizes<const AXES: usize>(value: &ValueInfo) -> Option<[Option<i64>; AXES]> {
-    let shape = value.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref()?;
-    let size = |dim: &Dim| match dim.value {
-        Some(DimValue::Fixed(size)) => Some(size),
-        _ => None,
-    };
-    let all: Vec<Option<i64>> = shape.dims.iter().map(size).collect();
-    all.try_into().ok()
+    value.sizes()?.try_into().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::protobuf::ElementType;
+    use crate::graph::protobuf::{Dim, DimValue, ElementType};
 
     fn model(taken: [i64; 2], given: &[i64]) -> Model {
         let value = |name: &str, sizes: &[i64]| {

@@ -12,31 +12,44 @@ use super::{
 #[derive(Debug)]
 pub struct Plan<'a> {
     /// The inputs of the graph, in its order.
-    pub inputs: Vec<Source<'a>>,
+    pub inputs: Vec<Source>,
     /// Widths of what the steps compute, one after the other.
     pub widths: Vec<usize>,
     /// A step for each of `widths`.
-    pub steps: Vec<Step<'a>>,
+    pub steps: Vec<Step>,
+    /// What the products multiply with.
+    pub factors: Vec<Factors<'a>>,
     /// The outputs of the graph, in its order.
-    pub outputs: Vec<Output<'a>>,
+    pub outputs: Vec<Output>,
 }
 
 /// An input.
 #[derive(Debug)]
-pub struct Source<'a> {
+pub struct Source {
     /// Its name.
-    pub name: &'a str,
+    pub name: String,
     /// Values for each row.
     pub width: usize,
     /// Their type: reals, or numbers and bytes of which each row has one.
     pub element: ElementType,
 }
 
+/// What a product multiplies with, and adds.
+#[derive(Debug)]
+pub struct Factors<'a> {
+    /// Rows of the weights: values that are multiplied.
+    pub inputs: usize,
+    /// The weights, [inputs, outputs]: see [`reals`].
+    pub weights: &'a Tensor,
+    /// What is added: one for each output.
+    pub bias: Vec<f32>,
+}
+
 /// An output.
 #[derive(Debug)]
-pub struct Output<'a> {
+pub struct Output {
     /// Its name.
-    pub name: &'a str,
+    pub name: String,
     /// Sizes of the axes after the batch.
     pub features: Vec<usize>,
     /// The step that computes it.
@@ -66,15 +79,13 @@ pub enum Operand {
 
 /// A step.
 #[derive(Debug)]
-pub enum Step<'a> {
-    /// Rows side by side, multiplied with weights [Σ widths, outputs]; then the bias is added.
+pub enum Step {
+    /// Rows side by side, multiplied with weights; then the bias is added.
     Product {
         /// What stands side by side, with widths.
         parts: Parts,
-        /// The weights: see [`reals`].
-        weights: &'a Tensor,
-        /// One for each output.
-        bias: Vec<f32>,
+        /// With what: a place among [`Plan::factors`].
+        factors: usize,
     },
     /// A function of single values.
     Map(Function, Rows),

@@ -3,7 +3,7 @@
 
 use super::{
     GraphError,
-    protobuf::{Dim, DimValue, ElementType, Model, ValueInfo},
+    protobuf::{DimValue, ElementType, Model, ValueInfo},
 };
 
 /// One input or output that a graph must have: `[batch, sizes…]`.
@@ -92,12 +92,8 @@ pub fn features(model: &Model, output: &str) -> Result<usize, GraphError> {
 fn fixed_sizes(model: &Model, output: &str) -> Option<Vec<Option<usize>>> {
     let mut outputs = model.graph.iter().flat_map(|graph| &graph.outputs);
     let value = outputs.find(|value| value.name() == output)?;
-    let shape = value.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref()?;
-    let size = |dim: &Dim| match dim.value {
-        Some(DimValue::Fixed(size)) => usize::try_from(size).ok().filter(|size| *size > 0),
-        _ => None,
-    };
-    Some(shape.dims.iter().map(size).collect())
+    let size = |size: i64| usize::try_from(size).ok().filter(|size| *size > 0);
+    Some(value.sizes()?.into_iter().map(|own| own.and_then(size)).collect())
 }
 
 /// The sizes after the batch axis of an output, which must declare all of them.

@@ -79,12 +79,8 @@ fn dim(size: i64) -> Dim {
 
 /// The sizes that a value declares, if it declares all.
 fn sizes(value: &ValueInfo) -> Option<Vec<i64>> {
-    let shape = value.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref()?;
-    let size = |dim: &Dim| match dim.value {
-        Some(DimValue::Fixed(size)) => Some(size).filter(|&size| size > 0),
-        _ => None,
-    };
-    shape.dims.iter().map(size).collect()
+    let sizes = value.sizes()?.into_iter();
+    sizes.map(|size| size.filter(|&size| size > 0)).collect()
 }
 
 #[cfg(test)]

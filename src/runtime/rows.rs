@@ -21,15 +21,15 @@ use self::{
 use super::{Input, Program, RuntimeError, Threads, Values, View, time_limit};
 use crate::graph::{
     protobuf::{ElementType, Model},
-    rows::{self, Function, Operand, Operation, Parts, Plan, Rows, Step},
+    rows::{self, Factors, Operand, Output, Plan, Rows, Source, Step},
 };
 
 /// Rows that go through all steps at once: enough for the products, few enough for what lies between them to stay in
 /// caches.
 const ROWS_AT_ONCE: usize = 96;
 
-/// Weights above which a graph is left to the runtime, 64 MB of them: they come from memory in any case, and laying them
-/// out holds them twice.
+/// Weights above which a graph is left to the runtime, 64 MB of them: they come from memory in any case, and are held
+/// twice while they are laid out.
 const MOST_WEIGHTS: usize = 1 << 24;
 
 /// The graph as a program, or `None` where kernels for it, or for this processor, are missing, or its weights are too
@@ -46,97 +46,36 @@ struct RowProgram {
     name: String,
     processor: Arch,
     inputs: Vec<Source>,
-    steps: Vec<Task>,
-    memory: Memory,
+    steps: Vec<Step>,
+    /// Of the products.
+    weights: Vec<Weights>,
     panels: Panels,
+    memory: Memory,
     outputs: Vec<Output>,
     /// Buffers that no run uses now.
     spare: Mutex<Vec<Buffers>>,
 }
 
-#[derive(Debug)]
-struct Source {
-    name: String,
-    width: usize,
-    element: ElementType,
-}
-
-#[derive(Debug)]
-struct Output {
-    name: String,
-    features: Vec<usize>,
-    step: usize,
-}
-
-/// A step with what it needs at hand.
-#[derive(Debug)]
-enum Task {
-    Product {
-        parts: Vec<(Rows, usize)>,
-        weights: Weights,
-    },
-    Map(Function, Rows),
-    Combine(Operation, [Operand; 2]),
-    Join(Parts),
-    Select(Rows, Vec<(usize, usize)>),
-    LookUp {
-        table: Vec<f32>,
-        index: usize,
-    },
-    Where {
-        mask: usize,
-        inside: Rows,
-        outside: f32,
-    },
-}
-
 impl RowProgram {
     fn new(name: &str, plan: Plan<'_>, (processor, columns): (Arch, usize)) -> Option<Self> {
         let memory = Memory::of(&plan);
-        let room = plan.steps.iter().map(|step| match step {
-            Step::Product { parts, bias, .. } => {
-                let inputs = parts.iter().map(|(_, width)| width).sum();
-                Weights::room(inputs, bias.len(), columns)
-            }
-            _ => 0,
-        });
-        let room = room.sum();
+        let room = |factors: &Factors<'_>| Weights::room(factors.inputs, factors.bias.len(), columns);
+        let room = plan.factors.iter().map(room).sum();
         if room > MOST_WEIGHTS {
             return None;
         }
         let mut panels = Panels::with_room_for(room);
-        let inputs = plan.inputs.into_iter().map(|input| Source {
-            name: input.name.to_owned(),
-            width: input.width,
-            element: input.element,
-        });
-        let outputs = plan.outputs.into_iter().map(|output| Output {
-            name: output.name.to_owned(),
-            features: output.features,
-            step: output.step,
-        });
-        let steps = plan.steps.into_iter().map(|step| {
-            Some(match step {
-                Step::Product { parts, weights, bias } => Task::Product {
-                    parts,
-                    weights: panels.push(&rows::reals(weights)?, bias, columns),
-                },
-                Step::Map(function, rows) => Task::Map(function, rows),
-                Step::Combine(operation, left, right) => Task::Combine(operation, [left, right]),
-                Step::Join(parts) => Task::Join(parts),
-                Step::Select(rows, ranges) => Task::Select(rows, ranges),
-                Step::LookUp { table, index } => Task::LookUp { table, index },
-                Step::Where { mask, inside, outside } => Task::Where { mask, inside, outside },
-            })
-        });
+        let lay = |factors: Factors<'_>| Some(panels.push(&rows::reals(factors.weights)?, factors.bias, columns));
+        let weights = plan.factors.into_iter().map(lay).collect::<Option<_>>()?;
         Some(Self {
             name: name.to_owned(),
             processor,
-            inputs: inputs.collect(),
-            steps: steps.collect::<Option<_>>()?,
-            memory,
+            inputs: plan.inputs,
+            steps: plan.steps,
+            weights,
             panels,
-            outputs: outputs.collect(),
+            memory,
+            outputs: plan.outputs,
             spare: Mutex::default(),
         })
     }
@@ -144,7 +83,7 @@ impl RowProgram {
     fn follow(&self, inputs: &[Values<'_>], rows: usize, buffers: &mut Buffers) -> Result<(), String> {
         for start in (0..rows).step_by(ROWS_AT_ONCE) {
             let rows = ROWS_AT_ONCE.min(rows - start);
-            for (at, task) in self.steps.iter().enumerate() {
+            for (at, step) in self.steps.iter().enumerate() {
                 let mut buffer = buffers.take(&self.memory, at);
                 let run = Run {
                     program: self,
@@ -153,7 +92,7 @@ impl RowProgram {
                     start,
                     rows,
                 };
-                let result = run.task(task, self.memory.range_mut(at, &mut buffer, (start, rows)), at);
+                let result = run.step(step, self.memory.range_mut(at, &mut buffer, (start, rows)), at);
                 buffers.give_back(&self.memory, at, buffer);
                 result?;
             }
@@ -195,7 +134,7 @@ impl RowProgram {
             let output = output.ok_or_else(|| format!("no output {name:?}"))?;
             Ok(View {
                 shape: [&[rows], &output.features[..]].concat(),
-                values: buffers.all(&self.memory, output.step, rows),
+                values: buffers.range(&self.memory, output.step, (0, rows)),
             })
         };
         names.iter().map(view).collect()
@@ -245,32 +184,32 @@ struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn task(&self, task: &Task, into: &mut [f32], at: usize) -> Result<(), String> {
+    fn step(&self, step: &Step, into: &mut [f32], at: usize) -> Result<(), String> {
         let processor = self.program.processor;
         let width = self.program.memory.width(at);
-        match task {
-            Task::Product { parts, weights } => {
+        match step {
+            Step::Product { parts, factors } => {
                 let parts = self.parts(parts);
                 processor.dispatch(Product {
                     parts: &parts,
-                    weights,
+                    weights: &self.program.weights[*factors],
                     panels: &self.program.panels,
                     rows: self.rows,
                     into,
                 });
             }
-            &Task::Map(function, rows) => {
+            &Step::Map(function, rows) => {
                 let from = self.values(rows);
                 processor.dispatch(Map { function, from, into });
             }
-            Task::Combine(operation, [left, right]) => processor.dispatch(Combine {
+            Step::Combine(operation, left, right) => processor.dispatch(Combine {
                 operation: *operation,
                 left: self.side(left),
                 right: self.side(right),
                 width,
                 into,
             }),
-            Task::Join(parts) => {
+            Step::Join(parts) => {
                 let parts = self.parts(parts);
                 for (row, into) in into.chunks_exact_mut(width).enumerate() {
                     let mut rest = into;
@@ -281,7 +220,7 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            Task::Select(rows, ranges) => {
+            Step::Select(rows, ranges) => {
                 let from = self.values(*rows);
                 let from = from.chunks_exact(from.len() / self.rows);
                 for (from, into) in from.zip(into.chunks_exact_mut(width)) {
@@ -293,7 +232,7 @@ impl<'a> Run<'a> {
                     }
                 }
             }
-            Task::LookUp { table, index } => {
+            Step::LookUp { table, index } => {
                 for (&number, into) in self.numbers(*index).iter().zip(into.chunks_exact_mut(width)) {
                     let row = usize::try_from(number)
                         .ok()
@@ -301,7 +240,7 @@ impl<'a> Run<'a> {
                     into.copy_from_slice(row.ok_or_else(|| format!("row {number} of a table that ends before it"))?);
                 }
             }
-            Task::Where { mask, inside, outside } => {
+            Step::Where { mask, inside, outside } => {
                 let inside = self.values(*inside).chunks_exact(width);
                 for ((&mask, inside), into) in self.bytes(*mask).iter().zip(inside).zip(into.chunks_exact_mut(width)) {
                     if mask == 0 {

@@ -211,6 +211,7 @@ mod tests {
         assert_eq!((graph.nodes[1].int("end", 9), graph.nodes[2].int("start", 9)), (0, 1));
         assert_eq!(graph.nodes[5].inputs, [graph.nodes[4].outputs[0].as_str(), "x"]);
     }
+
     #[test]
     fn of_several_rows_that_are_computed_of_nothing_the_first_is_repeated() {
         let varying = HashSet::from(["x".to_owned()]);

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use super::{Attribute, ElementType, Model, Node, Remark, Tensor};
+use super::{Attribute, Dim, DimValue, ElementType, Model, Node, Remark, Tensor, ValueInfo};
 
 impl Model {
     /// Version of the standard operators.
@@ -39,6 +39,18 @@ impl ElementType {
             Self::Double => Some(8),
             Self::Uint8 | Self::Int64 => None,
         }
+    }
+}
+
+impl ValueInfo {
+    /// The sizes of its declared shape, each if it is fixed; `None` if it declares none.
+    pub fn sizes(&self) -> Option<Vec<Option<i64>>> {
+        let shape = self.type_info.as_ref()?.tensor.as_ref()?.shape.as_ref()?;
+        let size = |dim: &Dim| match dim.value {
+            Some(DimValue::Fixed(size)) => Some(size),
+            _ => None,
+        };
+        Some(shape.dims.iter().map(size).collect())
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{Function, Operand, Operation, Output, Parts, Plan, Rows, Source, Step, reals};
+use super::{Factors, Function, Operand, Operation, Output, Parts, Plan, Rows, Source, Step, reals};
 use crate::graph::{
     constant::Constant,
-    protobuf::{BOOL, Dim, DimValue, ElementType, Graph, Model, Node, Tensor, ValueInfo},
+    protobuf::{BOOL, ElementType, Graph, Model, Node, Tensor, ValueInfo},
 };
 
 pub(super) fn plan(model: &Model) -> Option<Plan<'_>> {
@@ -16,8 +16,8 @@ pub(super) fn plan(model: &Model) -> Option<Plan<'_>> {
     }
     let mut outputs = Vec::new();
     for output in &graph.outputs {
-        let name = output.name();
-        let (parts, features) = reader.rows(name)?;
+        let name = output.name().to_owned();
+        let (parts, features) = reader.rows(&name)?;
         let step = match parts[..] {
             [(Rows::Step(step), _)] => step,
             _ => reader.join(parts),
@@ -28,6 +28,7 @@ pub(super) fn plan(model: &Model) -> Option<Plan<'_>> {
         inputs: reader.inputs,
         widths: reader.widths,
         steps: reader.steps,
+        factors: reader.factors,
         outputs,
     })
 }
@@ -49,9 +50,10 @@ enum Value<'a> {
 
 struct Reader<'a> {
     values: HashMap<&'a str, Value<'a>>,
-    inputs: Vec<Source<'a>>,
+    inputs: Vec<Source>,
     widths: Vec<usize>,
-    steps: Vec<Step<'a>>,
+    steps: Vec<Step>,
+    factors: Vec<Factors<'a>>,
 }
 
 impl<'a> Reader<'a> {
@@ -61,6 +63,7 @@ impl<'a> Reader<'a> {
             inputs: Vec::new(),
             widths: Vec::new(),
             steps: Vec::new(),
+            factors: Vec::new(),
         };
         for tensor in &graph.initializers {
             reader.values.insert(tensor.name(), Value::Constant(tensor));
@@ -74,8 +77,8 @@ impl<'a> Reader<'a> {
                 ElementType::Uint8 if width == 1 => Value::Byte(at),
                 _ => return None,
             };
-            let name = input.name();
-            reader.values.insert(name, value);
+            reader.values.insert(input.name(), value);
+            let name = input.name().to_owned();
             reader.inputs.push(Source { name, width, element });
         }
         Some(reader)
@@ -114,14 +117,14 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn step(&mut self, step: Step<'a>, width: usize) -> usize {
+    fn step(&mut self, step: Step, width: usize) -> usize {
         self.steps.push(step);
         self.widths.push(width);
         self.steps.len() - 1
     }
 
     /// What a step computes, if that is anything.
-    fn computed(&mut self, step: Step<'a>, features: Vec<usize>) -> Option<Value<'a>> {
+    fn computed(&mut self, step: Step, features: Vec<usize>) -> Option<Value<'a>> {
         let width = features.iter().product();
         (width > 0).then(|| {
             let step = self.step(step, width);
@@ -138,7 +141,7 @@ impl<'a> Reader<'a> {
 
     /// Joins parts, once.
     fn join(&mut self, parts: Parts) -> usize {
-        let joined = |step: &Step<'_>| matches!(step, Step::Join(joined) if *joined == parts);
+        let joined = |step: &Step| matches!(step, Step::Join(joined) if *joined == parts);
         if let Some(step) = self.steps.iter().position(joined) {
             return step;
         }
@@ -176,7 +179,9 @@ impl<'a> Reader<'a> {
         let (rows, outputs) = (usize::try_from(rows).ok()?, usize::try_from(outputs).ok()?);
         let bias = bias.unwrap_or_else(|| vec![0.0; outputs]);
         let fits = *inputs == rows && bias.len() == outputs && weights.data_type == Some(ElementType::Float as i32);
-        self.computed(Step::Product { parts, weights, bias }, vec![outputs])
+        let (inputs, factors) = (rows, self.factors.len());
+        self.factors.push(Factors { inputs, weights, bias });
+        self.computed(Step::Product { parts, factors }, vec![outputs])
             .filter(|_| fits)
     }
 
@@ -310,12 +315,8 @@ fn operation(name: &str) -> Option<Operation> {
 
 /// The type of a value, and the sizes of its axes after the batch.
 fn features(value: &ValueInfo) -> Option<(ElementType, Vec<usize>)> {
-    let tensor = value.type_info.as_ref()?.tensor.as_ref()?;
-    let element = ElementType::of(tensor.element_type?)?;
-    let size = |dim: &Dim| match dim.value {
-        Some(DimValue::Fixed(size)) => usize::try_from(size).ok(),
-        _ => None,
-    };
-    let (_, sizes) = tensor.shape.as_ref()?.dims.split_first()?;
-    Some((element, sizes.iter().map(size).collect::<Option<_>>()?))
+    let element = value.type_info.as_ref()?.tensor.as_ref()?.element_type?;
+    let sizes = value.sizes()?;
+    let features = sizes.iter().skip(1).map(|size| usize::try_from((*size)?).ok());
+    Some((ElementType::of(element)?, features.collect::<Option<_>>()?))
 }

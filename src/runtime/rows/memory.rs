@@ -1,5 +1,7 @@
 //! Where the values of steps lie: in buffers that later steps use again, but what is handed out in buffers of its own.
 
+use std::ops::Range;
+
 use crate::graph::rows::{Operand, Plan, Rows, Step};
 
 /// Which buffer each step writes.
@@ -67,9 +69,13 @@ impl Memory {
         buffer: &'a mut [f32],
         (start, rows): (usize, usize),
     ) -> &'a mut [f32] {
+        &mut buffer[self.span(step, start, rows)]
+    }
+
+    fn span(&self, step: usize, start: usize, rows: usize) -> Range<usize> {
         let Place { width, holds_all, .. } = self.places[step];
-        let start = if holds_all { start } else { 0 };
-        &mut buffer[start * width..][..rows * width]
+        let first = if holds_all { start * width } else { 0 };
+        first..first + rows * width
     }
 }
 
@@ -101,22 +107,11 @@ impl Buffers {
 
     /// What a step computed of so many rows from `start`.
     pub(super) fn range(&self, memory: &Memory, step: usize, (start, rows): (usize, usize)) -> &[f32] {
-        let Place {
-            buffer,
-            width,
-            holds_all,
-        } = memory.places[step];
-        let start = if holds_all { start } else { 0 };
-        &self.0[buffer][start * width..][..rows * width]
-    }
-
-    /// What a step computed of all rows.
-    pub(super) fn all(&self, memory: &Memory, step: usize, rows: usize) -> &[f32] {
-        self.range(memory, step, (0, rows))
+        &self.0[memory.places[step].buffer][memory.span(step, start, rows)]
     }
 }
 
-fn reads(step: &Step<'_>) -> Vec<Rows> {
+fn reads(step: &Step) -> Vec<Rows> {
     let of = |operand: &Operand| match operand {
         Operand::Rows(rows) => Some(*rows),
         Operand::Constant(_) => None,
