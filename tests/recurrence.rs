@@ -116,7 +116,8 @@ proptest! {
         let mut network = load(&sketch).unwrap();
         let images = random_images(sketch.shape(), 19);
         let given: Vec<Given<'_>> = images.iter().map(|levels| levels[..].into()).collect();
-        network.verify_program(&given).unwrap();
+        let verdict = network.verify_program(&given).unwrap();
+        network.accept(&verdict);
         let logits = network.logits(&given, Threads::One).unwrap();
         for (row, (levels, map)) in images.iter().zip(scores(&network, &images)).enumerate() {
             let expected = sketch.naive_log_probabilities(levels);
@@ -288,7 +289,7 @@ fn a_step_that_does_not_keep_pixels_apart_is_refused() {
         mixes: true,
         ..sketch()
     };
-    let mut network = load(&sketch).unwrap();
+    let network = load(&sketch).unwrap();
     let image = vec![0; sketch.shape().dimensions()];
     match network.verify_program(&[image[..].into()]) {
         Err(NetworkError::Company(difference)) => assert!(difference > 0.01),

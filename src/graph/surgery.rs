@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    protobuf::{Dim, DimValue, Graph, Model, Node, ValueInfo},
+    protobuf::{Dim, DimValue, Graph, Model, Node, SparseTensor, ValueInfo},
     visit,
 };
 
@@ -106,24 +106,68 @@ pub fn bypass(graph: &mut Graph, value: &str) {
 /// Leaves only what `outputs` need, whose types are given; an inner value may become one.
 pub fn keep(model: &mut Model, outputs: Vec<ValueInfo>) {
     let Some(graph) = &mut model.graph else { return };
-    let mut needed: HashSet<String> = outputs.iter().map(|value| value.name().to_owned()).collect();
+    let needed = Needed::by(&graph.nodes, &outputs);
     graph.outputs = outputs;
-    let mut kept = Vec::new();
-    for node in std::mem::take(&mut graph.nodes).into_iter().rev() {
-        if node.outputs.iter().any(|output| needed.contains(output)) {
-            read_by(&node, &mut needed);
-            kept.push(node);
-        }
-    }
-    kept.reverse();
-    graph.nodes = kept;
-    graph.inputs.retain(|value| needed.contains(value.name()));
-    graph.initializers.retain(|tensor| needed.contains(tensor.name()));
-    graph.sparse_initializers.retain(|sparse| {
-        let values = sparse.values.as_ref();
-        values.is_none_or(|values| needed.contains(values.name()))
-    });
+    graph.nodes.retain(|node| needed.node(node));
+    graph.inputs.retain(|value| needed.value(value.name()));
+    graph.initializers.retain(|tensor| needed.value(tensor.name()));
+    graph.sparse_initializers.retain(|tensor| needed.sparse(tensor));
     graph.value_infos.clear();
+}
+
+/// What [`keep`] would leave, as a model of its own. Nothing else is copied.
+pub fn part(model: &Model, outputs: Vec<ValueInfo>) -> Model {
+    let mut part = Model::default();
+    part.ir_version = model.ir_version;
+    part.opset_imports.clone_from(&model.opset_imports);
+    part.functions.clone_from(&model.functions);
+    part.graph = model.graph.as_ref().map(|graph| {
+        let needed = Needed::by(&graph.nodes, &outputs);
+        let mut own = Graph::default();
+        own.name.clone_from(&graph.name);
+        own.nodes = copied(&graph.nodes, |node| needed.node(node));
+        own.inputs = copied(&graph.inputs, |value| needed.value(value.name()));
+        own.initializers = copied(&graph.initializers, |tensor| needed.value(tensor.name()));
+        own.sparse_initializers = copied(&graph.sparse_initializers, |tensor| needed.sparse(tensor));
+        own.outputs = outputs;
+        own
+    });
+    part
+}
+
+fn copied<T: Clone>(all: &[T], is_needed: impl Fn(&T) -> bool) -> Vec<T> {
+    all.iter().filter(|&item| is_needed(item)).cloned().collect()
+}
+
+/// Names of values that some outputs need.
+struct Needed(HashSet<String>);
+
+impl Needed {
+    fn by(nodes: &[Node], outputs: &[ValueInfo]) -> Self {
+        let mut needed = Self(outputs.iter().map(|value| value.name().to_owned()).collect());
+        for node in nodes.iter().rev() {
+            if needed.node(node) {
+                read_by(node, &mut needed.0);
+            }
+        }
+        needed
+    }
+
+    fn value(&self, name: &str) -> bool {
+        self.0.contains(name)
+    }
+
+    fn node(&self, node: &Node) -> bool {
+        // An optional input or output that is left out has no name.
+        node.outputs
+            .iter()
+            .any(|output| !output.is_empty() && self.value(output))
+    }
+
+    fn sparse(&self, tensor: &SparseTensor) -> bool {
+        let values = tensor.values.as_ref();
+        values.is_none_or(|values| self.value(values.name()))
+    }
 }
 
 /// Makes an inner value an input: whatever computed it is left out by the next [`keep`].
@@ -291,9 +335,16 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_needed_is_kept() {
+    fn only_what_is_needed_is_kept_or_copied() {
         let mut model = model();
+        // Neither has a name, and nothing follows from that.
+        let nodes = &mut model.graph.as_mut().unwrap().nodes;
+        nodes[0].inputs.push(String::new());
+        nodes.push(Node::new("Dropout", &["x"], "unread"));
+        nodes.last_mut().unwrap().outputs.push(String::new());
+        let part = part(&model, vec![value("y")]);
         keep(&mut model, vec![value("y")]);
+        assert_eq!(part.graph, model.graph);
         let graph = model.graph.unwrap();
         assert_eq!(graph.nodes.len(), 3);
         assert_eq!(graph.initializers.len(), 1);

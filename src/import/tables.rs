@@ -24,11 +24,10 @@ pub fn tabulated(engine: &dyn Engine, model: &Model, label: &str, labels: usize)
     if found.is_empty() {
         return None;
     }
-    let mut of_label = model.clone();
     let outputs = found
         .iter()
         .map(|value| ValueInfo::of_any_shape(value, ElementType::Float));
-    surgery::keep(&mut of_label, outputs.collect());
+    let mut of_label = surgery::part(model, outputs.collect());
     of_label.graph.as_mut()?.inputs.retain(|input| input.name() == label);
     let numbers: Vec<i64> = (0..labels as i64).collect();
     let given = [Input {

@@ -6,11 +6,13 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
+    panic::resume_unwind,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{self, RecvTimeoutError},
     },
-    thread,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -23,7 +25,7 @@ thread_local! {
 /// Something that stops what runs.
 type Stop = Box<dyn Fn() + Send>;
 
-/// One time limit, shared by the thread that works and the one that looks at the clock.
+/// One time limit, shared by the threads that work and the one that looks at the clock.
 struct Watch {
     limit: Duration,
     state: Mutex<State>,
@@ -32,8 +34,8 @@ struct Watch {
 
 #[derive(Default)]
 struct State {
-    /// What the runtime does now.
-    running: Option<Stop>,
+    /// What the runtime does now, by the thread that waits for it.
+    running: HashMap<ThreadId, Stop>,
     over: bool,
     finished: bool,
 }
@@ -57,6 +59,31 @@ pub fn within<T>(limit: Duration, work: impl FnOnce() -> T) -> T {
     })
 }
 
+/// Runs `beside` on another thread while this one does `work`. The limit of this thread holds for both. Where no thread
+/// can be started, one comes after the other.
+pub fn join<A: Send, B>(beside: impl FnOnce() -> A + Send, work: impl FnOnce() -> B) -> (A, B) {
+    let watch = WATCH.with_borrow(Option::clone);
+    let waiting = Mutex::new(Some(beside));
+    let taken = || waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
+    thread::scope(|scope| {
+        let started = threads::start_scoped(scope, || {
+            WATCH.set(watch);
+            taken().map(|beside| beside())
+        });
+        let done = work();
+        let other = match started.map(thread::ScopedJoinHandle::join) {
+            Ok(Ok(other)) => other,
+            Ok(Err(panic)) => resume_unwind(panic),
+            Err(error) => {
+                tracing::debug!(%error, "no thread can be started");
+                None
+            }
+        };
+        let other = other.or_else(|| taken().map(|beside| beside()));
+        (other.unwrap_or_else(|| unreachable!("it is done once")), done)
+    })
+}
+
 /// Runs `work` on a thread of its own, and waits for it no longer than `limit`. `None` if it has not ended by then: it
 /// may be where nothing stops it, and is left to itself.
 pub fn left_after<T: Send + 'static>(
@@ -73,7 +100,7 @@ pub fn left_after<T: Send + 'static>(
         Ok(result) => Ok(Some(result)),
         Err(RecvTimeoutError::Timeout) => Ok(None),
         Err(RecvTimeoutError::Disconnected) => match thread.join() {
-            Err(panic) => std::panic::resume_unwind(panic),
+            Err(panic) => resume_unwind(panic),
             Ok(()) => Ok(None),
         },
     }
@@ -89,11 +116,11 @@ pub(super) fn stoppable<T>(stop: impl Fn() + Send + 'static, work: impl FnOnce()
         if state.over {
             return Err(watch.limit);
         }
-        state.running = Some(Box::new(stop));
+        state.running.insert(thread::current().id(), Box::new(stop));
     }
     let result = work();
     let mut state = watch.state();
-    state.running = None;
+    state.running.remove(&thread::current().id());
     if state.over { Err(watch.limit) } else { Ok(result) }
 }
 
@@ -114,9 +141,7 @@ impl Watch {
             let left = self.limit.saturating_sub(start.elapsed());
             if left.is_zero() {
                 state.over = true;
-                if let Some(stop) = &state.running {
-                    stop();
-                }
+                state.running.values().for_each(|stop| stop());
                 return;
             }
             let waited = self.changed.wait_timeout(state, left);
@@ -170,6 +195,18 @@ mod tests {
             assert_eq!(result, Err::<(), _>(Duration::from_millis(1)));
         });
         assert_eq!(stoppable(|| {}, || 3), Ok(3));
+        assert!(!is_limited());
+    }
+
+    #[test]
+    fn what_is_done_side_by_side_has_one_limit() {
+        assert_eq!(join(|| 1, || 2), (1, 2));
+        let ended = || {
+            let (stop, stopped) = mpsc::channel();
+            stoppable(move || stop.send(()).unwrap(), || stopped.recv().unwrap())
+        };
+        let limit = Duration::from_millis(1);
+        assert_eq!(within(limit, || join(ended, ended)), (Err(limit), Err(limit)));
         assert!(!is_limited());
     }
 

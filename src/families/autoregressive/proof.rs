@@ -19,7 +19,7 @@ use crate::{
     },
     graph::{protobuf, wavefront::Predictions, weights},
     import::output_range::{self, Made},
-    runtime::Threads,
+    runtime::{Threads, time_limit},
 };
 
 /// A graph that is to prove itself.
@@ -65,14 +65,14 @@ impl Candidate<'_> {
         let mut network = load(graph).map_err(failed)?;
         gate.contract_kept();
         let (verdict, tried, timings) = gate.settle("predictions", |gate| {
-            let verdict = network.verify_program(&golden).map_err(failed)?;
-            let others = keeps_apart(gate, file, &network, &golden)?;
-            let tried = if network.compilation().is_proven() {
-                0
-            } else {
-                let mut logits = |images: &[&[u8]], label| rows_of_logits(&network, images, label);
-                causality::is_causal(gate, file, form(&network), &labelled(&golden), &mut logits)?
-            };
+            // A walk keeps one core busy, for as long as all the rest takes.
+            let (verdict, rest) = time_limit::join(
+                || network.verify_program(&golden),
+                || self.trials(gate, &network, &golden, made, is_large),
+            );
+            let verdict = verdict.map_err(failed)?;
+            let Trials { tried, scores } = rest?;
+            network.accept(&verdict);
             network.set_tried(tried);
             let finding = causal.map_or_else(
                 || {
@@ -84,13 +84,10 @@ impl Candidate<'_> {
                 str::to_owned,
             );
             gate.passed("causality", finding);
-            noise_is_improbable(file, network.shape(), &others)?;
-            flat_images_go_on(gate, file, &network, if is_large { 2 } else { 1 })?;
             if let Some(cropping) = network.cropping() {
                 gate.passed("cropping", cropping.to_string());
             }
             gate.passed("sampling", network.compilation().to_string());
-            let scores = normalised_scores(gate, &network, &golden, (file, made))?;
             gate.passed("normalisation", common.head.normalisation().to_owned());
             gate.golden(GOLDEN_SCORES, common.golden.tolerance(), &expected, &scores)?;
             let one = &golden[..1];
@@ -113,6 +110,39 @@ impl Candidate<'_> {
             (network, timings),
             calibration,
         ))
+    }
+}
+
+/// What trials of a network showed.
+struct Trials {
+    /// Dimensions at which causality was tried; none where it is proven.
+    tried: usize,
+    /// Log-likelihoods of the golden images in nats.
+    scores: Vec<f64>,
+}
+
+impl Candidate<'_> {
+    /// Tries everything that takes no program of wavefronts.
+    fn trials(
+        &self,
+        gate: &mut Gate<'_>,
+        network: &Network,
+        golden: &[Given<'_>],
+        made: Made,
+        is_large: bool,
+    ) -> Result<Trials, GateError> {
+        let file = self.file;
+        let others = keeps_apart(gate, file, network, golden)?;
+        let tried = if network.compilation().is_proven() {
+            0
+        } else {
+            let mut logits = |images: &[&[u8]], label| rows_of_logits(network, images, label);
+            causality::is_causal(gate, file, form(network), &labelled(golden), &mut logits)?
+        };
+        noise_is_improbable(file, network.shape(), &others)?;
+        flat_images_go_on(gate, file, network, if is_large { 2 } else { 1 })?;
+        let scores = normalised_scores(gate, network, golden, (file, made))?;
+        Ok(Trials { tried, scores })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Running a graph of whole images without the zeros of its masks, and the proof that this says the same.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use super::{Contract, agreement::Agreement};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         protobuf::Model,
         rewrite,
     },
-    runtime::{Engine, Input, Threads, Values},
+    runtime::{Engine, Input, Program, Threads, Values},
 };
 
 /// Images of random levels on which a cropped graph is compared with the one that was given.
@@ -43,23 +43,51 @@ impl fmt::Display for Cropping {
     }
 }
 
-/// The graph to be run, and what was done to it if there was anything to crop. A cropped graph whose logits are not
-/// those of the given one is not taken; only values that are not finite could make such a difference. Neither is one
-/// that cannot be tried: what is wrong with it will be said where it is run in earnest.
-pub(super) fn cropped(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> (Model, Option<Cropping>) {
-    let Some((cropped, counts)) = crop(engine, name, &model) else {
-        return (model, None);
+/// What is to be run in place of a graph.
+pub(super) struct Run {
+    pub(super) model: Model,
+    /// Gives its logits of levels.
+    pub(super) program: Option<Arc<dyn Program>>,
+    /// What was done to it, if there was anything to crop.
+    pub(super) cropping: Option<Cropping>,
+}
+
+/// The graph to be run. A cropped graph whose logits are not those of the given one is not taken; only values that are
+/// not finite could make such a difference. Neither is one that cannot be tried: what is wrong with it will be said
+/// where it is run in earnest.
+pub(super) fn cropped(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> Run {
+    let as_given = |model, cropping| Run {
+        model,
+        program: None,
+        cropping,
     };
-    let logits = |model: &Model| logits_of_probes(engine, name, model.clone(), contract);
-    let (Some(expected), Some(actual)) = (logits(&model), logits(&cropped)) else {
-        return (model, None);
+    let Some((cropped, counts)) = crop(engine, name, &model) else {
+        return as_given(model, None);
+    };
+    let tried = |model: &Model| {
+        let program = program(engine, name, model.clone(), contract)?;
+        Some((logits_of_probes(&*program, contract)?, program))
+    };
+    // One after the other: each holds its weights.
+    let Some((expected, _)) = tried(&model) else {
+        return as_given(model, None);
+    };
+    let Some((actual, program)) = tried(&cropped) else {
+        return as_given(model, None);
     };
     let mut agreement = Agreement::default();
     for (&actual, &expected) in actual.iter().zip(&expected) {
         agreement.see(actual, expected);
     }
-    let model = if agreement.holds() { cropped } else { model };
-    (model, Some(Cropping { counts, agreement }))
+    let cropping = Some(Cropping { counts, agreement });
+    if !agreement.holds() {
+        return as_given(model, cropping);
+    }
+    Run {
+        model: cropped,
+        program: Some(program),
+        cropping,
+    }
 }
 
 /// The cropped graph; `None` if there is nothing to crop. Masks that are multiplied in when the graph runs are folded
@@ -75,7 +103,13 @@ fn crop(engine: &dyn Engine, name: &str, model: &Model) -> Option<(Model, Croppe
     (counts.cropped > 0).then_some((model, counts))
 }
 
-fn logits_of_probes(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> Option<Vec<f32>> {
+/// Gives the logits of levels.
+fn program(engine: &dyn Engine, name: &str, model: Model, contract: &Contract) -> Option<Arc<dyn Program>> {
+    let graph = rewrite::take_levels(model, &contract.input, contract.shape, contract.map).ok()?;
+    engine.load_model(name, graph).ok()
+}
+
+fn logits_of_probes(program: &dyn Program, contract: &Contract) -> Option<Vec<f32>> {
     let shape = contract.shape;
     let levels: Vec<u8> = (0..PROBES)
         .flat_map(|image| {
@@ -91,8 +125,6 @@ fn logits_of_probes(engine: &dyn Engine, name: &str, model: Model, contract: &Co
         shape: &[PROBES],
         values: Values::Ints(&[0; PROBES]),
     }));
-    let graph = rewrite::take_levels(model, &contract.input, shape, contract.map).ok()?;
-    let program = engine.load_model(name, graph).ok()?;
     let outputs = program.run(&inputs, &[&contract.output], Threads::One);
     Some(outputs.ok()?.swap_remove(0).values)
 }

@@ -8,11 +8,11 @@ use crate::{
         protobuf::{ElementType, Graph, Model, Tensor, ValueInfo},
         random_nodes, surgery, weights,
     },
-    runtime::Engine,
+    runtime::{Engine, time_limit},
 };
 
 /// The same graph, where it is large, with the kernels of convolutions and matrix products as constants, where they
-/// follow from constants. They are computed one by one, so that no more than one is held beside what is given: whoever
+/// follow from constants. They are computed two at a time, so that no more are held beside what is given: whoever
 /// simplifies a large graph as a whole holds its weights several times at once. What cannot be computed alone stays as
 /// it is.
 pub(super) fn folded(engine: &dyn Engine, name: &str, mut model: Model) -> Model {
@@ -20,12 +20,15 @@ pub(super) fn folded(engine: &dyn Engine, name: &str, mut model: Model) -> Model
         return model;
     }
     let computed = model.graph.as_ref().map(computed_kernels).unwrap_or_default();
+    let tensors = |kernels: &[String]| -> Vec<(String, Tensor)> {
+        let evaluated = |kernel: &String| Some((kernel.clone(), evaluated(engine, name, &model, kernel)?));
+        kernels.iter().filter_map(evaluated).collect()
+    };
+    let (some, others) = computed.split_at(computed.len() / 2);
+    let (some, others) = time_limit::join(|| tensors(some), || tensors(others));
     let mut folded = BTreeMap::new();
-    for (number, kernel) in computed.into_iter().enumerate() {
-        let new = format!("density_server/kernel_{number}");
-        if let Some(tensor) = evaluated(engine, name, &model, &kernel) {
-            folded.insert(kernel, tensor.named(new));
-        }
+    for (number, (kernel, tensor)) in some.into_iter().chain(others).enumerate() {
+        folded.insert(kernel, tensor.named(format!("density_server/kernel_{number}")));
     }
     let Some(graph) = model.graph.as_mut().filter(|_| !folded.is_empty()) else {
         return model;
@@ -69,8 +72,7 @@ fn computed_kernels(graph: &Graph) -> Vec<String> {
 
 /// The value of that name, if it is one of real numbers, always the same, and can be computed alone.
 fn evaluated(engine: &dyn Engine, name: &str, model: &Model, value: &str) -> Option<Tensor> {
-    let mut alone = model.clone();
-    surgery::keep(&mut alone, vec![ValueInfo::of_any_shape(value, ElementType::Float)]);
+    let alone = surgery::part(model, vec![ValueInfo::of_any_shape(value, ElementType::Float)]);
     if !random_nodes::reaching(&alone, &[value]).is_empty() {
         return None;
     }

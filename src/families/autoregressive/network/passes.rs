@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Compilation, Contract, Cropping, Given, Head, Logits, cropping::cropped, folding::folded};
+use super::{
+    Compilation, Contract, Cropping, Given, Head, Logits,
+    cropping::{self, cropped},
+    folding::folded,
+};
 use crate::{
     domain::{image::ImageShape, likelihood},
     families::{
@@ -17,7 +21,7 @@ use crate::{
         wavefront::{Analysis, Interface, Predictions},
         weights,
     },
-    runtime::{Engine, Input, Output, Precision, Program, RuntimeError, Threads, Values},
+    runtime::{Engine, Input, Output, Precision, Program, RuntimeError, Threads, Values, time_limit},
 };
 
 /// A graph in two forms: one gives scores and can give logits beside them, one gives logits only and saves the tenth of
@@ -73,8 +77,18 @@ impl Passes {
         let reference = engine.reference();
         let exact = reference.as_deref().unwrap_or(engine);
         let model = folded(exact, name, model);
-        let compilation = compile(exact, name, &model, &contract, predictions)?;
-        let (model, cropping) = cropped(exact, name, model, &contract);
+        let logits_name = format!("{name} (logits)");
+        let (compilation, run) = time_limit::join(
+            || compile(exact, name, &model, &contract, predictions),
+            || cropped(exact, &logits_name, model.clone(), &contract),
+        );
+        let compilation = compilation?;
+        drop(model);
+        let cropping::Run {
+            model,
+            program,
+            cropping,
+        } = run;
         let sums = match engine.placement().precision {
             Precision::F32 => rewrite::Sums::Convolved,
             Precision::Bf16 => rewrite::Sums::Reduced,
@@ -87,11 +101,15 @@ impl Passes {
                 Some(reference.load_later(&format!("{name} (logits, reference)"), logits))
             }
         };
-        let logits_name = format!("{name} (logits)");
         let later = |logits: Model| engine.load_later(&logits_name, graph::serialize(&logits));
         let is_large = weights::are_many(&model);
         let (score, logits) = match logits_of(contract.head, &logits_form) {
-            None if is_large => (None, engine.load_model(&logits_name, levels(model)?)?),
+            None if is_large => {
+                // It ran where the others will.
+                let program = program.filter(|_| reference.is_none());
+                let again = || Ok::<_, NetworkError>(engine.load_model(&logits_name, levels(model)?)?);
+                (None, program.map_or_else(again, Ok)?)
+            }
             None => (None, later(levels(model)?)),
             Some(of) => {
                 let logits = (!is_large).then(|| levels(model.clone())).transpose()?;
