@@ -25,6 +25,7 @@ use super::config::ServerLimits;
 
 mod activity;
 mod connection;
+mod gathered;
 mod handshake;
 mod inline_wake;
 mod isolated;

@@ -288,7 +288,7 @@ impl Inference {
         };
         let head = protocol.open(asked, timeout, started)?;
         let inputs = tensors(inputs, raw_input_contents)?;
-        let inferred = head.infer(&inputs).await?;
+        let inferred = head.infer(&inputs, None).await?;
         answer(model_name, id, inferred)
     }
 }

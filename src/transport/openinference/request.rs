@@ -182,8 +182,9 @@ impl Head {
         self.pending.watch(board);
     }
 
-    /// Reads the tensors and does what is asked.
-    pub(super) async fn infer(mut self, inputs: &[InputTensor]) -> Result<Inferred, Refusal> {
+    /// Reads the tensors and does what is asked. Lines of the log about images that fail have the id of the request, if
+    /// it has one.
+    pub(super) async fn infer(mut self, inputs: &[InputTensor], request_id: Option<&str>) -> Result<Inferred, Refusal> {
         let wanted = Wanted {
             declared: &self.declared,
             shape: self.pending.shape(),
@@ -195,7 +196,7 @@ impl Head {
         let trace = self.pending.trace().clone();
         let answer = self.pending.answer(content, self.options, self.started).await?;
         for (index, cause) in answer.causes() {
-            tracing::error!(index, cause, "an image failed");
+            tracing::error!(request_id, index, cause, "an image failed");
         }
         let (images, notes) = (answer.len(), answer.notes());
         let encode = trace.span("encode");

@@ -112,7 +112,7 @@ impl Typed {
         let mut held = self.0.service.memory_budget().open();
         let bytes = inputs.iter().map(size).sum();
         held.grow(bytes).map_err(refused)?;
-        let inferred = pending.infer(&inputs).await.map_err(refused)?;
+        let inferred = pending.infer(&inputs, None).await.map_err(refused)?;
         Ok(Given::new(inferred))
     }
 }
@@ -195,7 +195,7 @@ impl Density for Typed {
             let flags = Data::Flags(request.mask);
             inputs.push(input(MASK, Datatype::Bool, lengths.to_vec(), flags));
         }
-        let inferred = pending.infer(&inputs).await.map_err(refused)?;
+        let inferred = pending.infer(&inputs, None).await.map_err(refused)?;
         let mut given = Given::new(inferred);
         Ok(Response::new(CompleteResponse {
             head: given.head(),
@@ -239,7 +239,7 @@ impl Density for Typed {
         let mut pending = self.open(ask, request.options).map_err(refused)?;
         let board = Board::new(pending.model().shape.dimensions());
         pending.watch(Arc::clone(&board));
-        let mut work: Work = Box::pin(async move { pending.infer(&[]).await.map(Given::new) });
+        let mut work: Work = Box::pin(async move { pending.infer(&[], None).await.map(Given::new) });
         if let Some(outcome) = work.as_mut().now_or_never() {
             let event = Ok(done(outcome.map_err(refused)?));
             return Ok(Response::new(Box::pin(stream::iter([event]))));

@@ -2,12 +2,13 @@
 
 use std::{
     future::{pending, poll_fn},
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
-use axum::Router;
+use axum::{BoxError, Router};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -21,6 +22,7 @@ use tokio::{
 use super::{
     super::config::ServerLimits,
     activity::{Activity, Expired},
+    gathered::{Gathered, Sending, gathered},
     inline_wake::InlineWake,
     refusal_rate::RefusalRate,
     service::Routes,
@@ -93,8 +95,9 @@ impl Connections {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
+        let (stream, sending) = gathered(stream);
         let (watched, back) = Watched::new(stream, Arc::clone(&activity));
-        let is_done = self.speak(watched, peer, &activity).await;
+        let is_done = self.speak((watched, &sending), peer, &activity).await;
         // HTTP closed its side; what the client sent beyond must be read all the same.
         if is_done
             && activity.has_unread_input()
@@ -108,7 +111,12 @@ impl Connections {
     }
 
     /// Speaks HTTP until either side is done, which is answered with `true`, or the connection is cut.
-    async fn speak<S>(&self, stream: Watched<S>, peer: Peer, activity: &Arc<Activity>) -> bool
+    async fn speak<S>(
+        &self,
+        (stream, sending): (Watched<Gathered<S>>, &Sending<S>),
+        peer: Peer,
+        activity: &Arc<Activity>,
+    ) -> bool
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -140,9 +148,7 @@ impl Connections {
                     ends = Some(Instant::now() + self.limits.drain_timeout);
                     None
                 }
-                result = poll_fn(|context| here.poll(context, |context| connection.as_mut().poll(context))) => {
-                    Some(result)
-                }
+                result = poll_fn(|context| poll(connection.as_mut(), &here, sending, context)) => Some(result),
                 expired = activity.expired() => match expired {
                     Expired::Idle | Expired::Age => None,
                     Expired::Head | Expired::Unread | Expired::Closing => {
@@ -155,7 +161,8 @@ impl Connections {
                     if activity.heard() {
                         None
                     } else {
-                        timeout(LATE_REQUEST_TIME, connection.as_mut()).await.ok()
+                        let late = poll_fn(|context| poll(connection.as_mut(), &here, sending, context));
+                        timeout(LATE_REQUEST_TIME, late).await.ok()
                     }
                 }
                 () = reached(ends) => return false,
@@ -173,6 +180,25 @@ impl Connections {
                 }
             }
         }
+    }
+}
+
+/// Polls a connection and sends what it wrote.
+fn poll<C, S>(
+    connection: Pin<&mut C>,
+    here: &InlineWake,
+    sending: &Sending<S>,
+    context: &mut Context<'_>,
+) -> Poll<C::Output>
+where
+    C: Future<Output = Result<(), BoxError>>,
+    S: AsyncWrite + Unpin,
+{
+    let mut connection = connection;
+    let polled = here.poll(context, |context| connection.as_mut().poll(context));
+    match sending.poll(context) {
+        Poll::Ready(Err(error)) if polled.is_pending() => Poll::Ready(Err(error.into())),
+        _ => polled,
     }
 }
 

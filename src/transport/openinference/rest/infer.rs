@@ -69,7 +69,7 @@ pub(super) async fn infer(
     let head = protocol.open(asked, None, scope.started())?;
     scope.set_model(head.model());
     scope.set_images(inputs.len());
-    let inferred = head.infer(&inputs).await?;
+    let inferred = head.infer(&inputs, Some(scope.id())).await?;
     drop(inputs);
     scope.set_images(inferred.images);
 
