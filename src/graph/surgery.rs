@@ -117,22 +117,25 @@ pub fn keep(model: &mut Model, outputs: Vec<ValueInfo>) {
 
 /// What [`keep`] would leave, as a model of its own. Nothing else is copied.
 pub fn part(model: &Model, outputs: Vec<ValueInfo>) -> Model {
-    let mut part = Model::default();
-    part.ir_version = model.ir_version;
-    part.opset_imports.clone_from(&model.opset_imports);
-    part.functions.clone_from(&model.functions);
-    part.graph = model.graph.as_ref().map(|graph| {
+    let graph = model.graph.as_ref().map(|graph| {
         let needed = Needed::by(&graph.nodes, &outputs);
-        let mut own = Graph::default();
-        own.name.clone_from(&graph.name);
-        own.nodes = copied(&graph.nodes, |node| needed.node(node));
-        own.inputs = copied(&graph.inputs, |value| needed.value(value.name()));
-        own.initializers = copied(&graph.initializers, |tensor| needed.value(tensor.name()));
-        own.sparse_initializers = copied(&graph.sparse_initializers, |tensor| needed.sparse(tensor));
-        own.outputs = outputs;
-        own
+        Graph {
+            nodes: copied(&graph.nodes, |node| needed.node(node)),
+            name: graph.name.clone(),
+            initializers: copied(&graph.initializers, |tensor| needed.value(tensor.name())),
+            inputs: copied(&graph.inputs, |value| needed.value(value.name())),
+            outputs,
+            sparse_initializers: copied(&graph.sparse_initializers, |tensor| needed.sparse(tensor)),
+            ..Graph::default()
+        }
     });
-    part
+    Model {
+        ir_version: model.ir_version,
+        opset_imports: model.opset_imports.clone(),
+        functions: model.functions.clone(),
+        graph,
+        ..Model::default()
+    }
 }
 
 fn copied<T: Clone>(all: &[T], is_needed: impl Fn(&T) -> bool) -> Vec<T> {
