@@ -5,6 +5,7 @@
 pub mod batch_second;
 pub mod batch_size;
 pub mod bounds;
+pub mod branches;
 mod constant;
 pub mod convert;
 pub mod crop;

@@ -107,10 +107,11 @@ impl Canonical {
             self.before
                 .push(Node::new("OneHot", &[&at, &depth, &values], &to).with_int("axis", -1));
             at = to;
-            if taken.port.onnx_type != FLOAT {
-                at = self.cast(&at, taken.port.onnx_type);
+            if taken.sizes.len() > 1 {
+                let shape = self.ints(&with_batch(&taken.sizes));
+                at = self.then("Reshape", &[&at, &shape]);
             }
-            self.write(at, taken);
+            self.give(at, taken);
             return;
         }
         if taken.sizes == [1] {

@@ -58,6 +58,14 @@ impl Picture {
     }
 }
 
+/// Parts the rows of one output, of which each image has so many, by images.
+pub(super) fn part_named(model: &mut Model, name: &str, sizes: [usize; 2]) {
+    let Some(graph) = &mut model.graph else { return };
+    if let Some(at) = graph.outputs.iter().position(|output| output.name() == name) {
+        part_output(graph, at, 0, sizes.map(|size| size as i64));
+    }
+}
+
 fn part_output(graph: &mut Graph, at: usize, batch: i64, [rows, numbers]: [i64; 2]) {
     let name = graph.outputs[at].name().to_owned();
     let [inner, shape] = ["rows", "sizes"].map(|part| format!("density_server/{part}/{name}"));

@@ -20,6 +20,8 @@ pub struct Found {
     pub sizes: Option<Vec<usize>>,
     /// Size of its first axis in a run, if it has one.
     pub first: Option<usize>,
+    /// Sizes of the axes behind that.
+    pub behind: Vec<usize>,
     /// Numbers of each item; empty if it is not of items.
     pub rows: Vec<Vec<f32>>,
 }
@@ -110,6 +112,7 @@ impl Probe {
                     found.push(Found {
                         sizes: None,
                         first: output.shape.first().copied(),
+                        behind: output.shape.get(1..).unwrap_or_default().to_vec(),
                         rows: Vec::new(),
                     });
                 }

@@ -1,5 +1,6 @@
 //! What an exported graph takes and gives: found out from the file, and where that does not tell, by running it.
 
+mod branches;
 mod freeing;
 mod inputs;
 mod remembered;
@@ -10,7 +11,7 @@ pub(super) use self::running::trial;
 use self::{
     freeing::freed,
     remembered::Remembered,
-    running::{original, ports_of, run, without_one},
+    running::{by_pixel, original, ports_of, run, without_one},
 };
 use super::{
     Problem,
@@ -210,23 +211,16 @@ impl Reading {
     /// Finds out what a graph gives that takes these [`inputs`]. All problems of the file are told together.
     pub fn taking(engine: &dyn Engine, export: Export, takes: Vec<Taken>) -> Result<Self, Vec<Problem>> {
         let file = export.file.clone();
-        let mut notes = Vec::new();
+        let mut notes = done_at_reading(&export);
         let one = |problem: Problem| vec![problem];
-        if !export.beside.is_empty() {
-            notes.push(format!(
-                "{file}: weights out of {} are put into the graph",
-                export.beside.join(", ")
-            ));
-        }
-        if export.was_second {
-            notes.push(format!("{file}: the batch, its second axis, is put first"));
-        }
-        if export.was_by_pixel {
-            notes.push(format!(
-                "{file}: its rows for each pixel of all images are parted by images"
-            ));
-        }
         let mut export = export;
+        let items = export.batch.unwrap_or(freeing::TOGETHER);
+        if let Some(named) = branches::named(engine, &export.model, &takes, items) {
+            export.model = named;
+            notes.push(format!(
+                "{file}: where it leaves out axes of size 1 without naming them, the batch is none of them"
+            ));
+        }
         let (original, found) = match original(engine, &export, &takes) {
             Ok(both) => both,
             Err(problem) => {
@@ -237,6 +231,13 @@ impl Reading {
                 export = rest;
                 both
             }
+        };
+        let (original, found) = match by_pixel(engine, &mut export, &takes, (&original, &found)) {
+            Some(both) => {
+                notes.push(by_pixel_note(&file));
+                both
+            }
+            None => (original, found),
         };
         let is_half = export
             .inputs
@@ -284,6 +285,29 @@ impl Reading {
             remembered: Remembered::default(),
         })
     }
+}
+
+/// What was done to a file as it was read, in sentences.
+fn done_at_reading(export: &Export) -> Vec<String> {
+    let file = &export.file;
+    let mut notes = Vec::new();
+    if !export.beside.is_empty() {
+        notes.push(format!(
+            "{file}: weights out of {} are put into the graph",
+            export.beside.join(", ")
+        ));
+    }
+    if export.was_second {
+        notes.push(format!("{file}: the batch, its second axis, is put first"));
+    }
+    if export.was_by_pixel {
+        notes.push(by_pixel_note(file));
+    }
+    notes
+}
+
+fn by_pixel_note(file: &str) -> String {
+    format!("{file}: its rows for each pixel of all images are parted by images")
 }
 
 /// The graph in the operators of today and in 32-bit reals, and notes of what that changed.

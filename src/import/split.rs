@@ -257,9 +257,19 @@ fn chosen<'a>(
     }
     // Mean and spread that the graph gives have the size of the code.
     let rows: Vec<usize> = reading.gives.iter().map(Given::numbers).collect();
-    let given = |bottleneck: &&Bottleneck| rows.iter().filter(|&&row| row == size(bottleneck)).count() >= 2;
-    let is_given = bottlenecks.iter().find(given);
-    is_given.or_else(|| {
+    let is_alike = |bottleneck: &&Bottleneck| rows.iter().filter(|&&row| row == size(bottleneck)).count() >= 2;
+    let of_its_size = || bottlenecks.iter().filter(is_alike);
+    // A mean that is decoded as it is, as in evaluation mode, may follow layers with as many features.
+    let is_given = |bottleneck: &&Bottleneck| {
+        let own = reachability.before_moving(&bottleneck.value);
+        let mut gives = reading
+            .gives
+            .iter()
+            .map(|given| reachability.before_moving(&given.port.name));
+        gives.any(|given| given == own)
+    };
+    let found = of_its_size().find(is_given).or_else(|| of_its_size().next());
+    found.or_else(|| {
         let least = bottlenecks.iter().map(size).min()?;
         bottlenecks.iter().find(|bottleneck| size(bottleneck) == least)
     })

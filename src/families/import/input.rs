@@ -265,11 +265,38 @@ pub(crate) fn units_of_pictures(
         ));
         return ((0.5, 0.5), None);
     }
+    let is_bounded = made.least.is_finite() && made.most.is_finite();
+    if let Some((units, word)) = units_said(levels, interview).filter(|_| !is_bounded) {
+        interview.note(&format!(
+            "{}: nothing in it bounds its pictures, which are taken to be in the units of its images, {word}: --declare \
+             pictures=0..1 says otherwise",
+            reading.file
+        ));
+        return (units, None);
+    }
     let (scale, sentence) = units_of_range((made.least, made.most), levels);
     if !sentence.is_empty() {
         interview.note(&format!("{}: {sentence}", reading.file));
     }
     (scale, None)
+}
+
+/// The units that were said of the images of the other half, as factor and term of what makes 0 to 1 of them: a picture
+/// of an image is trained to be like it.
+fn units_said(levels: usize, interview: &Interview) -> Option<((f32, f32), String)> {
+    let said = |key: &str| interview.answers().get(key).filter(|_| interview.is_said(key));
+    let number = |key: &str| said(key).and_then(|text| text.trim().parse::<f32>().ok());
+    if let (Some(mean), Some(deviation)) = (number("mean"), number("deviation")) {
+        return Some(((deviation, mean), format!("of mean {mean} and deviation {deviation}")));
+    }
+    let word = said("input")?;
+    let units = match word.as_str() {
+        "-1..1" => (0.5, 0.5),
+        "-0.5..0.5" => (1.0, 0.5),
+        "levels" => (1.0 / (levels - 1) as f32, 0.0),
+        _ => return None,
+    };
+    Some((units, word.clone()))
 }
 
 /// Whether pictures that are bounded leave levels out, or go beyond them, once they are converted.

@@ -1,7 +1,7 @@
 //! Freeing the batch of a graph: what was exported for a fixed number of images takes any number of them.
 
 use super::{
-    Batch, Taken,
+    Batch, Taken, branches,
     running::{ports_of, trial},
 };
 use crate::{
@@ -22,7 +22,7 @@ pub(super) struct Freed {
 }
 
 /// Items that are run together to see that the batch is free.
-const TOGETHER: usize = 3;
+pub(super) const TOGETHER: usize = 3;
 
 /// Frees the batch of `model`, the export's graph in the operators and types of today, and tries whether that kept what
 /// the graph computes. `batch` is the number of images that the original ran with.
@@ -35,11 +35,14 @@ pub(super) fn freed(
 ) -> Result<Freed, Problem> {
     let expected = original.run(TOGETHER, &trial(takes, TOGETHER));
     let expected = expected.map_err(|error| Problem::new(&export.file, format!("it does not run: {error}"), ""))?;
-    let (mut loose, mut behind) = (model.clone(), model.clone());
-    dynamic_batch::batch(&mut loose, batch);
+    // A file that takes one image only says nothing of several.
+    let several = export
+        .batch
+        .map_or(Some(batch.max(TOGETHER)), |batch| (batch > 1).then_some(batch));
+    let several = several.and_then(|items| branches::decided(engine, model, takes, items));
     let image = takes.iter().find_map(Taken::image);
-    dynamic_batch::batch_behind(&mut behind, batch, image.map_or(0, |image| image.height * image.width));
-    let (plain, loose, behind) = (opened(model), opened(&loose), opened(&behind));
+    let pixels = image.map_or(0, |image| image.height * image.width);
+    let candidates = candidates(model, several, batch, pixels);
     let trials = Trials {
         engine,
         export,
@@ -51,18 +54,16 @@ pub(super) fn freed(
     let mut cause = String::new();
     let mut depends = false;
     // What is free already is let alone.
-    let candidates = [(&plain, false), (&loose, true)].into_iter();
-    let candidates = candidates.chain((behind != loose).then_some((&behind, true)));
-    for (candidate, is_changed) in candidates.skip(usize::from(is_fixed)) {
+    for (way, candidate) in candidates.iter().skip(usize::from(is_fixed)) {
         match trials.agrees(candidate, TOGETHER) {
             Ok(true) => {
-                if export.batch.is_none() && batch > 1 {
+                if batch > 1 {
                     trials.runs_on_one(candidate)?;
                 }
                 return Ok(Freed {
                     model: candidate.clone(),
                     batch: Batch::Free,
-                    note: is_changed.then(|| format!("{}: the batch, fixed at {batch}, is made free", export.file)),
+                    note: way.told(batch).map(|told| format!("{}: {told}", export.file)),
                 });
             }
             Ok(false) => {
@@ -72,9 +73,11 @@ pub(super) fn freed(
             Err(error) => cause = error,
         }
     }
-    let alone = [&plain, &loose]
-        .into_iter()
-        .find(|candidate| matches!(trials.agrees(candidate, 1), Ok(true)));
+    let as_it_is = candidates
+        .iter()
+        .filter(|(way, _)| matches!(way, Way::Plain | Way::Loose));
+    let mut as_it_is = as_it_is.map(|(_, candidate)| candidate);
+    let alone = as_it_is.find(|candidate| matches!(trials.agrees(candidate, 1), Ok(true)));
     let Some(alone) = alone else {
         return Err(never_alone(export, batch, &cause));
     };
@@ -92,6 +95,48 @@ pub(super) fn freed(
         batch: if is_mixed { Batch::Mixed } else { Batch::One },
         note: (!is_mixed).then(slower),
     })
+}
+
+/// How the batch of a graph is freed.
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    /// It is free already.
+    Plain,
+    /// What holds the size of the example follows the batch, and branches do what they do for several images.
+    Several,
+    /// What holds the size of the example follows the batch.
+    Loose,
+    /// The same where a sequence stands before the batch.
+    Behind,
+}
+
+impl Way {
+    /// What is told of it.
+    fn told(self, batch: usize) -> Option<String> {
+        match self {
+            Self::Plain => None,
+            Self::Several => Some("where it asks how many images it is given, it does what it does for several".into()),
+            Self::Loose | Self::Behind => Some(format!("the batch, fixed at {batch}, is made free")),
+        }
+    }
+}
+
+/// Ways to free the batch, in the order in which they are tried, and the graphs that come of them.
+fn candidates(model: &Model, several: Option<Model>, batch: usize, pixels: usize) -> Vec<(Way, Model)> {
+    let (mut loose, mut behind) = (model.clone(), model.clone());
+    let mut candidates = vec![(Way::Plain, opened(model))];
+    if let Some(mut several) = several {
+        dynamic_batch::batch(&mut several, batch);
+        candidates.push((Way::Several, opened(&several)));
+    }
+    dynamic_batch::batch(&mut loose, batch);
+    dynamic_batch::batch_behind(&mut behind, batch, pixels);
+    let is_another = behind != loose;
+    candidates.push((Way::Loose, opened(&loose)));
+    if is_another {
+        candidates.push((Way::Behind, opened(&behind)));
+    }
+    candidates
 }
 
 /// What candidates are compared with.
@@ -132,8 +177,8 @@ impl Trials<'_> {
             Problem::new(
                 &self.export.file,
                 format!("it runs on several images, but not on one: {error}"),
-                "an axis of one image goes with all others of size 1: name those that are meant, as in x.squeeze(2), \
-                 and export it again",
+                "it does other things with a batch of one: name the axes that are meant, as in x.squeeze(2), keep the \
+                 batch out of squeeze(0) and of conditions, and export it again",
             )
         })
     }

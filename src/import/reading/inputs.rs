@@ -127,7 +127,10 @@ fn input(
             if is_code {
                 let sizes: Vec<usize> = sides.iter().filter_map(Size::fixed).collect();
                 if sizes.len() == 3 {
-                    return Ok((sizes, Takes::Code));
+                    // What stands beside a code as a map of one place is a label.
+                    let is_label = has_code && sizes[1..] == [1, 1];
+                    let takes = if is_label { Takes::OneHot(sizes[0]) } else { Takes::Code };
+                    return Ok((sizes, takes));
                 }
             }
             picture(export, port, sides, interview).map(|image| (sizes_of(image), Takes::Image(image)))

@@ -76,6 +76,7 @@ mod tests {
         vec![Found {
             sizes: Some(vec![1]),
             first: Some(1),
+            behind: vec![1],
             rows: vec![vec![number]],
         }]
     }

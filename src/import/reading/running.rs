@@ -12,7 +12,8 @@ use crate::{
     },
     import::{
         Problem,
-        export::{Element, Export, Port},
+        export::{Element, Export, Port, Size},
+        pixel_rows,
         probe::{Found, Probe},
     },
     runtime::Engine,
@@ -197,6 +198,43 @@ pub(super) fn without_one(engine: &dyn Engine, export: &Export, takes: &[Taken])
         let ran = original(engine, &rest, takes).ok()?;
         Some((rest, left_out.name.clone(), ran))
     })
+}
+
+/// The same with rows parted by images, if the graph gave a row for each pixel of all of them: where the batch varies,
+/// a file does not tell how many rows there are.
+pub(super) fn by_pixel(
+    engine: &dyn Engine,
+    export: &mut Export,
+    takes: &[Taken],
+    (probe, found): (&Probe, &[Found]),
+) -> Option<Ran> {
+    let image = takes.iter().find_map(Taken::image)?;
+    let pixels = image.height * image.width;
+    let rows = |(port, found): (&Port, &Found)| {
+        let own = found.first.filter(|_| found.sizes.is_none())?;
+        let own = own
+            .checked_div(probe.batch())
+            .filter(|rows| rows * probe.batch() == own)?;
+        let &[numbers] = &found.behind[..] else {
+            return None;
+        };
+        let is_of_pixels = pixels > 1 && (own == pixels || own == pixels * image.channels);
+        is_of_pixels.then(|| (port.name.clone(), [own, numbers]))
+    };
+    let parted: Vec<(String, [usize; 2])> = export.outputs.iter().zip(found).filter_map(rows).collect();
+    if parted.is_empty() {
+        return None;
+    }
+    let mut own = export.clone();
+    for (name, sizes) in parted {
+        pixel_rows::part_named(&mut own.model, &name, sizes);
+        let port = own.outputs.iter_mut().find(|port| port.name == name)?;
+        let fixed = sizes.map(Size::Fixed);
+        port.sizes = Some([Size::Open(String::new())].into_iter().chain(fixed).collect());
+    }
+    let ran = original(engine, &own, takes).ok()?;
+    *export = own;
+    Some(ran)
 }
 
 fn in_single(

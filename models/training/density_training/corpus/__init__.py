@@ -18,6 +18,7 @@ from density_training.corpus import (
     masked,
     neighbours,
     of_one_image,
+    of_one_item,
     outputs,
     published,
     published_more,
@@ -51,6 +52,7 @@ MAKERS = (
     classifiers.backbones,
     neighbours.cases,
     baked.cases,
+    of_one_item.cases,
 )
 
 
