@@ -268,8 +268,8 @@ pub(crate) fn units_of_pictures(
     let is_bounded = made.least.is_finite() && made.most.is_finite();
     if let Some((units, word)) = units_said(levels, interview).filter(|_| !is_bounded) {
         interview.note(&format!(
-            "{}: nothing in it bounds its pictures, which are taken to be in the units of its images, {word}: --declare \
-             pictures=0..1 says otherwise",
+            "{}: nothing in it bounds its pictures, which are taken to be in the units of its images, {word}: \
+             --declare pictures=0..1 says otherwise",
             reading.file
         ));
         return (units, None);

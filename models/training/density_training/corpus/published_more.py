@@ -162,7 +162,9 @@ def _refused() -> Iterator[Case]:
     yield refused("gan-two-labels", graph, "gan", "torch.cat")
     loss = Unnamed(lambda x: Grey.forward(own, x).logsumexp(1).mean(), own := Grey(4))
     yield refused("loss-alone", Graph(loss, (grey,)), "pixelcnn", "rather than its loss")
-    yield refused("several-only", Graph(Squeezed(), (grey,)), "pixelcnn", "on several images, but not on one")
+    # Refused once: one image lost its axis.
+    says = ("how many images it is given",)
+    yield Case("several-only", (Graph(Squeezed(), (grey,)),), family="pixelcnn", says=says)
     finer = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.ConvTranspose2d(4, 1, 4, 2, 1), nn.Tanh())
     yield refused("finer", Graph(finer, (small,)), "encoder", "16×16 of an image of 8×8")
     graph = Graph(InOneRow(), (torch.rand(2, SIDE * SIDE + CLASSES),), inputs=("x",))
