@@ -92,7 +92,8 @@ fn leak(reading: &Reading, leak: Leak) -> Problem {
             "mask every convolution, the first one at its centre too, and attention before its softmax \
              (is_causal=True, or −∞ where a later pixel is looked at), and let no channel see itself or those after \
              it; masks that Keras assigns to kernels inside call are left out at export, so multiply them in there; a \
-             map of classes, depths or features is no density: --family encoder serves it",
+             map of classes, depths or features is no density: --family encoder serves it; neither are logits of \
+             levels that an autoencoder or a VAE decodes from the same image: export its mean picture instead",
         ),
     };
     Problem::new(&reading.file, what, cure)
