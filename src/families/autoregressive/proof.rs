@@ -111,17 +111,7 @@ impl Candidate<'_> {
             calibration,
         ))
     }
-}
 
-/// What trials of a network showed.
-struct Trials {
-    /// Dimensions at which causality was tried; none where it is proven.
-    tried: usize,
-    /// Log-likelihoods of the golden images in nats.
-    scores: Vec<f64>,
-}
-
-impl Candidate<'_> {
     /// Tries everything that takes no program of wavefronts.
     fn trials(
         &self,
@@ -144,6 +134,14 @@ impl Candidate<'_> {
         let scores = normalised_scores(gate, network, golden, (file, made))?;
         Ok(Trials { tried, scores })
     }
+}
+
+/// What trials of a network showed.
+struct Trials {
+    /// Dimensions at which causality was tried; none where it is proven.
+    tried: usize,
+    /// Log-likelihoods of the golden images in nats.
+    scores: Vec<f64>,
 }
 
 /// The place of noise among the images of [`batch_independence::images`] that others are.

@@ -170,10 +170,9 @@ mod tests {
 
     #[tokio::test]
     async fn small_writes_go_out_in_one_call_and_a_large_one_takes_them_along() {
-        let calls_made = Vec::new();
         let (mut stream, sending) = gathered(Narrow {
             most: usize::MAX,
-            calls: calls_made,
+            calls: Vec::new(),
         });
         stream.write_all(b"data").await.unwrap();
         stream.flush().await.unwrap();
