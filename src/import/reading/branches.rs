@@ -41,14 +41,14 @@ pub(super) fn decided(engine: &dyn Engine, model: &Model, takes: &[Taken], items
 /// The graph with the axes named that it leaves out because they have one item; the batch, which may have one, is
 /// none of them. None if it names all, or does not run with so many items.
 pub(super) fn named(engine: &dyn Engine, model: &Model, takes: &[Taken], items: usize) -> Option<Model> {
-    let mut model = model.clone();
     let squeezed = branches::squeezed(model.graph.as_ref()?);
     if squeezed.is_empty() {
         return None;
     }
-    let found = numbers(engine, &model, takes, (&squeezed, true), items)?;
+    let found = numbers(engine, model, takes, (&squeezed, true), items)?;
     let shape = |sizes: Vec<f32>| sizes.into_iter().map(|size| size as usize).collect();
     let shapes: HashMap<String, Vec<usize>> = squeezed.into_iter().zip(found.into_iter().map(shape)).collect();
+    let mut model = model.clone();
     branches::name_axes(&mut model, &shapes);
     Some(model)
 }

@@ -89,6 +89,9 @@ impl Passes {
             program,
             cropping,
         } = run;
+        let of = logits_of(contract.head, &logits_form);
+        // What ran in the trial serves where it is all that is needed; else it would hold its weights for nothing.
+        let program = program.filter(|_| of.is_none() && reference.is_none());
         let sums = match engine.placement().precision {
             Precision::F32 => rewrite::Sums::Convolved,
             Precision::Bf16 => rewrite::Sums::Reduced,
@@ -103,15 +106,11 @@ impl Passes {
         };
         let later = |logits: Model| engine.load_later(&logits_name, graph::serialize(&logits));
         let is_large = weights::are_many(&model);
-        let (score, logits) = match logits_of(contract.head, &logits_form) {
-            None if is_large => {
-                // It ran where the others will.
-                let program = program.filter(|_| reference.is_none());
-                let again = || Ok::<_, NetworkError>(engine.load_model(&logits_name, levels(model)?)?);
-                (None, program.map_or_else(again, Ok)?)
-            }
-            None => (None, later(levels(model)?)),
-            Some(of) => {
+        let (score, logits) = match (of, program) {
+            (None, Some(program)) => (None, program),
+            (None, None) if is_large => (None, engine.load_model(&logits_name, levels(model)?)?),
+            (None, None) => (None, later(levels(model)?)),
+            (Some(of), _) => {
                 let logits = (!is_large).then(|| levels(model.clone())).transpose()?;
                 let (input, output) = (&contract.input, &contract.output);
                 let graph = rewrite::score(model, input, output, shape, contract.map, of, sums)?;
