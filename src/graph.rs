@@ -13,6 +13,7 @@ pub mod dynamic_batch;
 pub mod external;
 pub mod kernels;
 pub mod layer;
+pub mod one_hot;
 pub mod precision;
 pub mod protobuf;
 pub mod random_nodes;

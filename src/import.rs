@@ -18,6 +18,7 @@ pub mod export;
 pub mod features;
 pub mod interview;
 pub mod layout;
+pub mod learning;
 mod of_probabilities;
 pub mod output_activation;
 pub mod output_range;

@@ -287,8 +287,25 @@ fn asked_by(error: &GateError, interview: &Interview) -> Vec<Question> {
 fn unknown_answers(interview: &Interview) -> Option<Problem> {
     let unused = interview.unused();
     let first = unused.first()?;
+    let is_flag = [
+        "family",
+        "input",
+        "mean",
+        "deviation",
+        "sigma",
+        "levels",
+        "size",
+        "labels",
+        "prior",
+    ]
+    .contains(first);
+    let said = if is_flag {
+        format!("--{first}")
+    } else {
+        format!("--declare {first}")
+    };
     Some(Problem::new(
-        format!("--declare {first}"),
+        said,
         "nothing of this model depends on it",
         "leave it out, or look at --help for what can be declared",
     ))

@@ -10,6 +10,8 @@ mod reshaping;
 mod rows;
 mod sizes;
 
+pub use self::sizes::lengths;
+
 use std::collections::{HashMap, HashSet};
 
 use super::{
@@ -71,6 +73,7 @@ impl Loosening {
             self.follow(&mut graph.nodes, at);
         }
         for node in &mut graph.nodes {
+            let before = node.inputs.clone();
             match node.op_type() {
                 "Reshape" => self.reshape(node),
                 "Expand" => self.target(node, 1),
@@ -81,8 +84,13 @@ impl Loosening {
                 "RandomNormal" | "RandomUniform" => self.draw(node),
                 "LSTM" => self.states(node, &[5, 6]),
                 "GRU" | "RNN" => self.states(node, &[5]),
-                "Add" | "Sub" | "Mul" | "Div" | "Where" => self.repeated(node),
+                "Add" | "Sub" | "Mul" | "Div" | "Where" | "MatMul" => self.repeated(node),
                 _ => {}
+            }
+            // What is repeated for each image has as many rows as there are, and so has what is made of that.
+            let is_repeated = matches!(node.op_type(), "Expand" | "Tile" | "ConstantOfShape") && node.inputs != before;
+            if is_repeated || node.inputs.iter().any(|name| self.varying.contains(name)) {
+                self.varying.extend(node.outputs.iter().cloned());
             }
         }
         if self.needs_batch
@@ -209,6 +217,8 @@ impl Loosening {
             };
             let (batch, length) = (self.batch as usize, self.length.map(|length| length as usize));
             let one = match constant.dims[..] {
+                // A table is weights.
+                [_, _] if node.op_type() == "MatMul" => None,
                 [first, _, ..] if first == batch => first_row(constant),
                 [first, second, _, ..] if Some(first) == length && second == batch => first_of_each(constant),
                 _ => None,

@@ -266,7 +266,7 @@ fn only_reader<'a>(graph: &'a Graph, value: &str) -> Option<&'a Node> {
 }
 
 /// The constant of a name.
-fn held<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
+pub(super) fn held<'a>(graph: &'a Graph, name: &str) -> Option<&'a Tensor> {
     let held = graph.initializers.iter();
     let mut held = held.filter(|tensor| tensor.name.as_deref() == Some(name));
     let made = || surgery::producer(graph, name).filter(|node| node.op_type() == "Constant");

@@ -203,6 +203,39 @@ pub fn predicts_in_another_order(reading: &Reading, given: &Given) -> bool {
     Trial::is_varied(&rows) && trial.cuts.iter().zip(changed).all(is_blind)
 }
 
+/// Whether an output with a number for each dimension depends on that dimension and on those before it, and on none
+/// after it, as a density does whose mask lets each pixel see itself.
+pub fn sees_up_to_itself(reading: &Reading, given: &Given) -> bool {
+    let (Some((_, form)), Some(sizes)) = (reading.image(), &given.sizes) else {
+        return false;
+    };
+    let all = Arrangement::candidates(sizes, [1, form.channels, form.height, form.width]);
+    let [arrangement] = all[..] else { return false };
+    let later = Trial::new(form, &|share| share as f32);
+    let Ok(rows) = later.run(reading, given.place) else {
+        return false;
+    };
+    let leak = later.leak(&rows, arrangement);
+    if form.height * form.width < CUTS || !leak.is_some_and(|leak| leak.is_of_own_pixel) {
+        return false;
+    }
+    // What is computed of each pixel by itself predicts nothing.
+    let single = Trial::with_single_changes(form);
+    let Ok(rows) = single.run(reading, given.place) else {
+        return false;
+    };
+    let Some((base, changed)) = rows.split_first() else {
+        return false;
+    };
+    let pixels = form.height * form.width;
+    let base = arrangement.read(base);
+    let changes = |(&cut, changed): (&usize, &Vec<f32>)| {
+        let changed = arrangement.read(changed);
+        (0..base.len()).any(|at| at % pixels != cut / form.channels && (base[at] - changed[at]).abs() > TOLERANCE)
+    };
+    single.cuts.iter().zip(changed).any(changes)
+}
+
 /// Whether an output with a number for each dimension predicts it: it depends on images, and on nothing that comes
 /// later.
 pub fn predicts(reading: &Reading, given: &Given) -> bool {
@@ -210,11 +243,19 @@ pub fn predicts(reading: &Reading, given: &Given) -> bool {
         return false;
     };
     let all = Arrangement::candidates(sizes, [1, form.channels, form.height, form.width]);
+    is_prediction(reading, given, &all)
+}
+
+/// Whether an output, in one of these arrangements, predicts images: it depends on them, and on nothing that comes
+/// later.
+pub fn is_prediction(reading: &Reading, given: &Given, arrangements: &[Arrangement]) -> bool {
+    let Some((_, form)) = reading.image() else { return false };
     let trial = Trial::new(form, &|share| share as f32);
     let Ok(rows) = trial.run(reading, given.place) else {
         return false;
     };
-    Trial::is_varied(&rows) && all.iter().any(|&arrangement| trial.leak(&rows, arrangement).is_none())
+    let sees_nothing_later = |&arrangement: &Arrangement| trial.leak(&rows, arrangement).is_none();
+    Trial::is_varied(&rows) && arrangements.iter().any(sees_nothing_later)
 }
 
 /// A layer that computes something over all places of an image.

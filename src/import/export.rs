@@ -113,6 +113,8 @@ pub struct Export {
     pub was_second: bool,
     /// Whether the file gives a row for each pixel of all images, which are parted by images here.
     pub was_by_pixel: bool,
+    /// Whether it was found that a row of numbers that could be an image is none.
+    pub is_of_codes: bool,
 }
 
 impl Export {
@@ -130,6 +132,7 @@ impl Export {
         graph::kernels::provide(&mut model);
         decompose::replaced(&mut model);
         exclusive_sums::replaced(&mut model);
+        graph::one_hot::by_columns(&mut model);
         let was_second = graph::batch_second::put_first(&mut model);
         let was_by_pixel = pixel_rows::part(&mut model);
         let drawing = graph::random_nodes::nodes(&model);
@@ -162,6 +165,7 @@ impl Export {
             drawing,
             was_second,
             was_by_pixel,
+            is_of_codes: false,
             model,
         })
     }

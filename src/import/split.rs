@@ -167,6 +167,7 @@ fn read(
         drawing: random_nodes::nodes(&model),
         was_second: false,
         was_by_pixel: false,
+        is_of_codes: false,
         model,
     };
     let taken = |port: &Port| {

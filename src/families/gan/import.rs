@@ -3,8 +3,8 @@
 use crate::{
     domain::image::ImageShape,
     families::import::{
-        Certainty, Mismatch, Pictures, Plan, coded, golden_of_codes, is_called_generator, labels_given, levels_count,
-        pictures_of, take_label, units_of_pictures,
+        Certainty, Mismatch, Pictured, Pictures, Plan, coded, golden_of_codes, is_called_generator, labels_given,
+        levels_count, pictures_of, take_label, units_of_pictures,
     },
     import::{
         Problem,
@@ -24,12 +24,13 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         return other("it takes codes, and no images");
     };
     let pictures = pictures_of(reading, None, interview)?;
-    let Some(&(picture, (channels, height, width), arrangement)) = pictures.first() else {
+    let Some(&first) = pictures.first() else {
         return other("it gives no pictures");
     };
-    if pictures.len() > 1 {
+    if pictures.iter().skip(1).any(|picture| picture.1 == first.1) {
         return other("it gives one picture of a code, and not the mean and the scale of a distribution");
     }
+    let (picture, (channels, height, width), arrangement) = chosen(reading, &pictures, interview)?;
     let count = levels_count(interview)?;
     let shape = ImageShape::new(channels, height, width, count)
         .map_err(|error| Problem::new(&reading.file, error.to_string(), ""))?;
@@ -74,5 +75,45 @@ pub(super) fn import<'a>(brought: &'a [Reading], interview: &mut Interview) -> R
         golden,
         statistic: None,
         notes: Vec::new(),
+    })
+}
+/// The picture among several of unlike sizes, such as maps of attention beside it.
+fn chosen<'a>(
+    reading: &Reading,
+    pictures: &[Pictured<'a>],
+    interview: &mut Interview,
+) -> Result<Pictured<'a>, Mismatch> {
+    let name = |picture: &Pictured<'a>| picture.0.port.name.as_str();
+    if let [one] = pictures {
+        return Ok(*one);
+    }
+    let is_bounded = |picture: &&Pictured<'a>| {
+        let (last, _) = output_activation::last(reading.graph(), name(picture));
+        matches!(last, OutputActivation::Tanh | OutputActivation::Sigmoid)
+    };
+    let bounded: Vec<&Pictured<'a>> = pictures.iter().filter(is_bounded).collect();
+    let likely = match bounded[..] {
+        [one] => name(one),
+        _ => "",
+    };
+    let size = |picture: &Pictured<'a>| format!("{}×{}×{}", picture.1.0, picture.1.1, picture.1.2);
+    let sizes: Vec<String> = pictures.iter().map(size).collect();
+    let options: Vec<(&str, &str)> = pictures
+        .iter()
+        .map(name)
+        .zip(sizes.iter().map(String::as_str))
+        .collect();
+    let text = format!(
+        "{}: which of its outputs is the picture? The others are not served",
+        reading.file
+    );
+    let answer = interview.ask("output", text, &options, likely);
+    let found = pictures.iter().find(|picture| name(picture) == answer);
+    // Without an answer the question stays open.
+    let found = found.or_else(|| pictures.first().filter(|_| answer.is_empty()));
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = pictures.iter().map(name).collect();
+        let what = format!("{answer:?} is no picture of {}", reading.file);
+        Problem::new("--declare output", what, format!("say one of {}", names.join(", "))).into()
     })
 }

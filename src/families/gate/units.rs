@@ -108,8 +108,7 @@ impl Suspicion {
             }
             Self::Signed => ("pictures", &PICTURES, "-1..1"),
             Self::Levels => ("pictures", &PICTURES, "levels"),
-            Self::Outside => ("pictures", &PICTURES, "0..1"),
-            Self::Bounds => ("pictures", &PICTURES, ""),
+            Self::Outside | Self::Bounds => ("pictures", &PICTURES, ""),
             Self::Scale => (
                 "log_scale",
                 &[
@@ -171,7 +170,8 @@ impl fmt::Display for Suspicion {
             }
             Self::Outside => {
                 "more than half of the numbers of its pictures lie outside of 0 to 1; say pictures = \"0..1\" if the \
-                 rest is to be cut off, else \"-1..1\" or \"levels\""
+                 rest is to be cut off, else \"-1..1\" or \"levels\"; of what was trained on binary cross-entropy with \
+                 logits, export the sigmoid of it, or say head = \"bernoulli\" of a VAE"
             }
             Self::Bounds => {
                 "the last operators of its graph keep its pictures in another range than from 0 to 1, so that levels \

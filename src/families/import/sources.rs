@@ -11,6 +11,7 @@ use crate::{
         Problem, causal,
         export::Export,
         interview::Interview,
+        learning,
         reading::{self, Reading, Taken},
         split, tables,
     },
@@ -107,6 +108,23 @@ fn in_two(
             "train it with the pixels in their natural order and export it again",
         )]);
     }
+    if let Some(picture) = picture_of_image(reading)
+        && !interview.answers().contains_key("family")
+        // A normalising flow may be of that form, and gives a number beside.
+        && !reading.gives.iter().any(|given| given.numbers() == 1)
+        && causal::sees_up_to_itself(reading, picture)
+    {
+        return Err(vec![Problem::new(
+            &reading.file,
+            format!(
+                "{:?} predicts each pixel of those before it and of itself, and of none after it: it looks like a \
+                 density that sees what it predicts, so that the product of its predictions is no probability",
+                picture.port.name
+            ),
+            "mask its own pixel in the first layer, or in the last one of a MADE (<, not ≤), and train it again; if it \
+             is an autoencoder after all, say --family autoencoder",
+        )]);
+    }
     let predicts = |given: &_| causal::predicts(reading, given);
     match split::parted(engine, reading, predicts, interview) {
         Some(parts) => parts.map(Vec::from),
@@ -144,6 +162,9 @@ fn read_one(
             place.insert(Brought { export, reading: None })
         }
     };
+    if brought.reading.is_none() {
+        learning::learn(engine, &mut brought.export, interview);
+    }
     let takes = reading::inputs(&brought.export, interview)?;
     match &brought.reading {
         Some((same, reading)) if *same == takes => Ok(reading.clone()),

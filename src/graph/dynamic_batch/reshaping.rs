@@ -10,6 +10,14 @@ impl Loosening {
             return;
         };
         let Some(&first) = shape.first() else { return };
+        if let [-1, batch, rest @ ..] = &shape[..]
+            && self.length.is_some()
+            && *batch == self.batch
+            && !rest.is_empty()
+        {
+            node.inputs[1] = self.of_batch_behind(-1, rest);
+            return;
+        }
         let is_found = shape[1..].contains(&-1);
         let place = self.place_of_batch(&shape);
         if first <= 0 || shape[place] % self.batch != 0 || (is_found && first != self.batch) {

@@ -1,15 +1,30 @@
 //! Sizes that are told of a batch, where something is repeated, brought to a shape, or drawn.
 
-use super::{BATCH, Loosening};
-use crate::graph::protobuf::Node;
+use super::{BATCH, Loosening, known_constants};
+use crate::graph::protobuf::{Model, Node};
+
+/// Lengths of sequences that a graph puts before its batch, by the shapes that it brings things to.
+pub fn lengths(model: &Model, batch: usize) -> Vec<usize> {
+    let Some(graph) = &model.graph else { return Vec::new() };
+    let constants = known_constants::of(graph);
+    let reshapes = graph.nodes.iter().filter(|node| node.op_type() == "Reshape");
+    let shapes = reshapes.filter_map(|node| constants.get(node.inputs.get(1)?)?.as_ints());
+    let length = |shape: &[i64]| match shape {
+        &[length, second, _, ..] if second == batch as i64 && length != second => usize::try_from(length).ok(),
+        _ => None,
+    };
+    shapes.filter_map(length).filter(|&length| length > 1).collect()
+}
 
 impl Loosening {
     /// A shape that something is brought to, which begins with the batch.
     pub(super) fn target(&mut self, node: &mut Node, at: usize) {
         let Some(shape) = self.ints(node, at) else { return };
         let varies = at == 0 || self.varies(node, 0) || node.op_type() == "Expand";
+        // A row that stands before a sequence is repeated like it.
+        let is_before = |size: i64| self.length.is_some() && size == 1 && node.op_type() == "Expand";
         if let [length, batch, rest @ ..] = &shape[..]
-            && self.length == Some(*length)
+            && (self.length == Some(*length) || is_before(*length))
             && *batch == self.batch
             && !rest.is_empty()
             && varies
@@ -34,9 +49,9 @@ impl Loosening {
     }
 
     /// The shape [length, batch, rest…].
-    fn of_batch_behind(&mut self, length: i64, rest: &[i64]) -> String {
+    pub(super) fn of_batch_behind(&mut self, length: i64, rest: &[i64]) -> String {
         let (first, behind) = (self.hold(&[length]), self.of_batch(rest));
-        let name = format!("density_server/sizes/{}", self.made.len());
+        let name = format!("{behind}/behind");
         self.before
             .push(Node::new("Concat", &[&first, &behind], &name).with_int("axis", 0));
         name

@@ -1,5 +1,7 @@
 //! Freeing the batch of a graph: what was exported for a fixed number of images takes any number of them.
 
+use std::collections::BTreeSet;
+
 use super::{
     Batch, Taken, branches,
     running::{ports_of, trial},
@@ -123,18 +125,27 @@ impl Way {
 
 /// Ways to free the batch, in the order in which they are tried, and the graphs that come of them.
 fn candidates(model: &Model, several: Option<Model>, batch: usize, pixels: usize) -> Vec<(Way, Model)> {
-    let (mut loose, mut behind) = (model.clone(), model.clone());
+    let mut loose = model.clone();
     let mut candidates = vec![(Way::Plain, opened(model))];
     if let Some(mut several) = several {
         dynamic_batch::batch(&mut several, batch);
         candidates.push((Way::Several, opened(&several)));
     }
     dynamic_batch::batch(&mut loose, batch);
-    dynamic_batch::batch_behind(&mut behind, batch, pixels);
-    let is_another = behind != loose;
     candidates.push((Way::Loose, opened(&loose)));
-    if is_another {
-        candidates.push((Way::Behind, opened(&behind)));
+    // A sequence is one of pixels, or of what the graph makes of them, such as patches.
+    let of_graph = if batch > 1 {
+        dynamic_batch::lengths(model, batch)
+    } else {
+        Vec::new()
+    };
+    let lengths = [pixels].into_iter().chain(of_graph);
+    for length in lengths.collect::<BTreeSet<_>>() {
+        let mut behind = model.clone();
+        dynamic_batch::batch_behind(&mut behind, batch, length);
+        if behind != loose {
+            candidates.push((Way::Behind, opened(&behind)));
+        }
     }
     candidates
 }

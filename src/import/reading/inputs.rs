@@ -122,7 +122,8 @@ fn input(
             let is_code = sides.len() == 3 && element == Element::Real && {
                 let fixed: Vec<Option<usize>> = sides.iter().map(Size::fixed).collect();
                 let is_picture = |size: Option<usize>| matches!(size, None | Some(1 | 3));
-                fixed[1..] == [Some(1), Some(1)] || !(is_picture(fixed[0]) || is_picture(fixed[2]))
+                let is_place = fixed[1..] == [Some(1), Some(1)] || is_place_behind(export, &fixed);
+                is_place || !(is_picture(fixed[0]) || is_picture(fixed[2]))
             };
             if is_code {
                 let sizes: Vec<usize> = sides.iter().filter_map(Size::fixed).collect();
@@ -145,6 +146,16 @@ fn input(
             },
         )),
     }
+}
+
+/// Whether axes are those of a code as one place with its channels behind, which a map of more places is made of.
+fn is_place_behind(export: &Export, fixed: &[Option<usize>]) -> bool {
+    let is_place = fixed[..2] == [Some(1), Some(1)] && fixed[2] > Some(3);
+    let has_places = |port: &Port| {
+        let axes = port.sizes.as_deref().filter(|axes| axes.len() == 4);
+        axes.is_some_and(|axes| axes[2].fixed() != Some(1))
+    };
+    is_place && export.outputs.iter().any(has_places)
 }
 
 /// Whether it makes pictures of the size of those that it takes.

@@ -144,6 +144,7 @@ impl<'a> Reachability<'a> {
     pub(super) fn posterior(&self, code: &str) -> Option<(String, String)> {
         let sum = self.writers.get(code).filter(|node| node.op_type() == "Add")?;
         let (drawn, mean) = self.parts(sum)?;
+        let drawn = self.without_neutral(drawn);
         let product = self.writers.get(drawn).filter(|node| node.op_type() == "Mul")?;
         let (noise, deviation) = self.parts(product)?;
         let is_noise = self.is_standard_noise(noise);
@@ -161,14 +162,35 @@ impl<'a> Reachability<'a> {
                 node.float("mean", 0.0) == 0.0 && node.float("scale", 1.0) == 1.0
             }
             // `rsample` of a distribution scales and shifts it, by one and by nothing.
-            (operator @ ("Mul" | "Add"), [first, second]) => {
-                let neutral = if operator == "Mul" { 1.0 } else { 0.0 };
-                let is_neutral = |value: &'a String| self.constant(value) == Some(neutral);
-                (is_neutral(first) && self.is_standard_noise(second))
-                    || (is_neutral(second) && self.is_standard_noise(first))
+            ("Mul" | "Add", _) => {
+                let own = self.without_neutral(value);
+                own != value && self.is_standard_noise(own)
             }
             (moving, [first, ..]) => MOVING.contains(&moving) && self.is_standard_noise(first),
             _ => false,
+        }
+    }
+
+    /// What a value is before one is multiplied to it or nothing is added, as `addcmul` and `rsample` do.
+    fn without_neutral(&self, value: &'a str) -> &'a str {
+        let Some(node) = self.writers.get(value) else {
+            return value;
+        };
+        let neutral = match node.op_type() {
+            "Mul" => 1.0,
+            "Add" => 0.0,
+            _ => return value,
+        };
+        let [first, second] = &node.inputs[..] else {
+            return value;
+        };
+        let is_neutral = |own: &'a String| self.constant(own) == Some(neutral);
+        if is_neutral(second) {
+            self.without_neutral(first)
+        } else if is_neutral(first) {
+            self.without_neutral(second)
+        } else {
+            value
         }
     }
 

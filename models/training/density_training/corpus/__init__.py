@@ -19,6 +19,7 @@ from density_training.corpus import (
     neighbours,
     of_one_image,
     of_one_item,
+    of_rows,
     outputs,
     published,
     published_more,
@@ -53,6 +54,7 @@ MAKERS = (
     neighbours.cases,
     baked.cases,
     of_one_item.cases,
+    of_rows.cases,
 )
 
 

@@ -1,7 +1,7 @@
 //! Which outputs of a classifier's graph are which: the numbers of its labels, and its features.
 
 use crate::{
-    families::import::Mismatch,
+    families::import::{Mismatch, picture_of_image},
     graph::{protobuf::Graph, surgery},
     import::{
         Problem,
@@ -64,6 +64,19 @@ pub(super) fn choice_of_labels(reading: &Reading, given: &Given) -> Problem {
     Problem::new(&reading.file, format!("{:?} is {is}", given.port.name), cure)
 }
 
+/// What is said of one number beside a picture of the image.
+pub(super) fn no_flow(file: &str, given: &Given) -> Problem {
+    Problem::new(
+        file,
+        format!(
+            "it makes of an image a picture of its size and one number ({:?}), as normalising flows do, which are not \
+             served",
+            given.port.name
+        ),
+        "export a network that predicts each pixel of those before it, a VAE, or a classifier alone",
+    )
+}
+
 /// The output of labels among rows of numbers: the one that is named, the one that can only be it, or a question.
 pub(super) fn chosen<'a>(
     reading: &Reading,
@@ -81,6 +94,13 @@ pub(super) fn chosen<'a>(
     let mut heads = heads(reading, rows);
     if heads.iter().any(|given| is_called(given, LABELS)) {
         heads.retain(|given| is_called(given, LABELS));
+    }
+    if let Some(picture) = picture_of_image(reading)
+        && let Some(one) = heads
+            .iter()
+            .find(|own| own.numbers() <= 1 && own.place != picture.place)
+    {
+        return Err(no_flow(&reading.file, one).into());
     }
     let (Some(&first), false) = (heads.first(), heads.len() == 1) else {
         return Ok(heads.first().copied());

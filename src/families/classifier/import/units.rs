@@ -1,6 +1,6 @@
 //! What the numbers of labels are, and how posteriors are made of them.
 
-use super::outputs::choice_of_labels;
+use super::outputs::{choice_of_labels, no_flow};
 use crate::{
     detection::evidence::log_posterior,
     families::import::{Levels, of_images, picture_of_image},
@@ -161,18 +161,6 @@ fn one_number(reading: &Reading, given: &Given, said: Option<&str>, interview: &
         )),
     }
     Units::LogOdds
-}
-
-fn no_flow(file: &str, given: &Given) -> Problem {
-    Problem::new(
-        file,
-        format!(
-            "it makes of an image a picture of its size and one number ({:?}), as normalising flows do, which are not \
-             served",
-            given.port.name
-        ),
-        "export a network that predicts each pixel of those before it, a VAE, or a classifier alone",
-    )
 }
 
 impl Units {

@@ -66,6 +66,12 @@ pub(super) struct Decoding<'a> {
     pub(super) notes: Vec<String>,
 }
 
+/// What one picture may be.
+const HEADS: [(&str, &str); 2] = [
+    ("picture", "an image, trained on squared or absolute error"),
+    ("bernoulli", "log-odds, trained on binary cross-entropy with logits"),
+];
+
 impl<'a> Decoding<'a> {
     /// Finds out what a decoder gives of images of this form, or of any if nothing else tells.
     pub(super) fn of(
@@ -77,7 +83,7 @@ impl<'a> Decoding<'a> {
         match pictures[..] {
             [] => Self::mixture(reading, form, interview),
             [picture] => Self::one(reading, picture, interview),
-            [first, second] => {
+            [first, second] if first.1 == second.1 => {
                 let is_spread = |given: &Given| is_called(given, &["scale", "log", "std", "sigma", "var"]);
                 if is_spread(first.0) && !is_spread(second.0) {
                     Self::located(reading, second, first, interview)
@@ -117,13 +123,15 @@ impl<'a> Decoding<'a> {
         let sigma = interview.given("sigma").map(|text| deviation(&text)).transpose()?;
         let kind = match (sigma, last) {
             (Some(sigma), _) => Kind::Alike(sigma),
-            (None, OutputActivation::Sigmoid) if count == 2 => Kind::LogOdds,
-            (None, OutputActivation::Sigmoid | OutputActivation::Tanh) => Kind::Picture,
+            (None, OutputActivation::Sigmoid) => match interview.given("head").as_deref() {
+                None if count == 2 => Kind::LogOdds,
+                None | Some("picture") => Kind::Picture,
+                Some("bernoulli") => Kind::LogOdds,
+                Some(other) => return Err(unknown("head", other, &HEADS).into()),
+            },
+            (None, OutputActivation::Tanh) => Kind::Picture,
             (None, _) => {
-                let options = [
-                    ("picture", "an image, trained on squared or absolute error"),
-                    ("bernoulli", "log-odds, trained on binary cross-entropy with logits"),
-                ];
+                let options = HEADS;
                 let likely = if is_called(given, &["logit"]) {
                     "bernoulli"
                 } else {
@@ -226,7 +234,7 @@ impl<'a> Decoding<'a> {
 
     /// Parameters of mixtures of logistics, which are told from pictures by their number.
     fn mixture(reading: &'a Reading, form: Option<ImageForm>, interview: &mut Interview) -> Result<Self, Mismatch> {
-        let none = || Mismatch::Other("its decoder gives no pictures".to_owned());
+        let none = || Mismatch::Other(no_picture(reading, form));
         let found = reading.gives.iter().find_map(|given| {
             let [features, height, width] = given.sizes.as_deref()? else {
                 return None;
@@ -374,5 +382,18 @@ fn deviation(text: &str) -> Result<f64, Problem> {
             format!("{text:?} is no standard deviation"),
             "write a number above 0, in units of level / (levels - 1), such as 0.1",
         )),
+    }
+}
+/// Why nothing that a decoder gives is a picture.
+fn no_picture(reading: &Reading, form: Option<ImageForm>) -> String {
+    let dimensions = form.map_or(0, |form| form.channels * form.height * form.width);
+    let each = |given: &Given| given.numbers().checked_div(dimensions).filter(|&each| each > 1);
+    let each = reading.gives.iter().find_map(each);
+    match each {
+        Some(each) => format!(
+            "its decoder gives {each} numbers for each of an image, such as logits of levels, and no pictures: images \
+             are decoded as mean and scale, as log-odds of two levels, or as mixtures of logistics"
+        ),
+        None => "its decoder gives no pictures".to_owned(),
     }
 }

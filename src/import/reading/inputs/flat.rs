@@ -57,7 +57,7 @@ pub(super) fn flat(
             export.file
         ),
         &[("image", "an image without its axes"), ("code", "a code")],
-        if is_likely_image(&export.file, name, shrinks) {
+        if !export.is_of_codes && is_likely_image(&export.file, name, shrinks) {
             "image"
         } else {
             "code"
