@@ -6,9 +6,10 @@ use std::io;
 
 use tracing_subscriber::EnvFilter;
 
-use self::lines::Lines;
+use self::{fields::Fields, lines::Lines};
 use crate::settings::{LogFormat, LogSettings};
 
+mod fields;
 mod lines;
 
 /// The lines of this process.
@@ -41,7 +42,7 @@ pub fn start(settings: &LogSettings) -> Result<(), LoggingError> {
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| &LINES);
     let started = match settings.format {
         // Colour codes would spoil a log file, and a terminal shows plain text well enough.
-        LogFormat::Text => lines.with_ansi(false).try_init(),
+        LogFormat::Text => lines.with_ansi(false).fmt_fields(Fields).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
     started.map_err(|error| LoggingError::Started(error.to_string()))

@@ -10,12 +10,13 @@ use std::env;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// What is free goes back to the system at once: kept for a second, it doubled what bodies took that grow while they
-/// are unpacked. It costs nothing that shows, for small blocks stay with their threads.
+/// are unpacked. It costs nothing that shows, for small blocks stay with their threads. These tidy up after a megabyte:
+/// after 64 KB, as they would, it is a twentieth of what the server itself does for a small request.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #[allow(unsafe_code)]
 // SAFETY: the allocator reads a string that ends with zero behind the pointer of this name, and nobody else has it.
 #[unsafe(export_name = "_rjem_malloc_conf")]
-static ALLOCATOR_SETTINGS: &[u8; 27] = b"dirty_decay_ms:0,narenas:4\0";
+static ALLOCATOR_SETTINGS: &[u8; 56] = b"dirty_decay_ms:0,narenas:4,tcache_gc_incr_bytes:1048576\0";
 
 /// Blocks of so many bytes go back to the system when they are freed.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -3,7 +3,6 @@
 use std::{
     any::{Any, TypeId},
     borrow::Cow,
-    collections::HashMap,
     fmt,
     sync::Arc,
 };
@@ -32,8 +31,8 @@ impl fmt::Display for Reason {
 
 /// Capabilities that a model has, and reasons for those that it lacks.
 pub struct Capabilities {
-    /// By the type of `Entry<C>`: the entry of the capability `C`.
-    entries: HashMap<TypeId, Box<dyn Any + Send + Sync>>,
+    /// By the type of `Entry<C>`: the entry of the capability `C`. They are few, and every request asks for some.
+    entries: Vec<(TypeId, Box<dyn Any + Send + Sync>)>,
     /// The reason for whatever is in no entry.
     otherwise: Reason,
 }
@@ -44,7 +43,7 @@ impl Capabilities {
     /// None yet; `otherwise` is the reason for what is neither offered nor declined.
     pub fn new(otherwise: impl Into<Reason>) -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: Vec::new(),
             otherwise: otherwise.into(),
         }
     }
@@ -64,15 +63,19 @@ impl Capabilities {
     /// Adds a capability, or the reason why it is missing.
     #[must_use]
     pub fn with<C: ?Sized + Send + Sync + 'static>(mut self, entry: Entry<C>) -> Self {
-        self.entries.insert(TypeId::of::<Entry<C>>(), Box::new(entry));
+        let key = TypeId::of::<Entry<C>>();
+        self.entries.retain(|(own, _)| *own != key);
+        self.entries.push((key, Box::new(entry)));
         self
     }
 
     /// A capability, or why it is missing.
     pub fn get<C: ?Sized + Send + Sync + 'static>(&self) -> Result<Arc<C>, Reason> {
+        let key = TypeId::of::<Entry<C>>();
         self.entries
-            .get(&TypeId::of::<Entry<C>>())
-            .and_then(|entry| entry.downcast_ref::<Entry<C>>())
+            .iter()
+            .find(|(own, _)| *own == key)
+            .and_then(|(_, entry)| entry.downcast_ref::<Entry<C>>())
             .cloned()
             .unwrap_or_else(|| Err(self.otherwise.clone()))
     }

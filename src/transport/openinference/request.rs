@@ -215,8 +215,8 @@ impl Head {
     }
 }
 
-/// Takes a parameter out.
-fn take(parameters: &mut Vec<(String, Value)>, name: &'static str) -> Result<Option<Value>, Refusal> {
+/// Takes a parameter out, which may be given once.
+pub(super) fn take(parameters: &mut Vec<(String, Value)>, name: &'static str) -> Result<Option<Value>, Refusal> {
     let Some(place) = parameters.iter().position(|(own, _)| own == name) else {
         return Ok(None);
     };

@@ -4,9 +4,10 @@
 /// The lines of one head, as far as they have come.
 #[derive(Debug, Default)]
 pub(super) struct LineEndings {
-    previous: u8,
-    /// Bytes of the line so far, without its end.
-    length: usize,
+    /// Whether the last byte was CR.
+    is_at_cr: bool,
+    /// Whether the line so far has more than its end.
+    has_content: bool,
     /// Empty lines before the first one do not count.
     has_begun: bool,
     has_ended: bool,
@@ -16,25 +17,24 @@ pub(super) struct LineEndings {
 impl LineEndings {
     /// Goes on with what came, and answers how many bytes belong to the head.
     pub(super) fn read(&mut self, bytes: &[u8]) -> usize {
-        for (position, &byte) in bytes.iter().enumerate() {
-            if self.has_ended {
-                return position;
+        let mut taken = 0;
+        while taken < bytes.len() && !self.has_ended {
+            let rest = &bytes[taken..];
+            let end = rest.iter().position(|&byte| byte == b'\n');
+            let line = &rest[..end.unwrap_or(rest.len())];
+            self.has_content |= line.iter().any(|&byte| byte != b'\r');
+            self.has_begun |= self.has_content;
+            self.is_at_cr = line.last().map_or(self.is_at_cr, |&byte| byte == b'\r');
+            taken += line.len();
+            if end.is_some() {
+                taken += 1;
+                self.is_bare |= !self.is_at_cr;
+                self.has_ended = self.has_begun && !self.has_content;
+                self.has_content = false;
+                self.is_at_cr = false;
             }
-            match byte {
-                b'\n' => {
-                    self.is_bare |= self.previous != b'\r';
-                    self.has_ended = self.has_begun && self.length == 0;
-                    self.length = 0;
-                }
-                b'\r' => {}
-                _ => {
-                    self.length += 1;
-                    self.has_begun = true;
-                }
-            }
-            self.previous = byte;
         }
-        bytes.len()
+        taken
     }
 
     /// Whether the empty line has come that ends the head.

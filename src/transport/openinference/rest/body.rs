@@ -5,14 +5,15 @@ use std::fmt;
 use bytes::Bytes;
 use serde::{
     Deserialize,
-    de::{DeserializeSeed, Deserializer, Error as _, SeqAccess, Visitor},
+    de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{
     model::{Kind, Refusal, refusal::clip},
     transport::openinference::{
         data::{Data, InputTensor},
+        request::take,
         signature::Declared,
     },
 };
@@ -51,7 +52,7 @@ impl Outputs {
 #[derive(Deserialize)]
 struct RequestJson {
     id: Option<String>,
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Parameters>,
     #[serde(default)]
     inputs: Vec<InputJson>,
     outputs: Option<Vec<OutputJson>>,
@@ -62,14 +63,14 @@ struct InputJson {
     name: String,
     datatype: String,
     shape: Vec<i64>,
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Parameters>,
     data: Option<Flat>,
 }
 
 #[derive(Deserialize)]
 struct OutputJson {
     name: String,
-    parameters: Option<Map<String, Value>>,
+    parameters: Option<Parameters>,
 }
 
 impl Body {
@@ -110,7 +111,7 @@ impl Body {
             let text: String = error.to_string().chars().take(200).collect();
             malformed(format!("the JSON body cannot be read: {text}"))
         })?;
-        let mut parameters = json.parameters.unwrap_or_default();
+        let Parameters(mut parameters) = json.parameters.unwrap_or_default();
         let binary = flag(&mut parameters, "binary_data_output")?.unwrap_or(false);
         let inputs = json.inputs.into_iter().map(|input| input.read(&mut rest));
         let inputs = inputs.collect::<Result<_, _>>()?;
@@ -121,14 +122,14 @@ impl Body {
             )));
         }
         let named = json.outputs.unwrap_or_default().into_iter().map(|output| {
-            let mut parameters = output.parameters.unwrap_or_default();
+            let Parameters(mut parameters) = output.parameters.unwrap_or_default();
             let own = flag(&mut parameters, "binary_data")?.unwrap_or(binary);
             nothing_else(&parameters)?;
             Ok((output.name, own))
         });
         Ok(Self {
             id: json.id.filter(|id| !id.is_empty()),
-            parameters: parameters.into_iter().collect(),
+            parameters,
             inputs,
             outputs: Outputs {
                 named: named.collect::<Result<_, Refusal>>()?,
@@ -144,8 +145,8 @@ impl InputJson {
         if self.shape.len() > MAX_AXES {
             return Err(malformed(format!("input {name:?} has more than {MAX_AXES} axes")));
         }
-        let mut parameters = self.parameters.unwrap_or_default();
-        let size = parameters.remove("binary_data_size");
+        let Parameters(mut parameters) = self.parameters.unwrap_or_default();
+        let size = take(&mut parameters, "binary_data_size")?;
         nothing_else(&parameters)?;
         let data = match (size, self.data) {
             (None, Some(flat)) => flat.into_data(),
@@ -174,8 +175,8 @@ impl InputJson {
     }
 }
 
-fn flag(parameters: &mut Map<String, Value>, name: &'static str) -> Result<Option<bool>, Refusal> {
-    match parameters.remove(name) {
+fn flag(parameters: &mut Vec<(String, Value)>, name: &'static str) -> Result<Option<bool>, Refusal> {
+    match take(parameters, name)? {
         None => Ok(None),
         Some(Value::Bool(flag)) => Ok(Some(flag)),
         Some(_) => Err(Refusal::option(name, "must be true or false")),
@@ -183,10 +184,10 @@ fn flag(parameters: &mut Map<String, Value>, name: &'static str) -> Result<Optio
 }
 
 /// A parameter that is not understood asks for something that would not be done.
-fn nothing_else(parameters: &Map<String, Value>) -> Result<(), Refusal> {
-    match parameters.keys().next() {
+fn nothing_else(parameters: &[(String, Value)]) -> Result<(), Refusal> {
+    match parameters.first() {
         None => Ok(()),
-        Some(name) => Err(Refusal::new(
+        Some((name, _)) => Err(Refusal::new(
             Kind::Unsupported,
             format!("the parameter {:?} of a tensor is not supported", clip(name)),
         )),
@@ -195,6 +196,31 @@ fn nothing_else(parameters: &Map<String, Value>) -> Result<(), Refusal> {
 
 fn malformed(detail: String) -> Refusal {
     Refusal::new(Kind::Malformed, detail)
+}
+
+/// Parameters as they come: what is given twice is there twice.
+#[derive(Debug, Default)]
+struct Parameters(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Parameters {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Parameters {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with a value for each parameter")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self, A::Error> {
+        while let Some(parameter) = object.next_entry()? {
+            self.0.push(parameter);
+        }
+        Ok(self)
+    }
 }
 
 /// Values of JSON, nested or flat, in order.
@@ -333,6 +359,9 @@ mod tests {
         let binary = ["a", "b", "c"].map(|name| body.outputs.is_binary(name));
         assert_eq!(binary, [false, true, true]);
         assert_eq!(body.parameters, [("k".to_owned(), Value::from(4))]);
+        let twice = r#"{"outputs": [{"name": "a", "parameters": {"binary_data": true, "binary_data": false}}]}"#;
+        let refusal = read(twice, b"").err().unwrap();
+        assert!(refusal.to_string().contains("given twice"), "{refusal}");
         let json = r#"{"outputs": [{"name": "a", "parameters": {"classification": 3}}]}"#;
         assert_eq!(read(json, b"").err().unwrap().kind(), Kind::Unsupported);
     }
