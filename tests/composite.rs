@@ -30,7 +30,7 @@ use density_server::{
     repository::Repository,
     transport::http::HttpConfig,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 const NAME: &str = "tiny-bayes";
 
@@ -171,6 +171,23 @@ async fn each_reason_rejects_no_more_than_it_may() {
     }
 }
 
+/// Tensors tell what JSON tells of the reasons to give no label.
+fn same_doubts(outputs: &Value, results: &[Value]) {
+    let outputs = outputs.as_array().unwrap();
+    for (name, reason, of) in [
+        ("novel", "novelty", "reject"),
+        ("ambiguous", "ambiguity", "reject"),
+        ("novelty_p_value", "novelty", "p_value"),
+        ("ambiguity_p_value", "ambiguity", "p_value"),
+    ] {
+        let tensor = outputs.iter().find(|own| own["name"] == name);
+        let tensor = tensor.unwrap_or_else(|| panic!("{name} is not among {outputs:?}"));
+        let expected: Vec<&Value> = results.iter().map(|own| &own[reason][of]).collect();
+        let told: Vec<&Value> = tensor["data"].as_array().unwrap().iter().collect();
+        assert_eq!(told, expected, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn over_http_a_rejected_image_has_no_label() {
     let folder = with_composite();
@@ -219,6 +236,31 @@ async fn over_http_a_rejected_image_has_no_label() {
         let line = format!("density_decisions_total{{decision=\"{decision}\",model=\"{NAME}\"}} {count}");
         assert!(metrics.contains(&line), "{line} is not in {metrics}");
     }
+    let flat: Vec<u8> = asked.iter().flat_map(|image| image.levels().to_vec()).collect();
+    let tensor = json!({"name": "image", "datatype": "UINT8", "shape": [asked.len(), 1, 6, 5], "data": flat});
+    let tensors = client
+        .post(format!("{}/v2/models/{NAME}:classify/infer", server.url))
+        .json(&json!({"inputs": [tensor], "parameters": {"false_alarm_rate": 0.2}}))
+        .send()
+        .await
+        .unwrap();
+    let tensors: Value = tensors.json().await.unwrap();
+    same_doubts(&tensors["outputs"], results);
+    let declared = async |model: &str| {
+        let about = client
+            .get(format!("{}/v2/models/{model}:classify", server.url))
+            .send()
+            .await;
+        let about: Value = about.unwrap().json().await.unwrap();
+        let outputs = about["outputs"].as_array().unwrap().clone();
+        outputs
+            .iter()
+            .map(|own| own["name"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(declared("tiny-classifier").await, ["probabilities"]);
+    let of_composite = declared(NAME).await;
+    assert!(of_composite.contains(&"novel".to_owned()), "{of_composite:?}");
     let about = client
         .get(format!("{}/v1/models/{NAME}", server.url))
         .send()

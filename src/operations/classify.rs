@@ -26,6 +26,14 @@ use crate::{
 /// Labels of a model from which on nobody reads what an answer says of each.
 const MANY_LABELS: usize = 100;
 
+const NOVEL: &str = "novel";
+const AMBIGUOUS: &str = "ambiguous";
+const NOVELTY_P_VALUE: &str = "novelty_p_value";
+const AMBIGUITY_P_VALUE: &str = "ambiguity_p_value";
+
+/// What only a model that can find reasons to give no label tells.
+const OF_DOUBTS: [&str; 4] = [NOVEL, AMBIGUOUS, NOVELTY_P_VALUE, AMBIGUITY_P_VALUE];
+
 /// Classification.
 #[derive(Debug)]
 pub struct Classify;
@@ -139,6 +147,34 @@ impl Operation for Classify {
     const FORMATS: &'static [Format] = &[Format::Json, Format::Png, Format::Npy];
     const TENSORS: &'static [TensorSpec] = &[
         TensorSpec {
+            name: NOVEL,
+            datatype: Datatype::Bool,
+            axes: &[],
+            when: None,
+            description: "of a composite: whether the image is none of these",
+        },
+        TensorSpec {
+            name: AMBIGUOUS,
+            datatype: Datatype::Bool,
+            axes: &[],
+            when: None,
+            description: "of a composite: whether the image lies between labels",
+        },
+        TensorSpec {
+            name: NOVELTY_P_VALUE,
+            datatype: Datatype::F64,
+            axes: &[],
+            when: None,
+            description: "of a composite: how often an ordinary image is as novel",
+        },
+        TensorSpec {
+            name: AMBIGUITY_P_VALUE,
+            datatype: Datatype::F64,
+            axes: &[],
+            when: None,
+            description: "of a composite: how often an ordinary image is as ambiguous",
+        },
+        TensorSpec {
             name: "probabilities",
             datatype: Datatype::F64,
             axes: &[Axis::Labels],
@@ -159,6 +195,15 @@ impl Operation for Classify {
     type Options = ClassifyOptions;
     type Head = NoHead;
     type Item = Labelling;
+
+    fn gives(model: &Model, tensor: &TensorSpec) -> bool {
+        let has_doubts = || {
+            model
+                .can::<dyn Classifies>()
+                .is_ok_and(|classifies| classifies.has_doubts())
+        };
+        !OF_DOUBTS.contains(&tensor.name) || has_doubts()
+    }
 
     async fn run(
         classifier: &Self::Capability,
@@ -200,11 +245,12 @@ impl Operation for Classify {
     fn tensors(_: &NoHead, items: &[Labelling]) -> Vec<Tensor> {
         let labels = items.first().map_or(0, |item| item.probabilities.values().len());
         let probabilities = items.iter().flat_map(|item| item.probabilities.values()).copied();
-        let mut tensors = vec![Tensor {
+        let mut tensors = of_doubts(items);
+        tensors.push(Tensor {
             name: "probabilities",
             shape: vec![items.len(), labels],
             values: Values::F64(probabilities.collect()),
-        }];
+        });
         let maps = items.iter().filter_map(|item| item.pixel_evidence.as_ref());
         let maps: Vec<&Map> = maps.flat_map(ByLabel::values).collect();
         if let Some(first) = maps.first() {
@@ -301,6 +347,25 @@ impl Labelling {
     }
 }
 
+/// What a composite makes of its doubts, in which a tensor of probabilities has no place for "none of these".
+fn of_doubts(items: &[Labelling]) -> Vec<Tensor> {
+    let doubts = items
+        .iter()
+        .filter_map(|item| item.novelty.as_ref().zip(item.ambiguity.as_ref()));
+    let (novelty, ambiguity): (Vec<&Doubt>, Vec<&Doubt>) = doubts.unzip();
+    if novelty.is_empty() {
+        return Vec::new();
+    }
+    let flags = |name, doubts: &[&Doubt]| Tensor::flags(name, doubts.iter().map(|doubt| doubt.reject));
+    let p_values = |name, doubts: &[&Doubt]| Tensor::numbers(name, doubts.iter().map(|doubt| doubt.p_value));
+    vec![
+        flags(NOVEL, &novelty),
+        flags(AMBIGUOUS, &ambiguity),
+        p_values(NOVELTY_P_VALUE, &novelty),
+        p_values(AMBIGUITY_P_VALUE, &ambiguity),
+    ]
+}
+
 /// So many of the most probable labels; among equals the one of the lower number comes first.
 fn ranked(names: &[Arc<str>], log_posterior: &[f64], probabilities: &[f64], top: usize) -> Vec<Ranked> {
     let mut labels: Vec<usize> = (0..names.len()).collect();
@@ -314,50 +379,4 @@ fn ranked(names: &[Arc<str>], log_posterior: &[f64], probabilities: &[f64], top:
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn an_impossible_image_has_a_label_and_a_reason() {
-        let names: Arc<[Arc<str>]> = Arc::new(["bag".into(), "shoe".into()]);
-        let classification = Classification {
-            log_posterior: vec![f64::NEG_INFINITY, 0.0],
-            log_likelihoods: Some(vec![f64::NEG_INFINITY; 2]),
-            log_evidence: Some(f64::NEG_INFINITY),
-            maps: None,
-            doubts: None,
-        };
-        let shape = ImageShape::new(1, 1, 1, 2).unwrap();
-        let labelling = Labelling::new(&names, classification, None, shape).unwrap();
-        let text = serde_json::to_value(labelling).unwrap();
-        assert_eq!(text["label"], "shoe");
-        assert_eq!(text["probabilities"]["bag"], 0.0);
-        assert!(text["log_posterior"]["bag"].is_null());
-        assert!(text["log_likelihood"].is_null() && text["log_likelihoods"]["shoe"].is_null());
-        assert!(text["reason"].as_str().unwrap().contains("minus infinity"));
-    }
-
-    #[test]
-    fn the_most_probable_labels_are_told_first_and_tensors_hold_all() {
-        let names: Arc<[Arc<str>]> = Arc::new(["bag".into(), "coat".into(), "shoe".into()]);
-        let classification = Classification {
-            log_posterior: [0.2_f64, 0.3, 0.5].map(f64::ln).to_vec(),
-            log_likelihoods: None,
-            log_evidence: None,
-            maps: None,
-            doubts: None,
-        };
-        let shape = ImageShape::new(1, 1, 1, 2).unwrap();
-        let labelling = Labelling::new(&names, classification, Some(2), shape).unwrap();
-        let text = serde_json::to_value(&labelling).unwrap();
-        let labels = [&text["top"][0]["label"], &text["top"][1]["label"], &text["top"][2]];
-        assert_eq!(labels, [&json!("shoe"), &json!("coat"), &json!(null)]);
-        assert!(text.get("probabilities").is_none() && text.get("log_posterior").is_none());
-        let [tensor] = &Classify::tensors(&NoHead {}, &[labelling])[..] else {
-            panic!("one tensor is expected");
-        };
-        assert_eq!(tensor.shape, [1, 3]);
-    }
-}
+mod tests;

@@ -153,6 +153,10 @@ impl Density for Typed {
         on_images!(self, request, ClassifyResponse, "classify", {
             probabilities: doubles,
             pixel_evidence: floats,
+            novel: flags,
+            ambiguous: flags,
+            novelty_p_value: numbers,
+            ambiguity_p_value: numbers,
         })
     }
 
