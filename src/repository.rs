@@ -11,9 +11,11 @@
 mod catalogue;
 mod control;
 mod disk;
+mod loading;
 mod order;
 mod overrides;
 mod parallel;
+mod place;
 mod records;
 mod room;
 mod scan;
@@ -32,6 +34,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 
+pub use self::loading::Loading;
 use self::{
     catalogue::{Entry, Shown, Versions},
     disk::Disk,
@@ -39,7 +42,7 @@ use self::{
     overrides::Overrides,
     records::Records,
     scan::{Scan, tell_refused, tell_removed, unread},
-    source::{Candidate, Ignored, Sight, Source},
+    source::{Candidate, Looks, Sight, Source},
 };
 /// Finds a version of a model that serves already, or says why there is none.
 pub use crate::families::gate::Lookup;
@@ -62,35 +65,6 @@ pub fn load(
     prove(&snapshot, number, members, resources, gate, &mut findings)
 }
 
-/// How a repository loads.
-#[derive(Debug, Clone)]
-pub struct Loading {
-    /// Versions that are loaded at once.
-    pub at_once: usize,
-    /// The folder where it is kept what proofs found, so that they are not done again; without it every start proves
-    /// everything.
-    pub records: Option<PathBuf>,
-    /// What a load may take, and how much it tries.
-    pub gate: GateSettings,
-    /// Bytes of memory that may still be taken, where anybody knows: as many versions load at once as have room.
-    pub free_memory: fn() -> Option<u64>,
-    /// Names of the models that must serve before the server is ready. If there are none, any model will do.
-    pub required: Vec<String>,
-}
-
-impl Default for Loading {
-    /// As many at once as there are cores, no records, and ready with any model.
-    fn default() -> Self {
-        Self {
-            at_once: std::thread::available_parallelism().map_or(1, usize::from),
-            records: None,
-            gate: GateSettings::default(),
-            free_memory: || None,
-            required: Vec::new(),
-        }
-    }
-}
-
 /// A folder of models, or a single model, and the versions of it that serve.
 #[derive(Debug)]
 pub struct Repository {
@@ -101,6 +75,8 @@ pub struct Repository {
     records: Option<Records>,
     /// Held while models are loaded, so that two scans do not load the same version twice.
     known: Mutex<Known>,
+    /// What was seen when the folder was looked at.
+    looks: Mutex<Looks>,
     /// What operators have asked for. Whoever changes what requests see holds it, so that nothing is shown against it.
     overrides: Mutex<Overrides>,
     /// What requests see.
@@ -121,7 +97,6 @@ struct Known {
     /// Fingerprints of what versions were proved with that are ready, or failed their proof with complete files, by
     /// name and number.
     settled: BTreeMap<(String, u32), [u8; 32]>,
-    ignored: Ignored,
 }
 
 impl Repository {
@@ -145,6 +120,7 @@ impl Repository {
             loading: Loading::default(),
             records: None,
             known: Mutex::default(),
+            looks: Mutex::default(),
             overrides: Mutex::default(),
             shown: ArcSwap::default(),
             has_looked: AtomicBool::new(false),
@@ -194,7 +170,10 @@ impl Repository {
     }
 
     fn scan_locked(&self, known: &mut Known) -> io::Result<()> {
-        let sight = self.source.look(&mut known.ignored);
+        // A folder that does not answer must hold nobody else up.
+        let mut looks = lock(&self.looks).clone();
+        let sight = self.source.look(&mut looks);
+        *lock(&self.looks) = looks;
         *lock(&self.unread) = sight.as_ref().err().map(ToString::to_string);
         let Sight { candidates, unreadable } = sight?;
         self.try_again_to_keep();
@@ -268,7 +247,7 @@ impl Repository {
     /// while it loads.
     pub fn needed_memory(&self) -> io::Result<u64> {
         let known = lock(&self.known);
-        let Sight { candidates, .. } = self.source.look(&mut Ignored::default())?;
+        let Sight { candidates, .. } = self.source.look(&mut Looks::default())?;
         let ordered = order::by_dependence(candidates, &self.registry);
         let sizes = self.sizes_to_load(&ordered, &known.settled);
         Ok(room::of(sizes.into_iter().flatten()))

@@ -213,6 +213,49 @@ fn a_model_whose_folder_is_away_for_a_while_serves_on_and_one_that_is_removed_do
 }
 
 #[test]
+fn a_mount_point_whose_file_system_is_away_is_no_word_that_models_were_removed() {
+    let (folder, root) = (Folder::new(), tempfile::tempdir().unwrap());
+    let (mounted, away, empty) = ["mounted", "away", "empty"].map(|name| root.path().join(name)).into();
+    fs::rename(folder.root(), &mounted).unwrap();
+    fs::create_dir(&empty).unwrap();
+    let exchange = |from: &Path, to: &Path| {
+        fs::rename(&mounted, to).unwrap();
+        fs::rename(from, &mounted).unwrap();
+    };
+    let repository = repository_of(&mounted, resources());
+    repository.scan().unwrap();
+    assert_eq!(listing(&repository).reason, None);
+    // The whole repository, as `umount` leaves it.
+    exchange(&empty, &away);
+    for _ in 0..2 {
+        let error = repository.scan().unwrap_err().to_string();
+        assert!(error.contains("file system is away"), "{error}");
+        let kept = listing(&repository);
+        assert!(kept.model.is_some() && kept.state == State::Ready);
+        assert_eq!(repository.unready(), None);
+        assert!(repository.troubles().concat().contains("models stay as they are"));
+    }
+    exchange(&away, &empty);
+    repository.scan().unwrap();
+    assert!(repository.troubles().is_empty());
+    // The folder of one model.
+    let model = mounted.join(NAME);
+    fs::rename(&model, &away).unwrap();
+    fs::rename(&empty, &model).unwrap();
+    repository.scan().unwrap();
+    let kept = listing(&repository);
+    assert!(kept.model.is_some() && kept.reason.unwrap().contains("file system is away"));
+    fs::rename(&model, &empty).unwrap();
+    fs::rename(&away, &model).unwrap();
+    repository.scan().unwrap();
+    assert_eq!(listing(&repository).reason, None);
+    // What is removed from the folder itself is gone.
+    fs::remove_dir_all(&model).unwrap();
+    repository.scan().unwrap();
+    assert!(repository.listing(NAME, Some(1)).is_err());
+}
+
+#[test]
 fn the_server_is_ready_when_the_models_serve_that_must() {
     let folder = Folder::new();
     let requiring = |names: &[&str]| {

@@ -10,7 +10,7 @@ use super::{
     catalogue::{Entry, Shown},
     lock,
     overrides::{Override, Overrides},
-    source::{Ignored, Sight},
+    source::Sight,
 };
 use crate::model::{
     Kind, Model, Refusal,
@@ -202,8 +202,8 @@ impl Repository {
 impl Repository {
     /// What the folder holds now, in bounded time: whoever looks for longer holds what other calls wait for.
     fn sight(&self) -> Result<Sight, Refusal> {
-        let source = self.source.clone();
-        let sight = self.disk.ask(move || source.look(&mut Ignored::default()));
+        let (source, mut looks) = (self.source.clone(), lock(&self.looks).clone());
+        let sight = self.disk.ask(move || source.look(&mut looks));
         if let Err(error) = &sight {
             *lock(&self.unread) = Some(error.to_string());
         }

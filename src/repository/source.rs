@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::place::Place;
 use crate::families::manifest::{MANIFEST, version_number};
 
 /// Where versions are looked for.
@@ -49,16 +50,38 @@ impl Candidate {
     }
 }
 
-/// Folders that were ignored. Each is spoken of once.
-#[derive(Debug, Default)]
-pub(super) struct Ignored(BTreeSet<PathBuf>);
+/// What is remembered from one look to the next.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Looks {
+    /// Folders that were ignored. Each is spoken of once.
+    ignored: BTreeSet<PathBuf>,
+    /// Where something was found, by path.
+    places: BTreeMap<PathBuf, Place>,
+}
 
-impl Ignored {
-    fn note(&mut self, folder: PathBuf, reason: &str) {
-        if !self.0.contains(&folder) {
+/// Why nobody takes the emptiness of a folder for a word that all was removed.
+const ANOTHER: &str =
+    "another folder is in its place and holds nothing, as a mount point does whose file system is away";
+
+impl Looks {
+    fn ignore(&mut self, folder: PathBuf, reason: &str) {
+        if !self.ignored.contains(&folder) {
             tracing::warn!(folder = %folder.display(), "ignored: {reason}");
-            self.0.insert(folder);
+            self.ignored.insert(folder);
         }
+    }
+
+    /// Remembers a folder in which something was found; an error, if nothing was in another one than before.
+    fn found(&mut self, folder: &Path, something: bool) -> Result<(), &'static str> {
+        let Ok(place) = Place::of(folder) else {
+            return Ok(());
+        };
+        if something {
+            self.places.insert(folder.to_owned(), place);
+        } else if self.places.get(folder).is_some_and(|known| *known != place) {
+            return Err(ANOTHER);
+        }
+        Ok(())
     }
 }
 
@@ -87,7 +110,10 @@ impl Source {
     }
 
     /// What there is now. The source itself must be readable.
-    pub(super) fn look(&self, ignored: &mut Ignored) -> io::Result<Sight> {
+    ///
+    /// A folder that was exchanged for an empty one is as good as one that cannot be read: where a file system is away,
+    /// its mount point is left, and nobody removed a model.
+    pub(super) fn look(&self, looks: &mut Looks) -> io::Result<Sight> {
         let (models, only) = match self {
             Self::Root(root) => (folders(root)?, None),
             Self::Model { name, folder, only } => (vec![(name.clone(), folder.clone())], *only),
@@ -99,7 +125,7 @@ impl Source {
                 Ok(versions) => versions,
                 // Such as `lost+found`.
                 Err(error) => {
-                    ignored.note(model, &format!("it cannot be read: {error}"));
+                    looks.ignore(model, &format!("it cannot be read: {error}"));
                     unreadable.insert(name, error.to_string());
                     continue;
                 }
@@ -115,10 +141,17 @@ impl Source {
                         });
                     }
                     Some(_) => {}
-                    None => ignored.note(folder, "the name of a version is a number from 1"),
+                    None => looks.ignore(folder, "the name of a version is a number from 1"),
                 }
             }
+            if let Err(reason) = looks.found(&model, found.len() > first) {
+                unreadable.insert(name, reason.to_owned());
+            }
             found[first..].sort_by_key(|candidate| candidate.number);
+        }
+        if let Self::Root(root) = self {
+            let something = !found.is_empty() || !unreadable.is_empty();
+            looks.found(root, something).map_err(io::Error::other)?;
         }
         Ok(Sight {
             candidates: found,
@@ -163,12 +196,12 @@ mod tests {
             fs::create_dir_all(root.path().join(folder)).unwrap();
         }
         let source = Source::Root(root.path().to_owned());
-        let mut ignored = Ignored::default();
+        let mut looks = Looks::default();
         for _ in 0..2 {
-            let found = source.look(&mut ignored).unwrap().candidates;
+            let found = source.look(&mut looks).unwrap().candidates;
             let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.number)).collect();
             assert_eq!(found, [("a", 2), ("a", 10), ("b", 1)]);
-            assert_eq!(ignored.0.len(), 1);
+            assert_eq!(looks.ignored.len(), 1);
         }
     }
 }

@@ -1,14 +1,13 @@
 //! The system's word that something in the folder of models has changed.
 
-use std::{
-    fmt, fs, io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::Path};
 
 use notify::{
     Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher,
     event::{AccessKind, AccessMode},
 };
+
+use super::place::Place;
 
 /// What is told of a folder.
 #[derive(Debug)]
@@ -25,42 +24,20 @@ pub struct Watch {
     place: Place,
 }
 
-/// What a path leads to: the real path, and which folder is there.
-#[derive(PartialEq, Eq)]
-struct Place(PathBuf, Option<(u64, u64)>);
-
-impl Place {
-    fn of(folder: &Path) -> io::Result<Self> {
-        let root = folder.canonicalize()?;
-        let found = fs::metadata(&root)?;
-        #[cfg(unix)]
-        let number = {
-            use std::os::unix::fs::MetadataExt;
-            Some((found.dev(), found.ino()))
-        };
-        #[cfg(not(unix))]
-        let number = {
-            let _ = found;
-            None
-        };
-        Ok(Self(root, number))
-    }
-}
-
 impl Watch {
     /// Begins to tell; or says why the system cannot.
     pub fn start(folder: &Path, tell: impl Fn(Sight) + Send + 'static) -> Result<Self, String> {
         let start = || {
             // Events have the real path, and a link is not followed twice.
             let place = Place::of(folder).map_err(notify::Error::io)?;
-            let seen = place.0.clone();
+            let seen = place.path.clone();
             let handler = move |event: notify::Result<Event>| match event {
                 Ok(event) if is_change(&event, &seen) => tell(Sight::Changed),
                 Ok(_) => {}
                 Err(error) => tell(Sight::Blind(error.to_string())),
             };
             let mut watcher = notify::recommended_watcher(handler)?;
-            watcher.watch(&place.0, RecursiveMode::Recursive)?;
+            watcher.watch(&place.path, RecursiveMode::Recursive)?;
             Ok(Self {
                 _watcher: watcher,
                 place,
