@@ -26,7 +26,7 @@ pub use self::{
     decode::{
         Cost, DecodeLimits, DecodeOptions, Decoded, FORMATS, Frames, Note, Orientation, cost, decode, decode_file,
     },
-    error::MediaError,
+    error::{MediaError, of_size},
     idx::{IdxError, IdxReader, is_idx},
     mask::{decode_mask, mask_from_pixels},
     npy::{

@@ -133,6 +133,9 @@ pub trait Operation: Sized + Send + Sync + 'static {
         true
     }
 
+    /// Decides anew on items that were answered apart, where what becomes of one depends on the others.
+    fn decide_together(_items: &mut [&mut Self::Item]) {}
+
     /// The query of a first request by hand, such as `?top=5`, if the default answer is not for a person to read.
     fn first_query(_model: &Model) -> &'static str {
         ""

@@ -146,6 +146,33 @@ fn a_bad_image_is_a_row_and_the_others_are_scored() {
 }
 
 #[test]
+fn a_folder_of_tiff_files_and_a_large_one_among_them_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let of_size = |width, height| image::GrayImage::from_pixel(width, height, image::Luma([64]));
+    of_size(5, 6).save(path("a.tif")).unwrap();
+    of_size(5, 6).save(path("b.TIFF")).unwrap();
+    of_size(9, 11).save(path("c.png")).unwrap();
+    let score = |more: &[&str]| {
+        let mut command = binary();
+        let output = command
+            .args(["score", "tiny-pixelcnn", text(folder.path())])
+            .args(more)
+            .output();
+        let output = output.unwrap();
+        rows(&stdout(&output, i32::from(more != ["--resize"])))
+    };
+    let told = score(&[]);
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[0]["log_likelihood"], told[1]["log_likelihood"]);
+    let error = &told[2]["error"];
+    assert!(error.contains("--resize") && !error.contains("resize=true"), "{error}");
+    assert_eq!(score(&["--resize"])[2]["error"], "");
+    let told = score(&["--resize", "--max-decoded-pixels", "98"]);
+    assert!(told[2]["error"].contains("at most 98"), "{told:?}");
+}
+
+#[test]
 fn samples_follow_their_seed() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);

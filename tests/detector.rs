@@ -27,6 +27,7 @@ use density_server::{
     },
     domain::{
         binomial::beta_binomial_interval,
+        conformal,
         image::{Image, ImageShape},
         random::{Random, Stream},
     },
@@ -702,6 +703,45 @@ async fn an_autoencoder_alone_is_a_detector_whose_map_is_in_squared_errors() {
         assert!((values.iter().sum::<f64>() - sum).abs() < 1e-5 * sum);
     }
     server.shut_down().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_false_discovery_rate_is_that_of_all_images_of_a_command() {
+    let repository = Repository::with_helpers();
+    let models = repository.models();
+    let images = draw(&models, 800, 0).await;
+    let inliers = repository.path().join("inliers.npy");
+    fs::write(&inliers, media::write_images(&images, images[0].shape())).unwrap();
+    let (code, _, complaint) = run(
+        &repository,
+        &["calibrate", "tiny-autoencoder", "--data", command::text(&inliers)],
+    );
+    assert_eq!(code, 0, "{complaint}");
+    // Ordinary images first and many strange ones behind them: runs of a few images have one or the other.
+    let mut judged = draw(&models, 40, 800).await;
+    let strange: Vec<Image> = (0..20).map(|place| constant(&images[0], place % 4)).collect();
+    judged.extend(strange);
+    let data = repository.path().join("judged.npy");
+    fs::write(&data, media::write_images(&judged, judged[0].shape())).unwrap();
+    let command = ["detect", "tiny-autoencoder-gate", command::text(&data), "--fdr", "0.3"];
+    let told = |rows: &str| {
+        let more = ["--format", "jsonl", "--max-batch-rows", rows];
+        let (code, table, complaint) = run(&repository, &[&command[..], &more].concat());
+        assert_eq!(code, 0, "{complaint}");
+        let lines = table.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let row = |line: Value| (line["p_value"].as_f64().unwrap(), line["decision"] == "reject");
+        lines.map(row).unzip::<f64, bool, Vec<_>, Vec<_>>()
+    };
+    let (p_values, rejected) = told("4");
+    assert_eq!(p_values.len(), 60);
+    assert_eq!(rejected, conformal::false_discovery_rejections(&p_values, 0.3));
+    assert!(rejected.contains(&true) && rejected.contains(&false), "{p_values:?}");
+    assert_eq!((p_values, rejected), told("64"));
+    let table = repository.path().join("table.csv");
+    let more = ["--output", command::text(&table), "--resume"];
+    let (code, _, complaint) = run(&repository, &[&command[..], &more].concat());
+    assert_eq!(code, 2);
+    assert!(complaint.contains("all images together"), "{complaint}");
 }
 
 #[tokio::test]

@@ -72,6 +72,7 @@ impl ImageSet {
             shape,
             roots: inputs.to_vec(),
             options,
+            limits: handling.decoding.limits(),
             chunk: CHUNK,
             progress: ProgressBar::hidden(),
             labels: Labels::None,

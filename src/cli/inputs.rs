@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{CliError, folder::Wanted};
 use crate::{
     domain::image::ImageShape,
-    media::{DecodeOptions, Frames, Resize},
+    media::{DecodeLimits, DecodeOptions, Frames, Resize},
 };
 
 mod array;
@@ -31,6 +31,8 @@ const IMAGES: Wanted = Wanted {
         ".png",
         ".pnm",
         ".ppm",
+        ".tif",
+        ".tiff",
         ".webp",
         "idx3-ubyte",
         "idx3-ubyte.gz",
@@ -42,9 +44,9 @@ const IMAGES: Wanted = Wanted {
 /// Which images, and what may be done to them.
 #[derive(Debug, Args)]
 pub(super) struct InputArgs {
-    /// Image files (PNG, JPEG, WebP, GIF, BMP, PNM), npy arrays of levels (uint8 [N, H, W] or [N, H, W, C]), IDX arrays
-    /// (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name; - is standard
-    /// input
+    /// Image files (PNG, JPEG, WebP, GIF, BMP, PNM, TIFF), npy arrays of levels (uint8 [N, H, W] or [N, H, W, C]), IDX
+    /// arrays (…idx3-ubyte, also .gz), and folders of these, which are searched to the bottom in order of name; - is
+    /// standard input
     #[arg(required = true, value_name = "INPUT")]
     pub(super) inputs: Vec<PathBuf>,
 
@@ -70,6 +72,11 @@ pub(super) struct DecodeArgs {
     /// What becomes of files with several frames or pages
     #[arg(long, value_enum, default_value_t = FramesName::Only)]
     frames: FramesName,
+
+    /// Most pixels that one file may unpack to [default: 26214400]
+    #[arg(long, value_name = "PIXELS", env = "DENSITY_MAX_DECODED_PIXELS")]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    max_decoded_pixels: Option<u64>,
 }
 
 /// Which frames of a file are taken.
@@ -97,6 +104,17 @@ impl DecodeArgs {
                 FramesName::First => Frames::First,
                 FramesName::All => Frames::All,
             },
+        }
+    }
+}
+
+impl DecodeArgs {
+    /// What one file may unpack to.
+    pub(super) fn limits(self) -> DecodeLimits {
+        let limits = DecodeLimits::default();
+        DecodeLimits {
+            max_pixels: self.max_decoded_pixels.unwrap_or(limits.max_pixels),
+            ..limits
         }
     }
 }

@@ -13,7 +13,10 @@ use std::path::PathBuf;
 use clap::{ArgMatches, FromArgMatches};
 
 pub(super) use self::flags::command;
-use self::request::Request;
+use self::{
+    flags::{GALLERY, TOGETHER},
+    request::Request,
+};
 use super::{
     CliError, OfflineSettings, Outcome,
     files::Form,
@@ -65,6 +68,11 @@ fn has_labels(operation: &dyn AnyOperation) -> bool {
     Gives::of(operation) == Gives::Numbers && operation.about().takes == Takes::Images && !takes_label
 }
 
+/// Whether what becomes of one image depends on all others.
+fn decides_together(operation: &dyn AnyOperation, matches: &ArgMatches) -> bool {
+    known_of(operation).properties().any(|(name, _)| name == TOGETHER) && matches.get_one::<String>(TOGETHER).is_some()
+}
+
 /// Runs the command of an operation.
 pub(super) fn run(
     operation: &dyn AnyOperation,
@@ -96,7 +104,24 @@ pub(super) fn run(
                 .to_owned(),
         ));
     }
+    if table.resume && decides_together(operation, matches) {
+        return Err(CliError::Usage(
+            "--resume: --fdr decides on all images together, so rows that are there already could not stay as they are"
+                .to_owned(),
+        ));
+    }
     let loaded = model::load(name, about.name, settings, registries)?;
+    let wants_gallery = shows_maps(operation) && matches.contains_id(GALLERY);
+    if wants_gallery
+        && !operation
+            .formats(&loaded.model)
+            .contains(&crate::operations::Format::Png)
+    {
+        return Err(CliError::Usage(format!(
+            "--gallery: it shows maps, and {} of {:?} has none",
+            about.name, loaded.model.name
+        )));
+    }
     let request = Request {
         loaded: &loaded,
         operation,

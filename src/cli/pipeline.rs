@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     domain::image::Image,
-    media::DecodeOptions,
+    media::{DecodeLimits, DecodeOptions},
     model::{Kind, PerImage, Refusal},
 };
 
@@ -41,6 +41,7 @@ pub(super) struct Images {
     /// The inputs that were named, below which the files lie.
     pub(super) roots: Vec<PathBuf>,
     pub(super) options: DecodeOptions,
+    pub(super) limits: DecodeLimits,
     pub(super) labels: Labels,
     /// Those that have been worked on before.
     pub(super) done: Done,
@@ -63,6 +64,7 @@ where
         files,
         roots,
         options,
+        limits,
         labels,
         done,
     } = images;
@@ -79,6 +81,7 @@ where
         shape: loaded.model.shape,
         roots,
         options,
+        limits,
         chunk: work.max_batch_rows,
         progress: progress.clone(),
         labels,
@@ -121,6 +124,11 @@ impl Counts {
     fn add(&mut self, succeeded: bool) {
         self.images += 1;
         self.failed += u64::from(!succeeded);
+    }
+
+    /// One that was taken for good has failed after all.
+    pub(super) fn fail_one(&mut self) {
+        self.failed += 1;
     }
 
     /// Says how many failed; `where_told` is where the reasons stand.

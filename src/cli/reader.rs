@@ -32,6 +32,8 @@ pub(super) struct Reader {
     /// The inputs that were named, below which the files lie.
     pub(super) roots: Vec<PathBuf>,
     pub(super) options: DecodeOptions,
+    /// What a file may unpack to.
+    pub(super) limits: DecodeLimits,
     /// Images a chunk.
     pub(super) chunk: usize,
     /// Told of arrays, which hold more images than one.
@@ -142,8 +144,8 @@ impl Reader {
     }
 
     fn picture(&self, bytes: &[u8]) -> Result<Decoded, String> {
-        let limits = DecodeLimits::default();
-        media::decode_file(bytes, self.shape, self.options, limits, &|| false).map_err(|error| error.to_string())
+        media::decode_file(bytes, self.shape, self.options, self.limits, &|| false)
+            .map_err(|error| error.for_command_line())
     }
 }
 

@@ -127,6 +127,21 @@ pub enum MediaError {
         /// The least.
         shape: ImageShape,
     },
+    /// More values than an image may have, of a model that takes any size.
+    #[error(
+        "the image has {width}×{height} pixels (width × height), {} values in all; at most {limit} may be taken of one",
+        width.saturating_mul(*height).saturating_mul(*channels)
+    )]
+    TooManyValues {
+        /// Columns.
+        width: usize,
+        /// Rows.
+        height: usize,
+        /// Values of a pixel.
+        channels: usize,
+        /// Values allowed.
+        limit: usize,
+    },
     /// The channels are not the model's.
     #[error(
         "the file holds {found}, the model takes {wanted}; send that, or convert=true to have it converted, which \
@@ -199,16 +214,21 @@ pub enum MediaError {
 }
 
 /// The shape of an image of `width` columns and `height` rows for a model that takes any size from `least` on.
-pub(super) fn of_size(least: ImageShape, width: usize, height: usize) -> Result<ImageShape, MediaError> {
-    let too_small = width < least.width() || height < least.height();
-    ImageShape::new(least.channels(), height, width, least.levels())
-        .ok()
-        .filter(|_| !too_small)
-        .ok_or(MediaError::TooSmall {
+pub fn of_size(least: ImageShape, width: usize, height: usize) -> Result<ImageShape, MediaError> {
+    if width < least.width() || height < least.height() {
+        return Err(MediaError::TooSmall {
             width,
             height,
             shape: least,
-        })
+        });
+    }
+    let channels = least.channels();
+    ImageShape::new(channels, height, width, least.levels()).map_err(|_| MediaError::TooManyValues {
+        width,
+        height,
+        channels,
+        limit: ImageShape::MAX_DIMENSIONS,
+    })
 }
 
 impl MediaError {
@@ -219,6 +239,7 @@ impl MediaError {
             Self::TooManyPixels { .. }
                 | Self::TooManyFrames { .. }
                 | Self::TooMuchMemory { .. }
+                | Self::TooManyValues { .. }
                 | Self::TooManyItems { .. }
                 | Self::Encode(_)
         )

@@ -13,7 +13,10 @@ use super::{
     tensor::{Datatype, IMAGE},
 };
 use crate::{
-    domain::image::{Image, ImageShape, padded},
+    domain::{
+        conformal,
+        image::{Image, ImageShape, padded},
+    },
     metrics::Metrics,
     model::{
         Model, Refusal,
@@ -192,6 +195,17 @@ impl Operation for Detect {
             head: NoHead {},
             items: judged.into_iter().zip(shown).map(detection).collect(),
         })
+    }
+
+    fn decide_together(items: &mut [&mut Detection]) {
+        let Some(rate) = items.first().and_then(|item| item.fdr) else {
+            return;
+        };
+        let p_values: Vec<f64> = items.iter().map(|item| item.p_value).collect();
+        let rejections = conformal::false_discovery_rejections(&p_values, rate);
+        for (item, reject) in items.iter_mut().zip(rejections) {
+            item.decision = decision(reject);
+        }
     }
 
     fn check_format(format: Format, options: &DetectOptions) -> Result<(), Refusal> {

@@ -1,7 +1,7 @@
 //! Operations with their types erased, for those who know none by name: what each declares, and how a request of it
 //! runs.
 
-use std::{marker::PhantomData, sync::Arc};
+use std::{any::Any, marker::PhantomData, sync::Arc};
 
 use async_trait::async_trait;
 use schemars::{Schema, SchemaGenerator};
@@ -68,6 +68,9 @@ pub trait AnyOperation: std::fmt::Debug + Send + Sync {
     /// The query of a first request by hand, if the default answer is not for a person to read.
     fn first_query(&self, model: &Model) -> &'static str;
 
+    /// Decides on answers of its own anew, as if they had been one.
+    fn decide_together(&self, answers: &mut [Box<dyn AnyAnswer>]);
+
     /// Reads the options and refuses what cannot be; what is left runs when it is called with the data.
     fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal>;
 }
@@ -85,7 +88,7 @@ pub trait Prepared: Send {
 }
 
 /// An answer of any operation.
-pub trait AnyAnswer: Send {
+pub trait AnyAnswer: Any + Send {
     /// Items, good and bad.
     fn len(&self) -> usize;
 
@@ -225,6 +228,15 @@ impl<O: Operation> AnyOperation for Erased<O> {
 
     fn first_query(&self, model: &Model) -> &'static str {
         O::first_query(model)
+    }
+
+    fn decide_together(&self, answers: &mut [Box<dyn AnyAnswer>]) {
+        let answers = answers.iter_mut().filter_map(|answer| {
+            let answer: &mut dyn Any = &mut **answer;
+            answer.downcast_mut::<Answered<O>>()
+        });
+        let mut items: Vec<&mut O::Item> = answers.flat_map(|own| own.answer.items.iter_mut().flatten()).collect();
+        O::decide_together(&mut items);
     }
 
     fn prepare(&self, options: &mut RawOptions, format: Format) -> Result<Box<dyn Prepared>, Refusal> {

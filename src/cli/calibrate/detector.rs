@@ -172,13 +172,21 @@ fn member(text: &str) -> Result<(Requirement, String), CliError> {
     let (role, name) = text
         .split_once('=')
         .ok_or_else(|| wrong("it must be ROLE=NAME".to_owned()))?;
-    let role: Requirement = role.parse().map_err(wrong)?;
-    if role.is_derived() {
-        return Err(wrong(
+    let found = Requirement::ALL.into_iter().find(|own| own.name() == role);
+    match found {
+        Some(found) if !found.is_derived() => Ok((found, name.to_owned())),
+        Some(Requirement::Stirring | Requirement::Samples) => Err(wrong(
             "it asks another member and has none of its own: give --stir or --samples".to_owned(),
-        ));
+        )),
+        _ => {
+            let members = Requirement::ALL.iter().filter(|own| !own.is_derived());
+            let known: Vec<&str> = members.map(|own| own.name()).collect();
+            let known = known.join(", ");
+            Err(wrong(format!(
+                "unknown role {role:?}: one of {known}; of a composite density and novelty"
+            )))
+        }
     }
-    Ok((role, name.to_owned()))
 }
 
 /// The command for the manifest, without paths: these are of one machine.

@@ -30,7 +30,7 @@ use crate::{
         },
     },
     domain::image::Image,
-    media::{self, DecodeLimits},
+    media,
     model::{Call, Refusal, classify::Classifies, detect::Judges, score::BoundChoice},
 };
 
@@ -113,6 +113,7 @@ impl Evaluation<'_> {
             files,
             roots: request.data.clone(),
             options: model.preprocessing.or(handling.decoding.options()),
+            limits: handling.decoding.limits(),
             labels,
             done: Done::default(),
         };
@@ -206,7 +207,7 @@ impl Evaluation<'_> {
                 };
                 let wrong = |cause: String| Refusal::option("masks", format!("{}: {cause}", file.display()));
                 let bytes = fs::read(file).map_err(|error| wrong(error.to_string()))?;
-                media::decode_mask(&bytes, set.images[place].shape(), resize, DecodeLimits::default())
+                media::decode_mask(&bytes, set.images[place].shape(), resize, handling.decoding.limits())
                     .map(Some)
                     .map_err(|error| wrong(error.to_string()))
             };

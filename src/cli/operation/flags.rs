@@ -16,6 +16,9 @@ use crate::{
 /// needs no deadline.
 pub(super) const ELSEWHERE: [&str; 5] = ["resize", "convert", "orient", "frames", "timeout"];
 
+/// The option by which images are decided on together, however many runs they take.
+pub(super) const TOGETHER: &str = "fdr";
+
 /// The flag that asks for a page of maps.
 pub(super) const GALLERY: &str = "gallery";
 

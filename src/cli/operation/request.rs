@@ -1,11 +1,12 @@
 //! A command that is under way: what it asks of a model, and where the answers go.
 
-use std::{path::PathBuf, sync::Arc, time::Instant};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Instant};
 
 use clap::{ArgMatches, FromArgMatches};
 use serde_json::Value;
 
 use super::{
+    decides_together,
     destination::Destination,
     flags::{ELSEWHERE, GALLERY, own_default},
     has_labels, missing, output, shows_maps, usage,
@@ -26,7 +27,7 @@ use crate::{
     },
     domain::image::Image,
     intake::{Content, MaskSource, Source, Takes, options::RawOptions},
-    model::Refusal,
+    model::{PerImage, Refusal},
     operations::{AnyAnswer, AnyOperation, known_of},
 };
 
@@ -146,12 +147,49 @@ impl Request<'_> {
             files,
             roots: inputs.inputs.clone(),
             options: self.loaded.model.preprocessing.or(inputs.decoding.options()),
+            limits: inputs.decoding.limits(),
             labels,
             done: destination.table.done().clone(),
         };
-        let write = |name: &ImageName, answer: Result<_, Arc<str>>| destination.push(name, answer);
-        let counts = pipeline::each(self.loaded, images, table_args.is_terminal(), operation, write)?;
+        let is_terminal = table_args.is_terminal();
+        let counts = if decides_together(self.operation, self.matches) {
+            self.decided_together(images, operation, &mut destination)?
+        } else {
+            let write = |name: &ImageName, answer: Result<_, Arc<str>>| destination.push(name, answer);
+            pipeline::each(self.loaded, images, is_terminal, operation, write)?
+        };
         Ok(counts.outcome(destination.finish()?))
+    }
+
+    /// Rows that wait for the last image, without which nothing can be said of the first.
+    fn decided_together<Work>(
+        &self,
+        images: pipeline::Images,
+        operation: impl Fn(Vec<Image>) -> Work,
+        destination: &mut Destination,
+    ) -> Result<pipeline::Counts, CliError>
+    where
+        Work: Future<Output = Result<PerImage<Box<dyn AnyAnswer>>, Refusal>>,
+    {
+        let mut names = Vec::new();
+        let mut good = Vec::new();
+        let hold = |name: &ImageName, answer: Result<Box<dyn AnyAnswer>, Arc<str>>| {
+            names.push((name.clone(), answer.as_ref().err().cloned()));
+            let is_good = answer.is_ok();
+            good.extend(answer);
+            Ok(is_good)
+        };
+        let mut counts = pipeline::each(self.loaded, images, false, operation, hold)?;
+        self.operation.decide_together(&mut good);
+        let mut good = good.into_iter();
+        for (name, error) in names {
+            let was_good = error.is_none();
+            let answer = error.map_or_else(|| good.next().ok_or_else(|| Arc::from("no answer came back")), Err);
+            if !destination.push(&name, answer)? && was_good {
+                counts.fail_one();
+            }
+        }
+        Ok(counts)
     }
 
     /// Where the answers about images go.

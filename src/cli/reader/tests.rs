@@ -15,6 +15,7 @@ fn read(files: &[PathBuf], shape: ImageShape, chunk: usize) -> Vec<Vec<Item>> {
         shape,
         roots: files.to_vec(),
         options: DecodeOptions::default(),
+        limits: DecodeLimits::default(),
         chunk,
         progress: ProgressBar::hidden(),
         labels: Labels::None,

@@ -131,7 +131,7 @@ pub async fn compose(
         command: recipe.command.clone(),
     };
     let folder = write(repository, &composite)
-        .map_err(|error| Refusal::option("output", format!("{}: {error}", repository.display())))?;
+        .map_err(|error| Refusal::option("repository", format!("{}: {error}", repository.display())))?;
     Ok(Composed {
         folder,
         calibrate: images.len(),

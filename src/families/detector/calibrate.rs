@@ -156,7 +156,7 @@ pub async fn calibrate(
         ..fitted.detector(recipe, &parts)
     };
     let folder = version::write(repository, &detector)
-        .map_err(|error| Refusal::option("output", format!("{}: {error}", repository.display())))?;
+        .map_err(|error| Refusal::option("repository", format!("{}: {error}", repository.display())))?;
     Ok(Made {
         folder,
         fit: parts.fit.len(),

@@ -41,7 +41,7 @@ pub(super) fn open<'a>(
 pub(super) fn corrupt(format: ImageFormat, reason: impl ToString) -> MediaError {
     MediaError::Corrupt {
         format: name(format),
-        reason: clip(&reason.to_string()),
+        reason: clip(reason.to_string().trim()),
     }
 }
 
