@@ -19,6 +19,8 @@ pub use self::{
     json::{read_json, read_stream},
     memory_budget::{MemoryBudget, Reservation},
 };
+/// The shape of an image of levels, of a model that takes any size.
+pub use crate::media::of_size;
 use crate::{
     domain::image::Image,
     media::{self, Pixels},

@@ -397,7 +397,10 @@ fn keys_are_made_read_again_and_named_where_the_server_is_administered() {
     eventually("the new key", || {
         ask(&server, "DELETE", path, &admin).starts_with("HTTP/1.1 422")
     });
-    let mut audited = |caller: Option<&str>, status: u64| {
+    // Which model it was, and what was to become of it, is at the end of a path.
+    let longer = "/v1/repository/models/fashion-mnist-pixelcnn-conditional/versions/1/shadow";
+    assert!(ask(&server, "POST", longer, &reader).starts_with("HTTP/1.1 403"));
+    let mut audited = |caller: Option<&str>, status: u64, call: &str| {
         let mut line = String::new();
         loop {
             line.clear();
@@ -405,14 +408,15 @@ fn keys_are_made_read_again_and_named_where_the_server_is_administered() {
             let line: Value = serde_json::from_str(&line).unwrap();
             if line["target"] == "density_server::audit" && line["status"] == status {
                 assert_eq!(line["caller"].as_str(), caller, "{line}");
-                assert_eq!(line["call"], format!("DELETE {path}"));
+                assert_eq!(line["call"], call);
                 assert_eq!(line["address"], "127.0.0.1");
                 return;
             }
         }
     };
-    audited(Some("reader"), 403);
-    audited(Some("operator"), 422);
+    audited(Some("reader"), 403, &format!("DELETE {path}"));
+    audited(Some("operator"), 422, &format!("DELETE {path}"));
+    audited(Some("reader"), 403, &format!("POST {longer}"));
     let again = binary()
         .args(["key", "reader", "--scopes", "read", "--keys", keys])
         .output();

@@ -7,7 +7,7 @@ mod common;
 
 use std::{fs, path::Path, sync::Arc};
 
-use common::{call, can, fixtures, model, models_of};
+use common::{Server, call, can, fixtures, model, models_of, service_of};
 use density_server::{
     detection::{
         calibrate::{By, Inliers},
@@ -22,9 +22,12 @@ use density_server::{
     },
     families::detector::{self, Recipe, Tiles},
     model::detect::{JudgeAsk, Judges, Verdict},
+    operations::Limits,
     repository::Repository as Models,
     runtime::Threads,
+    transport::http::HttpConfig,
 };
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 const NAME: &str = "tiny-tiles";
@@ -117,14 +120,59 @@ async fn one(models: &Models, image: Image) -> Verdict {
 
 #[tokio::test]
 async fn windows_become_images() {
-    let (_folder, models) = repository().await;
+    let (folder, models) = repository().await;
     one_window_says_what_it_says_alone(&models).await;
     company_changes_nothing(&models).await;
     a_map_moves_with_its_image(&models).await;
     p_values_hold_for_whole_images(&models).await;
+    arrays_may_be_larger_than_a_window_by_every_protocol(folder.path(), &models).await;
     let small = judge(&models, vec![image(5, 9, |_, _| 0.0), image(6, 5, |_, _| 0.0)]).await;
     assert!(small[0].as_ref().unwrap_err().contains("5×6"), "{small:?}");
     assert!(small[1].is_ok());
+}
+
+/// By /v1 as npy, by V2 as a tensor.
+async fn arrays_may_be_larger_than_a_window_by_every_protocol(folder: &Path, models: &Models) {
+    let larger = images(4, 9).remove(3);
+    let expected = one(models, larger.clone()).await;
+    let service = service_of(Arc::new(models_of(folder)), Limits::default());
+    let server = Server::start(&service, HttpConfig::default()).await;
+    let client = reqwest::Client::new();
+    let about = client
+        .get(format!("{}/v2/models/{NAME}", server.url))
+        .send()
+        .await
+        .unwrap();
+    let about: Value = about.json().await.unwrap();
+    assert_eq!(about["inputs"][0]["shape"], json!([-1, 1, -1, -1]));
+    let ask = async |shape: [usize; 4], levels: &[u8]| {
+        let tensor = json!({"name": "image", "datatype": "UINT8", "shape": shape, "data": levels});
+        let answer = client
+            .post(format!("{}/v2/models/{NAME}/infer", server.url))
+            .json(&json!({"inputs": [tensor]}))
+            .send();
+        answer.await.unwrap().json::<Value>().await.unwrap()
+    };
+    let own = larger.shape();
+    let answer = ask([1, 1, own.height(), own.width()], larger.levels()).await;
+    let outputs = answer["outputs"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    let strangeness = outputs.iter().find(|own| own["name"] == "strangeness").unwrap();
+    assert_eq!(strangeness["data"], json!([expected.strangeness]));
+    let small = ask([1, 1, 5, 9], &[0; 45]).await;
+    assert!(
+        small["error"]
+            .as_str()
+            .unwrap()
+            .contains("the model takes 5×6 and more"),
+        "{small}"
+    );
+    // Its levels are never looked at: the shape says that there are too many.
+    let huge = ask([1, 1, 5000, 5000], &[]).await;
+    assert!(
+        huge["error"].as_str().unwrap().contains("25000000 values in all"),
+        "{huge}"
+    );
+    server.shut_down().await.unwrap();
 }
 
 async fn one_window_says_what_it_says_alone(models: &Models) {

@@ -29,6 +29,8 @@ pub struct Budget {
     pub max_pixels: u64,
     /// Numbers in a latent code.
     pub code_size: usize,
+    /// Whether images may be larger than the model's, as those are that are cut into windows.
+    pub any_size: bool,
 }
 
 /// What may be done to image files that do not fit. Each changes the likelihood, so it has to be asked for.

@@ -154,10 +154,13 @@ impl Operator {
             let Change {
                 action, model, version, ..
             } = &change;
-            let (action, model, version) = (action.name(), clip(model), *version);
+            let (action, version) = (action.name(), *version);
             match &done {
                 Ok(_) => tracing::info!(action, model, version, "models changed by a call"),
-                Err(refusal) => tracing::warn!(action, model, version, %refusal, "a change of models was refused"),
+                Err(refusal) => {
+                    let model = clip(model);
+                    tracing::warn!(action, model, version, %refusal, "a change of models was refused");
+                }
             }
             done
         })

@@ -268,10 +268,15 @@ impl From<MediaError> for Refusal {
 
 /// Cuts what a client made up to a length that fits into a message.
 pub fn clip(text: &str) -> String {
-    if text.chars().count() <= LONGEST_ECHO {
+    clip_to(LONGEST_ECHO, text)
+}
+
+/// Cuts a text to so many characters.
+pub fn clip_to(longest: usize, text: &str) -> String {
+    if text.chars().count() <= longest {
         return text.to_owned();
     }
-    text.chars().take(LONGEST_ECHO).chain(['…']).collect()
+    text.chars().take(longest).chain(['…']).collect()
 }
 
 /// Names as a list, of many the first and how many more there are: a message of thousands is not read.

@@ -56,13 +56,22 @@ impl Shadow {
             Err(reason) => Err(Refusal::unsupported(&self.model.name, "detect", &reason)),
         };
         let ours = match judged {
-            Ok(judged) => self::said(&judged),
+            Ok(judged) => {
+                judged
+                    .iter()
+                    .filter_map(|own| own.as_ref().err())
+                    .for_each(|refusal| self.tell_failed(main, refusal));
+                self::said(&judged)
+            }
             // Much came in the meantime.
             Err(refusal) if matches!(refusal.kind(), Kind::Overloaded | Kind::ShuttingDown) => {
                 call.metrics().shadowed(&self.model.name, "shed", said.len());
                 return;
             }
-            Err(_) => vec![None; said.len()],
+            Err(refusal) => {
+                self.tell_failed(main, &refusal);
+                vec![None; said.len()]
+            }
         };
         for (theirs, ours) in said.into_iter().zip(ours) {
             let (Some((rejects, p_value)), Some((shadow_rejects, shadow_p_value))) = (theirs, ours) else {
@@ -88,6 +97,14 @@ impl Shadow {
                 );
             }
         }
+    }
+}
+
+impl Shadow {
+    /// Says why the shadow could not judge what the main version did: the metric has no room for reasons.
+    fn tell_failed(&self, main: u32, refusal: &Refusal) {
+        let shadow = self.model.version;
+        tracing::warn!(model = self.model.name, version = main, shadow, %refusal, "the shadow cannot judge");
     }
 }
 

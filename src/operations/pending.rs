@@ -116,6 +116,7 @@ impl Pending {
             max_images: self.context.limits.max_images,
             max_pixels: self.context.limits.max_decoded_pixels,
             code_size: self.operation.code_size(&self.model),
+            any_size: self.model.preprocessing.any_size,
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     access::{Access, Caller, Scope},
-    model::{Kind, Refusal, refusal::clip},
+    model::{Kind, Refusal, refusal::clip_to},
     operations::Service,
 };
 
@@ -287,6 +287,10 @@ fn key(headers: &HeaderMap) -> Option<&str> {
     bearer.or_else(|| text("x-api-key"))
 }
 
+/// The longest path of a call that can be answered has a name as long as a folder's may be. Of more, a line of the log
+/// tells no more.
+const LONGEST_CALL: usize = 400;
+
 /// One line of the log for a call that administers the server.
 pub(crate) struct Audited {
     caller: Option<String>,
@@ -301,7 +305,7 @@ impl Audited {
         Self {
             caller: caller.and_then(Caller::name).map(str::to_owned),
             address,
-            call: format!("{} {}", request.method(), clip(request.uri().path())),
+            call: format!("{} {}", request.method(), clip_to(LONGEST_CALL, request.uri().path())),
             request_id: scope.map(|scope| scope.id().to_owned()),
         }
     }

@@ -63,6 +63,14 @@ def test_what_is_refused_is_an_error_with_words(client: Client, images: np.ndarr
         client.score(MODEL, images / 255)
 
 
+def test_numbers_of_numpy_are_options_and_a_colour_picture_is_one_image(client: Client) -> None:
+    drawn = client.sample(MODEL, n=np.int64(2), seed=np.uint8(1), temperature=np.float32(0.5))["image"]
+    np.testing.assert_array_equal(drawn, client.sample(MODEL, n=2, seed=1, temperature=0.5)["image"])
+    picture = client.sample("tiny-rgb-pixelcnn", n=1, seed=1)["image"]
+    scores = [client.score("tiny-rgb-pixelcnn", one) for one in (picture, picture[0].transpose(1, 2, 0))]
+    np.testing.assert_array_equal(scores[0]["log_likelihood"], scores[1]["log_likelihood"])
+
+
 def test_a_timeout_is_one_of_seconds(client: Client, images: np.ndarray) -> None:
     assert len(client.score(MODEL, images, timeout=30)["bits_per_dim"]) == len(images)
     with pytest.raises(DensityError, match="deadline") as caught:

@@ -78,13 +78,15 @@ def strings(name: str, values: Sequence[bytes]) -> Tensor:
 
 
 def four(array: Array) -> Array:
-    """Levels [N, C, H, W] from [H, W], [N, H, W], [N, C, H, W], or three levels a pixel [N, H, W, 3]."""
+    """Levels [N, C, H, W] from [H, W], [N, H, W], [N, C, H, W], or three levels a pixel, [H, W, 3] or [N, H, W, 3]."""
     if array.dtype != np.uint8:
         raise TypeError(
             f"levels are uint8, not {array.dtype}; scaling would change the likelihood, so it is not done here"
         )
     if array.ndim == 2:
         return array[None, None]
+    if array.ndim == 3 and array.shape[-1] == 3:
+        return array.transpose(2, 0, 1)[None]
     if array.ndim == 3:
         return array[:, None]
     if array.ndim != 4:
@@ -136,11 +138,16 @@ def latents(given: npt.ArrayLike) -> Tensor:
     return Tensor("latent", "FP32", list(codes.shape), np.ascontiguousarray(codes).tobytes())
 
 
+def plain(value: Any) -> Option:
+    """An option as JSON has it: a number of NumPy as one of Python."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
 def request(
     tensors: Sequence[Tensor], outputs: Sequence[str], options: Mapping[str, Option | None]
 ) -> tuple[bytes, dict[str, str]]:
     """A body and the headers that go with it."""
-    parameters = {name: value for name, value in options.items() if value is not None}
+    parameters = {name: plain(value) for name, value in options.items() if value is not None}
     if "timeout" in parameters:
         # The option has seconds, as everywhere; the protocol has microseconds.
         parameters["timeout"] = math.ceil(1e6 * float(parameters["timeout"]))

@@ -6,7 +6,7 @@
 //! |---|---|
 //! | 4 | `DSI1` |
 //! | 8 | the model: the first bytes of a SHA-256 over its graph's hash, the form of its images and its likelihood |
-//! | 8 | the numerics: a hash of the bits that this runtime on this processor computes for a known image |
+//! | 8 | the numerics: a hash of the bits that this runtime on this processor computes for the first golden image |
 //! | 2 | the label; 0 for models without one |
 //! | 4 | the image: the first bytes of the SHA-256 of its levels |
 //! | … | the code |
@@ -221,8 +221,9 @@ impl Header {
         }
         if self.numerics != model.numerics() {
             return Err(invalid(
-                "it was compressed with the same model, but another version of ONNX Runtime or another kind of \
-                 processor, whose predictions differ in their last bits: decompress it where it was compressed"
+                "it was compressed with the same graph, but another version of ONNX Runtime or another kind of \
+                 processor, whose predictions differ in their last bits, or by a version with other golden images, \
+                 which show that: decompress it where it was compressed"
                     .to_owned(),
             ));
         }

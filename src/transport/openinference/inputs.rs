@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     domain::image::{Image, ImageShape},
-    intake::{Budget, Content, MaskSource, Source, check_count, read_stream},
+    intake::{Budget, Content, MaskSource, Source, check_count, of_size, read_stream},
     model::{Kind, Refusal},
     operations::tensor::Datatype,
 };
@@ -91,20 +91,20 @@ impl Wanted<'_> {
                 Texts::Base64(texts) => texts.into_iter().map(Source::Base64).collect(),
             });
         }
-        let shape = self.shape;
-        let image = [shape.channels(), shape.height(), shape.width()];
-        let (true, [count, rest @ ..]) = (input.is(Datatype::U8), &lengths[..]) else {
+        let (true, &[count, channels, height, width]) = (input.is(Datatype::U8), &lengths[..]) else {
             return Err(self.unlike(input));
         };
-        if rest != image {
+        let own = self.shape;
+        if channels != own.channels() || !self.budget.any_size && (height, width) != (own.height(), own.width()) {
             return Err(self.unlike(input));
         }
-        self.check_count(input, *count)?;
+        let shape = of_size(own, width, height).map_err(|error| input.refuse(error))?;
+        self.check_count(input, count)?;
         let levels = input.levels(elements)?;
         let read = |(index, levels): (usize, &[u8])| {
             let image = Image::new(shape, levels).map_err(|error| {
                 let refusal = input.refuse(error);
-                if *count > 1 { refusal.with_image(index) } else { refusal }
+                if count > 1 { refusal.with_image(index) } else { refusal }
             })?;
             Ok(Source::Image(image))
         };

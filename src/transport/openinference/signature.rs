@@ -33,8 +33,7 @@ const ANY: i64 = -1;
 impl Target {
     /// What it takes.
     pub(super) fn inputs(&self) -> Vec<Declared> {
-        let shape = self.model.shape;
-        let [channels, height, width] = [shape.channels(), shape.height(), shape.width()].map(length);
+        let [channels, height, width] = [Axis::Channels, Axis::Height, Axis::Width].map(|axis| self.axis(axis));
         let image = |count| Declared {
             name: IMAGE,
             datatype: Datatype::U8,
@@ -91,6 +90,7 @@ impl Target {
     fn axis(&self, axis: Axis) -> i64 {
         let model: &Model = &self.model;
         match axis {
+            Axis::Height | Axis::Width if model.preprocessing.any_size => ANY,
             Axis::Channels => length(model.shape.channels()),
             Axis::Height => length(model.shape.height()),
             Axis::Width => length(model.shape.width()),

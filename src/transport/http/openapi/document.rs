@@ -245,7 +245,11 @@ impl Document {
         content: Value,
         refusals: &[u16],
     ) {
-        let of_keys: &[u16] = if tag == "models" { &[401, 403] } else { &[] };
+        let of_keys: &[u16] = if matches!(tag, "models" | "repository") {
+            &[401, 403]
+        } else {
+            &[]
+        };
         let mut responses = self.refusals(&[of_keys, refusals].concat());
         responses.insert("200".to_owned(), json!({"description": summary, "content": content}));
         let operation = json!({
