@@ -81,6 +81,7 @@ impl Loosening {
                 "ConstantOfShape" => self.target(node, 0),
                 "Tile" => self.tile(node),
                 "Concat" => self.join(node),
+                "Gather" => self.strided(node),
                 "RandomNormal" | "RandomUniform" => self.draw(node),
                 "LSTM" => self.states(node, &[5, 6]),
                 "GRU" | "RNN" => self.states(node, &[5]),
@@ -120,19 +121,21 @@ impl Loosening {
         let mut found = Vec::new();
         for node in nodes.iter().filter(|node| self.meets(node)) {
             for name in node.inputs.iter().filter(|name| !self.varying.contains(*name)) {
-                // What a layer is applied to is its first input; the others are weights.
-                let mut value = name;
-                while let Some(at) = nodes.iter().position(|node| node.outputs.contains(value)) {
-                    let Some(first) = nodes[at].inputs.first() else { break };
-                    if self
-                        .constants
-                        .get(first)
-                        .is_some_and(|constant| self.has_rows(constant))
-                    {
+                let (mut open, mut seen) = (vec![name], HashSet::new());
+                while let Some(value) = open.pop().filter(|_| seen.len() < nodes.len()) {
+                    let made = nodes.iter().position(|node| node.outputs.contains(value));
+                    let Some((at, node)) = made.map(|at| (at, &nodes[at])).filter(|made| seen.insert(made.0)) else {
+                        continue;
+                    };
+                    let held = node.inputs.first().and_then(|first| self.constants.get(first));
+                    if held.is_some_and(|constant| self.has_rows(constant)) {
                         found.push(at);
-                        break;
+                    } else if node.op_type() == "Concat" {
+                        open.extend(&node.inputs);
+                    } else {
+                        // What a layer is applied to is its first input; the others are weights.
+                        open.extend(node.inputs.first());
                     }
-                    value = first;
                 }
             }
         }

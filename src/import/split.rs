@@ -62,6 +62,9 @@ pub fn parted(
     }
     let bottleneck = chosen(reading, &reachability, &bottlenecks)?;
     let posterior = reachability.posterior(&bottleneck.value);
+    if posterior.is_none() && reachability.draws(&bottleneck.value) > 1 {
+        return Some(Err(vec![drawn_again(reading, bottleneck)]));
+    }
     if posterior.is_none() && reachability.is_drawn(&bottleneck.value) {
         return Some(Err(vec![Problem::new(
             &reading.file,

@@ -110,8 +110,10 @@ fn in_two(
     }
     if let Some(picture) = picture_of_image(reading)
         && !interview.answers().contains_key("family")
-        // A normalising flow may be of that form, and gives a number beside.
-        && !reading.gives.iter().any(|given| given.numbers() == 1)
+        // A normalising flow may be of that form, and gives logarithms of a determinant beside.
+        && !reading.gives.iter().any(|given| {
+            given.place != picture.place && [1, picture.numbers()].contains(&given.numbers())
+        })
         && causal::sees_up_to_itself(reading, picture)
     {
         return Err(vec![Problem::new(

@@ -32,6 +32,24 @@ impl Loosening {
         };
     }
 
+    /// Numbers that are looked up one after the other, as exporters write `as_strided`, only get other axes.
+    pub(super) fn strided(&mut self, node: &mut Node) {
+        let places = node.inputs.get(1).and_then(|name| self.constants.get(name));
+        let Some(places) = places.filter(|places| places.dims.len() > 1 && places.dims[0] == self.batch as usize)
+        else {
+            return;
+        };
+        let counts_up = |own: &[i64]| own.iter().enumerate().all(|(at, &place)| place == at as i64);
+        if node.int("axis", 0) != 0 || !self.varies(node, 0) || !places.as_ints().is_some_and(counts_up) {
+            return;
+        }
+        let rest = places.dims[1..].iter().map(|&size| size as i64);
+        let shape: Vec<i64> = std::iter::once(-1).chain(rest).collect();
+        node.op_type = Some("Reshape".to_owned());
+        node.attributes.clear();
+        node.inputs[1] = self.hold(&shape);
+    }
+
     /// The axis of a shape that follows the batch. Where all is fixed, one has to, and at a batch of 1 any may: one of
     /// size 1 that stands between others, as where a sequence comes first, or else the first, in which the rows of a
     /// batch are joined.

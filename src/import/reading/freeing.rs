@@ -202,7 +202,7 @@ fn never_alone(export: &Export, batch: usize, cause: &str) -> Problem {
         "export it with a dynamic first axis (dynamic_axes={\"image\": {0: \"batch\"}, …}, or dynamic_shapes), and \
          with x.shape[0] or -1 instead of the size of the batch in its reshapes; where the batch is the second axis, \
          as transformers and recurrent layers have it by default, export a module whose forward does \
-         net(x.T).transpose(0, 1)",
+         net(x.T).transpose(0, 1). What was exported with an example of one image can be served one image at a time",
     )
 }
 

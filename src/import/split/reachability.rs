@@ -140,6 +140,12 @@ impl<'a> Reachability<'a> {
             .any(|noise| reached.contains(noise) && !of_code.contains(noise))
     }
 
+    /// How many draws a code is computed of.
+    pub(super) fn draws(&self, code: &'a str) -> usize {
+        let of_code = self.before(&[code], None);
+        self.noise.iter().filter(|noise| of_code.contains(*noise)).count()
+    }
+
     /// Mean and deviation of a code that is mean + deviation · noise.
     pub(super) fn posterior(&self, code: &str) -> Option<(String, String)> {
         let sum = self.writers.get(code).filter(|node| node.op_type() == "Add")?;

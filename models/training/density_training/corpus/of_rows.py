@@ -144,6 +144,73 @@ class FlatFlow(nn.Module):
         return torch.cat([kept, changed * scale.exp() + shift], 1), scale.sum(1, keepdim=True)
 
 
+class FlowOfNumbers(nn.Module):
+    """An autoregressive flow of a row, with the logarithm of a scale for each of its numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        numbers = SIDE * SIDE
+        self.shift, self.scale = nn.Linear(numbers, numbers), nn.Linear(numbers, numbers)
+        self.register_buffer("mask", torch.tril(torch.ones(numbers, numbers), -1))
+
+    def forward(self, row: Tensor) -> tuple[Tensor, Tensor]:
+        # A second layer of the same in the order turned round sees all numbers.
+        total = torch.zeros_like(row)
+        for _ in range(2):
+            scale = F.linear(row, self.scale.weight * self.mask, self.scale.bias)
+            shift = F.linear(row, self.shift.weight * self.mask, self.shift.bias)
+            row, total = ((row - shift) * torch.exp(-scale)).flip(1), total.flip(1) - scale
+        return row, total
+
+
+class Ladder(nn.Module):
+    """A VAE whose code is drawn around what is made of another drawn code."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(SIDE * SIDE, 2 * LATENT), nn.Linear(2 * LATENT, 2 * LATENT)
+        self.decoder = nn.Sequential(nn.Linear(LATENT, 16), nn.ReLU(), nn.Linear(16, SIDE * SIDE), nn.Sigmoid())
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.first(image.flatten(1))
+        for layer in (nn.Identity(), self.second):
+            mean, deviation = layer(x).chunk(2, 1)
+            code = mean + torch.exp(0.5 * deviation) * torch.randn_like(mean)
+            x = torch.cat([code, code * 0.5], 1)
+        return self.decoder(code).view(-1, 1, SIDE, SIDE)
+
+
+class Distilled(nn.Module):
+    """A classifier that is the mean of two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, FEATURES, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.head, self.head_dist = nn.Linear(FEATURES, CLASSES), nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.net(image)
+        return (self.head(x) + self.head_dist(x)) / 2
+
+
+class Waves(nn.Module):
+    """A classifier with places as sines of counted rows and columns, and features that may be laid out again."""
+
+    def __init__(self, laid_out: bool) -> None:
+        super().__init__()
+        self.laid_out = laid_out
+        self.first, self.places = nn.Conv2d(3, FEATURES, 3, padding=1), nn.Conv2d(2, FEATURES, 1)
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, image: Tensor) -> Tensor:
+        ones = torch.ones(image.shape[0], SIDE, SIDE)
+        places = torch.stack((torch.sin(ones.cumsum(1)), torch.cos(ones.cumsum(2))), 1)
+        x = F.relu(self.first(image) + self.places(places)).mean((2, 3))
+        if self.laid_out:
+            x = x.as_strided((image.shape[0], FEATURES, 1, 1), (FEATURES, 1, 1, 1)).flatten(1)
+        return self.head(x)
+
+
 class Encoder(nn.Module):
     """Mean and log-variance of a code."""
 
@@ -236,3 +303,23 @@ def cases() -> Iterator[Case]:
     flow = Graph(FlatFlow(), (rows,), inputs=("x",), outputs=("z", "log_det"))
     yield Case("flow-flat", (flow,), family="pixelcnn", refused="normalising flows")
     yield from _vaes()
+    numbers = Graph(FlowOfNumbers(), (rows,), inputs=("x",), outputs=("u", "log_scale"))
+    yield Case("flow-of-numbers", (numbers,), family="pixelcnn", refused="normalising flows")
+    ladder = Graph(Ladder(), (torch.rand(2, 1, SIDE, SIDE),))
+    yield Case("vae-ladder", (ladder,), family="vae", refused="hierarchical")
+    distilled = Distilled().eval()
+    graph = Graph(distilled, (photographs,), outputs=("output",))
+    says = ("because of the name",)
+    yield Case("classifier-distilled", (graph,), family="classifier", shape=(3, SIDE, SIDE), says=says)
+    for end, dynamo in (("", False), ("-dynamo", True)):
+        waves = Waves(laid_out=dynamo).eval()
+        graph = Graph(waves, (photographs,), outputs=("logits",), fixed=True, dynamo=dynamo)
+        says = ("is made free",)
+        yield Case(
+            f"classifier-waves{end}",
+            (graph,),
+            family="classifier",
+            shape=(3, SIDE, SIDE),
+            numbers=_posterior(waves),
+            says=says,
+        )

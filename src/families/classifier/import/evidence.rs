@@ -159,9 +159,26 @@ fn names(graph: &Graph, output: &str) -> Vec<String> {
         held.into_iter().for_each(|weight| names.extend(sources(graph, weight)));
         match read[..] {
             [next] if !LAYERS.contains(&node.op_type()) => value = next,
+            // The mean of two heads, as of a distilled network, is named for both.
+            [first, second] if node.op_type() == "Add" && is_dense(graph, first) && is_dense(graph, second) => {
+                names.extend([first, second].into_iter().flat_map(|head| self::names(graph, head)));
+                return names;
+            }
             _ => return names,
         }
     }
+}
+
+/// Whether a value is made by a dense layer, with a bias or without.
+fn is_dense(graph: &Graph, value: &str) -> bool {
+    let node = surgery::producer(graph, value);
+    node.is_some_and(|node| match node.op_type() {
+        "Gemm" | "MatMul" => true,
+        "Add" => {
+            surgery::beside_constant(graph, node).is_some_and(|(product, _)| is_dense(graph, &node.inputs[product]))
+        }
+        _ => false,
+    })
 }
 
 /// Names of a constant and of what it was made of, such as weights that are turned.

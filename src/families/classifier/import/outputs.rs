@@ -69,8 +69,12 @@ pub(super) fn no_flow(file: &str, given: &Given) -> Problem {
     Problem::new(
         file,
         format!(
-            "it makes of an image a picture of its size and one number ({:?}), as normalising flows do, which are not \
-             served",
+            "it makes of an image a picture of its size and {} ({:?}), as normalising flows do, which are not served",
+            if given.numbers() > 1 {
+                "one number for each of it"
+            } else {
+                "one number"
+            },
             given.port.name
         ),
         "export a network that predicts each pixel of those before it, a VAE, or a classifier alone",
@@ -101,6 +105,11 @@ pub(super) fn chosen<'a>(
             .find(|own| own.numbers() <= 1 && own.place != picture.place)
     {
         return Err(no_flow(&reading.file, one).into());
+    }
+    if let (Some(picture), [_, last]) = (picture_of_image(reading), &heads[..])
+        && heads.iter().all(|own| own.numbers() == picture.numbers())
+    {
+        return Err(no_flow(&reading.file, last).into());
     }
     let (Some(&first), false) = (heads.first(), heads.len() == 1) else {
         return Ok(heads.first().copied());
