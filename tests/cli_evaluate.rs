@@ -223,6 +223,27 @@ fn labels_of_every_source_part_the_figures_alike() {
     assert_eq!(numbered[1]["label"], "1");
     assert_eq!(numbered[1]["mean"], named[1]["mean"]);
     assert_eq!(rows(&from("labels-idx1-ubyte")), numbered);
+
+    // Rows that name their files may come in any order, and speak of others, too.
+    let mut lines: Vec<String> = (0..forms.images)
+        .map(|place| {
+            let label = LABELS[place * 2 / forms.images];
+            format!("{label}/{place:03}.pgm,{label}\n")
+        })
+        .collect();
+    lines.reverse();
+    lines.push("coat/elsewhere.pgm,coat\n".to_owned());
+    let table = forms.path("labels.csv");
+    let evaluate = |lines: &[String]| {
+        fs::write(&table, format!("file,label\n{}", lines.concat())).unwrap();
+        [Forms::MODEL, "--data", text(&folders), "--labels", text(&table)]
+    };
+    assert_eq!(rows(&report(&evaluate(&lines))), named);
+    let message = refused(&[&["evaluate"], &evaluate(&lines[1..])[..]].concat());
+    assert!(
+        message.contains("no row names") && message.contains(".pgm"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What images are called: labels from a file beside an array of images, or from the folders that image files lie in.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
@@ -23,7 +24,8 @@ const MAX_BYTES: u64 = 256 << 20;
 #[command(next_help_heading = "Labels")]
 pub(super) struct LabelArgs {
     /// Labels in the order of the images: an npy array of integers [N], an IDX file (…idx1-ubyte) or a text file with
-    /// one label a line, by name or number, or CSV with a column `label`; each also as .gz
+    /// one label a line, by name or number, or CSV with a column `label`; each also as .gz. Where CSV has a column
+    /// `input`, `file`, `filename` or `path`, it says which file a label is of, in any order
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
 
@@ -58,8 +60,13 @@ impl LabelArgs {
         let Some(path) = &self.labels else {
             return Ok(Labels::None);
         };
-        let labels = read(path).map_err(|reason| CliError::Usage(format!("--labels {}: {reason}", path.display())))?;
+        let wrong = |reason| CliError::Usage(format!("--labels {}: {reason}", path.display()));
+        let Listed { labels, names } = read(path).map_err(wrong)?;
         let images = inputs::count(files, shape)?;
+        // Images of an array have no names of their own.
+        if let Some(names) = names.filter(|_| images == files.len() as u64) {
+            return by_name(files, &labels, &names).map(Labels::Listed).map_err(wrong);
+        }
         if images != labels.len() as u64 {
             return Err(CliError::Usage(format!(
                 "--labels {}: there are {} labels for {images} images; every image needs one, in the same order",
@@ -99,13 +106,51 @@ impl Labels {
     }
 }
 
+/// Labels as a file lists them, and the files that it says they are of.
+#[derive(Debug, Default)]
+struct Listed {
+    labels: Vec<String>,
+    names: Option<Vec<String>>,
+}
+
+impl From<Vec<String>> for Listed {
+    fn from(labels: Vec<String>) -> Self {
+        Self { labels, names: None }
+    }
+}
+
+/// Columns of CSV that say which file a row is about.
+const NAMES: [&str; 4] = ["input", "file", "filename", "path"];
+
+/// The label of each file, from the one row that names it: by its path, or as much of the end of that as either tells.
+fn by_name(files: &[PathBuf], labels: &[String], names: &[String]) -> Result<Vec<String>, String> {
+    let last = |path: &Path| path.file_name().map(ToOwned::to_owned);
+    let mut rows: BTreeMap<_, Vec<(&Path, &String)>> = BTreeMap::new();
+    for (name, label) in names.iter().zip(labels) {
+        let path = Path::new(name);
+        rows.entry(last(path)).or_default().push((path, label));
+    }
+    let label = |file: &PathBuf| {
+        let rows = rows.get(&last(file)).map_or(&[][..], Vec::as_slice);
+        let mut own = rows
+            .iter()
+            .filter(|(path, _)| file.ends_with(path) || path.ends_with(file));
+        match (own.next(), own.next()) {
+            (Some((_, label)), None) => Ok((*label).clone()),
+            (None, _) => Err(format!("no row names {}", file.display())),
+            (Some(_), Some(_)) => Err(format!("several rows name {}: give more of its path", file.display())),
+        }
+    };
+    files.iter().map(label).collect()
+}
+
 /// The name of the folder that a file lies in.
 fn folder_of(file: &Path) -> Option<String> {
     let name = |path: &Path| Some(shown(path.parent()?.file_name()?));
     name(file).or_else(|| name(&file.canonicalize().ok()?))
 }
 
-fn read(path: &Path) -> Result<Vec<String>, String> {
+fn read(path: &Path) -> Result<Listed, String> {
     let failed = |error: std::io::Error| error.to_string();
     let mut file = BufReader::new(File::open(path).map_err(failed)?);
     let is_compressed = file.fill_buf().map_err(failed)?.starts_with(&[0x1f, 0x8b]);
@@ -123,10 +168,10 @@ fn read(path: &Path) -> Result<Vec<String>, String> {
     parse(&bytes)
 }
 
-fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
+fn parse(bytes: &[u8]) -> Result<Listed, String> {
     if bytes.starts_with(media::NPY_MAGIC) {
         let numbers = media::read_integers(bytes).map_err(|error| error.to_string())?;
-        return Ok(numbers.iter().map(i64::to_string).collect());
+        return Ok(numbers.iter().map(i64::to_string).collect::<Vec<_>>().into());
     }
     if media::is_idx(bytes) {
         let array = IdxReader::new(bytes).map_err(|error| error.to_string())?;
@@ -137,16 +182,16 @@ fn parse(bytes: &[u8]) -> Result<Vec<String>, String> {
             ));
         }
         let numbers = array.into_values().map_err(|error| error.to_string())?;
-        return Ok(numbers.iter().map(u8::to_string).collect());
+        return Ok(numbers.iter().map(u8::to_string).collect::<Vec<_>>().into());
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| "it is neither an npy array of integers, nor an IDX file, nor text".to_owned())?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = text.lines().next().unwrap_or_default();
     if first.contains(',') || first.trim() == "label" {
-        column(text)
+        columns(text)
     } else {
-        lines(text)
+        lines(text).map(Listed::from)
     }
 }
 
@@ -159,8 +204,8 @@ fn lines(text: &str) -> Result<Vec<String>, String> {
     text.trim_end().lines().enumerate().map(label).collect()
 }
 
-/// The column `label` of CSV with a header.
-fn column(text: &str) -> Result<Vec<String>, String> {
+/// The column `label` of CSV with a header, and that of names, if there is one.
+fn columns(text: &str) -> Result<Listed, String> {
     let mut rows = csv::Reader::from_reader(text.as_bytes());
     let header = rows.headers().map_err(|error| error.to_string())?;
     let place = header.iter().position(|name| name.trim() == "label").ok_or_else(|| {
@@ -170,16 +215,22 @@ fn column(text: &str) -> Result<Vec<String>, String> {
             header.iter().collect::<Vec<_>>().join(", ")
         )
     })?;
-    rows.records()
-        .enumerate()
-        .map(|(row, record)| {
-            let record = record.map_err(|error| error.to_string())?;
-            match record.get(place).map_or("", str::trim) {
-                "" => Err(format!("row {} has no label", row + 1)),
-                label => Ok(label.to_owned()),
-            }
-        })
-        .collect()
+    let named = header.iter().position(|name| NAMES.contains(&name.trim()));
+    let mut listed = Listed {
+        names: named.map(|_| Vec::new()),
+        ..Listed::default()
+    };
+    for (row, record) in rows.records().enumerate() {
+        let record = record.map_err(|error| error.to_string())?;
+        match record.get(place).map_or("", str::trim) {
+            "" => return Err(format!("row {} has no label", row + 1)),
+            label => listed.labels.push(label.to_owned()),
+        }
+        if let (Some(names), Some(place)) = (&mut listed.names, named) {
+            names.push(record.get(place).unwrap_or_default().to_owned());
+        }
+    }
+    Ok(listed)
 }
 
 #[cfg(test)]
@@ -200,10 +251,10 @@ mod tests {
             b"label\n9\n0\n4\n",
             b"input,label,error\na,9,\nb,0,\n\"c,d\",4,\n",
         ] {
-            let labels = parse(bytes).unwrap();
+            let labels = parse(bytes).unwrap().labels;
             assert_eq!(labels, ["9", "0", "4"], "{}", bytes.escape_ascii());
         }
-        assert_eq!(parse(b"Ankle boot\nT-shirt/top").unwrap()[0], "Ankle boot");
+        assert_eq!(parse(b"Ankle boot\nT-shirt/top").unwrap().labels[0], "Ankle boot");
     }
 
     #[test]
