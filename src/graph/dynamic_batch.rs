@@ -23,21 +23,26 @@ use super::{
 /// Name of the size of the batch, int64 of shape [1], where a graph needs it.
 const BATCH: &str = "density_server/batch";
 
-/// Lets the first axis of all inputs and outputs vary, and what follows from it; `batch` is the size at export.
+/// Lets the first axis of inputs and outputs vary, and what follows from it; `batch` is the size at export.
 pub fn batch(model: &mut Model, batch: usize) {
-    behind(model, batch, None);
+    behind(model, batch, None, false);
+}
+
+/// The same where images may be joined with parts of theirs, such as windows.
+pub fn batch_of_parts(model: &mut Model, batch: usize) {
+    behind(model, batch, None, true);
 }
 
 /// The same where layers put a sequence of `length` first and the batch behind it, as attention of PyTorch does.
 pub fn batch_behind(model: &mut Model, batch: usize, length: usize) {
-    behind(model, batch, Some(length as i64));
+    behind(model, batch, Some(length as i64), false);
 }
 
-fn behind(model: &mut Model, batch: usize, length: Option<i64>) {
+fn behind(model: &mut Model, batch: usize, length: Option<i64>, has_parts: bool) {
     let Some(graph) = &mut model.graph else { return };
     graph.value_infos.clear();
     surgery::open_batch(graph);
-    Loosening::of(graph, batch, length).run(graph);
+    Loosening::of(graph, batch, length, has_parts).run(graph);
 }
 
 struct Loosening {
@@ -46,15 +51,15 @@ struct Loosening {
     constants: HashMap<String, Constant>,
     varying: HashSet<String>,
     made: Vec<Tensor>,
-    /// Nodes that make what others need, before all others.
+    /// Put before all others.
     before: Vec<Node>,
     needs_batch: bool,
-    /// Of a sequence that may stand before the batch.
     length: Option<i64>,
+    has_parts: bool,
 }
 
 impl Loosening {
-    fn of(graph: &Graph, batch: usize, length: Option<i64>) -> Self {
+    fn of(graph: &Graph, batch: usize, length: Option<i64>, has_parts: bool) -> Self {
         Self {
             batch: batch as i64,
             constants: known_constants::of(graph),
@@ -63,6 +68,7 @@ impl Loosening {
             before: Vec::new(),
             needs_batch: false,
             length,
+            has_parts,
         }
     }
 

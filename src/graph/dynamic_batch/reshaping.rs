@@ -20,12 +20,12 @@ impl Loosening {
         }
         let is_found = shape[1..].contains(&-1);
         let place = self.place_of_batch(&shape);
-        if first <= 0 || shape[place] % self.batch != 0 || (is_found && first != self.batch) {
+        if first <= 0 || shape[place] % self.batch != 0 || (is_found && first != self.batch && !self.has_parts) {
             return;
         }
         // Zero would mean as it was, which need not be the batch: rows may have been joined before.
         node.inputs[1] = if is_found {
-            self.of_batch(&shape[1..])
+            self.of_parts(first / self.batch, &shape[1..])
         } else {
             shape[place] = -1;
             self.hold(&shape)

@@ -48,6 +48,20 @@ impl Loosening {
         name
     }
 
+    /// The shape [parts · batch, rest…].
+    pub(super) fn of_parts(&mut self, parts: i64, rest: &[i64]) -> String {
+        if parts == 1 {
+            return self.of_batch(rest);
+        }
+        self.needs_batch = true;
+        let (count, rest) = (self.hold(&[parts]), self.hold(rest));
+        let [all, sizes] = ["all", "parts"].map(|what| format!("density_server/sizes/{what}/{}", self.made.len()));
+        self.before.push(Node::new("Mul", &[BATCH, &count], &all));
+        self.before
+            .push(Node::new("Concat", &[&all, &rest], &sizes).with_int("axis", 0));
+        sizes
+    }
+
     /// The shape [length, batch, rest…].
     pub(super) fn of_batch_behind(&mut self, length: i64, rest: &[i64]) -> String {
         let (first, behind) = (self.hold(&[length]), self.of_batch(rest));

@@ -147,6 +147,11 @@ fn candidates(model: &Model, several: Option<Model>, batch: usize, pixels: usize
             candidates.push((Way::Behind, opened(&behind)));
         }
     }
+    let mut parts = model.clone();
+    dynamic_batch::batch_of_parts(&mut parts, batch);
+    if batch > 1 && parts != loose {
+        candidates.push((Way::Loose, opened(&parts)));
+    }
     candidates
 }
 

@@ -211,6 +211,24 @@ class Waves(nn.Module):
         return self.head(x)
 
 
+class Windows(nn.Module):
+    """A classifier of windows of images, which are joined along the batch and attend by heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.mix = nn.Conv2d(3, FEATURES, 1), nn.Linear(FEATURES, FEATURES)
+        self.head = nn.Linear(FEATURES, CLASSES)
+
+    def forward(self, image: Tensor) -> Tensor:
+        half, count = SIDE // 2, image.shape[0]
+        x = self.first(image).permute(0, 2, 3, 1).view(count, 2, half, 2, half, FEATURES).transpose(2, 3)
+        windows = x.reshape(count * 4, half * half, FEATURES)
+        heads = self.mix(windows).view(windows.shape[0], half * half, HEADS, -1).transpose(1, 2)
+        heads = torch.softmax(heads @ heads.transpose(2, 3), 3) @ heads
+        x = windows + heads.transpose(1, 2).reshape(windows.shape[0], half * half, -1)
+        return self.head(x.view(count, -1, FEATURES).mean(1))
+
+
 class Encoder(nn.Module):
     """Mean and log-variance of a code."""
 
@@ -322,4 +340,14 @@ def cases() -> Iterator[Case]:
             shape=(3, SIDE, SIDE),
             numbers=_posterior(waves),
             says=says,
+        )
+    windows = Windows().eval()
+    for end, dynamo in (("", False), ("-dynamo", True)):
+        yield Case(
+            f"classifier-windows{end}",
+            (Graph(windows, (photographs,), outputs=("logits",), fixed=True, dynamo=dynamo),),
+            family="classifier",
+            shape=(3, SIDE, SIDE),
+            numbers=_posterior(windows),
+            says=("is made free",),
         )
