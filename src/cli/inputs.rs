@@ -106,9 +106,7 @@ impl DecodeArgs {
             },
         }
     }
-}
 
-impl DecodeArgs {
     /// What one file may unpack to.
     pub(super) fn limits(self) -> DecodeLimits {
         let limits = DecodeLimits::default();

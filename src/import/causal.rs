@@ -178,14 +178,22 @@ impl Trial {
     }
 }
 
+/// The form of the images, and how an output with a number for each dimension is read, if it is one in one way only.
+fn of_each_dimension(reading: &Reading, given: &Given) -> Option<(ImageForm, Arrangement)> {
+    let (_, form) = reading.image()?;
+    let all = Arrangement::candidates(given.sizes.as_ref()?, [1, form.channels, form.height, form.width]);
+    match all[..] {
+        [arrangement] => Some((form, arrangement)),
+        _ => None,
+    }
+}
+
 /// Whether an output with a number for each dimension predicts it in another order than that of rows and columns: no
 /// number depends on its own dimension, as that of a picture would, though on those of others.
 pub fn predicts_in_another_order(reading: &Reading, given: &Given) -> bool {
-    let (Some((_, form)), Some(sizes)) = (reading.image(), &given.sizes) else {
+    let Some((form, arrangement)) = of_each_dimension(reading, given) else {
         return false;
     };
-    let all = Arrangement::candidates(sizes, [1, form.channels, form.height, form.width]);
-    let [arrangement] = all[..] else { return false };
     let trial = Trial::with_single_changes(form);
     let Ok(rows) = trial.run(reading, given.place) else {
         return false;
@@ -206,11 +214,9 @@ pub fn predicts_in_another_order(reading: &Reading, given: &Given) -> bool {
 /// Whether an output with a number for each dimension depends on that dimension and on those before it, and on none
 /// after it, as a density does whose mask lets each pixel see itself.
 pub fn sees_up_to_itself(reading: &Reading, given: &Given) -> bool {
-    let (Some((_, form)), Some(sizes)) = (reading.image(), &given.sizes) else {
+    let Some((form, arrangement)) = of_each_dimension(reading, given) else {
         return false;
     };
-    let all = Arrangement::candidates(sizes, [1, form.channels, form.height, form.width]);
-    let [arrangement] = all[..] else { return false };
     let later = Trial::new(form, &|share| share as f32);
     let Ok(rows) = later.run(reading, given.place) else {
         return false;

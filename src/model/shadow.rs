@@ -98,9 +98,7 @@ impl Shadow {
             }
         }
     }
-}
 
-impl Shadow {
     /// Says why the shadow could not judge what the main version did: the metric has no room for reasons.
     fn tell_failed(&self, main: u32, refusal: &Refusal) {
         let shadow = self.model.version;

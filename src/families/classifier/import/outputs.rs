@@ -99,17 +99,15 @@ pub(super) fn chosen<'a>(
     if heads.iter().any(|given| is_called(given, LABELS)) {
         heads.retain(|given| is_called(given, LABELS));
     }
-    if let Some(picture) = picture_of_image(reading)
-        && let Some(one) = heads
-            .iter()
-            .find(|own| own.numbers() <= 1 && own.place != picture.place)
-    {
-        return Err(no_flow(&reading.file, one).into());
-    }
-    if let (Some(picture), [_, last]) = (picture_of_image(reading), &heads[..])
-        && heads.iter().all(|own| own.numbers() == picture.numbers())
-    {
-        return Err(no_flow(&reading.file, last).into());
+    if let Some(picture) = picture_of_image(reading) {
+        let is_one = |own: &&&Given| own.numbers() <= 1 && own.place != picture.place;
+        let of_each = match heads[..] {
+            [first, last] if [first, last].iter().all(|own| own.numbers() == picture.numbers()) => Some(last),
+            _ => None,
+        };
+        if let Some(determinant) = heads.iter().find(is_one).copied().or(of_each) {
+            return Err(no_flow(&reading.file, determinant).into());
+        }
     }
     let (Some(&first), false) = (heads.first(), heads.len() == 1) else {
         return Ok(heads.first().copied());
